@@ -1,0 +1,194 @@
+"""Atomic writing and safe loading of the files between stages.
+
+A file is written beside its place and renamed into it, so that a killed run leaves the old file
+or the new one. Nothing that is loaded can run code: JSON, CSV, npz without pickles, safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+
+class ArtifactError(ValueError):
+    """A file of a run is missing, damaged, or not what it should be."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder; rename it to `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN and infinity, which JSON has no words for, become null."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def load_json(path: Path) -> Any:
+    """Read JSON, or say which file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def save_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table atomically, without its index, floats to 9 significant digits."""
+    text = frame.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    write_bytes(path, text.encode())
+
+
+def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+    """Read a table that must have these columns; ids stay text ("007" is not 7)."""
+    dtype = {"id": str, "path": str, "split": str} | options.pop("dtype", {})
+    try:
+        frame = pd.read_csv(path, dtype=dtype, **options)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ArtifactError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}"
+        )
+    return frame
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays as npz, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **arrays)
+
+
+def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the named arrays of an npz; pickles are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = None) -> None:
+    """Write tensors as safetensors, with `info` (JSON-able) in the header, atomically."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"info": json.dumps(_plain(info))}
+    write_bytes(path, to_safetensors(plain, metadata=metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """Read what `save_tensors` wrote: the tensors and `info`."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            metadata = archive.metadata() or {}
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        return tensors, json.loads(metadata.get("info", "null"))
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a nested state (dicts and lists of tensors and plain values) as one safetensors file.
+
+    Optimizers, schedulers and models give such states; tensors keep their bits.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = _take_tensors(state, "", tensors)
+    save_tensors(path, tensors, skeleton)
+
+
+def load_state(path: Path) -> Any:
+    """Read what `save_state` wrote."""
+    tensors, skeleton = load_tensors(path)
+    return _put_tensors(skeleton, tensors)
+
+
+def fingerprint(content: Any) -> str:
+    """A short digest of settings or inputs (JSON-able): equal content, equal digest."""
+    text = json.dumps(_plain(content), sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """A short digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
+
+
+def _take_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Move tensors out of a nested state into `tensors`; leave JSON that says where they were.
+
+    Dicts become lists of pairs, since JSON would turn their integer keys into text.
+    """
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.clone()  # safetensors refuses tensors that share memory
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        pairs = [[k, _take_tensors(v, f"{name}/{k}", tensors)] for k, v in value.items()]
+        return {"dict": pairs}
+    if isinstance(value, list | tuple):
+        return {"list": [_take_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]}
+    return {"value": value}
+
+
+def _put_tensors(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    kind, content = next(iter(skeleton.items()))
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _put_tensors(value, tensors) for key, value in content}
+    if kind == "list":
+        return [_put_tensors(value, tensors) for value in content]
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars, paths and tuples into what JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,222 @@
+"""Settings of every stage as frozen dataclasses, and the presets that fill them.
+
+A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here. A parameter left at None takes
+the preset's value, and what the preset leaves open takes the field's default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PRESETS = ("smoke", "quick", "full", "paper")
+
+
+class SettingsError(ValueError):
+    """A parameter that does not exist, or a value that it cannot take."""
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """01: which images, and how they are divided."""
+
+    dataset: str = "elpv"
+    seed: int = 0
+    val_per_class: int = 150  # the paper's validation set: 150 good and 150 bad
+    test_fraction: float = 0.25  # for sources without a test set of their own
+    split_csv: str = ""
+    skip_unreadable: bool = False
+    good_folders: tuple[str, ...] = ()  # names beyond the usual ones, for folder:PATH
+    bad_folders: tuple[str, ...] = ()
+    test_folder: str = ""
+    image_size_px: int = 224
+    max_images: int | None = None  # the smoke preset looks at a few hundred only
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """02: pretrained features and the four classical models."""
+
+    seed: int = 0
+    backbone: str = "auto"
+    weights: str = ""
+    image_size_px: int = 224
+    batch_size: int = 64
+    folds: int = 5
+    trees: int = 500
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One run of the training loop."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: str = "adamw"  # or "sgd"
+    lr: float = 6e-4
+    momentum: float = 0.9  # SGD only
+    weight_decay: float = 0.01
+    schedule: str = "one_cycle"  # "one_cycle", "cosine", "exponential" or "constant"
+    lr_min: float = 0.0  # cosine: where it ends
+    gamma: float = 0.97  # exponential: the factor per epoch
+    label_smoothing: float = 0.1
+    balance_classes: bool = False
+    grad_clip: float = 5.0
+    patience: int = 0  # epochs without a better validation AUC before stopping; 0 never stops
+    augment: str = "full"  # "none", "flips" or "full"
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """03: the two-layer CNN, the last layer alone, all layers."""
+
+    seed: int = 0
+    backbone: str = "auto"
+    weights: str = ""
+    image_size_px: int = 224
+    batch_size: int = 32
+    precision: str = "auto"
+    cnn_epochs: int = 12
+    cnn_lr: float = 1e-3
+    cnn_image_size_px: int = 64
+    ll_epochs: int = 40
+    ll_lr: float = 3e-3
+    fbp_epochs: int = 8
+    fbp_lr: float = 6e-4
+    flip_test: bool = False  # average the scores of the image and its mirror images
+    folds: int = 5
+    trees: int = 500
+
+    @property
+    def cnn(self) -> TrainSettings:
+        """The two-layer CNN's training."""
+        return TrainSettings(
+            epochs=self.cnn_epochs,
+            lr=self.cnn_lr,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
+
+    @property
+    def ll(self) -> TrainSettings:
+        """The last layer's training, on stored features: no image, so no augmentation."""
+        return TrainSettings(
+            epochs=self.ll_epochs,
+            lr=self.ll_lr,
+            batch_size=64,
+            augment="none",
+            label_smoothing=0.0,
+            precision="no",
+        )
+
+    @property
+    def fbp(self) -> TrainSettings:
+        """The training of all layers."""
+        return TrainSettings(
+            epochs=self.fbp_epochs,
+            lr=self.fbp_lr,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
+
+
+STAGES: dict[str, type] = {
+    "01_data_split": SplitSettings,
+    "02_features_baselines": BaselineSettings,
+    "03_finetuning": FinetuneSettings,
+}
+
+_PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "01_data_split": {"max_images": 240, "val_per_class": 20, "image_size_px": 64},
+        "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
+        "03_finetuning": {
+            "image_size_px": 64,
+            "cnn_epochs": 1,
+            "cnn_image_size_px": 32,
+            "ll_epochs": 1,
+            "fbp_epochs": 1,
+            "folds": 2,
+            "trees": 50,
+        },
+    },
+    "quick": {},
+    "full": {
+        "01_data_split": {"image_size_px": 288},
+        "02_features_baselines": {"image_size_px": 288},
+        "03_finetuning": {
+            "image_size_px": 288,
+            "cnn_epochs": 40,
+            "cnn_image_size_px": 128,
+            "ll_epochs": 100,
+            "fbp_epochs": 30,
+            "flip_test": True,
+        },
+    },
+    "paper": {
+        # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
+        "03_finetuning": {"cnn_epochs": 40, "cnn_image_size_px": 224, "fbp_epochs": 30},
+    },
+}
+
+
+def stage_name(number: str) -> str:
+    """The whole name of a stage from its number: "03" or "3" -> "03_finetuning"."""
+    for name in STAGES:
+        if name == number or name[:2] == number.zfill(2):
+            return name
+    raise SettingsError(f"no stage {number!r}; there are {', '.join(STAGES)}")
+
+
+def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
+    """The settings of a stage: given values over the preset's over the defaults.
+
+    `given` maps field names to values; None means "what the preset says".
+
+    Raises:
+        SettingsError: unknown preset, field, or a value of the wrong type.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"PRESET={preset!r} is not one of {', '.join(PRESETS)}")
+    settings_class = STAGES[stage]
+    fields = {field.name for field in dataclasses.fields(settings_class)}
+    for name in given:
+        if name not in fields:
+            raise unknown_parameter(name.upper(), sorted(field.upper() for field in fields), stage)
+    values = dict(_PRESET_VALUES[preset].get(stage, {}))
+    values |= {name: value for name, value in given.items() if value is not None}
+    hints = typing.get_type_hints(settings_class)
+    return settings_class(**{n: _checked(n, v, hints[n]) for n, v in values.items()})
+
+
+def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
+    """The error for a parameter that does not exist, with the nearest name that does."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return SettingsError(f"{where} has no parameter {name}{hint} (it has {', '.join(known)})")
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """The value in the field's type; a list from the command line becomes a tuple."""
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, list | tuple):
+            inner = typing.get_args(hint)[0]
+            return tuple(_checked(name, item, inner) for item in value)
+    elif origin is types.UnionType:
+        return _checked(name, value, typing.get_args(hint)[0])
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    kind = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise SettingsError(f"{name.upper()}={value!r} is not of the type {kind}")

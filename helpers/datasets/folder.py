@@ -1,0 +1,117 @@
+"""`folder:PATH`: any directory with one subfolder per class; perhaps an unlabelled test folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from helpers.datasets import DataError, Source
+
+if TYPE_CHECKING:
+    from helpers.config import SplitSettings
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+GOOD_WORDS = ("good", "ok", "functional", "0")
+BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
+NEGATIONS = ("not", "no", "non")  # "not_ok" says neither word alone
+TEST_WORDS = ("test", "unlabelled", "unlabeled")
+
+
+def load(place: Path | None, settings: SplitSettings) -> Source:
+    """Read the class folders of `place`; images may lie deeper inside them.
+
+    A folder belongs to a class when one of the words of its name (split at anything that is not a
+    letter or a digit, and between letters and digits) is one of the class's words, or when
+    `settings.good_folders` or `settings.bad_folders` names it.
+
+    Raises:
+        DataError: no such folder, no class folder, an ambiguous one, a class without images.
+    """
+    if place is None:
+        raise DataError("DATASET='folder' needs a path: folder:PATH")
+    if not place.is_dir():
+        raise DataError(f"{place} is not a folder")
+    root = place.resolve()
+    classes = _class_folders(root, settings)
+    rows = []
+    for folder, label in classes.items():
+        files = image_files(folder)
+        if not files:
+            raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+        rows += [(file, label, "") for file in files]
+    test = _test_folder(root, settings)
+    if test is not None:
+        rows = [(file, label, "train") for file, label, _ in rows]
+        rows += [(file, pd.NA, "test") for file in image_files(test)]
+    table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
+    table["id"] = _ids(table.file, root)
+    table["path"] = table.file.map(Path.as_posix)
+    table["label"] = table.label.astype("Int64")
+    names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
+    return Source(
+        name=f"folder:{place.name}",
+        table=table[["id", "path", "label", "official_split"]],
+        label_mapping=f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}",
+    )
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images under a folder, in a fixed order; hidden files are left out."""
+    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+
+
+def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
+    good = {name.lower() for name in settings.good_folders}
+    bad = {name.lower() for name in settings.bad_folders}
+    subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes: dict[Path, int] = {}
+    for folder in subfolders:
+        named = folder.name.lower()
+        words = set(re.findall(r"[a-z]+|\d+", named))
+        says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
+        says_bad = named in bad or (named not in good and bool(words & {*BAD_WORDS, *NEGATIONS}))
+        if says_good and says_bad:
+            raise DataError(
+                f"{folder} could be good or bad by its name; "
+                f"name it with -p GOOD_FOLDERS={folder.name} or -p BAD_FOLDERS={folder.name}"
+            )
+        if says_good or says_bad:
+            classes[folder] = int(says_bad)
+    if set(classes.values()) != {0, 1}:
+        listed = ", ".join(folder.name for folder in subfolders) or "no subfolder"
+        raise DataError(
+            f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
+            f"{'/'.join(GOOD_WORDS)} and {'/'.join(BAD_WORDS)}, or pass -p GOOD_FOLDERS=NAME "
+            f"-p BAD_FOLDERS=NAME"
+        )
+    return classes
+
+
+def _test_folder(root: Path, settings: SplitSettings) -> Path | None:
+    if settings.test_folder:
+        folder = Path(settings.test_folder).expanduser()
+        folder = folder if folder.is_absolute() else root / folder
+        if not folder.is_dir():
+            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {folder} is not a folder")
+    else:
+        candidates = [p for p in root.iterdir() if p.is_dir() and p.name.lower() in TEST_WORDS]
+        if not candidates:
+            return None
+        folder = candidates[0]
+    if not image_files(folder):
+        raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+    return folder
+
+
+def _ids(files: pd.Series, root: Path) -> pd.Series:
+    """File names without extension; where these repeat, the path below the root."""
+    stems = files.map(lambda file: file.stem)
+    if stems.is_unique:
+        return stems
+    relative = files.map(lambda file: file.relative_to(root) if file.is_relative_to(root) else file)
+    longer = relative.map(lambda file: file.with_suffix("").as_posix())
+    return longer.where(stems.duplicated(keep=False), stems)

@@ -1,0 +1,82 @@
+"""Optimiser, learning-rate schedule and loss from a `TrainSettings`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.config import TrainSettings
+
+AUXILIARY_WEIGHT = 0.4  # DARTS (arXiv 1806.09055), appendix A.2: weight of the auxiliary tower
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW that leaves scales and shifts undecayed."""
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+    if settings.optimizer != "adamw":
+        raise ValueError(f"optimizer={settings.optimizer!r} is not one of sgd, adamw")
+    # Scales and shifts are not decayed: pulling a batch norm's scale to 0 switches its channel off.
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, settings: TrainSettings, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The schedule: one_cycle steps per batch (`steps` in all), the others per epoch."""
+    schedulers = torch.optim.lr_scheduler
+    if settings.schedule == "one_cycle":
+        # +1: the loop steps once more after the last batch
+        return schedulers.OneCycleLR(
+            optimizer, settings.lr, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
+        )
+    if settings.schedule == "cosine":
+        return schedulers.CosineAnnealingLR(optimizer, settings.epochs, settings.lr_min)
+    if settings.schedule == "exponential":
+        return schedulers.ExponentialLR(optimizer, settings.gamma)
+    if settings.schedule == "constant":
+        return schedulers.ConstantLR(optimizer, factor=1.0)
+    raise ValueError(
+        f"schedule={settings.schedule!r} is not one of one_cycle, cosine, exponential, constant"
+    )
+
+
+def make_loss(
+    settings: TrainSettings, labels: np.ndarray, device: torch.device
+) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    """Cross-entropy with label smoothing, and of the auxiliary scores where the model gives them.
+
+    `labels` (N,) of the training rows weigh the classes inversely to their counts when
+    `settings.balance_classes` says so.
+    """
+    weight = None
+    if settings.balance_classes:
+        counts = np.bincount(labels)
+        weight = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32).to(device)
+
+    def loss_of(output: Any, targets: torch.Tensor) -> torch.Tensor:
+        def cross_entropy(scores: torch.Tensor) -> torch.Tensor:
+            smoothing = settings.label_smoothing
+            return F.cross_entropy(scores.float(), targets, weight, label_smoothing=smoothing)
+
+        if isinstance(output, tuple):
+            return cross_entropy(output[0]) + AUXILIARY_WEIGHT * cross_entropy(output[1])
+        return cross_entropy(output)
+
+    return loss_of

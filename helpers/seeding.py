@@ -1,0 +1,73 @@
+"""Random streams, the device and its precision.
+
+Every random number is drawn from a stream that depends on (seed, purpose, epoch) alone, so that a
+training stopped after any epoch and resumed draws the same numbers as one never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:
+    """A 63-bit seed for one purpose and epoch; streams of different purposes are independent."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def numpy_stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
+    """A NumPy generator for one purpose and epoch."""
+    return np.random.default_rng(stream_seed(seed, purpose, epoch))
+
+
+@contextmanager
+def torch_stream(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
+    """Run a block with torch's global generators set to this stream, and put them back after.
+
+    Dropout, weight initialisation and kornia's augmentations draw from the global generators.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(stream_seed(seed, purpose, epoch))
+        yield
+
+
+def default_device() -> torch.device:
+    """CUDA, Apple's MPS, or the CPU: the first that is there."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for run.json and the tables."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple MPS"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def default_precision(device: torch.device) -> str:
+    """Accelerate's name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
+
+    bf16 where the hardware multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
+    Older CUDA GPUs get fp16 with loss scaling.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if device.type == "cpu" and _cpu_multiplies_bf16():
+        return "bf16"
+    return "no"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

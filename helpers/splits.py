@@ -1,0 +1,188 @@
+"""The split: seeded, stratified, balanced validation, and no image on two sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from helpers import artifacts, seeding
+from helpers.config import SplitSettings
+from helpers.datasets import DataError, Source
+
+SIDES = ("train", "val", "test")
+# Where copies of one image lie on two sides, the copy on the less protected side is left out.
+PROTECTION = {"test": 0, "val": 1, "train": 2}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The table with its `split` column ("train", "val", "test" or "excluded")."""
+
+    table: pd.DataFrame
+    duplicates: pd.DataFrame  # all images that share their pixels with another one
+    excluded: pd.DataFrame  # copies that were left out, and why
+
+
+def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> Split:
+    """Divide the images of a source.
+
+    Args:
+        source: its table's `official_split` is respected; without one, `test_fraction` of the
+            images is split off, stratified on the label and the source's `stratify` columns.
+        digests: digest of each image's pixels, in the table's order.
+        settings: seed, sizes, or an external `split_csv`.
+
+    Raises:
+        DataError: too few images for the split, or an external CSV that does not fit.
+    """
+    table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
+    duplicates = find_duplicates(table)
+    if settings.split_csv:
+        table["split"] = _external_split(table, Path(settings.split_csv).expanduser())
+    else:
+        table["split"] = _random_split(table, source.stratify, settings)
+    table, excluded = _separate_copies(table)
+    _check_sides(table)
+    columns = ["id", "path", "label", "split"]
+    own = [c for c in table.columns if c not in (*columns, "official_split")]
+    return Split(table[columns + own], duplicates, excluded)
+
+
+def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Images with the same pixels as another: `id, label, group, two_labels`."""
+    copies = table[table.digest.duplicated(keep=False)].copy()
+    copies["group"] = copies.groupby("digest").ngroup()
+    labels = copies.groupby("group").label.nunique()
+    copies["two_labels"] = copies.group.map(labels > 1)
+    return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
+
+
+def subsample(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """At most n images, each class in proportion; for runs that only prove the wiring."""
+    if len(table) <= n:
+        return table
+    side = table.official_split.astype(str) + table.label.astype(str)
+    kept, _ = train_test_split(
+        np.arange(len(table)),
+        train_size=n,
+        stratify=side,
+        random_state=seeding.stream_seed(seed, "subsample") % 2**32,
+    )
+    return table.iloc[np.sort(kept)].reset_index(drop=True)
+
+
+def _random_split(
+    table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
+) -> pd.Series:
+    side = pd.Series("train", index=table.index)
+    # One image stands for all its copies; they follow it at the end.
+    first = ~table.digest.duplicated()
+    if (table.official_split == "test").any():
+        side[table.official_split == "test"] = "test"
+    else:
+        pool = table.index[first & table.label.notna()]
+        test = _draw(table.loc[pool], stratify, settings.test_fraction, settings.seed, "test")
+        side[test] = "test"
+    test_digests = table.loc[side == "test", "digest"]
+    pool = table[first & (side == "train") & table.label.notna() & ~table.digest.isin(test_digests)]
+    for label, word in ((0, "good"), (1, "bad")):
+        of_class = pool[pool.label == label]
+        if len(of_class) < 2 * settings.val_per_class:
+            raise DataError(
+                f"VAL_PER_CLASS={settings.val_per_class} needs at least "
+                f"{2 * settings.val_per_class} {word} images for training and validation; there "
+                f"are {len(of_class)}. Set -p VAL_PER_CLASS={max(1, len(of_class) // 2)} or less"
+            )
+        side[_draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")] = (
+            "val"
+        )
+    if not (table.official_split == "test").any():
+        representative = side[first].set_axis(table.digest[first])
+        side = table.digest.map(representative)
+    return side
+
+
+def _draw(
+    table: pd.DataFrame, stratify: tuple[str, ...], size: float | int, seed: int, purpose: str
+) -> pd.Index:
+    """Draw a stratified part: a fraction or a number of the rows."""
+    strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
+    # A stratum of one image cannot be divided; such images go by their label alone.
+    strata = strata.where(strata.map(strata.value_counts()) > 1, table.label.astype(str))
+    counts = strata.value_counts()
+    strata = strata.where(strata.map(counts) > 1, counts.index[0])
+    n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
+    if n < strata.nunique() or len(table) - n < strata.nunique():
+        strata = table.label.astype(str)
+    if n < 1 or len(table) - n < strata.nunique() or n < strata.nunique():
+        raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
+    random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
+    _, drawn = train_test_split(
+        table.index, test_size=n, stratify=strata, random_state=random_state
+    )
+    return pd.Index(drawn)
+
+
+def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
+    frame = artifacts.load_csv(path, ("split",))
+    by = next((name for name in ("id", "path") if name in frame.columns), None)
+    if by is None:
+        raise DataError(f"{path} needs a column id or path beside split")
+    wrong = sorted(set(frame.split.dropna()) - set(SIDES)) + ["empty"] * frame.split.isna().any()
+    if wrong:
+        raise DataError(f"{path}: split must be train, val or test, not {', '.join(wrong[:5])}")
+    doubled = frame[by][frame[by].duplicated()]
+    if len(doubled):
+        raise DataError(f"{path} names {doubled.iloc[0]!r} more than once")
+    own = table[by] if by == "id" else table.path.map(lambda p: Path(p).resolve().as_posix())
+    named = frame[by] if by == "id" else frame.path.map(lambda p: _resolve(p, path, own))
+    unknown = frame[by][~named.isin(own)]
+    if len(unknown):
+        listed = ", ".join(map(repr, unknown.head(5)))
+        raise DataError(f"{path} names {len(unknown)} unknown {by}(s), e.g. {listed}")
+    side = own.map(frame.split.set_axis(named))
+    return side.fillna("excluded")
+
+
+def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
+    """A path of an external CSV: absolute, below the CSV's folder, or the unique end of one."""
+    given = Path(str(name))
+    if given.is_absolute():
+        return given.resolve().as_posix()
+    beside = (split_csv.parent / given).resolve().as_posix()
+    if beside in set(own):
+        return beside
+    ends = own[own.str.endswith("/" + given.as_posix())]
+    return ends.iloc[0] if len(ends) == 1 else beside
+
+
+def _separate_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out copies of images that lie on a better protected side."""
+    rank = table.split.map(PROTECTION)
+    best = rank.groupby(table.digest).transform("min")
+    leaking = rank.notna() & (rank > best)
+    excluded = table.loc[leaking, ["id", "label", "split", "digest"]].copy()
+    keepers = table[rank == best].drop_duplicates("digest").set_index("digest")
+    excluded["copy_of"] = excluded.digest.map(keepers.id)
+    excluded["kept_on"] = excluded.digest.map(keepers.split)
+    table = table.assign(split=table.split.mask(leaking, "excluded"))
+    return table, excluded.drop(columns="digest")
+
+
+def _check_sides(table: pd.DataFrame) -> None:
+    labelled = table[table.label.notna()]
+    for side in ("train", "val"):
+        for label, word in ((0, "good"), (1, "bad")):
+            if not ((labelled.split == side) & (labelled.label == label)).any():
+                raise DataError(f"the split leaves no {word} image in {side}")
+    hidden = table[table.label.isna() & table.split.isin(["train", "val"])]
+    if len(hidden):
+        raise DataError(
+            f"{len(hidden)} images in train or val have no label, e.g. {hidden.id.iloc[0]!r}"
+        )
+    if not (table.split == "test").any():
+        raise DataError("the split leaves no image in test")

@@ -1,0 +1,239 @@
+"""What a notebook opens and closes: settings, the record in run.json, and "done is not done again".
+
+A stage's key is a digest of its settings and of the keys of the stages that it builds on. A
+step's key (one model, say) covers only what that step depends on. Work whose key and files are
+still the same is not repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers import artifacts, config, paths, seeding
+
+VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
+
+
+class StageError(RuntimeError):
+    """A notebook cannot start; the message says which one to run first."""
+
+
+def default_preset() -> str:
+    """`full` on a GPU, `quick` on a CPU."""
+    return "full" if seeding.default_device().type == "cuda" else "quick"
+
+
+def default_run(dataset: str, preset: str) -> str:
+    """`<dataset>-<preset>`; of a folder, its last name."""
+    kind, _, place = dataset.partition(":")
+    return f"{kind}-{Path(place).name}-{preset}" if place else f"{kind}-{preset}"
+
+
+@dataclass
+class Stage:
+    """An opened stage of a run; `finish` writes its record into run.json."""
+
+    name: str
+    paths: paths.RunPaths
+    preset: str
+    settings: Any
+    key: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Path] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_smoke(self) -> bool:
+        """True when the numbers of this run mean nothing."""
+        return self.preset == "smoke"
+
+    def note(self, **facts: Any) -> None:
+        """Facts for run.json: weights used, images per second, choices made."""
+        self.notes |= facts
+
+    def output(self, path: Path) -> Path:
+        """Register a file that this stage leaves behind, and return it."""
+        self.outputs.append(path)
+        return path
+
+    @contextmanager
+    def step(self, name: str, inputs: Any, outputs: list[Path]) -> Iterator[bool]:
+        """Do a part of the stage once.
+
+        Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
+        """
+        self.outputs += outputs
+        key = artifacts.fingerprint(inputs)
+        record = load_run(self.paths).get("steps", {}).get(name)
+        if record and record["key"] == key and outputs_are_intact(self.paths, record["outputs"]):
+            self.notes.setdefault("reused", []).append(name)
+            yield False
+            return
+        started = time.monotonic()
+        yield True
+        seconds = round(time.monotonic() - started, 2)
+        digests = _digests(self.paths, outputs)
+        with _edit_run(self.paths) as run:
+            record = {"key": key, "outputs": digests, "seconds": seconds}
+            run.setdefault("steps", {})[name] = record
+
+    def finish(self) -> None:
+        """Write seconds, peak memory, versions and outputs of the stage into run.json."""
+        with _edit_run(self.paths) as run:
+            run["stages"][self.name] |= {
+                "status": "done",
+                "seconds": round(time.monotonic() - self.started_s, 1),
+                "peak_memory_mb": peak_memory_mb(),
+                "outputs": _digests(self.paths, self.outputs),
+                **self.notes,
+            }
+
+
+def begin(name: str, names: Mapping[str, Any]) -> Stage:
+    """Open a stage from a notebook's global names; call it right after the parameters cell.
+
+    Raises:
+        SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
+        StageError: an earlier notebook has not been run for this run.
+    """
+    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    run_name, preset, values = resolve_run(name, given)
+    run_paths = paths.RunPaths(run_name)
+    first = name == next(iter(config.STAGES))
+    record = load_run(run_paths)
+    if not first:
+        _require_earlier(name, run_paths, record)
+    settings = config.resolve(name, preset, values)
+    stage = Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
+    header = {"run": run_name, "preset": preset}
+    if first:
+        header["dataset"] = settings.dataset
+    with _edit_run(run_paths) as run:
+        run.update(header)
+        run.setdefault("stages", {})[name] = {
+            "status": "started",
+            "key": stage.key,
+            "settings": dataclasses.asdict(settings),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "device": seeding.device_name(seeding.default_device()),
+            "precision": seeding.default_precision(seeding.default_device()),
+            "versions": versions(),
+            "commit": commit(),
+        }
+    return stage
+
+
+def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """The run's name, its preset, and the stage's own values, from a notebook's parameters."""
+    values = dict(given)
+    run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
+    first = name == next(iter(config.STAGES))
+    known = {field.name.upper() for field in dataclasses.fields(config.STAGES[name])}
+    allowed = sorted(known | ({"RUN", "PRESET"} if first else {"RUN"}))
+    for parameter in values:
+        if parameter not in known:
+            raise config.unknown_parameter(parameter, allowed, name)
+    if first:
+        preset = preset or default_preset()
+        run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
+    else:
+        run_name = run_name or default_run("elpv", preset or default_preset())
+        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
+    if run_name != Path(run_name).name or run_name.startswith("."):
+        raise config.SettingsError(f"RUN={run_name!r} must be a plain folder name")
+    return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
+
+
+def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
+    """A digest of a stage's settings and of the keys of all stages before it."""
+    order = list(config.STAGES)
+    before = order[: order.index(name)]
+    stages = run.get("stages", {})
+    earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
+    content = {"settings": dataclasses.asdict(settings), "earlier": earlier}
+    return artifacts.fingerprint(content)
+
+
+def is_current(name: str, settings: Any, run_paths: paths.RunPaths) -> bool:
+    """True when the stage is done with these settings and inputs, and its files are intact."""
+    run = load_run(run_paths)
+    record = run.get("stages", {}).get(name, {})
+    return (
+        record.get("status") == "done"
+        and record.get("key") == stage_key(name, settings, run)
+        and outputs_are_intact(run_paths, record.get("outputs", {}))
+    )
+
+
+def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
+    """True when every recorded file exists with the bytes it had."""
+    files = {_absolute(run_paths, name): digest for name, digest in digests.items()}
+    return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
+
+
+def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
+    """run.json, or an empty record when the run has not begun."""
+    return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"python": platform.python_version()} | found
+
+
+def commit() -> str | None:
+    """The git commit of the code, with a plus when files were changed; None outside git."""
+    command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def peak_memory_mb() -> int:
+    """The largest resident memory of this process so far, in MB (1e6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
+    first = next(iter(config.STAGES))
+    if record.get("stages", {}).get(first, {}).get("status") != "done":
+        existing = sorted(path.parent.name for path in paths.runs_root().glob("*/run.json"))
+        known = f" (there are: {', '.join(existing)})" if existing else ""
+        raise StageError(
+            f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
+            f"run notebooks/{first}.ipynb first, or set RUN"
+        )
+
+
+def _absolute(run_paths: paths.RunPaths, name: str) -> Path:
+    return paths.home() / name if name.startswith("submissions/") else run_paths.root / name
+
+
+def _digests(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
+    digests = {}
+    for path in files:
+        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
+        digests[path.relative_to(base).as_posix()] = artifacts.file_digest(path)
+    return digests
+
+
+@contextmanager
+def _edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
+    run = load_run(run_paths)
+    yield run
+    artifacts.save_json(run_paths.run_json, run)

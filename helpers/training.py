@@ -1,0 +1,267 @@
+"""The one training loop: of the CNN, the last layer, all layers, DARTS search and retraining.
+
+An epoch's randomness is a function of (seed, epoch), and everything else that an epoch starts from
+is in the resume file written at the end of the epoch before. A training killed at any moment and
+started again gives, on the CPU, the same bits as one never killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from helpers import artifacts, seeding
+from helpers.batches import Batches
+from helpers.config import TrainSettings
+from helpers.inference import autocast, evaluate, precision_of
+from helpers.optim import make_loss, make_optimizer, make_scheduler
+
+
+class TrainingError(RuntimeError):
+    """The training cannot go on; the message says what to change."""
+
+
+class Hooks:
+    """What a stage may add to the loop; the search's architecture steps, say."""
+
+    def epoch_starts(self, epoch: int, epochs: int) -> None:
+        """Before the first batch of an epoch (counted from 0)."""
+
+    def before_step(self, images: torch.Tensor, targets: torch.Tensor, lr: float) -> None:
+        """Before the weights' step on this batch."""
+
+    def epoch_ends(self, record: dict[str, Any]) -> bool:
+        """After validation; may add to the record. True ends the training."""
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+
+
+@dataclass
+class Fit:
+    """A finished training: the model holds the weights of its best epoch."""
+
+    history: list[dict[str, Any]]
+    best_epoch: int
+    seconds: float
+
+
+@dataclass
+class _Loop:
+    """All that changes during a training."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    ema: AveragedModel | None
+    hooks: Hooks
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that validation looks at: the average of the weights where one is kept."""
+        return self.ema.module if self.ema else self.model
+
+    def state(self) -> dict[str, Any]:
+        parts = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "hooks": self.hooks.state(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+        }
+        return parts | ({"ema": self.ema.state_dict()} if self.ema else {})
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.hooks.load_state(state["hooks"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+def fit(
+    model: nn.Module,
+    train: Batches,
+    val: Batches,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    name: str,
+    resume: Path | None = None,
+    inputs: Any = None,
+    hooks: Hooks | None = None,
+    accelerator: Accelerator | None = None,
+    parameters: list[nn.Parameter] | None = None,
+) -> Fit:
+    """Train a model with cross-entropy and keep the epoch of the best validation AUC.
+
+    Args:
+        model: gives raw class scores (B, K), or (scores, auxiliary scores) in training.
+        train, val: labelled batches; class 1 is bad.
+        settings: epochs, optimiser, schedule, precision, ...
+        seed: of the order, the augmentation and the dropout.
+        name: what the progress bar calls this training.
+        resume: file to continue from and to write after every epoch; removed at the end.
+        inputs: what the training depends on beside its settings (JSON-able); a resume file of
+            other inputs is not taken up.
+        hooks: additions to the loop.
+        accelerator: device and processes; made here when not given.
+        parameters: those to train; all that require gradients when not given.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    accelerator = accelerator or Accelerator(cpu=seeding.default_device().type == "cpu")
+    hooks = hooks or Hooks()
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    parameters = parameters or [p for p in model.parameters() if p.requires_grad]
+    loop = _start(model, parameters, len(train.labels), train.batch_size, settings, hooks)
+    key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
+    if resume is not None and resume.is_file():
+        state = artifacts.load_state(resume)
+        if state["key"] == key:
+            loop.load(state["loop"])
+            print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
+    started = time.monotonic()
+    loss_of = make_loss(settings, train.labels, accelerator.device)
+    stepped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
+    while loop.epoch < settings.epochs and not _is_over(loop, settings):
+        hooks.epoch_starts(loop.epoch, settings.epochs)
+        with seeding.torch_stream(seed, "train", loop.epoch):
+            record = _train_epoch(
+                stepped, train, loop, parameters, loss_of, settings, seed, name, accelerator
+            )
+        record |= evaluate(loop.judged, val, settings.precision)
+        loop.history.append(record)
+        stop = hooks.epoch_ends(record)
+        if loop.best_epoch < 0 or record["val_auc"] > loop.history[loop.best_epoch]["val_auc"]:
+            loop.best_epoch = loop.epoch
+            loop.best = {k: v.detach().cpu().clone() for k, v in loop.judged.state_dict().items()}
+        loop.epoch += 1
+        record["stopped"] = bool(stop)
+        if resume is not None and accelerator.is_main_process:
+            artifacts.save_state(resume, {"key": key, "loop": loop.state()})
+    model.load_state_dict(loop.best)
+    model.eval()
+    return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
+
+
+def _start(
+    model: nn.Module,
+    parameters: list[nn.Parameter],
+    n: int,
+    batch_size: int,
+    settings: TrainSettings,
+    hooks: Hooks,
+) -> _Loop:
+    optimizer = make_optimizer(parameters, settings)
+    steps = max(1, math.ceil(n / batch_size)) * settings.epochs
+    device = parameters[0].device
+    fp16 = device.type == "cuda" and precision_of(device, settings.precision) == "fp16"
+    ema = None
+    if settings.ema_decay:
+        average = get_ema_multi_avg_fn(settings.ema_decay)
+        ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    scheduler = make_scheduler(optimizer, settings, steps)
+    return _Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=fp16), ema, hooks)
+
+
+def _train_epoch(
+    model: nn.Module,
+    train: Batches,
+    loop: _Loop,
+    parameters: list[nn.Parameter],
+    loss_of: Callable,
+    settings: TrainSettings,
+    seed: int,
+    name: str,
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    """One pass over the training rows; returns the epoch's record."""
+    model.train()
+    device = accelerator.device
+    share = (accelerator.process_index, accelerator.num_processes)
+    labels = torch.from_numpy(train.labels).to(device)
+    total, seen, started = 0.0, 0, time.monotonic()
+    lr = loop.optimizer.param_groups[0]["lr"]
+    description = f"{name} {loop.epoch + 1}/{settings.epochs}"
+    with tqdm(total=len(labels), desc=description, unit="img", leave=False, mininterval=1) as bar:
+        if loop.history:
+            bar.set_postfix(val_auc=f"{loop.history[-1]['val_auc']:.4f}", refresh=False)
+        for rows, inputs in train.shuffled(seed, loop.epoch, share):
+            targets = labels[torch.from_numpy(rows).to(device)]
+            lr = loop.optimizer.param_groups[0]["lr"]
+            loop.hooks.before_step(inputs, targets, lr)
+            loop.optimizer.zero_grad(set_to_none=True)
+            with autocast(device, settings.precision):
+                loss = loss_of(model(inputs), targets)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise _not_finite(name, loop.epoch, train.ids[rows], settings)
+            loop.scaler.scale(loss).backward()
+            loop.scaler.unscale_(loop.optimizer)
+            if settings.grad_clip:
+                nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
+            loop.scaler.step(loop.optimizer)
+            loop.scaler.update()
+            if loop.ema:
+                loop.ema.update_parameters(loop.model)
+            if settings.schedule == "one_cycle":
+                loop.scheduler.step()
+            total, seen = total + value * len(rows), seen + len(rows)
+            bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
+            bar.update(len(rows) * share[1])
+    if settings.schedule != "one_cycle":
+        loop.scheduler.step()
+    seconds = time.monotonic() - started
+    return {
+        "epoch": loop.epoch + 1,
+        "lr": lr,
+        "train_loss": total / max(1, seen),
+        "seconds": round(seconds, 2),
+        "images_per_s": round(seen * share[1] / seconds, 1),
+    }
+
+
+def _is_over(loop: _Loop, settings: TrainSettings) -> bool:
+    if loop.history and loop.history[-1]["stopped"]:
+        return True
+    return bool(settings.patience) and loop.epoch - loop.best_epoch > settings.patience
+
+
+def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings) -> TrainingError:
+    return TrainingError(
+        f"{name}: the loss is not finite in epoch {epoch + 1}, on the batch of "
+        f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. Lower the learning rate "
+        f"(now {settings.lr:g}) or set PRECISION='no'; the epochs before it are kept"
+    )
