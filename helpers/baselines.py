@@ -1,0 +1,103 @@
+"""The report's four classical models on embeddings: LDA, random forest, logistic regression, SVM.
+
+scikit-learn pipelines; scikit-learn-intelex does the same work faster where it is installed.
+Hyper-parameters are chosen by cross-validation inside the training set alone, so that the
+validation numbers of the table are not numbers that something was chosen by.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from helpers import seeding
+
+NAMES = ("LDA", "RF", "LR", "SVM")
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A classical model and how it was chosen."""
+
+    name: str
+    model: BaseEstimator
+    chosen: dict[str, Any]
+    cv_auc: float  # mean AUC over the folds of the training set
+
+    def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) -> probability of bad (N,)."""
+        return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
+
+
+def fit_baseline(
+    name: str, embeddings: np.ndarray, labels: np.ndarray, folds: int, trees: int, seed: int
+) -> FittedBaseline:
+    """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
+
+    Args:
+        name: one of `NAMES`.
+        embeddings: (N, D) float32, of the training set.
+        labels: (N,) 0 good, 1 bad.
+        folds: of the stratified cross-validation.
+        trees: of the random forest.
+        seed: of the folds and the forest.
+    """
+    random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
+    pipeline, grid = _pipeline_and_grid(name, trees, random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
+        search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=splitter)
+        search.fit(embeddings, labels)
+        model = search.best_estimator_
+        if not hasattr(model, "predict_proba"):
+            # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
+            model = CalibratedClassifierCV(model, cv=splitter, ensemble=False)
+            model.fit(embeddings, labels)
+    chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
+    return FittedBaseline(name, model, chosen, float(search.best_score_))
+
+
+def _pipeline_and_grid(
+    name: str, trees: int, random_state: int
+) -> tuple[Pipeline, dict[str, list[Any]]]:
+    if name == "LDA":
+        # Shrinkage, since the embedding may have as many dimensions as a class has images.
+        model, grid = LinearDiscriminantAnalysis(solver="lsqr"), {"shrinkage": [0.01, 0.1, 0.5]}
+    elif name == "RF":
+        forest = _fastest("ensemble", "RandomForestClassifier")
+        model = forest(trees, n_jobs=-1, random_state=random_state)
+        grid = {"min_samples_leaf": [1, 4]}
+    elif name == "LR":
+        regression = _fastest("linear_model", "LogisticRegression")
+        model = regression(max_iter=2000, class_weight="balanced")
+        grid = {"C": [1e-4, 1e-3, 1e-2, 1e-1]}
+    elif name == "SVM":
+        machine = _fastest("svm", "SVC")
+        model = machine(kernel="rbf", class_weight="balanced")
+        grid = {"C": [0.3, 1.0, 3.0, 10.0], "gamma": ["scale"]}
+    else:
+        raise ValueError(f"no baseline {name!r}; there are {', '.join(NAMES)}")
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
+    return pipeline, {f"model__{key}": values for key, values in grid.items()}
+
+
+def _fastest(module: str, name: str) -> type[BaseEstimator]:
+    """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
+    for package in ("sklearnex", "sklearn"):
+        try:
+            return getattr(importlib.import_module(f"{package}.{module}"), name)
+        except ImportError:
+            continue
+    raise ImportError(f"scikit-learn has no {module}.{name}")

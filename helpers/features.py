@@ -1,0 +1,96 @@
+"""Images to embeddings: the penultimate layer's output of every image of a split."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from helpers import artifacts
+from helpers.batches import ImageBatches
+from helpers.images import ImageCache
+from helpers.inference import autocast
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings of images, in the split's order."""
+
+    ids: np.ndarray  # (N,) text
+    embeddings: np.ndarray  # (N, D) float32
+
+    def of(self, ids: pd.Series) -> np.ndarray:
+        """Embeddings of some images, (len(ids), D), in the order of `ids`."""
+        rows = pd.Series(np.arange(len(self.ids)), index=self.ids).reindex(ids)
+        if rows.isna().any():
+            raise artifacts.ArtifactError(
+                f"the features lack image {rows.index[rows.isna()][0]!r}; run notebook 02 again"
+            )
+        return self.embeddings[rows.to_numpy(dtype=np.int64)]
+
+
+@torch.no_grad()
+def embed(
+    model: nn.Module,
+    cache: ImageCache,
+    table: pd.DataFrame,
+    device: torch.device,
+    batch_size: int = 64,
+    precision: str = "auto",
+) -> Features:
+    """Embeddings (N, D) of all images of a table (column `id`), not augmented, in eval mode."""
+    batches = image_batches(cache, table, model, batch_size, device=device)
+    model.to(device, memory_format=torch.channels_last).eval()
+    out = []
+    with (
+        autocast(device, precision),
+        tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar,
+    ):
+        for images in batches.ordered():
+            out.append(model.embed(images).float().cpu().numpy())
+            bar.update(len(images))
+    return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
+
+
+def image_batches(
+    cache: ImageCache,
+    table: pd.DataFrame,
+    model: nn.Module,
+    batch_size: int,
+    augment: str = "none",
+    device: torch.device | None = None,
+) -> ImageBatches:
+    """Batches of the images of a table (`id`, `label`) as a model wants them."""
+    options = {} if device is None else {"device": device}
+    return ImageBatches(
+        cache=cache,
+        rows=cache.rows(table.id),
+        labels=table.label.fillna(-1).to_numpy(dtype=np.int64),
+        ids=table.id.to_numpy(dtype=str),
+        spec=model.spec,
+        batch_size=batch_size,
+        augment=augment,
+        **options,
+    )
+
+
+def save_features(path: Path, features: Features) -> None:
+    """Write `id` and `embedding` as npz."""
+    artifacts.save_arrays(path, id=features.ids, embedding=features.embeddings)
+
+
+def load_features(path: Path) -> Features:
+    """Read what `save_features` wrote."""
+    arrays = artifacts.load_arrays(path, "id", "embedding")
+    return Features(arrays["id"], arrays["embedding"])
+
+
+def images_per_s(n: int, started_s: float) -> float:
+    """Throughput since a time of `time.monotonic()`."""
+    return round(n / max(1e-9, time.monotonic() - started_s), 1)

@@ -1,0 +1,219 @@
+"""Predictions files, and the table that is made of them alone.
+
+The only place that reads test labels. A model is a file `predictions/<model>.csv`; a file that a
+user writes by hand becomes a row like any other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers import artifacts, metrics, operating_point, submission
+from helpers.paths import RunPaths
+
+FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
+# order and names of the report's Table 2; others follow in alphabetical order
+ROW_NAMES = {
+    "lda": "LDA",
+    "rf": "RF",
+    "lr": "LR",
+    "svm": "SVM",
+    "ll": "LL",
+    "cnn": "two-layer CNN",
+    "fbp": "FBP",
+}
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One predictions file with the labels beside it."""
+
+    name: str
+    val: pd.DataFrame  # id, label, defect_score
+    test: pd.DataFrame  # label is missing where hidden
+
+
+def save_predictions(path: Path, table: pd.DataFrame, scores: np.ndarray) -> None:
+    """Write `id, split, defect_score` of the validation and test rows of a table.
+
+    `scores` (N,) belong to the table's rows in their order.
+    """
+    frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
+    artifacts.save_csv(path, frame[frame.split.isin(["val", "test"])])
+
+
+def read_split(run_paths: RunPaths) -> pd.DataFrame:
+    """split.csv with ids as text and labels that may be missing."""
+    return artifacts.load_csv(
+        run_paths.split_csv, ("id", "path", "label", "split"), dtype={"label": "Int64"}
+    )
+
+
+def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
+    """A predictions file, checked against the split, joined with the labels.
+
+    Raises:
+        ArtifactError: wrong columns, ids missing, doubled or unknown, scores outside [0, 1].
+    """
+    frame = artifacts.load_csv(path, ("id", "split", "defect_score"))
+    scores = pd.to_numeric(frame.defect_score, errors="coerce")
+    wrong = np.flatnonzero(~scores.between(0, 1).to_numpy())
+    if len(wrong):
+        raise artifacts.ArtifactError(
+            f"{path}, line {wrong[0] + 2}: defect_score {frame.defect_score.iloc[wrong[0]]!r} is "
+            f"not a number from 0 to 1"
+        )
+    doubled = np.flatnonzero(frame.id.duplicated().to_numpy())
+    if len(doubled):
+        raise artifacts.ArtifactError(
+            f"{path}, line {doubled[0] + 2}: id {frame.id.iloc[doubled[0]]!r} occurs twice"
+        )
+    sides = {}
+    for side in ("val", "test"):
+        labels = split.loc[split.split == side, ["id", "label"]]
+        own = frame.loc[frame.split == side, "id"]
+        for kind, ids in (("unknown", set(own) - set(labels.id)), ("no", set(labels.id) - set(own))):
+            if ids:
+                raise artifacts.ArtifactError(
+                    f"{path} has {kind} {side} id(s), {len(ids)} of them, e.g. {sorted(ids)[0]!r}; "
+                    "it does not belong to this split"
+                )
+        joined = labels.merge(frame.assign(defect_score=scores)[["id", "defect_score"]], on="id")
+        sides[side] = joined
+    return Scored(path.stem, sides["val"], sides["test"])
+
+
+def read_all_predictions(run_paths: RunPaths) -> dict[str, Scored]:
+    """All models of a run, by name."""
+    split = read_split(run_paths)
+    files = sorted(run_paths.predictions_root.glob("*.csv"))
+    return {path.stem: read_predictions(path, split) for path in files}
+
+
+def evaluate_model(scored: Scored, seed: int = 0) -> dict[str, Any]:
+    """Validation and test numbers of one model, as fractions, with 95 % bootstrap intervals.
+
+    The threshold of the accuracies and of F1 is the one of the best validation accuracy, so that
+    the validation accuracy is a little too good; the test numbers are not. Test columns are
+    missing where labels are hidden or of one class.
+    """
+    val_labels, val_scores = _labels_scores(scored.val)
+    threshold = operating_point.best_threshold(val_labels, val_scores)
+
+    def accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+        return metrics.accuracy(labels, scores, threshold)
+
+    row = {"model": scored.name, "threshold": threshold}
+    row |= _interval("val_accuracy", val_labels, val_scores, accuracy, seed)
+    row |= _interval("val_auc", val_labels, val_scores, metrics.roc_auc, seed)
+    test = scored.test[scored.test.label.notna()]
+    if test.label.nunique() == 2:
+        labels, scores = _labels_scores(test)
+        row |= _interval("test_auc", labels, scores, metrics.roc_auc, seed)
+        row |= _interval("test_accuracy", labels, scores, accuracy, seed)
+        row["test_f1"] = metrics.f1(labels, scores, threshold)
+    return row
+
+
+def results_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
+    """One row per predictions file in the report's order, and the majority baseline at the end."""
+    scored = read_all_predictions(run_paths)
+    if not scored:
+        raise artifacts.ArtifactError(
+            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
+        )
+    rows = [evaluate_model(scored[name], seed) for name in sorted(scored, key=_order)]
+    return pd.DataFrame([*rows, majority_row(read_split(run_paths))])
+
+
+def majority_row(split: pd.DataFrame) -> dict[str, Any]:
+    """What calling every part by the training set's larger class gives."""
+    label = int(split.loc[split.split == "train", "label"].mode().iloc[0])
+    row: dict[str, Any] = {"model": "majority", "val_auc": 0.5}
+    val = split.loc[split.split == "val", "label"]
+    row["val_accuracy"] = float((val == label).mean())
+    test = split.loc[(split.split == "test") & split.label.notna(), "label"]
+    if test.nunique() == 2:
+        row["test_auc"] = 0.5
+        row["test_accuracy"] = float((test == label).mean())
+        row["test_f1"] = metrics.f1(test.astype(int), np.full(len(test), float(label)))
+    return row
+
+
+def paper_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The shape of the report's Table 2: per cent, fine-tuned features in parentheses."""
+    by_name = table.set_index("model")
+    rows = []
+    for name in by_name.index:
+        if name.endswith(FINETUNED):
+            continue
+        twin = name + FINETUNED
+        row = {"Model": display_name(name)}
+        for column, title in (
+            ("val_accuracy", "Valid Acc"),
+            ("test_auc", "Test AUC"),
+            ("test_accuracy", "Test Acc"),
+            ("test_f1", "Test F1"),
+        ):
+            text = _per_cent(by_name.loc[name], column)
+            if twin in by_name.index:
+                text += f" ({_per_cent(by_name.loc[twin], column)})"
+            row[title] = text
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def best_model(table: pd.DataFrame) -> str:
+    """The model of the best validation AUC; the first of equals."""
+    models = table[table.model != "majority"].reset_index(drop=True)
+    return str(models.model[models.val_auc.idxmax()])
+
+
+def write_submission(run_paths: RunPaths, model: str) -> Path:
+    """The contest's CSV of one model, checked before it is written."""
+    test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
+    submission.write_submission(
+        run_paths.submission, test.id.tolist(), test.defect_score.to_numpy(), test.id.tolist()
+    )
+    return run_paths.submission
+
+
+def display_name(model: str) -> str:
+    """The name that tables and legends show."""
+    if model.endswith(FINETUNED):
+        return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
+    return ROW_NAMES.get(model, model)
+
+
+def _order(name: str) -> tuple[int, str]:
+    stem = re.sub(f"{FINETUNED}$", "", name)
+    known = list(ROW_NAMES)
+    return (known.index(stem) if stem in known else len(known), name)
+
+
+def _labels_scores(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return frame.label.to_numpy(dtype=np.int64), frame.defect_score.to_numpy(dtype=np.float64)
+
+
+def _interval(
+    name: str, labels: np.ndarray, scores: np.ndarray, metric: metrics.Metric, seed: int
+) -> dict[str, float]:
+    found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
+    return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _per_cent(row: pd.Series, column: str) -> str:
+    value = row.get(column)
+    if value is None or pd.isna(value):
+        return "-"
+    low = row.get(f"{column}_low")
+    if low is None or pd.isna(low):
+        return f"{100 * value:.1f}"
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"
