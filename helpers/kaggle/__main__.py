@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _download(options: argparse.Namespace) -> str:
-    return f"Ready: {download(options.competition, options.root, force=options.force, retry=_retry(options))}"
+    folder = download(options.competition, options.root, force=options.force, retry=_retry(options))
+    return f"Ready: {folder}"
 
 
 def _submit(options: argparse.Namespace) -> str:

@@ -12,6 +12,7 @@ from helpers.kaggle.archive import ArchiveError, unpack
 from helpers.kaggle.client import COMPETITION, TIMEOUT_S, Client, Retry, connect
 from helpers.kaggle.errors import KaggleError, is_transient
 
+CHUNK_BYTES = 1 << 16  # a connection that breaks loses at most so much of what has arrived
 MARKER = ".download.json"  # in the contest's folder; it is there only when the folder is whole
 
 
@@ -63,11 +64,6 @@ def download(
     _put_in_place(work / "unpacked", folder)
     shutil.rmtree(work)
     return folder
-
-
-def is_downloaded(slug: str = COMPETITION, root: str | os.PathLike = Path("data/raw")) -> bool:
-    """Tell whether `download` has finished `root/slug`."""
-    return (Path(root) / slug / MARKER).is_file()
 
 
 def _check_slug(slug: str) -> None:
@@ -146,6 +142,7 @@ def _stream(api: Any, sdk: Any, slug: str, archive: Path) -> None:
         sdk.http_client(),
         quiet=False,  # its progress bar; what it prints is caught
         resume=True,
+        chunk_size=CHUNK_BYTES,
         max_retries=0,
         timeout=TIMEOUT_S,
     )

@@ -118,6 +118,7 @@ def _send(client: Client, path: Path, content: bytes, message: str, slug: str) -
     }
     before = read_record(path)
     write_record(path, record)  # before the request: a killed run must know that it may have sent
+    lost = None
     try:
         answer = client.call(
             f"submitting {path.name}",
@@ -129,10 +130,11 @@ def _send(client: Client, path: Path, content: bytes, message: str, slug: str) -
         if error.status is not None and 400 <= error.status < 500:  # refused for certain
             write_record(path, before) if before else record_path(path).unlink()
             raise
-        return _find_lost(client, path, record, error)
-    if not answer.ref:
-        error = KaggleError(f"Kaggle took {path.name} without a reference: {answer.message}")
-        return _find_lost(client, path, record, error)
+        lost = error
+    if lost is None and not answer.ref:
+        lost = KaggleError(f"Kaggle took {path.name} without a reference: {answer.message}")
+    if lost is not None:
+        return _find_lost(client, path, record, lost)
     record |= {"state": "sent", "ref": answer.ref, "status": "PENDING"}
     write_record(path, record)
     return record
