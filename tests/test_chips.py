@@ -3,6 +3,10 @@
 import csv
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -220,6 +224,20 @@ def test_a_set_that_was_cut_short_is_not_done_and_is_continued(written, tmp_path
     assert len(calls) == 300 - 39
     assert chips.is_done(out)
     assert content(out) == content(written)
+
+
+def test_a_killed_command_leaves_no_process_behind_and_no_set_taken_for_whole(tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "helpers.datasets.chips", "--out", str(out)]
+    command += ["--train", "20000", "--test", "10", "--size-px", "64", "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while process.poll() is None and not any(out.rglob("*.bmp")):
+        time.sleep(0.05)
+    process.kill()
+    # Regression: workers waited for ever. The pipe closes when the last of them has ended.
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert any(out.rglob("*.bmp")) and not chips.is_done(out)
 
 
 def test_a_whole_set_is_not_drawn_again_but_a_lost_file_is(tmp_path, monkeypatch):
