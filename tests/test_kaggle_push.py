@@ -108,6 +108,12 @@ def test_a_push_that_gets_no_answer_is_not_repeated(server, notebook, retry):
     assert server.names().count("SaveKernel") == 1
 
 
+def test_a_data_set_whose_making_breaks_off_is_not_made_twice(server, notebook, retry):
+    server.faults["CreateDataset"] = [Fault(drop=True)]
+    assert "no connection" in message_of(lambda: kaggle.push(notebook, retry=retry))
+    assert server.names().count("CreateDataset") == 1
+
+
 def test_a_helpers_upload_that_fails_stops_the_push(server, notebook, retry):
     server.faults["PUT"] = [Fault(400, "no")] * 10
     assert "Upload unsuccessful" in message_of(lambda: kaggle.push(notebook, retry=retry))
