@@ -67,7 +67,8 @@ class KaggleServer:
         self.kernel_answer: dict = {}
 
     def __enter__(self) -> KaggleServer:
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._http.kaggle = self
         self._http.handle_error = lambda *_: None  # a client that hangs up early is no error
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -160,88 +161,89 @@ class KaggleServer:
         url = f"https://www.kaggle.com/code/{body['slug']}"
         return {"ref": body["slug"], "url": url, "versionNumber": 1, **self.kernel_answer}
 
-    def _handler(server):
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_):
-                pass
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-            def do_POST(self):
-                path = urlsplit(self.path).path.removeprefix("/api")
-                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                name = path.rsplit("/", 1)[-1]
-                body = json.loads(content or b"{}")
-                server.requests.append(Request(name, body, dict(self.headers)))
-                fault = server.faults[name].pop(0) if server.faults[name] else None
-                if not path.startswith("/v1/"):
-                    return self.send(404, {"code": 404, "message": path})
-                if name != "IntrospectToken" and not self.is_authorized():
-                    return self.send(401, {"code": 401, "message": "Unauthorized"})
-                if fault and not fault.after_work:
-                    return self.fail(fault)
-                answer = server.answer(name, body)
-                if fault or isinstance(answer, Fault):
-                    return self.fail(fault or answer)
-                return self.send(200, answer)
+    def log_message(self, *_):
+        pass
 
-            def do_PUT(self):
-                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                server.requests.append(Request("PUT", {}, dict(self.headers)))
-                if server.faults["PUT"]:
-                    return self.fail(server.faults["PUT"].pop(0))
-                if "Authorization" in self.headers:
-                    return self.send(400, {"message": "signed addresses take no credentials"})
-                server.uploads[urlsplit(self.path).path.rsplit("/", 1)[-1]] = content
-                return self.send(200, "")
+    def do_POST(self):
+        server = self.server.kaggle
+        path = urlsplit(self.path).path.removeprefix("/api")
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        name = path.rsplit("/", 1)[-1]
+        body = json.loads(content or b"{}")
+        server.requests.append(Request(name, body, dict(self.headers)))
+        fault = server.faults[name].pop(0) if server.faults[name] else None
+        if not path.startswith("/v1/"):
+            return self.send(404, {"code": 404, "message": path})
+        if name != "IntrospectToken" and not self.is_authorized():
+            return self.send(401, {"code": 401, "message": "Unauthorized"})
+        if fault and not fault.after_work:
+            return self.fail(fault)
+        answer = server.answer(name, body)
+        if fault or isinstance(answer, Fault):
+            return self.fail(fault or answer)
+        return self.send(200, answer)
 
-            def do_GET(self):
-                server.requests.append(Request("GET", {}, dict(self.headers)))
-                if server.faults["GET"]:
-                    return self.fail(server.faults["GET"].pop(0))
-                data, start, status = server.data, 0, 200
-                wanted = self.headers.get("Range")
-                if wanted and self.headers.get("If-Range", server.etag) == server.etag:
-                    start, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
-                self.send_response(status)
-                self.send_header("Content-Type", "application/zip")
-                self.send_header("ETag", server.etag)
-                self.send_header("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
-                self.send_header("Accept-Ranges", "bytes")
-                if status == 206:
-                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-                if server.has_length:
-                    self.send_header("Content-Length", str(len(data) - start))
-                self.close_connection = True
-                self.send_header("Connection", "close")
-                self.end_headers()
-                cut = server.cuts.pop(0) if server.cuts else None
-                self.wfile.write(data[start:] if cut is None else data[start : start + cut])
+    def do_PUT(self):
+        server = self.server.kaggle
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server.requests.append(Request("PUT", {}, dict(self.headers)))
+        if server.faults["PUT"]:
+            return self.fail(server.faults["PUT"].pop(0))
+        if "Authorization" in self.headers:
+            return self.send(400, {"message": "signed addresses take no credentials"})
+        server.uploads[urlsplit(self.path).path.rsplit("/", 1)[-1]] = content
+        return self.send(200, "")
 
-            def is_authorized(self):
-                basic = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
-                return self.headers.get("Authorization") in (basic, f"Bearer {TOKEN}")
+    def do_GET(self):
+        server = self.server.kaggle
+        server.requests.append(Request("GET", {}, dict(self.headers)))
+        if server.faults["GET"]:
+            return self.fail(server.faults["GET"].pop(0))
+        data, start, status = server.data, 0, 200
+        wanted = self.headers.get("Range")
+        if wanted and self.headers.get("If-Range", server.etag) == server.etag:
+            start, status = int(wanted.removeprefix("bytes=").rstrip("-")), 206
+        self.send_response(status)
+        self.send_header("Content-Type", "application/zip")
+        self.send_header("ETag", server.etag)
+        self.send_header("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
+        self.send_header("Accept-Ranges", "bytes")
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if server.has_length:
+            self.send_header("Content-Length", str(len(data) - start))
+        self.close_connection = True
+        self.send_header("Connection", "close")
+        self.end_headers()
+        cut = server.cuts.pop(0) if server.cuts else None
+        self.wfile.write(data[start:] if cut is None else data[start : start + cut])
 
-            def fail(self, fault):
-                if fault.drop:
-                    self.close_connection = True
-                    return
-                body = fault.body
-                if callable(body):
-                    body = body(self.headers)
-                self.send(fault.status, body if body is not None else "", fault.headers)
+    def is_authorized(self):
+        basic = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
+        return self.headers.get("Authorization") in (basic, f"Bearer {TOKEN}")
 
-            def send(self, status, body, headers=()):
-                is_text = isinstance(body, str)
-                content = body.encode() if is_text else json.dumps(body).encode()
-                self.send_response(status)
-                headers = dict(headers)
-                if "Content-Type" not in headers:
-                    headers["Content-Type"] = "text/plain" if is_text else "application/json"
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+    def fail(self, fault):
+        if fault.drop:
+            self.close_connection = True
+            return
+        body = fault.body
+        if callable(body):
+            body = body(self.headers)
+        self.send(fault.status, body if body is not None else "", fault.headers)
 
-        return Handler
+    def send(self, status, body, headers=()):
+        is_text = isinstance(body, str)
+        content = body.encode() if is_text else json.dumps(body).encode()
+        self.send_response(status)
+        headers = dict(headers)
+        if "Content-Type" not in headers:
+            headers["Content-Type"] = "text/plain" if is_text else "application/json"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)

@@ -83,21 +83,13 @@ def push(
     helpers_set = f"{owner}/{HELPERS_DATA_SET}"
     if bundle:
         upload_bundle(client, helpers_set, Path(build) / "helpers", files)
-    metadata = {
-        "id": f"{owner}/{slugify(title)}",
-        "title": title,
-        "code_file": notebook.name,
-        "language": "python",
-        "kernel_type": "notebook",
-        "is_private": private,
-        "enable_gpu": gpu,
-        "enable_internet": False,  # the client's default is on
-        "machine_shape": MACHINE if gpu else "",
+    sources = {
         "dataset_sources": [helpers_set, *datasets],
         "competition_sources": [competition] if competition else [],
         "kernel_sources": list(kernels),
         "model_sources": list(models),
     }
+    metadata = _metadata(owner, title, notebook, gpu, private) | sources
     folder = Path(build) / slugify(title)
     _write_folder(folder, notebook, metadata, owner)
     answer = client.call(
@@ -139,6 +131,20 @@ def _check_names(
         for name in names:
             if len(name.split("/")) != parts or not all(name.split("/")):
                 raise KaggleError(f"{name!r} does not name a {kind}: write it as {shape}.")
+
+
+def _metadata(owner: str, title: str, notebook: Path, gpu: bool, private: bool) -> dict:
+    return {
+        "id": f"{owner}/{slugify(title)}",
+        "title": title,
+        "code_file": notebook.name,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": private,
+        "enable_gpu": gpu,
+        "enable_internet": False,  # the client's default is on
+        "machine_shape": MACHINE if gpu else "",
+    }
 
 
 def _write_folder(folder: Path, notebook: Path, metadata: dict, owner: str) -> None:
