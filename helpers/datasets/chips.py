@@ -11,9 +11,10 @@ import argparse
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -111,13 +112,23 @@ def _run_chunks(
         yield from (_render_chunk(out, settings, chunk) for chunk in chunks)
         return
     # Spawned, not forked: a parent that holds torch's threads must not be forked.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _die_with_parent) as pool:
         futures = [pool.submit(_render_chunk, out, settings, chunk) for chunk in chunks]
         try:
             yield from (future.result() for future in as_completed(futures))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _die_with_parent() -> None:
+    """End this worker when its parent is killed; it would wait for work for ever."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _render_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]:

@@ -48,9 +48,9 @@ def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
     w, h = part.body
     start = (rng.uniform(-0.45, 0.1) * w, rng.uniform(-0.42, 0.3) * h)
     direction = rng.normal(0, 0.35) + (rng.uniform() < 0.25) * 1.2
-    length = _between(16, 58, strength) * rng.uniform(0.85, 1.15)
-    width = _between(1.6, 4.6, strength) * rng.uniform(0.85, 1.15)
-    level = part.body_level + _between(65, 175, strength)
+    length = _between(30, 76, strength) * rng.uniform(0.85, 1.15)
+    width = _between(2.8, 6.4, strength) * rng.uniform(0.85, 1.15)
+    level = part.body_level + _between(105, 195, strength)
     main = Overlay(_streak(start, direction, length, width, rng), level, worn=True)
     side = _streak(start, direction + rng.normal(0, 0.15), 0.5 * length, 0.6 * width, rng)
     return _with(part, main, Overlay(side, 0.8 * level, worn=True))
@@ -60,8 +60,8 @@ def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Par
     """A corner broken off: a bright facet, or a dark gap with a bright line of fracture."""
     w, h = part.body
     s_x, s_y = rng.choice([-1, 1], 2)
-    along = _between(9, 34, strength) * rng.uniform(0.8, 1.2)
-    down = _between(6, 15, strength) * rng.uniform(0.8, 1.2)
+    along = _between(19, 48, strength) * rng.uniform(0.8, 1.2)
+    down = _between(10, 23, strength) * rng.uniform(0.8, 1.2)
     if rng.uniform() < 0.4:
         along, down = down, along
     corner = np.array([s_x * w / 2, s_y * h / 2])
@@ -69,11 +69,11 @@ def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Par
     ragged = [a + (b - a) * t + rng.normal(0, 0.8, 2) for t in (0.3, 0.5, 0.7)]
     edge = tuple(map(tuple, (a, *ragged, b)))
     if rng.uniform() < 0.6:
-        level = part.body_level + _between(50, 150, strength)
+        level = part.body_level + _between(95, 185, strength)
         return _with(part, Overlay((tuple(corner), *edge), level, worn=True))
     beyond = (corner[0] + 2 * s_x, corner[1] + 2 * s_y)
     inner = tuple((x - 1.8 * s_x, y - 1.8 * s_y) for x, y in reversed(edge))
-    fracture = Overlay(edge + inner, part.body_level + _between(40, 120, strength), worn=True)
+    fracture = Overlay(edge + inner, part.body_level + _between(85, 160, strength), worn=True)
     gap = (beyond, (a[0], beyond[1]), *edge, (beyond[0], b[1]))
     return _with(part, Overlay(gap, 0.0), fracture)
 
@@ -82,12 +82,12 @@ def foreign_material(part: Part, rng: np.random.Generator, strength: float) -> P
     """A crumb or a fibre on body or pocket."""
     w, h = part.body
     centre = rng.uniform(-0.62, 0.62, 2) * (w, h)
-    level = part.body_level + _between(55, 190, strength)
+    level = part.body_level + _between(85, 205, strength)
     if rng.uniform() < 0.3:
-        length, width = _between(14, 44, strength), _between(1.4, 2.2, strength)
+        length, width = _between(24, 60, strength), _between(1.8, 3.2, strength)
         turn = rng.uniform(0, np.pi)
         return _with(part, Overlay(_streak(centre, turn, length, width, rng), level))
-    radius = _between(2.8, 9.5, strength) * rng.uniform(0.85, 1.15)
+    radius = _between(5.0, 13.5, strength) * rng.uniform(0.85, 1.15)
     crumb = Overlay(_blob(centre, radius, rng), level, worn=True)
     core = Overlay(_blob(centre + rng.normal(0, 0.3 * radius, 2), 0.4 * radius, rng), 0.6 * level)
     return _with(part, crumb, core)
@@ -97,7 +97,7 @@ def bent_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
     """One lead leans sideways, away from the body, and looks shorter."""
     which = int(rng.integers(len(part.leads)))
     lead = part.leads[which]
-    slant = rng.choice([-1, 1]) * _between(0.3, 0.95, strength)
+    slant = rng.choice([-1, 1]) * _between(0.45, 1.2, strength)
     short = _between(0.95, 0.7, strength)
     bands = tuple((offset * short, length * short, level) for offset, length, level in lead.bands)
     bent = replace(lead, slant=lead.slant + slant, bands=bands)
@@ -110,10 +110,10 @@ def smeared_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
     length = sum(lead.bands[-1][:2])
     smears = []
     for _ in range(3):
-        reach = lead.width * _between(0.75, 1.25, strength) * rng.uniform(0.85, 1.15)
+        reach = lead.width * _between(0.95, 1.7, strength) * rng.uniform(0.85, 1.15)
         y = lead.side * (part.body[1] / 2 + rng.uniform(0.15, 0.6) * length)
         start = (lead.x - reach * rng.uniform(0.3, 0.7), y)
-        width = _between(1.6, 5.0, strength)
+        width = _between(2.4, 6.5, strength)
         points = _streak(start, rng.normal(0, 0.12), reach, width, rng)
         smears.append(Overlay(points, _between(130, 255, strength)))
     return _with(part, *smears)
@@ -123,12 +123,12 @@ def damaged_marking(part: Part, rng: np.random.Generator, strength: float) -> Pa
     """A character missing, or part of the marking wiped off."""
     which = int(rng.integers(len(part.glyphs)))
     glyph = part.glyphs[which]
-    if strength > 0.6:
+    if strength > 0.4:
         glyphs = part.glyphs[:which] + part.glyphs[which + 1 :]
         return replace(part, glyphs=glyphs if rng.uniform() < 0.75 else ())
     x, y = glyph.centre
     start = (x - 0.6 * glyph.width, y + rng.normal(0, 0.2) * glyph.height)
-    width = _between(0.3, 0.75, strength / 0.6) * glyph.height
+    width = _between(0.55, 0.95, strength / 0.4) * glyph.height
     wipe = _streak(start, rng.normal(0, 0.5), 1.3 * glyph.width, width, rng)
     return _with(part, Overlay(wipe, part.body_level))
 
@@ -137,10 +137,10 @@ def pocket_damage(part: Part, rng: np.random.Generator, strength: float) -> Part
     """A side of the pocket broken, with bright debris."""
     x = part.package.pocket_x[int(rng.integers(2))] + part.carrier_shift[0]
     y = rng.uniform(75, 150)
-    extent = _between(8, 30, strength) * rng.uniform(0.85, 1.15)
+    extent = _between(12, 40, strength) * rng.uniform(0.85, 1.15)
     gap = Overlay(_streak((x, y - extent / 2), np.pi / 2, extent, 9, rng), part.floor, "carrier")
     centre = (x + np.sign(112 - x) * rng.uniform(2, 7), y + rng.normal(0, 0.3) * extent)
-    radius = _between(2.5, 8, strength)
+    radius = _between(3.5, 11, strength)
     level = part.floor + _between(60, 190, strength)
     return _with(part, gap, Overlay(_blob(centre, radius, rng), level, "carrier", worn=True))
 

@@ -134,8 +134,10 @@ def contact_sheet(
         )
         sheet.paste(Image.fromarray(image).resize((tile_px, tile_px)), corner)
         caption = f"{info['defect']} {info['difficulty']:.2f}" if label else "good"
-        position = (corner[0], corner[1] + tile_px)
-        pen.text(position, caption, "red" if label else "black", ImageFont.load_default(size=11))
+        strip = Image.new("RGB", (tile_px, caption_px), "white")  # cuts what is wider than a tile
+        font, colour = ImageFont.load_default(size=11), "red" if label else "black"
+        ImageDraw.Draw(strip).text((0, 0), caption, colour, font)
+        sheet.paste(strip, (corner[0], corner[1] + tile_px))
     if path is not None:
         sheet.save(path)
     return sheet

@@ -1,0 +1,24 @@
+"""Kaggle from the command line and from Python: download, submit, push, status.
+
+Built on the official client's `KaggleApi`, which is imported only when a request is due: importing
+it authenticates, prints and creates a folder. What it lets pass in silence is an error here.
+"""
+
+from helpers.kaggle.client import COMPETITION, Client, Retry, connect
+from helpers.kaggle.errors import KaggleError
+from helpers.kaggle.files import download
+from helpers.kaggle.kernels import push
+from helpers.kaggle.scoring import status
+from helpers.kaggle.submissions import submit
+
+__all__ = [
+    "COMPETITION",
+    "Client",
+    "KaggleError",
+    "Retry",
+    "connect",
+    "download",
+    "push",
+    "status",
+    "submit",
+]

@@ -1,0 +1,114 @@
+"""What the tests of Kaggle share: stand-in, dummy credentials, and the look-out for leaks."""
+
+import base64
+import io
+import os
+import socket
+import traceback
+import zipfile
+from pathlib import Path
+
+import pytest
+from kaggle_server import KEY, TOKEN, USER, KaggleServer
+
+from helpers import kaggle
+from helpers.kaggle import KaggleError, Retry
+
+__all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "retry", "server", "waits"]
+
+SLUG = kaggle.COMPETITION
+RULES = f"https://www.kaggle.com/competitions/{SLUG}/rules"
+SECRETS = (KEY, TOKEN, base64.b64encode(f"{USER}:{KEY}".encode()).decode(), "sign3d")
+IMAGE = "train/good_0/1.bmp"
+SAMPLE = "id,defect_score\na,0.5\nb,0.5\nc,0.5\n"
+GOOD = "id,defect_score\nb,0.1\na,0.9\nc,0\n"
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """One home for the session: the client reads its folder once, when it is imported."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch, home, tmp_path):
+    """Dummy credentials, an empty home, and no connection but to the loopback address."""
+    for name in list(os.environ):
+        if name.startswith("KAGGLE_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "kaggle"))
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    connect = socket.socket.connect
+
+    def only_loopback(self, address):
+        assert address[0] in ("127.0.0.1", "::1", "localhost"), f"a test wants to reach {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_loopback)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    from kagglesdk.kaggle_env import KaggleEnv, _env_to_endpoint
+
+    with KaggleServer() as running:
+        monkeypatch.setitem(_env_to_endpoint, KaggleEnv.PROD, running.url)
+        running.data = zip_of({IMAGE: b"good" * 99999, "sample_submission.csv": SAMPLE})
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_secret_in_any_output(capfd, caplog):
+    """After each test: neither key nor token nor signature in what was printed or logged."""
+    caplog.set_level("DEBUG", logger="kaggle")
+    yield
+    printed = "".join(capfd.readouterr()) + caplog.text
+    assert not [secret for secret in SECRETS if secret in printed]
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def retry(waits):
+    return Retry(attempts=3, first_delay_s=1.0, sleep=waits.append)
+
+
+@pytest.fixture
+def csv(tmp_path):
+    (tmp_path / "sample.csv").write_text(SAMPLE)
+    path = tmp_path / "x.csv"
+    path.write_text(GOOD)
+    return path
+
+
+def zip_of(contents, **extra):
+    """A zip of stored members, so that a byte of a member can be found and damaged."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zipped:
+        for name, content in {**contents, **extra}.items():
+            zipped.writestr(name, content)
+    return buffer.getvalue()
+
+
+def send(csv, retry, **settings):
+    return kaggle.submit(csv, "try", sample_path=csv.parent / "sample.csv", retry=retry, **settings)
+
+
+def message_of(call, error=KaggleError):
+    """The text of an error, after a look at all that a notebook would show of it."""
+    with pytest.raises(error) as caught:
+        call()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "requests.exceptions" not in shown  # no chain: it may hold a signed address
+    assert not [secret for secret in SECRETS if secret in shown]
+    return str(caught.value)
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
