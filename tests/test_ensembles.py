@@ -164,9 +164,9 @@ def test_rank_average_by_hand():
         {"a": 0.5, "b": 0.5},
         {"a": np.array([0.1, 0.5, 0.5, 0.9]), "b": np.array([0.2, 0.4, 0.6, 0.8])},
     )
-    # Among a's scores 0.5 is in the middle (4/8) and 0.1 lowest (1/8); b's 0.5 is at 4/8 too.
-    got = fitted.predict({"a": np.array([0.5, 0.1]), "b": np.array([0.5, 0.8])})
-    assert got == pytest.approx([0.5, (1 / 8 + 7 / 8) / 2])
+    # Among a's scores 0.5 is in the middle (4/8) and 0.1 lowest (1/8); b's 0.6 is third (5/8).
+    got = fitted.predict({"a": np.array([0.5, 0.1]), "b": np.array([0.6, 0.8])})
+    assert got == pytest.approx([(4 / 8 + 5 / 8) / 2, (1 / 8 + 7 / 8) / 2])
 
 
 def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import silhouette_samples
+
+from helpers import embedding
+
+
+def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    x = rng.normal(size=(n, dimensions))
+    x[:, 0] += distance * labels
+    return x.astype(np.float32), labels
+
+
+def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
+    x, labels = two_clouds()
+    plane = embedding.tsne(x, seed=0, n_jobs=1)
+    assert plane.shape == (200, 2)
+    assert embedding.label_agreement(plane, labels) > 0.97
+    blobs, _ = make_blobs(n_samples=200, centers=8, n_features=10, random_state=0)
+    assert trustworthiness(blobs, embedding.tsne(blobs, n_jobs=1), n_neighbors=15) > 0.95
+
+
+@pytest.mark.parametrize("most_barnes_hut", [0, 5000], ids=["interpolation", "Barnes-Hut"])
+def test_the_same_seed_gives_the_same_map(monkeypatch, most_barnes_hut):
+    monkeypatch.setattr(embedding, "MOST_BARNES_HUT", most_barnes_hut)
+    x, labels = two_clouds(n=120)
+    first = embedding.tsne(x, seed=3, n_jobs=1)
+    np.testing.assert_array_equal(first, embedding.tsne(x, seed=3, n_jobs=1))
+    assert not np.array_equal(first, embedding.tsne(x, seed=4, n_jobs=1))
+    assert embedding.label_agreement(first, labels) > 0.95
+
+
+def test_the_map_ignores_where_the_origin_lies():
+    x, _ = two_clouds(n=60)
+    plane = embedding.tsne(x.astype(np.float64), n_jobs=1)
+    shifted = embedding.tsne(x.astype(np.float64) + 1, n_jobs=1)
+    assert abs(embedding.label_agreement(plane, np.arange(60) % 2) - 1) < 0.1
+    distances, others = (
+        np.linalg.norm(p[:, None] - p[None], axis=2).ravel() for p in (plane, shifted)
+    )
+    assert np.corrcoef(distances, others)[0, 1] > 0.9
+
+
+def test_ten_parts_are_mapped_with_a_lower_perplexity():
+    plane = embedding.tsne(two_clouds(n=10)[0], perplexity=30, n_jobs=1)
+    assert np.isfinite(plane).all()
+
+
+def test_label_agreement_by_hand():
+    # On a line: the nearest two of 0 are 1 and 2, of 1: 0 and 2, of 2: 1 and 0, of 9: 2 and 1.
+    x, labels = [[0.0], [1.0], [2.1], [9.0]], [0, 0, 1, 1]
+    assert embedding.label_agreement(x, labels, k=2) == pytest.approx((1 + 1 + 0 + 1) / 8)
+
+
+def test_a_part_is_not_its_own_neighbour_even_beside_its_copies():
+    x = np.zeros((4, 2))
+    x[2:] = 1
+    assert embedding.label_agreement(x, [0, 1, 0, 1], k=1) == 0
+
+
+def test_embeddings_that_know_nothing_agree_at_chance():
+    labels = (np.arange(3000) % 4 == 0).astype(int)
+    x = np.random.default_rng(0).normal(size=(3000, 5))
+    result = embedding.separation(x, labels)
+    assert result.chance_agreement == pytest.approx(0.75**2 + 0.25**2, abs=1e-3)
+    assert result.label_agreement == pytest.approx(result.chance_agreement, abs=0.01)
+    assert result.silhouette == pytest.approx(0, abs=0.01)
+
+
+def test_chance_agreement_of_four_parts_by_hand():
+    # Each of the three 0s meets two 0s among the three others, the 1 meets none.
+    assert embedding.chance_agreement([0, 0, 0, 1]) == pytest.approx((3 * 2 / 3) / 4)
+
+
+def test_separation_grows_with_the_distance_of_the_classes():
+    near, far = (embedding.separation(*two_clouds(distance=d)) for d in (2.0, 20.0))
+    assert far.label_agreement == 1.0
+    assert near.label_agreement < far.label_agreement
+    assert near.silhouette < far.silhouette
+
+
+def test_silhouette_is_the_mean_over_the_parts_and_a_sample_comes_close(monkeypatch):
+    x, labels = two_clouds(n=400)
+    expected = silhouette_samples(x, labels).mean()
+    assert embedding.separation(x, labels).silhouette == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr(embedding, "MOST_SILHOUETTE_PARTS", 150)
+    assert embedding.separation(x, labels).silhouette == pytest.approx(expected, abs=0.03)
+
+
+def test_unusable_embeddings_are_named():
+    x, labels = two_clouds(n=20)
+    broken = x.copy()
+    broken[3, 1] = np.nan
+    cases = [
+        (lambda: embedding.tsne(x[0], n_jobs=1), r"embeddings must be \(N, D\), got shape \(60,\)"),
+        (
+            lambda: embedding.tsne(broken, n_jobs=1),
+            "1 embeddings hold NaN or infinity, the first is row 3",
+        ),
+        (
+            lambda: embedding.tsne(x[:6], n_jobs=1),
+            r"needs 7 parts of 2 dimensions or more, got \(6, 60\)",
+        ),
+        (
+            lambda: embedding.tsne(x * 0, n_jobs=1),
+            "all 20 embeddings are the same, there is nothing to map",
+        ),
+        (
+            lambda: embedding.tsne(x, perplexity=0, n_jobs=1),
+            "perplexity is 0, it must be 1 or more",
+        ),
+        (lambda: embedding.label_agreement(x, labels[:5]), "5 labels for 20 embeddings"),
+        (
+            lambda: embedding.label_agreement(x, labels, 20),
+            "k is 20, with 20 parts it must be 1 to",
+        ),
+        (lambda: embedding.separation(x, labels * 0), "all 20 labels are 0; separation needs two"),
+    ]
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
