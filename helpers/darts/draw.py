@@ -57,7 +57,7 @@ STYLES = {
 
 
 def style_of(operation: str) -> Style:
-    """The style of an operation's kind; the kernel size is not told apart but by the label."""
+    """The style of an operation's kind, whatever its kernel size."""
     return STYLES[operation.removesuffix("_3x3").removesuffix("_5x5")]
 
 
@@ -112,32 +112,25 @@ def draw_search_space(ax: Axes | None = None, title: str | None = None) -> Axes:
 
 def draw_genotypes(genotypes: Mapping[str, Genotype], width_in: float = 14.0) -> Figure:
     """A row for each named genotype: its normal cell left, its reduction cell right, one scale."""
-    spans = []
-    scratch = plt.figure()
-    for genotype in genotypes.values():
-        for kind in KINDS:
-            ax = draw_cell(genotype, kind, scratch.add_subplot())
-            spans.append((*ax.get_xlim(), *ax.get_ylim()))
-            ax.remove()
-    plt.close(scratch)
-    spans = np.array(spans).reshape(len(genotypes), 2, 4)
-    widths = (spans[..., 1] - spans[..., 0]).max(axis=0)
-    heights = (spans[..., 3] - spans[..., 2]).max(axis=1)
-    title_em = 2.5
-    height_in = width_in * (heights + title_em).sum() / widths.sum()
-    figure = plt.figure(figsize=(width_in, height_in), layout="constrained")
-    axes = figure.subplots(
-        len(genotypes), 2, squeeze=False, width_ratios=widths, height_ratios=heights
-    )
-    for (name, genotype), row, height in zip(genotypes.items(), axes, heights, strict=True):
-        for kind, ax, width in zip(KINDS, row, widths, strict=True):
+    figure = plt.figure(layout="constrained")
+    grid = figure.add_gridspec(len(genotypes), 2)
+    axes = grid.subplots(squeeze=False)
+    for (name, genotype), row in zip(genotypes.items(), axes, strict=True):
+        for kind, ax in zip(KINDS, row, strict=True):
             draw_cell(genotype, kind, ax, f"{name}: {kind} cell")
-            for limits, span, setter in (
-                (ax.get_xlim(), width, ax.set_xlim),
-                (ax.get_ylim(), height, ax.set_ylim),
-            ):
-                middle = sum(limits) / 2
-                setter(middle - span / 2, middle + span / 2)
+    widths = np.max([[np.ptp(ax.get_xlim()) for ax in row] for row in axes], axis=0)
+    heights = np.max([[np.ptp(ax.get_ylim()) for ax in row] for row in axes], axis=1)
+    for (row, column), ax in np.ndenumerate(axes):
+        for limits, span, set_limits in (
+            (ax.get_xlim(), widths[column], ax.set_xlim),
+            (ax.get_ylim(), heights[row], ax.set_ylim),
+        ):
+            middle = sum(limits) / 2
+            set_limits(middle - span / 2, middle + span / 2)
+    grid.set_width_ratios(widths)
+    grid.set_height_ratios(heights)
+    title_em = 2.5
+    figure.set_size_inches(width_in, width_in * (heights + title_em).sum() / widths.sum())
     return figure
 
 
