@@ -10,6 +10,7 @@ import pytest
 import seaborn
 from matplotlib.colors import to_hex
 from matplotlib.patches import Polygon
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
 from helpers.darts.draw import (
@@ -62,6 +63,7 @@ def overlap(a, b):
 
 def assert_nothing_overlaps(ax):
     ax.figure.draw_without_rendering()
+    assert not ax.texts  # text sized in points would not shrink with its axes
     texts = boxes(ax, "label") | boxes(ax, "legend")
     solid = texts | boxes(ax, "state")
     for (one, a), (other, b) in combinations(solid.items(), 2):
@@ -123,6 +125,11 @@ def test_the_picture_shows_each_edge_of_the_genotype_in_its_operations_style(nam
     ax = draw_cell(genotype, kind)
     expected = {f"{s}-{t}": op for op, s, t in genotype.edges(kind)}
     assert set(parts(ax, "label")) == {f"label {edge}" for edge in expected}
+    for edge, operation in expected.items():
+        (label,) = parts(ax, "label")[f"label {edge}"]
+        written = TextPath((0, 0), operation, size=1, prop={"family": "DejaVu Sans"}).vertices
+        shift = label.get_path().vertices - written
+        assert np.allclose(shift, shift[0]), f"{edge} is not labelled {operation}"
     concat = {f"{state}-{OUTPUT}": "concat" for state in genotype.concat(kind)}
     assert set(parts(ax, "edge")) == {f"edge {edge}" for edge in expected | concat}
     for edge, operation in (expected | concat).items():
