@@ -1,0 +1,1 @@
+"""Differentiable architecture search (DARTS): search space, supernet, search, derived network."""

@@ -1,0 +1,73 @@
+"""How large and how costly a network is: parameters, and multiply-adds by tracing one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one module did to one image: the shape of its output, its own multiply-adds."""
+
+    shape: tuple[int, ...]
+    macs: int
+
+
+def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+    """Number of weights, each shared one counted once; buffers such as BN statistics are none."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
+
+
+def count_macs(model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3) -> int:
+    """Multiply-adds of the convolutions and linear layers for one image, in eval mode.
+
+    `image_size_px` is the side of a square or (height, width). BN, pooling, additions and biases
+    are not counted, as is usual when networks are compared.
+    """
+    return sum(layer.macs for layer in trace(model, image_size_px, in_channels).values())
+
+
+def trace(
+    model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3
+) -> dict[str, Layer]:
+    """Run one image of zeros in eval mode; {module name: Layer} for modules that return a tensor.
+
+    Leaves the model as it was: mode, statistics and gradients.
+    """
+    height, width = (
+        (image_size_px, image_size_px) if isinstance(image_size_px, int) else image_size_px
+    )
+    weight = next(model.parameters())
+    image = torch.zeros(1, in_channels, height, width, device=weight.device, dtype=weight.dtype)
+    layers: dict[str, Layer] = {}
+
+    def record(name: str, module: nn.Module, output: object) -> None:
+        if isinstance(output, Tensor):
+            before = layers[name].macs if name in layers else 0  # a module may run twice
+            layers[name] = Layer(tuple(output.shape), before + _macs(module, output))
+
+    hooks = [
+        module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out))
+        for name, module in model.named_modules()
+    ]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return layers
+
+
+def _macs(module: nn.Module, output: Tensor) -> int:
+    """Each output value costs one multiply-add per weight of its filter."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        return output.numel() * module.weight[0].numel()
+    return 0

@@ -1,0 +1,254 @@
+"""The network that a genotype stands for, trained from scratch: cells, stems, heads, drop path.
+
+Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (ImageNet).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .complexity import count_parameters, trace
+from .genotypes import Genotype
+from .operations import FactorizedReduce, ReLUConvBN, build_operation
+
+STEMS = ("imagenet", "cifar")
+
+
+class DropPath(nn.Module):
+    """Zero an edge's output (B, C, H, W) for whole images and scale the rest to the same mean.
+
+    Larsson et al., arXiv 1605.07648. `probability` is the fraction dropped; nothing happens in
+    eval mode. Draws from torch's default generator of the input's device.
+    """
+
+    def __init__(self, probability: float = 0.0) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0.0:
+            return x
+        keep = 1.0 - self.probability
+        mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)  # (B, 1, 1, 1)
+        return x * (mask / keep)
+
+    def extra_repr(self) -> str:
+        return f"probability={self.probability}"
+
+
+class Cell(nn.Module):
+    """A discrete cell: (B, C_older, H0, W0) and (B, C_newer, H, W) to (B, 4 C, H', W').
+
+    H0 = H, or twice H when `reduction_before`; H' = ceil(H / 2) in a reduction cell, else H.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        older_channels: int,
+        newer_channels: int,
+        channels: int,
+        reduction: bool,
+        reduction_before: bool,
+    ) -> None:
+        super().__init__()
+        self.kind = "reduction" if reduction else "normal"
+        older = FactorizedReduce if reduction_before else ReLUConvBN
+        self.older = older(older_channels, channels)
+        self.newer = ReLUConvBN(newer_channels, channels)
+        edges = genotype.edges(self.kind)
+        self.sources = [source for _, source, _ in edges]
+        self.concat = genotype.concat(self.kind)
+        self.out_channels = len(self.concat) * channels
+        self.operations = nn.ModuleList(
+            build_operation(name, channels, 2 if reduction and source < 2 else 1)
+            for name, source, _ in edges
+        )
+        # An identity is never dropped: without it nothing might reach the node.
+        self.drop_paths = nn.ModuleList(
+            nn.Identity() if isinstance(operation, nn.Identity) else DropPath()
+            for operation in self.operations
+        )
+
+    def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+        states = [self.older(older), self.newer(newer)]
+        edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
+        for row in range(0, len(edges), 2):  # two edges a node
+            first, second = (drop(op(states[source])) for source, op, drop in edges[row : row + 2])
+            states.append(first + second)
+        return torch.cat([states[state] for state in self.concat], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """Second classifier on the (B, C, H, W) map after cell 2L//3, for the training loss only.
+
+    The published heads take one map size (7x7 after the ImageNet stem at 224 px, 8x8 after the
+    CIFAR stem at 32 px) and are reproduced there. Smaller maps are first enlarged by repeating
+    pixels; larger ones give several positions, which are averaged before the linear layer.
+    """
+
+    def __init__(self, channels: int, num_classes: int, stem: str = "imagenet") -> None:
+        super().__init__()
+        stride = 2 if stem == "imagenet" else 3
+        self.smallest_px = 5 + stride  # two windows of 5 pixels, which the 2x2 convolution needs
+        self.pool = nn.AvgPool2d(5, stride, count_include_pad=False)
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            # The published ImageNet results were obtained without a BN here.
+            nn.Identity() if stem == "imagenet" else nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        height, width = x.shape[-2:]
+        if min(height, width) < self.smallest_px:
+            size = (max(height, self.smallest_px), max(width, self.smallest_px))
+            x = F.interpolate(x, size, mode="nearest")
+        x = self.features(self.pool(x))  # (B, 768, H', W'), H' = W' = 1 at the published size
+        return self.classifier(x.mean(dim=(2, 3)))
+
+
+class DerivedNetwork(nn.Module):
+    """`layers` cells of a genotype between a stem and a linear classifier.
+
+    Takes (B, in_channels, H, W) of any size, returns logits (B, num_classes); with `auxiliary`
+    and in train mode the pair (logits, auxiliary logits). The reductions, at cells L//3 and
+    2L//3, double the channels. The ImageNet stem divides H and W by 8, the CIFAR stem keeps them.
+
+    Raises ValueError for an unknown stem or sizes from which no network can be built.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int,
+        layers: int,
+        num_classes: int,
+        in_channels: int = 3,
+        stem: str = "imagenet",
+        auxiliary: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if stem not in STEMS:
+            raise ValueError(f"unknown stem {stem!r}; use one of {', '.join(STEMS)}")
+        sizes = {"channels": (channels, 2), "layers": (layers, 1), "num_classes": (num_classes, 1)}
+        for name, (value, least) in (sizes | {"in_channels": (in_channels, 1)}).items():
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        self.genotype = genotype
+        self.in_channels = in_channels
+        self._build_stem(stem, in_channels, channels)
+        older = newer = channels if stem == "imagenet" else 3 * channels
+        reduction_before = stem == "imagenet"  # stem1 has halved stem0's map
+        self.cells = nn.ModuleList()
+        for index in range(layers):
+            reduction = index in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            cell = Cell(genotype, older, newer, channels, reduction, reduction_before)
+            self.cells.append(cell)
+            older, newer, reduction_before = newer, cell.out_channels, reduction
+        self.embedding_size = newer
+        self.classifier = nn.Linear(newer, num_classes)
+        self.auxiliary_index = 2 * layers // 3
+        self.auxiliary_head = None
+        if auxiliary:
+            width = self.cells[self.auxiliary_index].out_channels
+            self.auxiliary_head = AuxiliaryHead(width, num_classes, stem)
+        self.set_drop_path(drop_path)
+
+    def _build_stem(self, stem: str, in_channels: int, channels: int) -> None:
+        if stem == "cifar":
+            self.stem0 = nn.Sequential(
+                nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(3 * channels),
+            )
+            self.stem1 = nn.Identity()
+            return
+        self.stem0 = nn.Sequential(
+            nn.Conv2d(in_channels, channels // 2, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.stem1 = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        with_auxiliary = self.training and self.auxiliary_head is not None
+        features, middle = self._features(x)
+        logits = self.classifier(features.mean(dim=(2, 3)))
+        return (logits, self.auxiliary_head(middle)) if with_auxiliary else logits
+
+    def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps after the last cell and after the cell that feeds the auxiliary head."""
+        older = self.stem0(x)
+        newer = self.stem1(older)
+        middle = newer
+        for index, cell in enumerate(self.cells):
+            older, newer = newer, cell(older, newer)
+            if index == self.auxiliary_index:
+                middle = newer
+        return newer, middle
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the classifier sees: the last cell's mean over positions, (B, embedding_size)."""
+        return self._features(x)[0].mean(dim=(2, 3))
+
+    @property
+    def feature_layer(self) -> nn.Module:
+        """The last cell, whose output map Grad-CAM looks at."""
+        return self.cells[-1]
+
+    def set_drop_path(self, probability: float) -> None:
+        """Set the fraction of dropped paths on every edge but the identities (0 <= p < 1).
+
+        The published schedule for CIFAR is 0.2 * epoch / epochs; for ImageNet 0.
+        """
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"drop path probability must be in [0, 1), got {probability}")
+        for module in self.modules():
+            if isinstance(module, DropPath):
+                module.probability = probability
+
+    def cell_table(self, image_size_px: int | tuple[int, int]) -> list[dict[str, Any]]:
+        """One row for the stem, each cell and the classifier; the auxiliary head is left out.
+
+        Keys: part, kind, channels and height_px, width_px (of the output), parameters, macs
+        (convolutions and linear layers, one image).
+        """
+        layers = trace(self, image_size_px, self.in_channels)
+        parts = [("stem", "", ("stem0", "stem1"))]
+        parts += [(f"cell {i}", c.kind, (f"cells.{i}",)) for i, c in enumerate(self.cells)]
+        parts += [("classifier", "", ("classifier",))]
+        rows = []
+        for part, kind, names in parts:
+            _, channels, height, width = (*layers[names[-1]].shape, 1, 1)[:4]
+            inside = tuple(f"{name}." for name in names)
+            macs = sum(x.macs for name, x in layers.items() if f"{name}.".startswith(inside))
+            modules = [self.get_submodule(name) for name in names]
+            rows.append(
+                {
+                    "part": part,
+                    "kind": kind,
+                    "channels": channels,
+                    "height_px": height,
+                    "width_px": width,
+                    "parameters": sum(count_parameters(module) for module in modules),
+                    "macs": macs,
+                }
+            )
+        return rows

@@ -1,0 +1,271 @@
+"""The DARTS supernet edge by edge and operation by operation, written from the formulas.
+
+Oracle and yardstick for `helpers.darts`: it shares no code with it. Also the plain search steps, the
+second-order one with a rebuilt copy of the model, as the public reference implementation does it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def bn(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
+
+
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, **options) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, kernel, stride, bias=False, **options)
+
+
+class PlainReduce(nn.Module):
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv_1 = conv(c_in, c_out // 2, 1, 2)
+        self.conv_2 = conv(c_in, c_out - c_out // 2, 1, 2)
+        self.bn = bn(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+
+
+class PlainNone(nn.Module):
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride] * 0.0
+
+
+def separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    depthwise = conv(c, c, kernel, stride, padding=padding, dilation=dilation, groups=c)
+    return [nn.ReLU(), depthwise, conv(c, c, 1), bn(c)]
+
+
+def operations(c: int, stride: int) -> nn.ModuleList:
+    """none, max pool, average pool, skip, sep 3, sep 5, dil 3, dil 5."""
+    average = nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+    return nn.ModuleList(
+        [
+            PlainNone(stride),
+            nn.Sequential(nn.MaxPool2d(3, stride, 1), bn(c)),
+            nn.Sequential(average, bn(c)),
+            PlainReduce(c, c) if stride == 2 else nn.Identity(),
+            nn.Sequential(*separable(c, 3, stride, 1), *separable(c, 3, 1, 1)),
+            nn.Sequential(*separable(c, 5, stride, 1), *separable(c, 5, 1, 1)),
+            nn.Sequential(*separable(c, 3, stride, 2)),
+            nn.Sequential(*separable(c, 5, stride, 2)),
+        ]
+    )
+
+
+class PlainCell(nn.Module):
+    def __init__(self, c_pp, c_p, c, nodes, partial, reduction, reduction_before) -> None:
+        super().__init__()
+        self.nodes, self.partial, self.reduction = nodes, partial, reduction
+        relu_conv_bn = nn.Sequential(nn.ReLU(), conv(c_pp, c, 1), bn(c))
+        self.pre0 = PlainReduce(c_pp, c) if reduction_before else relu_conv_bn
+        self.pre1 = nn.Sequential(nn.ReLU(), conv(c_p, c, 1), bn(c))
+        self.edges = nn.ModuleList(
+            operations(c // partial, 2 if reduction and source < 2 else 1)
+            for node in range(nodes)
+            for source in range(node + 2)
+        )
+
+    def edge(self, x: Tensor, operations: nn.ModuleList, weights: Tensor) -> Tensor:
+        through, rest = x, None
+        if self.partial > 1:
+            through, rest = x.tensor_split([x.shape[1] // self.partial], dim=1)
+        out = sum(w * operation(through) for w, operation in zip(weights, operations, strict=True))
+        if rest is None:
+            return out
+        if out.shape[2:] != x.shape[2:]:
+            rest = F.max_pool2d(rest, 2, 2, ceil_mode=True)
+        out = torch.cat([out, rest], dim=1)
+        n, c, h, w = out.shape
+        out = out.view(n, self.partial, c // self.partial, h, w).transpose(1, 2)
+        return out.reshape(n, c, h, w)
+
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, beta: Tensor) -> Tensor:
+        states = [self.pre0(s0), self.pre1(s1)]
+        e = 0
+        for _ in range(self.nodes):
+            terms = []
+            for x in states:
+                terms.append(beta[e] * self.edge(x, self.edges[e], weights[e]))
+                e += 1
+            states.append(sum(terms))
+        return torch.cat(states[2:], dim=1)
+
+
+class PlainSupernet(nn.Module):
+    """Same arguments as `helpers.darts.supernet.Supernet`."""
+
+    def __init__(self, c, layers, num_classes, in_channels=3, stem="cifar", partial=1, nodes=4):
+        super().__init__()
+        self.partial, self.nodes = partial, nodes
+
+        def stem_conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+            norm = nn.BatchNorm2d(c_out, track_running_stats=False)
+            return [conv(c_in, c_out, 3, stride, padding=1), norm]
+
+        before = stem == "imagenet"
+        if before:
+            first = stem_conv(in_channels, c // 2, 2)
+            self.stem0 = nn.Sequential(*first, nn.ReLU(), *stem_conv(c // 2, c, 2))
+            self.stem1 = nn.Sequential(nn.ReLU(), *stem_conv(c, c, 2))
+            c_pp = c_p = c
+        else:
+            self.stem0 = nn.Sequential(*stem_conv(in_channels, 3 * c, 1))
+            self.stem1 = nn.Identity()
+            c_pp = c_p = 3 * c
+        self.cells = nn.ModuleList()
+        for i in range(layers):
+            reduction = i in (layers // 3, 2 * layers // 3)
+            c = 2 * c if reduction else c
+            self.cells.append(PlainCell(c_pp, c_p, c, nodes, partial, reduction, before))
+            c_pp, c_p, before = c_p, nodes * c, reduction
+        self.classifier = nn.Linear(c_p, num_classes)
+        edges = nodes * (nodes + 3) // 2
+        for name in ("normal", "reduce"):
+            setattr(self, f"alpha_{name}", nn.Parameter(1e-3 * torch.randn(edges, 8)))
+            beta = nn.Parameter(1e-3 * torch.randn(edges)) if partial > 1 else None
+            setattr(self, f"beta_{name}", beta)
+
+    def alphas(self) -> list[nn.Parameter]:
+        named = dict(self.named_parameters())
+        names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
+        return [named[name] for name in names if name in named]
+
+    def weights(self) -> list[nn.Parameter]:
+        chosen = ("alpha_", "beta_")
+        return [p for name, p in self.named_parameters() if not name.startswith(chosen)]
+
+    def beta(self, name: str) -> Tensor:
+        beta = getattr(self, f"beta_{name}")
+        if beta is None:
+            return torch.ones(self.alpha_normal.shape[0], dtype=self.alpha_normal.dtype)
+        parts, start = [], 0
+        for node in range(self.nodes):
+            parts.append(F.softmax(beta[start : start + node + 2], dim=0))
+            start += node + 2
+        return torch.cat(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s0 = self.stem0(x)
+        s1 = self.stem1(s0)
+        for cell in self.cells:
+            name = "reduce" if cell.reduction else "normal"
+            weights = F.softmax(getattr(self, f"alpha_{name}"), dim=-1)
+            s0, s1 = s1, cell(s0, s1, weights, self.beta(name))
+        return self.classifier(F.adaptive_avg_pool2d(s1, 1).flatten(1))
+
+
+def loss_of(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return F.cross_entropy(net(batch[0]), batch[1])
+
+
+def first_order_alpha(net: PlainSupernet, val: tuple[Tensor, Tensor]) -> None:
+    """Leave dL_val/dalpha in alpha.grad; like the reference, by a whole backward pass."""
+    loss_of(net, val).backward()
+
+
+def second_order_alpha(net, train, val, xi, momentum, weight_decay, buffers) -> None:
+    """Leave the second-order gradient in alpha.grad, with a rebuilt model at w'."""
+    weights, alphas = net.weights(), net.alphas()
+    grads = torch.autograd.grad(loss_of(net, train), weights)
+    unrolled = copy.deepcopy(net)
+    with torch.no_grad():
+        for p, w, g, b in zip(unrolled.weights(), weights, grads, buffers, strict=True):
+            p.copy_(w - xi * (momentum * b + g + weight_decay * w))
+    loss_of(unrolled, val).backward()
+    v = [p.grad for p in unrolled.weights()]
+    eps = 0.01 / torch.cat([g.flatten() for g in v]).norm()
+    sides = []
+    for step in (eps, -2 * eps):
+        with torch.no_grad():
+            for w, g in zip(weights, v, strict=True):
+                w.add_(step * g)
+        sides.append(torch.autograd.grad(loss_of(net, train), alphas))
+    with torch.no_grad():
+        for w, g in zip(weights, v, strict=True):
+            w.add_(eps * g)
+    for a, u, p, n in zip(alphas, unrolled.alphas(), *sides, strict=True):
+        a.grad = u.grad - xi * (p - n) / (2 * eps)
+
+
+def plain_step(net, train, val, optimizer, alpha_optimizer, second_order: bool) -> None:
+    """One search step: alpha, then w (clip 5)."""
+    alpha_optimizer.zero_grad()
+    if second_order:
+        group = optimizer.param_groups[0]
+        buffers = [optimizer.state[p].get("momentum_buffer") for p in net.weights()]
+        buffers = [torch.zeros_like(p) if b is None else b for p, b in zip(net.weights(), buffers, strict=True)]
+        second_order_alpha(
+            net, train, val, group["lr"], group["momentum"], group["weight_decay"], buffers
+        )
+    else:
+        first_order_alpha(net, val)
+    alpha_optimizer.step()
+    optimizer.zero_grad()
+    loss_of(net, train).backward()
+    nn.utils.clip_grad_norm_(net.weights(), 5.0)
+    optimizer.step()
+
+
+def operation_slots(edges_of_state: nn.Module, operations: nn.ModuleList, edge: int):
+    """Pairs (parameter of the plain operations, its slice of the fused state's tensor)."""
+    state = edges_of_state
+    for size, sep, dil, at in ((3, 4, 6, 0), (5, 5, 7, 1)):
+        dw = f"dw{size}"
+        yield operations[sep][1].weight, getattr(state, dw)[0, edge]
+        yield operations[sep][2].weight, state.pw[at, edge]
+        yield operations[sep][5].weight, getattr(state, dw)[1, edge]
+        yield operations[sep][6].weight, state.pw[2 + at, edge]
+        yield operations[dil][1].weight, getattr(state, dw)[2, edge]
+        yield operations[dil][2].weight, state.pw[4 + at, edge]
+    if state.reduce is not None:
+        yield from reduce_slots(operations[3], state.reduce[edge])
+
+
+def reduce_slots(plain: PlainReduce, weight: Tensor):
+    half = plain.conv_1.weight.shape[0]
+    yield plain.conv_1.weight, weight[:half]
+    yield plain.conv_2.weight, weight[half:]
+
+
+def slots(plain: PlainSupernet, fused: nn.Module):
+    """Pairs (plain parameter, fused tensor of as many numbers) that cover both networks."""
+    for a, b in zip(plain.stem0.parameters(), fused.stem0.parameters(), strict=True):
+        yield a, b
+    if fused.stem1 is not None:
+        for a, b in zip(plain.stem1.parameters(), fused.stem1.parameters(), strict=True):
+            yield a, b
+    for a, b in zip(plain.cells, fused.cells, strict=True):
+        if isinstance(a.pre0, PlainReduce):
+            yield from reduce_slots(a.pre0, b.pre0)
+        else:
+            yield a.pre0[1].weight, b.pre0
+        yield a.pre1[1].weight, b.pre1
+        e = 0
+        for node in range(a.nodes):
+            for source in range(node + 2):
+                edge = node - max(0, source - 1)
+                yield from operation_slots(b.states[source], a.edges[e], edge)
+                e += 1
+    for a, b in zip(plain.classifier.parameters(), fused.classifier.parameters(), strict=True):
+        yield a, b
+    yield from zip(plain.alphas(), fused.architecture_parameters(), strict=True)
+
+
+@torch.no_grad()
+def copy_to_plain(fused: nn.Module, plain: PlainSupernet) -> None:
+    for a, b in slots(plain, fused):
+        a.copy_(b.reshape(a.shape))
