@@ -70,7 +70,8 @@ def save_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
     """Read a table that must have these columns; ids stay text ("007" is not 7)."""
-    dtype = {"id": str, "path": str, "split": str} | options.pop("dtype", {})
+    text = {"id": str, "path": str, "split": str}
+    dtype = text | options.pop("dtype", {})
     try:
         frame = pd.read_csv(path, dtype=dtype, **options)
     except FileNotFoundError:

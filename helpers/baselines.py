@@ -7,12 +7,15 @@ validation numbers of the table are not numbers that something was chosen by.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -20,8 +23,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
-from helpers import seeding
+from helpers import artifacts, seeding
+from helpers.features import Features
+from helpers.results import save_predictions
+from helpers.stages import Stage
 
 NAMES = ("LDA", "RF", "LR", "SVM")
 
@@ -38,6 +45,50 @@ class FittedBaseline:
     def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) -> probability of bad (N,)."""
         return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
+
+
+def fit_all(
+    stage: Stage, split: pd.DataFrame, features: Features, origin: str, suffix: str = ""
+) -> list[dict[str, Any]]:
+    """Fit the four models on embeddings and write their predictions, each of them once.
+
+    Args:
+        stage: whose settings give folds, trees and seed.
+        split: `id, label, split`.
+        features: embeddings of all images of the split.
+        origin: where the embeddings come from, for the record.
+        suffix: of the predictions files' names.
+
+    Returns:
+        One row per model: what was chosen, the cross-validated AUC, and the seconds.
+    """
+    settings = stage.settings
+    train = split[split.split == "train"]
+    scored = split[split.split.isin(["val", "test"])]
+    x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
+    inputs = {
+        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "split": artifacts.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "folds": settings.folds,
+        "trees": settings.trees,
+        "seed": settings.seed,
+    }
+    rows = []
+    for name in tqdm(NAMES, desc="classical models", leave=False):
+        model = name.lower() + suffix
+        predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
+        with stage.step(model, inputs, [predictions, record]) as needed:
+            if needed:
+                started = time.monotonic()
+                fitted = fit_baseline(name, x, y, settings.folds, settings.trees, settings.seed)
+                scores = fitted.defect_score(features.of(scored.id))
+                save_predictions(predictions, scored, scores)
+                row = {"model": name, "features": origin, "chosen": fitted.chosen}
+                row |= {"cv_auc": round(fitted.cv_auc, 4)}
+                row |= {"seconds": round(time.monotonic() - started, 1)}
+                artifacts.save_json(record, row)
+        rows.append(artifacts.load_json(record))
+    return rows
 
 
 def fit_baseline(
@@ -74,7 +125,7 @@ def _pipeline_and_grid(
 ) -> tuple[Pipeline, dict[str, list[Any]]]:
     if name == "LDA":
         # Shrinkage, since the embedding may have as many dimensions as a class has images.
-        model, grid = LinearDiscriminantAnalysis(solver="lsqr"), {"shrinkage": [0.01, 0.1, 0.5]}
+        model, grid = LinearDiscriminantAnalysis(solver="eigen"), {"shrinkage": [0.01, 0.1, 0.5]}
     elif name == "RF":
         forest = _fastest("ensemble", "RandomForestClassifier")
         model = forest(trees, n_jobs=-1, random_state=random_state)

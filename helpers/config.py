@@ -34,7 +34,7 @@ class SplitSettings:
     good_folders: tuple[str, ...] = ()  # names beyond the usual ones, for folder:PATH
     bad_folders: tuple[str, ...] = ()
     test_folder: str = ""
-    image_size_px: int = 224
+    image_size_px: int = 192
     max_images: int | None = None  # the smoke preset looks at a few hundred only
 
 
@@ -45,7 +45,7 @@ class BaselineSettings:
     seed: int = 0
     backbone: str = "auto"
     weights: str = ""
-    image_size_px: int = 224
+    image_size_px: int = 192
     batch_size: int = 64
     folds: int = 5
     trees: int = 500
@@ -80,16 +80,16 @@ class FinetuneSettings:
     seed: int = 0
     backbone: str = "auto"
     weights: str = ""
-    image_size_px: int = 224
+    image_size_px: int = 192
     batch_size: int = 32
     precision: str = "auto"
-    cnn_epochs: int = 12
+    cnn_epochs: int = 10
     cnn_lr: float = 1e-3
     cnn_image_size_px: int = 64
     ll_epochs: int = 40
     ll_lr: float = 3e-3
     fbp_epochs: int = 8
-    fbp_lr: float = 6e-4
+    fbp_lr: float = 1e-3
     flip_test: bool = False  # average the scores of the image and its mirror images
     folds: int = 5
     trees: int = 500
@@ -161,8 +161,15 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "paper": {
+        "01_data_split": {"image_size_px": 224},
+        "02_features_baselines": {"image_size_px": 224},
         # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
-        "03_finetuning": {"cnn_epochs": 40, "cnn_image_size_px": 224, "fbp_epochs": 30},
+        "03_finetuning": {
+            "image_size_px": 224,
+            "cnn_epochs": 40,
+            "cnn_image_size_px": 224,
+            "fbp_epochs": 30,
+        },
     },
 }
 

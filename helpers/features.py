@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from helpers import artifacts
+from helpers import artifacts, paths, seeding
+from helpers.backbones import Weights, pretrained
 from helpers.batches import ImageBatches
-from helpers.images import ImageCache
+from helpers.images import ImageCache, open_cache
 from helpers.inference import autocast
+from helpers.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,36 @@ def embed(
     return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
 
 
+def cache_of(split: pd.DataFrame, size_px: int) -> ImageCache:
+    """The cached images of a split at one size; decoded when they are not there yet."""
+    return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
+
+
+def pretrained_features(
+    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights
+) -> Features:
+    """Embeddings of all images by a pretrained backbone, computed once."""
+    path = stage.paths.features(weights.backbone)
+    inputs = {
+        "images": cache.content,
+        "ids": artifacts.fingerprint(split.id.tolist()),
+        "backbone": weights.backbone,
+        "weights": weights.origin,
+    }
+    with stage.step(f"features {weights.backbone}", inputs, [path]) as needed:
+        if needed:
+            model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
+            started = time.monotonic()
+            features = embed(model, cache, split, seeding.default_device())
+            stage.note(
+                weights=weights.origin,
+                backbone=weights.backbone,
+                embed_images_per_s=round(len(split) / (time.monotonic() - started), 1),
+            )
+            save_features(path, features)
+    return load_features(path)
+
+
 def image_batches(
     cache: ImageCache,
     table: pd.DataFrame,
@@ -89,8 +121,3 @@ def load_features(path: Path) -> Features:
     """Read what `save_features` wrote."""
     arrays = artifacts.load_arrays(path, "id", "embedding")
     return Features(arrays["id"], arrays["embedding"])
-
-
-def images_per_s(n: int, started_s: float) -> float:
-    """Throughput since a time of `time.monotonic()`."""
-    return round(n / max(1e-9, time.monotonic() - started_s), 1)

@@ -84,6 +84,7 @@ class ImageCache:
     pixels: np.ndarray  # (N, H, W, C) uint8, C = 1 for gray sources, 3 for colour
     table: pd.DataFrame  # id, digest, width_px, height_px, mean, std
     content: str  # digest over all ids and pixels
+    unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
 
     @property
     def size_px(self) -> int:
@@ -94,6 +95,14 @@ class ImageCache:
     def channels(self) -> int:
         """1 for gray, 3 for colour."""
         return self.pixels.shape[3]
+
+    @property
+    def report(self) -> str:
+        """One paragraph on what was decoded and what was left out."""
+        kind = "gray" if self.channels == 1 else "colour"
+        lines = [f"{len(self.table)} {kind} images at {self.size_px} px"]
+        lines += [f"left out: {Path(path).name}: {reason}" for path, reason in self.unreadable]
+        return "\n".join(lines)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
         """The row number of each id."""
@@ -125,7 +134,7 @@ def open_cache(
     Raises:
         DataError: images that cannot be decoded, all of them listed.
     """
-    folder = root / f"{_source_key(table)}-{size_px}"
+    folder = root / f"{source_key(table)}-{size_px}"
     meta_path = folder / "cache.json"
     if meta_path.is_file():
         meta = artifacts.load_json(meta_path)
@@ -138,7 +147,7 @@ def open_cache(
     return _load_cache(folder, artifacts.load_json(meta_path))
 
 
-def _source_key(table: pd.DataFrame) -> str:
+def source_key(table: pd.DataFrame) -> str:
     """A digest of ids, names, sizes and times of the files: cheap, and changes when they do."""
     facts = []
     for name, path in zip(table.id, table.path, strict=True):
@@ -265,4 +274,5 @@ def _is_whole(folder: Path, meta: dict) -> bool:
 def _load_cache(folder: Path, meta: dict) -> ImageCache:
     pixels = np.memmap(folder / "images.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
     table = artifacts.load_csv(folder / "images.csv", ("id", "digest"))
-    return ImageCache(pixels=pixels, table=table, content=meta["content"])
+    unreadable = tuple((path, reason) for path, reason in meta["unreadable"])
+    return ImageCache(pixels, table, meta["content"], unreadable)

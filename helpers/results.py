@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers import artifacts, metrics, operating_point, submission
+from helpers import artifacts, metrics, operating_point, stages, submission
 from helpers.paths import RunPaths
 
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
@@ -79,7 +79,8 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     for side in ("val", "test"):
         labels = split.loc[split.split == side, ["id", "label"]]
         own = frame.loc[frame.split == side, "id"]
-        for kind, ids in (("unknown", set(own) - set(labels.id)), ("no", set(labels.id) - set(own))):
+        extra, missing = set(own) - set(labels.id), set(labels.id) - set(own)
+        for kind, ids in (("unknown", extra), ("no", missing)):
             if ids:
                 raise artifacts.ArtifactError(
                     f"{path} has {kind} {side} id(s), {len(ids)} of them, e.g. {sorted(ids)[0]!r}; "
@@ -183,6 +184,22 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
         run_paths.submission, test.id.tolist(), test.defect_score.to_numpy(), test.id.tolist()
     )
     return run_paths.submission
+
+
+def caption(run_paths: RunPaths) -> str:
+    """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
+    run = stages.load_run(run_paths)
+    split = run["stages"]["01_data_split"]
+    last = list(run["stages"].values())[-1]
+    backbone = next(
+        (s["backbone"] for s in reversed(run["stages"].values()) if "backbone" in s), "none"
+    )
+    counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
+    return (
+        f"Run {run_paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), split "
+        f"seed {split['settings']['seed']}; backbone {backbone}; training seed "
+        f"{last['settings']['seed']}; {last['device']}, {last['precision']}. {split['caveats']}"
+    )
 
 
 def display_name(model: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,34 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     labels = copies.groupby("group").label.nunique()
     copies["two_labels"] = copies.group.map(labels > 1)
     return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
+
+
+def subsample_source(source: Source, n: int | None, seed: int) -> Source:
+    """The source with at most n images; None keeps all."""
+    if n is None:
+        return source
+    return dataclasses.replace(source, table=subsample(source.table, n, seed))
+
+
+def keep_readable(source: Source, ids: pd.Series) -> Source:
+    """The source without the images that the cache had to leave out."""
+    table = source.table[source.table.id.isin(ids)].reset_index(drop=True)
+    return dataclasses.replace(source, table=table)
+
+
+def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
+    """What run.json and later notebooks must know about the data."""
+    counts = split.table.groupby(["split", split.table.label.astype(str)]).size()
+    return {
+        "label_mapping": source.label_mapping,
+        "groups": list(source.groups),
+        "attribution": source.attribution,
+        "caveats": source.caveats,
+        "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
+        "duplicates": len(split.duplicates),
+        "excluded_copies": len(split.excluded),
+        "unreadable": [Path(path).name for path, _ in unreadable],
+    }
 
 
 def subsample(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

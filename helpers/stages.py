@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers import artifacts, config, paths, seeding
+from helpers import artifacts, config, datasets, images, paths, seeding
 
 VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
 
@@ -115,7 +115,8 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     if not first:
         _require_earlier(name, run_paths, record)
     settings = config.resolve(name, preset, values)
-    stage = Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
+    key = stage_key(name, settings, record)
+    stage = Stage(name, run_paths, preset, settings, key)
     header = {"run": run_name, "preset": preset}
     if first:
         header["dataset"] = settings.dataset
@@ -139,11 +140,10 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
     values = dict(given)
     run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
     first = name == next(iter(config.STAGES))
-    known = {field.name.upper() for field in dataclasses.fields(config.STAGES[name])}
-    allowed = sorted(known | ({"RUN", "PRESET"} if first else {"RUN"}))
+    allowed = parameter_names(name)
     for parameter in values:
-        if parameter not in known:
-            raise config.unknown_parameter(parameter, allowed, name)
+        if parameter not in allowed:
+            raise config.unknown_parameter(parameter, sorted(allowed), name)
     if first:
         preset = preset or default_preset()
         run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
@@ -155,22 +155,38 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
     return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
 
 
+def parameter_names(name: str) -> set[str]:
+    """The parameters that a stage's notebook takes."""
+    own = {field.name.upper() for field in dataclasses.fields(config.STAGES[name])}
+    return own | ({"RUN", "PRESET"} if name == next(iter(config.STAGES)) else {"RUN"})
+
+
 def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
-    """A digest of a stage's settings and of the keys of all stages before it."""
+    """A digest of a stage's settings and inputs, and of the keys of all stages before it."""
     order = list(config.STAGES)
     before = order[: order.index(name)]
     stages = run.get("stages", {})
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
     content = {"settings": dataclasses.asdict(settings), "earlier": earlier}
+    if not before:
+        content["images"] = images.source_key(datasets.load(settings).table)
+        split_csv = Path(settings.split_csv).expanduser()
+        if settings.split_csv and not split_csv.is_file():
+            raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
+        content["split_csv"] = artifacts.file_digest(split_csv) if settings.split_csv else None
     return artifacts.fingerprint(content)
 
 
-def is_current(name: str, settings: Any, run_paths: paths.RunPaths) -> bool:
-    """True when the stage is done with these settings and inputs, and its files are intact."""
+def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:
+    """True when the stage is done with these settings and inputs, and its files are intact.
+
+    `code` is a digest of the notebook's code cells; a stage run by hand has recorded none.
+    """
     run = load_run(run_paths)
     record = run.get("stages", {}).get(name, {})
     return (
         record.get("status") == "done"
+        and record.get("notebook", code) == code
         and record.get("key") == stage_key(name, settings, run)
         and outputs_are_intact(run_paths, record.get("outputs", {}))
     )
@@ -180,6 +196,12 @@ def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) ->
     """True when every recorded file exists with the bytes it had."""
     files = {_absolute(run_paths, name): digest for name, digest in digests.items()}
     return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
+
+
+def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
+    """Note which code the stage's notebook ran, so that a changed notebook is run again."""
+    with _edit_run(run_paths) as run:
+        run["stages"][name]["notebook"] = code
 
 
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:

@@ -210,9 +210,13 @@ class _State(torch.autograd.Function):
         if stride == 2 and repeats == 1:
             wide_coarse = coarse
         dilation = 2 if stride == 1 else 1
-        first = [depthwise_forward(wide, dw[0, g], stride) for dw in (dw3, dw5) for g in range(groups)]
+        first = [
+            depthwise_forward(wide, dw[0, g], stride) for dw in (dw3, dw5) for g in range(groups)
+        ]
         dilated = [
-            depthwise_forward(wide_coarse, dw[2, g], 1, dilation) for dw in (dw3, dw5) for g in range(groups)
+            depthwise_forward(wide_coarse, dw[2, g], 1, dilation)
+            for dw in (dw3, dw5)
+            for g in range(groups)
         ]
         like = dilated[0]
         first_rows = [to_rows(d) for d in first]
@@ -223,7 +227,9 @@ class _State(torch.autograd.Function):
             for t, d in enumerate(first_rows)
         ]
         second = [
-            depthwise_forward(hidden[i * groups + g], dw[1, g]) for i, dw in enumerate((dw3, dw5)) for g in range(groups)
+            depthwise_forward(hidden[i * groups + g], dw[1, g])
+            for i, dw in enumerate((dw3, dw5))
+            for g in range(groups)
         ]
         final = second + dilated
         final_rows = [to_rows(d) for d in final]
@@ -242,7 +248,10 @@ class _State(torch.autograd.Function):
         shared_rows = [to_rows(f) for f in shared]
         mean, cov = moments(shared_rows)
         fold3 = fold_bn(
-            mean.repeat_interleave(groups, 0), cov.repeat_interleave(groups, 0), p3.flatten(0, 1), s3.flatten(0, 1)
+            mean.repeat_interleave(groups, 0),
+            cov.repeat_interleave(groups, 0),
+            p3.flatten(0, 1),
+            s3.flatten(0, 1),
         )
         bias = fold2.bias.view(4, groups, width).sum(0) + fold3.bias.view(-1, groups, width).sum(0)
         outs = []
@@ -258,8 +267,24 @@ class _State(torch.autograd.Function):
         ctx.stride, ctx.groups, ctx.repeats = stride, groups, repeats
         ctx.counts = (len(first), len(hidden), len(final), len(shared))
         ctx.save_for_backward(
-            x, scale, dw3, dw5, r, wide, wide_coarse, index, kernel, inverse, eye,
-            *first, *hidden, *final, *shared, *fold1, *fold2, *fold3,
+            x,
+            scale,
+            dw3,
+            dw5,
+            r,
+            wide,
+            wide_coarse,
+            index,
+            kernel,
+            inverse,
+            eye,
+            *first,
+            *hidden,
+            *final,
+            *shared,
+            *fold1,
+            *fold2,
+            *fold3,
         )
         return tuple(outs)
 
@@ -267,10 +292,13 @@ class _State(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, *grads):
         stride, groups, repeats = ctx.stride, ctx.groups, ctx.repeats
-        x, scale, dw3, dw5, r, wide, wide_coarse, index, kernel, inverse, eye, *rest = ctx.saved_tensors
+        x, scale, dw3, dw5, r, wide, wide_coarse, index, kernel, inverse, eye, *rest = (
+            ctx.saved_tensors
+        )
         parts = []
         for c in ctx.counts:
-            parts.append(rest[:c]); rest = rest[c:]
+            parts.append(rest[:c])
+            rest = rest[c:]
         first, hidden, final, shared = parts
         fold1, fold2, fold3 = Fold(*rest[:8]), Fold(*rest[8:16]), Fold(*rest[16:])
         g_rows = [to_rows(g) for g in grads]
@@ -282,7 +310,8 @@ class _State(torch.autograd.Function):
         final_rows = [to_rows(d) for d in final]
         back2 = unfold_bn(fold2, cross_moments(g_rows * 4, final_rows), mean_g.repeat(4, 1), n)
         dfinal = [
-            to_maps(feature_grad(g_rows[t % groups], d, back2, t), like) for t, d in enumerate(final_rows)
+            to_maps(feature_grad(g_rows[t % groups], d, back2, t), like)
+            for t, d in enumerate(final_rows)
         ]
         ddw3, ddw5 = (torch.empty_like(dw) if need_w else None for dw in (dw3, dw5))
         # second depthwise of sep
@@ -324,7 +353,8 @@ class _State(torch.autograd.Function):
         shared_rows = [to_rows(f) for f in shared]
         T = len(shared)
         cross = cross_moments(
-            [g_rows[g] for _ in range(T) for g in range(groups)], [f for f in shared_rows for _ in range(groups)]
+            [g_rows[g] for _ in range(T) for g in range(groups)],
+            [f for f in shared_rows for _ in range(groups)],
         )
         back3 = unfold_bn(fold3, cross, mean_g.repeat(T, 1), n)
         dshared = []
@@ -355,9 +385,15 @@ class _State(torch.autograd.Function):
                 dscale[2, g] = ((g_rows[g].t() @ x_rows) * eye).sum(1)
                 dx_rows.addmm_(g_rows[g], eye * scale[2, g][:, None])
             dx = to_maps(dx_rows, x)
-        dx = dx + _max_pool_backward(dshared[0], x, [3, 3], [stride] * 2, [1, 1], [1, 1], False, index)
+        dx = dx + _max_pool_backward(
+            dshared[0], x, [3, 3], [stride] * 2, [1, 1], [1, 1], False, index
+        )
         dx += depthwise_input_grad(dshared[1].mul_(inverse), x, kernel, stride)
-        dpw = torch.cat([back1.pointwise, back2.pointwise]).unflatten(0, (6, groups)) if need_w else None
+        dpw = (
+            torch.cat([back1.pointwise, back2.pointwise]).unflatten(0, (6, groups))
+            if need_w
+            else None
+        )
         return dx, dscale, ddw3, ddw5, dpw, dreduce, None
 
 

@@ -1,0 +1,171 @@
+"""The pictures of the notebooks: one style, readable in gray and for the colour-blind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from helpers.images import ImageCache
+from helpers.results import display_name
+from helpers.stages import Stage
+
+LABEL_NAMES = {0: "good", 1: "bad"}
+PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
+SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
+
+
+def use_style() -> None:
+    """The look of all figures; call it once in a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
+
+
+def save(stage: Stage, figure: Figure, name: str) -> None:
+    """Write a figure to the run's folder and register it as the stage's output."""
+    if stage.is_smoke:
+        figure.text(0.99, 0.005, SMOKE_NOTE, ha="right", va="bottom", fontsize=7, color="firebrick")
+    path: Path = stage.paths.figure(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    stage.output(path)
+
+
+def class_counts(split: pd.DataFrame) -> Figure:
+    """Images of each class on each side of the split, with the numbers on the bars."""
+    frame = split[split.split != "excluded"].assign(label=_label_names)
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    order = [side for side in ("train", "val", "test") if (frame.split == side).any()]
+    hues = [name for name in (*PALETTE, "hidden") if (frame.label == name).any()]
+    palette = PALETTE | {"hidden": "0.6"}
+    sns.countplot(
+        frame, x="split", hue="label", order=order, hue_order=hues, palette=palette, ax=axes
+    )
+    for bars in axes.containers:
+        axes.bar_label(bars, fontsize=9)
+    axes.set(xlabel="", ylabel="images", title="Images per side and class")
+    axes.legend(title="", loc="upper right")
+    return figure
+
+
+def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int, columns: int = 8) -> Figure:
+    """Random training images: good ones in the first row, bad ones in the second."""
+    figure, axes = plt.subplots(2, columns, figsize=(1.5 * columns, 3.5))
+    rng = np.random.default_rng(seed)
+    for row, (label, word) in enumerate(LABEL_NAMES.items()):
+        pool = split[(split.split == "train") & (split.label == label)]
+        drawn = pool.iloc[rng.permutation(len(pool))[:columns]]
+        for ax in axes[row]:
+            ax.set_axis_off()
+        for ax, pixels, name in zip(
+            axes[row], cache.take(cache.rows(drawn.id)), drawn.id, strict=False
+        ):
+            ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+            ax.set_title(str(name)[-16:], fontsize=8)
+        axes[row][0].text(
+            -0.12,
+            0.5,
+            word,
+            rotation=90,
+            ha="center",
+            va="center",
+            transform=axes[row][0].transAxes,
+        )
+    figure.suptitle("Training images, drawn at random")
+    return figure
+
+
+def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
+    """Distributions of mean gray value, contrast and image size by class."""
+    frame = split.merge(cache.table.drop(columns="digest"), on="id").assign(label=_label_names)
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
+    labelled = frame[frame.label != "hidden"]
+    for ax, column, title in (
+        (axes[0], "mean", "mean gray value (0 to 255)"),
+        (axes[1], "std", "standard deviation of gray values"),
+    ):
+        sns.kdeplot(
+            labelled,
+            x=column,
+            hue="label",
+            hue_order=list(PALETTE),
+            palette=PALETTE,
+            common_norm=False,
+            fill=True,
+            alpha=0.25,
+            ax=ax,
+            legend=ax is axes[0],
+            warn_singular=False,
+        )
+        ax.set(xlabel=title)
+    axes[0].get_legend().set_title("")
+    sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")
+    sizes["size"] = sizes.width_px.astype(str) + "x" + sizes.height_px.astype(str)
+    sizes = sizes.nlargest(8, "images")
+    sns.barplot(sizes, y="size", x="images", color="0.6", ax=axes[2])
+    axes[2].bar_label(axes[2].containers[0], fontsize=9, padding=2)
+    axes[2].margins(x=0.18)
+    axes[2].set(ylabel="width x height in px")
+    return figure
+
+
+def learning_curves(curves: pd.DataFrame) -> Figure:
+    """Loss and validation AUC over epochs, one line per model (columns of training histories)."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    frame = curves.assign(model=curves.model.map(display_name))
+    for ax, column, title in (
+        (axes[0], "train_loss", "training loss"),
+        (axes[1], "val_loss", "validation loss"),
+        (axes[2], "val_auc", "validation AUC"),
+    ):
+        sns.lineplot(
+            frame,
+            x="epoch",
+            y=column,
+            hue="model",
+            style="model",
+            markers=True,
+            dashes=False,
+            ax=ax,
+            legend=ax is axes[2],
+        )
+        ax.set(title=title, ylabel="")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[2].legend(title="", loc="lower right")
+    return figure
+
+
+def auc_bars(table: pd.DataFrame) -> Figure:
+    """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden."""
+    column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
+    frame = table[table.model != "majority"].iloc[::-1]
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.2))
+    low, high = frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]
+    y = np.arange(len(frame))
+    ax.errorbar(frame[column], y, xerr=[low, high], fmt="o", color="black", capsize=3)
+    ax.set_yticks(y, [display_name(name) for name in frame.model])
+    for value, position, end in zip(frame[column], y, frame[f"{column}_high"], strict=True):
+        ax.annotate(
+            f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
+        )
+    ax.margins(x=0.12)
+    ax.set(xlabel=f"{column.split('_')[0]} AUC, with 95 % bootstrap interval")
+    return figure
+
+
+def styled(table: pd.DataFrame, caption: str, smoke: bool = False):
+    """A table for a notebook, with what must be known to read it above it."""
+    caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
+    styles = [
+        {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 4px 0"},
+        {"selector": "td, th", "props": "text-align: left; white-space: nowrap"},
+    ]
+    return table.style.hide(axis="index").set_caption(caption).set_table_styles(styles)
+
+
+def _label_names(frame: pd.DataFrame) -> pd.Series:
+    return frame.label.map(LABEL_NAMES).fillna("hidden")

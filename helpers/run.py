@@ -1,0 +1,201 @@
+"""Run the notebooks in order: `python -m helpers.run`.
+
+Stages that are done with the same settings and inputs are skipped; a failed run says which command
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers import artifacts, config, paths, stages
+from helpers.datasets import DataError
+
+
+class RunError(RuntimeError):
+    """The series stopped; the message says where, why, and how to go on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which stages to run, and each one's notebook parameters."""
+
+    run: str
+    preset: str
+    chosen: list[str]
+    parameters: dict[str, dict[str, Any]]
+    arguments: list[str]  # of the command line, for the hint after a failure
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        plan = make_plan(_parser().parse_args(arguments), arguments)
+        execute(plan)
+    except (RunError, config.SettingsError, DataError, stages.StageError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except artifacts.ArtifactError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
+    """Check everything that can be checked before the first notebook starts."""
+    preset = options.preset or stages.default_preset()
+    run = options.name or stages.default_run(options.dataset, preset)
+    order = list(config.STAGES)
+    if options.only:
+        chosen = [config.stage_name(options.only)]
+    else:
+        chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
+    given = dict(_parse_parameter(text) for text in options.parameter)
+    given |= {"DATASET": options.dataset}
+    fields = {stage: stages.parameter_names(stage) for stage in order}
+    known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
+    for name in given:
+        if name not in {*known, "DATASET"}:
+            raise config.unknown_parameter(name, known, "no notebook")
+    parameters = {}
+    for stage in order:
+        own = {name: value for name, value in given.items() if name in fields[stage]}
+        config.resolve(stage, preset, {name.lower(): value for name, value in own.items()})
+        own["RUN"] = run
+        if stage == order[0]:
+            own["PRESET"] = preset
+        parameters[stage] = own
+    return Plan(run, preset, chosen, parameters, arguments)
+
+
+def execute(plan: Plan) -> None:
+    """Run what is not up to date, and show the results at the end.
+
+    Raises:
+        RunError: a notebook failed, or another process works on the same run.
+    """
+    run_paths = paths.RunPaths(plan.run)
+    started = time.monotonic()
+    with _lock(run_paths):
+        for position, stage in enumerate(plan.chosen, start=1):
+            head = f"[{position}/{len(plan.chosen)}] {stage}"
+            notebook = paths.notebooks_root() / f"{stage}.ipynb"
+            code = code_digest(notebook)
+            values = {k.lower(): v for k, v in plan.parameters[stage].items()}
+            values = {k: v for k, v in values.items() if k not in ("run", "preset")}
+            settings = config.resolve(stage, plan.preset, values)
+            if stages.is_current(stage, settings, run_paths, code):
+                print(f"{head}: up to date", flush=True)
+                continue
+            print(f"{head}: running as {plan.run}", flush=True)
+            began = time.monotonic()
+            _run_notebook(notebook, run_paths.notebook(stage), plan, stage)
+            stages.record_notebook(stage, run_paths, code)
+            print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
+    _show_results(run_paths, time.monotonic() - started)
+
+
+def code_digest(notebook: Path) -> str:
+    """A digest of a notebook's code cells; outputs and story don't count."""
+    cells = artifacts.load_json(notebook)["cells"]
+    return artifacts.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
+    parser.add_argument("--dataset", default="elpv", help="elpv (default) or folder:PATH")
+    parser.add_argument(
+        "--preset", choices=config.PRESETS, help="default: quick on a CPU, full on a GPU"
+    )
+    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
+    which.add_argument("--only", metavar="NN", help="the one stage to run")
+    parser.add_argument(
+        "-p",
+        dest="parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook's parameter; may be given several times",
+    )
+    return parser
+
+
+def _parse_parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise config.SettingsError(f"-p {text}: write -p NAME=VALUE")
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return name, read(value)
+        except (ValueError, SyntaxError):
+            continue
+    return name, value
+
+
+def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
+    import papermill  # slow to import; a run that is up to date does without
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=plan.parameters[stage],
+            kernel_name="python3",
+            cwd=str(paths.project_root()),
+            progress_bar={"desc": stage, "unit": "cell"},
+        )
+    except papermill.PapermillExecutionError as error:
+        again = f"python -m helpers.run {' '.join(map(_quoted, plan.arguments))}".strip()
+        raise RunError(
+            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"The executed copy is {target}.\nTo go on once it is mended: {again}"
+        ) from None
+
+
+def _quoted(argument: str) -> str:
+    return f"'{argument}'" if set(argument) & set(" '\"[]{}*?$&;|<>()") else argument
+
+
+def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
+    table = run_paths.table("table2")
+    if table.is_file():
+        frame = artifacts.load_csv(table, ("Model",), keep_default_na=False)
+        print("\n" + frame.to_string(index=False))
+        if stages.load_run(run_paths).get("preset") == "smoke":
+            print("smoke preset: wiring only, the numbers mean nothing")
+    if run_paths.submission.is_file():
+        print(f"\nsubmission: {run_paths.submission}")
+    print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
+
+
+@contextmanager
+def _lock(run_paths: paths.RunPaths) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however it ends."""
+    run_paths.root.mkdir(parents=True, exist_ok=True)
+    with (run_paths.root / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
+                "another --name"
+            ) from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())
