@@ -196,7 +196,9 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     fields = {field.name for field in dataclasses.fields(settings_class)}
     for name in given:
         if name not in fields:
-            raise unknown_parameter(name.upper(), sorted(field.upper() for field in fields), stage)
+            raise unknown_parameter(
+                name.upper(), sorted(field.upper() for field in fields), f"no cell of {stage}"
+            )
     values = dict(_PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
@@ -207,7 +209,7 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     """The error for a parameter that does not exist, with the nearest name that does."""
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return SettingsError(f"{where} has no parameter {name}{hint} (it has {', '.join(known)})")
+    return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

@@ -143,7 +143,7 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
     allowed = parameter_names(name)
     for parameter in values:
         if parameter not in allowed:
-            raise config.unknown_parameter(parameter, sorted(allowed), name)
+            raise config.unknown_parameter(parameter, sorted(allowed), f"no cell of {name}")
     if first:
         preset = preset or default_preset()
         run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)

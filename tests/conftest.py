@@ -1,0 +1,39 @@
+"""Fixtures for all tests: fixed seeds and a home folder of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import paths
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """data/ and submissions/ in a temporary folder, for this process and its children."""
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def parts_folder(tmp_path) -> Path:
+    """60 good and 60 bad parts of 40x40 px: the bad ones have a bright spot; mixed formats."""
+    root = tmp_path / "parts"
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("good", "bad")):
+        (root / name).mkdir(parents=True)
+        for i in range(60):
+            pixels = rng.integers(40, 90, (40, 40), dtype=np.uint8)
+            if label:
+                pixels[10:20, 10:20] = 230
+            suffix = ("png", "bmp", "jpg")[i % 3]
+            Image.fromarray(pixels).save(root / name / f"{name}{i:02d}.{suffix}")
+    return root

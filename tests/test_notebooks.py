@@ -1,0 +1,147 @@
+"""Every notebook runs headlessly on real images, in order, once, and says what is wrong."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+
+from helpers import config, paths, run, stages
+
+NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
+SMOKE = ["--preset", "smoke", "--name", "t"]
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    """The whole series with the smoke preset, by the command that the README names."""
+    patch = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp("home")
+    patch.setenv(paths.HOME_VARIABLE, str(home))
+    assert run.main(SMOKE) == 0
+    yield home
+    patch.undo()
+
+
+def _code(path):
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+def test_there_is_one_notebook_for_every_stage():
+    assert [path.stem for path in NOTEBOOKS] == list(config.STAGES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_parameters_are_literals_and_the_stage_knows_all_of_them(path):
+    (cell,) = [c for c in _code(path) if "parameters" in c.metadata.get("tags", [])]
+    names = set()
+    for statement in ast.parse(cell.source).body:
+        ast.literal_eval(statement.value)
+        names.add(statement.targets[0].id)
+    assert names == stages.parameter_names(path.stem)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_define_nothing_and_keep_cells_short(path):
+    for cell in _code(path):
+        tree = ast.parse(cell.source)
+        assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree))
+        assert len(cell.source.splitlines()) <= 25
+
+
+def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
+    root = smoke_run / "data" / "runs" / "t"
+    table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
+    classical = {"lda", "rf", "lr", "svm"}
+    expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
+    assert set(table.index) == expected | {"majority"}
+    split = pd.read_csv(root / "split.csv", dtype={"id": str})
+    submission = pd.read_csv(smoke_run / "submissions" / "t.csv", dtype={"id": str})
+    assert submission.id.tolist() == split.id[split.split == "test"].tolist()
+    for path in NOTEBOOKS:
+        cells = _code(root / "notebooks" / path.name)
+        assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+    record = json.loads((root / "run.json").read_text())
+    for stage in record["stages"].values():
+        assert stage["status"] == "done" and stage["peak_memory_mb"] > 0 and stage["seconds"] > 0
+
+
+def test_smoke_tables_say_that_their_numbers_mean_nothing(smoke_run):
+    text = (smoke_run / "data/runs/t/notebooks/03_finetuning.ipynb").read_text()
+    assert "THE NUMBERS MEAN NOTHING" in text
+
+
+def test_a_second_call_does_nothing_again(smoke_run, capsys):
+    before = (smoke_run / "data/runs/t/run.json").read_bytes()
+    assert run.main(SMOKE) == 0
+    out = capsys.readouterr().out
+    assert out.count("up to date") == len(NOTEBOOKS)
+    assert (smoke_run / "data/runs/t/run.json").read_bytes() == before
+
+
+def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(smoke_run, capsys):
+    assert run.main([*SMOKE, "-p", "LL_EPOCHS=2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("up to date") == 2 and "03_finetuning: running" in out
+    record = json.loads((smoke_run / "data/runs/t/run.json").read_text())
+    reused = record["stages"]["03_finetuning"]["reused"]
+    assert {"cnn", "fbp"} <= set(reused) and "ll" not in reused
+    assert run.main(SMOKE) == 0
+
+
+def test_an_unknown_parameter_stops_before_anything_runs(home, capsys):
+    assert run.main([*SMOKE, "-p", "FPB_EPOCHS=2"]) == 1
+    error = capsys.readouterr().err
+    assert "no notebook has the parameter FPB_EPOCHS; did you mean FBP_EPOCHS?" in error
+    assert not (home / "data").exists()
+
+
+def test_an_unknown_parameter_given_to_papermill_is_an_error(home, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean VAL_PER_CLASS"):
+        papermill.execute_notebook(
+            NOTEBOOKS[0],
+            tmp_path / "out.ipynb",
+            parameters={"PRESET": "smoke", "VAL_PR_CLASS": 3},
+            progress_bar=False,
+        )
+
+
+def test_a_later_notebook_says_which_one_to_run_first(home, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match=r"run notebooks/01_data_split"):
+        papermill.execute_notebook(
+            NOTEBOOKS[1], tmp_path / "out.ipynb", parameters={"RUN": "x"}, progress_bar=False
+        )
+
+
+def test_a_folder_with_a_broken_file_stops_with_its_name_and_goes_on_without_it(
+    home, parts_folder, capsys
+):
+    whole = (parts_folder / "good" / "good00.png").read_bytes()
+    (parts_folder / "good" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    command = ["--dataset", f"folder:{parts_folder}", *SMOKE, "--only", "01"]
+    options = ["-p", "VAL_PER_CLASS=10", "-p", "MAX_IMAGES=200"]
+    assert run.main([*command, *options]) == 1
+    error = capsys.readouterr().err
+    assert "01_data_split.ipynb, cell" in error and "cut.png" in error
+    assert "-p SKIP_UNREADABLE=True" in error and "To go on once it is mended" in error
+    assert run.main([*command, *options, "-p", "SKIP_UNREADABLE=True"]) == 0
+    facts = json.loads((home / "data/runs/t/metrics/01_data_split.json").read_text())
+    assert facts["unreadable"] == ["cut.png"]
+
+
+def test_two_runs_on_one_folder_do_not_mix(home, capsys):
+    with run._lock(paths.RunPaths("t")):
+        assert run.main(SMOKE) == 1
+    assert "another process works on run 't'" in capsys.readouterr().err
+
+
+def test_the_command_line_exits_with_one_on_an_error(home):
+    command = [sys.executable, "-m", "helpers.run", "--dataset", "nowhere", "--preset", "smoke"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "DATASET='nowhere' is not one of" in result.stderr
+    assert "Traceback" not in result.stderr

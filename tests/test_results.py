@@ -1,0 +1,109 @@
+"""The results table reads predictions files and nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from helpers import artifacts, results
+from helpers.paths import RunPaths
+
+
+@pytest.fixture
+def run(home) -> RunPaths:
+    rng = np.random.default_rng(0)
+    n = 120
+    split = pd.DataFrame(
+        {
+            "id": [f"{i:04d}" for i in range(n)],
+            "path": "x.png",
+            "label": rng.integers(0, 2, n),
+            "split": np.repeat(["train", "val", "test"], n // 3),
+        }
+    )
+    run_paths = RunPaths("toy")
+    artifacts.save_csv(run_paths.split_csv, split)
+    return run_paths
+
+
+def _plant(run, name, quality, seed=1):
+    split = results.read_split(run)
+    noise = np.random.default_rng(seed).random(len(split))
+    scores = quality * split.label.astype(float) + (1 - quality) * noise
+    results.save_predictions(run.predictions(name), split, scores.to_numpy())
+
+
+def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
+    _plant(run, "svm", 0.3)
+    row = results.results_table(run).iloc[0]
+    frame = artifacts.load_csv(run.predictions("svm"), ("id",)).merge(
+        results.read_split(run)[["id", "label"]], on="id"
+    )
+    test = frame[frame.split == "test"]
+    called = test.defect_score >= row.threshold
+    assert row.test_auc == pytest.approx(roc_auc_score(test.label, test.defect_score))
+    assert row.test_accuracy == pytest.approx(accuracy_score(test.label, called))
+    assert row.test_f1 == pytest.approx(f1_score(test.label, called))
+    assert row.test_auc_low <= row.test_auc <= row.test_auc_high
+
+
+def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
+    for name in ("fbp", "my_model", "svm", "lda", "svm_finetuned"):
+        _plant(run, name, 0.5)
+    names = results.results_table(run).model.tolist()
+    assert names == ["lda", "svm", "svm_finetuned", "fbp", "my_model", "majority"]
+
+
+def test_the_paper_table_puts_finetuned_features_in_parentheses(run):
+    _plant(run, "svm", 0.1)
+    _plant(run, "svm_finetuned", 1.0)
+    shape = results.paper_table(results.results_table(run)).set_index("Model")
+    assert shape.index.tolist() == ["SVM", "majority"]
+    assert shape.loc["SVM", "Test AUC"].endswith("(100.0 [100.0, 100.0])")
+
+
+def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
+    split = results.read_split(run)
+    label = split.label.astype(float).to_numpy()
+    right_on_val = np.where(split.split == "val", label, 1 - label)
+    results.save_predictions(run.predictions("a_val"), split, right_on_val)
+    results.save_predictions(run.predictions("b_test"), split, 1 - right_on_val)
+    assert results.best_model(results.results_table(run)) == "a_val"
+
+
+def test_hidden_test_labels_leave_the_test_columns_out(run):
+    split = results.read_split(run)
+    split.loc[split.split == "test", "label"] = pd.NA
+    artifacts.save_csv(run.split_csv, split)
+    results.save_predictions(run.predictions("svm"), split, np.linspace(0, 1, len(split)))
+    table = results.results_table(run)
+    assert "test_auc" not in table
+    assert results.paper_table(table)["Test AUC"].tolist() == ["-", "-"]
+
+
+def test_the_submission_has_one_row_for_each_test_image(run):
+    _plant(run, "svm", 0.3)
+    path = results.write_submission(run, "svm")
+    frame = pd.read_csv(path, dtype={"id": str})
+    split = results.read_split(run)
+    assert frame.columns.tolist() == ["id", "defect_score"]
+    assert frame.id.tolist() == split.id[split.split == "test"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: f.assign(defect_score=f.defect_score + 1), "line 2: defect_score"),
+        (lambda f: pd.concat([f, f.tail(1)]), "line 82: id '0119' occurs twice"),
+        (lambda f: f.iloc[:-1], "has no test id(s), 1 of them, e.g. '0119'"),
+        (lambda f: f.assign(id=f.id.where(f.id != "0119", "zzz")), "unknown test id(s), 1 of them"),
+        (lambda f: f.drop(columns="split"), "lacks the column(s) split"),
+    ],
+)
+def test_a_predictions_file_that_does_not_fit_is_refused_with_its_name(run, damage, message):
+    _plant(run, "svm", 0.3)
+    path = run.predictions("svm")
+    artifacts.save_csv(path, damage(artifacts.load_csv(path, ("id",))))
+    with pytest.raises(artifacts.ArtifactError) as error:
+        results.read_all_predictions(run)
+    assert message in str(error.value) and "svm.csv" in str(error.value)
