@@ -28,10 +28,10 @@ def use_style() -> None:
 def save(stage: Stage, figure: Figure, name: str) -> None:
     """Write a figure to the run's folder and register it as the stage's output."""
     if stage.is_smoke:
-        figure.text(0.99, 0.005, SMOKE_NOTE, ha="right", va="bottom", fontsize=7, color="firebrick")
+        figure.text(0, 1.01, SMOKE_NOTE, ha="left", va="bottom", fontsize=9, color="firebrick")
     path: Path = stage.paths.figure(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
     stage.output(path)
 
 
@@ -106,7 +106,7 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
     sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")
     sizes["size"] = sizes.width_px.astype(str) + "x" + sizes.height_px.astype(str)
     sizes = sizes.nlargest(8, "images")
-    sns.barplot(sizes, y="size", x="images", color="0.6", ax=axes[2])
+    sns.barplot(sizes, y="size", x="images", color="0.6", width=0.1 * len(sizes), ax=axes[2])
     axes[2].bar_label(axes[2].containers[0], fontsize=9, padding=2)
     axes[2].margins(x=0.18)
     axes[2].set(ylabel="width x height in px")
@@ -135,7 +135,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
         )
         ax.set(title=title, ylabel="")
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[2].legend(title="", loc="lower right")
+    axes[2].legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 
 
@@ -152,7 +152,7 @@ def auc_bars(table: pd.DataFrame) -> Figure:
         ax.annotate(
             f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
         )
-    ax.margins(x=0.12)
+    ax.margins(x=0.12, y=0.5 / len(frame))
     ax.set(xlabel=f"{column.split('_')[0]} AUC, with 95 % bootstrap interval")
     return figure
 

@@ -1,0 +1,73 @@
+"""Stages and steps: what is done is not done again, and what changed is."""
+
+import pytest
+
+from helpers import config, paths, stages
+
+
+def _stage(run="r", name="02_features_baselines"):
+    settings = config.BaselineSettings()
+    return stages.Stage(name, paths.RunPaths(run), "quick", settings, "key")
+
+
+def _do(stage, inputs, content="x"):
+    path = stage.paths.root / "out.txt"
+    with stage.step("work", inputs, [path]) as needed:
+        if needed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    return needed
+
+
+def test_a_step_is_done_once_for_equal_inputs(home):
+    stage = _stage()
+    assert _do(stage, {"a": 1}) is True
+    assert _do(stage, {"a": 1}) is False
+    assert _do(stage, {"a": 2}) is True
+
+
+def test_a_step_whose_file_was_damaged_is_done_again(home):
+    stage = _stage()
+    _do(stage, {"a": 1})
+    (stage.paths.root / "out.txt").write_text("damaged")
+    assert _do(stage, {"a": 1}) is True
+
+
+def test_a_step_that_fails_is_not_recorded(home):
+    stage = _stage()
+    with pytest.raises(KeyError), stage.step("work", {}, [stage.paths.root / "out.txt"]):
+        raise KeyError
+    assert stages.load_run(stage.paths) == {}
+
+
+def test_the_default_run_is_named_after_data_set_and_preset():
+    assert stages.default_run("elpv", "quick") == "elpv-quick"
+    assert stages.default_run("folder:/some/where/parts", "smoke") == "folder-parts-smoke"
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
+def test_a_run_name_that_is_no_plain_folder_is_refused(home, name):
+    with pytest.raises(config.SettingsError, match="must be a plain folder name"):
+        stages.begin("01_data_split", {"RUN": name, "PRESET": "smoke"})
+
+
+def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(home):
+    with pytest.raises(config.SettingsError, match="VAL_PER_CLAS; did you mean VAL_PER_CLASS"):
+        stages.begin("01_data_split", {"PRESET": "smoke", "VAL_PER_CLAS": 3})
+
+
+def test_the_key_of_a_stage_changes_with_its_settings_and_with_earlier_stages():
+    run = {"stages": {"01_data_split": {"key": "a"}}}
+    settings = config.BaselineSettings()
+    key = stages.stage_key("02_features_baselines", settings, run)
+    assert key == stages.stage_key("02_features_baselines", settings, run)
+    other = config.BaselineSettings(trees=7)
+    assert key != stages.stage_key("02_features_baselines", other, run)
+    run["stages"]["01_data_split"]["key"] = "b"
+    assert key != stages.stage_key("02_features_baselines", settings, run)
+
+
+def test_a_split_csv_that_is_not_there_is_named(home):
+    settings = config.SplitSettings(split_csv="/no/such.csv")
+    with pytest.raises(config.SettingsError, match=r"SPLIT_CSV='/no/such.csv' is not a file"):
+        stages.stage_key("01_data_split", settings, {})
