@@ -43,8 +43,9 @@ def tsne(
     """Map embeddings (N, D) to the plane, (N, 2) float64: t-SNE (van der Maaten and Hinton 2008).
 
     Repulsion by interpolation (Linderman et al. 2019) or, for few parts, Barnes-Hut, started from
-    the principal components (Kobak and Berens 2019). The same seed gives the same map; `n_jobs`
-    is the number of threads, -1 for one a core; `n_iterations` follow 250 of early exaggeration. A perplexity above (N - 1) / 3 is lowered to that.
+    the principal components (Kobak and Berens 2019). `n_iterations` follow 250 of early
+    exaggeration; `n_jobs` is the number of threads, -1 for one a core. The same seed gives the
+    same map. A perplexity above (N - 1) / 3 is lowered to that.
     """
     embeddings = _checked(embeddings)
     n, dimensions = embeddings.shape
