@@ -34,13 +34,18 @@ class Separation(NamedTuple):
 
 
 def tsne(
-    embeddings: ArrayLike, seed: int = 0, perplexity: float = 30, n_jobs: int = -1
+    embeddings: ArrayLike,
+    seed: int = 0,
+    perplexity: float = 30,
+    n_iterations: int = 500,
+    n_jobs: int = -1,
 ) -> np.ndarray:
     """Map embeddings (N, D) to the plane, (N, 2) float64: t-SNE (van der Maaten and Hinton 2008).
 
     Repulsion by interpolation (Linderman et al. 2019) or, for few parts, Barnes-Hut, started from
-    the principal components (Kobak and Berens 2019). The same seed gives the same map; `n_jobs`
-    is the number of threads, -1 for one a core. A perplexity above (N - 1) / 3 is lowered to that.
+    the principal components (Kobak and Berens 2019). `n_iterations` follow 250 of early
+    exaggeration; `n_jobs` is the number of threads, -1 for one a core. The same seed gives the
+    same map. A perplexity above (N - 1) / 3 is lowered to that.
     """
     embeddings = _checked(embeddings)
     n, dimensions = embeddings.shape
@@ -62,6 +67,7 @@ def tsne(
     optimiser = openTSNE.TSNE(
         negative_gradient_method="bh" if n <= MOST_BARNES_HUT else "fft",
         ints_in_interval=INTERVAL_WIDTH,
+        n_iter=n_iterations,
         n_jobs=n_jobs,
         random_state=seed,
     )
