@@ -157,6 +157,8 @@ def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
             kernel_name="python3",
             cwd=str(paths.project_root()),
             progress_bar={"desc": stage, "unit": "cell"},
+            # the kernel talks over loopback; its warning about that says nothing to a user
+            extra_arguments=["--log-level=40"],
         )
     except papermill.PapermillExecutionError as error:
         again = f"python -m helpers.run {' '.join(map(_quoted, plan.arguments))}".strip()

@@ -40,6 +40,8 @@ class Source:
 REGISTRY = {
     "elpv": "helpers.datasets.elpv",
     "folder": "helpers.datasets.folder",
+    "chips": "helpers.datasets.chips",
+    "nexperia": "helpers.datasets.nexperia",
 }
 
 

@@ -7,6 +7,8 @@ The images are drawn by a program; none is a photograph. They stand in for the c
 `DIR/chips.json` holds the settings and says whether the set is whole.
 """
 
+from __future__ import annotations
+
 import argparse
 import io
 import os
@@ -16,11 +18,14 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from helpers import paths
+from helpers.datasets import Source, nexperia
 from helpers.datasets.chips_files import (
     BAD_FRACTION,
     Item,
@@ -37,9 +42,21 @@ from helpers.datasets.chips_files import (
 )
 from helpers.datasets.chips_sample import IMAGE_SIZE_PX, contact_sheet, draw_sample, render_part
 
-__all__ = ["Settings", "contact_sheet", "is_done", "render_part", "write_dataset"]
+if TYPE_CHECKING:
+    from helpers.config import SplitSettings
 
+__all__ = ["Settings", "contact_sheet", "is_done", "load", "render_part", "write_dataset"]
+
+DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: enough to learn from, drawn in 15 s
 CHUNK_SIZE = 100  # images per task: long enough to hide the hand-over, short enough for the bar
+
+
+def load(place: Path | None, settings: SplitSettings) -> Source:
+    """The chips at `place`, or in `data/raw/chips`, which are drawn there when they are missing."""
+    root = place or paths.raw_root() / "chips"
+    if place is None and not is_done(root):
+        write_dataset(root, *DEFAULT_COUNTS)
+    return nexperia.load(root, settings)
 
 
 def write_dataset(
