@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,19 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
+
+# what numpy and zipfile raise on a damaged archive
+_BAD_ARCHIVE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class ArtifactError(ValueError):
@@ -72,6 +86,8 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
     """Read a table that must have these columns; ids stay text ("007" is not 7)."""
     text = {"id": str, "path": str, "split": str}
     dtype = text | options.pop("dtype", {})
+    # An id may be "NA": only an empty cell is a missing value.
+    options = {"keep_default_na": False, "na_values": [""]} | options
     try:
         frame = pd.read_csv(path, dtype=dtype, **options)
     except FileNotFoundError:
@@ -99,7 +115,7 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in names}
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _BAD_ARCHIVE as error:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
 
 
@@ -157,8 +173,11 @@ def _take_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> An
     Dicts become lists of pairs, since JSON would turn their integer keys into text.
     """
     if isinstance(value, torch.Tensor):
+        name = f"{len(tensors)}{name}"  # numbered: "a/b" and "a" -> "b" must not meet
         tensors[name] = value.clone()  # safetensors refuses tensors that share memory
         return {"tensor": name}
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"float": str(value)}
     if isinstance(value, Mapping):
         pairs = [[k, _take_tensors(v, f"{name}/{k}", tensors)] for k, v in value.items()]
         return {"dict": pairs}
@@ -169,6 +188,8 @@ def _take_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> An
 
 def _put_tensors(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     kind, content = next(iter(skeleton.items()))
+    if kind == "float":
+        return float(content)
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":

@@ -199,7 +199,7 @@ def _decode_all(
     def attempt(path: Path) -> DecodedImage | str:
         try:
             return decode(path, size_px, gray, bits)
-        except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return _reason(path, error)
 
     kept, failed = [], []
@@ -244,20 +244,20 @@ def _unreadable_report(failed: list[tuple[str, str]]) -> str:
 def _probe(paths: list[Path]) -> tuple[bool, int]:
     """Whether the source is gray, and the bits that its deep images use; from a sample."""
     step = max(1, len(paths) // COLOUR_PROBES)
-    gray, largest = True, 0
+    gray, largest = True, 0.0
     for path in paths[::step]:
         try:
             with Image.open(path) as image:
                 if image.mode.startswith("I") or image.mode == "F":
-                    largest = max(largest, int(np.asarray(image).max()))
+                    largest = max(largest, float(np.asarray(image).max()))
                     continue
             read_pixels(path, gray=True)
         except _ColourFound:
             gray = False
         except (OSError, ValueError, SyntaxError):
             continue  # reported with all others when the whole set is decoded
-    # Cameras deliver 8, 10, 12, 14 or 16 bits; the next even number holds the largest value seen.
-    bits = next((b for b in (8, 10, 12, 14, 16) if largest < 2**b), 16) if largest else 16
+    # Cameras deliver 8, 10, 12, 14 or 16 bits; floating-point images mostly reach from 0 to 1.
+    bits = next((b for b in (1, 8, 10, 12, 14, 16) if largest <= 2**b - 1), 16) if largest else 16
     return gray, bits
 
 

@@ -114,7 +114,9 @@ def code_digest(notebook: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
-    parser.add_argument("--dataset", default="elpv", help="elpv (default) or folder:PATH")
+    parser.add_argument(
+        "--dataset", default="elpv", help="elpv (default), folder:PATH, nexperia[:PATH], chips"
+    )
     parser.add_argument(
         "--preset", choices=config.PRESETS, help="default: quick on a CPU, full on a GPU"
     )

@@ -122,10 +122,12 @@ def _random_split(
     for label, word in ((0, "good"), (1, "bad")):
         of_class = pool[pool.label == label]
         if len(of_class) < 2 * settings.val_per_class:
+            fewer = len(of_class) // 2
+            advice = f"Set -p VAL_PER_CLASS={fewer} or less" if fewer else "Add images"
             raise DataError(
                 f"VAL_PER_CLASS={settings.val_per_class} needs at least "
                 f"{2 * settings.val_per_class} {word} images for training and validation; there "
-                f"are {len(of_class)}. Set -p VAL_PER_CLASS={max(1, len(of_class) // 2)} or less"
+                f"are {len(of_class)}. {advice}"
             )
         side[_draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")] = (
             "val"
@@ -162,14 +164,16 @@ def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside split")
-    wrong = sorted(set(frame.split.dropna()) - set(SIDES)) + ["empty"] * frame.split.isna().any()
+    wrong = sorted(set(frame.split.dropna()) - set(SIDES))
+    if frame.split.isna().any():
+        wrong.append("empty")
     if wrong:
         raise DataError(f"{path}: split must be train, val or test, not {', '.join(wrong[:5])}")
-    doubled = frame[by][frame[by].duplicated()]
-    if len(doubled):
-        raise DataError(f"{path} names {doubled.iloc[0]!r} more than once")
     own = table[by] if by == "id" else table.path.map(lambda p: Path(p).resolve().as_posix())
     named = frame[by] if by == "id" else frame.path.map(lambda p: _resolve(p, path, own))
+    doubled = frame[by][named.duplicated()]
+    if len(doubled):
+        raise DataError(f"{path} names {doubled.iloc[0]!r} more than once")
     unknown = frame[by][~named.isin(own)]
     if len(unknown):
         listed = ", ".join(map(repr, unknown.head(5)))

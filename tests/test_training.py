@@ -186,3 +186,17 @@ def test_an_unknown_optimiser_or_schedule_is_named(field, make):
 def test_the_history_can_be_written_as_json():
     fit = _fit(_model(), TrainSettings(epochs=1, precision="no"))
     assert json.loads(json.dumps(fit.history))[0]["epoch"] == 1
+
+
+def test_each_epoch_draws_its_own_dropout_masks():
+    class Unshuffled(EmbeddingBatches):
+        def shuffled(self, seed, epoch, share=(0, 1)):
+            yield np.arange(len(self)), torch.from_numpy(self.embeddings)
+
+    problem = _problem()
+    same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
+    fit = training.fit(model, same_order, problem, settings, seed=0, name="toy")
+    first, second = (record["train_loss"] for record in fit.history)
+    assert first != second

@@ -72,8 +72,11 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     for folder in subfolders:
         named = folder.name.lower()
         words = set(re.findall(r"[a-z]+|\d+", named))
+        negated = bool(words & set(NEGATIONS))
         says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
-        says_bad = named in bad or (named not in good and bool(words & {*BAD_WORDS, *NEGATIONS}))
+        says_bad = named in bad or (named not in good and bool(words & set(BAD_WORDS)))
+        if negated and (says_good or says_bad) and named not in good | bad:
+            says_good = says_bad = True
         if says_good and says_bad:
             raise DataError(
                 f"{folder} could be good or bad by its name; "

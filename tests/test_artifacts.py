@@ -1,0 +1,280 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers import artifacts
+from helpers.artifacts import ArtifactError
+
+
+def same(first, second) -> None:
+    """Equal values, equal types, tensors bit by bit; a tuple may have become a list."""
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and first.shape == second.shape
+        assert (
+            first.contiguous()
+            .flatten()
+            .view(torch.uint8)
+            .equal(second.contiguous().flatten().view(torch.uint8))
+        )
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        for key in first:
+            same(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            same(one, other)
+    else:
+        assert type(first) is type(second) and first == second
+
+
+def no_leftovers(folder: Path, *names: str) -> None:
+    assert sorted(p.name for p in folder.iterdir()) == sorted(names)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    artifacts.save_json(path, {"run": 1})
+
+    def failing():
+        with artifacts.atomic_path(path) as temporary:
+            temporary.write_text("half of")
+            assert temporary.parent == path.parent  # a rename works within a file system only
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match=r"^killed$"):
+        failing()
+    assert artifacts.load_json(path) == {"run": 1}
+    no_leftovers(tmp_path, "a.json")
+    with pytest.raises(TypeError):
+        artifacts.save_json(path, {"run": object()})
+    assert artifacts.load_json(path) == {"run": 1}
+
+
+def test_a_write_replaces_the_file_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    artifacts.write_bytes(path, b"one")
+    artifacts.write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    no_leftovers(path.parent, "a.txt")
+
+
+def test_json_takes_numpy_paths_and_tuples_and_has_null_for_nan(tmp_path):
+    path = tmp_path / "a.json"
+    content = {
+        "n": np.int64(3),
+        "x": np.float64(0.1),
+        "bad": float("nan"),
+        "far": np.float32("inf"),
+        "array": np.arange(3),
+        "path": Path("/a/b"),
+        "pair": (1, "zwölf"),
+    }
+    artifacts.save_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "n": 3,
+        "x": 0.1,
+        "bad": None,
+        "far": None,
+        "array": [0, 1, 2],
+        "path": "/a/b",
+        "pair": [1, "zwölf"],
+    }
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_state_of_an_optimizer_comes_back_bit_by_bit(tmp_path, kind):
+    model = torch.nn.Linear(5, 3)
+    groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 1e-4}]
+    options = {"adamw": {}, "sgd": {"momentum": 0.9}}[kind]
+    make = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[kind]
+    optimizer = make(groups, lr=0.1 + 0.2, **options)
+    model(torch.rand(4, 5)).square().sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7)
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "model": model.state_dict(),
+    }
+    artifacts.save_state(tmp_path / "s.safetensors", state)
+    loaded = artifacts.load_state(tmp_path / "s.safetensors")
+    same(state["optimizer"], loaded["optimizer"])
+    same(dict(state["model"]), loaded["model"])
+    assert list(loaded["optimizer"]["state"]) == [0, 1]  # integers, not "0" and "1"
+    make(groups, lr=1.0, **options).load_state_dict(loaded["optimizer"])
+    scheduler.load_state_dict(loaded["scheduler"])
+
+
+def test_a_state_keeps_types_nesting_and_odd_tensors(tmp_path):
+    shared = torch.rand(4, 4)
+    state = {
+        "half": torch.rand(3).to(torch.bfloat16),
+        "steps": torch.tensor(7),
+        "none": None,
+        "flag": True,
+        "list": [1, 0.1, "x", {"deep": {3: shared}}],
+        "transposed": shared.T,
+        "shared": shared,
+        "empty": {},
+        "odd": torch.tensor([float("nan"), float("-inf"), -0.0]),
+        "rng": torch.get_rng_state(),
+    }
+    artifacts.save_state(tmp_path / "s.safetensors", state)
+    same(state, artifacts.load_state(tmp_path / "s.safetensors"))
+
+
+def test_an_infinite_number_in_a_state_comes_back(tmp_path):
+    state = {"best": float("-inf"), "x": torch.zeros(1)}
+    artifacts.save_state(tmp_path / "s.safetensors", state)
+    assert artifacts.load_state(tmp_path / "s.safetensors")["best"] == float("-inf")
+
+
+def test_tensors_whose_names_join_to_the_same_text_are_kept_apart(tmp_path):
+    state = {"a/b": torch.zeros(1), "a": {"b": torch.ones(1)}, 1: torch.ones(2), "1": torch.ones(3)}
+    artifacts.save_state(tmp_path / "s.safetensors", state)
+    same(state, artifacts.load_state(tmp_path / "s.safetensors"))
+
+
+def test_tensors_and_their_info_come_back(tmp_path):
+    path = tmp_path / "w.safetensors"
+    tensors = {"w": torch.rand(2, 3).T, "n": torch.arange(3)}
+    artifacts.save_tensors(path, tensors, {"name": "toy", "size": (2, 3)})
+    loaded, info = artifacts.load_tensors(path)
+    same(dict(sorted(tensors.items())), dict(sorted(loaded.items())))
+    assert info == {"name": "toy", "size": [2, 3]}
+
+
+def test_arrays_come_back(tmp_path):
+    path = tmp_path / "a.npz"
+    x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    artifacts.save_arrays(path, x=x, names=np.array(["a", "bc"]))
+    loaded = artifacts.load_arrays(path, "x", "names")
+    np.testing.assert_array_equal(loaded["x"], x)
+    assert loaded["x"].dtype == np.float32
+    assert loaded["names"].tolist() == ["a", "bc"]
+
+
+def test_a_pickle_in_an_npz_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(ArtifactError) as caught:
+        artifacts.load_arrays(path, "x")
+    assert str(caught.value) == (
+        f"{path} is damaged (Object arrays cannot be loaded when allow_pickle=False); "
+        "delete it and run again"
+    )
+
+
+READERS = {
+    "a.json": artifacts.load_json,
+    "a.safetensors": artifacts.load_tensors,
+    "a.npz": lambda path: artifacts.load_arrays(path, "x"),
+    "a.csv": lambda path: artifacts.load_csv(path, ("id",)),
+}
+
+
+def write_example(path: Path) -> bytes:
+    if path.suffix == ".json":
+        artifacts.save_json(path, {"x": list(range(9))})
+    elif path.suffix == ".safetensors":
+        artifacts.save_tensors(path, {"x": torch.arange(9)}, {"a": 1})
+    elif path.suffix == ".npz":
+        artifacts.save_arrays(path, x=np.arange(9))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_file_is_named(tmp_path, name):
+    with pytest.raises(ArtifactError) as caught:
+        READERS[name](tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name} is missing"
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.safetensors", "a.npz"])
+def test_a_file_cut_anywhere_is_named_as_damaged(tmp_path, name):
+    path = tmp_path / name
+    whole = write_example(path)
+    for n in range(len(whole) - 2):
+        path.write_bytes(whole[:n])
+        with pytest.raises(ArtifactError) as caught:
+            READERS[name](path)
+        assert str(caught.value).startswith(f"{path} is damaged (")
+        assert str(caught.value).endswith("); delete it and run again")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.safetensors", "a.npz"])
+def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, name):
+    path = tmp_path / name
+    whole = write_example(path)
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x91]) + whole[i + 1 :])
+        try:
+            READERS[name](path)
+        except ArtifactError as error:
+            assert str(error).startswith(f"{path} is damaged (")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.safetensors", "a.npz"])
+def test_garbage_is_named_as_damaged(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ArtifactError, match=r"a\.\w+ is damaged \(.*\); delete it and run again$"):
+        READERS[name](path)
+
+
+def test_an_npz_that_lacks_an_array_or_is_a_single_array_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    artifacts.save_arrays(path, y=np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*x.*\)"):
+        artifacts.load_arrays(path, "x")
+    with path.open("wb") as handle:
+        np.save(handle, np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \("):
+        artifacts.load_arrays(path, "x")
+
+
+def test_ids_of_a_csv_stay_text(tmp_path):
+    path = tmp_path / "a.csv"
+    frame = pd.DataFrame({"id": ["007", "12", "1e5"], "score": [0.1, 1 / 3, 1e-12]})
+    artifacts.save_csv(path, frame)
+    loaded = artifacts.load_csv(path, ("id", "score"))
+    assert loaded.id.tolist() == ["007", "12", "1e5"]
+    np.testing.assert_allclose(loaded.score, frame.score, rtol=1e-8)
+
+
+def test_an_id_that_pandas_would_take_for_missing_stays_text(tmp_path):
+    path = tmp_path / "a.csv"
+    artifacts.save_csv(path, pd.DataFrame({"id": ["NA", "null", "nan", "None"], "x": range(4)}))
+    assert artifacts.load_csv(path, ("id",)).id.tolist() == ["NA", "null", "nan", "None"]
+
+
+def test_a_csv_without_a_needed_column_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,score\n1,2\n")
+    with pytest.raises(ArtifactError) as caught:
+        artifacts.load_csv(path, ("id", "label", "split"))
+    assert str(caught.value) == f"{path} lacks the column(s) label, split; it has id, score"
+
+
+@pytest.mark.parametrize("content", [b"", b"id,x\n1,2\n1,2,3,4\n", b"id\n\xff\xfe\x00"])
+def test_a_file_that_is_no_csv_is_refused(tmp_path, content):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.csv is not a readable CSV: "):
+        artifacts.load_csv(path, ("id",))
+
+
+def test_fingerprints_depend_on_content_not_on_order_of_keys(tmp_path):
+    one = artifacts.fingerprint({"a": 1, "b": (2, np.float64(0.5))})
+    assert one == artifacts.fingerprint({"b": [2, 0.5], "a": 1})
+    assert one != artifacts.fingerprint({"a": 1, "b": [2, 0.25]})
+    (tmp_path / "x").write_bytes(b"abc")
+    (tmp_path / "y").write_bytes(b"abc")
+    (tmp_path / "z").write_bytes(b"abd")
+    x, y, z = (artifacts.file_digest(tmp_path / name) for name in "xyz")
+    assert x == y != z

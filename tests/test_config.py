@@ -1,0 +1,103 @@
+import dataclasses
+
+import pytest
+
+from helpers import config
+from helpers.config import SettingsError
+
+
+def refused(stage="01_data_split", preset="quick", **given) -> str:
+    with pytest.raises(SettingsError) as caught:
+        config.resolve(stage, preset, given)
+    return str(caught.value)
+
+
+def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
+    assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
+    assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
+    given = config.resolve("01_data_split", "smoke", {"image_size_px": 48})
+    assert given.image_size_px == 48
+    assert given.val_per_class == 20  # the rest of the preset stays
+
+
+def test_none_means_what_the_preset_says():
+    nothing = {"image_size_px": None, "max_images": None, "dataset": None}
+    settings = config.resolve("01_data_split", "smoke", nothing)
+    assert settings == config.resolve("01_data_split", "smoke", {})
+    assert (settings.image_size_px, settings.max_images, settings.dataset) == (64, 240, "elpv")
+
+
+@pytest.mark.parametrize("preset", config.PRESETS)
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_every_preset_gives_settings_for_every_stage(stage, preset):
+    settings = config.resolve(stage, preset, {})
+    assert isinstance(settings, config.STAGES[stage])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 1
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    message = refused("03_finetuning", fbp_epoch=3)
+    assert message.startswith(
+        "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS? "
+        "(known: BACKBONE, "
+    )
+    assert refused("01_data_split", zzz=3).startswith(
+        "no cell of 01_data_split has the parameter ZZZ (known: BAD_FOLDERS, "
+    )
+
+
+def test_an_unknown_name_is_refused_even_when_it_is_none():
+    assert "has the parameter ZZZ" in refused(zzz=None)
+
+
+def test_an_unknown_preset_or_stage_is_refused():
+    assert refused(preset="fast") == "PRESET='fast' is not one of smoke, quick, full, paper"
+    with pytest.raises(SettingsError, match=r"^no stage '99'; there are 01_data_split, "):
+        config.stage_name("99")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("val_per_class", "many", "int"),
+        ("val_per_class", 1.5, "int"),
+        ("val_per_class", True, "int"),
+        ("test_fraction", "0.25", "float"),
+        ("test_fraction", True, "float"),
+        ("skip_unreadable", 1, "bool"),
+        ("dataset", 5, "str"),
+        ("max_images", "all", "int"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
+    assert refused(**{name: value}) == f"{name.upper()}={value!r} is not of the type {kind}"
+
+
+def test_a_number_where_names_are_expected_is_refused():
+    assert refused(good_folders=5).startswith("GOOD_FOLDERS=5 is not of the type tuple")
+    assert refused(good_folders=["a", 5]) == "GOOD_FOLDERS=5 is not of the type str"
+
+
+def test_a_whole_number_will_do_for_a_fraction():
+    value = config.resolve("03_finetuning", "quick", {"fbp_lr": 1}).fbp_lr
+    assert value == 1.0 and isinstance(value, float)
+
+
+@pytest.mark.parametrize("given", ["ok, fine parts,", ["ok", "fine parts"], ("ok", "fine parts")])
+def test_names_may_be_a_text_with_commas_a_list_or_a_tuple(given):
+    settings = config.resolve("01_data_split", "quick", {"good_folders": given})
+    assert settings.good_folders == ("ok", "fine parts")
+
+
+def test_a_stage_is_found_by_its_number_or_name():
+    for text in ("3", "03", "03_finetuning"):
+        assert config.stage_name(text) == "03_finetuning"
+
+
+def test_the_trainings_of_03_take_its_parameters():
+    given = {"cnn_epochs": 3, "ll_epochs": 4, "fbp_epochs": 5, "fbp_lr": 0.5, "batch_size": 7}
+    settings = config.resolve("03_finetuning", "quick", given)
+    assert (settings.cnn.epochs, settings.ll.epochs, settings.fbp.epochs) == (3, 4, 5)
+    assert (settings.cnn.batch_size, settings.fbp.batch_size, settings.fbp.lr) == (7, 7, 0.5)
+    assert settings.ll.augment == "none"  # it trains on stored features
