@@ -8,10 +8,11 @@ says how images must be prepared and which layer Grad-CAM looks at.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import socket
 from collections.abc import Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ class Weights:
     backbone: str
     state: Mapping[str, torch.Tensor]
     origin: str
+
+    @property
+    def digest(self) -> str:
+        """A short digest of all values: other weights, other features and trainings."""
+        digest = hashlib.blake2b(digest_size=10)
+        for value in self.state.values():
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 class PretrainedClassifier(nn.Module):
@@ -232,8 +241,13 @@ def _resnet18_weights(given: str) -> Weights:
         if file.is_file():
             return _read_resnet18(file)
     try:
-        # torch.hub writes the cache's path, one machine's, to stderr and so into the notebook
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S), redirect_stderr(io.StringIO()):
+        # torch.hub prints the cache's path, one machine's, which would land in the notebook
+        silence = io.StringIO()
+        with (
+            _socket_timeout(DOWNLOAD_TIMEOUT_S),
+            redirect_stdout(silence),
+            redirect_stderr(silence),
+        ):
             state = torch.hub.load_state_dict_from_url(
                 url, progress=False, check_hash=True, weights_only=True
             )

@@ -105,6 +105,10 @@ def fit_baseline(
         seed: of the folds and the forest.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
+    smallest = int(np.bincount(labels, minlength=2).min())
+    if smallest < 2:
+        raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
+    folds = min(folds, smallest)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
     pipeline, grid = _pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():

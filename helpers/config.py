@@ -202,7 +202,10 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     values = dict(_PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
-    return settings_class(**{n: _checked(n, v, hints[n]) for n, v in values.items()})
+    checked = {n: _checked(n, v, hints[n]) for n, v in values.items()}
+    for name, value in checked.items():
+        _check_range(name, value)
+    return settings_class(**checked)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
@@ -212,9 +215,32 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
 
 
+# the smallest value that makes sense, by the end of a field's name
+_AT_LEAST = {"epochs": 1, "batch_size": 2, "folds": 2, "trees": 1, "per_class": 1, "size_px": 16}
+_CHOICES = {
+    "precision": ("auto", "bf16", "fp16", "no"),
+    "backbone": ("auto", "resnet18", "efficientnet_lite0"),
+}
+
+
+def _check_range(name: str, value: Any) -> None:
+    for ending, least in _AT_LEAST.items():
+        if name.endswith(ending) and value < least:
+            raise SettingsError(f"{name.upper()}={value} must be {least} or more")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise SettingsError(f"{name.upper()}={value!r} is not one of {', '.join(_CHOICES[name])}")
+    if name == "test_fraction" and not 0 < value < 1:
+        raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
+    if name.endswith("_lr") and value <= 0:
+        raise SettingsError(f"{name.upper()}={value} must be above 0")
+
+
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """The value in the field's type; a list from the command line becomes a tuple."""
     origin = typing.get_origin(hint)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # a folder may be called 2024, which a command line reads as a number
+        value = str(value) if hint is str or origin is tuple else value
     if origin is tuple:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]

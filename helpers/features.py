@@ -66,7 +66,7 @@ def cache_of(split: pd.DataFrame, size_px: int) -> ImageCache:
 
 
 def pretrained_features(
-    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights
+    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights, batch_size: int = 64
 ) -> Features:
     """Embeddings of all images by a pretrained backbone, computed once."""
     path = stage.paths.features(weights.backbone)
@@ -74,18 +74,16 @@ def pretrained_features(
         "images": cache.content,
         "ids": artifacts.fingerprint(split.id.tolist()),
         "backbone": weights.backbone,
-        "weights": weights.origin,
+        "weights": weights.digest,
     }
+    stage.note(weights=weights.origin, backbone=weights.backbone)
     with stage.step(f"features {weights.backbone}", inputs, [path]) as needed:
         if needed:
             model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
             started = time.monotonic()
-            features = embed(model, cache, split, seeding.default_device())
-            stage.note(
-                weights=weights.origin,
-                backbone=weights.backbone,
-                embed_images_per_s=round(len(split) / (time.monotonic() - started), 1),
-            )
+            features = embed(model, cache, split, seeding.default_device(), batch_size)
+            seconds = time.monotonic() - started
+            stage.note(embed_images_per_s=round(len(split) / seconds, 1))
             save_features(path, features)
     return load_features(path)
 

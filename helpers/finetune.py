@@ -55,9 +55,8 @@ def train_all_layers(
     """FBP: the pretrained backbone with a new last layer, all layers trained."""
     settings: FinetuneSettings = stage.settings
     model = _pretrained(settings.seed, weights, cache)
-    return _train(
-        stage, "fbp", use_fast_depthwise(model), split, cache, settings.fbp, settings.flip_test
-    )
+    model, flips = use_fast_depthwise(model), settings.flip_test
+    return _train(stage, "fbp", model, split, cache, settings.fbp, flips, weights)
 
 
 def train_last_layer(
@@ -74,7 +73,7 @@ def train_last_layer(
         ids = rows.id.to_numpy(dtype=str)
         return EmbeddingBatches(features.of(rows.id), labels, ids, settings.ll.batch_size)
 
-    inputs = _inputs(split, cache, settings.seed, settings.ll, weights.backbone)
+    inputs = _inputs(split, cache, settings.seed, settings.ll, weights.backbone, weights)
     path, record = stage.paths.checkpoint("ll"), stage.paths.metrics("ll_history")
     outputs = [path, record, stage.paths.predictions("ll")]
     with stage.step("ll", inputs, outputs) as needed:
@@ -125,10 +124,11 @@ def _train(
     cache: ImageCache,
     settings: TrainSettings,
     flips: bool,
+    weights: backbones.Weights | None = None,
 ) -> Trained:
     """Train on train, keep the best epoch on val, predict val and test; once."""
     paths, seed = stage.paths, stage.settings.seed
-    inputs = _inputs(split, cache, seed, settings, model.spec.kind) | {"flips": flips}
+    inputs = _inputs(split, cache, seed, settings, model.spec.kind, weights) | {"flips": flips}
     record = paths.metrics(f"{name}_history")
     outputs = [paths.checkpoint(name), record, paths.predictions(name)]
     with stage.step(name, inputs, outputs) as needed:
@@ -159,7 +159,12 @@ def _train(
 
 
 def _inputs(
-    split: pd.DataFrame, cache: ImageCache, seed: int, settings: TrainSettings, kind: str
+    split: pd.DataFrame,
+    cache: ImageCache,
+    seed: int,
+    settings: TrainSettings,
+    kind: str,
+    weights: backbones.Weights | None = None,
 ) -> dict[str, Any]:
     """All that decides a training's result."""
     sides = split[["id", "label", "split"]].astype(str).to_numpy().ravel()
@@ -169,6 +174,7 @@ def _inputs(
         "seed": seed,
         "settings": dataclasses.asdict(settings),
         "architecture": kind,
+        "weights": weights.digest if weights else None,
     }
 
 

@@ -29,7 +29,7 @@ class DecodedImage:
     digest: str  # of the original's pixels: equal for identical images
     width_px: int
     height_px: int
-    mean: float  # of the gray values, 0 to 255
+    mean: float  # of all values, 0 to 255
     std: float
 
 

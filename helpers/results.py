@@ -184,24 +184,26 @@ def best_model(table: pd.DataFrame) -> str:
 def write_submission(run_paths: RunPaths, model: str) -> Path:
     """The contest's CSV of one model, checked before it is written."""
     test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
-    submission.write_submission(
-        run_paths.submission, test.id.tolist(), test.defect_score.to_numpy(), test.id.tolist()
-    )
+    split = read_split(run_paths)
+    wanted = split.id[split.split == "test"].tolist()
+    submission.write_submission(run_paths.submission, test.id, test.defect_score, wanted)
     return run_paths.submission
 
 
-def caption(run_paths: RunPaths) -> str:
+def with_settings(table: pd.DataFrame, stage: stages.Stage) -> pd.DataFrame:
+    """A table that says, in columns of its own, what a CSV taken out of its folder must say."""
+    backbone = stage.notes.get("backbone", "none")
+    return table.assign(run=stage.paths.name, preset=stage.preset, backbone=backbone)
+
+
+def caption(stage: stages.Stage) -> str:
     """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
-    run = stages.load_run(run_paths)
-    split = run["stages"]["01_data_split"]
-    last = list(run["stages"].values())[-1]
-    backbone = next(
-        (s["backbone"] for s in reversed(run["stages"].values()) if "backbone" in s), "none"
-    )
+    run = stages.load_run(stage.paths)
+    split, last = run["stages"]["01_data_split"], run["stages"][stage.name]
     counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
     return (
-        f"Run {run_paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), split "
-        f"seed {split['settings']['seed']}; backbone {backbone}; training seed "
+        f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), split "
+        f"seed {split['settings']['seed']}; backbone {stage.notes.get('backbone', 'none')}; training seed "
         f"{last['settings']['seed']}; {last['device']}, {last['precision']}. {split['caveats']}"
     )
 

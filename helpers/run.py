@@ -10,6 +10,7 @@ import argparse
 import ast
 import fcntl
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ from helpers.datasets import DataError
 
 class RunError(RuntimeError):
     """The series stopped; the message says where, why, and how to go on."""
+
+
+PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,16 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         chosen = [config.stage_name(options.only)]
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
+    stages.check_run_name(run)
     given = dict(_parse_parameter(text) for text in options.parameter)
-    given |= {"DATASET": options.dataset}
+    for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
+        if name in given:
+            raise config.SettingsError(f"{name} is given by {option}, not by -p")
+    for name in PATH_PARAMETERS & given.keys():
+        if given[name]:  # the notebooks may run in another folder
+            given[name] = str(Path(str(given[name])).expanduser().absolute())
+    kind, colon, place = options.dataset.partition(":")
+    given["DATASET"] = f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind
     fields = {stage: stages.parameter_names(stage) for stage in order}
     known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
     for name in given:
@@ -149,6 +161,7 @@ def _parse_parameter(text: str) -> tuple[str, Any]:
 
 def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
     import papermill  # slow to import; a run that is up to date does without
+    from nbclient.exceptions import DeadKernelError
 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -163,25 +176,28 @@ def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
             extra_arguments=["--log-level=40"],
         )
     except papermill.PapermillExecutionError as error:
-        again = f"python -m helpers.run {' '.join(map(_quoted, plan.arguments))}".strip()
-        raise RunError(
-            f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"The executed copy is {target}.\nTo go on once it is mended: {again}"
-        ) from None
+        where = f"{source.name}, cell [{error.exec_count}]"
+        raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
+    except DeadKernelError:
+        reason = "the kernel died; perhaps the memory was full: lower BATCH_SIZE or IMAGE_SIZE_PX"
+        raise _failure(f"{source.name}: {reason}", target, plan) from None
+    except KeyboardInterrupt:
+        raise _failure(f"{source.name}: interrupted", target, plan) from None
 
 
-def _quoted(argument: str) -> str:
-    return f"'{argument}'" if set(argument) & set(" '\"[]{}*?$&;|<>()") else argument
+def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
+    again = shlex.join(["python", "-m", "helpers.run", *plan.arguments])
+    return RunError(f"{reason}\nThe executed copy is {copy}.\nTo go on once it is mended: {again}")
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     table = run_paths.table("table2")
-    if table.is_file():
-        frame = artifacts.load_csv(table, ("Model",), keep_default_na=False)
+    record = stages.load_run(run_paths)
+    if table.is_file() and record["stages"].get("03_finetuning", {}).get("status") == "done":
+        frame = artifacts.load_csv(table, ("Model",))
         print("\n" + frame.to_string(index=False))
-        if stages.load_run(run_paths).get("preset") == "smoke":
+        if record.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
-    if run_paths.submission.is_file():
         print(f"\nsubmission: {run_paths.submission}")
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
 

@@ -96,13 +96,11 @@ def subsample(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     if len(table) <= n:
         return table
     side = table.official_split.astype(str) + table.label.astype(str)
-    kept, _ = train_test_split(
-        np.arange(len(table)),
-        train_size=n,
-        stratify=side,
-        random_state=seeding.stream_seed(seed, "subsample") % 2**32,
-    )
-    return table.iloc[np.sort(kept)].reset_index(drop=True)
+    shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
+    # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
+    place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
+    kept = place.sort_values(kind="stable").index[:n]
+    return table.loc[np.sort(kept)].reset_index(drop=True)
 
 
 def _random_split(
@@ -135,6 +133,8 @@ def _random_split(
     if not (table.official_split == "test").any():
         representative = side[first].set_axis(table.digest[first])
         side = table.digest.map(representative)
+        # Copies would unbalance validation; one of each image is enough there.
+        side[~first & (side == "val")] = "excluded"
     return side
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from helpers import artifacts, config, datasets, images, paths, seeding
 
 VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
@@ -88,6 +90,23 @@ class Stage:
             record = {"key": key, "outputs": digests, "seconds": seconds}
             run.setdefault("steps", {})[name] = record
 
+    def save_split(self, table: pd.DataFrame) -> None:
+        """Write split.csv; what was predicted on another split no longer belongs to the run.
+
+        Removed are the predictions and tables that stages have written, not a user's own files.
+        """
+        path = self.paths.split_csv
+        before = artifacts.file_digest(path) if path.is_file() else None
+        artifacts.save_csv(self.output(path), table)
+        if before in (None, artifacts.file_digest(path)):
+            return
+        steps = load_run(self.paths).get("steps", {}).values()
+        written = [self.paths.root / name for step in steps for name in step["outputs"]]
+        stale = [p for p in written if p.parent == self.paths.predictions_root]
+        for file in [*stale, self.paths.table("table2"), self.paths.table("results")]:
+            file.unlink(missing_ok=True)
+        self.paths.submission.unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Write seconds, peak memory, versions and outputs of the stage into run.json."""
         with _edit_run(self.paths) as run:
@@ -150,9 +169,14 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
     else:
         run_name = run_name or default_run("elpv", preset or default_preset())
         preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
-    if run_name != Path(run_name).name or run_name.startswith("."):
-        raise config.SettingsError(f"RUN={run_name!r} must be a plain folder name")
+    check_run_name(run_name)
     return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that would leave the folder of runs."""
+    if name != Path(name).name or name.startswith("."):
+        raise config.SettingsError(f"RUN={name!r} must be a plain folder name")
 
 
 def parameter_names(name: str) -> set[str]:
@@ -169,7 +193,9 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
     content = {"settings": dataclasses.asdict(settings), "earlier": earlier}
     if not before:
-        content["images"] = images.source_key(datasets.load(settings).table)
+        table = datasets.load(settings).table
+        labels = table.drop(columns="path").astype(str).to_numpy()
+        content["images"] = [images.source_key(table), artifacts.fingerprint(labels)]
         split_csv = Path(settings.split_csv).expanduser()
         if settings.split_csv and not split_csv.is_file():
             raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
@@ -234,7 +260,7 @@ def peak_memory_mb() -> int:
 def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
     first = next(iter(config.STAGES))
     if record.get("stages", {}).get(first, {}).get("status") != "done":
-        existing = sorted(path.parent.name for path in paths.runs_root().glob("*/run.json"))
+        existing = sorted(path.parent.name for path in paths.runs_root().glob("*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
         raise StageError(
             f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "

@@ -207,7 +207,10 @@ def plain_step(net, train, val, optimizer, alpha_optimizer, second_order: bool) 
     if second_order:
         group = optimizer.param_groups[0]
         buffers = [optimizer.state[p].get("momentum_buffer") for p in net.weights()]
-        buffers = [torch.zeros_like(p) if b is None else b for p, b in zip(net.weights(), buffers, strict=True)]
+        buffers = [
+            torch.zeros_like(p) if b is None else b
+            for p, b in zip(net.weights(), buffers, strict=True)
+        ]
         second_order_alpha(
             net, train, val, group["lr"], group["momentum"], group["weight_decay"], buffers
         )

@@ -228,5 +228,5 @@ def test_floating_point_images_from_0_to_1_fill_the_range(tmp_path):
     values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / "a.tif")
     table = pd.DataFrame({"id": ["a"], "path": [str(tmp_path / "a.tif")]})
-    cache = open_cache(table, 8, tmp_path / "cache")
+    cache = images.open_cache(table, 8, tmp_path / "cache")
     np.testing.assert_array_equal(cache.pixels[0, ..., 0], np.round(values * 255))
