@@ -202,9 +202,10 @@ def caption(stage: stages.Stage) -> str:
     split, last = run["stages"]["01_data_split"], run["stages"][stage.name]
     counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
     return (
-        f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), split "
-        f"seed {split['settings']['seed']}; backbone {stage.notes.get('backbone', 'none')}; training seed "
-        f"{last['settings']['seed']}; {last['device']}, {last['precision']}. {split['caveats']}"
+        f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), "
+        f"split seed {split['settings']['seed']}; backbone {stage.notes.get('backbone', 'none')}; "
+        f"training seed {last['settings']['seed']}; {last['device']}, {last['precision']}. "
+        f"{split['caveats']}"
     )
 
 

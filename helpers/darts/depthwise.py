@@ -1,7 +1,7 @@
 """Depthwise convolutions whose backward pass is fast on a CPU, with torch's own result.
 
-oneDNN's backward is fast for an undilated stride-1 input gradient and for a weight gradient whose kernel is
-at most three columns wide. Everything else is rewritten into these cases by exact identities:
+oneDNN's backward is fast for an undilated stride-1 input gradient and for a weight gradient whose
+kernel is at most three columns wide. Everything else is rewritten into these cases by exact identities:
 
 - the input gradient of a stride-1 convolution is the convolution of the output's gradient with the
   flipped kernel;
@@ -34,7 +34,7 @@ def _same_padding(weight: Tensor, dilation: int) -> list[int]:
 
 
 def depthwise_forward(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolve x (B, C, H, W) with weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))."""
+    """x (B, C, H, W) with weight (C, 1, k, k) -> (B, C, ceil(H / stride), ceil(W / stride))."""
     if stride == 2 and dilation == 2:
         x, stride, dilation = half_resolution(x), 1, 1
     padding = _same_padding(weight, dilation)

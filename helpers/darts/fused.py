@@ -1,13 +1,15 @@
 """The fused computations of the supernet: same mathematics as the plain operations, far less work.
 
-Two identities carry the speed. With y = P d (a 1x1 convolution of d) batch statistics need no pass over y:
+Two identities carry the speed. With y = P d (a 1x1 convolution of d) batch statistics need no
+pass over y:
 
     mean(y) = P mean(d),    var(y) = diag(P cov(d) P^T),
 
-so BN, and the edge's softmax weight behind it, fold into one matrix: scale * BN(P d) = W d + b. The sum of
-all operations into a node is then a sum of matrix products. In the backward pass everything that BN and P
-need follows from the cross moments E[g d^T] of d and the node's gradient g, and the gradient of d is again
-two matrix products. "Rows" below are maps (B, C, H, W) seen as a matrix (B * H * W, C).
+so BN, and the edge's softmax weight behind it, fold into one matrix: scale * BN(P d) = W d + b.
+The sum of all operations into a node is then a sum of matrix products. In the backward pass
+everything that BN and P need follows from the cross moments E[g d^T] of d and the node's gradient
+g, and the gradient of d is again two matrix products. "Rows" below are maps (B, C, H, W) seen as a
+matrix (B * H * W, C).
 """
 
 from __future__ import annotations
@@ -79,10 +81,10 @@ class Unfold(NamedTuple):
 
 
 def unfold_bn(fold: Fold, cross: Tensor, mean_g: Tensor, n: int) -> Unfold:
-    """Backward of `fold_bn` from cross = E[g d^T] (T, O, K) and mean_g = E[g] (T, O) over n rows."""
+    """Backward of `fold_bn` from cross = E[g d^T] (T, O, K) and mean_g = E[g] (T, O), n rows."""
     p, inv_std = fold.pointwise, fold.inv_std
     factor = fold.scale * inv_std
-    # E[g * y_hat], y_hat being the normalised y: BN's backward subtracts g's part along 1 and y_hat.
+    # E[g * y_hat], y_hat the normalised y: BN's backward subtracts g's part along 1 and y_hat.
     along = inv_std * ((p * cross).sum(-1) - fold.mean_y * mean_g)
     slope = factor * inv_std * along
     scaled = factor[:, :, None] * p

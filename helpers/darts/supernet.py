@@ -37,7 +37,8 @@ class StateEdges(nn.Module):
 
     Weights are stacked over operations and edges: dw3 (sep first, sep second, dil; E, C, 1, 3, 3),
     dw5 likewise, pw (sep3 first, sep5 first, sep3 second, sep5 second, dil3, dil5; E, C, C), and
-    with stride 2 the skip's factorized reduce (E, C, C), whose first C // 2 filters read even pixels.
+    with stride 2 the skip's factorized reduce (E, C, C), whose first C // 2 filters read even
+    pixels.
     """
 
     def __init__(self, channels: int, edges: int, stride: int) -> None:
@@ -226,7 +227,7 @@ class Supernet(nn.Module):
         return getattr(self, f"alpha_{kind}").softmax(dim=-1)
 
     def edge_weights(self, kind: str) -> Tensor | None:
-        """softmax(beta) (edges,) over the edges that enter a node; None without partial channels."""
+        """softmax(beta) (edges,) over the edges into a node; None without partial channels."""
         beta = getattr(self, f"beta_{kind}")
         if beta is None:
             return None
