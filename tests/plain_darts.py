@@ -1,7 +1,7 @@
 """The DARTS supernet edge by edge and operation by operation, written from the formulas.
 
 Oracle and yardstick for `helpers.darts`: it shares no code with it. Also the plain search steps,
-the second-order one with a rebuilt copy of the model, as the public reference implementation does it.
+the second-order one with a rebuilt copy of the model, as the public reference does it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Depthwise convolutions whose backward pass is fast on a CPU, with torch's own result.
 
 oneDNN's backward is fast for an undilated stride-1 input gradient and for a weight gradient whose
-kernel is at most three columns wide. Everything else is rewritten into these cases by exact identities:
+kernel is at most three columns wide. Everything else is rewritten into these cases by exact
+identities:
 
 - the input gradient of a stride-1 convolution is the convolution of the output's gradient with the
   flipped kernel;
