@@ -167,3 +167,11 @@ def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
         datasets.load(SplitSettings(dataset="folder"))
     with pytest.raises(DataError, match=r"^DATASET='mnist' is not one of .*elpv, folder"):
         datasets.load(SplitSettings(dataset="mnist"))
+
+
+def test_a_digit_of_a_longer_name_is_no_class(tmp_path):
+    for name in ("good", "bad", "camera_1"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / name / f"{name}.png")
+    table = datasets.load(SplitSettings(dataset=f"folder:{tmp_path}")).table
+    assert sorted(table.id) == ["bad", "good"]

@@ -1,8 +1,9 @@
 """Stages and steps: what is done is not done again, and what changed is."""
 
+import pandas as pd
 import pytest
 
-from helpers import config, paths, stages
+from helpers import artifacts, config, paths, stages
 
 
 def _stage(run="r", name="02_features_baselines"):
@@ -71,3 +72,17 @@ def test_a_split_csv_that_is_not_there_is_named(home):
     settings = config.SplitSettings(split_csv="/no/such.csv")
     with pytest.raises(config.SettingsError, match=r"SPLIT_CSV='/no/such.csv' is not a file"):
         stages.stage_key("01_data_split", settings, {})
+
+
+def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(home):
+    stage = _stage()
+    written, own = stage.paths.predictions("svm"), stage.paths.predictions("mine")
+    first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
+    stage.save_split(first)
+    with stage.step("svm", {}, [written]):
+        artifacts.save_csv(written, first)
+    artifacts.save_csv(own, first)
+    stage.save_split(first)
+    assert written.is_file()
+    stage.save_split(first.iloc[::-1])
+    assert not written.is_file() and own.is_file()

@@ -24,7 +24,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read the class folders of `place`; images may lie deeper inside them.
 
     A folder belongs to a class when one of the words of its name (split at anything that is not a
-    letter) is one of the class's words, or its whole name is 0 or 1, or when
+    letter) is one of the class's words, or it is 0, class 0, label 0 (or 1), or when
     `settings.good_folders` or `settings.bad_folders` names it.
 
     Raises:
@@ -71,7 +71,9 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     classes: dict[Path, int] = {}
     for folder in subfolders:
         named = folder.name.lower()
-        words = set(re.findall(r"[a-z]+", named)) or {named}  # a digit counts alone only
+        words = set(re.findall(r"[a-z]+", named))
+        if words <= {"class", "label"}:  # "0", "class1", but not "camera_1"
+            words |= set(re.findall(r"\d+", named))
         negated = bool(words & set(NEGATIONS))
         says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
         says_bad = named in bad or (named not in good and bool(words & set(BAD_WORDS)))

@@ -1,0 +1,58 @@
+"""The command line: everything that can be checked is checked before a notebook starts."""
+
+import pytest
+
+from helpers import config, run
+
+
+def _plan(*arguments):
+    return run.make_plan(run._parser().parse_args(arguments), list(arguments))
+
+
+def test_parameters_go_to_the_notebooks_that_have_them():
+    plan = _plan("--preset", "smoke", "--name", "t", "-p", "SEED=3", "-p", "FBP_EPOCHS=2")
+    assert plan.parameters["03_finetuning"] == {"SEED": 3, "FBP_EPOCHS": 2, "RUN": "t"}
+    assert plan.parameters["01_data_split"] == {
+        "SEED": 3,
+        "DATASET": "elpv",
+        "RUN": "t",
+        "PRESET": "smoke",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "chosen"),
+    [
+        ([], ["01_data_split", "02_features_baselines", "03_finetuning"]),
+        (["--from", "2"], ["02_features_baselines", "03_finetuning"]),
+        (["--only", "03"], ["03_finetuning"]),
+    ],
+)
+def test_a_part_of_the_series_can_be_chosen(option, chosen):
+    assert _plan(*option).chosen == chosen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "SED=1"], "no notebook has the parameter SED; did you mean SEED?"),
+        (["-p", "DATASET=x"], "DATASET is given by --dataset, not by -p"),
+        (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
+        (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
+        (["-p", "SEED=one"], "SEED='one' is not of the type int"),
+        (["--only", "9"], "no stage '9'"),
+        (["--name", "../x"], "RUN='../x' must be a plain folder name"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
+    with pytest.raises(config.SettingsError) as error:
+        _plan(*arguments)
+    assert message in str(error.value)
+
+
+def test_paths_are_those_of_the_user_s_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv")
+    assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"
+    assert plan.parameters["01_data_split"]["SPLIT_CSV"] == f"{tmp_path}/s.csv"
+    assert plan.run == "folder-parts-quick"
