@@ -45,7 +45,7 @@ def predict(
 def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dict[str, float]:
     """Validation loss, AUC of bad against good, and accuracy (fractions)."""
     scores = predict_scores(model, batches, precision)
-    labels = torch.from_numpy(batches.labels)
+    labels = torch.tensor(batches.labels)
     tensor = torch.from_numpy(scores).double()
     bad = 1 - tensor.softmax(dim=1)[:, 0]
     return {

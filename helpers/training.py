@@ -211,7 +211,7 @@ def _train_epoch(
     model.train()
     device = accelerator.device
     share = (accelerator.process_index, accelerator.num_processes)
-    labels = torch.from_numpy(train.labels).to(device)
+    labels = torch.tensor(train.labels, device=device)
     total, seen, started = 0.0, 0, time.monotonic()
     lr = loop.optimizer.param_groups[0]["lr"]
     description = f"{name} {loop.epoch + 1}/{settings.epochs}"

@@ -1,0 +1,67 @@
+"""Training on images of a run: done once, done again when anything that matters changes."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from helpers import artifacts, backbones, config, finetune, stages
+from helpers.images import open_cache
+from helpers.paths import RunPaths
+
+
+@pytest.fixture
+def problem(home, parts_folder):
+    files = sorted(parts_folder.rglob("*.*"))
+    split = pd.DataFrame(
+        {
+            "id": [p.stem for p in files],
+            "path": [str(p) for p in files],
+            "label": [int(p.parent.name == "bad") for p in files],
+            "split": ["train", "train", "val", "test"] * 30,
+        }
+    )
+    settings = config.FinetuneSettings(cnn_epochs=3, fbp_epochs=1, precision="no")
+    stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", settings, "key")
+    artifacts.save_csv(stage.paths.split_csv, split)
+    return stage, split, open_cache(split, 32, home / "cache")
+
+
+def test_the_two_layer_cnn_finds_the_bright_spot(problem):
+    stage, split, cache = problem
+    trained = finetune.train_cnn(stage, split, cache)
+    assert trained.history[trained.best_epoch]["val_auc"] > 0.95
+    frame = artifacts.load_csv(stage.paths.predictions("cnn"), ("id", "split", "defect_score"))
+    assert set(frame.split) == {"val", "test"} and len(frame) == 60
+    assert not stage.paths.resume("cnn").exists()
+
+
+def test_a_training_is_done_once_and_again_with_another_seed(problem):
+    stage, split, cache = problem
+    first = finetune.train_cnn(stage, split, cache)
+    assert finetune.train_cnn(stage, split, cache) == first
+    assert stage.notes["reused"] == ["cnn"]
+    stage.settings = dataclasses.replace(stage.settings, seed=1)
+    assert finetune.train_cnn(stage, split, cache).history != first.history
+
+
+def test_other_pretrained_weights_train_all_layers_again(problem):
+    stage, split, cache = problem
+    weights = backbones.find_weights("efficientnet_lite0")
+    first = finetune.train_all_layers(stage, split, cache, weights)
+    assert finetune.train_all_layers(stage, split, cache, weights) == first
+    state = {name: value.clone() for name, value in weights.state.items()}
+    state["conv_stem.weight"] *= 1.1
+    other = dataclasses.replace(weights, state=state)
+    assert finetune.train_all_layers(stage, split, cache, other).history != first.history
+
+
+def test_a_saved_model_predicts_what_its_predictions_file_says(problem):
+    stage, split, cache = problem
+    finetune.train_cnn(stage, split, cache)
+    model = backbones.load_model(stage.paths.checkpoint("cnn"))
+    scored = split[split.split.isin(["val", "test"])]
+    batches = finetune.image_batches(cache, scored, model, 32)
+    frame = artifacts.load_csv(stage.paths.predictions("cnn"), ("defect_score",))
+    found = finetune.predict(model, batches, "no")
+    assert abs(found - frame.defect_score).max() < 1e-6

@@ -1,0 +1,46 @@
+"""The figures: what they show is what they were given."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from helpers import plots, stages
+from helpers.config import SplitSettings
+from helpers.paths import RunPaths
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def test_class_counts_are_written_on_the_bars():
+    split = pd.DataFrame({"split": ["train"] * 3 + ["val"], "label": [0, 0, 1, 1]})
+    figure = plots.class_counts(split)
+    texts = {t.get_text() for t in figure.axes[0].texts}
+    assert {"2", "1"} <= texts
+
+
+def test_auc_bars_show_each_model_at_its_value_and_interval():
+    table = pd.DataFrame(
+        {
+            "model": ["svm", "majority"],
+            "test_auc": [0.9, 0.5],
+            "test_auc_low": [0.85, None],
+            "test_auc_high": [0.94, None],
+        }
+    )
+    ax = plots.auc_bars(table).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
+    assert ax.lines[0].get_xdata().tolist() == [0.9]
+    assert [t.get_text() for t in ax.texts] == ["0.900"]
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_a_saved_figure_of_a_smoke_run_says_so(home, preset):
+    stage = stages.Stage("01_data_split", RunPaths("r"), preset, SplitSettings(), "key")
+    figure, _ = plt.subplots()
+    plots.save(stage, figure, "f")
+    assert stage.paths.figure("f").is_file()
+    assert [t.get_text() for t in figure.texts] == [plots.SMOKE_NOTE] * (preset == "smoke")
