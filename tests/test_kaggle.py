@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from kaggle_fixtures import GOOD, KEY, RULES, SECRETS, SLUG, TOKEN, message_of, send
-from kaggle_server import Fault
 
 from helpers import kaggle
 from helpers.kaggle import Retry, errors
 from helpers.kaggle.__main__ import main
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import GOOD, KEY, RULES, SECRETS, SLUG, TOKEN, message_of, send
+from tests.kaggle_server import Fault
 
 
 def test_importing_the_helpers_imports_nothing_of_the_client():

@@ -8,15 +8,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from kaggle_fixtures import IMAGE, RULES, SAMPLE, SLUG, files_in, message_of, zip_of
-from kaggle_server import Fault
 
 from helpers import kaggle
 from helpers.kaggle import Retry
 from helpers.kaggle.__main__ import main
 from helpers.kaggle.archive import ArchiveError, unpack
 from helpers.kaggle.files import CHUNK_BYTES
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import IMAGE, RULES, SAMPLE, SLUG, files_in, message_of, zip_of
+from tests.kaggle_server import Fault
 
 
 def test_a_download_is_unpacked_marked_and_not_repeated(server, tmp_path, capfd):

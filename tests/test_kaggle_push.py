@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from kaggle_fixtures import SLUG, message_of
-from kaggle_server import Fault
 
 from helpers import kaggle
 from helpers.kaggle.__main__ import main
 from helpers.kaggle.wheel import build_wheel
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import SLUG, message_of
+from tests.kaggle_server import Fault
 
 
 @pytest.fixture

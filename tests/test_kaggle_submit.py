@@ -5,13 +5,13 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from kaggle_fixtures import GOOD, RULES, SLUG, message_of, send
-from kaggle_server import Fault
 
 from helpers import kaggle
 from helpers.kaggle.__main__ import main
 from helpers.submission import SubmissionError
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import GOOD, RULES, SLUG, message_of, send
+from tests.kaggle_server import Fault
 
 
 def test_a_submission_is_sent_once_and_its_score_is_kept(server, csv, retry, waits):
