@@ -117,13 +117,13 @@ def test_a_map_computed_by_hand():
 
 def test_every_image_may_have_its_own_class_and_batches_do_not_matter(monkeypatch):
     model, x = seeded(Branches), images(n=4)
-    mixed = gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 0]), "join")
-    for i, c in enumerate([0, 1, 1, 0]):
+    mixed = gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 1]), "join")
+    for i, c in enumerate([0, 1, 1, 1]):
         alone = gradcam.grad_cam(model, x[i : i + 1], c, "join")
         torch.testing.assert_close(mixed[i], alone[0])
     monkeypatch.setattr(gradcam, "IMAGES_AT_ONCE", 3)
     torch.testing.assert_close(
-        gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 0]), "join"), mixed
+        gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 1]), "join"), mixed
     )
 
 
