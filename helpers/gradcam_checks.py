@@ -150,7 +150,7 @@ def randomised_copy(model: nn.Module, seed: int) -> nn.Module:
                     w.copy_(nn.init.kaiming_normal_(drawn, generator=generator))
                 else:
                     w.fill_(0 if name == "bias" else 1)
-            if isinstance(module, nn.modules.batchnorm._NormBase):
+            if hasattr(module, "reset_running_stats"):
                 module.reset_running_stats()
     return fresh
 
