@@ -25,7 +25,7 @@ INTERVAL_WIDTH = 1.5
 # A second thread saves 0.2 s at 500 parts, but where another program holds a core the threads wait
 # for each other at every step: 11 s instead of 1 s at 300. OMP_WAIT_POLICY=passive mends that too.
 MOST_ON_ONE_THREAD = 1_000
-MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: 0.3 s here
+MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: under 1 s here
 
 
 class Separation(NamedTuple):
