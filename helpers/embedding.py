@@ -22,7 +22,10 @@ MOST_BARNES_HUT = 5_000
 # Twice as wide as openTSNE's default of 1 would cost 1 % of the Kullback-Leibler divergence; 1.5
 # takes 16 s instead of 27 s at 30,000 and keeps as many of the 15 nearest neighbours.
 INTERVAL_WIDTH = 1.5
-MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: 0.3 s here
+# A second thread saves 0.2 s at 500 parts, but where another program holds a core the threads wait
+# for each other at every step: 11 s instead of 1 s at 300. OMP_WAIT_POLICY=passive mends that too.
+MOST_ON_ONE_THREAD = 1_000
+MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: under 1 s here
 
 
 class Separation(NamedTuple):
@@ -44,8 +47,8 @@ def tsne(
 
     Repulsion by interpolation (Linderman et al. 2019) or, for few parts, Barnes-Hut, started from
     the principal components (Kobak and Berens 2019). `n_iterations` follow 250 of early
-    exaggeration; `n_jobs` is the number of threads, -1 for one a core. The same seed gives the
-    same map. A perplexity above (N - 1) / 3 is lowered to that.
+    exaggeration; `n_jobs` is the number of threads beyond 1,000 parts, -1 for one a core. The same
+    seed gives the same map. A perplexity above (N - 1) / 3 is lowered to that.
     """
     embeddings = _checked(embeddings)
     n, dimensions = embeddings.shape
@@ -57,6 +60,7 @@ def tsne(
         raise ValueError(f"perplexity is {perplexity}, it must be 1 or more")
     pca = PCA(min(PCA_DIMENSIONS, n, dimensions), svd_solver="covariance_eigh")
     reduced = pca.fit_transform(embeddings)
+    n_jobs = 1 if n <= MOST_ON_ONE_THREAD else n_jobs
     affinities = affinity.PerplexityBasedNN(
         reduced,
         perplexity=min(perplexity, (n - 1) / 3),

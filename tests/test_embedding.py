@@ -17,32 +17,32 @@ def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
 
 def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     x, labels = two_clouds()
-    plane = embedding.tsne(x, seed=0, n_jobs=1)
+    plane = embedding.tsne(x, seed=0)
     assert plane.shape == (200, 2)
     assert embedding.label_agreement(plane, labels) > 0.97
     blobs, _ = make_blobs(n_samples=200, centers=8, n_features=10, random_state=0)
-    assert trustworthiness(blobs, embedding.tsne(blobs, n_jobs=1), n_neighbors=15) > 0.95
+    assert trustworthiness(blobs, embedding.tsne(blobs), n_neighbors=15) > 0.95
 
 
 @pytest.mark.parametrize("most_barnes_hut", [0, 5000], ids=["interpolation", "Barnes-Hut"])
 def test_the_same_seed_gives_the_same_map(monkeypatch, most_barnes_hut):
     monkeypatch.setattr(embedding, "MOST_BARNES_HUT", most_barnes_hut)
     x, labels = two_clouds(n=120)
-    first, again = (embedding.tsne(x, seed=3, n_iterations=20, n_jobs=1) for _ in range(2))
+    first, again = (embedding.tsne(x, seed=3, n_iterations=20) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert embedding.label_agreement(first, labels) > 0.95
 
 
 def test_another_seed_gives_another_map():
     x, _ = two_clouds(n=60)
-    first, other = (embedding.tsne(x, seed=s, n_jobs=1) for s in (3, 4))
+    first, other = (embedding.tsne(x, seed=s) for s in (3, 4))
     assert not np.array_equal(first, other)
 
 
 def test_the_map_ignores_where_the_origin_lies():
     x, _ = two_clouds(n=60)
-    plane = embedding.tsne(x.astype(np.float64), n_jobs=1)
-    shifted = embedding.tsne(x.astype(np.float64) + 1, n_jobs=1)
+    plane = embedding.tsne(x.astype(np.float64))
+    shifted = embedding.tsne(x.astype(np.float64) + 1)
     assert abs(embedding.label_agreement(plane, np.arange(60) % 2) - 1) < 0.1
     distances, others = (
         np.linalg.norm(p[:, None] - p[None], axis=2).ravel() for p in (plane, shifted)
@@ -51,7 +51,7 @@ def test_the_map_ignores_where_the_origin_lies():
 
 
 def test_ten_parts_are_mapped_with_a_lower_perplexity(caplog):
-    plane = embedding.tsne(two_clouds(n=10)[0], perplexity=30, n_jobs=1)
+    plane = embedding.tsne(two_clouds(n=10)[0], perplexity=30)
     assert np.isfinite(plane).all()
     assert not caplog.records  # openTSNE would warn of every small map
 
@@ -102,21 +102,21 @@ def test_unusable_embeddings_are_named():
     broken = x.copy()
     broken[3, 1] = np.nan
     cases = [
-        (lambda: embedding.tsne(x[0], n_jobs=1), r"embeddings must be \(N, D\), got shape \(60,\)"),
+        (lambda: embedding.tsne(x[0]), r"embeddings must be \(N, D\), got shape \(60,\)"),
         (
-            lambda: embedding.tsne(broken, n_jobs=1),
+            lambda: embedding.tsne(broken),
             "1 embeddings hold NaN or infinity, the first is row 3",
         ),
         (
-            lambda: embedding.tsne(x[:6], n_jobs=1),
+            lambda: embedding.tsne(x[:6]),
             r"needs 7 parts of 2 dimensions or more, got \(6, 60\)",
         ),
         (
-            lambda: embedding.tsne(x * 0, n_jobs=1),
+            lambda: embedding.tsne(x * 0),
             "all 20 embeddings are the same, there is nothing to map",
         ),
         (
-            lambda: embedding.tsne(x, perplexity=0, n_jobs=1),
+            lambda: embedding.tsne(x, perplexity=0),
             "perplexity is 0, it must be 1 or more",
         ),
         (lambda: embedding.label_agreement(x, labels[:5]), "5 labels for 20 embeddings"),

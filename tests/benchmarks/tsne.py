@@ -5,6 +5,7 @@ Scikit-learn is handed the same principal components, so that only the t-SNE its
 
 import argparse
 import multiprocessing
+import os
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[3_000, 10_000, 30_000])
     parser.add_argument("--methods", nargs="+", default=["ours", "scikit-learn"])
     arguments = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # other programs' load counts less
     fresh = multiprocessing.get_context("spawn")
     print(
         f"{'N x 512':>9}  {'method':12}  {'seconds':>7}  {'MiB':>5}  {'agreement':>9}  {'ratio':>5}"
