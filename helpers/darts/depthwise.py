@@ -33,12 +33,14 @@ def _same_padding(weight: Tensor, dilation: int) -> list[int]:
     return [dilation * (size - 1) // 2 for size in weight.shape[-2:]]
 
 
-def depthwise_forward(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+def depthwise_forward(
+    x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1, bias: Tensor | None = None
+) -> Tensor:
     """Convolve x (B, C, H, W) with weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))."""
     if stride == 2 and dilation == 2:
         x, stride, dilation = half_resolution(x), 1, 1
     padding = _same_padding(weight, dilation)
-    return F.conv2d(x, weight, None, stride, padding, dilation, weight.shape[0])
+    return F.conv2d(x, weight, bias, stride, padding, dilation, weight.shape[0])
 
 
 def _stock_backward(
@@ -74,6 +76,11 @@ def _parities(x: Tensor) -> Tensor:
     return split.permute(0, 3, 1, 2)
 
 
+def _pad(x: Tensor, amounts: tuple[int, int, int, int]) -> Tensor:
+    """Zeros around x (B, C, H, W): left, right, top, bottom; in channels_last."""
+    return F.pad(x, amounts).contiguous(memory_format=torch.channels_last)
+
+
 class WeightGrad:
     """Weight gradients of depthwise convolutions that read the same x (B, C, H, W).
 
@@ -88,28 +95,29 @@ class WeightGrad:
             x, self.stride, self.dilation = half_resolution(x), 1, 1
         if not self.stock and self.stride == 1 and self.dilation == 2:
             x, self.split, self.dilation = _parities(x), True, 1
-        self.inputs = [x]
+        self.blocks = [x]
+        self.pad_rows = 0
         if not self.stock and kernel_size == 5 and self.dilation == 1:
-            padded = F.pad(x, (2, 2))
-            width = x.shape[-1] + 2
-            format_ = torch.channels_last
-            blocks = (padded[..., :width], padded[..., 2:])
-            self.inputs = [block.contiguous(memory_format=format_) for block in blocks]
+            # oneDNN is slow where the kernel is higher than the map: pad the rows here, too.
+            self.pad_rows = 2 if x.shape[-2] < 5 else 0
+            rows = (self.pad_rows, self.pad_rows)
+            self.blocks = [_pad(x, (2, 0, *rows)), _pad(x, (0, 2, *rows))]
 
     def __call__(self, grad: Tensor) -> Tensor:
         """Gradient (C, 1, k, k) from the output's gradient."""
         grad = _parities(grad) if self.split else grad
         k = self.kernel_size
-        if len(self.inputs) == 1:
-            return self._stock(grad, self.inputs[0], (k, k))
-        left, right = (self._stock(grad, x, (k, 3)) for x in self.inputs)
+        if len(self.blocks) == 1:
+            padding = [self.dilation * (k - 1) // 2] * 2
+            return self._weight_grad(grad, self.blocks[0], (k, k), padding)
+        padding = [2 - self.pad_rows, 0]  # the columns' padding is in the blocks
+        left, right = (self._weight_grad(grad, x, (k, 3), padding) for x in self.blocks)
         return torch.cat([left, right[..., 1:]], dim=-1)
 
-    def _stock(self, grad: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _weight_grad(
+        self, grad: Tensor, x: Tensor, size: tuple[int, int], padding: list[int]
+    ) -> Tensor:
         weight = grad.new_empty(grad.shape[1], 1, *size)
-        padding = [self.dilation * (size[0] - 1) // 2, self.dilation * (size[1] - 1) // 2]
-        if size[0] != size[1]:
-            padding[1] = 0  # the block's columns are in x already
         return _stock_backward(grad, x, weight, padding, self.stride, self.dilation, 1)
 
 

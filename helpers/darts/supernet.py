@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fused import mixed_state, pointwise_bn, split_filters
+from .fused import pointwise_bn, split_filters
+from .mixed import mixed_edges
 from .operations import PRIMITIVES
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
@@ -57,16 +58,18 @@ class StateEdges(nn.Module):
         c, e = self.channels, self.edges
         groups = 1 if self.wide else e
         width = c * e // groups
-        scale = scale[:, :, None].expand(-1, -1, c).reshape(-1, groups, width)
+        scale = scale[:, :, None].expand(-1, -1, c).reshape(7, groups, width)
         dw3 = self.dw3.reshape(3, groups, width, 1, 3, 3)
         dw5 = self.dw5.reshape(3, groups, width, 1, 5, 5)
-        pw, reduce = self.pw, None
+        pw = self.pw
         if self.reduce is not None:
-            reduce = split_filters(self.reduce).reshape(2, groups, width, c)
+            pw = torch.cat([pw, split_filters(self.reduce)])
         if self.wide:  # one block-diagonal matrix instead of E small ones
             eye = torch.eye(e, dtype=pw.dtype, device=pw.device)[None, :, None, :, None]
-            pw = (pw[:, :, :, None, :] * eye).reshape(6, 1, width, width)
-        outs = mixed_state(x, scale, dw3, dw5, pw, reduce, self.stride)
+            pw = (pw[:, :, :, None, :] * eye).reshape(-1, 1, width, width)
+        pw = pw.flatten(0, 1)
+        first, last = pw[: 2 * groups], pw[2 * groups :]
+        outs = mixed_edges(x, scale, dw3, dw5, first, last, self.stride)
         return list(outs[0].chunk(e, 1)) if self.wide else list(outs)
 
 
