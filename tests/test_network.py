@@ -6,6 +6,10 @@ from torch import nn
 from helpers.darts.complexity import count_macs, count_parameters
 from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork, DropPath
+from helpers.darts.operations import PRIMITIVES
+from helpers.darts.space import EDGES
+from helpers.darts.supernet import Supernet
+from tests.plain_darts import PlainSupernet, copy_to_plain
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]
 
@@ -309,3 +313,57 @@ def test_drop_path_changes_training_but_not_evaluation():
     plain = network(x)
     network.set_drop_path(0.5)
     assert torch.equal(network(x), plain)
+
+
+# --- against the supernet ----------------------------------------------------------------------
+
+
+def one_hot_alpha(genotype, kind):
+    """(14, 8) whose softmax is exactly 1 at the genotype's operations, at none on other edges."""
+    alpha = torch.zeros(14, 8, dtype=torch.float64)
+    chosen = {(source, target): name for name, source, target in genotype.edges(kind)}
+    for row, edge in enumerate(EDGES):
+        alpha[row, PRIMITIVES.index(chosen.get(edge, "none"))] = 1e4
+    return alpha
+
+
+def convolutions(module):
+    return [parameter for parameter in module.parameters() if parameter.dim() == 4]
+
+
+@torch.no_grad()
+def share_weights(network, supernet):
+    """Give the network the supernet's weights, and its pools the BN that the search has there."""
+    pairs = [(network.stem0, supernet.stem0), (network.stem1, supernet.stem1)]
+    for module, source in [*pairs, (network.classifier, supernet.classifier)]:
+        for mine, theirs in zip(module.parameters(), source.parameters(), strict=True):
+            mine.copy_(theirs)
+    for cell, source in zip(network.cells, supernet.cells, strict=True):
+        modules = [(cell.older, source.pre0), (cell.newer, source.pre1)]
+        for row, (name, *edge) in enumerate(network.genotype.edges(cell.kind)):
+            operation = cell.operations[row]
+            candidates = source.edges[EDGES.index(tuple(edge))]
+            modules.append((operation, candidates[PRIMITIVES.index(name)]))
+            if "pool" in name:
+                channels = cell.out_channels // 4
+                cell.operations[row] = nn.Sequential(operation, nn.BatchNorm2d(channels).double())
+        for module, theirs in modules:
+            for mine, weight in zip(convolutions(module), convolutions(theirs), strict=True):
+                mine.copy_(weight)
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@pytest.mark.parametrize("genotype", [*PUBLISHED.values(), *map(random_genotype, range(3))])
+def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, stem):
+    supernet = Supernet(4, 5, 3, stem=stem).double()
+    supernet.alpha_normal.data = one_hot_alpha(genotype, "normal")
+    supernet.alpha_reduce.data = one_hot_alpha(genotype, "reduction")
+    plain = PlainSupernet(4, 5, 3, stem=stem).double()
+    copy_to_plain(supernet, plain)  # one module for each operation of each edge
+    network = small(genotype, layers=5, num_classes=3, stem=stem).double()
+    share_weights(network, plain)
+    x = torch.randn(4, 3, 29, 22, dtype=torch.float64)
+    # The search always uses batch statistics, so all are compared in train mode.
+    logits = network.train()(x)
+    torch.testing.assert_close(logits, plain.train()(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)

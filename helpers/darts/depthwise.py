@@ -76,9 +76,17 @@ def _parities(x: Tensor) -> Tensor:
     return split.permute(0, 3, 1, 2)
 
 
-def _pad(x: Tensor, amounts: tuple[int, int, int, int]) -> Tensor:
-    """Zeros around x (B, C, H, W): left, right, top, bottom; in channels_last."""
-    return F.pad(x, amounts).contiguous(memory_format=torch.channels_last)
+def _pad(x: Tensor, left: int, right: int, rows: int) -> Tensor:
+    """Zeros around x (B, C, H, W) in channels_last; `rows` at the top and at the bottom."""
+    batch, channels, height, width = x.shape
+    shape = (batch, height + 2 * rows, left + width + right, channels)
+    out = x.new_zeros(shape) if rows else x.new_empty(shape)
+    out = out.permute(0, 3, 1, 2)
+    if not rows:  # only the strips: filling all of it would cost as much as the copy
+        out[..., :left] = 0
+        out[..., left + width :] = 0
+    out[..., rows : rows + height, left : left + width] = x
+    return out
 
 
 class WeightGrad:
@@ -100,8 +108,7 @@ class WeightGrad:
         if not self.stock and kernel_size == 5 and self.dilation == 1:
             # oneDNN is slow where the kernel is higher than the map: pad the rows here, too.
             self.pad_rows = 2 if x.shape[-2] < 5 else 0
-            rows = (self.pad_rows, self.pad_rows)
-            self.blocks = [_pad(x, (2, 0, *rows)), _pad(x, (0, 2, *rows))]
+            self.blocks = [_pad(x, 2, 0, self.pad_rows), _pad(x, 0, 2, self.pad_rows)]
 
     def __call__(self, grad: Tensor) -> Tensor:
         """Gradient (C, 1, k, k) from the output's gradient."""

@@ -45,10 +45,9 @@ def relu_backward(grad: Tensor, x: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward.grad_input(grad, x, 0, grad_input=grad)
 
 
-def second_moments(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    """E[l r^T] (T, L, R) of T pairs of row matrices (n, L) and (n, R)."""
-    products = [a.t() @ b for a, b in zip(left, right, strict=True)]
-    return torch.stack(products).div_(left[0].shape[0])
+def second_moment(left: Tensor, right: Tensor) -> Tensor:
+    """E[l r^T] (L, R) of row matrices (n, L) and (n, R)."""
+    return (left.t() @ right).div_(left.shape[0])
 
 
 class Fold(NamedTuple):
@@ -70,9 +69,8 @@ class Unfold(NamedTuple):
     scale: Tensor  # (T, O)
 
 
-def fold_bn(features: list[Tensor], pointwise: Tensor, scale: Tensor) -> Fold:
-    """Fold T terms; features are centred rows (n, K), pointwise P (T, O, K), scale (T, O)."""
-    cov = second_moments(features, features)
+def fold_bn(cov: Tensor, pointwise: Tensor, scale: Tensor) -> Fold:
+    """Fold T terms: cov = E[d d^T] (T, K, K) of centred rows d, pointwise P (T, O, K), scale (T, O)."""
     variance = ((pointwise @ cov) * pointwise).sum(-1)
     inv_std = (variance + BN_EPS).rsqrt_()
     weight = (pointwise * (scale * inv_std)[:, :, None]).transpose(1, 2)
@@ -129,7 +127,8 @@ class _PointwiseBN(torch.autograd.Function):
             padded = pad_to_even(features[0])
             features = [half_resolution(padded), half_resolution(padded, 1)]
         rows = [centred(to_rows(f)) for f in features]
-        fold = fold_bn(rows, pointwise, torch.ones_like(pointwise[:, :, 0]))
+        cov = torch.stack([second_moment(d, d) for d in rows])
+        fold = fold_bn(cov, pointwise, torch.ones_like(pointwise[:, :, 0]))
         out = rows[0] @ fold.weight[0]
         for d, weight in zip(rows[1:], fold.weight[1:], strict=True):
             out.addmm_(d, weight)
@@ -143,7 +142,8 @@ class _PointwiseBN(torch.autograd.Function):
         rows, fold = saved[:-5], Fold(*saved[-5:])
         g = to_rows(grad)
         g = g - mean_rows(g)
-        back = unfold_bn(fold, second_moments([g] * len(rows), rows), g.shape[0])
+        cross = torch.stack([second_moment(g, d) for d in rows])
+        back = unfold_bn(fold, cross, g.shape[0])
         dx = None
         if ctx.needs_input_grad[0]:
             grads = [to_maps(feature_grad(g, d, back, t), grad) for t, d in enumerate(rows)]

@@ -12,6 +12,7 @@ D = C * edges channels.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ from .fused import (
     fold_bn,
     mean_rows,
     relu_backward,
-    second_moments,
+    second_moment,
     to_maps,
     to_rows,
     unfold_bn,
@@ -36,6 +37,7 @@ from .fused import (
 from .operations import pad_to_even
 
 KERNELS = (3, 5)
+Filters = tuple[Tensor, Tensor]  # depthwise weights of the two kernel sizes
 _max_pool = torch.ops.aten.max_pool2d_with_indices
 _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
 
@@ -98,6 +100,58 @@ def _sum_repeats(x: Tensor, repeats: int) -> Tensor:
     return x.unflatten(1, (repeats, -1)).sum(1) if repeats > 1 else x
 
 
+def column_dots(left: Tensor, right: Tensor) -> Tensor:
+    """Sums (C,) over the rows of left * right, both (n, C)."""
+    if left.shape[1] <= 32:  # reads only: faster than writing the products, up to here (measured)
+        return (left.t() @ right).diagonal()
+    return (left * right).sum(0)
+
+
+class _Geometry(NamedTuple):
+    stride: int
+    groups: int
+    repeats: int  # copies of the C channels side by side in a group
+
+
+class _Inputs(NamedTuple):
+    """What the depthwise convolutions read: relu(x), and its even pixels when the stride is 2."""
+
+    fine: Tensor
+    coarse: Tensor
+
+
+def _first_inputs(r: Tensor, geometry: _Geometry) -> _Inputs:
+    wide = r.repeat(1, geometry.repeats, 1, 1) if geometry.repeats > 1 else r
+    return _Inputs(wide, half_resolution(wide) if geometry.stride == 2 else wide)
+
+
+def _first_depthwise(
+    r: Tensor, inputs: _Inputs, filters: Filters, geometry: _Geometry
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Centred rows of the first convolutions of sep3, sep5 and of dil3, dil5."""
+    stride, repeats = geometry.stride, geometry.repeats
+    image = mean_image(r)
+    sep, dil = [], []
+    for dw, k in zip(filters, KERNELS, strict=True):
+        for out, x, weights, steps, mean_dilation in (
+            (sep, inputs.fine, dw[0], (stride, 1), 1),
+            (dil, inputs.coarse, dw[2], (1, 3 - stride), 2),
+        ):
+            taps = tap_means(image, k, stride, mean_dilation).repeat(repeats, 1, 1)
+            for weight, bias in zip(weights, _bias(weights, taps), strict=True):
+                out.append(to_rows(depthwise_forward(x, weight, *steps, bias)))
+    return sep, dil
+
+
+def _second_depthwise(hidden: Tensor, weight: Tensor) -> Tensor:
+    taps = tap_means(mean_image(hidden), weight.shape[-1])
+    return to_rows(depthwise_forward(hidden, weight, 1, 1, _bias(weight, taps)))
+
+
+def _gram(rows: list[Tensor]) -> Tensor:
+    return torch.stack([second_moment(d, d) for d in rows])
+
+
 class _Mixed(torch.autograd.Function):
     """Forward and backward of `mixed_edges`.
 
@@ -108,42 +162,29 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale, dw3, dw5, first_pw, last_pw, stride):
         groups, repeats = scale.shape[1], scale.shape[2] // x.shape[1]
+        ctx.geometry = geometry = _Geometry(stride, groups, repeats)
         r = torch.relu(x)
-        coarse = half_resolution(r) if stride == 2 else r
-        wide = r.repeat(1, repeats, 1, 1) if repeats > 1 else r
-        wide_coarse = half_resolution(wide) if stride == 2 else wide
-        image, dilation = mean_image(r), 2 if stride == 1 else 1
-        first, dilated = [], []
-        for dw, k in zip((dw3, dw5), KERNELS, strict=True):
-            taps = tap_means(image, k, stride).repeat(repeats, 1, 1)
-            biases = _bias(dw[0], taps)
-            first += [depthwise_forward(wide, w, stride, 1, b) for w, b in zip(dw[0], biases, strict=True)]
-            taps = tap_means(image, k, stride, 2).repeat(repeats, 1, 1)
-            biases = _bias(dw[2], taps)
-            dilated += [
-                depthwise_forward(wide_coarse, w, 1, dilation, b)
-                for w, b in zip(dw[2], biases, strict=True)
-            ]
-        like = dilated[0]
-        rows = [to_rows(d) for d in first]
-        fold1 = fold_bn(rows, first_pw, torch.ones_like(first_pw[:, :, 0]))
-        hidden = [to_maps((d @ w).relu_(), like) for d, w in zip(rows, fold1.weight, strict=True)]
-        last = _second_depthwise(hidden, (dw3, dw5)) + dilated
-        last_rows = [to_rows(d) for d in last]
+        inputs = _first_inputs(r, geometry)
+        first, dilated = _first_depthwise(r, inputs, (dw3, dw5), geometry)
+        fold1 = fold_bn(_gram(first), first_pw, torch.ones_like(first_pw[:, :, 0]))
+        like = half_resolution(r) if stride == 2 else r
+        hidden, last = [], []
+        for t, d in enumerate(first):
+            hidden.append(to_maps((d @ fold1.weight[t]).relu_(), like))
+            last.append(_second_depthwise(hidden[t], (dw3, dw5)[t // groups][1, t % groups]))
+        last += dilated
+        cov, last_scale = [_gram(last)], scale[3:]
         if stride == 2:
-            odd = half_resolution(pad_to_even(r), 1)
-            halves = [coarse.clone() if repeats == 1 else coarse, odd]
-            for half in halves:
-                last_rows += [_repeat(centred(to_rows(half)), repeats)] * groups
-        terms = len(last_rows) // groups
-        term_scale = scale[3:]
-        if stride == 2:
-            term_scale = torch.cat([term_scale, scale[2:3], scale[2:3]])
-        fold2 = fold_bn(last_rows, last_pw, term_scale.flatten(0, 1))
+            for half in (like, half_resolution(pad_to_even(r), 1)):
+                d = _repeat(centred(to_rows(half)), repeats)
+                last += [d] * groups
+                cov += [second_moment(d, d).expand(groups, -1, -1)]
+            last_scale = torch.cat([last_scale, scale[2:3], scale[2:3]])
+        fold2 = fold_bn(torch.cat(cov), last_pw, last_scale.flatten(0, 1))
         pooled, index = _max_pool(x, [3, 3], [stride] * 2, [1, 1])
         average, kernel, inverse = average_pool(x, stride)
         pools = [_repeat(centred(to_rows(p)), repeats) for p in (pooled, average)]
-        pool_inv = [((p * p).mean(0) + BN_EPS).rsqrt_() for p in pools]
+        pool_inv = [(column_dots(p, p) / len(p) + BN_EPS).rsqrt_() for p in pools]
         skip = _repeat(to_rows(x), repeats) if stride == 1 else None
         outs = []
         for g in range(groups):
@@ -151,20 +192,19 @@ class _Mixed(torch.autograd.Function):
             out.addcmul_(pools[1], scale[1, g] * pool_inv[1])
             if stride == 1:
                 out.addcmul_(skip, scale[2, g])
-            for t in range(terms):
-                out.addmm_(last_rows[t * groups + g], fold2.weight[t * groups + g])
+            for t in range(g, len(last), groups):
+                out.addmm_(last[t], fold2.weight[t])
             outs.append(to_maps(out, like))
-        ctx.stride, ctx.groups, ctx.repeats = stride, groups, repeats
         ctx.save_for_backward(
-            x, scale, dw3, dw5, wide, wide_coarse, index, kernel, inverse, *pools, *pool_inv,
-            *fold1, *fold2, *rows, *hidden, *last_rows,
+            x, scale, dw3, dw5, *inputs, index, kernel, inverse, *pools, *pool_inv,
+            *fold1, *fold2, *first, *hidden, *last,
         )
         return tuple(outs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):
-        stride, groups, repeats = ctx.stride, ctx.groups, ctx.repeats
+        stride, groups, repeats = ctx.geometry
         x, scale, dw3, dw5, wide, wide_coarse, index, kernel, inverse, *rest = ctx.saved_tensors
         pools, pool_inv, rest = rest[:2], rest[2:4], rest[4:]
         fold1, fold2, rest = Fold(*rest[:5]), Fold(*rest[5:10]), rest[10:]
@@ -177,40 +217,48 @@ class _Mixed(torch.autograd.Function):
         need_w = ctx.needs_input_grad[2]
         dscale = torch.empty_like(scale)
 
-        back2 = unfold_bn(fold2, second_moments(gs * terms, last_rows), n)
+        cross = [None] * len(last_rows)
+        for g in range(groups):
+            for t in range(g, len(last_rows), groups):
+                cross[t] = second_moment(gs[g], last_rows[t])
+        back2 = unfold_bn(fold2, torch.stack(cross), n)
         term_scale = back2.scale.unflatten(0, (terms, groups))
         dscale[3:] = term_scale[:4]
-        dlast = [to_maps(feature_grad(gs[t % groups], d, back2, t), like) for t, d in enumerate(last_rows[:4*groups])]
         ddw3, ddw5 = (torch.empty_like(dw) if need_w else None for dw in (dw3, dw5))
-        hs = []
-        for t in range(2 * groups):
-            dw, ddw, g = ((dw3, ddw3), (dw5, ddw5))[t // groups] + (t % groups,)
-            if need_w:
-                ddw[1, g] = WeightGrad(hidden[t], dw.shape[-1])(dlast[t])
-            dh = depthwise_input_grad(dlast[t], hidden[t], dw[1, g])
-            hs.append(centred(to_rows(relu_backward(dh, hidden[t]))))
-        back1 = unfold_bn(fold1, second_moments(hs, rows), n)
-        dfirst = [to_maps(feature_grad(h, d, back1, t), like) for t, (h, d) in enumerate(zip(hs, rows))]
-
+        hs, cross = [], []
         dilation = 2 if stride == 1 else 1
         dwide, dcoarse = None, None
         for i, (dw, ddw) in enumerate(((dw3, ddw3), (dw5, ddw5))):
+            k = dw.shape[-1]
             if need_w:
-                wg1 = WeightGrad(wide, dw.shape[-1], stride)
-                wg2 = WeightGrad(wide_coarse, dw.shape[-1], 1, dilation)
+                wg2 = WeightGrad(wide_coarse, k, 1, dilation)
             for g in range(groups):
                 t = i * groups + g
-                a = depthwise_input_grad(dfirst[t], wide, dw[0, g], stride)
-                dwide = a if dwide is None else dwide.add_(a)
-                d = dlast[2 * groups + t]
-                b = depthwise_input_grad(d, wide_coarse, dw[2, g], 1, dilation)
-                if stride == 1:
-                    dwide.add_(b)
-                else:
-                    dcoarse = b if dcoarse is None else dcoarse.add_(b)
+                dd = to_maps(feature_grad(gs[g], last_rows[t], back2, t), like)
                 if need_w:
-                    ddw[0, g] = wg1(dfirst[t])
-                    ddw[2, g] = wg2(d)
+                    ddw[1, g] = WeightGrad(hidden[t], k)(dd)
+                dh = depthwise_input_grad(dd, hidden[t], dw[1, g])
+                h = centred(to_rows(relu_backward(dh, hidden[t])))
+                cross.append(second_moment(h, rows[t]))
+                hs.append(h)
+                t += 2 * groups
+                dd = to_maps(feature_grad(gs[g], last_rows[t], back2, t), like)
+                if need_w:
+                    ddw[2, g] = wg2(dd)
+                b = depthwise_input_grad(dd, wide_coarse, dw[2, g], 1, dilation)
+                dcoarse = b if dcoarse is None else dcoarse.add_(b)
+        dwide = dcoarse if stride == 1 else None
+        back1 = unfold_bn(fold1, torch.stack(cross), n)
+        for i, (dw, ddw) in enumerate(((dw3, ddw3), (dw5, ddw5))):
+            if need_w:
+                wg1 = WeightGrad(wide, dw.shape[-1], stride)
+            for g in range(groups):
+                t = i * groups + g
+                dd = to_maps(feature_grad(hs[t], rows[t], back1, t), like)
+                if need_w:
+                    ddw[0, g] = wg1(dd)
+                a = depthwise_input_grad(dd, wide, dw[0, g], stride)
+                dwide = a if dwide is None else dwide.add_(a)
         if stride == 2:
             halves = []
             for s in (4, 5):
@@ -226,18 +274,17 @@ class _Mixed(torch.autograd.Function):
         for i, (p, inv) in enumerate(zip(pools, pool_inv)):
             out, slope = None, 0
             for g in range(groups):
-                along = inv * (gs[g] * p).mean(0)
-                dscale[i, g] = along * n
+                dscale[i, g] = inv * column_dots(gs[g], p)
                 factor = scale[i, g] * inv
-                slope = slope + factor * inv * along
+                slope = slope + factor * inv * dscale[i, g]
                 out = gs[g] * factor if out is None else out.addcmul_(gs[g], factor)
-            out.addcmul_(p, slope, value=-1)
+            out.addcmul_(p, slope, value=-1 / n)
             dpools.append(to_maps(_sum_repeats(out, repeats), like))
         if stride == 1:
             x_rows = _repeat(to_rows(x), repeats)
             dx_rows = to_rows(dx)
             for g in range(groups):
-                dscale[2, g] = (raw[g] * x_rows).sum(0)
+                dscale[2, g] = column_dots(raw[g], x_rows)
                 if repeats == 1:
                     dx_rows.addcmul_(raw[g], scale[2, g])
                 else:
@@ -246,17 +293,6 @@ class _Mixed(torch.autograd.Function):
         dx += _max_pool_backward(dpools[0], x, [3, 3], [stride] * 2, [1, 1], [1, 1], False, index)
         dx += depthwise_input_grad(dpools[1].mul_(inverse), x, kernel, stride)
         return dx, dscale, ddw3, ddw5, back1.pointwise, back2.pointwise, None
-
-
-def _second_depthwise(hidden: list[Tensor], filters: tuple[Tensor, Tensor]) -> list[Tensor]:
-    """The second depthwise convolutions of sep3 and sep5 on all groups, centred."""
-    images = torch.stack([mean_image(h) for h in hidden]).unflatten(0, (2, -1))
-    outs = []
-    for i, dw in enumerate(filters):
-        biases = _bias(dw[1], tap_means(images[i], dw.shape[-1]))
-        for g, (w, b) in enumerate(zip(dw[1], biases, strict=True)):
-            outs.append(depthwise_forward(hidden[i * len(dw[1]) + g], w, 1, 1, b))
-    return outs
 
 
 def mixed_edges(x, scale, dw3, dw5, first_pw, last_pw, stride):
