@@ -83,7 +83,15 @@ class _Loop:
         """The model that validation looks at: the average of the weights where one is kept."""
         return self.ema.module if self.ema else self.model
 
+    def keep_best(self) -> None:
+        """Keep the weights of the epoch just judged where it is the best; the first of equals."""
+        aucs = [record["val_auc"] for record in self.history]
+        if self.best_epoch < 0 or aucs[-1] > aucs[self.best_epoch]:
+            self.best_epoch = self.epoch
+            self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
+
     def state(self) -> dict[str, Any]:
+        """All of it as nested dicts and lists of tensors and plain values."""
         parts = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -98,6 +106,7 @@ class _Loop:
         return parts | ({"ema": self.ema.state_dict()} if self.ema else {})
 
     def load(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
@@ -131,7 +140,7 @@ def fit(
         settings: epochs, optimiser, schedule, precision, ...
         seed: of the order, the augmentation and the dropout.
         name: what the progress bar calls this training.
-        resume: file to continue from and to write after every epoch; removed at the end.
+        resume: file to continue from and to write after every epoch; the caller removes it.
         inputs: what the training depends on beside its settings (JSON-able); a resume file of
             other inputs is not taken up.
         hooks: additions to the loop.
@@ -147,11 +156,8 @@ def fit(
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, len(train.labels), train.batch_size, settings, hooks)
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
-    if resume is not None and resume.is_file():
-        state = artifacts.load_state(resume)
-        if state["key"] == key:
-            loop.load(state["loop"])
-            print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
+    if resume is not None and _take_up(loop, resume, key):
+        print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
     started = time.monotonic()
     loss_of = make_loss(settings, train.labels, accelerator.device)
     stepped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
@@ -164,9 +170,7 @@ def fit(
         record |= evaluate(loop.judged, val, settings.precision)
         loop.history.append(record)
         stop = hooks.epoch_ends(record)
-        if loop.best_epoch < 0 or record["val_auc"] > loop.history[loop.best_epoch]["val_auc"]:
-            loop.best_epoch = loop.epoch
-            loop.best = {k: v.detach().cpu().clone() for k, v in loop.judged.state_dict().items()}
+        loop.keep_best()
         loop.epoch += 1
         record["stopped"] = bool(stop)
         if resume is not None and accelerator.is_main_process:
@@ -174,6 +178,17 @@ def fit(
     model.load_state_dict(loop.best)
     model.eval()
     return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
+
+
+def _take_up(loop: _Loop, resume: Path, key: str) -> bool:
+    """Load a resume file of the same settings and inputs; False where there is none."""
+    if not resume.is_file():
+        return False
+    state = artifacts.load_state(resume)
+    if state["key"] != key:
+        return False
+    loop.load(state["loop"])
+    return True
 
 
 def _start(

@@ -123,6 +123,7 @@ class WeightGrad:
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+        """The convolution; keeps what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.dilation = stride, dilation
         return depthwise_forward(x, weight, stride, dilation)
@@ -130,6 +131,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
+        """Gradients of x and weight; none for stride and dilation."""
         x, weight = ctx.saved_tensors
         geometry = (ctx.stride, ctx.dilation)
         grad = grad.contiguous(memory_format=torch.channels_last)

@@ -400,4 +400,9 @@ class _State(torch.autograd.Function):
 
 
 def mixed_state(x, scale, dw3, dw5, pw, reduce, stride):
+    """A state x (B, C, H, W) through its mixed operations: one map per group of edges.
+
+    `scale` carries the edges' softmax weights; dw3, dw5, pw and reduce are the stacked filters of
+    `supernet.StateEdges`.
+    """
     return _State.apply(x, scale, dw3, dw5, pw, reduce, stride)

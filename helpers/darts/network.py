@@ -30,6 +30,7 @@ class DropPath(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
+        """Zero whole samples of x (B, ...) in training and scale the others up by 1 / (1 - p)."""
         if not self.training or self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
@@ -37,6 +38,7 @@ class DropPath(nn.Module):
         return x * (mask / keep)
 
     def extra_repr(self) -> str:
+        """What the module's printed form shows."""
         return f"probability={self.probability}"
 
 
@@ -75,6 +77,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
+        """(B, C, H, W) of the two cells before -> (B, nodes * C, H', W')."""
         states = [self.older(older), self.newer(newer)]
         edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
         for row in range(0, len(edges), 2):  # two edges a node
@@ -108,6 +111,7 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of cell 2L // 3 -> auxiliary class scores (B, K)."""
         x = torch.relu(x)
         height, width = x.shape[-2:]
         if min(height, width) < self.smallest_px:
@@ -188,6 +192,7 @@ class DerivedNetwork(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """(B, C, H, W) -> class scores (B, K); in training with an auxiliary head, both scores."""
         with_auxiliary = self.training and self.auxiliary_head is not None
         features, middle = self._features(x)
         logits = self.classifier(features.mean(dim=(2, 3)))

@@ -29,16 +29,19 @@ class GenotypeError(ValueError):
 
 
 def checked_kind(kind: str) -> str:
+    """The kind, or a GenotypeError that names the two that there are."""
     if kind not in KINDS:
         raise GenotypeError(f"unknown cell kind {kind!r}; use one of {', '.join(KINDS)}")
     return kind
 
 
 def is_int(value: Any) -> bool:
+    """True for whole numbers; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def checked_edges(field: str, edges: Any) -> tuple[Edge, ...]:
+    """The edges as sorted (op, input) pairs, or a GenotypeError that names the field."""
     if not isinstance(edges, (list, tuple)) or len(edges) != 2 * NODES:
         got = len(edges) if isinstance(edges, (list, tuple)) else repr(edges)
         raise GenotypeError(
@@ -77,6 +80,7 @@ def _checked_edge(place: str, edge: Any, node: int) -> Edge:
 
 
 def checked_concat(field: str, concat: Any) -> tuple[int, ...]:
+    """The concatenated states, or a GenotypeError that names the field."""
     valid = isinstance(concat, (list, tuple)) and len(concat) > 0
     if not valid or not all(is_int(s) and s in NODE_STATES for s in concat):
         raise GenotypeError(

@@ -99,6 +99,7 @@ class Cell(nn.Module):
         return range(max(0, state - 1), self.nodes)
 
     def stride(self, state: int) -> int:
+        """2 on the edges from the two inputs of a reduction cell, else 1."""
         return 2 if self.reduction and state < 2 else 1
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:

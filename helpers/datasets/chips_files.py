@@ -59,11 +59,13 @@ class Item:
 
     @property
     def image_path(self) -> str:
+        """Where the image lies below the data set's folder."""
         folder = ("good_0", "bad_1")[self.label] if self.split == "train" else "all_tests"
         return f"{self.split}/{folder}/{self.id}.bmp"
 
     @property
     def mask_path(self) -> str:
+        """Where the mask of a bad part lies below the data set's folder."""
         return f"masks/{self.split}/{self.id}.png"
 
 

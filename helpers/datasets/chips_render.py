@@ -182,26 +182,32 @@ class _Pen:
         self.draw = ImageDraw.Draw(layer)
 
     def px(self, points) -> list[Point]:
+        """Points of the part's own frame in pixels of the image."""
         return [(self.origin_px + self.k * x, self.origin_px + self.k * y) for x, y in points]
 
     def box(self, x_0, y_0, x_1, y_1, level) -> None:
+        """Fill a rectangle with a gray level."""
         corners = self.px(((x_0, y_0), (x_1, y_1)))
         (a, b), (c, d) = ((round(x), round(y)) for x, y in corners)
         self.draw.rectangle((a, b, max(a, c - 1), max(b, d - 1)), _gray(level))
 
     def polygon(self, points, level) -> None:
+        """Fill a polygon with a gray level."""
         self.draw.polygon(self.px(points), _gray(level))
 
     def line(self, points, level, width) -> None:
+        """Draw a line of a gray level and width."""
         self.draw.line(self.px(points), _gray(level), max(1, round(width * self.k)), "curve")
 
     def frame(self, x_0, y_0, x_1, y_1, level, outline) -> None:
+        """Fill a rectangle inside an outline."""
         (a, b), (c, d) = self.px(((x_0, y_0), (x_1, y_1)))
         corners = (round(a), round(b), max(round(a), round(c)), max(round(b), round(d)))
         width, radius = max(1, round(1.2 * self.k)), round(8 * self.k)
         self.draw.rounded_rectangle(corners, radius, _gray(level), _gray(outline), width)
 
     def worn_line(self, points, level, width, wear_offset) -> None:
+        """Draw a line with gaps of wear."""
         mask = Image.new("L", self.layer.size)
         ImageDraw.Draw(mask).line(self.px(points), 255, max(1, round(width * self.k)), "curve")
         self._paste_worn(mask, level, wear_offset)
@@ -215,6 +221,7 @@ class _Pen:
             self.layer.paste(_gray(level), box[:2], mask)
 
     def overlay(self, overlay: Overlay, wear_offset) -> None:
+        """Fill a polygon laid over the part, thinned by wear where it says so."""
         if not overlay.worn:
             self.polygon(overlay.points, overlay.level)
             return
@@ -223,6 +230,7 @@ class _Pen:
         self._paste_worn(mask, overlay.level, wear_offset)
 
     def glyph(self, glyph: Glyph, wear_offset) -> None:
+        """Draw a character of the marking."""
         size = (max(1, round(glyph.width * self.k)), max(1, round(glyph.height * self.k)))
         mask = glyph_mask(glyph.char).resize(size, Image.Resampling.BILINEAR)
         turn = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180}[glyph.turn_deg]
