@@ -195,7 +195,9 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     record = stages.load_run(run_paths)
     if table.is_file() and record["stages"].get("03_finetuning", {}).get("status") == "done":
         frame = artifacts.load_csv(table, ("Model",))
-        print("\n" + frame.to_string(index=False))
+        about = ["run", "preset", "backbone"]  # the same in every row: said once below
+        print("\n" + frame.drop(columns=about).fillna("-").to_string(index=False))
+        print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
         if record.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
         print(f"\nsubmission: {run_paths.submission}")
