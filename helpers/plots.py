@@ -25,8 +25,15 @@ def use_style() -> None:
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
 
 
-def save(stage: Stage, figure: Figure, name: str) -> None:
-    """Write a figure to the run's folder and register it as the stage's output."""
+def save(stage: Stage, figure: Figure, name: str, credit: str = "") -> None:
+    """Write a figure to the run's folder and register it as the stage's output.
+
+    A line below says which run it is from, with what backbone, and whose images it shows.
+    """
+    backbone = stage.notes.get("backbone")
+    about = [f"run {stage.paths.name}", backbone and f"backbone {backbone}", credit]
+    footnote = "; ".join(part for part in about if part)
+    figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
     if stage.is_smoke:
         figure.text(0, 1.01, SMOKE_NOTE, ha="left", va="bottom", fontsize=9, color="firebrick")
     path: Path = stage.paths.figure(name)

@@ -59,7 +59,7 @@ def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     copies = table[table.digest.duplicated(keep=False)].copy()
     copies["group"] = copies.groupby("digest").ngroup()
     labels = copies.groupby("group").label.nunique()
-    copies["two_labels"] = copies.group.map(labels > 1)
+    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also of no rows
     return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
 
 

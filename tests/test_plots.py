@@ -38,9 +38,13 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
-def test_a_saved_figure_of_a_smoke_run_says_so(home, preset):
+def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, preset):
     stage = stages.Stage("01_data_split", RunPaths("r"), preset, SplitSettings(), "key")
     figure, _ = plt.subplots()
-    plots.save(stage, figure, "f")
+    stage.note(backbone="resnet18")
+    plots.save(stage, figure, "f", credit="Images: mine")
     assert stage.paths.figure("f").is_file()
-    assert [t.get_text() for t in figure.texts] == [plots.SMOKE_NOTE] * (preset == "smoke")
+    texts = [t.get_text() for t in figure.texts]
+    assert texts == ["run r; backbone resnet18; Images: mine"] + [plots.SMOKE_NOTE] * (
+        preset == "smoke"
+    )
