@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad, half_resolution
 from .folding import (
+    Unfold,
     add_product_,
     centred,
     column_means,
@@ -86,6 +87,20 @@ def _pool_kernel(
     return kernel, inverse.contiguous(memory_format=torch.channels_last)
 
 
+def _repeated(maps: Tensor, times: int) -> Tensor:
+    """The channels of maps (B, C, H, W), side by side so many times; stays channels_last."""
+    return to_maps(to_rows(maps).repeat(1, times), maps)
+
+
+def _summed(maps: Tensor, times: int) -> Tensor:
+    """The backward pass of `_repeated`; adding slices is faster than a reduction over them."""
+    first, second, *others = to_rows(maps).chunk(times, dim=1)
+    total = first + second
+    for part in others:
+        total += part
+    return to_maps(total, maps)
+
+
 class SharedMaps:
     """What the edges that leave a state x (B, C, H, W) share, and the sum of its gradients.
 
@@ -124,13 +139,16 @@ class SharedMaps:
         self.x_mean = column_means(plain[0]) if plain else None
         self.dr = self.dcoarse = self.dfeatures = self.dconstant = None
         self.from_features = 0
+        self.repeats: dict[int, tuple[Tensor, Tensor]] = {1: (self.r, self.coarse)}
+        self.weight_grads: dict[tuple[int, int, bool], WeightGrad] = {}
 
     def wide(self, edges: int) -> tuple[Tensor, Tensor]:
         """relu(x) and what dilated convolutions read of it, once for each edge of a block."""
-        if edges == 1:
-            return self.r, self.coarse
-        r = self.r.repeat(1, edges, 1, 1)
-        return r, self.coarse.repeat(1, edges, 1, 1) if self.stride == 2 else r
+        if edges not in self.repeats:
+            r = _repeated(self.r, edges)
+            coarse = _repeated(self.coarse, edges) if self.stride == 2 else r
+            self.repeats[edges] = (r, coarse)
+        return self.repeats[edges]
 
     def feature_filters(self, reduce: Tensor | None, edges: int) -> Tensor:
         """1x1 convolutions (T, 1, W, C) behind the normalised features: none behind the pools."""
@@ -140,22 +158,34 @@ class SharedMaps:
             return pools
         return torch.cat([pools, split_filters(reduce).flatten(1, 2)[:, None]])
 
-    def add_gradients(self, dr: list[Tensor], dcoarse: list[Tensor]) -> None:
-        """Take up a block's gradients (B, W, H, W) of the maps that `wide` gave."""
-        if self.stride == 1:
-            dr, dcoarse = dr + dcoarse, []
-        self.dr = self._summed(self.dr, dr)
-        if dcoarse:
-            self.dcoarse = self._summed(self.dcoarse, dcoarse)
+    def weight_grad(self, edges: int, kernel: int, dilated: bool) -> WeightGrad:
+        """Weight gradients of the convolutions that read `wide`; what they share is kept."""
+        key = (edges, kernel, dilated)
+        if key not in self.weight_grads:
+            geometry = (1, self.dilation) if dilated else (self.stride, 1)
+            self.weight_grads[key] = WeightGrad(self.wide(edges)[dilated], kernel, *geometry)
+        return self.weight_grads[key]
 
-    def _summed(self, total: Tensor | None, grads: list[Tensor]) -> Tensor:
-        grad = grads[0]
-        for other in grads[1:]:
-            grad += other
+    def add_gradient(self, grad: Tensor, dilated: bool) -> None:
+        """Take up a gradient (B, W, H, W) of one of the maps that `wide` gave."""
         edges = grad.shape[1] // self.channels
         if edges > 1:
-            grad = to_maps(to_rows(grad).unflatten(1, (edges, -1)).sum(1), grad)
-        return grad if total is None else total.add_(grad)
+            grad = _summed(grad, edges)
+        name = "dcoarse" if dilated and self.stride == 2 else "dr"
+        total = getattr(self, name)
+        setattr(self, name, grad if total is None else total.add_(grad))
+
+    def add_feature_gradient(self, g: Tensor, matrix: Tensor, from_d: Tensor) -> None:
+        """Take up a block's gradient of `features`."""
+        if self.dfeatures is None:
+            self.dfeatures, self.from_features = g @ matrix.t(), from_d
+        else:
+            self.dfeatures.addmm_(g, matrix.t())
+            self.from_features = self.from_features + from_d
+
+    def add_constant(self, constant: Tensor) -> None:
+        """Take up a gradient (C,) that is the same for all pixels of x."""
+        self.dconstant = constant if self.dconstant is None else self.dconstant + constant
 
     def backward(self) -> Tensor:
         """The gradient of x from all that the blocks have added."""
@@ -190,6 +220,130 @@ def _centred_convolution(
     return to_rows(depthwise_forward(x, weight.flatten(0, 1), stride, dilation, bias))
 
 
+class _Folded:
+    """A 1x1 convolution, BN and weight behind rows d (n, W), as one matrix product."""
+
+    def __init__(self, d: Tensor, pointwise: Tensor, scale: Tensor) -> None:
+        self.d = d
+        moments = group_moments(d, d, len(pointwise))
+        self.fold = fold_bn(moments, pointwise, scale)
+
+    def backward(self, g: Tensor) -> tuple[Tensor, Unfold]:
+        """The gradient of d from that of the result less its mean."""
+        back = unfold_bn(self.fold, group_moments(g, self.d, len(self.fold.weight)), len(g))
+        grad = add_product_(product(g, back.from_g), self.d, back.from_d)
+        self.d = self.fold = None  # free early: this sets the peak of the memory
+        return grad, back
+
+
+class _Separable:
+    """sep_conv on a block's edges: depthwise, 1x1, BN, ReLU, depthwise, 1x1, BN."""
+
+    def __init__(self, dw: Tensor, pw: Tensor, scale: Tensor) -> None:
+        self.dw, self.pw, self.scale = dw, pw, scale
+        self.edges, self.kernel = dw.shape[1], dw.shape[-1]
+
+    def forward(self, shared: SharedMaps, total: Tensor) -> None:
+        """Add the weighted operation to `total` (n, W)."""
+        x = shared.wide(self.edges)[0]
+        d = _centred_convolution(x, self.dw[0], shared.taps[self.kernel][0], shared.stride)
+        self.first = _Folded(d, self.pw[0], torch.ones_like(self.scale))
+        self.hidden = to_maps(product(d, self.first.fold.weight).relu_(), shared.coarse)
+        taps = tap_means(mean_image(self.hidden), self.kernel)
+        taps = taps.view(*self.dw.shape[1:3], self.kernel, self.kernel)
+        d = _centred_convolution(self.hidden, self.dw[1], taps)
+        self.second = _Folded(d, self.pw[1], self.scale)
+        add_product_(total, d, self.second.fold.weight)
+
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
+        """Gradients of scale and pw; those of the depthwise filters go into ddw (3, W, 1, k, k)."""
+        grad, back = self.second.backward(g)
+        grad = to_maps(grad, shared.coarse)
+        if ddw is not None:
+            ddw[1] = WeightGrad(self.hidden, self.kernel)(grad)
+        grad = depthwise_input_grad(grad, self.hidden, self.dw[1].flatten(0, 1))
+        grad = to_rows(_relu_backward(grad, self.hidden, 0))
+        self.hidden = None
+        grad -= column_means(grad)
+        grad, first_back = self.first.backward(grad)
+        grad = to_maps(grad, shared.coarse)
+        if ddw is not None:
+            ddw[0] = shared.weight_grad(self.edges, self.kernel, False)(grad)
+        x = shared.wide(self.edges)[0]
+        weight = self.dw[0].flatten(0, 1)
+        shared.add_gradient(depthwise_input_grad(grad, x, weight, shared.stride), False)
+        return back.scale, [first_back.pointwise, back.pointwise]
+
+
+class _Dilated:
+    """dil_conv on a block's edges: dilated depthwise, 1x1, BN."""
+
+    def __init__(self, dw: Tensor, pw: Tensor, scale: Tensor) -> None:
+        self.dw, self.pw, self.scale = dw, pw, scale
+        self.edges, self.kernel = dw.shape[1], dw.shape[-1]
+
+    def forward(self, shared: SharedMaps, total: Tensor) -> None:
+        """Add the weighted operation to `total` (n, W)."""
+        x, taps = shared.wide(self.edges)[1], shared.taps[self.kernel][1]
+        d = _centred_convolution(x, self.dw[2], taps, 1, shared.dilation)
+        self.folded = _Folded(d, self.pw[0], self.scale)
+        add_product_(total, d, self.folded.fold.weight)
+
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
+        """As `_Separable.backward`."""
+        grad, back = self.folded.backward(g)
+        grad = to_maps(grad, shared.coarse)
+        if ddw is not None:
+            ddw[2] = shared.weight_grad(self.edges, self.kernel, True)(grad)
+        x, weight = shared.wide(self.edges)[1], self.dw[2].flatten(0, 1)
+        shared.add_gradient(depthwise_input_grad(grad, x, weight, 1, shared.dilation), True)
+        return back.scale, [back.pointwise]
+
+
+class _Undepthwise:
+    """Pools and skip connection on a block's edges: one product with the shared features."""
+
+    def __init__(self, scale: Tensor, reduce: Tensor | None) -> None:
+        self.scale, self.reduce = scale, reduce  # (3, W), (E, C, C) at stride 2
+        self.edges = None
+
+    def forward(self, shared: SharedMaps) -> Tensor:
+        """The weighted operations' sum (n, W)."""
+        scale = self.scale
+        self.edges = scale.shape[1] // shared.channels
+        filters = shared.feature_filters(self.reduce, self.edges)
+        normalised = scale[:2] if self.reduce is None else scale[[0, 1, 2, 2]]
+        self.fold = fold_bn(shared.cov, filters, normalised[:, None])
+        self.matrix = self.fold.weight.flatten(0, 2)  # (F * C, W)
+        if self.reduce is None:
+            skip = (filters[0, 0] * scale[2][:, None]).t()
+            self.matrix = torch.cat([self.matrix, skip])
+        return shared.features @ self.matrix
+
+    def backward(
+        self, shared: SharedMaps, g: Tensor, g_mean: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients of scale (3, W) and reduce."""
+        n, c, e = len(g), shared.channels, self.edges
+        cross = cross_moment(g, shared.features)  # (W, F * C)
+        terms = shared.cov.shape[0]
+        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)[:, None]
+        back = unfold_bn(self.fold, by_term, n)
+        shared.add_feature_gradient(g, self.matrix, back.from_d)
+        if self.reduce is None:
+            own = cross[:, terms * c :].unflatten(0, (e, c)).diagonal(dim1=1, dim2=2)  # (E, C)
+            # g comes without its mean, which the skip connection passes on
+            g_mean = g_mean.view(e, c)
+            skip = (own + g_mean * shared.x_mean).flatten() * n
+            shared.add_constant((g_mean * self.scale[2].view(e, c)).sum(0))
+            return torch.cat([back.scale.squeeze(1), skip[None]]), None
+        even, odd = back.pointwise[2:, 0].unflatten(1, (e, c))
+        half = c // 2
+        scales = back.scale.squeeze(1)
+        reduce = torch.cat([even[:, :half], odd[:, half:]], dim=1)
+        return torch.cat([scales[:2], scales[2:].sum(0, keepdim=True)]), reduce
+
+
 class EdgeBlock:
     """The operations on E edges of one state, whose nodes lie side by side.
 
@@ -202,141 +356,48 @@ class EdgeBlock:
     def __init__(
         self, scale: Tensor, dw3: Tensor, dw5: Tensor, pw: Tensor, reduce: Tensor | None
     ) -> None:
-        self.scale, self.filters, self.pw, self.reduce = scale, (dw3, dw5), pw, reduce
-        self.edges, self.groups = scale.shape[1], pw.shape[1]
-
-    def _moments(self, left: list[Tensor], right: list[Tensor]) -> Tensor:
-        pairs = zip(left, right, strict=True)
-        return torch.stack([group_moments(a, b, self.groups) for a, b in pairs])
+        self.edges, self.channels = dw3.shape[1:3]
+        wide = scale.repeat_interleave(self.channels, 1)  # (7, W)
+        grouped = wide.unflatten(1, (pw.shape[1], -1))
+        self.features = _Undepthwise(wide[:3], reduce)
+        self.branches = [
+            _Separable(dw3, pw[0:4:2], grouped[3]),
+            _Separable(dw5, pw[1:4:2], grouped[4]),
+            _Dilated(dw3, pw[4:5], grouped[5]),
+            _Dilated(dw5, pw[5:6], grouped[6]),
+        ]
 
     def forward(self, shared: SharedMaps, out: Tensor) -> None:
         """Add the weighted operations to `out`, the columns (n, W) of the block's nodes."""
-        wide, wide_coarse = shared.wide(self.edges)
-        self.first, dilated = [], []
-        for k, dw in zip(KERNELS, self.filters, strict=True):
-            fine, coarse = shared.taps[k]
-            self.first.append(_centred_convolution(wide, dw[0], fine, shared.stride))
-            dilated.append(_centred_convolution(wide_coarse, dw[2], coarse, 1, shared.dilation))
-        first_pw = self.pw[:2]
-        ones = torch.ones_like(first_pw[..., 0])
-        self.first_fold = fold_bn(self._moments(self.first, self.first), first_pw, ones)
-        self.hidden, self.last = [], []
-        for d, matrices, dw in zip(self.first, self.first_fold.weight, self.filters, strict=True):
-            hidden = to_maps(product(d, matrices).relu_(), shared.coarse)
-            taps = tap_means(mean_image(hidden), dw.shape[-1]).view(*dw.shape[1:3], *dw.shape[-2:])
-            self.hidden.append(hidden)
-            self.last.append(_centred_convolution(hidden, dw[1], taps))
-        self.last += dilated
-        scale = self.scale.repeat_interleave(shared.channels, 1)  # (7, W)
-        last_scale = scale[3:].unflatten(1, (self.groups, -1))
-        self.last_fold = fold_bn(self._moments(self.last, self.last), self.pw[2:], last_scale)
-        for d, matrices in zip(self.last, self.last_fold.weight, strict=True):
-            add_product_(out, d, matrices)
-        self._forward_features(shared, scale, out)
-
-    def _forward_features(self, shared: SharedMaps, scale: Tensor, out: Tensor) -> None:
-        filters = shared.feature_filters(self.reduce, self.edges)
-        feature_scale = scale[:2] if self.reduce is None else scale[[0, 1, 2, 2]]
-        self.feature_fold = fold_bn(shared.cov, filters, feature_scale[:, None])
-        matrices = self.feature_fold.weight.flatten(0, 2)
-        if self.reduce is None:  # the skip connection
-            matrices = torch.cat([matrices, (filters[0, 0] * scale[2][:, None]).t()])
-        self.feature_matrix = matrices  # (F * C, W)
-        out.addmm_(shared.features, matrices)
+        total = self.features.forward(shared)
+        for branch in self.branches:
+            branch.forward(shared, total)
+        out += total
 
     def backward(
         self, shared: SharedMaps, g: Tensor, g_mean: Tensor, need_weights: bool
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor | None, ...]:
         """Gradients of scale, dw3, dw5, pw and reduce (None without `need_weights`).
 
         g (n, W) is the gradient of `forward`'s columns less its mean g_mean (W,); what belongs to
         the shared maps is added there.
         """
-        n, c = g.shape[0], shared.channels
-        dscale = torch.empty_like(self.scale)
-        back = unfold_bn(self.last_fold, self._moments([g] * 4, self.last), n)
-        dscale[3:] = back.scale.flatten(1).unflatten(1, (-1, c)).sum(-1)
-        dlast = [
-            to_maps(self._input_gradient(g, d, back, t), shared.coarse)
-            for t, d in enumerate(self.last)
-        ]
-        self.last = self.last_fold = None  # free early: this sets the peak of the memory
-        dreduce = self._backward_features(shared, g, g_mean, dscale)
-        ddw = [torch.empty_like(dw) if need_weights else None for dw in self.filters]
-        dfirst, first_back = self._backward_second(shared, dlast, ddw)
-        self._backward_first(shared, dfirst, dlast[2:], ddw)
+        g = g.contiguous()
+        ddw: list[Tensor | None] = [None, None]
+        if need_weights:
+            width = self.edges * self.channels
+            ddw = [g.new_empty(3, width, 1, k, k) for k in KERNELS]
+        dscale, dpw = [], []
+        for branch, ddw_k in zip(self.branches, ddw * 2, strict=True):
+            own_scale, own_pw = branch.backward(shared, g, ddw_k)
+            dscale.append(own_scale.flatten())
+            dpw.append(own_pw)
+        features, dreduce = self.features.backward(shared, g, g_mean)
+        dscale = torch.cat([features, torch.stack(dscale)])
+        dscale = dscale.unflatten(1, (self.edges, -1)).sum(-1)
         if not need_weights:
             return dscale, None, None, None, None
-        dpw = torch.cat([first_back.pointwise, back.pointwise])
-        return dscale, *ddw, dpw, dreduce
-
-    @staticmethod
-    def _input_gradient(g: Tensor, d: Tensor, back, t: int) -> Tensor:
-        return add_product_(product(g, back.from_g[t]), d, back.from_d[t])
-
-    def _backward_features(
-        self, shared: SharedMaps, g: Tensor, g_mean: Tensor, dscale: Tensor
-    ) -> Tensor | None:
-        n, c, e = g.shape[0], shared.channels, self.edges
-        cross = cross_moment(g, shared.features)  # (W, F * C)
-        terms = shared.cov.shape[0]
-        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)[:, None]
-        back = unfold_bn(self.feature_fold, by_term, n)
-        per_edge = back.scale.squeeze(1).unflatten(1, (e, c)).sum(-1)  # (T, E)
-        dscale[:2] = per_edge[:2]
-        if self.reduce is not None:
-            dscale[2] = per_edge[2:].sum(0)
-        else:
-            own = cross[:, terms * c :].unflatten(0, (e, c)).diagonal(dim1=1, dim2=2)  # (E, C)
-            g_mean = g_mean.view(e, c)
-            dscale[2] = (own + g_mean * shared.x_mean).sum(1) * n
-            constant = (g_mean * self.scale[2][:, None]).sum(0)
-            shared.dconstant = constant + (0 if shared.dconstant is None else shared.dconstant)
-        if shared.dfeatures is None:
-            shared.dfeatures = g @ self.feature_matrix.t()
-        else:
-            shared.dfeatures.addmm_(g, self.feature_matrix.t())
-        shared.from_features = shared.from_features + back.from_d
-        if self.reduce is None:
-            return None
-        even, odd = back.pointwise[2:, 0].unflatten(1, (e, c))
-        half = c // 2
-        return torch.cat([even[:, :half], odd[:, half:]], dim=1)
-
-    def _backward_second(self, shared: SharedMaps, dlast: list[Tensor], ddw: list):
-        """Through sep's second convolution and first BN: gradients of `first`, and of its fold."""
-        grads = []
-        for i, (dw, ddw_k) in enumerate(zip(self.filters, ddw, strict=True)):
-            weight = dw[1].flatten(0, 1)
-            dh = depthwise_input_grad(dlast[i], self.hidden[i], weight)
-            if ddw_k is not None:
-                gradient = WeightGrad(self.hidden[i], dw.shape[-1])(dlast[i])
-                ddw_k[1] = gradient.view_as(ddw_k[1])
-            grads.append(to_rows(_relu_backward(dh, self.hidden[i], 0)))
-            grads[i] -= column_means(grads[i])
-        self.hidden = None
-        moments = self._moments(grads, self.first)
-        back = unfold_bn(self.first_fold, moments, grads[0].shape[0])
-        dfirst = [
-            to_maps(self._input_gradient(grads[t], d, back, t), shared.coarse)
-            for t, d in enumerate(self.first)
-        ]
-        self.first = self.first_fold = None
-        return dfirst, back
-
-    def _backward_first(
-        self, shared: SharedMaps, dfirst: list[Tensor], ddilated: list[Tensor], ddw: list
-    ) -> None:
-        """Through the convolutions that read the shared maps."""
-        wide, wide_coarse = shared.wide(self.edges)
-        dr, dcoarse = [], []
-        for dw, ddw_k, g1, g2 in zip(self.filters, ddw, dfirst, ddilated, strict=True):
-            first, dilated = dw[0].flatten(0, 1), dw[2].flatten(0, 1)
-            dr.append(depthwise_input_grad(g1, wide, first, shared.stride))
-            dcoarse.append(depthwise_input_grad(g2, wide_coarse, dilated, 1, shared.dilation))
-            if ddw_k is not None:
-                k = dw.shape[-1]
-                ddw_k[0] = WeightGrad(wide, k, shared.stride)(g1).view_as(ddw_k[0])
-                dilated_gradient = WeightGrad(wide_coarse, k, 1, shared.dilation)(g2)
-                ddw_k[2] = dilated_gradient.view_as(ddw_k[2])
-        shared.add_gradients(dr, dcoarse)
+        (first3, last3), (first5, last5), (dil3,), (dil5,) = dpw
+        pw = torch.stack([first3, first5, last3, last5, dil3, dil5])
+        filters = (d.unflatten(1, (self.edges, -1)) for d in ddw)
+        return dscale, *filters, pw, dreduce
