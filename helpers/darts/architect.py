@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
+from .linear_pieces import LinearPieces
 from .precision import true_float32
 
 STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, section 2.3
@@ -77,7 +78,9 @@ class Architect:
         """Equation 7: dL_val(w')/dalpha - xi (p - n) / (2 eps), p, n at w + eps v and w - eps v."""
         weights, alphas = self.net.weight_parameters(), self.net.architecture_parameters()
         xi = _sgd_group(optimizer, weights)["lr"]
-        dw = self._gradients(train, weights)[1]
+        pieces = LinearPieces()
+        with pieces:
+            dw = self._gradients(train, weights)[1]
         with moved(weights, unrolled(weights, dw, optimizer)):
             loss, grads = self._gradients(val, alphas + weights)
         dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
@@ -87,8 +90,9 @@ class Architect:
         eps = STEP_NORM / norm
         sides = []
         # eps v is about 7e-6 per weight: TF32 and bf16 would round it away.
-        with true_float32(weights[0].device), self.net.frozen_weights():
+        with true_float32(weights[0].device), self.net.frozen_weights(), pieces:
             for step in (eps, -eps):
+                pieces.replay()
                 with moved(weights, [w + step * g for w, g in zip(weights, v, strict=True)]):
                     sides.append(self._gradients(train, alphas)[1])
         pairs = zip(dalpha, *sides, strict=True)
