@@ -34,12 +34,14 @@ def _same_padding(weight: Tensor, dilation: int) -> list[int]:
     return [dilation * (size - 1) // 2 for size in weight.shape[-2:]]
 
 
-def depthwise_forward(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+def depthwise_forward(
+    x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1, bias: Tensor | None = None
+) -> Tensor:
     """x (B, C, H, W) with weight (C, 1, k, k) -> (B, C, ceil(H / stride), ceil(W / stride))."""
     if stride == 2 and dilation == 2:
         x, stride, dilation = half_resolution(x), 1, 1
     padding = _same_padding(weight, dilation)
-    return F.conv2d(x, weight, None, stride, padding, dilation, weight.shape[0])
+    return F.conv2d(x, weight, bias, stride, padding, dilation, weight.shape[0])
 
 
 def _stock_backward(

@@ -1,7 +1,8 @@
 """The DARTS supernet: every operation on every edge, weighted by softmax(alpha), computed fused.
 
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
-1907.05737 (partial channels, edge normalisation). The fused arithmetic is in `fused.py`.
+1907.05737 (partial channels, edge normalisation). The arithmetic is in `cell.py`, `mixed.py` and
+`folding.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .fused import mixed_state, pointwise_bn, split_filters
-from .operations import PRIMITIVES
+from .cell import Plan, mixed_cell
+from .depthwise import half_resolution
+from .folding import to_maps, to_rows
+from .operations import PRIMITIVES, pad_to_even
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
-# Below this many channels all edges of a state share one wide computation: narrower maps leave the
-# processor's vector units idle (measured with partial channels).
-WIDE_BELOW = 16
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
@@ -33,9 +33,9 @@ def reduction_cells(layers: int) -> tuple[int, ...]:
 
 
 class StateEdges(nn.Module):
-    """The operations on all E edges that leave one state; C channels.
+    """The weights of the operations on all E edges that leave one state; C channels.
 
-    Weights are stacked over operations and edges: dw3 (sep first, sep second, dil; E, C, 1, 3, 3),
+    They are stacked over operations and edges: dw3 (sep first, sep second, dil; E, C, 1, 3, 3),
     dw5 likewise, pw (sep3 first, sep5 first, sep3 second, sep5 second, dil3, dil5; E, C, C), and
     with stride 2 the skip's factorized reduce (E, C, C), whose first C // 2 filters read even
     pixels.
@@ -43,32 +43,14 @@ class StateEdges(nn.Module):
 
     def __init__(self, channels: int, edges: int, stride: int) -> None:
         super().__init__()
-        self.channels, self.edges, self.stride = channels, edges, stride
-        self.wide = edges > 1 and channels < WIDE_BELOW
         self.dw3 = _uniform(3, edges, channels, 1, 3, 3, fan_in=9)
         self.dw5 = _uniform(3, edges, channels, 1, 5, 5, fan_in=25)
         self.pw = _uniform(6, edges, channels, channels, fan_in=channels)
         self.reduce = _uniform(edges, channels, channels, fan_in=channels) if stride == 2 else None
 
-    def forward(self, x: Tensor, scale: Tensor) -> list[Tensor]:
-        """Weighted sums of the operations on x (B, C, H, W), one map for each edge.
-
-        scale (7, E) holds the weights of all operations but `none`, in PRIMITIVES' order.
-        """
-        c, e = self.channels, self.edges
-        groups = 1 if self.wide else e
-        width = c * e // groups
-        scale = scale[:, :, None].expand(-1, -1, c).reshape(-1, groups, width)
-        dw3 = self.dw3.reshape(3, groups, width, 1, 3, 3)
-        dw5 = self.dw5.reshape(3, groups, width, 1, 5, 5)
-        pw, reduce = self.pw, None
-        if self.reduce is not None:
-            reduce = split_filters(self.reduce).reshape(2, groups, width, c)
-        if self.wide:  # one block-diagonal matrix instead of E small ones
-            eye = torch.eye(e, dtype=pw.dtype, device=pw.device)[None, :, None, :, None]
-            pw = (pw[:, :, :, None, :] * eye).reshape(6, 1, width, width)
-        outs = mixed_state(x, scale, dw3, dw5, pw, reduce, self.stride)
-        return list(outs[0].chunk(e, 1)) if self.wide else list(outs)
+    def weights(self) -> list[nn.Parameter | None]:
+        """As `mixed_cell` takes them."""
+        return [self.dw3, self.dw5, self.pw, self.reduce]
 
 
 class Cell(nn.Module):
@@ -78,65 +60,41 @@ class Cell(nn.Module):
         self,
         in_channels: tuple[int, int],
         channels: int,
-        nodes: int,
-        partial: int,
-        reduction: bool,
+        plan: Plan,
         reduction_before: bool,
     ) -> None:
         super().__init__()
-        self.nodes, self.partial, self.reduction = nodes, partial, reduction
-        self.reduction_before = reduction_before
-        self.op_channels = channels // partial
+        self.plan, self.reduction_before = plan, reduction_before
         self.pre0 = _uniform(channels, in_channels[0], fan_in=in_channels[0])
         self.pre1 = _uniform(channels, in_channels[1], fan_in=in_channels[1])
-        states = range(nodes + 1)  # the last node has no edge leaving it
+        width = channels // plan.partial
         self.states = nn.ModuleList(
-            StateEdges(self.op_channels, len(self.targets(s)), self.stride(s)) for s in states
+            StateEdges(width, len(plan.edges(s)), plan.stride(s)) for s in plan.states
         )
 
-    def targets(self, state: int) -> range:
-        """The nodes that an edge from `state` reaches."""
-        return range(max(0, state - 1), self.nodes)
-
-    def stride(self, state: int) -> int:
-        """2 on the edges from the two inputs of a reduction cell, else 1."""
-        return 2 if self.reduction and state < 2 else 1
-
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
-        """weights (7, edges) of all operations but `none`; beta (edges,) with partial channels."""
-        states = [pointwise_bn(s0, self.pre0, self.reduction_before), pointwise_bn(s1, self.pre1)]
-        mixed: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        bypass: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        for s, edges in enumerate(self.states):
-            if s >= 2:
-                states.append(self._node(mixed[s - 2], bypass[s - 2]))
-            index = [node * (node + 3) // 2 + s for node in self.targets(s)]
-            x = states[s]
-            if self.partial > 1:
-                rest = x[:, self.op_channels :]
-                x = x[:, : self.op_channels].contiguous(memory_format=torch.channels_last)
-                if edges.stride == 2:
-                    rest = F.max_pool2d(rest, 2, 2, ceil_mode=True)
-                for node, edge in zip(self.targets(s), index, strict=True):
-                    bypass[node].append(rest * beta[edge])
-            outs = edges(x, weights[:, index])
-            for node, out in zip(self.targets(s), outs, strict=True):
-                mixed[node].append(out)
-        states.append(self._node(mixed[-1], bypass[-1]))
-        return torch.cat(states[2:], dim=1)
-
-    def _node(self, mixed: list[Tensor], bypass: list[Tensor]) -> Tensor:
-        out = sum(mixed[1:], mixed[0])
-        if not bypass:
-            return out
-        out = torch.cat([out, sum(bypass[1:], bypass[0])], dim=1)
-        return channel_shuffle(out, self.partial)
+    def forward(self, r0: Tensor, r1: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
+        """r0 and r1 are the two inputs after their ReLU; scale and beta as in `mixed_cell`."""
+        x0 = pointwise_bn(r0, self.pre0, self.reduction_before)
+        x1 = pointwise_bn(r1, self.pre1)
+        weights = [weight for state in self.states for weight in state.weights()]
+        return mixed_cell(self.plan, x0, x1, scale, beta, weights)
 
 
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Interleave `groups` groups of channels of x (B, C, H, W) (arXiv 1907.05737, figure 1)."""
-    maps = x.permute(0, 2, 3, 1).unflatten(-1, (groups, -1)).transpose(-1, -2)
-    return maps.flatten(-2).permute(0, 3, 1, 2)
+def pointwise_bn(r: Tensor, weight: Tensor, reduce: bool = False) -> Tensor:
+    """1x1 convolution with weight (O, K), BN without affine: (B, K, H, W) to (B, O, H, W).
+
+    With `reduce` the first O // 2 filters read the even pixels, the others the odd ones, as in
+    `operations.FactorizedReduce`: (B, O, ceil(H / 2), ceil(W / 2)).
+    """
+    if reduce:
+        r = pad_to_even(r)
+        even, odd = half_resolution(r), half_resolution(r, 1)
+        half = weight.shape[0] // 2
+        rows = torch.cat([to_rows(even) @ weight[:half].t(), to_rows(odd) @ weight[half:].t()], 1)
+        maps = to_maps(rows, even)
+    else:
+        maps = to_maps(to_rows(r) @ weight.t(), r)
+    return F.batch_norm(maps, None, None, training=True)
 
 
 def _stem_conv(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
@@ -180,7 +138,8 @@ class Supernet(nn.Module):
         for i in range(layers):
             reduction = i in reduction_cells(layers)
             channels = channels * 2 if reduction else channels
-            self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
+            plan = Plan(nodes, partial, reduction)
+            self.cells.append(Cell((c_pp, c_p), channels, plan, before))
             before = reduction
             c_pp, c_p = c_p, nodes * channels
         self.classifier = nn.Linear(c_p, num_classes)
@@ -251,6 +210,9 @@ class Supernet(nn.Module):
             s0 = s1 = self.stem0(x)
             if self.stem1 is not None:
                 s1 = self.stem1(s0)
+            r0 = s0.relu()
+            r1 = r0 if s1 is s0 else s1.relu()
             for cell in self.cells:
-                s0, s1 = s1, cell(s0, s1, *scales[cell.reduction])
-            return self.classifier(s1.mean(dim=(2, 3)))
+                out = cell(r0, r1, *scales[cell.plan.reduction])
+                r0, r1 = r1, out.relu()
+            return self.classifier(out.mean(dim=(2, 3)))

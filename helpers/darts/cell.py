@@ -1,0 +1,248 @@
+"""A cell of the supernet as one differentiable function.
+
+The nodes' sums live side by side in one matrix (n, nodes * C), into which the edges of every state
+add; it is the cell's output. Backwards the states come in reverse, so that a node's gradient is
+complete when the edges into it need it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .folding import block_diagonal, column_means, diagonal_blocks, to_maps, to_rows
+from .mixed import EdgeBlock, SharedMaps
+
+# Below this many channels all edges of a state share one block-diagonal product: narrower matrices
+# leave the processor's vector units idle.
+MERGE_BELOW = 16
+# Edges are computed together while their maps have no more than this many numbers: more no longer
+# fit a core's cache (measured on two cores with 2 MB each).
+BLOCK_NUMBERS = 1 << 19
+
+
+class Plan(NamedTuple):
+    """The shape of a cell."""
+
+    nodes: int
+    partial: int  # K: 1/K of the channels go through the operations
+    reduction: bool
+
+    @property
+    def states(self) -> range:
+        """The states that edges leave: the two inputs and all nodes but the last."""
+        return range(self.nodes + 1)
+
+    def targets(self, state: int) -> range:
+        """The nodes that an edge from `state` reaches."""
+        return range(max(0, state - 1), self.nodes)
+
+    def edges(self, state: int) -> list[int]:
+        """Rows of alpha that belong to the edges from `state`."""
+        return [node * (node + 3) // 2 + state for node in self.targets(state)]
+
+    def stride(self, state: int) -> int:
+        """2 on the edges from the two inputs of a reduction cell, else 1."""
+        return 2 if self.reduction and state < 2 else 1
+
+
+def shuffle(mixed: Tensor, bypass: Tensor, partial: int) -> Tensor:
+    """Rows (n, C/K) and (n, C - C/K) as K interleaved groups (arXiv 1907.05737, figure 1)."""
+    rows = torch.cat([mixed, bypass], dim=1)
+    return rows.unflatten(1, (partial, -1)).transpose(1, 2).flatten(1)
+
+
+def unshuffle(rows: Tensor, partial: int) -> tuple[Tensor, Tensor]:
+    """The inverse of `shuffle`."""
+    channels = rows.shape[1]
+    rows = rows.unflatten(1, (-1, partial)).transpose(1, 2).flatten(1)
+    return rows.split([channels // partial, channels - channels // partial], dim=1)
+
+
+class _State:
+    """A state's maps, the blocks of edges that leave it, and the channels that bypass them."""
+
+    def __init__(self, plan: Plan, index: int, x: Tensor, scale: Tensor, weights: tuple) -> None:
+        self.plan, self.index, self.stride = plan, index, plan.stride(index)
+        self.channels = x.shape[1] // plan.partial
+        self.first_node = plan.targets(index)[0]
+        self.rest = None
+        if plan.partial > 1:
+            x = self._split(x)
+        self.shared = SharedMaps(x, self.stride)
+        dw3, dw5, pw, reduce = weights
+        self.merged = self.channels < MERGE_BELOW
+        together = max(1, BLOCK_NUMBERS // self.shared.features[:, : self.channels].numel())
+        together = pw.shape[1] if self.merged else together
+        edges = plan.edges(index)
+        self.blocks: list[EdgeBlock] = []
+        for start in range(0, len(edges), together):
+            part = slice(start, start + together)
+            block_pw = block_diagonal(pw[:, part]) if self.merged else pw[:, part]
+            block_reduce = None if reduce is None else reduce[part]
+            own = (scale[:, edges[part]], dw3[:, part], dw5[:, part], block_pw, block_reduce)
+            self.blocks.append(EdgeBlock(*own))
+
+    def _split(self, x: Tensor) -> Tensor:
+        rest = x[:, self.channels :].contiguous(memory_format=torch.channels_last)
+        self.rest_shape, self.pool_input, self.pool_index = rest, None, None
+        if self.stride == 2:
+            self.pool_input = rest
+            rest, self.pool_index = F.max_pool2d(rest, 2, 2, ceil_mode=True, return_indices=True)
+        self.rest = to_rows(rest)
+        return x[:, : self.channels].contiguous(memory_format=torch.channels_last)
+
+    def columns(self, nodes: Tensor) -> list[Tensor]:
+        """The columns of (n, nodes * C) into which each block adds."""
+        sizes = [block.edges * self.channels for block in self.blocks]
+        return list(nodes[:, self.first_node * self.channels :].split(sizes, dim=1))
+
+    def forward(self, mixed: Tensor, bypass: Tensor | None, beta: Tensor | None) -> None:
+        """Add all edges that leave the state to the nodes' sums."""
+        for block, columns in zip(self.blocks, self.columns(mixed), strict=True):
+            block.forward(self.shared, columns)
+        if bypass is not None:
+            weights = beta[self.plan.edges(self.index)][:, None]
+            nodes = bypass.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
+            nodes.addcmul_(self.rest[:, None], weights)
+
+    def backward(self, g: Tensor, g_mean: Tensor, need_weights: bool) -> tuple[Tensor, list]:
+        """From the nodes' centred gradients: gradients of the operations' input and weights."""
+        grads = []
+        pairs = zip(self.blocks, self.columns(g), self.columns(g_mean[None]), strict=True)
+        for block, columns, mean in pairs:
+            grads.append(block.backward(self.shared, columns, mean[0], need_weights))
+            if self.merged and need_weights:
+                grads[-1] = (*grads[-1][:3], diagonal_blocks(grads[-1][3], block.edges), grads[-1][4])
+        self.blocks = []
+        joined = [
+            None if parts[0] is None else torch.cat(parts, dim=dim)
+            for parts, dim in zip(zip(*grads, strict=True), (1, 1, 1, 1, 0), strict=True)
+        ]
+        return self.shared.backward(), joined
+
+    def backward_bypass(self, dx: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """dx of all channels, and the gradient of the edges' beta."""
+        weights = beta[self.plan.edges(self.index)]
+        nodes = g.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
+        dbeta = (nodes * self.rest[:, None]).sum((0, 2))
+        drest = to_maps((nodes * weights[:, None]).sum(1), self.shared.coarse)
+        if self.stride == 2:
+            geometry = ([2, 2], [2, 2], [0, 0], [1, 1], True)
+            drest = torch.ops.aten.max_pool2d_with_indices_backward(
+                drest, self.pool_input, *geometry, self.pool_index
+            )
+        return torch.cat([dx, drest], dim=1), dbeta
+
+
+class _MixedCell(torch.autograd.Function):
+    """See `mixed_cell`."""
+
+    @staticmethod
+    def forward(ctx, plan: Plan, x0, x1, scale, beta, *weights) -> Tensor:
+        states: list[_State] = []
+        values = [x0, x1]
+        mixed = bypass = None
+        for index in plan.states:
+            if index >= 2:
+                values.append(_node_value(plan, index - 2, mixed, bypass, states[0].shared.coarse))
+            own = weights[4 * index : 4 * index + 4]
+            state = _State(plan, index, values[index], scale, own)
+            states.append(state)
+            if mixed is None:
+                n = state.shared.features.shape[0]
+                mixed = x0.new_zeros(n, plan.nodes * state.channels)
+                if plan.partial > 1:
+                    bypass = x0.new_zeros(n, plan.nodes * (x0.shape[1] - state.channels))
+            state.forward(mixed, bypass, beta)
+        like = states[0].shared.coarse
+        ctx.plan, ctx.states, ctx.channels = plan, states, x0.shape[1]
+        ctx.save_for_backward(beta)
+        ctx.shapes = (scale, [w is not None for w in weights])
+        if plan.partial == 1:
+            return to_maps(mixed, like)
+        last = _node_value(plan, plan.nodes - 1, mixed, bypass, like)
+        return torch.cat([*values[2:], last], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        plan, states, c = ctx.plan, ctx.states, ctx.channels
+        (beta,) = ctx.saved_tensors
+        need_weights = any(ctx.needs_input_grad[5:])
+        g = to_rows(grad).clone()  # (n, nodes * C)
+        width = c // plan.partial
+        g_mixed, g_bypass = g, None
+        if plan.partial > 1:
+            g_mixed = g.new_empty(len(g), plan.nodes * width)
+            g_bypass = g.new_empty(len(g), plan.nodes * (c - width))
+        g_mean = g.new_zeros(plan.nodes * width)
+        dscale = torch.empty_like(ctx.shapes[0])
+        dbeta = None if beta is None else torch.empty_like(beta)
+        dweights: list = [None] * (4 * len(states))
+        dinputs: list = [None, None]
+        complete = plan.nodes
+        for index in reversed(plan.states):
+            while complete > plan.targets(index)[0]:
+                complete -= 1
+                _complete_node(plan, complete, g, g_mixed, g_bypass, g_mean)
+            dx, (own_scale, *own) = states[index].backward(g_mixed, g_mean, need_weights)
+            edges = plan.edges(index)
+            dscale[:, edges] = own_scale
+            if plan.partial > 1:
+                dx, dbeta[edges] = states[index].backward_bypass(dx, g_bypass, beta)
+            dweights[4 * index : 4 * index + 4] = own
+            states[index] = None
+            if index >= 2:
+                g[:, (index - 2) * c : (index - 1) * c] += to_rows(dx)
+            else:
+                dinputs[index] = dx
+        return None, *dinputs, dscale, dbeta, *dweights
+
+
+def _node_value(
+    plan: Plan, node: int, mixed: Tensor, bypass: Tensor | None, like: Tensor
+) -> Tensor:
+    width = mixed.shape[1] // plan.nodes
+    value = mixed[:, node * width : (node + 1) * width]
+    if bypass is not None:
+        rest = bypass.shape[1] // plan.nodes
+        value = shuffle(value, bypass[:, node * rest : (node + 1) * rest], plan.partial)
+    return to_maps(value.contiguous(), like)
+
+
+def _complete_node(
+    plan: Plan, node: int, g: Tensor, g_mixed: Tensor, g_bypass: Tensor | None, g_mean: Tensor
+) -> None:
+    """Split a node's complete gradient into its two parts, and take the mean off the mixed one."""
+    c = g.shape[1] // plan.nodes
+    width = c // plan.partial
+    columns = slice(node * width, (node + 1) * width)
+    if g_bypass is not None:
+        rest = slice(node * (c - width), (node + 1) * (c - width))
+        own = unshuffle(g[:, node * c : (node + 1) * c], plan.partial)
+        g_mixed[:, columns], g_bypass[:, rest] = own
+    part = g_mixed[:, columns]
+    g_mean[columns] = column_means(part)
+    part -= g_mean[columns]
+
+
+def mixed_cell(
+    plan: Plan,
+    x0: Tensor,
+    x1: Tensor,
+    scale: Tensor,
+    beta: Tensor | None,
+    weights: list[Tensor | None],
+) -> Tensor:
+    """The nodes (B, nodes * C, H, W) of a cell whose states 0 and 1 are x0, x1 (B, C, H, W).
+
+    scale (7, edges) weighs all operations but `none`; with partial channels beta (edges,) weighs
+    what bypasses them. `weights` are dw3, dw5, pw and reduce of every state in turn, as in
+    `supernet.StateEdges`. Differentiable once.
+    """
+    return _MixedCell.apply(plan, x0, x1, scale, beta, *weights)

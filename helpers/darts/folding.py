@@ -1,0 +1,155 @@
+"""1x1 convolution, batch norm and edge weight folded into one matrix.
+
+With y = P d (a 1x1 convolution of d) and d of mean zero, batch statistics need no pass over y:
+
+    mean(y) = 0,    var(y) = diag(P cov(d) P^T),
+
+so scale * BN(P d) = W d with one matrix W, and the sum of all operations into a node is a sum of
+matrix products. Backwards everything that BN and P need follows from the cross moments E[g d^T] of
+d and the node's gradient g, and the gradient of d is again two matrix products.
+
+"Rows" are maps (B, C, H, W) seen as a matrix (n, C), n = B * H * W. Their C channels fall into G
+groups of D, each with matrices of its own: T terms have weights (T, G, D, D).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BN_EPS = 1e-5  # torch's default
+# Sums over long columns are split into this many rows: MKL does one tall product on one core only.
+_ROWS_PER_PART = 2048
+
+
+def to_rows(maps: Tensor) -> Tensor:
+    """(B, C, H, W) to (B * H * W, C); a view when the maps are channels_last."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def to_maps(rows: Tensor, like: Tensor) -> Tensor:
+    """(B * H * W, C) to (B, C, H, W) in channels_last; B, H and W are those of `like`."""
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def column_means(rows: Tensor) -> Tensor:
+    """Means (C,) of rows (n, C), as a matrix product (faster than a reduction)."""
+    n = rows.shape[0]
+    return torch.mv(rows.t(), rows.new_full((n,), 1 / n))
+
+
+def centred(rows: Tensor) -> Tensor:
+    """Rows (n, C) minus their means."""
+    return rows - column_means(rows)
+
+
+def cross_moment(left: Tensor, right: Tensor) -> Tensor:
+    """E[left right^T] (C, K) of rows (n, C) and (n, K)."""
+    n = left.shape[0]
+    parts = n // _ROWS_PER_PART
+    if parts < 2 or n % parts:
+        return (left.t() @ right).div_(n)
+    sides = (left.unflatten(0, (parts, -1)), right.unflatten(0, (parts, -1)))
+    return torch.bmm(sides[0].transpose(1, 2), sides[1]).sum(0).div_(n)
+
+
+def _by_group(rows: Tensor, groups: int) -> Tensor:
+    return rows.unflatten(1, (groups, -1)).transpose(0, 1)  # (G, n, D)
+
+
+def group_moments(left: Tensor, right: Tensor, groups: int) -> Tensor:
+    """E[left right^T] (G, D, D) within each group of rows (n, G * D)."""
+    if groups == 1:
+        return cross_moment(left, right)[None]
+    sides = (_by_group(left, groups).transpose(1, 2), _by_group(right, groups))
+    return torch.bmm(*sides).div_(left.shape[0])
+
+
+def product(rows: Tensor, matrices: Tensor) -> Tensor:
+    """Rows (n, G * D) times matrices (G, D, D), group by group."""
+    groups = len(matrices)
+    if groups == 1:
+        return rows @ matrices[0]
+    out = rows.new_empty(rows.shape)
+    torch.bmm(_by_group(rows, groups), matrices, out=_by_group(out, groups))
+    return out
+
+
+def add_product_(out: Tensor, rows: Tensor, matrices: Tensor) -> Tensor:
+    """Add `product` to `out` in place."""
+    groups = len(matrices)
+    if groups == 1:
+        return out.addmm_(rows, matrices[0])
+    _by_group(out, groups).baddbmm_(_by_group(rows, groups), matrices)
+    return out
+
+
+class Fold(NamedTuple):
+    """scale * BN(P d) of T terms in G groups as W d, and what the backward pass needs of it."""
+
+    weight: Tensor  # (T, G, K, O): rows of d times this
+    pointwise: Tensor  # P (T, G, O, K)
+    scale: Tensor  # (T, G, O)
+    pointwise_cov: Tensor  # P cov(d) (T, G, O, K)
+    inv_std: Tensor  # of y (T, G, O)
+
+
+def fold_bn(cov: Tensor, pointwise: Tensor, scale: Tensor) -> Fold:
+    """Fold scale * BN(P d) into one matrix; cov (T, G, K, K) of d, which has mean zero."""
+    pointwise_cov = pointwise @ cov
+    inv_std = (pointwise_cov * pointwise).sum(-1).clamp_min_(0).add_(BN_EPS).rsqrt_()
+    weight = (pointwise * (scale * inv_std)[..., None]).transpose(-1, -2)
+    return Fold(weight, pointwise, scale, pointwise_cov, inv_std)
+
+
+class Unfold(NamedTuple):
+    """Gradients through a Fold; of rows d it is g @ from_g + d @ from_d."""
+
+    from_g: Tensor  # (T, G, O, K)
+    from_d: Tensor  # (T, G, K, K)
+    pointwise: Tensor  # (T, G, O, K)
+    scale: Tensor  # (T, G, O)
+
+
+def unfold_bn(fold: Fold, cross: Tensor, n: int) -> Unfold:
+    """Backward of `fold_bn` over n rows from cross = E[g d^T] (T, G, O, K); g has mean zero.
+
+    BN's backward subtracts from g its mean and its part along the normalised y.
+    """
+    p, inv_std = fold.pointwise, fold.inv_std
+    along = inv_std * (p * cross).sum(-1)  # E[g y / std(y)]
+    factor = fold.scale * inv_std
+    slope = (factor * inv_std * along)[..., None]
+    return Unfold(
+        from_g=fold.weight.transpose(-1, -2),
+        from_d=-(p.transpose(-1, -2) @ (slope * p)),
+        pointwise=(factor[..., None] * cross).sub_(slope * fold.pointwise_cov).mul_(n),
+        scale=along * n,
+    )
+
+
+def split_filters(weight: Tensor) -> Tensor:
+    """(..., O, K) to (2, ..., O, K): filters of the even pixels, then of the odd, zeros elsewhere.
+
+    A zero filter gives y = 0, hence BN(y) = 0: it adds nothing.
+    """
+    out = weight.shape[-2]
+    even = (torch.arange(out, device=weight.device) < out // 2).to(weight.dtype)[:, None]
+    return torch.stack([weight * even, weight * (1 - even)])
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """(T, E, C, C) to (T, 1, E * C, E * C) with the E blocks on the diagonal."""
+    terms, edges, c, _ = blocks.shape
+    out = blocks.new_zeros(terms, edges, c, edges, c)
+    out.diagonal(dim1=1, dim2=3).copy_(blocks.permute(0, 2, 3, 1))
+    return out.view(terms, 1, edges * c, edges * c)
+
+
+def diagonal_blocks(matrices: Tensor, edges: int) -> Tensor:
+    """The inverse of `block_diagonal`: what lies off the diagonal is dropped."""
+    split = matrices.squeeze(1).unflatten(-1, (edges, -1)).unflatten(1, (edges, -1))
+    return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
