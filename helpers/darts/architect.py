@@ -16,7 +16,7 @@ from .differences import Average, Batch, Loss, central_difference, flatten, grad
 from .linear_pieces import LinearPieces
 from .precision import true_float32
 
-STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, section 2.3
+STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
 
 
 class Architect:
@@ -78,7 +78,7 @@ class Architect:
         """Equation 7: dL_val(w')/dalpha - xi (p - n) / (2 eps), p, n at w + eps v and w - eps v."""
         weights, alphas = self.net.weight_parameters(), self.net.architecture_parameters()
         xi = _sgd_group(optimizer, weights)["lr"]
-        pieces = LinearPieces()
+        pieces = LinearPieces()  # without it the difference is mostly the jumps of ReLUs
         with pieces:
             dw = self._gradients(train, weights)[1]
         with moved(weights, unrolled(weights, dw, optimizer)):

@@ -117,7 +117,11 @@ class _State:
         for block, columns, mean in pairs:
             grads.append(block.backward(self.shared, columns, mean[0], need_weights))
             if self.merged and need_weights:
-                grads[-1] = (*grads[-1][:3], diagonal_blocks(grads[-1][3], block.edges), grads[-1][4])
+                grads[-1] = (
+                    *grads[-1][:3],
+                    diagonal_blocks(grads[-1][3], block.edges),
+                    grads[-1][4],
+                )
         self.blocks = []
         joined = [
             None if parts[0] is None else torch.cat(parts, dim=dim)
