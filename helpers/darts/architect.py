@@ -1,0 +1,142 @@
+"""The alpha step of the search (DARTS, Algorithm 1), first and second order, without model copies.
+
+Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everything that
+`net.architecture_parameters()` gives: with partial channels the edge weights beta too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
+from .linear_pieces import LinearPieces
+from .precision import true_float32
+
+STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
+
+
+class Architect:
+    """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
+
+    `net` is a `Supernet`, `loss_of(net(images), targets)` the loss. `average` takes a tensor to its
+    mean over all processes (`lambda g: accelerator.reduce(g, "mean")`); every gradient goes through
+    it. A step changes alpha and Adam's state, nothing else: not w, no .grad, no SGD buffer.
+    Raises ValueError for another order.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss_of: Loss,
+        order: int = 1,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        weight_decay: float = 1e-3,
+        average: Average | None = None,
+    ) -> None:
+        if order not in (1, 2):
+            raise ValueError(f"order={order}: choose 1 (gradient at w) or 2 (gradient at w')")
+        self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
+        alphas = net.architecture_parameters()
+        self.adam = torch.optim.Adam(alphas, lr=lr, betas=betas, weight_decay=weight_decay)
+
+    def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
+        """One step of alpha; returns the validation loss that it descended.
+
+        The second order needs the batch `train` and the weights' SGD, for its lr (xi), momentum
+        buffers and weight decay. Raises ValueError as `gradient` does.
+        """
+        loss, grads = self.gradient(val, train, optimizer)
+        for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):
+            alpha.grad = grad
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        return loss
+
+    def gradient(
+        self, val: Batch, train: Batch | None = None, optimizer: Any = None
+    ) -> tuple[float, list[Tensor]]:
+        """Validation loss and its gradient by alpha, shaped as `net.architecture_parameters()`.
+
+        Raises ValueError for an optimizer that holds alpha or, in the second order, is not SGD
+        with momentum over exactly w; and for a gradient that is not finite.
+        """
+        if optimizer is not None:
+            _refuse_alpha(optimizer, self.net)
+        if self.order == 1:
+            with self.net.frozen_weights():
+                return self._gradients(val, self.net.architecture_parameters())
+        if train is None or optimizer is None:
+            raise ValueError("order=2 needs the training batch and the weights' optimizer")
+        return self._second_order(val, train, optimizer)
+
+    def _second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
+        """Equation 7: dL_val(w')/dalpha - xi (p - n) / (2 eps), p, n at w + eps v and w - eps v."""
+        weights, alphas = self.net.weight_parameters(), self.net.architecture_parameters()
+        xi = _sgd_group(optimizer, weights)["lr"]
+        pieces = LinearPieces()  # without it the difference is mostly the jumps of ReLUs
+        with pieces:
+            dw = self._gradients(train, weights)[1]
+        with moved(weights, unrolled(weights, dw, optimizer)):
+            loss, grads = self._gradients(val, alphas + weights)
+        dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
+        norm = float(flatten(v).norm())
+        if norm == 0:  # the loss does not depend on where the inner step leads
+            return loss, dalpha
+        eps = STEP_NORM / norm
+        sides = []
+        # eps v is about 7e-6 per weight: TF32 and bf16 would round it away.
+        with true_float32(weights[0].device), self.net.frozen_weights(), pieces:
+            for step in (eps, -eps):
+                pieces.replay()
+                with moved(weights, [w + step * g for w, g in zip(weights, v, strict=True)]):
+                    sides.append(self._gradients(train, alphas)[1])
+        pairs = zip(dalpha, *sides, strict=True)
+        return loss, [d - xi * central_difference(p, n, eps) for d, p, n in pairs]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam's state; alpha itself is part of the network's."""
+        return self.adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.adam.load_state_dict(state)
+
+    def _gradients(self, batch: Batch, parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
+        return gradients(self.net, self.loss_of, batch, parameters, self.average)
+
+
+def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:
+    """w' = w - xi (mu * buffer + dw + wd * w): where one step of the weights' SGD would lead."""
+    group = _sgd_group(optimizer, weights)
+    xi, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
+    out = []
+    for w, g in zip(weights, dw, strict=True):
+        buffer = optimizer.state.get(w, {}).get("momentum_buffer")
+        direction = g + decay * w.detach()
+        out.append(w.detach() - xi * (direction if buffer is None else direction + mu * buffer))
+    return out
+
+
+def _refuse_alpha(optimizer: Any, net: nn.Module) -> None:
+    alphas = {id(p) for p in net.architecture_parameters()}
+    if any(id(p) in alphas for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("the weights' optimizer holds alpha: give it net.weight_parameters() only")
+
+
+def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
+    """The settings of an SGD whose step `unrolled` computes."""
+    groups = optimizer.param_groups
+    plain = isinstance(optimizer, torch.optim.SGD) and len(groups) == 1
+    if not plain or any(groups[0][name] for name in ("nesterov", "dampening", "maximize")):
+        raise ValueError(
+            "order=2 unrolls plain SGD with one group of parameters, not this "
+            f"{type(optimizer).__name__}: use such an SGD for the weights, or order=1"
+        )
+    if {id(p) for p in groups[0]["params"]} != {id(w) for w in weights}:
+        raise ValueError("the weights' optimizer must hold exactly net.weight_parameters()")
+    return groups[0]

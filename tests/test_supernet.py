@@ -1,0 +1,202 @@
+"""The fused supernet against the plain one, which computes every operation on every edge."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from helpers.darts.supernet import Supernet
+from tests.plain_darts import PlainSupernet, copy_to_plain, slots
+
+
+def decided(net):
+    """The net with alphas (and betas) far from uniform, so that the softmax weights matter."""
+    with torch.no_grad():
+        for alpha in net.architecture_parameters():
+            alpha.copy_(torch.randn_like(alpha))
+    return net
+
+
+def pair(dtype, layers=3, num_classes=2, **options):
+    """A fused and a plain network with the same weights and alphas, in train mode."""
+    fused = decided(Supernet(4, layers, num_classes, **options)).to(dtype)
+    plain = PlainSupernet(4, layers, num_classes, **options).to(dtype)
+    copy_to_plain(fused, plain)
+    return fused.train(), plain.train()
+
+
+def images_and_targets(dtype, batch, size, in_channels=3, num_classes=2):
+    images = torch.randn(batch, in_channels, *size, dtype=dtype)
+    return images, torch.arange(batch) % num_classes
+
+
+def gradient_error(pairs):
+    """Largest difference in any number of any pair, relative to the largest number of all."""
+    difference = max((a - b).abs().max().item() for a, b in pairs)
+    return difference / max(a.abs().max().item() for a, _ in pairs)
+
+
+def assert_equal(fused, plain, images, targets, tolerance):
+    """Logits within the tolerance, gradients of w and of alpha within it as `gradient_error` says.
+
+    Leaves gradients in place of the fused network's weights: that is how `slots` maps them.
+    """
+    logits = [net(images) for net in (fused, plain)]
+    assert (logits[0] - logits[1]).abs().max().item() < tolerance
+    for net, value in zip((fused, plain), logits, strict=True):
+        parameters = [*net.parameters()]
+        loss = F.cross_entropy(value, targets)
+        grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for p, grad in zip(parameters, grads, strict=True):
+            p.data = grad
+    grads = [(a.detach(), b.detach().reshape(a.shape)) for a, b in slots(plain, fused)]
+    count = len(plain.alphas())
+    assert len(grads) == len(list(plain.parameters()))
+    assert gradient_error(grads[:-count]) < tolerance
+    assert gradient_error(grads[-count:]) < tolerance
+
+
+CASES = {
+    "cifar stem": ({}, 6, (12, 12)),
+    "imagenet stem": ({"stem": "imagenet"}, 6, (40, 40)),
+    "a quarter of the channels": ({"partial": 4}, 6, (12, 12)),
+    "half of the channels, odd maps, gray": ({"partial": 2, "in_channels": 1}, 5, (7, 9)),
+    "half of the channels, imagenet stem": ({"partial": 2, "stem": "imagenet"}, 4, (45, 41)),
+    "odd maps, three classes": ({"num_classes": 3}, 5, (9, 7)),
+    "odd image, gray, three classes": (
+        {"stem": "imagenet", "in_channels": 1, "num_classes": 3},
+        4,
+        (75, 53),
+    ),
+    "two images": ({}, 2, (11, 8)),
+    "reduction cells only": ({"layers": 2}, 4, (8, 8)),
+    "six cells, two nodes": ({"layers": 6, "nodes": 2}, 4, (10, 10)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_fused_network_equals_the_plain_one_in_float64(case):
+    options, batch, size = CASES[case]
+    fused, plain = pair(torch.float64, **options)
+    shape = {k: v for k, v in options.items() if k in ("in_channels", "num_classes")}
+    assert_equal(fused, plain, *images_and_targets(torch.float64, batch, size, **shape), 1e-10)
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("partial", [1, 2, 4])
+def test_the_fused_network_equals_the_plain_one_in_float32(stem, partial):
+    fused, plain = pair(torch.float32, stem=stem, partial=partial)
+    # Few pixels: among millions, rounding would switch a ReLU and the gradients would jump.
+    size = (8, 7) if stem == "cifar" else (40, 40)
+    assert_equal(fused, plain, *images_and_targets(torch.float32, 8, size), 1e-5)
+
+
+def test_the_number_of_weights_and_alphas_is_the_published_one():
+    net = Supernet(channels=16, layers=8, num_classes=2)
+    assert sum(p.numel() for p in net.weight_parameters()) == 1_928_562
+    assert [tuple(p.shape) for p in net.architecture_parameters()] == [(14, 8), (14, 8)]
+    net = Supernet(channels=16, layers=8, num_classes=10)
+    assert sum(p.numel() for p in net.weight_parameters()) == 1_930_618
+
+
+def test_alpha_starts_near_zero_and_beta_comes_with_partial_channels_only():
+    net = Supernet(8, 3, 2, partial=2)
+    shapes = [tuple(p.shape) for p in net.architecture_parameters()]
+    assert shapes == [(14, 8), (14, 8), (14,), (14,)]
+    start = torch.cat([p.flatten() for p in net.architecture_parameters()])
+    assert 7e-4 < start.std().item() < 1.3e-3
+    assert Supernet(8, 3, 2).edge_weights("normal") is None
+
+
+def test_operations_sum_to_one_on_an_edge_and_edges_sum_to_one_into_a_node():
+    net = decided(Supernet(8, 3, 2, partial=2))
+    for kind in ("normal", "reduce"):
+        alpha, beta = getattr(net, f"alpha_{kind}"), getattr(net, f"beta_{kind}")
+        by_hand = alpha.exp() / alpha.exp().sum(1, keepdim=True)
+        torch.testing.assert_close(net.operation_weights(kind), by_hand)
+        for start, end in ((0, 2), (2, 5), (5, 9), (9, 14)):
+            part = beta[start:end].exp()
+            torch.testing.assert_close(net.edge_weights(kind)[start:end], part / part.sum())
+
+
+def test_the_memory_format_of_the_images_does_not_matter():
+    net = decided(Supernet(4, 3, 2))
+    images, _ = images_and_targets(torch.float32, 4, (13, 10))
+    assert torch.equal(net(images), net(images.contiguous(memory_format=torch.channels_last)))
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+def test_frozen_weights_give_the_same_alpha_gradient_and_none_of_w(partial):
+    net = decided(Supernet(4, 3, 2, partial=partial)).double()
+    images, targets = images_and_targets(torch.float64, 4, (8, 8))
+    F.cross_entropy(net(images), targets).backward()
+    expected = [p.grad for p in net.architecture_parameters()]
+    net.zero_grad(set_to_none=True)
+    with net.frozen_weights():
+        F.cross_entropy(net(images), targets).backward()
+    for alpha, grad in zip(net.architecture_parameters(), expected, strict=True):
+        torch.testing.assert_close(alpha.grad, grad, rtol=1e-10, atol=1e-12)
+    assert all(p.grad is None for p in net.weight_parameters())
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_weights_that_were_frozen_before_stay_frozen_after_frozen_weights():
+    net = Supernet(4, 3, 2)
+    net.classifier.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="inside"), net.frozen_weights():
+        raise RuntimeError("inside")
+    assert sum(not p.requires_grad for p in net.parameters()) == 2
+
+
+def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
+    net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    images, targets = images_and_targets(torch.float32, 3, (33, 21))
+    first = net(images)
+    F.cross_entropy(first, targets).backward()
+    assert torch.equal(net(images), first)
+    assert torch.equal(net.eval()(images), first)  # batch statistics always
+    after = net.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not list(net.buffers())
+
+
+def test_autocast_outside_changes_no_bit():
+    net = decided(Supernet(4, 3, 2))
+    images, _ = images_and_targets(torch.float32, 4, (8, 8))
+    expected = net(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net(images), expected)
+        assert net(images.bfloat16()).dtype == torch.float32
+
+
+def test_gray_75x53_images_of_three_classes_go_forwards_and_backwards():
+    net = Supernet(4, 5, 3, in_channels=1)
+    images, targets = images_and_targets(torch.float32, 3, (75, 53), 1, 3)
+    logits = net(images)
+    assert logits.shape == (3, 3)
+    F.cross_entropy(logits, targets).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 16)])
+def test_the_smallest_images_go_through(stem, size):
+    net = Supernet(4, 3, 2, stem=stem)
+    images, targets = images_and_targets(torch.float32, 3, size)
+    F.cross_entropy(net(images), targets).backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stem": "resnet"}, "unknown stem 'resnet': choose 'cifar' or 'imagenet'"),
+        ({"partial": 3}, "partial=3 does not divide channels=8: choose a divisor, e.g. 1"),
+        ({"partial": 0}, "partial=0 does not divide channels=8: choose a divisor, e.g. 1"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(options, message):
+    with pytest.raises(ValueError) as caught:
+        Supernet(8, 3, 2, **options)
+    assert str(caught.value) == message
