@@ -71,6 +71,7 @@ class TrainSettings:
     augment: str = "full"  # "none", "flips" or "full"
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,54 @@ class FinetuneSettings:
         )
 
 
+@dataclass(frozen=True)
+class SearchSettings:
+    """04: the DARTS search. What is not said here is the search's published recipe."""
+
+    seed: int = 0
+    image_size_px: int = 64
+    batch_size: int = 64
+    epochs: int = 50
+    channels: int = 16  # C of the first cells
+    layers: int = 8  # L, the number of cells
+    order: int = 1  # 1: alpha's gradient at w; 2: at w after one more step
+    partial: int = 1  # K: 1/K of the channels go through the operations (PC-DARTS); 1: all
+    alpha_warmup: int = 0  # first epochs in which alpha rests
+    lr: float = 0.025
+    lr_min: float = 0.001
+    weight_decay: float = 3e-4
+    alpha_lr: float = 3e-4
+    alpha_weight_decay: float = 1e-3
+    augment: str = "flips"
+    max_skips: int = 2  # skip connections in the derived normal cell; -1: no limit
+    stop_when_stable: int = 0  # stop after so many epochs of an unchanged genotype; 0: never
+    eigenvalue_every: int = 0  # epochs between measurements of d2L/dalpha2's eigenvalue; 0: never
+    rollback_growth: float = 1.3  # roll back when it grew by this factor in 4 measurements; 0: no
+    random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of w."""
+        return TrainSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer="sgd",
+            lr=self.lr,
+            lr_min=self.lr_min,
+            weight_decay=self.weight_decay,
+            schedule="cosine",
+            label_smoothing=0.0,
+            augment=self.augment,
+            precision="no",
+            keep="last",
+        )
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
+    "04_darts_search": SearchSettings,
 }
 
 _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
@@ -146,8 +191,25 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "folds": 2,
             "trees": 50,
         },
+        "04_darts_search": {
+            "image_size_px": 32,
+            "batch_size": 32,
+            "epochs": 2,
+            "channels": 4,
+            "layers": 3,
+            "alpha_lr": 0.01,
+        },
     },
-    "quick": {},
+    "quick": {
+        # A few hundred steps of alpha have to decide: its learning rate is ten times the paper's.
+        "04_darts_search": {
+            "batch_size": 32,
+            "epochs": 12,
+            "channels": 8,
+            "layers": 6,
+            "alpha_lr": 6e-3,
+        },
+    },
     "full": {
         "01_data_split": {"image_size_px": 288},
         "02_features_baselines": {"image_size_px": 288},
@@ -159,6 +221,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "fbp_epochs": 30,
             "flip_test": True,
         },
+        "04_darts_search": {"image_size_px": 128, "order": 2, "eigenvalue_every": 5},
     },
     "paper": {
         "01_data_split": {"image_size_px": 224},
@@ -170,6 +233,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_image_size_px": 224,
             "fbp_epochs": 30,
         },
+        "04_darts_search": {"image_size_px": 224, "order": 2},
     },
 }
 
@@ -216,10 +280,28 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
 
 
 # the smallest value that makes sense, by the end of a field's name
-_AT_LEAST = {"epochs": 1, "batch_size": 2, "folds": 2, "trees": 1, "per_class": 1, "size_px": 16}
+_AT_LEAST = {
+    "epochs": 1,
+    "batch_size": 2,
+    "folds": 2,
+    "trees": 1,
+    "per_class": 1,
+    "size_px": 16,
+    "channels": 2,
+    "layers": 1,
+    "partial": 1,
+    "alpha_warmup": 0,
+    "max_skips": -1,
+    "stop_when_stable": 0,
+    "eigenvalue_every": 0,
+    "rollback_growth": 0,
+    "random_cells": 0,
+}
 _CHOICES = {
     "precision": ("auto", "bf16", "fp16", "no"),
     "backbone": ("auto", "resnet18", "efficientnet_lite0"),
+    "augment": ("none", "flips", "full"),
+    "order": (1, 2),
 }
 
 
@@ -228,10 +310,11 @@ def _check_range(name: str, value: Any) -> None:
         if name.endswith(ending) and value < least:
             raise SettingsError(f"{name.upper()}={value} must be {least} or more")
     if name in _CHOICES and value not in _CHOICES[name]:
-        raise SettingsError(f"{name.upper()}={value!r} is not one of {', '.join(_CHOICES[name])}")
+        choices = ", ".join(map(str, _CHOICES[name]))
+        raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
     if name == "test_fraction" and not 0 < value < 1:
         raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
-    if name.endswith("_lr") and value <= 0:
+    if name.endswith("lr") and value <= 0:
         raise SettingsError(f"{name.upper()}={value} must be above 0")
 
 

@@ -129,11 +129,15 @@ class _State:
         ]
         return self.shared.backward(), joined
 
-    def backward_bypass(self, dx: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    def backward_bypass(
+        self, dx: Tensor | None, g: Tensor, beta: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
         """dx of all channels, and the gradient of the edges' beta."""
         weights = beta[self.plan.edges(self.index)]
         nodes = g.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
         dbeta = (nodes * self.rest[:, None]).sum((0, 2))
+        if dx is None:
+            return None, dbeta
         drest = to_maps((nodes * weights[:, None]).sum(1), self.shared.coarse)
         if self.stride == 2:
             geometry = ([2, 2], [2, 2], [0, 0], [1, 1], True)
@@ -194,6 +198,8 @@ class _MixedCell(torch.autograd.Function):
             while complete > plan.targets(index)[0]:
                 complete -= 1
                 _complete_node(plan, complete, g, g_mixed, g_bypass, g_mean)
+            if index < 2:
+                states[index].shared.need_gradient = ctx.needs_input_grad[1 + index]
             dx, (own_scale, *own) = states[index].backward(g_mixed, g_mean, need_weights)
             edges = plan.edges(index)
             dscale[:, edges] = own_scale

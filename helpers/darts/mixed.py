@@ -137,6 +137,7 @@ class SharedMaps:
         plain = [to_rows(x)] if stride == 1 else []
         self.features = torch.cat(normalised + plain, dim=1)
         self.x_mean = column_means(plain[0]) if plain else None
+        self.need_gradient = True
         self.dr = self.dcoarse = self.dfeatures = self.dconstant = None
         self.from_features = 0
         self.repeats: dict[int, tuple[Tensor, Tensor]] = {1: (self.r, self.coarse)}
@@ -177,6 +178,8 @@ class SharedMaps:
 
     def add_feature_gradient(self, g: Tensor, matrix: Tensor, from_d: Tensor) -> None:
         """Take up a block's gradient of `features`."""
+        if not self.need_gradient:
+            return
         if self.dfeatures is None:
             self.dfeatures, self.from_features = g @ matrix.t(), from_d
         else:
@@ -185,10 +188,14 @@ class SharedMaps:
 
     def add_constant(self, constant: Tensor) -> None:
         """Take up a gradient (C,) that is the same for all pixels of x."""
+        if not self.need_gradient:
+            return
         self.dconstant = constant if self.dconstant is None else self.dconstant + constant
 
-    def backward(self) -> Tensor:
-        """The gradient of x from all that the blocks have added."""
+    def backward(self) -> Tensor | None:
+        """The gradient of x from all that the blocks have added; None where none is needed."""
+        if not self.need_gradient:
+            return None
         c, like = self.channels, self.coarse
         terms = self.cov.shape[0]
         for t in range(terms):
@@ -228,10 +235,10 @@ class _Folded:
         moments = group_moments(d, d, len(pointwise))
         self.fold = fold_bn(moments, pointwise, scale)
 
-    def backward(self, g: Tensor) -> tuple[Tensor, Unfold]:
+    def backward(self, g: Tensor, need_d: bool = True) -> tuple[Tensor | None, Unfold]:
         """The gradient of d from that of the result less its mean."""
         back = unfold_bn(self.fold, group_moments(g, self.d, len(self.fold.weight)), len(g))
-        grad = add_product_(product(g, back.from_g), self.d, back.from_d)
+        grad = add_product_(product(g, back.from_g), self.d, back.from_d) if need_d else None
         self.d = self.fold = None  # free early: this sets the peak of the memory
         return grad, back
 
@@ -257,7 +264,10 @@ class _Separable:
 
     def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
         """Gradients of scale and pw; those of the depthwise filters go into ddw (3, W, 1, k, k)."""
-        grad, back = self.second.backward(g)
+        needed = shared.need_gradient or ddw is not None
+        grad, back = self.second.backward(g, needed)
+        if not needed:
+            return back.scale, []
         grad = to_maps(grad, shared.coarse)
         if ddw is not None:
             ddw[1] = WeightGrad(self.hidden, self.kernel)(grad)
@@ -269,9 +279,9 @@ class _Separable:
         grad = to_maps(grad, shared.coarse)
         if ddw is not None:
             ddw[0] = shared.weight_grad(self.edges, self.kernel, False)(grad)
-        x = shared.wide(self.edges)[0]
-        weight = self.dw[0].flatten(0, 1)
-        shared.add_gradient(depthwise_input_grad(grad, x, weight, shared.stride), False)
+        if shared.need_gradient:
+            x, weight = shared.wide(self.edges)[0], self.dw[0].flatten(0, 1)
+            shared.add_gradient(depthwise_input_grad(grad, x, weight, shared.stride), False)
         return back.scale, [first_back.pointwise, back.pointwise]
 
 
@@ -291,12 +301,16 @@ class _Dilated:
 
     def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
         """As `_Separable.backward`."""
-        grad, back = self.folded.backward(g)
+        needed = shared.need_gradient or ddw is not None
+        grad, back = self.folded.backward(g, needed)
+        if not needed:
+            return back.scale, []
         grad = to_maps(grad, shared.coarse)
         if ddw is not None:
             ddw[2] = shared.weight_grad(self.edges, self.kernel, True)(grad)
-        x, weight = shared.wide(self.edges)[1], self.dw[2].flatten(0, 1)
-        shared.add_gradient(depthwise_input_grad(grad, x, weight, 1, shared.dilation), True)
+        if shared.need_gradient:
+            x, weight = shared.wide(self.edges)[1], self.dw[2].flatten(0, 1)
+            shared.add_gradient(depthwise_input_grad(grad, x, weight, 1, shared.dilation), True)
         return back.scale, [back.pointwise]
 
 
