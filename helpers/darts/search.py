@@ -271,7 +271,7 @@ def conclusion(
             f"eigenvalue grew from {record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}: "
             f"rolled back to epoch {used + 1}"
         )
-    elif len(history) < settings.epochs:
+    elif settings.stop_when_stable and len(history) < settings.epochs:
         acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
     if limit is not None and record["skips"] > limit:
         acts.append(
