@@ -11,7 +11,7 @@ from helpers import artifacts
 from helpers.darts import architect, precision
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.linear_pieces import LinearPieces, relu
 from helpers.darts.supernet import Supernet
 from tests.plain_darts import PlainSupernet, copy_to_plain
 
@@ -205,14 +205,19 @@ def test_no_units_are_held_outside_the_finite_difference():
 def test_a_pass_that_calls_other_units_than_the_recorded_one_is_refused():
     pieces = LinearPieces()
     with pieces:
-        torch.randn(3).relu()
+        relu(torch.randn(3))
         pieces.replay()
-        torch.randn(3).relu()
+        relu(torch.randn(3))
         with pytest.raises(RuntimeError, match="the recorded pass had 1 ReLUs and max pools"):
-            torch.randn(3).relu()
+            relu(torch.randn(3))
         pieces.replay()
         with pytest.raises(RuntimeError, match="not of the shape"):
-            torch.randn(4).relu()
+            relu(torch.randn(4))
+
+
+def test_a_second_recording_inside_a_first_is_refused():
+    with LinearPieces(), pytest.raises(RuntimeError, match="open already"):
+        LinearPieces().__enter__()
 
 
 # --- first order -------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .folding import block_diagonal, column_means, diagonal_blocks, to_maps, to_rows
+from .linear_pieces import max_pool
 from .mixed import EdgeBlock, SharedMaps
 
 # Below this many channels all edges of a state share one block-diagonal product: narrower matrices
@@ -92,7 +92,7 @@ class _State:
         self.rest_shape, self.pool_input, self.pool_index = rest, None, None
         if self.stride == 2:
             self.pool_input = rest
-            rest, self.pool_index = F.max_pool2d(rest, 2, 2, ceil_mode=True, return_indices=True)
+            rest, self.pool_index = max_pool(rest, 2, 2, 0, ceil=True)
         self.rest = to_rows(rest)
         return x[:, : self.channels].contiguous(memory_format=torch.channels_last)
 

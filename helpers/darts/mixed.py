@@ -33,12 +33,11 @@ from .folding import (
     to_rows,
     unfold_bn,
 )
+from .linear_pieces import max_pool, relu, relu_backward
 from .operations import pad_to_even
 
 KERNELS = (3, 5)
-_max_pool = torch.ops.aten.max_pool2d_with_indices
 _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
-_relu_backward = torch.ops.aten.threshold_backward
 
 
 @lru_cache(maxsize=256)
@@ -112,7 +111,7 @@ class SharedMaps:
     def __init__(self, x: Tensor, stride: int) -> None:
         self.x, self.stride = x, stride
         self.channels = x.shape[1]
-        self.r = torch.relu(x)
+        self.r = relu(x)
         # A convolution of stride 2 and dilation 2 reads the even pixels only.
         self.coarse = half_resolution(self.r) if stride == 2 else self.r
         image = mean_image(self.r)
@@ -124,7 +123,7 @@ class SharedMaps:
             )
             for k in KERNELS
         }
-        pooled, self.index = _max_pool(x, [3, 3], [stride] * 2, [1, 1])
+        pooled, self.index = max_pool(x, 3, stride, 1)
         self.kernel, self.inverse = _pool_kernel(
             self.channels, tuple(x.shape[2:]), stride, x.dtype, x.device
         )
@@ -207,7 +206,7 @@ class SharedMaps:
             dr[:, :, ::2, ::2] += self.dcoarse.add_(parts[2])
             odd = dr[:, :, 1::2, 1::2]
             odd += parts[3][:, :, : odd.shape[2], : odd.shape[3]]
-        dx = _relu_backward(dr, self.r, 0)
+        dx = relu_backward(dr, self.r)
         if self.stride == 1:
             dx += parts[2].add_(self.dconstant[None, :, None, None])
         geometry = ([3, 3], [self.stride] * 2, [1, 1], [1, 1], False)
@@ -255,7 +254,9 @@ class _Separable:
         x = shared.wide(self.edges)[0]
         d = _centred_convolution(x, self.dw[0], shared.taps[self.kernel][0], shared.stride)
         self.first = _Folded(d, self.pw[0], torch.ones_like(self.scale))
-        self.hidden = to_maps(product(d, self.first.fold.weight).relu_(), shared.coarse)
+        self.hidden = relu(
+            to_maps(product(d, self.first.fold.weight), shared.coarse), overwrite=True
+        )
         taps = tap_means(mean_image(self.hidden), self.kernel)
         taps = taps.view(*self.dw.shape[1:3], self.kernel, self.kernel)
         d = _centred_convolution(self.hidden, self.dw[1], taps)
@@ -272,7 +273,7 @@ class _Separable:
         if ddw is not None:
             ddw[1] = WeightGrad(self.hidden, self.kernel)(grad)
         grad = depthwise_input_grad(grad, self.hidden, self.dw[1].flatten(0, 1))
-        grad = to_rows(_relu_backward(grad, self.hidden, 0))
+        grad = to_rows(relu_backward(grad, self.hidden))
         self.hidden = None
         grad -= column_means(grad)
         grad, first_back = self.first.backward(grad)
