@@ -15,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from .folding import block_diagonal, column_means, diagonal_blocks, to_maps, to_rows
 from .linear_pieces import max_pool
-from .mixed import EdgeBlock, SharedMaps
+from .mixed import EdgeBlock
+from .shared import SharedMaps
 
 # Below this many channels all edges of a state share one block-diagonal product: narrower matrices
 # leave the processor's vector units idle.
