@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")
+ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
 class SettingsError(ValueError):
@@ -127,10 +128,22 @@ class FinetuneSettings:
         )
 
 
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """06: the whole table, ensembles, the operating point, and what the models look at."""
+
+    seed: int = 0
+    model: str = ""  # the model that pictures are made of; "" is the best by validation AUC
+    max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
+    escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
+    false_alarm_cost: float = 0.0
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
+    "06_analysis": AnalysisSettings,
 }
 
 _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
@@ -231,6 +244,10 @@ def _check_range(name: str, value: Any) -> None:
         raise SettingsError(f"{name.upper()}={value!r} is not one of {', '.join(_CHOICES[name])}")
     if name == "test_fraction" and not 0 < value < 1:
         raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
+    if name == "max_escape_rate" and not 0 <= value <= 1:
+        raise SettingsError(f"MAX_ESCAPE_RATE={value} must be a fraction from 0 to 1")
+    if name.endswith("_cost") and value < 0:
+        raise SettingsError(f"{name.upper()}={value} must not be negative")
     if name.endswith("_lr") and value <= 0:
         raise SettingsError(f"{name.upper()}={value} must be above 0")
 
