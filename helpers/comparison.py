@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers import metrics
+from helpers import metrics, stages
+from helpers.paths import RunPaths
 from helpers.results import Scored
 
 RESAMPLES = 2000
@@ -62,6 +63,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     result = np.empty_like(p)
     result[order] = np.minimum(adjusted, 1)
     return result
+
+
+def group_columns(run_paths: RunPaths) -> list[str]:
+    """The columns of split.csv that the data source names as kinds of parts."""
+    return stages.load_run(run_paths)["stages"]["01_data_split"].get("groups", [])
 
 
 def subgroup_table(

@@ -133,10 +133,12 @@ class AnalysisSettings:
     """06: the whole table, ensembles, the operating point, and what the models look at."""
 
     seed: int = 0
-    model: str = ""  # the model that pictures are made of; "" is the best by validation AUC
+    model: str = ""  # the model that is looked at closely; "" is the best by validation AUC
     max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
     escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
     false_alarm_cost: float = 0.0
+    map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
+    widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
 
 
 STAGES: dict[str, type] = {
@@ -159,6 +161,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "folds": 2,
             "trees": 50,
         },
+        "06_analysis": {"map_images": 8},
     },
     "quick": {},
     "full": {
@@ -172,6 +175,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "fbp_epochs": 30,
             "flip_test": True,
         },
+        "06_analysis": {"map_images": 200},
     },
     "paper": {
         "01_data_split": {"image_size_px": 224},
@@ -183,6 +187,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_image_size_px": 224,
             "fbp_epochs": 30,
         },
+        "06_analysis": {"map_images": 200},
     },
 }
 
@@ -229,7 +234,15 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
 
 
 # the smallest value that makes sense, by the end of a field's name
-_AT_LEAST = {"epochs": 1, "batch_size": 2, "folds": 2, "trees": 1, "per_class": 1, "size_px": 16}
+_AT_LEAST = {
+    "epochs": 1,
+    "batch_size": 2,
+    "folds": 2,
+    "trees": 1,
+    "per_class": 1,
+    "size_px": 16,
+    "map_images": 4,
+}
 _CHOICES = {
     "precision": ("auto", "bf16", "fp16", "no"),
     "backbone": ("auto", "resnet18", "efficientnet_lite0"),

@@ -4,7 +4,7 @@ score can be read as a probability. Everything is chosen on validation and repor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,24 @@ from helpers.results import Scored, display_name
 PER_PARTS = 1000  # costs are given per so many parts
 
 
-def chosen_threshold(scored: Scored, settings: AnalysisSettings) -> float:
-    """The threshold with the least overkill on validation that lets at most
-    `max_escape_rate` of its bad parts escape."""
-    return operating_point.threshold_for_escape_rate(
-        *scored.labels_scores("val"), settings.max_escape_rate
-    )
+def thresholds(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> dict[str, float]:
+    """The thresholds of one model by the rule that chose them on validation.
 
-
-def cheapest_threshold(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> float:
-    """The threshold with the least expected cost on validation, weighed as on the line."""
-    return operating_point.cheapest_threshold(
-        *scored.labels_scores("val"), settings.escape_cost, settings.false_alarm_cost, bad_rate
-    )
+    At most `max_escape_rate` of the bad parts escape, with the least overkill; with both costs
+    above 0 the least expected cost; and the fewest mistakes. For the last two validation is weighed
+    as on the line, where the fraction `bad_rate` is bad.
+    """
+    labels, scores = scored.labels_scores("val")
+    most, costs = settings.max_escape_rate, (settings.escape_cost, settings.false_alarm_cost)
+    found = {
+        f"escapes <= {100 * most:g} %": operating_point.threshold_for_escape_rate(
+            labels, scores, most
+        )
+    }
+    if min(costs) > 0:
+        found["cheapest"] = operating_point.cheapest_threshold(labels, scores, *costs, bad_rate)
+    found["most accurate"] = operating_point.cheapest_threshold(labels, scores, 1, 1, bad_rate)
+    return found
 
 
 def operating_table(
@@ -47,18 +52,11 @@ def operating_table(
         `*_escapes, *_bad, *_overkilled, *_good` (counts), `*_escape_rate, *_overkill_rate` with
         `*_low, *_high` (exact 95 %), and with costs `*_cost` per 1,000 parts.
     """
-    rules: dict[str, Callable[[Scored], float]] = {
-        f"escapes <= {100 * settings.max_escape_rate:g} %": lambda own: chosen_threshold(
-            own, settings
-        )
-    }
     with_costs = min(settings.escape_cost, settings.false_alarm_cost) > 0
-    if with_costs:
-        rules["cheapest"] = lambda own: cheapest_threshold(own, settings, bad_rate)
     rows = []
     for name, own in scored.items():
-        for rule, choose in rules.items():
-            row = {"model": name, "rule": rule, "threshold": choose(own)}
+        for rule, threshold in thresholds(own, settings, bad_rate).items():
+            row = {"model": name, "rule": rule, "threshold": threshold}
             for side in dict.fromkeys(["val", own.judged_on]):
                 point = operating_point.escape_and_overkill(
                     *own.labels_scores(side), row["threshold"]
@@ -78,7 +76,7 @@ def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
     shape = pd.DataFrame(
         {"Model": table.model.map(display_name), "Threshold chosen by": table.rule}
     )
-    shape["Threshold"] = table.threshold.map(lambda t: f"{t:.4f}")
+    shape["Threshold"] = table.threshold.map("{:.3g}".format)
     for side, word in (("val", "Valid"), ("test", "Test")):
         if f"{side}_escapes" not in table:
             continue

@@ -209,6 +209,20 @@ def best_model(table: pd.DataFrame) -> str:
     return str(models.model[models.val_auc.idxmax()])
 
 
+def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
+    """The model that was asked for; of "" the best by validation AUC.
+
+    Raises:
+        SettingsError: no row of the table is called so.
+    """
+    if not wanted:
+        return best_model(table)
+    known = [name for name in table.model if name != "majority"]
+    if wanted not in known:
+        raise config.SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known)}")
+    return wanted
+
+
 def write_submission(run_paths: RunPaths, model: str) -> Path:
     """The contest's CSV of one model, checked before it is written."""
     test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
@@ -220,27 +234,27 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
 
 def with_settings(table: pd.DataFrame, stage: stages.Stage) -> pd.DataFrame:
     """A table that says, in columns of its own, what a CSV taken out of its folder must say."""
-    backbone = stage.notes.get("backbone", "none")
+    backbone = stage.notes.get("backbone") or "none"
     return table.assign(run=stage.paths.name, preset=stage.preset, backbone=backbone)
+
+
+def save_table(stage: stages.Stage, name: str, table: pd.DataFrame) -> None:
+    """Write a table as an output of the stage, with the columns of `with_settings`."""
+    artifacts.save_csv(stage.output(stage.paths.table(name)), with_settings(table, stage))
 
 
 def caption(stage: stages.Stage) -> str:
     """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
     run = stages.load_run(stage.paths)
     split, last = run["stages"]["01_data_split"], run["stages"][_trained_in(stage, run)]
+    backbone = stage.notes.get("backbone") or "none"
     counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
     return (
         f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), "
-        f"split seed {split['settings']['seed']}; backbone {stage.notes.get('backbone', 'none')}; "
+        f"split seed {split['settings']['seed']}; backbone {backbone}; "
         f"training seed {last['settings']['seed']}; {last['device']}, {last['precision']}. "
         f"{split['caveats']}"
     )
-
-
-def backbone_of(run_paths: RunPaths) -> str:
-    """The backbone that the run's last training stage used; "none" before notebook 02."""
-    records = stages.load_run(run_paths)["stages"]
-    return next((r["backbone"] for r in reversed(records.values()) if "backbone" in r), "none")
 
 
 def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:

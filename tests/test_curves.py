@@ -58,9 +58,11 @@ def test_operating_points_lie_on_their_curves(scored):
     points = decision.operating_table(scored, config.AnalysisSettings(), 0.3)
     figure = curves.overkill_against_escapes(scored, points, 0.01)
     for name, model in scored.items():
-        escape, overkill = points.set_index("model").loc[
-            name, ["test_escape_rate", "test_overkill_rate"]
-        ]
+        escape, overkill = (
+            points.drop_duplicates("model")
+            .set_index("model")
+            .loc[name, ["test_escape_rate", "test_overkill_rate"]]
+        )
         x, y = 100 * escape, 100 * overkill
         shown = [
             line

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import calibration, config, decision, metrics, operating_point
+from helpers import calibration, config, decision, metrics, operating_point, results
 from helpers.results import Scored
 
 
@@ -47,7 +47,7 @@ def test_more_escapes_allowed_means_less_overkill():
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2)
     table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
-    assert table.index.tolist() == ["escapes <= 1 %", "cheapest"]
+    assert table.index.tolist() == ["escapes <= 1 %", "cheapest", "most accurate"]
     row = table.loc["cheapest"]
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
@@ -57,10 +57,16 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
         assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
 
 
+def test_the_most_accurate_threshold_is_that_of_the_results_table():
+    row = results.evaluate_model(scored(), 0.3)
+    found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
+    assert found["most accurate"] == row["threshold"]
+
+
 def test_one_cost_alone_is_no_rule():
     settings = config.AnalysisSettings(escape_cost=20)
     table = decision.operating_table({"m": scored()}, settings, 0.25)
-    assert table.rule.tolist() == ["escapes <= 1 %"] and "test_cost" not in table
+    assert table.rule.tolist() == ["escapes <= 1 %", "most accurate"] and "test_cost" not in table
 
 
 def test_hidden_test_labels_leave_the_test_columns_out():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from helpers import artifacts, results
+from helpers import artifacts, config, results
 from helpers.paths import RunPaths
 
 
@@ -69,6 +69,16 @@ def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
     results.save_predictions(run.predictions("a_val"), split, right_on_val)
     results.save_predictions(run.predictions("b_test"), split, 1 - right_on_val)
     assert results.best_model(results.results_table(run)) == "a_val"
+
+
+def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
+    _plant(run, "svm", 0.1)
+    _plant(run, "fbp", 0.9)
+    table = results.results_table(run)
+    assert results.chosen_model(table) == "fbp"
+    assert results.chosen_model(table, "svm") == "svm"
+    with pytest.raises(config.SettingsError, match="MODEL='lda' has no predictions: svm, fbp"):
+        results.chosen_model(table, "lda")
 
 
 def test_hidden_test_labels_leave_the_test_columns_out(run):
