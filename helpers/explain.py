@@ -33,6 +33,7 @@ class Shown:
 
     wanted: str  # the model that was asked for
     name: str  # the model that is shown
+    scores_of: str  # the model that gave the scores of `parts`, one of the two
     model: nn.Module
     cache: ImageCache
     parts: pd.DataFrame  # id, path, label, defect_score of the parts of `side`
@@ -42,23 +43,29 @@ class Shown:
     @property
     def caption(self) -> str:
         """Which model is shown, on which parts, and why another one than was asked for."""
+        name, wanted = results.display_name(self.name), results.display_name(self.wanted)
         side = "validation" if self.side == "val" else "test"
         text = (
-            f"Maps of {results.display_name(self.name)} on {len(self.parts)} labelled {side} "
-            f"parts; called bad from a score of {self.threshold:.3f} on, chosen on validation."
+            f"{name} on {len(self.parts)} labelled {side} parts; called bad from a score of "
+            f"{self.threshold:.3f} on, chosen on validation."
         )
         if self.name == self.wanted:
             return text
-        return (
-            f"{results.display_name(self.wanted)} has no network of its own to look into, so the "
-            f"best model on validation that has one is shown. {text}"
-        )
+        reason = f"{wanted} has no network of its own to look into"
+        if self.scores_of == self.wanted:
+            text = text.replace(name, wanted, 1)
+            return f"{text} {reason}: the maps are those of {name}, the best that has one."
+        return f"{reason}, so the best model on validation that has one is shown. {text}"
 
     @property
     def title(self) -> str:
         """The model's name for a figure, and which one it stands in for."""
         name, wanted = results.display_name(self.name), results.display_name(self.wanted)
-        return name if self.name == self.wanted else f"{name} (in place of {wanted}, no network)"
+        if self.name == self.wanted:
+            return name
+        if self.scores_of == self.wanted:
+            return f"{wanted}, maps of {name}"
+        return f"{name} (in place of {wanted}, no network)"
 
     def images(self, ids: pd.Series) -> Tensor:
         """Images as the model wants them, on its device: (B, C, H, W), in the order of `ids`."""
@@ -77,11 +84,11 @@ class Shown:
         return self.cache.take(self.cache.rows(ids))
 
 
-def open_model(run_paths: RunPaths, wanted: str = "") -> Shown:
+def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) -> Shown:
     """The model `wanted` (of the run's predictions; "" is the best on validation) with its parts.
 
     A model without a network (an SVM, an ensemble) gives way to the best on validation that has a
-    checkpoint; `Shown.caption` says so.
+    checkpoint; with `own_scores` only for the maps. `Shown.caption` says so.
 
     Raises:
         ExplainError: no such model, or no model with a checkpoint.
@@ -103,15 +110,17 @@ def open_model(run_paths: RunPaths, wanted: str = "") -> Shown:
     model = backbones.load_model(run_paths.checkpoint(name))
     model = model.to(seeding.default_device(), memory_format=torch.channels_last)
     split = results.read_split(run_paths)
-    parts, side = _labelled_parts(scored[name], split)
+    scores_of = wanted if own_scores else name
+    parts, side = _labelled_parts(scored[scores_of], split)
     return Shown(
         wanted=wanted,
         name=name,
+        scores_of=scores_of,
         model=model,
         cache=cache_of(split, model.spec.image_size_px),
         parts=parts,
         side=side,
-        threshold=_threshold(scored[name], split),
+        threshold=_threshold(scored[scores_of], split),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from helpers.explain import GROUPS, Shown, gallery_parts, part_title, surest_of_each_class
@@ -25,6 +26,7 @@ COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
 MAP_SCALE = "Grad-CAM, share of each map's maximum"
 TITLE_SIZE = 9
+RANDOM_COLOUR = "0.35"
 DEFECT_COLOUR = "#ff2a2a"  # not in the map's scale
 
 
@@ -71,8 +73,7 @@ def gallery(shown: Shown, columns: int = 6) -> Figure:
         for column, row in enumerate(rows):
             part = parts.iloc[row]
             draw_image(axes[0, column], pixels[row], part_title(part))
-            title = f'map for "{LABEL_NAMES[part.called]}"'
-            draw_overlay(axes[1, column], pixels[row], maps[row], title)
+            draw_overlay(axes[1, column], pixels[row], maps[row], map_title(part.called, maps[row]))
     colour_bar(panels[-1])
     figure.suptitle(
         f"{shown.title}; called bad from a score of {shown.threshold:.3f} on", fontsize=11
@@ -89,8 +90,8 @@ def insertion_deletion(numbers: MapNumbers) -> Figure:
     )
     for ax, (label, kind) in zip(axes[0], panels, strict=True):
         found, word = numbers.curves[label], LABEL_NAMES[label]
-        own = _curve(ax, found.maps, kind, "Grad-CAM", PALETTE[word], "o", "-")
-        other = _curve(ax, found.random, kind, "random maps", "0.35", "s", "--")
+        own = _curve(ax, found.maps, kind, PALETTE[word], "o-")
+        other = _curve(ax, found.random, kind, RANDOM_COLOUR, "s--")
         verb, wish = ("put in", "high") if kind == "insertion" else ("taken out", "low")
         n = len(found.maps.insertion_area)
         ax.set_title(f"{kind}, {n} parts called {word}", fontsize=10)
@@ -99,8 +100,11 @@ def insertion_deletion(numbers: MapNumbers) -> Figure:
         )
         ax.xaxis.label.set_size(10)
         ax.set_ylim(0, 1.02)
-        ax.legend(fontsize=9, loc="lower right" if kind == "insertion" else "upper right")
     axes[0, 0].set_ylabel("probability of the class called")
+    lines = [Line2D([], [], color="black", marker="o"), Line2D([], [], color=RANDOM_COLOUR)]
+    lines[1].set(marker="s", linestyle="--")
+    names = ["Grad-CAM", "random maps"]
+    axes[0, -1].legend(lines, names, fontsize=9, loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 
 
@@ -201,6 +205,12 @@ def draw_overlay(ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "") ->
             ax.contour(share, levels=[0.5], colors=colour, linewidths=width)
 
 
+def map_title(label: int, heat: Tensor) -> str:
+    """Which class a map (H, W) speaks for, and whether it is empty."""
+    empty = "" if heat.max() > 0 else ", empty"
+    return f'map for "{LABEL_NAMES[int(label)]}"{empty}'
+
+
 def share_of_maximum(heat: Tensor) -> np.ndarray:
     """A map (H, W) divided by its maximum; an empty one stays 0."""
     values = heat.detach().cpu().float().numpy()
@@ -220,13 +230,11 @@ def colour_bar(figure: Figure | SubFigure, axes: np.ndarray | None = None) -> No
     bar.ax.tick_params(labelsize=TITLE_SIZE)
 
 
-def _curve(
-    ax: Axes, found: InsertionDeletion, kind: str, name: str, colour: str, marker: str, line: str
-) -> float:
+def _curve(ax: Axes, found: InsertionDeletion, kind: str, colour: str, style: str) -> float:
     """Draw the mean curve with its 95 % band; return the mean area under it."""
     curves = getattr(found, kind)  # (B, steps + 1)
     mean, half = curves.mean(dim=0), 1.96 * curves.std(dim=0) / len(curves) ** 0.5
-    ax.plot(found.shares, mean, line, color=colour, marker=marker, markersize=4, label=name)
+    ax.plot(found.shares, mean, style, color=colour, markersize=4)
     ax.fill_between(found.shares, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     return float(getattr(found, f"{kind}_area").mean())
 
