@@ -135,7 +135,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     right.set_yticks(y, [display_name(name) for name in models.model])
     right.set(xlabel="Brier score (0 is best); dotted: the bad parts' share for all")
     right.set(title="circle with 95 % interval: as they are; square: scaled")
-    figure.suptitle(f"Can a score be read as a probability? ({scored.judged_on} set)")
+    figure.suptitle(f"Can a score be read as a probability? On {_side_of(scored)}")
     return figure
 
 
@@ -170,7 +170,7 @@ def confusion(scored: Scored, thresholds: Mapping[str, float]) -> Figure:
         ax.set_xticklabels(["called good", "called bad"])
         ax.set_yticklabels(["good", "bad"], rotation=0)
         ax.set_title(f"{title}\nthreshold {threshold:.4f}", fontsize=11)
-    figure.suptitle(f"{display_name(scored.name)} on the {scored.judged_on} set")
+    figure.suptitle(f"{display_name(scored.name)} on {_side_of(scored)}")
     return figure
 
 
@@ -278,5 +278,9 @@ def _root(values: np.ndarray) -> np.ndarray:
 
 
 def _side(scored: Mapping[str, Scored]) -> str:
-    side = next(iter(scored.values())).judged_on
-    return "the test set" if side == "test" else "the validation set (test labels are hidden)"
+    return _side_of(next(iter(scored.values())))
+
+
+def _side_of(model: Scored) -> str:
+    hidden = "the validation set (test labels are hidden)"
+    return "the test set" if model.judged_on == "test" else hidden

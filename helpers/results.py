@@ -180,29 +180,6 @@ def majority_row(split: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
-def paper_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The shape of the report's Table 2: per cent, fine-tuned features in parentheses."""
-    by_name = table.set_index("model")
-    rows = []
-    for name in by_name.index:
-        if name.endswith(FINETUNED):
-            continue
-        twin = name + FINETUNED
-        row = {"Model": display_name(name)}
-        for column, title in (
-            ("val_accuracy", "Valid Acc"),
-            ("test_auc", "Test AUC"),
-            ("test_accuracy", "Test Acc"),
-            ("test_f1", "Test F1"),
-        ):
-            text = _per_cent(by_name.loc[name], column)
-            if twin in by_name.index and text != "-":
-                text += f" ({_per_cent(by_name.loc[twin], column)})"
-            row[title] = text
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def best_model(table: pd.DataFrame) -> str:
     """The model of the best validation AUC; the first of equals."""
     models = table[table.model != "majority"].reset_index(drop=True)
@@ -285,13 +262,3 @@ def _interval(
 ) -> dict[str, float]:
     found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
     return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _per_cent(row: pd.Series, column: str) -> str:
-    value = row.get(column)
-    if value is None or pd.isna(value):
-        return "-"
-    low = row.get(f"{column}_low")
-    if low is None or pd.isna(low):
-        return f"{100 * value:.1f}"
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"

@@ -65,13 +65,38 @@ def training_cost(run_paths: RunPaths, record: dict[str, Any], model: str) -> di
     }
 
 
+def paper_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The shape of the report's Table 2: per cent, fine-tuned features in parentheses.
+
+    Where test labels are hidden, the validation AUC stands there too.
+    """
+    titles = {"val_accuracy": "Valid Acc"}
+    if "test_auc" not in table:
+        titles["val_auc"] = "Valid AUC"
+    titles |= {"test_auc": "Test AUC", "test_accuracy": "Test Acc", "test_f1": "Test F1"}
+    by_name = table.set_index("model")
+    rows = []
+    for name in by_name.index:
+        if name.endswith(results.FINETUNED):
+            continue
+        twin = name + results.FINETUNED
+        row = {"Model": results.display_name(name)}
+        for column, title in titles.items():
+            text = _per_cent(by_name.loc[name], column)
+            if twin in by_name.index and text != "-":
+                text += f" ({_per_cent(by_name.loc[twin], column)})"
+            row[title] = text
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def report_shape(table: pd.DataFrame) -> pd.DataFrame:
     """The report's Table 2 for the eye: per cent, fine-tuned features in parentheses, `p` against
     the best row, cost, and the report's own numbers in columns that say so.
 
     Rows of the report that the run does not have stand there with the report's numbers alone.
     """
-    shape = results.paper_table(table)
+    shape = paper_table(table)
     names = [name for name in table.model if not name.endswith(results.FINETUNED)]
     by_name = table.set_index("model")
     cells = {"p": _p_value, "Parameters": _parameters, "Seconds": _seconds}
@@ -100,6 +125,16 @@ def table_notes(table: pd.DataFrame) -> str:
         "training, without the features or members that it builds on. Report: the report's own "
         "numbers on its own Nexperia images, not comparable with the others."
     )
+
+
+def _per_cent(row: pd.Series, column: str) -> str:
+    value = row.get(column)
+    if value is None or pd.isna(value):
+        return "-"
+    low = row.get(f"{column}_low")
+    if low is None or pd.isna(low):
+        return f"{100 * value:.1f}"
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"
 
 
 def _with_twin(by_name: pd.DataFrame, name: str, cell) -> str:

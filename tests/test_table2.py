@@ -80,7 +80,14 @@ def test_hidden_test_labels_are_said_and_validation_is_compared(run):
     table = table2.whole_table(run)
     assert "test_auc" not in table and table.p_value.notna().sum() == 3
     assert "of the validation (test labels are hidden) AUC" in table2.table_notes(table)
-    assert (table2.report_shape(table)["Test AUC"] == "-").all()
+    shape = table2.report_shape(table)
+    assert (shape["Test AUC"] == "-").all()
+    assert "Valid AUC" not in table2.report_shape(table.assign(test_auc=0.5))
+    assert (
+        shape.set_index("Model")
+        .loc["FBP", "Valid AUC"]
+        .startswith(f"{100 * table.set_index('model').val_auc['fbp']:.1f} [")
+    )
 
 
 def test_the_device_is_a_column_only_where_devices_differ(run):
