@@ -92,10 +92,9 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
 
     Raises:
         ExplainError: no such model, or no model with a checkpoint.
+        ArtifactError: no predictions, or a file that does not fit the split.
     """
-    scored = results.read_all_predictions(run_paths)
-    if not scored:
-        raise ExplainError(f"{run_paths.predictions_root} is empty; run notebook 02 or 03 first")
+    scored = results.read_all_predictions(run_paths, ensembles=True)
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {_list(scored)}")
     ranked = sorted(scored, key=lambda name: -_val_auc(scored[name]))

@@ -27,7 +27,7 @@ OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the p
 MAP_SCALE = "Grad-CAM, share of each map's maximum"
 TITLE_SIZE = 9
 RANDOM_COLOUR = "0.35"
-DEFECT_COLOUR = "#ff2a2a"  # not in the map's scale
+DEFECT_COLOUR = "#ffb000"  # dashed: in grey the line tells it from the map's
 
 
 def class_maps(shown: Shown, parts: pd.DataFrame | None = None) -> Figure:
@@ -167,14 +167,17 @@ def on_masks(shown: Shown, numbers: MapNumbers, columns: int = 6) -> Figure:
         row, mask = chosen[i], found.masks[chosen[i]].numpy()
         draw_image(axes[0, i], pixels[i], part_title(part))
         share, covered = found.energy.values[row], mask.mean()
-        title = f"energy in mask {share:.3f}\nmask covers {covered:.3f}"
+        kind = "energy in mask" if maps[i].max() > 0 else "empty map, counts as"
+        title = f"{kind} {share:.3f}\nmask covers {covered:.3f}"
         draw_overlay(axes[1, i], pixels[i], maps[i], title)
         for ax in axes[:, i]:
-            ax.contour(mask, levels=[0.5], colors=DEFECT_COLOUR, linewidths=1.2)
+            ax.contour(
+                mask, levels=[0.5], colors=DEFECT_COLOUR, linewidths=1.4, linestyles="dashed"
+            )
     colour_bar(figure, axes)
     figure.suptitle(
         f'{shown.title}: maps for "bad" of {len(found.ids)} parts, from the most to the least on '
-        "the defect (red outline)",
+        "the defect (dashed)",
         fontsize=11,
     )
     return figure
