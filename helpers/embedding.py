@@ -106,9 +106,9 @@ def figure(mapped: list[Mapped]) -> Figure:
     for m in mapped:
         ax = axes[sides.index(m.side), kinds.index(m.embedding)]
         _scatter(ax, m)
-        found = m.separation
+        found, k = m.separation, min(NEIGHBOURS, len(m.labels) - 1)
         ax.set_title(
-            f"{SIDES.get(m.side, m.side)}, {m.embedding}\n{NEIGHBOURS} neighbours agree "
+            f"{SIDES.get(m.side, m.side)}, {m.embedding}\n{k} neighbours agree "
             f"{found.label_agreement:.2f} (chance {found.chance_agreement:.2f}), "
             f"silhouette {found.silhouette:.2f}",
             fontsize=10,

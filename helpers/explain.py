@@ -130,18 +130,22 @@ def surest_of_each_class(shown: Shown, most: int = 256, at_once: int = 32) -> pd
     What a network is very sure of often leaves nothing that speaks for the other label, and an
     empty map shows nothing. `rank` counts from 1, the surest, to `n_right`.
 
+    Where no part of a class is rightly called, `n_right` is 0 and the least wrong one is taken.
+
     Raises:
-        ExplainError: no part of a class is rightly called.
+        ExplainError: no part of a class.
     """
     rows = []
     for label, word in LABEL_NAMES.items():
-        right = shown.parts[called(shown.parts, shown.threshold) == shown.parts.label]
-        pool = right[right.label == label].sort_values(
-            "defect_score", ascending=label == 0, kind="stable"
-        )
-        if pool.empty:
-            raise ExplainError(f"no {word} part is called {word}; there is nothing to show")
-        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(pool))
+        own = shown.parts[shown.parts.label == label]
+        if own.empty:
+            raise ExplainError(
+                f"there is no {word} part among the {len(shown.parts)} labelled ones"
+            )
+        right = own[called(own, shown.threshold) == label]
+        pool = own if right.empty else right
+        pool = pool.sort_values("defect_score", ascending=label == 0, kind="stable")
+        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))
         chosen = pool.iloc[:1]
         for start in range(0, min(most, len(pool)), at_once):
             some = pool.iloc[start : min(start + at_once, most)]

@@ -29,7 +29,7 @@ from helpers.gradcam_checks import (
 from helpers.inference import autocast
 from helpers.plots import LABEL_NAMES
 
-STEPS = 10  # points of a curve; 20 changed no area by more than .01 and take twice the time
+STEPS = 10  # of a curve; the time grows with it
 RANDOM_WEIGHTS = 3  # draws of random weights: one alone may happen to agree or disagree
 MOST_MASKS = 300  # parts with masks that are looked at
 PARENTS = 3  # folders above an image that may hold its `masks` folder

@@ -52,8 +52,22 @@ def class_maps(shown: Shown, parts: pd.DataFrame | None = None) -> Figure:
             draw_map(axes[row, column], heat, title)
             draw_overlay(axes[row, column + 1], pixels[row], heat, "laid over the part")
     colour_bar(figure, axes)
-    figure.suptitle(f"Grad-CAM of {shown.title}{_ranks(parts)}", fontsize=11)
+    figure.suptitle(class_maps_title(shown, parts), fontsize=11)
     return figure
+
+
+def class_maps_title(shown: Shown, parts: pd.DataFrame) -> str:
+    """The model, and the rule by which `surest_of_each_class` chose where it did."""
+    title = f"Grad-CAM of {shown.title}"
+    if "rank" not in parts:
+        return title
+    words = [
+        f"{LABEL_NAMES[p.label]}: "
+        + (f"number {p.rank} of {p.n_right}" if p.n_right else "none is right, the least wrong")
+        for p in parts.itertuples()
+    ]
+    rule = "The most surely right part of each class whose two maps are not empty"
+    return f"{title}\n{rule} ({'; '.join(words)})"
 
 
 def gallery(shown: Shown, columns: int = 6) -> Figure:
@@ -240,17 +254,6 @@ def _curve(ax: Axes, found: InsertionDeletion, kind: str, colour: str, style: st
     ax.plot(found.shares, mean, style, color=colour, markersize=4)
     ax.fill_between(found.shares, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     return float(getattr(found, f"{kind}_area").mean())
-
-
-def _ranks(parts: pd.DataFrame) -> str:
-    """The rule by which `surest_of_each_class` chose, for a title."""
-    if "rank" not in parts:
-        return ""
-    words = [f"{LABEL_NAMES[p.label]}: number {p.rank} of {p.n_right}" for p in parts.itertuples()]
-    return (
-        "\nThe most surely right part of each class whose two maps are not empty "
-        f"({'; '.join(words)})"
-    )
 
 
 def _peak(heat: Tensor) -> str:

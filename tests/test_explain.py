@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import artifacts, explain, gradcam, results
+from helpers import artifacts, explain, gradcam, map_figures, results
 from helpers.darts.genotypes import random_genotype
 from helpers.darts.network import DerivedNetwork
 from tests.explain_run import write_run
@@ -135,9 +135,17 @@ def test_where_all_maps_are_empty_or_looking_takes_too_long_the_surest_is_chosen
     ]
 
 
-def test_a_class_that_is_never_rightly_called_is_named():
-    with pytest.raises(explain.ExplainError, match="no bad part is called bad; there is nothing"):
-        explain.surest_of_each_class(planted(PARTS[PARTS.id.isin(["g1", "b3", "b4"])], {}))
+def test_where_no_part_of_a_class_is_right_the_least_wrong_is_chosen():
+    parts = PARTS[PARTS.id.isin(["g1", "b3", "b4"])]
+    chosen = explain.surest_of_each_class(planted(parts, {}))
+    assert chosen.id.tolist() == ["g1", "b3"] and chosen.n_right.tolist() == [1, 0]
+    title = map_figures.class_maps_title(planted(parts, {}), chosen)
+    assert title.endswith("(good: number 1 of 1; bad: none is right, the least wrong)")
+
+
+def test_a_class_without_parts_is_named():
+    with pytest.raises(explain.ExplainError, match="there is no bad part among the 4 labelled"):
+        explain.surest_of_each_class(planted(PARTS[PARTS.label == 0], {}))
 
 
 def test_a_gallery_holds_surest_hits_worst_misses_and_least_certain_parts():
