@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")
+ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
 class SettingsError(ValueError):
@@ -171,11 +172,25 @@ class SearchSettings:
         )
 
 
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """06: the whole table, ensembles, the operating point, and what the models look at."""
+
+    seed: int = 0
+    model: str = ""  # the model that is looked at closely; "" is the best by validation AUC
+    max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
+    escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
+    false_alarm_cost: float = 0.0
+    map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
+    widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
     "04_darts_search": SearchSettings,
+    "06_analysis": AnalysisSettings,
 }
 
 _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
@@ -199,6 +214,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "layers": 3,
             "alpha_lr": 0.01,
         },
+        "06_analysis": {"map_images": 8},
     },
     "quick": {
         # A few hundred steps of alpha have to decide: its learning rate is ten times the paper's.
@@ -222,6 +238,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "flip_test": True,
         },
         "04_darts_search": {"image_size_px": 128, "order": 2, "eigenvalue_every": 5},
+        "06_analysis": {"map_images": 200},
     },
     "paper": {
         "01_data_split": {"image_size_px": 224},
@@ -234,6 +251,7 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "fbp_epochs": 30,
         },
         "04_darts_search": {"image_size_px": 224, "order": 2},
+        "06_analysis": {"map_images": 200},
     },
 }
 
@@ -296,6 +314,7 @@ _AT_LEAST = {
     "eigenvalue_every": 0,
     "rollback_growth": 0,
     "random_cells": 0,
+    "map_images": 4,
 }
 _CHOICES = {
     "precision": ("auto", "bf16", "fp16", "no"),
@@ -315,6 +334,11 @@ def _check_range(name: str, value: Any) -> None:
     if name == "test_fraction" and not 0 < value < 1:
         raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
     if name.endswith("lr") and value <= 0:
+    if name == "max_escape_rate" and not 0 <= value <= 1:
+        raise SettingsError(f"MAX_ESCAPE_RATE={value} must be a fraction from 0 to 1")
+    if name.endswith("_cost") and value < 0:
+        raise SettingsError(f"{name.upper()}={value} must not be negative")
+    if name.endswith("_lr") and value <= 0:
         raise SettingsError(f"{name.upper()}={value} must be above 0")
 
 
