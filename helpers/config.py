@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.presets import PRESET_VALUES, PRESETS
+
 PRESETS = ("smoke", "quick", "full", "paper")
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
@@ -193,68 +195,6 @@ STAGES: dict[str, type] = {
     "06_analysis": AnalysisSettings,
 }
 
-_PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {
-        "01_data_split": {"max_images": 240, "val_per_class": 20, "image_size_px": 64},
-        "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
-        "03_finetuning": {
-            "image_size_px": 64,
-            "cnn_epochs": 1,
-            "cnn_image_size_px": 32,
-            "ll_epochs": 1,
-            "fbp_epochs": 1,
-            "folds": 2,
-            "trees": 50,
-        },
-        "04_darts_search": {
-            "image_size_px": 32,
-            "batch_size": 32,
-            "epochs": 2,
-            "channels": 4,
-            "layers": 3,
-            "alpha_lr": 0.01,
-        },
-        "06_analysis": {"map_images": 8},
-    },
-    "quick": {
-        # A few hundred steps of alpha have to decide: its learning rate is ten times the paper's.
-        "04_darts_search": {
-            "batch_size": 32,
-            "epochs": 12,
-            "channels": 8,
-            "layers": 6,
-            "alpha_lr": 6e-3,
-        },
-    },
-    "full": {
-        "01_data_split": {"image_size_px": 288},
-        "02_features_baselines": {"image_size_px": 288},
-        "03_finetuning": {
-            "image_size_px": 288,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 128,
-            "ll_epochs": 100,
-            "fbp_epochs": 30,
-            "flip_test": True,
-        },
-        "04_darts_search": {"image_size_px": 128, "order": 2, "eigenvalue_every": 5},
-        "06_analysis": {"map_images": 200},
-    },
-    "paper": {
-        "01_data_split": {"image_size_px": 224},
-        "02_features_baselines": {"image_size_px": 224},
-        # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
-        "03_finetuning": {
-            "image_size_px": 224,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 224,
-            "fbp_epochs": 30,
-        },
-        "04_darts_search": {"image_size_px": 224, "order": 2},
-        "06_analysis": {"map_images": 200},
-    },
-}
-
 
 def stage_name(number: str) -> str:
     """The whole name of a stage from its number: "03" or "3" -> "03_finetuning"."""
@@ -281,7 +221,7 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
             raise unknown_parameter(
                 name.upper(), sorted(field.upper() for field in fields), f"no cell of {stage}"
             )
-    values = dict(_PRESET_VALUES[preset].get(stage, {}))
+    values = dict(PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
     checked = {n: _checked(n, v, hints[n]) for n, v in values.items()}
@@ -333,12 +273,11 @@ def _check_range(name: str, value: Any) -> None:
         raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
     if name == "test_fraction" and not 0 < value < 1:
         raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
-    if name.endswith("lr") and value <= 0:
     if name == "max_escape_rate" and not 0 <= value <= 1:
         raise SettingsError(f"MAX_ESCAPE_RATE={value} must be a fraction from 0 to 1")
     if name.endswith("_cost") and value < 0:
         raise SettingsError(f"{name.upper()}={value} must not be negative")
-    if name.endswith("_lr") and value <= 0:
+    if name.endswith("lr") and value <= 0:
         raise SettingsError(f"{name.upper()}={value} must be above 0")
 
 
