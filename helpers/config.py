@@ -16,7 +16,6 @@ from typing import Any
 
 from helpers.presets import PRESET_VALUES, PRESETS
 
-PRESETS = ("smoke", "quick", "full", "paper")
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
