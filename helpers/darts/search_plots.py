@@ -17,6 +17,15 @@ from .space import EDGES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 
+# The cell drawings' colours; the larger kernel of a kind has the lighter one.
+_COLORS = dict(
+    zip(
+        PRIMITIVES,
+        ["#949494", "#cc78bc", "#ca9161", "#029e73", "#0173b2", "#56b4e9", "#d55e00", "#de8f05"],
+        strict=True,
+    )
+)
+
 History = Sequence[Mapping[str, Any]]
 
 
@@ -71,6 +80,7 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
         y="weight",
         hue="operation",
         style="operation",
+        palette=_COLORS,
         col="edge",
         col_wrap=5,
         kind="line",
@@ -87,8 +97,11 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
     word = "reduction" if kind == "reduce" else "normal"
     grid.figure.suptitle(
         f"softmax($\\alpha$) of the {word} cells over the epochs; "
-        f"* best operation at least {CLEAR_LEAD:g} times the next"
+        f"* best operation at least {CLEAR_LEAD:g} times the next",
+        y=0.99,
     )
+    grid.figure.set_layout_engine("none")
+    grid.figure.subplots_adjust(top=0.9)
     return grid.figure
 
 
