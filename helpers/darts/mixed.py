@@ -23,6 +23,7 @@ from .folding import (
     cross_moment,
     fold_bn,
     group_moments,
+    groups_of,
     product,
     to_maps,
     to_rows,
@@ -37,9 +38,9 @@ def _centred_convolution(
 ) -> Tensor:
     """Rows (n, W) of mean zero: x (B, W, H, W) convolved with weight (E, C, 1, k, k).
 
-    taps (C, k, k) or (E, C, k, k): what the kernel reads on average.
+    taps (C, k * k) or (E, C, k * k): what the kernel reads on average.
     """
-    bias = (weight.squeeze(2) * taps).sum((-2, -1)).neg_().flatten()
+    bias = (weight.flatten(2) * taps).sum(-1).neg_().flatten()
     return to_rows(depthwise_forward(x, weight.flatten(0, 1), stride, dilation, bias))
 
 
@@ -47,13 +48,12 @@ class _Folded:
     """A 1x1 convolution, BN and weight behind rows d (n, W), as one matrix product."""
 
     def __init__(self, d: Tensor, pointwise: Tensor, scale: Tensor) -> None:
-        self.d = d
-        moments = group_moments(d, d, len(pointwise))
-        self.fold = fold_bn(moments, pointwise, scale)
+        self.d, self.groups = d, groups_of(pointwise)
+        self.fold = fold_bn(group_moments(d, d, self.groups), pointwise, scale)
 
     def backward(self, g: Tensor, need_d: bool = True) -> tuple[Tensor | None, Unfold]:
         """The gradient of d from that of the result less its mean."""
-        back = unfold_bn(self.fold, group_moments(g, self.d, len(self.fold.weight)), len(g))
+        back = unfold_bn(self.fold, group_moments(g, self.d, self.groups), len(g))
         grad = add_product_(product(g, back.from_g), self.d, back.from_d) if need_d else None
         self.d = self.fold = None  # free early: this sets the peak of the memory
         return grad, back
@@ -74,14 +74,14 @@ class _Separable:
         self.hidden = relu(
             to_maps(product(d, self.first.fold.weight), shared.coarse), overwrite=True
         )
-        taps = tap_means(mean_image(self.hidden), self.kernel)
-        taps = taps.view(*self.dw.shape[1:3], self.kernel, self.kernel)
+        taps = tap_means(mean_image(self.hidden), tuple(self.hidden.shape[2:]), self.kernel)
+        taps = taps.view(*self.dw.shape[1:3], -1)
         d = _centred_convolution(self.hidden, self.dw[1], taps)
         self.second = _Folded(d, self.pw[1], self.scale)
         add_product_(total, d, self.second.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
-        """Gradients of scale and pw; those of the depthwise filters go into ddw (3, W, 1, k, k)."""
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
+        """Gradients of scale and pw; those of the depthwise filters go into the list ddw."""
         needed = shared.need_gradient or ddw is not None
         grad, back = self.second.backward(g, needed)
         if not needed:
@@ -117,7 +117,7 @@ class _Dilated:
         self.folded = _Folded(d, self.pw[0], self.scale)
         add_product_(total, d, self.folded.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
         """As `_Separable.backward`."""
         needed = shared.need_gradient or ddw is not None
         grad, back = self.folded.backward(g, needed)
@@ -145,10 +145,10 @@ class _Undepthwise:
         self.edges = scale.shape[1] // shared.channels
         filters = shared.feature_filters(self.reduce, self.edges)
         normalised = scale[:2] if self.reduce is None else scale[[0, 1, 2, 2]]
-        self.fold = fold_bn(shared.cov, filters, normalised[:, None])
-        self.matrix = self.fold.weight.flatten(0, 2)  # (F * C, W)
+        self.fold = fold_bn(shared.cov, filters, normalised)
+        self.matrix = self.fold.weight.flatten(0, 1)  # (F * C, W)
         if self.reduce is None:
-            skip = (filters[0, 0] * scale[2][:, None]).t()
+            skip = (filters[0] * scale[2][:, None]).t()
             self.matrix = torch.cat([self.matrix, skip])
         return shared.features @ self.matrix
 
@@ -159,7 +159,7 @@ class _Undepthwise:
         n, c, e = len(g), shared.channels, self.edges
         cross = cross_moment(g, shared.features)  # (W, F * C)
         terms = shared.cov.shape[0]
-        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)[:, None]
+        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)
         back = unfold_bn(self.fold, by_term, n)
         shared.add_feature_gradient(g, self.matrix, back.from_d)
         if self.reduce is None:
@@ -168,10 +168,10 @@ class _Undepthwise:
             g_mean = g_mean.view(e, c)
             skip = (own + g_mean * shared.x_mean).flatten() * n
             shared.add_constant((g_mean * self.scale[2].view(e, c)).sum(0))
-            return torch.cat([back.scale.squeeze(1), skip[None]]), None
-        even, odd = back.pointwise[2:, 0].unflatten(1, (e, c))
+            return torch.cat([back.scale, skip[None]]), None
+        even, odd = back.pointwise[2:].unflatten(1, (e, c))
         half = c // 2
-        scales = back.scale.squeeze(1)
+        scales = back.scale
         reduce = torch.cat([even[:, :half], odd[:, half:]], dim=1)
         return torch.cat([scales[:2], scales[2:].sum(0, keepdim=True)]), reduce
 
@@ -180,8 +180,8 @@ class EdgeBlock:
     """The operations on E edges of one state, whose nodes lie side by side.
 
     dw3 and dw5 (3, E, C, 1, k, k) are the depthwise filters of sep's first, sep's second and dil;
-    pw (6, G, D, D) the 1x1 convolutions of sep3 and sep5 first, sep3 and sep5 second, dil3, dil5,
-    in G groups: one for each edge, or one block-diagonal matrix for all. `reduce` (E, C, C) is the
+    pw (6, E, C, C) the 1x1 convolutions of sep3 and sep5 first, sep3 and sep5 second, dil3, dil5,
+    one for each edge, or (6, W, W) block-diagonal ones for all. `reduce` (E, C, C) is the
     skip's factorized reduce at stride 2. scale (7, E) weighs the operations but `none`.
     """
 
@@ -190,7 +190,7 @@ class EdgeBlock:
     ) -> None:
         self.edges, self.channels = dw3.shape[1:3]
         wide = scale.repeat_interleave(self.channels, 1)  # (7, W)
-        grouped = wide.unflatten(1, (pw.shape[1], -1))
+        grouped = wide if pw.dim() == 3 else wide.unflatten(1, (self.edges, -1))
         self.features = _Undepthwise(wide[:3], reduce)
         self.branches = [
             _Separable(dw3, pw[0:4:2], grouped[3]),
@@ -215,10 +215,9 @@ class EdgeBlock:
         the shared maps is added there.
         """
         g = g.contiguous()
-        ddw: list[Tensor | None] = [None, None]
+        ddw: list[list | None] = [None, None]
         if need_weights:
-            width = self.edges * self.channels
-            ddw = [g.new_empty(3, width, 1, k, k) for k in KERNELS]
+            ddw = [[None] * 3 for _ in KERNELS]
         dscale, dpw = [], []
         for branch, ddw_k in zip(self.branches, ddw * 2, strict=True):
             own_scale, own_pw = branch.backward(shared, g, ddw_k)
@@ -231,5 +230,5 @@ class EdgeBlock:
             return dscale, None, None, None, None
         (first3, last3), (first5, last5), (dil3,), (dil5,) = dpw
         pw = torch.stack([first3, first5, last3, last5, dil3, dil5])
-        filters = (d.unflatten(1, (self.edges, -1)) for d in ddw)
+        filters = (torch.stack(d).unflatten(1, (self.edges, -1)) for d in ddw)
         return dscale, *filters, pw, dreduce

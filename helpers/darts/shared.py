@@ -20,34 +20,42 @@ KERNELS = (3, 5)
 _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
 
 
-@lru_cache(maxsize=256)
-def _window(
-    size: int, kernel: int, stride: int, dilation: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _reads(size: int, kernel: int, stride: int, dilation: int) -> Tensor:
     """(size, kernel): 1 / outputs where some output reads this position with this tap."""
     outputs = -(-size // stride)
-    window = torch.zeros(size, kernel, dtype=dtype)
+    reads = torch.zeros(size, kernel, dtype=torch.float64)
     for tap in range(kernel):
         shift = dilation * (tap - kernel // 2)
         read = [o * stride + shift for o in range(outputs) if 0 <= o * stride + shift < size]
-        window[read, tap] = 1 / outputs
-    return window.to(device)
+        reads[read, tap] = 1 / outputs
+    return reads
 
 
-def tap_means(image: Tensor, kernel: int, stride: int = 1, dilation: int = 1) -> Tensor:
-    """What each tap of a convolution reads on average: mean image (C, H, W) to (C, k, k)."""
-    rows, columns = (
-        _window(size, kernel, stride, dilation, image.dtype, image.device)
-        for size in image.shape[-2:]
-    )
-    return rows.t() @ image @ columns
+@lru_cache(maxsize=128)
+def _tap_matrix(
+    size: tuple[int, int],
+    kernel: int,
+    stride: int,
+    dilation: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    rows, columns = (_reads(side, kernel, stride, dilation) for side in size)
+    return torch.kron(rows, columns).to(device, dtype)  # (H * W, k * k)
+
+
+def tap_means(
+    image: Tensor, size: tuple[int, int], kernel: int, stride: int = 1, dilation: int = 1
+) -> Tensor:
+    """What each tap of a convolution reads on average: mean image (H * W, C) to (C, k * k)."""
+    matrix = _tap_matrix(size, kernel, stride, dilation, image.dtype, image.device)
+    return torch.mm(image.t(), matrix)
 
 
 def mean_image(maps: Tensor) -> Tensor:
-    """Mean over the batch of maps (B, C, H, W): (C, H, W)."""
-    batch, channels, height, width = maps.shape
-    mean = column_means(maps.permute(0, 2, 3, 1).reshape(batch, -1))
-    return mean.view(height, width, channels).permute(2, 0, 1)
+    """Mean over the batch of maps (B, C, H, W): (H * W, C)."""
+    batch, channels = maps.shape[:2]
+    return column_means(maps.permute(0, 2, 3, 1).reshape(batch, -1)).view(-1, channels)
 
 
 @lru_cache(maxsize=64)
@@ -96,23 +104,19 @@ class SharedMaps:
         self.coarse = half_resolution(self.r) if stride == 2 else self.r
         image = mean_image(self.r)
         self.dilation = 3 - stride
+        size = tuple(x.shape[2:])
         self.taps = {
-            k: (
-                tap_means(image, k, stride),
-                tap_means(image[:, ::stride, ::stride], k, 1, self.dilation),
-            )
+            k: (tap_means(image, size, k, stride), tap_means(image, size, k, stride, 2))
             for k in KERNELS
         }
         pooled, self.index = max_pool(x, 3, stride, 1)
-        self.kernel, self.inverse = _pool_kernel(
-            self.channels, tuple(x.shape[2:]), stride, x.dtype, x.device
-        )
+        self.kernel, self.inverse = _pool_kernel(self.channels, size, stride, x.dtype, x.device)
         average = depthwise_forward(x, self.kernel, stride).mul_(self.inverse)
         normalised = [centred(to_rows(pooled)), centred(to_rows(average))]
         if stride == 2:
             odd = half_resolution(pad_to_even(self.r), 1)
             normalised += [centred(to_rows(self.coarse)), centred(to_rows(odd))]
-        self.cov = torch.stack([cross_moment(d, d) for d in normalised])[:, None]  # (T, 1, C, C)
+        self.cov = torch.stack([cross_moment(d, d) for d in normalised])  # (T, C, C)
         plain = [to_rows(x)] if stride == 1 else []
         self.features = torch.cat(normalised + plain, dim=1)
         self.x_mean = column_means(plain[0]) if plain else None
@@ -131,12 +135,12 @@ class SharedMaps:
         return self.repeats[edges]
 
     def feature_filters(self, reduce: Tensor | None, edges: int) -> Tensor:
-        """1x1 convolutions (T, 1, W, C) behind the normalised features: none behind the pools."""
+        """1x1 convolutions (T, W, C) behind the normalised features: none behind the pools."""
         eye = torch.eye(self.channels, dtype=self.x.dtype, device=self.x.device)
-        pools = eye.repeat(edges, 1).expand(2, 1, -1, -1)
+        pools = eye.repeat(edges, 1).expand(2, -1, -1)
         if reduce is None:
             return pools
-        return torch.cat([pools, split_filters(reduce).flatten(1, 2)[:, None]])
+        return torch.cat([pools, split_filters(reduce).flatten(1, 2)])
 
     def weight_grad(self, edges: int, kernel: int, dilated: bool) -> WeightGrad:
         """Weight gradients of the convolutions that read `wide`; what they share is kept."""
@@ -179,7 +183,7 @@ class SharedMaps:
         terms = self.cov.shape[0]
         for t in range(terms):
             block = self.dfeatures[:, t * c : (t + 1) * c]
-            block.addmm_(self.features[:, t * c : (t + 1) * c], self.from_features[t, 0])
+            block.addmm_(self.features[:, t * c : (t + 1) * c], self.from_features[t])
         parts = [to_maps(part.contiguous(), like) for part in self.dfeatures.split(c, dim=1)]
         dr = self.dr
         if self.stride == 2:
