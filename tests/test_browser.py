@@ -56,6 +56,11 @@ def test_orders_by_hand(order, expected):
     assert bad.called.tolist() == [int(name != "b2") for name in bad.id]
 
 
+def test_mistakes_come_before_right_calls_that_are_farther_from_their_label():
+    parts = pd.DataFrame({"id": ["b", "g"], "label": [1, 0], "defect_score": [0.35, 0.4]})
+    assert browser.in_order(parts, 0.3).id.tolist() == ["g", "b"]
+
+
 def test_an_unknown_order_is_named():
     with pytest.raises(ValueError, match="order 'best' is not one of: worst mistakes first, high"):
         browser.in_order(PARTS, 0.5, order="best")
@@ -89,6 +94,13 @@ def test_headlessly_the_first_page_is_a_closed_figure_of_the_worst_mistakes(run_
     assert figure.get_suptitle() == "two-layer CNN: worst mistakes first"
 
 
+def test_the_still_page_of_a_model_without_a_network_shows_its_own_scores(run_paths):
+    figure = browser.browse(run_paths)
+    assert figure.get_suptitle() == "SVM, maps of two-layer CNN: worst mistakes first"
+    scores = {ax.get_title().split()[3] for ax in figure.axes[: browser.PER_PAGE]}
+    assert scores <= {"0.250", "0.750"}
+
+
 def test_the_choice_of_widgets_can_be_forced(run_paths, monkeypatch):
     monkeypatch.setattr(browser, "has_front_end", lambda: True)
     assert isinstance(browser.browse(run_paths, "cnn", widgets=False), Figure)
@@ -114,6 +126,7 @@ def test_every_choice_shows_other_parts_from_the_first_page_on(run_paths):
     first, picture = view.on_page.id.tolist(), view.image.value
     assert Image.open(io.BytesIO(picture)).format == "PNG"
     assert view.page.max == 8 and len(view.parts) == 40
+    assert first == view.parts.id.tolist()[: browser.PER_PAGE]
     view.page.value = 8
     assert view.image.value != picture and not set(view.on_page.id) & set(first)
     view.label.value = "bad"

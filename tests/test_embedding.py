@@ -147,9 +147,9 @@ def mapped(home):
     split = pd.DataFrame({"id": ids, "label": labels, "split": "test"})
     split.loc[:119, "split"], split.loc[120:199, "split"] = "train", "val"
     run_paths = RunPaths("r")
-    backwards = slice(None, None, -1)  # features in another order than the split
-    save_features(run_paths.features("net"), Features(ids[backwards], near[backwards]))
-    save_features(run_paths.features("fbp"), Features(ids[backwards], far[backwards]))
+    order = np.random.default_rng(0).permutation(240)  # features in another order than the split
+    save_features(run_paths.features("net"), Features(ids[order], near[order]))
+    save_features(run_paths.features("fbp"), Features(ids[order], far[order]))
     return embedding.before_and_after(run_paths, split, "net")
 
 
