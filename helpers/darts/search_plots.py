@@ -30,8 +30,9 @@ History = Sequence[Mapping[str, Any]]
 
 
 def edge_name(edge: tuple[int, int]) -> str:
-    """An edge as "from to", states named as in the drawings."""
-    return f"{STATE_NAMES[edge[0]]} $\\to$ {STATE_NAMES[edge[1]]}"
+    """An edge as "from → to", states named as in the drawings but readable without LaTeX."""
+    source, target = (STATE_NAMES[s].strip("$").replace("_{", "(").replace("}", ")") for s in edge)
+    return f"{source} → {target}"
 
 
 def operation_weights(history: History, kind: str) -> pd.DataFrame:
