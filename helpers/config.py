@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -171,11 +172,63 @@ class SearchSettings:
         )
 
 
+@dataclass(frozen=True)
+class RetrainSettings:
+    """05: networks of genotypes from random weights. The defaults are the report's Table 1.
+
+    What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
+    """
+
+    seed: int = 0
+    seeds: int = 1  # trainings of each cell, with the seeds SEED, SEED + 1, ...
+    genotypes: tuple[str, ...] = ("DARTS_V2", "searched", "random")
+    random_cells: int = 1
+    retrain_image_size_px: int = 224
+    retrain_batch_size: int = 32
+    retrain_channels: int = 48  # "init channels"
+    retrain_layers: int = 14
+    retrain_epochs: int = 250
+    optimizer: str = "sgd"
+    retrain_lr: float = 0.1
+    momentum: float = 0.9
+    retrain_weight_decay: float = 3e-5
+    schedule: str = "exponential"
+    gamma: float = 0.97
+    grad_clip: float = 5.0
+    label_smoothing: float = 0.1
+    auxiliary: bool = True  # a second classifier in training, its loss weighted 0.4
+    drop_path: float = 0.0  # reached at the end, from 0 at the start
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    retrain_augment: str = "flips"
+    flip_test: bool = False  # average the scores of the image and its mirror images
+    precision: str = "auto"
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of each network."""
+        return TrainSettings(
+            epochs=self.retrain_epochs,
+            batch_size=self.retrain_batch_size,
+            optimizer=self.optimizer,
+            lr=self.retrain_lr,
+            momentum=self.momentum,
+            weight_decay=self.retrain_weight_decay,
+            schedule=self.schedule,
+            gamma=self.gamma,
+            label_smoothing=self.label_smoothing,
+            grad_clip=self.grad_clip,
+            augment=self.retrain_augment,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
+        )
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
     "04_darts_search": SearchSettings,
+    "05_genotype_retraining": RetrainSettings,
 }
 
 _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
@@ -199,6 +252,12 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "layers": 3,
             "alpha_lr": 0.01,
         },
+        "05_genotype_retraining": {
+            "retrain_image_size_px": 32,
+            "retrain_channels": 4,
+            "retrain_layers": 3,
+            "retrain_epochs": 1,
+        },
     },
     "quick": {
         # A few hundred steps of alpha have to decide: its learning rate is ten times the paper's.
@@ -208,6 +267,18 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "channels": 8,
             "layers": 6,
             "alpha_lr": 6e-3,
+        },
+        "05_genotype_retraining": {
+            "retrain_image_size_px": 96,
+            "retrain_batch_size": 64,
+            "retrain_channels": 16,
+            "retrain_layers": 5,
+            "retrain_epochs": 25,
+            "optimizer": "adamw",
+            "retrain_lr": 3e-3,
+            "retrain_weight_decay": 0.01,
+            "schedule": "one_cycle",
+            "auxiliary": False,
         },
     },
     "full": {
@@ -222,6 +293,19 @@ _PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "flip_test": True,
         },
         "04_darts_search": {"image_size_px": 128, "order": 2, "eigenvalue_every": 5},
+        "05_genotype_retraining": {
+            "retrain_channels": 36,
+            "retrain_epochs": 200,
+            "retrain_batch_size": 64,
+            "optimizer": "adamw",
+            "retrain_lr": 2e-3,
+            "retrain_weight_decay": 0.05,
+            "schedule": "one_cycle",
+            "retrain_augment": "full",
+            "drop_path": 0.2,
+            "ema_decay": 0.999,
+            "flip_test": True,
+        },
     },
     "paper": {
         "01_data_split": {"image_size_px": 224},
@@ -296,11 +380,20 @@ _AT_LEAST = {
     "eigenvalue_every": 0,
     "rollback_growth": 0,
     "random_cells": 0,
+    "seeds": 1,
+    "drop_path": 0,
+    "ema_decay": 0,
+    "label_smoothing": 0,
+    "grad_clip": 0,
 }
+_BELOW = {"drop_path": 1, "ema_decay": 1, "label_smoothing": 1}
 _CHOICES = {
     "precision": ("auto", "bf16", "fp16", "no"),
     "backbone": ("auto", "resnet18", "efficientnet_lite0"),
     "augment": ("none", "flips", "full"),
+    "retrain_augment": ("none", "flips", "full"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("one_cycle", "cosine", "exponential", "constant"),
     "order": (1, 2),
 }
 
@@ -312,6 +405,8 @@ def _check_range(name: str, value: Any) -> None:
     if name in _CHOICES and value not in _CHOICES[name]:
         choices = ", ".join(map(str, _CHOICES[name]))
         raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
+    if name in _BELOW and value >= _BELOW[name]:
+        raise SettingsError(f"{name.upper()}={value} must be below {_BELOW[name]}")
     if name == "test_fraction" and not 0 < value < 1:
         raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
     if name.endswith("lr") and value <= 0:
@@ -325,7 +420,9 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         # a folder may be called 2024, which a command line reads as a number
         value = str(value) if hint is str or origin is tuple else value
     if origin is tuple:
-        if isinstance(value, str):
+        if isinstance(value, str) and value.lstrip().startswith("["):  # papermill's -p gives text
+            value = _json_list(name, value)
+        elif isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
         if isinstance(value, list | tuple):
             inner = typing.get_args(hint)[0]
@@ -338,3 +435,10 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return value
     kind = hint.__name__ if isinstance(hint, type) else str(hint)
     raise SettingsError(f"{name.upper()}={value!r} is not of the type {kind}")
+
+
+def _json_list(name: str, text: str) -> list[Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{name.upper()}={text!r} is not a list in JSON ({error})") from None

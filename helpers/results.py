@@ -27,7 +27,16 @@ ROW_NAMES = {
     "ll": "LL",
     "cnn": "two-layer CNN",
     "fbp": "FBP",
+    "darts_imagenet": "DARTS ImageNet",
+    "darts_searched": "DARTS searched",
+    "darts_v1": "DARTS V1",
+    "pc_darts_cifar": "PC-DARTS CIFAR",
+    "pc_darts_imagenet": "PC-DARTS ImageNet",
+    "pdarts": "P-DARTS",
+    "random_cell": "Random cell",
 }
+_SEED = re.compile(r"(?P<model>.+)_seed(?P<number>[1-9]\d*)")  # a model's further seeds
+_RANDOM = re.compile(r"random_cell_(\d+)")
 RESAMPLES = 1000
 
 
@@ -126,7 +135,11 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
 
 
 def results_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
-    """One row per predictions file in the report's order, and the majority baseline at the end."""
+    """One row per model in the report's order, and the majority baseline at the end.
+
+    A model is a predictions file; `x.csv`, `x_seed1.csv`, ... are one model trained with several
+    seeds, whose row holds the means, and standard deviations in columns ending in `_std`.
+    """
     scored = read_all_predictions(run_paths)
     if not scored:
         raise artifacts.ArtifactError(
@@ -134,8 +147,23 @@ def results_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
         )
     split = read_split(run_paths)
     bad_rate = float(split.loc[split.split == "train", "label"].mean())
-    rows = [evaluate_model(scored[name], bad_rate, seed) for name in sorted(scored, key=_order)]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name in sorted(scored, key=_order):
+        further = _SEED.fullmatch(name)
+        model = further["model"] if further and further["model"] in scored else name
+        groups.setdefault(model, []).append(evaluate_model(scored[name], bad_rate, seed))
+    rows = [_over_seeds(group) for group in groups.values()]
     return pd.DataFrame([*rows, majority_row(split)])
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row of several seeds': means (also of the bounds), the first's name and threshold."""
+    if len(rows) == 1:
+        return rows[0]
+    frame = pd.DataFrame(rows).drop(columns=["model", "threshold"])
+    spread = frame[[c for c in frame if not c.endswith(("_low", "_high"))]].std(ddof=1)
+    kept = {"model": rows[0]["model"], "threshold": rows[0]["threshold"], "seeds": len(rows)}
+    return kept | frame.mean().to_dict() | spread.add_suffix("_std").to_dict()
 
 
 def majority_row(split: pd.DataFrame) -> dict[str, Any]:
@@ -161,6 +189,9 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
             continue
         twin = name + FINETUNED
         row = {"Model": display_name(name)}
+        seeds = by_name.loc[name].get("seeds")
+        if seeds is not None and pd.notna(seeds):
+            row["Model"] += f" (mean ± sd of {int(seeds)} seeds)"
         for column, title in (
             ("val_accuracy", "Valid Acc"),
             ("test_auc", "Test AUC"),
@@ -182,7 +213,7 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def write_submission(run_paths: RunPaths, model: str) -> Path:
-    """The contest's CSV of one model, checked before it is written."""
+    """The contest's CSV of one model (its first seed), checked before it is written."""
     test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
     split = read_split(run_paths)
     wanted = split.id[split.split == "test"].tolist()
@@ -213,11 +244,17 @@ def display_name(model: str) -> str:
     """The name that tables and legends show."""
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
+    further, drawn = _SEED.fullmatch(model), _RANDOM.fullmatch(model)
+    if further:
+        return f"{display_name(further['model'])}, seed {further['number']}"
+    if drawn:
+        return f"{ROW_NAMES['random_cell']} {drawn[1]}"
     return ROW_NAMES.get(model, model)
 
 
 def _order(name: str) -> tuple[int, str]:
     stem = re.sub(f"{FINETUNED}$", "", name)
+    stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
     return (known.index(stem) if stem in known else len(known), name)
 
@@ -237,6 +274,9 @@ def _per_cent(row: pd.Series, column: str) -> str:
     value = row.get(column)
     if value is None or pd.isna(value):
         return "-"
+    spread = row.get(f"{column}_std")
+    if spread is not None and pd.notna(spread):
+        return f"{100 * value:.1f} ± {100 * spread:.1f}"
     low = row.get(f"{column}_low")
     if low is None or pd.isna(low):
         return f"{100 * value:.1f}"
