@@ -24,6 +24,7 @@ from helpers.stages import Stage, load_run
 from helpers.trained import NUM_CLASSES, Trained, load_history, train_once
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
+BASELINES, FINETUNING = "02_features_baselines", "03_finetuning"
 
 
 class DropPathSchedule(training.Hooks):
@@ -179,7 +180,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
         if cell and stage.paths.predictions(name).is_file():
             groups.setdefault(cell, []).append(load_history(name, path))
     order = [name for name in by_name.index if name in groups]
-    device = load_run(stage.paths)["stages"].get("03_finetuning", {}).get("device", "")
+    device = load_run(stage.paths)["stages"].get(FINETUNING, {}).get("device", "")
     return pd.DataFrame([_summary_row(name, groups[name], by_name, device) for name in order])
 
 
@@ -208,3 +209,46 @@ def _summary_row(
         "search_device": facts.get("search_device", ""),
         "cell": facts.get("origin", ""),
     }
+
+
+def backbone_note(run_paths: RunPaths) -> dict[str, str]:
+    """The backbone of the rows that 02 and 03 have left, for captions; empty without them."""
+    stages = load_run(run_paths).get("stages", {})
+    found = [stages.get(name, {}).get("backbone") for name in (FINETUNING, BASELINES)]
+    return next(({"backbone": name} for name in found if name), {})
+
+
+def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary in words: sizes with units, AUC in per cent, empty where nothing is known."""
+    rows = []
+    for row in summary.to_dict("records"):
+        rows.append(
+            {
+                "Model": results.display_name(row["model"]),
+                "Cell": row["cell"],
+                "Network": row["network"],
+                "Parameters": f"{row['parameters']:,}",
+                "Multiply-adds": _text(row["macs"], "{:.3g} M", 1e6),
+                "Image px": _text(row["image_size_px"], "{:.0f}"),
+                "Epochs": row["epochs"],
+                "Seeds": row["seeds"],
+                "Val AUC": _auc_text(row, "val_auc"),
+                "Test AUC": _auc_text(row, "test_auc"),
+                "Test flips": {True: "yes", False: "no"}.get(row["test_flips"], ""),
+                "Search s": _text(row["search_s"], "{:.0f}"),
+                "Selection s": _text(row["selection_s"], "{:.0f}"),
+                "Training s": f"{row['retraining_s']:.0f}",
+                "Total s": f"{row['total_s']:.0f}",
+                "Device": row["device"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _text(value: Any, form: str, unit: float = 1.0) -> str:
+    return "" if value is None or pd.isna(value) else form.format(value / unit)
+
+
+def _auc_text(row: dict[str, Any], column: str) -> str:
+    spread = _text(row.get(f"{column}_std"), " ± {:.1f}", 0.01)
+    return _text(row.get(column), "{:.1f}", 0.01) + spread
