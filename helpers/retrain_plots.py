@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from helpers.results import display_name
 
@@ -26,7 +27,16 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
     order = [display_name(name) for name in curves.model.unique()]
     figure, ax = plt.subplots(figsize=(9, 4))
     sns.lineplot(
-        frame, x="epoch", y="best", hue="model", hue_order=order, style="model", style_order=order
+        frame,
+        x="epoch",
+        y="best",
+        hue="model",
+        hue_order=order,
+        style="model",
+        style_order=order,
+        markers=True,
+        dashes=False,
+        ax=ax,
     )
     common = int(frame.groupby("model").epoch.max().min())
     ax.axvline(common, color="0.5", linestyle=":")
@@ -40,7 +50,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         color="0.35",
     )
     ax.set(ylabel="best validation AUC so far")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 
@@ -71,7 +81,7 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": "0.7", "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": "0.7", "shrinkB": 4, "relpos": (0, 0.5)},
         )
     return figure
 

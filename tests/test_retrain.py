@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import artifacts, backbones, config, features, gradcam, results, retrain, stages
-from helpers.darts import genotypes
+from helpers.darts import genotypes, named
 from helpers.darts.network import AuxiliaryHead, DropPath
 from helpers.images import open_cache
 from helpers.inference import predict
@@ -329,7 +329,7 @@ def test_the_description_of_a_network_ends_with_the_published_sums():
 
 
 def _named(names, tmp_path, random_cells=2):
-    return retrain.named_cells(names, tmp_path / "searched.json", random_cells)
+    return named.named_cells(names, tmp_path / "searched.json", random_cells)
 
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
@@ -340,6 +340,13 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     found = ["pc_darts_imagenet", "random_cell_0", "random_cell_1", "cell_my_cell"]
     assert [c.name for c in cells] == found
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
+
+
+def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
+    genotypes.save(tmp_path / "own.json", DARTS_V2, {})
+    monkeypatch.chdir(tmp_path)
+    found = named.absolute(("DARTS_V2", "own.json", "random"))
+    assert found == ("DARTS_V2", str(tmp_path / "own.json"), "random")
 
 
 def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):

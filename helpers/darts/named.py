@@ -62,6 +62,13 @@ def check_names(names: Sequence[str]) -> None:
         )
 
 
+def absolute(names: Sequence[str]) -> tuple[str, ...]:
+    """The names with the paths among them made absolute, for use from another folder."""
+    files = [Path(name).expanduser() for name in names]
+    pairs = zip(names, files, strict=True)
+    return tuple(str(f.absolute()) if f.is_file() and n not in PUBLISHED else n for n, f in pairs)
+
+
 def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list[NamedCell]:
     """The cells of some names, in their order.
 
