@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from helpers.checks import SettingsError, check_range, checked
 from helpers.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
-
-
-class SettingsError(ValueError):
-    """A parameter that does not exist, or a value that it cannot take."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +170,57 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class RetrainSettings:
+    """05: networks of genotypes from random weights. The defaults are the report's Table 1.
+
+    What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
+    """
+
+    seed: int = 0
+    seeds: int = 1  # trainings of each cell, with the seeds SEED, SEED + 1, ...
+    genotypes: tuple[str, ...] = ("DARTS_V2", "searched", "random")
+    random_cells: int = 1
+    retrain_image_size_px: int = 224
+    retrain_batch_size: int = 32
+    retrain_channels: int = 48  # "init channels"
+    retrain_layers: int = 14
+    retrain_epochs: int = 250
+    optimizer: str = "sgd"
+    retrain_lr: float = 0.1
+    momentum: float = 0.9
+    retrain_weight_decay: float = 3e-5
+    schedule: str = "exponential"
+    gamma: float = 0.97
+    grad_clip: float = 5.0
+    label_smoothing: float = 0.1
+    auxiliary: bool = True  # a second classifier in training, its loss weighted 0.4
+    drop_path: float = 0.0  # reached at the end, from 0 at the start
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    retrain_augment: str = "flips"
+    flip_test: bool = False  # average the scores of the image and its mirror images
+    precision: str = "auto"
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of each network."""
+        return TrainSettings(
+            epochs=self.retrain_epochs,
+            batch_size=self.retrain_batch_size,
+            optimizer=self.optimizer,
+            lr=self.retrain_lr,
+            momentum=self.momentum,
+            weight_decay=self.retrain_weight_decay,
+            schedule=self.schedule,
+            gamma=self.gamma,
+            label_smoothing=self.label_smoothing,
+            grad_clip=self.grad_clip,
+            augment=self.retrain_augment,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
+        )
+
+
+@dataclass(frozen=True)
 class AnalysisSettings:
     """06: the whole table, ensembles, the operating point, and what the models look at."""
 
@@ -191,6 +238,7 @@ STAGES: dict[str, type] = {
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
     "04_darts_search": SearchSettings,
+    "05_genotype_retraining": RetrainSettings,
     "06_analysis": AnalysisSettings,
 }
 
@@ -223,10 +271,10 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     values = dict(PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
-    checked = {n: _checked(n, v, hints[n]) for n, v in values.items()}
-    for name, value in checked.items():
-        _check_range(name, value)
-    return settings_class(**checked)
+    values_of = {n: checked(n, v, hints[n]) for n, v in values.items()}
+    for name, value in values_of.items():
+        check_range(name, value)
+    return settings_class(**values_of)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
@@ -234,69 +282,3 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
-
-
-# the smallest value that makes sense, by the end of a field's name
-_AT_LEAST = {
-    "epochs": 1,
-    "batch_size": 2,
-    "folds": 2,
-    "trees": 1,
-    "per_class": 1,
-    "size_px": 16,
-    "channels": 2,
-    "layers": 1,
-    "partial": 1,
-    "alpha_warmup": 0,
-    "max_skips": -1,
-    "stop_when_stable": 0,
-    "eigenvalue_every": 0,
-    "rollback_growth": 0,
-    "random_cells": 0,
-    "map_images": 4,
-}
-_CHOICES = {
-    "precision": ("auto", "bf16", "fp16", "no"),
-    "backbone": ("auto", "resnet18", "efficientnet_lite0"),
-    "augment": ("none", "flips", "full"),
-    "order": (1, 2),
-}
-
-
-def _check_range(name: str, value: Any) -> None:
-    for ending, least in _AT_LEAST.items():
-        if name.endswith(ending) and value < least:
-            raise SettingsError(f"{name.upper()}={value} must be {least} or more")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        choices = ", ".join(map(str, _CHOICES[name]))
-        raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
-    if name == "test_fraction" and not 0 < value < 1:
-        raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
-    if name == "max_escape_rate" and not 0 <= value <= 1:
-        raise SettingsError(f"MAX_ESCAPE_RATE={value} must be a fraction from 0 to 1")
-    if name.endswith("_cost") and value < 0:
-        raise SettingsError(f"{name.upper()}={value} must not be negative")
-    if name.endswith("lr") and value <= 0:
-        raise SettingsError(f"{name.upper()}={value} must be above 0")
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """The value in the field's type; a list from the command line becomes a tuple."""
-    origin = typing.get_origin(hint)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # a folder may be called 2024, which a command line reads as a number
-        value = str(value) if hint is str or origin is tuple else value
-    if origin is tuple:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, list | tuple):
-            inner = typing.get_args(hint)[0]
-            return tuple(_checked(name, item, inner) for item in value)
-    elif origin is types.UnionType:
-        return _checked(name, value, typing.get_args(hint)[0])
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise SettingsError(f"{name.upper()}={value!r} is not of the type {kind}")

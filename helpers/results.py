@@ -28,10 +28,16 @@ ROW_NAMES = {
     "cnn": "two-layer CNN",
     "fbp": "FBP",
     "darts_imagenet": "DARTS ImageNet",
-    "darts_searched": "DARTS searched here",
-    "random_cell": "random cell",
+    "darts_searched": "DARTS searched",
+    "darts_v1": "DARTS V1",
+    "pc_darts_cifar": "PC-DARTS CIFAR",
+    "pc_darts_imagenet": "PC-DARTS ImageNet",
+    "pdarts": "P-DARTS",
+    "random_cell": "Random cell",
     "rank_average": "rank average",
 }
+_SEED = re.compile(r"(?P<model>.+)_seed(?P<number>[1-9]\d*)")  # a model's further seeds
+_RANDOM = re.compile(r"random_cell_(\d+)")
 RESAMPLES = 1000
 
 
@@ -154,16 +160,40 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
 
 
 def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
-    """One row per predictions file in the report's order, and the majority baseline at the end."""
+    """One row per model in the report's order, and the majority baseline at the end.
+
+    A model is a predictions file; `x.csv`, `x_seed1.csv`, ... are one model trained with several
+    seeds, whose row holds the means, and standard deviations in columns ending in `_std`.
+    """
     scored = read_all_predictions(run_paths, ensembles)
+    if not scored:
+        raise artifacts.ArtifactError(
+            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
+        )
     split = read_split(run_paths)
-    rows = [evaluate_model(model, training_bad_rate(split), seed) for model in scored.values()]
+    bad_rate = training_bad_rate(split)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name in sorted(scored, key=_order):
+        further = _SEED.fullmatch(name)
+        model = further["model"] if further and further["model"] in scored else name
+        groups.setdefault(model, []).append(evaluate_model(scored[name], bad_rate, seed))
+    rows = [_over_seeds(group) for group in groups.values()]
     return pd.DataFrame([*rows, majority_row(split)])
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
     """The fraction of bad parts in training: as the parts come, where validation is balanced."""
     return float(split.loc[split.split == "train", "label"].mean())
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row of several seeds': means (also of the bounds), the first's name and threshold."""
+    if len(rows) == 1:
+        return rows[0]
+    frame = pd.DataFrame(rows).drop(columns=["model", "threshold"])
+    spread = frame[[c for c in frame if not c.endswith(("_low", "_high"))]].std(ddof=1)
+    kept = {"model": rows[0]["model"], "threshold": rows[0]["threshold"], "seeds": len(rows)}
+    return kept | frame.mean().to_dict() | spread.add_suffix("_std").to_dict()
 
 
 def majority_row(split: pd.DataFrame) -> dict[str, Any]:
@@ -201,7 +231,7 @@ def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
 
 
 def write_submission(run_paths: RunPaths, model: str) -> Path:
-    """The contest's CSV of one model, checked before it is written."""
+    """The contest's CSV of one model (its first seed), checked before it is written."""
     test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
     split = read_split(run_paths)
     wanted = split.id[split.split == "test"].tolist()
@@ -246,11 +276,17 @@ def display_name(model: str) -> str:
     """The name that tables and legends show."""
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
+    further, drawn = _SEED.fullmatch(model), _RANDOM.fullmatch(model)
+    if further:
+        return f"{display_name(further['model'])}, seed {further['number']}"
+    if drawn:
+        return f"{ROW_NAMES['random_cell']} {drawn[1]}"
     return ROW_NAMES.get(model, model)
 
 
 def _order(name: str) -> tuple[int, str]:
     stem = re.sub(f"{FINETUNED}$", "", name)
+    stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
     if name in config.ENSEMBLES:
         return (len(known) + 1, name)

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers import artifacts, config, paths, stages
+from helpers.darts import named
+from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 
 
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RunError, config.SettingsError, DataError, stages.StageError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
-    except artifacts.ArtifactError as error:
+    except (artifacts.ArtifactError, GenotypeError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
@@ -83,7 +85,11 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     parameters = {}
     for stage in order:
         own = {name: value for name, value in given.items() if name in fields[stage]}
-        config.resolve(stage, preset, {name.lower(): value for name, value in own.items()})
+        lower = {name.lower(): value for name, value in own.items()}
+        settings = config.resolve(stage, preset, lower)
+        if "genotypes" in lower:
+            named.check_names(settings.genotypes)
+            own["GENOTYPES"] = list(named.absolute(settings.genotypes))
         own["RUN"] = run
         if stage == order[0]:
             own["PRESET"] = preset

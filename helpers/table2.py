@@ -81,6 +81,9 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
             continue
         twin = name + results.FINETUNED
         row = {"Model": results.display_name(name)}
+        seeds = by_name.loc[name].get("seeds")
+        if seeds is not None and pd.notna(seeds):
+            row["Model"] += f" (mean ± sd of {int(seeds)} seeds)"
         for column, title in titles.items():
             text = _per_cent(by_name.loc[name], column)
             if twin in by_name.index and text != "-":
@@ -131,6 +134,9 @@ def _per_cent(row: pd.Series, column: str) -> str:
     value = row.get(column)
     if value is None or pd.isna(value):
         return "-"
+    spread = row.get(f"{column}_std")
+    if spread is not None and pd.notna(spread):
+        return f"{100 * value:.1f} ± {100 * spread:.1f}"
     low = row.get(f"{column}_low")
     if low is None or pd.isna(low):
         return f"{100 * value:.1f}"

@@ -58,6 +58,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
     expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
+    expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     assert set(table.index) == expected | {"majority"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
     assert set(whole.index) - set(config.ENSEMBLES) == expected | {"majority"}
@@ -120,6 +121,22 @@ def test_an_unknown_parameter_stops_before_anything_runs(home, capsys):
     error = capsys.readouterr().err
     assert "no notebook has the parameter FPB_EPOCHS; did you mean FBP_EPOCHS?" in error
     assert not (home / "data").exists()
+
+
+def test_an_unknown_cell_stops_before_anything_runs(home, capsys):
+    assert run.main([*SMOKE, "-p", "GENOTYPES=DRATS_V2"]) == 1
+    assert "no cell is called 'DRATS_V2'; did you mean DARTS_V2?" in capsys.readouterr().err
+    assert not (home / "data").exists()
+
+
+def test_cells_named_for_papermill_become_rows_of_the_table(smoke_run, tmp_path):
+    command = ["papermill", str(paths.notebooks_root() / "05_genotype_retraining.ipynb")]
+    command += [str(tmp_path / "out.ipynb"), "-p", "RUN", "t"]
+    command += ["-p", "GENOTYPES", '["DARTS_V2","PC_DARTS_IMAGENET"]', "--no-progress-bar"]
+    subprocess.run(command, check=True, capture_output=True)
+    table = pd.read_csv(smoke_run / "data" / "runs" / "t" / "metrics" / "results.csv")
+    assert {"darts_imagenet", "pc_darts_imagenet"} <= set(table.model)
+    assert run.main(SMOKE) == 0  # the record is the smoke run's again
 
 
 def test_an_unknown_parameter_given_to_papermill_is_an_error(home, tmp_path):
