@@ -100,7 +100,7 @@ def insertion_deletion(numbers: MapNumbers) -> Figure:
     good and of those called bad, with those of random maps."""
     panels = [(c, kind) for c in numbers.curves for kind in ("insertion", "deletion")]
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.4 * len(panels), 3.6), squeeze=False, sharey=True
+        1, len(panels), figsize=(3.1 * len(panels) + 1.6, 3.8), squeeze=False, sharey=True
     )
     for ax, (label, kind) in zip(axes[0], panels, strict=True):
         found, word = numbers.curves[label], LABEL_NAMES[label]
@@ -110,7 +110,7 @@ def insertion_deletion(numbers: MapNumbers) -> Figure:
         n = len(found.maps.insertion_area)
         ax.set_title(f"{kind}, {n} parts called {word}", fontsize=10)
         ax.set_xlabel(
-            f"share of pixels {verb}\narea {own:.3f}, random {other:.3f} ({wish} is good)"
+            f"share of pixels {verb}\narea {own:.3f}, random {other:.3f}\n({wish} is good)"
         )
         ax.xaxis.label.set_size(10)
         ax.set_ylim(0, 1.02)
