@@ -6,6 +6,7 @@ and within a panel each line has a colour, a dash pattern and a marker of its ow
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -62,7 +63,7 @@ def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
             auc, ap = roc_auc(labels, scores), average_precision_score(labels, scores)
             text = f"{display_name(name)}: {auc:.3f}, {ap:.3f}"
             above.plot(false_alarms, found, label=text, **style)
-            below.plot(recall, precision, drawstyle="steps-pre", **style)
+            below.plot(recall, precision, drawstyle="steps-post", **style)
         above.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
         below.axhline(labels.mean(), color="0.6", lw=0.8, zorder=1)
         above.set(title=title, xlabel="good parts called bad", ylabel="bad parts found")
@@ -95,7 +96,8 @@ def overkill_against_escapes(
             ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
             x, y = (100 * points.loc[name, f"{side}_{k}_rate"] for k in ("escape", "overkill"))
             ax.plot([], [], marker=marker, label=f"{display_name(name)}: {x:.1f}, {y:.0f}", **style)
-            ax.plot(x, y, marker, color=style["color"], ms=9, mec="black", mew=1.2, zorder=5)
+            own = {"color": style["color"], "mec": "black", "clip_on": False}
+            ax.plot(x, y, marker, ms=9, mew=1.2, zorder=5, **own)
         ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
         ax.set_xscale("function", functions=(_root, np.square))
         ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
@@ -187,7 +189,7 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
     for ax, group in zip(axes[0], groups, strict=True):
         own = table[table.group == group]
         kinds = list(own.kind.unique())
-        for i, (kind, style) in enumerate(zip(kinds, _styles(), strict=False)):
+        for i, (kind, style) in enumerate(zip(kinds, itertools.cycle(_styles()), strict=False)):
             rows = own[own.kind == kind].set_index("model").loc[names]
             y = np.arange(len(names)) + 0.36 * (0.5 - (i + 0.5) / len(kinds))
             n_good, n_bad = rows.n_good.iloc[0], rows.n_bad.iloc[0]
@@ -196,7 +198,7 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
                 y,
                 xerr=[rows.auc - rows.low, rows.high - rows.auc],
                 capsize=2,
-                fmt=MARKERS[i],
+                fmt=MARKERS[i % len(MARKERS)],
                 mfc="white" if i % 2 else style["color"],
                 color=style["color"],
                 label=f"{kind} ({n_good} good, {n_bad} bad)",

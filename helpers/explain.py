@@ -84,6 +84,15 @@ class Shown:
         return self.cache.take(self.cache.rows(ids))
 
 
+def open_model_if_any(run_paths: RunPaths, wanted: str = "") -> Shown | None:
+    """`open_model`, or None with a printed reason in a run that has no network to look into."""
+    scored = results.read_all_predictions(run_paths, ensembles=True)
+    if any(run_paths.checkpoint(name).is_file() for name in scored):
+        return open_model(run_paths, wanted)
+    print("no network has been trained in this run: notebook 03 or 05 makes the pictures possible")
+    return None
+
+
 def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) -> Shown:
     """The model `wanted` (of the run's predictions; "" is the best on validation) with its parts.
 

@@ -108,7 +108,7 @@ def compare_with_random(
 
 
 def random_maps(maps: Tensor, seed: int, cells: int = 7) -> Tensor:
-    """Random maps of the size of `maps` (B, H, W), as coarse as Grad-CAM's own (ResNet's 7 x 7):
+    """Random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's):
     pixel noise would lose by its grain alone."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(len(maps), 1, cells, cells, generator=generator)

@@ -163,7 +163,7 @@ def caption(shown: Shown, numbers: MapNumbers) -> str:
     """What must be known to read the table."""
     text = (
         f"{shown.caption} Gain: 95 % interval over the parts; areas from {STEPS} steps on a "
-        "blurred image, against random maps as coarse as Grad-CAM's own; random weights drawn "
+        "blurred image, against random maps of 7 x 7 cells; random weights drawn "
         f"{RANDOM_WEIGHTS} times."
     )
     return text if numbers.masks else f"{text} The source has no masks of the defects."

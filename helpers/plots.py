@@ -181,7 +181,12 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
         table = table.map(
             lambda cell: INTERVAL.sub(_unbroken, cell) if isinstance(cell, str) else cell
         )
-    return table.style.hide(axis="index").set_caption(caption).set_table_styles(styles)
+    return (
+        table.style.format(escape="html")
+        .hide(axis="index")
+        .set_caption(caption)
+        .set_table_styles(styles)
+    )
 
 
 def _unbroken(found: re.Match[str]) -> str:

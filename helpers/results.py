@@ -86,12 +86,16 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     Raises:
         ArtifactError: wrong columns, ids missing, doubled or unknown, scores outside [0, 1].
     """
+    if path.stem == "majority":
+        raise artifacts.ArtifactError(
+            f"{path}: 'majority' is the table's baseline row; give the file another name"
+        )
     frame = artifacts.load_csv(path, ("id", "split", "defect_score"))
     scores = pd.to_numeric(frame.defect_score, errors="coerce")
     wrong = np.flatnonzero(~scores.between(0, 1).to_numpy())
     if len(wrong):
         raise artifacts.ArtifactError(
-            f"{path}, line {wrong[0] + 2}: defect_score {frame.defect_score.iloc[wrong[0]]!r} is "
+            f"{path}, line {wrong[0] + 2}: defect_score {frame.defect_score.iloc[wrong[0]]} is "
             f"not a number from 0 to 1"
         )
     doubled = np.flatnonzero(frame.id.duplicated().to_numpy())
@@ -268,8 +272,9 @@ def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:
     """The stage whose seed and device stand behind the numbers: 06 trains nothing itself."""
     if not isinstance(stage.settings, config.AnalysisSettings):
         return stage.name
-    earlier = [name for name in list(config.STAGES)[1:] if name in run["stages"]]
-    return max(earlier[:-1], default=stage.name)
+    trained = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
+    earlier = [name for name in trained if name in run["stages"]]
+    return earlier[-1] if earlier else stage.name
 
 
 def display_name(model: str) -> str:

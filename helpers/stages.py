@@ -103,8 +103,11 @@ class Stage:
         steps = load_run(self.paths).get("steps", {}).values()
         written = [self.paths.root / name for step in steps for name in step["outputs"]]
         stale = [p for p in written if p.parent == self.paths.predictions_root]
-        tables = ("results", "table2", "06_results", "06_table2")
-        for file in [*stale, *map(self.paths.table, tables)]:
+        stale += [self.paths.table("results"), self.paths.table("table2")]
+        for number in ("05", "06"):  # tables and figures of all models
+            stale += (self.paths.root / "metrics").glob(f"{number}_*.csv")
+            stale += (self.paths.root / "figures").glob(f"{number}_*.png")
+        for file in stale:
             file.unlink(missing_ok=True)
         self.paths.submission.unlink(missing_ok=True)
 

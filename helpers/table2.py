@@ -4,6 +4,7 @@ numbers beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -77,7 +78,7 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
     by_name = table.set_index("model")
     rows = []
     for name in by_name.index:
-        if name.endswith(results.FINETUNED):
+        if _is_twin(name, by_name.index):
             continue
         twin = name + results.FINETUNED
         row = {"Model": results.display_name(name)}
@@ -100,7 +101,7 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
     Rows of the report that the run does not have stand there with the report's numbers alone.
     """
     shape = paper_table(table)
-    names = [name for name in table.model if not name.endswith(results.FINETUNED)]
+    names = [name for name in table.model if not _is_twin(name, table.model.tolist())]
     by_name = table.set_index("model")
     cells = {"p": _p_value, "Parameters": _parameters, "Seconds": _seconds}
     if table.device.nunique() > 1:  # one device for all stands in the caption
@@ -116,6 +117,11 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
         for name in missing
     ]
     return pd.concat([shape, pd.DataFrame(rows)], ignore_index=True).fillna("-")
+
+
+def _is_twin(name: str, names: Sequence[str]) -> bool:
+    """True of a model on fine-tuned features that stands in another row's parentheses."""
+    return name.endswith(results.FINETUNED) and name.removesuffix(results.FINETUNED) in names
 
 
 def table_notes(table: pd.DataFrame) -> str:

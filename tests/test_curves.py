@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from helpers import comparison, config, curves, decision, results
 from tests import planted
@@ -52,6 +52,20 @@ def test_the_roc_curve_s_area_is_the_auc_in_its_legend(scored):
         (text,) = [t for t in lines if t.startswith(results.display_name(name) + ":")]
         assert float(text.split(": ")[1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
         assert np.trapezoid(lines[text].get_ydata(), lines[text].get_xdata()) == pytest.approx(auc)
+
+
+def test_the_precision_recall_steps_enclose_the_average_precision(scored):
+    figure = curves.roc_and_pr(scored)
+    drawn = {}
+    for ax in figure.axes:
+        if "precision" in ax.get_ylabel():
+            for line in ax.get_lines():
+                if line.get_linewidth() > 1:
+                    assert line.get_drawstyle() == "steps-post"
+                    x, y = line.get_data()
+                    drawn[round(float(-(np.diff(x) * y[:-1]).sum()), 9)] = line
+    expected = [average_precision_score(*m.labels_scores("test")) for m in scored.values()]
+    assert sorted(drawn) == sorted(round(float(value), 9) for value in expected)
 
 
 def test_operating_points_lie_on_their_curves(scored):

@@ -70,6 +70,18 @@ def test_rows_of_the_report_that_the_run_lacks_show_the_reports_numbers_alone(ru
     assert shape.loc["DARTS ImageNet", "Valid Acc"] != "-"
 
 
+def test_a_users_own_finetuned_name_without_a_twin_is_a_row(run):
+    planted.plant(run, "mynet_finetuned", 3.0, 9)
+    shape = table2.report_shape(table2.whole_table(run))
+    assert results.display_name("mynet_finetuned") in set(shape.Model)
+
+
+def test_the_baselines_name_is_refused_for_a_predictions_file(run):
+    planted.plant(run, "majority", 1.0, 9)
+    with pytest.raises(artifacts.ArtifactError, match="give the file another name"):
+        table2.whole_table(run)
+
+
 def test_the_report_s_table_is_complete():
     assert len(table2.REPORT) == 9
     assert {auc for _, auc in table2.REPORT.values()} == {"-", "98.30", "99.06", "98.57"}
