@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from typing import Any
@@ -21,13 +22,15 @@ _AT_LEAST = {
     "per_class": 1,
     "size_px": 16,
     "channels": 2,
-    "layers": 1,
+    "layers": 3,  # one normal cell and both reductions
     "partial": 1,
     "alpha_warmup": 0,
     "max_skips": -1,
     "stop_when_stable": 0,
     "eigenvalue_every": 0,
     "rollback_growth": 0,
+    "weight_decay": 0,
+    "lr_min": 0,
     "random_cells": 0,
     "map_images": 4,
     "seeds": 1,
@@ -64,6 +67,10 @@ def check_range(name: str, value: Any) -> None:
         raise SettingsError(f"MAX_ESCAPE_RATE={value} must be a fraction from 0 to 1")
     if name.endswith("_cost") and value < 0:
         raise SettingsError(f"{name.upper()}={value} must not be negative")
+    if name == "rollback_growth" and 0 < value <= 1:
+        raise SettingsError(f"ROLLBACK_GROWTH={value} must be above 1, or 0 for no rolling back")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{name.upper()}={value} must be a finite number")
     if name.endswith("lr") and value <= 0:
         raise SettingsError(f"{name.upper()}={value} must be above 0")
 

@@ -151,6 +151,20 @@ class SearchSettings:
     rollback_growth: float = 1.3  # roll back when it grew by this factor in 4 measurements; 0: no
     random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
 
+    def __post_init__(self) -> None:
+        if self.channels % self.partial:
+            raise SettingsError(
+                f"PARTIAL={self.partial} does not divide CHANNELS={self.channels}: "
+                "choose a divisor, e.g. 1"
+            )
+        if self.alpha_warmup >= self.epochs:
+            raise SettingsError(
+                f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}: "
+                "alpha would never move"
+            )
+        if self.lr_min > self.lr:
+            raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
+
     @property
     def training(self) -> TrainSettings:
         """The training of w."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,23 @@ def record(**changes):
     return entry | changes
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": 6, "partial": 4}, "PARTIAL=4 does not divide CHANNELS=6: choose a divisor"),
+        ({"epochs": 2, "alpha_warmup": 2}, "ALPHA_WARMUP=2 must be below EPOCHS=2"),
+        ({"lr": 0.001, "lr_min": 0.01}, "LR_MIN=0.01 must not be above LR=0.001"),
+        ({"layers": 2}, "LAYERS=2 must be 3 or more"),
+        ({"rollback_growth": 0.5}, "ROLLBACK_GROWTH=0.5 must be above 1"),
+        ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
+        ({"lr": float("inf")}, "LR=inf must be a finite number"),
+    ],
+)
+def test_settings_that_make_no_search_are_refused_before_it(values, message):
+    with pytest.raises(config.SettingsError, match=re.escape(message)):
+        config.resolve("04_darts_search", "quick", values)
+
+
 def test_the_halves_are_stratified_disjoint_and_of_training_images_only(problem):
     _, split, _ = problem
     first, second = search.halves(split, 0)
@@ -116,7 +134,7 @@ def test_validation_and_test_images_have_no_part_in_the_search(problem):
     stage, split, cache = problem
     found = search.search_genotype(stage, split, cache)
     other = split.assign(label=split.label.where(split.split == "train", 1 - split.label))
-    stage.settings = dataclasses.replace(stage.settings, random_cells=2)  # done anew
+    stage.paths.genotype("searched").unlink()  # done anew
     assert (
         search.search_genotype(stage, other, cache).history[-1]["alpha_normal"]
         == (found.history[-1]["alpha_normal"])
@@ -161,7 +179,8 @@ KILLED = """
     from helpers.darts import search
     from tests.test_search import make_problem
 
-    stage, split, cache = make_problem(Path(sys.argv[1]), Path(sys.argv[2]), order=int(sys.argv[3]))
+    options = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
+    stage, split, cache = make_problem(Path(sys.argv[1]), Path(sys.argv[2]), **options)
     steps = 0
     before_step = search.AlphaSteps.before_step
 
@@ -169,7 +188,7 @@ KILLED = """
         global steps
         before_step(self, *batch)
         steps += 1
-        if steps == int(sys.argv[4]):
+        if steps == int(sys.argv[3]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     search.AlphaSteps.before_step = dying
@@ -180,13 +199,11 @@ KILLED = """
 def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     home, parts_folder, monkeypatch
 ):
-    order = 2  # needs all that the first order needs, and the optimiser's buffers
-
     def run(name, dies_after):
         root = home / name
         root.mkdir(exist_ok=True)
         command = [sys.executable, "-c", textwrap.dedent(KILLED)]
-        command += [str(root), str(parts_folder), str(order), str(dies_after)]
+        command += [str(root), str(parts_folder), str(dies_after)]
         environment = os.environ | {HOME_VARIABLE: str(root), "OMP_NUM_THREADS": "1"}
         options = {"env": environment, "capture_output": True, "text": True}
         return subprocess.run(command, check=False, **options)
@@ -229,6 +246,9 @@ def test_a_grown_eigenvalue_rolls_back_to_the_measurement_four_before():
     assert guard.epoch_before_sharpening(history, 1.3) == 0
     assert guard.epoch_before_sharpening(history, 0) is None  # switched off
     assert guard.epoch_before_sharpening(history[:4], 1.3) is None
+    for sign in (1, -1):
+        history[-1]["eigenvalue"] = sign * 1.31  # the size counts: eigenvalues may be negative
+        assert guard.epoch_before_sharpening(history, 1.3) == 0
     history[-1]["eigenvalue"] = 1.29
     assert guard.epoch_before_sharpening(history, 1.3) is None
     sparse = [record(eigenvalue=None), *history[:4], record(eigenvalue=None)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.darts import cell, folding
 from helpers.darts.supernet import Supernet
 from tests.plain_darts import PlainSupernet, copy_to_plain, slots
 
@@ -79,6 +80,16 @@ def test_the_fused_network_equals_the_plain_one_in_float64(case):
     fused, plain = pair(torch.float64, **options)
     shape = {k: v for k, v in options.items() if k in ("in_channels", "num_classes")}
     assert_equal(fused, plain, *images_and_targets(torch.float64, batch, size, **shape), 1e-10)
+
+
+@pytest.mark.parametrize("together", [1, 2, 100], ids=lambda n: f"{n} edges")
+@pytest.mark.parametrize("merge_below", [0, 16])
+def test_however_edges_are_put_together_the_network_is_the_same(monkeypatch, together, merge_below):
+    monkeypatch.setattr(cell, "BLOCK_NUMBERS", together * 6 * 12 * 12 * 4)
+    monkeypatch.setattr(cell, "MERGE_BELOW", merge_below)
+    monkeypatch.setattr(folding, "_ROWS_PER_PART", 54)  # sums over rows in several parts
+    fused, plain = pair(torch.float64)
+    assert_equal(fused, plain, *images_and_targets(torch.float64, 6, (12, 12)), 1e-10)
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])

@@ -111,7 +111,7 @@ class Architect:
 
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:
-    """w' = w - xi (mu * buffer + dw + wd * w): where one step of the weights' SGD would lead."""
+    """w' = w - xi (mu * buffer + dw + wd * w): one step of the weights' SGD, not clipped."""
     group = _sgd_group(optimizer, weights)
     xi, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
     out = []

@@ -192,6 +192,8 @@ class _MixedCell(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         plan, states, c = ctx.plan, ctx.states, ctx.channels
+        if states[0] is None:
+            raise RuntimeError("a supernet's backward pass can be done once: run it forward again")
         scale, beta = ctx.saved_tensors
         need_weights = any(ctx.needs_input_grad[5:])
         g = to_rows(grad).clone()  # (n, nodes * C)

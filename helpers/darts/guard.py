@@ -64,5 +64,5 @@ def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | N
     if growth <= 0 or len(measured) <= MEASUREMENTS or measured[-1] != len(history) - 1:
         return None
     before = measured[-1 - MEASUREMENTS]
-    grown = history[-1]["eigenvalue"] > growth * history[before]["eigenvalue"]
+    grown = abs(history[-1]["eigenvalue"]) > growth * abs(history[before]["eigenvalue"])
     return before if grown else None

@@ -171,9 +171,8 @@ class _Undepthwise:
             return torch.cat([back.scale, skip[None]]), None
         even, odd = back.pointwise[2:].unflatten(1, (e, c))
         half = c // 2
-        scales = back.scale
         reduce = torch.cat([even[:, :half], odd[:, half:]], dim=1)
-        return torch.cat([scales[:2], scales[2:].sum(0, keepdim=True)]), reduce
+        return torch.cat([back.scale[:2], back.scale[2:].sum(0, keepdim=True)]), reduce
 
 
 class EdgeBlock:

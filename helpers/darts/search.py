@@ -48,7 +48,7 @@ class Search:
 
 
 def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Search:
-    """Search a cell for the run's images, once; killed at any time it goes on where it was.
+    """Search a cell for the run's images, once; killed, it goes on after its last whole epoch.
 
     Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
     last weights and alpha as checkpoints/supernet.safetensors.
@@ -59,21 +59,22 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     inputs = {
         "images": cache.content,
         "parts": artifacts.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(dataclasses.replace(settings, random_cells=0)),
     }
     found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
     weights, resume = paths.checkpoint("supernet"), paths.resume("supernet")
     with stage.step("search", inputs, [found, record, weights]) as needed:
         if needed:
-            batches = [search_batches(part, cache, settings) for part in parts]
-            net = make_supernet(settings, cache)
+            classes = int(max(part.label.max() for part in parts)) + 1
+            batches = [search_batches(part, cache, settings, classes) for part in parts]
+            net = make_supernet(settings, cache, batches[0].spec.num_classes)
             fit, steps = run_search(net, *batches, settings, resume=resume, inputs=inputs)
             artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
             artifacts.save_json(record, fit.history)
             genotype, provenance = conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
             genotypes.save(found, genotype, provenance)
-            resume.unlink(missing_ok=True)
+    resume.unlink(missing_ok=True)
     genotype, provenance = genotypes.load(found)
     return Search(genotype, provenance, artifacts.load_json(record))
 
@@ -101,13 +102,15 @@ def halves(split: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return train[position % 2 == 0], train[position % 2 == 1]
 
 
-def search_batches(part: pd.DataFrame, cache: ImageCache, settings: SearchSettings) -> ImageBatches:
+def search_batches(
+    part: pd.DataFrame, cache: ImageCache, settings: SearchSettings, num_classes: int = 2
+) -> ImageBatches:
     """Batches of one half, gray images as one channel."""
     channels = cache.channels
     spec = ModelSpec(
         name="supernet",
         kind="supernet",
-        num_classes=int(part.label.max()) + 1,
+        num_classes=num_classes,
         image_size_px=cache.size_px,
         in_channels=channels,
         mean=(0.5,) * channels,
@@ -188,7 +191,7 @@ class AlphaSteps(training.Hooks):
         """Note what alpha says; True when the guard stops the search."""
         s = self.settings
         seen = evaluate(self.net, self.train, "no")
-        record["train_auc"] = seen["val_auc"]
+        record["train_auc"], record["train_plain_loss"] = seen["val_auc"], seen["val_loss"]
         record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
         record |= guard.architecture_record(self.net, limit_of(s))
         record["eigenvalue"] = self._eigenvalue()
@@ -209,7 +212,8 @@ class AlphaSteps(training.Hooks):
 
     def _eigenvalue(self) -> float | None:
         every = self.settings.eigenvalue_every
-        if not every or (self.epoch + 1) % every:
+        resting = self.epoch < self.settings.alpha_warmup
+        if not every or resting or (self.epoch + 1) % every:
             return None
         # always the same images: measurements have to be comparable
         images = next(self.part.ordered())
@@ -218,6 +222,10 @@ class AlphaSteps(training.Hooks):
         return dominant_eigenvalue(self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS)
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if len(self.part.labels) < 2:
+            raise training.TrainingError(
+                "the part for alpha has fewer than two images: give more training images"
+            )
         seed = seeding.stream_seed(self.settings.seed, "alpha part")
         while True:  # both halves have as many batches, give or take one
             for rows, images in self.part.shuffled(seed, epoch):

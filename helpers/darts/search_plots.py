@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .draw import STATE_NAMES
 from .operations import PRIMITIVES
-from .space import EDGES
+from .space import EDGES, NODE_STATES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 
@@ -52,8 +52,13 @@ def operation_weights(history: History, kind: str) -> pd.DataFrame:
 
 
 def edge_table(history: History, kind: str) -> pd.DataFrame:
-    """For each edge the best operation but `none`, its weight, and its lead over the next one."""
+    """For each edge the best operation but `none`, its weight, and its lead over the next one.
+
+    Of the last epoch in `history`. With partial channels `edge_weight` is softmax(beta), by which
+    the derivation multiplies all weights of the edge.
+    """
     frame = operation_weights(history[-1:], kind)
+    none = frame[frame.operation == "none"].set_index("edge").weight
     frame = frame[frame.operation != "none"].sort_values("weight", ascending=False, kind="stable")
     rows = []
     for edge in map(edge_name, EDGES):
@@ -66,15 +71,33 @@ def edge_table(history: History, kind: str) -> pd.DataFrame:
                 "weight": round(best.weight, 3),
                 "lead": round(lead, 2),
                 "decided": lead >= CLEAR_LEAD,
+                "none": round(float(none[edge]), 3),
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    beta = history[-1][f"beta_{kind}"]
+    if beta is not None:
+        table["edge_weight"] = edge_weights(beta)
+    return table
 
 
-def alpha_trajectories(history: History, kind: str) -> Figure:
-    """One panel per edge, one line per operation; a panel's title names the final winner."""
+def edge_weights(beta: Sequence[float]) -> list[float]:
+    """softmax(beta) (14,) over the edges into each node, rounded."""
+    weights = []
+    for node in NODE_STATES:
+        own = np.array([b for b, (_, target) in zip(beta, EDGES, strict=True) if target == node])
+        own = np.exp(own - own.max())
+        weights += (own / own.sum()).round(3).tolist()
+    return weights
+
+
+def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
+    """One panel per edge, one line per operation; a panel's title names the winner.
+
+    `used` is the epoch that the found cell is from, counted from 1.
+    """
     frame = operation_weights(history, kind)
-    final = edge_table(history, kind).set_index("edge")
+    final = edge_table(history[:used], kind).set_index("edge")
     grid = sns.relplot(
         frame,
         x="epoch",
@@ -85,6 +108,7 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
         col="edge",
         col_wrap=5,
         kind="line",
+        markers=True,
         height=2.3,
         aspect=1.15,
         facet_kws={"legend_out": False},
@@ -92,13 +116,16 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
     for edge, ax in grid.axes_dict.items():
         winner = final.loc[edge]
         ax.set_title(f"{edge}: {winner.operation}" + (" *" if winner.decided else ""), fontsize=9)
-        ax.set(ylabel="", xlabel="")
+        ax.axhline(1 / len(PRIMITIVES), color="0.5", linestyle=":", linewidth=1, zorder=1)
+        if used < len(history):
+            ax.axvline(history[used - 1]["epoch"], color="0.3", linewidth=1, zorder=1)
+        ax.set(ylabel="", xlabel="epoch", ylim=(0, None))
         ax.xaxis.get_major_locator().set_params(integer=True)
     sns.move_legend(grid, "lower right", bbox_to_anchor=(0.985, 0.05), ncol=1, title="")
     word = "reduction" if kind == "reduce" else "normal"
     grid.figure.suptitle(
         f"softmax($\\alpha$) of the {word} cells over the epochs; "
-        f"* best operation at least {CLEAR_LEAD:g} times the next",
+        f"* best at least {CLEAR_LEAD:g} times the next, none apart; dotted: 1/8",
         y=0.99,
     )
     grid.figure.set_layout_engine("none")
@@ -118,21 +145,24 @@ def decidedness(history: History) -> Figure:
         long = frame.melt("epoch", list(columns), "cell").replace({"cell": columns})
         sns.lineplot(long, x="epoch", y="value", hue="cell", style="cell", markers=True, ax=ax)
         ax.set(title=title, ylabel="")
+        ax.ticklabel_format(axis="y", useOffset=False)
         ax.legend(title="")
+    axes[0].margins(y=0.15)
     axes[0].axhline(np.log(len(PRIMITIVES)), color="0.5", linestyle=":", linewidth=1)
     axes[0].annotate(
         "undecided: ln 8",
-        (frame.epoch.iloc[0], np.log(len(PRIMITIVES))),
-        (0, -3),
+        (frame.epoch.iloc[-1], np.log(len(PRIMITIVES))),
+        (0, 3),
         textcoords="offset points",
-        va="top",
+        va="bottom",
+        ha="right",
         fontsize=8,
         color="0.35",
     )
     sns.lineplot(
         frame, x="epoch", y="skips", marker="o", drawstyle="steps-mid", color="black", ax=axes[2]
     )
-    axes[2].set(title="skip connections in the derived normal cell", ylabel="", ylim=(-0.3, 8.3))
+    axes[2].set(title="skips in the normal cell, before the limit", ylabel="", ylim=(-0.3, 8.3))
     for ax in axes:
         ax.xaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -143,7 +173,11 @@ def search_curves(history: History) -> Figure:
     frame = pd.DataFrame(history)
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4))
     for ax, columns, title in (
-        (axes[0], {"train_loss": "part for w", "val_loss": "part for alpha"}, "cross-entropy"),
+        (
+            axes[0],
+            {"train_plain_loss": "part for w", "val_loss": "part for alpha"},
+            "cross-entropy",
+        ),
         (axes[1], {"train_auc": "part for w", "val_auc": "part for alpha"}, "AUC of the supernet"),
     ):
         long = frame.melt("epoch", list(columns), "part").replace({"part": columns})

@@ -37,9 +37,9 @@ def optimizers(weights, alphas):
     return sgd, adam
 
 
-def plain_steps(order: int):
+def plain_steps(order: int, device: torch.device):
     """A function that does one step of the plain search."""
-    net = plain_darts.PlainSupernet(16, 8, 2)
+    net = plain_darts.PlainSupernet(16, 8, 2).to(device)
     sgd, adam = optimizers(net.weights(), net.alphas())
     return lambda train, val: plain_darts.plain_step(net, train, val, sgd, adam, order == 2)
 
@@ -61,15 +61,14 @@ def fast_steps(order: int, partial: int, device: torch.device):
     return step
 
 
-def measure(kind: str, order: int, steps: int) -> tuple[float, float]:
+def measure(kind: str, order: int, steps: int, device: torch.device) -> tuple[float, float]:
     """Seconds of the fastest of some steps after a first one, and MiB above the imports."""
     torch.manual_seed(0)
-    device = seeding.default_device() if kind != "plain" else torch.device("cpu")
     before = peak_mib()
     images, targets = torch.randn(2, 32, 3, 32, 32), torch.randint(0, 2, (2, 32))
     batches = [(images[i].to(device), targets[i].to(device)) for i in range(2)]
     if kind == "plain":
-        step = plain_steps(order)
+        step = plain_steps(order, device)
     else:
         step = fast_steps(order, 4 if kind == "partial" else 1, device)
     seconds = []
@@ -79,6 +78,8 @@ def measure(kind: str, order: int, steps: int) -> tuple[float, float]:
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
+    if device.type == "cuda":
+        return min(seconds[1:]), torch.cuda.max_memory_allocated() / 2**20
     return min(seconds[1:]), peak_mib() - before
 
 
@@ -87,17 +88,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--orders", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--device", default="cpu", help="of all networks: cpu or cuda")
     parser.add_argument("--json", help="also write the numbers to this file")
     arguments = parser.parse_args()
+    device, steps = torch.device(arguments.device), max(1, arguments.steps)
     fresh = multiprocessing.get_context("spawn")
-    print(seeding.device_name(torch.device("cpu")), "- torch", torch.__version__)
+    print(seeding.device_name(device), "- torch", torch.__version__)
     print(f"{'order':>5}  {'network':8}  {'s/step':>7}  {'ratio':>5}  {'MiB':>6}")
     rows = []
     for order in arguments.orders:
         plain_s = None
         for kind in KINDS:
             with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-                seconds, mib = pool.submit(measure, kind, order, arguments.steps).result()
+                seconds, mib = pool.submit(measure, kind, order, steps, device).result()
             plain_s = plain_s or seconds
             rows.append({"order": order, "network": kind, "seconds": seconds, "mib": mib})
             ratio = plain_s / seconds
