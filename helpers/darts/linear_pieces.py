@@ -9,7 +9,6 @@ would give them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,9 +24,11 @@ _RELU_BACKWARD = _aten.threshold_backward.default
 class LinearPieces(TorchDispatchMode):
     """Records which units are on in the first pass inside; after `replay()` a pass repeats them.
 
-    A pass is the network's forward and, if wanted, backward pass over the same images. Costs a byte
-    for each ReLU's output and an index for each max pool's while it lives. Raises RuntimeError for
-    a pass whose units are not those of the recorded one.
+    A pass is the network's forward and, if wanted, backward pass over the same images. ReLUs are
+    known by torch's operators relu, relu_ and threshold_backward, the last of which must be given
+    the ReLU's output; max pools by max_pool2d_with_indices. Costs a byte for each output of a ReLU
+    and an index for each of a max pool while it lives. Raises RuntimeError for a pass whose units
+    are not those of the recorded one.
     """
 
     def __init__(self) -> None:
@@ -43,17 +44,15 @@ class LinearPieces(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _RELU or func is _RELU_IN_PLACE:
-            return self._relu(args[0], func is _RELU_IN_PLACE)
+            return self._relu(func, args[0])
         if func is _MAX_POOL:
             return self._max_pool(*args)
-        if func is _RELU_BACKWARD:
+        if func is _RELU_BACKWARD and self._next is not None:
             return self._relu_backward(*args[:2])
         return func(*args, **(kwargs or {}))
 
-    def _choice(self, choose: Callable[[], Tensor]) -> Tensor:
-        if self._next is None:
-            self._choices.append(choose())
-            return self._choices[-1]
+    def _repeated(self) -> Tensor:
+        """The choice recorded at this point of the pass."""
         if self._next == len(self._choices):
             raise RuntimeError(
                 f"the recorded pass had {self._next} ReLUs and max pools, this one has more"
@@ -61,25 +60,31 @@ class LinearPieces(TorchDispatchMode):
         self._next += 1
         return self._choices[self._next - 1]
 
-    def _relu(self, x: Tensor, in_place: bool) -> Tensor:
-        mask = self._choice(lambda: x > 0)
+    def _relu(self, relu: Any, x: Tensor) -> Tensor:
+        if self._next is None:
+            out = relu(x)
+            self._choices.append(out > 0)
+            return out
+        mask = self._repeated()
         if mask.shape != x.shape:
             raise RuntimeError(
                 f"a ReLU's input {tuple(x.shape)} is not of the shape recorded, {tuple(mask.shape)}"
             )
-        out = x.mul_(mask) if in_place else x * mask
+        factor = mask.to(x.dtype)  # a product with a bool tensor takes thrice as long on a CPU
+        out = x.mul_(factor) if relu is _RELU_IN_PLACE else x * factor
         self._masks[out.data_ptr()] = mask
         return out
 
     def _relu_backward(self, grad: Tensor, output: Tensor) -> Tensor:
         mask = self._masks[output.data_ptr()]
         # The output may have been viewed as another shape since: the mask follows.
-        return grad * mask.as_strided(output.shape, output.stride())
+        return grad * mask.as_strided(output.shape, output.stride()).to(grad.dtype)
 
     def _max_pool(self, x: Tensor, *geometry: Any) -> tuple[Tensor, Tensor]:
         if self._next is None:
             values, index = _MAX_POOL(x, *geometry)
-            return values, self._choice(lambda: index)
-        index = self._choice(lambda: x)
+            self._choices.append(index)
+            return values, index
+        index = self._repeated()
         values = x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
         return values.contiguous(memory_format=torch.channels_last), index
