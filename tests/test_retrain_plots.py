@@ -1,0 +1,60 @@
+"""Pictures of the retraining."""
+
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from helpers import plots, retrain_plots
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_names_beside_the_points_do_not_overlap_even_where_the_points_do():
+    plots.use_style()
+    names = ["darts_imagenet", "darts_searched", *(f"random_cell_{i}" for i in range(8)), "fbp"]
+    aucs = [0.8501, 0.8502, *[0.85] * 8, 0.91]
+    frame = pd.DataFrame({"model": names, "parameters": 100_000, "test_auc": aucs})
+    figure = retrain_plots.parameters_against_auc(frame)
+    figure.canvas.draw()
+    texts = figure.axes[0].texts
+    assert len(texts) == len(names)
+    boxes = [Text.get_window_extent(text) for text in texts]  # without the leader line
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    axes = figure.axes[0].get_window_extent()
+    assert all(box.x0 > axes.x1 for box in boxes)  # nor points, which lie inside
+
+
+def test_heights_are_moved_as_little_as_needed():
+    np.testing.assert_allclose(retrain_plots.spread_out(np.array([0.1, 0.5]), 0.2), [0.1, 0.5])
+    np.testing.assert_allclose(retrain_plots.spread_out(np.array([0.5, 0.5]), 0.2), [0.4, 0.6])
+    np.testing.assert_allclose(retrain_plots.spread_out(np.array([1.0, 1.0]), 0.2), [0.8, 1.0])
+    crowded = retrain_plots.spread_out(np.zeros(11), 0.2)
+    np.testing.assert_allclose(crowded, np.linspace(0, 1, 11), atol=1e-12)
+
+
+def test_validation_auc_is_shown_where_test_labels_are_hidden():
+    frame = pd.DataFrame({"model": ["cnn"], "parameters": [10], "val_auc": [0.7]})
+    figure = retrain_plots.parameters_against_auc(frame)
+    assert figure.axes[0].get_ylabel() == "val AUC"
+
+
+def test_the_best_so_far_never_falls_and_marks_the_common_epoch():
+    curves = pd.DataFrame(
+        {
+            "model": ["cnn"] * 3 + ["fbp"] * 2,
+            "epoch": [1, 2, 3, 1, 2],
+            "val_auc": [0.7, 0.6, 0.8, 0.9, 0.85],
+        }
+    )
+    axes = retrain_plots.best_so_far(curves).axes[0]
+    lines = [list(line.get_ydata()) for line in axes.lines]
+    assert [0.7, 0.7, 0.8] in lines and [0.9, 0.9] in lines
+    assert [2, 2] in [list(line.get_xdata()) for line in axes.lines]
