@@ -10,44 +10,20 @@ from torch.func import functional_call
 from helpers import artifacts
 from helpers.darts import architect, precision
 from helpers.darts.architect import Architect
-from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.linear_pieces import LinearPieces, relu
 from helpers.darts.supernet import Supernet
-from tests.plain_darts import PlainSupernet, copy_to_plain
+from tests.toy_search import (
+    MOMENTUM,
+    TRAIN,
+    VAL,
+    WEIGHT_DECAY,
+    batch,
+    error,
+    flat,
+    plain_of,
+    search,
+)
 
-MOMENTUM, WEIGHT_DECAY = 0.9, 0.03
-SMALL = (8, (8, 7))  # images of a batch and their size in pixels
-
-
-def batch(seed, n=16, size=(10, 9), dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(n, 3, *size, generator=generator, dtype=torch.float64)
-    return images.to(dtype), torch.arange(n) % 2
-
-
-TRAIN, VAL, EARLIER = (batch(seed, *SMALL) for seed in (1, 2, 3))
 MORE_TRAIN, MORE_VAL = batch(1), batch(2)  # the loss of more pixels has smaller third derivatives
-
-
-def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
-    """A supernet with decided alphas and its SGD, one step into the training."""
-    net = Supernet(4, 3, 2, nodes=nodes, **options).to(dtype)
-    with torch.no_grad():
-        for alpha in net.architecture_parameters():
-            alpha.copy_(torch.randn_like(alpha))
-    weights = net.weight_parameters()
-    sgd = torch.optim.SGD(weights, lr=0.1, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    F.cross_entropy(net(EARLIER[0]), EARLIER[1]).backward()
-    sgd.step()
-    sgd.param_groups[0]["lr"] = xi
-    net.zero_grad(set_to_none=True)
-    return net, sgd
-
-
-def plain_of(net):
-    plain = PlainSupernet(4, 3, 2, nodes=net.nodes, partial=net.partial).to(net.alpha_normal.dtype)
-    copy_to_plain(net, plain)
-    return plain
 
 
 def buffers_of(net, sgd):
@@ -78,14 +54,6 @@ def exact_gradient(net, sgd, xi):
     return flat(torch.autograd.grad(loss(parameters | inner, MORE_VAL), alphas))
 
 
-def flat(tensors):
-    return torch.cat([t.detach().flatten() for t in tensors])
-
-
-def error(found, expected):
-    return ((found - expected).norm() / expected.norm()).item()
-
-
 def second_order(net, sgd, **options):
     alpha_step = Architect(net, F.cross_entropy, order=2, **options)
     return flat(alpha_step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1])
@@ -104,8 +72,7 @@ def same(before, after):
 # --- second order ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("partial", [1, 2])
-@pytest.mark.parametrize("xi", [0.01, 0.025, 0.1])
+@pytest.mark.parametrize(("xi", "partial"), [(0.01, 1), (0.1, 1), (0.025, 2)])
 def test_the_second_order_gradient_is_the_derivative_through_the_inner_step(xi, partial):
     net, sgd = search(xi=xi, nodes=2, partial=partial)
     assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-4
@@ -187,38 +154,6 @@ def test_the_perturbation_moves_w_by_a_hundredth_along_the_gradient_at_w_prime_a
     loss = F.cross_entropy(net(VAL[0]), VAL[1])
     v = flat(torch.autograd.grad(loss, net.weight_parameters()))
     torch.testing.assert_close(ahead - w, 0.01 * v / v.norm(), rtol=1e-6, atol=1e-12)
-
-
-def test_no_units_are_held_outside_the_finite_difference():
-    net, _ = search()
-    expected = net(VAL[0])
-    pieces = LinearPieces()
-    with pieces:
-        assert torch.equal(net(VAL[0]), expected)
-        pieces.replay()
-        assert torch.equal(net(VAL[0]), expected)
-    with pieces:
-        pieces.replay()
-        held = net(TRAIN[0])  # the switches of other images
-    assert not torch.allclose(held, net(TRAIN[0]))
-
-
-def test_a_pass_that_calls_other_units_than_the_recorded_one_is_refused():
-    pieces = LinearPieces()
-    with pieces:
-        relu(torch.randn(3))
-        pieces.replay()
-        relu(torch.randn(3))
-        with pytest.raises(RuntimeError, match="the recorded pass had 1 ReLUs and max pools"):
-            relu(torch.randn(3))
-        pieces.replay()
-        with pytest.raises(RuntimeError, match="not of the shape"):
-            relu(torch.randn(4))
-
-
-def test_a_second_recording_inside_a_first_is_refused():
-    with LinearPieces(), pytest.raises(RuntimeError, match="open already"):
-        LinearPieces().__enter__()
 
 
 # --- first order -------------------------------------------------------------------------------
@@ -386,57 +321,6 @@ def test_the_two_passes_of_the_difference_are_in_true_float32(rounded):
         assert torch.get_float32_matmul_precision() == "highest"
         raise KeyError
     assert rounding() == rounded
-
-
-# --- eigenvalue --------------------------------------------------------------------------------
-
-
-def exact_spectrum(net, data):
-    """Eigenvalues of d2 L / d alpha2 of the plain network, by autograd twice."""
-    plain = plain_of(net)
-    loss = F.cross_entropy(plain(data[0]), data[1])
-    grads = torch.autograd.grad(loss, plain.alphas(), create_graph=True)
-    rows = [
-        flat(torch.autograd.grad(g, plain.alphas(), retain_graph=True, materialize_grads=True))
-        for grad in grads
-        for g in grad.flatten()
-    ]
-    return torch.linalg.eigvalsh(torch.stack(rows))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("partial", [1, 2])
-def test_the_eigenvalue_is_the_exact_hessians(dtype, partial):
-    net, _ = search(partial=partial)
-    spectrum = exact_spectrum(net, VAL)
-    dominant = spectrum[spectrum.abs().argmax()].item()
-    net.to(dtype)
-    before, val = flat(net.parameters()), batch(2, *SMALL, dtype)
-    found = dominant_eigenvalue(net, F.cross_entropy, val)
-    assert found == pytest.approx(dominant, rel=1e-3)
-    assert torch.equal(flat(net.parameters()), before)
-    assert all(p.grad is None and p.requires_grad for p in net.parameters())
-
-
-def test_the_start_of_the_power_iteration_is_seeded():
-    net, _ = search()
-    first, second, again = (
-        dominant_eigenvalue(net, F.cross_entropy, VAL, iterations=1, seed=s) for s in (0, 1, 0)
-    )
-    assert first == again
-    assert first != second
-
-
-def test_a_loss_that_does_not_bend_has_eigenvalue_zero():
-    net, _ = search()
-    assert dominant_eigenvalue(net, lambda logits, _: 0 * logits.sum(), VAL, iterations=3) == 0.0
-
-
-def test_the_eigenvalue_is_averaged_over_the_processes():
-    net, _ = search()
-    found = dominant_eigenvalue(net, F.cross_entropy, VAL, 2)
-    halved = dominant_eigenvalue(net, F.cross_entropy, VAL, 2, average=lambda g: g / 2)
-    assert halved == pytest.approx(found / 2, rel=1e-6)
 
 
 # --- errors ------------------------------------------------------------------------------------

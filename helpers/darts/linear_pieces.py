@@ -69,7 +69,7 @@ class LinearPieces:
             raise RuntimeError(
                 f"a ReLU's input {tuple(x.shape)} is not of the shape recorded, {tuple(mask.shape)}"
             )
-        out = x * mask
+        out = x * mask.to(x.dtype)  # a product with a bool tensor takes thrice as long on a CPU
         self._masks[out.data_ptr()] = mask
         return out
 
@@ -77,7 +77,7 @@ class LinearPieces:
         """The gradient of a ReLU's input."""
         mask = self._masks[output.data_ptr()]
         # The output may have been viewed as another shape since: the mask follows.
-        return grad * mask.as_strided(output.shape, output.stride())
+        return grad * mask.as_strided(output.shape, output.stride()).to(grad.dtype)
 
 
 def relu(x: Tensor, overwrite: bool = False) -> Tensor:
