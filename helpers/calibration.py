@@ -54,18 +54,20 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
     )
 
 
-def temperature_scale(labels: ArrayLike, scores: ArrayLike) -> float:
+def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:
     """The temperature with the least cross-entropy of `apply_temperature` (Guo et al. 2017).
 
     Fit it on validation. Above 1 the model was too sure of itself, below 1 not sure enough.
+    `bad_rate`, strictly between 0 and 1, weighs good and bad parts as they occur on the line where
+    validation has another mix, as a balanced one has; None takes the mix as it is.
     """
     labels, scores = check_both_classes(labels, scores)
     _check_probabilities(scores)
-    logits = _logit(scores)
+    logits, weights = _logit(scores), _line_weights(labels, bad_rate)
 
     def cross_entropy(log_temperature: float) -> float:
         z = logits / np.exp(log_temperature)
-        return float(np.mean(np.logaddexp(0, z) - labels * z))
+        return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
 
     fit = optimize.minimize_scalar(
         cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), method="bounded", options={"xatol": 1e-8}
@@ -81,6 +83,15 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, it must be above 0")
     return special.expit(_logit(scores) / temperature)
+
+
+def _line_weights(labels: np.ndarray, bad_rate: float | None) -> np.ndarray:
+    if bad_rate is None:
+        return np.ones(labels.size)
+    if not 0 < bad_rate < 1:
+        raise ValueError(f"bad_rate is {bad_rate}, it must lie between 0 and 1")
+    own = labels.mean()
+    return np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
 
 
 def _logit(scores: np.ndarray) -> np.ndarray:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PRESETS = ("smoke", "quick", "full", "paper")
+from helpers.checks import SettingsError, check_range, checked
+from helpers.presets import PRESET_VALUES, PRESETS
 
-
-class SettingsError(ValueError):
-    """A parameter that does not exist, or a value that it cannot take."""
+ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
 @dataclass(frozen=True)
@@ -223,102 +220,26 @@ class RetrainSettings:
         )
 
 
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """06: the whole table, ensembles, the operating point, and what the models look at."""
+
+    seed: int = 0
+    model: str = ""  # the model that is looked at closely; "" is the best by validation AUC
+    max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
+    escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
+    false_alarm_cost: float = 0.0
+    map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
+    widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
     "03_finetuning": FinetuneSettings,
     "04_darts_search": SearchSettings,
     "05_genotype_retraining": RetrainSettings,
-}
-
-_PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {
-        "01_data_split": {"max_images": 240, "val_per_class": 20, "image_size_px": 64},
-        "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
-        "03_finetuning": {
-            "image_size_px": 64,
-            "cnn_epochs": 1,
-            "cnn_image_size_px": 32,
-            "ll_epochs": 1,
-            "fbp_epochs": 1,
-            "folds": 2,
-            "trees": 50,
-        },
-        "04_darts_search": {
-            "image_size_px": 32,
-            "batch_size": 32,
-            "epochs": 2,
-            "channels": 4,
-            "layers": 3,
-            "alpha_lr": 0.01,
-        },
-        "05_genotype_retraining": {
-            "retrain_image_size_px": 32,
-            "retrain_channels": 4,
-            "retrain_layers": 3,
-            "retrain_epochs": 1,
-        },
-    },
-    "quick": {
-        # A few hundred steps of alpha have to decide: its learning rate is ten times the paper's.
-        "04_darts_search": {
-            "batch_size": 32,
-            "epochs": 12,
-            "channels": 8,
-            "layers": 6,
-            "alpha_lr": 6e-3,
-        },
-        "05_genotype_retraining": {
-            "retrain_image_size_px": 96,
-            "retrain_batch_size": 64,
-            "retrain_channels": 16,
-            "retrain_layers": 5,
-            "retrain_epochs": 40,
-            "optimizer": "adamw",
-            "retrain_lr": 3e-3,
-            "retrain_weight_decay": 0.01,
-            "schedule": "one_cycle",
-            "auxiliary": False,
-        },
-    },
-    "full": {
-        "01_data_split": {"image_size_px": 288},
-        "02_features_baselines": {"image_size_px": 288},
-        "03_finetuning": {
-            "image_size_px": 288,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 128,
-            "ll_epochs": 100,
-            "fbp_epochs": 30,
-            "flip_test": True,
-        },
-        "04_darts_search": {"image_size_px": 128, "order": 2, "eigenvalue_every": 5},
-        "05_genotype_retraining": {
-            "retrain_channels": 36,
-            "retrain_epochs": 200,
-            "retrain_batch_size": 64,
-            "optimizer": "adamw",
-            "retrain_lr": 2e-3,
-            "retrain_weight_decay": 0.05,
-            "schedule": "one_cycle",
-            "retrain_augment": "full",
-            "drop_path": 0.2,
-            "ema_decay": 0.999,
-            "flip_test": True,
-        },
-    },
-    "paper": {
-        "01_data_split": {"image_size_px": 224},
-        "02_features_baselines": {"image_size_px": 224},
-        # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
-        "03_finetuning": {
-            "image_size_px": 224,
-            "cnn_epochs": 40,
-            "cnn_image_size_px": 224,
-            "fbp_epochs": 30,
-        },
-        "04_darts_search": {"image_size_px": 224, "order": 2},
-    },
+    "06_analysis": AnalysisSettings,
 }
 
 
@@ -347,13 +268,13 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
             raise unknown_parameter(
                 name.upper(), sorted(field.upper() for field in fields), f"no cell of {stage}"
             )
-    values = dict(_PRESET_VALUES[preset].get(stage, {}))
+    values = dict(PRESET_VALUES[preset].get(stage, {}))
     values |= {name: value for name, value in given.items() if value is not None}
     hints = typing.get_type_hints(settings_class)
-    checked = {n: _checked(n, v, hints[n]) for n, v in values.items()}
-    for name, value in checked.items():
-        _check_range(name, value)
-    return settings_class(**checked)
+    values_of = {n: checked(n, v, hints[n]) for n, v in values.items()}
+    for name, value in values_of.items():
+        check_range(name, value)
+    return settings_class(**values_of)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
@@ -361,84 +282,3 @@ def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
-
-
-# the smallest value that makes sense, by the end of a field's name
-_AT_LEAST = {
-    "epochs": 1,
-    "batch_size": 2,
-    "folds": 2,
-    "trees": 1,
-    "per_class": 1,
-    "size_px": 16,
-    "channels": 2,
-    "layers": 1,
-    "partial": 1,
-    "alpha_warmup": 0,
-    "max_skips": -1,
-    "stop_when_stable": 0,
-    "eigenvalue_every": 0,
-    "rollback_growth": 0,
-    "random_cells": 0,
-    "seeds": 1,
-    "drop_path": 0,
-    "ema_decay": 0,
-    "label_smoothing": 0,
-    "grad_clip": 0,
-}
-_BELOW = {"drop_path": 1, "ema_decay": 1, "label_smoothing": 1}
-_CHOICES = {
-    "precision": ("auto", "bf16", "fp16", "no"),
-    "backbone": ("auto", "resnet18", "efficientnet_lite0"),
-    "augment": ("none", "flips", "full"),
-    "retrain_augment": ("none", "flips", "full"),
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("one_cycle", "cosine", "exponential", "constant"),
-    "order": (1, 2),
-}
-
-
-def _check_range(name: str, value: Any) -> None:
-    for ending, least in _AT_LEAST.items():
-        if name.endswith(ending) and value < least:
-            raise SettingsError(f"{name.upper()}={value} must be {least} or more")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        choices = ", ".join(map(str, _CHOICES[name]))
-        raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
-    if name in _BELOW and value >= _BELOW[name]:
-        raise SettingsError(f"{name.upper()}={value} must be below {_BELOW[name]}")
-    if name == "test_fraction" and not 0 < value < 1:
-        raise SettingsError(f"TEST_FRACTION={value} must lie between 0 and 1")
-    if name.endswith("lr") and value <= 0:
-        raise SettingsError(f"{name.upper()}={value} must be above 0")
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    """The value in the field's type; a list from the command line becomes a tuple."""
-    origin = typing.get_origin(hint)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # a folder may be called 2024, which a command line reads as a number
-        value = str(value) if hint is str or origin is tuple else value
-    if origin is tuple:
-        if isinstance(value, str) and value.lstrip().startswith("["):  # papermill's -p gives text
-            value = _json_list(name, value)
-        elif isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, list | tuple):
-            inner = typing.get_args(hint)[0]
-            return tuple(_checked(name, item, inner) for item in value)
-    elif origin is types.UnionType:
-        return _checked(name, value, typing.get_args(hint)[0])
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise SettingsError(f"{name.upper()}={value!r} is not of the type {kind}")
-
-
-def _json_list(name: str, text: str) -> list[Any]:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{name.upper()}={text!r} is not a list in JSON ({error})") from None

@@ -5,13 +5,20 @@ Embeddings are (N, D), one row a part; labels are (N,).
 
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 import openTSNE
+import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from openTSNE import affinity, initialization
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
+
+from helpers.features import load_features
+from helpers.paths import RunPaths
+from helpers.plots import LABEL_NAMES, PALETTE
 
 # Measured on 2 cores at 30,000 x 512: neighbours in 3 s after PCA, in 10 s without.
 PCA_DIMENSIONS = 50
@@ -23,9 +30,13 @@ MOST_BARNES_HUT = 5_000
 # takes 16 s instead of 27 s at 30,000 and keeps as many of the 15 nearest neighbours.
 INTERVAL_WIDTH = 1.5
 # A second thread saves 0.2 s at 500 parts, but where another program holds a core the threads wait
-# for each other at every step: 11 s instead of 1 s at 300. OMP_WAIT_POLICY=passive mends that too.
-MOST_ON_ONE_THREAD = 1_000
+# for each other at every step: 11 s instead of 1 s at 300, 26 s instead of 7 s at 1,668.
+# OMP_WAIT_POLICY=passive mends that too.
+MOST_ON_ONE_THREAD = 3_000
 MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: under 1 s here
+NEIGHBOURS = 15
+SIDES = {"train": "training", "val": "validation"}
+MARKERS = {"good": "o", "bad": "^"}  # a grey print tells them apart too
 
 
 class Separation(NamedTuple):
@@ -34,6 +45,98 @@ class Separation(NamedTuple):
     label_agreement: float
     chance_agreement: float
     silhouette: float
+
+
+class Mapped(NamedTuple):
+    """The parts of one side under one embedding."""
+
+    side: str  # "train" or "val"
+    embedding: str  # "pretrained" or "fine-tuned"
+    labels: np.ndarray  # (N,)
+    plane: np.ndarray  # (N, 2)
+    separation: Separation  # in the whole embedding, not in the plane
+
+
+def before_and_after(
+    run_paths: RunPaths,
+    split: pd.DataFrame,
+    backbone: str,
+    seed: int = 0,
+    finetuned: str = "fbp",
+) -> list[Mapped]:
+    """Training and validation parts, each pretrained and fine-tuned (figures 12 and 13).
+
+    `backbone` and `finetuned` name the files of features that notebooks 02 and 03 wrote.
+    """
+    names = {"pretrained": backbone, "fine-tuned": finetuned}
+    features = {kind: load_features(run_paths.features(name)) for kind, name in names.items()}
+    mapped = []
+    for side in SIDES:
+        rows = split[split.split == side]
+        labels = rows.label.to_numpy(dtype=np.int64)
+        for kind, found in features.items():
+            x = found.of(rows.id)
+            k = min(NEIGHBOURS, len(x) - 1)
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels, k, seed)))
+    return mapped
+
+
+def table(mapped: list[Mapped]) -> pd.DataFrame:
+    """One row a side and embedding: label agreement of the nearest neighbours, what chance gives,
+    and the silhouette."""
+    rows = [
+        {
+            "side": m.side,
+            "embedding": m.embedding,
+            "images": len(m.labels),
+            **m.separation._asdict(),
+        }
+        for m in mapped
+    ]
+    return pd.DataFrame(rows)
+
+
+def figure(mapped: list[Mapped]) -> Figure:
+    """The planes of `before_and_after`: a row a side, a column an embedding, a marker a label."""
+    sides = list(dict.fromkeys(m.side for m in mapped))
+    kinds = list(dict.fromkeys(m.embedding for m in mapped))
+    drawn, axes = plt.subplots(
+        len(sides), len(kinds), figsize=(5.4 * len(kinds), 4.9 * len(sides)), squeeze=False
+    )
+    for m in mapped:
+        ax = axes[sides.index(m.side), kinds.index(m.embedding)]
+        _scatter(ax, m)
+        found, k = m.separation, min(NEIGHBOURS, len(m.labels) - 1)
+        ax.set_title(
+            f"{SIDES.get(m.side, m.side)}, {m.embedding}\n{k} neighbours agree "
+            f"{found.label_agreement:.2f} (chance {found.chance_agreement:.2f}), "
+            f"silhouette {found.silhouette:.2f}",
+            fontsize=10,
+        )
+        ax.set(xticks=[], yticks=[])
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), markerscale=2)
+    return drawn
+
+
+def _scatter(ax: plt.Axes, m: Mapped) -> None:
+    """Parts in small groups, good and bad in turn, so that neither class lies on the other."""
+    n = len(m.labels)
+    size, alpha = np.clip(25_000 / n, 4, 30), np.clip(3_000 / n, 0.35, 0.85)
+    turns = np.array_split(np.random.default_rng(0).permutation(n), min(20, n))
+    for label, word in LABEL_NAMES.items():
+        ax.scatter([], [], color=PALETTE[word], marker=MARKERS[word], s=28, label=word)
+        for i, rows in enumerate(turns):
+            xy = m.plane[rows[m.labels[rows] == label]]
+            ax.scatter(
+                *xy.T,
+                s=size,
+                color=PALETTE[word],
+                marker=MARKERS[word],
+                alpha=alpha,
+                linewidths=0.3,
+                edgecolors="white",
+                zorder=2 + i,
+            )
 
 
 def tsne(
@@ -47,7 +150,7 @@ def tsne(
 
     Repulsion by interpolation (Linderman et al. 2019) or, for few parts, Barnes-Hut, started from
     the principal components (Kobak and Berens 2019). `n_iterations` follow 250 of early
-    exaggeration; `n_jobs` is the number of threads beyond 1,000 parts, -1 for one a core. The same
+    exaggeration; `n_jobs` is the number of threads beyond 3,000 parts, -1 for one a core. The same
     seed gives the same map. A perplexity above (N - 1) / 3 is lowered to that.
     """
     embeddings = _checked(embeddings)
@@ -79,7 +182,7 @@ def tsne(
     return np.asarray(optimiser.fit(affinities=affinities, initialization=start))
 
 
-def label_agreement(embeddings: ArrayLike, labels: ArrayLike, k: int = 15) -> float:
+def label_agreement(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
     """Fraction of the `k` nearest neighbours (Euclidean, the part itself left out) that carry the
     part's own label, averaged over the parts."""
     embeddings, labels = _checked(embeddings), np.asarray(labels)
@@ -99,7 +202,9 @@ def chance_agreement(labels: ArrayLike) -> float:
     return float((counts * (counts - 1)).sum() / (n * (n - 1)))
 
 
-def separation(embeddings: ArrayLike, labels: ArrayLike, k: int = 15, seed: int = 0) -> Separation:
+def separation(
+    embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS, seed: int = 0
+) -> Separation:
     """Label agreement, its chance level, and silhouette (Rousseeuw 1987; of 5,000 parts drawn
     with `seed` where there are more): call it on pretrained and on fine-tuned embeddings."""
     embeddings, labels = _checked(embeddings), np.asarray(labels)

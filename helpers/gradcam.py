@@ -92,6 +92,13 @@ def normalise(maps: Tensor) -> Tensor:
     return (maps - low) / torch.where(span > 0, span, 1)
 
 
+def feature_layer(model: nn.Module) -> nn.Module | str:
+    """The layer that a model of the series names for Grad-CAM: its attribute `feature_layer` (a
+    derived network's last cell), or the one in its `spec`."""
+    own = getattr(model, "feature_layer", None)
+    return model.spec.feature_layer if own is None else own
+
+
 def last_feature_layer(model: nn.Module, image: Tensor) -> str:
     """Dotted name of the last module to give feature maps wider than one pixel for `image`
     (1, C, H, W): the penultimate layer of the report. Modules that run twice are passed over."""

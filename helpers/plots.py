@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from helpers.stages import Stage
 
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
+INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
@@ -159,19 +161,31 @@ def auc_bars(table: pd.DataFrame) -> Figure:
         ax.annotate(
             f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
         )
-    ax.margins(x=0.12, y=0.5 / len(frame))
+    ax.margins(x=0.16, y=0.5 / len(frame))
     ax.set(xlabel=f"{column.split('_')[0]} AUC, with 95 % bootstrap interval")
     return figure
 
 
-def styled(table: pd.DataFrame, caption: str, smoke: bool = False):
-    """A table for a notebook, with what must be known to read it above it."""
+def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False):
+    """A table for a notebook, with what must be known to read it above it.
+
+    `wrap` lets cells of a wide table break into lines, a number and its interval excepted.
+    """
     caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
+    space = "normal" if wrap else "nowrap"
     styles = [
         {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 4px 0"},
-        {"selector": "td, th", "props": "text-align: left; white-space: nowrap"},
+        {"selector": "td, th", "props": f"text-align: left; white-space: {space}"},
     ]
+    if wrap:
+        table = table.map(
+            lambda cell: INTERVAL.sub(_unbroken, cell) if isinstance(cell, str) else cell
+        )
     return table.style.hide(axis="index").set_caption(caption).set_table_styles(styles)
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    return found.group().replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _label_names(frame: pd.DataFrame) -> pd.Series:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers import artifacts, metrics, operating_point, stages, submission
+from helpers import artifacts, config, metrics, operating_point, stages, submission
 from helpers.paths import RunPaths
 
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
@@ -34,6 +34,7 @@ ROW_NAMES = {
     "pc_darts_imagenet": "PC-DARTS ImageNet",
     "pdarts": "P-DARTS",
     "random_cell": "Random cell",
+    "rank_average": "rank average",
 }
 _SEED = re.compile(r"(?P<model>.+)_seed(?P<number>[1-9]\d*)")  # a model's further seeds
 _RANDOM = re.compile(r"random_cell_(\d+)")
@@ -47,6 +48,20 @@ class Scored:
     name: str
     val: pd.DataFrame  # id, label, defect_score
     test: pd.DataFrame  # label is missing where hidden
+
+    @property
+    def judged_on(self) -> str:
+        """`test`, or `val` where the test labels are hidden or of one class."""
+        return "test" if self.test.label.dropna().nunique() == 2 else "val"
+
+    def labels_scores(self, side: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """Labels (N,) and scores (N,) of the labelled parts of `side`; "" is `judged_on`."""
+        frame = {"val": self.val, "test": self.test}[side or self.judged_on]
+        frame = frame[frame.label.notna()]
+        return (
+            frame.label.to_numpy(dtype=np.int64),
+            frame.defect_score.to_numpy(dtype=np.float64),
+        )
 
 
 def save_predictions(path: Path, table: pd.DataFrame, scores: np.ndarray) -> None:
@@ -100,11 +115,22 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     return Scored(path.stem, sides["val"], sides["test"])
 
 
-def read_all_predictions(run_paths: RunPaths) -> dict[str, Scored]:
-    """All models of a run, by name."""
+def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:
+    """All models of a run by name, in the table's order.
+
+    Ensembles are left out unless asked for: they are made anew whenever the models change.
+
+    Raises:
+        ArtifactError: no predictions, or a file that does not fit the split.
+    """
     split = read_split(run_paths)
-    files = sorted(run_paths.predictions_root.glob("*.csv"))
-    return {path.stem: read_predictions(path, split) for path in files}
+    files = {path.stem: path for path in run_paths.predictions_root.glob("*.csv")}
+    names = [name for name in files if ensembles or name not in config.ENSEMBLES]
+    if not names:
+        raise artifacts.ArtifactError(
+            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
+        )
+    return {name: read_predictions(files[name], split) for name in sorted(names, key=_order)}
 
 
 def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
@@ -115,7 +141,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     in training (`bad_rate`), since validation is balanced and the line is not. Test columns are
     missing where labels are hidden or of one class.
     """
-    val_labels, val_scores = _labels_scores(scored.val)
+    val_labels, val_scores = scored.labels_scores("val")
     best = operating_point.best_threshold(val_labels, val_scores)
     threshold = operating_point.cheapest_threshold(val_labels, val_scores, 1, 1, bad_rate)
 
@@ -125,28 +151,27 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     row = {"model": scored.name, "threshold": threshold}
     row |= _interval("val_accuracy", val_labels, val_scores, accuracy_at(best), seed)
     row |= _interval("val_auc", val_labels, val_scores, metrics.roc_auc, seed)
-    test = scored.test[scored.test.label.notna()]
-    if test.label.nunique() == 2:
-        labels, scores = _labels_scores(test)
+    if scored.judged_on == "test":
+        labels, scores = scored.labels_scores("test")
         row |= _interval("test_auc", labels, scores, metrics.roc_auc, seed)
         row |= _interval("test_accuracy", labels, scores, accuracy_at(threshold), seed)
         row["test_f1"] = metrics.f1(labels, scores, threshold)
     return row
 
 
-def results_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
+def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
     """One row per model in the report's order, and the majority baseline at the end.
 
     A model is a predictions file; `x.csv`, `x_seed1.csv`, ... are one model trained with several
     seeds, whose row holds the means, and standard deviations in columns ending in `_std`.
     """
-    scored = read_all_predictions(run_paths)
+    scored = read_all_predictions(run_paths, ensembles)
     if not scored:
         raise artifacts.ArtifactError(
             f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
         )
     split = read_split(run_paths)
-    bad_rate = float(split.loc[split.split == "train", "label"].mean())
+    bad_rate = training_bad_rate(split)
     groups: dict[str, list[dict[str, Any]]] = {}
     for name in sorted(scored, key=_order):
         further = _SEED.fullmatch(name)
@@ -154,6 +179,11 @@ def results_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
         groups.setdefault(model, []).append(evaluate_model(scored[name], bad_rate, seed))
     rows = [_over_seeds(group) for group in groups.values()]
     return pd.DataFrame([*rows, majority_row(split)])
+
+
+def training_bad_rate(split: pd.DataFrame) -> float:
+    """The fraction of bad parts in training: as the parts come, where validation is balanced."""
+    return float(split.loc[split.split == "train", "label"].mean())
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -180,36 +210,24 @@ def majority_row(split: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
-def paper_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The shape of the report's Table 2: per cent, fine-tuned features in parentheses."""
-    by_name = table.set_index("model")
-    rows = []
-    for name in by_name.index:
-        if name.endswith(FINETUNED):
-            continue
-        twin = name + FINETUNED
-        row = {"Model": display_name(name)}
-        seeds = by_name.loc[name].get("seeds")
-        if seeds is not None and pd.notna(seeds):
-            row["Model"] += f" (mean ± sd of {int(seeds)} seeds)"
-        for column, title in (
-            ("val_accuracy", "Valid Acc"),
-            ("test_auc", "Test AUC"),
-            ("test_accuracy", "Test Acc"),
-            ("test_f1", "Test F1"),
-        ):
-            text = _per_cent(by_name.loc[name], column)
-            if twin in by_name.index:
-                text += f" ({_per_cent(by_name.loc[twin], column)})"
-            row[title] = text
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def best_model(table: pd.DataFrame) -> str:
     """The model of the best validation AUC; the first of equals."""
     models = table[table.model != "majority"].reset_index(drop=True)
     return str(models.model[models.val_auc.idxmax()])
+
+
+def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
+    """The model that was asked for; of "" the best by validation AUC.
+
+    Raises:
+        SettingsError: no row of the table is called so.
+    """
+    if not wanted:
+        return best_model(table)
+    known = [name for name in table.model if name != "majority"]
+    if wanted not in known:
+        raise config.SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known)}")
+    return wanted
 
 
 def write_submission(run_paths: RunPaths, model: str) -> Path:
@@ -223,21 +241,35 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
 
 def with_settings(table: pd.DataFrame, stage: stages.Stage) -> pd.DataFrame:
     """A table that says, in columns of its own, what a CSV taken out of its folder must say."""
-    backbone = stage.notes.get("backbone", "none")
+    backbone = stage.notes.get("backbone") or "none"
     return table.assign(run=stage.paths.name, preset=stage.preset, backbone=backbone)
+
+
+def save_table(stage: stages.Stage, name: str, table: pd.DataFrame) -> None:
+    """Write a table as an output of the stage, with the columns of `with_settings`."""
+    artifacts.save_csv(stage.output(stage.paths.table(name)), with_settings(table, stage))
 
 
 def caption(stage: stages.Stage) -> str:
     """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
     run = stages.load_run(stage.paths)
-    split, last = run["stages"]["01_data_split"], run["stages"][stage.name]
+    split, last = run["stages"]["01_data_split"], run["stages"][_trained_in(stage, run)]
+    backbone = stage.notes.get("backbone") or "none"
     counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
     return (
         f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), "
-        f"split seed {split['settings']['seed']}; backbone {stage.notes.get('backbone', 'none')}; "
+        f"split seed {split['settings']['seed']}; backbone {backbone}; "
         f"training seed {last['settings']['seed']}; {last['device']}, {last['precision']}. "
         f"{split['caveats']}"
     )
+
+
+def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:
+    """The stage whose seed and device stand behind the numbers: 06 trains nothing itself."""
+    if not isinstance(stage.settings, config.AnalysisSettings):
+        return stage.name
+    earlier = [name for name in list(config.STAGES)[1:] if name in run["stages"]]
+    return max(earlier[:-1], default=stage.name)
 
 
 def display_name(model: str) -> str:
@@ -256,11 +288,9 @@ def _order(name: str) -> tuple[int, str]:
     stem = re.sub(f"{FINETUNED}$", "", name)
     stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
+    if name in config.ENSEMBLES:
+        return (len(known) + 1, name)
     return (known.index(stem) if stem in known else len(known), name)
-
-
-def _labels_scores(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    return frame.label.to_numpy(dtype=np.int64), frame.defect_score.to_numpy(dtype=np.float64)
 
 
 def _interval(
@@ -268,16 +298,3 @@ def _interval(
 ) -> dict[str, float]:
     found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
     return {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _per_cent(row: pd.Series, column: str) -> str:
-    value = row.get(column)
-    if value is None or pd.isna(value):
-        return "-"
-    spread = row.get(f"{column}_std")
-    if spread is not None and pd.notna(spread):
-        return f"{100 * value:.1f} ± {100 * spread:.1f}"
-    low = row.get(f"{column}_low")
-    if low is None or pd.isna(low):
-        return f"{100 * value:.1f}"
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"

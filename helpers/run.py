@@ -197,12 +197,16 @@ def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
-    table = run_paths.table("table2")
     record = stages.load_run(run_paths)
-    if table.is_file() and record["stages"].get("03_finetuning", {}).get("status") == "done":
-        frame = artifacts.load_csv(table, ("Model",))
-        about = ["run", "preset", "backbone"]  # the same in every row: said once below
-        print("\n" + frame.drop(columns=about).fillna("-").to_string(index=False))
+    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
+    done = [name for name in tables if record["stages"].get(name, {}).get("status") == "done"]
+    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
+    if table:
+        frame = artifacts.load_csv(table, ("Model",)).fillna("-")
+        own = frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
+        columns = ["Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1"]
+        print("\n" + own[columns].to_string(index=False))
+        about = ["run", "preset", "backbone"]  # the same in every row: said once
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
         if record.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")

@@ -103,7 +103,8 @@ class Stage:
         steps = load_run(self.paths).get("steps", {}).values()
         written = [self.paths.root / name for step in steps for name in step["outputs"]]
         stale = [p for p in written if p.parent == self.paths.predictions_root]
-        for file in [*stale, self.paths.table("table2"), self.paths.table("results")]:
+        tables = ("results", "table2", "06_results", "06_table2")
+        for file in [*stale, *map(self.paths.table, tables)]:
             file.unlink(missing_ok=True)
         self.paths.submission.unlink(missing_ok=True)
 
@@ -192,6 +193,8 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     stages = run.get("stages", {})
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
     content = {"settings": dataclasses.asdict(settings), "earlier": earlier}
+    if isinstance(settings, config.AnalysisSettings):
+        content["models"] = _model_files(paths.RunPaths(run["run"]))
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
@@ -201,6 +204,12 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
             raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
         content["split_csv"] = artifacts.file_digest(split_csv) if settings.split_csv else None
     return artifacts.fingerprint(content)
+
+
+def _model_files(run_paths: paths.RunPaths) -> dict[str, str]:
+    """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
+    files = sorted(run_paths.predictions_root.glob("*.csv"))
+    return {p.stem: artifacts.file_digest(p) for p in files if p.stem not in config.ENSEMBLES}
 
 
 def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:

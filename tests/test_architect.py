@@ -11,7 +11,7 @@ from helpers import artifacts
 from helpers.darts import architect, precision
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.linear_pieces import LinearPieces, relu
 from helpers.darts.supernet import Supernet
 from tests.plain_darts import PlainSupernet, copy_to_plain
 
@@ -25,12 +25,13 @@ def batch(seed, n=16, size=(10, 9), dtype=torch.float64):
     return images.to(dtype), torch.arange(n) % 2
 
 
-TRAIN, VAL, EARLIER = batch(1), batch(2), batch(3)
+TRAIN, VAL, EARLIER = (batch(seed, *SMALL) for seed in (1, 2, 3))
+MORE_TRAIN, MORE_VAL = batch(1), batch(2)  # the loss of more pixels has smaller third derivatives
 
 
-def search(dtype=torch.float64, xi=0.025, **options):
+def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
     """A supernet with decided alphas and its SGD, one step into the training."""
-    net = Supernet(4, 3, 2, nodes=2, **options).to(dtype)
+    net = Supernet(4, 3, 2, nodes=nodes, **options).to(dtype)
     with torch.no_grad():
         for alpha in net.architecture_parameters():
             alpha.copy_(torch.randn_like(alpha))
@@ -44,7 +45,7 @@ def search(dtype=torch.float64, xi=0.025, **options):
 
 
 def plain_of(net):
-    plain = PlainSupernet(4, 3, 2, nodes=2, partial=net.partial).to(net.alpha_normal.dtype)
+    plain = PlainSupernet(4, 3, 2, nodes=net.nodes, partial=net.partial).to(net.alpha_normal.dtype)
     copy_to_plain(net, plain)
     return plain
 
@@ -69,12 +70,12 @@ def exact_gradient(net, sgd, xi):
         return F.cross_entropy(functional_call(plain, values, (data[0],)), data[1])
 
     w = [parameters[name] for name in weights]
-    grads = torch.autograd.grad(loss(parameters, TRAIN), w, create_graph=True)
+    grads = torch.autograd.grad(loss(parameters, MORE_TRAIN), w, create_graph=True)
     inner = {
         name: p - xi * (MOMENTUM * buffers[name] + g + WEIGHT_DECAY * p)
         for name, p, g in zip(weights, w, grads, strict=True)
     }
-    return flat(torch.autograd.grad(loss(parameters | inner, VAL), alphas))
+    return flat(torch.autograd.grad(loss(parameters | inner, MORE_VAL), alphas))
 
 
 def flat(tensors):
@@ -87,7 +88,7 @@ def error(found, expected):
 
 def second_order(net, sgd, **options):
     alpha_step = Architect(net, F.cross_entropy, order=2, **options)
-    return flat(alpha_step.gradient(VAL, TRAIN, sgd)[1])
+    return flat(alpha_step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1])
 
 
 def bits(net, sgd):
@@ -106,7 +107,7 @@ def same(before, after):
 @pytest.mark.parametrize("partial", [1, 2])
 @pytest.mark.parametrize("xi", [0.01, 0.025, 0.1])
 def test_the_second_order_gradient_is_the_derivative_through_the_inner_step(xi, partial):
-    net, sgd = search(xi=xi, partial=partial)
+    net, sgd = search(xi=xi, nodes=2, partial=partial)
     assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-4
 
 
@@ -139,7 +140,7 @@ def test_the_error_falls_with_the_square_of_the_step(monkeypatch):
 
 
 def test_float32_is_enough_for_the_finite_difference():
-    net, sgd = search(dtype=torch.float64)
+    net, sgd = search()
     exact = exact_gradient(net, sgd, 0.025)
     net.float()
     for state in sgd.state.values():
@@ -205,14 +206,19 @@ def test_no_units_are_held_outside_the_finite_difference():
 def test_a_pass_that_calls_other_units_than_the_recorded_one_is_refused():
     pieces = LinearPieces()
     with pieces:
-        torch.randn(3).relu()
+        relu(torch.randn(3))
         pieces.replay()
-        torch.randn(3).relu()
+        relu(torch.randn(3))
         with pytest.raises(RuntimeError, match="the recorded pass had 1 ReLUs and max pools"):
-            torch.randn(3).relu()
+            relu(torch.randn(3))
         pieces.replay()
         with pytest.raises(RuntimeError, match="not of the shape"):
-            torch.randn(4).relu()
+            relu(torch.randn(4))
+
+
+def test_a_second_recording_inside_a_first_is_refused():
+    with LinearPieces(), pytest.raises(RuntimeError, match="open already"):
+        LinearPieces().__enter__()
 
 
 # --- first order -------------------------------------------------------------------------------
@@ -320,7 +326,7 @@ def test_every_gradient_is_averaged_over_the_processes():
     seen = []
     alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g: seen.append(g.numel()) or g)
     alpha_step.step(VAL, TRAIN, sgd)
-    n_alpha, n_w = 2 * 5 * 8, sum(w.numel() for w in net.weight_parameters())
+    n_alpha, n_w = 2 * 2 * 8, sum(w.numel() for w in net.weight_parameters())
     assert seen == [n_w, n_alpha + n_w, n_alpha, n_alpha]
 
 
@@ -402,7 +408,7 @@ def exact_spectrum(net, data):
 @pytest.mark.parametrize("partial", [1, 2])
 def test_the_eigenvalue_is_the_exact_hessians(dtype, partial):
     net, _ = search(partial=partial)
-    spectrum = exact_spectrum(net, batch(2, *SMALL))
+    spectrum = exact_spectrum(net, VAL)
     dominant = spectrum[spectrum.abs().argmax()].item()
     net.to(dtype)
     before, val = flat(net.parameters()), batch(2, *SMALL, dtype)

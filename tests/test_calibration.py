@@ -53,6 +53,17 @@ def test_temperature_is_the_slope_of_a_logistic_regression_without_intercept():
     assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-4)
 
 
+def test_weighing_validation_as_the_line_is_the_weighted_logistic_regression():
+    labels, scores = made_up(too_sure_by=3)
+    weights = np.where(labels == 1, 0.1 / labels.mean(), 0.9 / (1 - labels.mean()))
+    slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(
+        special.logit(scores)[:, None], labels, sample_weight=weights
+    )
+    temperature = calibration.temperature_scale(labels, scores, bad_rate=0.1)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-4)
+    assert temperature != pytest.approx(calibration.temperature_scale(labels, scores), rel=1e-3)
+
+
 def test_scaling_lowers_the_cross_entropy_and_keeps_the_auc():
     labels, scores = made_up(too_sure_by=3)
     scaled = calibration.apply_temperature(scores, calibration.temperature_scale(labels, scores))
@@ -76,3 +87,5 @@ def test_decision_values_and_wrong_temperatures_are_named():
         calibration.brier([0, 1], [-2, 3])
     with pytest.raises(ValueError, match="temperature is 0, it must be above 0"):
         calibration.apply_temperature([0.5], 0)
+    with pytest.raises(ValueError, match="bad_rate is 1, it must lie between 0 and 1"):
+        calibration.temperature_scale([0, 1], [0.2, 0.8], bad_rate=1)

@@ -106,6 +106,13 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", "precision", "foo", "PRECISION='foo' is not one of auto, bf16, fp16, no"),
         ("03_finetuning", "fbp_lr", 0.0, "FBP_LR=0.0 must be above 0"),
         ("02_features_baselines", "folds", 1, "FOLDS=1 must be 2 or more"),
+        (
+            "06_analysis",
+            "max_escape_rate",
+            1.5,
+            "MAX_ESCAPE_RATE=1.5 must be a fraction from 0 to 1",
+        ),
+        ("06_analysis", "escape_cost", -1.0, "ESCAPE_COST=-1.0 must not be negative"),
         ("01_data_split", "test_fraction", 1.0, "TEST_FRACTION=1.0 must lie between 0 and 1"),
     ],
 )

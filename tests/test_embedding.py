@@ -1,10 +1,16 @@
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_samples
 
-from helpers import embedding
+from helpers import artifacts, embedding
+from helpers.features import Features, save_features
+from helpers.paths import RunPaths
+from helpers.plots import PALETTE
 
 
 def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
@@ -129,3 +135,65 @@ def test_unusable_embeddings_are_named():
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.fixture
+def mapped(home):
+    """Features that know nothing before fine-tuning and keep the classes apart after it; half of
+    the parts are for training, a third for validation."""
+    near, labels = two_clouds(n=240, distance=0.0)
+    far, _ = two_clouds(n=240, distance=20.0)
+    ids = np.array([f"p{i}" for i in range(240)])
+    split = pd.DataFrame({"id": ids, "label": labels, "split": "test"})
+    split.loc[:119, "split"], split.loc[120:199, "split"] = "train", "val"
+    run_paths = RunPaths("r")
+    order = np.random.default_rng(0).permutation(240)  # features in another order than the split
+    save_features(run_paths.features("net"), Features(ids[order], near[order]))
+    save_features(run_paths.features("fbp"), Features(ids[order], far[order]))
+    return embedding.before_and_after(run_paths, split, "net")
+
+
+def test_separation_is_told_before_and_after_for_training_and_validation_parts(mapped):
+    table = embedding.table(mapped).set_index(["side", "embedding"])
+    assert list(table.index) == [
+        ("train", "pretrained"),
+        ("train", "fine-tuned"),
+        ("val", "pretrained"),
+        ("val", "fine-tuned"),
+    ]
+    assert table.images.tolist() == [120, 120, 80, 80]
+    for side in ("train", "val"):
+        before, after = table.loc[(side, "pretrained")], table.loc[(side, "fine-tuned")]
+        assert before.label_agreement == pytest.approx(0.5, abs=0.06)
+        assert after.label_agreement == 1 and after.silhouette > before.silhouette + 0.2
+        assert after.chance_agreement == pytest.approx(0.5, abs=0.01)
+
+
+def test_every_part_is_drawn_once_with_the_colour_and_shape_of_its_label(mapped):
+    figure = embedding.figure(mapped)
+    assert len(figure.axes) == 4
+    shapes = set()
+    for ax, m in zip(figure.axes, mapped, strict=True):
+        for label, word in enumerate(("good", "bad")):
+            own = [
+                c
+                for c in ax.collections
+                if len(c.get_offsets())
+                and tuple(c.get_facecolor()[0][:3]) == to_rgba(PALETTE[word])[:3]
+            ]
+            drawn = np.concatenate([c.get_offsets() for c in own])
+            expected = m.plane[m.labels == label]
+            np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
+            shapes.add((word, len(own[0].get_paths()[0].vertices)))
+    assert len(shapes) == 2 and len({corners for _, corners in shapes}) == 2
+    legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert legend == ["good", "bad"]
+    found = mapped[3].separation
+    assert f"agree {found.label_agreement:.2f} (chance 0.49)" in figure.axes[3].get_title()
+    plt.close(figure)
+
+
+def test_missing_features_are_named(home):
+    split = pd.DataFrame({"id": ["a"], "label": [0], "split": ["train"]})
+    with pytest.raises(artifacts.ArtifactError, match=r"features/net\.npz is missing"):
+        embedding.before_and_after(RunPaths("r"), split, "net")

@@ -3,6 +3,7 @@ import torch
 from scipy import stats
 from torch import nn
 from torchvision.models import resnet18
+from torchvision.transforms.functional import gaussian_blur
 
 from helpers import gradcam_checks as checks
 
@@ -91,6 +92,21 @@ def test_blur_spreads_a_crack_over_a_twentieth_of_the_image():
     # A Gaussian of sigma 2 pixels: 1 / (2 sqrt(2 pi)) in the middle, a little more for the cut.
     assert blurred.max().item() == pytest.approx(0.1995, rel=0.06)
     assert blurred.sum().item() == pytest.approx(40, rel=1e-4)
+
+
+def test_blur_agrees_with_torchvisions_in_any_precision_around_it():
+    x = torch.randn(2, 3, 40, 30)
+    expected = gaussian_blur(x, 9, 2.0)
+    torch.testing.assert_close(checks._hidden(x, "blur"), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(checks._hidden(x, "blur"), expected)
+
+
+def test_probabilities_are_float32_where_the_model_runs_in_less():
+    with torch.autocast("cpu", torch.bfloat16):
+        result = checks.insertion_deletion(SmallNet(), IMAGES, SPOT, 1, steps=2, baseline="zero")
+    assert result.insertion.dtype == torch.float32
+    assert result.insertion_area.numpy().shape == (3,)
 
 
 def test_pixels_of_equal_importance_do_not_go_from_the_top_left():

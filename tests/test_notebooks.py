@@ -60,6 +60,8 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
     expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     assert set(table.index) == expected | {"majority"}
+    whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
+    assert set(whole.index) - set(config.ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     submission = pd.read_csv(smoke_run / "submissions" / "t.csv", dtype={"id": str})
     assert submission.id.tolist() == split.id[split.split == "test"].tolist()
@@ -71,8 +73,9 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
         assert stage["status"] == "done" and stage["peak_memory_mb"] > 0 and stage["seconds"] > 0
 
 
-def test_smoke_tables_say_that_their_numbers_mean_nothing(smoke_run):
-    text = (smoke_run / "data/runs/t/notebooks/03_finetuning.ipynb").read_text()
+@pytest.mark.parametrize("name", ["03_finetuning", "06_analysis"])
+def test_smoke_tables_say_that_their_numbers_mean_nothing(smoke_run, name):
+    text = (smoke_run / f"data/runs/t/notebooks/{name}.ipynb").read_text()
     assert "THE NUMBERS MEAN NOTHING" in text
 
 
@@ -92,6 +95,25 @@ def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(s
     reused = record["stages"]["03_finetuning"]["reused"]
     assert {"cnn", "fbp"} <= set(reused) and "ll" not in reused
     assert run.main(SMOKE) == 0
+
+
+def test_a_model_of_one_s_own_redoes_the_analysis_alone_and_may_become_the_submission(
+    smoke_run, capsys
+):
+    root = smoke_run / "data/runs/t"
+    split = pd.read_csv(root / "split.csv", dtype={"id": str})
+    own = split[split.split.isin(["val", "test"])][["id", "split"]]
+    labels = split.set_index("id").label[own.id].to_numpy()
+    own.assign(defect_score=0.1 + 0.8 * labels).to_csv(root / "predictions/mine.csv", index=False)
+    assert run.main(SMOKE) == 0
+    out = capsys.readouterr().out
+    assert out.count("up to date") == len(NOTEBOOKS) - 1 and "06_analysis: running" in out
+    table = pd.read_csv(root / "metrics/06_results.csv").set_index("model")
+    assert table.loc["mine", ["val_auc", "test_auc"]].tolist() == [1, 1]
+    submission = pd.read_csv(smoke_run / "submissions/t.csv", dtype={"id": str})
+    assert submission.defect_score.tolist() == (
+        own.assign(defect_score=0.1 + 0.8 * labels).query("split == 'test'").defect_score.tolist()
+    )
 
 
 def test_an_unknown_parameter_stops_before_anything_runs(home, capsys):

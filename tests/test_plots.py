@@ -37,6 +37,14 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     assert [t.get_text() for t in ax.texts] == ["0.900"]
 
 
+def test_a_wrapped_table_breaks_no_number_from_its_interval():
+    table = pd.DataFrame({"Test AUC": ["86.6 [83.1, 89.7] (90.9 [88.2, 93.6])"], "n": [3]})
+    html = plots.styled(table, "c", wrap=True).to_html()
+    space = "\N{NO-BREAK SPACE}"
+    assert f"86.6{space}[83.1,{space}89.7] (90.9{space}[88.2,{space}93.6])" in html
+    assert "white-space: nowrap" in plots.styled(table, "c").to_html()
+
+
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
 def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, preset):
     stage = stages.Stage("01_data_split", RunPaths("r"), preset, SplitSettings(), "key")

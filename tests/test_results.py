@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from helpers import artifacts, results
+from helpers import artifacts, config, results, table2
 from helpers.paths import RunPaths
 
 
@@ -57,7 +57,7 @@ def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
 def test_the_paper_table_puts_finetuned_features_in_parentheses(run):
     _plant(run, "svm", 0.1)
     _plant(run, "svm_finetuned", 1.0)
-    shape = results.paper_table(results.results_table(run)).set_index("Model")
+    shape = table2.paper_table(results.results_table(run)).set_index("Model")
     assert shape.index.tolist() == ["SVM", "majority"]
     assert shape.loc["SVM", "Test AUC"].endswith("(100.0 [100.0, 100.0])")
 
@@ -71,6 +71,16 @@ def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
     assert results.best_model(results.results_table(run)) == "a_val"
 
 
+def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
+    _plant(run, "svm", 0.1)
+    _plant(run, "fbp", 0.9)
+    table = results.results_table(run)
+    assert results.chosen_model(table) == "fbp"
+    assert results.chosen_model(table, "svm") == "svm"
+    with pytest.raises(config.SettingsError, match="MODEL='lda' has no predictions: svm, fbp"):
+        results.chosen_model(table, "lda")
+
+
 def test_hidden_test_labels_leave_the_test_columns_out(run):
     split = results.read_split(run)
     split.loc[split.split == "test", "label"] = pd.NA
@@ -78,7 +88,7 @@ def test_hidden_test_labels_leave_the_test_columns_out(run):
     results.save_predictions(run.predictions("svm"), split, np.linspace(0, 1, len(split)))
     table = results.results_table(run)
     assert "test_auc" not in table
-    assert results.paper_table(table)["Test AUC"].tolist() == ["-", "-"]
+    assert table2.paper_table(table)["Test AUC"].tolist() == ["-", "-"]
 
 
 def test_the_submission_has_one_row_for_each_test_image(run):

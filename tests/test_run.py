@@ -23,8 +23,8 @@ def test_parameters_go_to_the_notebooks_that_have_them():
 @pytest.mark.parametrize(
     ("option", "chosen"),
     [
-        ([], ["01_data_split", "02_features_baselines", "03_finetuning"]),
-        (["--from", "2"], ["02_features_baselines", "03_finetuning"]),
+        ([], list(config.STAGES)),
+        (["--from", "2"], list(config.STAGES)[1:]),
         (["--only", "03"], ["03_finetuning"]),
     ],
 )

@@ -7,15 +7,17 @@ complete when the edges into it need it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .folding import block_diagonal, column_means, diagonal_blocks, to_maps, to_rows
-from .mixed import EdgeBlock, SharedMaps
+from .linear_pieces import max_pool
+from .mixed import EdgeBlock
+from .shared import SharedMaps
 
 # Below this many channels all edges of a state share one block-diagonal product: narrower matrices
 # leave the processor's vector units idle.
@@ -45,9 +47,19 @@ class Plan(NamedTuple):
         """Rows of alpha that belong to the edges from `state`."""
         return [node * (node + 3) // 2 + state for node in self.targets(state)]
 
+    @property
+    def by_state(self) -> Tensor:
+        """Rows of alpha in the order of the states that edges leave."""
+        return _by_state(self)
+
     def stride(self, state: int) -> int:
         """2 on the edges from the two inputs of a reduction cell, else 1."""
         return 2 if self.reduction and state < 2 else 1
+
+
+@lru_cache(maxsize=64)
+def _by_state(plan: Plan) -> Tensor:
+    return torch.tensor([edge for state in plan.states for edge in plan.edges(state)])
 
 
 def shuffle(mixed: Tensor, bypass: Tensor, partial: int) -> Tensor:
@@ -78,13 +90,16 @@ class _State:
         self.merged = self.channels < MERGE_BELOW
         together = max(1, BLOCK_NUMBERS // self.shared.features[:, : self.channels].numel())
         together = pw.shape[1] if self.merged else together
-        edges = plan.edges(index)
         self.blocks: list[EdgeBlock] = []
-        for start in range(0, len(edges), together):
+        for start in range(0, pw.shape[1], together):
             part = slice(start, start + together)
-            block_pw = block_diagonal(pw[:, part]) if self.merged else pw[:, part]
+            block_pw = pw[:, part]
+            if self.merged:
+                block_pw = block_diagonal(block_pw)
+            elif block_pw.shape[1] == 1:
+                block_pw = block_pw.squeeze(1)
             block_reduce = None if reduce is None else reduce[part]
-            own = (scale[:, edges[part]], dw3[:, part], dw5[:, part], block_pw, block_reduce)
+            own = (scale[:, part], dw3[:, part], dw5[:, part], block_pw, block_reduce)
             self.blocks.append(EdgeBlock(*own))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -92,7 +107,7 @@ class _State:
         self.rest_shape, self.pool_input, self.pool_index = rest, None, None
         if self.stride == 2:
             self.pool_input = rest
-            rest, self.pool_index = F.max_pool2d(rest, 2, 2, ceil_mode=True, return_indices=True)
+            rest, self.pool_index = max_pool(rest, 2, 2, 0, ceil=True)
         self.rest = to_rows(rest)
         return x[:, : self.channels].contiguous(memory_format=torch.channels_last)
 
@@ -116,15 +131,12 @@ class _State:
         pairs = zip(self.blocks, self.columns(g), self.columns(g_mean[None]), strict=True)
         for block, columns, mean in pairs:
             grads.append(block.backward(self.shared, columns, mean[0], need_weights))
-            if self.merged and need_weights:
-                grads[-1] = (
-                    *grads[-1][:3],
-                    diagonal_blocks(grads[-1][3], block.edges),
-                    grads[-1][4],
-                )
+            if need_weights and (self.merged or block.edges == 1):
+                dscale, ddw3, ddw5, dpw, dreduce = grads[-1]
+                grads[-1] = (dscale, ddw3, ddw5, diagonal_blocks(dpw, block.edges), dreduce)
         self.blocks = []
         joined = [
-            None if parts[0] is None else torch.cat(parts, dim=dim)
+            parts[0] if parts[0] is None or len(parts) == 1 else torch.cat(parts, dim=dim)
             for parts, dim in zip(zip(*grads, strict=True), (1, 1, 1, 1, 0), strict=True)
         ]
         return self.shared.backward(), joined
@@ -153,13 +165,14 @@ class _MixedCell(torch.autograd.Function):
     @staticmethod
     def forward(ctx, plan: Plan, x0, x1, scale, beta, *weights) -> Tensor:
         states: list[_State] = []
+        scales = scale[:, plan.by_state].split([len(plan.edges(s)) for s in plan.states], dim=1)
         values = [x0, x1]
         mixed = bypass = None
         for index in plan.states:
             if index >= 2:
                 values.append(_node_value(plan, index - 2, mixed, bypass, states[0].shared.coarse))
             own = weights[4 * index : 4 * index + 4]
-            state = _State(plan, index, values[index], scale, own)
+            state = _State(plan, index, values[index], scales[index], own)
             states.append(state)
             if mixed is None:
                 n = state.shared.features.shape[0]
@@ -169,8 +182,7 @@ class _MixedCell(torch.autograd.Function):
             state.forward(mixed, bypass, beta)
         like = states[0].shared.coarse
         ctx.plan, ctx.states, ctx.channels = plan, states, x0.shape[1]
-        ctx.save_for_backward(beta)
-        ctx.shapes = (scale, [w is not None for w in weights])
+        ctx.save_for_backward(scale, beta)
         if plan.partial == 1:
             return to_maps(mixed, like)
         last = _node_value(plan, plan.nodes - 1, mixed, bypass, like)
@@ -180,7 +192,7 @@ class _MixedCell(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         plan, states, c = ctx.plan, ctx.states, ctx.channels
-        (beta,) = ctx.saved_tensors
+        scale, beta = ctx.saved_tensors
         need_weights = any(ctx.needs_input_grad[5:])
         g = to_rows(grad).clone()  # (n, nodes * C)
         width = c // plan.partial
@@ -189,7 +201,7 @@ class _MixedCell(torch.autograd.Function):
             g_mixed = g.new_empty(len(g), plan.nodes * width)
             g_bypass = g.new_empty(len(g), plan.nodes * (c - width))
         g_mean = g.new_zeros(plan.nodes * width)
-        dscale = torch.empty_like(ctx.shapes[0])
+        dscales: list = [None] * len(states)
         dbeta = None if beta is None else torch.empty_like(beta)
         dweights: list = [None] * (4 * len(states))
         dinputs: list = [None, None]
@@ -200,17 +212,17 @@ class _MixedCell(torch.autograd.Function):
                 _complete_node(plan, complete, g, g_mixed, g_bypass, g_mean)
             if index < 2:
                 states[index].shared.need_gradient = ctx.needs_input_grad[1 + index]
-            dx, (own_scale, *own) = states[index].backward(g_mixed, g_mean, need_weights)
-            edges = plan.edges(index)
-            dscale[:, edges] = own_scale
+            dx, (dscales[index], *own) = states[index].backward(g_mixed, g_mean, need_weights)
             if plan.partial > 1:
-                dx, dbeta[edges] = states[index].backward_bypass(dx, g_bypass, beta)
+                dx, dbeta[plan.edges(index)] = states[index].backward_bypass(dx, g_bypass, beta)
             dweights[4 * index : 4 * index + 4] = own
             states[index] = None
             if index >= 2:
                 g[:, (index - 2) * c : (index - 1) * c] += to_rows(dx)
             else:
                 dinputs[index] = dx
+        dscale = torch.empty_like(scale)
+        dscale[:, plan.by_state] = torch.cat(dscales, dim=1)
         return None, *dinputs, dscale, dbeta, *dweights
 
 

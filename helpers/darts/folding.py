@@ -9,11 +9,12 @@ matrix products. Backwards everything that BN and P need follows from the cross 
 d and the node's gradient g, and the gradient of d is again two matrix products.
 
 "Rows" are maps (B, C, H, W) seen as a matrix (n, C), n = B * H * W. Their C channels fall into G
-groups of D, each with matrices of its own: T terms have weights (T, G, D, D).
+groups of D, each with a matrix of its own: (G, D, D), or (D, D) where there is one group.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -35,10 +36,14 @@ def to_maps(rows: Tensor, like: Tensor) -> Tensor:
     return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
+@lru_cache(maxsize=64)
+def _averaging(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((n,), 1 / n, dtype=dtype, device=device)
+
+
 def column_means(rows: Tensor) -> Tensor:
     """Means (C,) of rows (n, C), as a matrix product (faster than a reduction)."""
-    n = rows.shape[0]
-    return torch.mv(rows.t(), rows.new_full((n,), 1 / n))
+    return torch.mv(rows.t(), _averaging(rows.shape[0], rows.dtype, rows.device))
 
 
 def centred(rows: Tensor) -> Tensor:
@@ -51,9 +56,9 @@ def cross_moment(left: Tensor, right: Tensor) -> Tensor:
     n = left.shape[0]
     parts = n // _ROWS_PER_PART
     if parts < 2 or n % parts:
-        return (left.t() @ right).div_(n)
-    sides = (left.unflatten(0, (parts, -1)), right.unflatten(0, (parts, -1)))
-    return torch.bmm(sides[0].transpose(1, 2), sides[1]).sum(0).div_(n)
+        return torch.mm(left.t(), right).div_(n)
+    sides = (left.view(parts, n // parts, -1), right.view(parts, n // parts, -1))
+    return torch.bmm(sides[0].mT, sides[1]).sum(0).div_(n)
 
 
 def _by_group(rows: Tensor, groups: int) -> Tensor:
@@ -61,18 +66,28 @@ def _by_group(rows: Tensor, groups: int) -> Tensor:
 
 
 def group_moments(left: Tensor, right: Tensor, groups: int) -> Tensor:
-    """E[left right^T] (G, D, D) within each group of rows (n, G * D)."""
+    """E[left right^T] within each group of rows (n, G * D)."""
     if groups == 1:
-        return cross_moment(left, right)[None]
-    sides = (_by_group(left, groups).transpose(1, 2), _by_group(right, groups))
+        return cross_moment(left, right)
+    sides = (_by_group(left, groups).mT, _by_group(right, groups))
     return torch.bmm(*sides).div_(left.shape[0])
 
 
+def groups_of(matrices: Tensor) -> int:
+    """How many groups matrices (G, D, D) or (D, D) are for."""
+    return 1 if matrices.dim() == 2 else len(matrices)
+
+
+def _multiply(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right without the broadcasting that `@` prepares for."""
+    return torch.mm(left, right) if left.dim() == 2 else torch.bmm(left, right)
+
+
 def product(rows: Tensor, matrices: Tensor) -> Tensor:
-    """Rows (n, G * D) times matrices (G, D, D), group by group."""
-    groups = len(matrices)
+    """Rows (n, G * D) times the matrices, group by group."""
+    groups = groups_of(matrices)
     if groups == 1:
-        return rows @ matrices[0]
+        return torch.mm(rows, matrices)
     out = rows.new_empty(rows.shape)
     torch.bmm(_by_group(rows, groups), matrices, out=_by_group(out, groups))
     return out
@@ -80,54 +95,55 @@ def product(rows: Tensor, matrices: Tensor) -> Tensor:
 
 def add_product_(out: Tensor, rows: Tensor, matrices: Tensor) -> Tensor:
     """Add `product` to `out` in place."""
-    groups = len(matrices)
+    groups = groups_of(matrices)
     if groups == 1:
-        return out.addmm_(rows, matrices[0])
+        return out.addmm_(rows, matrices)
     _by_group(out, groups).baddbmm_(_by_group(rows, groups), matrices)
     return out
 
 
 class Fold(NamedTuple):
-    """scale * BN(P d) of T terms in G groups as W d, and what the backward pass needs of it."""
+    """scale * BN(P d) as W d, and what the backward pass needs of it; G, or no first dimension."""
 
-    weight: Tensor  # (T, G, K, O): rows of d times this
-    pointwise: Tensor  # P (T, G, O, K)
-    scale: Tensor  # (T, G, O)
-    pointwise_cov: Tensor  # P cov(d) (T, G, O, K)
-    inv_std: Tensor  # of y (T, G, O)
+    weight: Tensor  # (G, K, O): rows of d times this
+    pointwise: Tensor  # P (G, O, K)
+    scale: Tensor  # (G, O)
+    pointwise_cov: Tensor  # P cov(d) (G, O, K)
+    inv_std: Tensor  # of y (G, O)
 
 
 def fold_bn(cov: Tensor, pointwise: Tensor, scale: Tensor) -> Fold:
-    """Fold scale * BN(P d) into one matrix; cov (T, G, K, K) of d, which has mean zero."""
-    pointwise_cov = pointwise @ cov
+    """Fold scale * BN(P d) into one matrix; cov (G, K, K) of d, which has mean zero."""
+    pointwise_cov = _multiply(pointwise, cov)
     inv_std = (pointwise_cov * pointwise).sum(-1).clamp_min_(0).add_(BN_EPS).rsqrt_()
-    weight = (pointwise * (scale * inv_std)[..., None]).transpose(-1, -2)
+    weight = (pointwise * (scale * inv_std).unsqueeze(-1)).mT
     return Fold(weight, pointwise, scale, pointwise_cov, inv_std)
 
 
 class Unfold(NamedTuple):
     """Gradients through a Fold; of rows d it is g @ from_g + d @ from_d."""
 
-    from_g: Tensor  # (T, G, O, K)
-    from_d: Tensor  # (T, G, K, K)
-    pointwise: Tensor  # (T, G, O, K)
-    scale: Tensor  # (T, G, O)
+    from_g: Tensor  # (G, O, K)
+    from_d: Tensor  # (G, K, K)
+    pointwise: Tensor  # (G, O, K)
+    scale: Tensor  # (G, O)
 
 
 def unfold_bn(fold: Fold, cross: Tensor, n: int) -> Unfold:
-    """Backward of `fold_bn` over n rows from cross = E[g d^T] (T, G, O, K); g has mean zero.
+    """Backward of `fold_bn` over n rows from cross = E[g d^T] (G, O, K); g has mean zero.
 
     BN's backward subtracts from g its mean and its part along the normalised y.
     """
     p, inv_std = fold.pointwise, fold.inv_std
-    along = inv_std * (p * cross).sum(-1)  # E[g y / std(y)]
+    along = (p * cross).sum(-1).mul_(inv_std)  # E[g y / std(y)]
     factor = fold.scale * inv_std
-    slope = (factor * inv_std * along)[..., None]
+    slope = (factor * inv_std).mul_(along).neg_().unsqueeze(-1)
+    dp = torch.addcmul(factor.unsqueeze(-1) * cross, slope, fold.pointwise_cov)
     return Unfold(
-        from_g=fold.weight.transpose(-1, -2),
-        from_d=-(p.transpose(-1, -2) @ (slope * p)),
-        pointwise=(factor[..., None] * cross).sub_(slope * fold.pointwise_cov).mul_(n),
-        scale=along * n,
+        from_g=fold.weight.mT,
+        from_d=_multiply(p.mT, slope * p),
+        pointwise=dp.mul_(n),
+        scale=along.mul_(n),
     )
 
 
@@ -142,14 +158,14 @@ def split_filters(weight: Tensor) -> Tensor:
 
 
 def block_diagonal(blocks: Tensor) -> Tensor:
-    """(T, E, C, C) to (T, 1, E * C, E * C) with the E blocks on the diagonal."""
+    """(T, E, C, C) to (T, E * C, E * C) with the E blocks on the diagonal."""
     terms, edges, c, _ = blocks.shape
     out = blocks.new_zeros(terms, edges, c, edges, c)
     out.diagonal(dim1=1, dim2=3).copy_(blocks.permute(0, 2, 3, 1))
-    return out.view(terms, 1, edges * c, edges * c)
+    return out.view(terms, edges * c, edges * c)
 
 
 def diagonal_blocks(matrices: Tensor, edges: int) -> Tensor:
     """The inverse of `block_diagonal`: what lies off the diagonal is dropped."""
-    split = matrices.squeeze(1).unflatten(-1, (edges, -1)).unflatten(1, (edges, -1))
+    split = matrices.unflatten(-1, (edges, -1)).unflatten(1, (edges, -1))
     return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)

@@ -1,10 +1,12 @@
-"""Hold a network on one of its linear pieces, for finite differences that mean something.
+"""ReLU and max pooling that can be held on one of their linear pieces.
 
-ReLU and max pooling are linear in pieces: the loss's gradient jumps wherever a unit switches. A
-finite difference over a step h adds up the jumps of all units that switch within h and divides by
-h, which drowns the second derivative in noise, the more the smaller h is. With every unit held as
-it was at the centre the loss is smooth, and its derivatives there are the loss's own, as autograd
-would give them.
+Both are linear in pieces: the loss's gradient jumps wherever a unit switches. A finite difference
+over a step h adds up the jumps of all units that switch within h and divides by h, which drowns the
+second derivative in noise, the more the smaller h is. With every unit held as it was at the centre
+the loss is smooth, and its derivatives there are the loss's own, as autograd would give them.
+
+The supernet calls the functions below in place of torch's; inside a `LinearPieces` they record or
+repeat, elsewhere they are torch's own.
 """
 
 from __future__ import annotations
@@ -13,16 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _aten = torch.ops.aten
-_MAX_POOL = _aten.max_pool2d_with_indices.default
-_RELU, _RELU_IN_PLACE = _aten.relu.default, _aten.relu_.default
-_RELU_BACKWARD = _aten.threshold_backward.default
+_open: list[LinearPieces] = []  # the one that passes are held by, or none
 
 
-class LinearPieces(TorchDispatchMode):
+class LinearPieces:
     """Records which units are on in the first pass inside; after `replay()` a pass repeats them.
 
     A pass is the network's forward and, if wanted, backward pass over the same images. Costs a byte
@@ -31,26 +31,27 @@ class LinearPieces(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self._choices: list[Tensor] = []  # masks of ReLUs and indices of max pools, as called
         self._next: int | None = None  # None while recording
         self._masks: dict[int, Tensor] = {}  # by the address of a ReLU's output
+
+    def __enter__(self) -> LinearPieces:
+        if _open:
+            raise RuntimeError("a LinearPieces is open already")
+        _open.append(self)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _open.clear()
+        self._masks.clear()
 
     def replay(self) -> None:
         """The next pass repeats the recorded one's choices; to be called before each."""
         self._next = 0
         self._masks.clear()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _RELU or func is _RELU_IN_PLACE:
-            return self._relu(args[0], func is _RELU_IN_PLACE)
-        if func is _MAX_POOL:
-            return self._max_pool(*args)
-        if func is _RELU_BACKWARD:
-            return self._relu_backward(*args[:2])
-        return func(*args, **(kwargs or {}))
-
-    def _choice(self, choose: Callable[[], Tensor]) -> Tensor:
+    def choice(self, choose: Callable[[], Tensor]) -> Tensor:
+        """The recorded mask or index that is next, or a new one while recording."""
         if self._next is None:
             self._choices.append(choose())
             return self._choices[-1]
@@ -61,25 +62,66 @@ class LinearPieces(TorchDispatchMode):
         self._next += 1
         return self._choices[self._next - 1]
 
-    def _relu(self, x: Tensor, in_place: bool) -> Tensor:
-        mask = self._choice(lambda: x > 0)
+    def relu(self, x: Tensor) -> Tensor:
+        """x where the units are on, else 0."""
+        mask = self.choice(lambda: x > 0)
         if mask.shape != x.shape:
             raise RuntimeError(
                 f"a ReLU's input {tuple(x.shape)} is not of the shape recorded, {tuple(mask.shape)}"
             )
-        out = x.mul_(mask) if in_place else x * mask
+        out = x * mask
         self._masks[out.data_ptr()] = mask
         return out
 
-    def _relu_backward(self, grad: Tensor, output: Tensor) -> Tensor:
+    def relu_backward(self, grad: Tensor, output: Tensor) -> Tensor:
+        """The gradient of a ReLU's input."""
         mask = self._masks[output.data_ptr()]
         # The output may have been viewed as another shape since: the mask follows.
         return grad * mask.as_strided(output.shape, output.stride())
 
-    def _max_pool(self, x: Tensor, *geometry: Any) -> tuple[Tensor, Tensor]:
-        if self._next is None:
-            values, index = _MAX_POOL(x, *geometry)
-            return values, self._choice(lambda: index)
-        index = self._choice(lambda: x)
-        values = x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
-        return values.contiguous(memory_format=torch.channels_last), index
+
+def relu(x: Tensor, overwrite: bool = False) -> Tensor:
+    """max(x, 0), for use inside autograd functions; with `overwrite` x need not outlive it."""
+    if _open:
+        return _open[0].relu(x)
+    return x.relu_() if overwrite else x.relu()
+
+
+def relu_backward(grad: Tensor, output: Tensor) -> Tensor:
+    """The gradient of `relu`'s input from that of its output."""
+    if _open:
+        return _open[0].relu_backward(grad, output)
+    return _aten.threshold_backward(grad, output, 0)
+
+
+def max_pool(x: Tensor, kernel: int, stride: int, padding: int, ceil: bool = False):
+    """(maxima, their positions) of maps (B, C, H, W), for use inside autograd functions."""
+    geometry = ([kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil)
+    if not _open:
+        return _aten.max_pool2d_with_indices(x, *geometry)
+    index = _open[0].choice(lambda: _aten.max_pool2d_with_indices(x, *geometry)[1])
+    values = x.flatten(2).gather(2, index.flatten(2)).view(index.shape)
+    return values.contiguous(memory_format=torch.channels_last), index
+
+
+class _ReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        """See `ReLU`."""
+        out = relu(x)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        """The gradient of x."""
+        return relu_backward(grad, *ctx.saved_tensors)
+
+
+class ReLU(nn.Module):
+    """A differentiable `relu`, as a module."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return _ReLU.apply(x)

@@ -1,10 +1,10 @@
-"""All operations on the edges that leave one state of a cell, forwards and backwards.
+"""All operations on edges that leave one state of a cell, forwards and backwards.
 
-What the edges share (ReLU, pools, the pixels that strided operations read) is computed once, in
-`SharedMaps`. Edges are computed together in an `EdgeBlock`: one depthwise convolution over the
-channels of all its edges, and 1x1 convolutions, BNs and edge weights folded into matrices
-(`folding.py`). Depthwise outputs leave the convolution with mean zero: by linearity their mean
-follows from the mean image of the batch, and goes into the convolution as its bias.
+Edges are computed together in an `EdgeBlock`: one depthwise convolution over the channels of all
+its edges, and 1x1 convolutions, BNs and edge weights folded into matrices (`folding.py`).
+Depthwise outputs leave the convolution with mean zero: by linearity their mean follows from the
+mean image of the batch, and goes into the convolution as its bias. An operation is computed to its
+end before the next begins, so that its maps are still in the cache.
 
 In comments C are the state's channels, E the edges of a block, W = E * C its width, n = B * H * W
 the rows after the stride.
@@ -12,208 +12,25 @@ the rows after the stride.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad, half_resolution
+from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad
 from .folding import (
     Unfold,
     add_product_,
-    centred,
     column_means,
     cross_moment,
     fold_bn,
     group_moments,
+    groups_of,
     product,
-    split_filters,
     to_maps,
     to_rows,
     unfold_bn,
 )
-from .operations import pad_to_even
-
-KERNELS = (3, 5)
-_max_pool = torch.ops.aten.max_pool2d_with_indices
-_max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
-_relu_backward = torch.ops.aten.threshold_backward
-
-
-@lru_cache(maxsize=256)
-def _window(
-    size: int, kernel: int, stride: int, dilation: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """(size, kernel): 1 / outputs where some output reads this position with this tap."""
-    outputs = -(-size // stride)
-    window = torch.zeros(size, kernel, dtype=dtype)
-    for tap in range(kernel):
-        shift = dilation * (tap - kernel // 2)
-        read = [o * stride + shift for o in range(outputs) if 0 <= o * stride + shift < size]
-        window[read, tap] = 1 / outputs
-    return window.to(device)
-
-
-def tap_means(image: Tensor, kernel: int, stride: int = 1, dilation: int = 1) -> Tensor:
-    """What each tap of a convolution reads on average: mean image (C, H, W) to (C, k, k)."""
-    rows, columns = (
-        _window(size, kernel, stride, dilation, image.dtype, image.device)
-        for size in image.shape[-2:]
-    )
-    return rows.t() @ image @ columns
-
-
-def mean_image(maps: Tensor) -> Tensor:
-    """Mean over the batch of maps (B, C, H, W): (C, H, W)."""
-    batch, channels, height, width = maps.shape
-    mean = column_means(maps.permute(0, 2, 3, 1).reshape(batch, -1))
-    return mean.view(height, width, channels).permute(2, 0, 1)
-
-
-@lru_cache(maxsize=64)
-def _pool_kernel(
-    channels: int,
-    size: tuple[int, int],
-    stride: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """A 3x3 kernel of ones (C, 1, 3, 3), and 1 / pixels inside the map (1, C, H', W')."""
-    kernel = torch.ones(channels, 1, 3, 3, dtype=dtype, device=device)
-    ones = torch.ones(1, 1, *size, dtype=dtype, device=device)
-    counts = F.conv2d(ones, kernel[:1], None, stride, 1)
-    inverse = counts.reciprocal().expand(-1, channels, -1, -1)
-    return kernel, inverse.contiguous(memory_format=torch.channels_last)
-
-
-def _repeated(maps: Tensor, times: int) -> Tensor:
-    """The channels of maps (B, C, H, W), side by side so many times; stays channels_last."""
-    return to_maps(to_rows(maps).repeat(1, times), maps)
-
-
-def _summed(maps: Tensor, times: int) -> Tensor:
-    """The backward pass of `_repeated`; adding slices is faster than a reduction over them."""
-    first, second, *others = to_rows(maps).chunk(times, dim=1)
-    total = first + second
-    for part in others:
-        total += part
-    return to_maps(total, maps)
-
-
-class SharedMaps:
-    """What the edges that leave a state x (B, C, H, W) share, and the sum of its gradients.
-
-    `features` (n, F * C) are the maps that edges take up without a depthwise convolution: max
-    pool, average pool, then x itself (stride 1) or its even and its odd pixels (stride 2, the
-    factorized reduce). All but x have mean zero.
-    """
-
-    def __init__(self, x: Tensor, stride: int) -> None:
-        self.x, self.stride = x, stride
-        self.channels = x.shape[1]
-        self.r = torch.relu(x)
-        # A convolution of stride 2 and dilation 2 reads the even pixels only.
-        self.coarse = half_resolution(self.r) if stride == 2 else self.r
-        image = mean_image(self.r)
-        self.dilation = 3 - stride
-        self.taps = {
-            k: (
-                tap_means(image, k, stride),
-                tap_means(image[:, ::stride, ::stride], k, 1, self.dilation),
-            )
-            for k in KERNELS
-        }
-        pooled, self.index = _max_pool(x, [3, 3], [stride] * 2, [1, 1])
-        self.kernel, self.inverse = _pool_kernel(
-            self.channels, tuple(x.shape[2:]), stride, x.dtype, x.device
-        )
-        average = depthwise_forward(x, self.kernel, stride).mul_(self.inverse)
-        normalised = [centred(to_rows(pooled)), centred(to_rows(average))]
-        if stride == 2:
-            odd = half_resolution(pad_to_even(self.r), 1)
-            normalised += [centred(to_rows(self.coarse)), centred(to_rows(odd))]
-        self.cov = torch.stack([cross_moment(d, d) for d in normalised])[:, None]  # (T, 1, C, C)
-        plain = [to_rows(x)] if stride == 1 else []
-        self.features = torch.cat(normalised + plain, dim=1)
-        self.x_mean = column_means(plain[0]) if plain else None
-        self.need_gradient = True
-        self.dr = self.dcoarse = self.dfeatures = self.dconstant = None
-        self.from_features = 0
-        self.repeats: dict[int, tuple[Tensor, Tensor]] = {1: (self.r, self.coarse)}
-        self.weight_grads: dict[tuple[int, int, bool], WeightGrad] = {}
-
-    def wide(self, edges: int) -> tuple[Tensor, Tensor]:
-        """relu(x) and what dilated convolutions read of it, once for each edge of a block."""
-        if edges not in self.repeats:
-            r = _repeated(self.r, edges)
-            coarse = _repeated(self.coarse, edges) if self.stride == 2 else r
-            self.repeats[edges] = (r, coarse)
-        return self.repeats[edges]
-
-    def feature_filters(self, reduce: Tensor | None, edges: int) -> Tensor:
-        """1x1 convolutions (T, 1, W, C) behind the normalised features: none behind the pools."""
-        eye = torch.eye(self.channels, dtype=self.x.dtype, device=self.x.device)
-        pools = eye.repeat(edges, 1).expand(2, 1, -1, -1)
-        if reduce is None:
-            return pools
-        return torch.cat([pools, split_filters(reduce).flatten(1, 2)[:, None]])
-
-    def weight_grad(self, edges: int, kernel: int, dilated: bool) -> WeightGrad:
-        """Weight gradients of the convolutions that read `wide`; what they share is kept."""
-        key = (edges, kernel, dilated)
-        if key not in self.weight_grads:
-            geometry = (1, self.dilation) if dilated else (self.stride, 1)
-            self.weight_grads[key] = WeightGrad(self.wide(edges)[dilated], kernel, *geometry)
-        return self.weight_grads[key]
-
-    def add_gradient(self, grad: Tensor, dilated: bool) -> None:
-        """Take up a gradient (B, W, H, W) of one of the maps that `wide` gave."""
-        edges = grad.shape[1] // self.channels
-        if edges > 1:
-            grad = _summed(grad, edges)
-        name = "dcoarse" if dilated and self.stride == 2 else "dr"
-        total = getattr(self, name)
-        setattr(self, name, grad if total is None else total.add_(grad))
-
-    def add_feature_gradient(self, g: Tensor, matrix: Tensor, from_d: Tensor) -> None:
-        """Take up a block's gradient of `features`."""
-        if not self.need_gradient:
-            return
-        if self.dfeatures is None:
-            self.dfeatures, self.from_features = g @ matrix.t(), from_d
-        else:
-            self.dfeatures.addmm_(g, matrix.t())
-            self.from_features = self.from_features + from_d
-
-    def add_constant(self, constant: Tensor) -> None:
-        """Take up a gradient (C,) that is the same for all pixels of x."""
-        if not self.need_gradient:
-            return
-        self.dconstant = constant if self.dconstant is None else self.dconstant + constant
-
-    def backward(self) -> Tensor | None:
-        """The gradient of x from all that the blocks have added; None where none is needed."""
-        if not self.need_gradient:
-            return None
-        c, like = self.channels, self.coarse
-        terms = self.cov.shape[0]
-        for t in range(terms):
-            block = self.dfeatures[:, t * c : (t + 1) * c]
-            block.addmm_(self.features[:, t * c : (t + 1) * c], self.from_features[t, 0])
-        parts = [to_maps(part.contiguous(), like) for part in self.dfeatures.split(c, dim=1)]
-        dr = self.dr
-        if self.stride == 2:
-            dr[:, :, ::2, ::2] += self.dcoarse.add_(parts[2])
-            odd = dr[:, :, 1::2, 1::2]
-            odd += parts[3][:, :, : odd.shape[2], : odd.shape[3]]
-        dx = _relu_backward(dr, self.r, 0)
-        if self.stride == 1:
-            dx += parts[2].add_(self.dconstant[None, :, None, None])
-        geometry = ([3, 3], [self.stride] * 2, [1, 1], [1, 1], False)
-        dx += _max_pool_backward(parts[0], self.x, *geometry, self.index)
-        average = parts[1].mul_(self.inverse)
-        return dx.add_(depthwise_input_grad(average, self.x, self.kernel, self.stride))
+from .linear_pieces import relu, relu_backward
+from .shared import KERNELS, SharedMaps, mean_image, tap_means
 
 
 def _centred_convolution(
@@ -221,9 +38,9 @@ def _centred_convolution(
 ) -> Tensor:
     """Rows (n, W) of mean zero: x (B, W, H, W) convolved with weight (E, C, 1, k, k).
 
-    taps (C, k, k) or (E, C, k, k): what the kernel reads on average.
+    taps (C, k * k) or (E, C, k * k): what the kernel reads on average.
     """
-    bias = (weight.squeeze(2) * taps).sum((-2, -1)).neg_().flatten()
+    bias = (weight.flatten(2) * taps).sum(-1).neg_().flatten()
     return to_rows(depthwise_forward(x, weight.flatten(0, 1), stride, dilation, bias))
 
 
@@ -231,13 +48,12 @@ class _Folded:
     """A 1x1 convolution, BN and weight behind rows d (n, W), as one matrix product."""
 
     def __init__(self, d: Tensor, pointwise: Tensor, scale: Tensor) -> None:
-        self.d = d
-        moments = group_moments(d, d, len(pointwise))
-        self.fold = fold_bn(moments, pointwise, scale)
+        self.d, self.groups = d, groups_of(pointwise)
+        self.fold = fold_bn(group_moments(d, d, self.groups), pointwise, scale)
 
     def backward(self, g: Tensor, need_d: bool = True) -> tuple[Tensor | None, Unfold]:
         """The gradient of d from that of the result less its mean."""
-        back = unfold_bn(self.fold, group_moments(g, self.d, len(self.fold.weight)), len(g))
+        back = unfold_bn(self.fold, group_moments(g, self.d, self.groups), len(g))
         grad = add_product_(product(g, back.from_g), self.d, back.from_d) if need_d else None
         self.d = self.fold = None  # free early: this sets the peak of the memory
         return grad, back
@@ -255,15 +71,17 @@ class _Separable:
         x = shared.wide(self.edges)[0]
         d = _centred_convolution(x, self.dw[0], shared.taps[self.kernel][0], shared.stride)
         self.first = _Folded(d, self.pw[0], torch.ones_like(self.scale))
-        self.hidden = to_maps(product(d, self.first.fold.weight).relu_(), shared.coarse)
-        taps = tap_means(mean_image(self.hidden), self.kernel)
-        taps = taps.view(*self.dw.shape[1:3], self.kernel, self.kernel)
+        self.hidden = relu(
+            to_maps(product(d, self.first.fold.weight), shared.coarse), overwrite=True
+        )
+        taps = tap_means(mean_image(self.hidden), tuple(self.hidden.shape[2:]), self.kernel)
+        taps = taps.view(*self.dw.shape[1:3], -1)
         d = _centred_convolution(self.hidden, self.dw[1], taps)
         self.second = _Folded(d, self.pw[1], self.scale)
         add_product_(total, d, self.second.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
-        """Gradients of scale and pw; those of the depthwise filters go into ddw (3, W, 1, k, k)."""
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
+        """Gradients of scale and pw; those of the depthwise filters go into the list ddw."""
         needed = shared.need_gradient or ddw is not None
         grad, back = self.second.backward(g, needed)
         if not needed:
@@ -272,7 +90,7 @@ class _Separable:
         if ddw is not None:
             ddw[1] = WeightGrad(self.hidden, self.kernel)(grad)
         grad = depthwise_input_grad(grad, self.hidden, self.dw[1].flatten(0, 1))
-        grad = to_rows(_relu_backward(grad, self.hidden, 0))
+        grad = to_rows(relu_backward(grad, self.hidden))
         self.hidden = None
         grad -= column_means(grad)
         grad, first_back = self.first.backward(grad)
@@ -299,7 +117,7 @@ class _Dilated:
         self.folded = _Folded(d, self.pw[0], self.scale)
         add_product_(total, d, self.folded.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: Tensor | None) -> tuple:
+    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
         """As `_Separable.backward`."""
         needed = shared.need_gradient or ddw is not None
         grad, back = self.folded.backward(g, needed)
@@ -327,10 +145,10 @@ class _Undepthwise:
         self.edges = scale.shape[1] // shared.channels
         filters = shared.feature_filters(self.reduce, self.edges)
         normalised = scale[:2] if self.reduce is None else scale[[0, 1, 2, 2]]
-        self.fold = fold_bn(shared.cov, filters, normalised[:, None])
-        self.matrix = self.fold.weight.flatten(0, 2)  # (F * C, W)
+        self.fold = fold_bn(shared.cov, filters, normalised)
+        self.matrix = self.fold.weight.flatten(0, 1)  # (F * C, W)
         if self.reduce is None:
-            skip = (filters[0, 0] * scale[2][:, None]).t()
+            skip = (filters[0] * scale[2][:, None]).t()
             self.matrix = torch.cat([self.matrix, skip])
         return shared.features @ self.matrix
 
@@ -341,7 +159,7 @@ class _Undepthwise:
         n, c, e = len(g), shared.channels, self.edges
         cross = cross_moment(g, shared.features)  # (W, F * C)
         terms = shared.cov.shape[0]
-        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)[:, None]
+        by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)
         back = unfold_bn(self.fold, by_term, n)
         shared.add_feature_gradient(g, self.matrix, back.from_d)
         if self.reduce is None:
@@ -350,10 +168,10 @@ class _Undepthwise:
             g_mean = g_mean.view(e, c)
             skip = (own + g_mean * shared.x_mean).flatten() * n
             shared.add_constant((g_mean * self.scale[2].view(e, c)).sum(0))
-            return torch.cat([back.scale.squeeze(1), skip[None]]), None
-        even, odd = back.pointwise[2:, 0].unflatten(1, (e, c))
+            return torch.cat([back.scale, skip[None]]), None
+        even, odd = back.pointwise[2:].unflatten(1, (e, c))
         half = c // 2
-        scales = back.scale.squeeze(1)
+        scales = back.scale
         reduce = torch.cat([even[:, :half], odd[:, half:]], dim=1)
         return torch.cat([scales[:2], scales[2:].sum(0, keepdim=True)]), reduce
 
@@ -362,8 +180,8 @@ class EdgeBlock:
     """The operations on E edges of one state, whose nodes lie side by side.
 
     dw3 and dw5 (3, E, C, 1, k, k) are the depthwise filters of sep's first, sep's second and dil;
-    pw (6, G, D, D) the 1x1 convolutions of sep3 and sep5 first, sep3 and sep5 second, dil3, dil5,
-    in G groups: one for each edge, or one block-diagonal matrix for all. `reduce` (E, C, C) is the
+    pw (6, E, C, C) the 1x1 convolutions of sep3 and sep5 first, sep3 and sep5 second, dil3, dil5,
+    one for each edge, or (6, W, W) block-diagonal ones for all. `reduce` (E, C, C) is the
     skip's factorized reduce at stride 2. scale (7, E) weighs the operations but `none`.
     """
 
@@ -372,7 +190,7 @@ class EdgeBlock:
     ) -> None:
         self.edges, self.channels = dw3.shape[1:3]
         wide = scale.repeat_interleave(self.channels, 1)  # (7, W)
-        grouped = wide.unflatten(1, (pw.shape[1], -1))
+        grouped = wide if pw.dim() == 3 else wide.unflatten(1, (self.edges, -1))
         self.features = _Undepthwise(wide[:3], reduce)
         self.branches = [
             _Separable(dw3, pw[0:4:2], grouped[3]),
@@ -397,10 +215,9 @@ class EdgeBlock:
         the shared maps is added there.
         """
         g = g.contiguous()
-        ddw: list[Tensor | None] = [None, None]
+        ddw: list[list | None] = [None, None]
         if need_weights:
-            width = self.edges * self.channels
-            ddw = [g.new_empty(3, width, 1, k, k) for k in KERNELS]
+            ddw = [[None] * 3 for _ in KERNELS]
         dscale, dpw = [], []
         for branch, ddw_k in zip(self.branches, ddw * 2, strict=True):
             own_scale, own_pw = branch.backward(shared, g, ddw_k)
@@ -413,5 +230,5 @@ class EdgeBlock:
             return dscale, None, None, None, None
         (first3, last3), (first5, last5), (dil3,), (dil5,) = dpw
         pw = torch.stack([first3, first5, last3, last5, dil3, dil5])
-        filters = (d.unflatten(1, (self.edges, -1)) for d in ddw)
+        filters = (torch.stack(d).unflatten(1, (self.edges, -1)) for d in ddw)
         return dscale, *filters, pw, dreduce

@@ -17,12 +17,22 @@ from .space import EDGES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 
+# The cell drawings' colours; the larger kernel of a kind has the lighter one.
+_COLORS = dict(
+    zip(
+        PRIMITIVES,
+        ["#949494", "#cc78bc", "#ca9161", "#029e73", "#0173b2", "#56b4e9", "#d55e00", "#de8f05"],
+        strict=True,
+    )
+)
+
 History = Sequence[Mapping[str, Any]]
 
 
 def edge_name(edge: tuple[int, int]) -> str:
-    """An edge as "from to", states named as in the drawings."""
-    return f"{STATE_NAMES[edge[0]]} $\\to$ {STATE_NAMES[edge[1]]}"
+    """An edge as "from → to", states named as in the drawings but readable without LaTeX."""
+    source, target = (STATE_NAMES[s].strip("$").replace("_{", "(").replace("}", ")") for s in edge)
+    return f"{source} → {target}"
 
 
 def operation_weights(history: History, kind: str) -> pd.DataFrame:
@@ -71,6 +81,7 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
         y="weight",
         hue="operation",
         style="operation",
+        palette=_COLORS,
         col="edge",
         col_wrap=5,
         kind="line",
@@ -87,8 +98,11 @@ def alpha_trajectories(history: History, kind: str) -> Figure:
     word = "reduction" if kind == "reduce" else "normal"
     grid.figure.suptitle(
         f"softmax($\\alpha$) of the {word} cells over the epochs; "
-        f"* best operation at least {CLEAR_LEAD:g} times the next"
+        f"* best operation at least {CLEAR_LEAD:g} times the next",
+        y=0.99,
     )
+    grid.figure.set_layout_engine("none")
+    grid.figure.subplots_adjust(top=0.9)
     return grid.figure
 
 

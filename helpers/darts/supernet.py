@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .cell import Plan, mixed_cell
 from .depthwise import half_resolution
 from .folding import to_maps, to_rows
+from .linear_pieces import ReLU
 from .operations import PRIMITIVES, pad_to_even
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
@@ -131,6 +132,7 @@ class Supernet(nn.Module):
                 f"partial={partial} does not divide channels={channels}: choose a divisor, e.g. 1"
             )
         self.partial, self.nodes = partial, nodes
+        self.relu = ReLU()
         self._build_stem(stem, in_channels, channels)
         before = stem == "imagenet"
         c_pp = c_p = channels if before else 3 * channels
@@ -156,9 +158,9 @@ class Supernet(nn.Module):
             self.stem0 = nn.Sequential(*_stem_conv(in_channels, 3 * channels, 1))
             return
         half = channels // 2
-        first = [*_stem_conv(in_channels, half, 2), nn.ReLU(), *_stem_conv(half, channels, 2)]
+        first = [*_stem_conv(in_channels, half, 2), ReLU(), *_stem_conv(half, channels, 2)]
         self.stem0 = nn.Sequential(*first)
-        self.stem1 = nn.Sequential(nn.ReLU(), *_stem_conv(channels, channels, 2))
+        self.stem1 = nn.Sequential(ReLU(), *_stem_conv(channels, channels, 2))
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """alpha of normal and reduction cells (edges, 8) each; with partial channels beta too."""
@@ -210,9 +212,9 @@ class Supernet(nn.Module):
             s0 = s1 = self.stem0(x)
             if self.stem1 is not None:
                 s1 = self.stem1(s0)
-            r0 = s0.relu()
-            r1 = r0 if s1 is s0 else s1.relu()
+            r0 = self.relu(s0)
+            r1 = r0 if s1 is s0 else self.relu(s1)
             for cell in self.cells:
                 out = cell(r0, r1, *scales[cell.plan.reduction])
-                r0, r1 = r1, out.relu()
+                r0, r1 = r1, self.relu(out)
             return self.classifier(out.mean(dim=(2, 3)))

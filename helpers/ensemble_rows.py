@@ -1,0 +1,116 @@
+"""The ensembles as predictions files like any other, written where validation says so.
+
+What fitting may see is cut out first: `fitting_data` holds no label of a test part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from helpers import artifacts, config, ensembles, stages
+from helpers.paths import RunPaths
+from helpers.results import Scored, read_all_predictions, read_split, save_predictions
+
+MAX_FOLDS = 5
+
+
+class FittingData(NamedTuple):
+    """Validation labels (N,) and both sides' scores by model; test labels are not here."""
+
+    val_labels: np.ndarray
+    val_scores: dict[str, np.ndarray]
+    test_scores: dict[str, np.ndarray]
+
+
+def fitting_data(scored: Mapping[str, Scored]) -> FittingData:
+    """What an ensemble may be fitted on."""
+    val_labels, _ = next(iter(scored.values())).labels_scores("val")
+    val = {name: model.val.defect_score.to_numpy() for name, model in scored.items()}
+    test = {name: model.test.defect_score.to_numpy() for name, model in scored.items()}
+    return FittingData(val_labels, val, test)
+
+
+def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
+    """Fit both ensembles on validation, and write the predictions of those that are kept.
+
+    One that is not kept any more is removed. The validation rows of the file are out-of-fold
+    scores, so that the ensemble's validation numbers can stand beside the other models'.
+
+    Returns:
+        `ensemble, val_auc, kept, reason`, and the weight of every model that has one, as text.
+
+    Raises:
+        ArtifactError: a file with an ensemble's name that this stage has not written.
+    """
+    scored = read_all_predictions(stage.paths)
+    _refuse_foreign_files(stage.paths)
+    data = fitting_data(scored)
+    fitted = _fit(data, seed)
+    inputs = {"seed": seed, "split": artifacts.file_digest(stage.paths.split_csv)}
+    inputs |= {name: artifacts.file_digest(stage.paths.predictions(name)) for name in scored}
+    split = read_split(stage.paths)
+    for name in config.ENSEMBLES:
+        path = stage.paths.predictions(name)
+        if name not in fitted or not fitted[name].kept:
+            path.unlink(missing_ok=True)
+            continue
+        with stage.step(name, inputs, [path]) as needed:
+            if needed:
+                _save(path, split, scored, fitted[name])
+    return _summary(data, fitted)
+
+
+def _fit(data: FittingData, seed: int) -> dict[str, ensembles.EnsembleRow]:
+    """Both ensembles; none where validation is too small for two folds, or there is one model."""
+    folds = min(MAX_FOLDS, int(np.bincount(data.val_labels, minlength=2).min()) // 2)
+    if len(data.val_scores) < 2 or folds < 2:
+        return {}
+    return ensembles.build_ensembles(
+        data.val_scores, data.val_labels, data.test_scores, seed, folds
+    )
+
+
+def _save(
+    path: Path,
+    split: pd.DataFrame,
+    scored: Mapping[str, Scored],
+    row: ensembles.EnsembleRow,
+) -> None:
+    any_model = next(iter(scored.values()))
+    ids = [*any_model.val.id, *any_model.test.id]
+    by_id = pd.Series(np.clip(np.concatenate([row.val_scores, row.test_scores]), 0, 1), index=ids)
+    scores = split.id.map(by_id)
+    save_predictions(path, split, scores.to_numpy())
+
+
+def _summary(data: FittingData, fitted: Mapping[str, ensembles.EnsembleRow]) -> pd.DataFrame:
+    rows = []
+    for name, row in fitted.items():
+        used = sorted(((w, n) for n, w in row.weights.items() if w > 0.005), reverse=True)
+        rows.append(
+            {
+                "ensemble": name,
+                "val_auc": ensembles.roc_auc(data.val_labels, row.val_scores),
+                "kept": row.kept,
+                "reason": row.reason,
+                "weights": ", ".join(f"{model} {weight:.2f}" for weight, model in used),
+            }
+        )
+    return pd.DataFrame(rows, columns=["ensemble", "val_auc", "kept", "reason", "weights"])
+
+
+def _refuse_foreign_files(run_paths: RunPaths) -> None:
+    steps = stages.load_run(run_paths).get("steps", {})
+    for name in config.ENSEMBLES:
+        path = run_paths.predictions(name)
+        written = steps.get(name, {}).get("outputs", {})
+        if path.exists() and not stages.outputs_are_intact(run_paths, written or {str(path): ""}):
+            raise artifacts.ArtifactError(
+                f"{path} has the name of an ensemble but was not made here, or changed since; "
+                "rename it to keep it as a model of your own, or delete it"
+            )

@@ -1,0 +1,62 @@
+"""A run with made-up parts, and models of a chosen quality planted into it as predictions files."""
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from helpers import artifacts, config, results, stages
+from helpers.paths import RunPaths
+
+
+def make_run(n=200, name="toy", seed=0) -> RunPaths:
+    """`n` parts on each side of the split: validation balanced, training and test 30 % bad."""
+    rng = np.random.default_rng(seed)
+    sides = {"train": 0.3, "val": 0.5, "test": 0.3}
+    labels = [rng.permutation((np.arange(n) < share * n).astype(int)) for share in sides.values()]
+    split = pd.DataFrame(
+        {
+            "id": [f"{i:04d}" for i in range(3 * n)],
+            "path": "x.png",
+            "label": np.concatenate(labels),
+            "split": np.repeat(list(sides), n),
+        }
+    )
+    run_paths = RunPaths(name)
+    artifacts.save_csv(run_paths.split_csv, split)
+    artifacts.save_json(run_paths.run_json, {"run": name, "preset": "quick", "stages": {}})
+    return run_paths
+
+
+def plant(run_paths: RunPaths, name: str, separation: float, seed: int) -> None:
+    """A model whose logits lie `separation` apart for good and bad; infinite is perfect."""
+    split = results.read_split(run_paths)
+    noise = np.random.default_rng(seed).normal(size=len(split))
+    label = split.label.astype(float).to_numpy()
+    logits = noise + separation * (label - 0.5) if np.isfinite(separation) else noise
+    scores = special.expit(logits)
+    if np.isinf(separation):
+        scores = 0.5 * scores + 0.5 * label
+    results.save_predictions(run_paths.predictions(name), split, scores)
+
+
+def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:
+    """Give the test parts each other's labels."""
+    split = results.read_split(run_paths)
+    test = split.split == "test"
+    shuffled = np.random.default_rng(seed).permutation(split.loc[test, "label"])
+    assert (shuffled != split.loc[test, "label"]).any()
+    split.loc[test, "label"] = shuffled
+    artifacts.save_csv(run_paths.split_csv, split)
+
+
+def hide_test_labels(run_paths: RunPaths) -> None:
+    """As in a contest."""
+    split = results.read_split(run_paths)
+    split.loc[split.split == "test", "label"] = pd.NA
+    artifacts.save_csv(run_paths.split_csv, split)
+
+
+def analysis_stage(run_paths: RunPaths, **settings) -> stages.Stage:
+    """An opened stage 06."""
+    given = config.AnalysisSettings(**settings)
+    return stages.Stage("06_analysis", run_paths, "quick", given, "key")
