@@ -117,3 +117,23 @@ def test_a_predictions_file_that_does_not_fit_is_refused_with_its_name(run, dama
     with pytest.raises(artifacts.ArtifactError) as error:
         results.read_all_predictions(run)
     assert message in str(error.value) and "svm.csv" in str(error.value)
+
+
+def test_several_seeds_of_one_model_are_a_row_of_mean_and_standard_deviation(run):
+    split = results.read_split(run)
+    label = split.label.astype(float)
+    for name, wrong in (("net", 0.0), ("net_seed1", 0.25), ("net_seed2", 0.5)):
+        # all tied but a share of the good ones, which lie above: the AUC is 1 - that share
+        good = (label == 0) & (split.split == "test")
+        flipped = good & (good.groupby(good).cumcount() < round(wrong * good.sum()))
+        scores = np.where(flipped, 0.9, 0.1 + 0.4 * label)
+        results.save_predictions(run.predictions(name), split, scores)
+    _plant(run, "alone_seed1", 0.5)  # no model of that name: a row of its own
+    table = results.results_table(run).set_index("model")
+    assert table.index.tolist() == ["alone_seed1", "net", "majority"]
+    n = int((split[split.split == "test"].label == 0).sum())
+    aucs = [1.0, 1 - round(0.25 * n) / n, 1 - round(0.5 * n) / n]
+    assert table.loc["net"].test_auc == pytest.approx(np.mean(aucs))
+    deviation = np.sqrt(sum((a - np.mean(aucs)) ** 2 for a in aucs) / 2)
+    assert table.loc["net"].test_auc_std == pytest.approx(deviation)
+    assert table.loc["net"].seeds == 3 and pd.isna(table.loc["alone_seed1"].seeds)

@@ -72,6 +72,19 @@ def test_a_network_finds_the_bright_spot_and_is_trained_once(problem):
     assert not stage.paths.resume("darts_imagenet").exists()
 
 
+def test_another_cell_or_drop_path_of_the_same_name_is_trained_again(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, retrain_epochs=1)
+    _train(stage, split, cache, "own")
+    first = _scores(stage, "own")
+    other = genotypes.random_genotype(3)
+    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    assert _scores(stage, "own") != first and "reused" not in stage.notes
+    stage.settings = dataclasses.replace(stage.settings, drop_path=0.0)
+    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    assert "reused" not in stage.notes
+
+
 class _Killed(BaseException):
     pass
 
