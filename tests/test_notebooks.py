@@ -50,7 +50,8 @@ def test_notebooks_define_nothing_and_keep_cells_short(path):
     for cell in _code(path):
         tree = ast.parse(cell.source)
         assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree))
-        assert len(cell.source.splitlines()) <= 25
+        longest = 40 if "parameters" in cell.metadata.get("tags", []) else 20
+        assert len(cell.source.splitlines()) <= longest
 
 
 def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
@@ -58,8 +59,8 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
     expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
-    expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     assert set(table.index) == expected | {"majority"}
+    expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
     assert set(whole.index) - set(config.ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
@@ -134,7 +135,7 @@ def test_cells_named_for_papermill_become_rows_of_the_table(smoke_run, tmp_path)
     command += [str(tmp_path / "out.ipynb"), "-p", "RUN", "t"]
     command += ["-p", "GENOTYPES", '["DARTS_V2","PC_DARTS_IMAGENET"]', "--no-progress-bar"]
     subprocess.run(command, check=True, capture_output=True)
-    table = pd.read_csv(smoke_run / "data" / "runs" / "t" / "metrics" / "results.csv")
+    table = pd.read_csv(smoke_run / "data" / "runs" / "t" / "metrics" / "05_results.csv")
     assert {"darts_imagenet", "pc_darts_imagenet"} <= set(table.model)
     assert run.main(SMOKE) == 0  # the record is the smoke run's again
 
