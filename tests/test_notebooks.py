@@ -131,7 +131,12 @@ def test_an_unknown_cell_stops_before_anything_runs(home, capsys):
 
 
 def test_cells_named_for_papermill_become_rows_of_the_table(smoke_run, tmp_path):
-    command = ["papermill", str(paths.notebooks_root() / "05_genotype_retraining.ipynb")]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(paths.notebooks_root() / "05_genotype_retraining.ipynb"),
+    ]
     command += [str(tmp_path / "out.ipynb"), "-p", "RUN", "t"]
     command += ["-p", "GENOTYPES", '["DARTS_V2","PC_DARTS_IMAGENET"]', "--no-progress-bar"]
     subprocess.run(command, check=True, capture_output=True)
