@@ -11,7 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import artifacts, backbones, config, features, gradcam, results, retrain, stages
+from helpers import (
+    artifacts,
+    backbones,
+    config,
+    features,
+    gradcam,
+    results,
+    retrain,
+    stages,
+    table2,
+)
 from helpers.darts import genotypes, named
 from helpers.darts.network import AuxiliaryHead, DropPath
 from helpers.images import open_cache
@@ -112,7 +122,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, 
 KILLED_TRAINING = """
 import json, os, signal, sys
 import torch
-from helpers import config, results, retrain, stages
+from helpers import config, results, retrain, stages, table2
 from helpers.darts import genotypes
 from helpers.images import open_cache
 from helpers.paths import RunPaths
@@ -271,7 +281,7 @@ def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
     row = table.set_index("model").loc["darts_imagenet"]
     assert row.test_auc == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
-    shape = results.paper_table(table).set_index("Model")
+    shape = table2.paper_table(table).set_index("Model")
     text = f"{100 * np.mean(aucs):.1f} ± {100 * np.std(aucs, ddof=1):.1f}"
     assert shape.loc["DARTS ImageNet (mean ± sd of 3 seeds)", "Test AUC"] == text
     assert "[" in shape.loc["FBP", "Test AUC"]
