@@ -122,7 +122,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, 
 KILLED_TRAINING = """
 import json, os, signal, sys
 import torch
-from helpers import config, results, retrain, stages, table2
+from helpers import config, results, retrain, stages
 from helpers.darts import genotypes
 from helpers.images import open_cache
 from helpers.paths import RunPaths
