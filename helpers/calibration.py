@@ -66,6 +66,7 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | No
     logits, weights = _logit(scores), _line_weights(labels, bad_rate)
 
     def cross_entropy(log_temperature: float) -> float:
+        """Of labels and scaled scores, numerically safe from the logits."""
         z = logits / np.exp(log_temperature)
         return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
 

@@ -126,6 +126,7 @@ def fit_stacking(scores: Scores, labels: ArrayLike) -> Stacking:
     labels, *_ = check_both_classes(labels, *z.T)
 
     def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cross-entropy with the ridge, of weights and intercept theta (models + 1,)."""
         w, intercept = theta[:-1], theta[-1]
         joined = z @ w + intercept
         residual = special.expit(joined) - labels

@@ -52,6 +52,7 @@ def train_last_layer(
     features = load_features(stage.paths.features(weights.backbone))
 
     def batches(side: str) -> EmbeddingBatches:
+        """The stored embeddings of one side of the split."""
         rows = split[split.split == side]
         labels = rows.label.fillna(-1).to_numpy(dtype=np.int64)
         ids = rows.id.to_numpy(dtype=str)

@@ -197,6 +197,7 @@ def _decode_all(
     """Decode in parallel, write pixels in order; return facts of the kept and the failed images."""
 
     def attempt(path: Path) -> DecodedImage | str:
+        """The decoded image, or why it cannot be read."""
         try:
             return decode(path, size_px, gray, bits)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -71,7 +71,10 @@ def make_loss(
         weight = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32).to(device)
 
     def loss_of(output: Any, targets: torch.Tensor) -> torch.Tensor:
+        """The loss of raw scores, or of (scores, auxiliary scores)."""
+
         def cross_entropy(scores: torch.Tensor) -> torch.Tensor:
+            """In float32 whatever the scores' precision."""
             smoothing = settings.label_smoothing
             return F.cross_entropy(scores.float(), targets, weight, label_smoothing=smoothing)
 

@@ -93,6 +93,13 @@ class _Loop:
             self.best_epoch = self.epoch
             self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
 
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Note a judged epoch, let the hooks add to it and stop, and keep the best weights."""
+        self.history.append(record)
+        record["stopped"] = bool(self.hooks.epoch_ends(record))
+        self.keep_best()
+        self.epoch += 1
+
     def state(self) -> dict[str, Any]:
         """All of it as nested dicts and lists of tensors and plain values."""
         parts = {
@@ -160,7 +167,7 @@ def fit(
     loop = _start(model, parameters, len(train.labels), train.batch_size, settings, hooks)
     hooks.training_starts(loop.optimizer)
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
-    if resume is not None and _take_up(loop, resume, key):
+    if _take_up(loop, resume, key):
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
     started = time.monotonic()
     loss_of = make_loss(settings, train.labels, accelerator.device)
@@ -171,12 +178,7 @@ def fit(
             record = _train_epoch(
                 stepped, train, loop, parameters, loss_of, settings, seed, name, accelerator
             )
-        record |= evaluate(loop.judged, val, settings.precision)
-        loop.history.append(record)
-        stop = hooks.epoch_ends(record)
-        loop.keep_best()
-        loop.epoch += 1
-        record["stopped"] = bool(stop)
+        loop.end_epoch(record | evaluate(loop.judged, val, settings.precision))
         if resume is not None and accelerator.is_main_process:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
     if settings.keep == "best":
@@ -185,9 +187,9 @@ def fit(
     return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
 
 
-def _take_up(loop: _Loop, resume: Path, key: str) -> bool:
+def _take_up(loop: _Loop, resume: Path | None, key: str) -> bool:
     """Load a resume file of the same settings and inputs; False where there is none."""
-    if not resume.is_file():
+    if resume is None or not resume.is_file():
         return False
     state = artifacts.load_state(resume)
     if state["key"] != key:

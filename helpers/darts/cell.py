@@ -164,6 +164,7 @@ class _MixedCell(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, plan: Plan, x0, x1, scale, beta, *weights) -> Tensor:
+        """The nodes' maps; the states stay with ctx for one backward pass."""
         states: list[_State] = []
         scales = scale[:, plan.by_state].split([len(plan.edges(s)) for s in plan.states], dim=1)
         values = [x0, x1]
@@ -191,6 +192,7 @@ class _MixedCell(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
+        """Gradients of x0, x1, scale, beta and, where needed, the weights."""
         plan, states, c = ctx.plan, ctx.states, ctx.channels
         if states[0] is None:
             raise RuntimeError("a supernet's backward pass can be done once: run it forward again")

@@ -45,6 +45,7 @@ def trace(
     layers: dict[str, Layer] = {}
 
     def record(name: str, module: nn.Module, output: object) -> None:
+        """Forward hook: add a run of the module to its entry."""
         if isinstance(output, Tensor):
             before = layers[name].macs if name in layers else 0  # a module may run twice
             layers[name] = Layer(tuple(output.shape), before + _macs(module, output))

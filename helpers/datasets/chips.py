@@ -142,6 +142,7 @@ def _die_with_parent() -> None:
     """End this worker when its parent is killed; it would wait for work for ever."""
 
     def wait() -> None:
+        """Leave without a word when the parent is gone."""
         parent_process().join()
         os._exit(1)
 

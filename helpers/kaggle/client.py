@@ -141,7 +141,10 @@ def _with_timeouts(sdk: Any) -> Any:
     from requests.adapters import HTTPAdapter
 
     class TimeoutAdapter(HTTPAdapter):
+        """Sends requests that would wait for ever with a time limit."""
+
         def send(self, request, **settings):
+            """As the adapter does, with TIMEOUT_S where the caller sets no limit."""
             settings["timeout"] = settings.get("timeout") or TIMEOUT_S
             return super().send(request, **settings)
 

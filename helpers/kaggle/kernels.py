@@ -48,8 +48,8 @@ def push(
 ) -> dict:
     """Push a notebook and run it on Kaggle; return its address and version.
 
-    The client uploads one file only. So the helpers travel as a wheel in a private data set of
-    their own, with the files of `attach`, and the pushed copy gets a first cell that installs it.
+    The client uploads one file only: the helpers travel as a wheel in a private data set of their
+    own, with the files of `attach`, and the pushed copy gets a first cell that installs it.
 
     Args:
         notebook: the .ipynb; it is copied, never changed.
@@ -83,14 +83,16 @@ def push(
     helpers_set = f"{owner}/{HELPERS_DATA_SET}"
     if bundle:
         upload_bundle(client, helpers_set, Path(build) / "helpers", files)
-    sources = {
+    metadata = _metadata(owner, title, notebook, gpu, private) | {
         "dataset_sources": [helpers_set, *datasets],
         "competition_sources": [competition] if competition else [],
         "kernel_sources": list(kernels),
         "model_sources": list(models),
     }
-    metadata = _metadata(owner, title, notebook, gpu, private) | sources
-    folder = Path(build) / slugify(title)
+    return _send(client, notebook, metadata, Path(build) / slugify(title), owner)
+
+
+def _send(client: Client, notebook: Path, metadata: dict, folder: Path, owner: str) -> dict:
     _write_folder(folder, notebook, metadata, owner)
     answer = client.call(
         f"pushing {notebook.name}",

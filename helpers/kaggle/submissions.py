@@ -148,6 +148,7 @@ def _upload(client: Client, path: Path, content: bytes, slug: str) -> str:
     request.last_modified_epoch_seconds = int(path.stat().st_mtime)
 
     def start_and_put(sdk: Any) -> str:
+        """Ask for an address, put the file there, and give the upload's token."""
         import requests
 
         start = sdk.competitions.competition_api_client.start_submission_upload(request)
