@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from helpers import explain, map_figures, results
+from helpers import explain, map_figures
+from helpers.names import display_name
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES
 
@@ -125,7 +126,7 @@ class Browser:
         first = self._open(model)
         self._opened[first.wanted] = first
         wide = {"style": {"description_width": "initial"}}
-        named = [(results.display_name(name), name) for name in names]
+        named = [(display_name(name), name) for name in names]
         self.model = ipywidgets.Dropdown(options=named, value=first.wanted, description="model")
         self.label = ipywidgets.Dropdown(options=list(CLASSES), description="label")
         self.order = ipywidgets.Dropdown(options=list(ORDERS), description="order")

@@ -19,7 +19,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from helpers import calibration, config, operating_point
 from helpers.metrics import exact_interval, roc_auc
-from helpers.results import FINETUNED, Scored, display_name
+from helpers.names import FINETUNED, display_name
+from helpers.results import Scored
 
 CLASSICAL = ("lda", "rf", "lr", "svm")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))

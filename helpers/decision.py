@@ -12,7 +12,8 @@ import pandas as pd
 
 from helpers import calibration, metrics, operating_point
 from helpers.config import AnalysisSettings
-from helpers.results import Scored, display_name
+from helpers.names import display_name
+from helpers.results import Scored
 
 PER_PARTS = 1000  # costs are given per so many parts
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from helpers import backbones, operating_point, results, seeding, stages
 from helpers.features import cache_of, image_batches
 from helpers.gradcam import feature_layer, grad_cam
 from helpers.images import ImageCache
+from helpers.metrics import roc_auc
+from helpers.names import display_name
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES
 
@@ -43,7 +44,7 @@ class Shown:
     @property
     def caption(self) -> str:
         """Which model is shown, on which parts, and why another one than was asked for."""
-        name, wanted = results.display_name(self.name), results.display_name(self.wanted)
+        name, wanted = display_name(self.name), display_name(self.wanted)
         side = "validation" if self.side == "val" else "test"
         text = (
             f"{name} on {len(self.parts)} labelled {side} parts; called bad from a score of "
@@ -60,7 +61,7 @@ class Shown:
     @property
     def title(self) -> str:
         """The model's name for a figure, and which one it stands in for."""
-        name, wanted = results.display_name(self.name), results.display_name(self.wanted)
+        name, wanted = display_name(self.name), display_name(self.wanted)
         if self.name == self.wanted:
             return name
         if self.scores_of == self.wanted:
@@ -106,7 +107,7 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
     scored = results.read_all_predictions(run_paths, ensembles=True)
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {_list(scored)}")
-    ranked = sorted(scored, key=lambda name: -_val_auc(scored[name]))
+    ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
     wanted = wanted or ranked[0]
     explainable = [name for name in ranked if run_paths.checkpoint(name).is_file()]
     if not explainable:
@@ -211,20 +212,17 @@ def backbone_of(run_paths: RunPaths) -> str | None:
 
 def _labelled_parts(scored: results.Scored, split: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The test parts, or the validation parts where the labels of the test parts are hidden."""
-    test = scored.test[scored.test.label.notna()]
-    rows, side = (test, "test") if test.label.nunique() == 2 else (scored.val, "val")
+    side = scored.judged_on
+    rows = {"val": scored.val, "test": scored.test}[side]
+    rows = rows[rows.label.notna()]
     rows = rows.assign(label=rows.label.astype(int))
     return rows.merge(split[["id", "path"]], on="id"), side
 
 
 def _threshold(scored: results.Scored, split: pd.DataFrame) -> float:
-    bad_rate = float(split.loc[split.split == "train", "label"].mean())
-    labels = scored.val.label.to_numpy(dtype=np.int64)
-    return operating_point.cheapest_threshold(labels, scored.val.defect_score, 1, 1, bad_rate)
-
-
-def _val_auc(scored: results.Scored) -> float:
-    return float(roc_auc_score(scored.val.label.to_numpy(dtype=np.int64), scored.val.defect_score))
+    """The most accurate one on validation, weighed as the line is: the table's."""
+    bad_rate = results.training_bad_rate(split)
+    return operating_point.cheapest_threshold(*scored.labels_scores("val"), 1, 1, bad_rate)
 
 
 def _list(names: dict[str, results.Scored]) -> str:

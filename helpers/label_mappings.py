@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers.results import Scored, display_name
+from helpers.names import display_name
+from helpers.results import Scored
 
 # name -> weight of a cell as a bad one and as a good one, from its defect probability p
 MAPPINGS = {

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.images import ImageCache
-from helpers.results import display_name
+from helpers.names import display_name
 from helpers.stages import Stage
 
 LABEL_NAMES = {0: "good", 1: "bad"}

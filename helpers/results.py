@@ -6,7 +6,6 @@ user writes by hand becomes a row like any other.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,9 @@ import numpy as np
 import pandas as pd
 
 from helpers import artifacts, config, metrics, operating_point, stages, submission
+from helpers.names import further_seed_of, order
 from helpers.paths import RunPaths
 
-FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
-# order and names of the report's Table 2; others follow in alphabetical order
-ROW_NAMES = {
-    "lda": "LDA",
-    "rf": "RF",
-    "lr": "LR",
-    "svm": "SVM",
-    "ll": "LL",
-    "cnn": "two-layer CNN",
-    "fbp": "FBP",
-    "darts_imagenet": "DARTS ImageNet",
-    "darts_searched": "DARTS searched",
-    "darts_v1": "DARTS V1",
-    "pc_darts_cifar": "PC-DARTS CIFAR",
-    "pc_darts_imagenet": "PC-DARTS ImageNet",
-    "pdarts": "P-DARTS",
-    "random_cell": "Random cell",
-    "rank_average": "rank average",
-}
-_SEED = re.compile(r"(?P<model>.+)_seed(?P<number>[1-9]\d*)")  # a model's further seeds
-_RANDOM = re.compile(r"random_cell_(\d+)")
 RESAMPLES = 1000
 
 
@@ -134,7 +113,7 @@ def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[s
         raise artifacts.ArtifactError(
             f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
         )
-    return {name: read_predictions(files[name], split) for name in sorted(names, key=_order)}
+    return {name: read_predictions(files[name], split) for name in sorted(names, key=order)}
 
 
 def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
@@ -150,6 +129,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     threshold = operating_point.cheapest_threshold(val_labels, val_scores, 1, 1, bad_rate)
 
     def accuracy_at(cut: float) -> metrics.Metric:
+        """The metric "accuracy when parts from `cut` on are called bad"."""
         return lambda labels, scores: metrics.accuracy(labels, scores, cut)
 
     row = {"model": scored.name, "threshold": threshold}
@@ -177,9 +157,9 @@ def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -
     split = read_split(run_paths)
     bad_rate = training_bad_rate(split)
     groups: dict[str, list[dict[str, Any]]] = {}
-    for name in sorted(scored, key=_order):
-        further = _SEED.fullmatch(name)
-        model = further["model"] if further and further["model"] in scored else name
+    for name in sorted(scored, key=order):
+        first = further_seed_of(name)
+        model = first if first in scored else name
         groups.setdefault(model, []).append(evaluate_model(scored[name], bad_rate, seed))
     rows = [_over_seeds(group) for group in groups.values()]
     return pd.DataFrame([*rows, majority_row(split)])
@@ -275,27 +255,6 @@ def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:
     trained = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
     earlier = [name for name in trained if name in run["stages"]]
     return earlier[-1] if earlier else stage.name
-
-
-def display_name(model: str) -> str:
-    """The name that tables and legends show."""
-    if model.endswith(FINETUNED):
-        return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
-    further, drawn = _SEED.fullmatch(model), _RANDOM.fullmatch(model)
-    if further:
-        return f"{display_name(further['model'])}, seed {further['number']}"
-    if drawn:
-        return f"{ROW_NAMES['random_cell']} {drawn[1]}"
-    return ROW_NAMES.get(model, model)
-
-
-def _order(name: str) -> tuple[int, str]:
-    stem = re.sub(f"{FINETUNED}$", "", name)
-    stem = "random_cell" if _RANDOM.match(stem) else stem
-    known = list(ROW_NAMES)
-    if name in config.ENSEMBLES:
-        return (len(known) + 1, name)
-    return (known.index(stem) if stem in known else len(known), name)
 
 
 def _interval(

@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, backbones, results, seeding, training
+from helpers import artifacts, backbones, seeding, training
 from helpers.config import RetrainSettings
 from helpers.darts.complexity import count_macs, count_parameters
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork
 from helpers.images import ImageCache
+from helpers.names import display_name
 from helpers.paths import RunPaths
 from helpers.stages import Stage, load_run
 from helpers.trained import NUM_CLASSES, Trained, load_history, train_once
@@ -155,7 +156,7 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
         aucs = [record["val_auc"] for record in model.history]
         rows.append(
             {
-                "model": results.display_name(model.name),
+                "model": display_name(model.name),
                 f"val AUC, first {common} epochs": max(aucs[:common]),
                 "val AUC, all": max(aucs),
                 "epochs": len(aucs),
@@ -224,7 +225,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
     for row in summary.to_dict("records"):
         rows.append(
             {
-                "Model": results.display_name(row["model"]),
+                "Model": display_name(row["model"]),
                 "Cell": row["cell"],
                 "Network": row["network"],
                 "Parameters": f"{row['parameters']:,}",

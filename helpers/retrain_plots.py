@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.results import display_name
+from helpers.names import display_name
 
 LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 

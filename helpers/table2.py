@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from helpers import artifacts, comparison, results, stages
+from helpers.names import FINETUNED, display_name
 from helpers.paths import RunPaths
 
 # Table 2 of the report, on its own 3,000 test images of Nexperia parts: validation accuracy (in
@@ -80,8 +81,8 @@ def paper_table(table: pd.DataFrame) -> pd.DataFrame:
     for name in by_name.index:
         if _is_twin(name, by_name.index):
             continue
-        twin = name + results.FINETUNED
-        row = {"Model": results.display_name(name)}
+        twin = name + FINETUNED
+        row = {"Model": display_name(name)}
         seeds = by_name.loc[name].get("seeds")
         if seeds is not None and pd.notna(seeds):
             row["Model"] += f" (mean ± sd of {int(seeds)} seeds)"
@@ -112,7 +113,7 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
         shape[title] = [REPORT.get(name, ("-", "-"))[position] for name in names]
     missing = [name for name in REPORT if name not in names]
     rows = [
-        {"Model": f"{REPORT_NAMES.get(name, results.display_name(name))} (not in this run)"}
+        {"Model": f"{REPORT_NAMES.get(name, display_name(name))} (not in this run)"}
         | dict(zip(REPORT_COLUMNS, REPORT[name], strict=True))
         for name in missing
     ]
@@ -121,13 +122,13 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
 
 def _is_twin(name: str, names: Sequence[str]) -> bool:
     """True of a model on fine-tuned features that stands in another row's parentheses."""
-    return name.endswith(results.FINETUNED) and name.removesuffix(results.FINETUNED) in names
+    return name.endswith(FINETUNED) and name.removesuffix(FINETUNED) in names
 
 
 def table_notes(table: pd.DataFrame) -> str:
     """What the columns of `report_shape` mean, in a sentence or two."""
     side = "test" if "test_auc" in table else "validation (test labels are hidden)"
-    best = results.display_name(results.best_model(table))
+    best = display_name(results.best_model(table))
     return (
         f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, by Holm "
         "for the number of rows. Parameters are the trained ones; seconds are the model's own "
@@ -150,7 +151,7 @@ def _per_cent(row: pd.Series, column: str) -> str:
 
 
 def _with_twin(by_name: pd.DataFrame, name: str, cell) -> str:
-    twin = name + results.FINETUNED
+    twin = name + FINETUNED
     text = cell(by_name.loc[name])
     if twin not in by_name.index:
         return text

@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from helpers import comparison, config, curves, decision, results
+from helpers.names import display_name
 from tests import planted
 
 
@@ -49,7 +50,7 @@ def test_the_roc_curve_s_area_is_the_auc_in_its_legend(scored):
     assert len(lines) == len(scored)
     for name, model in scored.items():
         auc = roc_auc_score(*model.labels_scores("test"))
-        (text,) = [t for t in lines if t.startswith(results.display_name(name) + ":")]
+        (text,) = [t for t in lines if t.startswith(display_name(name) + ":")]
         assert float(text.split(": ")[1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
         assert np.trapezoid(lines[text].get_ydata(), lines[text].get_xdata()) == pytest.approx(auc)
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers import artifacts, metrics, results, stages, table2
+from helpers.names import display_name
 from tests import planted
 
 
@@ -73,7 +74,7 @@ def test_rows_of_the_report_that_the_run_lacks_show_the_reports_numbers_alone(ru
 def test_a_users_own_finetuned_name_without_a_twin_is_a_row(run):
     planted.plant(run, "mynet_finetuned", 3.0, 9)
     shape = table2.report_shape(table2.whole_table(run))
-    assert results.display_name("mynet_finetuned") in set(shape.Model)
+    assert display_name("mynet_finetuned") in set(shape.Model)
 
 
 def test_the_baselines_name_is_refused_for_a_predictions_file(run):

@@ -1,0 +1,57 @@
+"""Names of models: of their predictions files, in tables and legends, and their order there."""
+
+from __future__ import annotations
+
+import re
+
+from helpers import config
+
+FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
+# order and names of the report's Table 2; others follow in alphabetical order
+ROW_NAMES = {
+    "lda": "LDA",
+    "rf": "RF",
+    "lr": "LR",
+    "svm": "SVM",
+    "ll": "LL",
+    "cnn": "two-layer CNN",
+    "fbp": "FBP",
+    "darts_imagenet": "DARTS ImageNet",
+    "darts_searched": "DARTS searched",
+    "darts_v1": "DARTS V1",
+    "pc_darts_cifar": "PC-DARTS CIFAR",
+    "pc_darts_imagenet": "PC-DARTS ImageNet",
+    "pdarts": "P-DARTS",
+    "random_cell": "Random cell",
+    "rank_average": "rank average",
+}
+_SEED = re.compile(r"(?P<model>.+)_seed(?P<number>[1-9]\d*)")  # a model's further seeds
+_RANDOM = re.compile(r"random_cell_(\d+)")
+
+
+def display_name(model: str) -> str:
+    """The name that tables and legends show."""
+    if model.endswith(FINETUNED):
+        return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
+    further, drawn = _SEED.fullmatch(model), _RANDOM.fullmatch(model)
+    if further:
+        return f"{display_name(further['model'])}, seed {further['number']}"
+    if drawn:
+        return f"{ROW_NAMES['random_cell']} {drawn[1]}"
+    return ROW_NAMES.get(model, model)
+
+
+def order(name: str) -> tuple[int, str]:
+    """What to sort models by: the report's order, then others, ensembles last."""
+    stem = re.sub(f"{FINETUNED}$", "", name)
+    stem = "random_cell" if _RANDOM.match(stem) else stem
+    known = list(ROW_NAMES)
+    if name in config.ENSEMBLES:
+        return (len(known) + 1, name)
+    return (known.index(stem) if stem in known else len(known), name)
+
+
+def further_seed_of(name: str) -> str | None:
+    """The model of which `name` is a training with a further seed; None of any other name."""
+    found = _SEED.fullmatch(name)
+    return found["model"] if found else None
