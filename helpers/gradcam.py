@@ -3,7 +3,7 @@
 Images are (B, C, H, W), already normalised as the model wants them; maps are (B, H, W).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,15 +18,13 @@ def grad_cam(
     images: Tensor,
     target_class: int | Tensor,
     layer: nn.Module | str,
-    upsample_to: tuple[int, int] | None = None,
 ) -> Tensor:
     """Maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W) for `target_class`: (B, H, W).
 
     A^k are the feature maps that `layer` (a module or its dotted name) gives, alpha_k is the mean
     over the positions of dy/dA^k, and y is the raw score before the softmax. `target_class` is one
-    class or one a image (B,). Maps are upsampled bilinearly to the image, or to `upsample_to`
-    (height, width in pixels), and are not normalised. The model comes back as it was: weights,
-    gradients, training flags and hooks.
+    class or one a image (B,). Maps are upsampled bilinearly to the image and are not
+    normalised. The model comes back as it was: weights, gradients, training flags and hooks.
     """
     module, name = find_layer(model, layer)
     if images.ndim != 4:
@@ -38,7 +36,7 @@ def grad_cam(
             images.split(IMAGES_AT_ONCE), classes.split(IMAGES_AT_ONCE), strict=True
         ):
             maps.append(_coarse_maps(model, batch.clone(), c.clone(), module, name))
-        size = tuple(images.shape[2:]) if upsample_to is None else upsample_to
+        size = tuple(images.shape[2:])
         coarse = torch.cat(maps)[:, None]  # (B, 1, u, v)
         return functional.interpolate(coarse, size, mode="bilinear", align_corners=False)[:, 0]
 
@@ -50,6 +48,7 @@ def _coarse_maps(
     captured: list[Tensor] = []
 
     def start_graph_here(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
+        """Forward hook: make the feature maps a leaf of the graph and keep them."""
         # The graph begins at A: frozen weights don't matter, and the layers before A cost nothing.
         torch.set_grad_enabled(True)
         if not isinstance(output, Tensor) or output.ndim != 4:
@@ -85,47 +84,11 @@ def _coarse_maps(
     return maps if maps.dtype == torch.float64 else maps.float()
 
 
-def normalise(maps: Tensor) -> Tensor:
-    """Each map (B, H, W) stretched to 0..1 for display; a constant map becomes 0."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    span = high - low
-    return (maps - low) / torch.where(span > 0, span, 1)
-
-
 def feature_layer(model: nn.Module) -> nn.Module | str:
     """The layer that a model of the series names for Grad-CAM: its attribute `feature_layer` (a
     derived network's last cell), or the one in its `spec`."""
     own = getattr(model, "feature_layer", None)
     return model.spec.feature_layer if own is None else own
-
-
-def last_feature_layer(model: nn.Module, image: Tensor) -> str:
-    """Dotted name of the last module to give feature maps wider than one pixel for `image`
-    (1, C, H, W): the penultimate layer of the report. Modules that run twice are passed over."""
-    seen: list[tuple[str, bool]] = []
-    handles = []
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: tuple, output: object) -> None:
-            is_map = isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1
-            seen.append((name, is_map))
-
-        return hook
-
-    try:
-        for name, module in model.named_modules():
-            if name:
-                handles.append(module.register_forward_hook(note(name)))
-        with evaluating(model), torch.no_grad():
-            model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    names = [name for name, _ in seen]
-    usable = [name for name, is_map in seen if is_map and names.count(name) == 1]
-    if not usable:
-        raise ValueError(f"no layer of {type(model).__name__} gives maps wider than one pixel")
-    return usable[-1]
 
 
 def first_output(output: Tensor | tuple) -> Tensor:
