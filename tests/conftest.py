@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -37,3 +38,16 @@ def parts_folder(tmp_path) -> Path:
             suffix = ("png", "bmp", "jpg")[i % 3]
             Image.fromarray(pixels).save(root / name / f"{name}{i:02d}.{suffix}")
     return root
+
+
+def split_of(folder: Path) -> pd.DataFrame:
+    """The images of `parts_folder`: half for training, a quarter each to validate and test."""
+    files = sorted(folder.rglob("*.*"))
+    return pd.DataFrame(
+        {
+            "id": [p.stem for p in files],
+            "path": [str(p) for p in files],
+            "label": [int(p.parent.name == "bad") for p in files],
+            "split": ["train", "train", "val", "test"] * 30,
+        }
+    )

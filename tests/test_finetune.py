@@ -2,25 +2,17 @@
 
 import dataclasses
 
-import pandas as pd
 import pytest
 
 from helpers import artifacts, backbones, config, features, finetune, stages
 from helpers.images import open_cache
 from helpers.paths import RunPaths
+from tests.conftest import split_of
 
 
 @pytest.fixture
 def problem(home, parts_folder):
-    files = sorted(parts_folder.rglob("*.*"))
-    split = pd.DataFrame(
-        {
-            "id": [p.stem for p in files],
-            "path": [str(p) for p in files],
-            "label": [int(p.parent.name == "bad") for p in files],
-            "split": ["train", "train", "val", "test"] * 30,
-        }
-    )
+    split = split_of(parts_folder)
     settings = config.FinetuneSettings(cnn_epochs=3, fbp_epochs=1, precision="no")
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", settings, "key")
     artifacts.save_csv(stage.paths.split_csv, split)

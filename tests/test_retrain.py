@@ -27,6 +27,7 @@ from helpers.darts.network import AuxiliaryHead, DropPath
 from helpers.images import open_cache
 from helpers.inference import predict
 from helpers.paths import RunPaths
+from tests.conftest import split_of
 
 DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
 TINY = {
@@ -45,15 +46,7 @@ TINY = {
 @pytest.fixture
 def problem(home, parts_folder):
     """An opened stage with a split of 120 small parts and their cache at 32 px."""
-    files = sorted(parts_folder.rglob("*.*"))
-    split = pd.DataFrame(
-        {
-            "id": [p.stem for p in files],
-            "path": [str(p) for p in files],
-            "label": [int(p.parent.name == "bad") for p in files],
-            "split": ["train", "train", "val", "test"] * 30,
-        }
-    )
+    split = split_of(parts_folder)
     settings = config.RetrainSettings(**TINY)
     stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings, "key")
     artifacts.save_csv(stage.paths.split_csv, split)

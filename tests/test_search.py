@@ -10,7 +10,6 @@ import sys
 import textwrap
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +17,7 @@ from helpers import artifacts, config, stages
 from helpers.darts import genotypes, guard, search, search_plots
 from helpers.images import open_cache
 from helpers.paths import HOME_VARIABLE, RunPaths
+from tests.conftest import split_of
 
 TINY = {
     "image_size_px": 16,
@@ -31,15 +31,7 @@ TINY = {
 
 
 def make_problem(home, folder, **settings):
-    files = sorted(folder.rglob("*.*"))
-    split = pd.DataFrame(
-        {
-            "id": [p.stem for p in files],
-            "path": [str(p) for p in files],
-            "label": [int(p.parent.name == "bad") for p in files],
-            "split": ["train", "train", "val", "test"] * 30,
-        }
-    )
+    split = split_of(folder)
     stage = stages.Stage(
         "04_darts_search",
         RunPaths("r"),
