@@ -253,18 +253,18 @@ def test_what_the_guard_did_is_told():
     history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(5)]
     history[0]["alpha_normal"] = skips.tolist()
     settings = config.SearchSettings(epochs=50)
-    genotype, provenance = search.conclusion(history, settings)
+    genotype, provenance = guard.conclusion(history, settings)
     assert provenance["guard"] == [
         "eigenvalue grew from 1 to 5: rolled back to epoch 1",
         "skip connections in the normal cell limited from 8 to 2",
     ]
     assert provenance["epoch_used"] == 1 and genotypes.count_skips(genotype) == 2
     free = dataclasses.replace(settings, max_skips=-1, rollback_growth=0.0)
-    genotype, provenance = search.conclusion(history[:1], free)
+    genotype, provenance = guard.conclusion(history[:1], free)
     assert genotypes.count_skips(genotype) == 8
     assert provenance["guard"] == []
     stable = dataclasses.replace(free, stop_when_stable=3)
-    told = search.conclusion(history[:1], stable)[1]["guard"]
+    told = guard.conclusion(history[:1], stable)[1]["guard"]
     assert told == ["genotype unchanged for 3 epochs: stopped"]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .operations import PRIMITIVES
+from .operations import PRIMITIVES, softmax_by_node
 from .space import (
     EDGES,
     KINDS,
@@ -121,8 +121,7 @@ def _edge_weights(cell: str, alpha: Any, beta: Any) -> list[list[float]]:
     weights = alpha.softmax(dim=1)
     if beta is not None:
         beta = _finite(f"beta_{cell}", beta, (len(EDGES),))
-        per_node = beta.split(list(NODE_STATES))  # node state s has s incoming edges
-        weights = weights * torch.cat([b.softmax(dim=0) for b in per_node]).unsqueeze(1)
+        weights = weights * softmax_by_node(beta).unsqueeze(1)
     return weights[:, 1:].tolist()
 
 

@@ -7,10 +7,14 @@ grows, Zela et al. (arXiv 1909.09656, section 4.3).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+
+from helpers import seeding
+from helpers.config import SearchSettings
 
 from .genotypes import Genotype, count_skips, derive_genotype, to_json
 
@@ -66,3 +70,43 @@ def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | N
     before = measured[-1 - MEASUREMENTS]
     grown = abs(history[-1]["eigenvalue"]) > growth * abs(history[before]["eigenvalue"])
     return before if grown else None
+
+
+def limit_of(settings: SearchSettings) -> int | None:
+    """The skip limit as `derive_genotype` takes it."""
+    return settings.max_skips if settings.max_skips >= 0 else None
+
+
+def conclusion(
+    history: list[dict[str, Any]], settings: SearchSettings
+) -> tuple[Genotype, dict[str, Any]]:
+    """The cell that a search's history leads to, and how it was found (JSON-able)."""
+    back = epoch_before_sharpening(history, settings.rollback_growth)
+    used = len(history) - 1 if back is None else back
+    record, limit = history[used], limit_of(settings)
+    genotype = genotype_of(record, limit)
+    acts = []
+    if back is not None:
+        acts.append(
+            f"eigenvalue grew from {record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}: "
+            f"rolled back to epoch {used + 1}"
+        )
+    elif settings.stop_when_stable and len(history) < settings.epochs:
+        acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
+    if limit is not None and record["skips"] > limit:
+        acts.append(
+            f"skip connections in the normal cell limited from {record['skips']} to {limit}"
+        )
+    order = "second" if settings.order == 2 else "first"
+    name = "PC-DARTS" if settings.partial > 1 else "DARTS"
+    provenance = {
+        "method": f"{name}, {order} order",
+        "settings": dataclasses.asdict(settings),
+        "epochs_run": len(history),
+        "epoch_used": used + 1,
+        "guard": acts,
+        "alpha_part_auc": record["val_auc"],
+        "seconds": round(sum(r["total_seconds"] for r in history), 1),
+        "device": seeding.device_name(seeding.default_device()),
+    }
+    return genotype, provenance

@@ -36,6 +36,19 @@ class ReLUConvBN(nn.Sequential):
         )
 
 
+def softmax_by_node(beta: Tensor) -> Tensor:
+    """softmax of beta (edges,) over the edges into each node, of which the first has two.
+
+    The edge normalisation of PC-DARTS (arXiv 1907.05737, equation 5).
+    """
+    parts, start = [], 0
+    while start < len(beta):
+        into = len(parts) + 2
+        parts.append(beta[start : start + into].softmax(dim=0))
+        start += into
+    return torch.cat(parts)
+
+
 def pad_to_even(x: Tensor) -> Tensor:
     """Append a row or column of zeros to (B, C, H, W) where H or W is odd."""
     height, width = x.shape[-2:]

@@ -68,10 +68,10 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             classes = int(max(part.label.max() for part in parts)) + 1
             batches = [search_batches(part, cache, settings, classes) for part in parts]
             net = make_supernet(settings, cache, batches[0].spec.num_classes)
-            fit, steps = run_search(net, *batches, settings, resume=resume, inputs=inputs)
+            fit, steps = run_search(net, *batches, settings, resume, inputs, record)
             artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
             artifacts.save_json(record, fit.history)
-            genotype, provenance = conclusion(fit.history, settings)
+            genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
             genotypes.save(found, genotype, provenance)
     resume.unlink(missing_ok=True)
@@ -151,9 +151,15 @@ class AlphaSteps(training.Hooks):
     """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
 
     def __init__(
-        self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
+        self,
+        net: Supernet,
+        train: ImageBatches,
+        part: ImageBatches,
+        settings: SearchSettings,
+        record: Path | None = None,
     ) -> None:
         self.net, self.train, self.part, self.settings = net, train, part, settings
+        self.record = record
         self.history: list[dict[str, Any]] = []
         self.architect = Architect(
             net,
@@ -193,10 +199,12 @@ class AlphaSteps(training.Hooks):
         seen = evaluate(self.net, self.train, "no")
         record["train_auc"], record["train_plain_loss"] = seen["val_auc"], seen["val_loss"]
         record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
-        record |= guard.architecture_record(self.net, limit_of(s))
+        record |= guard.architecture_record(self.net, guard.limit_of(s))
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
+        if self.record is not None:  # to be looked at while the search goes on
+            artifacts.save_json(self.record, self.history)
         rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
         moving = self.history[s.alpha_warmup :]
         return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
@@ -239,12 +247,14 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     inputs: Any = None,
+    record: Path | None = None,
 ) -> tuple[training.Fit, AlphaSteps]:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
+    `record` is a file that the history so far is written to after each epoch.
     """
-    steps = AlphaSteps(net, train, part, settings)
+    steps = AlphaSteps(net, train, part, settings, record)
     fit = training.fit(
         net,
         train,
@@ -258,43 +268,3 @@ def run_search(
         parameters=net.weight_parameters(),
     )
     return fit, steps
-
-
-def limit_of(settings: SearchSettings) -> int | None:
-    """The skip limit as `derive_genotype` takes it."""
-    return settings.max_skips if settings.max_skips >= 0 else None
-
-
-def conclusion(
-    history: list[dict[str, Any]], settings: SearchSettings
-) -> tuple[genotypes.Genotype, dict[str, Any]]:
-    """The cell that a search's history leads to, and how it was found (JSON-able)."""
-    back = guard.epoch_before_sharpening(history, settings.rollback_growth)
-    used = len(history) - 1 if back is None else back
-    record, limit = history[used], limit_of(settings)
-    genotype = guard.genotype_of(record, limit)
-    acts = []
-    if back is not None:
-        acts.append(
-            f"eigenvalue grew from {record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}: "
-            f"rolled back to epoch {used + 1}"
-        )
-    elif settings.stop_when_stable and len(history) < settings.epochs:
-        acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
-    if limit is not None and record["skips"] > limit:
-        acts.append(
-            f"skip connections in the normal cell limited from {record['skips']} to {limit}"
-        )
-    order = "second" if settings.order == 2 else "first"
-    name = "PC-DARTS" if settings.partial > 1 else "DARTS"
-    provenance = {
-        "method": f"{name}, {order} order",
-        "settings": dataclasses.asdict(settings),
-        "epochs_run": len(history),
-        "epoch_used": used + 1,
-        "guard": acts,
-        "alpha_part_auc": record["val_auc"],
-        "seconds": round(sum(r["total_seconds"] for r in history), 1),
-        "device": seeding.device_name(seeding.default_device()),
-    }
-    return genotype, provenance

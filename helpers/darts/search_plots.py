@@ -9,11 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.figure import Figure
 
-from .draw import STATE_NAMES
-from .operations import PRIMITIVES
-from .space import EDGES, NODE_STATES
+from .draw import STATE_NAMES, style_of
+from .operations import PRIMITIVES, softmax_by_node
+from .space import EDGES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 
@@ -77,18 +78,8 @@ def edge_table(history: History, kind: str) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     beta = history[-1][f"beta_{kind}"]
     if beta is not None:
-        table["edge_weight"] = edge_weights(beta)
+        table["edge_weight"] = softmax_by_node(torch.tensor(beta)).numpy().round(3)
     return table
-
-
-def edge_weights(beta: Sequence[float]) -> list[float]:
-    """softmax(beta) (14,) over the edges into each node, rounded."""
-    weights = []
-    for node in NODE_STATES:
-        own = np.array([b for b, (_, target) in zip(beta, EDGES, strict=True) if target == node])
-        own = np.exp(own - own.max())
-        weights += (own / own.sum()).round(3).tolist()
-    return weights
 
 
 def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
@@ -105,6 +96,7 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
         hue="operation",
         style="operation",
         palette=_COLORS,
+        dashes=_dashes(),
         col="edge",
         col_wrap=5,
         kind="line",
@@ -133,10 +125,24 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
     return grid.figure
 
 
+def _dashes() -> dict[str, str | tuple[float, ...]]:
+    """The cell drawings' dash patterns, as seaborn takes them."""
+    patterns = {operation: style_of(operation).dashes for operation in PRIMITIVES}
+    return {name: "" if p == "solid" else p[1] for name, p in patterns.items()}
+
+
 def decidedness(history: History) -> Figure:
-    """Entropy of softmax(alpha), the weight on none, and the normal cell's skip connections."""
+    """Entropy of softmax(alpha), the weight on none, and the normal cell's skip connections.
+
+    Where it was measured, the dominant eigenvalue of d2L/dalpha2 too.
+    """
     frame = pd.DataFrame(history)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.4))
+    measured = frame.dropna(subset="eigenvalue")
+    panels = 4 if len(measured) else 3
+    figure, axes = plt.subplots(1, panels, figsize=(4.4 * panels, 3.4))
+    if len(measured):
+        sns.lineplot(measured, x="epoch", y="eigenvalue", marker="o", color="black", ax=axes[3])
+        axes[3].set(title="dominant eigenvalue of $d^2L/d\\alpha^2$", ylabel="")
     for ax, name, title in (
         (axes[0], "entropy", "entropy of softmax($\\alpha$) in nats, mean of the edges"),
         (axes[1], "none", "weight on none, mean of the edges"),

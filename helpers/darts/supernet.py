@@ -18,7 +18,7 @@ from .cell import Plan, mixed_cell
 from .depthwise import half_resolution
 from .folding import to_maps, to_rows
 from .linear_pieces import ReLU
-from .operations import PRIMITIVES, pad_to_even
+from .operations import PRIMITIVES, pad_to_even, softmax_by_node
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 
@@ -191,9 +191,7 @@ class Supernet(nn.Module):
     def edge_weights(self, kind: str) -> Tensor | None:
         """softmax(beta) (edges,) over the edges into a node; None without partial channels."""
         beta = getattr(self, f"beta_{kind}")
-        if beta is None:
-            return None
-        return torch.cat([part.softmax(0) for part in beta.split(tuple(range(2, self.nodes + 2)))])
+        return None if beta is None else softmax_by_node(beta)
 
     def _scales(self) -> dict[bool, tuple[Tensor, Tensor | None]]:
         scales = {}
