@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import types
@@ -104,3 +105,10 @@ def _json_list(name: str, text: str) -> list[Any]:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"{name.upper()}={text!r} is not a list in JSON ({error})") from None
+
+
+def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
+    """The error for a parameter that does not exist, with the nearest name that does."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")

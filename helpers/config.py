@@ -7,13 +7,12 @@ the preset's value, and what the preset leaves open takes the field's default.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.checks import SettingsError, check_range, checked
+from helpers.checks import SettingsError, check_range, checked, unknown_parameter
 from helpers.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
@@ -295,10 +294,3 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     for name, value in values_of.items():
         check_range(name, value)
     return settings_class(**values_of)
-
-
-def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
-    """The error for a parameter that does not exist, with the nearest name that does."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")

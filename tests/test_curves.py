@@ -86,13 +86,8 @@ def test_operating_points_lie_on_their_curves(scored):
             if len(line.get_xdata()) == 1 and line.get_xdata()[0] == x and line.get_ydata()[0] == y
         ]
         assert len(shown) == 1
-        curves_drawn = [
-            line.get_xydata()
-            for ax in figure.axes
-            for line in ax.get_lines()
-            if len(line.get_xdata()) > 2
-        ]
-        assert any(np.isclose(points, [x, y]).all(axis=1).any() for points in curves_drawn)
+        lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+        assert any(np.isclose(own, [x, y]).all(axis=1).any() for own in lines if len(own) > 2)
 
 
 def test_the_confusion_matrix_counts_every_part_once(scored):
