@@ -25,6 +25,11 @@ class Batches(Protocol):
     ids: np.ndarray  # (N,) text
     batch_size: int
 
+    @property
+    def epoch_size(self) -> int:
+        """How many rows an epoch of training draws."""
+        ...
+
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
@@ -51,9 +56,15 @@ class ImageBatches:
     batch_size: int
     device: torch.device = field(default_factory=seeding.default_device)
     augment: str = "none"
+    epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def epoch_size(self) -> int:
+        """How many images an epoch of training draws."""
+        return min(len(self), self.epoch_images) if self.epoch_images else len(self)
 
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
@@ -65,7 +76,7 @@ class ImageBatches:
         """
         rank, processes = share
         augment = augmentation(self.augment)
-        order = epoch_order(len(self), seed, epoch)
+        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
         fetched = _read_ahead(self.cache.take(self.rows[part]) for part in parts)
@@ -94,6 +105,11 @@ class EmbeddingBatches:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def epoch_size(self) -> int:
+        """All rows."""
+        return len(self)
 
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)

@@ -95,6 +95,7 @@ def image_batches(
     batch_size: int,
     augment: str = "none",
     device: torch.device | None = None,
+    epoch_images: int = 0,
 ) -> ImageBatches:
     """Batches of the images of a table (`id`, `label`) as a model wants them."""
     options = {} if device is None else {"device": device}
@@ -106,6 +107,7 @@ def image_batches(
         spec=model.spec,
         batch_size=batch_size,
         augment=augment,
+        epoch_images=epoch_images,
         **options,
     )
 

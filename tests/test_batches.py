@@ -90,6 +90,15 @@ def test_a_last_batch_of_one_image_is_dropped_for_batch_normalisation():
     assert [len(rows) for rows in rows_of(image_batches(n=12), 0, 0)] == [5, 5, 2]
 
 
+def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
+    data = image_batches(n=23, epoch_images=10)
+    drawn = [np.concatenate(rows_of(data, 0, epoch)) for epoch in range(12)]
+    assert data.epoch_size == 10 and {len(set(rows)) for rows in drawn} == {10}
+    assert set(drawn[0]) != set(drawn[1])
+    assert set(np.concatenate(drawn)) == set(range(23))
+    assert image_batches(n=8, epoch_images=10).epoch_size == 8
+
+
 def test_ordered_gives_all_rows_in_their_own_order(make):
     step = 2 / 255 if make is image_batches else 1
     parts = list(make(n=11).ordered())
