@@ -38,6 +38,7 @@ _AT_LEAST = {
     "epoch_images": 0,
     "time_budget_min": 0,
     "search_images": 0,
+    "cv_images": 0,
     "drop_path": 0,
     "ema_decay": 0,
     "label_smoothing": 0,

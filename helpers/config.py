@@ -48,6 +48,7 @@ class BaselineSettings:
     image_size_px: int = 192
     batch_size: int = 64
     folds: int = 5
+    cv_images: int = 5000  # hyper-parameters are chosen on at most so many; 0: all
     trees: int = 500
 
 
@@ -71,6 +72,7 @@ class FinetuneSettings:
     fbp_lr: float = 1e-3
     flip_test: bool = False  # average the scores of the image and its mirror images
     folds: int = 5
+    cv_images: int = 5000  # as in 02
     trees: int = 500
     time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
 
