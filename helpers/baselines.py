@@ -129,7 +129,9 @@ def fit_baseline(
         model = pipeline.set_params(**search.best_params_)
         if not hasattr(model, "predict_proba"):
             # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
-            model = CalibratedClassifierCV(model, cv=splitter, ensemble=False)
+            # On a large set the margins of two folds do: an SVM's time grows with the square.
+            cv = splitter if len(rows) == len(labels) else StratifiedKFold(2)
+            model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     return FittedBaseline(name, model, chosen, float(search.best_score_))
