@@ -165,7 +165,8 @@ def _pipeline_and_grid(
         grid = {"C": [1e-4, 1e-3, 1e-2, 1e-1]}
     elif name == "SVM":
         machine = _fastest("svm", "SVC")
-        model = machine(kernel="rbf", class_weight="balanced")
+        # MB of kernel values kept: with the default of 200, 30,000 rows take 1.6 times as long
+        model = machine(kernel="rbf", class_weight="balanced", cache_size=1000)
         grid = {"C": [0.3, 1.0, 3.0, 10.0], "gamma": ["scale"]}
     else:
         raise ValueError(f"no baseline {name!r}; there are {', '.join(NAMES)}")
