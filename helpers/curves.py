@@ -20,6 +20,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from helpers import calibration, config, operating_point
 from helpers.metrics import exact_interval, roc_auc
 from helpers.names import FINETUNED, display_name
+from helpers.plots import interval_arms
 from helpers.results import Scored
 
 CLASSICAL = ("lda", "rf", "lr", "svm")
@@ -131,8 +132,8 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=display_name(scored.name))
     _legend_below(left, "", -0.13)
     y = np.arange(len(models))
-    low, high = models.brier - models.brier_low, models.brier_high - models.brier
-    right.errorbar(models.brier, y, xerr=[low, high], fmt="o", color="black", capsize=3)
+    arms = interval_arms(models.brier, models.brier_low, models.brier_high)
+    right.errorbar(models.brier, y, xerr=arms, fmt="o", color="black", capsize=3)
     right.plot(models.brier_scaled, y, "s", mfc="none", mec="#de8f05", mew=2, ms=9)
     right.axvline(float(table.brier.iloc[-1]), color="0.4", ls=":")
     right.set_yticks(y, [display_name(name) for name in models.model])
@@ -197,7 +198,7 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
             ax.errorbar(
                 rows.auc,
                 y,
-                xerr=[rows.auc - rows.low, rows.high - rows.auc],
+                xerr=interval_arms(rows.auc, rows.low, rows.high),
                 capsize=2,
                 fmt=MARKERS[i % len(MARKERS)],
                 mfc="white" if i % 2 else style["color"],
@@ -221,8 +222,8 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
     frame = table.iloc[::-1]
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
     y = np.arange(len(frame))
-    low, high = frame.difference - frame.low, frame.high - frame.difference
-    ax.errorbar(frame.difference, y, xerr=[low, high], fmt="o", color="black", capsize=3)
+    arms = interval_arms(frame.difference, frame.low, frame.high)
+    ax.errorbar(frame.difference, y, xerr=arms, fmt="o", color="black", capsize=3)
     ax.axvline(0, color="0.4", lw=1)
     ax.set_yticks(y, [display_name(name) for name in frame.model])
     for position, p in zip(y, frame.p_holm, strict=True):

@@ -42,9 +42,11 @@ def make_scheduler(
     """The schedule: one_cycle steps per batch (`steps` in all), the others per epoch."""
     schedulers = torch.optim.lr_scheduler
     if settings.schedule == "one_cycle":
-        # +1: the loop steps once more after the last batch
+        total = steps + 1  # the loop steps once more after the last batch
+        # two steps of warm-up at least: torch divides by one less, and 0.2 of 5 steps is one
+        warmup = max(0.2, 2 / total)
         return schedulers.OneCycleLR(
-            optimizer, settings.lr, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
+            optimizer, settings.lr, total_steps=total, pct_start=warmup, cycle_momentum=False
         )
     if settings.schedule == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, settings.epochs, settings.lr_min)

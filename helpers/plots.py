@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from helpers.images import ImageCache
 from helpers.names import display_name
 from helpers.stages import Stage
+from helpers.writing import atomic_path
 
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
@@ -38,9 +38,9 @@ def save(stage: Stage, figure: Figure, name: str, credit: str = "") -> None:
     figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
     if stage.is_smoke:
         figure.text(0, 1.01, SMOKE_NOTE, ha="left", va="bottom", fontsize=9, color="firebrick")
-    path: Path = stage.paths.figure(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight")
+    path = stage.paths.figure(name)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight")
     stage.output(path)
 
 
@@ -148,14 +148,23 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def interval_arms(estimate: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
+    """Lengths of an interval's two arms (N,) for `errorbar`, none below 0.
+
+    All resamples of few parts can be equal but for rounding, and a percentile interval need not
+    hold its estimate.
+    """
+    return [(estimate - low).clip(lower=0), (high - estimate).clip(lower=0)]
+
+
 def auc_bars(table: pd.DataFrame) -> Figure:
     """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden."""
     column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
     frame = table[table.model != "majority"].iloc[::-1]
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.2))
-    low, high = frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]
     y = np.arange(len(frame))
-    ax.errorbar(frame[column], y, xerr=[low, high], fmt="o", color="black", capsize=3)
+    arms = interval_arms(frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
+    ax.errorbar(frame[column], y, xerr=arms, fmt="o", color="black", capsize=3)
     ax.set_yticks(y, [display_name(name) for name in frame.model])
     for value, position, end in zip(frame[column], y, frame[f"{column}_high"], strict=True):
         ax.annotate(

@@ -37,6 +37,14 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     assert [t.get_text() for t in ax.texts] == ["0.900"]
 
 
+def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
+    # 06 stopped on a run of 20 test images with "'xerr' must not contain negative values"
+    columns = {"test_auc": [0.9], "test_auc_low": [0.9 + 1e-16], "test_auc_high": [0.9 - 1e-16]}
+    assert plots.auc_bars(pd.DataFrame({"model": ["svm"], **columns})).axes[0].lines
+    estimate, low, high = (pd.Series([v]) for v in (0.5, 0.375, 0.75))
+    assert [arm[0] for arm in plots.interval_arms(estimate, low, high)] == [0.125, 0.25]
+
+
 def test_a_wrapped_table_breaks_no_number_from_its_interval():
     table = pd.DataFrame({"Test AUC": ["86.6 [83.1, 89.7] (90.9 [88.2, 93.6])"], "n": [3]})
     html = plots.styled(table, "c", wrap=True).to_html()

@@ -154,6 +154,20 @@ def test_exponential_schedule_multiplies_by_gamma_each_epoch():
     np.testing.assert_allclose(lrs, 0.1 * 0.97 ** np.arange(4), rtol=1e-12)
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_one_cycle_goes_up_and_down_however_few_its_steps_are(steps):
+    # 4 steps, two epochs of two batches, ended in a ZeroDivisionError of torch's
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
+    scheduler = make_scheduler(optimizer, TrainSettings(lr=0.1, schedule="one_cycle"), steps)
+    lrs = [scheduler.get_last_lr()[0]]
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+        lrs.append(scheduler.get_last_lr()[0])
+    assert max(lrs) <= 0.1 and lrs[0] < max(lrs)
+    assert steps == 1 or lrs[-1] < 1e-4 * max(lrs)
+
+
 def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     settings = TrainSettings(
         epochs=4, optimizer="sgd", lr=0.025, schedule="cosine", lr_min=0.001, precision="no"
