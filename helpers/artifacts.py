@@ -1,14 +1,17 @@
 """Atomic writing and safe loading of the files between stages.
 
-A file is written beside its place and renamed into it, so that a killed run leaves the old file
-or the new one. Nothing that is loaded can run code: JSON, CSV, npz without pickles, safetensors.
+A killed run leaves the old file or the new one (`helpers.writing`). Nothing that is loaded can run
+code: JSON, CSV, npz without pickles, safetensors.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
+import io
 import json
-import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +25,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from helpers.writing import ArtifactError as ArtifactError
+from helpers.writing import atomic_path as atomic_path
+from helpers.writing import write_bytes as write_bytes
+
 # what numpy and zipfile raise on a damaged archive
 _BAD_ARCHIVE = (
     KeyError,
@@ -34,30 +41,7 @@ _BAD_ARCHIVE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
-class ArtifactError(ValueError):
-    """A file of a run is missing, damaged, or not what it should be."""
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder; rename it to `path` when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+_NOT_TENSORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 def save_json(path: Path, content: Any) -> None:
@@ -68,32 +52,39 @@ def save_json(path: Path, content: Any) -> None:
 
 def load_json(path: Path) -> Any:
     """Read JSON, or say which file is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+    with _reading(path):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be written
+        except (ValueError, RecursionError) as error:
+            raise damaged(path, error) from None
+    return content
 
 
 def save_csv(path: Path, frame: pd.DataFrame) -> None:
     """Write a table atomically, without its index, floats to 9 significant digits."""
-    text = frame.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    write_bytes(path, text.encode())
+    write_bytes(path, csv_bytes(frame))
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """What `save_csv` writes of a table."""
+    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
     """Read a table that must have these columns; ids stay text ("007" is not 7)."""
     text = {"id": str, "path": str, "split": str}
-    dtype = text | options.pop("dtype", {})
-    # An id may be "NA": only an empty cell is a missing value.
-    options = {"keep_default_na": False, "na_values": [""]} | options
-    try:
-        frame = pd.read_csv(path, dtype=dtype, **options)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
+    dtype = options.pop("dtype", {})
+    dtype = text | dtype if isinstance(dtype, dict) else dtype
+    # An id may be "NA": only an empty cell is a missing value. Of rows longer than the header
+    # pandas would take the first column for an index, or drop the last.
+    options = {"keep_default_na": False, "na_values": [""], "index_col": False} | options
+    with _reading(path), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.read_csv(path, dtype=dtype, **options)
+        except (ValueError, TypeError, OverflowError, pd.errors.ParserWarning) as error:
+            raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ArtifactError(
@@ -102,10 +93,23 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
     return frame
 
 
+def line_of(path: Path, row: int) -> int:
+    """The line of a CSV that a row (counted from 0) ends on; the header is line 1."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        reader = csv.reader(file)
+        with contextlib.suppress(csv.Error):
+            records = (reader.line_num for fields in reader if fields)  # blank lines are no rows
+            for number, line in enumerate(records, start=-1):
+                if number == row:
+                    return line
+    return row + 2
+
+
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as npz, atomically."""
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **arrays)
+    buffer = io.BytesIO()  # numpy turns a full disk into another error when it closes the file
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
@@ -116,27 +120,33 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
     except _BAD_ARCHIVE as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+        raise damaged(path, error) from None
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = None) -> None:
-    """Write tensors as safetensors, with `info` (JSON-able) in the header, atomically."""
+    """Write tensors as safetensors, atomically; `info` (JSON-able) and a digest in the header."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"info": json.dumps(_plain(info))}
+    text = json.dumps(_plain(info))
+    # one entry, since safetensors writes several in any order: the digest stands on a second line
+    metadata = {"info": f"{text}\n{_tensor_digest(plain, text)}"}
     write_bytes(path, to_safetensors(plain, metadata=metadata))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """Read what `save_tensors` wrote: the tensors and `info`."""
+    """Read what `save_tensors` wrote: the tensors and `info`. A changed byte is noticed."""
     if not path.is_file():
         raise ArtifactError(f"{path} is missing")
     try:
         with safe_open(path, framework="pt") as archive:
             metadata = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata.get("info", "null"))
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+        text, _, digest = metadata.get("info", "null").partition("\n")
+        # files of other programs, and of before there were digests, have none
+        if digest and digest != _tensor_digest(tensors, text):
+            raise ValueError("its bytes have changed")
+        return tensors, json.loads(text)
+    except _NOT_TENSORS as error:
+        raise damaged(path, error) from None
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -152,19 +162,51 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 def load_state(path: Path) -> Any:
     """Read what `save_state` wrote."""
     tensors, skeleton = load_tensors(path)
-    return _put_tensors(skeleton, tensors)
+    try:
+        return _put_tensors(skeleton, tensors)
+    except (AttributeError, KeyError, TypeError, ValueError, StopIteration) as error:
+        raise damaged(path, error) from None
+
+
+def damaged(path: Path, error: object) -> ArtifactError:
+    """The error for a file that can be made again."""
+    return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
 
 
 def fingerprint(content: Any) -> str:
     """A short digest of settings or inputs (JSON-able): equal content, equal digest."""
     text = json.dumps(_plain(content), sort_keys=True, ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    return bytes_digest(text.encode())
+
+
+def bytes_digest(content: bytes) -> str:
+    """The digest of a file that holds these bytes."""
+    return hashlib.blake2b(content, digest_size=10).hexdigest()
 
 
 def file_digest(path: Path) -> str:
     """A short digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=10)
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name}/{value.dtype}/{list(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers.writing import write_bytes
+
 COLUMNS = ("id", "defect_score")
 _IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
 
@@ -97,16 +99,7 @@ def write_submission(
     frame = pd.DataFrame({"id": pd.Series(ids, dtype=object), "defect_score": scores})
     checked = validate_submission(frame, wanted)
     checked = checked.set_index("id").loc[wanted].reset_index()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            checked.to_csv(file, index=False, lineterminator="\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, checked.to_csv(index=False, lineterminator="\n").encode())
     return path
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from helpers import artifacts
 from helpers.artifacts import ArtifactError
@@ -278,3 +279,59 @@ def test_fingerprints_depend_on_content_not_on_order_of_keys(tmp_path):
     (tmp_path / "z").write_bytes(b"abd")
     x, y, z = (artifacts.file_digest(tmp_path / name) for name in "xyz")
     assert x == y != z
+
+
+def test_a_row_s_line_is_found_behind_blank_lines_and_line_breaks_in_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,x\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
+    assert artifacts.load_csv(path, ("id",)).id.tolist() == ["a\r\nb", "c"]
+    assert [artifacts.line_of(path, row) for row in (0, 1, 7)] == [3, 5, 9]
+
+
+def test_rows_longer_than_the_header_are_refused(tmp_path):
+    # pandas took the ids for an index, and the split for the ids
+    path = tmp_path / "a.csv"
+    path.write_text("id,split\na,train,x\nb,val,y\n")
+    with pytest.raises(ArtifactError, match=r"a\.csv is not a readable CSV: Length of header"):
+        artifacts.load_csv(path, ("id", "split"))
+
+
+def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path):
+    path = tmp_path / "w.safetensors"
+    artifacts.save_tensors(path, {"w": torch.ones(3)}, {"lr": 0.25})
+    whole = path.read_bytes()
+    for old, new in ((b"\x3f", b"\x3e"), (b"0.25", b"0.75")):
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(ArtifactError) as caught:
+            artifacts.load_tensors(path)
+        assert str(caught.value) == (
+            f"{path} is damaged (its bytes have changed); delete it and run again"
+        )
+
+
+def test_tensors_of_other_programs_need_no_digest_and_equal_ones_give_equal_bytes(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.ones(3)}, path, {"format": "pt"})
+    assert artifacts.load_tensors(path)[0]["w"].tolist() == [1, 1, 1]
+    files = set()
+    for _ in range(5):  # safetensors writes several entries of its header in any order
+        artifacts.save_tensors(path, {"w": torch.ones(3), "v": torch.ones(2)}, {"lr": 0.25})
+        files.add(path.read_bytes())
+    assert len(files) == 1
+
+
+def test_a_folder_in_a_file_s_place_is_named(tmp_path):
+    for name, read in READERS.items():
+        (tmp_path / name).mkdir()
+        with pytest.raises(ArtifactError, match=name):
+            read(tmp_path / name)
+        with pytest.raises(ArtifactError) as caught:
+            artifacts.write_bytes(tmp_path / name, b"x")
+        assert str(caught.value) == f"{tmp_path / name} cannot be written: Is a directory"
+
+
+def test_half_a_character_in_json_is_refused_since_no_file_can_hold_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "\\ud800"}')
+    with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*surrogates not allowed"):
+        artifacts.load_json(path)

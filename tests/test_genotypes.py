@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import random
 import re
 from collections import Counter
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.darts import genotypes
+from helpers.artifacts import ArtifactError
 from helpers.darts.genotypes import (
     CELL_COUNT,
     PUBLISHED,
@@ -376,8 +377,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(genotypes.os, "fsync", broken)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(ArtifactError, match=r"found\.json cannot be written: disk full"):
         save(path, PUBLISHED["DARTS_V2"], {})
     assert load(path)[0] == PUBLISHED["DARTS_V1"]
     assert [file.name for file in tmp_path.iterdir()] == ["found.json"]

@@ -1,11 +1,13 @@
 """The contest's CSV: each rule refused with the row named, and the file written whole or not."""
 
+import errno
 import os
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.artifacts import ArtifactError
 from helpers.submission import SubmissionError, sample_ids, validate_submission, write_submission
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
@@ -140,10 +142,10 @@ def test_a_refused_or_killed_write_keeps_the_old_file_and_no_rest(tmp_path, monk
         write_submission(path, ["a"], [0.1], sample_ids=["a", "b"])
 
     def full_disk(*_):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ArtifactError, match=r"x\.csv cannot be written: the disk is full"):
         write_submission(path, ["a"], [0.1])
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["x.csv"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from helpers.writing import write_bytes
 
 from .operations import PRIMITIVES, softmax_by_node
 from .space import (
@@ -201,7 +201,8 @@ def from_json(data: Any) -> Genotype:
 def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:
     """Write the genotype and how it was found (`provenance`) as JSON, atomically.
 
-    Raises GenotypeError when `provenance` holds something that JSON cannot.
+    Raises GenotypeError when `provenance` holds something that JSON cannot, ArtifactError when the
+    file cannot be written.
     """
     path = Path(path)
     content = {"genotype": to_json(genotype), "provenance": dict(provenance)}
@@ -212,17 +213,7 @@ def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) ->
             f"{path}: provenance cannot be written as JSON ({error}); "
             "use plain strings, finite numbers, lists and dicts"
         ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_bytes(path, (text + "\n").encode())
 
 
 def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
@@ -233,7 +224,9 @@ def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also bytes that are not UTF-8
+    except IsADirectoryError as error:
+        raise GenotypeError(f"{path}: a folder, not a JSON file") from error
+    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8
         raise GenotypeError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("provenance"), dict):
         raise GenotypeError(f"{path}: provenance: missing, or not an object")

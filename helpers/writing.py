@@ -1,0 +1,77 @@
+"""Writing a file whole or not at all, and saying what the system says against it.
+
+A file is written beside its place and renamed into it, so that a killed run leaves the old file
+or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+LEFTOVER_AGE_S = 3600  # no write takes so long: a temporary file this old belongs to a killed one
+
+
+class ArtifactError(ValueError):
+    """A file of a run is missing, damaged, not what it should be, or cannot be written."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Run a block that writes `path`; what the system refuses becomes an error that names it.
+
+    Raises:
+        ArtifactError: the disk is full, read-only, not permitted, ...
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _DISK_FULL:
+            folder = next(p for p in path.absolute().parents if p.exists())
+            free = shutil.disk_usage(folder).free / 1e6
+            reason = (
+                f"the disk is full ({free:.1f} MB free in {folder}). Make room and run the same "
+                "again; what is finished is kept"
+            )
+        raise ArtifactError(f"{path} cannot be written: {reason}") from error
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the same folder; rename it to `path` when the block succeeds.
+
+    Raises:
+        ArtifactError: the block or the system cannot write it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed writes have left anywhere under a folder."""
+    for file in folder.rglob(".*.tmp"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
+            if file.is_file() and time.time() - file.stat().st_mtime > LEFTOVER_AGE_S:
+                file.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
