@@ -2,79 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers import artifacts
+from helpers import artifacts, locks
 from helpers.datasets import DataError
+from helpers.decoding import ColourFound, DecodedImage, decode, read_pixels, reason_of
+from helpers.writing import writing
 
 COLOUR_PROBES = 64  # images looked at to tell gray from colour, and the bit depth of 16-bit files
 CHUNK = 512  # images decoded between two checks; bounds the memory that waits to be written
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """One image at cache size, and what is known about the original."""
-
-    pixels: np.ndarray  # (H, W) gray or (H, W, 3), uint8
-    digest: str  # of the original's pixels: equal for identical images
-    width_px: int
-    height_px: int
-    mean: float  # of all values, 0 to 255
-    std: float
-
-
-class _ColourFound(Exception):
-    """An image in colour among images that were taken for gray."""
-
-
-def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
-    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3).
-
-    Images of more than 8 bits are scaled so that `bits` bits fill the range.
-    """
-    with Image.open(path) as image:
-        if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float32)
-            scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
-            return scaled if gray else np.repeat(scaled[..., None], 3, axis=2)
-        if gray and image.mode == "L":
-            return np.asarray(image)
-        rgb = np.asarray(image.convert("RGB"))
-    if not gray:
-        return rgb
-    if (rgb[..., 0] != rgb[..., 1]).any() or (rgb[..., 0] != rgb[..., 2]).any():
-        raise _ColourFound(str(path))
-    return rgb[..., 0]
-
-
-def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
-    """Read one image and resize it to a square (bilinear with antialiasing, aspect not kept)."""
-    pixels = read_pixels(path, gray, bits)
-    height, width = pixels.shape[:2]
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{height}x{width}".encode())
-    # A gray image saved as colour has the same pixels as the gray one.
-    flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
-    digest.update(np.ascontiguousarray(flat))
-    resized = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return DecodedImage(
-        pixels=np.asarray(resized),
-        digest=digest.hexdigest(),
-        width_px=width,
-        height_px=height,
-        mean=float(pixels.mean()),
-        std=float(pixels.std()),
-    )
 
 
 @dataclass(frozen=True)
@@ -123,7 +70,9 @@ class ImageCache:
 def open_cache(
     table: pd.DataFrame, size_px: int, root: Path, skip_unreadable: bool = False
 ) -> ImageCache:
-    """The cache of these images at this size; built when it is not there yet.
+    """The cache of these images at this size; built when it is not there yet, or damaged.
+
+    Its pixels are compared with their digest once per process: a second for a gigabyte.
 
     Args:
         table: `id` and `path` of each image.
@@ -135,16 +84,16 @@ def open_cache(
         DataError: images that cannot be decoded, all of them listed.
     """
     folder = root / f"{source_key(table)}-{size_px}"
-    meta_path = folder / "cache.json"
-    if meta_path.is_file():
-        meta = artifacts.load_json(meta_path)
-        if meta["unreadable"] and not skip_unreadable:
-            raise DataError(_unreadable_report([tuple(item) for item in meta["unreadable"]]))
-        if _is_whole(folder, meta):
-            return _load_cache(folder, meta)
-        shutil.rmtree(folder)
-    _build_cache(table, size_px, folder, skip_unreadable)
-    return _load_cache(folder, artifacts.load_json(meta_path))
+    cache = _load_cache(folder)
+    if cache is None:
+        with locks.exclusive(folder.with_name(f".{folder.name}.lock")):
+            cache = _load_cache(folder)  # another process may have built it meanwhile
+            if cache is None:
+                _build_cache(table, size_px, folder, skip_unreadable)
+                cache = _load_cache(folder)
+    if cache.unreadable and not skip_unreadable:
+        raise DataError(_unreadable_report(list(cache.unreadable)))
+    return cache
 
 
 def source_key(table: pd.DataFrame) -> str:
@@ -162,13 +111,17 @@ def source_key(table: pd.DataFrame) -> str:
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
     paths = [Path(path) for path in table.path]
     gray, bits = _probe(paths)
+    if folder.exists():
+        print(f"the cache {folder} is damaged, or of an older version: the images are decoded anew")
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         try:
             kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
-        except _ColourFound:
+        except ColourFound:
             gray = False
             kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
         if failed and not skip_unreadable:
@@ -182,11 +135,14 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
             "bits": bits,
             "unreadable": failed,
             "table": artifacts.file_digest(partial / "images.csv"),
+            "pixels": artifacts.file_digest(partial / "images.u8"),
             "content": artifacts.fingerprint([size_px, frame.id.tolist(), frame.digest.tolist()]),
         }
+        meta["digest"] = artifacts.fingerprint(meta)
         artifacts.save_json(partial / "cache.json", meta)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with writing(folder):
+            os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -200,12 +156,17 @@ def _decode_all(
         """The decoded image, or why it cannot be read."""
         try:
             return decode(path, size_px, gray, bits)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return _reason(path, error)
+        except ColourFound:
+            raise
+        except MemoryError:
+            raise DataError(f"{path} does not fit into the memory") from None
+        except Exception as error:  # Pillow's readers raise many kinds on a damaged file
+            return reason_of(path, error)
 
     kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     with (
+        writing(folder / "images.u8"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
         (folder / "images.u8").open("wb") as file,
         tqdm(total=len(paths), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
@@ -224,14 +185,6 @@ def _decode_all(
         file.flush()
         os.fsync(file.fileno())
     return kept, failed
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if path.stat().st_size == 0:
-        return "the file is empty (0 bytes)"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return str(error)
 
 
 def _unreadable_report(failed: list[tuple[str, str]]) -> str:
@@ -253,27 +206,48 @@ def _probe(paths: list[Path]) -> tuple[bool, int]:
                     largest = max(largest, float(np.asarray(image).max()))
                     continue
             read_pixels(path, gray=True)
-        except _ColourFound:
+        except ColourFound:
             gray = False
-        except (OSError, ValueError, SyntaxError):
-            continue  # reported with all others when the whole set is decoded
+        except Exception:  # reported with all others when the whole set is decoded
+            continue
     # Cameras deliver 8, 10, 12, 14 or 16 bits; floating-point images mostly reach from 0 to 1.
     bits = next((b for b in (1, 8, 10, 12, 14, 16) if largest <= 2**b - 1), 16) if largest else 16
     return gray, bits
 
 
-def _is_whole(folder: Path, meta: dict) -> bool:
+def _load_cache(folder: Path) -> ImageCache | None:
+    """The cache in a folder; None where there is none, or not a byte for byte whole one."""
+    meta = _read_meta(folder)
+    if meta is None:
+        return None
     pixels, table = folder / "images.u8", folder / "images.csv"
-    return (
-        pixels.is_file()
-        and table.is_file()
-        and pixels.stat().st_size == int(np.prod(meta["shape"]))
-        and artifacts.file_digest(table) == meta["table"]
+    if not (pixels.is_file() and table.is_file()):
+        return None
+    if artifacts.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
+        return None
+    return ImageCache(
+        pixels=np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"])),
+        table=artifacts.load_csv(table, ("id", "digest")),
+        content=meta["content"],
+        unreadable=tuple((path, reason) for path, reason in meta["unreadable"]),
     )
 
 
-def _load_cache(folder: Path, meta: dict) -> ImageCache:
-    pixels = np.memmap(folder / "images.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
-    table = artifacts.load_csv(folder / "images.csv", ("id", "digest"))
-    unreadable = tuple((path, reason) for path, reason in meta["unreadable"])
-    return ImageCache(pixels, table, meta["content"], unreadable)
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    try:
+        meta = artifacts.load_json(folder / "cache.json")
+    except artifacts.ArtifactError:
+        return None
+    digest = meta.pop("digest", None) if isinstance(meta, dict) else None
+    return meta if digest == artifacts.fingerprint(meta) else None
+
+
+def _digest_of(file: Path) -> str:
+    status = file.stat()
+    return _digest_once(file, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _digest_once(file: Path, *facts: int) -> str:
+    """The digest of a file, read once per process as long as `facts` about it stay."""
+    return artifacts.file_digest(file)

@@ -1,0 +1,79 @@
+"""One image file: its pixels as bytes, at the cache's size, and what is known of the original."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One image at cache size, and what is known about the original."""
+
+    pixels: np.ndarray  # (H, W) gray or (H, W, 3), uint8
+    digest: str  # of the original's pixels: equal for identical images
+    width_px: int
+    height_px: int
+    mean: float  # of all values, 0 to 255
+    std: float
+
+
+class ColourFound(Exception):
+    """An image in colour among images that were taken for gray."""
+
+
+def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
+    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3).
+
+    Images of more than 8 bits are scaled so that `bits` bits fill the range.
+    """
+    with Image.open(path) as image:
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image, dtype=np.float32)
+            if not np.isfinite(values).all():
+                raise ValueError("holds values that are not finite")
+            scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
+            return scaled if gray else np.repeat(scaled[..., None], 3, axis=2)
+        if gray and image.mode == "L":
+            return np.asarray(image)
+        rgb = np.asarray(image.convert("RGB"))
+    if not gray:
+        return rgb
+    if (rgb[..., 0] != rgb[..., 1]).any() or (rgb[..., 0] != rgb[..., 2]).any():
+        raise ColourFound(str(path))
+    return rgb[..., 0]
+
+
+def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
+    """Read one image and resize it to a square (bilinear with antialiasing, aspect not kept)."""
+    pixels = read_pixels(path, gray, bits)
+    height, width = pixels.shape[:2]
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{height}x{width}".encode())
+    # A gray image saved as colour has the same pixels as the gray one.
+    flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
+    digest.update(np.ascontiguousarray(flat))
+    resized = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return DecodedImage(
+        pixels=np.asarray(resized),
+        digest=digest.hexdigest(),
+        width_px=width,
+        height_px=height,
+        mean=float(pixels.mean()),
+        std=float(pixels.std()),
+    )
+
+
+def reason_of(path: Path, error: Exception) -> str:
+    """Why a file cannot be decoded, in words."""
+    if isinstance(error, OSError) and error.errno:
+        return error.strerror
+    if path.stat().st_size == 0:
+        return "the file is empty (0 bytes)"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return str(error) or type(error).__name__
