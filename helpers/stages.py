@@ -10,14 +10,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, datasets, environment, images, paths, seeding
+from helpers import (
+    artifacts,
+    config,
+    datasets,
+    environment,
+    images,
+    memory,
+    paths,
+    run_record,
+    seeding,
+    writing,
+)
 
 
 class StageError(RuntimeError):
@@ -77,6 +88,9 @@ class Stage:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
+
+        Raises:
+            MemoryFullError: the work does not fit; the message names what to lower.
         """
         self.outputs += outputs
         key = artifacts.fingerprint(inputs)
@@ -86,7 +100,8 @@ class Stage:
             yield False
             return
         started = time.monotonic()
-        yield True
+        with memory.enough_for(name, self.settings):
+            yield True
         seconds = round(time.monotonic() - started, 2)
         digests = _digests(self.paths, outputs)
         with _edit_run(self.paths) as run:
@@ -98,11 +113,14 @@ class Stage:
 
         Removed are the predictions and tables that stages have written, not a user's own files.
         """
-        path = self.paths.split_csv
-        before = artifacts.file_digest(path) if path.is_file() else None
-        artifacts.save_csv(self.output(path), table)
-        if before in (None, artifacts.file_digest(path)):
-            return
+        path, content = self.output(self.paths.split_csv), artifacts.csv_bytes(table)
+        if run_record.is_new_split(load_run(self.paths), path, content):
+            self._remove_what_follows()  # first: killed in between, the old split is on record
+        artifacts.write_bytes(path, content)
+        with _edit_run(self.paths) as run:
+            run["split"] = artifacts.bytes_digest(content)
+
+    def _remove_what_follows(self) -> None:
         steps = load_run(self.paths).get("steps", {}).values()
         written = [self.paths.root / name for step in steps for name in step["outputs"]]
         stale = [p for p in written if p.parent == self.paths.predictions_root]
@@ -132,6 +150,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     Raises:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
         StageError: an earlier notebook has not been run for this run.
+        ArtifactError: run.json is damaged, or what an earlier notebook wrote has changed.
     """
     given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
     run_name, preset, values = resolve_run(name, given)
@@ -140,6 +159,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     record = load_run(run_paths)
     if not first:
         _require_earlier(name, run_paths, record)
+    writing.remove_leftovers(run_paths.root)
     settings = config.resolve(name, preset, values)
     key = stage_key(name, settings, record)
     stage = Stage(name, run_paths, preset, settings, key)
@@ -247,7 +267,7 @@ def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
 
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     """run.json, or an empty record when the run has not begun."""
-    return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
+    return run_record.load(run_paths.run_json)
 
 
 def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
@@ -259,6 +279,8 @@ def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, 
             f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
             f"run notebooks/{first}.ipynb first, or set RUN"
         )
+    order = list(config.STAGES)
+    run_record.refuse_changed_files(record, order[: order.index(name)], run_paths.root)
 
 
 def _absolute(run_paths: paths.RunPaths, name: str) -> Path:
@@ -273,8 +295,5 @@ def _digests(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
     return digests
 
 
-@contextmanager
-def _edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
-    run = load_run(run_paths)
-    yield run
-    artifacts.save_json(run_paths.run_json, run)
+def _edit_run(run_paths: paths.RunPaths) -> AbstractContextManager[dict[str, Any]]:
+    return run_record.edit(run_paths.run_json)
