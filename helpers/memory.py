@@ -1,0 +1,53 @@
+"""Full memory, said in the parameters of a notebook."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+# What torch and the libraries under it say; torch has an error of its own for CUDA alone.
+_SAYS_FULL = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
+)
+_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that memory depends on
+
+
+class MemoryFullError(RuntimeError):
+    """The memory is full; the message names the parameters to lower."""
+
+
+@contextmanager
+def enough_for(work: str, settings: Any) -> Iterator[None]:
+    """Run a block; where its memory does not suffice, say which settings to lower.
+
+    Args:
+        work: what the block does, to open the message with.
+        settings: a stage's settings (a dataclass); those that end in `batch_size` or
+            `image_size_px` are named with their values.
+
+    Raises:
+        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and a RuntimeError that says so.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_full(error):
+            raise
+        names = [field.name for field in dataclasses.fields(settings)]
+        values = {n.upper(): getattr(settings, n) for n in names if n.endswith(_SIZES)}
+        listed = " or ".join(f"{name} (now {value})" for name, value in values.items())
+        advice = f"lower {listed}" if listed else "close other programs or take a larger machine"
+        raise MemoryFullError(
+            f"{work}: the memory is full; {advice}. What is finished is kept"
+        ) from error
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return bool(_SAYS_FULL.search(str(error)))

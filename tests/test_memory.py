@@ -1,0 +1,57 @@
+"""Full memory names the parameters to lower."""
+
+import pytest
+import torch
+
+from helpers import backbones, features, memory, results, stages, training
+from helpers.config import RetrainSettings
+from tests.small_run import FINETUNING, OPTIONS, train
+
+FULL = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "cublas"])
+def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
+    monkeypatch.setattr(training, "_train_epoch", full)
+    with pytest.raises(memory.MemoryFullError) as caught:
+        train(stage)
+    assert str(caught.value) == (
+        "cnn: the memory is full; lower IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32) or "
+        "CNN_IMAGE_SIZE_PX (now 16). What is finished is kept"
+    )
+    assert caught.value.__cause__ is error
+
+
+def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    stage = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
+    split = results.read_split(stage.paths)
+    monkeypatch.setattr(features, "pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(features, "embed", full)
+    weights = backbones.Weights("net", {}, "nowhere")
+    with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
+        features.pretrained_features(stage, split, features.cache_of(split, 16), weights)
+
+
+def test_retraining_names_its_own_parameters_and_other_errors_pass():
+    def work(error: Exception) -> None:
+        """A step of 05 that fails."""
+        with memory.enough_for("darts_v2", RetrainSettings()):
+            raise error
+
+    with pytest.raises(memory.MemoryFullError, match=r"lower RETRAIN_IMAGE_SIZE_PX \(now 224\) or"):
+        work(MemoryError())
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        work(RuntimeError("shapes do not fit"))
