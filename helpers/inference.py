@@ -17,6 +17,10 @@ from helpers.batches import Batches
 from helpers.compiled import CompiledNetwork, is_worth_it
 
 
+class ScoresError(RuntimeError):
+    """A model gives scores that are not finite; the message names images."""
+
+
 @torch.no_grad()
 def predict_scores(
     model: nn.Module,
@@ -28,6 +32,9 @@ def predict_scores(
     """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images.
 
     `compiled` allows a compilation, which takes seconds, where the rows are many.
+
+    Raises:
+        ScoresError: scores that are not finite.
     """
     rows = len(batches.labels) if compiled else 0
     run = runner(model, lambda inputs: _scores(model(inputs)), rows, precision)
@@ -37,6 +44,10 @@ def predict_scores(
         for inputs in batches.ordered()
     ]
     scores = torch.cat(out, dim=1).cpu().numpy()
+    wrong = ~np.isfinite(scores).all(axis=(0, 2))  # (N,)
+    if wrong.any():
+        first = ", ".join(map(str, batches.ids[wrong][:3]))
+        raise ScoresError(f"the scores of {wrong.sum()} image(s) are not finite, e.g. {first}")
     return scores if flips else scores[0]
 
 

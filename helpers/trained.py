@@ -99,7 +99,7 @@ def train_once(
                 outputs[-1], scored, predict(model, batches, settings.precision, flips)
             )
             save_history(record, fit, count_parameters(model), facts)
-            paths.resume(name).unlink(missing_ok=True)
+    paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
     return load_history(name, record)
 
 
@@ -132,5 +132,12 @@ def save_history(
 
 
 def load_history(name: str, path: Path) -> Trained:
-    """Read what `save_history` wrote."""
-    return Trained(name=name, **artifacts.load_json(path))
+    """Read what `save_history` wrote; ArtifactError when it is something else."""
+    record = artifacts.load_json(path)
+    try:
+        found = Trained(name=name, **record)
+        found.curve[["epoch", "val_auc"]].astype(float)
+        float(found.seconds + found.parameters + found.best_epoch), found.facts.items()
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise artifacts.damaged(path, error) from None
+    return found

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from helpers import artifacts, seeding
 from helpers.batches import Batches
 from helpers.config import TrainSettings
-from helpers.inference import autocast, evaluate, precision_of
+from helpers.inference import ScoresError, autocast, evaluate, precision_of
 from helpers.loop import Hooks, Loop
 from helpers.optim import make_loss, make_optimizer, make_scheduler
 from helpers.stages import OutOfTime
@@ -76,7 +76,8 @@ def fit(
         deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss, or a score in validation, is no longer finite.
+        ArtifactError: the resume file is damaged.
         OutOfTime: the deadline has come; the resume file holds the epochs until then.
     """
     accelerator = accelerator or Accelerator(cpu=seeding.default_device().type == "cpu")
@@ -98,7 +99,7 @@ def fit(
             record = _train_epoch(
                 stepped, train, loop, parameters, loss_of, settings, seed, name, accelerator
             )
-        loop.end_epoch(record | evaluate(loop.judged, val, settings.precision))
+        _end_epoch(loop, record, val, settings, name)
         if resume is not None and accelerator.is_main_process:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
     if settings.keep == "best":
@@ -112,9 +113,12 @@ def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
     if resume is None or not resume.is_file():
         return False
     state = artifacts.load_state(resume)
-    if state["key"] != key:
-        return False
-    loop.load(state["loop"])
+    try:
+        if state["key"] != key:
+            return False
+        loop.load(state["loop"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise artifacts.damaged(resume, error) from None
     return True
 
 
@@ -197,6 +201,17 @@ def _train_epoch(
     }
 
 
+def _end_epoch(
+    loop: Loop, record: dict[str, Any], val: Batches, settings: TrainSettings, name: str
+) -> None:
+    try:
+        loop.end_epoch(record | evaluate(loop.judged, val, settings.precision))
+    except ScoresError as error:
+        raise TrainingError(
+            f"{name}: after epoch {loop.epoch + 1} {error}. {_way_out(settings)}"
+        ) from None
+
+
 def _is_over(loop: Loop, settings: TrainSettings) -> bool:
     if loop.history and loop.history[-1]["stopped"]:
         return True
@@ -219,6 +234,12 @@ def _check_time(loop: Loop, deadline_s: float | None, name: str, epochs: int) ->
 def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings) -> TrainingError:
     return TrainingError(
         f"{name}: the loss is not finite in epoch {epoch + 1}, on the batch of "
-        f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. Lower the learning rate "
-        f"(now {settings.lr:g}) or set PRECISION='no'; the epochs before it are kept"
+        f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. {_way_out(settings)}"
+    )
+
+
+def _way_out(settings: TrainSettings) -> str:
+    return (
+        f"Lower the learning rate (now {settings.lr:g}) or set PRECISION='no'; the epochs before "
+        "it are kept"
     )
