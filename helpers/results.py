@@ -18,6 +18,7 @@ from helpers.names import further_seed_of, order
 from helpers.paths import RunPaths
 
 RESAMPLES = 1000
+SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,25 @@ def save_predictions(path: Path, table: pd.DataFrame, scores: np.ndarray) -> Non
 
 
 def read_split(run_paths: RunPaths) -> pd.DataFrame:
-    """split.csv with ids as text and labels that may be missing."""
-    return artifacts.load_csv(
-        run_paths.split_csv, ("id", "path", "label", "split"), dtype={"label": "Int64"}
-    )
+    """split.csv with ids as text and labels that may be missing.
+
+    Raises:
+        ArtifactError: the first line that is not that of an image on a side of the split.
+    """
+    path = run_paths.split_csv
+    frame = artifacts.load_csv(path, ("id", "path", "label", "split"), dtype={"label": "Int64"})
+    checks = {
+        "no id": frame.id.isna(),
+        "no path": frame.path.isna(),
+        "an id that stands there before": frame.id.duplicated(),
+        "a label other than 0, 1 and empty": ~frame.label.fillna(0).isin([0, 1]),
+        "an unknown split": ~frame.split.isin([*SIDES, "excluded"]),
+    }
+    for problem, wrong in checks.items():
+        if wrong.any():
+            line = artifacts.line_of(path, int(np.flatnonzero(wrong)[0]))
+            raise artifacts.ArtifactError(f"{path}, line {line}, has {problem}; run notebook 01")
+    return frame
 
 
 def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
@@ -70,18 +86,18 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
             f"{path}: 'majority' is the table's baseline row; give the file another name"
         )
     frame = artifacts.load_csv(path, ("id", "split", "defect_score"))
-    scores = pd.to_numeric(frame.defect_score, errors="coerce")
-    wrong = np.flatnonzero(~scores.between(0, 1).to_numpy())
-    if len(wrong):
-        raise artifacts.ArtifactError(
-            f"{path}, line {wrong[0] + 2}: defect_score {frame.defect_score.iloc[wrong[0]]} is "
-            f"not a number from 0 to 1"
-        )
-    doubled = np.flatnonzero(frame.id.duplicated().to_numpy())
-    if len(doubled):
-        raise artifacts.ArtifactError(
-            f"{path}, line {doubled[0] + 2}: id {frame.id.iloc[doubled[0]]!r} occurs twice"
-        )
+    scores = pd.to_numeric(frame.defect_score, errors="coerce").astype(np.float64)
+    checks = {
+        "defect_score {defect_score} is not a number from 0 to 1": ~scores.between(0, 1),
+        "the id is missing": frame.id.isna(),
+        "id {id!r} occurs twice": frame.id.duplicated(),
+    }
+    for problem, wrong in checks.items():
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise artifacts.ArtifactError(
+                f"{path}, line {artifacts.line_of(path, row)}: {problem.format(**frame.iloc[row])}"
+            )
     sides = {}
     for side in ("val", "test"):
         labels = split.loc[split.split == side, ["id", "label"]]
@@ -237,6 +253,13 @@ def save_table(stage: stages.Stage, name: str, table: pd.DataFrame) -> None:
 def caption(stage: stages.Stage) -> str:
     """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
     run = stages.load_run(stage.paths)
+    try:
+        return _caption(stage, run)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise artifacts.damaged(stage.paths.run_json, f"it lacks {error}") from None
+
+
+def _caption(stage: stages.Stage, run: dict[str, Any]) -> str:
     split, last = run["stages"]["01_data_split"], run["stages"][_trained_in(stage, run)]
     backbone = stage.notes.get("backbone") or "none"
     counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())

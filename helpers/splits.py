@@ -164,27 +164,32 @@ def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside split")
-    wrong = sorted(set(frame.split.dropna()) - set(SIDES))
-    if frame.split.isna().any():
-        wrong.append("empty")
-    if wrong:
-        raise DataError(f"{path}: split must be train, val or test, not {', '.join(wrong[:5])}")
+    _refuse_rows(
+        path, ~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"
+    )
+    _refuse_rows(path, frame[by].isna(), frame[by], f"the {by} is missing")
     own = table[by] if by == "id" else table.path.map(lambda p: Path(p).resolve().as_posix())
     named = frame[by] if by == "id" else frame.path.map(lambda p: _resolve(p, path, own))
-    doubled = frame[by][named.duplicated()]
-    if len(doubled):
-        raise DataError(f"{path} names {doubled.iloc[0]!r} more than once")
-    unknown = frame[by][~named.isin(own)]
-    if len(unknown):
-        listed = ", ".join(map(repr, unknown.head(5)))
-        raise DataError(f"{path} names {len(unknown)} unknown {by}(s), e.g. {listed}")
+    _refuse_rows(path, named.duplicated(), frame[by], "{!r} is named more than once")
+    unknown = ~named.isin(own)
+    problem = f"{{!r}} is no {by} of an image; {unknown.sum()} such line(s)"
+    _refuse_rows(path, unknown, frame[by], problem)
     side = own.map(frame.split.set_axis(named))
-    return side.fillna("excluded")
+    return side.astype(object).fillna("excluded")
+
+
+def _refuse_rows(path: Path, wrong: pd.Series, values: pd.Series, problem: str) -> None:
+    """Name the first wrong row of an external CSV, with its value put into the problem's text."""
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = "empty" if pd.isna(values.iloc[row]) else values.iloc[row]
+        line = artifacts.line_of(path, row)
+        raise DataError(f"{path}, line {line}: {problem.format(value)}")
 
 
 def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
     """A path of an external CSV: absolute, below the CSV's folder, or the unique end of one."""
-    given = Path(str(name))
+    given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
     if given.is_absolute():
         return given.resolve().as_posix()
     beside = (split_csv.parent / given).resolve().as_posix()

@@ -168,28 +168,30 @@ def test_unknown_names_in_an_external_split_are_refused(tmp_path):
     names = ["g000", "x1", "x2", "x3", "x4", "x5", "x6"]
     csv = write_csv(tmp_path / "s.csv", id=names, split=["train"] * 7)
     assert refused(toy_source(4, 4), split_csv=csv) == (
-        f"{csv} names 6 unknown id(s), e.g. 'x1', 'x2', 'x3', 'x4', 'x5'"
+        f"{csv}, line 3: 'x1' is no id of an image; 6 such line(s)"
     )
     csv = write_csv(tmp_path / "p.csv", path=["/data/good/no.png"], split=["train"])
     assert refused(toy_source(4, 4), split_csv=csv) == (
-        f"{csv} names 1 unknown path(s), e.g. '/data/good/no.png'"
+        f"{csv}, line 2: '/data/good/no.png' is no path of an image; 1 such line(s)"
     )
 
 
 def test_wrong_and_empty_split_words_are_refused(tmp_path):
     csv = write_csv(tmp_path / "s.csv", id=["g000", "g001"], split=["training", "test"])
     assert refused(toy_source(4, 4), split_csv=csv) == (
-        f"{csv}: split must be train, val or test, not training"
+        f"{csv}, line 2: split must be train, val or test, not training"
     )
     csv = write_csv(tmp_path / "e.csv", id=["g000", "g001"], split=[None, "test"])
     assert refused(toy_source(4, 4), split_csv=csv) == (
-        f"{csv}: split must be train, val or test, not empty"
+        f"{csv}, line 2: split must be train, val or test, not empty"
     )
 
 
 def test_an_image_named_twice_is_refused(tmp_path):
     csv = write_csv(tmp_path / "s.csv", id=["g000", "g000"], split=["train", "test"])
-    assert refused(toy_source(4, 4), split_csv=csv) == f"{csv} names 'g000' more than once"
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 3: 'g000' is named more than once"
+    )
     twice = ["/data/good/g000.png", "good/g000.png"]  # one image in two spellings
     csv = write_csv(tmp_path / "p.csv", path=twice, split=["train", "test"])
     assert "more than once" in refused(toy_source(4, 4), split_csv=csv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,13 +114,22 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
 
 def _from_file(name: str, path: Path) -> NamedCell:
     genotype, provenance = load(path)
-    seconds = provenance.get("seconds")
+    seconds = _seconds(path, provenance, "seconds")
+    # a search that trains several candidates before it decides says so
+    selection = _seconds(path, provenance, "selection_seconds")
     return NamedCell(
         name,
         genotype,
         str(provenance.get("method", path.name)),
         search_seconds=seconds,
-        # a search that trains several candidates before it decides says so
-        selection_seconds=provenance.get("selection_seconds", 0.0 if seconds else None),
+        selection_seconds=0.0 if selection is None and seconds else selection,
         search_device=str(provenance.get("device", "")),
     )
+
+
+def _seconds(path: Path, provenance: dict[str, Any], name: str) -> float | None:
+    value = provenance.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value < math.inf):
+        raise GenotypeError(f"{path}: provenance: {name} {value!r} is not a number of seconds")
+    return value

@@ -61,8 +61,11 @@ def load(settings: SplitSettings) -> Source:
 
 
 def check_table(source: Source) -> None:
-    """Refuse duplicate ids, empty files and a class without images."""
+    """Refuse names that are no text, duplicate ids, and a class without images."""
     table = source.table
+    for path in table.path:
+        if not path.isprintable():
+            _check_text(path)
     doubled = sorted(table.loc[table.id.duplicated(keep=False), "id"].unique())
     if doubled:
         example = table.loc[table.id == doubled[0], "path"].tolist()
@@ -73,3 +76,13 @@ def check_table(source: Source) -> None:
     for label, word in ((0, "good"), (1, "bad")):
         if not (table.label == label).any():
             raise DataError(f"{source.name}: there is no image labelled {word} ({label})")
+
+
+def _check_text(path: str) -> None:
+    """Refuse what a CSV cannot hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path!r}: the name is not in UTF-8; rename it") from None
+    if set(path) & set("\r\n"):
+        raise DataError(f"{path!r}: the name has a line break; rename it")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers.datasets import DataError
 from helpers.datasets.chips_sample import IMAGE_SIZE_PX, SPLITS, check_size, stream
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
@@ -92,11 +93,14 @@ def is_done(out: Path | str) -> bool:
 
 def _read_marker(out: Path) -> dict:
     try:
-        return json.loads((out / MARKER).read_text())
+        marker = json.loads((out / MARKER).read_text())
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{out / MARKER} is not JSON; delete {out} or choose another") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{out / MARKER} is not JSON; delete {out} or choose another") from error
+    if not isinstance(marker, dict) or not isinstance(marker.get("settings", {}), dict):
+        raise DataError(f"{out / MARKER} is no marker of chips; delete {out} or choose another")
+    return marker
 
 
 def write_marker(out: Path, settings: Settings, state: str) -> None:

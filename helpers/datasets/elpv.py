@@ -11,6 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from helpers.datasets import DataError, Source
@@ -30,7 +31,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     labels = root / "labels.csv"
     if not labels.is_file():
         raise DataError(f"{labels} is missing; `pip install elpv-dataset` brings the images")
-    table = pd.read_csv(labels, sep=r"\s+", names=["file", "probability", "cell_type"])
+    table = _read_labels(labels)
     table["id"] = table.file.map(lambda name: Path(name).stem)
     table["path"] = table.file.map(lambda name: (root / name).as_posix())
     table["label"] = (table.probability >= BAD_FROM).astype("Int64")
@@ -51,6 +52,24 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
             "and scores may be somewhat too good."
         ),
     )
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    """`file, probability, cell_type`; the file has no header and spaces between the columns."""
+    columns = ["file", "probability", "cell_type"]
+    try:
+        table = pd.read_csv(path, sep=r"\s+", names=columns, index_col=False, dtype={"file": str})
+        table["probability"] = table.probability.astype(float)
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    wrong = table.isna().any(axis=1) | ~table.probability.between(0, 1)
+    if wrong.any():
+        line = int(np.flatnonzero(wrong)[0]) + 1
+        raise DataError(
+            f"{path}, line {line}: a file, a probability from 0 to 1 and a cell type are expected; "
+            "install elpv-dataset again"
+        )
+    return table
 
 
 def _package_folder() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,9 +60,24 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images under a folder, in a fixed order; hidden files are left out."""
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    """All images under a folder, in a fixed order; hidden files are left out.
+
+    Links to files are followed, also those to nowhere, which are then found missing; links to
+    folders are not.
+
+    Raises:
+        DataError: a folder that may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        """Where rglob would pass over it in silence."""
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}")
+
+    found = (
+        Path(top) / name for top, _, names in os.walk(folder, onerror=refuse) for name in names
+    )
+    found = (p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file() or p.is_symlink())
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:

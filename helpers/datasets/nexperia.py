@@ -11,9 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from helpers import paths
+from helpers import artifacts, paths
 from helpers.datasets import DataError, Source, chips_files
 from helpers.datasets.folder import image_files
 
@@ -103,7 +104,11 @@ def _order_by_sample(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     sample = next((root / name for name in SAMPLE_NAMES if (root / name).is_file()), None)
     if sample is None:
         return table
-    ids = pd.read_csv(sample, dtype=str).iloc[:, 0]
+    ids = artifacts.load_csv(sample, (), dtype=str).iloc[:, 0].fillna("")
+    if ids.duplicated().any():
+        row = int(np.flatnonzero(ids.duplicated())[0])
+        line = artifacts.line_of(sample, row)
+        raise DataError(f"{sample}, line {line}: id {ids[row]!r} occurs twice; download again")
     test = table[table.official_split == "test"].set_index("id", drop=False)
     missing = sorted(set(ids) ^ set(test.id))
     if missing:

@@ -35,7 +35,7 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int]:
             members = zipped.infolist()
             _check_members(archive, members, folder)
             return _write_members(zipped, members, folder)
-    except zipfile.BadZipFile as error:  # also raised on opening: the list at its end is missing
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # its list of members is damaged
         raise ArchiveError(f"{archive.name} is not a whole zip: {error}.") from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -34,10 +34,13 @@ def read_record(path: Path) -> dict:
     """Return the record beside a CSV; empty when there is none."""
     file = record_path(path)
     try:
-        return json.loads(file.read_text())
+        record = json.loads(file.read_text())
+        if not isinstance(record, dict):
+            raise ValueError("not an object")
+        return record
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KaggleError(
             f"{file} is damaged ({error}). Look at your submissions on Kaggle; remove the file "
             "when this CSV is not among them."
