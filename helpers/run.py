@@ -23,6 +23,7 @@ from helpers import artifacts, config, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
+from helpers.writing import writing
 
 
 class RunError(RuntimeError):
@@ -192,7 +193,8 @@ def _run_notebook(
     import papermill  # slow to import; a run that is up to date does without
     from nbclient.exceptions import DeadKernelError
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
             str(source),
@@ -214,6 +216,9 @@ def _run_notebook(
         raise _failure(f"{source.name}: {reason}", target, plan) from None
     except KeyboardInterrupt:
         raise _failure(f"{source.name}: interrupted", target, plan) from None
+    except OSError as error:
+        reason = f"{target} cannot be written: {error.strerror or error}"
+        raise _failure(reason, target, plan) from None
 
 
 def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
@@ -242,8 +247,10 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
 @contextmanager
 def _lock(run_paths: paths.RunPaths) -> Iterator[None]:
     """Hold the run for this process; the lock goes with the process, however it ends."""
-    run_paths.root.mkdir(parents=True, exist_ok=True)
-    with (run_paths.root / ".lock").open("w") as handle:
+    with writing(run_paths.root):
+        run_paths.root.mkdir(parents=True, exist_ok=True)
+        handle = (run_paths.root / ".lock").open("w")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
