@@ -77,7 +77,9 @@ def before_and_after(
         for kind, found in features.items():
             x = found.of(rows.id)
             k = min(NEIGHBOURS, len(x) - 1)
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels, k, seed)))
+            # a collapsed network gives every part the same embedding: its map is one point
+            plane = np.zeros((len(x), 2)) if (x == x[0]).all() else tsne(x, seed)
+            mapped.append(Mapped(side, kind, labels, plane, separation(x, labels, k, seed)))
     return mapped
 
 

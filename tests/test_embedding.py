@@ -197,3 +197,14 @@ def test_missing_features_are_named(home):
     split = pd.DataFrame({"id": ["a"], "label": [0], "split": ["train"]})
     with pytest.raises(artifacts.ArtifactError, match=r"features/net\.npz is missing"):
         embedding.before_and_after(RunPaths("r"), split, "net")
+
+
+def test_a_collapsed_network_maps_to_one_point(home):
+    split = pd.DataFrame({"id": [f"{i:02d}" for i in range(20)], "label": [0, 1] * 10})
+    split["split"] = ["train", "train", "val", "val"] * 5
+    same = Features(split.id.to_numpy(dtype=str), np.ones((20, 4), np.float32))
+    for name in ("net", "fbp"):
+        save_features(RunPaths("r").features(name), same)
+    for found in embedding.before_and_after(RunPaths("r"), split, "net"):
+        assert found.plane.shape == (10, 2) and not found.plane.any()
+        assert found.separation.silhouette == 0
