@@ -1,14 +1,24 @@
 """Fixtures for all tests: fixed seeds and a home folder of their own."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from helpers import paths
+
+# `suite`: the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
+settings.register_profile("suite", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile(
+    "thorough", max_examples=500, deadline=None, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +48,22 @@ def parts_folder(tmp_path) -> Path:
             suffix = ("png", "bmp", "jpg")[i % 3]
             Image.fromarray(pixels).save(root / name / f"{name}{i:02d}.{suffix}")
     return root
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """`home` with a run of two stages, and `parts`, its images; not to be changed."""
+    from tests.small_run import make_run  # much to import: only where it is used
+
+    return make_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path, monkeypatch) -> Path:
+    """A copy of the home of `finished_run`, the home of this test; the images lie where they did"""
+    shutil.copytree(finished_run / "home", tmp_path / "home")
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 def split_of(folder: Path) -> pd.DataFrame:

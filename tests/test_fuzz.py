@@ -1,0 +1,471 @@
+"""Whatever a file holds, its reader gives a valid result or an error of ours that names the file.
+
+HYPOTHESIS_PROFILE=thorough runs 500 examples of each instead of 60.
+"""
+
+import io
+import shutil
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from helpers import (
+    artifacts,
+    backbones,
+    config,
+    datasets,
+    features,
+    images,
+    results,
+    splits,
+    stages,
+    submission,
+    trained,
+    training,
+)
+from helpers.batches import EmbeddingBatches
+from helpers.config import SettingsError, SplitSettings, TrainSettings
+from helpers.darts import genotypes, named
+from helpers.darts.space import GenotypeError
+from helpers.datasets import DataError, Source
+from helpers.kaggle import archive, records
+from helpers.kaggle.errors import KaggleError
+from helpers.paths import HOME_VARIABLE, RunPaths
+from tests.damage import JSON, ODD, csv_files, damaged, json_files
+
+OURS = (
+    artifacts.ArtifactError,
+    DataError,
+    SettingsError,
+    submission.SubmissionError,
+    GenotypeError,
+    stages.StageError,
+    training.TrainingError,
+    archive.ArchiveError,
+    KaggleError,
+)
+SIDES = ("train", "val", "test")
+IDS = [f"p{i:02d}" for i in range(24)]
+LABELS = np.arange(24) % 2
+SPLIT_OF = [("train", "train", "val", "test")[i // 2 % 4] for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One folder for all examples of the module, as home too."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(folder / "home"))
+        yield folder
+
+
+def outcome(read, path: Path):
+    """What a reader gives; None after an error of ours, which has to name the file."""
+    try:
+        return read()
+    except OURS as error:
+        assert path.name in str(error), error
+        return None
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+SPLIT = {"id": IDS, "path": [f"/data/{i}.png" for i in IDS], "label": LABELS, "split": SPLIT_OF}
+SCORED = [i for i, side in enumerate(SPLIT_OF) if side != "train"]
+PREDICTIONS = {
+    "id": [IDS[i] for i in SCORED],
+    "split": [SPLIT_OF[i] for i in SCORED],
+    "defect_score": [round(i / 30, 3) for i in SCORED],
+}
+
+
+@given(data=st.data())
+def test_any_split_csv_of_a_run_is_whole_or_refused(place, data):
+    paths = RunPaths("split")
+    content = data.draw(csv_files(SPLIT))
+    artifacts.write_bytes(paths.split_csv, content)
+    split = outcome(lambda: results.read_split(paths), paths.split_csv)
+    if split is not None:
+        assert set(split.split) <= {*SIDES, "excluded"}
+        assert split.label.dropna().isin([0, 1]).all()
+        assert split.id.notna().all() and split.id.is_unique
+
+
+@given(data=st.data())
+def test_any_predictions_file_fits_the_split_or_is_refused(place, data):
+    path = place / "mine.csv"
+    path.write_bytes(data.draw(csv_files(PREDICTIONS)))
+    split = pd.DataFrame(SPLIT)
+    scored = outcome(lambda: results.read_predictions(path, split), path)
+    if scored is not None:
+        for side, frame in (("val", scored.val), ("test", scored.test)):
+            assert frame.id.tolist() == split.id[split.split == side].tolist()
+            assert frame.defect_score.between(0, 1).all()
+            assert frame.defect_score.dtype == np.float64
+
+
+@given(data=st.data(), by=st.sampled_from(["id", "path"]))
+def test_any_split_csv_of_a_user_divides_the_images_or_is_refused(place, data, by):
+    path = place / "user.csv"
+    path.write_bytes(data.draw(csv_files({by: SPLIT[by], "split": SPLIT_OF})))
+    table = pd.DataFrame(SPLIT).drop(columns="split").assign(official_split="")
+    source = Source("toy", table.astype({"label": "Int64"}), "bad = 1")
+    digests = pd.Series(IDS)
+    try:
+        found = splits.make_split(source, digests, SplitSettings(split_csv=str(path)))
+    except OURS as error:
+        # an error of the split that the file asks for names the class and the side instead
+        assert path.name in str(error) or "the split leaves no" in str(error)
+    else:
+        assert set(found.table.split) <= {*SIDES, "excluded"}
+        assert found.table.id.tolist() == IDS
+
+
+@given(data=st.data())
+def test_any_submission_passes_whole_or_is_refused(place, data):
+    path, sample = place / "sub.csv", place / "sample.csv"
+    whole = {"id": IDS, "defect_score": [round(i / 30, 3) for i in range(24)]}
+    path.write_bytes(data.draw(csv_files(whole)))
+    found = outcome(lambda: submission.validate_submission(path, IDS), path)
+    if found is not None:
+        assert sorted(found.id) == IDS and found.defect_score.between(0, 1).all()
+    sample.write_bytes(path.read_bytes())
+    ids = outcome(lambda: submission.sample_ids(sample), sample)
+    assert ids is None or len(ids) > 0
+
+
+@given(data=st.data())
+def test_any_sample_beside_the_contest_s_images_orders_them_or_is_refused(place, data):
+    root = place / "contest"
+    for i, folder in enumerate(("train/good_0", "train/bad_1", "test/all")):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in IDS[8 * i : 8 * i + 8]:
+            (root / folder / f"{name}.png").touch()
+    sample = root / "sample_submission.csv"
+    sample.write_bytes(data.draw(csv_files({"id": IDS[16:], "defect_score": [0.5] * 8})))
+    settings = SplitSettings(dataset=f"nexperia:{root}")
+    source = outcome(lambda: datasets.load(settings), sample)
+    if source is not None:
+        test = source.table[source.table.official_split == "test"]
+        assert sorted(test.id) == IDS[16:]
+
+
+@given(data=st.data())
+def test_any_labels_csv_of_elpv_gives_labels_or_is_refused(place, data):
+    root = place / "elpv"
+    root.mkdir(exist_ok=True)
+    text = "\n".join(f"images/{i}.png {p:.4f} mono" for i, p in zip(IDS, LABELS, strict=True))
+    path = root / "labels.csv"
+    path.write_bytes(data.draw(damaged(text.encode())))
+    settings = SplitSettings(dataset=f"elpv:{root}")
+    source = outcome(lambda: datasets.load(settings), path)
+    if source is not None:
+        assert source.table.probability.between(0, 1).all()
+        assert source.table.id.notna().all()
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+def test_any_genotype_file_holds_a_cell_or_is_refused(place, data):
+    path = place / "cell.json"
+    cell = genotypes.PUBLISHED["DARTS_V2"]
+    about = {"method": "DARTS", "seconds": 3.5, "selection_seconds": 0.0, "device": "CPU"}
+    whole = {"genotype": genotypes.to_json(cell), "provenance": about}
+    path.write_bytes(data.draw(json_files(whole)))
+    found = outcome(lambda: named.named_cells([str(path)], place / "none.json", 0), path)
+    if found is not None:
+        assert genotypes.from_json(genotypes.to_json(found[0].genotype)) == found[0].genotype
+        assert sum(float(value or 0) for value in (found[0].search_seconds,)) >= 0
+
+
+RUN = {
+    "run": "broken",
+    "preset": "smoke",
+    "dataset": "folder:x",
+    "stages": {
+        "01_data_split": {
+            "status": "done",
+            "key": "a",
+            "settings": {"seed": 0},
+            "outputs": {"split.csv": "0" * 20},
+            "images": {"train 0": 3},
+        }
+    },
+    "steps": {"cnn": {"key": "k", "outputs": {"predictions/cnn.csv": "f"}, "seconds": 1.0}},
+}
+
+
+@given(data=st.data())
+def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
+    paths = RunPaths("broken")
+    artifacts.write_bytes(paths.run_json, data.draw(json_files(RUN)))
+
+    def use() -> bool:
+        """Whatever a notebook's first and second cell do with the record."""
+        stage = stages.begin("02_features_baselines", {"RUN": "broken"})
+        with stage.step("cnn", {}, [paths.root / "out.json"]) as needed:
+            if needed:
+                artifacts.save_json(paths.root / "out.json", 1)
+        stages.is_current("02_features_baselines", stage.settings, paths)
+        stage.finish()
+        return True
+
+    try:
+        done = use()
+    except (SettingsError, stages.StageError) as error:
+        assert "PRESET" in str(error) or "needs the split" in str(error) or "run.json" in str(error)
+    except OURS as error:
+        assert "run.json" in str(error)
+    else:
+        assert done
+
+
+@given(data=st.data())
+def test_any_learning_curve_is_read_or_refused(place, data):
+    path = place / "history.json"
+    record = {"epoch": 1, "val_auc": 0.5, "train_loss": 0.7, "val_loss": 0.7, "seconds": 1.0}
+    whole = {"history": [record] * 2, "best_epoch": 0, "seconds": 3.0, "parameters": 10}
+    path.write_bytes(data.draw(json_files(whole)))
+    found = outcome(lambda: trained.load_history("cnn", path), path)
+    if found is not None:
+        assert len(found.curve) == len(found.history)
+        assert found.seconds + found.parameters >= 0
+
+
+@given(data=st.data())
+def test_any_record_of_a_submission_is_read_or_refused(place, data):
+    path = place / "x.csv"
+    record = {"competition": "c", "message": "m", "at": "2024-01-01T00:00:00+00:00"}
+    records.record_path(path).write_bytes(data.draw(json_files(record)))
+    found = outcome(lambda: records.read_record(path), records.record_path(path))
+    assert found is None or isinstance(found, dict)
+
+
+# --- images ----------------------------------------------------------------------------------
+
+
+def _encoded(kind: str, pixels: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+_NOISE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+WHOLE = {
+    "a.png": _encoded("PNG", _NOISE[..., 0]),
+    "b.png": _encoded("PNG", _NOISE[..., 0].astype(np.uint16) * 16),
+    "c.bmp": _encoded("BMP", _NOISE[..., 0]),
+    "d.jpg": _encoded("JPEG", _NOISE),
+    "e.tif": _encoded("TIFF", _NOISE, compression="tiff_lzw"),
+    "f.tiff": _encoded("TIFF", _NOISE[..., 0].astype(np.float32) / 255),
+    "g.bmp": _encoded("BMP", _NOISE),
+    "h.png": _encoded("PNG", np.dstack([_NOISE, _NOISE[..., 0]])),  # with transparency
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(data=st.data(), name=st.sampled_from(sorted(WHOLE)))
+def test_any_image_is_decoded_or_named(place, data, name):
+    folder = place / "images"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "good.png").write_bytes(WHOLE["a.png"])
+    path = folder / f"x{Path(name).suffix}"
+    path.write_bytes(data.draw(damaged(WHOLE[name])))
+    table = pd.DataFrame({"id": ["good", "x"], "path": [str(folder / "good.png"), str(path)]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cache = images.open_cache(table, 8, folder / "cache", skip_unreadable=True)
+        assert cache.pixels.shape[1:3] == (8, 8)
+        assert len(cache.table) + len(cache.unreadable) == 2
+        assert "good" in set(cache.table.id)
+        strict = outcome(lambda: images.open_cache(table, 8, folder / "cache"), path)
+    assert (strict is None) == bool(cache.unreadable)
+
+
+NAMES = st.text(
+    st.characters(blacklist_characters="/\x00", blacklist_categories=()), min_size=1, max_size=8
+).filter(lambda name: name not in (".", ".."))
+FOLDERS = st.sampled_from(["good", "bad", "ok", "NG", "test", "not ok", "0", "class1"])
+
+
+@given(
+    files=st.lists(
+        st.tuples(
+            FOLDERS | NAMES,
+            st.lists(NAMES, max_size=1),
+            NAMES,
+            st.sampled_from([".png", ".BMP", ".tif", ".txt", ""]),
+            st.sampled_from(["file", "file", "file", "link", "dangling", "loop", "folder"]),
+        ),
+        max_size=6,
+    )
+)
+def test_any_folder_gives_a_table_or_is_refused(place, files):
+    root = place / "tree"
+    shutil.rmtree(root, ignore_errors=True)
+    for folder in ("good", "bad"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / f"whole_{folder}.png").write_bytes(WHOLE["a.png"])
+    for top, deeper, stem, suffix, kind in files:
+        path = root.joinpath(top, *deeper, stem + suffix)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "file":
+                path.write_bytes(WHOLE["a.png"])
+            elif kind == "folder":
+                path.mkdir()
+            else:
+                targets = {"link": root / "good", "dangling": root / "nothing", "loop": path}
+                path.symlink_to(targets[kind])
+        except (OSError, UnicodeEncodeError):
+            assume(False)
+    settings = SplitSettings(dataset=f"folder:{root}")
+    try:
+        source = datasets.load(settings)
+        cache = images.open_cache(source.table, 8, place / "cache")
+    except DataError as error:
+        assert root.name in str(error)
+    else:
+        assert source.table.id.is_unique
+        artifacts.save_csv(place / "table.csv", source.table)
+        again = artifacts.load_csv(place / "table.csv", ("id", "path"))
+        assert again.id.tolist() == cache.table.id.tolist() == source.table.id.tolist()
+
+
+@given(data=st.data(), name=st.sampled_from(["cache.json", "images.csv", "images.u8"]))
+def test_a_damaged_cache_gives_the_same_pixels_again(place, data, name):
+    folder = place / "whole"
+    folder.mkdir(exist_ok=True)
+    for file in ("a.png", "c.bmp"):
+        if not (folder / file).exists():
+            (folder / file).write_bytes(WHOLE[file])
+    table = pd.DataFrame({"id": ["a", "c"], "path": [str(folder / f) for f in ("a.png", "c.bmp")]})
+    before = images.open_cache(table, 8, folder / "cache")
+    pixels, facts = np.array(before.pixels), before.table
+    (file,) = (folder / "cache").rglob(name)
+    file.write_bytes(data.draw(damaged(file.read_bytes())))
+    again = images.open_cache(table, 8, folder / "cache")
+    np.testing.assert_array_equal(again.pixels, pixels)
+    pd.testing.assert_frame_equal(again.table, facts)
+    assert again.content == before.content and again.unreadable == before.unreadable
+
+
+# --- tensors ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(place) -> bytes:
+    """A checkpoint of a small network."""
+    cell = genotypes.PUBLISHED["DARTS_V2"]
+    spec = backbones.derived_spec(cell, 2, 1, 2, 8, 1, "cifar")
+    torch.manual_seed(0)
+    backbones.save_model(place / "whole.safetensors", backbones.build(spec))
+    return (place / "whole.safetensors").read_bytes()
+
+
+@given(data=st.data())
+def test_any_checkpoint_holds_the_model_or_is_refused(place, checkpoint, data):
+    path = place / "model.safetensors"
+    path.write_bytes(data.draw(damaged(checkpoint)))
+    model = outcome(lambda: backbones.load_model(path), path)
+    if model is not None:  # what was damaged held nothing
+        expected, _ = artifacts.load_tensors(place / "whole.safetensors")
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, expected[name])
+
+
+@given(data=st.data())
+def test_any_features_are_whole_or_refused(place, data):
+    path = place / "f.npz"
+    embeddings = np.arange(72, dtype=np.float32).reshape(24, 3)
+    features.save_features(path, features.Features(np.array(IDS), embeddings))
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    ids = pd.Series(IDS[3:7])
+    found = outcome(lambda: features.load_features(path).of(ids), path)
+    if found is not None:
+        np.testing.assert_array_equal(found, embeddings[3:7])
+
+
+class _Problem:
+    """A toy training of two epochs, its resume file after the first, and its result."""
+
+    def __init__(self, folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        labels = np.arange(16) % 2
+        # as many bytes of tensors as of their names
+        x = rng.normal(size=(16, 200)).astype(np.float32) + labels[:, None].astype(np.float32)
+        self.batches = EmbeddingBatches(x, labels, np.array(IDS[:16]), 8)
+        self.resume, self.expected = folder / "toy.resume.safetensors", self.fit(None)
+        saved = artifacts.save_state
+
+        def save_first(path, state):
+            """Keep the first epoch's file."""
+            if state["loop"]["epoch"] == 1:
+                saved(path, state)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(artifacts, "save_state", save_first)
+            self.fit(self.resume)
+        self.whole = self.resume.read_bytes()
+
+    def fit(self, resume: Path | None) -> torch.Tensor:
+        """The weights after both epochs."""
+        torch.manual_seed(0)
+        model = nn.Linear(200, 2)
+        settings = TrainSettings(epochs=2, precision="no", keep="last")
+        same = self.batches
+        training.fit(model, same, same, settings, seed=0, name="toy", resume=resume)
+        return model.weight.detach().clone()
+
+
+@pytest.fixture(scope="module")
+def problem(place) -> _Problem:
+    """A toy training, made once."""
+    return _Problem(place)
+
+
+@given(data=st.data())
+def test_any_resume_file_leads_to_the_same_weights_or_is_refused(place, problem, data):
+    problem.resume.write_bytes(data.draw(damaged(problem.whole)))
+    found = outcome(lambda: problem.fit(problem.resume), problem.resume)
+    assert found is None or torch.equal(found, problem.expected)
+
+
+# --- archives and parameters -----------------------------------------------------------------
+
+
+@given(data=st.data())
+def test_any_zip_is_unpacked_whole_or_refused(place, data):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("train/a.txt", "a" * 50)
+        zipped.writestr("b.txt", "b")
+    path, folder = place / "x.zip", place / "unpacked"
+    path.write_bytes(data.draw(damaged(buffer.getvalue())))
+    shutil.rmtree(folder, ignore_errors=True)
+    found = outcome(lambda: archive.unpack(path, folder), path)
+    assert folder.exists() == (found is not None)
+
+
+FIELDS = [(stage, name) for stage, kind in config.STAGES.items() for name in vars(kind())]
+
+
+@given(field=st.sampled_from(FIELDS), value=JSON | ODD)
+def test_any_parameter_gives_settings_or_an_error_that_names_it(field, value):
+    stage, name = field
+    try:
+        config.resolve(stage, "smoke", {name: value})
+    except SettingsError as error:
+        assert name.upper() in str(error)
