@@ -1,0 +1,139 @@
+"""Disks that are full or cannot be written: named, and the same command goes on with room."""
+
+import errno
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+import torch
+
+from helpers import artifacts, datasets, images, paths, run, stages
+from helpers.config import SplitSettings
+from helpers.darts import genotypes
+from helpers.loop import Hooks
+from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, split_command, train
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """A disk of 12 MB, home and all; skipped where it cannot be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("no mount here")
+    _mount("-t", "tmpfs", "-o", "size=12m", "tmpfs", place)
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(place))
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def _mount(*arguments) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+
+
+def fill(disk: Path, left: int = 0) -> Path:
+    """A file that leaves so many bytes of the disk."""
+    ballast = disk / "ballast"
+    free = shutil.disk_usage(disk).free - left
+    ballast.write_bytes(bytes(free))
+    return ballast
+
+
+def writers(folder: Path) -> dict[str, tuple[Path, object]]:
+    """One call for each kind of file, with contents of some 100 kB."""
+    table = pd.DataFrame({"id": np.arange(20_000)})
+    big = torch.zeros(30_000)
+    cell = genotypes.PUBLISHED["DARTS_V2"]
+    about = {"note": "x" * 100_000}
+    return {
+        "json": (folder / "a.json", lambda p: artifacts.save_json(p, about)),
+        "csv": (folder / "a.csv", lambda p: artifacts.save_csv(p, table)),
+        "npz": (folder / "a.npz", lambda p: artifacts.save_arrays(p, x=big.numpy())),
+        "tensors": (folder / "a.safetensors", lambda p: artifacts.save_tensors(p, {"x": big})),
+        "genotype": (folder / "cell.json", lambda p: genotypes.save(p, cell, about)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "npz", "tensors", "genotype"])
+def test_a_full_disk_is_named_and_the_old_file_stays(disk, kind):
+    path, write = writers(disk / "run")[kind]
+    write(path)
+    before = path.read_bytes()
+    ballast = fill(disk, left=8192)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        write(path)
+    message = str(error.value)
+    assert message.startswith(f"{path} cannot be written: the disk is full (0.0 MB free in {disk}")
+    assert "Make room and run the same again; what is finished is kept" in message
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    ballast.unlink()
+    write(path)
+
+
+def test_images_that_do_not_fit_on_the_disk_are_decoded_once_there_is_room(disk, finished_run):
+    ballast = fill(disk, left=16_384)
+    settings = SplitSettings(dataset=f"folder:{finished_run / 'parts'}")
+    table = datasets.load(settings).table
+    with pytest.raises(artifacts.ArtifactError, match=r"images\.u8 cannot be written: the disk is"):
+        images.open_cache(table, 32, disk / "cache")
+    assert not list((disk / "cache").iterdir())
+    ballast.unlink()
+    assert len(images.open_cache(table, 32, disk / "cache").table) == 80
+
+
+def test_a_training_on_a_full_disk_goes_on_where_it_was_when_there_is_room(disk, finished_run):
+    shutil.copytree(finished_run / "home", disk, dirs_exist_ok=True)
+    expected = artifacts.file_digest(run_file(disk, "cnn.safetensors"))
+    (stage_file,) = disk.rglob("run.json")
+    record = json.loads(stage_file.read_text())
+    del record["steps"]["cnn"]
+    stage_file.write_text(json.dumps(record))
+    ballast: list[Path] = []
+
+    class FillAfterOne(Hooks):
+        def epoch_starts(self, epoch, epochs):
+            if epoch == 1 and not ballast:
+                ballast.append(fill(disk, left=8192))
+
+    stage = stages.begin(FINETUNING, OPTIONS)
+    with pytest.raises(artifacts.ArtifactError, match=r"cnn\.resume.* the disk is full"):
+        train(stage, hooks=FillAfterOne())
+    state = artifacts.load_state(stage.paths.resume("cnn"))
+    assert state["loop"]["epoch"] == 1
+    ballast[0].unlink()
+    train(stages.begin(FINETUNING, OPTIONS))
+    assert artifacts.file_digest(stage.paths.checkpoint("cnn")) == expected
+
+
+def test_images_on_a_read_only_disk_are_all_that_is_needed_of_it(disk, finished_run, tmp_path):
+    shutil.copytree(finished_run / "parts", disk / "parts")
+    _mount("-o", "remount,ro", disk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+        assert run_split(disk / "parts") == 0
+
+
+def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finished_run, capsys):
+    _mount("-o", "remount,ro", disk)
+    assert run_split(finished_run / "parts") == 1
+    error = capsys.readouterr().err
+    assert f"{disk}/data/runs/t cannot be written: Read-only file system" in error
+
+
+def test_a_full_disk_under_the_executed_copy_is_named(run_copy, finished_run, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    assert run.main(split_command(finished_run / "parts", "-p", "SEED=5")) == 1
+    error = capsys.readouterr().err
+    assert "01_data_split.ipynb cannot be written: No space left on device" in error
+    assert "To go on once it is mended: python -m helpers.run" in error

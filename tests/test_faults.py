@@ -1,0 +1,223 @@
+"""Kills, two at once, clocks that go wrong, numbers that are none: nothing finished is lost."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import (
+    artifacts,
+    datasets,
+    features,
+    images,
+    locks,
+    paths,
+    results,
+    stages,
+    trained,
+    training,
+    writing,
+)
+from helpers.config import FinetuneSettings, SplitSettings
+from helpers.loop import Hooks
+from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, small_network, train
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_each_stage_killed_at_a_random_moment_ends_as_if_left_alone():
+    command = [sys.executable, "-m", "tests.faults", "--kills", "1", "--quick"]
+    done = subprocess.run(
+        command,
+        cwd=paths.project_root(),
+        env=os.environ | ONE_THREAD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| 0")]
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    assert len(rows) == 6 and all(row.endswith("| equal |") for row in rows)
+
+
+def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_along(
+    run_copy, finished_run, monkeypatch
+):
+    # the old predictions were removed after the new split was written: a kill in between left
+    # them, and every later notebook refused them
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "write_bytes", _killed_at_split_csv)
+        with pytest.raises(KeyboardInterrupt):
+            run_split(finished_run / "parts", "-p", "SEED=1")
+    assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
+    assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
+    with pytest.raises(artifacts.ArtifactError, match="holds no predictions"):
+        results.read_all_predictions(paths.RunPaths("t"))
+
+
+def _killed_at_split_csv(path: Path, content: bytes) -> None:
+    if path.name == "split.csv":
+        raise KeyboardInterrupt
+    writing.write_bytes(path, content)
+
+
+def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, monkeypatch, capsys):
+    # the resume file was removed before the step was on record: a kill in between lost all epochs
+    stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_digests", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(stage)
+    assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 3
+    assert len(train(stage).history) == 3
+    assert "CNN: going on after epoch 3 of 3" in capsys.readouterr().out
+    assert not stage.paths.resume("cnn").exists()
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
+    folder = run_copy / "data/runs/t/checkpoints"
+    old, young = folder / ".cnn.safetensors.1.tmp", folder / ".cnn.safetensors.2.tmp"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
+    stages.begin(FINETUNING, OPTIONS)
+    assert not old.exists() and young.exists()
+
+
+def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_copy, finished_run):
+    cache = run_file(run_copy, "cache.json").parent
+    half = cache.with_name(f".{cache.name}.1.tmp")
+    cache.rename(half)
+    split = results.read_split(paths.RunPaths("t"))
+    assert features.cache_of(split, 16).size_px == 16
+    assert sorted(p.name for p in cache.parent.iterdir()) == [cache.name]
+
+
+def together(*calls) -> None:
+    """Call all at the same time, each in a thread of its own, and raise what one raised."""
+    wrong: list[BaseException] = []
+
+    def guarded(call) -> None:
+        """Keep the error for the caller."""
+        try:
+            call()
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if wrong:
+        raise wrong[0]
+
+
+def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
+    def note(name: str) -> None:
+        """Twenty steps of one notebook."""
+        stage = stages.Stage(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
+        for number in range(20):
+            with stage.step(f"{name} {number}", {}, []):
+                pass
+
+    together(*(lambda n=name: note(n) for name in ("a", "b", "c")))
+    steps = stages.load_run(paths.RunPaths("r"))["steps"]
+    assert len(steps) == 60
+    assert not list((home / "data/runs/r").glob(".*"))
+
+
+def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, monkeypatch):
+    decoded, decode = [], images.decode
+    monkeypatch.setattr(images, "decode", lambda p, *a: decoded.append(p) or decode(p, *a))
+    table = datasets.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
+    found = []
+    open_it = lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))  # noqa: E731
+    together(open_it, open_it)
+    assert len(decoded) == 80
+    np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+
+
+def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text("")
+    with locks.exclusive(path):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
+    run_copy, finished_run, tmp_path, monkeypatch, capsys
+):
+    parts = tmp_path / "parts"
+    shutil.copytree(finished_run / "parts", parts)
+    tomorrow = time.time() + 86_400
+    for file in parts.rglob("*.png"):
+        os.utime(file, (tomorrow, tomorrow))
+    backwards = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr(time, "time", lambda: float(next(backwards)))
+    assert run_split(parts) == 0 and run_split(parts) == 0
+    assert capsys.readouterr().out.count("up to date") == 1
+    train(stages.begin(FINETUNING, OPTIONS))
+    seconds = stages.load_run(paths.RunPaths("t"))["steps"]["cnn"]["seconds"]
+    assert 0 <= seconds < 100
+
+
+class Poison(Hooks):
+    """Weights that are no numbers from an epoch on, as after a step that was too long."""
+
+    def __init__(self, model, epoch, at_the_end=False):
+        self.model, self.epoch, self.at_the_end = model, epoch, at_the_end
+        self.steps = itertools.count()
+
+    def epoch_starts(self, epoch, epochs):
+        self.now, self.steps = epoch, itertools.count()
+
+    def before_step(self, images, targets, lr):
+        last = next(self.steps) == 1  # of two batches
+        if (self.now == self.epoch and not self.at_the_end) or (last and self.now == self.epoch):
+            parameter = next(self.model.parameters())
+            if self.at_the_end:  # the loss is finite still, the gradient is not
+                parameter.register_hook(lambda gradient: gradient * float("nan"))
+            else:
+                parameter.data.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("at_the_end", [False, True], ids=["loss", "validation"])
+def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
+    run_copy, capsys, at_the_end
+):
+    options = OPTIONS | {"CNN_EPOCHS": 3, "PRECISION": "no"}
+    stage = stages.begin(FINETUNING, options)
+    split = results.read_split(stage.paths)
+    model, *rest = small_network(stage, split)
+    with pytest.raises(training.TrainingError) as error:
+        hooks = Poison(model, 1, at_the_end)
+        trained.train_once(stage, "cnn", model, *rest, seed=0, hooks=hooks)
+    message = str(error.value)
+    place = "after epoch 2 the scores of 20 image(s)" if at_the_end else "in epoch 2, on the batch"
+    assert message.startswith("CNN: ") and place in message
+    assert any(name in message for name in split.id)
+    assert "Lower the learning rate (now 0.001)" in message
+    assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 1
+    found = train(stages.begin(FINETUNING, options))
+    assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
+    again = trained.train_once(
+        stages.begin(FINETUNING, options | {"CNN_LR": 1e-4}),
+        "cnn",
+        *small_network(stage, split),
+        seed=1,
+    )
+    assert len(found.history) == len(again.history) == 3
+    assert not stage.paths.resume("cnn").exists()
