@@ -110,7 +110,7 @@ def fit_baseline(
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
-    pipeline, grid = _pipeline_and_grid(name, trees, random_state)
+    pipeline, grid = pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
         search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=splitter)
@@ -124,9 +124,14 @@ def fit_baseline(
     return FittedBaseline(name, model, chosen, float(search.best_score_))
 
 
-def _pipeline_and_grid(
+def pipeline_and_grid(
     name: str, trees: int, random_state: int
 ) -> tuple[Pipeline, dict[str, list[Any]]]:
+    """Scaling and one of the `NAMES`, and the hyper-parameters (`model__...`) to choose from.
+
+    Raises:
+        ValueError: no such model.
+    """
     if name == "LDA":
         # Shrinkage, since the embedding may have as many dimensions as a class has images.
         model, grid = LinearDiscriminantAnalysis(solver="eigen"), {"shrinkage": [0.01, 0.1, 0.5]}
