@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from helpers import seeding
 from helpers.backbones import ModelSpec
 from helpers.images import ImageCache
 
+RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is the training's
 AUGMENTATIONS = ("none", "flips", "full")
 
 
@@ -25,13 +26,18 @@ class Batches(Protocol):
     ids: np.ndarray  # (N,) text
     batch_size: int
 
+    @property
+    def epoch_size(self) -> int:
+        """How many rows an epoch of training draws."""
+        ...
+
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Rows and inputs of each training batch of an epoch, augmented."""
         ...
 
-    def ordered(self) -> Iterator[torch.Tensor]:
+    def ordered(self) -> Iterator[Tensor]:
         """Inputs of all rows in their own order, not augmented."""
         ...
 
@@ -51,13 +57,20 @@ class ImageBatches:
     batch_size: int
     device: torch.device = field(default_factory=seeding.default_device)
     augment: str = "none"
+    epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
+    _resident: Tensor | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def epoch_size(self) -> int:
+        """How many images an epoch of training draws."""
+        return min(len(self), self.epoch_images) if self.epoch_images else len(self)
+
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield (rows of the batch, (B, C, H, W) float32), augmented.
 
         `share` = (rank, processes): each process takes its part of every batch. A last batch of
@@ -65,21 +78,37 @@ class ImageBatches:
         """
         rank, processes = share
         augment = augmentation(self.augment)
-        order = epoch_order(len(self), seed, epoch)
+        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
-        fetched = _read_ahead(self.cache.take(self.rows[part]) for part in parts)
-        for part, pixels in zip(parts, fetched, strict=True):
+        for part, pixels in zip(parts, self._fetched(parts), strict=True):
             images = augment(to_float(pixels, self.device))
             yield part, normalise(images, self.spec)
 
-    def ordered(self) -> Iterator[torch.Tensor]:
+    def ordered(self) -> Iterator[Tensor]:
         """Yield (B, C, H, W) float32 in the rows' order."""
-        starts = range(0, len(self), self.batch_size)
-        for pixels in _read_ahead(
-            self.cache.take(self.rows[i : i + self.batch_size]) for i in starts
-        ):
+        every = np.arange(len(self))
+        parts = [every[i : i + self.batch_size] for i in range(0, len(self), self.batch_size)]
+        for pixels in self._fetched(parts):
             yield normalise(to_float(pixels, self.device), self.spec)
+
+    def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
+        """The pixels (B, H, W, C) uint8 of each part, from the device's memory where they fit."""
+        if self._resident is None and len(self) * self.cache.image_bytes < room_for_images(
+            self.device
+        ):
+            self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
+        if self._resident is not None:
+            return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)
+        return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
+
+
+def room_for_images(device: torch.device) -> int:
+    """Bytes of a GPU's memory that images may take for good; on a CPU they stay on the disk."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * RESIDENT_SHARE)
 
 
 @dataclass
@@ -95,29 +124,34 @@ class EmbeddingBatches:
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    @property
+    def epoch_size(self) -> int:
+        """All rows."""
+        return len(self)
+
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield (rows of the batch, (B, D) float32)."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size][share[0] :: share[1]]
             yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
 
-    def ordered(self) -> Iterator[torch.Tensor]:
+    def ordered(self) -> Iterator[Tensor]:
         """Yield (B, D) float32 in the rows' order."""
         for start in range(0, len(self), self.batch_size):
             part = self.embeddings[start : start + self.batch_size]
             yield torch.from_numpy(part).to(self.device)
 
 
-def to_float(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+def to_float(pixels: Tensor, device: torch.device) -> Tensor:
     """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1] on the device, channels_last."""
-    tensor = torch.from_numpy(pixels).to(device, non_blocking=True)
+    tensor = pixels.to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
-def normalise(images: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
+def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
     """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and spread."""
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
@@ -167,7 +201,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     return seeding.numpy_stream(seed, "order", epoch).permutation(n)
 
 
-def _read_ahead(batches: Iterator[np.ndarray], depth: int = 2) -> Iterator[np.ndarray]:
+def _read_ahead(batches: Iterator[Tensor], depth: int = 2) -> Iterator[Tensor]:
     """Fetch the next batches in a thread while the current one is used."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(next, batches, None) for _ in range(depth)]

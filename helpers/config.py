@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from helpers.checks import SettingsError, check_range, checked, unknown_parameter
 from helpers.presets import PRESET_VALUES, PRESETS
+from helpers.train_settings import TrainSettings
 
+# beside what decides the result: not part of any key
+_CONTROL = {"control": True}
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 
 
@@ -45,30 +48,8 @@ class BaselineSettings:
     image_size_px: int = 192
     batch_size: int = 64
     folds: int = 5
+    cv_images: int = 5000  # hyper-parameters are chosen on at most so many; 0: all
     trees: int = 500
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """One run of the training loop."""
-
-    epochs: int = 10
-    batch_size: int = 32
-    optimizer: str = "adamw"  # or "sgd"
-    lr: float = 6e-4
-    momentum: float = 0.9  # SGD only
-    weight_decay: float = 0.01
-    schedule: str = "one_cycle"  # "one_cycle", "cosine", "exponential" or "constant"
-    lr_min: float = 0.0  # cosine: where it ends
-    gamma: float = 0.97  # exponential: the factor per epoch
-    label_smoothing: float = 0.1
-    balance_classes: bool = False
-    grad_clip: float = 5.0
-    patience: int = 0  # epochs without a better validation AUC before stopping; 0 never stops
-    augment: str = "full"  # "none", "flips" or "full"
-    ema_decay: float = 0.0  # 0 keeps no average of the weights
-    precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
-    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
 
 
 @dataclass(frozen=True)
@@ -81,6 +62,7 @@ class FinetuneSettings:
     image_size_px: int = 192
     batch_size: int = 32
     precision: str = "auto"
+    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
     cnn_epochs: int = 10
     cnn_lr: float = 1e-3
     cnn_image_size_px: int = 64
@@ -90,13 +72,16 @@ class FinetuneSettings:
     fbp_lr: float = 1e-3
     flip_test: bool = False  # average the scores of the image and its mirror images
     folds: int = 5
+    cv_images: int = 5000  # as in 02
     trees: int = 500
+    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
 
     @property
     def cnn(self) -> TrainSettings:
         """The two-layer CNN's training."""
         return TrainSettings(
             epochs=self.cnn_epochs,
+            epoch_images=self.epoch_images,
             lr=self.cnn_lr,
             batch_size=self.batch_size,
             precision=self.precision,
@@ -119,6 +104,7 @@ class FinetuneSettings:
         """The training of all layers."""
         return TrainSettings(
             epochs=self.fbp_epochs,
+            epoch_images=self.epoch_images,
             lr=self.fbp_lr,
             batch_size=self.batch_size,
             precision=self.precision,
@@ -132,6 +118,7 @@ class SearchSettings:
     seed: int = 0
     image_size_px: int = 64
     batch_size: int = 64
+    search_images: int = 0  # the search uses at most so many training images; 0: all
     epochs: int = 50
     channels: int = 16  # C of the first cells
     layers: int = 8  # L, the number of cells
@@ -149,6 +136,7 @@ class SearchSettings:
     eigenvalue_every: int = 0  # epochs between measurements of d2L/dalpha2's eigenvalue; 0: never
     rollback_growth: float = 1.3  # roll back when it grew by this factor in 4 measurements; 0: no
     random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
+    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
 
     def __post_init__(self) -> None:
         if self.channels % self.partial:
@@ -198,6 +186,7 @@ class RetrainSettings:
     retrain_channels: int = 48  # "init channels"
     retrain_layers: int = 14
     retrain_epochs: int = 250
+    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
     optimizer: str = "sgd"
     retrain_lr: float = 0.1
     momentum: float = 0.9
@@ -212,12 +201,14 @@ class RetrainSettings:
     retrain_augment: str = "flips"
     flip_test: bool = False  # average the scores of the image and its mirror images
     precision: str = "auto"
+    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
 
     @property
     def training(self) -> TrainSettings:
         """The training of each network."""
         return TrainSettings(
             epochs=self.retrain_epochs,
+            epoch_images=self.epoch_images,
             batch_size=self.retrain_batch_size,
             optimizer=self.optimizer,
             lr=self.retrain_lr,
@@ -260,6 +251,12 @@ STAGES: dict[str, type] = {
     "05_genotype_retraining": RetrainSettings,
     "06_analysis": AnalysisSettings,
 }
+
+
+def decisive(settings: Any) -> dict[str, Any]:
+    """The settings that a result depends on: all but those that only steer the work."""
+    steering = {f.name for f in dataclasses.fields(settings) if f.metadata.get("control")}
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in steering}
 
 
 def stage_name(number: str) -> str:

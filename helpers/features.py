@@ -16,7 +16,7 @@ from helpers import artifacts, paths, seeding
 from helpers.backbones import Weights, pretrained
 from helpers.batches import ImageBatches
 from helpers.images import ImageCache, open_cache
-from helpers.inference import autocast
+from helpers.inference import runner
 from helpers.stages import Stage
 
 
@@ -48,14 +48,12 @@ def embed(
 ) -> Features:
     """Embeddings (N, D) of all images of a table (column `id`), not augmented, in eval mode."""
     batches = image_batches(cache, table, model, batch_size, device=device)
-    model.to(device, memory_format=torch.channels_last).eval()
+    model.to(device, memory_format=torch.channels_last)
+    run = runner(model, model.embed, len(batches), precision)
     out = []
-    with (
-        autocast(device, precision),
-        tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar,
-    ):
+    with tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar:
         for images in batches.ordered():
-            out.append(model.embed(images).float().cpu().numpy())
+            out.append(run(images).cpu().numpy())
             bar.update(len(images))
     return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
 
@@ -95,6 +93,7 @@ def image_batches(
     batch_size: int,
     augment: str = "none",
     device: torch.device | None = None,
+    epoch_images: int = 0,
 ) -> ImageBatches:
     """Batches of the images of a table (`id`, `label`) as a model wants them."""
     options = {} if device is None else {"device": device}
@@ -106,6 +105,7 @@ def image_batches(
         spec=model.spec,
         batch_size=batch_size,
         augment=augment,
+        epoch_images=epoch_images,
         **options,
     )
 

@@ -97,6 +97,11 @@ class ImageCache:
         return self.pixels.shape[3]
 
     @property
+    def image_bytes(self) -> int:
+        """Bytes of one cached image."""
+        return int(np.prod(self.pixels.shape[1:]))
+
+    @property
     def report(self) -> str:
         """One paragraph on what was decoded and what was left out."""
         kind = "gray" if self.channels == 1 else "colour"

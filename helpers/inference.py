@@ -3,41 +3,75 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
-from torch import nn
+from torch import Tensor, nn
 
 from helpers import seeding
 from helpers.batches import Batches
+from helpers.compiled import CompiledNetwork, is_worth_it
 
 
 @torch.no_grad()
 def predict_scores(
-    model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
+    model: nn.Module,
+    batches: Batches,
+    precision: str = "auto",
+    flips: bool = False,
+    compiled: bool = False,
 ) -> np.ndarray:
-    """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images."""
+    """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images.
+
+    `compiled` allows a compilation, which takes seconds, where the rows are many.
+    """
+    rows = len(batches.labels) if compiled else 0
+    run = runner(model, lambda inputs: _scores(model(inputs)), rows, precision)
+    views: list[tuple[int, ...]] = [()] if not flips else [(), (-1,), (-2,), (-2, -1)]
+    out = [
+        torch.stack([run(inputs.flip(view) if view else inputs) for view in views])
+        for inputs in batches.ordered()
+    ]
+    scores = torch.cat(out, dim=1).cpu().numpy()
+    return scores if flips else scores[0]
+
+
+def runner(
+    model: nn.Module, function: Callable[[Tensor], Tensor], rows: int, precision: str = "auto"
+) -> Callable[[Tensor], Tensor]:
+    """`function`, of a model put into eval mode, as fast as its device does it.
+
+    Args:
+        model: whose parameters the function uses.
+        function: (B, C, H, W) -> (B, D): the model itself or a method.
+        rows: how many images are to come; many are worth a compilation.
+        precision: Accelerate's name, or "auto".
+
+    Returns:
+        A function that gives float32.
+    """
     model.eval()
     device = next(model.parameters()).device
-    views: list[tuple[int, ...]] = [()] if not flips else [(), (-1,), (-2,), (-2, -1)]
-    out = []
-    with autocast(device, precision):
-        for inputs in batches.ordered():
-            out.append(
-                torch.stack([_scores(model(inputs.flip(v) if v else inputs)) for v in views])
-            )
-    scores = torch.cat(out, dim=1).float().cpu().numpy()
-    return scores if flips else scores[0]
+    if is_worth_it(model, device, rows, precision_of(device, precision)):
+        return CompiledNetwork(model, function, precision_of(device, precision))
+
+    def run(inputs: Tensor) -> Tensor:
+        """In torch, in the precision asked for."""
+        with autocast(device, precision):
+            return function(inputs).float()
+
+    return run
 
 
 def predict(
     model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
 ) -> np.ndarray:
     """The probability of bad (N,) of all rows; with `flips`, averaged over four mirror images."""
-    scores = torch.from_numpy(predict_scores(model, batches, precision, flips)).double()
+    scores = torch.from_numpy(predict_scores(model, batches, precision, flips, True)).double()
     probability = scores.softmax(dim=-1)[..., 1:].sum(dim=-1)  # all classes but good
     return (probability.mean(dim=0) if flips else probability).clamp(0, 1).numpy()
 

@@ -19,12 +19,15 @@ def make_optimizer(
     parameters: list[nn.Parameter], settings: TrainSettings
 ) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW that leaves scales and shifts undecayed."""
+    # One kernel for all tensors. On a CPU it saves 1 % and a resumed search's bits differ.
+    fused = parameters[0].device.type == "cuda"
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
             lr=settings.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=fused,
         )
     if settings.optimizer != "adamw":
         raise ValueError(f"optimizer={settings.optimizer!r} is not one of sgd, adamw")
@@ -33,7 +36,7 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
 
 
 def make_scheduler(

@@ -12,13 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, backbones, seeding, training
+from helpers import artifacts, backbones, seeding
 from helpers.config import RetrainSettings
 from helpers.darts.complexity import count_macs, count_parameters
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork
 from helpers.images import ImageCache
+from helpers.loop import Hooks
 from helpers.names import display_name
 from helpers.paths import RunPaths
 from helpers.stages import Stage, load_run
@@ -28,7 +29,7 @@ REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared w
 BASELINES, FINETUNING = "02_features_baselines", "03_finetuning"
 
 
-class DropPathSchedule(training.Hooks):
+class DropPathSchedule(Hooks):
     """Drop path growing linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
 
     def __init__(self, network: DerivedNetwork, drop_path: float) -> None:

@@ -28,6 +28,14 @@ from helpers.datasets import DataError
 class RunError(RuntimeError):
     """The series stopped; the message says where, why, and how to go on."""
 
+    exit_code = 1
+
+
+class OutOfTime(RunError):
+    """The time budget is used up: nothing is wrong, the same command goes on."""
+
+    exit_code = 75  # "try again later" in the convention of sysexits.h
+
 
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 
@@ -49,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plan = make_plan(_parser().parse_args(arguments), arguments)
         execute(plan)
-    except (RunError, config.SettingsError, DataError, stages.StageError) as error:
+    except RunError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return error.exit_code
+    except (config.SettingsError, DataError, stages.StageError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except (artifacts.ArtifactError, GenotypeError) as error:
@@ -118,7 +129,8 @@ def execute(plan: Plan) -> None:
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
             began = time.monotonic()
-            _run_notebook(notebook, run_paths.notebook(stage), plan, stage)
+            values = plan.parameters[stage] | _remaining(plan.parameters[stage], started)
+            _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
     _show_results(run_paths, time.monotonic() - started)
@@ -165,7 +177,18 @@ def _parse_parameter(text: str) -> tuple[str, Any]:
     return name, value
 
 
-def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
+def _remaining(parameters: dict[str, Any], started_s: float) -> dict[str, float]:
+    """What is left of a time budget, which holds for all notebooks together."""
+    budget_min = parameters.get("TIME_BUDGET_MIN")
+    if not budget_min:
+        return {}
+    left = budget_min - (time.monotonic() - started_s) / 60
+    return {"TIME_BUDGET_MIN": round(max(left, 0.001), 3)}  # 0 would mean no limit
+
+
+def _run_notebook(
+    source: Path, target: Path, plan: Plan, parameters: dict[str, Any], stage: str
+) -> None:
     import papermill  # slow to import; a run that is up to date does without
     from nbclient.exceptions import DeadKernelError
 
@@ -174,7 +197,7 @@ def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
         papermill.execute_notebook(
             str(source),
             str(target),
-            parameters=plan.parameters[stage],
+            parameters=parameters,
             kernel_name="python3",
             cwd=str(paths.project_root()),
             progress_bar={"desc": stage, "unit": "cell"},
@@ -182,6 +205,8 @@ def _run_notebook(source: Path, target: Path, plan: Plan, stage: str) -> None:
             extra_arguments=["--log-level=40"],
         )
     except papermill.PapermillExecutionError as error:
+        if error.ename == stages.OutOfTime.__name__:
+            raise OutOfTime(str(_failure(error.evalue, target, plan))) from None
         where = f"{source.name}, cell [{error.exec_count}]"
         raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
     except DeadKernelError:

@@ -8,11 +8,6 @@ still the same is not repeated.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, datasets, images, paths, seeding
-
-VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
+from helpers import artifacts, config, datasets, environment, images, paths, seeding
 
 
 class StageError(RuntimeError):
     """A notebook cannot start; the message says which one to run first."""
+
+
+class OutOfTime(RuntimeError):
+    """The time budget is used up; what is done is kept, and the same call goes on from there."""
 
 
 def default_preset() -> str:
@@ -59,6 +56,12 @@ class Stage:
     def is_smoke(self) -> bool:
         """True when the numbers of this run mean nothing."""
         return self.preset == "smoke"
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When trainings have to stop, on `time.monotonic`'s clock; None: never."""
+        minutes = getattr(self.settings, "time_budget_min", 0.0)
+        return self.started_s + 60 * minutes if minutes else None
 
     def note(self, **facts: Any) -> None:
         """Facts for run.json: weights used, images per second, choices made."""
@@ -117,7 +120,7 @@ class Stage:
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.monotonic() - self.started_s, 1),
-                "peak_memory_mb": peak_memory_mb(),
+                "peak_memory_mb": environment.peak_memory_mb(),
                 "outputs": _digests(self.paths, self.outputs),
                 **self.notes,
             }
@@ -152,8 +155,8 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
             "device": seeding.device_name(seeding.default_device()),
             "precision": seeding.default_precision(seeding.default_device()),
-            "versions": versions(),
-            "commit": commit(),
+            "versions": environment.versions(),
+            "commit": environment.commit(),
         }
     return stage
 
@@ -195,7 +198,7 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     before = order[: order.index(name)]
     stages = run.get("stages", {})
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
-    content = {"settings": dataclasses.asdict(settings), "earlier": earlier}
+    content = {"settings": config.decisive(settings), "earlier": earlier}
     if isinstance(settings, config.AnalysisSettings):
         content["models"] = _model_files(paths.RunPaths(run["run"]))
     if not before:
@@ -245,28 +248,6 @@ def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     """run.json, or an empty record when the run has not begun."""
     return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
-
-
-def versions() -> dict[str, str]:
-    """Python and the libraries that numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in VERSIONED}
-    return {"python": platform.python_version()} | found
-
-
-def commit() -> str | None:
-    """The git commit of the code, with a plus when files were changed; None outside git."""
-    command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
-
-
-def peak_memory_mb() -> int:
-    """The largest resident memory of this process so far, in MB (1e6 bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
 def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:

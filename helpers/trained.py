@@ -21,6 +21,7 @@ from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
 from helpers.images import ImageCache
 from helpers.inference import predict
+from helpers.loop import Hooks
 from helpers.results import save_predictions
 from helpers.stages import Stage
 
@@ -55,7 +56,7 @@ def train_once(
     flips: bool = False,
     *,
     weights: str | None = None,
-    hooks: training.Hooks | None = None,
+    hooks: Hooks | None = None,
     extra: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Trained:
@@ -76,10 +77,12 @@ def train_once(
     with stage.step(name, inputs, outputs) as needed:
         if needed:
             sides = {side: split[split.split == side] for side in ("train", "val")}
-            batch, kind = settings.batch_size, settings.augment
+            batch, drawn = settings.batch_size, settings.epoch_images
             fit = training.fit(
                 model,
-                image_batches(cache, sides["train"], model, batch, kind),
+                image_batches(
+                    cache, sides["train"], model, batch, settings.augment, epoch_images=drawn
+                ),
                 image_batches(cache, sides["val"], model, batch),
                 settings,
                 seed=seed,
@@ -87,6 +90,7 @@ def train_once(
                 resume=paths.resume(name),
                 inputs=inputs,
                 hooks=hooks,
+                deadline_s=stage.deadline_s,
             )
             backbones.save_model(outputs[0], model)
             scored = split[split.split.isin(["val", "test"])]

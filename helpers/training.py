@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +26,13 @@ from helpers import artifacts, seeding
 from helpers.batches import Batches
 from helpers.config import TrainSettings
 from helpers.inference import autocast, evaluate, precision_of
+from helpers.loop import Hooks, Loop
 from helpers.optim import make_loss, make_optimizer, make_scheduler
+from helpers.stages import OutOfTime
 
 
 class TrainingError(RuntimeError):
     """The training cannot go on; the message says what to change."""
-
-
-class Hooks:
-    """What a stage may add to the loop; the search's architecture steps, say."""
-
-    def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before everything else, also of a training that is taken up again."""
-
-    def epoch_starts(self, epoch: int, epochs: int) -> None:
-        """Before the first batch of an epoch (counted from 0)."""
-
-    def before_step(self, images: torch.Tensor, targets: torch.Tensor, lr: float) -> None:
-        """Before the weights' step on this batch."""
-
-    def epoch_ends(self, record: dict[str, Any]) -> bool:
-        """After validation; may add to the record. True ends the training."""
-        return False
-
-    def state(self) -> dict[str, Any]:
-        """What resuming needs."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
 
 
 @dataclass
@@ -64,68 +42,6 @@ class Fit:
     history: list[dict[str, Any]]
     best_epoch: int
     seconds: float
-
-
-@dataclass
-class _Loop:
-    """All that changes during a training."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-    ema: AveragedModel | None
-    hooks: Hooks
-    epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, torch.Tensor] = field(default_factory=dict)
-    best_epoch: int = -1
-
-    @property
-    def judged(self) -> nn.Module:
-        """The model that validation looks at: the average of the weights where one is kept."""
-        return self.ema.module if self.ema else self.model
-
-    def keep_best(self) -> None:
-        """Keep the weights of the epoch just judged where it is the best; the first of equals."""
-        aucs = [record["val_auc"] for record in self.history]
-        if self.best_epoch < 0 or aucs[-1] > aucs[self.best_epoch]:
-            self.best_epoch = self.epoch
-            self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
-
-    def end_epoch(self, record: dict[str, Any]) -> None:
-        """Note a judged epoch, let the hooks add to it and stop, and keep the best weights."""
-        self.history.append(record)
-        record["stopped"] = bool(self.hooks.epoch_ends(record))
-        self.keep_best()
-        self.epoch += 1
-
-    def state(self) -> dict[str, Any]:
-        """All of it as nested dicts and lists of tensors and plain values."""
-        parts = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "hooks": self.hooks.state(),
-            "epoch": self.epoch,
-            "history": self.history,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-        }
-        return parts | ({"ema": self.ema.state_dict()} if self.ema else {})
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.hooks.load_state(state["hooks"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
-        self.epoch, self.history = state["epoch"], state["history"]
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
 
 
 def fit(
@@ -141,6 +57,7 @@ def fit(
     hooks: Hooks | None = None,
     accelerator: Accelerator | None = None,
     parameters: list[nn.Parameter] | None = None,
+    deadline_s: float | None = None,
 ) -> Fit:
     """Train a model with cross-entropy and keep the epoch of the best validation AUC (or the last).
 
@@ -156,15 +73,17 @@ def fit(
         hooks: additions to the loop.
         accelerator: device and processes; made here when not given.
         parameters: those to train; all that require gradients when not given.
+        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it.
 
     Raises:
         TrainingError: the loss is no longer finite.
+        OutOfTime: the deadline has come; the resume file holds the epochs until then.
     """
     accelerator = accelerator or Accelerator(cpu=seeding.default_device().type == "cpu")
     hooks = hooks or Hooks()
     model.to(accelerator.device, memory_format=torch.channels_last)
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
-    loop = _start(model, parameters, len(train.labels), train.batch_size, settings, hooks)
+    loop = _start(model, parameters, train.epoch_size, train.batch_size, settings, hooks)
     hooks.training_starts(loop.optimizer)
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
     if _take_up(loop, resume, key):
@@ -173,6 +92,7 @@ def fit(
     loss_of = make_loss(settings, train.labels, accelerator.device)
     stepped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
     while loop.epoch < settings.epochs and not _is_over(loop, settings):
+        _check_time(loop, deadline_s, name, settings.epochs)
         hooks.epoch_starts(loop.epoch, settings.epochs)
         with seeding.torch_stream(seed, "train", loop.epoch):
             record = _train_epoch(
@@ -187,7 +107,7 @@ def fit(
     return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
 
 
-def _take_up(loop: _Loop, resume: Path | None, key: str) -> bool:
+def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
     """Load a resume file of the same settings and inputs; False where there is none."""
     if resume is None or not resume.is_file():
         return False
@@ -205,7 +125,7 @@ def _start(
     batch_size: int,
     settings: TrainSettings,
     hooks: Hooks,
-) -> _Loop:
+) -> Loop:
     optimizer = make_optimizer(parameters, settings)
     steps = max(1, math.ceil(n / batch_size)) * settings.epochs
     device = parameters[0].device
@@ -215,13 +135,13 @@ def _start(
         average = get_ema_multi_avg_fn(settings.ema_decay)
         ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     scheduler = make_scheduler(optimizer, settings, steps)
-    return _Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=fp16), ema, hooks)
+    return Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=fp16), ema, hooks)
 
 
 def _train_epoch(
     model: nn.Module,
     train: Batches,
-    loop: _Loop,
+    loop: Loop,
     parameters: list[nn.Parameter],
     loss_of: Callable,
     settings: TrainSettings,
@@ -237,7 +157,9 @@ def _train_epoch(
     total, seen, started = 0.0, 0, time.monotonic()
     lr = loop.optimizer.param_groups[0]["lr"]
     description = f"{name} {loop.epoch + 1}/{settings.epochs}"
-    with tqdm(total=len(labels), desc=description, unit="img", leave=False, mininterval=1) as bar:
+    with tqdm(
+        total=train.epoch_size, desc=description, unit="img", leave=False, mininterval=1
+    ) as bar:
         if loop.history:
             bar.set_postfix(val_auc=f"{loop.history[-1]['val_auc']:.4f}", refresh=False)
         for rows, inputs in train.shuffled(seed, loop.epoch, share):
@@ -275,10 +197,23 @@ def _train_epoch(
     }
 
 
-def _is_over(loop: _Loop, settings: TrainSettings) -> bool:
+def _is_over(loop: Loop, settings: TrainSettings) -> bool:
     if loop.history and loop.history[-1]["stopped"]:
         return True
     return bool(settings.patience) and loop.epoch - loop.best_epoch > settings.patience
+
+
+def _check_time(loop: Loop, deadline_s: float | None, name: str, epochs: int) -> None:
+    """Stop before an epoch that the time would not suffice for, judged by the one before it."""
+    if deadline_s is None:
+        return
+    last = loop.history[-1] if loop.history else {"seconds": 0.0}
+    needed = last.get("total_seconds", last["seconds"])
+    if time.monotonic() + needed > deadline_s:
+        raise OutOfTime(
+            f"{name}: the time budget is used up after epoch {loop.epoch} of {epochs}; what is "
+            "done is kept: run the same again to go on from there"
+        )
 
 
 def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings) -> TrainingError:

@@ -37,3 +37,19 @@ def test_the_same_seed_gives_the_same_scores(problem, name):
 def test_an_unknown_model_is_named():
     with pytest.raises(ValueError, match="no baseline 'KNN'; there are LDA, RF, LR, SVM"):
         baselines.fit_baseline("KNN", np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, 5, 0)
+
+
+def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_all(monkeypatch):
+    labels = np.repeat([0, 1], [950, 50])
+    rows = baselines._sample(labels, 200, folds=5, random_state=0)
+    assert np.bincount(labels[rows]).tolist() == [190, 10] and len(set(rows)) == 200
+    assert np.bincount(labels[baselines._sample(labels, 20, 5, 0)]).tolist() == [19, 5]
+    assert baselines._sample(labels, 0, 5, 0).tolist() == list(range(1000))
+    searched = []
+    search = baselines.GridSearchCV.fit
+    monkeypatch.setattr(
+        baselines.GridSearchCV, "fit", lambda self, x, y: search(self, searched.append(x) or x, y)
+    )
+    x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+    fitted = baselines.fit_baseline("LR", x, labels, 3, 10, 0, cv_images=200)
+    assert len(searched[0]) == 200 and fitted.model.named_steps["scale"].n_samples_seen_ == 1000

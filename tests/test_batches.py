@@ -90,6 +90,15 @@ def test_a_last_batch_of_one_image_is_dropped_for_batch_normalisation():
     assert [len(rows) for rows in rows_of(image_batches(n=12), 0, 0)] == [5, 5, 2]
 
 
+def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
+    data = image_batches(n=23, epoch_images=10)
+    drawn = [np.concatenate(rows_of(data, 0, epoch)) for epoch in range(12)]
+    assert data.epoch_size == 10 and {len(set(rows)) for rows in drawn} == {10}
+    assert set(drawn[0]) != set(drawn[1])
+    assert set(np.concatenate(drawn)) == set(range(23))
+    assert image_batches(n=8, epoch_images=10).epoch_size == 8
+
+
 def test_ordered_gives_all_rows_in_their_own_order(make):
     step = 2 / 255 if make is image_batches else 1
     parts = list(make(n=11).ordered())
@@ -104,10 +113,27 @@ def test_ordered_is_not_augmented():
     np.testing.assert_allclose(together[:, 0, 3, 3], np.arange(23) * 2 / 255, rtol=1e-6)
 
 
+def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_come_out_the_same(monkeypatch):
+    from_disk = image_batches(augment="flips")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = list(from_disk.shuffled(0, 1))
+    monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
+    resident = image_batches(augment="flips")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = list(resident.shuffled(0, 1))
+    for (rows, images), (other_rows, other_images) in zip(expected, found, strict=True):
+        assert rows.tolist() == other_rows.tolist() and torch.equal(images, other_images)
+    in_order = torch.cat(list(from_disk.ordered()))
+    monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
+    assert torch.equal(torch.cat(list(resident.ordered())), in_order)
+
+
 def test_to_float_brings_bytes_to_0_to_1_channels_first():
     pixels = np.zeros((2, 3, 4, 3), np.uint8)
     pixels[1, 2, 3] = (0, 51, 255)
-    tensor = batches.to_float(pixels, CPU)
+    tensor = batches.to_float(torch.from_numpy(pixels), CPU)
     assert tensor.shape == (2, 3, 3, 4) and tensor.dtype == torch.float32
     np.testing.assert_allclose(tensor[1, :, 2, 3], [0, 0.2, 1], rtol=1e-6)
 

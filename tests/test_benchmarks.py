@@ -194,6 +194,7 @@ def test_the_plain_derived_network_computes_ours(genotype):
 def test_both_pipelines_have_the_same_settings(name):
     ours, theirs = baselines.our_pipeline(name, 7)[-1], baselines.plain_pipeline(name, 7)[-1]
     shared = ours.get_params().keys() & theirs.get_params().keys()
+    shared -= {"cache_size"}  # of the SVM: a matter of speed, not of the result
     assert {"C", "gamma", "class_weight"} <= shared or {"n_estimators", "n_jobs"} <= shared
     assert {key: ours.get_params()[key] for key in shared} == {
         key: theirs.get_params()[key] for key in shared

@@ -123,3 +123,11 @@ def test_a_value_that_makes_no_sense_is_refused(stage, name, value, message):
 def test_a_folder_called_by_a_number_is_taken_as_text():
     settings = config.resolve("01_data_split", "quick", {"good_folders": 2, "test_folder": 2024})
     assert settings.good_folders == ("2",) and settings.test_folder == "2024"
+
+
+def test_a_time_budget_is_not_what_a_result_depends_on():
+    limited = config.resolve("04_darts_search", "quick", {"time_budget_min": 5})
+    assert config.decisive(limited) == config.decisive(
+        config.resolve("04_darts_search", "quick", {})
+    )
+    assert "epochs" in config.decisive(limited) and limited.time_budget_min == 5.0

@@ -56,3 +56,10 @@ def test_paths_are_those_of_the_user_s_folder(tmp_path, monkeypatch):
     assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"
     assert plan.parameters["01_data_split"]["SPLIT_CSV"] == f"{tmp_path}/s.csv"
     assert plan.run == "folder-parts-quick"
+
+
+def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
+    monkeypatch.setattr(run.time, "monotonic", lambda: 1000.0)
+    assert run._remaining({"TIME_BUDGET_MIN": 10}, started_s=400.0) == {"TIME_BUDGET_MIN": 0.001}
+    assert run._remaining({"TIME_BUDGET_MIN": 30}, started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
+    assert run._remaining({}, started_s=400.0) == {}

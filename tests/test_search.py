@@ -10,6 +10,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -85,6 +86,18 @@ def test_the_halves_are_stratified_disjoint_and_of_training_images_only(problem)
     assert set(search.halves(split, 1)[0].id) != set(first.id)
 
 
+def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
+    labels = np.repeat([0, 1], [900, 100])
+    split = pd.DataFrame({"id": np.arange(1000).astype(str), "label": labels, "split": "train"})
+    parts = search.halves(split, 0, limit=200)
+    assert [part.label.value_counts().to_dict() for part in parts] == [{0: 90, 1: 10}] * 2
+    assert len(set(parts[0].id) | set(parts[1].id)) == 200
+    rare = search.halves(split, 0, limit=10)
+    assert [int(part.label.sum()) for part in rare] == [1, 1]
+    whole = search.halves(split, 0)
+    assert search.halves(split, 0, limit=1000)[0].equals(whole[0])
+
+
 def test_a_search_finds_a_cell_and_tells_how(problem):
     stage, split, cache = problem
     found = search.search_genotype(stage, split, cache)
@@ -140,7 +153,7 @@ def test_the_stem_follows_the_image_size():
 
 def test_one_channel_75x53_images_of_three_classes_are_searched():
     class Batches:
-        batch_size = 4
+        batch_size, epoch_size = 4, 8
         ids = np.arange(8).astype(str)
         labels = np.arange(8) % 3
 

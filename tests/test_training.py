@@ -1,15 +1,17 @@
 """The training loop: exact resume, schedules, loss, the rule for the best epoch."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from helpers import training
+from helpers import stages, training
 from helpers.batches import EmbeddingBatches
 from helpers.config import TrainSettings
+from helpers.loop import Hooks
 from helpers.optim import AUXILIARY_WEIGHT, make_loss, make_optimizer, make_scheduler
 
 
@@ -28,7 +30,7 @@ def _model():
     )
 
 
-class _StopAfter(training.Hooks):
+class _StopAfter(Hooks):
     def __init__(self, epochs):
         self.epochs = epochs
 
@@ -200,3 +202,27 @@ def test_each_epoch_draws_its_own_dropout_masks():
     fit = training.fit(model, same_order, problem, settings, seed=0, name="toy")
     first, second = (record["train_loss"] for record in fit.history)
     assert first != second
+
+
+def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there(tmp_path):
+    settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
+    with pytest.raises(stages.OutOfTime) as error:
+        _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)
+    assert not resume.exists()
+    assert str(error.value) == (
+        "toy: the time budget is used up after epoch 0 of 3; what is done is kept: run the same "
+        "again to go on from there"
+    )
+
+    class Slow(Hooks):
+        def epoch_ends(self, record):
+            record["total_seconds"] = 60.0 if record["epoch"] == 2 else 0.0
+            return False
+
+    with pytest.raises(stages.OutOfTime, match="after epoch 2 of 3"):
+        _fit(_model(), settings, resume, Slow(), deadline_s=time.monotonic() + 50)
+    model, undisturbed = _model(), _model()
+    _fit(model, settings, resume)
+    _fit(undisturbed, settings)
+    for one, other in zip(model.parameters(), undisturbed.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers import artifacts, seeding, training
+from helpers import artifacts, config, seeding, training
 from helpers.backbones import ModelSpec
 from helpers.batches import ImageBatches
 from helpers.config import SearchSettings
 from helpers.images import ImageCache
 from helpers.inference import evaluate
+from helpers.loop import Hooks
 from helpers.stages import Stage
 
 from . import genotypes, guard
@@ -55,11 +56,11 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     """
     settings: SearchSettings = stage.settings
     paths = stage.paths
-    parts = halves(split, settings.seed)
+    parts = halves(split, settings.seed, settings.search_images)
     inputs = {
         "images": cache.content,
         "parts": artifacts.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": dataclasses.asdict(dataclasses.replace(settings, random_cells=0)),
+        "settings": config.decisive(dataclasses.replace(settings, random_cells=0)),
     }
     found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
     weights, resume = paths.checkpoint("supernet"), paths.resume("supernet")
@@ -68,7 +69,9 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             classes = int(max(part.label.max() for part in parts)) + 1
             batches = [search_batches(part, cache, settings, classes) for part in parts]
             net = make_supernet(settings, cache, batches[0].spec.num_classes)
-            fit, steps = run_search(net, *batches, settings, resume, inputs, record)
+            fit, steps = run_search(
+                net, *batches, settings, resume, inputs, record, stage.deadline_s
+            )
             artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
             artifacts.save_json(record, fit.history)
             genotype, provenance = guard.conclusion(fit.history, settings)
@@ -90,14 +93,21 @@ def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
     return drawn
 
 
-def halves(split: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The training rows in two parts, each class halved, both in random order.
 
-    The order matters: batch norm uses the batch's statistics, so classes have to be mixed.
+    Of a larger set `limit` rows are drawn, in the classes' own proportion (PC-DARTS searches on a
+    tenth of ImageNet); 0 takes all. The order matters: batch norm uses the batch's statistics, so
+    classes have to be mixed.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]
     train = train.iloc[rng.permutation(len(train))]
+    if 0 < limit < len(train):
+        share = limit / len(train)
+        position, size = train.groupby("label").cumcount(), train.groupby("label").label
+        # two of each class at least: one for either half
+        train = train[position < (size.transform("size") * share).round().clip(lower=2)]
     position = train.groupby("label").cumcount()
     return train[position % 2 == 0], train[position % 2 == 1]
 
@@ -147,7 +157,7 @@ def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int 
         )
 
 
-class AlphaSteps(training.Hooks):
+class AlphaSteps(Hooks):
     """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
 
     def __init__(
@@ -248,6 +258,7 @@ def run_search(
     resume: Path | None = None,
     inputs: Any = None,
     record: Path | None = None,
+    deadline_s: float | None = None,
 ) -> tuple[training.Fit, AlphaSteps]:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
@@ -266,5 +277,6 @@ def run_search(
         inputs=inputs,
         hooks=steps,
         parameters=net.weight_parameters(),
+        deadline_s=deadline_s,
     )
     return fit, steps

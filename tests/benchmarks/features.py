@@ -1,6 +1,7 @@
 """Images to embeddings, images/s: `helpers.features.embed` from the cache against a DataLoader.
 
-The cache is there already, as in every run but the first. ResNet-18 has random weights.
+The cache is there already, as in every run but the first; what `embed` prepares at each call, a
+compilation say, counts. ResNet-18 has random weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.benchmarks import measure, networks, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
 
-SIZES = {"images": 1_024, "size_px": 224, "batch_size": 64, "backbones": networks.BACKBONES}
+SIZES = {"images": 2_048, "size_px": 224, "batch_size": 64, "backbones": networks.BACKBONES}
 SMALL = {"images": 6, "size_px": 32, "batch_size": 4, "backbones": networks.BACKBONES[:1]}
 
 

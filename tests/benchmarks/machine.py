@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from helpers import seeding, stages
+from helpers import environment, seeding
 from tests.benchmarks.measure import SAMPLE_S
 
 MEMORY_TERMS = {
@@ -35,8 +35,8 @@ def describe() -> dict[str, Any]:
         "precision": seeding.default_precision(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "versions": stages.versions(),
-        "commit": stages.commit(),
+        "versions": environment.versions(),
+        "commit": environment.commit(),
     }
 
 

@@ -1,0 +1,81 @@
+"""Networks compiled for inference on a CPU by OpenVINO, which is several times as fast as torch.
+
+It folds batch norms into convolutions, joins layers, and runs depthwise convolutions in bf16. The
+compilation takes seconds: it pays for hundreds of images, not for the validation of an epoch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# Maps of small batches stay in the processor's cache: EfficientNet-Lite0 is 1.5 times as fast
+# with 8 images as with 64.
+BATCH_SIZE = 8
+WORTH_IT_FROM = 500  # images; below that the compilation costs more than it brings
+
+
+class CompiledNetwork:
+    """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
+
+    It is compiled at the first call, for the shape of those images, with the weights of then.
+    """
+
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str):
+        """`function` is the network or a method of it; `precision` is "bf16" or "no" (float32)."""
+        self._network, self._function, self._precision = network, function, precision
+        self._run: Callable | None = None
+
+    def _compile(self, sizes: list[int]) -> Callable:
+        import openvino
+
+        with warnings.catch_warnings():  # that sizes become constants is what is wanted
+            warnings.simplefilter("ignore")
+            module = _Traced(self._network, self._function)
+            model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        return openvino.Core().compile_model(model, "CPU", options)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) float32 -> (B, D) float32, any B."""
+        if self._run is None:
+            self._run = self._compile([BATCH_SIZE, *images.shape[1:]])
+        outputs = []
+        for part in images.split(BATCH_SIZE):
+            pixels = np.zeros((BATCH_SIZE, *part.shape[1:]), dtype=np.float32)
+            pixels[: len(part)] = part.numpy()
+            outputs.append(torch.from_numpy(self._run(pixels)[0][: len(part)].copy()))
+        return torch.cat(outputs)
+
+
+class _Traced(nn.Module):
+    """A network's parameters and the one function of it that is traced."""
+
+    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.function = network, function
+        self.training = False  # the network is in eval mode already; its own flags stay
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The function's output."""
+        return self.function(images)
+
+
+def is_worth_it(network: nn.Module, device: torch.device, images: int, precision: str) -> bool:
+    """Whether to compile a network for so many images on this device."""
+    return (
+        device.type == "cpu"
+        and images >= WORTH_IT_FROM
+        and any(isinstance(module, nn.Conv2d) for module in network.modules())
+        and precision in ("bf16", "no")
+        and importlib.util.find_spec("openvino") is not None
+    )

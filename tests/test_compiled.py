@@ -1,0 +1,56 @@
+"""Networks compiled for the CPU give what torch gives."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers import backbones, compiled, inference
+from helpers.darts.genotypes import random_genotype
+
+CPU = torch.device("cpu")
+
+
+def small_network(kind):
+    torch.manual_seed(0)
+    if kind == "derived":
+        spec = backbones.derived_spec(random_genotype(0), 4, 3, 2, 32, in_channels=1)
+    else:
+        spec = backbones.spec_of(kind, 2, 32)
+    model = backbones.build(spec)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics of their own: folding has work to do
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    images = torch.randn(11, spec.in_channels, 32, 32).contiguous(memory_format=torch.channels_last)
+    return model.eval(), images
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "efficientnet_lite0", "derived"])
+def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kind):
+    model, images = small_network(kind)
+    run = compiled.CompiledNetwork(model, model.embed, "no")
+    with torch.no_grad():
+        expected = model.embed(images)
+    assert torch.allclose(run(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
+    assert torch.equal(run(images[:3]), run(images)[:3])
+
+
+def test_only_many_images_and_networks_of_convolutions_are_compiled():
+    model, _ = small_network("resnet18")
+    many = compiled.WORTH_IT_FROM
+    assert compiled.is_worth_it(model, CPU, many, "bf16")
+    assert not compiled.is_worth_it(model, CPU, many - 1, "bf16")
+    assert not compiled.is_worth_it(model, torch.device("cuda"), many, "bf16")
+    assert not compiled.is_worth_it(model, CPU, many, "fp16")
+    assert not compiled.is_worth_it(model.head, CPU, many, "no")
+    assert isinstance(inference.runner(model, model, many), compiled.CompiledNetwork)
+    assert not isinstance(inference.runner(model, model, 0), compiled.CompiledNetwork)
+
+
+def test_without_openvino_torch_does_it(monkeypatch):
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+    model, images = small_network("derived")
+    run = inference.runner(model, model, 10_000, "no")
+    with torch.no_grad():
+        np.testing.assert_allclose(run(images), model(images), atol=1e-6)
