@@ -16,7 +16,7 @@ from tests.benchmarks.measure import SAMPLE_S
 MEMORY_TERMS = {
     "peak_mib": "largest resident memory of the measuring process, imports included",
     "above_imports_mib": "peak_mib less what was resident before the measured function began",
-    "workers_mib": f"what all its worker processes held for themselves, seen every {SAMPLE_S} s",
+    "workers_mib": f"what the processes it started held for themselves, seen every {SAMPLE_S} s",
     "accelerator_mib": "most that torch had allocated on the GPU; null without one",
 }
 
