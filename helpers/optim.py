@@ -45,9 +45,11 @@ def make_scheduler(
     """The schedule: one_cycle steps per batch (`steps` in all), the others per epoch."""
     schedulers = torch.optim.lr_scheduler
     if settings.schedule == "one_cycle":
-        # +1: the loop steps once more after the last batch
+        # +1: the loop steps once more after the last batch. Of fewer than 6 steps a fifth is no
+        # whole one: torch divides by zero.
+        total = max(steps, 5) + 1
         return schedulers.OneCycleLR(
-            optimizer, settings.lr, total_steps=steps + 1, pct_start=0.2, cycle_momentum=False
+            optimizer, settings.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
         )
     if settings.schedule == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, settings.epochs, settings.lr_min)

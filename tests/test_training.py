@@ -163,6 +163,19 @@ def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 5, 20])
+def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = make_scheduler(optimizer, TrainSettings(schedule="one_cycle", lr=0.1), steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
+    assert steps < 20 or rates[0] < max(rates) > rates[-1]
+
+
 def test_scales_and_shifts_are_not_decayed_by_adamw():
     optimizer = make_optimizer(list(_model().parameters()), TrainSettings(weight_decay=0.1))
     decayed, kept = optimizer.param_groups
