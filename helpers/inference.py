@@ -56,8 +56,9 @@ def runner(
     """
     model.eval()
     device = next(model.parameters()).device
-    if is_worth_it(model, device, rows, precision_of(device, precision)):
-        return CompiledNetwork(model, function, precision_of(device, precision))
+    precision = "no" if has_depthwise(model) else precision_of(device, precision)
+    if is_worth_it(model, device, rows, precision):
+        return CompiledNetwork(model, function, precision)
 
     def run(inputs: Tensor) -> Tensor:
         """In torch, in the precision asked for."""
@@ -87,6 +88,16 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((tensor.argmax(dim=1) == labels).double().mean()),
     }
+
+
+def has_depthwise(model: nn.Module) -> bool:
+    """Whether a network has depthwise convolutions, whose outputs bf16 rounds too coarsely.
+
+    EfficientNet-Lite0's embeddings then differ by 4 % and its test AUC on ELPV by 0.002;
+    ResNet-18's differ by 0.3 %. So such networks are trained in bf16, but judged in float32.
+    """
+    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return any(conv.groups == conv.in_channels > 1 for conv in convolutions)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

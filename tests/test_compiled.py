@@ -54,3 +54,12 @@ def test_without_openvino_torch_does_it(monkeypatch):
     run = inference.runner(model, model, 10_000, "no")
     with torch.no_grad():
         np.testing.assert_allclose(run(images), model(images), atol=1e-6)
+
+
+def test_depthwise_networks_are_judged_in_float32_and_others_as_asked():
+    for kind, depthwise in (("efficientnet_lite0", True), ("derived", True), ("resnet18", False)):
+        model, images = small_network(kind)
+        assert inference.has_depthwise(model) is depthwise
+        with torch.no_grad():
+            exact, found = model(images), inference.runner(model, model, 0, "bf16")(images)
+        assert torch.equal(exact, found) is depthwise
