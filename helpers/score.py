@@ -10,6 +10,7 @@ images that were added behind those that are done are scored by running it again
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace) -> Progress:
         if before.complete and before.position == listed:
             print(f"{out} is whole: nothing to do. {_summary(out, before)}")
         else:
+            settings = dataclasses.replace(settings, listed=listed)
             remaining = Remaining(images, shard, before)
             hidden = shard.index > 0 and options.shard is None  # one bar for all of a launcher
             with tqdm(

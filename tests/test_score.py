@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import backbones, score
+from helpers import backbones, compiled, score
 from helpers.scoring import engine
 from helpers.scoring.listing import Entry, open_list
 from helpers.scoring.progress import load_progress
@@ -22,6 +22,20 @@ def test_scores_are_those_that_the_series_predicts(folder, flips):
     found, expected = scores(folder).defect_score, by_the_series(folder, flips)
     assert found.index.tolist() == expected.index.tolist()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
+    pytest.importorskip("openvino", reason="networks are compiled by OpenVINO")
+    expected = by_the_series(folder)
+    calls = []
+    plain = compiled.CompiledNetwork._compile
+    monkeypatch.setattr(
+        compiled.CompiledNetwork, "_compile", lambda *given: calls.append(1) or plain(*given)
+    )
+    monkeypatch.setattr(compiled, "WORTH_IT_FROM", 120)
+    assert score.main(command(folder, "--device", "cpu")) == 0
+    assert len(calls) == 1
+    np.testing.assert_allclose(scores(folder).defect_score, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

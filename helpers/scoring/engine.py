@@ -27,7 +27,7 @@ from helpers.images import (
     resize,
     unreadable_reason,
 )
-from helpers.inference import predict
+from helpers.inference import probability_of_bad, run_batches, score_runner
 from helpers.scoring import ScoreError
 from helpers.scoring.files import Result
 from helpers.scoring.listing import Entry, ImageList
@@ -44,6 +44,7 @@ class ScoreSettings:
     bits: int  # that fill the range of images of more than 8 bits
     flips: bool = False
     batch_size: int = 64
+    listed: int = 0  # images of the whole list: many are worth a compilation
 
     @property
     def piece(self) -> int:
@@ -60,7 +61,7 @@ class Decoded(NamedTuple):
 
 
 class PieceBatches:
-    """The readable ones among some decoded images as batches, as `inference.predict` reads them."""
+    """The readable ones among some decoded images as batches, once."""
 
     def __init__(
         self, decoded: Iterable[Decoded], spec: ModelSpec, batch_size: int, device: torch.device
@@ -75,24 +76,19 @@ class PieceBatches:
         """Whether any image can be read."""
         return self._first is not None
 
-    def ordered(self) -> Iterator[torch.Tensor]:
-        """Yield (B, C, H, W) float32 in the list's order, once."""
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Yield (B, C, H, W) float32 in the list's order."""
         return itertools.chain([self._first], self._batches)
 
     def _read(self) -> Iterator[torch.Tensor]:
         readable = (item for item in self.decoded if self._noted(item))
         while batch := list(itertools.islice(readable, self.batch_size)):
-            pixels = stack([item.pixels for item in batch])
+            pixels = torch.from_numpy(stack([item.pixels for item in batch]))
             yield normalise(to_float(pixels, self.device), self.spec)
 
     def _noted(self, item: Decoded) -> bool:
         self.results.append(Result(item.entry, None, item.reason))
         return item.pixels is not None
-
-
-def prepare_model(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on its device, ready to predict."""
-    return model.to(device, memory_format=torch.channels_last).eval()
 
 
 class Scorer:
@@ -106,8 +102,9 @@ class Scorer:
         threads: int | None = None,
     ) -> None:
         """Take a model as `backbones.load_model` gives it."""
-        self.spec, self.model = model.spec, prepare_model(model, device)
-        self.settings, self.device = settings, device
+        self.spec, self.settings, self.device = model.spec, settings, device
+        model.to(device, memory_format=torch.channels_last)
+        self.run = score_runner(model, settings.listed, settings.precision)
         self.threads = threads or decoding_threads()
 
     def stream(
@@ -135,8 +132,8 @@ class Scorer:
         batches = PieceBatches(decoded, self.spec, settings.batch_size, self.device)
         if not batches:
             return batches.results
-        found = predict(self.model, batches, settings.precision, settings.flips)
-        scores = iter(found.tolist())
+        raw = run_batches(self.run, batches, settings.flips)
+        scores = iter(probability_of_bad(raw, settings.flips).tolist())
         results = [r if r.reason else r._replace(score=next(scores)) for r in batches.results]
         for result in results:
             if result.score is not None and not np.isfinite(result.score):
