@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,9 @@ from helpers.datasets import DataError
 
 COLOUR_PROBES = 64  # images looked at to tell gray from colour, and the bit depth of 16-bit files
 CHUNK = 512  # images decoded between two checks; bounds the memory that waits to be written
+# what Pillow's decoders raise on damaged files
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
+DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class _ColourFound(Exception):
     """An image in colour among images that were taken for gray."""
 
 
-def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
-    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3).
+def read_pixels(path: Path, gray: bool | None, bits: int = 16) -> np.ndarray:
+    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3); None goes by the pixels.
 
     Images of more than 8 bits are scaled so that `bits` bits fill the range.
     """
@@ -46,19 +51,21 @@ def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image, dtype=np.float32)
             scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
-            return scaled if gray else np.repeat(scaled[..., None], 3, axis=2)
-        if gray and image.mode == "L":
+            return np.repeat(scaled[..., None], 3, axis=2) if gray is False else scaled
+        if gray is not False and image.mode == "L":
             return np.asarray(image)
         rgb = np.asarray(image.convert("RGB"))
-    if not gray:
+    if gray is False:
         return rgb
-    if (rgb[..., 0] != rgb[..., 1]).any() or (rgb[..., 0] != rgb[..., 2]).any():
+    if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
+        return rgb[..., 0]
+    if gray:
         raise _ColourFound(str(path))
-    return rgb[..., 0]
+    return rgb
 
 
 def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
-    """Read one image and resize it to a square (bilinear with antialiasing, aspect not kept)."""
+    """Read one image and resize it to a square, with what is known about the original."""
     pixels = read_pixels(path, gray, bits)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(digest_size=16)
@@ -66,15 +73,20 @@ def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage
     # A gray image saved as colour has the same pixels as the gray one.
     flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
     digest.update(np.ascontiguousarray(flat))
-    resized = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return DecodedImage(
-        pixels=np.asarray(resized),
+        pixels=resize(pixels, size_px),
         digest=digest.hexdigest(),
         width_px=width,
         height_px=height,
         mean=float(pixels.mean()),
         std=float(pixels.std()),
     )
+
+
+def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8 to a square (bilinear with antialiasing, aspect not kept)."""
+    square = (size_px, size_px)
+    return np.asarray(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
 
 
 @dataclass(frozen=True)
@@ -166,7 +178,7 @@ def source_key(table: pd.DataFrame) -> str:
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
     paths = [Path(path) for path in table.path]
-    gray, bits = _probe(paths)
+    gray, bits = probe(paths)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -205,8 +217,8 @@ def _decode_all(
         """The decoded image, or why it cannot be read."""
         try:
             return decode(path, size_px, gray, bits)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return _reason(path, error)
+        except DECODE_ERRORS as error:
+            return unreadable_reason(path, error)
 
     kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
@@ -231,12 +243,13 @@ def _decode_all(
     return kept, failed
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if path.stat().st_size == 0:
+def unreadable_reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be decoded, in words, by the error that it gave."""
+    if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    return str(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _unreadable_report(failed: list[tuple[str, str]]) -> str:
@@ -247,7 +260,7 @@ def _unreadable_report(failed: list[tuple[str, str]]) -> str:
     )
 
 
-def _probe(paths: list[Path]) -> tuple[bool, int]:
+def probe(paths: list[Path]) -> tuple[bool, int]:
     """Whether the source is gray, and the bits that its deep images use; from a sample."""
     step = max(1, len(paths) // COLOUR_PROBES)
     gray, largest = True, 0.0
@@ -260,7 +273,7 @@ def _probe(paths: list[Path]) -> tuple[bool, int]:
             read_pixels(path, gray=True)
         except _ColourFound:
             gray = False
-        except (OSError, ValueError, SyntaxError):
+        except DECODE_ERRORS:
             continue  # reported with all others when the whole set is decoded
     # Cameras deliver 8, 10, 12, 14 or 16 bits; floating-point images mostly reach from 0 to 1.
     bits = next((b for b in (1, 8, 10, 12, 14, 16) if largest <= 2**b - 1), 16) if largest else 16

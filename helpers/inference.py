@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,25 @@ def predict_scores(
     `compiled` allows a compilation, which takes seconds, where the rows are many.
     """
     rows = len(batches.labels) if compiled else 0
-    run = runner(model, lambda inputs: _scores(model(inputs)), rows, precision)
+    return run_batches(score_runner(model, rows, precision), batches.ordered(), flips)
+
+
+def score_runner(
+    model: nn.Module, rows: int, precision: str = "auto"
+) -> Callable[[Tensor], Tensor]:
+    """A `runner` of the model's raw class scores (B, K)."""
+    return runner(model, lambda inputs: _scores(model(inputs)), rows, precision)
+
+
+@torch.no_grad()
+def run_batches(
+    run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], flips: bool = False
+) -> np.ndarray:
+    """What a `runner` gives for all batches: (N, K), or (4, N, K) of the mirror images."""
     views: list[tuple[int, ...]] = [()] if not flips else [(), (-1,), (-2,), (-2, -1)]
     out = [
         torch.stack([run(inputs.flip(view) if view else inputs) for view in views])
-        for inputs in batches.ordered()
+        for inputs in batches
     ]
     scores = torch.cat(out, dim=1).cpu().numpy()
     return scores if flips else scores[0]
@@ -72,8 +86,13 @@ def predict(
     model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
 ) -> np.ndarray:
     """The probability of bad (N,) of all rows; with `flips`, averaged over four mirror images."""
-    scores = torch.from_numpy(predict_scores(model, batches, precision, flips, True)).double()
-    probability = scores.softmax(dim=-1)[..., 1:].sum(dim=-1)  # all classes but good
+    return probability_of_bad(predict_scores(model, batches, precision, flips, True), flips)
+
+
+def probability_of_bad(scores: np.ndarray, flips: bool = False) -> np.ndarray:
+    """(N,) from raw class scores (N, K), or from those of the mirror images (4, N, K)."""
+    softmax = torch.from_numpy(scores).double().softmax(dim=-1)
+    probability = softmax[..., 1:].sum(dim=-1)  # all classes but good
     return (probability.mean(dim=0) if flips else probability).clamp(0, 1).numpy()
 
 
