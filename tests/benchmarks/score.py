@@ -1,156 +1,125 @@
-"""Seconds and peak memory of scoring many images: `python -m tests.benchmarks.score`.
+"""Scoring many images by helpers.score: undisturbed, killed three times, in shards, through Ray.
 
-Each size is scored twice by `helpers.score` in processes of its own: once undisturbed, and once
-killed (SIGKILL) three times at random moments and resumed; both files of scores must be equal.
-Options that are not known here go to `helpers.score`, e.g. `--flips`.
+Every way has to give each image one line, and all ways the scores of the undisturbed run: its bytes
+after kills, within 0.001 in shards and through Ray, whose batches hold other images.
 """
 
-import argparse
-import csv
-import json
-import os
+from __future__ import annotations
+
+import importlib.util
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
+import pandas as pd
 
-from helpers import backbones, seeding
-from helpers.datasets.folder import image_files
+from helpers import backbones
 from helpers.scoring.progress import load_progress
+from tests.benchmarks.measure import Measured
+from tests.benchmarks.report import Case, Options
 
-MIB_PER_MAXRSS = 1 / 1024  # Linux counts KiB
-IMAGE_SIZE_PX = 280  # of the contest's images
-
-
-def make_images(folder: Path, n: int) -> list[Path]:
-    """Write n gray BMP files: noise over a slope, each shifted otherwise."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 64, (2 * IMAGE_SIZE_PX, 2 * IMAGE_SIZE_PX), dtype=np.uint8)
-    slope = np.linspace(0, 190, IMAGE_SIZE_PX, dtype=np.uint8)
-    folder.mkdir(parents=True)
-    files = [folder / f"{i:06d}.bmp" for i in range(n)]
-    for file in files:
-        top, left = rng.integers(0, IMAGE_SIZE_PX, 2)
-        window = noise[top : top + IMAGE_SIZE_PX, left : left + IMAGE_SIZE_PX]
-        Image.fromarray(window + slope).save(file)
-    return files
+SIZES = {"images": [3_000, 30_000], "size_px": 224, "kills": 3}
+SMALL = {"images": [40], "size_px": 32, "kills": 1}
+SAMPLE_S = 0.2  # between two looks at a process
 
 
-def make_model(path: Path) -> Path:
-    """A checkpoint of EfficientNet-Lite0 at 224 px: ImageNet weights, an untrained head."""
+def make_model(path: Path, size_px: int) -> Path:
+    """A checkpoint of EfficientNet-Lite0: ImageNet weights, an untrained head."""
     weights = backbones.find_weights("efficientnet_lite0")
-    backbones.save_model(path, backbones.pretrained(weights, num_classes=2, image_size_px=224))
+    backbones.save_model(path, backbones.pretrained(weights, 2, size_px))
     return path
 
 
-def start(model: Path, table: Path, out: Path, more: list[str]) -> subprocess.Popen:
+def start(model: Path, images: Path, out: Path, *more: str) -> subprocess.Popen:
     """Begin, or go on with, the scoring of a list."""
-    command = [sys.executable, "-m", "helpers.score", "--model", model, "--images", table]
-    return subprocess.Popen(
-        [*command, "--out", out, *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "helpers.score", "--model", model, "--images", images]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*command, "--out", out, *more], **silent)
 
 
 def finish(process: subprocess.Popen) -> float:
-    """Wait for a scoring to end well; its peak MiB."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    """Wait for a scoring to end well; its peak MiB (what wait4 tells counts the parent's too)."""
+    status, peak = Path(f"/proc/{process.pid}/status"), 0.0
+    while process.poll() is None:
+        lines = status.read_text().splitlines() if status.is_file() else []
+        found = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")]
+        peak = max([peak, *found])
+        time.sleep(SAMPLE_S)
     if process.returncode:
         raise SystemExit(f"{process.args} ended with {process.returncode}")
-    return usage.ru_maxrss * MIB_PER_MAXRSS
+    return peak
 
 
-def kill_at(process: subprocess.Popen, out: Path, position: int) -> None:
-    """Kill a scoring, at any moment, once so many images are done."""
-    while process.poll() is None:
-        progress = load_progress(out)
-        if progress and progress.position >= position:
-            time.sleep(random.uniform(0, 1))
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def measure(model: Path, files: list[Path], folder: Path, kills: int, more: list[str]) -> dict:
-    """Score a list undisturbed and killed; what both took, and whether the results are equal."""
-    n = len(files)
-    table, plain, killed = (folder / f"{n}-{name}.csv" for name in ("list", "plain", "killed"))
-    with table.open("w", encoding="utf-8", newline="") as handle:
-        csv.writer(handle).writerows([["path"], *([file.absolute()] for file in files)])
+def undisturbed(n: int, model: Path, images: Path, out: Path, *more: str) -> Measured:
+    """One run from start to end, the start of Python included."""
     began = time.perf_counter()
-    mib = finish(start(model, table, plain, more))
-    seconds = time.perf_counter() - began
-    began, survived = time.perf_counter(), 0
-    for position in sorted(random.randrange(n) for _ in range(kills)):
-        process = start(model, table, killed, more)
-        kill_at(process, killed, position)
-        survived += process.returncode != -signal.SIGKILL
-    finish(start(model, table, killed, more))
-    return {
-        "images": n,
-        "seconds": seconds,
-        "images_per_s": n / seconds,
-        "peak_mib": mib,
-        "kills": kills - survived,
-        "killed_seconds": time.perf_counter() - began,
-        "whole": complete(plain, n) and plain.read_bytes() == killed.read_bytes(),
-    }
+    peak = finish(start(model, images, out, *more))
+    return Measured(time.perf_counter() - began, n, peak_mib=peak)
 
 
-def complete(out: Path, n: int) -> bool:
-    """Whether each of n images has one line, here or among the unreadable ones."""
-    paths = list(_paths(out)) + list(_paths(out.with_name(f"{out.stem}.unreadable.csv")))
-    return len(paths) == len(set(paths)) == n
+def killed(n: int, model: Path, images: Path, out: Path, kills: int) -> Measured:
+    """Killed by SIGKILL at random moments, and started again each time."""
+    began, hits, rng = time.perf_counter(), 0, random.Random(0)
+    for position in sorted(rng.randrange(n) for _ in range(kills)):
+        process = start(model, images, out)
+        while process.poll() is None:
+            progress = load_progress(out)
+            if progress and progress.position >= position:
+                time.sleep(rng.random())
+                break
+            time.sleep(SAMPLE_S / 4)
+        process.send_signal(signal.SIGKILL)
+        hits += process.wait() == -signal.SIGKILL
+    peak = finish(start(model, images, out))
+    return Measured(time.perf_counter() - began, n, {"kills": hits}, peak_mib=peak)
 
 
-def _paths(file: Path) -> Iterator[str]:
-    if file.is_file():
-        with file.open(encoding="utf-8", newline="") as handle:
-            yield from (row["path"] for row in csv.DictReader(handle))
+def in_shards(n: int, model: Path, images: Path, out: Path) -> Measured:
+    """Both halves, one after the other; the second one joins the files."""
+    began = time.perf_counter()
+    peak = max(finish(start(model, images, out, "--shard", f"{i}/2")) for i in range(2))
+    return Measured(time.perf_counter() - began, n, peak_mib=peak)
 
 
-def main() -> None:
-    """Print one line per size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[3_000, 30_000])
-    parser.add_argument("--images", type=Path, help="a folder; default: made-up 280x280 BMP files")
-    parser.add_argument("--model", type=Path, help="default: EfficientNet-Lite0 at 224 px")
-    parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--json", help="also write the numbers to this file")
-    options, more = parser.parse_known_args()
-    print(seeding.device_name(seeding.default_device()))
-    print("images  seconds  images/s  peak MiB  kills  seconds  whole and equal")
-    rows = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        model = options.model or make_model(folder / "model.safetensors")
-        if options.images:
-            files = image_files(options.images)
-        else:
-            files = make_images(folder / "images", max(options.sizes))
-        for n in options.sizes:
-            if n > len(files):
-                raise SystemExit(f"{options.images} holds {len(files)} images, not {n}")
-            row = measure(model, files[:n], folder, options.kills, more)
-            rows.append(row)
-            print(
-                f"{n:6}  {row['seconds']:7.1f}  {row['images_per_s']:8.1f}  "
-                f"{row['peak_mib']:8.0f}  {row['kills']:5}  {row['killed_seconds']:7.1f}  "
-                f"{'yes' if row['whole'] else 'NO'}",
-                flush=True,
-            )
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+def verdict(out: Path, expected: pd.DataFrame, exactly: bool = False) -> str:
+    """Whether a file is complete, without a double, and has the expected scores."""
+    found = pd.read_csv(out, dtype={"path": str, "id": str})
+    if found.path.duplicated().any() or set(found.path) != set(expected.path):
+        return "INCOMPLETE OR DOUBLED"
+    both = found.merge(expected, on="path")
+    apart = (both.defect_score_x - both.defect_score_y).abs().max()
+    allowed = 0.0 if exactly else 1e-3
+    return f"complete, apart {apart:.1g}" if apart <= allowed else f"SCORES APART {apart:.2g}"
 
 
-if __name__ == "__main__":
-    main()
+def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
+    """Per number of images one case for each way of scoring."""
+    folder = options.folder / "score"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = make_model(folder / "model.safetensors", sizes["size_px"])
+    for count in sizes["images"]:
+        table = options.table(count)
+        n, images = len(table), folder / f"{count}.csv"
+        files = [Path(path).absolute().as_posix() for path in table.path]
+        pd.DataFrame({"path": files}).to_csv(images, index=False)
+        job = (n, model, images)
+        first = folder / f"{count}-whole.csv"
+        found = undisturbed(*job, first)
+        expected = pd.read_csv(first, dtype={"path": str, "id": str})
+        yield Case(f"{n:,} images", found, unit="images/s", remark=verdict(first, expected, True))
+        out = folder / f"{count}-killed.csv"
+        found = killed(*job, out, sizes["kills"])
+        remark = f"{found.facts['kills']} kills, {verdict(out, expected, True)}"
+        yield Case(f"{n:,}, killed", found, unit="images/s", remark=remark)
+        out = folder / f"{count}-shards.csv"
+        found = in_shards(*job, out)
+        yield Case(f"{n:,}, 0/2 and 1/2", found, unit="images/s", remark=verdict(out, expected))
+        if importlib.util.find_spec("ray"):
+            out = folder / f"{count}-ray.csv"
+            found = undisturbed(*job, out, "--engine", "ray")
+            yield Case(f"{n:,}, Ray", found, unit="images/s", remark=verdict(out, expected))
