@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import artifacts, config, paths, stages
+import pandas as pd
+
+from helpers import artifacts, config, kaggle_inputs, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
@@ -38,6 +40,7 @@ class OutOfTime(RunError):
 
 
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
+SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        plan = make_plan(_parser().parse_args(arguments), arguments)
+        plan = make_plan(parser().parse_args(arguments), arguments)
         execute(plan)
     except RunError as error:
         print(f"\nerror: {error}", file=sys.stderr)
@@ -111,11 +114,14 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
 def execute(plan: Plan) -> None:
     """Run what is not up to date, and show the results at the end.
 
+    On Kaggle it goes on with a run of this name that an attached notebook's output holds.
+
     Raises:
         RunError: a notebook failed, or another process works on the same run.
     """
     run_paths = paths.RunPaths(plan.run)
     started = time.monotonic()
+    kaggle_inputs.adopt(run_paths)
     with _lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
@@ -142,7 +148,8 @@ def code_digest(notebook: Path) -> str:
     return artifacts.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
     parser.add_argument(
         "--dataset", default="elpv", help="elpv (default), folder:PATH, nexperia[:PATH], chips"
@@ -221,16 +228,23 @@ def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
     return RunError(f"{reason}\nThe executed copy is {copy}.\nTo go on once it is mended: {again}")
 
 
+def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
+    """The run's own rows of its latest results table, or None before the first one is written."""
+    done = stages.load_run(run_paths).get("stages", {})
+    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
+    done = [name for name in tables if done.get(name, {}).get("status") == "done"]
+    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
+    if table is None:
+        return None
+    frame = artifacts.load_csv(table, ("Model",)).fillna("-")
+    return frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
+
+
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     record = stages.load_run(run_paths)
-    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
-    done = [name for name in tables if record["stages"].get(name, {}).get("status") == "done"]
-    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
-    if table:
-        frame = artifacts.load_csv(table, ("Model",)).fillna("-")
-        own = frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
-        columns = ["Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1"]
-        print("\n" + own[columns].to_string(index=False))
+    frame = results_table(run_paths)
+    if frame is not None:
+        print("\n" + frame[list(SHOWN_COLUMNS)].to_string(index=False))
         about = ["run", "preset", "backbone"]  # the same in every row: said once
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
         if record.get("preset") == "smoke":

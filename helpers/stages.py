@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, datasets, environment, images, paths, seeding
+from helpers import artifacts, config, datasets, environment, images, kaggle_inputs, paths, seeding
 
 
 class StageError(RuntimeError):
@@ -162,7 +162,10 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
 
 
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """The run's name, its preset, and the stage's own values, from a notebook's parameters."""
+    """The run's name, its preset, and the stage's own values, from a notebook's parameters.
+
+    On Kaggle, a run of that name in an attached notebook's output is brought here first.
+    """
     values = dict(given)
     run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
     first = name == next(iter(config.STAGES))
@@ -175,8 +178,10 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
         run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
     else:
         run_name = run_name or default_run("elpv", preset or default_preset())
-        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
     check_run_name(run_name)
+    kaggle_inputs.adopt(paths.RunPaths(run_name))
+    if not first:
+        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
     return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import config, datasets
+from helpers import config, datasets, paths
 from helpers.datasets import chips
 
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
@@ -98,3 +98,20 @@ def test_chips_that_were_not_written_to_the_end_are_refused(tmp_path):
     (tmp_path / "chips.json").write_text('{"state": "writing"}')
     with pytest.raises(datasets.DataError, match="was not written to its end"):
         _load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "competitions/semi-conductor-image-classification-first",
+        "semi-conductor-image-classification-first",
+        "datasets/somebody/semi-conductor-image-classification-first",
+        "datasets/somebody/semi-conductor-image-classification-second-stage/data",
+        "semi-conductor-image-classification-first/semi-conductor-image-classification-first",
+    ],
+)
+def test_kaggle_s_mounts_are_found_by_themselves(home, tmp_path, monkeypatch, mount):
+    monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "input")
+    _write(tmp_path / "input" / mount, FIRST)
+    table = datasets.load(config.SplitSettings(dataset="nexperia")).table
+    assert len(table) == 12 and all(str(tmp_path / "input" / mount) in p for p in table.path)

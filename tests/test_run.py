@@ -6,7 +6,7 @@ from helpers import config, run
 
 
 def _plan(*arguments):
-    return run.make_plan(run._parser().parse_args(arguments), list(arguments))
+    return run.make_plan(run.parser().parse_args(arguments), list(arguments))
 
 
 def test_parameters_go_to_the_notebooks_that_have_them():

@@ -33,7 +33,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """The contest's table; test labels are hidden.
 
     `place` is the unpacked folder; without one it is looked for in `data/raw/<slug>` and in
-    Kaggle's input folders, at the old and the new mount path.
+    Kaggle's input folders: the contest's at its old and its new mount path, and anybody's data
+    set of the contest's name.
 
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
@@ -75,10 +76,14 @@ def _find_root() -> Path:
             paths.raw_root() / slug,
             paths.KAGGLE_INPUT / "competitions" / slug,
             paths.KAGGLE_INPUT / slug,
+            *sorted((paths.KAGGLE_INPUT / "datasets").glob(f"*/{slug}")),
         ]
         for folder in candidates:
             if (folder / "train").is_dir():
                 return folder
+            for train in sorted(folder.glob("*/train")):  # zipped with the folder around it
+                if train.is_dir():
+                    return train.parent
     raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
 
 
