@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from helpers import seeding
+from helpers import processes, seeding
 from helpers.batches import Batches
 
 
@@ -19,16 +19,23 @@ from helpers.batches import Batches
 def predict_scores(
     model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
 ) -> np.ndarray:
-    """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images."""
+    """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images.
+
+    Where there are several processes all have to call it: they divide the batches, and each gets
+    all scores, as one process would compute them.
+    """
     model.eval()
     device = next(model.parameters()).device
     views: list[tuple[int, ...]] = [()] if not flips else [(), (-1,), (-2,), (-2, -1)]
     out = []
+    shared = [processes.share()] if processes.count() > 1 else []
     with autocast(device, precision):
-        for inputs in batches.ordered():
+        for inputs in batches.ordered(*shared):
             out.append(
                 torch.stack([_scores(model(inputs.flip(v) if v else inputs)) for v in views])
             )
+    if shared:
+        out = processes.gather_dealt([scores.float().cpu() for scores in out])
     scores = torch.cat(out, dim=1).float().cpu().numpy()
     return scores if flips else scores[0]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, datasets, environment, images, paths, seeding
+from helpers import artifacts, config, datasets, environment, images, paths, processes, seeding
 
 
 class StageError(RuntimeError):
@@ -77,21 +77,28 @@ class Stage:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
+        All processes of a training do the step; the main one has to write the outputs.
         """
         self.outputs += outputs
         key = artifacts.fingerprint(inputs)
-        record = load_run(self.paths).get("steps", {}).get(name)
-        if record and record["key"] == key and outputs_are_intact(self.paths, record["outputs"]):
+        if processes.from_main(self._is_done, name, key):
             self.notes.setdefault("reused", []).append(name)
             yield False
             return
         started = time.monotonic()
         yield True
-        seconds = round(time.monotonic() - started, 2)
-        digests = _digests(self.paths, outputs)
-        with _edit_run(self.paths) as run:
-            record = {"key": key, "outputs": digests, "seconds": seconds}
-            run.setdefault("steps", {})[name] = record
+        if processes.is_main():
+            seconds = round(time.monotonic() - started, 2)
+            digests = _digests(self.paths, outputs)
+            with _edit_run(self.paths) as run:
+                record = {"key": key, "outputs": digests, "seconds": seconds}
+                run.setdefault("steps", {})[name] = record
+        processes.wait()
+
+    def _is_done(self, name: str, key: str) -> bool:
+        record = load_run(self.paths).get("steps", {}).get(name)
+        same = record is not None and record["key"] == key
+        return same and outputs_are_intact(self.paths, record["outputs"])
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.
@@ -133,20 +140,12 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
         StageError: an earlier notebook has not been run for this run.
     """
-    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
-    run_name, preset, values = resolve_run(name, given)
-    run_paths = paths.RunPaths(run_name)
-    first = name == next(iter(config.STAGES))
-    record = load_run(run_paths)
-    if not first:
-        _require_earlier(name, run_paths, record)
-    settings = config.resolve(name, preset, values)
-    key = stage_key(name, settings, record)
-    stage = Stage(name, run_paths, preset, settings, key)
-    header = {"run": run_name, "preset": preset}
-    if first:
+    stage = open_stage(name, names)
+    settings = stage.settings
+    header = {"run": stage.paths.name, "preset": stage.preset}
+    if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
-    with _edit_run(run_paths) as run:
+    with _edit_run(stage.paths) as run:
         run.update(header)
         run.setdefault("stages", {})[name] = {
             "status": "started",
@@ -159,6 +158,18 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
             "commit": environment.commit(),
         }
     return stage
+
+
+def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
+    """As `begin`, without a trace in run.json: for work that is not the notebook's."""
+    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    run_name, preset, values = resolve_run(name, given)
+    run_paths = paths.RunPaths(run_name)
+    record = load_run(run_paths)
+    if name != next(iter(config.STAGES)):
+        _require_earlier(name, run_paths, record)
+    settings = config.resolve(name, preset, values)
+    return Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
 
 
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
