@@ -37,8 +37,8 @@ class Batches(Protocol):
         """Rows and inputs of each training batch of an epoch, augmented."""
         ...
 
-    def ordered(self) -> Iterator[Tensor]:
-        """Inputs of all rows in their own order, not augmented."""
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Inputs of all rows in their own order, not augmented; of `share` each P-th batch."""
         ...
 
 
@@ -74,7 +74,7 @@ class ImageBatches:
         """Yield (rows of the batch, (B, C, H, W) float32), augmented.
 
         `share` = (rank, processes): each process takes its part of every batch. A last batch of
-        one image per process is dropped: batch normalisation cannot train on it.
+        fewer than two images per process is dropped: batch normalisation cannot train on one.
         """
         rank, processes = share
         augment = augmentation(self.augment)
@@ -85,11 +85,14 @@ class ImageBatches:
             images = augment(to_float(pixels, self.device))
             yield part, normalise(images, self.spec)
 
-    def ordered(self) -> Iterator[Tensor]:
-        """Yield (B, C, H, W) float32 in the rows' order."""
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, C, H, W) float32 in the rows' order.
+
+        `share` = (rank, processes): each process takes every P-th batch, whole.
+        """
         every = np.arange(len(self))
-        parts = [every[i : i + self.batch_size] for i in range(0, len(self), self.batch_size)]
-        for pixels in self._fetched(parts):
+        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
+        for pixels in self._fetched([every[i : i + self.batch_size] for i in starts]):
             yield normalise(to_float(pixels, self.device), self.spec)
 
     def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
@@ -132,15 +135,15 @@ class EmbeddingBatches:
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Yield (rows of the batch, (B, D) float32)."""
+        """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size][share[0] :: share[1]]
             yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
 
-    def ordered(self) -> Iterator[Tensor]:
-        """Yield (B, D) float32 in the rows' order."""
-        for start in range(0, len(self), self.batch_size):
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, D) float32 in the rows' order, of `share` each P-th batch."""
+        for start in range(0, len(self), self.batch_size)[share[0] :: share[1]]:
             part = self.embeddings[start : start + self.batch_size]
             yield torch.from_numpy(part).to(self.device)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, seeding, trained, training
+from helpers import artifacts, backbones, processes, seeding, trained, training
 from helpers.batches import EmbeddingBatches
 from helpers.config import FinetuneSettings
 from helpers.darts.complexity import count_parameters
@@ -72,15 +72,15 @@ def train_last_layer(
                 seed=settings.seed,
                 name="LL",
             )
-            backbones.save_model(path, model)
-            scored = split[split.split.isin(["val", "test"])]
             scores = np.concatenate(
                 [predict(model.head, batches(s), "no") for s in ("val", "test")]
             )
-            order = pd.concat([scored[scored.split == side] for side in ("val", "test")])
-            save_predictions(outputs[-1], order, scores)
-            trained.save_history(record, fit, count_parameters(model.head))
-    return trained.load_history("ll", record)
+            order = pd.concat([split[split.split == side] for side in ("val", "test")])
+            if processes.is_main():
+                backbones.save_model(path, model)
+                save_predictions(outputs[-1], order, scores)
+                trained.save_history(record, fit, count_parameters(model.head))
+    return processes.from_main(trained.load_history, "ll", record)
 
 
 def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Features:
@@ -89,7 +89,7 @@ def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> 
     path = stage.paths.features("fbp")
     inputs = {"weights": artifacts.file_digest(checkpoint), "images": cache.content}
     with stage.step("features fbp", inputs, [path]) as needed:
-        if needed:
+        if needed and processes.is_main():
             model = backbones.load_model(checkpoint)
             device = seeding.default_device()
             features = embed(model, cache, split, device, precision=stage.settings.precision)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from helpers import seeding
+from helpers import processes, seeding
 from helpers.batches import Batches
 from helpers.compiled import CompiledNetwork, is_worth_it
 
@@ -27,10 +27,16 @@ def predict_scores(
 ) -> np.ndarray:
     """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images.
 
-    `compiled` allows a compilation, which takes seconds, where the rows are many.
+    `compiled` allows a compilation, which takes seconds, where the rows are many. Where there are
+    several processes all have to call it: they divide the batches, and each gets all scores, as
+    one process would compute them.
     """
     rows = len(batches.labels) if compiled else 0
-    return run_batches(score_runner(model, rows, precision), batches.ordered(), flips)
+    run = score_runner(model, rows, precision)
+    if processes.count() == 1:
+        return run_batches(run, batches.ordered(), flips)
+    own = [run_batches(run, [inputs], flips) for inputs in batches.ordered(processes.share())]
+    return np.concatenate(processes.gather_dealt(own), axis=-2)
 
 
 def score_runner(

@@ -82,7 +82,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     stages.check_run_name(run)
-    given = dict(_parse_parameter(text) for text in options.parameter)
+    given = dict(parse_parameter(text) for text in options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
             raise config.SettingsError(f"{name} is given by {option}, not by -p")
@@ -122,7 +122,7 @@ def execute(plan: Plan) -> None:
     run_paths = paths.RunPaths(plan.run)
     started = time.monotonic()
     kaggle_inputs.adopt(run_paths)
-    with _lock(run_paths):
+    with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
@@ -172,7 +172,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parse_parameter(text: str) -> tuple[str, Any]:
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """The name and the value of a command line's NAME=VALUE; the value as JSON, Python or text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise config.SettingsError(f"-p {text}: write -p NAME=VALUE")
@@ -254,7 +255,7 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
 
 
 @contextmanager
-def _lock(run_paths: paths.RunPaths) -> Iterator[None]:
+def lock(run_paths: paths.RunPaths) -> Iterator[None]:
     """Hold the run for this process; the lock goes with the process, however it ends."""
     run_paths.root.mkdir(parents=True, exist_ok=True)
     with (run_paths.root / ".lock").open("w") as handle:

@@ -17,7 +17,18 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, datasets, environment, images, kaggle_inputs, paths, seeding
+from helpers import (
+    artifacts,
+    config,
+    datasets,
+    environment,
+    images,
+    kaggle_inputs,
+    paths,
+    processes,
+    seeding,
+)
+from helpers.run_record import digests_of, edit_run, load_run, outputs_are_intact
 
 
 class StageError(RuntimeError):
@@ -77,21 +88,28 @@ class Stage:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
+        All processes of a training do the step; the main one has to write the outputs.
         """
         self.outputs += outputs
         key = artifacts.fingerprint(inputs)
-        record = load_run(self.paths).get("steps", {}).get(name)
-        if record and record["key"] == key and outputs_are_intact(self.paths, record["outputs"]):
+        if processes.from_main(self._is_done, name, key):
             self.notes.setdefault("reused", []).append(name)
             yield False
             return
         started = time.monotonic()
         yield True
-        seconds = round(time.monotonic() - started, 2)
-        digests = _digests(self.paths, outputs)
-        with _edit_run(self.paths) as run:
-            record = {"key": key, "outputs": digests, "seconds": seconds}
-            run.setdefault("steps", {})[name] = record
+        if processes.is_main():
+            seconds = round(time.monotonic() - started, 2)
+            digests = digests_of(self.paths, outputs)
+            with edit_run(self.paths) as run:
+                record = {"key": key, "outputs": digests, "seconds": seconds}
+                run.setdefault("steps", {})[name] = record
+        processes.wait()
+
+    def _is_done(self, name: str, key: str) -> bool:
+        record = load_run(self.paths).get("steps", {}).get(name)
+        same = record is not None and record["key"] == key
+        return same and outputs_are_intact(self.paths, record["outputs"])
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.
@@ -116,12 +134,12 @@ class Stage:
 
     def finish(self) -> None:
         """Write seconds, peak memory, versions and outputs of the stage into run.json."""
-        with _edit_run(self.paths) as run:
+        with edit_run(self.paths) as run:
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.monotonic() - self.started_s, 1),
                 "peak_memory_mb": environment.peak_memory_mb(),
-                "outputs": _digests(self.paths, self.outputs),
+                "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
 
@@ -133,20 +151,12 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
         StageError: an earlier notebook has not been run for this run.
     """
-    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
-    run_name, preset, values = resolve_run(name, given)
-    run_paths = paths.RunPaths(run_name)
-    first = name == next(iter(config.STAGES))
-    record = load_run(run_paths)
-    if not first:
-        _require_earlier(name, run_paths, record)
-    settings = config.resolve(name, preset, values)
-    key = stage_key(name, settings, record)
-    stage = Stage(name, run_paths, preset, settings, key)
-    header = {"run": run_name, "preset": preset}
-    if first:
+    stage = open_stage(name, names)
+    settings = stage.settings
+    header = {"run": stage.paths.name, "preset": stage.preset}
+    if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
-    with _edit_run(run_paths) as run:
+    with edit_run(stage.paths) as run:
         run.update(header)
         run.setdefault("stages", {})[name] = {
             "status": "started",
@@ -159,6 +169,18 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
             "commit": environment.commit(),
         }
     return stage
+
+
+def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
+    """As `begin`, without a trace in run.json: for work that is not the notebook's."""
+    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    run_name, preset, values = resolve_run(name, given)
+    run_paths = paths.RunPaths(run_name)
+    record = load_run(run_paths)
+    if name != next(iter(config.STAGES)):
+        _require_earlier(name, run_paths, record)
+    settings = config.resolve(name, preset, values)
+    return Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
 
 
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
@@ -238,21 +260,10 @@ def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = 
     )
 
 
-def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
-    """True when every recorded file exists with the bytes it had."""
-    files = {_absolute(run_paths, name): digest for name, digest in digests.items()}
-    return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
-
-
 def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
     """Note which code the stage's notebook ran, so that a changed notebook is run again."""
-    with _edit_run(run_paths) as run:
+    with edit_run(run_paths) as run:
         run["stages"][name]["notebook"] = code
-
-
-def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
-    """run.json, or an empty record when the run has not begun."""
-    return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
 
 
 def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
@@ -264,22 +275,3 @@ def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, 
             f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
             f"run notebooks/{first}.ipynb first, or set RUN"
         )
-
-
-def _absolute(run_paths: paths.RunPaths, name: str) -> Path:
-    return paths.home() / name if name.startswith("submissions/") else run_paths.root / name
-
-
-def _digests(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
-    digests = {}
-    for path in files:
-        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
-        digests[path.relative_to(base).as_posix()] = artifacts.file_digest(path)
-    return digests
-
-
-@contextmanager
-def _edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
-    run = load_run(run_paths)
-    yield run
-    artifacts.save_json(run_paths.run_json, run)

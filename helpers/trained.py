@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, training
+from helpers import artifacts, backbones, processes, training
 from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
@@ -92,15 +92,15 @@ def train_once(
                 hooks=hooks,
                 deadline_s=stage.deadline_s,
             )
-            backbones.save_model(outputs[0], model)
             scored = split[split.split.isin(["val", "test"])]
             batches = image_batches(cache, scored, model, batch)
-            save_predictions(
-                outputs[-1], scored, predict(model, batches, settings.precision, flips)
-            )
-            save_history(record, fit, count_parameters(model), facts)
-            paths.resume(name).unlink(missing_ok=True)
-    return load_history(name, record)
+            scores = predict(model, batches, settings.precision, flips)
+            if processes.is_main():
+                backbones.save_model(outputs[0], model)
+                save_predictions(outputs[-1], scored, scores)
+                save_history(record, fit, count_parameters(model), facts)
+                paths.resume(name).unlink(missing_ok=True)
+    return processes.from_main(load_history, name, record)
 
 
 def inputs_of(

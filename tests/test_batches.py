@@ -107,6 +107,15 @@ def test_ordered_gives_all_rows_in_their_own_order(make):
     np.testing.assert_allclose(together, np.arange(11) * step, rtol=1e-6)
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_divide_the_ordered_batches_like_cards(make, processes):
+    whole = list(make().ordered())
+    hands = [list(make().ordered((rank, processes))) for rank in range(processes)]
+    for i, batch in enumerate(whole):
+        assert torch.equal(hands[i % processes][i // processes], batch)
+    assert sum(map(len, hands)) == len(whole)
+
+
 def test_ordered_is_not_augmented():
     data = image_batches(augment="full")
     together = torch.cat(list(data.ordered()))

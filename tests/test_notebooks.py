@@ -179,7 +179,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_goes_on_without_it(
 
 
 def test_two_runs_on_one_folder_do_not_mix(home, capsys):
-    with run._lock(paths.RunPaths("t")):
+    with run.lock(paths.RunPaths("t")):
         assert run.main(SMOKE) == 1
     assert "another process works on run 't'" in capsys.readouterr().err
 

@@ -1,0 +1,43 @@
+"""run.json, the record of a run: settings, seconds, and digests of what each part has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from helpers import artifacts, paths
+
+
+def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
+    """run.json, or an empty record when the run has not begun."""
+    return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
+
+
+def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
+    """True when every recorded file exists with the bytes it had."""
+    files = {absolute_path(run_paths, name): digest for name, digest in digests.items()}
+    return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
+
+
+def absolute_path(run_paths: paths.RunPaths, name: str) -> Path:
+    """The file that run.json calls `name`."""
+    return paths.home() / name if name.startswith("submissions/") else run_paths.root / name
+
+
+def digests_of(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
+    """Digests of files by their names in run.json: relative to the run, or to home."""
+    digests = {}
+    for path in files:
+        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
+        digests[path.relative_to(base).as_posix()] = artifacts.file_digest(path)
+    return digests
+
+
+@contextmanager
+def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
+    """Give run.json to be changed; it is written when the block succeeds."""
+    run = load_run(run_paths)
+    yield run
+    artifacts.save_json(run_paths.run_json, run)
