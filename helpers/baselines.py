@@ -181,9 +181,10 @@ def pipeline_and_grid(
 
 def _fastest(module: str, name: str) -> type[BaseEstimator]:
     """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
-    for package in ("sklearnex", "sklearn"):
-        try:
-            return getattr(importlib.import_module(f"{package}.{module}"), name)
-        except ImportError:
-            continue
-    raise ImportError(f"scikit-learn has no {module}.{name}")
+    try:
+        return getattr(importlib.import_module(f"sklearnex.{module}"), name)
+    except ModuleNotFoundError:
+        pass
+    except ImportError as error:
+        print(f"scikit-learn-intelex does not load, {name} will be slow: {error}")
+    return getattr(importlib.import_module(f"sklearn.{module}"), name)

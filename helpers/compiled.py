@@ -6,9 +6,12 @@ compilation takes seconds: it pays for hundreds of images, not for the validatio
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,8 +37,7 @@ class CompiledNetwork:
 
     def _compile(self, sizes: list[int]) -> Any:
         """A queue of as many requests as threads, and one that waits."""
-        import openvino
-
+        openvino = _import_openvino()
         with warnings.catch_warnings():  # that sizes become constants is what is wanted
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
@@ -67,6 +69,16 @@ class CompiledNetwork:
         self._queue.wait_all()
         outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
         return torch.from_numpy(np.concatenate(outputs))
+
+
+def _import_openvino() -> ModuleType:
+    """OpenVINO, after scikit-learn-intelex: both bring threads (TBB), and the first one's are used.
+
+    OpenVINO's are older: scikit-learn-intelex does not load with them, nor after them.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("daal4py")
+    return importlib.import_module("openvino")
 
 
 class _Traced(nn.Module):

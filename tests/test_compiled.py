@@ -1,5 +1,8 @@
 """Networks compiled for the CPU give what torch gives."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -63,3 +66,18 @@ def test_depthwise_networks_are_judged_in_float32_and_others_as_asked():
         with torch.no_grad():
             exact, found = model(images), inference.runner(model, model, 0, "bf16")(images)
         assert torch.equal(exact, found) is depthwise
+
+
+def test_scikit_learn_intelex_still_loads_after_a_network_was_compiled():
+    # OpenVINO's older TBB came first: the forest fell back to stock scikit-learn, without a word
+    pytest.importorskip("sklearnex", reason="scikit-learn-intelex is not made for this machine")
+    script = """
+import torch
+from torch import nn
+from helpers import baselines, compiled
+network = nn.Conv2d(1, 2, 1).eval()
+compiled.CompiledNetwork(network, network, "no")(torch.zeros(1, 1, 4, 4))
+print(baselines._fastest("ensemble", "RandomForestClassifier").__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.startswith("sklearnex."), done.stdout + done.stderr
