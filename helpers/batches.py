@@ -97,9 +97,8 @@ class ImageBatches:
 
     def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
         """The pixels (B, H, W, C) uint8 of each part, from the device's memory where they fit."""
-        if self._resident is None and len(self) * self.cache.image_bytes < room_for_images(
-            self.device
-        ):
+        size = len(self) * int(np.prod(self.cache.pixels.shape[1:]))  # bytes
+        if self._resident is None and size < room_for_images(self.device):
             self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
         if self._resident is not None:
             return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import shutil
 import struct
@@ -109,11 +110,6 @@ class ImageCache:
         return self.pixels.shape[3]
 
     @property
-    def image_bytes(self) -> int:
-        """Bytes of one cached image."""
-        return int(np.prod(self.pixels.shape[1:]))
-
-    @property
     def report(self) -> str:
         """One paragraph on what was decoded and what was left out."""
         kind = "gray" if self.channels == 1 else "colour"
@@ -134,6 +130,9 @@ class ImageCache:
         order = np.argsort(rows, kind="stable")  # read in disk order
         batch = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
         batch[order] = self.pixels[rows[order]]
+        if isinstance(self.pixels.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            # the system keeps the pages; they no longer count as this process's memory
+            self.pixels.base.madvise(mmap.MADV_DONTNEED)
         return batch
 
 
