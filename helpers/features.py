@@ -82,7 +82,7 @@ def pretrained_features(
             started = time.monotonic()
             features = embed(model, cache, split, seeding.default_device(), batch_size)
             seconds = time.monotonic() - started
-            stage.note(embed_images_per_s=round(len(split) / seconds, 1))
+            stage.rate("embed", len(split) / seconds)
             save_features(path, features)
     return load_features(path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 from torch import nn
@@ -80,7 +82,9 @@ def train_last_layer(
                 backbones.save_model(path, model)
                 save_predictions(outputs[-1], order, scores)
                 trained.save_history(record, fit, count_parameters(model.head))
-    return processes.from_main(trained.load_history, "ll", record)
+    found = processes.from_main(trained.load_history, "ll", record)
+    stage.rate("ll", found.images_per_s)
+    return found
 
 
 def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Features:
@@ -92,7 +96,9 @@ def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> 
         if needed and processes.is_main():
             model = backbones.load_model(checkpoint)
             device = seeding.default_device()
+            started = time.monotonic()
             features = embed(model, cache, split, device, precision=stage.settings.precision)
+            stage.rate("embed fbp", len(split) / (time.monotonic() - started))
             save_features(path, features)
     return load_features(path)
 

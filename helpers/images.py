@@ -7,6 +7,7 @@ import mmap
 import os
 import shutil
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class ImageCache:
     table: pd.DataFrame  # id, digest, width_px, height_px, mean, std
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
+    decoded_per_s: float | None = None  # images, when the cache was built
 
     @property
     def size_px(self) -> int:
@@ -176,7 +178,7 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
-    paths = [Path(path) for path in table.path]
+    started, paths = time.monotonic(), [Path(path) for path in table.path]
     gray, bits = probe(paths)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
@@ -196,6 +198,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
         meta = {
             "shape": [len(frame), size_px, size_px, 1 if gray else 3],
             "bits": bits,
+            "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
             "unreadable": failed,
             "table": artifacts.file_digest(partial / "images.csv"),
             "content": artifacts.fingerprint([size_px, frame.id.tolist(), frame.digest.tolist()]),
@@ -293,4 +296,4 @@ def _load_cache(folder: Path, meta: dict) -> ImageCache:
     pixels = np.memmap(folder / "images.u8", dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
     table = artifacts.load_csv(folder / "images.csv", ("id", "digest"))
     unreadable = tuple((path, reason) for path, reason in meta["unreadable"])
-    return ImageCache(pixels, table, meta["content"], unreadable)
+    return ImageCache(pixels, table, meta["content"], unreadable, meta.get("decoded_per_s"))

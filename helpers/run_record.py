@@ -7,12 +7,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from helpers import artifacts, paths
 
 
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     """run.json, or an empty record when the run has not begun."""
     return artifacts.load_json(run_paths.run_json) if run_paths.run_json.exists() else {}
+
+
+def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
+    """Where the time went: a row for each finished stage, with its parts' images per second."""
+    rows = []
+    for name, stage in sorted(load_run(run_paths).get("stages", {}).items()):
+        if stage.get("status") != "done":
+            continue
+        rates = stage.get("images_per_s", {})
+        rows.append(
+            {
+                "stage": name,
+                "seconds": stage["seconds"],
+                "peak memory (MB)": stage["peak_memory_mb"],
+                "images/s": ", ".join(f"{work} {rate:,.0f}" for work, rate in rates.items()),
+                "reused": ", ".join(stage.get("reused", [])),
+                "device": stage.get("device", ""),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:

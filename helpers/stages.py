@@ -78,6 +78,11 @@ class Stage:
         """Facts for run.json: weights used, images per second, choices made."""
         self.notes |= facts
 
+    def rate(self, work: str, images_per_s: float | None) -> None:
+        """Note for run.json how fast a part of the stage went; None where nothing was measured."""
+        if images_per_s is not None:
+            self.notes.setdefault("images_per_s", {})[work] = round(images_per_s, 1)
+
     def output(self, path: Path) -> Path:
         """Register a file that this stage leaves behind, and return it."""
         self.outputs.append(path)

@@ -40,6 +40,12 @@ class Trained:
     facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
 
     @property
+    def images_per_s(self) -> float | None:
+        """Training images per second, over all epochs; None where it was not measured."""
+        rates = [record["images_per_s"] for record in self.history if "images_per_s" in record]
+        return len(rates) / sum(1 / rate for rate in rates) if rates and all(rates) else None
+
+    @property
     def curve(self) -> pd.DataFrame:
         """One row per epoch."""
         return pd.DataFrame(self.history).assign(model=self.name)
@@ -100,7 +106,9 @@ def train_once(
                 save_predictions(outputs[-1], scored, scores)
                 save_history(record, fit, count_parameters(model), facts)
                 paths.resume(name).unlink(missing_ok=True)
-    return processes.from_main(load_history, name, record)
+    found = processes.from_main(load_history, name, record)
+    stage.rate(name, found.images_per_s)
+    return found
 
 
 def inputs_of(

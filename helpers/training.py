@@ -198,6 +198,7 @@ def _train_epoch(
         "lr": lr,
         "train_loss": total / max(1, seen),
         "seconds": round(seconds, 2),
+        "images": seen,
         "images_per_s": round(seen / seconds, 1),
     }
 

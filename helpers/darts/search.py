@@ -81,7 +81,11 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     if processes.is_main():
         resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
-    return Search(genotype, provenance, processes.from_main(artifacts.load_json, record))
+    history = processes.from_main(artifacts.load_json, record)
+    # of whole epochs: images for w, while as many pass for alpha
+    images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
+    stage.rate("search", images / seconds if images else None)
+    return Search(genotype, provenance, history)
 
 
 def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:

@@ -40,23 +40,9 @@ def run_series(home: Path, sizes: dict[str, Any]) -> float:
     return time.perf_counter() - start
 
 
-def rates(root: Path, stage: dict[str, Any]) -> dict[str, float]:
-    """images/s that a stage has noted: of the embeddings, and of each training's last epoch."""
-    found = {}
-    if "embed_images_per_s" in stage:
-        found["embeddings"] = stage["embed_images_per_s"]
-    for name in stage["outputs"]:
-        if name.startswith("metrics/") and name.endswith("_history.json"):
-            history = artifacts.load_json(root / name).get("history", [])
-            if history and "images_per_s" in history[-1]:
-                key = Path(name).stem.removesuffix("_history")
-                found[key] = history[-1]["images_per_s"]
-    return found
-
-
-def stage_case(root: Path, name: str, stage: dict[str, Any]) -> Case:
+def stage_case(name: str, stage: dict[str, Any]) -> Case:
     """The case of one stage, from its record in run.json."""
-    found = rates(root, stage)
+    found = stage.get("images_per_s", {})
     peak = stage["peak_memory_mb"] * 1e6 / MIB
     side = Measured(stage["seconds"], facts={"images_per_s": found}, peak_mib=peak)
     remark = ", ".join(f"{key} {value:.0f}/s" for key, value in found.items())
@@ -70,7 +56,7 @@ def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
         seconds = run_series(Path(home), sizes)
         root = Path(home) / "data" / "runs" / RUN
         stages = artifacts.load_json(root / "run.json")["stages"]
-        done = [stage_case(root, name, stage) for name, stage in stages.items()]
+        done = [stage_case(name, stage) for name, stage in stages.items()]
     yield from done
     peak = max(case.ours.peak_mib for case in done)
     yield Case("the whole command", Measured(seconds, peak_mib=peak), remark="no plain way")
