@@ -183,8 +183,7 @@ def _fastest(module: str, name: str) -> type[BaseEstimator]:
     """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
     try:
         return getattr(importlib.import_module(f"sklearnex.{module}"), name)
-    except ModuleNotFoundError:
-        pass
     except ImportError as error:
-        print(f"scikit-learn-intelex does not load, {name} will be slow: {error}")
+        if error.name != "sklearnex":  # installed, but it does not load
+            print(f"scikit-learn-intelex does not load, {name} will be slow: {error}")
     return getattr(importlib.import_module(f"sklearn.{module}"), name)

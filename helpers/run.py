@@ -30,8 +30,6 @@ from helpers.datasets import DataError
 class RunError(RuntimeError):
     """The series stopped; the message says where, why, and how to go on."""
 
-    exit_code = 1
-
 
 class OutOfTime(RunError):
     """The time budget is used up: nothing is wrong, the same command goes on."""
@@ -60,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plan = make_plan(parser().parse_args(arguments), arguments)
         execute(plan)
-    except RunError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return error.exit_code
-    except (config.SettingsError, DataError, stages.StageError) as error:
+    except OutOfTime as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return OutOfTime.exit_code
+    except (RunError, config.SettingsError, DataError, stages.StageError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except (artifacts.ArtifactError, GenotypeError) as error:
@@ -135,7 +133,7 @@ def execute(plan: Plan) -> None:
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
             began = time.monotonic()
-            values = plan.parameters[stage] | _remaining(plan.parameters[stage], started)
+            values = plan.parameters[stage] | _remaining(plan, stage, started)
             _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
@@ -185,13 +183,21 @@ def parse_parameter(text: str) -> tuple[str, Any]:
     return name, value
 
 
-def _remaining(parameters: dict[str, Any], started_s: float) -> dict[str, float]:
-    """What is left of a time budget, which holds for all notebooks together."""
-    budget_min = parameters.get("TIME_BUDGET_MIN")
+def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
+    """What is left of a time budget, which holds for all notebooks together.
+
+    Raises:
+        OutOfTime: nothing is left; a notebook that has no trainings is not begun either.
+    """
+    budgets = (own.get("TIME_BUDGET_MIN") for own in plan.parameters.values())
+    budget_min = next((budget for budget in budgets if budget), 0)
     if not budget_min:
         return {}
     left = budget_min - (time.monotonic() - started_s) / 60
-    return {"TIME_BUDGET_MIN": round(max(left, 0.001), 3)}  # 0 would mean no limit
+    if left <= 0:
+        raise _out_of_time(f"the time budget is used up before {stage}", plan)
+    own = {"TIME_BUDGET_MIN": round(left, 3)}
+    return own if "TIME_BUDGET_MIN" in plan.parameters[stage] else {}
 
 
 def _run_notebook(
@@ -214,7 +220,7 @@ def _run_notebook(
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == stages.OutOfTime.__name__:
-            raise OutOfTime(str(_failure(error.evalue, target, plan))) from None
+            raise _out_of_time(error.evalue, plan) from None
         where = f"{source.name}, cell [{error.exec_count}]"
         raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
     except DeadKernelError:
@@ -224,8 +230,16 @@ def _run_notebook(
         raise _failure(f"{source.name}: interrupted", target, plan) from None
 
 
+def _out_of_time(reason: str, plan: Plan) -> OutOfTime:
+    return OutOfTime(f"{reason}\nTo go on: {_same_command(plan)}")
+
+
+def _same_command(plan: Plan) -> str:
+    return shlex.join(["python", "-m", "helpers.run", *plan.arguments])
+
+
 def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
-    again = shlex.join(["python", "-m", "helpers.run", *plan.arguments])
+    again = _same_command(plan)
     return RunError(f"{reason}\nThe executed copy is {copy}.\nTo go on once it is mended: {again}")
 
 

@@ -101,6 +101,7 @@ class Stage:
             self.notes.setdefault("reused", []).append(name)
             yield False
             return
+        self._check_time(name)
         started = time.monotonic()
         yield True
         if processes.is_main():
@@ -110,6 +111,15 @@ class Stage:
                 record = {"key": key, "outputs": digests, "seconds": seconds}
                 run.setdefault("steps", {})[name] = record
         processes.wait()
+
+    def _check_time(self, name: str) -> None:
+        """Begin nothing after the deadline; a training looks at it again before each epoch."""
+        late = self.deadline_s is not None and time.monotonic() > self.deadline_s
+        if processes.from_main(lambda: late):
+            raise OutOfTime(
+                f"{name}: the time budget is used up before it was begun; what is done is kept: "
+                "run the same again to go on from there"
+            )
 
     def _is_done(self, name: str, key: str) -> bool:
         record = load_run(self.paths).get("steps", {}).get(name)

@@ -74,7 +74,8 @@ def fit(
             other inputs is not taken up.
         hooks: additions to the loop.
         parameters: those to train; all that require gradients when not given.
-        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it.
+        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it,
+            if it takes as long as the one before.
 
     Raises:
         TrainingError: the loss is no longer finite, or batches are too small to be divided.
@@ -94,8 +95,10 @@ def fit(
     started = time.monotonic()
     loss_of = make_loss(settings, train.labels, processes.device())
     draws = f"train {rank} of {count}" if count > 1 else "train"
+    spent_s = None  # by the last whole epoch of this call, its validation and saving included
     while loop.epoch < settings.epochs and not _is_over(loop, settings):
-        _check_time(loop, deadline_s, name, settings.epochs)
+        _check_time(loop, deadline_s, spent_s, name, settings.epochs)
+        began = time.monotonic()
         hooks.epoch_starts(loop.epoch, settings.epochs)
         with seeding.torch_stream(seed, draws, loop.epoch):
             record = _train_epoch(train, loop, parameters, loss_of, settings, seed, name)
@@ -105,6 +108,7 @@ def fit(
         loop.end_epoch(record | evaluate(loop.judged, val, settings.precision))
         if resume is not None and rank == 0:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
+        spent_s = time.monotonic() - began
     if settings.keep == "best":
         model.load_state_dict(loop.best)
     model.eval()
@@ -240,12 +244,17 @@ def _is_over(loop: Loop, settings: TrainSettings) -> bool:
     return bool(settings.patience) and loop.epoch - loop.best_epoch > settings.patience
 
 
-def _check_time(loop: Loop, deadline_s: float | None, name: str, epochs: int) -> None:
-    """Stop before an epoch that the time would not suffice for, judged by the one before it."""
+def _check_time(
+    loop: Loop, deadline_s: float | None, spent_s: float | None, name: str, epochs: int
+) -> None:
+    """Stop before an epoch that the time would not suffice for, judged by the one before it.
+
+    The first one of all is begun whenever there is time at all.
+    """
     if deadline_s is None:
         return
     last = loop.history[-1] if loop.history else {"seconds": 0.0}
-    needed = last.get("total_seconds", last["seconds"])
+    needed = max(last.get("total_seconds", last["seconds"]), spent_s or 0.0)
     if processes.from_main(lambda: time.monotonic() + needed > deadline_s):
         raise OutOfTime(
             f"{name}: the time budget is used up after epoch {loop.epoch} of {epochs}; what is "

@@ -43,6 +43,7 @@ def no_way_out(monkeypatch, home, tmp_path, tmp_path_factory):
     monkeypatch.setenv("KAGGLE_KEY", KEY)
     # where the client notes uploads that it may resume: at the server of an earlier test
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("uploads")))
+    monkeypatch.setenv("GOOD_BAD_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     connect = socket.socket.connect
 

@@ -84,6 +84,29 @@ def test_a_missing_class_is_named(tmp_path):
         _load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not a readable CSV"),
+        (b"id,defect_score\n\xff\xfe,0.5\n", "is not a readable CSV"),
+        (b"name,score\nt0,0.5\n", "lacks the column(s) id"),
+        (b"id,defect_score\nt0,0\nt0,0\nt1,0\nt2,0\nt3,0\n", "names the id 't0' twice"),
+    ],
+)
+def test_a_sample_that_is_none_is_named(tmp_path, content, words):
+    _write(tmp_path, FIRST)
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "sample_submission.csv").write_bytes(content)
+    with pytest.raises(datasets.DataError) as error:
+        _load(tmp_path)
+    assert words in str(error.value) and "sample_submission.csv" in str(error.value)
+
+
+def test_a_named_folder_may_hold_the_files_one_folder_deeper(tmp_path):
+    _write(tmp_path / "outer", FIRST)
+    assert len(_load(tmp_path).table) == 12
+
+
 def test_synthetic_chips_are_drawn_once_and_called_synthetic(home, monkeypatch):
     monkeypatch.setattr(chips, "DEFAULT_COUNTS", (20, 5))
     for _ in range(2):

@@ -99,3 +99,13 @@ def test_the_time_table_shows_each_finished_stage_with_its_rates(home):
     assert (table["peak memory (MB)"] > 50).all() and (table.seconds >= 0).all()
     stages.begin("01_data_split", {"RUN": "r", "MAX_IMAGES": 60, "PRESET": "smoke"})
     assert run_record.time_table(stage.paths).empty  # begun anew, not finished
+
+
+def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):
+    settings = config.SearchSettings(time_budget_min=1.0)
+    stage = stages.Stage("04_darts_search", paths.RunPaths("r"), "quick", settings, "key")
+    assert _do(stage, {"a": 1}) is True
+    stage.started_s -= 61
+    assert _do(stage, {"a": 1}) is False
+    with pytest.raises(stages.OutOfTime, match="work: the time budget is used up before it was"):
+        _do(stage, {"a": 2})

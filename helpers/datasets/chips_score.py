@@ -25,6 +25,8 @@ def score(submission: Path, data: Path) -> tuple[Interval, int]:
         DataError: `data` has no hidden labels.
         SubmissionError: the contest would not take the file.
     """
+    if not submission.is_file():
+        raise SubmissionError(f"{submission} is not a file")
     labels = data / HIDDEN_LABELS
     if not labels.is_file():
         raise DataError(
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         (auc, low, high), rows = score(options.submission, options.data)
-    except (DataError, SubmissionError, artifacts.ArtifactError) as error:
+    except (DataError, SubmissionError, artifacts.ArtifactError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"AUC {auc:.4f} [{low:.4f}, {high:.4f}] on {rows} hidden test images (synthetic)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers import paths
+from helpers import artifacts, paths
 from helpers.datasets import DataError, Source, chips_files
 from helpers.datasets.folder import image_files
 
@@ -39,7 +39,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
     """
-    root = place or _find_root()
+    root = _with_train(place) or place if place else _find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
     good = _files(root / "train", GOOD_FOLDERS)
@@ -79,18 +79,21 @@ def _find_root() -> Path:
             *sorted((paths.KAGGLE_INPUT / "datasets").glob(f"*/{slug}")),
         ]
         for folder in candidates:
-            if (folder / "train").is_dir():
-                return folder
-            for train in sorted(folder.glob("*/train")):  # zipped with the folder around it
-                if train.is_dir():
-                    return train.parent
+            if found := _with_train(folder):
+                return found
     raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
+
+
+def _with_train(folder: Path) -> Path | None:
+    """The folder, or the one in it (zipped with the folder around it), that holds `train`."""
+    places = [folder / "train", *sorted(folder.glob("*/train"))]
+    return next((train.parent for train in places if train.is_dir()), None)
 
 
 def _how_to_fetch() -> str:
     return (
-        f"`python -m helpers.kaggle download -c {SLUGS[0]}` fetches them into data/raw, or name "
-        "the unpacked folder: --dataset nexperia:PATH"
+        f"`python -m helpers.kaggle download -c {SLUGS[0]}` fetches them into {paths.raw_root()}, "
+        "or name the unpacked folder: --dataset nexperia:PATH"
     )
 
 
@@ -99,16 +102,27 @@ def _files(train: Path, names: tuple[str, ...]) -> list[Path]:
     top = [p for p in folders if not any(parent in folders for parent in p.parents)]
     files = [file for folder in top for file in image_files(folder)]
     if not files:
-        raise DataError(f"{train} has no images in a folder {' or '.join(names)}")
+        there = ", ".join(sorted(p.name for p in train.glob("*"))[:5]) or "nothing"
+        raise DataError(
+            f"{train} has no images in a folder {' or '.join(names)}; it holds {there}; "
+            f"{_how_to_fetch()}"
+        )
     return files
 
 
 def _order_by_sample(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Put the test images in the order of the sample submission, where there is one."""
-    sample = next((root / name for name in SAMPLE_NAMES if (root / name).is_file()), None)
-    if sample is None:
+    found = [file for name in SAMPLE_NAMES for file in sorted(root.rglob(name))]
+    if not found:
         return table
-    ids = pd.read_csv(sample, dtype=str).iloc[:, 0]
+    sample = found[0]
+    try:
+        ids = artifacts.load_csv(sample, ("id",)).id
+    except artifacts.ArtifactError as error:
+        raise DataError(f"{error}; download again") from None
+    if ids.duplicated().any():
+        doubled = ids[ids.duplicated()].iloc[0]
+        raise DataError(f"{sample} names the id {doubled!r} twice; download again")
     test = table[table.official_split == "test"].set_index("id", drop=False)
     missing = sorted(set(ids) ^ set(test.id))
     if missing:

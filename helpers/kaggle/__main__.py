@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--tries", type=int, default=5, help="of a safe request (%(default)s)")
     common.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
-    common.add_argument("--root", type=Path, default=Path("data/raw"), help="folder of raw data")
+    common.add_argument("--root", type=Path, help="folder of raw data; default: the project's")
 
     sub = commands.add_parser("download", parents=[common], help="fetch and unpack the files")
     sub.add_argument("--force", action="store_true", help="download again and replace the folder")

@@ -24,7 +24,10 @@ import sys
 from pathlib import Path
 
 folders = [Path("/kaggle/input/datasets/{owner}/{name}"), Path("/kaggle/input/{name}")]
-wheels = [str(wheel) for folder in folders for wheel in sorted(folder.glob("*.whl"))]
+folder = next((f for f in folders if f.is_dir()), None)
+if folder is None:
+    raise FileNotFoundError("attach the data set {owner}/{name} (Add Input), then run again")
+wheels = [str(wheel) for wheel in sorted(folder.glob("*.whl"))]
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
 subprocess.run(pip + wheels, check=True)"""
 
