@@ -21,10 +21,11 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, kaggle_inputs, paths, stages
+from helpers import artifacts, config, executed, kaggle_inputs, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
+from helpers.executed import code_digest
 
 
 class RunError(RuntimeError):
@@ -50,6 +51,8 @@ class Plan:
     chosen: list[str]
     parameters: dict[str, dict[str, Any]]
     arguments: list[str]  # of the command line, for the hint after a failure
+    html: bool = False  # write a report at the end
+    publish: bool = False  # write the executed notebooks over the sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +83,8 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     stages.check_run_name(run)
+    if options.publish and preset == "smoke":
+        raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
     given = dict(parse_parameter(text) for text in options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
@@ -106,7 +111,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         if stage == order[0]:
             own["PRESET"] = preset
         parameters[stage] = own
-    return Plan(run, preset, chosen, parameters, arguments)
+    return Plan(run, preset, chosen, parameters, arguments, options.html, options.publish)
 
 
 def execute(plan: Plan) -> None:
@@ -128,7 +133,8 @@ def execute(plan: Plan) -> None:
             values = {k.lower(): v for k, v in plan.parameters[stage].items()}
             values = {k: v for k, v in values.items() if k not in ("run", "preset")}
             settings = config.resolve(stage, plan.preset, values)
-            if stages.is_current(stage, settings, run_paths, code):
+            shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
+            if shown and stages.is_current(stage, settings, run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
@@ -137,13 +143,8 @@ def execute(plan: Plan) -> None:
             _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
-    _show_results(run_paths, time.monotonic() - started)
-
-
-def code_digest(notebook: Path) -> str:
-    """A digest of a notebook's code cells; outputs and story don't count."""
-    cells = artifacts.load_json(notebook)["cells"]
-    return artifacts.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
+        _show_results(run_paths, time.monotonic() - started)
+        _pass_on(plan, run_paths)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -166,6 +167,10 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=VALUE",
         help="a notebook's parameter; may be given several times",
+    )
+    parser.add_argument("--html", action="store_true", help="write the run's report.html")
+    parser.add_argument(
+        "--publish", action="store_true", help="write the executed notebooks into notebooks/"
     )
     return parser
 
@@ -266,6 +271,20 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
             print("smoke preset: wiring only, the numbers mean nothing")
         print(f"\nsubmission: {run_paths.submission}")
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
+
+
+def _pass_on(plan: Plan, run_paths: paths.RunPaths) -> None:
+    """What was asked for beside the run: a report, the notebooks with their outputs."""
+    if plan.html:
+        from helpers import report
+
+        print(f"report: {report.write(run_paths)}")
+    if plan.publish:
+        from helpers import publish
+
+        for notebook in publish.publish(run_paths):
+            size_mb = notebook.stat().st_size / 1e6
+            print(f"published: notebooks/{notebook.name}, {size_mb:.1f} MB")
 
 
 @contextmanager

@@ -41,6 +41,10 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' is not of the type int"),
         (["--only", "9"], "no stage '9'"),
+        (
+            ["--preset", "smoke", "--publish"],
+            "--publish wants another preset: smoke's numbers mean",
+        ),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
     ],
 )

@@ -39,7 +39,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
     """
-    root = _with_train(place) or place if place else _find_root()
+    root = (_with_train(place) or place) if place else find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
     good = _files(root / "train", GOOD_FOLDERS)
@@ -70,7 +70,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def _find_root() -> Path:
+def find_root() -> Path:
+    """The unpacked contest, at any of the places where it may lie; DataError at none."""
     for slug in SLUGS:
         candidates = [
             paths.raw_root() / slug,
