@@ -77,15 +77,35 @@ def runner(
     model.eval()
     device = next(model.parameters()).device
     precision = "no" if has_depthwise(model) else precision_of(device, precision)
-    if is_worth_it(model, device, rows, precision):
-        return CompiledNetwork(model, function, precision)
 
     def run(inputs: Tensor) -> Tensor:
         """In torch, in the precision asked for."""
         with autocast(device, precision):
             return function(inputs).float()
 
+    if is_worth_it(model, device, rows, precision):
+        return _or_torch(CompiledNetwork(model, function, precision), run)
     return run
+
+
+def _or_torch(
+    compiled: CompiledNetwork, run: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """The compiled network, or torch where it can't be compiled: slower beats lost."""
+
+    def compiled_or_torch(images: Tensor) -> Tensor:
+        """As the compiled network, which gives way to torch for good at its first failure."""
+        nonlocal compiled
+        if compiled is None:
+            return run(images)
+        try:
+            return compiled(images)
+        except (ImportError, RuntimeError, ValueError, TypeError) as error:
+            compiled = None
+            print(f"OpenVINO cannot run this network, torch does: {str(error).splitlines()[0]}")
+            return run(images)
+
+    return compiled_or_torch
 
 
 def predict(

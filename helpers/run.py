@@ -38,6 +38,7 @@ class OutOfTime(RunError):
     exit_code = 75  # "try again later" in the convention of sysexits.h
 
 
+_SETTINGS = (config.SettingsError, GenotypeError)
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
@@ -64,10 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
         return OutOfTime.exit_code
-    except (RunError, config.SettingsError, DataError, stages.StageError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    except (artifacts.ArtifactError, GenotypeError) as error:
+    except (RunError, DataError, stages.StageError, artifacts.ArtifactError, *_SETTINGS) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0

@@ -73,10 +73,11 @@ def run(options: argparse.Namespace) -> Progress:
                 unit="img",
                 total=shard.share(listed),
                 initial=shard.share(before.position),
-                disable=hidden,
+                disable=hidden or None,  # None: unless the output is no terminal
             ) as bar:
                 stream = _engine(options.engine)(model, remaining, settings, device, bar.update)
-                _write(files, remaining, stream)
+                rate = _write(files, remaining, stream)
+            print(f"{out}: {rate}. {_summary(out, files.progress)}", flush=True)
     if shard.count > 1:
         _join(options.out, shard, options.restart)
     return files.progress
@@ -121,7 +122,8 @@ def place(options: argparse.Namespace) -> tuple[Shard, torch.device]:
     return shard, _checked_device(options.device) if options.device else device
 
 
-def _write(files: ScoreFiles, remaining: Remaining, stream: Iterator[list[Result]]) -> None:
+def _write(files: ScoreFiles, remaining: Remaining, stream: Iterator[list[Result]]) -> str:
+    """Write the pieces as they come; how many images there were, and how fast."""
     started, before = time.monotonic(), files.progress
     for results in stream:
         last = results[-1].entry
@@ -129,8 +131,7 @@ def _write(files: ScoreFiles, remaining: Remaining, stream: Iterator[list[Result
     files.commit([], remaining.position, remaining.digest, complete=True)
     seconds = time.monotonic() - started
     done = files.progress.scored + files.progress.unreadable - before.scored - before.unreadable
-    rate = f"{done} images in {seconds:.1f} s, {done / max(seconds, 1e-9):.1f} images/s"
-    print(f"{files.out}: {rate}. {_summary(files.out, files.progress)}", flush=True)
+    return f"{done} images in {seconds:.1f} s, {done / max(seconds, 1e-9):.1f} images/s"
 
 
 def _summary(out: Path, progress: Progress) -> str:

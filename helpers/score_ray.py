@@ -48,8 +48,7 @@ def score_stream(
     pieces = list(iter(lambda: list(itertools.islice(remaining, settings.piece)), []))
     if not pieces:
         return
-    if not ray.is_initialized():
-        ray.init()  # the cluster that RAY_ADDRESS names, or this machine
+    _join(ray)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False  # helpers.score shows its own
@@ -69,6 +68,18 @@ def score_stream(
             yield _results(piece, row)
     except ray.exceptions.RayError as error:
         raise ScoreError(f"Ray stopped: {error}") from None
+
+
+def _join(ray: ModuleType) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine."""
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(include_dashboard=False)
+    except Exception as error:  # Ray's own start raises plain exceptions
+        ray.shutdown()
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ScoreError(f"Ray does not start ({reason}); try again, or --engine plain") from None
 
 
 class PieceScorer:

@@ -39,7 +39,7 @@ def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kin
     assert torch.equal(run(images[:3]), run(images)[:3])
 
 
-def test_only_many_images_and_networks_of_convolutions_are_compiled():
+def test_only_many_images_and_networks_of_convolutions_are_compiled(monkeypatch):
     model, _ = small_network("resnet18")
     many = compiled.WORTH_IT_FROM
     assert compiled.is_worth_it(model, CPU, many, "bf16")
@@ -47,8 +47,12 @@ def test_only_many_images_and_networks_of_convolutions_are_compiled():
     assert not compiled.is_worth_it(model, torch.device("cuda"), many, "bf16")
     assert not compiled.is_worth_it(model, CPU, many, "fp16")
     assert not compiled.is_worth_it(model.head, CPU, many, "no")
-    assert isinstance(inference.runner(model, model, many), compiled.CompiledNetwork)
-    assert not isinstance(inference.runner(model, model, 0), compiled.CompiledNetwork)
+    made = []
+    monkeypatch.setattr(inference, "CompiledNetwork", lambda *given: made.append(given) or model)
+    inference.runner(model, model, many - 1)
+    assert not made
+    inference.runner(model, model, many)
+    assert len(made) == 1
 
 
 def test_without_openvino_torch_does_it(monkeypatch):
@@ -82,3 +86,17 @@ print(baselines._fastest("ensemble", "RandomForestClassifier").__module__)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.stdout.startswith("sklearnex."), done.stdout + done.stderr
+
+
+def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monkeypatch, capsys):
+    def fail(self, sizes):
+        raise RuntimeError("no such operation\nmore")
+
+    monkeypatch.setattr(compiled.CompiledNetwork, "_compile", fail)
+    model, images = small_network("derived")
+    run = inference.runner(model, model, 10_000, "no")
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(run(images), model(images))
+    said = "OpenVINO cannot run this network, torch does: no such operation\n"
+    assert capsys.readouterr().out == said

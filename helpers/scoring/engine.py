@@ -177,6 +177,8 @@ def decode_ahead(
 def decode(entry: Entry, size_px: int, bits: int) -> Decoded:
     """One image as the cache of the series holds it, gray or colour by its own pixels."""
     path = Path(entry.file)
+    if not path.is_file():  # a pipe would never end
+        return Decoded(entry, None, "not a file" if path.exists() else "No such file or directory")
     try:
         resized = resize(read_pixels(path, gray=None, bits=bits), size_px)
     except DECODE_ERRORS as error:

@@ -108,17 +108,17 @@ def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
     try:
         with os.scandir(folder) as found:
             items = sorted(
-                (item.name, item.is_dir(follow_symlinks=False), item.is_file()) for item in found
+                (item.name, item.is_dir(follow_symlinks=False), item.is_dir()) for item in found
             )
     except OSError as error:
         raise ScoreError(f"{folder} cannot be listed: {error.strerror}") from None
-    for name, is_folder, is_file in items:
+    for name, is_folder, leads_to_folder in items:
         if name.startswith("."):
             continue
         path, file = prefix + name, os.path.join(folder, name)
         if is_folder:
             yield from _folder_names(file, f"{path}/")
-        elif is_file and _is_image(name):
+        elif not leads_to_folder and _is_image(name):  # a broken link is told as unreadable
             yield Name(path, os.path.splitext(path)[0], file)
 
 

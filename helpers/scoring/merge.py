@@ -189,7 +189,7 @@ def _write(out: Path, shards: list[Shard], merged: Progress) -> Progress:
         for readable, row in _in_order(out, shards):
             writers[readable].writerow(row)
     if not merged.unreadable:
-        unreadable_path(out).unlink()
+        unreadable_path(out).unlink(missing_ok=True)
     return dataclasses.replace(
         merged, scores_mark=_mark(out), unreadable_mark=_mark(unreadable_path(out))
     )

@@ -37,7 +37,7 @@ def our_pipeline(name: str, trees: int) -> Pipeline:
 def plain_pipeline(name: str, trees: int) -> Pipeline:
     """Scikit-learn's own classes with the same settings."""
     if name == "SVM":
-        model = SVC(kernel="rbf", class_weight="balanced", **CHOSEN[name])
+        model = SVC(kernel="rbf", class_weight="balanced", cache_size=1000, **CHOSEN[name])
     else:
         model = RandomForestClassifier(trees, n_jobs=-1, random_state=0, **CHOSEN[name])
     return make_pipeline(StandardScaler(), model)
