@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import ast
-import fcntl
 import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,7 @@ from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.executed import code_digest
-
-
-class RunError(RuntimeError):
-    """The series stopped; the message says where, why, and how to go on."""
+from helpers.run_record import RunError, lock
 
 
 class OutOfTime(RunError):
@@ -283,21 +278,6 @@ def _pass_on(plan: Plan, run_paths: paths.RunPaths) -> None:
         for notebook in publish.publish(run_paths):
             size_mb = notebook.stat().st_size / 1e6
             print(f"published: notebooks/{notebook.name}, {size_mb:.1f} MB")
-
-
-@contextmanager
-def lock(run_paths: paths.RunPaths) -> Iterator[None]:
-    """Hold the run for this process; the lock goes with the process, however it ends."""
-    run_paths.root.mkdir(parents=True, exist_ok=True)
-    with (run_paths.root / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
-                "another --name"
-            ) from None
-        yield
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import pandas as pd
 
 from helpers import artifacts, paths
+
+
+class RunError(RuntimeError):
+    """The series stopped; the message says where, why, and how to go on."""
 
 
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
@@ -63,3 +68,18 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
     run = load_run(run_paths)
     yield run
     artifacts.save_json(run_paths.run_json, run)
+
+
+@contextmanager
+def lock(run_paths: paths.RunPaths) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however it ends."""
+    run_paths.root.mkdir(parents=True, exist_ok=True)
+    with (run_paths.root / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
+                "another --name"
+            ) from None
+        yield
