@@ -67,8 +67,9 @@ def strip(run_paths: RunPaths) -> Figure:
     part = explain.surest_of_each_class(shown).iloc[[1]]
     pixels, heat = shown.pixels(part.id)[0], shown.maps(part.id, 1)[0]
     draw_image(axes[0], pixels, "a bad part")
-    draw_overlay(axes[1], pixels, heat, f"what {shown.title} looks at (Grad-CAM)")
+    draw_overlay(axes[1], pixels, heat, "what the network looks at")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
+    axes[2].title.set_fontsize(9)
     _roc(axes[3], run_paths)
     credit = explain.attribution(run_paths)
     figure.text(0, -0.01, f"run {run_paths.name}; {credit}", va="top", fontsize=8, color="0.35")
@@ -88,10 +89,14 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
         if not names:
             continue
         best = max(names, key=val_auc.__getitem__)
+        side = "validation" if scored[best].judged_on == "val" else "test"
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
         ax.plot(false_alarms, found, ls=dashes, label=text)
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
-    ax.set(title="ROC, AUC", xlabel="good parts called bad", ylabel="bad parts found")
+    ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
+    ax.set_xlabel("good parts called bad", fontsize=9)
+    ax.set_ylabel("bad parts found", fontsize=9)
+    ax.tick_params(labelsize=8)
     ax.legend(loc="lower right", fontsize=8)
