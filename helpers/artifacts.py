@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import io
 import json
 import warnings
 import zipfile
@@ -107,9 +106,8 @@ def line_of(path: Path, row: int) -> int:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as npz, atomically."""
-    buffer = io.BytesIO()  # numpy turns a full disk into another error when it closes the file
-    np.savez(buffer, **arrays)
-    write_bytes(path, buffer.getbuffer())
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **arrays)
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:

@@ -121,7 +121,7 @@ def fit_baseline(
     folds = min(folds, smallest)
     rows = _sample(labels, cv_images, folds, random_state)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
-    pipeline, grid = _pipeline_and_grid(name, trees, random_state)
+    pipeline, grid = pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
         search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=splitter, refit=False)
@@ -149,9 +149,14 @@ def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np
     return np.sort(np.concatenate(kept))
 
 
-def _pipeline_and_grid(
+def pipeline_and_grid(
     name: str, trees: int, random_state: int
 ) -> tuple[Pipeline, dict[str, list[Any]]]:
+    """Scaling and one of the `NAMES`, and the hyper-parameters (`model__...`) to choose from.
+
+    Raises:
+        ValueError: no such model.
+    """
     if name == "LDA":
         # Shrinkage, since the embedding may have as many dimensions as a class has images.
         model, grid = LinearDiscriminantAnalysis(solver="eigen"), {"shrinkage": [0.01, 0.1, 0.5]}
@@ -176,9 +181,9 @@ def _pipeline_and_grid(
 
 def _fastest(module: str, name: str) -> type[BaseEstimator]:
     """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
-    for package in ("sklearnex", "sklearn"):
-        try:
-            return getattr(importlib.import_module(f"{package}.{module}"), name)
-        except ImportError:
-            continue
-    raise ImportError(f"scikit-learn has no {module}.{name}")
+    try:
+        return getattr(importlib.import_module(f"sklearnex.{module}"), name)
+    except ImportError as error:
+        if error.name != "sklearnex":  # installed, but it does not load
+            print(f"scikit-learn-intelex does not load, {name} will be slow: {error}")
+    return getattr(importlib.import_module(f"sklearn.{module}"), name)

@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from helpers import seeding
 from helpers.backbones import ModelSpec
 from helpers.images import ImageCache
 
+RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is the training's
 AUGMENTATIONS = ("none", "flips", "full")
 
 
@@ -32,12 +33,12 @@ class Batches(Protocol):
 
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Rows and inputs of each training batch of an epoch, augmented."""
         ...
 
-    def ordered(self) -> Iterator[torch.Tensor]:
-        """Inputs of all rows in their own order, not augmented."""
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Inputs of all rows in their own order, not augmented; of `share` each P-th batch."""
         ...
 
 
@@ -57,6 +58,7 @@ class ImageBatches:
     device: torch.device = field(default_factory=seeding.default_device)
     augment: str = "none"
     epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
+    _resident: Tensor | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,29 +70,47 @@ class ImageBatches:
 
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield (rows of the batch, (B, C, H, W) float32), augmented.
 
         `share` = (rank, processes): each process takes its part of every batch. A last batch of
-        one image per process is dropped: batch normalisation cannot train on it.
+        fewer than two images per process is dropped: batch normalisation cannot train on one.
         """
         rank, processes = share
         augment = augmentation(self.augment)
         order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
-        fetched = _read_ahead(self.cache.take(self.rows[part]) for part in parts)
-        for part, pixels in zip(parts, fetched, strict=True):
+        for part, pixels in zip(parts, self._fetched(parts), strict=True):
             images = augment(to_float(pixels, self.device))
             yield part, normalise(images, self.spec)
 
-    def ordered(self) -> Iterator[torch.Tensor]:
-        """Yield (B, C, H, W) float32 in the rows' order."""
-        starts = range(0, len(self), self.batch_size)
-        for pixels in _read_ahead(
-            self.cache.take(self.rows[i : i + self.batch_size]) for i in starts
-        ):
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, C, H, W) float32 in the rows' order.
+
+        `share` = (rank, processes): each process takes every P-th batch, whole.
+        """
+        every = np.arange(len(self))
+        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
+        for pixels in self._fetched([every[i : i + self.batch_size] for i in starts]):
             yield normalise(to_float(pixels, self.device), self.spec)
+
+    def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
+        """The pixels (B, H, W, C) uint8 of each part, from the device's memory where they fit."""
+        size = len(self) * int(np.prod(self.cache.pixels.shape[1:]))  # bytes
+        if self._resident is None and size < room_for_images(self.device):
+            self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
+        if self._resident is not None:
+            return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)
+        return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
+
+
+def room_for_images(device: torch.device) -> int:
+    """Bytes of a GPU's memory that images may take for good; on a CPU they stay on the disk."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * RESIDENT_SHARE)
 
 
 @dataclass
@@ -113,27 +133,27 @@ class EmbeddingBatches:
 
     def shuffled(
         self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """Yield (rows of the batch, (B, D) float32)."""
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size][share[0] :: share[1]]
             yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
 
-    def ordered(self) -> Iterator[torch.Tensor]:
-        """Yield (B, D) float32 in the rows' order."""
-        for start in range(0, len(self), self.batch_size):
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, D) float32 in the rows' order, of `share` each P-th batch."""
+        for start in range(0, len(self), self.batch_size)[share[0] :: share[1]]:
             part = self.embeddings[start : start + self.batch_size]
             yield torch.from_numpy(part).to(self.device)
 
 
-def to_float(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+def to_float(pixels: Tensor, device: torch.device) -> Tensor:
     """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1] on the device, channels_last."""
-    tensor = torch.from_numpy(pixels).to(device, non_blocking=True)
+    tensor = pixels.to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
-def normalise(images: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
+def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
     """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and spread."""
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
@@ -183,7 +203,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
     return seeding.numpy_stream(seed, "order", epoch).permutation(n)
 
 
-def _read_ahead(batches: Iterator[np.ndarray], depth: int = 2) -> Iterator[np.ndarray]:
+def _read_ahead(batches: Iterator[Tensor], depth: int = 2) -> Iterator[Tensor]:
     """Fetch the next batches in a thread while the current one is used."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(next, batches, None) for _ in range(depth)]

@@ -6,9 +6,13 @@ compilation takes seconds: it pays for hundreds of images, not for the validatio
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,32 +33,52 @@ class CompiledNetwork:
     def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str):
         """`function` is the network or a method of it; `precision` is "bf16" or "no" (float32)."""
         self._network, self._function, self._precision = network, function, precision
-        self._run: Callable | None = None
+        self._queue: Any = None
 
-    def _compile(self, sizes: list[int]) -> Callable:
-        import openvino
-
+    def _compile(self, sizes: list[int]) -> Any:
+        """A queue of as many requests as threads, and one that waits."""
+        openvino = _import_openvino()
         with warnings.catch_warnings():  # that sizes become constants is what is wanted
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
+        threads = torch.get_num_threads()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            # each thread has batches of its own: none waits for another at every layer
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
         }
-        return openvino.Core().compile_model(model, "CPU", options)
+        network = openvino.Core().compile_model(model, "CPU", options)
+        return openvino.AsyncInferQueue(network, threads + 1)
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 -> (B, D) float32, any B."""
-        if self._run is None:
-            self._run = self._compile([BATCH_SIZE, *images.shape[1:]])
-        outputs = []
-        for part in images.split(BATCH_SIZE):
+        if self._queue is None:
+            self._queue = self._compile([BATCH_SIZE, *images.shape[1:]])
+        found: dict[int, np.ndarray] = {}
+        # the outputs' memory is used again by the next batch: copied
+        self._queue.set_callback(
+            lambda request, part: found.update({part: request.get_output_tensor(0).data.copy()})
+        )
+        parts = images.split(BATCH_SIZE)
+        for number, part in enumerate(parts):
             pixels = np.zeros((BATCH_SIZE, *part.shape[1:]), dtype=np.float32)
             pixels[: len(part)] = part.numpy()
-            outputs.append(torch.from_numpy(self._run(pixels)[0][: len(part)].copy()))
-        return torch.cat(outputs)
+            self._queue.start_async({0: pixels}, number)
+        self._queue.wait_all()
+        outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
+        return torch.from_numpy(np.concatenate(outputs))
+
+
+def _import_openvino() -> ModuleType:
+    """OpenVINO, after scikit-learn-intelex: both bring threads (TBB), and the first one's are used.
+
+    OpenVINO's are older: scikit-learn-intelex does not load with them, nor after them.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("daal4py")
+    return importlib.import_module("openvino")
 
 
 class _Traced(nn.Module):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+# what Pillow's decoders raise on damaged files
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
+DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class ColourFound(Exception):
     """An image in colour among images that were taken for gray."""
 
 
-def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
-    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3).
+def read_pixels(path: Path, gray: bool | None, bits: int = 16) -> np.ndarray:
+    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3); None goes by the pixels.
 
     Images of more than 8 bits are scaled so that `bits` bits fill the range.
     """
@@ -37,19 +43,21 @@ def read_pixels(path: Path, gray: bool, bits: int = 16) -> np.ndarray:
             if not np.isfinite(values).all():
                 raise ValueError("holds values that are not finite")
             scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
-            return scaled if gray else np.repeat(scaled[..., None], 3, axis=2)
-        if gray and image.mode == "L":
+            return np.repeat(scaled[..., None], 3, axis=2) if gray is False else scaled
+        if gray is not False and image.mode == "L":
             return np.asarray(image)
         rgb = np.asarray(image.convert("RGB"))
-    if not gray:
+    if gray is False:
         return rgb
-    if (rgb[..., 0] != rgb[..., 1]).any() or (rgb[..., 0] != rgb[..., 2]).any():
+    if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
+        return rgb[..., 0]
+    if gray:
         raise ColourFound(str(path))
-    return rgb[..., 0]
+    return rgb
 
 
 def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
-    """Read one image and resize it to a square (bilinear with antialiasing, aspect not kept)."""
+    """Read one image and resize it to a square, with what is known about the original."""
     pixels = read_pixels(path, gray, bits)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(digest_size=16)
@@ -57,9 +65,8 @@ def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage
     # A gray image saved as colour has the same pixels as the gray one.
     flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
     digest.update(np.ascontiguousarray(flat))
-    resized = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BILINEAR)
     return DecodedImage(
-        pixels=np.asarray(resized),
+        pixels=resize(pixels, size_px),
         digest=digest.hexdigest(),
         width_px=width,
         height_px=height,
@@ -68,12 +75,16 @@ def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage
     )
 
 
-def reason_of(path: Path, error: Exception) -> str:
-    """Why a file cannot be decoded, in words."""
-    if isinstance(error, OSError) and error.errno:
-        return error.strerror
-    if path.stat().st_size == 0:
+def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8 to a square (bilinear with antialiasing, aspect not kept)."""
+    square = (size_px, size_px)
+    return np.asarray(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
+
+
+def unreadable_reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be decoded, in words, by the error that it gave."""
+    if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    return str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

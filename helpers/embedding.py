@@ -3,16 +3,16 @@
 Embeddings are (N, D), one row a part; labels are (N,).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import openTSNE
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from openTSNE import affinity, initialization
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
@@ -33,6 +33,7 @@ INTERVAL_WIDTH = 1.5
 # for each other at every step: 11 s instead of 1 s at 300, 26 s instead of 7 s at 1,668.
 # OMP_WAIT_POLICY=passive mends that too.
 MOST_ON_ONE_THREAD = 3_000
+EXAGGERATED_ITERATIONS = 250  # openTSNE's and scikit-learn's default
 MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: under 1 s here
 NEIGHBOURS = 15
 SIDES = {"train": "training", "val": "validation"}
@@ -153,7 +154,8 @@ def tsne(
     Repulsion by interpolation (Linderman et al. 2019) or, for few parts, Barnes-Hut, started from
     the principal components (Kobak and Berens 2019). `n_iterations` follow 250 of early
     exaggeration; `n_jobs` is the number of threads beyond 3,000 parts, -1 for one a core. The same
-    seed gives the same map. A perplexity above (N - 1) / 3 is lowered to that.
+    seed gives the same map. A perplexity above (N - 1) / 3 is lowered to that. Without openTSNE
+    scikit-learn's Barnes-Hut does the same, which is said: slower on many parts.
     """
     embeddings = _checked(embeddings)
     n, dimensions = embeddings.shape
@@ -166,9 +168,32 @@ def tsne(
     pca = PCA(min(PCA_DIMENSIONS, n, dimensions), svd_solver="covariance_eigh")
     reduced = pca.fit_transform(embeddings)
     n_jobs = 1 if n <= MOST_ON_ONE_THREAD else n_jobs
+    perplexity = min(perplexity, (n - 1) / 3)
+    method = _open_tsne if _has_opentsne() else _sklearn_tsne
+    return method(reduced, seed, perplexity, n_iterations, n_jobs)
+
+
+@cache
+def _has_opentsne() -> bool:
+    """True where openTSNE is installed; Kaggle's image lacks it, which is said once."""
+    try:
+        import openTSNE  # noqa: F401
+    except ImportError:
+        print("openTSNE is not installed: scikit-learn draws the t-SNE map, more slowly.")
+        return False
+    return True
+
+
+def _open_tsne(
+    reduced: np.ndarray, seed: int, perplexity: float, n_iterations: int, n_jobs: int
+) -> np.ndarray:
+    import openTSNE
+    from openTSNE import affinity, initialization
+
+    n = len(reduced)
     affinities = affinity.PerplexityBasedNN(
         reduced,
-        perplexity=min(perplexity, (n - 1) / 3),
+        perplexity=perplexity,
         method="exact" if n <= MOST_EXACT_NEIGHBOURS else "annoy",
         n_jobs=n_jobs,
         random_state=seed,
@@ -182,6 +207,19 @@ def tsne(
     )
     start = initialization.pca(reduced, random_state=seed)
     return np.asarray(optimiser.fit(affinities=affinities, initialization=start))
+
+
+def _sklearn_tsne(
+    reduced: np.ndarray, seed: int, perplexity: float, n_iterations: int, n_jobs: int
+) -> np.ndarray:
+    optimiser = TSNE(
+        perplexity=perplexity,
+        init="pca",
+        max_iter=EXAGGERATED_ITERATIONS + n_iterations,
+        n_jobs=n_jobs,
+        random_state=seed,
+    )
+    return optimiser.fit_transform(reduced).astype(np.float64)
 
 
 def label_agreement(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:

@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from helpers import paths
 
@@ -31,5 +32,9 @@ def commit() -> str | None:
 
 def peak_memory_mb() -> int:
     """The largest resident memory of this process so far, in MB (1e6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss would count the process that started this one, too
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)

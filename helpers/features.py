@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from helpers import artifacts, paths, seeding
+from helpers import artifacts, paths, processes, seeding
 from helpers.backbones import Weights, pretrained
 from helpers.batches import ImageBatches
 from helpers.images import ImageCache, open_cache
@@ -60,7 +60,8 @@ def embed(
 
 def cache_of(split: pd.DataFrame, size_px: int) -> ImageCache:
     """The cached images of a split at one size; decoded when they are not there yet."""
-    return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
+    with processes.main_first():
+        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
 
 
 def pretrained_features(
@@ -76,12 +77,12 @@ def pretrained_features(
     }
     stage.note(weights=weights.origin, backbone=weights.backbone)
     with stage.step(f"features {weights.backbone}", inputs, [path]) as needed:
-        if needed:
+        if needed and processes.is_main():
             model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
             started = time.monotonic()
             features = embed(model, cache, split, seeding.default_device(), batch_size)
             seconds = time.monotonic() - started
-            stage.note(embed_images_per_s=round(len(split) / seconds, 1))
+            stage.rate("embed", len(split) / seconds)
             save_features(path, features)
     return load_features(path)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, seeding, trained, training
+from helpers import artifacts, backbones, processes, seeding, trained, training
 from helpers.batches import EmbeddingBatches
 from helpers.config import FinetuneSettings
 from helpers.darts.complexity import count_parameters
@@ -72,15 +74,17 @@ def train_last_layer(
                 seed=settings.seed,
                 name="LL",
             )
-            backbones.save_model(path, model)
-            scored = split[split.split.isin(["val", "test"])]
             scores = np.concatenate(
                 [predict(model.head, batches(s), "no") for s in ("val", "test")]
             )
-            order = pd.concat([scored[scored.split == side] for side in ("val", "test")])
-            save_predictions(outputs[-1], order, scores)
-            trained.save_history(record, fit, count_parameters(model.head))
-    return trained.load_history("ll", record)
+            order = pd.concat([split[split.split == side] for side in ("val", "test")])
+            if processes.is_main():
+                backbones.save_model(path, model)
+                save_predictions(outputs[-1], order, scores)
+                trained.save_history(record, fit, count_parameters(model.head))
+    found = processes.from_main(trained.load_history, "ll", record)
+    stage.rate("ll", found.images_per_s)
+    return found
 
 
 def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Features:
@@ -89,10 +93,12 @@ def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> 
     path = stage.paths.features("fbp")
     inputs = {"weights": artifacts.file_digest(checkpoint), "images": cache.content}
     with stage.step("features fbp", inputs, [path]) as needed:
-        if needed:
+        if needed and processes.is_main():
             model = backbones.load_model(checkpoint)
             device = seeding.default_device()
+            started = time.monotonic()
             features = embed(model, cache, split, device, precision=stage.settings.precision)
+            stage.rate("embed fbp", len(split) / (time.monotonic() - started))
             save_features(path, features)
     return load_features(path)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,14 @@ from tqdm.auto import tqdm
 
 from helpers import artifacts, locks
 from helpers.datasets import DataError
-from helpers.decoding import ColourFound, DecodedImage, decode, read_pixels, reason_of
+from helpers.decoding import (
+    DECODE_ERRORS,
+    ColourFound,
+    DecodedImage,
+    decode,
+    read_pixels,
+    unreadable_reason,
+)
 from helpers.writing import writing
 
 COLOUR_PROBES = 64  # images looked at to tell gray from colour, and the bit depth of 16-bit files
@@ -32,6 +41,7 @@ class ImageCache:
     table: pd.DataFrame  # id, digest, width_px, height_px, mean, std
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
+    decoded_per_s: float | None = None  # images, when the cache was built
 
     @property
     def size_px(self) -> int:
@@ -64,6 +74,9 @@ class ImageCache:
         order = np.argsort(rows, kind="stable")  # read in disk order
         batch = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
         batch[order] = self.pixels[rows[order]]
+        if isinstance(self.pixels.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            # the system keeps the pages; they no longer count as this process's memory
+            self.pixels.base.madvise(mmap.MADV_DONTNEED)
         return batch
 
 
@@ -109,8 +122,8 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
-    paths = [Path(path) for path in table.path]
-    gray, bits = _probe(paths)
+    started, paths = time.monotonic(), [Path(path) for path in table.path]
+    gray, bits = probe(paths)
     if folder.exists():
         print(f"the cache {folder} is damaged, or of an older version: the images are decoded anew")
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
@@ -133,6 +146,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
         meta = {
             "shape": [len(frame), size_px, size_px, 1 if gray else 3],
             "bits": bits,
+            "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
             "unreadable": failed,
             "table": artifacts.file_digest(partial / "images.csv"),
             "pixels": artifacts.file_digest(partial / "images.u8"),
@@ -156,12 +170,10 @@ def _decode_all(
         """The decoded image, or why it cannot be read."""
         try:
             return decode(path, size_px, gray, bits)
-        except ColourFound:
-            raise
         except MemoryError:
             raise DataError(f"{path} does not fit into the memory") from None
-        except Exception as error:  # Pillow's readers raise many kinds on a damaged file
-            return reason_of(path, error)
+        except DECODE_ERRORS as error:
+            return unreadable_reason(path, error)
 
     kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
@@ -195,7 +207,7 @@ def _unreadable_report(failed: list[tuple[str, str]]) -> str:
     )
 
 
-def _probe(paths: list[Path]) -> tuple[bool, int]:
+def probe(paths: list[Path]) -> tuple[bool, int]:
     """Whether the source is gray, and the bits that its deep images use; from a sample."""
     step = max(1, len(paths) // COLOUR_PROBES)
     gray, largest = True, 0.0
@@ -208,8 +220,8 @@ def _probe(paths: list[Path]) -> tuple[bool, int]:
             read_pixels(path, gray=True)
         except ColourFound:
             gray = False
-        except Exception:  # reported with all others when the whole set is decoded
-            continue
+        except DECODE_ERRORS:
+            continue  # reported with all others when the whole set is decoded
     # Cameras deliver 8, 10, 12, 14 or 16 bits; floating-point images mostly reach from 0 to 1.
     bits = next((b for b in (1, 8, 10, 12, 14, 16) if largest <= 2**b - 1), 16) if largest else 16
     return gray, bits
@@ -230,6 +242,7 @@ def _load_cache(folder: Path) -> ImageCache | None:
         table=artifacts.load_csv(table, ("id", "digest")),
         content=meta["content"],
         unreadable=tuple((path, reason) for path, reason in meta["unreadable"]),
+        decoded_per_s=meta.get("decoded_per_s"),
     )
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from helpers import processes
+
 
 class Hooks:
     """What a stage may add to the loop; the search's architecture steps, say."""
@@ -62,9 +64,12 @@ class Loop:
             self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
 
     def end_epoch(self, record: dict[str, Any]) -> None:
-        """Note a judged epoch, let the hooks add to it and stop, and keep the best weights."""
-        self.history.append(record)
+        """Note a judged epoch, let the hooks add to it and stop, and keep the best weights.
+
+        Of several processes the main one's record counts: all have to stop at the same epoch.
+        """
         record["stopped"] = bool(self.hooks.epoch_ends(record))
+        self.history.append(processes.from_main(lambda: record))
         self.keep_best()
         self.epoch += 1
 

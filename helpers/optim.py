@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ def make_optimizer(
     parameters: list[nn.Parameter], settings: TrainSettings
 ) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW that leaves scales and shifts undecayed."""
+    # One kernel for all tensors. On a CPU it saves 1 % and a resumed search's bits differ.
+    fused = parameters[0].device.type == "cuda"
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
             lr=settings.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=fused,
         )
     if settings.optimizer != "adamw":
         raise ValueError(f"optimizer={settings.optimizer!r} is not one of sgd, adamw")
@@ -33,7 +36,7 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=fused)
 
 
 def make_scheduler(
@@ -42,11 +45,11 @@ def make_scheduler(
     """The schedule: one_cycle steps per batch (`steps` in all), the others per epoch."""
     schedulers = torch.optim.lr_scheduler
     if settings.schedule == "one_cycle":
-        total = steps + 1  # the loop steps once more after the last batch
-        # two steps of warm-up at least: torch divides by one less, and 0.2 of 5 steps is one
-        warmup = max(0.2, 2 / total)
+        # +1: the loop steps once more after the last batch. Of fewer than 6 steps a fifth is no
+        # whole one: torch divides by zero.
+        total = max(steps, 5) + 1
         return schedulers.OneCycleLR(
-            optimizer, settings.lr, total_steps=total, pct_start=warmup, cycle_momentum=False
+            optimizer, settings.lr, total_steps=total, pct_start=0.2, cycle_momentum=False
         )
     if settings.schedule == "cosine":
         return schedulers.CosineAnnealingLR(optimizer, settings.epochs, settings.lr_min)
@@ -59,29 +62,34 @@ def make_scheduler(
     )
 
 
-def make_loss(
-    settings: TrainSettings, labels: np.ndarray, device: torch.device
-) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+@dataclass(frozen=True)
+class Loss:
+    """Cross-entropy of raw scores, or of (scores, auxiliary scores), over a batch."""
+
+    weights: torch.Tensor | None  # (K,) of the classes; None: all weigh the same
+    smoothing: float
+
+    def __call__(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
+        """The mean over the batch, in float32 whatever the scores' precision."""
+        if isinstance(output, tuple):
+            return self(output[0], targets) + AUXILIARY_WEIGHT * self(output[1], targets)
+        return F.cross_entropy(
+            output.float(), targets, self.weights, label_smoothing=self.smoothing
+        )
+
+    def weight_of(self, targets: torch.Tensor) -> torch.Tensor | int:
+        """What the mean is taken over: the images, or the sum of their classes' weights."""
+        return len(targets) if self.weights is None else self.weights[targets].sum()
+
+
+def make_loss(settings: TrainSettings, labels: np.ndarray, device: torch.device) -> Loss:
     """Cross-entropy with label smoothing, and of the auxiliary scores where the model gives them.
 
     `labels` (N,) of the training rows weigh the classes inversely to their counts when
     `settings.balance_classes` says so.
     """
-    weight = None
+    weights = None
     if settings.balance_classes:
         counts = np.bincount(labels)
-        weight = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32).to(device)
-
-    def loss_of(output: Any, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of raw scores, or of (scores, auxiliary scores)."""
-
-        def cross_entropy(scores: torch.Tensor) -> torch.Tensor:
-            """In float32 whatever the scores' precision."""
-            smoothing = settings.label_smoothing
-            return F.cross_entropy(scores.float(), targets, weight, label_smoothing=smoothing)
-
-        if isinstance(output, tuple):
-            return cross_entropy(output[0]) + AUXILIARY_WEIGHT * cross_entropy(output[1])
-        return cross_entropy(output)
-
-    return loss_of
+        weights = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32).to(device)
+    return Loss(weights, settings.label_smoothing)

@@ -9,6 +9,7 @@ from pathlib import Path
 HOME_VARIABLE = "GOOD_BAD_HOME"
 KAGGLE_INPUT = Path("/kaggle/input")
 KAGGLE_WORKING = Path("/kaggle/working")
+PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
 
 
 def project_root() -> Path:
@@ -50,8 +51,9 @@ def submissions_root() -> Path:
 
 
 def notebooks_root() -> Path:
-    """The numbered notebooks of the series."""
-    return project_root() / "notebooks"
+    """The numbered notebooks: inside the package where a wheel brought them, else beside it."""
+    packed = Path(__file__).resolve().parent / PACKED_NOTEBOOKS
+    return packed if packed.is_dir() else project_root() / "notebooks"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, backbones, seeding
+from helpers import artifacts, backbones, processes, seeding
 from helpers.config import RetrainSettings
 from helpers.darts.complexity import count_macs, count_parameters
 from helpers.darts.genotypes import Genotype
@@ -89,7 +89,7 @@ def train_genotype(
         "macs": count_macs(network, cache.size_px, cache.channels),
         "test_flips": settings.flip_test,
         "ema_decay": settings.ema_decay,
-        "device": seeding.device_name(seeding.default_device()),
+        "device": processes.device_name(),
     }
     return train_once(
         stage,
@@ -119,7 +119,7 @@ def train_cells(
     for cell in cells:
         names = [seed_name(cell.name, number) for number in range(settings.seeds)]
         for old in stage.paths.predictions_root.glob(f"{cell.name}_seed*.csv"):
-            if old.stem not in names:
+            if old.stem not in names and processes.is_main():
                 old.unlink()
         for number, name in enumerate(names):
             facts = {"cell": cell.name, **cell.cost}

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import argparse
 import ast
-import fcntl
 import json
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import artifacts, config, paths, stages
+import pandas as pd
+
+from helpers import artifacts, config, executed, kaggle_inputs, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
+from helpers.executed import code_digest
+from helpers.run_record import RunError, lock
 from helpers.writing import writing
-
-
-class RunError(RuntimeError):
-    """The series stopped; the message says where, why, and how to go on."""
-
-    exit_code = 1
 
 
 class OutOfTime(RunError):
@@ -38,7 +34,9 @@ class OutOfTime(RunError):
     exit_code = 75  # "try again later" in the convention of sysexits.h
 
 
+_SETTINGS = (config.SettingsError, GenotypeError)
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
+SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,20 @@ class Plan:
     chosen: list[str]
     parameters: dict[str, dict[str, Any]]
     arguments: list[str]  # of the command line, for the hint after a failure
+    html: bool = False  # write a report at the end
+    publish: bool = False  # write the executed notebooks over the sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        plan = make_plan(_parser().parse_args(arguments), arguments)
+        plan = make_plan(parser().parse_args(arguments), arguments)
         execute(plan)
-    except RunError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return error.exit_code
-    except (config.SettingsError, DataError, stages.StageError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    except (artifacts.ArtifactError, GenotypeError) as error:
+    except OutOfTime as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return OutOfTime.exit_code
+    except (RunError, DataError, stages.StageError, artifacts.ArtifactError, *_SETTINGS) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
@@ -80,7 +77,9 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     stages.check_run_name(run)
-    given = dict(_parse_parameter(text) for text in options.parameter)
+    if options.publish and preset == "smoke":
+        raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
+    given = dict(parse_parameter(text) for text in options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
             raise config.SettingsError(f"{name} is given by {option}, not by -p")
@@ -106,18 +105,21 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         if stage == order[0]:
             own["PRESET"] = preset
         parameters[stage] = own
-    return Plan(run, preset, chosen, parameters, arguments)
+    return Plan(run, preset, chosen, parameters, arguments, options.html, options.publish)
 
 
 def execute(plan: Plan) -> None:
     """Run what is not up to date, and show the results at the end.
+
+    On Kaggle it goes on with a run of this name that an attached notebook's output holds.
 
     Raises:
         RunError: a notebook failed, or another process works on the same run.
     """
     run_paths = paths.RunPaths(plan.run)
     started = time.monotonic()
-    with _lock(run_paths):
+    kaggle_inputs.adopt(run_paths)
+    with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
@@ -125,25 +127,22 @@ def execute(plan: Plan) -> None:
             values = {k.lower(): v for k, v in plan.parameters[stage].items()}
             values = {k: v for k, v in values.items() if k not in ("run", "preset")}
             settings = config.resolve(stage, plan.preset, values)
-            if stages.is_current(stage, settings, run_paths, code):
+            shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
+            if shown and stages.is_current(stage, settings, run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
             began = time.monotonic()
-            values = plan.parameters[stage] | _remaining(plan.parameters[stage], started)
+            values = plan.parameters[stage] | _remaining(plan, stage, started)
             _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
-    _show_results(run_paths, time.monotonic() - started)
+        _show_results(run_paths, time.monotonic() - started)
+        _pass_on(plan, run_paths)
 
 
-def code_digest(notebook: Path) -> str:
-    """A digest of a notebook's code cells; outputs and story don't count."""
-    cells = artifacts.load_json(notebook)["cells"]
-    return artifacts.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
-
-
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
     parser.add_argument(
         "--dataset", default="elpv", help="elpv (default), folder:PATH, nexperia[:PATH], chips"
@@ -163,10 +162,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a notebook's parameter; may be given several times",
     )
+    parser.add_argument("--html", action="store_true", help="write the run's report.html")
+    parser.add_argument(
+        "--publish", action="store_true", help="write the executed notebooks into notebooks/"
+    )
     return parser
 
 
-def _parse_parameter(text: str) -> tuple[str, Any]:
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """The name and the value of a command line's NAME=VALUE; the value as JSON, Python or text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise config.SettingsError(f"-p {text}: write -p NAME=VALUE")
@@ -178,13 +182,21 @@ def _parse_parameter(text: str) -> tuple[str, Any]:
     return name, value
 
 
-def _remaining(parameters: dict[str, Any], started_s: float) -> dict[str, float]:
-    """What is left of a time budget, which holds for all notebooks together."""
-    budget_min = parameters.get("TIME_BUDGET_MIN")
+def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
+    """What is left of a time budget, which holds for all notebooks together.
+
+    Raises:
+        OutOfTime: nothing is left; a notebook that has no trainings is not begun either.
+    """
+    budgets = (own.get("TIME_BUDGET_MIN") for own in plan.parameters.values())
+    budget_min = next((budget for budget in budgets if budget), 0)
     if not budget_min:
         return {}
     left = budget_min - (time.monotonic() - started_s) / 60
-    return {"TIME_BUDGET_MIN": round(max(left, 0.001), 3)}  # 0 would mean no limit
+    if left <= 0:
+        raise _out_of_time(f"the time budget is used up before {stage}", plan)
+    own = {"TIME_BUDGET_MIN": round(left, 3)}
+    return own if "TIME_BUDGET_MIN" in plan.parameters[stage] else {}
 
 
 def _run_notebook(
@@ -208,7 +220,7 @@ def _run_notebook(
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == stages.OutOfTime.__name__:
-            raise OutOfTime(str(_failure(error.evalue, target, plan))) from None
+            raise _out_of_time(error.evalue, plan) from None
         where = f"{source.name}, cell [{error.exec_count}]"
         raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
     except DeadKernelError:
@@ -221,21 +233,36 @@ def _run_notebook(
         raise _failure(reason, target, plan) from None
 
 
+def _out_of_time(reason: str, plan: Plan) -> OutOfTime:
+    return OutOfTime(f"{reason}\nTo go on: {_same_command(plan)}")
+
+
+def _same_command(plan: Plan) -> str:
+    return shlex.join(["python", "-m", "helpers.run", *plan.arguments])
+
+
 def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
-    again = shlex.join(["python", "-m", "helpers.run", *plan.arguments])
+    again = _same_command(plan)
     return RunError(f"{reason}\nThe executed copy is {copy}.\nTo go on once it is mended: {again}")
+
+
+def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
+    """The run's own rows of its latest results table, or None before the first one is written."""
+    done = stages.load_run(run_paths).get("stages", {})
+    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
+    done = [name for name in tables if done.get(name, {}).get("status") == "done"]
+    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
+    if table is None:
+        return None
+    frame = artifacts.load_csv(table, ("Model",)).fillna("-")
+    return frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     record = stages.load_run(run_paths)
-    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
-    done = [name for name in tables if record["stages"].get(name, {}).get("status") == "done"]
-    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
-    if table:
-        frame = artifacts.load_csv(table, ("Model",)).fillna("-")
-        own = frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
-        columns = ["Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1"]
-        print("\n" + own[columns].to_string(index=False))
+    frame = results_table(run_paths)
+    if frame is not None:
+        print("\n" + frame[list(SHOWN_COLUMNS)].to_string(index=False))
         about = ["run", "preset", "backbone"]  # the same in every row: said once
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
         if record.get("preset") == "smoke":
@@ -244,21 +271,18 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
 
 
-@contextmanager
-def _lock(run_paths: paths.RunPaths) -> Iterator[None]:
-    """Hold the run for this process; the lock goes with the process, however it ends."""
-    with writing(run_paths.root):
-        run_paths.root.mkdir(parents=True, exist_ok=True)
-        handle = (run_paths.root / ".lock").open("w")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
-                "another --name"
-            ) from None
-        yield
+def _pass_on(plan: Plan, run_paths: paths.RunPaths) -> None:
+    """What was asked for beside the run: a report, the notebooks with their outputs."""
+    if plan.html:
+        from helpers import report
+
+        print(f"report: {report.write(run_paths)}")
+    if plan.publish:
+        from helpers import publish
+
+        for notebook in publish.publish(run_paths):
+            size_mb = notebook.stat().st_size / 1e6
+            print(f"published: notebooks/{notebook.name}, {size_mb:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,103 +1,102 @@
-"""What run.json and the files that it speaks of must be before a stage builds on them."""
+"""run.json, the record of a run: settings, seconds, and digests of what each part has written."""
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers import artifacts, locks
+import pandas as pd
 
-# What later stages read as it is; all else is made again by the step that it belongs to.
-_READ_AS_IT_IS = ("split.csv", "predictions/", "genotypes/")
+from helpers import artifacts, integrity, locks, paths
+from helpers.writing import writing
 
 
-def load(path: Path) -> dict[str, Any]:
+class RunError(RuntimeError):
+    """The series stopped; the message says where, why, and how to go on."""
+
+
+def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     """run.json, or an empty record when the run has not begun.
 
     Raises:
         ArtifactError: not JSON, or not the record of a run.
     """
-    if not path.exists():
+    if not run_paths.run_json.exists():
         return {}
-    record = artifacts.load_json(path)
-    problem = _problem(record)
-    if problem:
-        raise artifacts.damaged(path, problem)
+    record = artifacts.load_json(run_paths.run_json)
+    if problem := integrity.problem_of(record):
+        raise artifacts.damaged(run_paths.run_json, problem)
     return record
 
 
+def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
+    """Where the time went: a row for each finished stage, with its parts' images per second."""
+    rows = []
+    for name, stage in sorted(load_run(run_paths).get("stages", {}).items()):
+        if stage.get("status") != "done":
+            continue
+        rates = stage.get("images_per_s", {})
+        rows.append(
+            {
+                "stage": name,
+                "seconds": stage["seconds"],
+                "peak memory (MB)": stage["peak_memory_mb"],
+                "images/s": ", ".join(f"{work} {rate:,.0f}" for work, rate in rates.items()),
+                "reused": ", ".join(stage.get("reused", [])),
+                "device": stage.get("device", ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
+    """True when every recorded file exists with the bytes it had."""
+    files = {absolute_path(run_paths, name): digest for name, digest in digests.items()}
+    return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
+
+
+def absolute_path(run_paths: paths.RunPaths, name: str) -> Path:
+    """The file that run.json calls `name`."""
+    return paths.home() / name if name.startswith("submissions/") else run_paths.root / name
+
+
+def digests_of(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
+    """Digests of files by their names in run.json: relative to the run, or to home."""
+    digests = {}
+    for path in files:
+        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
+        digests[path.relative_to(base).as_posix()] = artifacts.file_digest(path)
+    return digests
+
+
 @contextmanager
-def edit(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the record to be changed, and write it when the block succeeds.
+def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
+    """Give run.json to be changed; it is written when the block succeeds.
 
     Held against other processes, which may be other notebooks of the run: none of them must write
     what it has read before.
     """
-    with locks.exclusive(path.with_name(f".{path.name}.lock")):
-        record = load(path)
-        yield record
-        artifacts.save_json(path, record)
+    with locks.exclusive(run_paths.root / ".run.json.lock"):
+        run = load_run(run_paths)
+        yield run
+        artifacts.save_json(run_paths.run_json, run)
 
 
-def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
-    """Refuse to build on a file of the `earlier` stages that has other bytes than were written.
-
-    Checkpoints, features and caches carry digests of their own; a file that is gone is missed by
-    whoever reads it.
-
-    Raises:
-        ArtifactError: the first such file, and what to do with it.
-    """
-    for name, digest in _written(record, earlier):
-        file = root / name
-        if file.is_file() and artifacts.file_digest(file) != digest:
-            raise artifacts.ArtifactError(
-                f"{file} is not as it was written: damaged, or changed by hand. Keep it under "
-                "another name if it is yours, delete it, and run the notebook that wrote it again "
-                "(`python -m helpers.run` does)"
-            )
-
-
-def is_new_split(record: Mapping[str, Any], split_csv: Path, content: bytes) -> bool:
-    """Whether `content` is another split than the one that the run's predictions were made for.
-
-    The record tells, so that a damaged split.csv which is made again takes nothing with it.
-    """
-    before = record.get("split")
-    if before is None and split_csv.is_file():
-        before = artifacts.file_digest(split_csv)
-    return before not in (None, artifacts.bytes_digest(content))
-
-
-def _written(record: Mapping[str, Any], earlier: list[str]) -> Iterator[tuple[str, str]]:
-    stages = record.get("stages", {})
-    latest: dict[str, str] = {}  # a step of a later stage may have written the file once more
-    for step in record.get("steps", {}).values():
-        latest |= step["outputs"]
-    for stage in earlier:
-        for name, digest in stages.get(stage, {}).get("outputs", {}).items():
-            if name.startswith(_READ_AS_IT_IS):
-                yield name, latest.get(name, digest)
-
-
-def _problem(record: Any) -> str:
-    if not isinstance(record, dict):
-        return "it holds no record of a run"
-    if not isinstance(record.get("preset", ""), str):
-        return "preset is no text"
-    for kind in ("stages", "steps"):
-        entries = record.get(kind, {})
-        if not isinstance(entries, dict):
-            return f"{kind} is no object"
-        for name, entry in entries.items():
-            if not isinstance(entry, dict) or not _is_texts(entry.get("outputs", {})):
-                return f"{kind}: {name} is no record"
-            if kind == "steps" and not {"key", "outputs"} <= set(entry):
-                return f"{kind}: {name} lacks its key or outputs"
-    return ""
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+@contextmanager
+def lock(run_paths: paths.RunPaths) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however it ends."""
+    with writing(run_paths.root):
+        run_paths.root.mkdir(parents=True, exist_ok=True)
+        handle = (run_paths.root / ".lock").open("w")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
+                "another --name"
+            ) from None
+        yield

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from accelerate.utils import parse_flag_from_env
 
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:
@@ -38,7 +39,12 @@ def torch_stream(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
 
 
 def default_device() -> torch.device:
-    """CUDA, Apple's MPS, or the CPU: the first that is there."""
+    """CUDA, Apple's MPS, or the CPU: the first that is there.
+
+    The CPU also where `accelerate launch --cpu` asks for it.
+    """
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():

@@ -122,10 +122,11 @@ def _random_split(
         if len(of_class) < 2 * settings.val_per_class:
             fewer = len(of_class) // 2
             advice = f"Set -p VAL_PER_CLASS={fewer} or less" if fewer else "Add images"
+            limit = f" among the {settings.max_images} that MAX_IMAGES keeps"
             raise DataError(
                 f"VAL_PER_CLASS={settings.val_per_class} needs at least "
                 f"{2 * settings.val_per_class} {word} images for training and validation; there "
-                f"are {len(of_class)}. {advice}"
+                f"are {len(of_class)}{limit if settings.max_images else ''}. {advice}"
             )
         side[_draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")] = (
             "val"

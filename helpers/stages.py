@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from helpers import (
     datasets,
     environment,
     images,
+    integrity,
+    kaggle_inputs,
     memory,
     paths,
-    run_record,
+    processes,
     seeding,
     writing,
 )
+from helpers.run_record import digests_of, edit_run, load_run, outputs_are_intact
 
 
 class StageError(RuntimeError):
@@ -78,6 +81,11 @@ class Stage:
         """Facts for run.json: weights used, images per second, choices made."""
         self.notes |= facts
 
+    def rate(self, work: str, images_per_s: float | None) -> None:
+        """Note for run.json how fast a part of the stage went; None where nothing was measured."""
+        if images_per_s is not None:
+            self.notes.setdefault("images_per_s", {})[work] = round(images_per_s, 1)
+
     def output(self, path: Path) -> Path:
         """Register a file that this stage leaves behind, and return it."""
         self.outputs.append(path)
@@ -88,25 +96,42 @@ class Stage:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
+        All processes of a training do the step; the main one has to write the outputs.
 
         Raises:
             MemoryFullError: the work does not fit; the message names what to lower.
         """
         self.outputs += outputs
         key = artifacts.fingerprint(inputs)
-        record = load_run(self.paths).get("steps", {}).get(name)
-        if record and record["key"] == key and outputs_are_intact(self.paths, record["outputs"]):
+        if processes.from_main(self._is_done, name, key):
             self.notes.setdefault("reused", []).append(name)
             yield False
             return
+        self._check_time(name)
         started = time.monotonic()
         with memory.enough_for(name, self.settings):
             yield True
-        seconds = round(time.monotonic() - started, 2)
-        digests = _digests(self.paths, outputs)
-        with _edit_run(self.paths) as run:
-            record = {"key": key, "outputs": digests, "seconds": seconds}
-            run.setdefault("steps", {})[name] = record
+        if processes.is_main():
+            seconds = round(time.monotonic() - started, 2)
+            digests = digests_of(self.paths, outputs)
+            with edit_run(self.paths) as run:
+                record = {"key": key, "outputs": digests, "seconds": seconds}
+                run.setdefault("steps", {})[name] = record
+        processes.wait()
+
+    def _check_time(self, name: str) -> None:
+        """Begin nothing after the deadline; a training looks at it again before each epoch."""
+        late = self.deadline_s is not None and time.monotonic() > self.deadline_s
+        if processes.from_main(lambda: late):
+            raise OutOfTime(
+                f"{name}: the time budget is used up before it was begun; what is done is kept: "
+                "run the same again to go on from there"
+            )
+
+    def _is_done(self, name: str, key: str) -> bool:
+        record = load_run(self.paths).get("steps", {}).get(name)
+        same = record is not None and record["key"] == key
+        return same and outputs_are_intact(self.paths, record["outputs"])
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.
@@ -114,32 +139,22 @@ class Stage:
         Removed are the predictions and tables that stages have written, not a user's own files.
         """
         path, content = self.output(self.paths.split_csv), artifacts.csv_bytes(table)
-        if run_record.is_new_split(load_run(self.paths), path, content):
-            self._remove_what_follows()  # first: killed in between, the old split is on record
+        record = load_run(self.paths)
+        if integrity.is_new_split(record, path, content):
+            for file in integrity.made_for_a_split(self.paths, record):
+                file.unlink(missing_ok=True)  # first: killed in between, the old split is on record
         artifacts.write_bytes(path, content)
-        with _edit_run(self.paths) as run:
+        with edit_run(self.paths) as run:
             run["split"] = artifacts.bytes_digest(content)
-
-    def _remove_what_follows(self) -> None:
-        steps = load_run(self.paths).get("steps", {}).values()
-        written = [self.paths.root / name for step in steps for name in step["outputs"]]
-        stale = [p for p in written if p.parent == self.paths.predictions_root]
-        stale += [self.paths.table("results"), self.paths.table("table2")]
-        for number in ("05", "06"):  # tables and figures of all models
-            stale += (self.paths.root / "metrics").glob(f"{number}_*.csv")
-            stale += (self.paths.root / "figures").glob(f"{number}_*.png")
-        for file in stale:
-            file.unlink(missing_ok=True)
-        self.paths.submission.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Write seconds, peak memory, versions and outputs of the stage into run.json."""
-        with _edit_run(self.paths) as run:
+        with edit_run(self.paths) as run:
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.monotonic() - self.started_s, 1),
                 "peak_memory_mb": environment.peak_memory_mb(),
-                "outputs": _digests(self.paths, self.outputs),
+                "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
 
@@ -152,21 +167,13 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
         StageError: an earlier notebook has not been run for this run.
         ArtifactError: run.json is damaged, or what an earlier notebook wrote has changed.
     """
-    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
-    run_name, preset, values = resolve_run(name, given)
-    run_paths = paths.RunPaths(run_name)
-    first = name == next(iter(config.STAGES))
-    record = load_run(run_paths)
-    if not first:
-        _require_earlier(name, run_paths, record)
-    writing.remove_leftovers(run_paths.root)
-    settings = config.resolve(name, preset, values)
-    key = stage_key(name, settings, record)
-    stage = Stage(name, run_paths, preset, settings, key)
-    header = {"run": run_name, "preset": preset}
-    if first:
+    stage = open_stage(name, names)
+    settings = stage.settings
+    writing.remove_leftovers(stage.paths.root)
+    header = {"run": stage.paths.name, "preset": stage.preset}
+    if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
-    with _edit_run(run_paths) as run:
+    with edit_run(stage.paths) as run:
         run.update(header)
         run.setdefault("stages", {})[name] = {
             "status": "started",
@@ -181,8 +188,23 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     return stage
 
 
+def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
+    """As `begin`, without a trace in run.json: for work that is not the notebook's."""
+    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    run_name, preset, values = resolve_run(name, given)
+    run_paths = paths.RunPaths(run_name)
+    record = load_run(run_paths)
+    if name != next(iter(config.STAGES)):
+        _require_earlier(name, run_paths, record)
+    settings = config.resolve(name, preset, values)
+    return Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
+
+
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """The run's name, its preset, and the stage's own values, from a notebook's parameters."""
+    """The run's name, its preset, and the stage's own values, from a notebook's parameters.
+
+    On Kaggle, a run of that name in an attached notebook's output is brought here first.
+    """
     values = dict(given)
     run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
     first = name == next(iter(config.STAGES))
@@ -195,8 +217,10 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
         run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
     else:
         run_name = run_name or default_run("elpv", preset or default_preset())
-        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
     check_run_name(run_name)
+    kaggle_inputs.adopt(paths.RunPaths(run_name))
+    if not first:
+        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
     return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
 
 
@@ -253,21 +277,10 @@ def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = 
     )
 
 
-def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:
-    """True when every recorded file exists with the bytes it had."""
-    files = {_absolute(run_paths, name): digest for name, digest in digests.items()}
-    return all(p.is_file() and artifacts.file_digest(p) == d for p, d in files.items())
-
-
 def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
     """Note which code the stage's notebook ran, so that a changed notebook is run again."""
-    with _edit_run(run_paths) as run:
+    with edit_run(run_paths) as run:
         run["stages"][name]["notebook"] = code
-
-
-def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
-    """run.json, or an empty record when the run has not begun."""
-    return run_record.load(run_paths.run_json)
 
 
 def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
@@ -280,20 +293,4 @@ def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, 
             f"run notebooks/{first}.ipynb first, or set RUN"
         )
     order = list(config.STAGES)
-    run_record.refuse_changed_files(record, order[: order.index(name)], run_paths.root)
-
-
-def _absolute(run_paths: paths.RunPaths, name: str) -> Path:
-    return paths.home() / name if name.startswith("submissions/") else run_paths.root / name
-
-
-def _digests(run_paths: paths.RunPaths, files: list[Path]) -> dict[str, str]:
-    digests = {}
-    for path in files:
-        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
-        digests[path.relative_to(base).as_posix()] = artifacts.file_digest(path)
-    return digests
-
-
-def _edit_run(run_paths: paths.RunPaths) -> AbstractContextManager[dict[str, Any]]:
-    return run_record.edit(run_paths.run_json)
+    integrity.refuse_changed_files(record, order[: order.index(name)], run_paths.root)

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, training
+from helpers import artifacts, backbones, processes, training
 from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
@@ -38,6 +38,12 @@ class Trained:
     seconds: float
     parameters: int
     facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Training images per second, over all epochs; None where it was not measured."""
+        rates = [record["images_per_s"] for record in self.history if "images_per_s" in record]
+        return len(rates) / sum(1 / rate for rate in rates) if rates and all(rates) else None
 
     @property
     def curve(self) -> pd.DataFrame:
@@ -92,15 +98,18 @@ def train_once(
                 hooks=hooks,
                 deadline_s=stage.deadline_s,
             )
-            backbones.save_model(outputs[0], model)
             scored = split[split.split.isin(["val", "test"])]
             batches = image_batches(cache, scored, model, batch)
-            save_predictions(
-                outputs[-1], scored, predict(model, batches, settings.precision, flips)
-            )
-            save_history(record, fit, count_parameters(model), facts)
-    paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
-    return load_history(name, record)
+            scores = predict(model, batches, settings.precision, flips)
+            if processes.is_main():
+                backbones.save_model(outputs[0], model)
+                save_predictions(outputs[-1], scored, scores)
+                save_history(record, fit, count_parameters(model), facts)
+    if processes.is_main():
+        paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
+    found = processes.from_main(load_history, name, record)
+    stage.rate(name, found.images_per_s)
+    return found
 
 
 def inputs_of(
@@ -132,12 +141,5 @@ def save_history(
 
 
 def load_history(name: str, path: Path) -> Trained:
-    """Read what `save_history` wrote; ArtifactError when it is something else."""
-    record = artifacts.load_json(path)
-    try:
-        found = Trained(name=name, **record)
-        found.curve[["epoch", "val_auc"]].astype(float)
-        float(found.seconds + found.parameters + found.best_epoch), found.facts.items()
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise artifacts.damaged(path, error) from None
-    return found
+    """Read what `save_history` wrote."""
+    return Trained(name=name, **artifacts.load_json(path))

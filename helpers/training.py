@@ -3,6 +3,11 @@
 An epoch's randomness is a function of (seed, epoch), and everything else that an epoch starts from
 is in the resume file written at the end of the epoch before. A training killed at any moment and
 started again gives, on the CPU, the same bits as one never killed.
+
+Several processes divide every batch (see `processes`); what they train is what one would train on
+the whole batch, but for augmentation, dropout and drop path, which each draws for its own images,
+and batch normalisation, which each does over its own. Taken up again by another number of
+processes a training goes on, with other draws.
 """
 
 from __future__ import annotations
@@ -10,24 +15,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from helpers import artifacts, seeding
+from helpers import artifacts, processes, seeding
 from helpers.batches import Batches
 from helpers.config import TrainSettings
 from helpers.inference import ScoresError, autocast, evaluate, precision_of
 from helpers.loop import Hooks, Loop
-from helpers.optim import make_loss, make_optimizer, make_scheduler
+from helpers.optim import Loss, make_loss, make_optimizer, make_scheduler
 from helpers.stages import OutOfTime
 
 
@@ -55,7 +58,6 @@ def fit(
     resume: Path | None = None,
     inputs: Any = None,
     hooks: Hooks | None = None,
-    accelerator: Accelerator | None = None,
     parameters: list[nn.Parameter] | None = None,
     deadline_s: float | None = None,
 ) -> Fit:
@@ -71,37 +73,44 @@ def fit(
         inputs: what the training depends on beside its settings (JSON-able); a resume file of
             other inputs is not taken up.
         hooks: additions to the loop.
-        accelerator: device and processes; made here when not given.
         parameters: those to train; all that require gradients when not given.
-        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it.
+        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it,
+            if it takes as long as the one before.
 
     Raises:
-        TrainingError: the loss, or a score in validation, is no longer finite.
+        TrainingError: the loss, or a score in validation, is no longer finite, or batches are
+            too small to be divided.
         ArtifactError: the resume file is damaged.
         OutOfTime: the deadline has come; the resume file holds the epochs until then.
     """
-    accelerator = accelerator or Accelerator(cpu=seeding.default_device().type == "cpu")
+    rank, count = processes.share()
+    _check_batch(name, train.batch_size, count)
     hooks = hooks or Hooks()
-    model.to(accelerator.device, memory_format=torch.channels_last)
+    model.to(processes.device(), memory_format=torch.channels_last)
+    processes.same_weights(model)
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, train.epoch_size, train.batch_size, settings, hooks)
     hooks.training_starts(loop.optimizer)
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
-    if _take_up(loop, resume, key):
+    if _take_up(loop, resume, key) and rank == 0:
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
     started = time.monotonic()
-    loss_of = make_loss(settings, train.labels, accelerator.device)
-    stepped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
+    loss_of = make_loss(settings, train.labels, processes.device())
+    draws = f"train {rank} of {count}" if count > 1 else "train"
+    spent_s = None  # by the last whole epoch of this call, its validation and saving included
     while loop.epoch < settings.epochs and not _is_over(loop, settings):
-        _check_time(loop, deadline_s, name, settings.epochs)
+        _check_time(loop, deadline_s, spent_s, name, settings.epochs)
+        began = time.monotonic()
         hooks.epoch_starts(loop.epoch, settings.epochs)
-        with seeding.torch_stream(seed, "train", loop.epoch):
-            record = _train_epoch(
-                stepped, train, loop, parameters, loss_of, settings, seed, name, accelerator
-            )
+        with seeding.torch_stream(seed, draws, loop.epoch):
+            record = _train_epoch(train, loop, parameters, loss_of, settings, seed, name)
+        processes.average_buffers(loop.model)
+        if loop.ema:
+            processes.average_buffers(loop.ema.module)
         _end_epoch(loop, record, val, settings, name)
-        if resume is not None and accelerator.is_main_process:
+        if resume is not None and rank == 0:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
+        spent_s = time.monotonic() - began
     if settings.keep == "best":
         model.load_state_dict(loop.best)
     model.eval()
@@ -109,17 +118,25 @@ def fit(
 
 
 def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
-    """Load a resume file of the same settings and inputs; False where there is none."""
-    if resume is None or not resume.is_file():
-        return False
-    state = artifacts.load_state(resume)
+    """Load a resume file of the same settings and inputs; False where there is none.
+
+    The main process reads it for all.
+    """
+
+    def read() -> Any:
+        """The state; None where there is none."""
+        if resume is None or not resume.is_file():
+            return None
+        state = artifacts.load_state(resume)
+        return state["loop"] if state["key"] == key else None
+
     try:
-        if state["key"] != key:
-            return False
-        loop.load(state["loop"])
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        state = processes.from_main(read)
+        if state is not None:
+            loop.load(state)
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
         raise artifacts.damaged(resume, error) from None
-    return True
+    return state is not None
 
 
 def _start(
@@ -143,27 +160,23 @@ def _start(
 
 
 def _train_epoch(
-    model: nn.Module,
     train: Batches,
     loop: Loop,
     parameters: list[nn.Parameter],
-    loss_of: Callable,
+    loss_of: Loss,
     settings: TrainSettings,
     seed: int,
     name: str,
-    accelerator: Accelerator,
 ) -> dict[str, Any]:
     """One pass over the training rows; returns the epoch's record."""
-    model.train()
-    device = accelerator.device
-    share = (accelerator.process_index, accelerator.num_processes)
+    loop.model.train()
+    device, share = processes.device(), processes.share()
     labels = torch.tensor(train.labels, device=device)
     total, seen, started = 0.0, 0, time.monotonic()
     lr = loop.optimizer.param_groups[0]["lr"]
     description = f"{name} {loop.epoch + 1}/{settings.epochs}"
-    with tqdm(
-        total=train.epoch_size, desc=description, unit="img", leave=False, mininterval=1
-    ) as bar:
+    options = {"unit": "img", "leave": False, "mininterval": 1, "disable": share[0] > 0}
+    with tqdm(total=train.epoch_size, desc=description, **options) as bar:
         if loop.history:
             bar.set_postfix(val_auc=f"{loop.history[-1]['val_auc']:.4f}", refresh=False)
         for rows, inputs in train.shuffled(seed, loop.epoch, share):
@@ -171,12 +184,9 @@ def _train_epoch(
             lr = loop.optimizer.param_groups[0]["lr"]
             loop.hooks.before_step(inputs, targets, lr)
             loop.optimizer.zero_grad(set_to_none=True)
-            with autocast(device, settings.precision):
-                loss = loss_of(model(inputs), targets)
-            value = loss.item()
+            value, n = _backward(loop, inputs, targets, parameters, loss_of, settings.precision)
             if not math.isfinite(value):
                 raise _not_finite(name, loop.epoch, train.ids[rows], settings)
-            loop.scaler.scale(loss).backward()
             loop.scaler.unscale_(loop.optimizer)
             if settings.grad_clip:
                 nn.utils.clip_grad_norm_(parameters, settings.grad_clip)
@@ -186,9 +196,9 @@ def _train_epoch(
                 loop.ema.update_parameters(loop.model)
             if settings.schedule == "one_cycle":
                 loop.scheduler.step()
-            total, seen = total + value * len(rows), seen + len(rows)
+            total, seen = total + value * n, seen + n
             bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
-            bar.update(len(rows) * share[1])
+            bar.update(n)
     if settings.schedule != "one_cycle":
         loop.scheduler.step()
     seconds = time.monotonic() - started
@@ -197,7 +207,8 @@ def _train_epoch(
         "lr": lr,
         "train_loss": total / max(1, seen),
         "seconds": round(seconds, 2),
-        "images_per_s": round(seen * share[1] / seconds, 1),
+        "images": seen,
+        "images_per_s": round(seen / seconds, 1),
     }
 
 
@@ -212,19 +223,55 @@ def _end_epoch(
         ) from None
 
 
+def _backward(
+    loop: Loop,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    parameters: list[nn.Parameter],
+    loss_of: Loss,
+    precision: str,
+) -> tuple[float, int]:
+    """Leave the gradients of a batch's (scaled) loss; give the loss and the batch's images.
+
+    Of several processes each does its share, and all get the whole batch's.
+    """
+    loss, n = torch.zeros(()), len(targets)
+    if n:
+        with autocast(inputs.device, precision):
+            loss = loss_of(loop.model(inputs), targets)
+        loop.scaler.scale(loss).backward()
+    if processes.count() == 1:
+        return loss.item(), n
+    return processes.average_gradients(parameters, loss.detach(), loss_of.weight_of(targets), n)
+
+
+def _check_batch(name: str, batch_size: int, count: int) -> None:
+    """Batch normalisation needs two images in every share."""
+    if count > 1 and batch_size < 2 * count:
+        raise TrainingError(
+            f"{name}: a batch of {batch_size} cannot be divided among {count} processes, two "
+            f"images to each: raise the batch size to {2 * count}, or start fewer processes"
+        )
+
+
 def _is_over(loop: Loop, settings: TrainSettings) -> bool:
     if loop.history and loop.history[-1]["stopped"]:
         return True
     return bool(settings.patience) and loop.epoch - loop.best_epoch > settings.patience
 
 
-def _check_time(loop: Loop, deadline_s: float | None, name: str, epochs: int) -> None:
-    """Stop before an epoch that the time would not suffice for, judged by the one before it."""
+def _check_time(
+    loop: Loop, deadline_s: float | None, spent_s: float | None, name: str, epochs: int
+) -> None:
+    """Stop before an epoch that the time would not suffice for, judged by the one before it.
+
+    The first one of all is begun whenever there is time at all.
+    """
     if deadline_s is None:
         return
     last = loop.history[-1] if loop.history else {"seconds": 0.0}
-    needed = last.get("total_seconds", last["seconds"])
-    if time.monotonic() + needed > deadline_s:
+    needed = max(last.get("total_seconds", last["seconds"]), spent_s or 0.0)
+    if processes.from_main(lambda: time.monotonic() + needed > deadline_s):
         raise OutOfTime(
             f"{name}: the time budget is used up after epoch {loop.epoch} of {epochs}; what is "
             "done is kept: run the same again to go on from there"
@@ -232,6 +279,7 @@ def _check_time(loop: Loop, deadline_s: float | None, name: str, epochs: int) ->
 
 
 def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings) -> TrainingError:
+    ids = np.concatenate(processes.gather(ids))
     return TrainingError(
         f"{name}: the loss is not finite in epoch {epoch + 1}, on the batch of "
         f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. {_way_out(settings)}"

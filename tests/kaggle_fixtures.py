@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import socket
+import tempfile
 import traceback
 import zipfile
 from pathlib import Path
@@ -31,7 +32,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_way_out(monkeypatch, home, tmp_path):
+def no_way_out(monkeypatch, home, tmp_path, tmp_path_factory):
     """Dummy credentials, an empty home, and no connection but to the loopback address."""
     for name in list(os.environ):
         if name.startswith("KAGGLE_") or name.lower().endswith("_proxy"):
@@ -40,6 +41,9 @@ def no_way_out(monkeypatch, home, tmp_path):
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "kaggle"))
     monkeypatch.setenv("KAGGLE_USERNAME", USER)
     monkeypatch.setenv("KAGGLE_KEY", KEY)
+    # where the client notes uploads that it may resume: at the server of an earlier test
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("uploads")))
+    monkeypatch.setenv("GOOD_BAD_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     connect = socket.socket.connect
 

@@ -254,15 +254,18 @@ def test_every_gradient_is_averaged_over_the_processes():
     halves = [tuple(part[i::2] for part in VAL) for i in range(2)]
     net, _ = search()
     alpha_step = Architect(net, F.cross_entropy)
-    mine, other = (flat(alpha_step.gradient(half)[1]) for half in halves)
-    alpha_step.average = lambda g: (g + other) / 2
-    torch.testing.assert_close(flat(alpha_step.gradient(halves[0])[1]), (mine + other) / 2)
+    (mine, own), (loss, other) = ((x, flat(g)) for x, g in map(alpha_step.gradient, halves))
+    theirs = torch.cat([torch.tensor([loss], dtype=other.dtype), other])
+    alpha_step.average = lambda g, images: (g + theirs) / 2 if images == 4 else None
+    found, grads = alpha_step.gradient(halves[0])
+    torch.testing.assert_close(flat(grads), (own + other) / 2)
+    assert found == pytest.approx((mine + loss) / 2)
     net, sgd = search()
     seen = []
-    alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g: seen.append(g.numel()) or g)
+    alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g, n: seen.append(len(g)) or g)
     alpha_step.step(VAL, TRAIN, sgd)
     n_alpha, n_w = 2 * 2 * 8, sum(w.numel() for w in net.weight_parameters())
-    assert seen == [n_w, n_alpha + n_w, n_alpha, n_alpha]
+    assert seen == [1 + n for n in (n_w, n_alpha + n_w, n_alpha, n_alpha)]  # 1: the loss
 
 
 def test_a_resumed_architect_goes_on_bit_for_bit(tmp_path):

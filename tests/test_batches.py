@@ -107,16 +107,42 @@ def test_ordered_gives_all_rows_in_their_own_order(make):
     np.testing.assert_allclose(together, np.arange(11) * step, rtol=1e-6)
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_divide_the_ordered_batches_like_cards(make, processes):
+    whole = list(make().ordered())
+    hands = [list(make().ordered((rank, processes))) for rank in range(processes)]
+    for i, batch in enumerate(whole):
+        assert torch.equal(hands[i % processes][i // processes], batch)
+    assert sum(map(len, hands)) == len(whole)
+
+
 def test_ordered_is_not_augmented():
     data = image_batches(augment="full")
     together = torch.cat(list(data.ordered()))
     np.testing.assert_allclose(together[:, 0, 3, 3], np.arange(23) * 2 / 255, rtol=1e-6)
 
 
+def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_come_out_the_same(monkeypatch):
+    from_disk = image_batches(augment="flips")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = list(from_disk.shuffled(0, 1))
+    monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
+    resident = image_batches(augment="flips")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = list(resident.shuffled(0, 1))
+    for (rows, images), (other_rows, other_images) in zip(expected, found, strict=True):
+        assert rows.tolist() == other_rows.tolist() and torch.equal(images, other_images)
+    in_order = torch.cat(list(from_disk.ordered()))
+    monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
+    assert torch.equal(torch.cat(list(resident.ordered())), in_order)
+
+
 def test_to_float_brings_bytes_to_0_to_1_channels_first():
     pixels = np.zeros((2, 3, 4, 3), np.uint8)
     pixels[1, 2, 3] = (0, 51, 255)
-    tensor = batches.to_float(pixels, CPU)
+    tensor = batches.to_float(torch.from_numpy(pixels), CPU)
     assert tensor.shape == (2, 3, 3, 4) and tensor.dtype == torch.float32
     np.testing.assert_allclose(tensor[1, :, 2, 3], [0, 0.2, 1], rtol=1e-6)
 

@@ -9,10 +9,11 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers.datasets import chips, chips_files
+from helpers.datasets import chips, chips_files, chips_score
 
 SMALL = {"size_px": 64, "progress": False}
 
@@ -198,3 +199,18 @@ def test_the_command_line_writes_a_set_and_names_an_error(tmp_path, capsys):
     assert "12 + 8 synthetic images in" in capsys.readouterr().out
     assert chips.main([*arguments, "--seed", "-2"]) == 1
     assert capsys.readouterr().err.endswith("error: seed must be 0 or more, got -2\n")
+
+
+def test_a_submission_is_scored_against_the_hidden_labels(tmp_path, capsys):
+    chips.write_dataset(tmp_path, 12, 40, size_px=64, workers=1, progress=False)
+    hidden = pd.read_csv(tmp_path / "hidden_test_labels.csv", dtype={"id": str})
+    sent = tmp_path / "sent.csv"
+    table = hidden.assign(defect_score=0.25 + hidden.label / 2).sample(frac=1, random_state=0)
+    table[["id", "defect_score"]].to_csv(sent, index=False)
+    assert chips_score.main([str(sent), "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("AUC 1.0000 [")
+    table[["id", "defect_score"]].iloc[1:].to_csv(sent, index=False)
+    assert chips_score.main([str(sent), "--data", str(tmp_path)]) == 1
+    assert "sent.csv" in capsys.readouterr().err
+    assert chips_score.main([str(sent), "--data", str(tmp_path / "none")]) == 1
+    assert "only sets drawn by helpers.datasets.chips can be scored" in capsys.readouterr().err

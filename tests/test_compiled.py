@@ -1,5 +1,8 @@
 """Networks compiled for the CPU give what torch gives."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +39,7 @@ def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kin
     assert torch.equal(run(images[:3]), run(images)[:3])
 
 
-def test_only_many_images_and_networks_of_convolutions_are_compiled():
+def test_only_many_images_and_networks_of_convolutions_are_compiled(monkeypatch):
     model, _ = small_network("resnet18")
     many = compiled.WORTH_IT_FROM
     assert compiled.is_worth_it(model, CPU, many, "bf16")
@@ -44,8 +47,12 @@ def test_only_many_images_and_networks_of_convolutions_are_compiled():
     assert not compiled.is_worth_it(model, torch.device("cuda"), many, "bf16")
     assert not compiled.is_worth_it(model, CPU, many, "fp16")
     assert not compiled.is_worth_it(model.head, CPU, many, "no")
-    assert isinstance(inference.runner(model, model, many), compiled.CompiledNetwork)
-    assert not isinstance(inference.runner(model, model, 0), compiled.CompiledNetwork)
+    made = []
+    monkeypatch.setattr(inference, "CompiledNetwork", lambda *given: made.append(given) or model)
+    inference.runner(model, model, many - 1)
+    assert not made
+    inference.runner(model, model, many)
+    assert len(made) == 1
 
 
 def test_without_openvino_torch_does_it(monkeypatch):
@@ -54,3 +61,42 @@ def test_without_openvino_torch_does_it(monkeypatch):
     run = inference.runner(model, model, 10_000, "no")
     with torch.no_grad():
         np.testing.assert_allclose(run(images), model(images), atol=1e-6)
+
+
+def test_depthwise_networks_are_judged_in_float32_and_others_as_asked():
+    for kind, depthwise in (("efficientnet_lite0", True), ("derived", True), ("resnet18", False)):
+        model, images = small_network(kind)
+        assert inference.has_depthwise(model) is depthwise
+        with torch.no_grad():
+            exact, found = model(images), inference.runner(model, model, 0, "bf16")(images)
+        assert torch.equal(exact, found) is depthwise
+
+
+def test_scikit_learn_intelex_still_loads_after_a_network_was_compiled():
+    # OpenVINO's older TBB came first: the forest fell back to stock scikit-learn, without a word
+    pytest.importorskip("sklearnex", reason="scikit-learn-intelex is not made for this machine")
+    script = """
+import torch
+from torch import nn
+from helpers import baselines, compiled
+network = nn.Conv2d(1, 2, 1).eval()
+compiled.CompiledNetwork(network, network, "no")(torch.zeros(1, 1, 4, 4))
+print(baselines._fastest("ensemble", "RandomForestClassifier").__module__)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout.startswith("sklearnex."), done.stdout + done.stderr
+
+
+def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monkeypatch, capsys):
+    def fail(self, sizes):
+        raise RuntimeError("no such operation\nmore")
+
+    monkeypatch.setattr(compiled.CompiledNetwork, "_compile", fail)
+    model, images = small_network("derived")
+    run = inference.runner(model, model, 10_000, "no")
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(run(images), model(images))
+    said = "OpenVINO cannot run this network, torch does: no such operation\n"
+    assert capsys.readouterr().out == said

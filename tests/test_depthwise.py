@@ -1,10 +1,14 @@
 """The fast depthwise convolution against torch's own."""
 
+import copy
+
 import pytest
+import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.darts import depthwise_strided
 from helpers.darts.depthwise import DepthwiseConv2d, depthwise_conv2d, use_fast_depthwise
 
 CASES = [(k, s, d, n) for k in (3, 5) for s in (1, 2) for d in (1, 2) for n in (7, 8)]
@@ -52,3 +56,24 @@ def test_under_autocast_it_computes_in_the_reduced_precision():
     assert out.dtype == torch.bfloat16
     out.float().sum().backward()
     assert layer[0].weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (10, 11)])
+def test_stride_2_as_timm_writes_it_has_torch_s_output_and_gradients(kernel_size, size):
+    torch.manual_seed(0)
+    plain = timm.layers.Conv2dSame(6, 6, kernel_size, stride=2, groups=6, bias=False).double()
+    fast = copy.deepcopy(plain)
+    holder = use_fast_depthwise(nn.Sequential(fast))
+    assert isinstance(fast, depthwise_strided.StridedDepthwiseConv2d)
+    x = torch.randn(3, 6, *size, dtype=torch.float64)
+    grads = []
+    for layer in (plain, holder):
+        inputs = x.clone().requires_grad_()
+        out = layer(inputs)
+        (
+            out * torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)
+        ).sum().backward()
+        grads.append((out.detach(), inputs.grad, next(layer.parameters()).grad))
+    for expected, found in zip(*grads, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

@@ -72,7 +72,7 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
     # the resume file was removed before the step was on record: a kill in between lost all epochs
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 3})
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "_digests", _killed)
+        patch.setattr(stages, "digests_of", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(stage)
     assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 3

@@ -230,3 +230,25 @@ def test_floating_point_images_from_0_to_1_fill_the_range(tmp_path):
     table = pd.DataFrame({"id": ["a"], "path": [str(tmp_path / "a.tif")]})
     cache = images.open_cache(table, 8, tmp_path / "cache")
     np.testing.assert_array_equal(cache.pixels[0, ..., 0], np.round(values * 255))
+
+
+def test_reading_the_whole_cache_leaves_none_of_it_in_the_process_s_memory(tmp_path):
+    pixels = np.arange(256, dtype=np.uint8).repeat(64 * 64).reshape(256, 64, 64, 1)
+    (tmp_path / "images.u8").write_bytes(pixels.tobytes())
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=pixels.shape)
+    cache = images.ImageCache(mapped, pd.DataFrame({"id": np.arange(256).astype(str)}), "toy")
+    rows = np.random.default_rng(0).permutation(256)
+    assert (cache.take(rows) == pixels[rows]).all()
+    assert (cache.take(rows) == pixels[rows]).all()  # dropped pages are read again
+    resident = _resident_kib(tmp_path / "images.u8")
+    assert resident is None or resident < 64, f"{resident} KiB of 1024 are still counted"
+
+
+def _resident_kib(path):
+    """How much of a mapped file counts as this process's memory; None where nobody says."""
+    smaps = Path("/proc/self/smaps")
+    lines = smaps.read_text().splitlines() if smaps.is_file() else []
+    for number, line in enumerate(lines):
+        if line.endswith(str(path)):
+            return next(int(text.split()[1]) for text in lines[number:] if text[:4] == "Rss:")
+    return None

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.kaggle_server import Fault
 
 def test_a_download_is_unpacked_marked_and_not_repeated(server, tmp_path, capfd):
     assert main(["download"]) == 0
-    folder = Path("data/raw", SLUG)
+    folder = tmp_path / "data" / "raw" / SLUG
     assert capfd.readouterr().out == f"Ready: {folder}\n"
     assert (folder / IMAGE).read_bytes() == b"good" * 99999
     assert (folder / "sample_submission.csv").read_text() == SAMPLE
@@ -181,6 +182,29 @@ def test_a_zip_too_large_for_the_disk_is_refused_before_the_first_byte(tmp_path,
     with pytest.raises(ArchiveError, match="make room or choose another folder"):
         unpack(tmp_path / "x.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("byte", [0xFF, None], ids=["a name that is no UTF-8", "a foreign version"])
+def test_a_zip_whose_list_makes_no_sense_is_not_whole(tmp_path, byte):
+    data = bytearray(zip_of({"caf\u00e9": b"fine"}))
+    central = data.index(b"PK\x01\x02")
+    if byte is None:
+        data[central + 6] = 200  # "version needed to extract"
+    else:
+        data[central + 46 + 3] = byte  # in the middle of a character
+    (tmp_path / "x.zip").write_bytes(bytes(data))
+    with pytest.raises(ArchiveError, match=r"x\.zip is not a whole zip"):
+        unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert files_in(tmp_path) == ["x.zip"]
+
+
+def test_a_zip_that_the_disk_has_no_room_for_is_kept_for_later(server, monkeypatch):
+    usage = shutil.disk_usage
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 99}))
+    assert "The zip is kept: run the same command" in message_of(kaggle.download)
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    assert [name for name in files_in("data/raw") if name.endswith(f"{SLUG}.zip")]
+    assert kaggle.download().is_dir()
 
 
 def test_unpacking_a_damaged_zip_removes_what_it_had_written(tmp_path):

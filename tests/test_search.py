@@ -166,7 +166,7 @@ def test_one_channel_75x53_images_of_three_classes_are_searched():
             for part in (rows[:4], rows[4:]):
                 yield part, self.images[part]
 
-        def ordered(self):
+        def ordered(self, share=(0, 1)):
             yield from self.images.split(4)
 
     settings = config.SearchSettings(**(TINY | {"image_size_px": 75, "epochs": 1}))

@@ -62,6 +62,13 @@ def test_a_device_has_a_name_and_a_precision_for_it():
     assert seeding.default_device().type in ("cuda", "mps", "cpu")
 
 
+def test_a_launcher_that_wants_the_cpu_gets_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert seeding.default_device() == torch.device("cuda")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert seeding.default_device() == torch.device("cpu")
+
+
 @pytest.mark.parametrize(
     ("capabilities", "precision"),
     [({}, "no"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")],

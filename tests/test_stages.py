@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers import artifacts, config, paths, stages
+from helpers import artifacts, config, paths, run_record, stages
 
 
 def _stage(run="r", name="02_features_baselines"):
@@ -86,3 +86,26 @@ def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(
     assert written.is_file()
     stage.save_split(first.iloc[::-1])
     assert not written.is_file() and own.is_file()
+
+
+def test_the_time_table_shows_each_finished_stage_with_its_rates(home):
+    stage = stages.begin("01_data_split", {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"})
+    stage.rate("decode", 812.34)
+    stage.rate("nothing", None)
+    stage.finish()
+    table = run_record.time_table(stage.paths)
+    assert table.stage.tolist() == ["01_data_split"]
+    assert table["images/s"].tolist() == ["decode 812"]
+    assert (table["peak memory (MB)"] > 50).all() and (table.seconds >= 0).all()
+    stages.begin("01_data_split", {"RUN": "r", "MAX_IMAGES": 60, "PRESET": "smoke"})
+    assert run_record.time_table(stage.paths).empty  # begun anew, not finished
+
+
+def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):
+    settings = config.SearchSettings(time_budget_min=1.0)
+    stage = stages.Stage("04_darts_search", paths.RunPaths("r"), "quick", settings, "key")
+    assert _do(stage, {"a": 1}) is True
+    stage.started_s -= 61
+    assert _do(stage, {"a": 1}) is False
+    with pytest.raises(stages.OutOfTime, match="work: the time budget is used up before it was"):
+        _do(stage, {"a": 2})

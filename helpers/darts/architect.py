@@ -22,9 +22,10 @@ STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below 
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
-    `net` is a `Supernet`, `loss_of(net(images), targets)` the loss. `average` takes a tensor to its
-    mean over all processes (`lambda g: accelerator.reduce(g, "mean")`); every gradient goes through
-    it. A step changes alpha and Adam's state, nothing else: not w, no .grad, no SGD buffer.
+    `net` is a `Supernet`, `loss_of(net(images), targets)` the loss. `average` (`processes.average`)
+    takes what a process gets from its share of a batch to the whole batch's; every loss and
+    gradient goes through it, so that all processes do the same step. A step changes alpha and
+    Adam's state, nothing else: not w, no .grad, no SGD buffer.
     Raises ValueError for another order.
     """
 

@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .depthwise_strided import StridedDepthwiseConv2d, is_strided_depthwise
+
 _backward = torch.ops.aten.convolution_backward
 
 
@@ -164,11 +166,12 @@ class DepthwiseConv2d(nn.Conv2d):
 def use_fast_depthwise(model: nn.Module) -> nn.Module:
     """Give a model's depthwise convolutions the fast backward pass, in place; same state dict.
 
-    Taken are those of stride 1 with 3x3 or 5x5 kernels and "same" padding; at stride 2 torch's own
-    backward is as fast.
+    Taken are those with 3x3 or 5x5 kernels and "same" padding, at stride 2 as timm writes them.
     """
     for module in model.modules():
-        if (
+        if is_strided_depthwise(module):
+            module.__class__ = StridedDepthwiseConv2d
+        elif (
             isinstance(module, nn.Conv2d)
             and module.groups == module.in_channels == module.out_channels > 1
             and module.kernel_size in ((3, 3), (5, 5))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
-Average = Callable[[Tensor], Tensor]  # a tensor to its mean over all processes
+# a vector that is a mean over so many images, to its mean over those of all processes
+Average = Callable[[Tensor, int], Tensor]
 
 
 def gradients(
@@ -22,13 +23,16 @@ def gradients(
 ) -> tuple[float, list[Tensor]]:
     """Loss of a batch and its gradients in one backward pass that fills no .grad.
 
+    With `average` the batch is a process's share, and both are those of the whole batch.
     Raises ValueError for a gradient that is not finite.
     """
     images, targets = batch
     loss = loss_of(net(images), targets)
     # zeros where a parameter has no part in the loss: alpha of a kind of cell that is absent
     flat = flatten(torch.autograd.grad(loss, parameters, materialize_grads=True))
-    flat = average(flat) if average else flat
+    if average:
+        both = average(torch.cat([loss.detach()[None].to(flat), flat]), len(targets))
+        loss, flat = both[0], both[1:]
     if not flat.isfinite().all():
         raise ValueError(
             "the architecture step met a gradient that is not finite: lower the learning rate of "

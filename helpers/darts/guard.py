@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from helpers import seeding
+from helpers import processes
 from helpers.config import SearchSettings
 
 from .genotypes import Genotype, count_skips, derive_genotype, to_json
@@ -107,6 +107,6 @@ def conclusion(
         "guard": acts,
         "alpha_part_auc": record["val_auc"],
         "seconds": round(sum(r["total_seconds"] for r in history), 1),
-        "device": seeding.device_name(seeding.default_device()),
+        "device": processes.device_name(),
     }
     return genotype, provenance

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers import artifacts, config, seeding, training
+from helpers import artifacts, config, processes, seeding, training
 from helpers.backbones import ModelSpec
 from helpers.batches import ImageBatches
 from helpers.config import SearchSettings
@@ -72,14 +72,20 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             fit, steps = run_search(
                 net, *batches, settings, resume, inputs, record, stage.deadline_s
             )
-            artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
-            artifacts.save_json(record, fit.history)
             genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
-            genotypes.save(found, genotype, provenance)
-    resume.unlink(missing_ok=True)
-    genotype, provenance = genotypes.load(found)
-    return Search(genotype, provenance, artifacts.load_json(record))
+            if processes.is_main():
+                artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
+                artifacts.save_json(record, fit.history)
+                genotypes.save(found, genotype, provenance)
+    if processes.is_main():
+        resume.unlink(missing_ok=True)
+    genotype, provenance = processes.from_main(genotypes.load, found)
+    history = processes.from_main(artifacts.load_json, record)
+    # of whole epochs: images for w, while as many pass for alpha
+    images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
+    stage.rate("search", images / seconds if images else None)
+    return Search(genotype, provenance, history)
 
 
 def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
@@ -177,6 +183,7 @@ class AlphaSteps(Hooks):
             settings.order,
             lr=settings.alpha_lr,
             weight_decay=settings.alpha_weight_decay,
+            average=processes.average if processes.count() > 1 else None,
         )
 
     @property
@@ -213,7 +220,8 @@ class AlphaSteps(Hooks):
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
-        if self.record is not None:  # to be looked at while the search goes on
+        if self.record is not None and processes.is_main():
+            # to be looked at while the search goes on
             artifacts.save_json(self.record, self.history)
         rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
         moving = self.history[s.alpha_warmup :]
@@ -237,16 +245,20 @@ class AlphaSteps(Hooks):
         images = next(self.part.ordered())
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
         batch = (images, targets)
-        return dominant_eigenvalue(self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS)
+        return processes.from_main(
+            dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
+        )
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if len(self.part.labels) < 2:
+        share = processes.share()
+        if len(self.part.labels) < 2 * share[1]:
+            of_each = " for each process" if share[1] > 1 else ""
             raise training.TrainingError(
-                "the part for alpha has fewer than two images: give more training images"
+                f"the part for alpha has fewer than two images{of_each}: give more training images"
             )
         seed = seeding.stream_seed(self.settings.seed, "alpha part")
         while True:  # both halves have as many batches, give or take one
-            for rows, images in self.part.shuffled(seed, epoch):
+            for rows, images in self.part.shuffled(seed, epoch, share):
                 yield images, torch.tensor(self.part.labels[rows], device=images.device)
 
 

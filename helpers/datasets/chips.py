@@ -184,7 +184,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bad-fraction", type=float, default=BAD_FRACTION, help="bad parts (0.1)")
     parser.add_argument("--size-px", type=int, default=IMAGE_SIZE_PX, help="side (280)")
     parser.add_argument("--workers", type=int, default=None, help="processes (all cores)")
-    parser.add_argument("--sheet", type=Path, help="PNG of 50 good and 50 bad of them")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        help="PNG of 50 good and 50 bad parts",
+    )
     values = vars(parser.parse_args(arguments))
     sheet = values.pop("sheet")
     try:

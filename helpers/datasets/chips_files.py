@@ -16,6 +16,7 @@ from helpers.datasets.chips_sample import IMAGE_SIZE_PX, SPLITS, check_size, str
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 1  # raise it when a change of the drawing changes any pixel
 MARKER = "chips.json"
+HIDDEN_LABELS = "hidden_test_labels.csv"
 README = """SYNTHETIC IMAGES. Every picture in this folder was drawn by a program
 (python -m helpers.datasets.chips); none is a photograph of a real part, and none comes from
 Nexperia. Scores reached here say nothing about scores on the contest's images.
@@ -160,7 +161,7 @@ def write_tables(out: Path, rows: list[dict]) -> None:
     tests = [row for row in rows if row["split"] == "test"]
     sample = [{"id": row["id"], "defect_score": 0.5} for row in tests]
     _write_csv(out / "sample_submission.csv", ["id", "defect_score"], sample)
-    _write_csv(out / "hidden_test_labels.csv", ["id", "label"], tests)
+    _write_csv(out / HIDDEN_LABELS, ["id", "label"], tests)
     columns = ["id", "split", "label", "defect", "difficulty", "package"]
     _write_csv(out / "hidden_part_info.csv", columns, rows)
     write_bytes(out / "README.txt", README.encode())

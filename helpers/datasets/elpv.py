@@ -27,7 +27,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
     Columns of its own: `probability` (of a defect) and `cell_type` ("mono" or "poly").
     """
-    root = place or _package_folder()
+    root = place or package_folder()
     labels = root / "labels.csv"
     if not labels.is_file():
         raise DataError(f"{labels} is missing; `pip install elpv-dataset` brings the images")
@@ -72,7 +72,8 @@ def _read_labels(path: Path) -> pd.DataFrame:
     return table
 
 
-def _package_folder() -> Path:
+def package_folder() -> Path:
+    """Where the package keeps labels and images; DataError where it is not installed."""
     # The package's own reader decodes all images into memory; its folder is all that is needed.
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:

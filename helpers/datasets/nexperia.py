@@ -34,12 +34,13 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     """The contest's table; test labels are hidden.
 
     `place` is the unpacked folder; without one it is looked for in `data/raw/<slug>` and in
-    Kaggle's input folders, at the old and the new mount path.
+    Kaggle's input folders: the contest's at its old and its new mount path, and anybody's data
+    set of the contest's name.
 
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
     """
-    root = place or _find_root()
+    root = (_with_train(place) or place) if place else find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
     good = _files(root / "train", GOOD_FOLDERS)
@@ -70,23 +71,31 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def _find_root() -> Path:
+def find_root() -> Path:
+    """The unpacked contest, at any of the places where it may lie; DataError at none."""
     for slug in SLUGS:
         candidates = [
             paths.raw_root() / slug,
             paths.KAGGLE_INPUT / "competitions" / slug,
             paths.KAGGLE_INPUT / slug,
+            *sorted((paths.KAGGLE_INPUT / "datasets").glob(f"*/{slug}")),
         ]
         for folder in candidates:
-            if (folder / "train").is_dir():
-                return folder
+            if found := _with_train(folder):
+                return found
     raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
+
+
+def _with_train(folder: Path) -> Path | None:
+    """The folder, or the one in it (zipped with the folder around it), that holds `train`."""
+    places = [folder / "train", *sorted(folder.glob("*/train"))]
+    return next((train.parent for train in places if train.is_dir()), None)
 
 
 def _how_to_fetch() -> str:
     return (
-        f"`python -m helpers.kaggle download -c {SLUGS[0]}` fetches them into data/raw, or name "
-        "the unpacked folder: --dataset nexperia:PATH"
+        f"`python -m helpers.kaggle download -c {SLUGS[0]}` fetches them into {paths.raw_root()}, "
+        "or name the unpacked folder: --dataset nexperia:PATH"
     )
 
 
@@ -95,20 +104,28 @@ def _files(train: Path, names: tuple[str, ...]) -> list[Path]:
     top = [p for p in folders if not any(parent in folders for parent in p.parents)]
     files = [file for folder in top for file in image_files(folder)]
     if not files:
-        raise DataError(f"{train} has no images in a folder {' or '.join(names)}")
+        there = ", ".join(sorted(p.name for p in train.glob("*"))[:5]) or "nothing"
+        raise DataError(
+            f"{train} has no images in a folder {' or '.join(names)}; it holds {there}; "
+            f"{_how_to_fetch()}"
+        )
     return files
 
 
 def _order_by_sample(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Put the test images in the order of the sample submission, where there is one."""
-    sample = next((root / name for name in SAMPLE_NAMES if (root / name).is_file()), None)
-    if sample is None:
+    found = [file for name in SAMPLE_NAMES for file in sorted(root.rglob(name))]
+    if not found:
         return table
-    ids = artifacts.load_csv(sample, (), dtype=str).iloc[:, 0].fillna("")
+    sample = found[0]
+    try:
+        ids = artifacts.load_csv(sample, ("id",)).id.fillna("")
+    except artifacts.ArtifactError as error:
+        raise DataError(f"{error}; download again") from None
     if ids.duplicated().any():
         row = int(np.flatnonzero(ids.duplicated())[0])
         line = artifacts.line_of(sample, row)
-        raise DataError(f"{sample}, line {line}: id {ids[row]!r} occurs twice; download again")
+        raise DataError(f"{sample}, line {line}, names the id {ids[row]!r} twice; download again")
     test = table[table.official_split == "test"].set_index("id", drop=False)
     missing = sorted(set(ids) ^ set(test.id))
     if missing:

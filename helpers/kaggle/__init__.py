@@ -9,6 +9,7 @@ from helpers.kaggle.errors import KaggleError
 from helpers.kaggle.files import download
 from helpers.kaggle.kernels import push
 from helpers.kaggle.scoring import status
+from helpers.kaggle.series import push_series
 from helpers.kaggle.submissions import submit
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "connect",
     "download",
     "push",
+    "push_series",
     "status",
     "submit",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from helpers.kaggle.errors import KaggleError
 from helpers.kaggle.files import download
 from helpers.kaggle.kernels import push
 from helpers.kaggle.scoring import status
+from helpers.kaggle.series import DEFAULTS, push_series
 from helpers.kaggle.submissions import submit
 from helpers.submission import SubmissionError
 
@@ -59,8 +61,13 @@ def _submit(options: argparse.Namespace) -> str:
 
 
 def _push(options: argparse.Namespace) -> str:
-    pushed = push(
-        options.notebook,
+    if options.series == (options.notebook is not None):
+        raise KaggleError("Give the path of a notebook, or --series for all of them as one.")
+    if options.run_options and not options.series:
+        raise KaggleError("--run belongs to --series: a notebook has its own parameters cell.")
+    what = _run_options(options.run_options) if options.series else options.notebook
+    pushed = (push_series if options.series else push)(
+        what,
         title=options.title,
         owner=options.owner,
         competition=options.competition or None,
@@ -75,6 +82,13 @@ def _push(options: argparse.Namespace) -> str:
         retry=_retry(options),
     )
     return f"Pushed {pushed['ref']}, version {pushed['version']}. It runs at {pushed['url']}"
+
+
+def _run_options(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise KaggleError(f"--run {text!r} cannot be split into words: {error}.") from None
 
 
 def _status(options: argparse.Namespace) -> str:
@@ -92,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--tries", type=int, default=5, help="of a safe request (%(default)s)")
     common.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
-    common.add_argument("--root", type=Path, default=Path("data/raw"), help="folder of raw data")
+    common.add_argument("--root", type=Path, help="folder of raw data; default: the project's")
 
     sub = commands.add_parser("download", parents=[common], help="fetch and unpack the files")
     sub.add_argument("--force", action="store_true", help="download again and replace the folder")
@@ -118,8 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_push(commands: argparse._SubParsersAction) -> None:
-    sub = commands.add_parser("push", help="run a notebook on Kaggle")
-    sub.add_argument("notebook", type=Path)
+    sub = commands.add_parser("push", help="run a notebook, or the whole series, on Kaggle")
+    sub.add_argument("notebook", type=Path, nargs="?")
+    sub.add_argument("--series", action="store_true", help="all notebooks, by helpers.run")
+    sub.add_argument(
+        "--run",
+        dest="run_options",
+        default="",
+        metavar="'OPTIONS'",
+        help=f"of helpers.run, as --run='...'; what they leave out is {shlex.join(DEFAULTS)}",
+    )
     sub.add_argument("-c", "--competition", default=COMPETITION, help="attached; '' for none")
     sub.add_argument("--tries", type=int, default=5, help="of a safe request (%(default)s)")
     sub.add_argument("--title")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -12,10 +13,15 @@ from pathlib import Path, PurePosixPath
 from tqdm.auto import tqdm
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+_DAMAGED = (*_BROKEN, ValueError, OverflowError, struct.error)  # what opening one may raise too
 
 
 class ArchiveError(ValueError):
     """A zip that is damaged, does not fit on the disk, or reaches out of its folder."""
+
+
+class NoRoomError(ArchiveError):
+    """A zip whose files do not fit on the disk: the zip itself is good."""
 
 
 def unpack(archive: Path, folder: Path) -> tuple[int, int]:
@@ -35,7 +41,11 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int]:
             members = zipped.infolist()
             _check_members(archive, members, folder)
             return _write_members(zipped, members, folder)
-    except (zipfile.BadZipFile, NotImplementedError) as error:  # its list of members is damaged
+    except ArchiveError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except _DAMAGED as error:  # also on opening: the list at its end is missing, or nonsense
+        shutil.rmtree(folder, ignore_errors=True)
         raise ArchiveError(f"{archive.name} is not a whole zip: {error}.") from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +64,7 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo], folder: Path) 
     needed = sum(member.file_size for member in members)
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
-        raise ArchiveError(
+        raise NoRoomError(
             f"{archive.name} needs {needed / 1e9:.1f} GB, but {folder.parent} has "
             f"{free / 1e9:.1f} GB free: make room or choose another folder."
         )

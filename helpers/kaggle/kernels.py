@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.kaggle.bundle import check_bundle_name, upload_bundle
+from helpers.kaggle.bundle import add_backbones, check_bundle, upload_bundle
 from helpers.kaggle.client import COMPETITION, Client, Retry, connect
 from helpers.kaggle.errors import KaggleError
 
@@ -24,7 +24,10 @@ import sys
 from pathlib import Path
 
 folders = [Path("/kaggle/input/datasets/{owner}/{name}"), Path("/kaggle/input/{name}")]
-wheels = [str(wheel) for folder in folders for wheel in sorted(folder.glob("*.whl"))]
+folder = next((f for f in folders if f.is_dir()), None)
+if folder is None:
+    raise FileNotFoundError("attach the data set {owner}/{name} (Add Input), then run again")
+wheels = [str(wheel) for wheel in sorted(folder.glob("*.whl"))]
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
 subprocess.run(pip + wheels, check=True)"""
 
@@ -39,6 +42,7 @@ def push(
     kernels: Sequence[str] = (),
     models: Sequence[str] = (),
     attach: Sequence[str | os.PathLike] = (),
+    packages: Sequence[str] = (),
     bundle: bool = True,
     gpu: bool = True,
     private: bool = True,
@@ -49,7 +53,8 @@ def push(
     """Push a notebook and run it on Kaggle; return its address and version.
 
     The client uploads one file only: the helpers travel as a wheel in a private data set of their
-    own, with the files of `attach`, and the pushed copy gets a first cell that installs it.
+    own, with pretrained weights and the files of `attach`, and the pushed copy gets a first cell
+    that installs it.
 
     Args:
         notebook: the .ipynb; it is copied, never changed.
@@ -60,6 +65,7 @@ def push(
         kernels: notebooks whose output is attached, as owner/name.
         models: Kaggle models, as owner/model/framework/variation/version.
         attach: local files to upload beside the helpers: weights, or wheels, which get installed.
+        packages: installed packages of pure Python that Kaggle lacks, sent along as wheels.
         bundle: upload the helpers; otherwise the data set of an earlier push is attached.
         gpu: ask for the machine with two T4; otherwise a CPU.
         private: show the notebook to its owner alone.
@@ -73,16 +79,15 @@ def push(
     """
     notebook = Path(notebook)
     title = title or "Good Bad " + notebook.stem.replace("_", " ").title()
-    _check_names(notebook, title, datasets, kernels, models)
+    _check_notebook(notebook)
+    check_names(title, datasets, kernels, models)
     files = [Path(file) for file in attach]
-    check_bundle_name(HELPERS_DATA_SET, files)
+    check_bundle(HELPERS_DATA_SET, files, packages)
     client = client or connect(retry)
-    owner = owner or client.username
-    if not owner:
-        raise KaggleError("Whose notebook is it? The credentials name no account: give --owner.")
+    owner = owner_of(client, owner)
     helpers_set = f"{owner}/{HELPERS_DATA_SET}"
     if bundle:
-        upload_bundle(client, helpers_set, Path(build) / "helpers", files)
+        upload_bundle(client, helpers_set, Path(build) / "helpers", *add_backbones(files, packages))
     metadata = _metadata(owner, title, notebook, gpu, private) | {
         "dataset_sources": [helpers_set, *datasets],
         "competition_sources": [competition] if competition else [],
@@ -109,19 +114,31 @@ def slugify(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _check_names(
-    notebook: Path,
-    title: str,
-    datasets: Sequence[str],
-    kernels: Sequence[str],
-    models: Sequence[str],
-) -> None:
+def owner_of(client: Client, owner: str | None) -> str:
+    """The account to push to: the given one, else the one of the credentials."""
+    owner = owner or client.username
+    if not owner:
+        raise KaggleError("Whose notebook is it? The credentials name no account: give --owner.")
+    return owner
+
+
+def _check_notebook(notebook: Path) -> None:
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KaggleError(f"{notebook} is not a notebook that can be read: {error!r}") from None
     if not cells:
         raise KaggleError(f"{notebook} has no cells.")
+
+
+def check_names(
+    title: str, datasets: Sequence[str], kernels: Sequence[str], models: Sequence[str]
+) -> None:
+    """Check what names a notebook and its sources before anything is sent.
+
+    Raises:
+        KaggleError: the title has a length that Kaggle refuses, or a source's name lacks a part.
+    """
     if not 5 <= len(slugify(title)) <= 50 or len(title) > 50:
         raise KaggleError(f"The title {title!r} must have 5 to 50 characters: give --title.")
     shapes = (

@@ -37,7 +37,7 @@ def status(
         answer = _score(client, int(ref), slug)
         if path is not None:
             write_record(Path(path), record | answer)
-        _raise_if_failed(answer)
+        raise_if_failed(answer)
         return answer
     about, left = contest(client, slug), limits(client, slug)
     return {
@@ -94,11 +94,13 @@ def _score(client: Client, ref: int, slug: str) -> dict:
     }
 
 
-def _raise_if_failed(answer: dict) -> None:
-    if answer["status"] == "ERROR":
+def raise_if_failed(answer: dict) -> None:
+    """Make an error of a submission that Kaggle could not score."""
+    if answer.get("status") == "ERROR":
+        reason = answer.get("error") or "Kaggle gives no reason"
         raise KaggleError(
-            f"Submission {answer['ref']} ended in an error: "
-            f"{answer['error'] or 'Kaggle gives no reason'}. Correct the file and submit it anew."
+            f"Submission {answer['ref']} ended in an error: {reason}. Correct the file and submit "
+            "it anew."
         )
 
 
@@ -129,7 +131,7 @@ def wait_for_score(
             try:
                 answer = _score(client, ref, slug)
                 write_record(path, record := record | answer)
-                _raise_if_failed(answer)
+                raise_if_failed(answer)
                 if answer["status"] == "COMPLETE":
                     bar.set_postfix_str(f"score {answer['public_score']}")
                     return record

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from helpers import paths
 from helpers.kaggle.client import COMPETITION, Client, Retry, connect
 from helpers.kaggle.errors import KaggleError, rules_url
 from helpers.kaggle.records import find_sample, read_record, record_path, write_record
-from helpers.kaggle.scoring import contest, limits, messages, wait_for_score
+from helpers.kaggle.scoring import contest, limits, messages, raise_if_failed, wait_for_score
 from helpers.submission import validate_submission
 
 # Kaggle's list may lag behind: so long after a request without an answer, nothing is sent again.
@@ -28,7 +29,7 @@ def submit(
     *,
     sample_path: str | os.PathLike | None = None,
     order_matters: bool = False,
-    root: str | os.PathLike = Path("data/raw"),
+    root: str | os.PathLike | None = None,
     wait_s: float = 1800,
     again: bool = False,
     retry: Retry | None = None,
@@ -47,7 +48,7 @@ def submit(
         slug: the contest's name in its address.
         sample_path: the sample submission; by default the one found under `root/slug`.
         order_matters: require the rows in the sample's order.
-        root: folder of raw data.
+        root: folder of raw data; None: where the notebooks look for it.
         wait_s: how long to wait for the score; 0 returns at once.
         again: send the file although it was sent before.
         retry: how often safe requests are repeated.
@@ -58,7 +59,7 @@ def submit(
         SubmissionError: the CSV would be rejected; nothing was sent.
         KaggleError: not entered, no submissions left, a request failed, or scoring failed.
     """
-    path = Path(path)
+    path, root = Path(path), paths.raw_root() if root is None else root
     validate_submission(path, None, sample_path or find_sample(slug, root), order_matters)
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
@@ -71,6 +72,7 @@ def submit(
     if not record:
         _check_allowed(client, slug)
         record = _send(client, path, content, message, slug)
+    raise_if_failed(record)  # what was sent by an earlier call, and refused
     return record if wait_s <= 0 else wait_for_score(client, path, record, wait_s, clock)
 
 

@@ -2,15 +2,17 @@
 
 Ours against the plain network, which computes each operation of each edge by torch's modules and,
 in the second order, rebuilds the model for w'. Batch 32, 32x32 after the stem, C = 16, L = 8, two
-classes. Each measurement is a process of its own; memory is counted above the imports.
+classes.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import multiprocessing
-import resource
+import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +22,14 @@ from helpers import seeding
 from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
 from tests import plain_darts
+from tests.benchmarks import machine, measure, report
+from tests.benchmarks.measure import Timed
+from tests.benchmarks.report import Case, Options
 
-MIB_PER_MAXRSS = 1 / 1024  # Linux counts KiB
-KINDS = ("plain", "fast", "partial")
-
-
-def peak_mib() -> float:
-    """The process's largest resident memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MIB_PER_MAXRSS
+SIZES = {"orders": [1, 2], "steps": 3, "batch": 32, "size_px": 32, "channels": 16, "layers": 8}
+SMALL = {"orders": [1], "steps": 1, "batch": 2, "size_px": 8, "channels": 4, "layers": 3}
+ORDERS = {1: "first order", 2: "second order"}
+PARTIAL = {"fast": 1, "partial": 4}  # 1 / so many of the channels go through the operations
 
 
 def optimizers(weights, alphas):
@@ -37,21 +39,22 @@ def optimizers(weights, alphas):
     return sgd, adam
 
 
-def plain_steps(order: int, device: torch.device):
+def plain_steps(order: int, sizes: dict[str, Any], device: torch.device) -> Callable:
     """A function that does one step of the plain search."""
-    net = plain_darts.PlainSupernet(16, 8, 2).to(device)
+    net = plain_darts.PlainSupernet(sizes["channels"], sizes["layers"], 2).to(device)
     sgd, adam = optimizers(net.weights(), net.alphas())
     return lambda train, val: plain_darts.plain_step(net, train, val, sgd, adam, order == 2)
 
 
-def fast_steps(order: int, partial: int, device: torch.device):
+def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.device) -> Callable:
     """A function that does one step of our search: alpha, then w."""
-    net = Supernet(16, 8, 2, partial=partial).to(device)
+    net = Supernet(sizes["channels"], sizes["layers"], 2, partial=partial).to(device)
     weights = net.weight_parameters()
     sgd, _ = optimizers(weights, net.architecture_parameters())
     architect = Architect(net, F.cross_entropy, order)
 
     def step(train, val):
+        """One batch (images, targets) for w and one for alpha."""
         architect.step(val, train, sgd)
         sgd.zero_grad()
         F.cross_entropy(net(train[0]), train[1]).backward()
@@ -61,53 +64,54 @@ def fast_steps(order: int, partial: int, device: torch.device):
     return step
 
 
-def measure(kind: str, order: int, steps: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of the fastest of some steps after a first one, and MiB above the imports."""
+def fastest_step(kind: str, order: int, sizes: dict[str, Any], device_type: str) -> Timed:
+    """Seconds of the fastest of some steps after a first one, of "plain", "fast" or "partial"."""
     torch.manual_seed(0)
-    before = peak_mib()
-    images, targets = torch.randn(2, 32, 3, 32, 32), torch.randint(0, 2, (2, 32))
+    device, (batch, size_px) = torch.device(device_type), (sizes["batch"], sizes["size_px"])
+    images, targets = torch.randn(2, batch, 3, size_px, size_px), torch.randint(0, 2, (2, batch))
     batches = [(images[i].to(device), targets[i].to(device)) for i in range(2)]
     if kind == "plain":
-        step = plain_steps(order, device)
+        step = plain_steps(order, sizes, device)
     else:
-        step = fast_steps(order, 4 if kind == "partial" else 1, device)
+        step = fast_steps(order, PARTIAL[kind], sizes, device)
     seconds = []
-    for _ in range(steps + 1):
+    for _ in range(sizes["steps"] + 1):
         start = time.perf_counter()
         step(*batches)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        measure.synchronise()
         seconds.append(time.perf_counter() - start)
-    if device.type == "cuda":
-        return min(seconds[1:]), torch.cuda.max_memory_allocated() / 2**20
-    return min(seconds[1:]), peak_mib() - before
+    return Timed(min(seconds[1:]))
+
+
+def cases(
+    sizes: dict[str, Any], options: Options, device_type: str | None = None
+) -> Iterator[Case]:
+    """Two cases per order: all channels, and a quarter of them through the operations."""
+    device_type = device_type or seeding.default_device().type
+    for order in sizes["orders"]:
+        arguments = (order, sizes, device_type)
+        theirs = options.measure(fastest_step, "plain", *arguments)
+        for kind in PARTIAL:
+            mine = options.measure(fastest_step, kind, *arguments)
+            name = ORDERS[order] + (", 1/4 of the channels" if kind == "partial" else "")
+            yield Case(name, mine, theirs, "s/step")
 
 
 def main() -> None:
-    """Print a line per order and network."""
+    """The command line of this benchmark alone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--orders", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--device", default="cpu", help="of all networks: cpu or cuda")
-    parser.add_argument("--json", help="also write the numbers to this file")
+    parser.add_argument("--steps", type=int, default=SIZES["steps"])
+    parser.add_argument("--orders", type=int, nargs="+", default=SIZES["orders"], choices=ORDERS)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of all networks")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
-    device, steps = torch.device(arguments.device), max(1, arguments.steps)
-    fresh = multiprocessing.get_context("spawn")
-    print(seeding.device_name(device), "- torch", torch.__version__)
-    print(f"{'order':>5}  {'network':8}  {'s/step':>7}  {'ratio':>5}  {'MiB':>6}")
-    rows = []
-    for order in arguments.orders:
-        plain_s = None
-        for kind in KINDS:
-            with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-                seconds, mib = pool.submit(measure, kind, order, steps, device).result()
-            plain_s = plain_s or seconds
-            rows.append({"order": order, "network": kind, "seconds": seconds, "mib": mib})
-            ratio = plain_s / seconds
-            print(f"{order:5}  {kind:8}  {seconds:7.2f}  {ratio:5.1f}  {mib:6.0f}", flush=True)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=2)
+    if arguments.device == "cpu":
+        machine.hide_gpu()
+    print(machine.line(), flush=True)
+    sizes = SIZES | {"orders": arguments.orders, "steps": max(1, arguments.steps)}
+    with tempfile.TemporaryDirectory() as folder:
+        found = cases(sizes, Options(Path(folder)), arguments.device)
+        report.show("search_step", __doc__, sizes, found, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,31 +3,27 @@
 Scikit-learn is handed the same principal components, so that only the t-SNE itself is compared.
 """
 
+from __future__ import annotations
+
 import argparse
-import multiprocessing
 import os
-import resource
-import time
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from helpers import embedding
+from tests.benchmarks import machine, made_up, measure, report
+from tests.benchmarks.measure import Timed
+from tests.benchmarks.report import Case, Options
 
-DIMENSIONS = 512
-MIB_PER_MAXRSS = 1 / 1024  # Linux counts KiB
-
-
-def made_up_embeddings(n: int) -> np.ndarray:
-    """Embeddings (n, 512) like a network's: 40 directions of falling spread, noise, a ReLU."""
-    rng = np.random.default_rng(0)
-    factors = rng.standard_normal((n, 40), np.float32) * np.linspace(3, 0.3, 40, dtype=np.float32)
-    mixing = rng.standard_normal((40, DIMENSIONS), np.float32) / np.float32(np.sqrt(40))
-    embeddings = np.float32(0.3) * rng.standard_normal((n, DIMENSIONS), np.float32)
-    embeddings += factors @ mixing
-    return np.maximum(embeddings, 0, out=embeddings)
+METHODS = ("ours", "scikit-learn")
+SIZES = {"embeddings": [30_000], "dimensions": made_up.DIMENSIONS}
+SMALL = {"embeddings": [60], "dimensions": made_up.DIMENSIONS}
 
 
 def scikit_learn_tsne(embeddings: np.ndarray) -> np.ndarray:
@@ -36,39 +32,38 @@ def scikit_learn_tsne(embeddings: np.ndarray) -> np.ndarray:
     return TSNE(n_jobs=-1, random_state=0).fit_transform(reduced)
 
 
-def measure(method: str, n: int) -> tuple[float, float, float]:
-    """Seconds, the process's peak MiB (imports and data included), and label agreement."""
-    x = made_up_embeddings(n)
-    start = time.perf_counter()
-    plane = embedding.tsne(x) if method == "ours" else scikit_learn_tsne(x)
-    elapsed_s = time.perf_counter() - start
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MIB_PER_MAXRSS
+def planes(method: str, n: int) -> Timed:
+    """Map n embeddings; how far labels agree in the plane is a fact beside the seconds."""
+    x, found = made_up.embeddings(n), []
+    tsne = embedding.tsne if method == "ours" else scikit_learn_tsne
+    seconds = measure.seconds_of(lambda: found.append(tsne(x)))
     labels = x[:, 0] > np.median(x[:, 0])
-    return elapsed_s, peak_mib, embedding.label_agreement(plane, labels)
+    return Timed(seconds, facts={"label_agreement": embedding.label_agreement(found[0], labels)})
+
+
+def cases(
+    sizes: dict[str, Any], options: Options, methods: tuple[str, ...] = METHODS
+) -> Iterator[Case]:
+    """One case per number of embeddings."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # other programs' load counts less
+    for n in sizes["embeddings"]:
+        sides = [options.measure(planes, m, n) if m in methods else None for m in METHODS]
+        agreements = [f"{side.facts['label_agreement']:.3f}" for side in sides if side]
+        remark = f"label agreement {' and '.join(agreements)}"
+        yield Case(f"{n:,} x {sizes['dimensions']}", *sides, "s", remark)
 
 
 def main() -> None:
-    """Print one line per method and size."""
+    """The command line of this benchmark alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[3_000, 10_000, 30_000])
-    parser.add_argument("--methods", nargs="+", default=["ours", "scikit-learn"])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     arguments = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # other programs' load counts less
-    fresh = multiprocessing.get_context("spawn")
-    print(
-        f"{'N x 512':>9}  {'method':12}  {'seconds':>7}  {'MiB':>5}  {'agreement':>9}  {'ratio':>5}"
-    )
-    for n in arguments.sizes:
-        first_s = None
-        for method in arguments.methods:
-            with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-                elapsed_s, peak_mib, agreement = pool.submit(measure, method, n).result()
-            first_s = first_s or elapsed_s
-            print(
-                f"{n:9,}  {method:12}  {elapsed_s:7.1f}  {peak_mib:5.0f}  {agreement:9.3f}  "
-                f"{elapsed_s / first_s:5.1f}",
-                flush=True,
-            )
+    print(machine.line(), flush=True)
+    sizes = SIZES | {"embeddings": arguments.sizes}
+    with tempfile.TemporaryDirectory() as folder:
+        found = cases(sizes, Options(Path(folder)), tuple(arguments.methods))
+        report.show("tsne", __doc__, sizes, found)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+"""Scores of any number of images by a trained model; the command line is `helpers.score`."""
+
+
+class ScoreError(RuntimeError):
+    """Images cannot be scored; the message names the culprit and the way out."""

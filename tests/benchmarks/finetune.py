@@ -1,0 +1,73 @@
+"""Training of all layers, images/s of the second epoch: our loop against a tutorial's.
+
+Both augment, and both use AdamW with label smoothing; the plain way decodes the files each time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from helpers import backbones, seeding, training
+from helpers.config import FinetuneSettings, TrainSettings
+from helpers.darts.depthwise import use_fast_depthwise
+from helpers.features import image_batches
+from helpers.images import ImageCache, open_cache
+from tests.benchmarks import networks, plain
+from tests.benchmarks.measure import Timed
+from tests.benchmarks.report import Case, Options
+
+SIZES = {"images": 512, "size_px": 224, "batch_size": 32, "backbones": networks.BACKBONES}
+SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "backbones": networks.BACKBONES[:1]}
+EPOCHS = 2  # the first one warms up
+VAL_IMAGES = 16  # validation is not timed
+
+
+def our_epoch(
+    model: nn.Module, table: pd.DataFrame, cache: ImageCache, settings: TrainSettings
+) -> Timed:
+    """Train by the project's loop; the seconds of the last epoch."""
+    batch = settings.batch_size
+    fit = training.fit(
+        model,
+        image_batches(cache, table, model, batch, settings.augment),
+        image_batches(cache, table.head(VAL_IMAGES), model, batch),
+        dataclasses.replace(settings, epochs=EPOCHS),
+        seed=0,
+        name="benchmark",
+    )
+    return Timed(len(table) / fit.history[-1]["images_per_s"], len(table))
+
+
+def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
+    """A backbone trained as notebook 03 does, with the augmentation "full"."""
+    model = use_fast_depthwise(networks.ours(backbone, size_px))
+    settings = FinetuneSettings(batch_size=batch_size).fbp
+    return our_epoch(model, table, open_cache(table, size_px, root), settings)
+
+
+def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
+    """The stock network trained from files."""
+    spec, device = backbones.spec_of(backbone, 2, size_px), seeding.default_device()
+    transform = plain.transform_of(size_px, spec.mean, spec.std, "full")
+    batches = plain.loader(table, transform, batch_size, shuffle=True)
+    model = networks.plain_classifier(backbone)
+    seconds = plain.train(model, batches, device, EPOCHS, FinetuneSettings().fbp_lr)
+    return Timed(seconds[-1], len(table))
+
+
+def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
+    """One case per backbone."""
+    size_px, batch, root = sizes["size_px"], sizes["batch_size"], options.cache_root
+    table = options.table(sizes["images"])
+    open_cache(table, size_px, root)
+    for backbone in sizes["backbones"]:
+        arguments = (backbone, table, size_px, batch)
+        mine = options.measure(ours, *arguments, root)
+        theirs = options.measure(plainly, *arguments)
+        yield Case(f"{backbone}, {size_px} px, batch {batch}", mine, theirs, "images/s")

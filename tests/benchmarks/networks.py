@@ -1,0 +1,127 @@
+"""The networks that the benchmarks train: ours, and the same ones of torch's own modules."""
+
+from __future__ import annotations
+
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from helpers import backbones
+from helpers.darts.genotypes import Genotype
+
+BACKBONES = ("resnet18", "efficientnet_lite0")
+
+
+def ours(backbone: str, size_px: int) -> nn.Module:
+    """Our classifier of two classes: ResNet-18 with random weights, or EfficientNet-Lite0 with
+    its packaged ones."""
+    if backbone == "resnet18":
+        torch.manual_seed(0)
+        return backbones.build(backbones.spec_of(backbone, 2, size_px))
+    return backbones.pretrained(backbones.find_weights(backbone), 2, size_px)
+
+
+def plain_trunk(backbone: str) -> nn.Module:
+    """The stock network without its last layer, with the same weights as ours."""
+    if backbone == "resnet18":
+        torch.manual_seed(0)
+        trunk = torchvision.models.resnet18(weights=None)
+        trunk.fc = nn.Identity()
+        return trunk
+    trunk = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    trunk.load_state_dict(backbones.find_weights(backbone).state)
+    return trunk
+
+
+def plain_classifier(backbone: str) -> nn.Module:
+    """The stock network with two classes."""
+    size = backbones.spec_of(backbone, 2, 224).embedding_size
+    return nn.Sequential(plain_trunk(backbone), nn.Linear(size, 2))
+
+
+def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, **options) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, kernel, stride, bias=False, **options)
+
+
+def _separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    depthwise = _conv(c, c, kernel, stride, padding=padding, dilation=dilation, groups=c)
+    return [nn.ReLU(), depthwise, _conv(c, c, 1), nn.BatchNorm2d(c)]
+
+
+class PlainReduce(nn.Module):
+    """ReLU, two 1x1 convolutions of stride 2 shifted by a pixel, BN; for maps of even sizes."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv_1 = _conv(c_in, c_out // 2, 1, 2)
+        self.conv_2 = _conv(c_in, c_out - c_out // 2, 1, 2)
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        x = torch.relu(x)
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
+
+
+def _operation(name: str, c: int, stride: int) -> nn.Module:
+    kernel = int(name[-1]) if name[-1].isdigit() else 0
+    if name == "skip_connect":
+        return PlainReduce(c, c) if stride == 2 else nn.Identity()
+    if name == "max_pool_3x3":
+        return nn.MaxPool2d(3, stride, 1)
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+    if name.startswith("dil_conv"):
+        return nn.Sequential(*_separable(c, kernel, stride, 2))
+    return nn.Sequential(*_separable(c, kernel, stride, 1), *_separable(c, kernel, 1, 1))
+
+
+class PlainDerivedCell(nn.Module):
+    """A cell of a genotype, operation by operation."""
+
+    def __init__(self, genotype: Genotype, c_pp, c_p, c, reduction, reduction_before) -> None:
+        super().__init__()
+        kind = "reduction" if reduction else "normal"
+        relu_conv_bn = nn.Sequential(nn.ReLU(), _conv(c_pp, c, 1), nn.BatchNorm2d(c))
+        self.pre0 = PlainReduce(c_pp, c) if reduction_before else relu_conv_bn
+        self.pre1 = nn.Sequential(nn.ReLU(), _conv(c_p, c, 1), nn.BatchNorm2d(c))
+        self.concat, edges = genotype.concat(kind), genotype.edges(kind)
+        self.sources = [source for _, source, _ in edges]
+        self.operations = nn.ModuleList(
+            _operation(name, c, 2 if reduction and source < 2 else 1) for name, source, _ in edges
+        )
+
+    def forward(self, s0: Tensor, s1: Tensor) -> Tensor:
+        """The states of the two cells before -> (B, nodes * C, H', W')."""
+        states = [self.pre0(s0), self.pre1(s1)]
+        for i in range(0, len(self.operations), 2):  # two edges a node
+            a, b = self.sources[i : i + 2]
+            states.append(self.operations[i](states[a]) + self.operations[i + 1](states[b]))
+        return torch.cat([states[i] for i in self.concat], dim=1)
+
+
+class PlainDerived(nn.Module):
+    """The network of `helpers.darts.network.DerivedNetwork` with the ImageNet stem."""
+
+    def __init__(self, genotype: Genotype, c: int, layers: int, num_classes: int, in_channels=3):
+        super().__init__()
+        first = [_conv(in_channels, c // 2, 3, 2, padding=1), nn.BatchNorm2d(c // 2), nn.ReLU()]
+        self.stem0 = nn.Sequential(*first, _conv(c // 2, c, 3, 2, padding=1), nn.BatchNorm2d(c))
+        self.stem1 = nn.Sequential(nn.ReLU(), _conv(c, c, 3, 2, padding=1), nn.BatchNorm2d(c))
+        self.cells, c_pp, c_p, before = nn.ModuleList(), c, c, True
+        for i in range(layers):
+            reduction = i in (layers // 3, 2 * layers // 3)
+            c = 2 * c if reduction else c
+            self.cells.append(PlainDerivedCell(genotype, c_pp, c_p, c, reduction, before))
+            c_pp, c_p, before = c_p, len(self.cells[-1].concat) * c, reduction
+        self.classifier = nn.Linear(c_p, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> class scores (B, K)."""
+        s0 = self.stem0(x)
+        s1 = self.stem1(s0)
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1)
+        return self.classifier(s1.mean(dim=(2, 3)))

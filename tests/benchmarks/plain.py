@@ -1,0 +1,84 @@
+"""The plain way, as tutorials show it: files by Pillow, torchvision's transforms, a DataLoader.
+
+Float32, contiguous tensors, two worker processes started torch's default way; no code of
+`helpers`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from tests.benchmarks.measure import seconds_of
+
+WORKERS = 2
+LABEL_SMOOTHING = 0.1
+
+
+class Files(Dataset):
+    """Image files of a table (`path`, `label`), decoded each time that they are asked for."""
+
+    def __init__(self, table: pd.DataFrame, transform, mode: str = "RGB") -> None:
+        self.paths, self.labels = table.path.tolist(), table.label.tolist()
+        self.transform, self.mode = transform, mode
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with Image.open(self.paths[index]) as image:
+            return self.transform(image.convert(self.mode)), self.labels[index]
+
+
+def loader(
+    table: pd.DataFrame, transform, batch_size: int, shuffle: bool = False, mode: str = "RGB"
+) -> DataLoader:
+    """Batches of (images (B, C, H, W), labels (B,))."""
+    files = Files(table, transform, mode)
+    return DataLoader(files, batch_size, shuffle=shuffle, num_workers=WORKERS)
+
+
+def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
+    """Resize, augment ("none", "flips" or "full" like `helpers.batches`), to tensor, normalise."""
+    steps = [transforms.Resize((size_px, size_px))]
+    if augment != "none":
+        steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
+    if augment == "full":
+        steps.append(transforms.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05)))
+        steps.append(transforms.ColorJitter(brightness=0.15, contrast=0.15))
+    steps.append(transforms.ToTensor())
+    if mean is not None:
+        steps.append(transforms.Normalize(mean, std))
+    return transforms.Compose(steps)
+
+
+@torch.no_grad()
+def embed(trunk: nn.Module, batches: DataLoader, device: torch.device) -> np.ndarray:
+    """Embeddings (N, D) in eval mode."""
+    trunk.to(device).eval()
+    return np.concatenate([trunk(images.to(device)).cpu().numpy() for images, _ in batches])
+
+
+def train(
+    model: nn.Module, batches: DataLoader, device: torch.device, epochs: int, lr: float
+) -> list[float]:
+    """Train with AdamW and cross-entropy; return the seconds of each epoch."""
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+
+    def epoch() -> None:
+        """One pass over the images."""
+        for images, labels in batches:
+            optimizer.zero_grad()
+            output = model(images.to(device))
+            loss = F.cross_entropy(output, labels.to(device), label_smoothing=LABEL_SMOOTHING)
+            loss.backward()
+            optimizer.step()
+
+    return [seconds_of(epoch) for _ in range(epochs)]

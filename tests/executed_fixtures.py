@@ -1,0 +1,102 @@
+"""A finished run without its work: run.json and executed copies of the notebooks, made by hand."""
+
+import base64
+import io
+import re
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat import v4
+from PIL import Image
+
+from helpers import artifacts, config, executed, paths, stages
+
+RUN = "elpv-quick"
+
+
+def png(width=8, height=8, seed=0, step=1):
+    """A picture as a notebook holds it; `step` pixels share a value."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 255, (height // step, width // step, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.repeat(step, 0).repeat(step, 1)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def bar(text="CNN 1/1:   0%|          | 0/140"):
+    """What tqdm leaves behind in a headless run."""
+    data = {executed.WIDGET: {"model_id": "1"}, "text/plain": text}
+    return v4.new_output("display_data", data=data)
+
+
+def said(text, name="stdout"):
+    """A line that a cell has printed."""
+    return v4.new_output("stream", name=name, text=text)
+
+
+def shown(**data):
+    """The value of a cell's last line; `html` and `png` name its kinds beside the plain text."""
+    kinds = {"html": "text/html", "png": "image/png", "plain": "text/plain"}
+    named = {kinds[kind]: content for kind, content in data.items()}
+    return v4.new_output("execute_result", data=named, execution_count=9)
+
+
+def loaded_from_elsewhere(text):
+    """Whatever a browser would fetch or run when it opens this page."""
+    fetched = re.findall(r'<(?:link|script|iframe|object|embed)\b[^>]*|src="(?!data:)[^"]*"', text)
+    return fetched + re.findall(r"url\((?!data:)[^)]*\)|@import[^;]*", text)
+
+
+def execute(stage, outputs, parameters=None):
+    """Write an executed copy as papermill does: `outputs` in the third code cell of the source."""
+    notebook = executed.read(paths.notebooks_root() / f"{stage}.ipynb")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=2):
+        cell.execution_count, cell.outputs = number, []
+        cell.metadata |= {"execution": {"iopub.status.idle": "2026-01-01T00:00:00"}}
+        cell.metadata |= {"papermill": {"duration": 1.0, "status": "completed"}}
+    code[2].outputs = [nbformat.from_dict(output) for output in outputs]
+    injected = v4.new_code_cell("RUN = 'x'", metadata={"tags": [executed.INJECTED]})
+    notebook.cells.insert(2, injected)
+    notebook.metadata["papermill"] = {"parameters": parameters or {"RUN": RUN}}
+    notebook.metadata["widgets"] = {"state": {}}
+    target = paths.RunPaths(RUN).notebook(stage)
+    artifacts.write_bytes(target, nbformat.writes(notebook).encode())
+
+
+def write_record(preset="quick", without=()):
+    """run.json of a run whose stages are done, but those of `without`."""
+    run_paths = paths.RunPaths(RUN)
+    record = {"run": RUN, "preset": preset, "dataset": "elpv", "stages": {}, "steps": {}}
+    for stage in config.STAGES:
+        if stage in without:
+            continue
+        settings = config.resolve(stage, preset, {})
+        record["stages"][stage] = {
+            "status": "done",
+            "key": stages.stage_key(stage, settings, record),
+            "settings": vars(settings),
+            "device": "CPU, 2 threads",
+            "precision": "bf16",
+            "commit": "abc1234",
+            "seconds": 60.0,
+            "peak_memory_mb": 1500,
+            "outputs": {},
+            "notebook": executed.code_digest(paths.notebooks_root() / f"{stage}.ipynb"),
+        }
+    artifacts.save_json(run_paths.run_json, record)
+    return record
+
+
+@pytest.fixture
+def finished_run(home, tmp_path, monkeypatch):
+    """The paths of a finished run over a copy of `notebooks/`, which a test may write to."""
+    copies = tmp_path / "project" / "notebooks"
+    shutil.copytree(paths.notebooks_root(), copies)
+    monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
+    write_record()
+    for stage in config.STAGES:
+        execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
+    return paths.RunPaths(RUN)

@@ -1,0 +1,218 @@
+"""The benchmarks run, compare like with like, and write what they measured."""
+
+import json
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.darts.genotypes import PUBLISHED, random_genotype
+from helpers.darts.network import DerivedNetwork
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import baselines, end_to_end, features, made_up, measure, networks, plain
+from tests.benchmarks.measure import Measured, Timed
+from tests.benchmarks.report import Case, Options
+from tests.fresh_process import who_am_i
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Measure without new processes, whose imports take seconds."""
+
+    def fresh(function, *arguments, repeats):
+        return measure.here(function, *arguments)
+
+    monkeypatch.setattr(measure, "fresh", fresh)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+# --- measuring ---------------------------------------------------------------------------------
+
+
+def test_a_measurement_is_a_process_of_its_own_whose_workers_start_as_a_user_s():
+    ballast = np.ones(2**29, dtype=np.uint8)  # 512 MiB that are not the measured function's
+    found = measure.fresh(who_am_i, "hello")
+    assert found.facts["pid"] != os.getpid()
+    assert found.facts["workers"] == multiprocessing.get_start_method()
+    assert (found.result, found.seconds_each, found.all_seconds) == ("hello", 0.5, (2.0,))
+    assert 0 <= found.above_imports_mib < 64 < found.peak_mib
+    assert measure.peak_mib() > found.peak_mib
+    del ballast
+
+
+def test_peak_memory_counts_what_a_function_has_let_go():
+    found = measure.here(lambda: Timed(float(np.ones(2**28, dtype=np.uint8)[-1])))
+    assert found.above_imports_mib >= 200  # 256 less what the interpreter may give back
+
+
+def test_the_quickest_of_several_processes_counts(monkeypatch):
+    seconds = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr(measure, "_in_fresh_process", lambda f: Measured(next(seconds), 2))
+    found = measure.fresh(None, repeats=3)
+    assert (found.seconds, found.all_seconds) == (1.0, (3.0, 1.0, 2.0))
+
+
+# --- the table and the JSON --------------------------------------------------------------------
+
+
+def test_a_ratio_above_one_says_that_ours_is_faster_item_by_item():
+    ours, theirs = Measured(2.0, 100, peak_mib=500), Measured(3.0, 50, peak_mib=700.4)
+    case = Case("x", ours, theirs, "images/s", "remark")
+    assert case.ratio == pytest.approx(3.0)
+    assert case.line().split() == [
+        "x",
+        "50.0",
+        "images/s",
+        "16.7",
+        "images/s",
+        "3.0x",
+        "500",
+        "700",
+        "remark",
+    ]
+    assert Case("x", ours, theirs, "s/step").line().split()[1:3] == ["2.00", "s/step"]
+
+
+def test_memory_of_workers_and_of_a_gpu_stands_beside_the_process_s():
+    ours = Measured(1.0, peak_mib=500, accelerator_mib=90)
+    theirs = Measured(1.0, peak_mib=600, workers_mib=80, accelerator_mib=110)
+    line = Case("x", ours, theirs, remark="y").line()
+    assert line.endswith("500    600+80  y, GPU 90 and 110 MiB")
+
+
+def test_a_case_without_a_plain_way_has_no_ratio():
+    case = Case("stage", Measured(2.0, peak_mib=100))
+    assert case.line().split() == ["stage", "2.00", "s", "-", "-", "100", "-"]
+    assert case.record()["ratio"] is None and case.record()["plain"] is None
+
+
+@pytest.mark.parametrize("name", ["decode", "retrain"])
+def test_a_small_benchmark_writes_its_numbers_as_json(name, in_this_process, tmp_path, capsys):
+    assert command.main([name, "--small", "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+    facts = {"machine", "device", "precision", "threads", "torch", "versions", "memory", "title"}
+    assert facts <= found.keys()
+    assert found["benchmark"] == name
+    assert found["sizes"]["small"] is True and found["sizes"]["images_from"] == "made up"
+    assert found["machine"]["cores"] == os.cpu_count()
+    for case in found["cases"]:
+        for side in (case["ours"], case["plain"]):
+            assert side["seconds"] > 0 and side["amount"] > 0 and side["peak_mib"] > 100
+            assert side["per_second"] == pytest.approx(side["amount"] / side["seconds"])
+        expected = case["ours"]["per_second"] / case["plain"]["per_second"]
+        assert case["ratio"] == pytest.approx(expected)
+    assert f"{found['cases'][0]['ratio']:.1f}x" in capsys.readouterr().out
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def test_every_benchmark_names_itself_and_has_small_sizes_for_all_that_it_measures():
+    for name in command.BENCHMARKS:
+        module = command.load(name)
+        if module is None:
+            continue
+        assert module.SIZES.keys() == module.SMALL.keys(), name
+        assert module.SIZES != module.SMALL and callable(module.cases), name
+        assert len(module.__doc__.splitlines()[0]) < 100, name
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["tnse"])
+    known = ", ".join(command.BENCHMARKS)
+    assert f"no benchmark is called 'tnse'; there are {known}" in capsys.readouterr().err
+
+
+def test_a_benchmark_that_is_not_there_is_left_out(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "BENCHMARKS", ("absent",))
+    assert command.main(["--out", str(tmp_path)]) == 0
+    assert "absent: tests/benchmarks/absent.py gives no cases, left out" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+# --- what is measured --------------------------------------------------------------------------
+
+
+def test_made_up_images_are_written_once_and_given_ones_are_taken_instead(parts_folder, tmp_path):
+    options = Options(tmp_path / "work")
+    table = options.table(3)
+    before = [os.stat(path).st_mtime_ns for path in table.path]
+    assert options.table(5).path.head(3).tolist() == table.path.tolist()
+    assert [os.stat(path).st_mtime_ns for path in table.path] == before
+    given = Options(tmp_path / "work", images=parts_folder).table(1000)
+    assert len(given) == 120 and given.path.str.contains("parts").all()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as stopped:
+        made_up.image_table(tmp_path, 5, tmp_path / "empty")
+    assert str(stopped.value) == f"--images {tmp_path / 'empty'} holds 0 images, two are needed"
+
+
+def test_both_ways_make_the_same_embeddings(tmp_path):
+    table = Options(tmp_path).table(4)
+    arguments = ("resnet18", table, 32, 2)
+    mine, theirs = features.ours(*arguments, tmp_path / "cache"), features.plainly(*arguments)
+    assert mine.result.shape == theirs.result.shape == (4, 512)
+    rms, largest = features.differences(mine.result, theirs.result).values()
+    assert rms < 0.02 and largest < 0.03  # bf16 against float32
+    rms, largest = features.differences(mine.result[::-1], theirs.result).values()
+    assert rms > 0.02 and largest > 0.03
+
+
+def test_differences_are_fractions_of_the_plain_embeddings():
+    found = features.differences(np.array([[3.0, 3.0]]), np.array([[3.0, 4.0]]))
+    assert found["rms_difference_fraction"] == pytest.approx(1 / 5)
+    assert found["largest_difference_fraction"] == pytest.approx(1 / 4)
+
+
+def test_a_training_the_plain_way_moves_the_weights(tmp_path):
+    torch.manual_seed(0)
+    table, model = Options(tmp_path).table(4), torch.nn.Sequential(torch.nn.Flatten())
+    model.append(torch.nn.Linear(3 * 8 * 8, 2))
+    before = model[1].weight.detach().clone()
+    batches = plain.loader(table, plain.transform_of(8, augment="full"), 2, shuffle=True)
+    seconds = plain.train(model, batches, torch.device("cpu"), epochs=2, lr=0.1)
+    assert len(seconds) == 2 and min(seconds) > 0
+    assert not torch.equal(before, model[1].weight)
+
+
+@pytest.mark.parametrize("genotype", [PUBLISHED["DARTS_V2"], *map(random_genotype, range(3))])
+def test_the_plain_derived_network_computes_ours(genotype):
+    ours = DerivedNetwork(genotype, 4, 4, 2, in_channels=1).double()
+    theirs = networks.PlainDerived(genotype, 4, 4, 2, in_channels=1).double()
+    with torch.no_grad():
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.copy_(mine.normal_(0, 0.3))
+    x = torch.randn(3, 1, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(theirs(x), ours(x))
+
+
+@pytest.mark.parametrize("name", baselines.CHOSEN)
+def test_both_pipelines_have_the_same_settings(name):
+    ours, theirs = baselines.our_pipeline(name, 7)[-1], baselines.plain_pipeline(name, 7)[-1]
+    shared = ours.get_params().keys() & theirs.get_params().keys()
+    shared -= {"cache_size"}  # of the SVM: a matter of speed, not of the result
+    assert {"C", "gamma", "class_weight"} <= shared or {"n_estimators", "n_jobs"} <= shared
+    assert {key: ours.get_params()[key] for key in shared} == {
+        key: theirs.get_params()[key] for key in shared
+    }
+
+
+def test_the_fits_together_take_the_sum_of_the_seconds_and_the_largest_memory():
+    parts = [
+        Measured(1.0, peak_mib=300, above_imports_mib=9.0),
+        Measured(2.5, peak_mib=200, above_imports_mib=20.0),
+    ]
+    both = baselines.together(parts)
+    assert (both.seconds, both.peak_mib, both.above_imports_mib) == (3.5, 300, 20.0)
+
+
+def test_a_stage_of_the_whole_run_shows_the_rates_that_it_noted():
+    rates = {"embed": 41.6, "cnn": 20.0}
+    stage = {"seconds": 4.5, "peak_memory_mb": 1049, "images_per_s": rates}
+    case = end_to_end.stage_case("03_finetuning", stage)
+    assert case.ours.facts == {"images_per_s": rates}
+    assert case.line().split()[:3] == ["03_finetuning", "4.50", "s"]
+    assert case.line().endswith("1000         -  images: embed 42/s, cnn 20/s")
