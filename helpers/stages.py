@@ -124,8 +124,8 @@ class Stage:
         late = self.deadline_s is not None and time.monotonic() > self.deadline_s
         if processes.from_main(lambda: late):
             raise OutOfTime(
-                f"{name}: the time budget is used up before it was begun; what is done is kept: "
-                "run the same again to go on from there"
+                f"{name}: the time budget is used up; what is done is kept: run the same again to "
+                "go on from there"
             )
 
     def _is_done(self, name: str, key: str) -> bool:

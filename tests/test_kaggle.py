@@ -202,9 +202,10 @@ def test_kaggle_s_own_command_takes_the_same_csv(server, csv):
     assert Path("theirs", f"{SLUG}.zip").read_bytes() == server.data
 
 
-def test_our_commands_work_through_a_proxy_in_a_process_of_their_own(server, csv):
+def test_our_commands_work_through_a_proxy_in_a_process_of_their_own(server, csv, tmp_path):
     done = command_line(server, "helpers.kaggle", "download")
-    assert (done.returncode, done.stdout) == (0, f"Ready: data/raw/{SLUG}\n"), done.stderr
+    folder = tmp_path / "data" / "raw" / SLUG
+    assert (done.returncode, done.stdout) == (0, f"Ready: {folder}\n"), done.stderr
     done = command_line(server, "helpers.kaggle", "submit", "-f", "x.csv", "-m", "try")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Submission 4242: public score 0.98765\n"

@@ -64,7 +64,7 @@ def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_not
 ):
     command = ["04", "--name", "r", *TINY, "-p", "TIME_BUDGET_MIN=0.000001"]
     assert train.main(command) == 75
-    assert "search: the time budget is used up after epoch 0 of 2" in capsys.readouterr().out
+    assert "search: the time budget is used up; what is done is kept" in capsys.readouterr().out
     assert train.main([*command, "--from-notebook"]) == 0
 
 
@@ -171,5 +171,6 @@ def test_a_lost_process_ends_all_and_the_training_goes_on_from_its_last_epoch(
     budget = ["-p", "EPOCHS=500", "-p", "TIME_BUDGET_MIN=0.000001"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(seeding, "default_device", lambda: torch.device("cpu"))
+        patch.setattr(stages.Stage, "_check_time", lambda self, name: None)  # let it take up first
         assert train.main(["04", "--name", "r", *TINY, *budget]) == 75
     assert "search: going on after epoch" in capsys.readouterr().out

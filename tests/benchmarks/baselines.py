@@ -1,7 +1,8 @@
 """Fits of SVM (RBF kernel) and random forest on embeddings: ours against stock scikit-learn.
 
 One fit each with fixed hyper-parameters, the same on both sides, without the search for them and
-without the calibration of the SVM's scores.
+without the calibration of the SVM's scores. Stock means its defaults, the kernel cache of 200 MB
+included; ours is 1,000 MB.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def our_pipeline(name: str, trees: int) -> Pipeline:
 def plain_pipeline(name: str, trees: int) -> Pipeline:
     """Scikit-learn's own classes with the same settings."""
     if name == "SVM":
-        model = SVC(kernel="rbf", class_weight="balanced", cache_size=1000, **CHOSEN[name])
+        model = SVC(kernel="rbf", class_weight="balanced", **CHOSEN[name])
     else:
         model = RandomForestClassifier(trees, n_jobs=-1, random_state=0, **CHOSEN[name])
     return make_pipeline(StandardScaler(), model)
