@@ -132,11 +132,12 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        try:
-            kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
-        except ColourFound:
-            gray = False
-            kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
+        with writing(folder):
+            try:
+                kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
+            except ColourFound:
+                gray = False
+                kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
         if failed and not skip_unreadable:
             raise DataError(_unreadable_report(failed))
         if not kept:
@@ -178,7 +179,6 @@ def _decode_all(
     kept, failed = [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     with (
-        writing(folder / "images.u8"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
         (folder / "images.u8").open("wb") as file,
         tqdm(total=len(paths), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
