@@ -141,5 +141,13 @@ def save_history(
 
 
 def load_history(name: str, path: Path) -> Trained:
-    """Read what `save_history` wrote."""
-    return Trained(name=name, **artifacts.load_json(path))
+    """Read what `save_history` wrote; ArtifactError when it is something else."""
+    record = artifacts.load_json(path)
+    try:
+        found = Trained(name=name, **record)
+        # whatever the notebooks will do with it
+        _ = found.curve["val_auc"].astype(float), found.images_per_s, found.facts.items()
+        _ = float(found.seconds + found.parameters + found.best_epoch)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise artifacts.damaged(path, error) from None
+    return found

@@ -8,6 +8,7 @@ images CC BY-NC-SA 4.0.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,15 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 def _read_labels(path: Path) -> pd.DataFrame:
     """`file, probability, cell_type`; the file has no header and spaces between the columns."""
     columns = ["file", "probability", "cell_type"]
-    try:
-        table = pd.read_csv(path, sep=r"\s+", names=columns, index_col=False, dtype={"file": str})
-        table["probability"] = table.probability.astype(float)
-    except (ValueError, TypeError, OverflowError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    options = {"names": columns, "index_col": False, "dtype": {"file": str}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # of a line with more columns
+        try:
+            table = pd.read_csv(path, sep=r"\s+", **options).astype({"probability": float})
+        except (ValueError, TypeError, OverflowError, OSError, pd.errors.ParserWarning) as error:
+            raise DataError(f"{path} cannot be read: {error}") from None
+    if table.empty:
+        raise DataError(f"{path} lists no image; install elpv-dataset again")
     wrong = table.isna().any(axis=1) | ~table.probability.between(0, 1)
     if wrong.any():
         line = int(np.flatnonzero(wrong)[0]) + 1
