@@ -57,6 +57,7 @@ class FinetuneSettings:
     """03: the two-layer CNN, the last layer alone, all layers."""
 
     seed: int = 0
+    seeds: int = 1  # trainings of all layers (FBP), with the seeds SEED, SEED + 1, ...
     backbone: str = "auto"
     weights: str = ""
     image_size_px: int = 192

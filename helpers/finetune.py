@@ -34,15 +34,22 @@ def train_cnn(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Trained:
 
 def train_all_layers(
     stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: backbones.Weights
-) -> Trained:
-    """FBP: the pretrained backbone with a new last layer, all layers trained."""
+) -> list[Trained]:
+    """FBP: the pretrained backbone with a new last layer, all layers trained; once for each seed.
+
+    The files of the first are called `fbp`, of the others `fbp_seed1`, ...
+    """
     settings: FinetuneSettings = stage.settings
-    model = _pretrained(settings.seed, weights, cache)
-    model, flips = use_fast_depthwise(model), settings.flip_test
-    seed, digest = settings.seed, weights.digest
-    return trained.train_once(
-        stage, "fbp", model, split, cache, settings.fbp, seed, flips, weights=digest
-    )
+    flips, digest, found = settings.flip_test, weights.digest, []
+    for number, name in enumerate(trained.names_of_seeds(stage.paths, "fbp", settings.seeds)):
+        seed = settings.seed + number
+        model = use_fast_depthwise(_pretrained(seed, weights, cache))
+        found.append(
+            trained.train_once(
+                stage, name, model, split, cache, settings.fbp, seed, flips, weights=digest
+            )
+        )
+    return found
 
 
 def train_last_layer(

@@ -51,6 +51,16 @@ def order(name: str) -> tuple[int, str]:
     return (known.index(stem) if stem in known else len(known), name)
 
 
+def seed_name(name: str, number: int) -> str:
+    """The file of a model's `number`-th seed, counted from 0."""
+    return name if number == 0 else f"{name}_seed{number}"
+
+
+def without_seed(name: str) -> str:
+    """The model that a file belongs to: `fbp_seed1` is a training of `fbp`."""
+    return further_seed_of(name) or name
+
+
 def further_seed_of(name: str) -> str | None:
     """The model of which `name` is a training with a further seed; None of any other name."""
     found = _SEED.fullmatch(name)

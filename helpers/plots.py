@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.images import ImageCache
-from helpers.names import display_name
+from helpers.names import display_name, without_seed
 from helpers.stages import Stage
 from helpers.writing import atomic_path
 
@@ -123,9 +123,12 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
 
 
 def learning_curves(curves: pd.DataFrame) -> Figure:
-    """Loss and validation AUC over epochs, one line per model (columns of training histories)."""
+    """Loss and validation AUC over epochs (columns of training histories).
+
+    One line per model; of several seeds the mean, in a band of one standard deviation.
+    """
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
-    frame = curves.assign(model=curves.model.map(display_name))
+    frame = curves.assign(model=curves.model.map(without_seed).map(display_name))
     for ax, column, title in (
         (axes[0], "train_loss", "training loss"),
         (axes[1], "val_loss", "validation loss"),
@@ -137,6 +140,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             y=column,
             hue="model",
             style="model",
+            errorbar="sd",
             markers=True,
             dashes=False,
             ax=ax,

@@ -20,10 +20,17 @@ from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork
 from helpers.images import ImageCache
 from helpers.loop import Hooks
-from helpers.names import display_name
+from helpers.names import display_name, without_seed
 from helpers.paths import RunPaths
 from helpers.stages import Stage, load_run
-from helpers.trained import NUM_CLASSES, Trained, load_history, train_once
+from helpers.trained import (
+    NUM_CLASSES,
+    Trained,
+    load_history,
+    load_seeds,
+    names_of_seeds,
+    train_once,
+)
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
 BASELINES, FINETUNING = "02_features_baselines", "03_finetuning"
@@ -109,34 +116,20 @@ def train_genotype(
 def train_cells(
     stage: Stage, cells: Sequence[NamedCell], split: pd.DataFrame, cache: ImageCache
 ) -> list[Trained]:
-    """Train every cell with every seed: `name` for the first, `name_seed1`, ... for the others.
-
-    Predictions of more seeds than are asked for, from an earlier call, are removed: a table row
-    is the mean over all files of its name.
-    """
+    """Train every cell with every seed: `name` for the first, `name_seed1`, ... for the others."""
     settings: RetrainSettings = stage.settings
     found = []
     for cell in cells:
-        names = [seed_name(cell.name, number) for number in range(settings.seeds)]
-        for old in stage.paths.predictions_root.glob(f"{cell.name}_seed*.csv"):
-            if old.stem not in names and processes.is_main():
-                old.unlink()
-        for number, name in enumerate(names):
+        for number, name in enumerate(names_of_seeds(stage.paths, cell.name, settings.seeds)):
             facts = {"cell": cell.name, **cell.cost}
             seed = settings.seed + number
             found.append(train_genotype(stage, name, cell.genotype, split, cache, seed, facts))
     return found
 
 
-def seed_name(name: str, number: int) -> str:
-    """The predictions file of a model's `number`-th seed, counted from 0."""
-    return name if number == 0 else f"{name}_seed{number}"
-
-
 def references(run_paths: RunPaths) -> list[Trained]:
-    """The two-layer CNN and FBP of 03, those that have been trained."""
-    files = {name: run_paths.metrics(f"{name}_history") for name in REFERENCES}
-    return [load_history(name, path) for name, path in files.items() if path.is_file()]
+    """The two-layer CNN and FBP of 03, those that have been trained, with all of their seeds."""
+    return [model for name in REFERENCES for model in load_seeds(run_paths, name)]
 
 
 def describe(network: DerivedNetwork, image_size_px: int) -> pd.DataFrame:
@@ -150,20 +143,25 @@ def describe(network: DerivedNetwork, image_size_px: int) -> pd.DataFrame:
 
 
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
-    """Each model's best validation AUC within as many epochs as all have had, and in all."""
+    """Each model's best validation AUC within as many epochs as all have had, and in all.
+
+    Of several seeds the mean.
+    """
     common = min(len(model.history) for model in models)
     rows = []
     for model in models:
         aucs = [record["val_auc"] for record in model.history]
         rows.append(
             {
-                "model": display_name(model.name),
+                "model": display_name(without_seed(model.name)),
                 f"val AUC, first {common} epochs": max(aucs[:common]),
                 "val AUC, all": max(aucs),
                 "epochs": len(aucs),
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    means = dict.fromkeys(table.columns[1:-1], "mean")
+    return table.groupby("model", sort=False, as_index=False).agg({**means, "epochs": "max"})
 
 
 def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +172,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     seconds of retraining as their sum.
     """
     by_name = table.set_index("model")
-    groups: dict[str, list[Trained]] = {model.name: [model] for model in references(stage.paths)}
+    groups = {name: found for name in REFERENCES if (found := load_seeds(stage.paths, name))}
     for path in sorted(stage.paths.metrics("any").parent.glob("*_history.json")):
         name = path.stem.removesuffix("_history")
         record = artifacts.load_json(path)

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.names import display_name
+from helpers.names import display_name, without_seed
 
 LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
@@ -17,14 +17,14 @@ LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or le
 def best_so_far(curves: pd.DataFrame) -> Figure:
     """The best validation AUC up to each epoch, one line per model, up to the longest training.
 
-    `curves` holds the columns epoch, val_auc and model. A dotted line marks the last epoch that
-    all models have had.
+    `curves` holds the columns epoch, val_auc and model; of several seeds the mean is drawn, in a
+    band of one standard deviation. A dotted line marks the last epoch that all models have had.
     """
     frame = curves.sort_values(["model", "epoch"]).assign(
         best=lambda f: f.groupby("model").val_auc.cummax(),
-        model=lambda f: f.model.map(display_name),
+        model=lambda f: f.model.map(without_seed).map(display_name),
     )
-    order = [display_name(name) for name in curves.model.unique()]
+    order = list(curves.model.map(without_seed).map(display_name).unique())
     figure, ax = plt.subplots(figsize=(9, 4))
     sns.lineplot(
         frame,
@@ -34,6 +34,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         hue_order=order,
         style="model",
         style_order=order,
+        errorbar="sd",
         markers=True,
         dashes=False,
         ax=ax,

@@ -43,6 +43,7 @@ def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
             {
                 "stage": name,
                 "seconds": stage["seconds"],
+                "reused (s)": stage.get("reused_seconds", 0.0),
                 "peak memory (MB)": stage["peak_memory_mb"],
                 "images/s": ", ".join(f"{work} {rate:,.0f}" for work, rate in rates.items()),
                 "reused": ", ".join(stage.get("reused", [])),

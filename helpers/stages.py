@@ -103,8 +103,9 @@ class Stage:
         """
         self.outputs += outputs
         key = artifacts.fingerprint(inputs)
-        if processes.from_main(self._is_done, name, key):
+        if (spent_s := processes.from_main(self._seconds_if_done, name, key)) is not None:
             self.notes.setdefault("reused", []).append(name)
+            self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
             yield False
             return
         self._check_time(name)
@@ -128,10 +129,12 @@ class Stage:
                 "go on from there"
             )
 
-    def _is_done(self, name: str, key: str) -> bool:
+    def _seconds_if_done(self, name: str, key: str) -> float | None:
+        """What the step took when it was done; None when it has to be done."""
         record = load_run(self.paths).get("steps", {}).get(name)
         same = record is not None and record["key"] == key
-        return same and outputs_are_intact(self.paths, record["outputs"])
+        done = same and outputs_are_intact(self.paths, record["outputs"])
+        return record["seconds"] if done else None
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.

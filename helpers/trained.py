@@ -22,6 +22,8 @@ from helpers.features import image_batches
 from helpers.images import ImageCache
 from helpers.inference import predict
 from helpers.loop import Hooks
+from helpers.names import seed_name
+from helpers.paths import RunPaths
 from helpers.results import save_predictions
 from helpers.stages import Stage
 
@@ -109,6 +111,29 @@ def train_once(
         paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
     found = processes.from_main(load_history, name, record)
     stage.rate(name, found.images_per_s)
+    return found
+
+
+def names_of_seeds(paths: RunPaths, name: str, seeds: int) -> list[str]:
+    """The files of a model's seeds: `name`, `name_seed1`, ...
+
+    Predictions of more seeds, from an earlier call, are removed: a table row is the mean over all
+    files of its name.
+    """
+    names = [seed_name(name, number) for number in range(seeds)]
+    for old in paths.predictions_root.glob(f"{name}_seed*.csv"):
+        if old.stem not in names and processes.is_main():
+            old.unlink()
+    return names
+
+
+def load_seeds(paths: RunPaths, name: str) -> list[Trained]:
+    """The trainings of a model that a run has, one for each seed; none where it has none."""
+    found: list[Trained] = []
+    while (record := paths.metrics(f"{(own := seed_name(name, len(found)))}_history")).is_file():
+        if found and not paths.predictions(own).is_file():
+            break  # a seed of an earlier call that asked for more
+        found.append(load_history(own, record))
     return found
 
 

@@ -44,7 +44,7 @@ class Fit:
 
     history: list[dict[str, Any]]
     best_epoch: int
-    seconds: float
+    seconds: float  # of all epochs, also of those before a kill
 
 
 def fit(
@@ -94,7 +94,6 @@ def fit(
     key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
     if _take_up(loop, resume, key) and rank == 0:
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
-    started = time.monotonic()
     loss_of = make_loss(settings, train.labels, processes.device())
     draws = f"train {rank} of {count}" if count > 1 else "train"
     spent_s = None  # by the last whole epoch of this call, its validation and saving included
@@ -107,14 +106,15 @@ def fit(
         processes.average_buffers(loop.model)
         if loop.ema:
             processes.average_buffers(loop.ema.module)
-        _end_epoch(loop, record, val, settings, name)
+        _end_epoch(loop, record, val, settings, name, began)
         if resume is not None and rank == 0:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
         spent_s = time.monotonic() - began
     if settings.keep == "best":
         model.load_state_dict(loop.best)
     model.eval()
-    return Fit(loop.history, loop.best_epoch, round(time.monotonic() - started, 2))
+    seconds = sum(record["total_seconds"] for record in loop.history)
+    return Fit(loop.history, loop.best_epoch, round(seconds, 2))
 
 
 def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
@@ -213,10 +213,17 @@ def _train_epoch(
 
 
 def _end_epoch(
-    loop: Loop, record: dict[str, Any], val: Batches, settings: TrainSettings, name: str
+    loop: Loop,
+    record: dict[str, Any],
+    val: Batches,
+    settings: TrainSettings,
+    name: str,
+    began_s: float,
 ) -> None:
     try:
-        loop.end_epoch(record | evaluate(loop.judged, val, settings.precision))
+        record |= evaluate(loop.judged, val, settings.precision)
+        record["total_seconds"] = round(time.monotonic() - began_s, 2)
+        loop.end_epoch(record)
     except ScoresError as error:
         raise TrainingError(
             f"{name}: after epoch {loop.epoch + 1} {error}. {_way_out(settings)}"
@@ -269,8 +276,8 @@ def _check_time(
     """
     if deadline_s is None:
         return
-    last = loop.history[-1] if loop.history else {"seconds": 0.0}
-    needed = max(last.get("total_seconds", last["seconds"]), spent_s or 0.0)
+    last = loop.history[-1] if loop.history else {"total_seconds": 0.0}
+    needed = max(last["total_seconds"], spent_s or 0.0)
     if processes.from_main(lambda: time.monotonic() + needed > deadline_s):
         raise OutOfTime(
             f"{name}: the time budget is used up after epoch {loop.epoch} of {epochs}; what is "

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from helpers import artifacts, backbones, config, features, finetune, stages
+from helpers import artifacts, backbones, config, features, finetune, stages, trained
 from helpers.images import open_cache
 from helpers.paths import RunPaths
 from tests.conftest import split_of
@@ -40,12 +40,12 @@ def test_a_training_is_done_once_and_again_with_another_seed(problem):
 def test_other_pretrained_weights_train_all_layers_again(problem):
     stage, split, cache = problem
     weights = backbones.find_weights("efficientnet_lite0")
-    first = finetune.train_all_layers(stage, split, cache, weights)
-    assert finetune.train_all_layers(stage, split, cache, weights) == first
+    (first,) = finetune.train_all_layers(stage, split, cache, weights)
+    assert finetune.train_all_layers(stage, split, cache, weights) == [first]
     state = {name: value.clone() for name, value in weights.state.items()}
     state["conv_stem.weight"] *= 1.1
     other = dataclasses.replace(weights, state=state)
-    assert finetune.train_all_layers(stage, split, cache, other).history != first.history
+    assert finetune.train_all_layers(stage, split, cache, other)[0].history != first.history
 
 
 def test_a_saved_model_predicts_what_its_predictions_file_says(problem):
@@ -57,3 +57,18 @@ def test_a_saved_model_predicts_what_its_predictions_file_says(problem):
     frame = artifacts.load_csv(stage.paths.predictions("cnn"), ("defect_score",))
     found = finetune.predict(model, batches, "no")
     assert abs(found - frame.defect_score).max() < 1e-6
+
+
+def test_several_seeds_of_all_layers_are_trained_each_into_a_file_of_its_own(problem):
+    stage, split, cache = problem
+    weights = backbones.find_weights("efficientnet_lite0")
+    stage.settings = dataclasses.replace(stage.settings, seeds=2)
+    first, second = finetune.train_all_layers(stage, split, cache, weights)
+    assert (first.name, second.name) == ("fbp", "fbp_seed1")
+    assert first.history != second.history
+    assert trained.load_seeds(stage.paths, "fbp") == [first, second]
+    stage.settings = dataclasses.replace(stage.settings, seeds=1, seed=1)
+    (alone,) = finetune.train_all_layers(stage, split, cache, weights)
+    assert [r["val_auc"] for r in alone.history] == [r["val_auc"] for r in second.history]
+    assert not stage.paths.predictions("fbp_seed1").exists()  # it would count in the mean
+    assert trained.load_seeds(stage.paths, "fbp") == [alone]
