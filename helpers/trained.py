@@ -172,7 +172,8 @@ def load_history(name: str, path: Path) -> Trained:
         found = Trained(name=name, **record)
         # whatever the notebooks will do with it
         _ = found.curve["val_auc"].astype(float), found.images_per_s, found.facts.items()
-        _ = float(found.seconds + found.parameters + found.best_epoch)
+        if not all(n >= 0 for n in (found.seconds, found.parameters, found.best_epoch)):
+            raise ValueError("seconds, parameters and the best epoch cannot be negative")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise artifacts.damaged(path, error) from None
     return found
