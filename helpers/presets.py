@@ -90,7 +90,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "retrain_image_size_px": 160,
             "retrain_channels": 16,
             "retrain_layers": 8,
-            "retrain_epochs": 40,
+            "retrain_epochs": 30,
             "optimizer": "adamw",
             "retrain_lr": 3e-3,
             "retrain_weight_decay": 0.02,
