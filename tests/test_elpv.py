@@ -59,9 +59,9 @@ def test_a_missing_table_is_named(tmp_path):
 
 
 def test_a_file_with_two_lines_is_named_with_the_second_one(tmp_path):
-    (tmp_path / "labels.csv").write_text("a.png 0.0 mono\nb.png 1.0 mono\na.png 1.0 mono\n")
+    (tmp_path / "labels.csv").write_text("a.png 0.0 mono\nb.png 1.0 mono\nold/a.png 1.0 mono\n")
     with pytest.raises(DataError) as error:
         datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}"))
     assert str(error.value) == (
-        f"{tmp_path / 'labels.csv'}, line 3: a.png has a line already; install elpv-dataset again"
+        f"{tmp_path / 'labels.csv'}, line 3: a has a line already; install elpv-dataset again"
     )

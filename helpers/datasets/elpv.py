@@ -74,11 +74,11 @@ def _read_labels(path: Path) -> pd.DataFrame:
             f"{path}, line {line}: a file, a probability from 0 to 1 and a cell type are expected; "
             "install elpv-dataset again"
         )
-    if (again := table.file.duplicated()).any():
-        line = int(np.flatnonzero(again)[0])
+    names = table.file.map(lambda file: Path(file).stem)
+    if names.duplicated().any():
+        line = int(np.flatnonzero(names.duplicated())[0])
         raise DataError(
-            f"{path}, line {line + 1}: {table.file[line]} has a line already; "
-            "install elpv-dataset again"
+            f"{path}, line {line + 1}: {names[line]} has a line already; install elpv-dataset again"
         )
     return table
 
