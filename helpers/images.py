@@ -99,7 +99,7 @@ def open_cache(
     folder = root / f"{source_key(table)}-{size_px}"
     cache = _load_cache(folder)
     if cache is None:
-        with locks.exclusive(folder.with_name(f".{folder.name}.lock")):
+        with locks.held(folder.with_name(f".{folder.name}.lock")):
             cache = _load_cache(folder)  # another process may have built it meanwhile
             if cache is None:
                 _build_cache(table, size_px, folder, skip_unreadable)

@@ -28,6 +28,7 @@ from helpers import (
     memory,
     paths,
     processes,
+    run_record,
     seeding,
     writing,
 )
@@ -160,6 +161,7 @@ class Stage:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
+        run_record.close_lock(self.paths, self.name)
 
 
 def begin(name: str, names: Mapping[str, Any]) -> Stage:
@@ -168,10 +170,13 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     Raises:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
         StageError: an earlier notebook has not been run for this run.
+        RunError: another process has this stage open; it is this one's until `finish`.
         ArtifactError: run.json is damaged, or what an earlier notebook wrote has changed.
     """
     stage = open_stage(name, names)
     settings = stage.settings
+    if processes.is_main():
+        run_record.open_lock(stage.paths, name)
     writing.remove_leftovers(stage.paths.root)
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == next(iter(config.STAGES)):
@@ -247,7 +252,7 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
     content = {"settings": config.decisive(settings), "earlier": earlier}
     if isinstance(settings, config.AnalysisSettings):
-        content["models"] = _model_files(paths.RunPaths(run["run"]))
+        content["models"] = run_record.model_files(paths.RunPaths(run["run"]))
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
@@ -257,12 +262,6 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
             raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
         content["split_csv"] = artifacts.file_digest(split_csv) if settings.split_csv else None
     return artifacts.fingerprint(content)
-
-
-def _model_files(run_paths: paths.RunPaths) -> dict[str, str]:
-    """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
-    files = sorted(run_paths.predictions_root.glob("*.csv"))
-    return {p.stem: artifacts.file_digest(p) for p in files if p.stem not in config.ENSEMBLES}
 
 
 def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:

@@ -152,7 +152,7 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
 def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path):
     path = tmp_path / "lock"
     path.write_text("")
-    with locks.exclusive(path):
+    with locks.held(path):
         assert path.exists()
     assert not path.exists()
 
