@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,12 +32,12 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
             `image_size_px` are named with their values.
 
     Raises:
-        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and a RuntimeError that says so.
+        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and an error that says so.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_full(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_full(error):
             raise
         names = [field.name for field in dataclasses.fields(settings)]
         values = {n.upper(): getattr(settings, n) for n in names if n.endswith(_SIZES)}
@@ -47,7 +48,10 @@ def enough_for(work: str, settings: Any) -> Iterator[None]:
         ) from error
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the memory is full."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return bool(_SAYS_FULL.search(str(error)))

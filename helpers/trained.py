@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, processes, training
+from helpers import artifacts, backbones, processes, resume, training
 from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
@@ -107,8 +107,8 @@ def train_once(
                 backbones.save_model(outputs[0], model)
                 save_predictions(outputs[-1], scored, scores)
                 save_history(record, fit, count_parameters(model), facts)
-    if processes.is_main():
-        paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
+    if processes.is_main():  # not before the step is on record
+        resume.remove(paths.resume(name), resume.key_of(settings, seed, inputs))
     found = processes.from_main(load_history, name, record)
     stage.rate(name, found.images_per_s)
     return found

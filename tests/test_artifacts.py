@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -335,3 +336,45 @@ def test_half_a_character_in_json_is_refused_since_no_file_can_hold_it(tmp_path)
     path.write_text('{"a": "\\ud800"}')
     with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*surrogates not allowed"):
         artifacts.load_json(path)
+
+
+def _refuse(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")]
+)
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, reason):
+    # a disk that could not be read was reported as a file to delete
+    for name, read in READERS.items():
+        (tmp_path / name).touch()
+        error = OSError(number, reason)
+        with monkeypatch.context() as patch:
+            for place in ("pathlib.Path.open", "pathlib.Path.read_text", "numpy.load"):
+                patch.setattr(place, _refuse(error))
+            patch.setattr(pd, "read_csv", _refuse(error))
+            with pytest.raises(ArtifactError) as caught:
+                read(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name} cannot be read: {reason}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_full_memory_is_not_called_damage(tmp_path, monkeypatch, error):
+    artifacts.save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(3)})
+    monkeypatch.setattr(artifacts, "safe_open", _refuse(error))
+    monkeypatch.setattr(np, "load", _refuse(error))
+    for name in ("a.safetensors", "a.npz"):
+        with pytest.raises(type(error)) as caught:
+            READERS[name](tmp_path / name)
+        assert caught.value is error

@@ -85,6 +85,25 @@ def _killed(*_):
     raise KeyboardInterrupt
 
 
+def test_a_finished_step_leaves_the_epochs_of_another_setting_to_go_on_from(run_copy, capsys):
+    # the resume file was removed by whatever training of that name was found done
+    class Killed(Hooks):
+        """Ends the process, so to say, after the first epoch."""
+
+        def epoch_starts(self, epoch, epochs):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    longer = OPTIONS | {"CNN_EPOCHS": 3}
+    with pytest.raises(KeyboardInterrupt):
+        train(stages.begin(FINETUNING, longer), hooks=Killed())
+    stage = stages.begin(FINETUNING, OPTIONS)
+    assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn"]
+    assert len(train(stages.begin(FINETUNING, longer)).history) == 3
+    assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
+    assert not stage.paths.resume("cnn").exists()
+
+
 def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
     folder = run_copy / "data/runs/t/checkpoints"
     old, young = folder / ".cnn.safetensors.1.tmp", folder / ".cnn.safetensors.2.tmp"
