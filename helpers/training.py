@@ -267,12 +267,13 @@ def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings)
     ids = np.concatenate(processes.gather(ids))
     return TrainingError(
         f"{name}: the loss is not finite in epoch {epoch + 1}, on the batch of "
-        f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. {_way_out(settings)}"
+        f"{', '.join(map(str, ids))}. {_way_out(settings)}"
     )
 
 
 def _way_out(settings: TrainSettings) -> str:
+    other = "" if settings.precision == "no" else " or set PRECISION='no'"
     return (
-        f"Lower the learning rate (now {settings.lr:g}) or set PRECISION='no'; the epochs before "
-        "it are kept"
+        f"Lower the learning rate (now {settings.lr:g}){other}: with another setting the training "
+        "begins anew"
     )

@@ -25,6 +25,7 @@ from helpers import (
     training,
     writing,
 )
+from helpers.batches import epoch_order
 from helpers.config import FinetuneSettings, SplitSettings
 from helpers.loop import Hooks
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, small_network, train
@@ -227,8 +228,13 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
     message = str(error.value)
     place = "after epoch 2 the scores of 20 image(s)" if at_the_end else "in epoch 2, on the batch"
     assert message.startswith("CNN: ") and place in message
-    assert any(name in message for name in split.id)
-    assert "Lower the learning rate (now 0.001)" in message
+    if not at_the_end:
+        ids, batch = split.id[split.split == "train"].to_numpy(), stage.settings.cnn.batch_size
+        first = ids[epoch_order(len(ids), 0, 1)][:batch]
+        assert f"on the batch of {', '.join(first)}. Lower" in message
+    assert message.endswith(
+        "Lower the learning rate (now 0.001): with another setting the training begins anew"
+    )
     assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 1
     found = train(stages.begin(FINETUNING, options))
     assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
