@@ -177,7 +177,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     settings = stage.settings
     if processes.is_main():
         run_record.open_lock(stage.paths, name)
-    writing.remove_leftovers(stage.paths.root)
+    writing.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset

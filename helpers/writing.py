@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 LEFTOVER_AGE_S = 3600  # no write takes so long: a temporary file this old belongs to a killed one
 
@@ -63,12 +65,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed writes have left anywhere under a folder."""
-    for file in folder.rglob(".*.tmp"):
+def remove_leftovers(*folders: Path) -> None:
+    """Remove the temporary files that killed writes have left anywhere under these folders.
+
+    They are old, and their process is not alive on this machine.
+    """
+    for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
-            if file.is_file() and time.time() - file.stat().st_mtime > LEFTOVER_AGE_S:
+            old = time.time() - file.stat().st_mtime > LEFTOVER_AGE_S
+            if old and file.is_file() and not _is_written(file):
                 file.unlink()
+
+
+def _is_written(temporary: Path) -> bool:
+    """Whether the process that a temporary file is named after is alive."""
+    number = temporary.name.split(".")[-2]  # .NAME.PID.tmp
+    return number.isdecimal() and psutil.pid_exists(int(number))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

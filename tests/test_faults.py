@@ -107,12 +107,22 @@ def test_a_finished_step_leaves_the_epochs_of_another_setting_to_go_on_from(run_
 
 def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
     folder = run_copy / "data/runs/t/checkpoints"
-    old, young = folder / ".cnn.safetensors.1.tmp", folder / ".cnn.safetensors.2.tmp"
-    for file in (old, young):
+    dead = 2**22 + 1  # above the highest number that Linux gives a process
+    young, old = (folder / f".cnn.safetensors.{number}.tmp" for number in (dead, dead + 1))
+    written = folder / f".cnn.safetensors.{os.getpid()}.tmp"  # by a process that is still there
+    submission = run_copy / "submissions" / f".t.csv.{dead}.tmp"
+    submission.parent.mkdir(exist_ok=True)
+    for file in (young, old, written, submission):
         file.write_bytes(b"half")
-    os.utime(old, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
+    for file in (old, written, submission):
+        os.utime(file, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
     stages.begin(FINETUNING, OPTIONS)
-    assert not old.exists() and young.exists()
+    assert [file.exists() for file in (young, old, written, submission)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_copy, finished_run):
