@@ -29,7 +29,7 @@ def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     record = artifacts.load_json(run_paths.run_json)
     if problem := integrity.problem_of(record):
         raise artifacts.damaged(run_paths.run_json, problem)
-    return record
+    return record | {"run": run_paths.name}  # whatever the folder was called when it was begun
 
 
 def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
@@ -42,9 +42,9 @@ def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
         rows.append(
             {
                 "stage": name,
-                "seconds": stage["seconds"],
+                "seconds": stage.get("seconds"),
                 "reused (s)": stage.get("reused_seconds", 0.0),
-                "peak memory (MB)": stage["peak_memory_mb"],
+                "peak memory (MB)": stage.get("peak_memory_mb"),
                 "images/s": ", ".join(f"{work} {rate:,.0f}" for work, rate in rates.items()),
                 "reused": ", ".join(stage.get("reused", [])),
                 "device": stage.get("device", ""),

@@ -117,7 +117,7 @@ class Stage:
             seconds = round(time.monotonic() - started, 2)
             digests = digests_of(self.paths, outputs)
             with edit_run(self.paths) as run:
-                record = {"key": key, "outputs": digests, "seconds": seconds}
+                record = {"key": key, "outputs": digests, "seconds": seconds, "stage": self.name}
                 run.setdefault("steps", {})[name] = record
         processes.wait()
 
@@ -135,7 +135,7 @@ class Stage:
         record = load_run(self.paths).get("steps", {}).get(name)
         same = record is not None and record["key"] == key
         done = same and outputs_are_intact(self.paths, record["outputs"])
-        return record["seconds"] if done else None
+        return record.get("seconds", 0.0) if done else None
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.
@@ -182,7 +182,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
     with edit_run(stage.paths) as run:
-        run.update(header)
+        run.update(integrity.split_of(run) | header)  # before its outputs are forgotten
         run.setdefault("stages", {})[name] = {
             "status": "started",
             "key": stage.key,

@@ -52,6 +52,19 @@ def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, n
     assert str(error.value).startswith(f"{path} is not as it was written")
 
 
+@pytest.mark.parametrize("name", ["predictions/cnn.csv", "genotypes/searched.json"])
+def test_a_damaged_file_of_a_stage_that_was_begun_anew_and_killed_is_refused(run_copy, name):
+    # the stage's outputs are forgotten when it begins; its steps were not looked at
+    stages.begin(FINETUNING, OPTIONS)
+    stages.open_stage("06_analysis", {"RUN": "t"})
+    path = run_file(run_copy, name)
+    change_a_byte(path)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        stages.open_stage("06_analysis", {"RUN": "t"})
+    assert str(error.value).startswith(f"{path} is not as it was written")
+    stages.begin(FINETUNING, OPTIONS)  # which makes it again
+
+
 @DAMAGES
 @pytest.mark.parametrize(
     "name",

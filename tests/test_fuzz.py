@@ -26,6 +26,7 @@ from helpers import (
     features,
     images,
     results,
+    run_record,
     splits,
     stages,
     submission,
@@ -200,6 +201,10 @@ RUN = {
         "01_data_split": {
             "status": "done",
             "key": "a",
+            "seconds": 3.5,
+            "peak_memory_mb": 300.0,
+            "images_per_s": {"decode": 100.0},
+            "reused": ["cnn"],
             "settings": {"seed": 0},
             "outputs": {"split.csv": "0" * 20},
             "images": {"train 0": 3},
@@ -222,6 +227,8 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
                 artifacts.save_json(paths.root / "out.json", 1)
         stages.is_current("02_features_baselines", stage.settings, paths)
         stage.finish()
+        stages.open_stage("06_analysis", {"RUN": "broken"})
+        run_record.time_table(paths)
         return True
 
     try:
