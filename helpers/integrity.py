@@ -56,6 +56,14 @@ def split_of(record: Mapping[str, Any]) -> dict[str, str]:
     return {"split": split} if split else {}
 
 
+def maker_of(record: Mapping[str, Any], name: str) -> str:
+    """The stage that wrote a file of the run, called as in run.json; "" where nothing tells."""
+    makers = [step.get("stage", "") for step in _steps(record) if name in step["outputs"]]
+    stages = record.get("stages", {}).items()
+    makers += [stage for stage, entry in stages if name in entry.get("outputs", {})]
+    return next(filter(None, makers), "")
+
+
 def made_for_a_split(run_paths: RunPaths, record: Mapping[str, Any]) -> list[Path]:
     """Predictions and tables that stages have written, and the submission; not a user's own."""
     written = [run_paths.root / name for step in _steps(record) for name in step["outputs"]]

@@ -144,6 +144,18 @@ def _stage_lock(run_paths: paths.RunPaths, stage: str) -> Path:
     return run_paths.root / f".{stage}.lock"
 
 
+@contextmanager
+def naming_maker(run_paths: paths.RunPaths, path: Path) -> Iterator[None]:
+    """Read a file of the run; where it is damaged or missing, say which notebook makes it."""
+    try:
+        yield
+    except artifacts.ArtifactError as error:
+        maker = integrity.maker_of(load_run(run_paths), path.relative_to(run_paths.root).as_posix())
+        if not maker:
+            raise
+        raise artifacts.ArtifactError(f"{error}: notebooks/{maker}.ipynb makes it") from None
+
+
 def model_files(run_paths: paths.RunPaths) -> dict[str, str]:
     """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
     files = sorted(run_paths.predictions_root.glob("*.csv"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers import artifacts, backbones, features, paths, results, stages
+from helpers import artifacts, backbones, explain, features, paths, results, stages
 from tests.small_run import (
     FINETUNING,
     OPTIONS,
@@ -63,6 +63,18 @@ def test_a_damaged_file_of_a_stage_that_was_begun_anew_and_killed_is_refused(run
         stages.open_stage("06_analysis", {"RUN": "t"})
     assert str(error.value).startswith(f"{path} is not as it was written")
     stages.begin(FINETUNING, OPTIONS)  # which makes it again
+
+
+@DAMAGES
+def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
+    path = run_file(run_copy, "cnn.safetensors")
+    damage(path)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        explain.open_model(paths.RunPaths("t"))
+    assert str(error.value).startswith(f"{path} is damaged (")
+    assert str(error.value).endswith(
+        "delete it and run again: notebooks/03_finetuning.ipynb makes it"
+    )
 
 
 @DAMAGES
