@@ -14,7 +14,7 @@ import json
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
         try:
             frame = pd.read_csv(path, dtype=dtype, **options)
         except (ValueError, TypeError, OverflowError, pd.errors.ParserWarning) as error:
-            raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
+            raise ArtifactError(_table_problem(path, error)) from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ArtifactError(
@@ -97,14 +97,41 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
 
 def line_of(path: Path, row: int) -> int:
     """The line of a CSV that a row (counted from 0) ends on; the header is line 1."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        with contextlib.suppress(csv.Error):
-            records = (reader.line_num for fields in reader if fields)  # blank lines are no rows
-            for number, line in enumerate(records, start=-1):
-                if number == row:
-                    return line
+    for number, (line, _) in enumerate(_records(path), start=-1):
+        if number == row:
+            return line
     return row + 2
+
+
+def _records(path: Path) -> Iterator[tuple[int, int]]:
+    """The last line and the number of values of the header and of each row of a CSV."""
+    lines: list[str] = []  # of one record, as they stand in the file
+
+    def kept(file: Iterable[str]) -> Iterator[str]:
+        """The file's lines, each noted."""
+        for line in file:
+            lines.append(line)
+            yield line
+
+    with (
+        path.open(encoding="utf-8", errors="replace", newline="") as file,
+        contextlib.suppress(csv.Error),
+    ):
+        reader = csv.reader(kept(file))
+        for values in reader:
+            if "".join(lines).strip(" \t\r\n\ufeff"):  # pandas passes over lines of blanks
+                yield reader.line_num, len(values)
+            lines.clear()
+
+
+def _table_problem(path: Path, error: Exception) -> str:
+    """Why a CSV is none: the first row that is longer than the header, or what pandas says."""
+    records = _records(path)
+    _, columns = next(records, (0, 0))
+    for line, values in records:
+        if values > columns:
+            return f"{path}, line {line}, has {values} values where the header names {columns}"
+    return f"{path} is not a readable CSV: {error}"
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
