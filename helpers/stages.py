@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,11 +93,13 @@ class Stage:
         return path
 
     @contextmanager
-    def step(self, name: str, inputs: Any, outputs: list[Path]) -> Iterator[bool]:
+    def step(
+        self, name: str, inputs: Any, outputs: list[Path], sizes: Sequence[str] | None = None
+    ) -> Iterator[bool]:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
-        All processes of a training do the step; the main one has to write the outputs.
+        All processes of a training do the step, the main one writes; `sizes`: see `memory`.
 
         Raises:
             MemoryFullError: the work does not fit; the message names what to lower.
@@ -111,7 +113,7 @@ class Stage:
             return
         self._check_time(name)
         started = time.monotonic()
-        with memory.enough_for(name, self.settings):
+        with memory.enough_for(name, self.settings, sizes):
             yield True
         if processes.is_main():
             seconds = round(time.monotonic() - started, 2)

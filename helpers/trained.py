@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def train_once(
     hooks: Hooks | None = None,
     extra: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
+    sizes: Sequence[str] | None = None,
 ) -> Trained:
     """Train on train, keep the best epoch on val, predict val and test.
 
@@ -76,13 +78,14 @@ def train_once(
         hooks: additions to the training loop.
         extra: what the training depends on beside the rest (JSON-able).
         facts: kept beside the learning curve.
+        sizes: the stage's settings to lower where the memory does not suffice.
     """
     paths = stage.paths
     inputs = inputs_of(split, cache, seed, settings, model.spec.kind)
     inputs |= {"weights": weights, "flips": flips} | (extra or {})
     record = paths.metrics(f"{name}_history")
     outputs = [paths.checkpoint(name), record, paths.predictions(name)]
-    with stage.step(name, inputs, outputs) as needed:
+    with stage.step(name, inputs, outputs, sizes) as needed:
         if needed:
             sides = {side: split[split.split == side] for side in ("train", "val")}
             batch, drawn = settings.batch_size, settings.epoch_images
