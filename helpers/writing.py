@@ -38,12 +38,23 @@ def writing(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in _DISK_FULL:
             folder = next(p for p in path.absolute().parents if p.exists())
-            free = shutil.disk_usage(folder).free / 1e6
             reason = (
-                f"the disk is full ({free:.1f} MB free in {folder}). Make room and run the same "
+                f"the disk is full ({_what_is_left(folder, error)}). Make room and run the same "
                 "again; what is finished is kept"
             )
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
+
+
+def _what_is_left(folder: Path, error: OSError) -> str:
+    """What a disk has left; where that is room, what else may be used up."""
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    text = f"{free_mb:.1f} MB free in {folder}"
+    if error.errno == errno.EDQUOT:
+        return f"{text}, but your quota is used up"
+    counts = os.statvfs(folder) if hasattr(os, "statvfs") else None
+    if counts and counts.f_files and not counts.f_favail:  # some file systems count none
+        return f"{text}, but no file more (inode): remove files"
+    return f"{text}; if that is enough, a quota is used up" if free_mb >= 1 else text
 
 
 @contextmanager
