@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
+from helpers import memory
 from helpers.writing import ArtifactError as ArtifactError
 from helpers.writing import atomic_path as atomic_path
 from helpers.writing import write_bytes as write_bytes
@@ -40,6 +42,7 @@ _BAD_ARCHIVE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+_OF_DAMAGE = (None, errno.EINVAL)  # an OSError's number after a seek to where a damaged file says
 _NOT_TENSORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
@@ -83,7 +86,7 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
         try:
             frame = pd.read_csv(path, dtype=dtype, **options)
         except (ValueError, TypeError, OverflowError, pd.errors.ParserWarning) as error:
-            raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
+            raise ArtifactError(_table_problem(path, error)) from None
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ArtifactError(
@@ -94,14 +97,41 @@ def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFra
 
 def line_of(path: Path, row: int) -> int:
     """The line of a CSV that a row (counted from 0) ends on; the header is line 1."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        reader = csv.reader(file)
-        with contextlib.suppress(csv.Error):
-            records = (reader.line_num for fields in reader if fields)  # blank lines are no rows
-            for number, line in enumerate(records, start=-1):
-                if number == row:
-                    return line
+    for number, (line, _) in enumerate(_records(path), start=-1):
+        if number == row:
+            return line
     return row + 2
+
+
+def _records(path: Path) -> Iterator[tuple[int, int]]:
+    """The last line and the number of values of the header and of each row of a CSV."""
+    lines: list[str] = []  # of one record, as they stand in the file
+
+    def kept(file: Iterable[str]) -> Iterator[str]:
+        """The file's lines, each noted."""
+        for line in file:
+            lines.append(line)
+            yield line
+
+    with (
+        path.open(encoding="utf-8", errors="replace", newline="") as file,
+        contextlib.suppress(csv.Error),
+    ):
+        reader = csv.reader(kept(file))
+        for values in reader:
+            if "".join(lines).strip(" \t\r\n\ufeff"):  # pandas passes over lines of blanks
+                yield reader.line_num, len(values)
+            lines.clear()
+
+
+def _table_problem(path: Path, error: Exception) -> str:
+    """Why a CSV is none: the first row that is longer than the header, or what pandas says."""
+    records = _records(path)
+    _, columns = next(records, (0, 0))
+    for line, values in records:
+        if values > columns:
+            return f"{path}, line {line}, has {values} values where the header names {columns}"
+    return f"{path} is not a readable CSV: {error}"
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -112,13 +142,8 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
     """Read the named arrays of an npz; pickles are refused."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except _BAD_ARCHIVE as error:
-        raise damaged(path, error) from None
+    with _parsing(path, _BAD_ARCHIVE), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = None) -> None:
@@ -132,9 +157,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = No
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Read what `save_tensors` wrote: the tensors and `info`. A changed byte is noticed."""
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing")
-    try:
+    with _parsing(path, _NOT_TENSORS):
+        path.open("rb").close()  # safetensors says of any file that it cannot open: not there
         with safe_open(path, framework="pt") as archive:
             metadata = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
@@ -143,8 +167,6 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
         if digest and digest != _tensor_digest(tensors, text):
             raise ValueError("its bytes have changed")
         return tensors, json.loads(text)
-    except _NOT_TENSORS as error:
-        raise damaged(path, error) from None
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -195,7 +217,22 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing") from None
     except OSError as error:
+        if memory.is_full(error):
+            raise
         raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def _parsing(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Take errors of these kinds for damage, but not what the system or the memory says."""
+    with _reading(path):
+        try:
+            yield
+        except kinds as error:
+            from_system = isinstance(error, OSError) and error.errno not in _OF_DAMAGE
+            if from_system or memory.is_full(error):
+                raise
+            raise damaged(path, error) from None
 
 
 def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:

@@ -77,8 +77,9 @@ def fit_all(
     rows = []
     for name in tqdm(NAMES, desc="classical models", leave=False):
         model = name.lower() + suffix
+        sizes = ("trees", "cv_images") if name == "RF" else ("cv_images",)
         predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
-        with stage.step(model, inputs, [predictions, record]) as needed:
+        with stage.step(model, inputs, [predictions, record], sizes) as needed:
             if needed:
                 started = time.monotonic()
                 fitted = fit_baseline(

@@ -83,8 +83,10 @@ def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
 
 def unreadable_reason(path: Path, error: Exception) -> str:
     """Why a file cannot be decoded, in words, by the error that it gave."""
+    if isinstance(error, OSError) and error.errno:  # the system refuses to read it
+        return error.strerror or str(error)
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(error) or type(error).__name__

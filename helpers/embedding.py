@@ -19,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 from helpers.features import load_features
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES, PALETTE
+from helpers.run_record import naming_maker
 
 # Measured on 2 cores at 30,000 x 512: neighbours in 3 s after PCA, in 10 s without.
 PCA_DIMENSIONS = 50
@@ -70,7 +71,10 @@ def before_and_after(
     `backbone` and `finetuned` name the files of features that notebooks 02 and 03 wrote.
     """
     names = {"pretrained": backbone, "fine-tuned": finetuned}
-    features = {kind: load_features(run_paths.features(name)) for kind, name in names.items()}
+    features = {}
+    for kind, name in names.items():
+        with naming_maker(run_paths, path := run_paths.features(name)):
+            features[kind] = load_features(path)
     mapped = []
     for side in SIDES:
         rows = split[split.split == side]

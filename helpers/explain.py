@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from helpers import backbones, operating_point, results, seeding, stages
+from helpers import backbones, operating_point, results, run_record, seeding, stages
 from helpers.features import cache_of, image_batches
 from helpers.gradcam import feature_layer, grad_cam
 from helpers.images import ImageCache
@@ -116,7 +116,9 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
             "notebook 03 first"
         )
     name = wanted if wanted in explainable else explainable[0]
-    model = backbones.load_model(run_paths.checkpoint(name))
+    path = run_paths.checkpoint(name)
+    with run_record.naming_maker(run_paths, path):
+        model = backbones.load_model(path)
     model = model.to(seeding.default_device(), memory_format=torch.channels_last)
     split = results.read_split(run_paths)
     scores_of = wanted if own_scores else name

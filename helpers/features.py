@@ -19,6 +19,8 @@ from helpers.images import ImageCache, open_cache
 from helpers.inference import runner
 from helpers.stages import Stage
 
+EMBED_BATCH = 64  # images that go through a backbone together
+
 
 @dataclass(frozen=True)
 class Features:
@@ -43,7 +45,7 @@ def embed(
     cache: ImageCache,
     table: pd.DataFrame,
     device: torch.device,
-    batch_size: int = 64,
+    batch_size: int = EMBED_BATCH,
     precision: str = "auto",
 ) -> Features:
     """Embeddings (N, D) of all images of a table (column `id`), not augmented, in eval mode."""
@@ -65,9 +67,13 @@ def cache_of(split: pd.DataFrame, size_px: int) -> ImageCache:
 
 
 def pretrained_features(
-    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights, batch_size: int = 64
+    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights, batch_size: int = 0
 ) -> Features:
-    """Embeddings of all images by a pretrained backbone, computed once."""
+    """Embeddings of all images by a pretrained backbone, computed once.
+
+    `batch_size` is the stage's parameter where it has one for this; 0: `EMBED_BATCH`.
+    """
+    sizes = ["image_size_px", *(["batch_size"] if batch_size else [])]
     path = stage.paths.features(weights.backbone)
     inputs = {
         "images": cache.content,
@@ -76,11 +82,13 @@ def pretrained_features(
         "weights": weights.digest,
     }
     stage.note(weights=weights.origin, backbone=weights.backbone)
-    with stage.step(f"features {weights.backbone}", inputs, [path]) as needed:
+    with stage.step(f"features {weights.backbone}", inputs, [path], sizes) as needed:
         if needed and processes.is_main():
             model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
             started = time.monotonic()
-            features = embed(model, cache, split, seeding.default_device(), batch_size)
+            features = embed(
+                model, cache, split, seeding.default_device(), batch_size or EMBED_BATCH
+            )
             seconds = time.monotonic() - started
             stage.rate("embed", len(split) / seconds)
             save_features(path, features)

@@ -27,8 +27,9 @@ def train_cnn(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Trained:
     spec = backbones.spec_of("cnn", trained.NUM_CLASSES, cache.size_px, cache.channels)
     with seeding.torch_stream(settings.seed, "initial weights cnn"):
         model = backbones.build(spec)
+    seed, flips, sizes = settings.seed, settings.flip_test, ("cnn_image_size_px", "batch_size")
     return trained.train_once(
-        stage, "cnn", model, split, cache, settings.cnn, settings.seed, settings.flip_test
+        stage, "cnn", model, split, cache, settings.cnn, seed, flips, sizes=sizes
     )
 
 
@@ -48,7 +49,16 @@ def train_all_layers(
         model = use_fast_depthwise(_pretrained(seed, weights, cache))
         found.append(
             trained.train_once(
-                stage, name, model, split, cache, settings.fbp, seed, flips, weights=digest
+                stage,
+                name,
+                model,
+                split,
+                cache,
+                settings.fbp,
+                seed,
+                flips,
+                weights=digest,
+                sizes=("image_size_px", "batch_size"),
             )
         )
     trained.average_seeds(stage, names, split)
@@ -74,7 +84,7 @@ def train_last_layer(
     inputs["weights"] = weights.digest
     path, record = stage.paths.checkpoint("ll"), stage.paths.metrics("ll_history")
     outputs = [path, record, stage.paths.predictions("ll")]
-    with stage.step("ll", inputs, outputs) as needed:
+    with stage.step("ll", inputs, outputs, sizes=()) as needed:
         if needed:
             fit = training.fit(
                 model.head,
@@ -102,7 +112,7 @@ def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> 
     checkpoint = stage.paths.checkpoint("fbp")
     path = stage.paths.features("fbp")
     inputs = {"weights": artifacts.file_digest(checkpoint), "images": cache.content}
-    with stage.step("features fbp", inputs, [path]) as needed:
+    with stage.step("features fbp", inputs, [path], ["image_size_px"]) as needed:
         if needed and processes.is_main():
             model = backbones.load_model(checkpoint)
             device = seeding.default_device()

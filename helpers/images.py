@@ -95,29 +95,39 @@ def open_cache(
 
     Raises:
         DataError: images that cannot be decoded, all of them listed.
+        ArtifactError: the cache cannot be written, or does not read back as written.
     """
     folder = root / f"{source_key(table)}-{size_px}"
     cache = _load_cache(folder)
     if cache is None:
-        with locks.exclusive(folder.with_name(f".{folder.name}.lock")):
+        with locks.held(folder.with_name(f".{folder.name}.lock")):
             cache = _load_cache(folder)  # another process may have built it meanwhile
             if cache is None:
                 _build_cache(table, size_px, folder, skip_unreadable)
                 cache = _load_cache(folder)
+    if cache is None:
+        raise artifacts.ArtifactError(
+            f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME "
+            "to a folder on another one"
+        )
     if cache.unreadable and not skip_unreadable:
         raise DataError(_unreadable_report(list(cache.unreadable)))
     return cache
 
 
 def source_key(table: pd.DataFrame) -> str:
-    """A digest of ids, names, sizes and times of the files: cheap, and changes when they do."""
-    facts = []
+    """A digest of ids, names, sizes and times of the files: cheap, and changes when they do.
+
+    Of a file that is not there or may not be read it takes the reason: decoding lists all of them.
+    """
+    facts: list[list[Any]] = []
     for name, path in zip(table.id, table.path, strict=True):
         try:
             status = os.stat(path)
         except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}") from None
-        facts.append([name, Path(path).name, status.st_size, status.st_mtime_ns])
+            facts.append([name, Path(path).name, error.strerror])
+        else:
+            facts.append([name, Path(path).name, status.st_size, status.st_mtime_ns])
     return artifacts.fingerprint(facts)
 
 
@@ -233,13 +243,18 @@ def _load_cache(folder: Path) -> ImageCache | None:
     if meta is None:
         return None
     pixels, table = folder / "images.u8", folder / "images.csv"
-    if not (pixels.is_file() and table.is_file()):
+    try:  # another process, which builds it anew, may take the files away at any moment
+        if artifacts.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
+            return None
+        mapped = np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
+        facts = artifacts.load_csv(table, ("id", "digest"))
+    except (FileNotFoundError, IsADirectoryError, artifacts.ArtifactError):
         return None
-    if artifacts.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
-        return None
+    except OSError as error:
+        raise artifacts.ArtifactError(f"{folder} cannot be read: {error.strerror}") from None
     return ImageCache(
-        pixels=np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"])),
-        table=artifacts.load_csv(table, ("id", "digest")),
+        pixels=mapped,
+        table=facts,
         content=meta["content"],
         unreadable=tuple((path, reason) for path, reason in meta["unreadable"]),
         decoded_per_s=meta.get("decoded_per_s"),

@@ -16,6 +16,8 @@ _READ_AS_IT_IS = ("split.csv", "predictions/", "genotypes/")
 def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Path) -> None:
     """Refuse to build on a file of the `earlier` stages that has other bytes than were written.
 
+    Files of their finished steps count too: a stage that was begun anew and killed lists no others.
+
     Checkpoints, features and caches carry digests of their own; a file that is gone is missed by
     whoever reads it.
 
@@ -37,10 +39,29 @@ def is_new_split(record: Mapping[str, Any], split_csv: Path, content: bytes) -> 
 
     The record tells, so that a damaged split.csv which is made again takes nothing with it.
     """
-    before = record.get("split")
+    before = split_of(record).get("split")
     if before is None and split_csv.is_file():
         before = artifacts.file_digest(split_csv)
     return before not in (None, artifacts.bytes_digest(content))
+
+
+def split_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """`split`, the digest of the split that the run was made for; empty where nothing tells.
+
+    Records from before it was noted have it among the outputs of the stage that wrote the split.
+    """
+    outputs = (stage.get("outputs", {}) for stage in record.get("stages", {}).values())
+    written = next((found["split.csv"] for found in outputs if "split.csv" in found), None)
+    split = record.get("split") or written
+    return {"split": split} if split else {}
+
+
+def maker_of(record: Mapping[str, Any], name: str) -> str:
+    """The stage that wrote a file of the run, called as in run.json; "" where nothing tells."""
+    makers = [step.get("stage", "") for step in _steps(record) if name in step["outputs"]]
+    stages = record.get("stages", {}).items()
+    makers += [stage for stage, entry in stages if name in entry.get("outputs", {})]
+    return next(filter(None, makers), "")
 
 
 def made_for_a_split(run_paths: RunPaths, record: Mapping[str, Any]) -> list[Path]:
@@ -61,12 +82,15 @@ def _steps(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _written(record: Mapping[str, Any], earlier: list[str]) -> Iterator[tuple[str, str]]:
     stages = record.get("stages", {})
     latest: dict[str, str] = {}  # a step of a later stage may have written the file once more
+    found: dict[str, str] = {}
     for step in _steps(record):
         latest |= step["outputs"]
+        found |= step["outputs"] if step.get("stage") in earlier else {}
     for stage in earlier:
-        for name, digest in stages.get(stage, {}).get("outputs", {}).items():
-            if name.startswith(_READ_AS_IT_IS):
-                yield name, latest.get(name, digest)
+        found |= stages.get(stage, {}).get("outputs", {})
+    for name, digest in found.items():
+        if name.startswith(_READ_AS_IT_IS):
+            yield name, latest.get(name, digest)
 
 
 def problem_of(record: Any) -> str:
@@ -84,8 +108,28 @@ def problem_of(record: Any) -> str:
                 return f"{kind}: {name} is no record"
             if kind == "steps" and not {"key", "outputs"} <= set(entry):
                 return f"{kind}: {name} lacks its key or outputs"
+            for fact, is_right in _FACTS.items():
+                if fact in entry and not is_right(entry[fact]):
+                    return f"{kind}: {name}: {fact} is {entry[fact]!r:.40}"
     return ""
 
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# what the readers of run.json take for granted of an entry, where it is there
+_FACTS = {
+    **dict.fromkeys(("status", "stage", "started", "device"), _is_text),
+    **dict.fromkeys(("seconds", "reused_seconds", "peak_memory_mb"), _is_number),
+    "images_per_s": lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
+    "reused": lambda v: isinstance(v, list) and all(map(_is_text, v)),
+}

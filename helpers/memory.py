@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ _SAYS_FULL = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
 )
 _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that memory depends on
+NOTHING = "close other programs or take a larger machine"
 
 
 class MemoryFullError(RuntimeError):
@@ -22,32 +24,40 @@ class MemoryFullError(RuntimeError):
 
 
 @contextmanager
-def enough_for(work: str, settings: Any) -> Iterator[None]:
+def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> Iterator[None]:
     """Run a block; where its memory does not suffice, say which settings to lower.
 
     Args:
         work: what the block does, to open the message with.
-        settings: a stage's settings (a dataclass); those that end in `batch_size` or
-            `image_size_px` are named with their values.
+        settings: a stage's settings (a dataclass).
+        sizes: those of them that the block's memory depends on, to be named with their values;
+            all sizes of batches and images when not given.
 
     Raises:
-        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and a RuntimeError that says so.
+        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and an error that says so.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_full(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_full(error):
             raise
-        names = [field.name for field in dataclasses.fields(settings)]
-        values = {n.upper(): getattr(settings, n) for n in names if n.endswith(_SIZES)}
-        listed = " or ".join(f"{name} (now {value})" for name, value in values.items())
-        advice = f"lower {listed}" if listed else "close other programs or take a larger machine"
+        names = sizes_of(settings) if sizes is None else sizes
+        listed = " or ".join(f"{name.upper()} (now {getattr(settings, name)})" for name in names)
+        advice = f"lower {listed}" if listed else NOTHING
         raise MemoryFullError(
             f"{work}: the memory is full; {advice}. What is finished is kept"
         ) from error
 
 
-def _is_full(error: BaseException) -> bool:
+def sizes_of(settings: Any) -> list[str]:
+    """The settings of a stage (the dataclass or its values) that memory depends on."""
+    return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the memory is full."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return bool(_SAYS_FULL.search(str(error)))

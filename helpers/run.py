@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, executed, kaggle_inputs, paths, stages
+from helpers import artifacts, config, executed, kaggle_inputs, memory, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
@@ -226,12 +226,15 @@ def _run_notebook(
         where = f"{source.name}, cell [{error.exec_count}]"
         raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
     except DeadKernelError:
-        reason = "the kernel died; perhaps the memory was full: lower BATCH_SIZE or IMAGE_SIZE_PX"
+        names = " or ".join(n.upper() for n in memory.sizes_of(config.STAGES[stage]))
+        advice = f"lower {names}" if names else memory.NOTHING
+        reason = f"the kernel died; perhaps the memory was full: {advice}"
         raise _failure(f"{source.name}: {reason}", target, plan) from None
     except KeyboardInterrupt:
         raise _failure(f"{source.name}: interrupted", target, plan) from None
     except OSError as error:
-        reason = f"{target} cannot be written: {error.strerror or error}"
+        culprit = error.filename or f"{target} cannot be written"
+        reason = f"{culprit}: {error.strerror or error}"
         raise _failure(reason, target, plan) from None
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
-from helpers import artifacts, integrity, locks, paths
-from helpers.writing import writing
+from helpers import artifacts, config, integrity, locks, paths
+
+_OPEN: dict[Path, IO[str]] = {}  # the lock files of the stages that this process has open
 
 
 class RunError(RuntimeError):
@@ -29,7 +29,7 @@ def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     record = artifacts.load_json(run_paths.run_json)
     if problem := integrity.problem_of(record):
         raise artifacts.damaged(run_paths.run_json, problem)
-    return record
+    return record | {"run": run_paths.name}  # whatever the folder was called when it was begun
 
 
 def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
@@ -42,9 +42,9 @@ def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
         rows.append(
             {
                 "stage": name,
-                "seconds": stage["seconds"],
+                "seconds": stage.get("seconds"),
                 "reused (s)": stage.get("reused_seconds", 0.0),
-                "peak memory (MB)": stage["peak_memory_mb"],
+                "peak memory (MB)": stage.get("peak_memory_mb"),
                 "images/s": ", ".join(f"{work} {rate:,.0f}" for work, rate in rates.items()),
                 "reused": ", ".join(stage.get("reused", [])),
                 "device": stage.get("device", ""),
@@ -80,7 +80,7 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
     Held against other processes, which may be other notebooks of the run: none of them must write
     what it has read before.
     """
-    with locks.exclusive(run_paths.root / ".run.json.lock"):
+    with locks.held(run_paths.root / ".run.json.lock"):
         run = load_run(run_paths)
         yield run
         artifacts.save_json(run_paths.run_json, run)
@@ -89,15 +89,74 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
 @contextmanager
 def lock(run_paths: paths.RunPaths) -> Iterator[None]:
     """Hold the run for this process; the lock goes with the process, however it ends."""
-    with writing(run_paths.root):
-        run_paths.root.mkdir(parents=True, exist_ok=True)
-        handle = (run_paths.root / ".lock").open("w")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"another process works on run {run_paths.name!r}; wait for it, or give this one "
-                "another --name"
-            ) from None
+    path = run_paths.root / ".lock"
+    try:
+        handle = locks.acquire(path, wait=False)
+    except locks.LockedError:
+        raise RunError(
+            f"another process works on run {run_paths.name!r}; wait for it, or give this one "
+            "another --name"
+        ) from None
+    try:
         yield
+    finally:
+        locks.release(path, handle)
+
+
+def open_lock(run_paths: paths.RunPaths, stage: str) -> None:
+    """Hold a stage of the run for this process until `close_lock` or the process's end.
+
+    The same process may take it again, as a notebook does whose first cells are run twice.
+
+    Raises:
+        RunError: another process holds it: two notebooks would overwrite each other's files.
+    """
+    path = _stage_lock(run_paths, stage)
+    if path in _OPEN and locks.is_file_of(_OPEN[path], path):
+        return
+    try:
+        _OPEN[path] = locks.acquire(path, wait=False)
+    except locks.LockedError:
+        raise RunError(
+            f"another process works on {stage} of run {run_paths.name!r}; wait for it (an open "
+            "notebook that has stopped: restart its kernel), or give this one another RUN"
+        ) from None
+
+
+def close_lock(run_paths: paths.RunPaths, stage: str) -> None:
+    """Free what `open_lock` holds; nothing where this process does not hold it."""
+    path = _stage_lock(run_paths, stage)
+    if path in _OPEN:
+        locks.release(path, _OPEN.pop(path))
+
+
+@contextmanager
+def stage_lock(run_paths: paths.RunPaths, stage: str) -> Iterator[None]:
+    """Hold a stage for a block; see `open_lock`."""
+    open_lock(run_paths, stage)
+    try:
+        yield
+    finally:
+        close_lock(run_paths, stage)
+
+
+def _stage_lock(run_paths: paths.RunPaths, stage: str) -> Path:
+    return run_paths.root / f".{stage}.lock"
+
+
+@contextmanager
+def naming_maker(run_paths: paths.RunPaths, path: Path) -> Iterator[None]:
+    """Read a file of the run; where it is damaged or missing, say which notebook makes it."""
+    try:
+        yield
+    except artifacts.ArtifactError as error:
+        maker = integrity.maker_of(load_run(run_paths), path.relative_to(run_paths.root).as_posix())
+        if not maker:
+            raise
+        raise artifacts.ArtifactError(f"{error}: notebooks/{maker}.ipynb makes it") from None
+
+
+def model_files(run_paths: paths.RunPaths) -> dict[str, str]:
+    """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
+    files = sorted(run_paths.predictions_root.glob("*.csv"))
+    return {p.stem: artifacts.file_digest(p) for p in files if p.stem not in config.ENSEMBLES}

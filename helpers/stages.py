@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from helpers import (
     memory,
     paths,
     processes,
+    run_record,
     seeding,
     writing,
 )
@@ -92,11 +93,13 @@ class Stage:
         return path
 
     @contextmanager
-    def step(self, name: str, inputs: Any, outputs: list[Path]) -> Iterator[bool]:
+    def step(
+        self, name: str, inputs: Any, outputs: list[Path], sizes: Sequence[str] | None = None
+    ) -> Iterator[bool]:
         """Do a part of the stage once.
 
         Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
-        All processes of a training do the step; the main one has to write the outputs.
+        All processes of a training do the step, the main one writes; `sizes`: see `memory`.
 
         Raises:
             MemoryFullError: the work does not fit; the message names what to lower.
@@ -110,13 +113,13 @@ class Stage:
             return
         self._check_time(name)
         started = time.monotonic()
-        with memory.enough_for(name, self.settings):
+        with memory.enough_for(name, self.settings, sizes):
             yield True
         if processes.is_main():
             seconds = round(time.monotonic() - started, 2)
             digests = digests_of(self.paths, outputs)
             with edit_run(self.paths) as run:
-                record = {"key": key, "outputs": digests, "seconds": seconds}
+                record = {"key": key, "outputs": digests, "seconds": seconds, "stage": self.name}
                 run.setdefault("steps", {})[name] = record
         processes.wait()
 
@@ -134,7 +137,7 @@ class Stage:
         record = load_run(self.paths).get("steps", {}).get(name)
         same = record is not None and record["key"] == key
         done = same and outputs_are_intact(self.paths, record["outputs"])
-        return record["seconds"] if done else None
+        return record.get("seconds", 0.0) if done else None
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv; what was predicted on another split no longer belongs to the run.
@@ -160,6 +163,7 @@ class Stage:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
+        run_record.close_lock(self.paths, self.name)
 
 
 def begin(name: str, names: Mapping[str, Any]) -> Stage:
@@ -168,16 +172,19 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     Raises:
         SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
         StageError: an earlier notebook has not been run for this run.
+        RunError: another process has this stage open; it is this one's until `finish`.
         ArtifactError: run.json is damaged, or what an earlier notebook wrote has changed.
     """
     stage = open_stage(name, names)
     settings = stage.settings
-    writing.remove_leftovers(stage.paths.root)
+    if processes.is_main():
+        run_record.open_lock(stage.paths, name)
+    writing.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
     with edit_run(stage.paths) as run:
-        run.update(header)
+        run.update(integrity.split_of(run) | header)  # before its outputs are forgotten
         run.setdefault("stages", {})[name] = {
             "status": "started",
             "key": stage.key,
@@ -247,7 +254,7 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
     content = {"settings": config.decisive(settings), "earlier": earlier}
     if isinstance(settings, config.AnalysisSettings):
-        content["models"] = _model_files(paths.RunPaths(run["run"]))
+        content["models"] = run_record.model_files(paths.RunPaths(run["run"]))
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
@@ -257,12 +264,6 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
             raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
         content["split_csv"] = artifacts.file_digest(split_csv) if settings.split_csv else None
     return artifacts.fingerprint(content)
-
-
-def _model_files(run_paths: paths.RunPaths) -> dict[str, str]:
-    """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
-    files = sorted(run_paths.predictions_root.glob("*.csv"))
-    return {p.stem: artifacts.file_digest(p) for p in files if p.stem not in config.ENSEMBLES}
 
 
 def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:

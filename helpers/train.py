@@ -32,6 +32,7 @@ from helpers import (
     results,
     retrain,
     run,
+    run_record,
     seeding,
     stages,
 )
@@ -196,6 +197,7 @@ def _train(options: argparse.Namespace) -> None:
             stack.enter_context(contextlib.redirect_stdout(silence))
         elif not options.from_notebook:  # whose run is locked already
             stack.enter_context(run.lock(stage.paths))
+            stack.enter_context(run_record.stage_lock(stage.paths, name))
         print(f"{name} of run {stage.paths.name} on {processes.device_name()}", flush=True)
         for part in [options.part] if options.part else parts:
             parts[part](stage, split)

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers import artifacts, backbones, processes, training
+from helpers import artifacts, backbones, processes, resume, training
 from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
@@ -68,6 +68,7 @@ def train_once(
     hooks: Hooks | None = None,
     extra: dict[str, Any] | None = None,
     facts: dict[str, Any] | None = None,
+    sizes: Sequence[str] | None = None,
 ) -> Trained:
     """Train on train, keep the best epoch on val, predict val and test.
 
@@ -77,13 +78,14 @@ def train_once(
         hooks: additions to the training loop.
         extra: what the training depends on beside the rest (JSON-able).
         facts: kept beside the learning curve.
+        sizes: the stage's settings to lower where the memory does not suffice.
     """
     paths = stage.paths
     inputs = inputs_of(split, cache, seed, settings, model.spec.kind)
     inputs |= {"weights": weights, "flips": flips} | (extra or {})
     record = paths.metrics(f"{name}_history")
     outputs = [paths.checkpoint(name), record, paths.predictions(name)]
-    with stage.step(name, inputs, outputs) as needed:
+    with stage.step(name, inputs, outputs, sizes) as needed:
         if needed:
             sides = {side: split[split.split == side] for side in ("train", "val")}
             batch, drawn = settings.batch_size, settings.epoch_images
@@ -108,8 +110,8 @@ def train_once(
                 backbones.save_model(outputs[0], model)
                 save_predictions(outputs[-1], scored, scores)
                 save_history(record, fit, count_parameters(model), facts)
-    if processes.is_main():
-        paths.resume(name).unlink(missing_ok=True)  # not before the step is on record
+    if processes.is_main():  # not before the step is on record
+        resume.remove(paths.resume(name), resume.key_of(settings, seed, inputs))
     found = processes.from_main(load_history, name, record)
     stage.rate(name, found.images_per_s)
     return found

@@ -12,7 +12,6 @@ processes a training goes on, with other draws.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from helpers import artifacts, processes, seeding
+from helpers import resume as resuming
 from helpers.batches import Batches
 from helpers.config import TrainSettings
 from helpers.inference import ScoresError, autocast, evaluate, precision_of
@@ -80,7 +80,7 @@ def fit(
     Raises:
         TrainingError: the loss, or a score in validation, is no longer finite, or batches are
             too small to be divided.
-        ArtifactError: the resume file is damaged.
+        ArtifactError: the resume file is damaged, or cannot be read.
         OutOfTime: the deadline has come; the resume file holds the epochs until then.
     """
     rank, count = processes.share()
@@ -91,8 +91,8 @@ def fit(
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, train.epoch_size, train.batch_size, settings, hooks)
     hooks.training_starts(loop.optimizer)
-    key = artifacts.fingerprint([dataclasses.asdict(settings), seed, inputs])
-    if _take_up(loop, resume, key) and rank == 0:
+    key = resuming.key_of(settings, seed, inputs)
+    if resuming.take_up(loop, resume, key) and rank == 0:
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
     loss_of = make_loss(settings, train.labels, processes.device())
     draws = f"train {rank} of {count}" if count > 1 else "train"
@@ -115,28 +115,6 @@ def fit(
     model.eval()
     seconds = sum(record["total_seconds"] for record in loop.history)
     return Fit(loop.history, loop.best_epoch, round(seconds, 2))
-
-
-def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
-    """Load a resume file of the same settings and inputs; False where there is none.
-
-    The main process reads it for all.
-    """
-
-    def read() -> Any:
-        """The state; None where there is none."""
-        if resume is None or not resume.is_file():
-            return None
-        state = artifacts.load_state(resume)
-        return state["loop"] if state["key"] == key else None
-
-    try:
-        state = processes.from_main(read)
-        if state is not None:
-            loop.load(state)
-    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
-        raise artifacts.damaged(resume, error) from None
-    return state is not None
 
 
 def _start(
@@ -289,12 +267,13 @@ def _not_finite(name: str, epoch: int, ids: np.ndarray, settings: TrainSettings)
     ids = np.concatenate(processes.gather(ids))
     return TrainingError(
         f"{name}: the loss is not finite in epoch {epoch + 1}, on the batch of "
-        f"{', '.join(map(str, ids[:8]))}{', ...' if len(ids) > 8 else ''}. {_way_out(settings)}"
+        f"{', '.join(map(str, ids))}. {_way_out(settings)}"
     )
 
 
 def _way_out(settings: TrainSettings) -> str:
+    other = "" if settings.precision == "no" else " or set PRECISION='no'"
     return (
-        f"Lower the learning rate (now {settings.lr:g}) or set PRECISION='no'; the epochs before "
-        "it are kept"
+        f"Lower the learning rate (now {settings.lr:g}){other}: with another setting the training "
+        "begins anew"
     )

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 LEFTOVER_AGE_S = 3600  # no write takes so long: a temporary file this old belongs to a killed one
 
@@ -36,12 +38,23 @@ def writing(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         if error.errno in _DISK_FULL:
             folder = next(p for p in path.absolute().parents if p.exists())
-            free = shutil.disk_usage(folder).free / 1e6
             reason = (
-                f"the disk is full ({free:.1f} MB free in {folder}). Make room and run the same "
+                f"the disk is full ({_what_is_left(folder, error)}). Make room and run the same "
                 "again; what is finished is kept"
             )
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
+
+
+def _what_is_left(folder: Path, error: OSError) -> str:
+    """What a disk has left; where that is room, what else may be used up."""
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    text = f"{free_mb:.1f} MB free in {folder}"
+    if error.errno == errno.EDQUOT:
+        return f"{text}, but your quota is used up"
+    counts = os.statvfs(folder) if hasattr(os, "statvfs") else None
+    if counts and counts.f_files and not counts.f_favail:  # some file systems count none
+        return f"{text}, but no file more (inode): remove files"
+    return f"{text}; if that is enough, a quota is used up" if free_mb >= 1 else text
 
 
 @contextmanager
@@ -63,12 +76,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed writes have left anywhere under a folder."""
-    for file in folder.rglob(".*.tmp"):
+def remove_leftovers(*folders: Path) -> None:
+    """Remove the temporary files that killed writes have left anywhere under these folders.
+
+    They are old, and their process is not alive on this machine.
+    """
+    for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
         with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
-            if file.is_file() and time.time() - file.stat().st_mtime > LEFTOVER_AGE_S:
+            old = time.time() - file.stat().st_mtime > LEFTOVER_AGE_S
+            if old and file.is_file() and not _is_written(file):
                 file.unlink()
+
+
+def _is_written(temporary: Path) -> bool:
+    """Whether the process that a temporary file is named after is alive."""
+    number = temporary.name.split(".")[-2]  # .NAME.PID.tmp
+    return number.isdecimal() and psutil.pid_exists(int(number))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,6 +1,10 @@
 """Kill every stage at random moments, give the same command again, compare with a run left alone.
 
     python -m tests.faults --kills 50
+    python -m tests.faults --events
+
+The second kills when certain files have been written: inside a training, and between what a step
+leaves and its record.
 
 A stage is run by `helpers.run` itself, but its cells in this process's children instead of a
 notebook's kernel, and the libraries are imported once: a kill costs seconds. Of some 80 made-up
@@ -10,6 +14,9 @@ images of 32 px, with the smoke preset.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fnmatch
+import itertools
 import json
 import os
 import re
@@ -18,6 +25,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +43,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import artifacts, baselines, config, paths, run
+from helpers import artifacts, baselines, config, paths, run, writing
 from helpers.darts import search_plots
 
 RUN = "t"
@@ -50,6 +58,18 @@ PARAMETERS = {
     "MAP_IMAGES": 4,
 }
 IMPORTED = ("kornia.augmentation", "papermill", "openTSNE", "timm", "sklearnex", "seaborn")
+# after which file, written how many times, each stage is killed
+EVENTS = (
+    ("01_data_split", "split.csv", 1),
+    ("02_features_baselines", "rf.csv", 1),
+    ("03_finetuning", "cnn.resume.safetensors", 2),  # of three epochs
+    ("03_finetuning", "fbp.safetensors", 1),
+    ("04_darts_search", "supernet.resume.safetensors", 1),
+    ("04_darts_search", "supernet.safetensors", 1),
+    ("05_genotype_retraining", "*.resume.safetensors", 1),
+    ("05_genotype_retraining", "darts_imagenet.safetensors", 1),
+    ("06_analysis", "06_results.csv", 1),
+)
 UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|device|^run$")  # columns and JSON keys
 
 
@@ -58,7 +78,7 @@ class Kill:
     """One kill of a stage and what the same command then made of it."""
 
     stage: str
-    moment: float  # fraction of the undisturbed stage's duration
+    moment: str  # a fraction of the undisturbed stage's duration, or after which file
     where: str  # the cell it was in, or "" when the stage had ended before
     result: str  # "equal", or what differed
 
@@ -92,24 +112,32 @@ class Series:
         data = ["--dataset", f"folder:{self.images}", "--preset", "smoke", "--name", RUN]
         return [*data, "--only", stage[:2], *options]
 
-    def start(self, stage: str, **parameters: Any) -> int:
-        """The process id of a child that runs the stage; what it says goes to the log."""
+    def start(self, stage: str, after: tuple[str, int] | None = None, **parameters: Any) -> int:
+        """The process id of a child that runs the stage; what it says goes to the log.
+
+        With `after` (a file's name, how many times) it dies when that has been written.
+        """
         arguments = self.command(stage, **parameters)
         sys.stdout.flush()
         child = os.fork()
         if child:
+            with contextlib.suppress(OSError):  # the child does so too: who comes first does it
+                os.setpgid(child, child)
             return child
         code = 1
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             os.environ[paths.HOME_VARIABLE] = str(self.home)
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            with in_this_process(self.quick):
+            with in_this_process(self.quick), dying_after(*after or ("", 0)):
                 code = run.main(arguments)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def finish(self, stage: str, **parameters: Any) -> None:
@@ -137,22 +165,45 @@ class Series:
         shutil.rmtree(self.home)
         shutil.copytree(self.saved / stage, self.home)
 
-    def kill(self, stage: str, restore: bool = True) -> Kill:
+    def kill(self, stage: str) -> Kill:
         """Kill the stage at a random moment, run it again, and compare."""
-        moment = float(self.rng.uniform())
-        if restore:
-            self.back_to(stage)
+        fraction = float(self.rng.uniform())
+        self.back_to(stage)
         child = self.start(stage)
-        time.sleep(moment * self.seconds[stage])
+        time.sleep(fraction * self.seconds[stage])
         os.killpg(child, signal.SIGKILL)
+        where = self._where_it_died(child)
+        return Kill(stage, f"{100 * fraction:.0f} %", where, self._run_again(stage))
+
+    def kill_after(self, stage: str, name: str, times: int) -> Kill:
+        """Kill the stage when a file has been written so many times, run it again, and compare.
+
+        A training has to go on from the epochs that it had.
+        """
+        self.back_to(stage)
+        where = self._where_it_died(self.start(stage, (name, times)))
+        moment = f"{name}, {times}"
+        if not where or not list(self.home.rglob(name)):
+            return Kill(stage, moment, where, f"was not killed:\n{self.log.read_text()[-3000:]}")
+        result = self._run_again(stage)
+        if name.endswith(".safetensors") and "going on after epoch" not in self.log.read_text():
+            result = f"began anew, {result}"
+        return Kill(stage, moment, where, result)
+
+    def _where_it_died(self, child: int) -> str:
+        """The cell in which a child was killed; "" when it has ended by itself."""
         _, status = os.waitpid(child, 0)
         _wait_for_group(child)
-        where = _last_cell(self.log) if os.WIFSIGNALED(status) else ""
+        return _last_cell(self.log) if os.WIFSIGNALED(status) else ""
+
+    def _run_again(self, stage: str) -> str:
+        """Give the same command once more: "equal", what differs, or what it said."""
         try:
             self.finish(stage)
         except RuntimeError as error:
-            return Kill(stage, moment, where, str(error))
-        return Kill(stage, moment, where, difference(self.expected[stage], contents(self.home)))
+            return str(error)
+        sweep(self.home)
+        return difference(self.expected[stage], contents(self.home))
 
 
 @contextmanager
@@ -165,6 +216,30 @@ def in_this_process(quick: bool = False):
             patch.setattr(search_plots, "alpha_trajectories", lambda *_: plt.figure())
             patch.setattr(baselines, "NAMES", ("RF", "SVM"))
         yield
+
+
+@contextmanager
+def dying_after(name: str, times: int):
+    """Kill this process and its children when a file has been written `times` times."""
+    replace, written = os.replace, itertools.count(1)
+
+    def replace_and_die(source: Path, target: Path) -> None:
+        """As `os.replace`, the last thing that a write does."""
+        replace(source, target)
+        if fnmatch.fnmatch(Path(target).name, name) and next(written) == times:
+            os.killpg(0, signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace_and_die)
+        yield
+
+
+def sweep(home: Path) -> None:
+    """Remove what killed writes have left, as a stage does that begins an hour later."""
+    folders = [home / "data" / "runs" / RUN, home / "submissions"]
+    for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
+        os.utime(file, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
+    writing.remove_leftovers(*folders)
 
 
 def run_cells(
@@ -189,10 +264,12 @@ def contents(home: Path) -> dict[str, Any]:
     root = home / "data" / "runs" / RUN
     found: dict[str, Any] = {}
     for file in sorted([*root.rglob("*"), *(home / "submissions").rglob("*")]):
-        if file.is_dir() or file.name.startswith(".") or file.name == "run.json":
-            continue  # leftovers of a killed write are looked for in `difference`'s caller
+        if file.is_dir() or file.name == "run.json":
+            continue
         name = file.relative_to(home).as_posix()
-        if file.suffix == ".json":
+        if file.name.startswith("."):
+            found[name] = "a leftover"  # of a kill, a write or a lock: nothing removes it
+        elif file.suffix == ".json":
             found[name] = _timeless(json.loads(file.read_text()))
         elif file.parent.name == "metrics":
             table = pd.read_csv(file)
@@ -263,6 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=1, help="of each stage (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--only", metavar="NN", help="kill this stage alone")
+    parser.add_argument("--events", action="store_true", help="after certain files instead")
     parser.add_argument("--quick", action="store_true", help="without LDA and pictures")
     options = parser.parse_args(arguments)
     import_all()
@@ -272,13 +350,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         series.run_undisturbed()
         print("| stage | undisturbed s | killed at | in | result |\n|---|---|---|---|---|")
         stages = [config.stage_name(options.only)] if options.only else list(config.STAGES)
-        for stage in stages:
-            for _ in range(options.kills):
-                kill = series.kill(stage)
-                bad += kill.result != "equal"
-                took = series.seconds[stage]
-                cells = (stage, f"{took:.1f}", f"{100 * kill.moment:.0f} %", kill.where or "done")
-                print("| " + " | ".join((*cells, kill.result)) + " |", flush=True)
+        kills = (series.kill(stage) for stage in stages for _ in range(options.kills))
+        if options.events:
+            kills = (series.kill_after(*event) for event in EVENTS if event[0] in stages)
+        for kill in kills:
+            bad += kill.result != "equal"
+            took = series.seconds[kill.stage]
+            cells = (kill.stage, f"{took:.1f}", kill.moment, kill.where or "done", kill.result)
+            print("| " + " | ".join(cells) + " |", flush=True)
     return bad
 
 

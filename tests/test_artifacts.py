@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -266,7 +267,7 @@ def test_a_csv_without_a_needed_column_is_refused(tmp_path):
 def test_a_file_that_is_no_csv_is_refused(tmp_path, content):
     path = tmp_path / "a.csv"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match=r"a\.csv is not a readable CSV: "):
+    with pytest.raises(ArtifactError, match=r"a\.csv(, line 3, has 4| is not a readable CSV: )"):
         artifacts.load_csv(path, ("id",))
 
 
@@ -286,14 +287,19 @@ def test_a_row_s_line_is_found_behind_blank_lines_and_line_breaks_in_quotes(tmp_
     path.write_bytes(b'id,x\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
     assert artifacts.load_csv(path, ("id",)).id.tolist() == ["a\r\nb", "c"]
     assert [artifacts.line_of(path, row) for row in (0, 1, 7)] == [3, 5, 9]
+    path.write_bytes(b'id,x\n \t\na,1\n  \n"  ",2\n\n,\nb,3\n')
+    assert artifacts.load_csv(path, ("id",)).x.tolist()[:2] == [1, 2]
+    assert [artifacts.line_of(path, row) for row in range(4)] == [3, 5, 7, 8]
 
 
 def test_rows_longer_than_the_header_are_refused(tmp_path):
     # pandas took the ids for an index, and the split for the ids
     path = tmp_path / "a.csv"
-    path.write_text("id,split\na,train,x\nb,val,y\n")
-    with pytest.raises(ArtifactError, match=r"a\.csv is not a readable CSV: Length of header"):
-        artifacts.load_csv(path, ("id", "split"))
+    for text in ("id,split\n\na,train,x\nb,val,y\n", 'id,split\n"a\n",train,x\nb,val\n'):
+        path.write_text(text)
+        with pytest.raises(ArtifactError) as error:
+            artifacts.load_csv(path, ("id", "split"))
+        assert str(error.value) == f"{path}, line 3, has 3 values where the header names 2"
 
 
 def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path):
@@ -335,3 +341,45 @@ def test_half_a_character_in_json_is_refused_since_no_file_can_hold_it(tmp_path)
     path.write_text('{"a": "\\ud800"}')
     with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*surrogates not allowed"):
         artifacts.load_json(path)
+
+
+def _refuse(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")]
+)
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, reason):
+    # a disk that could not be read was reported as a file to delete
+    for name, read in READERS.items():
+        (tmp_path / name).touch()
+        error = OSError(number, reason)
+        with monkeypatch.context() as patch:
+            for place in ("pathlib.Path.open", "pathlib.Path.read_text", "numpy.load"):
+                patch.setattr(place, _refuse(error))
+            patch.setattr(pd, "read_csv", _refuse(error))
+            with pytest.raises(ArtifactError) as caught:
+                read(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name} cannot be read: {reason}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_full_memory_is_not_called_damage(tmp_path, monkeypatch, error):
+    artifacts.save_tensors(tmp_path / "a.safetensors", {"w": torch.ones(3)})
+    monkeypatch.setattr(artifacts, "safe_open", _refuse(error))
+    monkeypatch.setattr(np, "load", _refuse(error))
+    for name in ("a.safetensors", "a.npz"):
+        with pytest.raises(type(error)) as caught:
+            READERS[name](tmp_path / name)
+        assert caught.value is error

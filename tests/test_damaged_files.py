@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers import artifacts, backbones, features, paths, results, stages
+from helpers import artifacts, backbones, explain, features, paths, results, stages
 from tests.small_run import (
     FINETUNING,
     OPTIONS,
@@ -50,6 +50,31 @@ def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, n
     with pytest.raises(artifacts.ArtifactError) as error:
         stages.begin("06_analysis", {"RUN": "t"})
     assert str(error.value).startswith(f"{path} is not as it was written")
+
+
+@pytest.mark.parametrize("name", ["predictions/cnn.csv", "genotypes/searched.json"])
+def test_a_damaged_file_of_a_stage_that_was_begun_anew_and_killed_is_refused(run_copy, name):
+    # the stage's outputs are forgotten when it begins; its steps were not looked at
+    stages.begin(FINETUNING, OPTIONS)
+    stages.open_stage("06_analysis", {"RUN": "t"})
+    path = run_file(run_copy, name)
+    change_a_byte(path)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        stages.open_stage("06_analysis", {"RUN": "t"})
+    assert str(error.value).startswith(f"{path} is not as it was written")
+    stages.begin(FINETUNING, OPTIONS)  # which makes it again
+
+
+@DAMAGES
+def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
+    path = run_file(run_copy, "cnn.safetensors")
+    damage(path)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        explain.open_model(paths.RunPaths("t"))
+    assert str(error.value).startswith(f"{path} is damaged (")
+    assert str(error.value).endswith(
+        "delete it and run again: notebooks/03_finetuning.ipynb makes it"
+    )
 
 
 @DAMAGES

@@ -2,17 +2,20 @@
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
 import torch
+from nbclient.exceptions import DeadKernelError
 
-from helpers import artifacts, datasets, images, paths, run, stages
+from helpers import artifacts, datasets, images, paths, run, stages, writing
 from helpers.config import SplitSettings
 from helpers.darts import genotypes
 from helpers.loop import Hooks
@@ -126,6 +129,49 @@ def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finis
     assert run_split(finished_run / "parts") == 1
     error = capsys.readouterr().err
     assert f"{disk}/data/runs/t cannot be written: Read-only file system" in error
+
+
+@pytest.mark.parametrize(
+    ("number", "free_mb", "files", "said"),
+    [
+        (errno.ENOSPC, 0.5, 9, "(0.5 MB free in {})"),
+        (errno.ENOSPC, 700, 9, "(700.0 MB free in {}; if that is enough, a quota is used up)"),
+        (errno.ENOSPC, 700, 0, "(700.0 MB free in {}, but no file more (inode): remove files)"),
+        (errno.EDQUOT, 700, 9, "(700.0 MB free in {}, but your quota is used up)"),
+    ],
+)
+def test_a_disk_with_room_left_is_full_by_a_quota_or_by_its_files(
+    tmp_path, monkeypatch, number, free_mb, files, said
+):
+    usage, counts = SimpleNamespace(free=free_mb * 1e6), SimpleNamespace(f_files=10, f_favail=files)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(os, "statvfs", lambda _: counts)
+    with pytest.raises(artifacts.ArtifactError) as error, writing.writing(tmp_path / "a.csv"):
+        raise OSError(number, "No space left on device")
+    assert f"a.csv cannot be written: the disk is full {said.format(tmp_path)}. Make" in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/tmp/k.json"), "/tmp/k.json: No such"),
+        (DeadKernelError(), "lower RETRAIN_IMAGE_SIZE_PX or RETRAIN_BATCH_SIZE\n"),
+    ],
+)
+def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(home, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    arguments = ["--preset", "smoke", "--name", "t"]
+    plan = run.make_plan(run.parser().parse_args(arguments), arguments)
+    with pytest.raises(run.RunError) as caught:
+        run._run_notebook(
+            home / "05.ipynb", home / "x/05.ipynb", plan, {}, "05_genotype_retraining"
+        )
+    assert said in str(caught.value)
 
 
 def test_a_full_disk_under_the_executed_copy_is_named(run_copy, finished_run, monkeypatch, capsys):

@@ -4,6 +4,7 @@ HYPOTHESIS_PROFILE=thorough runs 500 examples of each instead of 60.
 """
 
 import io
+import re
 import shutil
 import warnings
 import zipfile
@@ -26,6 +27,7 @@ from helpers import (
     features,
     images,
     results,
+    run_record,
     splits,
     stages,
     submission,
@@ -77,6 +79,24 @@ def outcome(read, path: Path):
         return None
 
 
+# what is wrong with a table as a whole, and not on one line of it
+OF_ALL_LINES = re.compile(
+    r"is not a readable CSV|is not a CSV in UTF-8|cannot be read|lacks the column|needs a column"
+    r"|the header \(line 1|has zero rows|has no rows|lists no image|has (no|unknown) (val|test) id"
+    r"|in all\. Predict every|and the test folder differ in"
+)
+
+
+def table_outcome(read, path: Path):
+    """As `outcome`, of a table: an error of ours names the line too, where one is to blame."""
+    try:
+        return read()
+    except OURS as error:
+        assert path.name in str(error), error
+        assert re.search(r", line \d+", str(error)) or OF_ALL_LINES.search(str(error)), error
+        return None
+
+
 # --- tables ----------------------------------------------------------------------------------
 
 SPLIT = {"id": IDS, "path": [f"/data/{i}.png" for i in IDS], "label": LABELS, "split": SPLIT_OF}
@@ -93,7 +113,7 @@ def test_any_split_csv_of_a_run_is_whole_or_refused(place, data):
     paths = RunPaths("split")
     content = data.draw(csv_files(SPLIT))
     artifacts.write_bytes(paths.split_csv, content)
-    split = outcome(lambda: results.read_split(paths), paths.split_csv)
+    split = table_outcome(lambda: results.read_split(paths), paths.split_csv)
     if split is not None:
         assert set(split.split) <= {*SIDES, "excluded"}
         assert split.label.dropna().isin([0, 1]).all()
@@ -105,7 +125,7 @@ def test_any_predictions_file_fits_the_split_or_is_refused(place, data):
     path = place / "mine.csv"
     path.write_bytes(data.draw(csv_files(PREDICTIONS)))
     split = pd.DataFrame(SPLIT)
-    scored = outcome(lambda: results.read_predictions(path, split), path)
+    scored = table_outcome(lambda: results.read_predictions(path, split), path)
     if scored is not None:
         for side, frame in (("val", scored.val), ("test", scored.test)):
             assert frame.id.tolist() == split.id[split.split == side].tolist()
@@ -124,7 +144,9 @@ def test_any_split_csv_of_a_user_divides_the_images_or_is_refused(place, data, b
         found = splits.make_split(source, digests, SplitSettings(split_csv=str(path)))
     except OURS as error:
         # an error of the split that the file asks for names the class and the side instead
-        assert path.name in str(error) or "the split leaves no" in str(error)
+        problem = str(error)
+        at_line = re.search(r"user\.csv, line \d+", problem) or OF_ALL_LINES.search(problem)
+        assert (path.name in problem and at_line) or "the split leaves no" in problem
     else:
         assert set(found.table.split) <= {*SIDES, "excluded"}
         assert found.table.id.tolist() == IDS
@@ -135,11 +157,11 @@ def test_any_submission_passes_whole_or_is_refused(place, data):
     path, sample = place / "sub.csv", place / "sample.csv"
     whole = {"id": IDS, "defect_score": [round(i / 30, 3) for i in range(24)]}
     path.write_bytes(data.draw(csv_files(whole)))
-    found = outcome(lambda: submission.validate_submission(path, IDS), path)
+    found = table_outcome(lambda: submission.validate_submission(path, IDS), path)
     if found is not None:
         assert sorted(found.id) == IDS and found.defect_score.between(0, 1).all()
     sample.write_bytes(path.read_bytes())
-    ids = outcome(lambda: submission.sample_ids(sample), sample)
+    ids = table_outcome(lambda: submission.sample_ids(sample), sample)
     assert ids is None or len(ids) > 0
 
 
@@ -153,7 +175,7 @@ def test_any_sample_beside_the_contest_s_images_orders_them_or_is_refused(place,
     sample = root / "sample_submission.csv"
     sample.write_bytes(data.draw(csv_files({"id": IDS[16:], "defect_score": [0.5] * 8})))
     settings = SplitSettings(dataset=f"nexperia:{root}")
-    source = outcome(lambda: datasets.load(settings), sample)
+    source = table_outcome(lambda: datasets.load(settings), sample)
     if source is not None:
         test = source.table[source.table.official_split == "test"]
         assert sorted(test.id) == IDS[16:]
@@ -170,7 +192,8 @@ def test_any_labels_csv_of_elpv_gives_labels_or_is_refused(place, data):
     try:
         source = datasets.load(settings)
     except DataError as error:  # what is left of the file may be of one class
-        assert path.name in str(error) or "there is no image labelled" in str(error)
+        at_line = re.search(r"labels\.csv, line \d+", str(error)) or OF_ALL_LINES.search(str(error))
+        assert at_line or "there is no image labelled" in str(error)
     else:
         assert source.table.probability.between(0, 1).all()
         assert source.table.id.notna().all()
@@ -200,6 +223,10 @@ RUN = {
         "01_data_split": {
             "status": "done",
             "key": "a",
+            "seconds": 3.5,
+            "peak_memory_mb": 300.0,
+            "images_per_s": {"decode": 100.0},
+            "reused": ["cnn"],
             "settings": {"seed": 0},
             "outputs": {"split.csv": "0" * 20},
             "images": {"train 0": 3},
@@ -222,6 +249,8 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
                 artifacts.save_json(paths.root / "out.json", 1)
         stages.is_current("02_features_baselines", stage.settings, paths)
         stage.finish()
+        stages.open_stage("06_analysis", {"RUN": "broken"})
+        run_record.time_table(paths)
         return True
 
     try:
@@ -339,12 +368,20 @@ def test_any_folder_gives_a_table_or_is_refused(place, files):
         source = datasets.load(settings)
         cache = images.open_cache(source.table, 8, place / "cache")
     except DataError as error:
-        assert root.name in str(error)
+        assert any(name in str(error) for name in _culprits(root, files)), error
     else:
         assert source.table.id.is_unique
         artifacts.save_csv(place / "table.csv", source.table)
         again = artifacts.load_csv(place / "table.csv", ("id", "path"))
         assert again.id.tolist() == cache.table.id.tolist() == source.table.id.tolist()
+
+
+def _culprits(root: Path, files: list[tuple]) -> set[str]:
+    """What errors may call the files that were put into a tree, and their folders."""
+    made = [root.joinpath(top, *deeper, stem + suffix) for top, deeper, stem, suffix, _ in files]
+    whole = {root, root / "good", root / "bad"}
+    found = {p for path in made for p in (path, *path.parents) if root in p.parents} - whole
+    return {text for p in found for text in (str(p), repr(str(p)))}
 
 
 @given(data=st.data(), name=st.sampled_from(["cache.json", "images.csv", "images.u8"]))

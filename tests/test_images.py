@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import images
+from helpers import artifacts, images
 from helpers.datasets import DataError
 
 
@@ -182,11 +182,50 @@ def test_a_file_cut_anywhere_is_reported_and_never_stops_the_others(tmp_path, ki
     assert len(cache.unreadable) > 20
 
 
-def test_a_missing_file_is_named(tmp_path, gray_files):
-    gone = tmp_path / "gone.png"
-    with pytest.raises(DataError) as caught:
-        images.open_cache(files_table(*gray_files, gone), 16, tmp_path / "cache")
-    assert str(caught.value) == f"{gone} cannot be read: No such file or directory"
+def test_missing_files_and_broken_links_are_listed_with_all_others_or_left_out(
+    tmp_path, damaged_files
+):
+    gone, link = tmp_path / "gone.png", tmp_path / "link.png"
+    link.symlink_to(tmp_path / "nowhere.png")
+    table = files_table(*damaged_files, gone, link)
+    with pytest.raises(DataError, match=r"^5 image\(s\) cannot be read:\n") as caught:
+        images.open_cache(table, 16, tmp_path / "cache")
+    for path in (gone, link):
+        assert f"\n  {path}: No such file or directory\n" in str(caught.value)
+    cache = images.open_cache(table, 16, tmp_path / "cache", skip_unreadable=True)
+    assert cache.table.id.tolist() == ["a", "b"]
+    assert "left out: link.png: No such file or directory" in cache.report
+    save(tmp_path / "nowhere.png", noise(9, 40, 30))  # mended: another cache
+    again = images.open_cache(table, 16, tmp_path / "cache", skip_unreadable=True)
+    assert again.table.id.tolist() == ["a", "b", "link"]
+
+
+def test_a_cache_that_is_taken_away_while_it_is_read_is_built_anew(
+    tmp_path, gray_files, monkeypatch
+):
+    table = files_table(*gray_files)
+    images.open_cache(table, 16, tmp_path / "cache")
+    digest, calls = images._digest_of, []
+
+    def gone_at_first(path):
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+        return digest(path)
+
+    monkeypatch.setattr(images, "_digest_of", gone_at_first)
+    assert len(images.open_cache(table, 16, tmp_path / "cache").table) == 3
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_named(tmp_path, gray_files, monkeypatch):
+    monkeypatch.setattr(images, "_digest_of", lambda _: "other bytes")
+    with pytest.raises(artifacts.ArtifactError) as caught:
+        images.open_cache(files_table(*gray_files), 16, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    assert str(caught.value) == (
+        f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME to a "
+        "folder on another one"
+    )
 
 
 def test_take_keeps_the_order_asked_for_and_rows_finds_ids(tmp_path, gray_files):

@@ -88,6 +88,58 @@ def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(
     assert not written.is_file() and own.is_file()
 
 
+def test_a_run_of_before_the_split_was_on_record_loses_its_predictions_to_a_new_split_too(home):
+    # the split on the disk was taken for the one on record, which a damaged one is not
+    stage = _stage("r", "01_data_split")
+    first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
+    written = stage.paths.predictions("svm")
+    stage.save_split(first)
+    with stage.step("svm", {}, [written]):
+        artifacts.save_csv(written, first)
+    record = stages.load_run(stage.paths)
+    outputs = {"split.csv": record.pop("split")}
+    artifacts.save_json(
+        stage.paths.run_json, record | {"stages": {"01_data_split": {"outputs": outputs}}}
+    )
+    stage.paths.split_csv.write_text("damaged")
+    begun = stages.begin("01_data_split", {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"})
+    begun.save_split(first)
+    assert written.is_file()
+    begun.save_split(first.iloc[::-1])
+    assert not written.exists()
+
+
+def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(home):
+    run_paths = paths.RunPaths("r")
+    done = {"status": "done", "key": "k"}
+    artifacts.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
+    stage = stages.open_stage("06_analysis", {"RUN": "r"})
+    assert stage.key == stages.stage_key("06_analysis", stage.settings, stages.load_run(run_paths))
+    assert run_record.time_table(run_paths).stage.tolist() == ["01_data_split"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        ({"seconds": "long"}, "seconds is 'long'"),
+        ({"peak_memory_mb": None}, "peak_memory_mb is None"),
+        ({"images_per_s": {"decode": "fast"}}, "images_per_s is {'decode': 'fast'}"),
+        ({"reused": 3}, "reused is 3"),
+        ({"device": []}, "device is []"),
+    ],
+)
+def test_a_record_with_facts_of_another_kind_is_refused(home, facts, problem):
+    run_paths = paths.RunPaths("r")
+    done = {"status": "done", "key": "k"} | facts
+    artifacts.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
+    with pytest.raises(artifacts.ArtifactError) as error:
+        run_record.time_table(run_paths)
+    assert str(error.value) == (
+        f"{run_paths.run_json} is damaged (stages: 01_data_split: {problem}); delete it and run "
+        "again"
+    )
+
+
 def test_the_time_table_shows_each_finished_stage_with_its_rates(home):
     stage = stages.begin("01_data_split", {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"})
     stage.rate("decode", 812.34)

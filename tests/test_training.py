@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from helpers import stages, training
-from helpers.batches import EmbeddingBatches
+from helpers.batches import EmbeddingBatches, epoch_order
 from helpers.config import TrainSettings
 from helpers.loop import Hooks
 from helpers.optim import AUXILIARY_WEIGHT, make_loss, make_optimizer, make_scheduler
@@ -110,16 +110,26 @@ def test_patience_ends_the_training_after_that_many_epochs_without_a_better_one(
     assert len(aucs) < 30 and len(aucs) - 1 - fit.best_epoch == 2
 
 
-def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out():
+@pytest.mark.parametrize(
+    ("precision", "advice"),
+    [
+        ("no", "Lower the learning rate (now 0.0006)"),
+        ("auto", "Lower the learning rate (now 0.0006) or set PRECISION='no'"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, advice):
     batches = _problem()
     batches.embeddings[:] = np.nan
     with pytest.raises(training.TrainingError) as error:
         training.fit(
-            _model(), batches, _problem(), TrainSettings(precision="no"), seed=0, name="toy"
+            _model(), batches, _problem(), TrainSettings(precision=precision), seed=0, name="toy"
         )
     message = str(error.value)
-    assert message.startswith("toy: the loss is not finite in epoch 1, on the batch of ")
-    assert "Lower the learning rate (now 0.0006) or set PRECISION='no'" in message
+    culprits = ", ".join(map(str, epoch_order(96, 0, 0)[:16]))  # the ids are the rows' numbers
+    assert message == (
+        f"toy: the loss is not finite in epoch 1, on the batch of {culprits}. {advice}: with "
+        "another setting the training begins anew"
+    )
 
 
 def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers import artifacts, config, processes, seeding, training
+from helpers import resume as resuming
 from helpers.backbones import ModelSpec
 from helpers.batches import ImageBatches
 from helpers.config import SearchSettings
@@ -79,7 +80,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
                 artifacts.save_json(record, fit.history)
                 genotypes.save(found, genotype, provenance)
     if processes.is_main():
-        resume.unlink(missing_ok=True)
+        resuming.remove(resume, resuming.key_of(settings.training, settings.seed, inputs))
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(artifacts.load_json, record)
     # of whole epochs: images for w, while as many pass for alpha

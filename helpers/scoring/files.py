@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import fcntl
 import glob
 import io
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from helpers import locks
 from helpers.scoring import ScoreError
 from helpers.scoring.listing import Entry, Shard
 from helpers.scoring.progress import (
@@ -30,6 +30,7 @@ from helpers.scoring.progress import (
     save_progress,
     unreadable_path,
 )
+from helpers.writing import ArtifactError
 
 SCORE_COLUMNS = ("path", "id", "defect_score")
 UNREADABLE_COLUMNS = ("path", "reason", "position")  # position in the list, counted from 0
@@ -188,12 +189,15 @@ def _locked(out: Path) -> io.BufferedWriter:
     except OSError as error:
         raise ScoreError(f"--out {out} cannot be written: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        locks.take(handle, out, wait=False)
+    except locks.LockedError:
         handle.close()
         raise ScoreError(
             f"another process writes {out}; wait for it, or give this one another --out"
         ) from None
+    except ArtifactError as error:
+        handle.close()
+        raise ScoreError(f"--out {error}") from None
     return handle
 
 

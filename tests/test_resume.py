@@ -1,0 +1,87 @@
+"""Resume files: what is no damage is not called so, and nobody removes another training's."""
+
+import errno
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import artifacts, memory, processes, resume
+from helpers.config import TrainSettings
+from helpers.loop import Hooks, Loop
+
+KEY = resume.key_of(TrainSettings(), 0, {"images": "a"})
+
+
+def loop() -> Loop:
+    """A training that has not begun."""
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    return Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=False), None, Hooks())
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The resume file of a training."""
+    artifacts.save_state(tmp_path / "resume", {"key": KEY, "loop": loop().state()})
+    return tmp_path / "resume"
+
+
+def test_a_resume_file_is_taken_up_and_removed_by_the_same_training_only(path):
+    other = resume.key_of(TrainSettings(lr=0.5), 0, {"images": "a"})
+    assert not resume.take_up(loop(), path, other)
+    resume.remove(path, other)
+    assert resume.take_up(loop(), path, KEY)
+    resume.remove(path, KEY)
+    assert not path.exists() and not resume.take_up(loop(), path, KEY)
+    resume.remove(path, KEY)  # is gone already
+
+
+def test_a_file_of_another_network_and_one_without_a_training_are_damaged(path):
+    larger = loop()
+    larger.model = nn.Linear(3, 2)
+    with pytest.raises(artifacts.ArtifactError, match=r"resume is damaged \(Error\(s\) in loading"):
+        resume.take_up(larger, path, KEY)
+    artifacts.save_state(path, {"key": KEY})
+    with pytest.raises(artifacts.ArtifactError, match=r"is damaged \(it holds no training\)"):
+        resume.take_up(loop(), path, KEY)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 3 GB")],
+)
+def test_full_memory_while_a_training_is_taken_up_damages_no_file(path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(Loop, "load", full)
+    with (
+        pytest.raises(memory.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
+        memory.enough_for("cnn", TrainSettings()),
+    ):
+        resume.take_up(loop(), path, KEY)
+    assert path.exists()
+
+
+def test_a_lost_process_damages_no_file(path, monkeypatch):
+    def lost(*_):
+        raise RuntimeError("Connection closed by peer [127.0.0.1]:12345")
+
+    monkeypatch.setattr(processes, "from_main", lost)
+    with pytest.raises(RuntimeError, match=r"^Connection closed by peer"):
+        resume.take_up(loop(), path, KEY)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_resume_file_that_cannot_be_read_is_not_called_damaged(path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, "says the system")
+
+    monkeypatch.setattr(artifacts, "safe_open", refuse)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        resume.take_up(loop(), path, KEY)
+    assert str(error.value) == f"{path} cannot be read: says the system"
+    resume.remove(path, KEY)  # nothing is known of it
+    assert path.exists()
