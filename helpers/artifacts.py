@@ -107,7 +107,8 @@ def line_of(path: Path, row: int) -> int:
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as npz, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **arrays)
+        named: dict[str, Any] = dict(arrays)  # numpy has options of other types beside them
+        np.savez(handle, **named)
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
@@ -203,7 +204,7 @@ def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name}/{value.dtype}/{list(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -149,8 +149,9 @@ def randomised_copy(model: nn.Module, seed: int) -> nn.Module:
                     w.copy_(nn.init.kaiming_normal_(drawn, generator=generator))
                 else:
                     w.fill_(0 if name == "bias" else 1)
-            if hasattr(module, "reset_running_stats"):
-                module.reset_running_stats()
+            reset = getattr(module, "reset_running_stats", None)
+            if reset is not None:
+                reset()
     return fresh
 
 

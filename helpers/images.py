@@ -104,6 +104,8 @@ def open_cache(
             if cache is None:
                 _build_cache(table, size_px, folder, skip_unreadable)
                 cache = _load_cache(folder)
+    if cache is None:
+        raise DataError(f"{folder}, just written, cannot be read again: look at the disk")
     if cache.unreadable and not skip_unreadable:
         raise DataError(_unreadable_report(list(cache.unreadable)))
     return cache

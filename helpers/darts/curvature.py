@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
 from .differences import unflatten as shaped
 from .linear_pieces import LinearPieces
 from .precision import true_float32
+from .supernet import Supernet
 
 
 def dominant_eigenvalue(
-    net: nn.Module,
+    net: Supernet,
     loss_of: Loss,
     val: Batch,
     iterations: int = 12,
@@ -51,7 +52,7 @@ def dominant_eigenvalue(
 
 
 def _hessian_vector_product(
-    net: nn.Module,
+    net: Supernet,
     loss_of: Loss,
     val: Batch,
     v: Tensor,

@@ -17,6 +17,8 @@ an odd square kernel of size k and the padding dilation * (k - 1) / 2.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -126,7 +128,7 @@ class WeightGrad:
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
         """The convolution; keeps what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.dilation = stride, dilation
@@ -134,7 +136,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Gradients of x and weight; none for stride and dilation."""
         x, weight = ctx.saved_tensors
         geometry = (ctx.stride, ctx.dilation)
