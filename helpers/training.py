@@ -122,10 +122,12 @@ def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
 
     The main process reads it for all.
     """
+    if resume is None:
+        return False
 
     def read() -> Any:
         """The state; None where there is none."""
-        if resume is None or not resume.is_file():
+        if not resume.is_file():
             return None
         state = artifacts.load_state(resume)
         return state["loop"] if state["key"] == key else None

@@ -7,6 +7,7 @@ complete when the edges into it need it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -276,7 +277,7 @@ def mixed_cell(
     x1: Tensor,
     scale: Tensor,
     beta: Tensor | None,
-    weights: list[Tensor | None],
+    weights: Sequence[Tensor | None],
 ) -> Tensor:
     """The nodes (B, nodes * C, H, W) of a cell whose states 0 and 1 are x0, x1 (B, C, H, W).
 

@@ -69,4 +69,5 @@ def _hessian_vector_product(
         ahead = zip(alphas, shaped(step * v, alphas), strict=True)
         with moved(alphas, [alpha + part for alpha, part in ahead]):
             sides.append(flatten(gradients(net, loss_of, val, alphas, average)[1]))
-    return central_difference(*sides, h)
+    p, n = sides
+    return central_difference(p, n, h)

@@ -17,7 +17,7 @@ an odd square kernel of size k and the padding dilation * (k - 1) / 2.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from .depthwise_strided import StridedDepthwiseConv2d, is_strided_depthwise
 
 _backward = torch.ops.aten.convolution_backward
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def half_resolution(x: Tensor, offset: int = 0) -> Tensor:
@@ -165,7 +166,7 @@ class DepthwiseConv2d(nn.Conv2d):
         return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
 
 
-def use_fast_depthwise(model: nn.Module) -> nn.Module:
+def use_fast_depthwise(model: Network) -> Network:
     """Give a model's depthwise convolutions the fast backward pass, in place; same state dict.
 
     Taken are those with 3x3 or 5x5 kernels and "same" padding, at stride 2 as timm writes them.
