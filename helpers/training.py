@@ -118,10 +118,7 @@ def fit(
 
 
 def _take_up(loop: Loop, resume: Path | None, key: str) -> bool:
-    """Load a resume file of the same settings and inputs; False where there is none.
-
-    The main process reads it for all.
-    """
+    """Take up a resume file of these settings and inputs, read by the main process, if any."""
     if resume is None:
         return False
 
