@@ -247,4 +247,5 @@ def test_a_failure_among_processes_is_not_blamed_on_a_resume_file_that_nobody_ga
         raise RuntimeError("the connection broke")
 
     monkeypatch.setattr(training.processes, "from_main", broken)
-    assert _fit(_model(), TrainSettings(epochs=1, batch_size=8)).best_epoch == 1
+    with pytest.raises(RuntimeError, match=r"^the connection broke$"):
+        _fit(_model(), TrainSettings(epochs=1, batch_size=8))
