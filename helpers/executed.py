@@ -5,6 +5,7 @@ Progress bars, warnings, what papermill adds, addresses of objects: all of it is
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,16 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     for name in ("papermill", "widgets"):
         notebook.metadata.pop(name, None)
     return notebook
+
+
+def without_outputs(content: bytes) -> bytes:
+    """A notebook's file without what its cells have shown: a few kilobytes to send around."""
+    notebook = json.loads(content)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    notebook["metadata"].pop("published", None)
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
 
 
 def texts(output: NotebookNode) -> dict[str, str]:

@@ -36,11 +36,13 @@ def train_all_layers(
 ) -> list[Trained]:
     """FBP: the pretrained backbone with a new last layer, all layers trained; once for each seed.
 
-    The files of the first are called `fbp`, of the others `fbp_seed1`, ...
+    The files of the first are called `fbp`, of the others `fbp_seed1`, ..., and of the mean of
+    their scores `fbp_averaged`.
     """
     settings: FinetuneSettings = stage.settings
     flips, digest, found = settings.flip_test, weights.digest, []
-    for number, name in enumerate(trained.names_of_seeds(stage.paths, "fbp", settings.seeds)):
+    names = trained.names_of_seeds(stage.paths, "fbp", settings.seeds)
+    for number, name in enumerate(names):
         seed = settings.seed + number
         model = use_fast_depthwise(_pretrained(seed, weights, cache))
         found.append(
@@ -48,6 +50,7 @@ def train_all_layers(
                 stage, name, model, split, cache, settings.fbp, seed, flips, weights=digest
             )
         )
+    trained.average_seeds(stage, names, split)
     return found
 
 

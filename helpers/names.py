@@ -7,6 +7,7 @@ import re
 from helpers import config
 
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
+AVERAGED = "_averaged"  # suffix of the file that holds the mean of a model's seeds
 # order and names of the report's Table 2; others follow in alphabetical order
 ROW_NAMES = {
     "lda": "LDA",
@@ -33,6 +34,8 @@ def display_name(model: str) -> str:
     """The name that tables and legends show."""
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
+    if model.endswith(AVERAGED):
+        return f"{display_name(model.removesuffix(AVERAGED))}, seeds averaged"
     further, drawn = _SEED.fullmatch(model), _RANDOM.fullmatch(model)
     if further:
         return f"{display_name(further['model'])}, seed {further['number']}"
@@ -43,7 +46,7 @@ def display_name(model: str) -> str:
 
 def order(name: str) -> tuple[int, str]:
     """What to sort models by: the report's order, then others, ensembles last."""
-    stem = re.sub(f"{FINETUNED}$", "", name)
+    stem = re.sub(f"({FINETUNED}|{AVERAGED})$", "", name)
     stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
     if name in config.ENSEMBLES:

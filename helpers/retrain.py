@@ -26,6 +26,7 @@ from helpers.stages import Stage, load_run
 from helpers.trained import (
     NUM_CLASSES,
     Trained,
+    average_seeds,
     load_history,
     load_seeds,
     names_of_seeds,
@@ -116,14 +117,19 @@ def train_genotype(
 def train_cells(
     stage: Stage, cells: Sequence[NamedCell], split: pd.DataFrame, cache: ImageCache
 ) -> list[Trained]:
-    """Train every cell with every seed: `name` for the first, `name_seed1`, ... for the others."""
+    """Train every cell with every seed: `name` for the first, `name_seed1`, ... for the others.
+
+    Of several seeds the mean of the scores is a model too, `name_averaged`.
+    """
     settings: RetrainSettings = stage.settings
     found = []
     for cell in cells:
-        for number, name in enumerate(names_of_seeds(stage.paths, cell.name, settings.seeds)):
+        names = names_of_seeds(stage.paths, cell.name, settings.seeds)
+        for number, name in enumerate(names):
             facts = {"cell": cell.name, **cell.cost}
             seed = settings.seed + number
             found.append(train_genotype(stage, name, cell.genotype, split, cache, seed, facts))
+        average_seeds(stage, names, split)
     return found
 
 

@@ -164,7 +164,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--html", action="store_true", help="write the run's report.html")
     parser.add_argument(
-        "--publish", action="store_true", help="write the executed notebooks into notebooks/"
+        "--publish",
+        action="store_true",
+        help="write the executed notebooks and README's pictures into notebooks/",
     )
     return parser
 
@@ -278,11 +280,13 @@ def _pass_on(plan: Plan, run_paths: paths.RunPaths) -> None:
 
         print(f"report: {report.write(run_paths)}")
     if plan.publish:
-        from helpers import publish
+        from helpers import publish, showcase
 
-        for notebook in publish.publish(run_paths):
-            size_mb = notebook.stat().st_size / 1e6
-            print(f"published: notebooks/{notebook.name}, {size_mb:.1f} MB")
+        pictures = paths.notebooks_root() / "images"
+        # `publish` refuses runs that are not complete, so it comes first
+        for file in (*publish.publish(run_paths), *showcase.write_pictures(run_paths, pictures)):
+            name = file.relative_to(pictures.parents[1]).as_posix()
+            print(f"published: {name}, {file.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

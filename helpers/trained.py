@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from helpers.features import image_batches
 from helpers.images import ImageCache
 from helpers.inference import predict
 from helpers.loop import Hooks
-from helpers.names import seed_name
+from helpers.names import AVERAGED, seed_name
 from helpers.paths import RunPaths
-from helpers.results import save_predictions
-from helpers.stages import Stage
+from helpers.results import read_predictions, save_predictions
+from helpers.stages import Stage, load_run
 
 NUM_CLASSES = 2
 
@@ -117,13 +118,33 @@ def names_of_seeds(paths: RunPaths, name: str, seeds: int) -> list[str]:
     """The files of a model's seeds: `name`, `name_seed1`, ...
 
     Predictions of more seeds, from an earlier call, are removed: a table row is the mean over all
-    files of its name.
+    files of its name. So is the mean over several seeds where there is one.
     """
     names = [seed_name(name, number) for number in range(seeds)]
-    for old in paths.predictions_root.glob(f"{name}_seed*.csv"):
-        if old.stem not in names and processes.is_main():
-            old.unlink()
+    old = [p for p in paths.predictions_root.glob(f"{name}_seed*.csv") if p.stem not in names]
+    if seeds == 1 and name + AVERAGED in load_run(paths).get("steps", {}):
+        old.append(paths.predictions(name + AVERAGED))
+    for path in old if processes.is_main() else ():
+        path.unlink(missing_ok=True)
     return names
+
+
+def average_seeds(stage: Stage, names: Sequence[str], split: pd.DataFrame) -> None:
+    """Write the mean of several seeds' scores as a model of its own, `<first name>_averaged`.
+
+    Does nothing with one seed. Nothing is fitted, so nothing has to be held out.
+    """
+    if len(names) < 2:
+        return
+    files = [stage.paths.predictions(name) for name in names]
+    target = stage.paths.predictions(names[0] + AVERAGED)
+    inputs = {file.stem: artifacts.file_digest(file) for file in files}
+    with stage.step(target.stem, inputs, [target]) as needed:
+        if needed and processes.is_main():
+            scored = [read_predictions(file, split) for file in files]
+            by_id = pd.concat([side for one in scored for side in (one.val, one.test)])
+            means = by_id.groupby("id").defect_score.mean()
+            save_predictions(target, split, split.id.map(means).to_numpy())
 
 
 def load_seeds(paths: RunPaths, name: str) -> list[Trained]:
@@ -171,7 +192,8 @@ def load_history(name: str, path: Path) -> Trained:
         found = Trained(name=name, **record)
         # whatever the notebooks will do with it
         _ = found.curve["val_auc"].astype(float), found.images_per_s, found.facts.items()
-        _ = float(found.seconds + found.parameters + found.best_epoch)
+        if not all(n >= 0 for n in (found.seconds, found.parameters, found.best_epoch)):
+            raise ValueError("seconds, parameters and the best epoch cannot be negative")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise artifacts.damaged(path, error) from None
     return found

@@ -11,7 +11,7 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from helpers import artifacts, config, executed, paths, stages
+from helpers import artifacts, config, executed, paths, showcase, stages
 
 RUN = "elpv-quick"
 
@@ -96,6 +96,7 @@ def finished_run(home, tmp_path, monkeypatch):
     copies = tmp_path / "project" / "notebooks"
     shutil.copytree(paths.notebooks_root(), copies)
     monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
+    monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])  # there is no model behind it
     write_record()
     for stage in config.STAGES:
         execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])

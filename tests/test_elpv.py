@@ -56,3 +56,12 @@ def test_a_missing_table_is_named(tmp_path):
     assert str(caught.value) == (
         f"{tmp_path / 'labels.csv'} is missing; `pip install elpv-dataset` brings the images"
     )
+
+
+def test_a_file_with_two_lines_is_named_with_the_second_one(tmp_path):
+    (tmp_path / "labels.csv").write_text("a.png 0.0 mono\nb.png 1.0 mono\nold/a.png 1.0 mono\n")
+    with pytest.raises(DataError) as error:
+        datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}"))
+    assert str(error.value) == (
+        f"{tmp_path / 'labels.csv'}, line 3: a has a line already; install elpv-dataset again"
+    )

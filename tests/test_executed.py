@@ -1,9 +1,11 @@
 """Executed notebooks: what papermill and progress bars leave is gone, what a cell says stays."""
 
+import json
+
 import pytest
 from nbformat import v4
 
-from helpers import artifacts, executed, paths, stages
+from helpers import artifacts, executed, paths, publish, stages
 from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
 from tests.executed_fixtures import bar, said, shown
 
@@ -57,3 +59,14 @@ def test_a_notebook_that_is_missing_or_damaged_is_named(tmp_path, content, messa
         path.write_text(content)
     with pytest.raises(artifacts.ArtifactError, match=f"x.ipynb {message}"):
         executed.read(path)
+
+
+def test_without_outputs_a_published_notebook_is_its_source_again(finished_run):
+    path = paths.notebooks_root() / "03_finetuning.ipynb"
+    source = path.read_bytes()
+    publish.publish(finished_run)
+    assert path.read_bytes() != source
+    kept = json.loads(executed.without_outputs(path.read_bytes()))
+    assert kept["cells"] == json.loads(executed.without_outputs(source))["cells"]
+    assert not any(cell.get("outputs") for cell in kept["cells"])
+    assert set(kept["metadata"]) == {"kernelspec", "language_info"}

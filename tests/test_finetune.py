@@ -67,8 +67,14 @@ def test_several_seeds_of_all_layers_are_trained_each_into_a_file_of_its_own(pro
     assert (first.name, second.name) == ("fbp", "fbp_seed1")
     assert first.history != second.history
     assert trained.load_seeds(stage.paths, "fbp") == [first, second]
+    scores = {
+        name: artifacts.load_csv(stage.paths.predictions(name), ("defect_score",)).defect_score
+        for name in ("fbp", "fbp_seed1", "fbp_averaged")
+    }
+    assert abs(scores["fbp_averaged"] - (scores["fbp"] + scores["fbp_seed1"]) / 2).max() < 1e-6
     stage.settings = dataclasses.replace(stage.settings, seeds=1, seed=1)
     (alone,) = finetune.train_all_layers(stage, split, cache, weights)
     assert [r["val_auc"] for r in alone.history] == [r["val_auc"] for r in second.history]
     assert not stage.paths.predictions("fbp_seed1").exists()  # it would count in the mean
+    assert not stage.paths.predictions("fbp_averaged").exists()
     assert trained.load_seeds(stage.paths, "fbp") == [alone]

@@ -267,7 +267,8 @@ def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
     assert [model.facts["seed"] for model in models] == [0, 1, 2]
     assert len({_scores(stage, name) for name in names}) == 3
     table = results.results_table(stage.paths)
-    assert table.model.tolist() == ["fbp", "darts_imagenet", "majority"]
+    averaged = "darts_imagenet_averaged"
+    assert table.model.tolist() == ["fbp", "darts_imagenet", averaged, "majority"]
     scored = results.read_all_predictions(stage.paths)
     rows = [results.evaluate_model(scored[name], 0.5) for name in names]
     aucs = [row["test_auc"] for row in rows]
@@ -278,6 +279,7 @@ def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
     text = f"{100 * np.mean(aucs):.1f} ± {100 * np.std(aucs, ddof=1):.1f}"
     assert shape.loc["DARTS ImageNet (mean ± sd of 3 seeds)", "Test AUC"] == text
     assert "[" in shape.loc["FBP", "Test AUC"]
+    assert "[" in shape.loc["DARTS ImageNet, seeds averaged", "Test AUC"]
     cost = retrain.summary(stage, table).set_index("model").loc["darts_imagenet"]
     assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
     assert cost.seeds == 3

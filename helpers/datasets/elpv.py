@@ -74,6 +74,12 @@ def _read_labels(path: Path) -> pd.DataFrame:
             f"{path}, line {line}: a file, a probability from 0 to 1 and a cell type are expected; "
             "install elpv-dataset again"
         )
+    names = table.file.map(lambda file: Path(file).stem)
+    if names.duplicated().any():
+        line = int(np.flatnonzero(names.duplicated())[0])
+        raise DataError(
+            f"{path}, line {line + 1}: {names[line]} has a line already; install elpv-dataset again"
+        )
     return table
 
 

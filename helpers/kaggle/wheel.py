@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import helpers
-from helpers import paths
+from helpers import executed, paths
 from helpers.kaggle.errors import KaggleError
 
 NAME = "good_bad_helpers"
@@ -25,8 +25,8 @@ _DOES_NOT_SHRINK = {".pth", ".safetensors", ".png", ".jpg"}  # trained weights a
 def build_wheel(folder: Path) -> Path:
     """Write the installed `helpers` package into `folder` as a wheel, and return its path.
 
-    The numbered notebooks travel inside the package, where `paths.notebooks_root` finds them.
-    It names no dependencies.
+    The numbered notebooks travel, without outputs, inside the package, where
+    `paths.notebooks_root` finds them. It names no dependencies.
     """
     package = Path(helpers.__file__).parent
     version = helpers.__version__
@@ -37,7 +37,7 @@ def build_wheel(folder: Path) -> Path:
     }
     for notebook in sorted(paths.notebooks_root().glob("*.ipynb")):
         name = f"{package.name}/{paths.PACKED_NOTEBOOKS}/{notebook.name}"
-        contents[name] = notebook.read_bytes()
+        contents[name] = executed.without_outputs(notebook.read_bytes())
     metadata = f"Metadata-Version: 2.1\nName: {NAME.replace('_', '-')}\nVersion: {version}\n"
     contents[f"{NAME}-{version}.dist-info/METADATA"] = metadata.encode()
     return _write(folder, f"{NAME}-{version}", contents)
