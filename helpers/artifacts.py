@@ -137,7 +137,8 @@ def _table_problem(path: Path, error: Exception) -> str:
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays as npz, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **arrays)
+        named: dict[str, Any] = dict(arrays)  # numpy has options of other types beside them
+        np.savez(handle, **named)
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
@@ -240,7 +241,7 @@ def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name}/{value.dtype}/{list(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -23,12 +23,14 @@ from helpers.darts.network import DerivedNetwork
 from helpers.weights import Weights, WeightsError, find_weights
 
 __all__ = [
+    "Model",
     "ModelSpec",
     "PretrainedClassifier",
     "TwoLayerCNN",
     "Weights",
     "WeightsError",
     "build",
+    "build_derived",
     "derived_spec",
     "find_weights",
     "load_model",
@@ -112,16 +114,25 @@ class TwoLayerCNN(nn.Module):
         return self.head(self.embed(images))
 
 
+# What `model` means in the later stages: a network with `embed` and `spec`.
+Model = PretrainedClassifier | TwoLayerCNN | DerivedNetwork
+
+
 def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
     """A classifier with a pretrained trunk and a random head."""
-    model = build(spec_of(weights.backbone, num_classes, image_size_px))
+    spec = spec_of(weights.backbone, num_classes, image_size_px)
+    model = PretrainedClassifier(_trunk(spec.kind), spec)
     model.trunk.load_state_dict(weights.state)
     return model
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
     """The specification of a named architecture."""
-    common = {"kind": kind, "num_classes": num_classes, "image_size_px": image_size_px}
+    common: dict[str, Any] = {
+        "kind": kind,
+        "num_classes": num_classes,
+        "image_size_px": image_size_px,
+    }
     if kind == "resnet18":
         return ModelSpec(
             name="ResNet-18",
@@ -190,22 +201,28 @@ def derived_spec(
     )
 
 
-def build(spec: ModelSpec) -> nn.Module:
+def build(spec: ModelSpec) -> Model:
     """The untrained network of a specification."""
-    if spec.kind == "resnet18":
-        trunk = torchvision.models.resnet18(weights=None)
-        trunk.fc = nn.Identity()
-        return PretrainedClassifier(trunk, spec)
-    if spec.kind == "efficientnet_lite0":
-        return PretrainedClassifier(timm.create_model("tf_efficientnet_lite0", num_classes=0), spec)
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
     if spec.kind == "derived":
-        return _derived(spec)
-    raise ValueError(f"no architecture {spec.kind!r}")
+        return build_derived(spec)
+    return PretrainedClassifier(_trunk(spec.kind), spec)
 
 
-def _derived(spec: ModelSpec) -> DerivedNetwork:
+def _trunk(kind: str) -> nn.Module:
+    """A backbone without its ImageNet head, its weights random."""
+    if kind == "resnet18":
+        trunk = torchvision.models.resnet18(weights=None)
+        trunk.fc = nn.Identity()
+        return trunk
+    if kind == "efficientnet_lite0":
+        return timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    raise ValueError(f"no architecture {kind!r}")
+
+
+def build_derived(spec: ModelSpec) -> DerivedNetwork:
+    """The untrained network of a specification that `derived_spec` gave."""
     options = dict(spec.options)
     genotype = genotypes.from_json(options.pop("genotype"))
     model = DerivedNetwork(
@@ -215,20 +232,20 @@ def _derived(spec: ModelSpec) -> DerivedNetwork:
     return model
 
 
-def save_model(path: Path, model: nn.Module, **facts: Any) -> None:
+def save_model(path: Path, model: Model, **facts: Any) -> None:
     """Write a model's weights with its specification, atomically."""
     info = {"spec": dataclasses.asdict(model.spec), **facts}
     artifacts.save_tensors(path, model.state_dict(), info)
 
 
-def load_model(path: Path) -> nn.Module:
+def load_model(path: Path) -> Model:
     """The model that `save_model` wrote, in eval mode."""
     state, info = artifacts.load_tensors(path)
     try:
-        spec = ModelSpec(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()}
-        )
-        model = build(spec)
+        facts: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()
+        }
+        model = build(ModelSpec(**facts))
         model.load_state_dict(state)
     except (TypeError, KeyError, RuntimeError, ValueError) as error:
         raise artifacts.ArtifactError(f"{path} does not hold a model: {error}") from None

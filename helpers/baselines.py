@@ -158,6 +158,7 @@ def pipeline_and_grid(
     Raises:
         ValueError: no such model.
     """
+    grid: dict[str, list[Any]]
     if name == "LDA":
         # Shrinkage, since the embedding may have as many dimensions as a class has images.
         model, grid = LinearDiscriminantAnalysis(solver="eigen"), {"shrinkage": [0.01, 0.1, 0.5]}

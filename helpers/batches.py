@@ -181,7 +181,7 @@ def augmentation(kind: str) -> nn.Module:
         return nn.Identity()
     from kornia import augmentation as K  # takes a second to import: only where it is used
 
-    steps = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)]
+    steps: list[nn.Module] = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)]
     if kind == "full":
         # Small: a part lies nearly straight in its frame, and a defect may be a hairline.
         steps += [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 import math
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,9 @@ from helpers import explain, map_figures
 from helpers.names import display_name
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
 
 PER_PAGE = 5
 SCREEN_DPI = 80
@@ -33,7 +37,7 @@ ORDERS = (
 MAPS = ("class called", "good", "bad")
 
 
-def browse(run_paths: RunPaths, model: str = "", widgets: bool | None = None):
+def browse(run_paths: RunPaths, model: str = "", widgets: bool | None = None) -> VBox | Figure:
     """The browser as the last expression of a cell: a widget, or headlessly a figure.
 
     Args:

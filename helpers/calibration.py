@@ -21,7 +21,7 @@ class CalibrationBins(NamedTuple):
 
     mean_score: np.ndarray
     bad_fraction: np.ndarray
-    count: np.ndarray
+    n_parts: np.ndarray
 
 
 def _check_probabilities(scores: np.ndarray) -> None:

@@ -30,7 +30,9 @@ class CompiledNetwork:
     It is compiled at the first call, for the shape of those images, with the weights of then.
     """
 
-    def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str):
+    def __init__(
+        self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str
+    ) -> None:
         """`function` is the network or a method of it; `precision` is "bf16" or "no" (float32)."""
         self._network, self._function, self._precision = network, function, precision
         self._queue: Any = None

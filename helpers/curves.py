@@ -259,8 +259,8 @@ def _reliability(
     ax: Axes, labels: np.ndarray, scores: np.ndarray, text: str, fmt: str, colour: str
 ) -> None:
     bins = calibration.calibration_bins(labels, scores, BINS)
-    bad = np.rint(bins.bad_fraction * bins.count).astype(int)
-    found = [exact_interval(k, n) for k, n in zip(bad.tolist(), bins.count.tolist(), strict=True)]
+    bad = np.rint(bins.bad_fraction * bins.n_parts).astype(int)
+    found = [exact_interval(k, n) for k, n in zip(bad.tolist(), bins.n_parts.tolist(), strict=True)]
     low, high = (np.array([getattr(i, end) for i in found]) for end in ("low", "high"))
     error = [bins.bad_fraction - low, high - bins.bad_fraction]
     ax.errorbar(

@@ -57,11 +57,9 @@ def operating_table(
     rows = []
     for name, own in scored.items():
         for rule, threshold in thresholds(own, settings, bad_rate).items():
-            row = {"model": name, "rule": rule, "threshold": threshold}
+            row: dict[str, Any] = {"model": name, "rule": rule, "threshold": threshold}
             for side in dict.fromkeys(["val", own.judged_on]):
-                point = operating_point.escape_and_overkill(
-                    *own.labels_scores(side), row["threshold"]
-                )
+                point = operating_point.escape_and_overkill(*own.labels_scores(side), threshold)
                 row |= _point_columns(side, point)
                 if with_costs:
                     cost = operating_point.expected_cost(
@@ -121,7 +119,7 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int =
 
 
 def _point_columns(side: str, point: operating_point.OperatingPoint) -> dict[str, float]:
-    row = {
+    row: dict[str, float] = {
         f"{side}_escapes": point.n_escaped,
         f"{side}_bad": point.n_bad,
         f"{side}_overkilled": point.n_overkilled,

@@ -64,7 +64,7 @@ def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage
     digest.update(f"{height}x{width}".encode())
     # A gray image saved as colour has the same pixels as the gray one.
     flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
-    digest.update(np.ascontiguousarray(flat))
+    digest.update(np.ascontiguousarray(flat).data)
     return DecodedImage(
         pixels=resize(pixels, size_px),
         digest=digest.hexdigest(),

@@ -31,7 +31,7 @@ OPTIONAL = {
     "elpv-dataset": "the images of elpv are missing",
     "kaggle": "no download and no submission",
 }
-FOR_TESTS = ("pytest", "grad-cam", "hypothesis", "ruff", "six", "good-bad-helpers")
+FOR_TESTS = ("pytest", "grad-cam", "hypothesis", "mypy", "ruff", "six", "good-bad-helpers")
 RESNET18_FILE = "resnet18-f37072fd.pth"  # as torchvision names IMAGENET1K_V1
 INSTALL = "pip install -r requirements.txt"
 
@@ -59,11 +59,11 @@ def packages() -> list[Line]:
     found, wrong = {}, []
     for requirement in _requirements():
         name = requirement.name
-        found[name] = _version(name)
-        if name not in OPTIONAL and found[name] is None:
+        found[name] = version = _version(name)
+        if name not in OPTIONAL and version is None:
             wrong.append(f"{name} is not installed")
-        elif found[name] and not requirement.specifier.contains(found[name], prereleases=True):
-            wrong.append(f"{name} {found[name]} is not {requirement.specifier}")
+        elif version and not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{name} {version} is not {requirement.specifier}")
     versions = ", ".join(f"{name} {found[name]}" for name in SHOWN if found.get(name))
     lines = [Line("ok", "packages", versions)]
     if wrong:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers import estimates, paths
 from helpers.doctor_checks import Line, existing
@@ -43,7 +43,8 @@ def cores() -> Line:
     """Cores that this process may use, beside the threads that torch uses."""
     import torch
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = hasattr(os, "sched_getaffinity")
+    usable = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     threads = torch.get_num_threads()
     text = f"{usable} usable, torch takes {threads} threads"
     limit = os.environ.get("OMP_NUM_THREADS")
@@ -71,7 +72,7 @@ def memory(needed: Mapping[str, int], gpu_bytes: int | None = None) -> Line:
         needed: bytes of each stage above the process itself.
         gpu_bytes: a GPU's memory, when one does the work; None: the main memory.
     """
-    stage = max(needed, key=needed.get)
+    stage = max(needed, key=needed.__getitem__)
     free = free_memory_bytes() if gpu_bytes is None else gpu_bytes
     total = needed[stage] + (estimates.PROCESS_BYTES if gpu_bytes is None else 0)
     name, where = ("memory", "free") if gpu_bytes is None else ("gpu memory", "on the GPU")
@@ -108,7 +109,7 @@ def free_memory_bytes() -> int:
 def _cpu_precision(precision: str) -> str:
     import torch
 
-    able = getattr(torch.cpu, "get_capabilities", dict)()
+    able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     names = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "amx_fp16": "AMX-FP16"}
     units = [name for key, name in names.items() if able.get(key)]
     if precision == "bf16":

@@ -135,7 +135,8 @@ def _scatter(ax: plt.Axes, m: Mapped) -> None:
         for i, rows in enumerate(turns):
             xy = m.plane[rows[m.labels[rows] == label]]
             ax.scatter(
-                *xy.T,
+                xy[:, 0],
+                xy[:, 1],
                 s=size,
                 color=PALETTE[word],
                 marker=MARKERS[word],

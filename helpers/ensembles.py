@@ -25,7 +25,9 @@ RIDGE = 1.0  # scikit-learn's default C for a logistic regression
 class Ensemble(Protocol):
     """A fitted ensemble."""
 
-    weights: dict[str, float]  # not negative, they sum to 1
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of each model: not negative, they sum to 1."""
 
     def predict(self, scores: Scores) -> np.ndarray:
         """Defect score (N,) of parts from the scores of the models."""

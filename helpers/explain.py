@@ -6,16 +6,18 @@ Parts are rows of a table (`id`, `path`, `label`, `defect_score`); maps are (B, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from helpers import backbones, operating_point, results, run_record, seeding, stages
 from helpers.features import cache_of, image_batches
 from helpers.gradcam import feature_layer, grad_cam
 from helpers.images import ImageCache
+from helpers.inference import placed
 from helpers.metrics import roc_auc
 from helpers.names import display_name
 from helpers.paths import RunPaths
@@ -35,7 +37,7 @@ class Shown:
     wanted: str  # the model that was asked for
     name: str  # the model that is shown
     scores_of: str  # the model that gave the scores of `parts`, one of the two
-    model: nn.Module
+    model: backbones.Model
     cache: ImageCache
     parts: pd.DataFrame  # id, path, label, defect_score of the parts of `side`
     side: str  # "test", or "val" where the test labels are hidden
@@ -119,7 +121,7 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
     path = run_paths.checkpoint(name)
     with run_record.naming_maker(run_paths, path):
         model = backbones.load_model(path)
-    model = model.to(seeding.default_device(), memory_format=torch.channels_last)
+    placed(model, seeding.default_device())
     split = results.read_split(run_paths)
     scores_of = wanted if own_scores else name
     parts, side = _labelled_parts(scored[scores_of], split)
@@ -196,7 +198,7 @@ def called(parts: pd.DataFrame, threshold: float) -> pd.Series:
     return (parts.defect_score >= threshold).astype(int)
 
 
-def part_title(part) -> str:
+def part_title(part: Any) -> str:
     """Id (its last 16 characters), label and score of a row of a table of parts."""
     return f"{str(part.id)[-16:]}\n{LABEL_NAMES[part.label]}, score {part.defect_score:.3f}"
 

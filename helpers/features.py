@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from helpers import artifacts, paths, processes, seeding
-from helpers.backbones import Weights, pretrained
+from helpers.backbones import Model, Weights, pretrained
 from helpers.batches import ImageBatches
 from helpers.images import ImageCache, open_cache
-from helpers.inference import runner
+from helpers.inference import placed, runner
 from helpers.stages import Stage
 
 EMBED_BATCH = 64  # images that go through a backbone together
@@ -41,7 +40,7 @@ class Features:
 
 @torch.no_grad()
 def embed(
-    model: nn.Module,
+    model: Model,
     cache: ImageCache,
     table: pd.DataFrame,
     device: torch.device,
@@ -50,7 +49,7 @@ def embed(
 ) -> Features:
     """Embeddings (N, D) of all images of a table (column `id`), not augmented, in eval mode."""
     batches = image_batches(cache, table, model, batch_size, device=device)
-    model.to(device, memory_format=torch.channels_last)
+    placed(model, device)
     run = runner(model, model.embed, len(batches), precision)
     out = []
     with tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar:
@@ -98,7 +97,7 @@ def pretrained_features(
 def image_batches(
     cache: ImageCache,
     table: pd.DataFrame,
-    model: nn.Module,
+    model: Model,
     batch_size: int,
     augment: str = "none",
     device: torch.device | None = None,

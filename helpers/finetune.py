@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from helpers import artifacts, backbones, processes, seeding, trained, training
 from helpers.batches import EmbeddingBatches
@@ -123,6 +122,8 @@ def finetuned_features(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> 
     return load_features(path)
 
 
-def _pretrained(seed: int, weights: backbones.Weights, cache: ImageCache) -> nn.Module:
+def _pretrained(
+    seed: int, weights: backbones.Weights, cache: ImageCache
+) -> backbones.PretrainedClassifier:
     with seeding.torch_stream(seed, "initial weights head"):
         return backbones.pretrained(weights, trained.NUM_CLASSES, cache.size_px)

@@ -3,12 +3,18 @@
 Images are (B, C, H, W), already normalised as the model wants them; maps are (B, H, W).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from helpers.backbones import Model
 
 IMAGES_AT_ONCE = 64  # bounds memory; the maps don't depend on it
 
@@ -84,7 +90,7 @@ def _coarse_maps(
     return maps if maps.dtype == torch.float64 else maps.float()
 
 
-def feature_layer(model: nn.Module) -> nn.Module | str:
+def feature_layer(model: Model) -> nn.Module | str:
     """The layer that a model of the series names for Grad-CAM: its attribute `feature_layer` (a
     derived network's last cell), or the one in its `spec`."""
     own = getattr(model, "feature_layer", None)

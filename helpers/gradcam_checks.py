@@ -5,7 +5,7 @@ Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) true on the defect.
 
 import copy
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.gradcam import IMAGES_AT_ONCE, evaluating, find_layer, first_output, grad_cam
+
+Network = TypeVar("Network", bound=nn.Module)
 
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
 
@@ -136,7 +138,7 @@ def energy_in_mask(maps: Tensor, masks: Tensor) -> MaskScore:
     return _mask_score(torch.where(total > 0, inside / total, covered), masks)
 
 
-def randomised_copy(model: nn.Module, seed: int) -> nn.Module:
+def randomised_copy(model: Network, seed: int) -> Network:
     """The same network with fresh random weights (He et al. 2015, so that deep ones neither
     explode nor fade) and normalisation as new; `model` itself stays as it is."""
     fresh = copy.deepcopy(model)
@@ -149,8 +151,9 @@ def randomised_copy(model: nn.Module, seed: int) -> nn.Module:
                     w.copy_(nn.init.kaiming_normal_(drawn, generator=generator))
                 else:
                     w.fill_(0 if name == "bias" else 1)
-            if hasattr(module, "reset_running_stats"):
-                module.reset_running_stats()
+            reset = getattr(module, "reset_running_stats", None)
+            if reset is not None:
+                reset()
     return fresh
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from helpers import processes, seeding
 from helpers.batches import Batches
 from helpers.compiled import CompiledNetwork, is_worth_it
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class ScoresError(RuntimeError):
@@ -109,16 +111,17 @@ def _or_torch(
     compiled: CompiledNetwork, run: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """The compiled network, or torch where it can't be compiled: slower beats lost."""
+    network: CompiledNetwork | None = compiled
 
     def compiled_or_torch(images: Tensor) -> Tensor:
         """As the compiled network, which gives way to torch for good at its first failure."""
-        nonlocal compiled
-        if compiled is None:
+        nonlocal network
+        if network is None:
             return run(images)
         try:
-            return compiled(images)
+            return network(images)
         except (ImportError, RuntimeError, ValueError, TypeError) as error:
-            compiled = None
+            network = None
             print(f"OpenVINO cannot run this network, torch does: {str(error).splitlines()[0]}")
             return run(images)
 
@@ -150,6 +153,12 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((tensor.argmax(dim=1) == labels).double().mean()),
     }
+
+
+def placed(model: Network, device: torch.device) -> Network:
+    """Bring a network to a device, its weights to channels_last, in place; returns the network."""
+    # torch's own stub of `Module.to` lacks the argument
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def has_depthwise(model: nn.Module) -> bool:

@@ -13,6 +13,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from torch import Tensor
 
@@ -75,9 +76,10 @@ def gallery(shown: Shown, columns: int = 6) -> Figure:
     parts = gallery_parts(shown.parts, shown.threshold, columns)
     maps = shown.maps(parts.id, torch.tensor(parts.called.to_numpy(dtype=np.int64)))
     pixels = shown.pixels(parts.id)
-    figure = plt.figure(figsize=(1.6 * columns, 11.8), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    panels = figure.subfigures(len(GROUPS) + 1, 1, height_ratios=[1] * len(GROUPS) + [0.16])
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02)
+    figure = plt.figure(figsize=(1.6 * columns, 11.8), layout=layout)
+    heights = [1] * len(GROUPS) + [0.16]
+    panels = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, group in zip(panels, GROUPS, strict=False):
         rows = np.flatnonzero(parts.group == group)
         panel.suptitle(group if len(rows) else f"{group}: none", fontsize=12, x=0.01, ha="left")

@@ -40,7 +40,7 @@ def check_scores(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...
             f"labels must be a non-empty list of 0 (good) and 1 (bad), got shape {labels.shape} "
             f"with values {np.unique(labels)[:5].tolist()}; leave hidden labels out"
         )
-    checked = [labels.astype(np.int64)]
+    checked: list[np.ndarray] = [labels.astype(np.int64)]
     for values in (np.asarray(s, dtype=np.float64) for s in scores):
         if values.shape != labels.shape:
             raise ValueError(f"{labels.size} labels but scores of shape {values.shape}")
@@ -97,11 +97,11 @@ def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
-    labels, *scores = check_both_classes(labels, *scores)
+    labels, *columns = check_both_classes(labels, *scores)
     if min(np.bincount(labels)) < 2:
         raise ValueError("DeLong's variance needs two good and two bad parts at least")
     v_bad, v_good = (
-        np.stack(v) for v in zip(*(_placements(labels, s) for s in scores), strict=True)
+        np.stack(v) for v in zip(*(_placements(labels, s) for s in columns), strict=True)
     )
     bad, good = np.cov(v_bad) / v_bad.shape[1], np.cov(v_good) / v_good.shape[1]
     return np.atleast_2d(bad + good)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from helpers.images import ImageCache
 from helpers.names import display_name, without_seed
 from helpers.stages import Stage
 from helpers.writing import atomic_path
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
@@ -55,7 +60,7 @@ def class_counts(split: pd.DataFrame) -> Figure:
         frame, x="split", hue="label", order=order, hue_order=hues, palette=palette, ax=axes
     )
     for bars in axes.containers:
-        axes.bar_label(bars, fontsize=9)
+        axes.bar_label(cast(BarContainer, bars), fontsize=9)
     axes.set(xlabel="", ylabel="images", title="Images per side and class")
     axes.legend(title="", loc="upper right")
     return figure
@@ -179,7 +184,7 @@ def auc_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False):
+def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
     """A table for a notebook, with what must be known to read it above it.
 
     `wrap` lets cells of a wide table break into lines, a number and its interval excepted.

@@ -172,8 +172,8 @@ def average_gradients(
     """
     like = parameters[0]
     held = [p.grad is not None for p in parameters]
-    facts = [torch.as_tensor(x).to(like) for x in (loss * weight, weight, images)]
-    facts = torch.cat([torch.stack(facts), like.new_tensor(held)])
+    own = [torch.as_tensor(x).to(like) for x in (loss * weight, weight, images)]
+    facts = torch.cat([torch.stack(own), like.new_tensor(held)])
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     summed = torch.cat([facts, _flat(grads) * weight])
     dist.all_reduce(summed)

@@ -162,7 +162,7 @@ def _as_text(notebook: NotebookNode) -> str:
 def _check_size(contents: dict[str, str]) -> None:
     sizes = {stage: len(text.encode()) for stage, text in contents.items()}
     if sum(sizes.values()) > MAX_TOTAL_BYTES:
-        largest = max(sizes, key=sizes.get)
+        largest = max(sizes, key=sizes.__getitem__)
         raise PublishError(
             f"the notebooks would take {sum(sizes.values()) / 1e6:.1f} MB, more than "
             f"{MAX_TOTAL_BYTES / 1e6:.0f}; {largest} alone {sizes[largest] / 1e6:.1f}: show less "
@@ -200,7 +200,8 @@ def smaller_png(content: str) -> str:
 
     raw = base64.b64decode(content)
     with Image.open(io.BytesIO(raw)) as image:
-        if image.convert("RGBA").getextrema()[3][0] < 255:
+        bands: Any = image.convert("RGBA").getextrema()
+        if bands[3][0] < 255:
             return content  # transparent: 256 colours would leave ragged edges
         opaque = image.convert("RGB")
     candidates = [raw, _png_bytes(opaque)]

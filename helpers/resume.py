@@ -28,9 +28,12 @@ def take_up(loop: Loop, path: Path | None, key: str) -> bool:
         ArtifactError: it is damaged, or cannot be read.
     """
 
+    if path is None:
+        return False
+
     def read() -> Any:
         """The state; None where there is none."""
-        if path is None or not path.is_file():
+        if not path.is_file():
             return None
         found = artifacts.load_state(path)
         if not isinstance(found, dict) or not {"key", "loop"} <= found.keys():

@@ -68,7 +68,7 @@ def make_network(
         auxiliary=settings.auxiliary,
     )
     with seeding.torch_stream(seed, "initial weights network"):
-        return backbones.build(spec)
+        return backbones.build_derived(spec)
 
 
 def train_genotype(

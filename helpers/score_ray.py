@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 from helpers import backbones
 from helpers.scoring import ScoreError
@@ -24,7 +23,7 @@ from helpers.scoring.listing import Entry
 
 
 def score_stream(
-    model: nn.Module,
+    model: backbones.Model,
     entries: Iterable[Entry],
     settings: ScoreSettings,
     device: torch.device,

@@ -252,7 +252,7 @@ def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
     before = order[: order.index(name)]
     stages = run.get("stages", {})
     earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
-    content = {"settings": config.decisive(settings), "earlier": earlier}
+    content: dict[str, Any] = {"settings": config.decisive(settings), "earlier": earlier}
     if isinstance(settings, config.AnalysisSettings):
         content["models"] = run_record.model_files(paths.RunPaths(run["run"]))
     if not before:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ class SubmissionError(ValueError):
 class _Row:
     where: str  # "line 7" of a file (the header is line 1), or "row 5" of a table (counted from 0)
     id: str
-    score: object
+    score: Any  # as it was found: any object of a table
 
     def __str__(self) -> str:
         return f"{self.where} (id {self.id!r})"
@@ -114,15 +115,15 @@ def sample_ids(sample_path: str | os.PathLike) -> list[str]:
 def _expected_ids(
     ids: Sequence[str] | None, sample_path: str | os.PathLike | None
 ) -> tuple[list[str], str]:
-    if ids is None and sample_path is None:
+    if ids is not None:
+        expected, origin = [str(i) for i in ids], "the test set"
+    elif sample_path is not None:
+        expected, origin = sample_ids(sample_path), f"the sample {sample_path}"
+    else:
         raise SubmissionError(
             "Nothing to check against: give the ids of the test set, or the path of the sample "
             "submission."
         )
-    if ids is None:
-        expected, origin = sample_ids(sample_path), f"the sample {sample_path}"
-    else:
-        expected, origin = [str(i) for i in ids], "the test set"
     if not expected:
         raise SubmissionError("The test set has no ids: is the folder of test images empty?")
     doubled = _first_doubled(expected)

@@ -4,7 +4,7 @@ numbers beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,7 +55,7 @@ def training_cost(run_paths: RunPaths, record: dict[str, Any], model: str) -> di
     such as features or members of an ensemble, is not counted again.
     """
     files = [run_paths.metrics(f"{model}_history"), run_paths.metrics(f"fit_{model}")]
-    own = next((artifacts.load_json(path) for path in files if path.is_file()), {})
+    own: dict[str, Any] = next((artifacts.load_json(path) for path in files if path.is_file()), {})
     step = record.get("steps", {}).get(model, {})
     output = run_paths.predictions(model).relative_to(run_paths.root).as_posix()
     wrote = [s for s in record.get("stages", {}).values() if output in s.get("outputs", {})]
@@ -150,7 +150,7 @@ def _per_cent(row: pd.Series, column: str) -> str:
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"
 
 
-def _with_twin(by_name: pd.DataFrame, name: str, cell) -> str:
+def _with_twin(by_name: pd.DataFrame, name: str, cell: Callable[[pd.Series], str]) -> str:
     twin = name + FINETUNED
     text = cell(by_name.loc[name])
     if twin not in by_name.index:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import pandas as pd
 import torch
@@ -121,7 +122,8 @@ def on_all_gpus(stage: Stage, part: str) -> None:
     gpus = torch.cuda.device_count() if cuda and processes.count() == 1 else 0
     if gpus < 2:
         return
-    options = {"num_machines": 1, "num_processes": gpus, "main_process_port": 0}  # 0: a free one
+    options: dict[str, int | str] = {"num_machines": 1, "num_processes": gpus}
+    options |= {"main_process_port": 0}  # 0: a free one
     options |= {"mixed_precision": "no", "dynamo_backend": "no"}  # what its warning asks for
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += [f"--{name}={value}" for name, value in options.items()]
@@ -148,7 +150,8 @@ def _follow(command: list[str]) -> int:
     shown_s = 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
-            for piece in io.TextIOWrapper(process.stdout, errors="replace", newline=""):
+            output = cast(io.BufferedReader, process.stdout)
+            for piece in io.TextIOWrapper(output, errors="replace", newline=""):
                 if piece.endswith("\r"):  # a progress bar
                     if time.monotonic() - shown_s < BAR_EVERY_S:
                         continue

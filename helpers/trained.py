@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from helpers import artifacts, backbones, processes, resume, training
 from helpers.config import TrainSettings
@@ -57,7 +56,7 @@ class Trained:
 def train_once(
     stage: Stage,
     name: str,
-    model: nn.Module,
+    model: backbones.Model,
     split: pd.DataFrame,
     cache: ImageCache,
     settings: TrainSettings,

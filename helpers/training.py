@@ -28,7 +28,7 @@ from helpers import artifacts, processes, seeding
 from helpers import resume as resuming
 from helpers.batches import Batches
 from helpers.config import TrainSettings
-from helpers.inference import ScoresError, autocast, evaluate, precision_of
+from helpers.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.loop import Hooks, Loop
 from helpers.optim import Loss, make_loss, make_optimizer, make_scheduler
 from helpers.stages import OutOfTime
@@ -86,7 +86,7 @@ def fit(
     rank, count = processes.share()
     _check_batch(name, train.batch_size, count)
     hooks = hooks or Hooks()
-    model.to(processes.device(), memory_format=torch.channels_last)
+    placed(model, processes.device())
     processes.same_weights(model)
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, train.epoch_size, train.batch_size, settings, hooks)

@@ -29,13 +29,13 @@ def test_calibration_bins_agree_with_scikit_learn_and_count_every_part():
     bad_fraction, mean_score = calibration_curve(labels, scores, n_bins=20)
     np.testing.assert_allclose(bins.bad_fraction, bad_fraction)
     np.testing.assert_allclose(bins.mean_score, mean_score)
-    assert bins.count.sum() == 50
-    assert bins.count.min() > 0
+    assert bins.n_parts.sum() == 50
+    assert bins.n_parts.min() > 0
 
 
 def test_scores_of_exactly_zero_and_one_fall_into_the_outer_bins():
     bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)
-    assert bins.count.tolist() == [1, 1]
+    assert bins.n_parts.tolist() == [1, 1]
     assert bins.bad_fraction.tolist() == [0, 1]
 
 

@@ -249,3 +249,13 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there
     _fit(undisturbed, settings)
     for one, other in zip(model.parameters(), undisturbed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_failure_among_processes_is_not_blamed_on_a_resume_file_that_nobody_gave(monkeypatch):
+    # it was: None is damaged (the connection broke); delete it and run again
+    def broken(read):
+        raise RuntimeError("the connection broke")
+
+    monkeypatch.setattr(training.processes, "from_main", broken)
+    with pytest.raises(RuntimeError, match=r"^the connection broke$"):
+        _fit(_model(), TrainSettings(epochs=1, batch_size=8))

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
 from .linear_pieces import LinearPieces
 from .precision import true_float32
+from .supernet import Supernet
 
 STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
 
@@ -31,7 +32,7 @@ class Architect:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Supernet,
         loss_of: Loss,
         order: int = 1,
         lr: float = 3e-4,
@@ -107,7 +108,7 @@ class Architect:
         """Take up what `state_dict` gave."""
         self.adam.load_state_dict(state)
 
-    def _gradients(self, batch: Batch, parameters: list[Tensor]) -> tuple[float, list[Tensor]]:
+    def _gradients(self, batch: Batch, parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
         return gradients(self.net, self.loss_of, batch, parameters, self.average)
 
 
@@ -123,7 +124,7 @@ def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) ->
     return out
 
 
-def _refuse_alpha(optimizer: Any, net: nn.Module) -> None:
+def _refuse_alpha(optimizer: Any, net: Supernet) -> None:
     alphas = {id(p) for p in net.architecture_parameters()}
     if any(id(p) in alphas for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("the weights' optimizer holds alpha: give it net.weight_parameters() only")

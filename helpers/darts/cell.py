@@ -7,14 +7,15 @@ complete when the edges into it need it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .folding import block_diagonal, column_means, diagonal_blocks, to_maps, to_rows
+from .folding import block_diagonal, column_means, diagonal_blocks, required, to_maps, to_rows
 from .linear_pieces import max_pool
 from .mixed import EdgeBlock
 from .shared import SharedMaps
@@ -82,7 +83,7 @@ class _State:
         self.plan, self.index, self.stride = plan, index, plan.stride(index)
         self.channels = x.shape[1] // plan.partial
         self.first_node = plan.targets(index)[0]
-        self.rest = None
+        self.rest: Tensor | None = None
         if plan.partial > 1:
             x = self._split(x)
         self.shared = SharedMaps(x, self.stride)
@@ -104,7 +105,8 @@ class _State:
 
     def _split(self, x: Tensor) -> Tensor:
         rest = x[:, self.channels :].contiguous(memory_format=torch.channels_last)
-        self.rest_shape, self.pool_input, self.pool_index = rest, None, None
+        self.pool_input: Tensor | None = None
+        self.pool_index: Tensor | None = None
         if self.stride == 2:
             self.pool_input = rest
             rest, self.pool_index = max_pool(rest, 2, 2, 0, ceil=True)
@@ -121,19 +123,22 @@ class _State:
         for block, columns in zip(self.blocks, self.columns(mixed), strict=True):
             block.forward(self.shared, columns)
         if bypass is not None:
-            weights = beta[self.plan.edges(self.index)][:, None]
+            weights = required(beta, "beta")[self.plan.edges(self.index)][:, None]
             nodes = bypass.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
-            nodes.addcmul_(self.rest[:, None], weights)
+            nodes.addcmul_(required(self.rest, "the bypass")[:, None], weights)
 
-    def backward(self, g: Tensor, g_mean: Tensor, need_weights: bool) -> tuple[Tensor, list]:
+    def backward(
+        self, g: Tensor, g_mean: Tensor, need_weights: bool
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
         """From the nodes' centred gradients: gradients of the operations' input and weights."""
         grads = []
         pairs = zip(self.blocks, self.columns(g), self.columns(g_mean[None]), strict=True)
         for block, columns, mean in pairs:
-            grads.append(block.backward(self.shared, columns, mean[0], need_weights))
-            if need_weights and (self.merged or block.edges == 1):
-                dscale, ddw3, ddw5, dpw, dreduce = grads[-1]
-                grads[-1] = (dscale, ddw3, ddw5, diagonal_blocks(dpw, block.edges), dreduce)
+            own = block.backward(self.shared, columns, mean[0], need_weights)
+            dscale, ddw3, ddw5, dpw, dreduce = own
+            if dpw is not None and (self.merged or block.edges == 1):
+                dpw = diagonal_blocks(dpw, block.edges)
+            grads.append((dscale, ddw3, ddw5, dpw, dreduce))
         self.blocks = []
         joined = [
             parts[0] if parts[0] is None or len(parts) == 1 else torch.cat(parts, dim=dim)
@@ -147,7 +152,7 @@ class _State:
         """dx of all channels, and the gradient of the edges' beta."""
         weights = beta[self.plan.edges(self.index)]
         nodes = g.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
-        dbeta = (nodes * self.rest[:, None]).sum((0, 2))
+        dbeta = (nodes * required(self.rest, "the bypass")[:, None]).sum((0, 2))
         if dx is None:
             return None, dbeta
         drest = to_maps((nodes * weights[:, None]).sum(1), self.shared.coarse)
@@ -163,26 +168,35 @@ class _MixedCell(torch.autograd.Function):
     """See `mixed_cell`."""
 
     @staticmethod
-    def forward(ctx, plan: Plan, x0, x1, scale, beta, *weights) -> Tensor:
+    def forward(
+        ctx: Any,
+        plan: Plan,
+        x0: Tensor,
+        x1: Tensor,
+        scale: Tensor,
+        beta: Tensor | None,
+        *weights: Tensor | None,
+    ) -> Tensor:
         """The nodes' maps; the states stay with ctx for one backward pass."""
         states: list[_State] = []
         scales = scale[:, plan.by_state].split([len(plan.edges(s)) for s in plan.states], dim=1)
         values = [x0, x1]
-        mixed = bypass = None
+        batch, channels, height, width = x0.shape
+        stride, own_channels = plan.stride(0), channels // plan.partial
+        n = batch * -(-height // stride) * -(-width // stride)
+        mixed = x0.new_zeros(n, plan.nodes * own_channels)
+        bypass = None
+        if plan.partial > 1:
+            bypass = x0.new_zeros(n, plan.nodes * (channels - own_channels))
         for index in plan.states:
             if index >= 2:
                 values.append(_node_value(plan, index - 2, mixed, bypass, states[0].shared.coarse))
             own = weights[4 * index : 4 * index + 4]
             state = _State(plan, index, values[index], scales[index], own)
             states.append(state)
-            if mixed is None:
-                n = state.shared.features.shape[0]
-                mixed = x0.new_zeros(n, plan.nodes * state.channels)
-                if plan.partial > 1:
-                    bypass = x0.new_zeros(n, plan.nodes * (x0.shape[1] - state.channels))
             state.forward(mixed, bypass, beta)
         like = states[0].shared.coarse
-        ctx.plan, ctx.states, ctx.channels = plan, states, x0.shape[1]
+        ctx.plan, ctx.states, ctx.channels = plan, states, channels
         ctx.save_for_backward(scale, beta)
         if plan.partial == 1:
             return to_maps(mixed, like)
@@ -191,7 +205,7 @@ class _MixedCell(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x0, x1, scale, beta and, where needed, the weights."""
         plan, states, c = ctx.plan, ctx.states, ctx.channels
         if states[0] is None:
@@ -217,7 +231,7 @@ class _MixedCell(torch.autograd.Function):
             if index < 2:
                 states[index].shared.need_gradient = ctx.needs_input_grad[1 + index]
             dx, (dscales[index], *own) = states[index].backward(g_mixed, g_mean, need_weights)
-            if plan.partial > 1:
+            if g_bypass is not None and dbeta is not None:
                 dx, dbeta[plan.edges(index)] = states[index].backward_bypass(dx, g_bypass, beta)
             dweights[4 * index : 4 * index + 4] = own
             states[index] = None
@@ -263,7 +277,7 @@ def mixed_cell(
     x1: Tensor,
     scale: Tensor,
     beta: Tensor | None,
-    weights: list[Tensor | None],
+    weights: Sequence[Tensor | None],
 ) -> Tensor:
     """The nodes (B, nodes * C, H, W) of a cell whose states 0 and 1 are x0, x1 (B, C, H, W).
 

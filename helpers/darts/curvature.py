@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
 from .differences import unflatten as shaped
 from .linear_pieces import LinearPieces
 from .precision import true_float32
+from .supernet import Supernet
 
 
 def dominant_eigenvalue(
-    net: nn.Module,
+    net: Supernet,
     loss_of: Loss,
     val: Batch,
     iterations: int = 12,
@@ -51,7 +52,7 @@ def dominant_eigenvalue(
 
 
 def _hessian_vector_product(
-    net: nn.Module,
+    net: Supernet,
     loss_of: Loss,
     val: Batch,
     v: Tensor,
@@ -68,4 +69,5 @@ def _hessian_vector_product(
         ahead = zip(alphas, shaped(step * v, alphas), strict=True)
         with moved(alphas, [alpha + part for alpha, part in ahead]):
             sides.append(flatten(gradients(net, loss_of, val, alphas, average)[1]))
-    return central_difference(*sides, h)
+    p, n = sides
+    return central_difference(p, n, h)

@@ -17,6 +17,8 @@ an odd square kernel of size k and the padding dilation * (k - 1) / 2.
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ from torch.autograd.function import once_differentiable
 from .depthwise_strided import StridedDepthwiseConv2d, is_strided_depthwise
 
 _backward = torch.ops.aten.convolution_backward
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def half_resolution(x: Tensor, offset: int = 0) -> Tensor:
@@ -126,7 +129,7 @@ class WeightGrad:
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
         """The convolution; keeps what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.dilation = stride, dilation
@@ -134,7 +137,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Gradients of x and weight; none for stride and dilation."""
         x, weight = ctx.saved_tensors
         geometry = (ctx.stride, ctx.dilation)
@@ -163,7 +166,7 @@ class DepthwiseConv2d(nn.Conv2d):
         return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
 
 
-def use_fast_depthwise(model: nn.Module) -> nn.Module:
+def use_fast_depthwise(model: Network) -> Network:
     """Give a model's depthwise convolutions the fast backward pass, in place; same state dict.
 
     Taken are those with 3x3 or 5x5 kernels and "same" padding, at stride 2 as timm writes them.

@@ -13,6 +13,8 @@ Here x is padded already: a kernel of size k maps (2 h - 2 + k) rows to h.
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm.layers
 import torch
 import torch.nn.functional as F
@@ -24,8 +26,9 @@ PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 def strided_input_grad(grad: Tensor, weight: Tensor, x_shape: torch.Size) -> Tensor:
     """Gradient of x (B, C, 2 h - 2 + k, 2 w - 2 + k) from the output's (B, C, h, w)."""
-    options = {"dtype": grad.dtype, "device": grad.device}
-    dx = torch.empty(x_shape, memory_format=torch.channels_last, **options)
+    dx = torch.empty(
+        x_shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last
+    )
     for r, s in PARITIES:
         taps = weight[:, :, r::2, s::2].flip(-2, -1)
         padding = (taps.shape[-2] - 1, taps.shape[-1] - 1)
@@ -46,14 +49,14 @@ def strided_weight_grad(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 class _Strided(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         """The convolution; keeps what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Gradients of x and weight."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
@@ -71,7 +74,7 @@ class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
-        x = timm.layers.pad_same(x, self.kernel_size, self.stride)
+        x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
         if x.device.type != "cpu":
             return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
         return _Strided.apply(x, weight)

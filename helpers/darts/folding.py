@@ -36,6 +36,13 @@ def to_maps(rows: Tensor, like: Tensor) -> Tensor:
     return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
+def required(tensor: Tensor | None, name: str) -> Tensor:
+    """A tensor that this place cannot do without; RuntimeError where it is missing."""
+    if tensor is None:
+        raise RuntimeError(f"{name} is missing")
+    return tensor
+
+
 @lru_cache(maxsize=64)
 def _averaging(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((n,), 1 / n, dtype=dtype, device=device)

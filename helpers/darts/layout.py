@@ -8,9 +8,10 @@ Gansner et al., "A technique for drawing directed graphs", 1993). Lengths are in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
@@ -42,12 +43,19 @@ class Layout:
     height: float
 
 
-Item = Hashable  # ("state", s), ("label", edge) or ("lane", edge, column)
+Edge = tuple[int, int]  # source, target
+Size = tuple[float, float]  # width, height
+Item = (  # what has a place of its own in a column
+    tuple[Literal["state"], int]
+    | tuple[Literal["label"], Edge]
+    | tuple[Literal["lane"], Edge, int]  # with its column
+)
+Link = tuple[Item, Item]
 
 
 def lay_out(
-    edges: Mapping[tuple[int, int], tuple[float, float] | None],
-    sizes: Mapping[int, tuple[float, float]],
+    edges: Mapping[Edge, Size | None],
+    sizes: Mapping[int, Size],
 ) -> Layout:
     """Layout of an acyclic graph.
 
@@ -68,7 +76,7 @@ def lay_out(
     return _place(columns, chains, links, extent, y)
 
 
-def _ranks(edges: Mapping, sizes: Mapping) -> dict[int, int]:
+def _ranks(edges: Mapping[Edge, Size | None], sizes: Mapping[int, Size]) -> dict[int, int]:
     """Longest path from an input, in edges; states are numbered so that sources come first."""
     ranks: dict[int, int] = {}
     for state in sorted(sizes):
@@ -76,16 +84,17 @@ def _ranks(edges: Mapping, sizes: Mapping) -> dict[int, int]:
     return ranks
 
 
-def _chains(edges: Mapping, ranks: Mapping[int, int]) -> dict[tuple[int, int], list[Item]]:
+def _chains(edges: Mapping[Edge, Size | None], ranks: Mapping[int, int]) -> dict[Edge, list[Item]]:
     """What each edge occupies, column by column, its label in the emptiest column it passes."""
-    chains, load = {}, Counter()
+    chains: dict[Edge, list[Item]] = {}
+    load: Counter[int] = Counter()
     for edge in sorted(edges, key=lambda e: (ranks[e[1]] - ranks[e[0]], e)):
         first, last = 2 * ranks[edge[0]], 2 * ranks[edge[1]]
         label = None
         if edges[edge] is not None:
             label = min(range(first + 1, last, 2), key=lambda column: (load[column], column))
             load[label] += 1
-        between = [
+        between: list[Item] = [
             ("label", edge) if column == label else ("lane", edge, column)
             for column in range(first + 1, last)
         ]
@@ -93,13 +102,14 @@ def _chains(edges: Mapping, ranks: Mapping[int, int]) -> dict[tuple[int, int], l
     return chains
 
 
-def _extent(item: Item, edges: Mapping, sizes: Mapping) -> tuple[float, float]:
-    if item[0] == "lane":
-        return 0.0, LANE
-    return edges[item[1]] if item[0] == "label" else sizes[item[1]]
+def _extent(item: Item, edges: Mapping[Edge, Size | None], sizes: Mapping[int, Size]) -> Size:
+    if item[0] == "state":
+        return sizes[item[1]]
+    size = edges[item[1]] if item[0] == "label" else None
+    return size or (0.0, LANE)
 
 
-def _order(columns: list[list[Item]], links: Sequence[tuple[Item, Item]]) -> list[list[Item]]:
+def _order(columns: list[list[Item]], links: Sequence[Link]) -> list[list[Item]]:
     """Columns reordered for few crossings: barycentre sweeps, then swaps of neighbours."""
     left = {item: [a for a, b in links if b == item] for column in columns for item in column}
     right = {item: [b for a, b in links if a == item] for column in columns for item in column}
@@ -123,7 +133,7 @@ def _order(columns: list[list[Item]], links: Sequence[tuple[Item, Item]]) -> lis
     return best
 
 
-def _swap_neighbours(columns: list[list[Item]], links: Sequence) -> list[list[Item]]:
+def _swap_neighbours(columns: list[list[Item]], links: Sequence[Link]) -> list[list[Item]]:
     crossings = _crossings(columns, links)
     for column in columns:
         for i in range(len(column) - 1):
@@ -136,7 +146,7 @@ def _swap_neighbours(columns: list[list[Item]], links: Sequence) -> list[list[It
     return columns
 
 
-def _crossings(columns: Sequence[Sequence[Item]], links: Sequence[tuple[Item, Item]]) -> int:
+def _crossings(columns: Sequence[Sequence[Item]], links: Sequence[Link]) -> int:
     place = {item: (c, i) for c, column in enumerate(columns) for i, item in enumerate(column)}
     ends = np.array([(place[a][0], place[a][1], place[b][1]) for a, b in links])
     same = ends[:, None, 0] == ends[None, :, 0]
@@ -145,7 +155,9 @@ def _crossings(columns: Sequence[Sequence[Item]], links: Sequence[tuple[Item, It
     )
 
 
-def _heights(columns: list[list[Item]], links: Sequence, extent: Mapping) -> dict[Item, float]:
+def _heights(
+    columns: list[list[Item]], links: Sequence[Link], extent: Mapping[Item, Size]
+) -> dict[Item, float]:
     """y of every item: near its neighbours' mean, in the column's order, GAP apart."""
     y = {}
     for column in columns:
@@ -184,7 +196,13 @@ def _isotonic(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full(int(count), mean) for mean, count in blocks])
 
 
-def _place(columns, chains, links, extent, y) -> Layout:
+def _place(
+    columns: list[list[Item]],
+    chains: Mapping[Edge, list[Item]],
+    links: Sequence[Link],
+    extent: Mapping[Item, Size],
+    y: Mapping[Item, float],
+) -> Layout:
     column_of = {item: c for c, column in enumerate(columns) for item in column}
     widths = [max(extent[item][0] for item in column) for column in columns]
     climb = [0.0] * len(columns)  # steepest link that leaves the column
@@ -213,7 +231,7 @@ def _place(columns, chains, links, extent, y) -> Layout:
     )
 
 
-def _ports(chains, boxes) -> dict[tuple[int, int], float]:
+def _ports(chains: Mapping[Edge, list[Item]], boxes: Mapping[Item, Box]) -> dict[Edge, float]:
     """y at which each edge enters its target: spread over the box in the order of arrival."""
     ports = {}
     for target in {edge[1] for edge in chains}:
@@ -226,7 +244,12 @@ def _ports(chains, boxes) -> dict[tuple[int, int], float]:
     return ports
 
 
-def _route(chain, boxes, span, port) -> list[list[tuple[float, float]]]:
+def _route(
+    chain: list[Item],
+    boxes: Mapping[Item, Box],
+    span: Mapping[Item, tuple[float, float]],
+    port: float,
+) -> list[list[tuple[float, float]]]:
     start, *between, end = chain
     box = boxes[start]
     strokes = [[(box.x + box.width / 2, box.y)]]

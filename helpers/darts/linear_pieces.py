@@ -94,7 +94,9 @@ def relu_backward(grad: Tensor, output: Tensor) -> Tensor:
     return _aten.threshold_backward(grad, output, 0)
 
 
-def max_pool(x: Tensor, kernel: int, stride: int, padding: int, ceil: bool = False):
+def max_pool(
+    x: Tensor, kernel: int, stride: int, padding: int, ceil: bool = False
+) -> tuple[Tensor, Tensor]:
     """(maxima, their positions) of maps (B, C, H, W), for use inside autograd functions."""
     geometry = ([kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil)
     if not _open:
@@ -106,7 +108,7 @@ def max_pool(x: Tensor, kernel: int, stride: int, padding: int, ceil: bool = Fal
 
 class _ReLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         """See `ReLU`."""
         out = relu(x)
         ctx.save_for_backward(out)
@@ -114,7 +116,7 @@ class _ReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         """The gradient of x."""
         return relu_backward(grad, *ctx.saved_tensors)
 

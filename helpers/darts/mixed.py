@@ -12,6 +12,8 @@ the rows after the stride.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,11 +53,15 @@ class _Folded:
         self.d, self.groups = d, groups_of(pointwise)
         self.fold = fold_bn(group_moments(d, d, self.groups), pointwise, scale)
 
-    def backward(self, g: Tensor, need_d: bool = True) -> tuple[Tensor | None, Unfold]:
-        """The gradient of d from that of the result less its mean."""
-        back = unfold_bn(self.fold, group_moments(g, self.d, self.groups), len(g))
-        grad = add_product_(product(g, back.from_g), self.d, back.from_d) if need_d else None
-        self.d = self.fold = None  # free early: this sets the peak of the memory
+    def unfold(self, g: Tensor) -> Unfold:
+        """The gradients of scale and matrix from that of the result less its mean."""
+        return unfold_bn(self.fold, group_moments(g, self.d, self.groups), len(g))
+
+    def backward(self, g: Tensor) -> tuple[Tensor, Unfold]:
+        """The gradient of d and those of `unfold`; to be called once."""
+        back = self.unfold(g)
+        grad = add_product_(product(g, back.from_g), self.d, back.from_d)
+        del self.d, self.fold  # free early: this sets the peak of the memory
         return grad, back
 
 
@@ -74,24 +80,26 @@ class _Separable:
         self.hidden = relu(
             to_maps(product(d, self.first.fold.weight), shared.coarse), overwrite=True
         )
-        taps = tap_means(mean_image(self.hidden), tuple(self.hidden.shape[2:]), self.kernel)
+        height, width = self.hidden.shape[2:]
+        taps = tap_means(mean_image(self.hidden), (height, width), self.kernel)
         taps = taps.view(*self.dw.shape[1:3], -1)
         d = _centred_convolution(self.hidden, self.dw[1], taps)
         self.second = _Folded(d, self.pw[1], self.scale)
         add_product_(total, d, self.second.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
+    def backward(
+        self, shared: SharedMaps, g: Tensor, ddw: list[Any] | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Gradients of scale and pw; those of the depthwise filters go into the list ddw."""
-        needed = shared.need_gradient or ddw is not None
-        grad, back = self.second.backward(g, needed)
-        if not needed:
-            return back.scale, []
+        if not shared.need_gradient and ddw is None:
+            return self.second.unfold(g).scale, []
+        grad, back = self.second.backward(g)
         grad = to_maps(grad, shared.coarse)
         if ddw is not None:
             ddw[1] = WeightGrad(self.hidden, self.kernel)(grad)
         grad = depthwise_input_grad(grad, self.hidden, self.dw[1].flatten(0, 1))
         grad = to_rows(relu_backward(grad, self.hidden))
-        self.hidden = None
+        del self.hidden
         grad -= column_means(grad)
         grad, first_back = self.first.backward(grad)
         grad = to_maps(grad, shared.coarse)
@@ -117,12 +125,13 @@ class _Dilated:
         self.folded = _Folded(d, self.pw[0], self.scale)
         add_product_(total, d, self.folded.fold.weight)
 
-    def backward(self, shared: SharedMaps, g: Tensor, ddw: list | None) -> tuple:
+    def backward(
+        self, shared: SharedMaps, g: Tensor, ddw: list[Any] | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """As `_Separable.backward`."""
-        needed = shared.need_gradient or ddw is not None
-        grad, back = self.folded.backward(g, needed)
-        if not needed:
-            return back.scale, []
+        if not shared.need_gradient and ddw is None:
+            return self.folded.unfold(g).scale, []
+        grad, back = self.folded.backward(g)
         grad = to_maps(grad, shared.coarse)
         if ddw is not None:
             ddw[2] = shared.weight_grad(self.edges, self.kernel, True)(grad)
@@ -137,7 +146,7 @@ class _Undepthwise:
 
     def __init__(self, scale: Tensor, reduce: Tensor | None) -> None:
         self.scale, self.reduce = scale, reduce  # (3, W), (E, C, C) at stride 2
-        self.edges = None
+        self.edges = 0  # counted by `forward`
 
     def forward(self, shared: SharedMaps) -> Tensor:
         """The weighted operations' sum (n, W)."""
@@ -162,7 +171,7 @@ class _Undepthwise:
         by_term = cross[:, : terms * c].unflatten(1, (terms, c)).transpose(0, 1)
         back = unfold_bn(self.fold, by_term, n)
         shared.add_feature_gradient(g, self.matrix, back.from_d)
-        if self.reduce is None:
+        if shared.x_mean is not None:  # stride 1: the skip connection passes x itself
             own = cross[:, terms * c :].unflatten(0, (e, c)).diagonal(dim1=1, dim2=2)  # (E, C)
             # g comes without its mean, which the skip connection passes on
             g_mean = g_mean.view(e, c)
@@ -191,7 +200,7 @@ class EdgeBlock:
         wide = scale.repeat_interleave(self.channels, 1)  # (7, W)
         grouped = wide if pw.dim() == 3 else wide.unflatten(1, (self.edges, -1))
         self.features = _Undepthwise(wide[:3], reduce)
-        self.branches = [
+        self.branches: list[_Separable | _Dilated] = [
             _Separable(dw3, pw[0:4:2], grouped[3]),
             _Separable(dw5, pw[1:4:2], grouped[4]),
             _Dilated(dw3, pw[4:5], grouped[5]),
@@ -214,16 +223,14 @@ class EdgeBlock:
         the shared maps is added there.
         """
         g = g.contiguous()
-        ddw: list[list | None] = [None, None]
-        if need_weights:
-            ddw = [[None] * 3 for _ in KERNELS]
-        dscale, dpw = [], []
+        ddw: list[list[Any]] = [[None] * 3 for _ in KERNELS]  # each filled by two branches
+        scales, dpw = [], []
         for branch, ddw_k in zip(self.branches, ddw * 2, strict=True):
-            own_scale, own_pw = branch.backward(shared, g, ddw_k)
-            dscale.append(own_scale.flatten())
+            own_scale, own_pw = branch.backward(shared, g, ddw_k if need_weights else None)
+            scales.append(own_scale.flatten())
             dpw.append(own_pw)
         features, dreduce = self.features.backward(shared, g, g_mean)
-        dscale = torch.cat([features, torch.stack(dscale)])
+        dscale = torch.cat([features, torch.stack(scales)])
         dscale = dscale.unflatten(1, (self.edges, -1)).sum(-1)
         if not need_weights:
             return dscale, None, None, None, None

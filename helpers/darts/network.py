@@ -5,7 +5,8 @@ Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (Imag
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from .complexity import count_parameters, trace
 from .genotypes import Genotype
 from .operations import FactorizedReduce, ReLUConvBN, build_operation
+
+if TYPE_CHECKING:
+    from helpers.backbones import ModelSpec
 
 STEMS = ("imagenet", "cifar")
 
@@ -131,6 +135,10 @@ class DerivedNetwork(nn.Module):
     Raises ValueError for an unknown stem or sizes from which no network can be built.
     """
 
+    spec: ModelSpec  # of a network that `backbones.build` made
+    stem0: nn.Module
+    stem1: nn.Module
+
     def __init__(
         self,
         genotype: Genotype,
@@ -155,19 +163,20 @@ class DerivedNetwork(nn.Module):
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved stem0's map
         self.cells = nn.ModuleList()
+        widths = []  # channels that each cell gives
         for index in range(layers):
             reduction = index in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
             cell = Cell(genotype, older, newer, channels, reduction, reduction_before)
             self.cells.append(cell)
+            widths.append(cell.out_channels)
             older, newer, reduction_before = newer, cell.out_channels, reduction
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
         self.auxiliary_index = 2 * layers // 3
-        self.auxiliary_head = None
+        self.auxiliary_head: AuxiliaryHead | None = None
         if auxiliary:
-            width = self.cells[self.auxiliary_index].out_channels
-            self.auxiliary_head = AuxiliaryHead(width, num_classes, stem)
+            self.auxiliary_head = AuxiliaryHead(widths[self.auxiliary_index], num_classes, stem)
         self.set_drop_path(drop_path)
 
     def _build_stem(self, stem: str, in_channels: int, channels: int) -> None:
@@ -193,10 +202,10 @@ class DerivedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """(B, C, H, W) -> class scores (B, K); in training with an auxiliary head, both scores."""
-        with_auxiliary = self.training and self.auxiliary_head is not None
+        auxiliary = self.auxiliary_head if self.training else None
         features, middle = self._features(x)
         logits = self.classifier(features.mean(dim=(2, 3)))
-        return (logits, self.auxiliary_head(middle)) if with_auxiliary else logits
+        return logits if auxiliary is None else (logits, auxiliary(middle))
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps after the last cell and after the cell that feeds the auxiliary head."""
@@ -236,8 +245,9 @@ class DerivedNetwork(nn.Module):
         (convolutions and linear layers, one image).
         """
         layers = trace(self, image_size_px, self.in_channels)
-        parts = [("stem", "", ("stem0", "stem1"))]
-        parts += [(f"cell {i}", c.kind, (f"cells.{i}",)) for i, c in enumerate(self.cells)]
+        cells = enumerate(cast("Iterable[Cell]", self.cells))
+        parts: list[tuple[str, str, tuple[str, ...]]] = [("stem", "", ("stem0", "stem1"))]
+        parts += [(f"cell {i}", cell.kind, (f"cells.{i}",)) for i, cell in cells]
         parts += [("classifier", "", ("classifier",))]
         rows = []
         for part, kind, names in parts:

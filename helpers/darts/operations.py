@@ -41,7 +41,8 @@ def softmax_by_node(beta: Tensor) -> Tensor:
 
     The edge normalisation of PC-DARTS (arXiv 1907.05737, equation 5).
     """
-    parts, start = [], 0
+    parts: list[Tensor] = []
+    start = 0
     while start < len(beta):
         into = len(parts) + 2
         parts.append(beta[start : start + into].softmax(dim=0))

@@ -11,7 +11,7 @@ import torch
 
 def _switches() -> list[tuple[Any, str, Any]]:
     """(owner, attribute, exact value) of each setting that lets float32 products be rounded."""
-    backends = torch.backends
+    backends: Any = torch.backends  # which settings it has depends on torch's version
     if not hasattr(backends.cudnn, "conv"):  # before torch 2.9
         return [(backends.cuda.matmul, "allow_tf32", False), (backends.cudnn, "allow_tf32", False)]
     owners = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul)

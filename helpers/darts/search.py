@@ -68,10 +68,10 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     with stage.step("search", inputs, [found, record, weights]) as needed:
         if needed:
             classes = int(max(part.label.max() for part in parts)) + 1
-            batches = [search_batches(part, cache, settings, classes) for part in parts]
-            net = make_supernet(settings, cache, batches[0].spec.num_classes)
+            train, part = (search_batches(half, cache, settings, classes) for half in parts)
+            net = make_supernet(settings, cache, train.spec.num_classes)
             fit, steps = run_search(
-                net, *batches, settings, resume, inputs, record, stage.deadline_s
+                net, train, part, settings, resume, inputs, record, stage.deadline_s
             )
             genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
@@ -201,7 +201,8 @@ class AlphaSteps(Hooks):
 
     def epoch_starts(self, epoch: int, epochs: int) -> None:
         """Open the epoch's stream of alpha batches."""
-        self.started, self.epoch, self.losses = time.monotonic(), epoch, []
+        self.started, self.epoch = time.monotonic(), epoch
+        self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
 
     def before_step(self, images: Tensor, targets: Tensor, lr: float) -> None:

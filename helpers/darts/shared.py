@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad, half_resolution
-from .folding import centred, column_means, cross_moment, split_filters, to_maps, to_rows
+from .folding import centred, column_means, cross_moment, required, split_filters, to_maps, to_rows
 from .linear_pieces import max_pool, relu, relu_backward
 from .operations import pad_to_even
 
@@ -104,7 +104,8 @@ class SharedMaps:
         self.coarse = half_resolution(self.r) if stride == 2 else self.r
         image = mean_image(self.r)
         self.dilation = 3 - stride
-        size = tuple(x.shape[2:])
+        height, width = x.shape[2:]
+        size = (height, width)
         self.taps = {
             k: (tap_means(image, size, k, stride), tap_means(image, size, k, stride, 2))
             for k in KERNELS
@@ -121,8 +122,11 @@ class SharedMaps:
         self.features = torch.cat(normalised + plain, dim=1)
         self.x_mean = column_means(plain[0]) if plain else None
         self.need_gradient = True
-        self.dr = self.dcoarse = self.dfeatures = self.dconstant = None
-        self.from_features = 0
+        self.dr: Tensor | None = None
+        self.dcoarse: Tensor | None = None
+        self.dfeatures: Tensor | None = None
+        self.dconstant: Tensor | None = None
+        self.from_features: Tensor | None = None
         self.repeats: dict[int, tuple[Tensor, Tensor]] = {1: (self.r, self.coarse)}
         self.weight_grads: dict[tuple[int, int, bool], WeightGrad] = {}
 
@@ -163,7 +167,7 @@ class SharedMaps:
         """Take up a block's gradient of `features`."""
         if not self.need_gradient:
             return
-        if self.dfeatures is None:
+        if self.dfeatures is None or self.from_features is None:
             self.dfeatures, self.from_features = g @ matrix.t(), from_d
         else:
             self.dfeatures.addmm_(g, matrix.t())
@@ -181,18 +185,21 @@ class SharedMaps:
             return None
         c, like = self.channels, self.coarse
         terms = self.cov.shape[0]
+        dfeatures = required(self.dfeatures, "the gradient of the shared features")
+        from_features = required(self.from_features, "the gradient of the shared features")
         for t in range(terms):
-            block = self.dfeatures[:, t * c : (t + 1) * c]
-            block.addmm_(self.features[:, t * c : (t + 1) * c], self.from_features[t])
-        parts = [to_maps(part.contiguous(), like) for part in self.dfeatures.split(c, dim=1)]
-        dr = self.dr
+            block = dfeatures[:, t * c : (t + 1) * c]
+            block.addmm_(self.features[:, t * c : (t + 1) * c], from_features[t])
+        parts = [to_maps(part.contiguous(), like) for part in dfeatures.split(c, dim=1)]
+        dr = required(self.dr, "the gradient of relu(x)")
         if self.stride == 2:
-            dr[:, :, ::2, ::2] += self.dcoarse.add_(parts[2])
+            dr[:, :, ::2, ::2] += required(self.dcoarse, "that of its even pixels").add_(parts[2])
             odd = dr[:, :, 1::2, 1::2]
             odd += parts[3][:, :, : odd.shape[2], : odd.shape[3]]
         dx = relu_backward(dr, self.r)
         if self.stride == 1:
-            dx += parts[2].add_(self.dconstant[None, :, None, None])
+            constant = required(self.dconstant, "the constant gradient of x")
+            dx += parts[2].add_(constant[None, :, None, None])
         geometry = ([3, 3], [self.stride] * 2, [1, 1], [1, 1], False)
         dx += _max_pool_backward(parts[0], self.x, *geometry, self.index)
         average = parts[1].mul_(self.inverse)

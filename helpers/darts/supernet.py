@@ -7,8 +7,9 @@ Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,8 @@ class Cell(nn.Module):
         """r0 and r1 are the two inputs after their ReLU; scale and beta as in `mixed_cell`."""
         x0 = pointwise_bn(r0, self.pre0, self.reduction_before)
         x1 = pointwise_bn(r1, self.pre1)
-        weights = [weight for state in self.states for weight in state.weights()]
+        states = cast("Iterable[StateEdges]", self.states)
+        weights = [weight for state in states for weight in state.weights()]
         return mixed_cell(self.plan, x0, x1, scale, beta, weights)
 
 
@@ -113,6 +115,9 @@ class Supernet(nn.Module):
     weights' own precision: autocast is switched off inside.
     Raises ValueError for an unknown stem or channels that K does not divide.
     """
+
+    stem0: nn.Module
+    stem1: nn.Module | None
 
     def __init__(
         self,
@@ -153,7 +158,7 @@ class Supernet(nn.Module):
             self.register_parameter(f"beta_{kind}", beta)
 
     def _build_stem(self, stem: str, in_channels: int, channels: int) -> None:
-        self.stem0, self.stem1 = None, None
+        self.stem1 = None
         if stem == "cifar":
             self.stem0 = nn.Sequential(*_stem_conv(in_channels, 3 * channels, 1))
             return
@@ -212,7 +217,7 @@ class Supernet(nn.Module):
                 s1 = self.stem1(s0)
             r0 = self.relu(s0)
             r1 = r0 if s1 is s0 else self.relu(s1)
-            for cell in self.cells:
+            for cell in cast("Iterable[Cell]", self.cells):
                 out = cell(r0, r1, *scales[cell.plan.reduction])
                 r0, r1 = r1, self.relu(out)
             return self.classifier(out.mean(dim=(2, 3)))

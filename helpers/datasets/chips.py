@@ -140,10 +140,13 @@ def _run_chunks(
 
 def _die_with_parent() -> None:
     """End this worker when its parent is killed; it would wait for work for ever."""
+    parent = parent_process()
+    if parent is None:  # the main process itself
+        return
 
     def wait() -> None:
         """Leave without a word when the parent is gone."""
-        parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.datasets.chips_parts import Overlay, Part, Point
 
@@ -22,7 +23,9 @@ def _with(part: Part, *overlays: Overlay) -> Part:
     return replace(part, overlays=part.overlays + overlays)
 
 
-def _streak(start, direction_rad, length, width, rng) -> tuple[Point, ...]:
+def _streak(
+    start: ArrayLike, direction_rad: float, length: float, width: float, rng: np.random.Generator
+) -> tuple[Point, ...]:
     """A ragged, tapering polygon around a slightly bent line."""
     t = np.linspace(0, 1, 9)
     along = np.array([np.cos(direction_rad), np.sin(direction_rad)])
@@ -35,7 +38,7 @@ def _streak(start, direction_rad, length, width, rng) -> tuple[Point, ...]:
     return tuple((float(x), float(y)) for x, y in np.concatenate([sides[0], sides[1][::-1]]))
 
 
-def _blob(centre, radius, rng) -> tuple[Point, ...]:
+def _blob(centre: Point | np.ndarray, radius: float, rng: np.random.Generator) -> tuple[Point, ...]:
     angle = np.linspace(0, 2 * np.pi, 11, endpoint=False)
     reach = radius * rng.uniform(0.55, 1.25, 11) * (1 + rng.uniform(0, 0.8) * np.cos(angle) ** 2)
     turn = rng.uniform(0, np.pi)

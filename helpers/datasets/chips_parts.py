@@ -140,12 +140,14 @@ def draw_parameters(rng: np.random.Generator) -> Part:
         floor=floor,
         focus_px=rng.uniform(0.55, 0.85) + (rng.uniform() < 0.12) * rng.uniform(0, 0.7),
         gain=float(np.exp(rng.normal(0.28, 0.17))),
-        wear_offset=tuple(int(v) for v in rng.integers(0, FIELD_SIZE, 2)),
+        wear_offset=tuple(rng.integers(0, FIELD_SIZE, 2).tolist()),
         overlays=_specks(rng),
     )
 
 
-def _glyphs(marking, body, level, rng) -> tuple[Glyph, ...]:
+def _glyphs(
+    marking: str, body: tuple[float, float], level: float, rng: np.random.Generator
+) -> tuple[Glyph, ...]:
     """The marking in the upper half, upside down as in the contest's pictures."""
     upright, _, sideways = marking.partition("/")
     tall = bool(sideways)
@@ -164,7 +166,9 @@ def _glyphs(marking, body, level, rng) -> tuple[Glyph, ...]:
     return tuple(glyphs)
 
 
-def _stripes(body, rng) -> tuple[tuple[float, float], ...]:
+def _stripes(
+    body: tuple[float, float], rng: np.random.Generator
+) -> tuple[tuple[float, float], ...]:
     count = int(rng.integers(4, 7))
     pitch = rng.uniform(5.4, 6.4) * (1.0 if count < 6 else 0.88)
     thickness = rng.uniform(1.5, 2.6)
@@ -172,7 +176,7 @@ def _stripes(body, rng) -> tuple[tuple[float, float], ...]:
     return tuple((bottom - i * pitch, thickness) for i in range(count))
 
 
-def _lead(side, package, rng) -> Lead:
+def _lead(side: int, package: Package, rng: np.random.Generator) -> Lead:
     width, length = np.array(package.lead) * rng.uniform(0.93, 1.07, 2)
     bright = rng.uniform(205, 255)
     if package.lead_blocks == 1:
@@ -187,7 +191,7 @@ def _lead(side, package, rng) -> Lead:
     return Lead(side, rng.normal(0, 1.6), width, rng.normal(0, 0.025), tuple(bands))
 
 
-def _specks(rng) -> tuple[Overlay, ...]:
+def _specks(rng: np.random.Generator) -> tuple[Overlay, ...]:
     """Dust as good parts have it too: dots far smaller than any defect."""
     specks = []
     for _ in range(rng.poisson(2.0)):

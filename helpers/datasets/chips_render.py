@@ -1,6 +1,7 @@
 """Drawing and sensor of synthetic chip parts: Part -> scene -> noisy 8-bit image."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -87,7 +88,7 @@ def _shoulders(pen: "_Pen", part: Part, top: float, bottom: float) -> None:
     u, middle, floor = part.pocket_shape, sum(part.package.pocket_x) / 2, part.floor
     middle += part.carrier_shift[0]
     half = 66 + 6 * u[1]
-    pen.frame(middle - half, top + 14, middle + half, bottom - 12, 0.7 * floor, floor + 7)
+    pen.frame((middle - half, top + 14), (middle + half, bottom - 12), 0.7 * floor, floor + 7)
     body_y = part.carrier_shift[1] + 112
     pen.box(middle - half - 18, body_y - 32, middle + half + 18, body_y + 32, 0.5 * floor)
     for x, inward in ((middle - half + 1, 1), (middle + half - 1, -1)):
@@ -160,10 +161,10 @@ def _draw_part(part: Part, size_px: int) -> Image.Image:
             pen.overlay(overlay, part.wear_offset)
     cos, sin = (f(math.radians(part.angle_deg)) * OVERSAMPLE for f in (math.cos, math.sin))
     t_x, t_y = (c * size_px / UNITS for c in part.centre)
-    to_layer = (cos, sin, side / 2 - cos * t_x - sin * t_y)
-    to_layer += (-sin, cos, side / 2 + sin * t_x - cos * t_y)
+    across = (cos, sin, side / 2 - cos * t_x - sin * t_y)
+    down = (-sin, cos, side / 2 + sin * t_x - cos * t_y)
     bilinear = Image.Resampling.BILINEAR
-    return layer.transform((size_px, size_px), Image.Transform.AFFINE, to_layer, bilinear)
+    return layer.transform((size_px, size_px), Image.Transform.AFFINE, across + down, bilinear)
 
 
 def _draw_lead(pen: "_Pen", lead: Lead, half_height: float) -> None:
@@ -181,38 +182,40 @@ class _Pen:
         self.layer, self.k, self.origin_px = layer, k, origin_px
         self.draw = ImageDraw.Draw(layer)
 
-    def px(self, points) -> list[Point]:
+    def px(self, points: Sequence[Point]) -> list[Point]:
         """Points of the part's own frame in pixels of the image."""
         return [(self.origin_px + self.k * x, self.origin_px + self.k * y) for x, y in points]
 
-    def box(self, x_0, y_0, x_1, y_1, level) -> None:
+    def box(self, x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
         """Fill a rectangle with a gray level."""
         corners = self.px(((x_0, y_0), (x_1, y_1)))
         (a, b), (c, d) = ((round(x), round(y)) for x, y in corners)
         self.draw.rectangle((a, b, max(a, c - 1), max(b, d - 1)), _gray(level))
 
-    def polygon(self, points, level) -> None:
+    def polygon(self, points: Sequence[Point], level: float) -> None:
         """Fill a polygon with a gray level."""
         self.draw.polygon(self.px(points), _gray(level))
 
-    def line(self, points, level, width) -> None:
+    def line(self, points: Sequence[Point], level: float, width: float) -> None:
         """Draw a line of a gray level and width."""
         self.draw.line(self.px(points), _gray(level), max(1, round(width * self.k)), "curve")
 
-    def frame(self, x_0, y_0, x_1, y_1, level, outline) -> None:
-        """Fill a rectangle inside an outline."""
-        (a, b), (c, d) = self.px(((x_0, y_0), (x_1, y_1)))
+    def frame(self, first: Point, last: Point, level: float, outline: float) -> None:
+        """Fill a rectangle, given by two corners, inside an outline."""
+        (a, b), (c, d) = self.px((first, last))
         corners = (round(a), round(b), max(round(a), round(c)), max(round(b), round(d)))
         width, radius = max(1, round(1.2 * self.k)), round(8 * self.k)
         self.draw.rounded_rectangle(corners, radius, _gray(level), _gray(outline), width)
 
-    def worn_line(self, points, level, width, wear_offset) -> None:
+    def worn_line(
+        self, points: Sequence[Point], level: float, width: float, wear_offset: tuple[int, int]
+    ) -> None:
         """Draw a line with gaps of wear."""
         mask = Image.new("L", self.layer.size)
         ImageDraw.Draw(mask).line(self.px(points), 255, max(1, round(width * self.k)), "curve")
         self._paste_worn(mask, level, wear_offset)
 
-    def _paste_worn(self, mask, level, wear_offset) -> None:
+    def _paste_worn(self, mask: Image.Image, level: float, wear_offset: tuple[int, int]) -> None:
         """Paste a level through the part of the mask that is not empty, thinned by wear."""
         box = mask.getbbox()
         if box is not None:
@@ -220,7 +223,7 @@ class _Pen:
             mask = ImageChops.multiply(mask, _wear(wear_offset, mask.size))
             self.layer.paste(_gray(level), box[:2], mask)
 
-    def overlay(self, overlay: Overlay, wear_offset) -> None:
+    def overlay(self, overlay: Overlay, wear_offset: tuple[int, int]) -> None:
         """Fill a polygon laid over the part, thinned by wear where it says so."""
         if not overlay.worn:
             self.polygon(overlay.points, overlay.level)
@@ -229,7 +232,7 @@ class _Pen:
         ImageDraw.Draw(mask).polygon(self.px(overlay.points), 255)
         self._paste_worn(mask, overlay.level, wear_offset)
 
-    def glyph(self, glyph: Glyph, wear_offset) -> None:
+    def glyph(self, glyph: Glyph, wear_offset: tuple[int, int]) -> None:
         """Draw a character of the marking."""
         size = (max(1, round(glyph.width * self.k)), max(1, round(glyph.height * self.k)))
         mask = glyph_mask(glyph.char).resize(size, Image.Resampling.BILINEAR)
@@ -251,7 +254,7 @@ def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, Image.Image]:
     rng = np.random.default_rng(SEED_FIELDS)
     speckle, noise = (rng.standard_normal((FIELD_SIZE, FIELD_SIZE), np.float32) for _ in "ab")
     # The contest's images come from a line camera: neighbours in a row are alike, and rows differ.
-    speckle = 0.8 * (speckle + 0.7 * np.roll(speckle, 1, axis=1))
+    speckle = np.float32(0.8) * (speckle + np.float32(0.7) * np.roll(speckle, 1, axis=1))
     noise += 0.45 * rng.standard_normal((FIELD_SIZE, 1), np.float32)
     illumination = 1 + 0.06 * _smooth_field(rng, 8)
     wear = (0.84 + 0.12 * _smooth_field(rng, 160)).clip(0.35, 1)

@@ -6,6 +6,7 @@ under the same noise, and nothing but the defect tells them apart.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,7 +49,7 @@ def draw_sample(seed: int, split: str, index: int, label: int) -> Sample:
     if label not in (0, 1):
         raise ValueError(f"label must be 0 (good) or 1 (bad), got {label!r}")
     part = draw_parameters(stream(seed, "part", split, index))
-    info = {"defect": "", "difficulty": None, "package": part.package.name}
+    info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
     if label == 0:
         return Sample(part, None, info)
     bad, info["defect"], info["difficulty"] = draw_defect(

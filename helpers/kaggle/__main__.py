@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.kaggle.client import COMPETITION, Retry
 from helpers.kaggle.errors import KaggleError
@@ -65,7 +66,7 @@ def _push(options: argparse.Namespace) -> str:
         raise KaggleError("Give the path of a notebook, or --series for all of them as one.")
     if options.run_options and not options.series:
         raise KaggleError("--run belongs to --series: a notebook has its own parameters cell.")
-    what = _run_options(options.run_options) if options.series else options.notebook
+    what: Any = _run_options(options.run_options) if options.series else options.notebook
     pushed = (push_series if options.series else push)(
         what,
         title=options.title,

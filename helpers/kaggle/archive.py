@@ -40,7 +40,7 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int]:
         with zipfile.ZipFile(archive) as zipped:
             members = zipped.infolist()
             _check_members(archive, members, folder)
-            return _write_members(zipped, members, folder)
+            return _write_members(archive.name, zipped, members, folder)
     except ArchiveError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -88,7 +88,7 @@ def _problem(member: zipfile.ZipInfo) -> str | None:
 
 
 def _write_members(
-    zipped: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path
+    name: str, zipped: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path
 ) -> tuple[int, int]:
     folder.mkdir(parents=True)
     files = [member for member in members if not member.is_dir()]
@@ -101,11 +101,8 @@ def _write_members(
                 with zipped.open(member) as source, open(target, "xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
             except _BROKEN as error:
-                raise ArchiveError(
-                    f"{Path(zipped.filename).name} is damaged at {member.filename!r} ({error})."
-                ) from None
+                raise ArchiveError(f"{name} is damaged at {member.filename!r} ({error}).") from None
             except OSError as error:
-                name = Path(zipped.filename).name
                 raise ArchiveError(
                     f"{name}: {member.filename!r} cannot be written ({error})."
                 ) from None

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from helpers.kaggle.errors import (
     NEW_TOKEN,
@@ -17,6 +17,9 @@ from helpers.kaggle.errors import (
     is_transient,
     known_secrets,
 )
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
 
 COMPETITION = "semi-conductor-image-classification-first"
 TIMEOUT_S = 60  # of silence, then a connection counts as lost; the SDK would wait for ever
@@ -47,7 +50,7 @@ class Retry:
 class Client:
     """An authenticated `KaggleApi` whose failures are KaggleErrors; made by `connect`."""
 
-    def __init__(self, api: Any, retry: Retry):
+    def __init__(self, api: Any, retry: Retry) -> None:
         self.api = api
         self.retry = retry
         # The client's own policy repeats everything, also what must not arrive twice, for minutes.
@@ -143,10 +146,17 @@ def _with_timeouts(sdk: Any) -> Any:
     class TimeoutAdapter(HTTPAdapter):
         """Sends requests that would wait for ever with a time limit."""
 
-        def send(self, request, **settings):
+        def send(
+            self,
+            request: PreparedRequest,
+            stream: bool = False,
+            timeout: Any = None,
+            verify: bool | str = True,
+            cert: Any = None,
+            proxies: Any = None,
+        ) -> Response:
             """As the adapter does, with TIMEOUT_S where the caller sets no limit."""
-            settings["timeout"] = settings.get("timeout") or TIMEOUT_S
-            return super().send(request, **settings)
+            return super().send(request, stream, timeout or TIMEOUT_S, verify, cert, proxies)
 
     http = sdk.http_client()
     http.__enter__()  # opens the session, which the SDK keeps until it is closed

@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from requests import Response
 
 NO_CREDENTIALS = """No Kaggle credentials found. Any one of these is enough:
   - an API token from https://www.kaggle.com/settings/api ("Generate New Token"), given as
@@ -34,7 +38,9 @@ class KaggleError(RuntimeError):
         retry_after_s: seconds after which Kaggle asks to come back, when it said so.
     """
 
-    def __init__(self, text: str, status: int | None = None, retry_after_s: float | None = None):
+    def __init__(
+        self, text: str, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.retry_after_s = retry_after_s
@@ -163,7 +169,7 @@ def _explain_status(status: int, wait_s: float | None, slug: str) -> str:
     return "Kaggle does not accept the request as it is; its message above says why."
 
 
-def _retry_after_s(response) -> float | None:
+def _retry_after_s(response: Response) -> float | None:
     value = response.headers.get("Retry-After")
     if value is None:
         return None
@@ -178,7 +184,7 @@ def _retry_after_s(response) -> float | None:
         return None
 
 
-def _server_message(response) -> str:
+def _server_message(response: Response) -> str:
     """Read the server's words from either shape: {"message"} or {"error": {"code", "message"}}."""
     try:
         body = response.json()
@@ -193,7 +199,7 @@ def _server_message(response) -> str:
     return str(said).strip()[:500]
 
 
-def _text(response) -> str:
+def _text(response: Response) -> str:
     try:
         return response.text
     except Exception:

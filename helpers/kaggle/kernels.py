@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from helpers.kaggle.bundle import add_backbones, check_bundle, upload_bundle
 from helpers.kaggle.client import COMPETITION, Client, Retry, connect
@@ -168,7 +169,7 @@ def _metadata(owner: str, title: str, notebook: Path, gpu: bool, private: bool) 
 
 def _write_folder(folder: Path, notebook: Path, metadata: dict, owner: str) -> None:
     content = json.loads(notebook.read_text(encoding="utf-8"))
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
         "metadata": {},
@@ -184,7 +185,7 @@ def _write_folder(folder: Path, notebook: Path, metadata: dict, owner: str) -> N
     (folder / "kernel-metadata.json").write_text(json.dumps(metadata, indent=1))
 
 
-def _check_answer(answer, notebook: Path, metadata: dict) -> None:
+def _check_answer(answer: Any, notebook: Path, metadata: dict) -> None:
     if answer.error:
         raise KaggleError(f"Kaggle did not take {notebook.name}: {answer.error}")
     wrong = [

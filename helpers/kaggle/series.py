@@ -124,9 +124,9 @@ def series_notebook(plan: Plan, ref: str) -> dict:
         ref: the notebook's own name on Kaggle, as owner/name, for the hint how to go on.
     """
     run = _RUN.format(arguments=list(plan.arguments), ref=repr(ref))
-    code = {"execution_count": None, "outputs": []}
+    code: dict[str, Any] = {"execution_count": None, "outputs": []}
     results = _RESULTS.format(run=repr(plan.run))
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "id": "about", "source": _ABOUT.format(run=plan.run)},
         {"cell_type": "code", "id": "run-series", "source": run} | code,
         {"cell_type": "code", "id": "show-results", "source": results} | code,

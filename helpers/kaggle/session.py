@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import pandas as pd
 
@@ -73,8 +75,9 @@ def _stream(command: Sequence[str]) -> int:
     """Run a command, print what it says in pieces, progress bars too; return its exit code."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        output = cast(io.BufferedReader, process.stdout)
         try:
-            while piece := process.stdout.read1():
+            while piece := output.read1():
                 print(decoder.decode(piece), end="", flush=True)
         except KeyboardInterrupt:  # the cell was stopped, the process not
             process.send_signal(signal.SIGINT)

@@ -56,7 +56,7 @@ def repack(name: str, folder: Path) -> Path:
         own = top.endswith(".dist-info") and file.name in _INSTALLERS_OWN
         if top == ".." or own or "__pycache__" in file.parts:
             continue  # commands, notes of the installer, compiled code
-        contents[file.as_posix()] = Path(distribution.locate_file(file)).read_bytes()
+        contents[file.as_posix()] = Path(str(distribution.locate_file(file))).read_bytes()
         stem = top.removesuffix(".dist-info") if top.endswith(".dist-info") else stem
     return _write(folder, stem, contents)
 

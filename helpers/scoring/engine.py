@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
-from helpers.backbones import ModelSpec
+from helpers.backbones import Model, ModelSpec
 from helpers.batches import normalise, to_float
 from helpers.datasets.folder import SUFFIXES
 from helpers.decoding import DECODE_ERRORS, read_pixels, resize, unreadable_reason
 from helpers.images import COLOUR_PROBES, probe
-from helpers.inference import probability_of_bad, run_batches, score_runner
+from helpers.inference import placed, probability_of_bad, run_batches, score_runner
 from helpers.scoring import ScoreError
 from helpers.scoring.files import Result
 from helpers.scoring.listing import Entry, ImageList
@@ -72,12 +71,14 @@ class PieceBatches:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         """Yield (B, C, H, W) float32 in the list's order."""
-        return itertools.chain([self._first], self._batches)
+        first = [] if self._first is None else [self._first]
+        return itertools.chain(first, self._batches)
 
     def _read(self) -> Iterator[torch.Tensor]:
         readable = (item for item in self.decoded if self._noted(item))
         while batch := list(itertools.islice(readable, self.batch_size)):
-            pixels = torch.from_numpy(stack([item.pixels for item in batch]))
+            found = [item.pixels for item in batch if item.pixels is not None]
+            pixels = torch.from_numpy(stack(found))
             yield normalise(to_float(pixels, self.device), self.spec)
 
     def _noted(self, item: Decoded) -> bool:
@@ -90,14 +91,14 @@ class Scorer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         settings: ScoreSettings,
         device: torch.device,
         threads: int | None = None,
     ) -> None:
         """Take a model as `backbones.load_model` gives it."""
         self.spec, self.settings, self.device = model.spec, settings, device
-        model.to(device, memory_format=torch.channels_last)
+        placed(model, device)
         self.run = score_runner(model, settings.listed, settings.precision)
         self.threads = threads or decoding_threads()
 
@@ -138,7 +139,7 @@ class Scorer:
 
 
 def score_stream(
-    model: nn.Module,
+    model: Model,
     entries: Iterable[Entry],
     settings: ScoreSettings,
     device: torch.device,
@@ -150,7 +151,7 @@ def score_stream(
 
 def decode_ahead(
     entries: Iterable[Entry], size_px: int, bits: int, ahead: int, threads: int
-) -> Iterator[Decoded]:
+) -> Generator[Decoded, None, None]:
     """Decode in threads, at most `ahead` images before the one that is asked for."""
     entries = iter(entries)
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.

@@ -10,7 +10,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from helpers.scoring.progress import (
     shard_path,
     unreadable_path,
 )
+
+if TYPE_CHECKING:
+    from _csv import Writer  # the type that `csv.writer` gives
 
 _OWN = ("shard", "images")  # what may differ between shards: machines mount folders elsewhere
 
@@ -130,8 +133,9 @@ def _is_merged(out: Path, merged: Progress) -> bool:
     found = load_progress(out)
     if found is None or not out.is_file():
         return False
-    marks = {"scores_mark": found.scores_mark, "unreadable_mark": found.unreadable_mark}
-    return found == dataclasses.replace(merged, **marks)
+    return found == dataclasses.replace(
+        merged, scores_mark=found.scores_mark, unreadable_mark=found.unreadable_mark
+    )
 
 
 def _check_free(out: Path, key: dict, restart: bool) -> None:
@@ -148,7 +152,7 @@ def _check_free(out: Path, key: dict, restart: bool) -> None:
 def _in_order(out: Path, shards: list[Shard]) -> Iterator[tuple[bool, list[str]]]:
     """Rows of all shards in the order of the list, and whether the image can be read."""
     readers = [read_results(shard_path(out, shard), shard) for shard in shards]
-    while rows := [row for reader in readers if (row := next(reader, None)) is not None]:
+    while rows := [found for reader in readers if (found := next(reader, None)) is not None]:
         for _, readable, row in rows:  # one round: consecutive positions
             yield readable, row
 
@@ -195,7 +199,7 @@ def _write(out: Path, shards: list[Shard], merged: Progress) -> Progress:
     )
 
 
-def _writer(handle: IO[str]):
+def _writer(handle: IO[str]) -> Writer:
     return csv.writer(handle, lineterminator="\n")
 
 
