@@ -291,12 +291,3 @@ def _resident_kib(path):
         if line.endswith(str(path)):
             return next(int(text.split()[1]) for text in lines[number:] if text[:4] == "Rss:")
     return None
-
-
-def test_a_cache_that_cannot_be_read_once_it_is_written_is_named(tmp_path, gray_files, monkeypatch):
-    # it was: 'NoneType' object has no attribute 'unreadable'
-    monkeypatch.setattr(images, "_load_cache", lambda folder: None)
-    with pytest.raises(DataError) as error:
-        images.open_cache(files_table(*gray_files), 16, tmp_path / "cache")
-    (folder,) = (tmp_path / "cache").glob("*-16")
-    assert str(error.value) == f"{folder}, just written, cannot be read again: look at the disk"
