@@ -64,6 +64,11 @@ def without_seed(name: str) -> str:
     return further_seed_of(name) or name
 
 
+def without_average(name: str) -> str:
+    """The model whose seeds are averaged in a file: `fbp_averaged` is made of `fbp`."""
+    return name.removesuffix(AVERAGED)
+
+
 def further_seed_of(name: str) -> str | None:
     """The model of which `name` is a training with a further seed; None of any other name."""
     found = _SEED.fullmatch(name)
