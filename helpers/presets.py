@@ -87,10 +87,10 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         # Of this size and with so few images a network still underfits at the end: no drop path.
         "05_genotype_retraining": {
             "seeds": 3,
-            "retrain_image_size_px": 160,
+            "retrain_image_size_px": 128,
             "retrain_channels": 16,
-            "retrain_layers": 8,
-            "retrain_epochs": 30,
+            "retrain_layers": 6,
+            "retrain_epochs": 32,
             "optimizer": "adamw",
             "retrain_lr": 3e-3,
             "retrain_weight_decay": 0.02,
