@@ -14,7 +14,13 @@ from PIL import Image
 from helpers import paths
 
 # `suite`: the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
-settings.register_profile("suite", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile(
+    "suite",
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],  # of a machine that is busy
+)
 settings.register_profile(
     "thorough", max_examples=500, deadline=None, suppress_health_check=list(HealthCheck)
 )
