@@ -78,9 +78,8 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "flip_test": True,
         },
         "04_darts_search": {
-            "image_size_px": 96,
             "batch_size": 32,
-            "epochs": 30,
+            "epochs": 20,
             "alpha_lr": 0.01,
             "eigenvalue_every": 5,
         },
