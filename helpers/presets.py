@@ -80,7 +80,8 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": {
             "batch_size": 32,
             "epochs": 20,
-            "alpha_lr": 0.01,
+            "channels": 8,
+            "alpha_lr": 0.02,
             "eigenvalue_every": 5,
         },
         # Of this size and with so few images a network still underfits at the end: no drop path.
