@@ -127,6 +127,11 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
     return figure
 
 
+def mark_every(epochs: pd.Series) -> int:
+    """Epochs between two markers of a line: some twenty along the longest training."""
+    return max(1, int(epochs.max()) // 20)
+
+
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Loss and validation AUC over epochs (columns of training histories).
 
@@ -147,6 +152,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             style="model",
             errorbar="sd",
             markers=True,
+            markevery=mark_every(frame.epoch),
             dashes=False,
             ax=ax,
             legend=ax is axes[2],

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from helpers.names import display_name, without_seed
+from helpers.plots import mark_every
 
 LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
@@ -36,6 +37,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         style_order=order,
         errorbar="sd",
         markers=True,
+        markevery=mark_every(frame.epoch),
         dashes=False,
         ax=ax,
     )
