@@ -87,7 +87,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         # Of this size and with so few images a network still underfits at the end: no drop path.
         "05_genotype_retraining": {
             "seeds": 3,
-            "retrain_image_size_px": 128,
+            "retrain_image_size_px": 96,
             "retrain_channels": 16,
             "retrain_layers": 6,
             "retrain_epochs": 32,
