@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from helpers import calibration, config, operating_point
 from helpers.metrics import exact_interval, roc_auc
-from helpers.names import FINETUNED, display_name
+from helpers.names import FINETUNED, ROW_NAMES, base_name, display_name
 from helpers.plots import interval_arms
 from helpers.results import Scored
 
@@ -38,7 +38,7 @@ def families(models: list[str]) -> dict[str, list[str]]:
             family = "classical models on FBP features"
         elif name in CLASSICAL:
             family = "classical models on ImageNet features"
-        elif name in ("ll", "cnn", "fbp") or name.startswith(("darts", "random_cell")):
+        elif base_name(name) in ROW_NAMES or name.startswith("random_cell"):
             family = "networks"
         elif name in config.ENSEMBLES:
             family = "ensembles"

@@ -19,7 +19,7 @@ from helpers.gradcam import feature_layer, grad_cam
 from helpers.images import ImageCache
 from helpers.inference import placed
 from helpers.metrics import roc_auc
-from helpers.names import display_name
+from helpers.names import base_name, display_name
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES
 
@@ -109,9 +109,12 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
     scored = results.read_all_predictions(run_paths, ensembles=True)
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {_list(scored)}")
-    ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
+    candidates = results.without_further_seeds(scored)
+    ranked = sorted(candidates, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
     wanted = wanted or ranked[0]
     explainable = [name for name in ranked if run_paths.checkpoint(name).is_file()]
+    if run_paths.checkpoint(first := base_name(wanted)).is_file():
+        explainable.insert(0, wanted if run_paths.checkpoint(wanted).is_file() else first)
     if not explainable:
         raise ExplainError(
             f"none of {_list(scored)} has a checkpoint in {run_paths.checkpoint('').parent}; run "

@@ -46,7 +46,7 @@ def display_name(model: str) -> str:
 
 def order(name: str) -> tuple[int, str]:
     """What to sort models by: the report's order, then others, ensembles last."""
-    stem = re.sub(f"({FINETUNED}|{AVERAGED})$", "", name)
+    stem = base_name(name.removesuffix(FINETUNED))
     stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
     if name in config.ENSEMBLES:
@@ -57,6 +57,11 @@ def order(name: str) -> tuple[int, str]:
 def seed_name(name: str, number: int) -> str:
     """The file of a model's `number`-th seed, counted from 0."""
     return name if number == 0 else f"{name}_seed{number}"
+
+
+def base_name(name: str) -> str:
+    """The model behind a seed's file or an average's: `fbp_seed1` and `fbp_averaged` are `fbp`."""
+    return without_seed(without_average(name))
 
 
 def without_seed(name: str) -> str:

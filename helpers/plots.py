@@ -173,20 +173,28 @@ def interval_arms(estimate: pd.Series, low: pd.Series, high: pd.Series) -> list[
 
 
 def auc_bars(table: pd.DataFrame) -> Figure:
-    """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden."""
+    """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden.
+
+    Of several seeds the mean and one standard deviation.
+    """
     column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
     frame = table[table.model != "majority"].iloc[::-1]
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.2))
     y = np.arange(len(frame))
-    arms = interval_arms(frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
+    low, high, label = frame[f"{column}_low"], frame[f"{column}_high"], "with 95 % interval"
+    if (spread := frame.get(f"{column}_std")) is not None:
+        low = (frame[column] - spread).fillna(low)
+        high = (frame[column] + spread).fillna(high)
+        label += ", of several seeds ± one standard deviation"
+    arms = interval_arms(frame[column], low, high)
     ax.errorbar(frame[column], y, xerr=arms, fmt="o", color="black", capsize=3)
     ax.set_yticks(y, [display_name(name) for name in frame.model])
-    for value, position, end in zip(frame[column], y, frame[f"{column}_high"], strict=True):
+    for value, position, end in zip(frame[column], y, high, strict=True):
         ax.annotate(
             f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
         )
     ax.margins(x=0.16, y=0.5 / len(frame))
-    ax.set(xlabel=f"{column.split('_')[0]} AUC, with 95 % bootstrap interval")
+    ax.set(xlabel=f"{column.split('_')[0]} AUC, {label}")
     return figure
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import artifacts, config, executed, paths, stages
 from helpers.paths import RunPaths
+from helpers.run_record import edit_run
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -51,7 +52,8 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for stage, text in contents.items():
         artifacts.write_bytes(targets[stage], text.encode())
     stamps = {stage: notebook.metadata.published for stage, notebook in notebooks.items()}
-    artifacts.save_json(run_paths.run_json, record | {"published": stamps})
+    with edit_run(run_paths) as run:
+        run["published"] = stamps
     return list(targets.values())
 
 

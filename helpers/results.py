@@ -6,6 +6,7 @@ user writes by hand becomes a row like any other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,11 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     return row
 
 
+def without_further_seeds(scored: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Each model once: its first seed, and the average of its seeds; the best seed is luck."""
+    return {n: one for n, one in scored.items() if further_seed_of(n) not in scored}
+
+
 def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
     """One row per model in the report's order, and the majority baseline at the end.
 
@@ -266,9 +272,16 @@ def _caption(stage: stages.Stage, run: dict[str, Any]) -> str:
     return (
         f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), "
         f"split seed {split['settings']['seed']}; backbone {backbone}; "
-        f"training seed {last['settings']['seed']}; {last['device']}, {last['precision']}. "
+        f"{_seeds_text(last['settings'])}; {last['device']}, {last['precision']}. "
         f"{split['caveats']}"
     )
+
+
+def _seeds_text(settings: Mapping[str, Any]) -> str:
+    first, count = settings["seed"], settings.get("seeds", 1)
+    if count == 1:
+        return f"training seed {first}"
+    return f"training seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
 
 
 def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from helpers.curves import CLASSICAL, DASHES
 from helpers.darts import draw, genotypes
 from helpers.map_figures import draw_image, draw_overlay
 from helpers.metrics import roc_auc
-from helpers.names import FINETUNED, display_name, further_seed_of, without_average
+from helpers.names import FINETUNED, base_name, display_name
 from helpers.paths import RunPaths
 from helpers.plots import use_style
 
@@ -77,16 +77,12 @@ def strip(run_paths: RunPaths) -> Figure:
 
 
 def _roc(ax: Axes, run_paths: RunPaths) -> None:
-    """The best by validation of each kind: classical, fine-tuned, from scratch.
-
-    Not a further seed of a model: that would show the luckiest one.
-    """
-    scored = results.read_all_predictions(run_paths)
-    scored = {name: one for name, one in scored.items() if not further_seed_of(name)}
+    """The best by validation of each kind: classical, fine-tuned, from scratch."""
+    scored = results.without_further_seeds(results.read_all_predictions(run_paths))
     val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
     kinds = (
         [name for name in scored if name in CLASSICAL],
-        [name for name in scored if without_average(name) == "fbp" or name.endswith(FINETUNED)],
+        [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
         [name for name in scored if "darts" in name or name.startswith("random_cell")],
     )
     for names, dashes in zip(kinds, DASHES, strict=False):

@@ -41,6 +41,7 @@ def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
     record = stages.load_run(run_paths)
     costs = pd.DataFrame([training_cost(run_paths, record, name) for name in table.model])
     scored = results.read_all_predictions(run_paths, ensembles=True)
+    scored = results.without_further_seeds(scored)
     compared = comparison.compare_with(scored, results.best_model(table), seed)
     columns = ["model", "difference", "p_value", "p_holm"]
     joined = pd.concat([table, costs], axis=1)
@@ -131,7 +132,8 @@ def table_notes(table: pd.DataFrame) -> str:
     best = display_name(results.best_model(table))
     return (
         f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, by Holm "
-        "for the number of rows. Parameters are the trained ones; seconds are the model's own "
+        "for the number of rows; of several seeds it is that of the first. Parameters are the "
+        "trained ones; seconds are the model's own "
         "training, without the features or members that it builds on. Report: the report's own "
         "numbers on its own Nexperia images, not comparable with the others."
     )

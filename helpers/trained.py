@@ -22,7 +22,7 @@ from helpers.features import image_batches
 from helpers.images import ImageCache
 from helpers.inference import predict
 from helpers.loop import Hooks
-from helpers.names import AVERAGED, seed_name
+from helpers.names import AVERAGED, further_seed_of, seed_name
 from helpers.paths import RunPaths
 from helpers.results import read_predictions, save_predictions
 from helpers.stages import Stage, load_run
@@ -120,14 +120,14 @@ def names_of_seeds(paths: RunPaths, name: str, seeds: int) -> list[str]:
     """The files of a model's seeds: `name`, `name_seed1`, ...
 
     Predictions of more seeds, from an earlier call, are removed: a table row is the mean over all
-    files of its name. So is the mean over several seeds where there is one.
+    files of its name. So is the mean over several seeds where there is one. A user's own files of
+    such names stay.
     """
     names = [seed_name(name, number) for number in range(seeds)]
-    old = [p for p in paths.predictions_root.glob(f"{name}_seed*.csv") if p.stem not in names]
-    if seeds == 1 and name + AVERAGED in load_run(paths).get("steps", {}):
-        old.append(paths.predictions(name + AVERAGED))
-    for path in old if processes.is_main() else ():
-        path.unlink(missing_ok=True)
+    written = [step for step in load_run(paths).get("steps", {}) if step not in names]
+    for step in written if processes.is_main() else ():
+        if further_seed_of(step) == name or (step == name + AVERAGED and seeds == 1):
+            paths.predictions(step).unlink(missing_ok=True)
     return names
 
 

@@ -78,3 +78,13 @@ def test_several_seeds_of_all_layers_are_trained_each_into_a_file_of_its_own(pro
     assert not stage.paths.predictions("fbp_seed1").exists()  # it would count in the mean
     assert not stage.paths.predictions("fbp_averaged").exists()
     assert trained.load_seeds(stage.paths, "fbp") == [alone]
+
+
+def test_a_users_own_files_that_look_like_seeds_stay(problem):
+    stage, split, cache = problem
+    weights = backbones.find_weights("efficientnet_lite0")
+    own = [stage.paths.predictions(name) for name in ("fbp_seedling", "fbp_seed7", "fbp_averaged")]
+    for path in own:
+        artifacts.write_bytes(path, b"mine")
+    finetune.train_all_layers(stage, split, cache, weights)
+    assert [path.read_bytes() for path in own] == [b"mine"] * 3

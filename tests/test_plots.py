@@ -1,6 +1,7 @@
 """The figures: what they show is what they were given."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -64,3 +65,21 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
     assert texts == ["run r; backbone resnet18; Images: mine"] + [plots.SMOKE_NOTE] * (
         preset == "smoke"
     )
+
+
+def test_several_seeds_have_the_arms_of_their_deviation_and_the_axis_says_so():
+    table = pd.DataFrame(
+        {
+            "model": ["svm", "fbp"],
+            "test_auc": [0.9, 0.8],
+            "test_auc_low": [0.85, 0.7],
+            "test_auc_high": [0.95, 0.9],
+            "test_auc_std": [np.nan, 0.02],
+        }
+    )
+    figure = plots.auc_bars(table)
+    (ax,) = figure.axes
+    assert ax.get_xlabel().endswith("of several seeds ± one standard deviation")
+    (lines,) = [c for c in ax.collections if hasattr(c, "get_segments")]
+    arms = [segment[:, 0].tolist() for segment in lines.get_segments()]
+    assert arms == [pytest.approx([0.78, 0.82]), pytest.approx([0.85, 0.95])]

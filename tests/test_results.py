@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from helpers import artifacts, config, results, table2
+from helpers.names import order
 from helpers.paths import RunPaths
 
 
@@ -137,3 +138,11 @@ def test_several_seeds_of_one_model_are_a_row_of_mean_and_standard_deviation(run
     deviation = np.sqrt(sum((a - np.mean(aucs)) ** 2 for a in aucs) / 2)
     assert table.loc["net"].test_auc_std == pytest.approx(deviation)
     assert table.loc["net"].seeds == 3 and pd.isna(table.loc["alone_seed1"].seeds)
+
+
+def test_seeds_and_averages_stand_beside_their_model_and_only_once_in_pictures():
+    names = ["random_cell_0", "fbp_seed1", "fbp_averaged", "darts_searched_seed1", "fbp"]
+    assert sorted(names, key=order)[:3] == ["fbp", "fbp_averaged", "fbp_seed1"]
+    assert sorted(names, key=order)[3:] == ["darts_searched_seed1", "random_cell_0"]
+    scored = dict.fromkeys(["fbp", "fbp_averaged", "fbp_seed1", "mine_seed1"])
+    assert list(results.without_further_seeds(scored)) == ["fbp", "fbp_averaged", "mine_seed1"]
