@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import difflib
 import json
 import math
+import textwrap
 import types
 import typing
 from typing import Any
@@ -109,6 +112,25 @@ def _json_list(name: str, text: str) -> list[Any]:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"{name.upper()}={text!r} is not a list in JSON ({error})") from None
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """The name and the value of a command line's NAME=VALUE; the value as JSON, Python or text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"-p {text}: write -p NAME=VALUE")
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return name, read(value)
+        except (ValueError, SyntaxError):
+            continue
+    return name, value
+
+
+def in_words(settings: Any, width: int = 110) -> str:
+    """All settings of a stage as its notebook's parameters, in lines of at most `width`."""
+    words = [f"{n.upper()}={v!r}" for n, v in dataclasses.asdict(settings).items()]
+    return textwrap.fill(", ".join(words), width, break_long_words=False, break_on_hyphens=False)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:

@@ -7,8 +7,6 @@ goes on from there.
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import shlex
 import sys
 import time
@@ -19,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, executed, kaggle_inputs, memory, paths, stages
+from helpers import artifacts, checks, config, executed, kaggle_inputs, memory, paths, stages
 from helpers.darts import named
 from helpers.darts.space import GenotypeError
-from helpers.datasets import DataError
+from helpers.datasets import DataError, check_place
 from helpers.executed import code_digest
 from helpers.run_record import RunError, lock
 from helpers.writing import writing
@@ -57,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         plan = make_plan(parser().parse_args(arguments), arguments)
+        check_places(plan)
         execute(plan)
     except OutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
@@ -79,7 +78,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     stages.check_run_name(run)
     if options.publish and preset == "smoke":
         raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
-    given = dict(parse_parameter(text) for text in options.parameter)
+    given = dict(checks.parse_parameter(text) for text in options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
             raise config.SettingsError(f"{name} is given by {option}, not by -p")
@@ -106,6 +105,16 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
             own["PRESET"] = preset
         parameters[stage] = own
     return Plan(run, preset, chosen, parameters, arguments, options.html, options.publish)
+
+
+def check_places(plan: Plan) -> None:
+    """Refuse files and folders that are not there, before the first notebook starts."""
+    for own in (plan.parameters[stage] for stage in plan.chosen):
+        for name in PATH_PARAMETERS & own.keys():
+            if own[name] and not Path(own[name]).is_file():
+                raise config.SettingsError(f"{name}={own[name]!r} is not a file")
+        if "DATASET" in own:
+            check_place(own["DATASET"])
 
 
 def execute(plan: Plan) -> None:
@@ -169,19 +178,6 @@ def parser() -> argparse.ArgumentParser:
         help="write the executed notebooks and README's pictures into notebooks/",
     )
     return parser
-
-
-def parse_parameter(text: str) -> tuple[str, Any]:
-    """The name and the value of a command line's NAME=VALUE; the value as JSON, Python or text."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise config.SettingsError(f"-p {text}: write -p NAME=VALUE")
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return name, read(value)
-        except (ValueError, SyntaxError):
-            continue
-    return name, value
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:

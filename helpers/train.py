@@ -26,6 +26,7 @@ import torch
 from helpers import (
     artifacts,
     backbones,
+    checks,
     config,
     features,
     finetune,
@@ -189,7 +190,7 @@ def _train(options: argparse.Namespace) -> None:
     parts = PARTS[name]
     if options.part and options.part not in parts:
         raise config.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
-    given = dict(run.parse_parameter(text) for text in options.parameter)
+    given = dict(checks.parse_parameter(text) for text in options.parameter)
     if "RUN" in given:
         raise config.SettingsError("RUN is given by --name, not by -p")
     stage = stages.open_stage(name, given | {"RUN": options.name})

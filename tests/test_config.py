@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from helpers import config
+from helpers import checks, config
 from helpers.config import SettingsError
 
 
@@ -131,3 +131,9 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
         config.resolve("04_darts_search", "quick", {})
     )
     assert "epochs" in config.decisive(limited) and limited.time_budget_min == 5.0
+
+
+def test_settings_in_words_are_parameters_in_short_lines():
+    text = checks.in_words(config.resolve("03_finetuning", "quick", {"seeds": 2}))
+    assert text.startswith("SEED=0, SEEDS=2, BACKBONE='auto',")
+    assert max(map(len, text.splitlines())) <= 110

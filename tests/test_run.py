@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import config, run
+from helpers import config, paths, run
 
 
 def _plan(*arguments):
@@ -74,3 +74,19 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         "the time budget is used up before 02_features_baselines\n"
         "To go on: python -m helpers.run --name t -p TIME_BUDGET_MIN=30"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "folder:/not/there"], "DATASET='folder:/not/there': /not/there does not"),
+        (["--dataset", "folder"], "DATASET='folder' wants a place: folder:PATH"),
+        (["--dataset", "foo"], "DATASET='foo' is not one of chips, elpv, folder, nexperia"),
+        (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
+        (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_a_run_is_begun(home, capsys, arguments, message):
+    assert run.main([*arguments, "--preset", "smoke", "--name", "t"]) == 1
+    assert f"error: {message}" in capsys.readouterr().err
+    assert not paths.RunPaths("t").root.exists()

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from helpers import artifacts, features, results, run, seeding, stages, train, training
+from helpers import artifacts, checks, features, results, run, seeding, stages, train, training
 from helpers.darts import search
 from helpers.paths import RunPaths
 from tests.conftest import split_of
@@ -40,7 +40,7 @@ def two_gpus(monkeypatch):
 
 
 def search_stage(*parameters):
-    given = dict(run.parse_parameter(text) for text in parameters if text != "-p")
+    given = dict(checks.parse_parameter(text) for text in parameters if text != "-p")
     return stages.open_stage("04_darts_search", given | {"RUN": "r"})
 
 
@@ -118,7 +118,7 @@ def test_the_processes_get_all_settings_of_the_notebook(run_paths, two_gpus, nam
     own = command[command.index("helpers.train") + 1 :]
     options = train._parser().parse_args(own)
     assert (options.stage, options.name, options.part) == (name, "r", "cnn")
-    given = dict(run.parse_parameter(text) for text in options.parameter)
+    given = dict(checks.parse_parameter(text) for text in options.parameter)
     assert stages.open_stage(name, given | {"RUN": "r"}).settings == stage.settings
 
 

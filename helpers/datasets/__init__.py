@@ -60,6 +60,21 @@ def load(settings: SplitSettings) -> Source:
     return source
 
 
+def check_place(dataset: str) -> None:
+    """Refuse an unknown kind, and a place that is not there, before any work is begun.
+
+    Raises:
+        DataError: what is wrong with `dataset`, which is `kind` or `kind:place`.
+    """
+    kind, _, place = dataset.partition(":")
+    if kind not in REGISTRY:
+        raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}")
+    if kind == "folder" and not place:
+        raise DataError("DATASET='folder' wants a place: folder:PATH")
+    if place and not Path(place).expanduser().exists():
+        raise DataError(f"DATASET={dataset!r}: {place} does not exist")
+
+
 def check_table(source: Source) -> None:
     """Refuse names that are no text, duplicate ids, and a class without images."""
     table = source.table
