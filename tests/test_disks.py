@@ -128,7 +128,7 @@ def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finis
     _mount("-o", "remount,ro", disk)
     assert run_split(finished_run / "parts") == 1
     error = capsys.readouterr().err
-    assert f"{disk}/data/runs/t cannot be written: Read-only file system" in error
+    assert f"{disk}/data/runs/t/.lock cannot be written: Read-only file system" in error
 
 
 @pytest.mark.parametrize(
