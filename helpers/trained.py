@@ -84,6 +84,7 @@ def train_once(
     inputs |= {"weights": weights, "flips": flips} | (extra or {})
     record = paths.metrics(f"{name}_history")
     outputs = [paths.checkpoint(name), record, paths.predictions(name)]
+    _forget_other_settings(stage, name, inputs)
     with stage.step(name, inputs, outputs, sizes) as needed:
         if needed:
             sides = {side: split[split.split == side] for side in ("train", "val")}
@@ -114,6 +115,19 @@ def train_once(
     found = processes.from_main(load_history, name, record)
     stage.rate(name, found.images_per_s)
     return found
+
+
+def _forget_other_settings(stage: Stage, name: str, inputs: dict[str, Any]) -> None:
+    """Remove further seeds' predictions and the average before a model is trained otherwise.
+
+    Killed in between, a row would be the mean over seeds of different settings.
+    """
+    steps = load_run(stage.paths).get("steps", {})
+    if name not in steps or steps[name]["key"] == artifacts.fingerprint(inputs):
+        return
+    for step in steps if processes.is_main() else ():
+        if further_seed_of(step) == name or step == name + AVERAGED:
+            stage.paths.predictions(step).unlink(missing_ok=True)
 
 
 def names_of_seeds(paths: RunPaths, name: str, seeds: int) -> list[str]:

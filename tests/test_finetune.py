@@ -88,3 +88,22 @@ def test_a_users_own_files_that_look_like_seeds_stay(problem):
         artifacts.write_bytes(path, b"mine")
     finetune.train_all_layers(stage, split, cache, weights)
     assert [path.read_bytes() for path in own] == [b"mine"] * 3
+
+
+def test_seeds_of_other_settings_are_gone_before_the_first_is_trained_anew(problem, monkeypatch):
+    stage, split, cache = problem
+    weights = backbones.find_weights("efficientnet_lite0")
+    stage.settings = dataclasses.replace(stage.settings, seeds=2)
+    finetune.train_all_layers(stage, split, cache, weights)
+    further = [stage.paths.predictions(name) for name in ("fbp_seed1", "fbp_averaged")]
+    finetune.train_all_layers(stage, split, cache, weights)
+    assert all(path.exists() for path in further)  # the same settings: nothing is lost
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trained.training, "fit", killed)
+    stage.settings = dataclasses.replace(stage.settings, fbp_epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train_all_layers(stage, split, cache, weights)
+    assert not any(path.exists() for path in further)
