@@ -44,7 +44,11 @@ class Fit:
 
     history: list[dict[str, Any]]
     best_epoch: int
-    seconds: float  # of all epochs, also of those before a kill
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs, also of those before a kill."""
+        return round(sum(record["total_seconds"] for record in self.history), 2)
 
 
 def fit(
@@ -74,12 +78,10 @@ def fit(
             other inputs is not taken up.
         hooks: additions to the loop.
         parameters: those to train; all that require gradients when not given.
-        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would not end before it,
-            if it takes as long as the one before.
+        deadline_s: on `time.monotonic`'s clock; no epoch is begun that would hardly end before.
 
     Raises:
-        TrainingError: the loss, or a score in validation, is no longer finite, or batches are
-            too small to be divided.
+        TrainingError: a loss or a score is not finite, or batches are too small to be divided.
         ArtifactError: the resume file is damaged, or cannot be read.
         OutOfTime: the deadline has come; the resume file holds the epochs until then.
     """
@@ -87,10 +89,8 @@ def fit(
     _check_batch(name, train.batch_size, count)
     hooks = hooks or Hooks()
     placed(model, processes.device())
-    processes.same_weights(model)
     parameters = parameters or [p for p in model.parameters() if p.requires_grad]
     loop = _start(model, parameters, train.epoch_size, train.batch_size, settings, hooks)
-    hooks.training_starts(loop.optimizer)
     key = resuming.key_of(settings, seed, inputs)
     if resuming.take_up(loop, resume, key) and rank == 0:
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
@@ -103,9 +103,6 @@ def fit(
         hooks.epoch_starts(loop.epoch, settings.epochs)
         with seeding.torch_stream(seed, draws, loop.epoch):
             record = _train_epoch(train, loop, parameters, loss_of, settings, seed, name)
-        processes.average_buffers(loop.model)
-        if loop.ema:
-            processes.average_buffers(loop.ema.module)
         _end_epoch(loop, record, val, settings, name, began)
         if resume is not None and rank == 0:
             artifacts.save_state(resume, {"key": key, "loop": loop.state()})
@@ -113,8 +110,7 @@ def fit(
     if settings.keep == "best":
         model.load_state_dict(loop.best)
     model.eval()
-    seconds = sum(record["total_seconds"] for record in loop.history)
-    return Fit(loop.history, loop.best_epoch, round(seconds, 2))
+    return Fit(loop.history, loop.best_epoch)
 
 
 def _start(
@@ -125,6 +121,7 @@ def _start(
     settings: TrainSettings,
     hooks: Hooks,
 ) -> Loop:
+    processes.same_weights(model)
     optimizer = make_optimizer(parameters, settings)
     steps = max(1, math.ceil(n / batch_size)) * settings.epochs
     device = parameters[0].device
@@ -134,6 +131,7 @@ def _start(
         average = get_ema_multi_avg_fn(settings.ema_decay)
         ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     scheduler = make_scheduler(optimizer, settings, steps)
+    hooks.training_starts(optimizer)
     return Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=fp16), ema, hooks)
 
 
@@ -198,6 +196,9 @@ def _end_epoch(
     name: str,
     began_s: float,
 ) -> None:
+    processes.average_buffers(loop.model)
+    if loop.ema:
+        processes.average_buffers(loop.ema.module)
     try:
         record |= evaluate(loop.judged, val, settings.precision)
         record["total_seconds"] = round(time.monotonic() - began_s, 2)
