@@ -112,15 +112,14 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
     candidates = results.without_further_seeds(scored)
     ranked = sorted(candidates, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
     wanted = wanted or ranked[0]
-    explainable = [name for name in ranked if run_paths.checkpoint(name).is_file()]
-    if run_paths.checkpoint(first := base_name(wanted)).is_file():
-        explainable.insert(0, wanted if run_paths.checkpoint(wanted).is_file() else first)
+    preferred = (wanted, base_name(wanted), *ranked)  # an average's maps are its first seed's
+    explainable = [name for name in preferred if run_paths.checkpoint(name).is_file()]
     if not explainable:
         raise ExplainError(
             f"none of {_list(scored)} has a checkpoint in {run_paths.checkpoint('').parent}; run "
             "notebook 03 first"
         )
-    name = wanted if wanted in explainable else explainable[0]
+    name = explainable[0]
     path = run_paths.checkpoint(name)
     with run_record.naming_maker(run_paths, path):
         model = backbones.load_model(path)

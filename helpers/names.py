@@ -61,17 +61,12 @@ def seed_name(name: str, number: int) -> str:
 
 def base_name(name: str) -> str:
     """The model behind a seed's file or an average's: `fbp_seed1` and `fbp_averaged` are `fbp`."""
-    return without_seed(without_average(name))
+    return without_seed(name.removesuffix(AVERAGED))
 
 
 def without_seed(name: str) -> str:
     """The model that a file belongs to: `fbp_seed1` is a training of `fbp`."""
     return further_seed_of(name) or name
-
-
-def without_average(name: str) -> str:
-    """The model whose seeds are averaged in a file: `fbp_averaged` is made of `fbp`."""
-    return name.removesuffix(AVERAGED)
 
 
 def further_seed_of(name: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from helpers import artifacts, backbones, processes, resume, training
+from helpers.batches import ImageBatches
 from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
@@ -87,14 +88,10 @@ def train_once(
     _forget_other_settings(stage, name, inputs)
     with stage.step(name, inputs, outputs, sizes) as needed:
         if needed:
-            sides = {side: split[split.split == side] for side in ("train", "val")}
-            batch, drawn = settings.batch_size, settings.epoch_images
+            batch = settings.batch_size
             fit = training.fit(
                 model,
-                image_batches(
-                    cache, sides["train"], model, batch, settings.augment, epoch_images=drawn
-                ),
-                image_batches(cache, sides["val"], model, batch),
+                *_train_and_val(split, cache, model, settings),
                 settings,
                 seed=seed,
                 name=name.upper(),
@@ -115,6 +112,17 @@ def train_once(
     found = processes.from_main(load_history, name, record)
     stage.rate(name, found.images_per_s)
     return found
+
+
+def _train_and_val(
+    split: pd.DataFrame, cache: ImageCache, model: backbones.Model, settings: TrainSettings
+) -> tuple[ImageBatches, ImageBatches]:
+    train, val = (split[split.split == side] for side in ("train", "val"))
+    size, drawn = settings.batch_size, settings.epoch_images
+    return (
+        image_batches(cache, train, model, size, settings.augment, epoch_images=drawn),
+        image_batches(cache, val, model, size),
+    )
 
 
 def _forget_other_settings(stage: Stage, name: str, inputs: dict[str, Any]) -> None:
