@@ -19,6 +19,11 @@ def _published(stage=STAGE):
     return nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
 
 
+def _files():
+    """The bytes of every notebook and picture of the project."""
+    return {p: p.read_bytes() for p in paths.notebooks_root().rglob("*") if p.is_file()}
+
+
 def _outputs(notebook):
     return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
 
@@ -58,10 +63,10 @@ def test_the_stamp_says_where_the_outputs_come_from(finished_run):
 
 def test_a_published_run_stays_up_to_date_and_can_be_published_again(finished_run, capsys):
     publish.publish(finished_run)
-    first = {p: p.read_bytes() for p in paths.notebooks_root().iterdir()}
+    first = _files()
     assert run.main(["--preset", "quick", "--publish"]) == 0
     assert capsys.readouterr().out.count("up to date") == len(config.STAGES)
-    assert {p: p.read_bytes() for p in paths.notebooks_root().iterdir()} == first
+    assert _files() == first
 
 
 def test_paths_below_the_project_and_home_become_relative(finished_run, monkeypatch):
@@ -78,7 +83,7 @@ def test_paths_below_the_project_and_home_become_relative(finished_run, monkeypa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("read /srv/parts/a.png", "cell 03-04 holds a path of one machine: /srv/parts/a.png"),
+        ("read /srv/parts/a.png", "holds a path of one machine: /srv/parts/a.png"),
         ("dataset='folder:/srv/parts'", "holds a path of one machine: /srv/parts"),
         ("file:///srv/x", "holds a path of one machine: file:///srv/x"),
         ("C:\\Users\\me", "holds a path of one machine: C:\\Users\\me"),
@@ -87,13 +92,15 @@ def test_paths_below_the_project_and_home_become_relative(finished_run, monkeypa
     ],
 )
 def test_an_output_of_one_machine_stops_the_publication_of_all(finished_run, text, message):
-    before = {p: p.read_bytes() for p in paths.notebooks_root().iterdir()}
+    before = _files()
+    cell = [cell.id for cell in _published().cells if cell.cell_type == "code"][2]
     execute(STAGE, [said(text)])
     with pytest.raises(publish.PublishError) as error:
         publish.publish(finished_run)
-    assert str(error.value).startswith("03_finetuning is not fit to be published: ")
+    start = f"03_finetuning is not fit to be published: cell {cell} "
+    assert str(error.value).startswith(start)
     assert message in str(error.value)
-    assert {p: p.read_bytes() for p in paths.notebooks_root().iterdir()} == before
+    assert _files() == before
 
 
 def test_slashes_that_are_no_paths_are_published(finished_run):
@@ -135,7 +142,8 @@ def test_a_notebook_whose_code_has_changed_since_is_refused(finished_run):
 def test_an_executed_copy_of_other_code_is_refused(finished_run):
     path = finished_run.notebook(STAGE)
     path.write_text(path.read_text().replace("stage.finish()", "stage.finish( )"))
-    with pytest.raises(publish.PublishError, match="cell 03-17: the executed copy has another"):
+    cell = _published().cells[-1].id
+    with pytest.raises(publish.PublishError, match=f"cell {cell}: the executed copy has another"):
         publish.publish(finished_run)
 
 
