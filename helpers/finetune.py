@@ -100,7 +100,8 @@ def train_last_layer(
             if processes.is_main():
                 backbones.save_model(path, model)
                 save_predictions(outputs[-1], order, scores)
-                trained.save_history(record, fit, count_parameters(model.head))
+                parameters, precision = count_parameters(model.head), settings.ll.precision
+                trained.save_history(record, fit, parameters, precision)
     found = processes.from_main(trained.load_history, "ll", record)
     stage.rate("ll", found.images_per_s)
     return found

@@ -66,15 +66,15 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "full": {
-        "01_data_split": {"image_size_px": 256},
-        "02_features_baselines": {"image_size_px": 256},
+        "01_data_split": {"image_size_px": 288},
+        "02_features_baselines": {"image_size_px": 288},
         "03_finetuning": {
             "seeds": 3,
-            "image_size_px": 256,
+            "image_size_px": 288,
             "cnn_epochs": 20,
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
-            "fbp_epochs": 12,
+            "fbp_epochs": 14,
             "flip_test": True,
         },
         "04_darts_search": {

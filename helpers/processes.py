@@ -82,7 +82,7 @@ def is_main() -> bool:
 def device_name() -> str:
     """The devices of all processes in words, for run.json and the tables."""
     name = seeding.device_name(device())
-    return f"{count()} x {name}" if count() > 1 else name
+    return f"{count()} x ({name})" if count() > 1 else name
 
 
 def wait() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import artifacts, config, metrics, operating_point, stages, submission
+from helpers.captions import caption as caption  # of the tables
 from helpers.names import further_seed_of, order
 from helpers.paths import RunPaths
 
@@ -254,43 +255,6 @@ def with_settings(table: pd.DataFrame, stage: stages.Stage) -> pd.DataFrame:
 def save_table(stage: stages.Stage, name: str, table: pd.DataFrame) -> None:
     """Write a table as an output of the stage, with the columns of `with_settings`."""
     artifacts.save_csv(stage.output(stage.paths.table(name)), with_settings(table, stage))
-
-
-def caption(stage: stages.Stage) -> str:
-    """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
-    run = stages.load_run(stage.paths)
-    try:
-        return _caption(stage, run)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise artifacts.damaged(stage.paths.run_json, f"it lacks {error}") from None
-
-
-def _caption(stage: stages.Stage, run: dict[str, Any]) -> str:
-    split, last = run["stages"]["01_data_split"], run["stages"][_trained_in(stage, run)]
-    backbone = stage.notes.get("backbone") or "none"
-    counts = ", ".join(f"{side} {n}" for side, n in split["images"].items())
-    return (
-        f"Run {stage.paths.name}; {split['label_mapping']}; images ({counts}; 0 good, 1 bad), "
-        f"split seed {split['settings']['seed']}; backbone {backbone}; "
-        f"{_seeds_text(last['settings'])}; {last['device']}, {last['precision']}. "
-        f"{split['caveats']}"
-    )
-
-
-def _seeds_text(settings: Mapping[str, Any]) -> str:
-    first, count = settings["seed"], settings.get("seeds", 1)
-    if count == 1:
-        return f"training seed {first}"
-    return f"training seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
-
-
-def _trained_in(stage: stages.Stage, run: dict[str, Any]) -> str:
-    """The stage whose seed and device stand behind the numbers: 06 trains nothing itself."""
-    if not isinstance(stage.settings, config.AnalysisSettings):
-        return stage.name
-    trained = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
-    earlier = [name for name in trained if name in run["stages"]]
-    return earlier[-1] if earlier else stage.name
 
 
 def _interval(

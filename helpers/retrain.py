@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, backbones, processes, seeding
+from helpers import artifacts, backbones, seeding
 from helpers.config import RetrainSettings
 from helpers.darts.complexity import count_macs, count_parameters
 from helpers.darts.genotypes import Genotype
@@ -97,7 +97,6 @@ def train_genotype(
         "macs": count_macs(network, cache.size_px, cache.channels),
         "test_flips": settings.flip_test,
         "ema_decay": settings.ema_decay,
-        "device": processes.device_name(),
     }
     return train_once(
         stage,
@@ -186,13 +185,10 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
         if cell and stage.paths.predictions(name).is_file():
             groups.setdefault(cell, []).append(load_history(name, path))
     order = [name for name in by_name.index if name in groups]
-    device = load_run(stage.paths)["stages"].get(FINETUNING, {}).get("device", "")
-    return pd.DataFrame([_summary_row(name, groups[name], by_name, device) for name in order])
+    return pd.DataFrame([_summary_row(name, groups[name], by_name) for name in order])
 
 
-def _summary_row(
-    name: str, models: list[Trained], by_name: pd.DataFrame, device: str
-) -> dict[str, Any]:
+def _summary_row(name: str, models: list[Trained], by_name: pd.DataFrame) -> dict[str, Any]:
     first, facts = models[0], models[0].facts
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
@@ -211,7 +207,7 @@ def _summary_row(
         "selection_s": spent[1],
         "retraining_s": round(seconds, 1),
         "total_s": round(seconds + sum(value or 0.0 for value in spent), 1),
-        "device": facts.get("device", device),
+        "device": first.device,
         "search_device": facts.get("search_device", ""),
         "cell": facts.get("origin", ""),
     }

@@ -4,13 +4,14 @@ numbers beside it.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from helpers import artifacts, comparison, results, stages
-from helpers.names import FINETUNED, display_name
+from helpers.names import AVERAGED, FINETUNED, display_name, further_seed_of
 from helpers.paths import RunPaths
 
 # Table 2 of the report, on its own 3,000 test images of Nexperia parts: validation accuracy (in
@@ -52,20 +53,38 @@ def training_cost(run_paths: RunPaths, record: dict[str, Any], model: str) -> di
     """`parameters`, `seconds` and `device` of one model's own training, missing where not known.
 
     Read from `metrics/<model>_history.json` (networks) or `metrics/fit_<model>.json` (classical
-    models); the device is that of the stage that wrote the predictions. What a model builds on,
-    such as features or members of an ensemble, is not counted again.
+    models), else the device is that of the stage that wrote the predictions. Of several seeds the
+    seconds are the sum, in the row of their average too. What a model builds on, such as features
+    or members of an ensemble, is not counted again.
     """
-    files = [run_paths.metrics(f"{model}_history"), run_paths.metrics(f"fit_{model}")]
-    own: dict[str, Any] = next((artifacts.load_json(path) for path in files if path.is_file()), {})
+    own = _record_of(run_paths, model)
     step = record.get("steps", {}).get(model, {})
     output = run_paths.predictions(model).relative_to(run_paths.root).as_posix()
     wrote = [s for s in record.get("stages", {}).values() if output in s.get("outputs", {})]
     device = f"{wrote[0]['device']}, {wrote[0]['precision']}" if wrote else None
     return {
         "parameters": own.get("parameters"),
-        "seconds": own.get("seconds", step.get("seconds")),
+        "seconds": _seconds_of_seeds(run_paths, model) or own.get("seconds", step.get("seconds")),
         "device": own.get("device", device),
     }
+
+
+def _record_of(run_paths: RunPaths, model: str) -> dict[str, Any]:
+    """What a model's training has left about itself; of an average, what its first seed's has."""
+    name = model.removesuffix(AVERAGED)
+    files = [run_paths.metrics(f"{name}_history"), run_paths.metrics(f"fit_{name}")]
+    own: dict[str, Any] = next((artifacts.load_json(path) for path in files if path.is_file()), {})
+    return own if name == model else {"device": own["device"]} if "device" in own else {}
+
+
+def _seconds_of_seeds(run_paths: RunPaths, model: str) -> float | None:
+    """The sum over a model's seeds; None of a model with one."""
+    name = model.removesuffix(AVERAGED)
+    files = sorted(run_paths.predictions_root.glob(f"{glob.escape(name)}_seed*.csv"))
+    further = [file.stem for file in files if further_seed_of(file.stem) == name]
+    found = [_record_of(run_paths, one).get("seconds") for one in (name, *further)]
+    seconds = [value for value in found if value]
+    return sum(seconds) if further and len(seconds) == len(found) else None
 
 
 def paper_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -133,9 +152,9 @@ def table_notes(table: pd.DataFrame) -> str:
     return (
         f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, by Holm "
         "for the number of rows; of several seeds it is that of the first. Parameters are the "
-        "trained ones; seconds are the model's own "
-        "training, without the features or members that it builds on. Report: the report's own "
-        "numbers on its own Nexperia images, not comparable with the others."
+        "trained ones; seconds are the model's own training, of several seeds the sum, without the "
+        "features or members that it builds on. Report: the report's own numbers on its own "
+        "Nexperia images, not comparable with the others."
     )
 
 

@@ -21,7 +21,7 @@ from helpers.config import TrainSettings
 from helpers.darts.complexity import count_parameters
 from helpers.features import image_batches
 from helpers.images import ImageCache
-from helpers.inference import predict
+from helpers.inference import precision_of, predict
 from helpers.loop import Hooks
 from helpers.names import AVERAGED, further_seed_of, seed_name
 from helpers.paths import RunPaths
@@ -40,6 +40,7 @@ class Trained:
     best_epoch: int  # counted from 0
     seconds: float
     parameters: int
+    device: str = ""  # where it was trained, and in which precision; "" where not on record
     facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
 
     @property
@@ -106,7 +107,7 @@ def train_once(
             if processes.is_main():
                 backbones.save_model(outputs[0], model)
                 save_predictions(outputs[-1], scored, scores)
-                save_history(record, fit, count_parameters(model), facts)
+                save_history(record, fit, count_parameters(model), settings.precision, facts)
     if processes.is_main():  # not before the step is on record
         resume.remove(paths.resume(name), resume.key_of(settings, seed, inputs))
     found = processes.from_main(load_history, name, record)
@@ -197,14 +198,23 @@ def inputs_of(
 
 
 def save_history(
-    path: Path, fit: training.Fit, parameters: int, facts: dict[str, Any] | None = None
+    path: Path,
+    fit: training.Fit,
+    parameters: int,
+    precision: str,
+    facts: dict[str, Any] | None = None,
 ) -> None:
-    """Write a learning curve and what belongs to it as JSON."""
+    """Write a learning curve and what belongs to it as JSON.
+
+    `precision` is that of the training, by Accelerate's name or "auto".
+    """
+    used = precision_of(processes.device(), precision)
     record = {
         "history": fit.history,
         "best_epoch": fit.best_epoch,
         "seconds": fit.seconds,
         "parameters": parameters,
+        "device": f"{processes.device_name()}, {'float32' if used == 'no' else used}",
     }
     artifacts.save_json(path, record | ({"facts": facts} if facts else {}))
 
@@ -216,6 +226,8 @@ def load_history(name: str, path: Path) -> Trained:
         found = Trained(name=name, **record)
         # whatever the notebooks will do with it
         _ = found.curve["val_auc"].astype(float), found.images_per_s, found.facts.items()
+        if not isinstance(found.device, str):
+            raise ValueError(f"the device is {found.device!r}")
         if not all(n >= 0 for n in (found.seconds, found.parameters, found.best_epoch)):
             raise ValueError("seconds, parameters and the best epoch cannot be negative")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

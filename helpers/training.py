@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers import artifacts, processes, seeding
 from helpers import resume as resuming
+from helpers.allocator import freed_memory_kept
 from helpers.batches import Batches
 from helpers.config import TrainSettings
 from helpers.inference import ScoresError, autocast, evaluate, placed, precision_of
@@ -51,6 +52,7 @@ class Fit:
         return round(sum(record["total_seconds"] for record in self.history), 2)
 
 
+@freed_memory_kept()
 def fit(
     model: nn.Module,
     train: Batches,

@@ -138,7 +138,7 @@ def test_values_go_from_the_main_process_and_to_all(two):
         assert result["talk"]["dealt"] == [0, 1, 2, 3, 4]
         # (1, 2) is the mean over three images, (2, 4) over one
         torch.testing.assert_close(result["talk"]["average"], torch.tensor([1.25, 2.5]))
-        assert result["talk"]["name"].startswith("2 x CPU")
+        assert result["talk"]["name"].startswith("2 x (CPU")
 
 
 def test_one_process_waits_for_nobody_and_averages_nothing():

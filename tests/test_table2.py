@@ -39,6 +39,20 @@ def test_a_row_says_what_its_training_cost_and_a_user_s_own_says_nothing(run):
     assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
 
 
+def test_a_row_of_several_seeds_and_their_average_say_what_all_of_them_cost(run):
+    for seed, seconds in ((1, 900.0), (2, 1000.7)):
+        planted.plant(run, f"fbp_seed{seed}", 2.0, seed)
+        record = {"seconds": seconds, "device": "a GPU"}
+        artifacts.save_json(run.metrics(f"fbp_seed{seed}_history"), record)
+    planted.plant(run, "fbp_averaged", 2.0, 3)
+    first = {"seconds": 964.3, "parameters": 7, "device": "a GPU"}
+    artifacts.save_json(run.metrics("fbp_history"), first)
+    table = table2.whole_table(run).set_index("model")
+    assert table.seconds[["fbp", "fbp_averaged"]].tolist() == pytest.approx([2865.0] * 2)
+    assert table.device[["fbp", "fbp_averaged"]].tolist() == ["a GPU"] * 2
+    assert pd.isna(table.parameters["fbp_averaged"])
+
+
 def test_p_values_compare_test_scores_with_the_best_row_by_validation(run):
     table = table2.whole_table(run).set_index("model")
     scored = results.read_all_predictions(run)
