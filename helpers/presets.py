@@ -74,7 +74,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_epochs": 20,
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
-            "fbp_epochs": 14,
+            "fbp_epochs": 16,
             "flip_test": True,
         },
         "04_darts_search": {

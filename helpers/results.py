@@ -62,19 +62,20 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         ArtifactError: the first line that is not that of an image on a side of the split.
     """
     path = run_paths.split_csv
-    frame = artifacts.load_csv(path, ("id", "path", "label", "split"), dtype={"label": "Int64"})
+    frame = artifacts.load_csv(path, ("id", "path", "label", "split"), dtype={"label": str})
+    labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
         "no id": frame.id.isna(),
         "no path": frame.path.isna(),
         "an id that stands there before": frame.id.duplicated(),
-        "a label other than 0, 1 and empty": ~frame.label.fillna(0).isin([0, 1]),
+        "a label other than 0, 1 and empty": frame.label.notna() & ~labels.isin([0, 1]),
         "an unknown split": ~frame.split.isin([*SIDES, "excluded"]),
     }
     for problem, wrong in checks.items():
         if wrong.any():
             line = artifacts.line_of(path, int(np.flatnonzero(wrong)[0]))
             raise artifacts.ArtifactError(f"{path}, line {line}, has {problem}; run notebook 01")
-    return frame
+    return frame.assign(label=labels.astype("Int64"))
 
 
 def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
@@ -93,6 +94,7 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
         "defect_score {defect_score} is not a number from 0 to 1": ~scores.between(0, 1),
         "the id is missing": frame.id.isna(),
         "id {id!r} occurs twice": frame.id.duplicated(),
+        "{id!r} is no {split} id: it does not belong to this split": _is_foreign(frame, split),
     }
     for problem, wrong in checks.items():
         if wrong.any():
@@ -103,17 +105,21 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     sides = {}
     for side in ("val", "test"):
         labels = split.loc[split.split == side, ["id", "label"]]
-        own = frame.loc[frame.split == side, "id"]
-        extra, missing = set(own) - set(labels.id), set(labels.id) - set(own)
-        for kind, ids in (("unknown", extra), ("no", missing)):
-            if ids:
-                raise artifacts.ArtifactError(
-                    f"{path} has {kind} {side} id(s), {len(ids)} of them, e.g. {sorted(ids)[0]!r}; "
-                    "it does not belong to this split"
-                )
+        missing = sorted(set(labels.id) - set(frame.loc[frame.split == side, "id"]))
+        if missing:
+            raise artifacts.ArtifactError(
+                f"{path} lacks {len(missing)} {side} id(s), e.g. {missing[0]!r}; it does not "
+                "belong to this split"
+            )
         joined = labels.merge(frame.assign(defect_score=scores)[["id", "defect_score"]], on="id")
         sides[side] = joined
     return Scored(path.stem, sides["val"], sides["test"])
+
+
+def _is_foreign(frame: pd.DataFrame, split: pd.DataFrame) -> pd.Series:
+    """Whether a row of validation or test has an id that does not stand there in the split."""
+    side = frame.id.map(split.set_index("id").split)
+    return frame.split.isin(["val", "test"]) & (side != frame.split)
 
 
 def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:

@@ -111,7 +111,7 @@ def test_a_set_that_was_cut_short_is_not_done_and_is_continued(written, tmp_path
     images = sorted(out.rglob("*.bmp"))
     assert len(images) == 40
     images[0].write_bytes(images[0].read_bytes()[:500])
-    (images[1].parent / "chip_000000.bmp.tmp").write_bytes(b"half")
+    (images[1].parent / ".chip_000000.bmp.1.tmp").write_bytes(b"half")
 
     calls.clear()
     monkeypatch.setattr(chips, "render_part", lambda *a: calls.append(a) or chips_sample_render(*a))

@@ -82,7 +82,7 @@ def outcome(read, path: Path):
 # what is wrong with a table as a whole, and not on one line of it
 OF_ALL_LINES = re.compile(
     r"is not a readable CSV|is not a CSV in UTF-8|cannot be read|lacks the column|needs a column"
-    r"|the header \(line 1|has zero rows|has no rows|lists no image|has (no|unknown) (val|test) id"
+    r"|the header \(line 1|has zero rows|has no rows|lists no image|lacks \d+ (val|test) id"
     r"|in all\. Predict every|and the test folder differ in"
 )
 

@@ -106,8 +106,8 @@ def test_the_submission_has_one_row_for_each_test_image(run):
     [
         (lambda f: f.assign(defect_score=f.defect_score + 1), "line 2: defect_score"),
         (lambda f: pd.concat([f, f.tail(1)]), "line 82: id '0119' occurs twice"),
-        (lambda f: f.iloc[:-1], "has no test id(s), 1 of them, e.g. '0119'"),
-        (lambda f: f.assign(id=f.id.where(f.id != "0119", "zzz")), "unknown test id(s), 1 of them"),
+        (lambda f: f.iloc[:-1], "lacks 1 test id(s), e.g. '0119'"),
+        (lambda f: f.assign(id=f.id.where(f.id != "0119", "zzz")), "line 81: 'zzz' is no test id"),
         (lambda f: f.drop(columns="split"), "lacks the column(s) split"),
     ],
 )
@@ -118,6 +118,15 @@ def test_a_predictions_file_that_does_not_fit_is_refused_with_its_name(run, dama
     with pytest.raises(artifacts.ArtifactError) as error:
         results.read_all_predictions(run)
     assert message in str(error.value) and "svm.csv" in str(error.value)
+
+
+@pytest.mark.parametrize("label", ["bad", "0.5", "2", "-"])
+def test_a_label_of_the_split_that_is_none_is_named_with_its_line(run, label):
+    frame = artifacts.load_csv(run.split_csv, ("id",), dtype=str)
+    frame.loc[3, "label"] = label
+    artifacts.save_csv(run.split_csv, frame)
+    with pytest.raises(artifacts.ArtifactError, match=r"split\.csv, line 5, has a label other"):
+        results.read_split(run)
 
 
 def test_several_seeds_of_one_model_are_a_row_of_mean_and_standard_deviation(run):

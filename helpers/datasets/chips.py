@@ -36,11 +36,11 @@ from helpers.datasets.chips_files import (
     is_done,
     is_whole,
     list_items,
-    write_bytes,
     write_marker,
     write_tables,
 )
 from helpers.datasets.chips_sample import IMAGE_SIZE_PX, contact_sheet, draw_sample, render_part
+from helpers.writing import write_bytes
 
 if TYPE_CHECKING:
     from helpers.config import SplitSettings

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from helpers.datasets import DataError
 from helpers.datasets.chips_sample import IMAGE_SIZE_PX, SPLITS, check_size, stream
+from helpers.writing import write_bytes
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 1  # raise it when a change of the drawing changes any pixel
@@ -119,7 +119,7 @@ def check_folder(out: Path, settings: Settings) -> None:
         raise ValueError(f"{out} is a file; choose another folder")
     there = _read_marker(out).get("settings")
     if there is None:
-        if any(path.name != MARKER + ".tmp" for path in out.iterdir()):
+        if any(not path.match(f".{MARKER}.*.tmp") for path in out.iterdir()):
             raise ValueError(f"{out} holds other files and no {MARKER}; choose an empty folder")
     elif there != asdict(settings):
         wanted = asdict(settings)
@@ -173,14 +173,3 @@ def _write_csv(path: Path, columns: list[str], rows: list[dict]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
-
-
-def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
-    """Write a file so that a killed process leaves the whole file or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        if flush:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -17,6 +17,7 @@ from helpers.kaggle.scoring import status
 from helpers.kaggle.series import DEFAULTS, push_series
 from helpers.kaggle.submissions import submit
 from helpers.submission import SubmissionError
+from helpers.writing import ArtifactError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(options.run(options))
         return 0
-    except (KaggleError, SubmissionError) as error:
+    except (KaggleError, SubmissionError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

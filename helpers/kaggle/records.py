@@ -8,6 +8,7 @@ from pathlib import Path
 
 from helpers.kaggle.errors import KaggleError
 from helpers.submission import SubmissionError
+from helpers.writing import write_bytes
 
 SAMPLE_NAMES = ("sample_submission.csv", "submission_sample.csv")
 
@@ -49,10 +50,4 @@ def read_record(path: Path) -> dict:
 
 def write_record(path: Path, record: dict) -> None:
     """Write the record beside a CSV, whole or not at all."""
-    file = record_path(path)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with open(partial, "w") as out:
-        json.dump(record, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(partial, file)
+    write_bytes(record_path(path), json.dumps(record, indent=1).encode())
