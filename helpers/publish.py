@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_TOTAL_BYTES = 6_000_000  # of all notebooks: each publication stays in git's history
 # 256 colours take a third of the bytes; in the five largest pictures of a run no colour was off by
 # more than 20 of 255 levels (with median cut, which spares rare colours, by up to 90)
-PALETTE_FROM_BYTES = 100_000
+PALETTE_FROM_BYTES = 60_000
 
 # at least two names deep, so that "and/or" and "</td>" are none; Windows's too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")

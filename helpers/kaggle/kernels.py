@@ -53,9 +53,8 @@ def push(
 ) -> dict:
     """Push a notebook and run it on Kaggle; return its address and version.
 
-    The client uploads one file only: the helpers travel as a wheel in a private data set of their
-    own, with pretrained weights and the files of `attach`, and the pushed copy gets a first cell
-    that installs it.
+    The client uploads one file only: helpers, pretrained weights and `attach` travel in a private
+    data set, and the pushed copy gets a first cell that installs them.
 
     Args:
         notebook: the .ipynb; it is copied, never changed.
@@ -75,12 +74,10 @@ def push(
         client: a connection to use instead of a new one.
 
     Raises:
-        KaggleError: a name is not well-formed, a request failed, or Kaggle reports an error or
-            a source that it does not know.
+        KaggleError: a malformed name, a failed request, an error or unknown source on Kaggle.
     """
-    notebook = Path(notebook)
+    _check_notebook(notebook := Path(notebook))
     title = title or "Good Bad " + notebook.stem.replace("_", " ").title()
-    _check_notebook(notebook)
     check_names(title, datasets, kernels, models)
     files = [Path(file) for file in attach]
     check_bundle(HELPERS_DATA_SET, files, packages)
