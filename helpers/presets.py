@@ -66,15 +66,16 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "full": {
-        "01_data_split": {"image_size_px": 288},
-        "02_features_baselines": {"image_size_px": 288},
+        "01_data_split": {"image_size_px": 256},
+        "02_features_baselines": {"image_size_px": 256},
         "03_finetuning": {
             "seeds": 3,
-            "image_size_px": 288,
+            "image_size_px": 256,
             "cnn_epochs": 20,
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
-            "fbp_epochs": 16,
+            "fbp_epochs": 12,
+            "fbp_lr": 6e-4,
             "flip_test": True,
         },
         "04_darts_search": {
