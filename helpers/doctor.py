@@ -45,11 +45,12 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     yield doctor_checks.commit()
     yield doctor_checks.credentials()
     from helpers import run
+    from helpers.plan import make_plan
     from helpers.stages import StageError
 
     arguments = _as_run_takes_them(options)
     try:
-        plan = run.make_plan(run.parser().parse_args(arguments), arguments)
+        plan = make_plan(run.parser().parse_args(arguments), arguments)
         settings = {stage: _settings(plan, stage) for stage in config.STAGES}
     except (StageError, ValueError) as error:  # settings, names of cells
         yield Line("PROBLEM", "settings", str(error))

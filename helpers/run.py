@@ -11,17 +11,16 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, checks, config, executed, kaggle_inputs, memory, paths, stages
-from helpers.darts import named
+from helpers import artifacts, config, executed, kaggle_inputs, memory, paths, stages
 from helpers.darts.space import GenotypeError
-from helpers.datasets import DataError, check_place
+from helpers.datasets import DataError
 from helpers.executed import code_digest
+from helpers.plan import DEFAULT_DATASET, Plan, check_places, make_plan
 from helpers.run_record import RunError, lock
 from helpers.writing import writing
 
@@ -33,21 +32,7 @@ class OutOfTime(RunError):
 
 
 _SETTINGS = (config.SettingsError, GenotypeError)
-PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which stages to run, and each one's notebook parameters."""
-
-    run: str
-    preset: str
-    chosen: list[str]
-    parameters: dict[str, dict[str, Any]]
-    arguments: list[str]  # of the command line, for the hint after a failure
-    html: bool = False  # write a report at the end
-    publish: bool = False  # write the executed notebooks over the sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,57 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
-    """Check everything that can be checked before the first notebook starts."""
-    preset = options.preset or stages.default_preset()
-    run = options.name or stages.default_run(options.dataset, preset)
-    order = list(config.STAGES)
-    if options.only:
-        chosen = [config.stage_name(options.only)]
-    else:
-        chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
-    stages.check_run_name(run)
-    if options.publish and preset == "smoke":
-        raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
-    given = dict(checks.parse_parameter(text) for text in options.parameter)
-    for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
-        if name in given:
-            raise config.SettingsError(f"{name} is given by {option}, not by -p")
-    for name in PATH_PARAMETERS & given.keys():
-        if given[name]:  # the notebooks may run in another folder
-            given[name] = str(Path(str(given[name])).expanduser().absolute())
-    kind, colon, place = options.dataset.partition(":")
-    given["DATASET"] = f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind
-    fields = {stage: stages.parameter_names(stage) for stage in order}
-    known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
-    for name in given:
-        if name not in {*known, "DATASET"}:
-            raise config.unknown_parameter(name, known, "no notebook")
-    parameters = {}
-    for stage in order:
-        own = {name: value for name, value in given.items() if name in fields[stage]}
-        lower = {name.lower(): value for name, value in own.items()}
-        settings = config.resolve(stage, preset, lower)
-        if "genotypes" in lower:
-            named.check_names(settings.genotypes)
-            own["GENOTYPES"] = list(named.absolute(settings.genotypes))
-        own["RUN"] = run
-        if stage == order[0]:
-            own["PRESET"] = preset
-        parameters[stage] = own
-    return Plan(run, preset, chosen, parameters, arguments, options.html, options.publish)
-
-
-def check_places(plan: Plan) -> None:
-    """Refuse files and folders that are not there, before the first notebook starts."""
-    for own in (plan.parameters[stage] for stage in plan.chosen):
-        for name in PATH_PARAMETERS & own.keys():
-            if own[name] and not Path(own[name]).is_file():
-                raise config.SettingsError(f"{name}={own[name]!r} is not a file")
-        if "DATASET" in own:
-            check_place(own["DATASET"])
 
 
 def execute(plan: Plan) -> None:
@@ -154,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
     parser.add_argument(
-        "--dataset", default="elpv", help="elpv (default), folder:PATH, nexperia[:PATH], chips"
+        "--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
     )
     parser.add_argument(
         "--preset", choices=config.PRESETS, help="default: quick on a CPU, full on a GPU"
@@ -249,13 +183,16 @@ def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
 
 def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
     """The run's own rows of its latest results table, or None before the first one is written."""
-    done = stages.load_run(run_paths).get("stages", {})
-    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}  # the latest that is there
-    done = [name for name in tables if done.get(name, {}).get("status") == "done"]
-    table = next((p for name in done if (p := run_paths.table(tables[name])).is_file()), None)
-    if table is None:
+    record = stages.load_run(run_paths).get("stages", {})
+    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}
+    done = [name for name in tables if record.get(name, {}).get("status") == "done"]
+    written = [name for name in done if run_paths.table(tables[name]).is_file()]
+    if not written:
         return None
-    frame = artifacts.load_csv(table, ("Model",)).fillna("-")
+    latest = max(
+        written, key=lambda name: record[name].get("started", "")
+    )  # 03 may have been done again
+    frame = artifacts.load_csv(run_paths.table(tables[latest]), ("Model",)).fillna("-")
     return frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
 
 
@@ -268,7 +205,8 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
         if record.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
-        print(f"\nsubmission: {run_paths.submission}")
+        if run_paths.submission.is_file():
+            print(f"\nsubmission: {run_paths.submission}")
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
 
 

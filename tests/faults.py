@@ -45,6 +45,7 @@ from PIL import Image
 
 from helpers import artifacts, baselines, config, paths, run, writing
 from helpers.darts import search_plots
+from helpers.plan import Plan
 
 RUN = "t"
 PARAMETERS = {
@@ -243,7 +244,7 @@ def sweep(home: Path) -> None:
 
 
 def run_cells(
-    source: Path, target: Path, plan: run.Plan, parameters: dict[str, Any], stage: str
+    source: Path, target: Path, plan: Plan, parameters: dict[str, Any], stage: str
 ) -> None:
     """The code cells of a notebook in order, with the parameters after the tagged cell."""
     names: dict[str, Any] = {"__name__": "__main__"}

@@ -19,6 +19,7 @@ from helpers import artifacts, datasets, images, paths, run, stages, writing
 from helpers.config import SplitSettings
 from helpers.darts import genotypes
 from helpers.loop import Hooks
+from helpers.plan import make_plan
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, split_command, train
 
 
@@ -166,7 +167,7 @@ def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(home, monkeyp
 
     monkeypatch.setattr(papermill, "execute_notebook", fail)
     arguments = ["--preset", "smoke", "--name", "t"]
-    plan = run.make_plan(run.parser().parse_args(arguments), arguments)
+    plan = make_plan(run.parser().parse_args(arguments), arguments)
     with pytest.raises(run.RunError) as caught:
         run._run_notebook(
             home / "05.ipynb", home / "x/05.ipynb", plan, {}, "05_genotype_retraining"

@@ -1,12 +1,14 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
+import pandas as pd
 import pytest
 
-from helpers import config, paths, run
+from helpers import artifacts, config, paths, run
+from helpers.plan import make_plan
 
 
 def _plan(*arguments):
-    return run.make_plan(run.parser().parse_args(arguments), list(arguments))
+    return make_plan(run.parser().parse_args(arguments), list(arguments))
 
 
 def test_parameters_go_to_the_notebooks_that_have_them():
@@ -52,6 +54,44 @@ def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
     with pytest.raises(config.SettingsError) as error:
         _plan(*arguments)
     assert message in str(error.value)
+
+
+def _begin(name, preset, dataset="elpv"):
+    record = {"run": name, "preset": preset, "dataset": dataset, "stages": {}}
+    artifacts.save_json(paths.RunPaths(name).run_json, record)
+
+
+def test_later_notebooks_take_the_preset_that_the_run_was_begun_with(home):
+    _begin("x", "full")
+    assert _plan("--name", "x", "--from", "02").preset == "full"
+    assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--preset", "smoke"], "run 'x' was begun with --preset full, not smoke: leave it out"),
+        (["--dataset", "chips"], "run 'x' was begun with --dataset elpv, not chips: leave it out"),
+    ],
+)
+def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, asked, message):
+    _begin("x", "full")
+    with pytest.raises(config.SettingsError) as error:
+        _plan("--name", "x", "--only", "03", *asked)
+    assert message in str(error.value)
+    assert _plan("--name", "x", "--only", "03", "--dataset", "elpv").preset == "full"
+
+
+def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
+    run_paths = paths.RunPaths("x")
+    stages = {"03_finetuning": "table2", "06_analysis": "06_table2"}
+    started = dict(zip(stages, ("2026-02-01 10:00:00", "2026-01-01 10:00:00"), strict=True))
+    record = {name: {"status": "done", "started": when} for name, when in started.items()}
+    artifacts.save_json(run_paths.run_json, {"run": "x", "preset": "quick", "stages": record})
+    for name, table in stages.items():
+        frame = pd.DataFrame({"Model": [name], "Valid Acc": ["90.0"]})
+        artifacts.save_csv(run_paths.table(table), frame)
+    assert run.results_table(run_paths).Model.tolist() == ["03_finetuning"]
 
 
 def test_paths_are_those_of_the_user_s_folder(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from helpers.kaggle.errors import KaggleError
 from helpers.kaggle.kernels import HELPERS_DATA_SET, check_names, owner_of, push, slugify
 
 if TYPE_CHECKING:
-    from helpers.run import Plan
+    from helpers.plan import Plan
 
 TITLE = "Good Bad Series"
 DATASET, PRESET = "nexperia", "full"
@@ -98,8 +98,9 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     Raises:
         KaggleError: helpers.run would refuse them, or a path does not lie on Kaggle's machines.
     """
-    from helpers import config, run  # slow to import, as torch comes along
+    from helpers import config  # slow to import, as torch comes along
     from helpers.darts.space import GenotypeError
+    from helpers.plan import make_plan
 
     given = _parse(arguments)
     missing = [] if given.dataset else ["--dataset", DATASET]
@@ -109,7 +110,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
         missing += ["-p", BUDGET]
     arguments = [*missing, *arguments]
     try:
-        plan = run.make_plan(_parse(arguments), arguments)
+        plan = make_plan(_parse(arguments), arguments)
     except (config.SettingsError, GenotypeError) as error:
         raise KaggleError(f"helpers.run would refuse these arguments: {error}") from None
     _check_places(plan)
@@ -141,11 +142,10 @@ def series_notebook(plan: Plan, ref: str) -> dict:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of helpers.run; None for a data set that is not given."""
+    """The options of helpers.run."""
     from helpers import run
 
     parser = run.parser()
-    parser.set_defaults(dataset=None)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
