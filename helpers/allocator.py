@@ -13,12 +13,21 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# malloc.h
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as in malloc.h
 _NEVER = 2**31 - 1  # bytes; the heap's end is not given back below so many
-# glibc's own values, the threshold where its adaption to large blocks ends
-_DEFAULTS = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 64 * 2**20}
-_CHOSEN_BY_USER = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+# What glibc comes to by itself where large blocks are freed; once set it adapts no more
+_AFTERWARDS = {
+    _MMAP_MAX: 65536,
+    _MMAP_THRESHOLD: 32 * 2**20,
+    _TRIM_THRESHOLD: 64 * 2**20,
+}
+_CHOSEN_BY_USER = (
+    "GLIBC_TUNABLES",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_TRIM_THRESHOLD_",
+)
 
 
 @contextmanager
@@ -37,7 +46,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for option, value in _DEFAULTS.items():
+        for option, value in _AFTERWARDS.items():
             libc.mallopt(option, value)
         libc.malloc_trim(0)
 

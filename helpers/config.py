@@ -135,7 +135,7 @@ class SearchSettings:
     max_skips: int = 2  # skip connections in the derived normal cell; -1: no limit
     stop_when_stable: int = 0  # stop after so many epochs of an unchanged genotype; 0: never
     eigenvalue_every: int = 0  # epochs between measurements of d2L/dalpha2's eigenvalue; 0: never
-    rollback_growth: float = 1.3  # roll back when it grew by this factor in 4 measurements; 0: no
+    rollback_growth: float = 1.3  # roll back when it grew so much in 4 measurements; 0: no
     random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
     time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
 

@@ -6,7 +6,6 @@ What fitting may see is cut out first: `fitting_data` holds no label of a test p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 
 from helpers import artifacts, config, ensembles, stages
 from helpers.paths import RunPaths
-from helpers.results import Scored, read_all_predictions, read_split, save_predictions
+from helpers.results import Scored, predictions_frame, read_all_predictions, read_split
 
 MAX_FOLDS = 5
 
@@ -48,20 +47,23 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
         ArtifactError: a file with an ensemble's name that this stage has not written.
     """
     scored = read_all_predictions(stage.paths)
-    _refuse_foreign_files(stage.paths)
     data = fitting_data(scored)
     fitted = _fit(data, seed)
     inputs = {"seed": seed, "split": artifacts.file_digest(stage.paths.split_csv)}
     inputs |= {name: artifacts.file_digest(stage.paths.predictions(name)) for name in scored}
     split = read_split(stage.paths)
+    kept = {name: row for name, row in fitted.items() if row.kept}
+    contents = {name: _content(split, scored, row) for name, row in kept.items()}
+    for name in config.ENSEMBLES:
+        _refuse_foreign_file(stage.paths, name, contents.get(name))
     for name in config.ENSEMBLES:
         path = stage.paths.predictions(name)
-        if name not in fitted or not fitted[name].kept:
+        if name not in contents:
             path.unlink(missing_ok=True)
             continue
         with stage.step(name, inputs, [path]) as needed:
             if needed:
-                _save(path, split, scored, fitted[name])
+                artifacts.write_bytes(path, contents[name])
     return _summary(data, fitted)
 
 
@@ -75,17 +77,15 @@ def _fit(data: FittingData, seed: int) -> dict[str, ensembles.EnsembleRow]:
     )
 
 
-def _save(
-    path: Path,
-    split: pd.DataFrame,
-    scored: Mapping[str, Scored],
-    row: ensembles.EnsembleRow,
-) -> None:
+def _content(
+    split: pd.DataFrame, scored: Mapping[str, Scored], row: ensembles.EnsembleRow
+) -> bytes:
+    """The predictions file of an ensemble."""
     any_model = next(iter(scored.values()))
     ids = [*any_model.val.id, *any_model.test.id]
     by_id = pd.Series(np.clip(np.concatenate([row.val_scores, row.test_scores]), 0, 1), index=ids)
     scores = split.id.map(by_id)
-    save_predictions(path, split, scores.to_numpy())
+    return artifacts.csv_bytes(predictions_frame(split, scores.to_numpy()))
 
 
 def _summary(data: FittingData, fitted: Mapping[str, ensembles.EnsembleRow]) -> pd.DataFrame:
@@ -104,13 +104,17 @@ def _summary(data: FittingData, fitted: Mapping[str, ensembles.EnsembleRow]) -> 
     return pd.DataFrame(rows, columns=["ensemble", "val_auc", "kept", "reason", "weights"])
 
 
-def _refuse_foreign_files(run_paths: RunPaths) -> None:
-    steps = stages.load_run(run_paths).get("steps", {})
-    for name in config.ENSEMBLES:
-        path = run_paths.predictions(name)
-        written = steps.get(name, {}).get("outputs", {})
-        if path.exists() and not stages.outputs_are_intact(run_paths, written or {str(path): ""}):
-            raise artifacts.ArtifactError(
-                f"{path} has the name of an ensemble but was not made here, or changed since; "
-                "rename it to keep it as a model of your own, or delete it"
-            )
+def _refuse_foreign_file(run_paths: RunPaths, name: str, content: bytes | None) -> None:
+    """Refuse a file with an ensemble's name that is neither on record nor what would be written.
+
+    The latter is a file of this stage that was killed before it could put it on record.
+    """
+    path = run_paths.predictions(name)
+    written = stages.load_run(run_paths).get("steps", {}).get(name, {}).get("outputs", {})
+    if not path.exists() or (written and stages.outputs_are_intact(run_paths, written)):
+        return
+    if path.read_bytes() != content:
+        raise artifacts.ArtifactError(
+            f"{path} has the name of an ensemble but was not made here, or changed since; "
+            "rename it to keep it as a model of your own, or delete it"
+        )

@@ -75,7 +75,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
             "fbp_epochs": 12,
-            "fbp_lr": 6e-4,
             "flip_test": True,
         },
         "04_darts_search": {
@@ -83,7 +82,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 20,
             "channels": 8,
             "alpha_lr": 0.02,
-            "eigenvalue_every": 5,
+            "eigenvalue_every": 4,  # five measurements: the fewest that can roll back
         },
         # Of this size and with so few images a network still underfits at the end: no drop path.
         "05_genotype_retraining": {

@@ -1,7 +1,7 @@
 """Predictions files, and the table that is made of them alone.
 
-The only place that reads test labels. A model is a file `predictions/<model>.csv`; a file that a
-user writes by hand becomes a row like any other.
+A model is a file `predictions/<model>.csv`; a file that a user writes by hand becomes a row like
+any other. Test labels enter here and in what is made of these rows, after everything is chosen.
 """
 
 from __future__ import annotations
@@ -51,8 +51,13 @@ def save_predictions(path: Path, table: pd.DataFrame, scores: np.ndarray) -> Non
 
     `scores` (N,) belong to the table's rows in their order.
     """
+    artifacts.save_csv(path, predictions_frame(table, scores))
+
+
+def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """What `save_predictions` writes."""
     frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
-    artifacts.save_csv(path, frame[frame.split.isin(["val", "test"])])
+    return frame[frame.split.isin(["val", "test"])]
 
 
 def read_split(run_paths: RunPaths) -> pd.DataFrame:
@@ -144,9 +149,9 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     """Validation and test numbers of one model, as fractions, with 95 % bootstrap intervals.
 
     Validation accuracy is that of the best threshold on validation, and so a little too good. The
-    threshold for test is chosen on validation too, with good and bad parts weighed as they occur
-    in training (`bad_rate`), since validation is balanced and the line is not. Test columns are
-    missing where labels are hidden or of one class.
+    threshold for test is chosen on validation too, with good and bad parts weighed as they come
+    (`bad_rate`), since validation is balanced and the line is not. Test columns are missing where
+    labels are hidden or of one class.
     """
     val_labels, val_scores = scored.labels_scores("val")
     best = operating_point.best_threshold(val_labels, val_scores)
@@ -179,10 +184,6 @@ def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -
     seeds, whose row holds the means, and standard deviations in columns ending in `_std`.
     """
     scored = read_all_predictions(run_paths, ensembles)
-    if not scored:
-        raise artifacts.ArtifactError(
-            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
-        )
     split = read_split(run_paths)
     bad_rate = training_bad_rate(split)
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -195,8 +196,11 @@ def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
-    """The fraction of bad parts in training: as the parts come, where validation is balanced."""
-    return float(split.loc[split.split == "train", "label"].mean())
+    """The fraction of bad parts as they come, in training and validation together.
+
+    Validation is balanced, and training lacks the parts that this took.
+    """
+    return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -205,7 +209,8 @@ def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return rows[0]
     frame = pd.DataFrame(rows).drop(columns=["model", "threshold"])
     spread = frame[[c for c in frame if not c.endswith(("_low", "_high"))]].std(ddof=1)
-    kept = {"model": rows[0]["model"], "threshold": rows[0]["threshold"], "seeds": len(rows)}
+    kept = {key: rows[0][key] for key in ("model", "threshold")}
+    kept |= {"seeds": len(rows), "val_auc_first": rows[0]["val_auc"]}
     return kept | frame.mean().to_dict() | spread.add_suffix("_std").to_dict()
 
 
@@ -224,9 +229,14 @@ def majority_row(split: pd.DataFrame) -> dict[str, Any]:
 
 
 def best_model(table: pd.DataFrame) -> str:
-    """The model of the best validation AUC; the first of equals."""
+    """The model of the best validation AUC; the first of equals.
+
+    A model's file is what is submitted and looked into, so of several seeds, which the table shows
+    as their mean, the first one's AUC counts.
+    """
     models = table[table.model != "majority"].reset_index(drop=True)
-    return str(models.model[models.val_auc.idxmax()])
+    aucs = models.get("val_auc_first", models.val_auc).fillna(models.val_auc)
+    return str(models.model[aucs.idxmax()])
 
 
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:

@@ -185,11 +185,16 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
         if cell and stage.paths.predictions(name).is_file():
             groups.setdefault(cell, []).append(load_history(name, path))
     order = [name for name in by_name.index if name in groups]
-    return pd.DataFrame([_summary_row(name, groups[name], by_name) for name in order])
+    # a cell that another search has found again was not trained again, but cost something else
+    costs = {cell.name: cell.cost for cell in cells_of(stage)}
+    rows = [_summary_row(name, groups[name], by_name, costs.get(name, {})) for name in order]
+    return pd.DataFrame(rows)
 
 
-def _summary_row(name: str, models: list[Trained], by_name: pd.DataFrame) -> dict[str, Any]:
-    first, facts = models[0], models[0].facts
+def _summary_row(
+    name: str, models: list[Trained], by_name: pd.DataFrame, cost: dict[str, Any]
+) -> dict[str, Any]:
+    first, facts = models[0], models[0].facts | cost
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
     columns = ["val_auc", "val_auc_std", "test_auc", "test_auc_std"]

@@ -160,3 +160,11 @@ def model_files(run_paths: paths.RunPaths) -> dict[str, str]:
     """Digests of all predictions, a user's own too; not of the ensembles, which follow from them"""
     files = sorted(run_paths.predictions_root.glob("*.csv"))
     return {p.stem: artifacts.file_digest(p) for p in files if p.stem not in config.ENSEMBLES}
+
+
+def models_after(run_paths: paths.RunPaths, stage: str) -> set[str]:
+    """The models whose predictions a later stage than this one has written."""
+    order, record = list(config.STAGES), load_run(run_paths).get("stages", {})
+    later = [record.get(name, {}) for name in order[order.index(stage) + 1 :]]
+    files = [Path(file) for one in later for file in one.get("outputs", {})]
+    return {file.stem for file in files if file.parent.name == run_paths.predictions_root.name}

@@ -176,8 +176,8 @@ def load_seeds(paths: RunPaths, name: str) -> list[Trained]:
     """The trainings of a model that a run has, one for each seed; none where it has none."""
     found: list[Trained] = []
     while (record := paths.metrics(f"{(own := seed_name(name, len(found)))}_history")).is_file():
-        if found and not paths.predictions(own).is_file():
-            break  # a seed of an earlier call that asked for more
+        if not paths.predictions(own).is_file():
+            break  # of a split that is gone, or a seed of an earlier call that asked for more
         found.append(load_history(own, record))
     return found
 

@@ -5,6 +5,8 @@ import pytest
 from helpers import artifacts, captions, stages
 from tests import planted
 
+DEVICE = {"device": "CPU, 2 threads", "precision": "bf16"}
+
 
 @pytest.fixture
 def stage(home):
@@ -12,15 +14,13 @@ def stage(home):
     record = stages.load_run(run_paths)
     record["stages"]["01_data_split"] = {
         "label_mapping": "bad = broken",
-        "images": {"train": 200, "val": 200, "test": 200},
+        "images": {"test": 200, "train 0": 1203, "train 1": 465, "val 0": 150, "val 1": 150},
         "settings": {"seed": 4},
         "caveats": "Drawn.",
     }
     record["stages"]["03_finetuning"] = {
         "settings": {"seed": 2, "seeds": 3},
-        "device": "CPU, 2 threads",
-        "precision": "bf16",
-    }
+    } | DEVICE
     artifacts.save_json(run_paths.run_json, record)
     stage = planted.analysis_stage(run_paths)
     stage.notes["backbone"] = "ResNet-18"
@@ -34,10 +34,30 @@ def _train(stage, name, device):
 
 def test_a_caption_says_what_a_table_rests_on(stage):
     assert captions.caption(stage) == (
-        "Run toy; bad = broken; images (train 200, val 200, test 200; 0 good, 1 bad), split seed "
-        "4; backbone ResNet-18; training seeds 2 to 4 where a row says so, otherwise 2; "
-        "CPU, 2 threads, bf16. Drawn."
+        "Run toy; bad = broken; images: training 1,203 good and 465 bad, validation 150 good and "
+        "150 bad, test 200 unlabelled, split seed 4; backbone ResNet-18; training seeds 2 to 4 "
+        "where a row says so, otherwise 2; CPU, 2 threads, bf16. Drawn."
     )
+
+
+def test_seeds_that_differ_between_the_notebooks_are_all_said(stage):
+    record = stages.load_run(stage.paths)
+    record["stages"]["05_genotype_retraining"] = {"settings": {"seed": 0}} | DEVICE
+    artifacts.save_json(stage.paths.run_json, record)
+    assert (
+        "; training seeds 2 to 4 where a row says so, otherwise 2 in 03, seed 0 in 05; "
+        in captions.caption(stage)
+    )
+
+
+def test_an_earlier_notebook_says_nothing_of_later_trainings(stage):
+    record = stages.load_run(stage.paths)
+    record["stages"]["02_features_baselines"] = {"settings": {"seed": 0}} | DEVICE
+    record["stages"]["03_finetuning"]["outputs"] = {"predictions/fbp.csv": "digest"}
+    artifacts.save_json(stage.paths.run_json, record)
+    _train(stage, "fbp", "an H100")
+    stage.name = "02_features_baselines"
+    assert "; training seed 0; CPU, 2 threads, bf16. Drawn." in captions.caption(stage)
 
 
 def test_a_caption_names_every_device_that_networks_were_trained_on(stage):

@@ -126,6 +126,15 @@ def test_a_file_of_the_user_s_with_an_ensemble_s_name_is_refused_and_left_alone(
     assert run.predictions("stacking").read_bytes() == before
 
 
+def test_a_file_that_a_killed_stage_has_written_but_not_recorded_is_taken_for_its_own(run):
+    first = ensemble_rows.write_ensembles(planted.analysis_stage(run))
+    record = stages.load_run(run)
+    del record["steps"]["stacking"]
+    artifacts.save_json(run.run_json, record)
+    assert ensemble_rows.write_ensembles(planted.analysis_stage(run)).equals(first)
+    assert "stacking" in stages.load_run(run)["steps"]
+
+
 def test_one_model_or_a_tiny_validation_set_gives_no_ensemble(home):
     run_paths = planted.make_run()
     planted.plant(run_paths, "svm", 1, seed=0)

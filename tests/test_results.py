@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from helpers import artifacts, config, results, table2
 from helpers.names import order
 from helpers.paths import RunPaths
+from tests import planted
 
 
 @pytest.fixture
@@ -90,6 +91,21 @@ def test_hidden_test_labels_leave_the_test_columns_out(run):
     table = results.results_table(run)
     assert "test_auc" not in table
     assert table2.paper_table(table)["Test AUC"].tolist() == ["-", "-"]
+
+
+def test_the_rate_of_bad_parts_counts_those_that_a_balanced_validation_set_took_from_training():
+    sides = ["train"] * 90 + ["val"] * 10 + ["test"] * 10
+    labels = [1] * 20 + [0] * 70 + [1] * 5 + [0] * 5 + [1] * 10
+    assert results.training_bad_rate(pd.DataFrame({"split": sides, "label": labels})) == 0.25
+
+
+def test_of_several_seeds_the_first_is_chosen_or_not_as_its_file_is_what_would_be_submitted(run):
+    for name, separation in (("net", 0.5), ("net_seed1", 9.0), ("net_seed2", 9.0), ("one", 1.5)):
+        planted.plant(run, name, separation, seed=3)
+    table = results.results_table(run)
+    aucs = table.set_index("model").val_auc
+    assert aucs["net"] > aucs["one"]  # by the mean
+    assert results.best_model(table) == "one"
 
 
 def test_the_submission_has_one_row_for_each_test_image(run):
