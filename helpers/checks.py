@@ -46,8 +46,19 @@ _AT_LEAST = {
     "ema_decay": 0,
     "label_smoothing": 0,
     "grad_clip": 0,
+    "seed": 0,
+    "max_images": 1,
+    "momentum": 0,
 }
-_BELOW = {"drop_path": 1, "ema_decay": 1, "label_smoothing": 1}
+_BELOW = {
+    "drop_path": 1,
+    "ema_decay": 1,
+    "label_smoothing": 1,
+    "momentum": 1,  # from 1 on the steps add up without end
+    "seed": 2**32,  # what NumPy's and scikit-learn's generators take
+}
+# what else may be written instead of a value that is too small
+_INSTEAD = {"max_images": ", or be left out for the preset's own number (all, but in smoke)"}
 _CHOICES = {
     "precision": ("auto", "bf16", "fp16", "no"),
     "backbone": ("auto", "resnet18", "efficientnet_lite0"),
@@ -63,7 +74,8 @@ def check_range(name: str, value: Any) -> None:
     """Refuse a value that makes no sense, by the field's name."""
     for ending, least in _AT_LEAST.items():
         if name.endswith(ending) and value < least:
-            raise SettingsError(f"{name.upper()}={value} must be {least} or more")
+            instead = _INSTEAD.get(name, "")
+            raise SettingsError(f"{name.upper()}={value} must be {least} or more{instead}")
     if name in _CHOICES and value not in _CHOICES[name]:
         choices = ", ".join(map(str, _CHOICES[name]))
         raise SettingsError(f"{name.upper()}={value!r} is not one of {choices}")
@@ -77,6 +89,10 @@ def check_range(name: str, value: Any) -> None:
         raise SettingsError(f"{name.upper()}={value} must not be negative")
     if name == "rollback_growth" and 0 < value <= 1:
         raise SettingsError(f"ROLLBACK_GROWTH={value} must be above 1, or 0 for no rolling back")
+    if name == "epoch_images" and value == 1:  # a batch of one is dropped: nothing would be trained
+        raise SettingsError("EPOCH_IMAGES=1 must be 2 or more, or 0 for all")
+    if name == "gamma" and not 0 < value <= 1:
+        raise SettingsError(f"GAMMA={value} must be above 0 and at most 1")
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingsError(f"{name.upper()}={value} must be a finite number")
     if name.endswith("lr") and value <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from PIL import Image, UnidentifiedImageError
 # what Pillow's decoders raise on damaged files
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
 DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError)
+
+# Cameras deliver 8, 10, 12, 14 or 16 bits. Floating-point images mostly reach from 0 to 1; a filter
+# takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
+CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,34 @@ class ColourFound(Exception):
     """An image in colour among images that were taken for gray."""
 
 
-def read_pixels(path: Path, gray: bool | None, bits: int = 16) -> np.ndarray:
+class BitsFound(Exception):
+    """A deep image that needs more bits than its set was taken for."""
+
+    def __init__(self, path: Path, bits: int) -> None:
+        super().__init__(str(path))
+        self.bits = bits
+
+
+def read_pixels(
+    path: Path, gray: bool | None, bits: int = 16, *, cut_off: bool = True
+) -> np.ndarray:
     """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3); None goes by the pixels.
 
-    Images of more than 8 bits are scaled so that `bits` bits fill the range.
+    Images of more than 8 bits are scaled so that `bits` bits fill the range. Values out of that
+    range are cut off to it where `cut_off`; otherwise they raise.
+
+    Raises:
+        ColourFound: `gray`, and the image is in colour.
+        BitsFound: a value above the range.
+        ValueError: a value that is not finite, or below the range.
     """
     with Image.open(path) as image:
         if image.mode.startswith("I") or image.mode == "F":
             values = np.asarray(image, dtype=np.float32)
             if not np.isfinite(values).all():
                 raise ValueError("holds values that are not finite")
+            if not cut_off:
+                _refuse_to_cut_off(path, values, bits)
             scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
             return np.repeat(scaled[..., None], 3, axis=2) if gray is False else scaled
         if gray is not False and image.mode == "L":
@@ -56,9 +79,30 @@ def read_pixels(path: Path, gray: bool | None, bits: int = 16) -> np.ndarray:
     return rgb
 
 
+def bits_for(largest: float) -> int:
+    """The bits that a camera's deep images use, by their largest value, which is finite."""
+    fitting = (bits for bits in CAMERA_BITS if largest <= 2**bits - 1)
+    return next(fitting, math.ceil(largest).bit_length())
+
+
+def _refuse_to_cut_off(path: Path, values: np.ndarray, bits: int) -> None:
+    """Raise where a scale from 0 to the largest value of `bits` bits would lose some values."""
+    smallest, largest = float(values.min()), float(values.max())
+    if smallest < 0:
+        raise ValueError(
+            f"holds negative values, down to {smallest:g}: add to all images what "
+            "makes them 0 or more"
+        )
+    if largest > 2**bits - 1:
+        raise BitsFound(path, bits_for(largest))
+
+
 def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
-    """Read one image and resize it to a square, with what is known about the original."""
-    pixels = read_pixels(path, gray, bits)
+    """Read one image and resize it to a square, with what is known about the original.
+
+    No value is cut off: see `read_pixels` for what it raises instead.
+    """
+    pixels = read_pixels(path, gray, bits, cut_off=False)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{height}x{width}".encode())

@@ -81,6 +81,10 @@ def weights(backbone: str, given: str) -> tuple[Line, str]:
     import torch
 
     if given:
+        from helpers.weights import contradiction  # takes a second to import
+
+        if problem := contradiction(backbone, given):
+            return Line("PROBLEM", "weights", problem), backbone
         found = Path(given).expanduser().is_file()
         text = f"ResNet-18: {given}" if found else f"WEIGHTS={given!r} is not a file: mend the path"
         return Line("ok" if found else "PROBLEM", "weights", text), "resnet18"

@@ -37,6 +37,7 @@ MOST_ON_ONE_THREAD = 3_000
 EXAGGERATED_ITERATIONS = 250  # openTSNE's and scikit-learn's default
 MOST_SILHOUETTE_PARTS = 5_000  # the silhouette grows with the square: under 1 s here
 NEIGHBOURS = 15
+FEWEST_PARTS = 7  # t-SNE's perplexity is at most a third of the others, and wants 2 at least
 SIDES = {"train": "training", "val": "validation"}
 MARKERS = {"good": "o", "bad": "^"}  # a grey print tells them apart too
 
@@ -68,7 +69,8 @@ def before_and_after(
 ) -> list[Mapped]:
     """Training and validation parts, each pretrained and fine-tuned (figures 12 and 13).
 
-    `backbone` and `finetuned` name the files of features that notebooks 02 and 03 wrote.
+    `backbone` and `finetuned` name the files of features that notebooks 02 and 03 wrote. A side
+    with fewer parts than t-SNE needs is passed over, which is said.
     """
     names = {"pretrained": backbone, "fine-tuned": finetuned}
     features = {}
@@ -78,6 +80,10 @@ def before_and_after(
     mapped = []
     for side in SIDES:
         rows = split[split.split == side]
+        if len(rows) < FEWEST_PARTS:
+            parts = f"{len(rows)} {SIDES[side]} part{'s' if len(rows) != 1 else ''}"
+            print(f"no map of the {parts}: t-SNE needs {FEWEST_PARTS}")
+            continue
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, found in features.items():
             x = found.of(rows.id)
@@ -100,11 +106,17 @@ def table(mapped: list[Mapped]) -> pd.DataFrame:
         }
         for m in mapped
     ]
-    return pd.DataFrame(rows)
+    columns = ["side", "embedding", "images", *Separation._fields]  # also where no side is left
+    return pd.DataFrame(rows, columns=columns)
 
 
 def figure(mapped: list[Mapped]) -> Figure:
     """The planes of `before_and_after`: a row a side, a column an embedding, a marker a label."""
+    if not mapped:
+        drawn, ax = plt.subplots(figsize=(5.4, 1))
+        ax.set_axis_off()
+        ax.text(0, 0.5, f"no side has the {FEWEST_PARTS} parts that t-SNE needs", va="center")
+        return drawn
     sides = list(dict.fromkeys(m.side for m in mapped))
     kinds = list(dict.fromkeys(m.embedding for m in mapped))
     drawn, axes = plt.subplots(
@@ -164,8 +176,10 @@ def tsne(
     """
     embeddings = _checked(embeddings)
     n, dimensions = embeddings.shape
-    if n < 7 or dimensions < 2:
-        raise ValueError(f"t-SNE needs 7 parts of 2 dimensions or more, got {embeddings.shape}")
+    if n < FEWEST_PARTS or dimensions < 2:
+        raise ValueError(
+            f"t-SNE needs {FEWEST_PARTS} parts of 2 dimensions or more, got {embeddings.shape}"
+        )
     if (embeddings == embeddings[0]).all():
         raise ValueError(f"all {n} embeddings are the same, there is nothing to map")
     if perplexity < 1:

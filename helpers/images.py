@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import mmap
 import os
 import shutil
@@ -21,8 +22,10 @@ from helpers import artifacts, locks
 from helpers.datasets import DataError
 from helpers.decoding import (
     DECODE_ERRORS,
+    BitsFound,
     ColourFound,
     DecodedImage,
+    bits_for,
     decode,
     read_pixels,
     unreadable_reason,
@@ -30,6 +33,7 @@ from helpers.decoding import (
 from helpers.writing import writing
 
 COLOUR_PROBES = 64  # images looked at to tell gray from colour, and the bit depth of 16-bit files
+BITS = "full_scale_bits"  # in cache.json; "bits" of before did not promise that none is cut off
 CHUNK = 512  # images decoded between two checks; bounds the memory that waits to be written
 
 
@@ -133,7 +137,6 @@ def source_key(table: pd.DataFrame) -> str:
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
     started, paths = time.monotonic(), [Path(path) for path in table.path]
-    gray, bits = probe(paths)
     if folder.exists():
         print(f"the cache {folder} is damaged, or of an older version: the images are decoded anew")
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
@@ -143,11 +146,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
     partial.mkdir(parents=True)
     try:
         with writing(folder):
-            try:
-                kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
-            except ColourFound:
-                gray = False
-                kept, failed = _decode_all(table.id.tolist(), paths, size_px, gray, bits, partial)
+            gray, bits, kept, failed = _decode_set(table.id.tolist(), paths, size_px, partial)
         if failed and not skip_unreadable:
             raise DataError(_unreadable_report(failed))
         if not kept:
@@ -156,7 +155,7 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
         artifacts.save_csv(partial / "images.csv", frame)
         meta = {
             "shape": [len(frame), size_px, size_px, 1 if gray else 3],
-            "bits": bits,
+            BITS: bits,
             "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
             "unreadable": failed,
             "table": artifacts.file_digest(partial / "images.csv"),
@@ -170,6 +169,20 @@ def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadabl
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _decode_set(
+    ids: list[str], paths: list[Path], size_px: int, folder: Path
+) -> tuple[bool, int, list[dict], list[tuple[str, str]]]:
+    """As `_decode_all`, with what the set is: begun anew when an image is more than the sample."""
+    gray, bits = probe(paths)
+    while True:  # ends: colour turns up once, and each time there are more bits
+        try:
+            return gray, bits, *_decode_all(ids, paths, size_px, gray, bits, folder)
+        except ColourFound:
+            gray = False
+        except BitsFound as found:
+            bits = found.bits
 
 
 def _decode_all(
@@ -225,16 +238,15 @@ def probe(paths: list[Path]) -> tuple[bool, int]:
         try:
             with Image.open(path) as image:
                 if image.mode.startswith("I") or image.mode == "F":
-                    largest = max(largest, float(np.asarray(image).max()))
+                    brightest = float(np.asarray(image).max())
+                    largest = max(largest, brightest if math.isfinite(brightest) else 0.0)
                     continue
             read_pixels(path, gray=True)
         except ColourFound:
             gray = False
         except DECODE_ERRORS:
             continue  # reported with all others when the whole set is decoded
-    # Cameras deliver 8, 10, 12, 14 or 16 bits; floating-point images mostly reach from 0 to 1.
-    bits = next((b for b in (1, 8, 10, 12, 14, 16) if largest <= 2**b - 1), 16) if largest else 16
-    return gray, bits
+    return gray, bits_for(largest) if largest > 0 else 16
 
 
 def _load_cache(folder: Path) -> ImageCache | None:
@@ -267,7 +279,10 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
     except artifacts.ArtifactError:
         return None
     digest = meta.pop("digest", None) if isinstance(meta, dict) else None
-    return meta if digest == artifacts.fingerprint(meta) else None
+    if digest != artifacts.fingerprint(meta):
+        return None
+    guessed_bits = meta.get("bits", 16)  # of an older version, which cut off what had more
+    return meta if guessed_bits == 16 else None
 
 
 def _digest_of(file: Path) -> str:

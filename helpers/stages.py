@@ -1,8 +1,8 @@
 """What a notebook opens and closes: settings, the record in run.json, and "done is not done again".
 
-A stage's key is a digest of its settings and of the keys of the stages that it builds on. A
-step's key (one model, say) covers only what that step depends on. Work whose key and files are
-still the same is not repeated.
+A stage's key is a digest of what it is made from (see `stage_inputs`). A step's key (one model,
+say) covers only what that step depends on. Work whose key and files are still the same is not
+repeated.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import pandas as pd
 from helpers import (
     artifacts,
     config,
-    datasets,
     environment,
-    images,
     integrity,
     kaggle_inputs,
     memory,
@@ -33,6 +31,7 @@ from helpers import (
     writing,
 )
 from helpers.run_record import digests_of, edit_run, load_run, outputs_are_intact
+from helpers.stage_inputs import stage_key as stage_key
 
 
 class StageError(RuntimeError):
@@ -244,26 +243,6 @@ def parameter_names(name: str) -> set[str]:
     """The parameters that a stage's notebook takes."""
     own = {field.name.upper() for field in dataclasses.fields(config.STAGES[name])}
     return own | ({"RUN", "PRESET"} if name == next(iter(config.STAGES)) else {"RUN"})
-
-
-def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
-    """A digest of a stage's settings and inputs, and of the keys of all stages before it."""
-    order = list(config.STAGES)
-    before = order[: order.index(name)]
-    stages = run.get("stages", {})
-    earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
-    content: dict[str, Any] = {"settings": config.decisive(settings), "earlier": earlier}
-    if isinstance(settings, config.AnalysisSettings):
-        content["models"] = run_record.model_files(paths.RunPaths(run["run"]))
-    if not before:
-        table = datasets.load(settings).table
-        labels = table.drop(columns="path").astype(str).to_numpy()
-        content["images"] = [images.source_key(table), artifacts.fingerprint(labels)]
-        split_csv = Path(settings.split_csv).expanduser()
-        if settings.split_csv and not split_csv.is_file():
-            raise config.SettingsError(f"SPLIT_CSV={settings.split_csv!r} is not a file")
-        content["split_csv"] = artifacts.file_digest(split_csv) if settings.split_csv else None
-    return artifacts.fingerprint(content)
 
 
 def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:

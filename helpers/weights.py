@@ -51,12 +51,15 @@ def find_weights(backbone: str, given: str = "") -> Weights:
         given: a file with ResNet-18's weights; comes before all other places.
 
     Raises:
-        WeightsError: no weights; the message says the ways to provide them.
+        WeightsError: no weights, the message says the ways to provide them; or `given` with a
+            backbone that it is not for.
     """
     if backbone not in ("auto", "resnet18", "efficientnet_lite0"):
         raise WeightsError(
             f"BACKBONE={backbone!r} is not one of auto, resnet18, efficientnet_lite0"
         )
+    if problem := contradiction(backbone, given):
+        raise WeightsError(problem)
     if backbone == "efficientnet_lite0":
         return _efficientnet_lite0_weights()
     try:
@@ -67,6 +70,16 @@ def find_weights(backbone: str, given: str = "") -> Weights:
         reason = str(error).split(":", maxsplit=1)[0]
         print(f"{reason}; using EfficientNet-Lite0 with its packaged ImageNet weights instead.")
         return _efficientnet_lite0_weights()
+
+
+def contradiction(backbone: str, given: str) -> str:
+    """What is wrong with a file of weights for this backbone; "" where nothing is."""
+    if not given or backbone != "efficientnet_lite0":
+        return ""
+    return (
+        f"WEIGHTS={given!r} are ResNet-18's, but BACKBONE={backbone} takes the weights of its "
+        "package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS out"
+    )
 
 
 def _resnet18_weights(given: str) -> Weights:

@@ -69,6 +69,17 @@ def test_a_pickle_with_code_in_it_is_not_executed(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_weights_file_beside_a_backbone_that_it_is_not_for_is_refused(tmp_path):
+    (tmp_path / "w.pth").write_bytes(b"garbage")
+    with pytest.raises(backbones.WeightsError) as error:
+        backbones.find_weights("efficientnet_lite0", str(tmp_path / "w.pth"))
+    assert str(error.value) == (
+        f"WEIGHTS={str(tmp_path / 'w.pth')!r} are ResNet-18's, but BACKBONE=efficientnet_lite0 "
+        "takes the weights of its package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS "
+        "out"
+    )
+
+
 def _no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 

@@ -1,4 +1,5 @@
 import dataclasses
+import typing
 
 import pytest
 
@@ -113,11 +114,51 @@ def test_the_trainings_of_03_take_its_parameters():
             "MAX_ESCAPE_RATE=1.5 must be a fraction from 0 to 1",
         ),
         ("06_analysis", "escape_cost", -1.0, "ESCAPE_COST=-1.0 must not be negative"),
+        (
+            "01_data_split",
+            "max_images",
+            -5,
+            "MAX_IMAGES=-5 must be 1 or more, or be left out for the preset's own number (all, but "
+            "in smoke)",
+        ),
+        (
+            "01_data_split",
+            "max_images",
+            0,
+            "MAX_IMAGES=0 must be 1 or more, or be left out for the preset's own number (all, but "
+            "in smoke)",
+        ),
+        ("01_data_split", "seed", -1, "SEED=-1 must be 0 or more"),
+        ("06_analysis", "seed", 2**32, "SEED=4294967296 must be below 4294967296"),
+        ("03_finetuning", "epoch_images", 1, "EPOCH_IMAGES=1 must be 2 or more, or 0 for all"),
+        ("05_genotype_retraining", "momentum", -0.1, "MOMENTUM=-0.1 must be 0 or more"),
+        ("05_genotype_retraining", "momentum", 1.0, "MOMENTUM=1.0 must be below 1"),
+        ("05_genotype_retraining", "gamma", 0.0, "GAMMA=0.0 must be above 0 and at most 1"),
+        ("05_genotype_retraining", "gamma", 1.5, "GAMMA=1.5 must be above 0 and at most 1"),
         ("01_data_split", "test_fraction", 1.0, "TEST_FRACTION=1.0 must lie between 0 and 1"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(stage, name, value, message):
     assert refused(stage, **{name: value}) == message
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_every_number_has_a_smallest_value(stage):
+    hints = typing.get_type_hints(config.STAGES[stage])
+    numbers = [n for n, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}]
+    assert "seed" in numbers
+    for name in numbers:
+        value = config.resolve(stage, "quick", {}).__dict__[name]
+        least = -1e9 if isinstance(value, float) else -(10**9)
+        assert name.upper() in refused(stage, **{name: least})
+
+
+def test_the_smallest_and_the_largest_values_are_taken():
+    split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
+    assert (split.max_images, split.seed) == (1, 2**32 - 1)
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
+    training = config.resolve("05_genotype_retraining", "quick", given).training
+    assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
 
 
 def test_a_folder_called_by_a_number_is_taken_as_text():

@@ -177,6 +177,14 @@ def test_a_weights_file_that_is_not_there_is_a_problem(tmp_path):
     assert doctor_checks.weights("auto", str(tmp_path / "w.pth"))[0].state == "ok"
 
 
+def test_a_weights_file_that_the_backbone_would_not_use_is_a_problem(tmp_path):
+    (tmp_path / "w.pth").touch()
+    line, backbone = doctor_checks.weights("efficientnet_lite0", str(tmp_path / "w.pth"))
+    assert (line.state, backbone) == ("PROBLEM", "efficientnet_lite0")
+    assert "w.pth' are ResNet-18's, but BACKBONE=efficientnet_lite0 takes" in line.text
+    assert line.text.endswith("set BACKBONE=resnet18 to use the file, or leave WEIGHTS out")
+
+
 def test_images_that_are_there_are_counted(parts_folder):
     settings = config.SplitSettings(dataset=f"folder:{parts_folder}")
     line, table = doctor_checks.data(settings)

@@ -7,10 +7,12 @@ from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_samples
 
-from helpers import artifacts, embedding
+from helpers import artifacts, embedding, plots, results
+from helpers.config import AnalysisSettings
 from helpers.features import Features, save_features
 from helpers.paths import RunPaths
 from helpers.plots import PALETTE
+from helpers.stages import Stage
 
 
 def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
@@ -208,3 +210,33 @@ def test_a_collapsed_network_maps_to_one_point(home):
     for found in embedding.before_and_after(RunPaths("r"), split, "net"):
         assert found.plane.shape == (10, 2) and not found.plane.any()
         assert found.separation.silhouette == 0
+
+
+@pytest.mark.parametrize(
+    ("parts", "sides"),
+    [({"train": 20, "val": 6}, ["train"]), ({"train": 4, "val": 1}, [])],
+    ids=["validation is too small", "both sides are"],
+)
+def test_a_side_with_too_few_parts_for_a_map_is_passed_over(home, capsys, parts, sides):
+    split = pd.DataFrame({"split": np.repeat(list(parts), list(parts.values()))})
+    split["id"], split["label"] = [f"{i:02d}" for i in split.index], split.index % 2
+    x = two_clouds(n=len(split))[0]
+    for name in ("net", "fbp"):
+        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
+    mapped = embedding.before_and_after(RunPaths("r"), split, "net")
+    assert [m.side for m in mapped] == [side for side in sides for _ in range(2)]
+    words = "6 validation parts" if sides else "4 training parts"
+    out = capsys.readouterr().out
+    assert f"no map of the {words}: t-SNE needs 7\n" in out
+    assert ("no map of the 1 validation part:" in out) == (not sides)
+    table = embedding.table(mapped)  # shown, stored and drawn as the notebook does
+    assert table.side.tolist() == [m.side for m in mapped]
+    stage = Stage("06_analysis", RunPaths("r"), "smoke", AnalysisSettings(), "key")
+    results.save_table(stage, "06_embedding", table)
+    stored = pd.read_csv(RunPaths("r").table("06_embedding"))
+    assert len(stored) == len(mapped) and {"side", "label_agreement", "run"} <= set(stored)
+    assert "label_agreement" in plots.styled(table.round(3).astype(str), "caption").to_html()
+    plots.save(stage, figure := embedding.figure(mapped), "06_tsne")
+    assert len(figure.axes) == max(1, len(mapped))
+    assert sides or "no side has the 7 parts" in figure.axes[0].texts[0].get_text()
+    plt.close(figure)

@@ -111,6 +111,90 @@ def test_16_bit_files_are_scaled_by_the_bits_that_the_camera_used(
     assert cache.pixels[0, 0, 0, 0] == round(largest * 255 / full_scale)
 
 
+def deep_files(folder: Path, *brightest: int) -> list[Path]:
+    """16-bit files of 12x12 px, each with its brightest value at the top left."""
+    paths = []
+    for number, largest in enumerate(brightest):
+        deep = noise(number, 12, 12, high=min(largest, 900), dtype=np.uint16)
+        deep[0, 0] = largest
+        paths.append(save(folder / f"{number:03d}.png", deep))
+    return paths
+
+
+def test_a_bright_defect_that_no_probe_looked_at_is_not_cut_off(tmp_path):
+    brightest = [1000] * 200
+    brightest[100] = 3500  # of 12 bits; the sample is every third image
+    paths = deep_files(tmp_path, *brightest)
+    assert images.probe(paths) == (True, 10)
+    cache = images.open_cache(files_table(*paths), 12, tmp_path / "cache")
+    assert cache.pixels[:, 0, 0, 0].max() == cache.pixels[100, 0, 0, 0] == round(3500 * 255 / 4095)
+    assert cache.pixels[0, 0, 0, 0] == round(1000 * 255 / 4095)  # one scale for all
+    assert len(cache.table) == 200
+    again = images.open_cache(files_table(*paths), 12, tmp_path / "cache")
+    np.testing.assert_array_equal(again.pixels, cache.pixels)
+
+
+def test_more_bits_may_turn_up_several_times_and_colour_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "COLOUR_PROBES", 1)
+    paths = deep_files(tmp_path, 200, 900, 3500, 60000)
+    colour = save(tmp_path / "colour.png", noise(3, 12, 12, 3))
+    cache = images.open_cache(files_table(*paths, colour), 12, tmp_path / "cache")
+    assert cache.pixels.shape == (5, 12, 12, 3)
+    expected = [round(largest * 255 / 65535) for largest in (200, 900, 3500, 60000)]
+    assert cache.pixels[:4, 0, 0].tolist() == [[value] * 3 for value in expected]
+    np.testing.assert_array_equal(cache.pixels[4], pillow(colour, "RGB", 12))
+
+
+@pytest.mark.parametrize(
+    ("largest", "full_scale"),
+    [(1.02, 3), (65535.5, 2**17 - 1), (2.0**24, 2**25 - 1), (1e30, 2**100 - 1)],
+)
+def test_floating_point_images_beyond_what_cameras_deliver_are_not_cut_off(
+    tmp_path, monkeypatch, largest, full_scale
+):
+    monkeypatch.setattr(images, "COLOUR_PROBES", 1)
+    usual, bright = tmp_path / "usual.tif", tmp_path / "bright.tif"
+    save(usual, np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
+    save(bright, np.linspace(0, largest, 64, dtype=np.float32).reshape(8, 8))
+    cache = images.open_cache(files_table(usual, bright), 8, tmp_path / "cache")
+    assert cache.pixels[1].max() == round(largest * 255 / full_scale)
+    assert cache.pixels[0].max() == round(255 / full_scale)
+    assert len(np.unique(cache.pixels[1])) > 60
+
+
+def test_negative_values_are_named_instead_of_cut_off(tmp_path):
+    path = save(tmp_path / "a.tif", np.linspace(-3, 9, 64, dtype=np.float32).reshape(8, 8))
+    with pytest.raises(DataError, match=r"a\.tif: holds negative values, down to -3: add to all"):
+        images.open_cache(files_table(path), 8, tmp_path / "cache")
+
+
+def test_an_infinite_value_in_the_sample_does_not_hide_the_bits_of_the_others(tmp_path):
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    whole = save(tmp_path / "whole.tif", values)
+    values[3, 3] = np.inf
+    damaged = save(tmp_path / "damaged.tif", values)
+    table = files_table(damaged, whole)
+    cache = images.open_cache(table, 8, tmp_path / "cache", skip_unreadable=True)
+    assert cache.table.id.tolist() == ["whole"] and cache.pixels.max() == 255
+    assert cache.unreadable[0][1] == "holds values that are not finite"
+
+
+@pytest.mark.parametrize(("bits", "decoded_anew"), [(10, True), (16, False)])
+def test_an_older_cache_whose_bits_were_a_guess_is_built_anew(
+    tmp_path, gray_files, capsys, bits, decoded_anew
+):
+    table = files_table(*gray_files)
+    images.open_cache(table, 16, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").rglob("cache.json")
+    meta = artifacts.load_json(file)
+    del meta["digest"], meta[images.BITS]
+    meta["bits"] = bits
+    artifacts.save_json(file, meta | {"digest": artifacts.fingerprint(meta)})
+    images.open_cache(table, 16, tmp_path / "cache")
+    assert ("of an older version" in capsys.readouterr().out) == decoded_anew
+    assert ("bits" in artifacts.load_json(file)) != decoded_anew
+
+
 def test_a_cache_is_opened_again_without_decoding(tmp_path, gray_files, monkeypatch):
     table = files_table(*gray_files)
     first = images.open_cache(table, 16, tmp_path / "cache")

@@ -1,5 +1,6 @@
 """Downloads from the stand-in: resumed, checked, and nothing half-written taken for whole."""
 
+import errno
 import io
 import json
 import os
@@ -205,6 +206,23 @@ def test_a_zip_that_the_disk_has_no_room_for_is_kept_for_later(server, monkeypat
     monkeypatch.setattr("shutil.disk_usage", usage)
     assert [name for name in files_in("data/raw") if name.endswith(f"{SLUG}.zip")]
     assert kaggle.download().is_dir()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_zip_is_kept_when_the_disk_fills_while_it_is_unpacked(server, monkeypatch, number):
+    def fill(source, target, length):
+        target.write(source.read(100))
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("helpers.kaggle.archive.shutil.copyfileobj", fill)
+        text = message_of(kaggle.download)
+    assert f"cannot be written ({os.strerror(number)}): make room in" in text
+    assert "The zip is kept: run the same command when there is room." in text
+    (archive,) = (path for path in Path("data/raw").rglob("*") if path.suffix == ".zip")
+    assert not (archive.parent / "unpacked").exists()  # what was written gives its room back
+    server.cuts = [0]  # nothing to be had any more
+    assert kaggle.download(retry=Retry(attempts=1)).is_dir()
 
 
 def test_unpacking_a_damaged_zip_removes_what_it_had_written(tmp_path):

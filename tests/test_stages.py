@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers import artifacts, config, paths, run_record, stages
+from helpers import artifacts, config, datasets, images, paths, run_record, stages
 
 
 def _stage(run="r", name="02_features_baselines"):
@@ -72,6 +72,59 @@ def test_a_split_csv_that_is_not_there_is_named(home):
     settings = config.SplitSettings(split_csv="/no/such.csv")
     with pytest.raises(config.SettingsError, match=r"SPLIT_CSV='/no/such.csv' is not a file"):
         stages.stage_key("01_data_split", settings, {})
+
+
+def _key(name, **given):
+    return stages.stage_key(name, config.resolve(name, "quick", given), {"stages": {}})
+
+
+@pytest.mark.parametrize("name", ["02_features_baselines", "03_finetuning"])
+def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"first")
+    first = _key(name, weights=str(file))
+    assert _key(name, weights=str(file)) == first
+    file.write_bytes(b"other")
+    assert _key(name, weights=str(file)) != first
+
+
+def test_a_weights_file_that_is_not_there_is_named():
+    with pytest.raises(config.SettingsError, match=r"WEIGHTS='/no/such.pth' is not a file"):
+        _key("02_features_baselines", weights="/no/such.pth")
+
+
+def test_the_key_changes_with_the_content_of_a_genotype_file_but_not_of_one_named_as_a_cell(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mine, shadow = tmp_path / "mine.json", tmp_path / "DARTS_V2"
+    mine.write_text("first")
+    names = ["DARTS_V2", "random", "searched", "mine.json"]
+    first = _key("05_genotype_retraining", genotypes=names)
+    shadow.write_text("never read: the published cell has this name")
+    assert _key("05_genotype_retraining", genotypes=names) == first
+    mine.write_text("other")
+    assert _key("05_genotype_retraining", genotypes=names) != first
+
+
+@pytest.mark.parametrize("name", list(config.STAGES)[1:5])
+def test_without_files_in_the_settings_the_key_is_of_settings_and_earlier_stages_alone(name):
+    # so that runs finished before the files' content counted stay up to date
+    settings = config.resolve(name, "quick", {})
+    order = list(config.STAGES)
+    earlier = {stage: f"key of {stage}" for stage in order[: order.index(name)]}
+    run = {"stages": {stage: {"key": key} for stage, key in earlier.items()}}
+    content = {"settings": config.decisive(settings), "earlier": earlier}
+    assert stages.stage_key(name, settings, run) == artifacts.fingerprint(content)
+
+
+def test_the_key_of_the_first_stage_keeps_its_form(parts_folder):
+    settings = config.resolve("01_data_split", "quick", {"dataset": f"folder:{parts_folder}"})
+    table = datasets.load(settings).table
+    labels = table.drop(columns="path").astype(str).to_numpy()
+    content = {"settings": config.decisive(settings), "earlier": {}, "split_csv": None}
+    content["images"] = [images.source_key(table), artifacts.fingerprint(labels)]
+    assert stages.stage_key("01_data_split", settings, {}) == artifacts.fingerprint(content)
 
 
 def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(home):

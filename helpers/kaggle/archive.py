@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
 import stat
@@ -14,6 +15,9 @@ from tqdm.auto import tqdm
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 _DAMAGED = (*_BROKEN, ValueError, OverflowError, struct.error)  # what opening one may raise too
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 
 
 class ArchiveError(ValueError):
@@ -31,8 +35,9 @@ def unpack(archive: Path, folder: Path) -> tuple[int, int]:
     checksum while it is written. After any failure the folder is gone.
 
     Raises:
-        ArchiveError: not a zip, damaged, encrypted, too large for the disk, a path outside the
-            folder, a link or another special file, or one name twice.
+        NoRoomError: too large for the disk, or the disk filled while it was unpacked.
+        ArchiveError: not a zip, damaged, encrypted, a path outside the folder, a link or another
+            special file, or one name twice.
     """
     if folder.exists():
         raise ArchiveError(f"{folder} exists already: remove it first.")
@@ -103,8 +108,12 @@ def _write_members(
             except _BROKEN as error:
                 raise ArchiveError(f"{name} is damaged at {member.filename!r} ({error}).") from None
             except OSError as error:
-                raise ArchiveError(
-                    f"{name}: {member.filename!r} cannot be written ({error})."
-                ) from None
+                problem = f"{name}: {member.filename!r} cannot be written"
+                if error.errno in _FULL:  # another program may have filled it meanwhile
+                    raise NoRoomError(
+                        f"{problem} ({error.strerror}): make room in {folder.parent} or choose "
+                        "another folder."
+                    ) from None
+                raise ArchiveError(f"{problem} ({error}).") from None
             bar.update(member.file_size)
     return len(files), total
