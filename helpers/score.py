@@ -24,8 +24,9 @@ from helpers import artifacts, backbones, seeding
 from helpers.inference import precision_of
 from helpers.scoring import ScoreError, engine
 from helpers.scoring.files import Result, ScoreFiles
+from helpers.scoring.generations import generation_of, outdated, unfinished
 from helpers.scoring.listing import ImageList, Shard, open_list, parse_shard
-from helpers.scoring.merge import merge, unfinished
+from helpers.scoring.merge import merge, withdraw
 from helpers.scoring.progress import Progress, load_progress, shard_path, unreadable_path
 from helpers.scoring.resume import Remaining, survey
 
@@ -59,7 +60,11 @@ def run(options: argparse.Namespace) -> Progress:
     images = open_list(options.images[0])
     model = backbones.load_model(options.model)
     settings = _settings(options, images, out, device)
-    with ScoreFiles(out, _key(settings, images, shard), options.restart) as files:
+    key = _key(settings, images, shard)
+    generation = generation_of(options.out, shard, options.restart) if shard.count > 1 else 0
+    with ScoreFiles(out, key, options.restart, generation) as files:
+        if shard.count > 1 and options.restart:
+            withdraw(options.out, key)
         before = files.progress
         listed = survey(images, shard, before, out)
         if before.complete and before.position == listed:
@@ -186,11 +191,18 @@ def _checked_device(name: str) -> torch.device:
 
 
 def _join(out: Path, shard: Shard, restart: bool) -> None:
-    if others := unfinished(out, shard.count):
-        print(f"{out} is joined when all shards are whole; to do: {', '.join(map(str, others))}")
-    else:
+    left = unfinished(out, shard)
+    if not left:
         merged = merge(out, restart)
         print(f"All {shard.count} shards are whole, joined in {out}. {_summary(out, merged)}")
+        return
+    print(f"{out} is joined when all shards are whole; to do: {', '.join(map(str, left))}")
+    if old := outdated(out, shard.count):
+        print(
+            f"Begun before another shard was begun anew: {', '.join(map(str, old))}. Run with "
+            "--restart what isn't running yet, or, if its images are still the same, join all "
+            f"shards as they are with --merge {out} --restart"
+        )
 
 
 def _merge(options: argparse.Namespace) -> Progress:

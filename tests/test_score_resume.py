@@ -88,6 +88,45 @@ def test_images_behind_those_that_are_done_are_added(folder):
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
 
+def test_images_are_added_to_shards_one_after_the_other(folder, capsys):
+    """The first shard doesn't take the other one for whole, nor fail over its shorter list."""
+    for shard in ("0/2", "1/2"):
+        assert score.main(command(folder, "--shard", shard)) == 0
+    save(folder / "parts" / "good" / "new.png", 20, 20)
+    save(folder / "parts" / "good" / "newer.png", 30, 20)
+    capsys.readouterr()
+    assert score.main(command(folder, "--shard", "0/2")) == 0
+    assert "to do: 1/2\n" in capsys.readouterr().out
+    assert score.main(command(folder, "--shard", "1/2")) == 0
+    assert "All 2 shards are whole, joined in" in capsys.readouterr().out
+    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
+
+
+def test_shards_begun_anew_replace_the_scores_of_images_under_the_same_names(folder, capsys):
+    for shard in ("0/2", "1/2"):
+        assert score.main(command(folder, "--shard", shard)) == 0
+    first, second, *_ = sorted((folder / "parts" / "bad").iterdir())
+    before = scores(folder).defect_score.copy()
+    for path in (first, second):
+        save(path, 24, 24)
+    assert score.main(command(folder, "--shard", "0/2", "--restart")) == 0
+    told = capsys.readouterr().out
+    assert "to do: 1/2\nBegun before another shard was begun anew: 1/2. Run with" in told
+    assert not load_progress(folder / "scores.csv").complete
+    assert score.main(command(folder, "--shard", "1/2")) == 0  # without --restart: still the old
+    assert "to do: 1/2\n" in capsys.readouterr().out
+    assert score.main(["--merge", str(folder / "scores.csv")]) == 1
+    assert "run its command with --shard 1/2 --restart too" in capsys.readouterr().err
+    assert score.main(command(folder, "--shard", "1/2", "--restart")) == 0
+    assert "All 2 shards are whole, joined in" in capsys.readouterr().out
+    after = scores(folder).defect_score
+    assert before.index[~np.isclose(before, after)].tolist() == [
+        f"bad/{first.name}",
+        f"bad/{second.name}",
+    ]
+    np.testing.assert_allclose(after, by_the_series(folder), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

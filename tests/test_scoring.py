@@ -10,33 +10,15 @@ from PIL import Image
 from helpers.datasets.folder import image_files
 from helpers.scoring import ScoreError
 from helpers.scoring.files import Result, ScoreFiles
-from helpers.scoring.listing import Entry, Shard, open_list
+from helpers.scoring.listing import Entry, open_list
 from helpers.scoring.merge import merge
-from helpers.scoring.progress import load_progress, save_progress, shard_path
-
-ALONE = Shard()
-KEY = {"images": "/parts", "model": "m", "shard": "0/1"}
+from helpers.scoring.progress import load_progress, save_progress
+from tests.shard_fixtures import KEY, joined_scores, results, score_of, write_shards
 
 
 def listed(text: str) -> list[tuple[str, str]]:
     """Path and id of every image of a list."""
     return [(entry.path, entry.id) for entry in open_list(text).entries()]
-
-
-def results(names: str, shard: Shard = ALONE, unreadable: str = "") -> list[Result]:
-    """Results of the images that the letters of `names` stand for."""
-    entries = [Entry(i, name, name, name, f"{i}{name}") for i, name in enumerate(names)]
-    own = [entry for entry in entries if shard.takes(entry.position)]
-    return [Result(e, None, "bad") if e.path in unreadable else Result(e, 0.5) for e in own]
-
-
-def write_shards(out, names: str, count: int, unreadable: str = "") -> None:
-    """Whole files of all shards of a list."""
-    for index in range(count):
-        shard = Shard(index, count)
-        key = KEY | {"shard": str(shard)}
-        with ScoreFiles(shard_path(out, shard), key, restart=True) as files:
-            files.commit(results(names, shard, unreadable), len(names), names, complete=True)
 
 
 @pytest.fixture
@@ -119,7 +101,7 @@ def test_a_file_that_was_changed_is_not_gone_on_with(tmp_path):
     out = tmp_path / "s.csv"
     with ScoreFiles(out, KEY) as files:
         files.commit(results("abc"), 3, "c")
-    out.write_text(out.read_text().replace("0.5", "0.6", 1))
+    out.write_text(out.read_text().replace("0.01", "0.02", 1))
     with pytest.raises(ScoreError, match=r"s\.csv was changed since it was written; put it back"):
         ScoreFiles(out, KEY)
     out.unlink()
@@ -142,8 +124,11 @@ def test_joined_shards_are_what_one_process_writes(tmp_path, count, unreadable):
     if unreadable:
         expected = (tmp_path / "one.unreadable.csv").read_text()
         assert (tmp_path / "s.unreadable.csv").read_text() == expected
-    assert merged == load_progress(tmp_path / "s.csv") == load_progress(tmp_path / "one.csv")
-    assert merge(tmp_path / "s.csv") == merged
+    alone = load_progress(tmp_path / "one.csv")
+    assert dataclasses.replace(merged, joined=()) == alone
+    assert merge(tmp_path / "s.csv") == merged == load_progress(tmp_path / "s.csv")
+    readable = [name for name in "abcdefg" if name not in unreadable]
+    assert list(joined_scores(tmp_path / "s.csv").items()) == [(n, score_of(n)) for n in readable]
 
 
 def _lost(out):

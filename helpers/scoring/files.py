@@ -88,8 +88,10 @@ class GrowingCSV:
 class ScoreFiles:
     """Scores, unreadable images and progress of one scoring, held by one process at a time."""
 
-    def __init__(self, out: Path, key: dict[str, Any], restart: bool = False) -> None:
-        """Begin, or go on after the last whole piece.
+    def __init__(
+        self, out: Path, key: dict[str, Any], restart: bool = False, generation: int = 0
+    ) -> None:
+        """Begin (as a shard of that generation), or go on after the last whole piece.
 
         Raises:
             ScoreError: the file is of another scoring, was changed, or is being written.
@@ -97,7 +99,7 @@ class ScoreFiles:
         self.out = out
         self._lock = _locked(out)
         try:
-            self.progress = _begun(out, key, restart)
+            self.progress = _begun(out, key, restart, generation)
             self._scores = GrowingCSV(out, SCORE_COLUMNS, self.progress.scores_mark)
             self._unreadable = GrowingCSV(
                 unreadable_path(out), UNREADABLE_COLUMNS, self.progress.unreadable_mark
@@ -137,6 +139,7 @@ class ScoreFiles:
             scores_mark=self._scores.mark,
             unreadable_mark=self._unreadable.mark,
             complete=complete,
+            joined=(),  # rows of its own now
         )
         save_progress(self.out, self.progress)
 
@@ -201,7 +204,7 @@ def _locked(out: Path) -> io.BufferedWriter:
     return handle
 
 
-def _begun(out: Path, key: dict[str, Any], restart: bool) -> Progress:
+def _begun(out: Path, key: dict[str, Any], restart: bool, generation: int) -> Progress:
     """The progress to go on from; written before the first row, so that a file is known by it."""
     record = progress_path(out)
     for stale in record.parent.glob(f".{glob.escape(record.name)}.*.tmp"):
@@ -213,7 +216,7 @@ def _begun(out: Path, key: dict[str, Any], restart: bool) -> Progress:
                 f"{out} exists, and no {record.name} says that it holds scores of "
                 "this program; give another --out, or overwrite it with --restart"
             )
-        found = Progress(key)
+        found = Progress(key, generation=generation)
         save_progress(out, found)
     elif found.key != key:
         raise ScoreError(

@@ -10,13 +10,14 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from helpers import artifacts
 from helpers.scoring import ScoreError
 from helpers.scoring.files import SCORE_COLUMNS, UNREADABLE_COLUMNS, check_mark, read_results
+from helpers.scoring.generations import outdated
 from helpers.scoring.listing import Shard
 from helpers.scoring.progress import (
     Mark,
@@ -38,11 +39,15 @@ _OWN = ("shard", "images")  # what may differ between shards: machines mount fol
 def merge(out: Path, restart: bool = False) -> Progress:
     """Join scores.0of2.csv and scores.1of2.csv into scores.csv, in the order of the list.
 
-    Memory: 8 bytes for each image. The shards' files are kept.
+    Nothing is written where `out` is undamaged and was joined from these very files. A shard that
+    was begun before another one was begun anew is refused. `restart` joins in any case: it
+    replaces `out` whatever it holds, and takes outdated shards for whole.
+
+    Memory: 8 bytes for each image. The shards' scores are kept.
 
     Raises:
-        ScoreError: a shard is missing, unfinished or of another scoring; a path occurs twice;
-            `out` holds something else.
+        ScoreError: a shard is missing, unfinished, outdated or of another scoring; a path occurs
+            twice; `out` holds something else.
     """
     shards = find_shards(out)
     parts = [_finished(out, shard) for shard in shards]
@@ -54,10 +59,13 @@ def merge(out: Path, restart: bool = False) -> Progress:
         merged,
         scored=sum(part.scored for part in parts),
         unreadable=sum(part.unreadable for part in parts),
+        joined=tuple((part.scores_mark, part.unreadable_mark) for part in parts),
     )
-    if _is_merged(out, merged):
-        return load_progress(out) or merged
-    _check_free(out, key, restart)
+    if not restart:
+        if there := _merged_before(out, merged):
+            return there
+        _check_generations(out, shards)
+        _check_free(out, key)
     for shard, part in zip(shards, parts, strict=True):
         check_mark(shard_path(out, shard), part.scores_mark)
         check_mark(unreadable_path(shard_path(out, shard)), part.unreadable_mark)
@@ -65,7 +73,19 @@ def merge(out: Path, restart: bool = False) -> Progress:
     save_progress(out, Progress(key))  # a kill in between leaves a file known as unfinished
     merged = _write(out, shards, merged)
     save_progress(out, merged)
+    _renew(out, shards, parts)
     return merged
+
+
+def withdraw(out: Path, key: dict[str, Any]) -> None:
+    """Let a joined `out` count as unfinished, for a shard of it is begun anew with this key.
+
+    A record without rows takes the place of the old one, so that the shards may be joined in
+    `out` again without --restart. What one process scored there is left alone.
+    """
+    found = load_progress(out)
+    if found is not None and found.joined:
+        save_progress(out, Progress(key | {"shard": str(Shard())}))
 
 
 def find_shards(out: Path) -> list[Shard]:
@@ -88,13 +108,6 @@ def find_shards(out: Path) -> list[Shard]:
                 f"{shard_path(out, shard)} is missing; run its command with --shard {shard}"
             )
     return shards
-
-
-def unfinished(out: Path, count: int) -> list[Shard]:
-    """The shards of `out` that are not whole yet."""
-    shards = [Shard(index, count) for index in range(count)]
-    found = [(shard, load_progress(shard_path(out, shard))) for shard in shards]
-    return [shard for shard, progress in found if progress is None or not progress.complete]
 
 
 def _finished(out: Path, shard: Shard) -> Progress:
@@ -128,19 +141,35 @@ def _check_alike(out: Path, shards: list[Shard], parts: list[Progress]) -> None:
             )
 
 
-def _is_merged(out: Path, merged: Progress) -> bool:
-    """Whether `out` holds exactly these shards already."""
+def _merged_before(out: Path, merged: Progress) -> Progress | None:
+    """The record of `out` where it holds exactly these shards and is undamaged."""
     found = load_progress(out)
-    if found is None or not out.is_file():
-        return False
-    return found == dataclasses.replace(
-        merged, scores_mark=found.scores_mark, unreadable_mark=found.unreadable_mark
+    there = dataclasses.replace(
+        merged, scores_mark=_mark(out), unreadable_mark=_mark(unreadable_path(out))
     )
+    return found if found == there else None
 
 
-def _check_free(out: Path, key: dict, restart: bool) -> None:
+def _check_generations(out: Path, shards: list[Shard]) -> None:
+    if old := outdated(out, len(shards)):
+        raise ScoreError(
+            f"{shard_path(out, old[0])} was begun before another shard was begun anew; run its "
+            f"command with --shard {old[0]} --restart too, or, if its images are still the same, "
+            f"join all shards as they are with --merge {out} --restart"
+        )
+
+
+def _renew(out: Path, shards: list[Shard], parts: list[Progress]) -> None:
+    """Outdated shards that were joined as they are belong to the newest generation from now on."""
+    newest = max(part.generation for part in parts)
+    for shard, part in zip(shards, parts, strict=True):
+        if part.generation < newest:
+            save_progress(shard_path(out, shard), dataclasses.replace(part, generation=newest))
+
+
+def _check_free(out: Path, key: dict[str, Any]) -> None:
     found = load_progress(out)
-    if restart or not out.exists() or (found is not None and found.key == key):
+    if not out.exists() or (found is not None and found.key == key):
         return
     reason = differences(found.key, key) if found else f"no {progress_path(out).name} beside it"
     raise ScoreError(

@@ -31,6 +31,8 @@ class Progress:
     scores_mark: Mark = Mark()
     unreadable_mark: Mark = Mark()
     complete: bool = False  # the whole list was dealt with
+    generation: int = 0  # of a shard; only shards of one generation are joined
+    joined: tuple[tuple[Mark, Mark], ...] = ()  # of a joined file: both marks of every shard
 
 
 def shard_path(out: Path, shard: Shard) -> Path:
@@ -58,8 +60,9 @@ def load_progress(out: Path) -> Progress | None:
     content = artifacts.load_json(path)
     try:
         marks = {name: Mark(**content[name]) for name in ("scores_mark", "unreadable_mark")}
-        return Progress(**(content | marks))
-    except (TypeError, KeyError):
+        joined = tuple((Mark(**a), Mark(**b)) for a, b in content.get("joined", ()))
+        return Progress(**(content | marks | {"joined": joined}))
+    except (TypeError, KeyError, ValueError):
         raise artifacts.ArtifactError(
             f"{path} is no record of a scoring; delete it and begin anew with --restart"
         ) from None
