@@ -77,7 +77,7 @@ def fit(
         name: what the progress bar calls this training.
         resume: file to continue from and to write after every epoch; the caller removes it.
         inputs: what the training depends on beside its settings (JSON-able); a resume file of
-            other inputs is not taken up.
+            other inputs is not taken up but moved aside.
         hooks: additions to the loop.
         parameters: those to train; all that require gradients when not given.
         deadline_s: on `time.monotonic`'s clock; no epoch is begun that would hardly end before.

@@ -110,6 +110,21 @@ def test_patience_ends_the_training_after_that_many_epochs_without_a_better_one(
     assert len(aucs) < 30 and len(aucs) - 1 - fit.best_epoch == 2
 
 
+def test_a_trial_with_other_settings_costs_an_interrupted_training_no_epoch(tmp_path, capsys):
+    # the trial's epochs replaced those of the long training
+    resume, long = tmp_path / "toy.resume.safetensors", TrainSettings(epochs=3, precision="no")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), long, resume, _StopAfter(2))
+    _fit(_model(), TrainSettings(epochs=1, precision="no"), resume)
+    capsys.readouterr()
+    expected, found = _model(), _model()
+    _fit(found, long, resume)
+    assert "toy: going on after epoch 2 of 3" in capsys.readouterr().out
+    _fit(expected, long)
+    for one, other in zip(expected.parameters(), found.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("precision", "advice"),
     [
