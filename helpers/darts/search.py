@@ -70,9 +70,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             classes = int(max(part.label.max() for part in parts)) + 1
             train, part = (search_batches(half, cache, settings, classes) for half in parts)
             net = make_supernet(settings, cache, train.spec.num_classes)
-            fit, steps = run_search(
-                net, train, part, settings, resume, inputs, record, stage.deadline_s
-            )
+            fit, steps = run_search(net, train, part, settings, resume, inputs, stage.deadline_s)
             genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
             if processes.is_main():
@@ -173,10 +171,8 @@ class AlphaSteps(Hooks):
         train: ImageBatches,
         part: ImageBatches,
         settings: SearchSettings,
-        record: Path | None = None,
     ) -> None:
         self.net, self.train, self.part, self.settings = net, train, part, settings
-        self.record = record
         self.history: list[dict[str, Any]] = []
         self.architect = Architect(
             net,
@@ -222,9 +218,6 @@ class AlphaSteps(Hooks):
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
-        if self.record is not None and processes.is_main():
-            # to be looked at while the search goes on
-            artifacts.save_json(self.record, self.history)
         rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
         moving = self.history[s.alpha_warmup :]
         return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
@@ -271,15 +264,13 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     inputs: Any = None,
-    record: Path | None = None,
     deadline_s: float | None = None,
 ) -> tuple[training.Fit, AlphaSteps]:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
-    `record` is a file that the history so far is written to after each epoch.
     """
-    steps = AlphaSteps(net, train, part, settings, record)
+    steps = AlphaSteps(net, train, part, settings)
     fit = training.fit(
         net,
         train,
