@@ -93,7 +93,8 @@ class Loop:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where no loss was scaled: the machine had no fp16
+            self.scaler.load_state_dict(state["scaler"])
         self.hooks.load_state(state["hooks"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])

@@ -13,12 +13,13 @@ from helpers.loop import Hooks, Loop
 KEY = resume.key_of(TrainSettings(), 0, {"images": "a"})
 
 
-def loop() -> Loop:
+def loop(fp16: bool = False) -> Loop:
     """A training that has not begun."""
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    return Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=False), None, Hooks())
+    scaler = torch.amp.GradScaler("cpu", enabled=fp16)
+    return Loop(model, optimizer, scheduler, scaler, None, Hooks())
 
 
 @pytest.fixture
@@ -69,6 +70,14 @@ def test_a_resume_file_that_cannot_be_moved_aside_is_not_overwritten(path, monke
     message = rf"resume\.{KEY} cannot be written: Permission denied"
     with pytest.raises(artifacts.ArtifactError, match=message):
         resume.take_up(loop(), path, OTHER)
+    assert resume.take_up(loop(), path, KEY)
+
+
+def test_a_training_goes_on_where_its_losses_are_scaled_and_were_not_before_and_back(path):
+    # begun with bf16 and taken up by a GPU that has fp16 alone, the file was called damaged
+    scaled = loop(fp16=True)
+    assert resume.take_up(scaled, path, KEY) and scaled.scaler.get_scale() == 2.0**16
+    artifacts.save_state(path, {"key": KEY, "loop": scaled.state()})
     assert resume.take_up(loop(), path, KEY)
 
 
