@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if processes.is_main():
             print(f"\n{error}")
         if not options.from_notebook:  # which notices by itself, and stops
-            return run.OutOfTime.exit_code
+            return run.RunOutOfTime.exit_code
     except (*_COMMON, *_LOCAL, WeightsError) as error:
         if processes.is_main() or not isinstance(error, _COMMON):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
