@@ -41,6 +41,7 @@ from helpers import (
 from helpers.darts import search
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
+from helpers.memory import MemoryFullError
 from helpers.stages import OutOfTime, Stage
 from helpers.training import TrainingError
 from helpers.weights import WeightsError
@@ -49,7 +50,14 @@ BAR_EVERY_S = 5  # a notebook keeps every state of a progress bar that it has be
 
 # errors that all processes meet together, and those that one may meet alone, on its machine
 _COMMON = (config.SettingsError, TrainingError)
-_LOCAL = (artifacts.ArtifactError, DataError, GenotypeError, run.RunError, stages.StageError)
+_LOCAL = (
+    artifacts.ArtifactError,
+    DataError,
+    GenotypeError,
+    MemoryFullError,
+    run.RunError,
+    stages.StageError,
+)
 
 
 def _cnn(stage: Stage, split: pd.DataFrame) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from helpers.stages import Stage
 from . import genotypes, guard
 from .architect import Architect
 from .curvature import dominant_eigenvalue
+from .differences import GradientError
 from .supernet import Supernet
 
 SEARCHED = "searched"
@@ -166,11 +168,7 @@ class AlphaSteps(Hooks):
     """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
 
     def __init__(
-        self,
-        net: Supernet,
-        train: ImageBatches,
-        part: ImageBatches,
-        settings: SearchSettings,
+        self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
     ) -> None:
         self.net, self.train, self.part, self.settings = net, train, part, settings
         self.history: list[dict[str, Any]] = []
@@ -205,7 +203,8 @@ class AlphaSteps(Hooks):
         """One step of alpha, but for the warm-up."""
         if self.epoch < self.settings.alpha_warmup:
             return
-        loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
+        with self._finite_gradients():
+            loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
         self.losses.append(loss)
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
@@ -240,9 +239,23 @@ class AlphaSteps(Hooks):
         images = next(self.part.ordered())
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
         batch = (images, targets)
-        return processes.from_main(
-            dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
-        )
+        with self._finite_gradients():
+            return processes.from_main(
+                dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
+            )
+
+    @contextmanager
+    def _finite_gradients(self) -> Iterator[None]:
+        """Say of a gradient that is not finite which parameters of the search to lower."""
+        try:
+            yield
+        except GradientError:
+            s = self.settings
+            raise training.TrainingError(
+                f"search: a gradient by alpha is not finite in epoch {self.epoch + 1}. Lower LR "
+                f"(now {s.lr:g}) or ALPHA_LR (now {s.alpha_lr:g}): with another setting the search "
+                "begins anew"
+            ) from None
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()
