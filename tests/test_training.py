@@ -188,8 +188,7 @@ def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 5, 20])
-def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+def _one_cycle(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = make_scheduler(optimizer, TrainSettings(schedule="one_cycle", lr=0.1), steps)
     rates = []
@@ -198,7 +197,18 @@ def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
         optimizer.step()
         scheduler.step()
     assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
-    assert steps < 20 or rates[0] < max(rates) > rates[-1]
+    return rates
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 6, 20])
+def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+    rates = _one_cycle(steps)
+    assert rates[0] < max(rates) > rates[-1]
+
+
+def test_one_cycle_has_rates_for_one_step_and_for_two():
+    (alone,), (first, second) = _one_cycle(1), _one_cycle(2)
+    assert alone == first < second
 
 
 def test_scales_and_shifts_are_not_decayed_by_adamw():
