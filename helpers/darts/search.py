@@ -199,7 +199,7 @@ class AlphaSteps(Hooks):
         self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
 
-    def before_step(self, images: Tensor, targets: Tensor, lr: float) -> None:
+    def before_step(self, images: Tensor, targets: Tensor) -> None:
         """One step of alpha, but for the warm-up."""
         if self.epoch < self.settings.alpha_warmup:
             return
