@@ -21,7 +21,7 @@ class Hooks:
     def epoch_starts(self, epoch: int, epochs: int) -> None:
         """Before the first batch of an epoch (counted from 0)."""
 
-    def before_step(self, images: torch.Tensor, targets: torch.Tensor, lr: float) -> None:
+    def before_step(self, images: torch.Tensor, targets: torch.Tensor) -> None:
         """Before the weights' step on this batch."""
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
@@ -55,6 +55,11 @@ class Loop:
     def judged(self) -> nn.Module:
         """The model that validation looks at: the average of the weights where one is kept."""
         return self.ema.module if self.ema else self.model
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the hooks have ended the training."""
+        return bool(self.history) and self.history[-1]["stopped"]
 
     def keep_best(self) -> None:
         """Keep the weights of the epoch just judged where it is the best; the first of equals."""
@@ -93,7 +98,8 @@ class Loop:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where no loss was scaled: the machine had no fp16
+            self.scaler.load_state_dict(state["scaler"])
         self.hooks.load_state(state["hooks"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -66,30 +65,10 @@ def make_scheduler(
 class Loss:
     """Cross-entropy of raw scores, or of (scores, auxiliary scores), over a batch."""
 
-    weights: torch.Tensor | None  # (K,) of the classes; None: all weigh the same
     smoothing: float
 
     def __call__(self, output: Any, targets: torch.Tensor) -> torch.Tensor:
         """The mean over the batch, in float32 whatever the scores' precision."""
         if isinstance(output, tuple):
             return self(output[0], targets) + AUXILIARY_WEIGHT * self(output[1], targets)
-        return F.cross_entropy(
-            output.float(), targets, self.weights, label_smoothing=self.smoothing
-        )
-
-    def weight_of(self, targets: torch.Tensor) -> torch.Tensor | int:
-        """What the mean is taken over: the images, or the sum of their classes' weights."""
-        return len(targets) if self.weights is None else self.weights[targets].sum()
-
-
-def make_loss(settings: TrainSettings, labels: np.ndarray, device: torch.device) -> Loss:
-    """Cross-entropy with label smoothing, and of the auxiliary scores where the model gives them.
-
-    `labels` (N,) of the training rows weigh the classes inversely to their counts when
-    `settings.balance_classes` says so.
-    """
-    weights = None
-    if settings.balance_classes:
-        counts = np.bincount(labels)
-        weights = torch.tensor(len(labels) / (len(counts) * counts), dtype=torch.float32).to(device)
-    return Loss(weights, settings.label_smoothing)
+        return F.cross_entropy(output.float(), targets, label_smoothing=self.smoothing)

@@ -86,7 +86,7 @@ class RunPaths:
         return self.root / "checkpoints" / f"{model}.safetensors"
 
     def resume(self, model: str) -> Path:
-        """Everything that an interrupted training needs to go on."""
+        """Everything that an interrupted training needs to go on; see `helpers.resume`."""
         return self.root / "checkpoints" / f"{model}.resume.safetensors"
 
     def genotype(self, name: str) -> Path:

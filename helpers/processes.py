@@ -161,27 +161,27 @@ def average_buffers(model: nn.Module) -> None:
 
 @torch.no_grad()
 def average_gradients(
-    parameters: Sequence[nn.Parameter], loss: Tensor | float, weight: Tensor | float, images: int
+    parameters: Sequence[nn.Parameter], loss: Tensor | float, images: int
 ) -> tuple[float, int]:
     """Put into each .grad the gradient of the whole batch's loss; give that loss and its images.
 
-    One all-reduce of everything. `loss` is the mean over this process's share, `weight` what that
-    mean is taken over (the images, or their classes' weights), 0 with no .grad for an empty share.
+    One all-reduce of everything. `loss` is the mean over the `images` of this process's share; an
+    empty one has no .grad.
     What is not finite in one process's share becomes so in all, so that all skip the step (fp16)
     or stop together. A parameter without a gradient everywhere stays without one.
     """
     like = parameters[0]
     held = [p.grad is not None for p in parameters]
-    own = [torch.as_tensor(x).to(like) for x in (loss * weight, weight, images)]
+    own = [torch.as_tensor(x).to(like) for x in (loss * images, images)]
     facts = torch.cat([torch.stack(own), like.new_tensor(held)])
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    summed = torch.cat([facts, _flat(grads) * weight])
+    summed = torch.cat([facts, _flat(grads) * images])
     dist.all_reduce(summed)
-    total, whole, seen, *holders = summed[: len(facts)].tolist()
+    total, whole, *holders = summed[: len(facts)].tolist()
     _put(grads, summed[len(facts) :] / whole)
     for parameter, grad, held_by in zip(parameters, grads, holders, strict=True):
         parameter.grad = grad if held_by else None
-    return total / whole, round(seen)
+    return total / whole, round(whole)
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ from helpers.run_record import RunError, lock
 from helpers.writing import writing
 
 
-class OutOfTime(RunError):
+class RunOutOfTime(RunError):
     """The time budget is used up: nothing is wrong, the same command goes on."""
 
     exit_code = 75  # "try again later" in the convention of sysexits.h
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = make_plan(parser().parse_args(arguments), arguments)
         check_places(plan)
         execute(plan)
-    except OutOfTime as stop:
+    except RunOutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
-        return OutOfTime.exit_code
+        return RunOutOfTime.exit_code
     except (RunError, DataError, stages.StageError, artifacts.ArtifactError, *_SETTINGS) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
@@ -118,7 +118,7 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
     """What is left of a time budget, which holds for all notebooks together.
 
     Raises:
-        OutOfTime: nothing is left; a notebook that has no trainings is not begun either.
+        RunOutOfTime: nothing is left; a notebook that has no trainings is not begun either.
     """
     budgets = (own.get("TIME_BUDGET_MIN") for own in plan.parameters.values())
     budget_min = next((budget for budget in budgets if budget), 0)
@@ -168,8 +168,8 @@ def _run_notebook(
         raise _failure(reason, target, plan) from None
 
 
-def _out_of_time(reason: str, plan: Plan) -> OutOfTime:
-    return OutOfTime(f"{reason}\nTo go on: {_same_command(plan)}")
+def _out_of_time(reason: str, plan: Plan) -> RunOutOfTime:
+    return RunOutOfTime(f"{reason}\nTo go on: {_same_command(plan)}")
 
 
 def _same_command(plan: Plan) -> str:

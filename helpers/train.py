@@ -41,6 +41,7 @@ from helpers import (
 from helpers.darts import search
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
+from helpers.memory import MemoryFullError
 from helpers.stages import OutOfTime, Stage
 from helpers.training import TrainingError
 from helpers.weights import WeightsError
@@ -49,7 +50,14 @@ BAR_EVERY_S = 5  # a notebook keeps every state of a progress bar that it has be
 
 # errors that all processes meet together, and those that one may meet alone, on its machine
 _COMMON = (config.SettingsError, TrainingError)
-_LOCAL = (artifacts.ArtifactError, DataError, GenotypeError, run.RunError, stages.StageError)
+_LOCAL = (
+    artifacts.ArtifactError,
+    DataError,
+    GenotypeError,
+    MemoryFullError,
+    run.RunError,
+    stages.StageError,
+)
 
 
 def _cnn(stage: Stage, split: pd.DataFrame) -> None:
@@ -99,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if processes.is_main():
             print(f"\n{error}")
         if not options.from_notebook:  # which notices by itself, and stops
-            return run.OutOfTime.exit_code
+            return run.RunOutOfTime.exit_code
     except (*_COMMON, *_LOCAL, WeightsError) as error:
         if processes.is_main() or not isinstance(error, _COMMON):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)

@@ -20,9 +20,7 @@ class TrainSettings:
     lr_min: float = 0.0  # cosine: where it ends
     gamma: float = 0.97  # exponential: the factor per epoch
     label_smoothing: float = 0.1
-    balance_classes: bool = False
     grad_clip: float = 5.0
-    patience: int = 0  # epochs without a better validation AUC before stopping; 0 never stops
     augment: str = "full"  # "none", "flips" or "full"
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)

@@ -31,7 +31,7 @@ from helpers.batches import Batches
 from helpers.config import TrainSettings
 from helpers.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.loop import Hooks, Loop
-from helpers.optim import Loss, make_loss, make_optimizer, make_scheduler
+from helpers.optim import Loss, make_optimizer, make_scheduler
 from helpers.stages import OutOfTime
 
 
@@ -77,7 +77,7 @@ def fit(
         name: what the progress bar calls this training.
         resume: file to continue from and to write after every epoch; the caller removes it.
         inputs: what the training depends on beside its settings (JSON-able); a resume file of
-            other inputs is not taken up.
+            other inputs is not taken up but moved aside.
         hooks: additions to the loop.
         parameters: those to train; all that require gradients when not given.
         deadline_s: on `time.monotonic`'s clock; no epoch is begun that would hardly end before.
@@ -96,10 +96,10 @@ def fit(
     key = resuming.key_of(settings, seed, inputs)
     if resuming.take_up(loop, resume, key) and rank == 0:
         print(f"{name}: going on after epoch {loop.epoch} of {settings.epochs}")
-    loss_of = make_loss(settings, train.labels, processes.device())
+    loss_of = Loss(settings.label_smoothing)
     draws = f"train {rank} of {count}" if count > 1 else "train"
     spent_s = None  # by the last whole epoch of this call, its validation and saving included
-    while loop.epoch < settings.epochs and not _is_over(loop, settings):
+    while loop.epoch < settings.epochs and not loop.stopped:
         _check_time(loop, deadline_s, spent_s, name, settings.epochs)
         began = time.monotonic()
         hooks.epoch_starts(loop.epoch, settings.epochs)
@@ -160,7 +160,7 @@ def _train_epoch(
         for rows, inputs in train.shuffled(seed, loop.epoch, share):
             targets = labels[torch.from_numpy(rows).to(device)]
             lr = loop.optimizer.param_groups[0]["lr"]
-            loop.hooks.before_step(inputs, targets, lr)
+            loop.hooks.before_step(inputs, targets)
             loop.optimizer.zero_grad(set_to_none=True)
             value, n = _backward(loop, inputs, targets, parameters, loss_of, settings.precision)
             if not math.isfinite(value):
@@ -230,7 +230,7 @@ def _backward(
         loop.scaler.scale(loss).backward()
     if processes.count() == 1:
         return loss.item(), n
-    return processes.average_gradients(parameters, loss.detach(), loss_of.weight_of(targets), n)
+    return processes.average_gradients(parameters, loss.detach(), n)
 
 
 def _check_batch(name: str, batch_size: int, count: int) -> None:
@@ -240,12 +240,6 @@ def _check_batch(name: str, batch_size: int, count: int) -> None:
             f"{name}: a batch of {batch_size} cannot be divided among {count} processes, two "
             f"images to each: raise the batch size to {2 * count}, or start fewer processes"
         )
-
-
-def _is_over(loop: Loop, settings: TrainSettings) -> bool:
-    if loop.history and loop.history[-1]["stopped"]:
-        return True
-    return bool(settings.patience) and loop.epoch - loop.best_epoch > settings.patience
 
 
 def _check_time(

@@ -216,7 +216,7 @@ class Poison(Hooks):
     def epoch_starts(self, epoch, epochs):
         self.now, self.steps = epoch, itertools.count()
 
-    def before_step(self, images, targets, lr):
+    def before_step(self, images, targets):
         last = next(self.steps) == 1  # of two batches
         if (self.now == self.epoch and not self.at_the_end) or (last and self.now == self.epoch):
             parameter = next(self.model.parameters())

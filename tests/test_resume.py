@@ -13,12 +13,13 @@ from helpers.loop import Hooks, Loop
 KEY = resume.key_of(TrainSettings(), 0, {"images": "a"})
 
 
-def loop() -> Loop:
+def loop(fp16: bool = False) -> Loop:
     """A training that has not begun."""
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    return Loop(model, optimizer, scheduler, torch.amp.GradScaler(enabled=False), None, Hooks())
+    scaler = torch.amp.GradScaler("cpu", enabled=fp16)
+    return Loop(model, optimizer, scheduler, scaler, None, Hooks())
 
 
 @pytest.fixture
@@ -28,14 +29,56 @@ def path(tmp_path):
     return tmp_path / "resume"
 
 
+OTHER = resume.key_of(TrainSettings(lr=0.5), 0, {"images": "a"})
+
+
 def test_a_resume_file_is_taken_up_and_removed_by_the_same_training_only(path):
-    other = resume.key_of(TrainSettings(lr=0.5), 0, {"images": "a"})
-    assert not resume.take_up(loop(), path, other)
-    resume.remove(path, other)
+    assert not resume.take_up(loop(), path, OTHER)
+    resume.remove(path, OTHER)
     assert resume.take_up(loop(), path, KEY)
     resume.remove(path, KEY)
     assert not path.exists() and not resume.take_up(loop(), path, KEY)
     resume.remove(path, KEY)  # is gone already
+
+
+def test_trainings_in_turn_each_find_their_own_epochs(path):
+    # the file of a long training was overwritten by a trial with other settings
+    for epoch in (1, 2):
+        for key in (OTHER, KEY):
+            taken = loop()
+            assert resume.take_up(taken, path, key) == (key == KEY or epoch == 2)
+            taken.epoch += 1
+            artifacts.save_state(path, {"key": key, "loop": taken.state()})
+    for key in (OTHER, KEY):
+        taken = loop()
+        assert resume.take_up(taken, path, key) and taken.epoch == 2
+
+
+def test_a_finished_training_removes_its_file_from_where_it_waits(path):
+    resume.take_up(loop(), path, OTHER)  # moves it aside
+    artifacts.save_state(path, {"key": OTHER, "loop": loop().state()})
+    assert len(list(path.parent.iterdir())) == 2
+    resume.remove(path, KEY)
+    assert list(path.parent.iterdir()) == [path] and resume.take_up(loop(), path, OTHER)
+
+
+def test_a_resume_file_that_cannot_be_moved_aside_is_not_overwritten(path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(path), "replace", refuse)
+    message = rf"resume\.{KEY} cannot be written: Permission denied"
+    with pytest.raises(artifacts.ArtifactError, match=message):
+        resume.take_up(loop(), path, OTHER)
+    assert resume.take_up(loop(), path, KEY)
+
+
+def test_a_training_goes_on_where_its_losses_are_scaled_and_were_not_before_and_back(path):
+    # begun with bf16 and taken up by a GPU that has fp16 alone, the file was called damaged
+    scaled = loop(fp16=True)
+    assert resume.take_up(scaled, path, KEY) and scaled.scaler.get_scale() == 2.0**16
+    artifacts.save_state(path, {"key": KEY, "loop": scaled.state()})
+    assert resume.take_up(loop(), path, KEY)
 
 
 def test_a_file_of_another_network_and_one_without_a_training_are_damaged(path):

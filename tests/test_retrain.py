@@ -98,7 +98,7 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, 
     _train(stage, split, cache, "whole")
     steps = iter(range(100))
 
-    def stop_in_the_third_epoch(self, images, targets, lr):
+    def stop_in_the_third_epoch(self, images, targets):
         if next(steps) == 9:  # 4 steps an epoch
             raise _Killed
 
@@ -127,7 +127,7 @@ stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings,
 split = results.read_split(stage.paths)
 steps = iter(range(100))
 
-def kill(self, images, targets, lr):
+def kill(self, images, targets):
     if next(steps) == 6:  # 4 steps an epoch
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -108,7 +108,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     assert run._remaining(plan, "03_finetuning", started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
     assert run._remaining(plan, "02_features_baselines", started_s=400.0) == {}
     assert run._remaining(_plan("--name", "t"), "03_finetuning", started_s=400.0) == {}
-    with pytest.raises(run.OutOfTime) as error:
+    with pytest.raises(run.RunOutOfTime) as error:
         run._remaining(plan, "02_features_baselines", started_s=-1000.0)
     assert str(error.value) == (
         "the time budget is used up before 02_features_baselines\n"

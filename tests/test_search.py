@@ -113,6 +113,27 @@ def test_a_search_finds_a_cell_and_tells_how(problem):
     assert again.history == found.history and stage.notes["reused"] == ["search"]
 
 
+def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
+    problem, monkeypatch
+):
+    # it overwrote metrics/search_history.json in every epoch: the old search was done once more
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, epochs=1)
+    found = search.search_genotype(stage, split, cache)
+    epoch_ends = search.AlphaSteps.epoch_ends
+
+    def interrupted(self, record):
+        epoch_ends(self, record)
+        raise KeyboardInterrupt
+
+    other = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, seed=1))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(search.AlphaSteps, "epoch_ends", interrupted)
+        search.search_genotype(other, split, cache)
+    assert search.search_genotype(stage, split, cache) == found
+    assert stage.notes["reused"] == ["search"]
+
+
 def test_alpha_moves_in_every_step_but_the_warm_up(problem):
     stage, split, cache = problem
     settings = dataclasses.replace(stage.settings, alpha_warmup=2)

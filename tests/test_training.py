@@ -12,7 +12,7 @@ from helpers import stages, training
 from helpers.batches import EmbeddingBatches, epoch_order
 from helpers.config import TrainSettings
 from helpers.loop import Hooks
-from helpers.optim import AUXILIARY_WEIGHT, make_loss, make_optimizer, make_scheduler
+from helpers.optim import AUXILIARY_WEIGHT, Loss, make_optimizer, make_scheduler
 
 
 def _problem(n=96, d=6, seed=0):
@@ -58,7 +58,7 @@ def _fit(model, settings, resume=None, hooks=None, **options):
     [
         {"optimizer": "adamw", "schedule": "one_cycle", "ema_decay": 0.9},
         {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
-        {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1, "balance_classes": True},
+        {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1},
     ],
 )
 def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, options):
@@ -102,12 +102,19 @@ def test_the_model_keeps_the_epoch_of_the_best_validation_auc():
     assert found["val_auc"] == pytest.approx(max(aucs), abs=1e-12)
 
 
-def test_patience_ends_the_training_after_that_many_epochs_without_a_better_one():
-    settings = TrainSettings(epochs=30, lr=0.0, schedule="constant", patience=2, precision="no")
-    model = _model().requires_grad_(True)
-    fit = _fit(model, settings, parameters=[model[4].weight])
-    aucs = [record["val_auc"] for record in fit.history]
-    assert len(aucs) < 30 and len(aucs) - 1 - fit.best_epoch == 2
+def test_a_trial_with_other_settings_costs_an_interrupted_training_no_epoch(tmp_path, capsys):
+    # the trial's epochs replaced those of the long training
+    resume, long = tmp_path / "toy.resume.safetensors", TrainSettings(epochs=3, precision="no")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), long, resume, _StopAfter(2))
+    _fit(_model(), TrainSettings(epochs=1, precision="no"), resume)
+    capsys.readouterr()
+    expected, found = _model(), _model()
+    _fit(found, long, resume)
+    assert "toy: going on after epoch 2 of 3" in capsys.readouterr().out
+    _fit(expected, long)
+    for one, other in zip(expected.parameters(), found.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, ad
 
 
 def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
-    loss_of = make_loss(TrainSettings(label_smoothing=0.1), np.array([0, 1]), torch.device("cpu"))
+    loss_of = Loss(smoothing=0.1)
     scores, auxiliary = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     target = torch.tensor([0])
     # smoothed target (0.95, 0.05): by hand from log-softmax
@@ -142,18 +149,6 @@ def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
     assert float(loss_of(scores, target)) == pytest.approx(main, abs=1e-6)
     total = float(loss_of((scores, auxiliary), target))
     assert total == pytest.approx(main + AUXILIARY_WEIGHT * aux, abs=1e-6)
-
-
-def test_balanced_classes_weigh_inversely_to_their_counts():
-    labels = np.array([0, 0, 0, 1])
-    loss_of = make_loss(
-        TrainSettings(label_smoothing=0.0, balance_classes=True), labels, torch.device("cpu")
-    )
-    scores = torch.zeros(4, 2)
-    scores[3] = torch.tensor([1.0, 0.0])  # the bad one is called good
-    good, bad = np.log(2), np.log(1 + np.e)
-    expected = (3 * (4 / 6) * good + (4 / 2) * bad) / (3 * 4 / 6 + 4 / 2)
-    assert float(loss_of(scores, torch.from_numpy(labels))) == pytest.approx(expected, abs=1e-6)
 
 
 def test_exponential_schedule_multiplies_by_gamma_each_epoch():
@@ -173,8 +168,7 @@ def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 5, 20])
-def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+def _one_cycle(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = make_scheduler(optimizer, TrainSettings(schedule="one_cycle", lr=0.1), steps)
     rates = []
@@ -183,7 +177,18 @@ def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
         optimizer.step()
         scheduler.step()
     assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
-    assert steps < 20 or rates[0] < max(rates) > rates[-1]
+    return rates
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 6, 20])
+def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+    rates = _one_cycle(steps)
+    assert rates[0] < max(rates) > rates[-1]
+
+
+def test_one_cycle_has_rates_for_one_step_and_for_two():
+    (alone,), (first, second) = _one_cycle(1), _one_cycle(2)
+    assert alone == first < second
 
 
 def test_scales_and_shifts_are_not_decayed_by_adamw():

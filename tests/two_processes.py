@@ -23,7 +23,7 @@ from helpers.paths import HOME_VARIABLE, RunPaths
 
 KINDS = {
     "adamw": {"ema_decay": 0.9},
-    "sgd": {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1, "balance_classes": True},
+    "sgd": {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
 }
 TIMELESS = ("train_loss", "val_loss", "val_auc", "lr")
 
@@ -93,7 +93,7 @@ class Seeds(Hooks):
         if epoch == self.stop:
             raise KeyboardInterrupt
 
-    def before_step(self, images, targets, lr):
+    def before_step(self, images, targets):
         self.seen.append(torch.initial_seed())
 
 

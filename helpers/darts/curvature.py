@@ -26,7 +26,7 @@ def dominant_eigenvalue(
     seeded start, with the vectors made orthogonal on the way (Lanczos): alone it takes hundreds of
     steps where two eigenvalues of opposite signs are nearly as large. An iteration is one
     Hessian-vector product, two passes over the batch. Returns the Rayleigh quotient and leaves the
-    network as it was, bit for bit. Raises ValueError for a gradient that is not finite.
+    network as it was, bit for bit. Raises GradientError for a gradient that is not finite.
     """
     alphas = net.architecture_parameters()
     generator = torch.Generator().manual_seed(seed)

@@ -14,6 +14,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
 Average = Callable[[Tensor, int], Tensor]
 
 
+class GradientError(ValueError):
+    """A gradient is not finite."""
+
+
 def gradients(
     net: nn.Module,
     loss_of: Loss,
@@ -24,7 +28,7 @@ def gradients(
     """Loss of a batch and its gradients in one backward pass that fills no .grad.
 
     With `average` the batch is a process's share, and both are those of the whole batch.
-    Raises ValueError for a gradient that is not finite.
+    Raises GradientError for a gradient that is not finite.
     """
     images, targets = batch
     loss = loss_of(net(images), targets)
@@ -34,7 +38,7 @@ def gradients(
         both = average(torch.cat([loss.detach()[None].to(flat), flat]), len(targets))
         loss, flat = both[0], both[1:]
     if not flat.isfinite().all():
-        raise ValueError(
+        raise GradientError(
             "the architecture step met a gradient that is not finite: lower the learning rate of "
             "the weights, or that of alpha"
         )

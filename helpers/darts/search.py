@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from helpers.stages import Stage
 from . import genotypes, guard
 from .architect import Architect
 from .curvature import dominant_eigenvalue
+from .differences import GradientError
 from .supernet import Supernet
 
 SEARCHED = "searched"
@@ -70,9 +72,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             classes = int(max(part.label.max() for part in parts)) + 1
             train, part = (search_batches(half, cache, settings, classes) for half in parts)
             net = make_supernet(settings, cache, train.spec.num_classes)
-            fit, steps = run_search(
-                net, train, part, settings, resume, inputs, record, stage.deadline_s
-            )
+            fit, steps = run_search(net, train, part, settings, resume, inputs, stage.deadline_s)
             genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
             if processes.is_main():
@@ -168,15 +168,9 @@ class AlphaSteps(Hooks):
     """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
 
     def __init__(
-        self,
-        net: Supernet,
-        train: ImageBatches,
-        part: ImageBatches,
-        settings: SearchSettings,
-        record: Path | None = None,
+        self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
     ) -> None:
         self.net, self.train, self.part, self.settings = net, train, part, settings
-        self.record = record
         self.history: list[dict[str, Any]] = []
         self.architect = Architect(
             net,
@@ -205,11 +199,12 @@ class AlphaSteps(Hooks):
         self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
 
-    def before_step(self, images: Tensor, targets: Tensor, lr: float) -> None:
+    def before_step(self, images: Tensor, targets: Tensor) -> None:
         """One step of alpha, but for the warm-up."""
         if self.epoch < self.settings.alpha_warmup:
             return
-        loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
+        with self._finite_gradients():
+            loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
         self.losses.append(loss)
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
@@ -222,9 +217,6 @@ class AlphaSteps(Hooks):
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
-        if self.record is not None and processes.is_main():
-            # to be looked at while the search goes on
-            artifacts.save_json(self.record, self.history)
         rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
         moving = self.history[s.alpha_warmup :]
         return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
@@ -247,9 +239,23 @@ class AlphaSteps(Hooks):
         images = next(self.part.ordered())
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
         batch = (images, targets)
-        return processes.from_main(
-            dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
-        )
+        with self._finite_gradients():
+            return processes.from_main(
+                dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
+            )
+
+    @contextmanager
+    def _finite_gradients(self) -> Iterator[None]:
+        """Say of a gradient that is not finite which parameters of the search to lower."""
+        try:
+            yield
+        except GradientError:
+            s = self.settings
+            raise training.TrainingError(
+                f"search: a gradient by alpha is not finite in epoch {self.epoch + 1}. Lower LR "
+                f"(now {s.lr:g}) or ALPHA_LR (now {s.alpha_lr:g}): with another setting the search "
+                "begins anew"
+            ) from None
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()
@@ -271,15 +277,13 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     inputs: Any = None,
-    record: Path | None = None,
     deadline_s: float | None = None,
 ) -> tuple[training.Fit, AlphaSteps]:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
-    `record` is a file that the history so far is written to after each epoch.
     """
-    steps = AlphaSteps(net, train, part, settings, record)
+    steps = AlphaSteps(net, train, part, settings)
     fit = training.fit(
         net,
         train,

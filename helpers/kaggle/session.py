@@ -13,7 +13,7 @@ from typing import cast
 import pandas as pd
 
 from helpers import artifacts, paths
-from helpers.run import SHOWN_COLUMNS, OutOfTime, results_table
+from helpers.run import SHOWN_COLUMNS, RunOutOfTime, results_table
 
 RUN = (sys.executable, "-u", "-m", "helpers.run")  # unbuffered: the log shows it as it comes
 
@@ -37,7 +37,7 @@ def run_series(arguments: Sequence[str], ref: str) -> bool:
         SeriesError: the run failed.
     """
     code = _stream([*RUN, *arguments])
-    if code == OutOfTime.exit_code:
+    if code == RunOutOfTime.exit_code:
         print(
             "\nThe time budget is used up; what is done is kept. To go on, wait until Kaggle has "
             f"saved this session's output, then push again with --kernel {ref} added."
