@@ -26,7 +26,7 @@ from helpers.gradcam_checks import (
     pointing_game,
     sanity_check,
 )
-from helpers.inference import autocast
+from helpers.inference import autocast, judging_precision
 from helpers.plots import LABEL_NAMES
 
 STEPS = 10  # of a curve; the time grows with it
@@ -115,7 +115,7 @@ def measure(shown: Shown, n_images: int = 48, seed: int = 0) -> MapNumbers:
         if len(ids) < 2:
             continue  # no standard error of one part; the table has no row for this class
         maps = shown.maps(ids, label).to(device)
-        with autocast(device, "auto"):
+        with autocast(device, judging_precision(shown.model, device)):
             curves[label] = compare_with_random(
                 shown.model, shown.images(ids), maps, label, STEPS, seed=seed
             )

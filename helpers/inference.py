@@ -95,7 +95,7 @@ def runner(
     """
     model.eval()
     device = next(model.parameters()).device
-    precision = "no" if has_depthwise(model) else precision_of(device, precision)
+    precision = judging_precision(model, device, precision)
 
     def run(inputs: Tensor) -> Tensor:
         """In torch, in the precision asked for."""
@@ -169,6 +169,11 @@ def has_depthwise(model: nn.Module) -> bool:
     """
     convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
     return any(conv.groups == conv.in_channels > 1 for conv in convolutions)
+
+
+def judging_precision(model: nn.Module, device: torch.device, precision: str = "auto") -> str:
+    """The precision that a network is judged in: float32 ("no") where it has depthwise ones."""
+    return "no" if has_depthwise(model) else precision_of(device, precision)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
