@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
+ONE_MODEL = {"fmt": "o", "color": "black", "capsize": 3}
+SEVERAL_SEEDS = {
+    "fmt": "D",
+    "color": PALETTE["bad"],
+    "elinewidth": 4,
+    "ms": 7,
+    "mec": "black",
+    "label": "several seeds: mean ± standard deviation",
+}
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
@@ -175,27 +185,40 @@ def interval_arms(estimate: pd.Series, low: pd.Series, high: pd.Series) -> list[
 def auc_bars(table: pd.DataFrame) -> Figure:
     """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden.
 
-    Of several seeds the mean and one standard deviation.
+    Of several seeds the mean and one standard deviation, drawn otherwise: that says how much the
+    seed matters, an interval how much the draw of the parts does.
     """
     column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
-    frame = table[table.model != "majority"].iloc[::-1]
-    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.2))
-    y = np.arange(len(frame))
-    low, high, label = frame[f"{column}_low"], frame[f"{column}_high"], "with 95 % interval"
-    if (spread := frame.get(f"{column}_std")) is not None:
-        low = (frame[column] - spread).fillna(low)
-        high = (frame[column] + spread).fillna(high)
-        label += ", of several seeds ± one standard deviation"
-    arms = interval_arms(frame[column], low, high)
-    ax.errorbar(frame[column], y, xerr=arms, fmt="o", color="black", capsize=3)
-    ax.set_yticks(y, [display_name(name) for name in frame.model])
-    for value, position, end in zip(frame[column], y, high, strict=True):
-        ax.annotate(
-            f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
-        )
+    frame = table[table.model != "majority"].iloc[::-1].assign(y=lambda f: np.arange(len(f)))
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
+    for rows, arms, style in interval_or_spread(frame, column):
+        ax.errorbar(rows[column], rows.y, xerr=arms, **style)
+        ends = rows[column] + arms[1].fillna(0)
+        for value, y, end in zip(rows[column], rows.y, ends, strict=True):
+            ax.annotate(f"{value:.3f}", (end, y), (6, 0), textcoords="offset points", va="center")
+    ax.set_yticks(frame.y, [display_name(name) for name in frame.model])
     ax.margins(x=0.16, y=0.5 / len(frame))
-    ax.set(xlabel=f"{column.split('_')[0]} AUC, {label}")
+    ax.set(xlabel=f"{column.split('_')[0]} AUC")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return figure
+
+
+def interval_or_spread(
+    frame: pd.DataFrame, column: str
+) -> Iterator[tuple[pd.DataFrame, list[pd.Series], dict[str, Any]]]:
+    """The rows of one model and those of several seeds, each with arms and style for `errorbar`.
+
+    The arms are a 95 % interval's (`column` with _low and _high; NaN where a table has none), or
+    one standard deviation (_std).
+    """
+    spread = frame.get(f"{column}_std", pd.Series(np.nan, frame.index)).astype(float)
+    one, several = frame[spread.isna()], frame[spread.notna()]
+    if len(one):
+        ends = [one.get(f"{column}_{end}", one[column]) for end in ("low", "high")]
+        label = "one model: 95 % interval" if len(several) else "95 % interval"
+        yield one, interval_arms(one[column], *ends), ONE_MODEL | {"label": label}
+    if len(several):
+        yield several, [spread[several.index]] * 2, SEVERAL_SEEDS
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

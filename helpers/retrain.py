@@ -192,7 +192,8 @@ def _summary_row(name: str, models: list[Trained], by_name: pd.DataFrame) -> dic
     first, facts = models[0], models[0].facts
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
-    columns = ["val_auc", "val_auc_std", "test_auc", "test_auc_std"]
+    parts = ("", "_low", "_high", "_std")
+    columns = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
     return {
         "model": name,
         "network": facts.get("network", ""),

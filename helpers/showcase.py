@@ -67,7 +67,7 @@ def strip(run_paths: RunPaths) -> Figure:
     part = explain.surest_of_each_class(shown).iloc[[1]]
     pixels, heat = shown.pixels(part.id)[0], shown.maps(part.id, 1)[0]
     draw_image(axes[0], pixels, "a bad part")
-    draw_overlay(axes[1], pixels, heat, "what the network looks at")
+    draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
     _roc(axes[3], run_paths)
