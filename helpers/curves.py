@@ -1,13 +1,13 @@
 """The pictures that compare models: ROC, precision-recall, overkill against escapes, calibration.
 
 A dozen lines in one panel cannot be told apart, least of all in gray: models are shown by family,
-and within a panel each line has a colour, a dash pattern and a marker of its own.
+and within a panel each line has a dash pattern and a marker of its own, and its model's colour.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from helpers import calibration, config, operating_point
 from helpers.metrics import exact_interval, roc_auc
 from helpers.names import FINETUNED, ROW_NAMES, base_name, display_name, legend_name
-from helpers.plots import interval_arms
+from helpers.plots import interval_arms, model_colours
 from helpers.results import Scored
 
 CLASSICAL = ("lda", "rf", "lr", "svm")
@@ -58,7 +58,7 @@ def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
     panels = families(list(scored))
     figure, axes = plt.subplots(2, len(panels), figsize=(4.4 * len(panels), 10.5), squeeze=False)
     for (title, names), (above, below) in zip(panels.items(), axes.T, strict=True):
-        for name, style in zip(names, _styles(), strict=False):
+        for name, style in zip(names, _styles(names), strict=False):
             labels, scores = scored[name].labels_scores()
             false_alarms, found, _ = roc_curve(labels, scores)
             precision, recall, _ = precision_recall_curve(labels, scores)
@@ -93,7 +93,7 @@ def overkill_against_escapes(
         1, len(panels), figsize=(4.4 * len(panels), 5.8), squeeze=False, sharey=True
     )
     for ax, (title, names) in zip(axes[0], panels.items(), strict=True):
-        for name, style, marker in zip(names, _styles(), MARKERS, strict=False):
+        for name, style, marker in zip(names, _styles(names), MARKERS, strict=False):
             escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
             ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
             x, y = (100 * points.loc[name, f"{side}_{k}_rate"] for k in ("escape", "overkill"))
@@ -188,13 +188,14 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
     """
     groups = list(table.group.unique())
     names = list(table.model.unique())[::-1]
+    colours = sns.color_palette("colorblind", PER_PANEL)
     figure, axes = plt.subplots(
         1, len(groups), figsize=(7.5 * len(groups), 0.5 * len(names) + 2), squeeze=False
     )
     for ax, group in zip(axes[0], groups, strict=True):
         own = table[table.group == group]
         kinds = list(own.kind.unique())
-        for i, (kind, style) in enumerate(zip(kinds, itertools.cycle(_styles()), strict=False)):
+        for i, (kind, colour) in enumerate(zip(kinds, itertools.cycle(colours), strict=False)):
             rows = own[own.kind == kind].set_index("model").loc[names]
             y = np.arange(len(names)) + 0.36 * (0.5 - (i + 0.5) / len(kinds))
             n_good, n_bad = rows.n_good.iloc[0], rows.n_bad.iloc[0]
@@ -204,8 +205,8 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
                 xerr=interval_arms(rows.auc, rows.low, rows.high),
                 capsize=2,
                 fmt=MARKERS[i % len(MARKERS)],
-                mfc="white" if i % 2 else style["color"],
-                color=style["color"],
+                mfc="white" if i % 2 else colour,
+                color=colour,
                 label=f"{kind} ({n_good} good, {n_bad} bad)",
             )
         ax.set_yticks(np.arange(len(names)), [legend_name(name, names) for name in names])
@@ -241,9 +242,12 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
     return figure
 
 
-def _styles() -> list[dict]:
-    colours = sns.color_palette("colorblind", PER_PANEL)
-    return [{"color": c, "ls": d, "lw": 1.8} for c, d in zip(colours, DASHES, strict=True)]
+def _styles(names: Sequence[str]) -> list[dict]:
+    """A style for each line of a panel: the colour is its model's, the dash pattern its place's."""
+    colours = model_colours(names)
+    return [
+        {"color": colours[name], "ls": d, "lw": 1.8} for name, d in zip(names, DASHES, strict=False)
+    ]
 
 
 def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:

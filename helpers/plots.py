@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
@@ -14,7 +15,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from helpers.images import ImageCache
-from helpers.names import display_name, without_seed
+from helpers.names import FINETUNED, base_name, display_name, without_seed
 from helpers.stages import Stage
 from helpers.writing import atomic_path
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
+# places in seaborn's "colorblind" palette; 6 to 8 are too pale, or gray
+OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2}
+OWN_COLOURS |= {"darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
+OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
 ONE_MODEL = {"fmt": "o", "color": "black", "capsize": 3}
 SEVERAL_SEEDS = {
     "fmt": "D",
@@ -34,6 +39,18 @@ SEVERAL_SEEDS = {
     "label": "several seeds: mean ± standard deviation",
 }
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
+
+
+def model_colours(models: Iterable[str]) -> dict[str, str]:
+    """A colour of the colour-blind palette for each model: the series' own models keep theirs in
+    all pictures, an average of seeds and a classifier on FBP features have the model's, and other
+    models follow in their order. Dash patterns tell apart what shares a colour.
+    """
+    palette = sns.color_palette("colorblind").as_hex()
+    bases = {name: base_name(name.removesuffix(FINETUNED)) for name in models}
+    others = [base for base in dict.fromkeys(bases.values()) if base not in OWN_COLOURS]
+    places = OWN_COLOURS | dict(zip(others, itertools.cycle(OTHER_COLOURS), strict=False))
+    return {name: palette[places[base]] for name, base in bases.items()}
 
 
 def use_style() -> None:
@@ -148,6 +165,8 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     One line per model; of several seeds the mean, in a band of one standard deviation.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    colours = model_colours(curves.model.map(without_seed))
+    palette = {display_name(name): colour for name, colour in colours.items()}
     frame = curves.assign(model=curves.model.map(without_seed).map(display_name))
     for ax, column, title in (
         (axes[0], "train_loss", "training loss"),
@@ -159,6 +178,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             x="epoch",
             y=column,
             hue="model",
+            palette=palette,
             style="model",
             errorbar="sd",
             markers=True,

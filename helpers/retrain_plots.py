@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from helpers.names import display_name, without_seed
-from helpers.plots import interval_or_spread, mark_every
+from helpers.plots import interval_or_spread, mark_every, model_colours
 
 LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
@@ -25,7 +25,9 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         best=lambda f: f.groupby("model").val_auc.cummax(),
         model=lambda f: f.model.map(without_seed).map(display_name),
     )
-    order = list(curves.model.map(without_seed).map(display_name).unique())
+    colours = model_colours(curves.model.map(without_seed))
+    palette = {display_name(name): colour for name, colour in colours.items()}
+    order = list(palette)
     figure, ax = plt.subplots(figsize=(9, 4))
     sns.lineplot(
         frame,
@@ -33,6 +35,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         y="best",
         hue="model",
         hue_order=order,
+        palette=palette,
         style="model",
         style_order=order,
         errorbar="sd",

@@ -97,3 +97,11 @@ def test_a_table_without_seeds_speaks_of_intervals_alone():
     columns = {"test_auc": [0.9], "test_auc_low": [0.8], "test_auc_high": [0.95]}
     figure = plots.auc_bars(pd.DataFrame({"model": ["svm"], **columns}))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["95 % interval"]
+
+
+def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
+    few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "fbp_averaged", "darts_imagenet", "cnn"]
+    first, second = plots.model_colours(few), plots.model_colours(many)
+    assert first["fbp"] == second["fbp"] == second["fbp_averaged"]
+    assert first["cnn"] == second["cnn"]
+    assert len(set(first.values())) == len(few) and len(set(second.values())) == 4
