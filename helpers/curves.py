@@ -1,13 +1,13 @@
 """The pictures that compare models: ROC, precision-recall, overkill against escapes, calibration.
 
 A dozen lines in one panel cannot be told apart, least of all in gray: models are shown by family,
-and within a panel each line has a colour, a dash pattern and a marker of its own.
+and within a panel each line has a dash pattern and a marker of its own, and its model's colour.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,8 +19,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from helpers import calibration, config, operating_point
 from helpers.metrics import exact_interval, roc_auc
-from helpers.names import FINETUNED, ROW_NAMES, base_name, display_name
-from helpers.plots import interval_arms
+from helpers.names import FINETUNED, ROW_NAMES, base_name, display_name, legend_name
+from helpers.plots import interval_arms, model_colours
 from helpers.results import Scored
 
 CLASSICAL = ("lda", "rf", "lr", "svm")
@@ -58,12 +58,12 @@ def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
     panels = families(list(scored))
     figure, axes = plt.subplots(2, len(panels), figsize=(4.4 * len(panels), 10.5), squeeze=False)
     for (title, names), (above, below) in zip(panels.items(), axes.T, strict=True):
-        for name, style in zip(names, _styles(), strict=False):
+        for name, style in zip(names, _styles(names), strict=False):
             labels, scores = scored[name].labels_scores()
             false_alarms, found, _ = roc_curve(labels, scores)
             precision, recall, _ = precision_recall_curve(labels, scores)
             auc, ap = roc_auc(labels, scores), average_precision_score(labels, scores)
-            text = f"{display_name(name)}: {auc:.3f}, {ap:.3f}"
+            text = f"{legend_name(name, scored)}: {auc:.3f}, {ap:.3f}"
             above.plot(false_alarms, found, label=text, **style)
             below.plot(recall, precision, drawstyle="steps-post", **style)
         above.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
@@ -93,17 +93,19 @@ def overkill_against_escapes(
         1, len(panels), figsize=(4.4 * len(panels), 5.8), squeeze=False, sharey=True
     )
     for ax, (title, names) in zip(axes[0], panels.items(), strict=True):
-        for name, style, marker in zip(names, _styles(), MARKERS, strict=False):
+        for name, style, marker in zip(names, _styles(names), MARKERS, strict=False):
             escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
             ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
             x, y = (100 * points.loc[name, f"{side}_{k}_rate"] for k in ("escape", "overkill"))
-            ax.plot([], [], marker=marker, label=f"{display_name(name)}: {x:.1f}, {y:.0f}", **style)
+            text = f"{legend_name(name, scored)}: {x:.1f}, {y:.0f}"
+            ax.plot([], [], marker=marker, label=text, **style)
             own = {"color": style["color"], "mec": "black", "clip_on": False}
             ax.plot(x, y, marker, ms=9, mew=1.2, zorder=5, **own)
         ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
         ax.set_xscale("function", functions=(_root, np.square))
         ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
-        ax.set(title=title, xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts let through, %")
+        ax.set(title=title, xlim=(0, 100), ylim=(-2, 102))
+        ax.set_xlabel("bad parts let through, % (square-root scale)")
         _legend_below(ax, "let through %, thrown away %")
     axes[0][0].set_ylabel("good parts thrown away, %")
     figure.suptitle(
@@ -120,6 +122,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     `table` is `decision.calibration_table`.
     """
     models = table[table.model != "base rate"].iloc[::-1]
+    names = {name: legend_name(name, list(models.model)) for name in models.model}
     height = max(4.6, 0.36 * len(models) + 1.5)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, height))
     temperature = float(table.set_index("model").temperature[scored.name])
@@ -129,14 +132,14 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     scaled = calibration.apply_temperature(scores, temperature)
     _reliability(left, labels, scaled, f"logits divided by {temperature:.2f}", "s--", "#de8f05")
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
-    left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=display_name(scored.name))
+    left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=names[scored.name])
     _legend_below(left, "", -0.13)
     y = np.arange(len(models))
     arms = interval_arms(models.brier, models.brier_low, models.brier_high)
     right.errorbar(models.brier, y, xerr=arms, fmt="o", color="black", capsize=3)
     right.plot(models.brier_scaled, y, "s", mfc="none", mec="#de8f05", mew=2, ms=9)
     right.axvline(float(table.brier.iloc[-1]), color="0.4", ls=":")
-    right.set_yticks(y, [display_name(name) for name in models.model])
+    right.set_yticks(y, list(names.values()))
     right.set(xlabel="Brier score (0 is best); dotted: the bad parts' share for all")
     right.set(title="circle with 95 % interval: as they are; square: scaled")
     figure.suptitle(f"Can a score be read as a probability? On {_side_of(scored)}")
@@ -185,13 +188,14 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
     """
     groups = list(table.group.unique())
     names = list(table.model.unique())[::-1]
+    colours = sns.color_palette("colorblind", PER_PANEL)
     figure, axes = plt.subplots(
         1, len(groups), figsize=(7.5 * len(groups), 0.5 * len(names) + 2), squeeze=False
     )
     for ax, group in zip(axes[0], groups, strict=True):
         own = table[table.group == group]
         kinds = list(own.kind.unique())
-        for i, (kind, style) in enumerate(zip(kinds, itertools.cycle(_styles()), strict=False)):
+        for i, (kind, colour) in enumerate(zip(kinds, itertools.cycle(colours), strict=False)):
             rows = own[own.kind == kind].set_index("model").loc[names]
             y = np.arange(len(names)) + 0.36 * (0.5 - (i + 0.5) / len(kinds))
             n_good, n_bad = rows.n_good.iloc[0], rows.n_bad.iloc[0]
@@ -201,11 +205,11 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
                 xerr=interval_arms(rows.auc, rows.low, rows.high),
                 capsize=2,
                 fmt=MARKERS[i % len(MARKERS)],
-                mfc="white" if i % 2 else style["color"],
-                color=style["color"],
+                mfc="white" if i % 2 else colour,
+                color=colour,
                 label=f"{kind} ({n_good} good, {n_bad} bad)",
             )
-        ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
+        ax.set_yticks(np.arange(len(names)), [legend_name(name, names) for name in names])
         ax.set(
             xlabel=f"{side} AUC with DeLong's 95 % interval", title=f"by {group.replace('_', ' ')}"
         )
@@ -225,21 +229,25 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
     arms = interval_arms(frame.difference, frame.low, frame.high)
     ax.errorbar(frame.difference, y, xerr=arms, fmt="o", color="black", capsize=3)
     ax.axvline(0, color="0.4", lw=1)
-    ax.set_yticks(y, [display_name(name) for name in frame.model])
+    models = [*frame.model, reference]
+    ax.set_yticks(y, [legend_name(name, models) for name in frame.model])
     for position, p in zip(y, frame.p_holm, strict=True):
         text = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
         ax.annotate(
             text, (1.01, position), xycoords=("axes fraction", "data"), va="center", fontsize=10
         )
     ax.margins(y=0.5 / max(len(frame), 1))
-    ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
+    ax.set(xlabel=f"{side} AUC minus that of {legend_name(reference, models)}")
     ax.set(title="DeLong's 95 % interval, Holm's p-value")
     return figure
 
 
-def _styles() -> list[dict]:
-    colours = sns.color_palette("colorblind", PER_PANEL)
-    return [{"color": c, "ls": d, "lw": 1.8} for c, d in zip(colours, DASHES, strict=True)]
+def _styles(names: Sequence[str]) -> list[dict]:
+    """A style for each line of a panel: the colour is its model's, the dash pattern its place's."""
+    colours = model_colours(names)
+    return [
+        {"color": colours[name], "ls": d, "lw": 1.8} for name, d in zip(names, DASHES, strict=False)
+    ]
 
 
 def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:

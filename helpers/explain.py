@@ -19,7 +19,7 @@ from helpers.gradcam import feature_layer, grad_cam
 from helpers.images import ImageCache
 from helpers.inference import placed
 from helpers.metrics import roc_auc
-from helpers.names import base_name, display_name
+from helpers.names import AVERAGED, base_name, display_name
 from helpers.paths import RunPaths
 from helpers.plots import LABEL_NAMES
 
@@ -54,11 +54,21 @@ class Shown:
         )
         if self.name == self.wanted:
             return text
+        if self.shows_first_seed:
+            about = f"{wanted}: an average has no network of its own"
+            if self.scores_of == self.wanted:
+                return f"{text.replace(name, wanted, 1)} {about}; the maps are its first seed's."
+            return f"{about}, so its first seed is shown. {text}"
         reason = f"{wanted} has no network of its own to look into"
         if self.scores_of == self.wanted:
             text = text.replace(name, wanted, 1)
             return f"{text} {reason}: the maps are those of {name}, the best that has one."
         return f"{reason}, so the best model on validation that has one is shown. {text}"
+
+    @property
+    def shows_first_seed(self) -> bool:
+        """Whether an average of seeds was asked for, whose first has given the network."""
+        return self.wanted == self.name + AVERAGED
 
     @property
     def title(self) -> str:
@@ -67,7 +77,9 @@ class Shown:
         if self.name == self.wanted:
             return name
         if self.scores_of == self.wanted:
-            return f"{wanted}, maps of {name}"
+            return f"{wanted}, maps of {'its first seed' if self.shows_first_seed else name}"
+        if self.shows_first_seed:
+            return f"{name}, first seed (an average has no network of its own)"
         return f"{name} (in place of {wanted}, no network)"
 
     def images(self, ids: pd.Series) -> Tensor:

@@ -25,7 +25,7 @@ from helpers.plots import LABEL_NAMES, PALETTE
 
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
-MAP_SCALE = "Grad-CAM, share of each map's maximum"
+MAP_SCALE = "Grad-CAM, share of each map's maximum\n(white line: half of it)"
 TITLE_SIZE = 9
 RANDOM_COLOUR = "0.35"
 DEFECT_COLOUR = "#ffb000"  # dashed: in grey the line tells it from the map's

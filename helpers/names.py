@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from helpers import config
 
@@ -42,6 +43,15 @@ def display_name(model: str) -> str:
     if drawn:
         return f"{ROW_NAMES['random_cell']} {drawn[1]}"
     return ROW_NAMES.get(model, model)
+
+
+def legend_name(model: str, models: Collection[str]) -> str:
+    """The name in a legend beside `models`, of which each has a curve from one file of scores.
+
+    A model with an average beside it has several seeds, and its own file is the first of them.
+    """
+    several = model + AVERAGED in models
+    return f"{display_name(model)}, first seed" if several else display_name(model)
 
 
 def order(name: str) -> tuple[int, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from helpers.images import ImageCache
-from helpers.names import display_name, without_seed
+from helpers.names import FINETUNED, base_name, display_name, without_seed
 from helpers.stages import Stage
 from helpers.writing import atomic_path
 
@@ -23,7 +25,32 @@ if TYPE_CHECKING:
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
+# places in seaborn's "colorblind" palette; 6 to 8 are too pale, or gray
+OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2}
+OWN_COLOURS |= {"darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
+OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
+ONE_MODEL = {"fmt": "o", "color": "black", "capsize": 3}
+SEVERAL_SEEDS = {
+    "fmt": "D",
+    "color": PALETTE["bad"],
+    "elinewidth": 4,
+    "ms": 7,
+    "mec": "black",
+    "label": "several seeds: mean ± standard deviation",
+}
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
+
+
+def model_colours(models: Iterable[str]) -> dict[str, str]:
+    """A colour of the colour-blind palette for each model: the series' own models keep theirs in
+    all pictures, an average of seeds and a classifier on FBP features have the model's, and other
+    models follow in their order. Dash patterns tell apart what shares a colour.
+    """
+    palette = sns.color_palette("colorblind").as_hex()
+    bases = {name: base_name(name.removesuffix(FINETUNED)) for name in models}
+    others = [base for base in dict.fromkeys(bases.values()) if base not in OWN_COLOURS]
+    places = OWN_COLOURS | dict(zip(others, itertools.cycle(OTHER_COLOURS), strict=False))
+    return {name: palette[places[base]] for name, base in bases.items()}
 
 
 def use_style() -> None:
@@ -138,6 +165,8 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     One line per model; of several seeds the mean, in a band of one standard deviation.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    colours = model_colours(curves.model.map(without_seed))
+    palette = {display_name(name): colour for name, colour in colours.items()}
     frame = curves.assign(model=curves.model.map(without_seed).map(display_name))
     for ax, column, title in (
         (axes[0], "train_loss", "training loss"),
@@ -149,6 +178,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             x="epoch",
             y=column,
             hue="model",
+            palette=palette,
             style="model",
             errorbar="sd",
             markers=True,
@@ -175,27 +205,40 @@ def interval_arms(estimate: pd.Series, low: pd.Series, high: pd.Series) -> list[
 def auc_bars(table: pd.DataFrame) -> Figure:
     """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden.
 
-    Of several seeds the mean and one standard deviation.
+    Of several seeds the mean and one standard deviation, drawn otherwise: that says how much the
+    seed matters, an interval how much the draw of the parts does.
     """
     column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
-    frame = table[table.model != "majority"].iloc[::-1]
-    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.2))
-    y = np.arange(len(frame))
-    low, high, label = frame[f"{column}_low"], frame[f"{column}_high"], "with 95 % interval"
-    if (spread := frame.get(f"{column}_std")) is not None:
-        low = (frame[column] - spread).fillna(low)
-        high = (frame[column] + spread).fillna(high)
-        label += ", of several seeds ± one standard deviation"
-    arms = interval_arms(frame[column], low, high)
-    ax.errorbar(frame[column], y, xerr=arms, fmt="o", color="black", capsize=3)
-    ax.set_yticks(y, [display_name(name) for name in frame.model])
-    for value, position, end in zip(frame[column], y, high, strict=True):
-        ax.annotate(
-            f"{value:.3f}", (end, position), (6, 0), textcoords="offset points", va="center"
-        )
+    frame = table[table.model != "majority"].iloc[::-1].assign(y=lambda f: np.arange(len(f)))
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
+    for rows, arms, style in interval_or_spread(frame, column):
+        ax.errorbar(rows[column], rows.y, xerr=arms, **style)
+        ends = rows[column] + arms[1].fillna(0)
+        for value, y, end in zip(rows[column], rows.y, ends, strict=True):
+            ax.annotate(f"{value:.3f}", (end, y), (6, 0), textcoords="offset points", va="center")
+    ax.set_yticks(frame.y, [display_name(name) for name in frame.model])
     ax.margins(x=0.16, y=0.5 / len(frame))
-    ax.set(xlabel=f"{column.split('_')[0]} AUC, {label}")
+    ax.set(xlabel=f"{column.split('_')[0]} AUC")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return figure
+
+
+def interval_or_spread(
+    frame: pd.DataFrame, column: str
+) -> Iterator[tuple[pd.DataFrame, list[pd.Series], dict[str, Any]]]:
+    """The rows of one model and those of several seeds, each with arms and style for `errorbar`.
+
+    The arms are a 95 % interval's (`column` with _low and _high; NaN where a table has none), or
+    one standard deviation (_std).
+    """
+    spread = frame.get(f"{column}_std", pd.Series(np.nan, frame.index)).astype(float)
+    one, several = frame[spread.isna()], frame[spread.notna()]
+    if len(one):
+        ends = [one.get(f"{column}_{end}", one[column]) for end in ("low", "high")]
+        label = "one model: 95 % interval" if len(several) else "95 % interval"
+        yield one, interval_arms(one[column], *ends), ONE_MODEL | {"label": label}
+    if len(several):
+        yield several, [spread[several.index]] * 2, SEVERAL_SEEDS
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

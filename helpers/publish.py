@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from helpers import artifacts, config, executed, paths, stages
 from helpers.paths import RunPaths
 from helpers.run_record import edit_run
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 MAX_TOTAL_BYTES = 6_000_000  # of all notebooks: each publication stays in git's history
-# 256 colours take a third of the bytes; in the five largest pictures of a run no colour was off by
-# more than 20 of 255 levels (with median cut, which spares rare colours, by up to 90)
+# 256 colours take a third of the bytes; no gray is off by more than 1 of 255 levels, and no colour
+# by more than 20 (with median cut, which spares rare colours, by up to 90)
 PALETTE_FROM_BYTES = 60_000
+GRAYS = 86  # of the 256: every third level, 0 and 255 among them
 
 # at least two names deep, so that "and/or" and "</td>" are none; Windows's too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")
@@ -208,8 +211,33 @@ def smaller_png(content: str) -> str:
         opaque = image.convert("RGB")
     candidates = [raw, _png_bytes(opaque)]
     if len(raw) > PALETTE_FROM_BYTES:
-        candidates.append(_png_bytes(opaque.quantize(256, Image.Quantize.MAXCOVERAGE)))
+        candidates.append(_png_bytes(_in_256_colours(opaque)))
     return base64.b64encode(min(candidates, key=len)).decode()
+
+
+def _in_256_colours(image: Any) -> Any:
+    """An RGB image with a palette of `GRAYS` grays and else colours, or one of grays as it is.
+
+    Grays have a share of their own because a palette chosen from all pixels tints photos of parts.
+    """
+    from PIL import Image
+    from scipy.spatial import KDTree
+
+    pixels = np.asarray(image)
+    is_gray = (pixels == pixels[..., :1]).all(axis=-1)
+    if is_gray.all():
+        return image.convert("L")
+    grays = np.linspace(0, 255, GRAYS).astype(np.uint8)[:, np.newaxis].repeat(3, axis=1)
+    coloured = Image.fromarray(pixels[~is_gray][np.newaxis])
+    chosen: Any = coloured.quantize(256 - GRAYS, Image.Quantize.MAXCOVERAGE, kmeans=1)
+    colours = np.reshape(chosen.getpalette(), (-1, 3))[: 256 - GRAYS]
+    palette = np.concatenate([grays, colours]).astype(np.uint8)
+    indices = np.empty(is_gray.shape, np.uint8)
+    indices[is_gray] = np.rint(pixels[is_gray, 0] * ((GRAYS - 1) / 255))
+    indices[~is_gray] = KDTree(palette).query(pixels[~is_gray])[1]  # pale ones may become gray
+    small = Image.fromarray(indices)
+    small.putpalette(palette.ravel().tolist())
+    return small
 
 
 def _png_bytes(image: Any) -> bytes:

@@ -197,7 +197,8 @@ def _summary_row(
     first, facts = models[0], models[0].facts | cost
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
-    columns = ["val_auc", "val_auc_std", "test_auc", "test_auc_std"]
+    parts = ("", "_low", "_high", "_std")
+    columns = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
     return {
         "model": name,
         "network": facts.get("network", ""),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from helpers.names import display_name, without_seed
-from helpers.plots import mark_every
+from helpers.plots import interval_or_spread, mark_every, model_colours
 
 LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
@@ -25,7 +25,9 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         best=lambda f: f.groupby("model").val_auc.cummax(),
         model=lambda f: f.model.map(without_seed).map(display_name),
     )
-    order = list(curves.model.map(without_seed).map(display_name).unique())
+    colours = model_colours(curves.model.map(without_seed))
+    palette = {display_name(name): colour for name, colour in colours.items()}
+    order = list(palette)
     figure, ax = plt.subplots(figsize=(9, 4))
     sns.lineplot(
         frame,
@@ -33,6 +35,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         y="best",
         hue="model",
         hue_order=order,
+        palette=palette,
         style="model",
         style_order=order,
         errorbar="sd",
@@ -61,15 +64,17 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
 def parameters_against_auc(summary: pd.DataFrame) -> Figure:
     """Test AUC (validation AUC where labels are hidden) over the number of parameters.
 
-    `summary` holds one row per model: model, parameters, val_auc, test_auc. The names stand in a
-    column at the right, in the order of the points' heights, so that they cannot overlap.
+    `summary` holds one row per model: model, parameters, val_auc, test_auc, with the ends of their
+    95 % intervals, or of several seeds the standard deviation. The names stand in a column at the
+    right, in the order of the points' heights, so that they cannot overlap.
     """
     has_test = "test_auc" in summary and summary.test_auc.notna().any()
     column = "test_auc" if has_test else "val_auc"
     frame = summary.sort_values(column)
     figure, ax = plt.subplots(figsize=(9, max(4, 0.32 * len(frame) + 1)))
-    spread = frame.get(f"{column}_std")
-    ax.errorbar(frame.parameters, frame[column], yerr=spread, fmt="o", color="black", capsize=3)
+    for rows, arms, style in interval_or_spread(frame, column):
+        ax.errorbar(rows.parameters, rows[column], yerr=arms, **style)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
     ax.set_xscale("log")
     ax.margins(x=0.1, y=0.12)
     ax.set(xlabel="parameters", ylabel=f"{column.split('_')[0]} AUC")

@@ -17,7 +17,7 @@ from helpers.map_figures import draw_image, draw_overlay
 from helpers.metrics import roc_auc
 from helpers.names import FINETUNED, base_name, display_name
 from helpers.paths import RunPaths
-from helpers.plots import use_style
+from helpers.plots import model_colours, use_style
 
 # the figure that says most about each notebook
 THUMBNAILS = {
@@ -29,6 +29,9 @@ THUMBNAILS = {
     "06_analysis": "06_gallery",
 }
 THUMBNAIL_PX = 240
+# left, top, right and bottom of what is shown of a figure too full for a thumbnail, in shares of it
+WHOLE = (0, 0, 1, 1)
+CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.345, 0.04, 0.835, 0.32)}
 
 
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
@@ -46,7 +49,10 @@ def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
             Image.open(run_paths.figure(name)) as picture,
             artifacts.atomic_path(written[-1]) as temporary,
         ):
-            small = picture.convert("RGB")
+            width, height = picture.size
+            left, top, right, bottom = CROPS.get(name, WHOLE)
+            box = (left * width, top * height, right * width, bottom * height)
+            small = picture.convert("RGB").crop(box)
             small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
             small.save(temporary, format="png", optimize=True)
     return written
@@ -67,7 +73,7 @@ def strip(run_paths: RunPaths) -> Figure:
     part = explain.surest_of_each_class(shown).iloc[[1]]
     pixels, heat = shown.pixels(part.id)[0], shown.maps(part.id, 1)[0]
     draw_image(axes[0], pixels, "a bad part")
-    draw_overlay(axes[1], pixels, heat, "what the network looks at")
+    draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
     _roc(axes[3], run_paths)
@@ -85,6 +91,7 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
         [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
         [name for name in scored if "darts" in name or name.startswith("random_cell")],
     )
+    colours = model_colours(scored)
     for names, dashes in zip(kinds, DASHES, strict=False):
         if not names:
             continue
@@ -93,7 +100,7 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
-        ax.plot(false_alarms, found, ls=dashes, label=text)
+        ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
     ax.set_xlabel("good parts called bad", fontsize=9)

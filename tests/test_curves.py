@@ -100,6 +100,34 @@ def test_the_confusion_matrix_counts_every_part_once(scored):
     assert texts[1] == ["0", "140", "0", "60"]
 
 
+def test_the_first_seed_of_several_is_called_so_wherever_its_own_scores_are_drawn(home):
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("fbp", "fbp_averaged", "cnn")):
+        planted.plant(run_paths, name, 2.5, seed)
+    scored = results.read_all_predictions(run_paths)
+    points = decision.operating_table(scored, config.AnalysisSettings(), 0.3)
+    table = decision.calibration_table(scored, 0.3)
+    split = scored["fbp"].test.assign(kind="a")
+    groups = comparison.subgroup_table(scored, split, ["kind"])
+    figures = [
+        curves.roc_and_pr(scored),
+        curves.overkill_against_escapes(scored, points, 0.01),
+        curves.calibration_figure(scored["fbp"], table),
+        curves.subgroup_auc(groups),
+        curves.differences(comparison.compare_with(scored, "cnn"), "cnn"),
+    ]
+    for figure in figures:
+        texts = [text.get_text().split(":")[0] for text in figure.findobj(plt.Text)]
+        assert {"FBP, first seed", "FBP, seeds averaged"} <= set(texts)
+        assert "FBP" not in texts and "two-layer CNN, first seed" not in texts
+
+
+def test_the_square_root_scale_of_the_escapes_stands_at_its_axis(scored):
+    points = decision.operating_table(scored, config.AnalysisSettings(), 0.3)
+    for ax in curves.overkill_against_escapes(scored, points, 0.01).axes:
+        assert ax.get_xlabel() == "bad parts let through, % (square-root scale)"
+
+
 def test_calibration_subgroups_and_differences_are_drawn_for_each_model(scored):
     table = decision.calibration_table(scored, 0.3)
     right = curves.calibration_figure(scored["fbp"], table).axes[1]

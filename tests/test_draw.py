@@ -13,6 +13,8 @@ from matplotlib.patches import Polygon
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Bbox
 
+from helpers import plots
+from helpers.darts import search_plots
 from helpers.darts.draw import (
     FONT_PT,
     OUTPUT,
@@ -173,8 +175,8 @@ def test_the_styles_are_seaborns_colorblind_palette_and_differ_in_grey_print():
     palette = seaborn.color_palette("colorblind").as_hex()
     operations = [style for kind, style in STYLES.items() if kind not in ("mixed", "concat")]
     assert {style.color for style in operations} <= set(palette)
-    assert len({style.color for style in operations}) == len(operations) == 6
-    assert len({style.dashes for style in operations}) == len(operations)
+    assert len({style.color for style in operations}) == len(operations) == len(PRIMITIVES)
+    assert len({style.dashes for style in operations}) == 6  # one of each kind of operation
     assert all(style_of(operation) in operations for operation in PRIMITIVES)
 
 
@@ -241,3 +243,20 @@ def test_the_layout_of_a_chain_is_straight():
 def test_isotonic_regression_of_a_hand_computed_case():
     values = np.array([3.0, 1.0, 2.0, 6.0, 5.0])
     assert _isotonic(values).tolist() == [2.0, 2.0, 2.0, 5.5, 5.5]
+
+
+def test_curves_over_the_epochs_have_the_drawings_colours_and_their_legend_hides_no_label():
+    plots.use_style()
+    alpha = np.random.default_rng(0).normal(size=(3, 14, 8))
+    history = [
+        {"epoch": i + 1, "alpha_normal": a.tolist(), "beta_normal": None}
+        for i, a in enumerate(alpha)
+    ]
+    figure = search_plots.alpha_trajectories(history, "normal", 3)
+    figure.canvas.draw()
+    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()] or figure.legends
+    lines = dict(zip((t.get_text() for t in legend.texts), legend.get_lines(), strict=True))
+    colours = {operation: to_hex(lines[operation].get_color()) for operation in PRIMITIVES}
+    assert colours == {operation: style_of(operation).color for operation in PRIMITIVES}
+    labels = [ax.xaxis.label.get_window_extent() for ax in figure.axes if ax.get_xlabel()]
+    assert not any(overlap(legend.get_window_extent(), label) for label in labels)

@@ -44,6 +44,22 @@ def test_a_model_without_a_network_gives_way_and_the_caption_says_so(run_paths):
     assert own.caption.endswith("the maps are those of two-layer CNN, the best that has one.")
 
 
+def test_in_place_of_an_average_its_first_seed_is_shown_and_called_so(run_paths):
+    average = run_paths.predictions("cnn_averaged")
+    average.write_bytes(run_paths.predictions("cnn").read_bytes())
+    shown = explain.open_model(run_paths, "cnn_averaged")
+    assert shown.name == "cnn"
+    assert shown.title == "two-layer CNN, first seed (an average has no network of its own)"
+    assert shown.caption.startswith(
+        "two-layer CNN, seeds averaged: an average has no network of its own, so its first seed is "
+        "shown. two-layer CNN on 40 labelled test parts"
+    )
+    own = explain.open_model(run_paths, "cnn_averaged", own_scores=True)
+    assert own.title == "two-layer CNN, seeds averaged, maps of its first seed"
+    assert own.caption.startswith("two-layer CNN, seeds averaged on 40 labelled test parts")
+    assert own.caption.endswith("no network of its own; the maps are its first seed's.")
+
+
 def test_an_ensemble_has_no_network_either(run_paths):
     best = run_paths.predictions("svm")
     best.rename(run_paths.predictions("rank_average"))

@@ -67,7 +67,7 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
     )
 
 
-def test_several_seeds_have_the_arms_of_their_deviation_and_the_axis_says_so():
+def test_the_deviation_of_several_seeds_looks_unlike_an_interval_and_the_legend_names_both():
     table = pd.DataFrame(
         {
             "model": ["svm", "fbp"],
@@ -79,7 +79,29 @@ def test_several_seeds_have_the_arms_of_their_deviation_and_the_axis_says_so():
     )
     figure = plots.auc_bars(table)
     (ax,) = figure.axes
-    assert ax.get_xlabel().endswith("of several seeds ± one standard deviation")
-    (lines,) = [c for c in ax.collections if hasattr(c, "get_segments")]
-    arms = [segment[:, 0].tolist() for segment in lines.get_segments()]
-    assert arms == [pytest.approx([0.78, 0.82]), pytest.approx([0.85, 0.95])]
+    assert ax.get_xlabel() == "test AUC"
+    one, several = ax.containers
+    arms = [kind.lines[2][0].get_segments()[0][:, 0].tolist() for kind in (one, several)]
+    assert arms == [pytest.approx([0.85, 0.95]), pytest.approx([0.78, 0.82])]
+    heights = dict(zip(ax.get_yticks(), (t.get_text() for t in ax.get_yticklabels()), strict=True))
+    assert [heights[kind.lines[0].get_ydata()[0]] for kind in (one, several)] == ["SVM", "FBP"]
+    assert one.lines[0].get_marker() != several.lines[0].get_marker()
+    assert one.lines[0].get_color() != several.lines[0].get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "one model: 95 % interval",
+        "several seeds: mean ± standard deviation",
+    ]
+
+
+def test_a_table_without_seeds_speaks_of_intervals_alone():
+    columns = {"test_auc": [0.9], "test_auc_low": [0.8], "test_auc_high": [0.95]}
+    figure = plots.auc_bars(pd.DataFrame({"model": ["svm"], **columns}))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["95 % interval"]
+
+
+def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
+    few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "fbp_averaged", "darts_imagenet", "cnn"]
+    first, second = plots.model_colours(few), plots.model_colours(many)
+    assert first["fbp"] == second["fbp"] == second["fbp_averaged"]
+    assert first["cnn"] == second["cnn"]
+    assert len(set(first.values())) == len(few) and len(set(second.values())) == 4

@@ -175,6 +175,43 @@ def test_a_large_picture_is_kept_in_256_colours_close_to_the_original():
     assert error.max() < 20
 
 
+def _gray_photo_under_a_colour_map():
+    """A photo of all grays and, below it, the same blended with colours of every strength."""
+    gray = np.random.default_rng(1).integers(0, 256, (200, 300, 1)).repeat(3, axis=-1)
+    hue = np.linspace(0, 1, 300)[:, np.newaxis] * (255, 230, 30)
+    share = np.linspace(0.1, 0.6, 200)[:, np.newaxis, np.newaxis]
+    return np.concatenate([gray, (1 - share) * gray + share * hue]).round().astype(np.uint8)
+
+
+def test_a_photo_in_a_reduced_picture_stays_gray_beside_colours():
+    pixels = _gray_photo_under_a_colour_map()
+    content = _as_png(pixels)
+    assert len(content) > publish.PALETTE_FROM_BYTES
+    small = publish.smaller_png(content)
+    assert len(small) < len(content)
+    kept = _pixels(small)
+    photo, coloured = kept[:200], np.abs(kept[200:] - pixels[200:].astype(int))
+    assert (photo == photo[..., :1]).all()
+    assert np.abs(photo - pixels[:200].astype(int)).max() <= 1
+    assert coloured.max() < 20
+
+
+def test_a_picture_of_grays_alone_loses_nothing():
+    pixels = _gray_photo_under_a_colour_map()[:200]
+    np.testing.assert_array_equal(_pixels(publish.smaller_png(_as_png(pixels))), pixels)
+
+
+def _as_png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _pixels(content):
+    image = Image.open(io.BytesIO(base64.b64decode(content)))
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
 def test_a_small_picture_loses_nothing():
     content = png(64, 64, step=8)
     small = publish.smaller_png(content)

@@ -46,6 +46,26 @@ def test_validation_auc_is_shown_where_test_labels_are_hidden():
     assert figure.axes[0].get_ylabel() == "val AUC"
 
 
+def test_a_single_training_has_its_interval_and_the_legend_tells_it_from_the_seeds():
+    frame = pd.DataFrame(
+        {
+            "model": ["cnn", "fbp"],
+            "parameters": [100, 10],
+            "test_auc": [0.7, 0.9],
+            "test_auc_low": [0.6, 0.88],
+            "test_auc_high": [0.75, 0.92],
+            "test_auc_std": [np.nan, 0.01],
+        }
+    )
+    figure = retrain_plots.parameters_against_auc(frame)
+    one, several = figure.axes[0].containers
+    arms = [kind.lines[2][0].get_segments()[0] for kind in (one, several)]
+    np.testing.assert_allclose(arms[0], [[100, 0.6], [100, 0.75]])
+    np.testing.assert_allclose(arms[1], [[10, 0.89], [10, 0.91]])
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ["interval" in text for text in texts] == [True, False] and "seeds" in texts[1]
+
+
 def test_the_best_so_far_never_falls_and_marks_the_common_epoch():
     curves = pd.DataFrame(
         {

@@ -44,9 +44,11 @@ class Style:
     dashes: str | tuple[float, tuple[float, ...]]
 
 
-STYLES = {
+STYLES = {  # an operation's own, or its kind's; the larger kernel of a kind has the lighter colour
     "sep_conv": Style("#0173b2", "solid"),
+    "sep_conv_5x5": Style("#56b4e9", "solid"),
     "dil_conv": Style("#d55e00", (0, (5, 1.6))),
+    "dil_conv_5x5": Style("#de8f05", (0, (5, 1.6))),
     "skip_connect": Style("#029e73", (0, (1.2, 1.2))),
     "max_pool": Style("#cc78bc", (0, (6, 1.4, 1.2, 1.4))),
     "avg_pool": Style("#ca9161", (0, (6, 1.4, 1.2, 1.4, 1.2, 1.4))),
@@ -57,8 +59,9 @@ STYLES = {
 
 
 def style_of(operation: str) -> Style:
-    """The style of an operation's kind, whatever its kernel size."""
-    return STYLES[operation.removesuffix("_3x3").removesuffix("_5x5")]
+    """The style of an operation, the same in drawings of cells and in curves over the epochs."""
+    kind = operation.removesuffix("_3x3").removesuffix("_5x5")
+    return STYLES.get(operation) or STYLES[kind]
 
 
 def draw_cell(

@@ -18,15 +18,6 @@ from .space import EDGES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 
-# The cell drawings' colours; the larger kernel of a kind has the lighter one.
-_COLORS = dict(
-    zip(
-        PRIMITIVES,
-        ["#949494", "#cc78bc", "#ca9161", "#029e73", "#0173b2", "#56b4e9", "#d55e00", "#de8f05"],
-        strict=True,
-    )
-)
-
 History = Sequence[Mapping[str, Any]]
 
 
@@ -95,7 +86,7 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
         y="weight",
         hue="operation",
         style="operation",
-        palette=_COLORS,
+        palette={operation: style_of(operation).color for operation in PRIMITIVES},
         dashes=_dashes(),
         col="edge",
         col_wrap=5,
@@ -113,11 +104,11 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
             ax.axvline(history[used - 1]["epoch"], color="0.3", linewidth=1, zorder=1)
         ax.set(ylabel="", xlabel="epoch", ylim=(0, None))
         ax.xaxis.get_major_locator().set_params(integer=True)
-    sns.move_legend(grid, "lower right", bbox_to_anchor=(0.985, 0.05), ncol=1, title="")
+    sns.move_legend(grid, "lower right", bbox_to_anchor=(0.985, 0), ncol=1, title="", fontsize=10)
     word = "reduction" if kind == "reduce" else "normal"
     grid.figure.suptitle(
-        f"softmax($\\alpha$) of the {word} cells over the epochs; "
-        f"* best at least {CLEAR_LEAD:g} times the next, none apart; dotted: 1/8",
+        f"softmax($\\alpha$) of the {word} cells over the epochs; dotted: 1/8; "
+        f"* best at least {CLEAR_LEAD:g} times the next, without the operation none",
         y=0.99,
     )
     grid.figure.set_layout_engine("none")
