@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from helpers.images import ImageCache
 from helpers.names import FINETUNED, base_name, display_name, without_seed
@@ -162,9 +163,12 @@ def mark_every(epochs: pd.Series) -> int:
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Loss and validation AUC over epochs (columns of training histories).
 
-    One line per model; of several seeds the mean, in a band of one standard deviation.
+    One line per model; of several seeds the mean, in a band of one standard deviation. Trainings of
+    very different lengths share a logarithmic axis, which leaves the short ones room.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    lengths = curves.groupby("model").epoch.max()
+    unequal = lengths.max() > 3 * lengths.min()
     colours = model_colours(curves.model.map(without_seed))
     palette = {display_name(name): colour for name, colour in colours.items()}
     frame = curves.assign(model=curves.model.map(without_seed).map(display_name))
@@ -188,7 +192,13 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             legend=ax is axes[2],
         )
         ax.set(title=title, ylabel="")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        if unequal:
+            ax.set(xscale="log", xlabel="epoch (logarithmic)")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+            ax.xaxis.set_minor_locator(NullLocator())
+        else:
+            ax.xaxis.get_major_locator().set_params(integer=True)
     axes[2].legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure
 

@@ -105,3 +105,14 @@ def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
     assert first["fbp"] == second["fbp"] == second["fbp_averaged"]
     assert first["cnn"] == second["cnn"]
     assert len(set(first.values())) == len(few) and len(set(second.values())) == 4
+
+
+@pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
+def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
+    frames = [
+        pd.DataFrame({"epoch": range(1, n + 1), "val_auc": 0.5, "val_loss": 1.0, "train_loss": 1.0})
+        for n in epochs
+    ]
+    curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
+    axes = plots.learning_curves(curves).axes
+    assert [ax.get_xscale() for ax in axes] == [scale] * 3
