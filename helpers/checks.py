@@ -151,6 +151,7 @@ def in_words(settings: Any, width: int = 110) -> str:
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
     """The error for a parameter that does not exist, with the nearest name that does."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name.upper(), known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return SettingsError(f"{where} has the parameter {name}{hint} (known: {', '.join(known)})")
+    names = "" if close else f" (known: {', '.join(known)})"
+    return SettingsError(f"{where} has the parameter {name}{hint}{names}")

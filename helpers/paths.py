@@ -58,7 +58,7 @@ def notebooks_root() -> Path:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """All files of one run; see the table in README.md."""
+    """All files of one run; see the table in data/README.md."""
 
     name: str
 

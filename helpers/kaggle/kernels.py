@@ -124,7 +124,8 @@ def _check_notebook(notebook: Path) -> None:
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KaggleError(f"{notebook} is not a notebook that can be read: {error!r}") from None
+        reason = getattr(error, "strerror", None) or repr(error)
+        raise KaggleError(f"{notebook} is not a notebook that can be read: {reason}") from None
     if not cells:
         raise KaggleError(f"{notebook} has no cells.")
 
