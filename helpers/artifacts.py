@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
-from helpers import memory
+from helpers import memory, paths
 from helpers.writing import ArtifactError as ArtifactError
 from helpers.writing import atomic_path as atomic_path
 from helpers.writing import write_bytes as write_bytes
@@ -156,9 +156,9 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = No
     write_bytes(path, to_safetensors(plain, metadata=metadata))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+def load_tensors(path: Path, kind: str = "") -> tuple[dict[str, torch.Tensor], Any]:
     """Read what `save_tensors` wrote: the tensors and `info`. A changed byte is noticed."""
-    with _parsing(path, _NOT_TENSORS):
+    with _parsing(path, _NOT_TENSORS, kind):
         path.open("rb").close()  # safetensors says of any file that it cannot open: not there
         with safe_open(path, framework="pt") as archive:
             metadata = archive.metadata() or {}
@@ -189,9 +189,13 @@ def load_state(path: Path) -> Any:
         raise damaged(path, error) from None
 
 
-def damaged(path: Path, error: object) -> ArtifactError:
-    """The error for a file that can be made again."""
-    return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
+def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
+    """The error for a damaged file; a user's own may be something else than the `kind` wanted."""
+    roots = (paths.runs_root().resolve(), paths.cache_root().resolve())
+    if any(path.resolve().is_relative_to(root) for root in roots):  # can be made again
+        return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
+    reason = f"is no {kind}, or a damaged one: {error}" if kind else f"is damaged ({error})"
+    return ArtifactError(f"{path} {reason}")
 
 
 def fingerprint(content: Any) -> str:
@@ -224,16 +228,16 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _parsing(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Take errors of these kinds for damage, but not what the system or the memory says."""
+def _parsing(path: Path, errors: tuple[type[Exception], ...], kind: str = "") -> Iterator[None]:
+    """Take these errors for damage, but not what the system or the memory says."""
     with _reading(path):
         try:
             yield
-        except kinds as error:
+        except errors as error:
             from_system = isinstance(error, OSError) and error.errno not in _OF_DAMAGE
             if from_system or memory.is_full(error):
                 raise
-            raise damaged(path, error) from None
+            raise damaged(path, error, kind) from None
 
 
 def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:

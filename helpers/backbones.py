@@ -39,6 +39,8 @@ __all__ = [
     "spec_of",
 ]
 
+# what `load_model` wants, in the words of its errors
+CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -239,8 +241,14 @@ def save_model(path: Path, model: Model, **facts: Any) -> None:
 
 
 def load_model(path: Path) -> Model:
-    """The model that `save_model` wrote, in eval mode."""
-    state, info = artifacts.load_tensors(path)
+    """The model that `save_model` wrote, in eval mode.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or something else.
+    """
+    state, info = artifacts.load_tensors(path, CHECKPOINT)
+    if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
+        raise artifacts.ArtifactError(f"{path} is no {CHECKPOINT}: it names no network")
     try:
         facts: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()

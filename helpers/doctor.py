@@ -12,13 +12,14 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from helpers import config, doctor_checks
+from helpers import config, doctor_checks, paths, run_options
 from helpers.doctor_checks import Line
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.estimates import Images
+    from helpers.plan import Plan
 
 WIDTH = 110  # of a line on the screen
 PROBES = 8  # images looked at to tell gray from colour
@@ -26,7 +27,7 @@ PROBES = 8  # images looked at to tell gray from colour
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns 0 when the chosen run can be done, otherwise 1."""
-    options = _parser().parse_args(arguments)
+    options = run_options.parser("helpers.doctor", __doc__).parse_args(arguments)
     problems = 0
     for line in examine(options):
         print(shown(line), flush=True)
@@ -44,14 +45,14 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
         return  # the rest imports these packages
     yield doctor_checks.commit()
     yield doctor_checks.credentials()
-    from helpers import run
-    from helpers.plan import make_plan
+    from helpers.plan import check_places, make_plan
     from helpers.stages import StageError
 
-    arguments = _as_run_takes_them(options)
     try:
-        plan = make_plan(run.parser().parse_args(arguments), arguments)
+        plan = make_plan(options, [])  # no hint how to go on is needed
+        check_places(plan)
         settings = {stage: _settings(plan, stage) for stage in config.STAGES}
+        settings |= _split_of_run(plan)
     except (StageError, ValueError) as error:  # settings, names of cells
         yield Line("PROBLEM", "settings", str(error))
         return
@@ -129,29 +130,29 @@ def _is_colour(path: str) -> bool:
     return bool((pixels[..., :1] != pixels).any())
 
 
-def _settings(plan: Any, stage: str) -> Any:
+def _settings(plan: Plan, stage: str) -> Any:
     given = {name.lower(): value for name, value in plan.parameters[stage].items()}
     return config.resolve(
         stage, plan.preset, {k: v for k, v in given.items() if k not in ("run", "preset")}
     )
 
 
-def _as_run_takes_them(options: argparse.Namespace) -> list[str]:
-    arguments = ["--dataset", options.dataset]
-    arguments += ["--preset", options.preset] if options.preset else []
-    for parameter in options.parameter:
-        arguments += ["-p", parameter]
-    return arguments
+def _split_of_run(plan: Plan) -> dict[str, Any]:
+    """The split's settings that a run was begun with, where the chosen stages build on it.
 
+    Raises:
+        StageError: the run has no split yet. On Kaggle an attached output may bring one.
+    """
+    from helpers import stages
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m helpers.doctor", description=__doc__)
-    parser.add_argument("--dataset", default="elpv", help="as of helpers.run (%(default)s)")
-    parser.add_argument("--preset", choices=config.PRESETS, help="as of helpers.run")
-    parser.add_argument(
-        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help="likewise"
-    )
-    return parser
+    first = next(iter(config.STAGES))
+    run_paths = paths.RunPaths(plan.run)
+    if plan.chosen[0] == first or (paths.KAGGLE_INPUT.is_dir() and not run_paths.root.exists()):
+        return {}
+    record = stages.load_run(run_paths)
+    stages.require_earlier(plan.chosen[0], run_paths, record)
+    given = record["stages"][first].get("settings", {})
+    return {first: config.resolve(first, plan.preset, given)}
 
 
 if __name__ == "__main__":

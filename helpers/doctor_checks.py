@@ -124,8 +124,9 @@ def credentials() -> Line:
 
 
 def data(settings: Any) -> tuple[Line, pd.DataFrame | None]:
-    """The chosen images, and their table where they are there."""
-    from helpers import datasets
+    """The chosen images and whether they can be split, and their table where they are there."""
+    from helpers import datasets, splits
+    from helpers.artifacts import ArtifactError
     from helpers.datasets import chips
 
     kind, _, place = settings.dataset.partition(":")
@@ -134,12 +135,15 @@ def data(settings: Any) -> tuple[Line, pd.DataFrame | None]:
         return Line("note", "data", f"chips: {count:,} images are drawn when the run begins"), None
     try:
         source = datasets.load(settings)
-    except datasets.DataError as error:
+        # as 01 divides them, each image taken for one without a copy: no pixels are read
+        kept = splits.subsample_source(source, settings.max_images, settings.seed)
+        splits.make_split(kept, kept.table.id, settings)
+    except (datasets.DataError, ArtifactError) as error:
         return Line("PROBLEM", "data", str(error)), None
     labels = source.table.label.dropna()
     counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"
-    text = f"{source.name}: {len(source.table):,} images, {counts}"
-    return Line("ok", "data", text), source.table
+    text = f"{source.name}: {len(source.table):,} images, {counts}; their contents are not checked"
+    return Line("ok", "data", f"{text}. {source.caveats}".rstrip(" .")), source.table
 
 
 def other_data(chosen: str) -> Line:

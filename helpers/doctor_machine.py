@@ -14,6 +14,12 @@ from helpers.doctor_checks import Line, existing
 if TYPE_CHECKING:
     import torch
 
+# what a preset means without a GPU
+SLOW = {
+    "full": "takes about one to two hours on two CPU cores; quick takes minutes",
+    "paper": "is made for a GPU and takes days here; quick takes minutes",
+}
+
 
 def device(preset: str) -> Line:
     """CPU or GPU, and the precisions that it multiplies fast."""
@@ -33,9 +39,8 @@ def device(preset: str) -> Line:
             return Line("PROBLEM", "device", f"{name} does not compute ({reason}): {way_out}")
         return Line("ok", "device", f"{name}, {memory_gb:.0f} GB; {precision}")
     text = f"{name}; {_cpu_precision(precision)}" if chosen.type == "cpu" else f"{name}; float32"
-    if preset in ("full", "paper"):
-        slow = f"the preset {preset} is made for a GPU and takes hours to days here; quick does not"
-        return Line("note", "device", f"{text}; {slow}")
+    if preset in SLOW:
+        return Line("note", "device", f"{text}; the preset {preset} {SLOW[preset]}")
     return Line("ok", "device", text)
 
 

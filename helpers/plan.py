@@ -9,9 +9,9 @@ from typing import Any
 
 from helpers import checks, config, paths, stages
 from helpers.darts import named
-from helpers.datasets import check_place
+from helpers.datasets import DataError, check_name, check_place
+from helpers.run_options import DEFAULT_DATASET
 
-DEFAULT_DATASET = "elpv"
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 
 
@@ -30,7 +30,7 @@ class Plan:
 
 def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     """Check everything that can be checked before the first notebook starts."""
-    dataset = options.dataset or DEFAULT_DATASET
+    dataset = _absolute(DEFAULT_DATASET if options.dataset is None else options.dataset)
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     order = list(config.STAGES)
@@ -40,7 +40,9 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     stages.check_run_name(run)
     if chosen[0] != order[0]:
-        preset = _preset_of(run, options) or preset
+        preset = _preset_of(run, dataset, options) or preset
+    elif not options.name:
+        _refuse_taken_name(run, dataset)
     if options.publish and preset == "smoke":
         raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
     given = dict(checks.parse_parameter(text) for text in options.parameter)
@@ -50,7 +52,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in PATH_PARAMETERS & given.keys():
         if given[name]:  # the notebooks may run in another folder
             given[name] = str(Path(str(given[name])).expanduser().absolute())
-    given["DATASET"] = _absolute(dataset)
+    given["DATASET"] = dataset
     fields = {stage: stages.parameter_names(stage) for stage in order}
     known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
     for name in given:
@@ -71,14 +73,14 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     return Plan(run, preset, chosen, parameters, arguments, options.html, options.publish)
 
 
-def _preset_of(run: str, options: argparse.Namespace) -> str:
+def _preset_of(run: str, dataset: str, options: argparse.Namespace) -> str:
     """The preset that a run was begun with, for later notebooks; "" where there is no run yet.
 
     Raises:
         SettingsError: another preset or data set was asked for, which only 01 can take.
     """
     record = stages.load_run(paths.RunPaths(run))
-    asked = {"preset": options.preset, "dataset": options.dataset and _absolute(options.dataset)}
+    asked = {"preset": options.preset, "dataset": options.dataset and dataset}
     for name, value in asked.items():
         if value and record.get(name) and value != record[name]:
             raise config.SettingsError(
@@ -88,8 +90,32 @@ def _preset_of(run: str, options: argparse.Namespace) -> str:
     return str(record.get("preset", ""))
 
 
+def _refuse_taken_name(run: str, dataset: str) -> None:
+    """Refuse a run's default name where a run of another data set has taken it.
+
+    The name holds the last folder of the path alone, and a new split removes what was predicted
+    for the old one. A name that was given is meant.
+    """
+    begun = stages.load_run(paths.RunPaths(run)).get("dataset")
+    if begun and _resolved(str(begun)) != _resolved(dataset):
+        raise config.SettingsError(
+            f"run {run!r} was begun with --dataset {begun}, not {dataset}, and would lose its "
+            "predictions: give this one a name of its own with --name"
+        )
+
+
+def _resolved(dataset: str) -> tuple[str, Path | None]:
+    """What two names of one data set have in common."""
+    kind, colon, place = dataset.partition(":")
+    return kind, Path(place).expanduser().resolve() if colon else None
+
+
 def _absolute(dataset: str) -> str:
     """A data set's name, a path in it absolute: the notebooks may run in another folder."""
+    try:
+        check_name(dataset)
+    except DataError as error:
+        raise config.SettingsError(str(error)) from None
     kind, colon, place = dataset.partition(":")
     return f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts, config, executed, kaggle_inputs, memory, paths, stages
+from helpers import artifacts, config, executed, kaggle_inputs, memory, paths, run_options, stages
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.executed import code_digest
-from helpers.plan import DEFAULT_DATASET, Plan, check_places, make_plan
+from helpers.plan import Plan, check_places, make_plan
 from helpers.run_record import RunError, lock
 from helpers.writing import writing
 
@@ -58,10 +58,13 @@ def execute(plan: Plan) -> None:
 
     Raises:
         RunError: a notebook failed, or another process works on the same run.
+        StageError: the first stage to run builds on a split, and the run has none.
     """
     run_paths = paths.RunPaths(plan.run)
     started = time.monotonic()
     kaggle_inputs.adopt(run_paths)
+    if plan.chosen[0] != next(iter(config.STAGES)):  # before the lock makes the run's folder
+        stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
     with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
@@ -86,32 +89,7 @@ def execute(plan: Plan) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.run", description=__doc__)
-    parser.add_argument(
-        "--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
-    )
-    parser.add_argument(
-        "--preset", choices=config.PRESETS, help="default: quick on a CPU, full on a GPU"
-    )
-    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
-    which.add_argument("--only", metavar="NN", help="the one stage to run")
-    parser.add_argument(
-        "-p",
-        dest="parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a notebook's parameter; may be given several times",
-    )
-    parser.add_argument("--html", action="store_true", help="write the run's report.html")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help="write the executed notebooks and README's pictures into notebooks/",
-    )
-    return parser
+    return run_options.parser("helpers.run", __doc__)
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:

@@ -204,7 +204,7 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
     run_paths = paths.RunPaths(run_name)
     record = load_run(run_paths)
     if name != next(iter(config.STAGES)):
-        _require_earlier(name, run_paths, record)
+        require_earlier(name, run_paths, record)
     settings = config.resolve(name, preset, values)
     return Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
 
@@ -266,14 +266,14 @@ def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
         run["stages"][name]["notebook"] = code
 
 
-def _require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
-    first = next(iter(config.STAGES))
-    if record.get("stages", {}).get(first, {}).get("status") != "done":
+def require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
+    """Refuse a stage (not the first) whose run has no split, or changed files of earlier ones."""
+    order = list(config.STAGES)
+    if record.get("stages", {}).get(order[0], {}).get("status") != "done":
         existing = sorted(path.parent.name for path in paths.runs_root().glob("*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
         raise StageError(
             f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
-            f"run notebooks/{first}.ipynb first, or set RUN"
+            f"run notebooks/{order[0]}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
-    order = list(config.STAGES)
     integrity.refuse_changed_files(record, order[: order.index(name)], run_paths.root)

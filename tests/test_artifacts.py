@@ -167,8 +167,7 @@ def test_a_pickle_in_an_npz_is_refused(tmp_path):
     with pytest.raises(ArtifactError) as caught:
         artifacts.load_arrays(path, "x")
     assert str(caught.value) == (
-        f"{path} is damaged (Object arrays cannot be loaded when allow_pickle=False); "
-        "delete it and run again"
+        f"{path} is damaged (Object arrays cannot be loaded when allow_pickle=False)"
     )
 
 
@@ -206,7 +205,6 @@ def test_a_file_cut_anywhere_is_named_as_damaged(tmp_path, name):
         with pytest.raises(ArtifactError) as caught:
             READERS[name](path)
         assert str(caught.value).startswith(f"{path} is damaged (")
-        assert str(caught.value).endswith("); delete it and run again")
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.safetensors", "a.npz"])
@@ -225,8 +223,22 @@ def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, n
 def test_garbage_is_named_as_damaged(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(ArtifactError, match=r"a\.\w+ is damaged \(.*\); delete it and run again$"):
+    with pytest.raises(ArtifactError, match=r"a\.\w+ is damaged \(.*\)$"):
         READERS[name](path)
+
+
+def test_only_a_file_that_is_made_again_is_to_be_deleted(home, tmp_path_factory):
+    advice = "; delete it and run again"
+    (home / "link").symlink_to(home / "data" / "runs")
+    for place in ("data/runs/r", "data/cache/c", "link/r"):
+        (home / place).mkdir(parents=True, exist_ok=True)
+        (home / place / "a.json").write_text("{")
+        with pytest.raises(ArtifactError, match=rf"a\.json is damaged \(.*\){advice}$"):
+            artifacts.load_json(home / place / "a.json")
+    for folder in (home, home / "data", tmp_path_factory.mktemp("elsewhere")):
+        (folder / "a.json").write_text("{")
+        with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*\)$"):
+            artifacts.load_json(folder / "a.json")
 
 
 def test_an_npz_that_lacks_an_array_or_is_a_single_array_is_named(tmp_path):
@@ -310,9 +322,7 @@ def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path):
         path.write_bytes(whole.replace(old, new, 1))
         with pytest.raises(ArtifactError) as caught:
             artifacts.load_tensors(path)
-        assert str(caught.value) == (
-            f"{path} is damaged (its bytes have changed); delete it and run again"
-        )
+        assert str(caught.value) == (f"{path} is damaged (its bytes have changed)")
 
 
 def test_tensors_of_other_programs_need_no_digest_and_equal_ones_give_equal_bytes(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from helpers import artifacts, backbones
 from helpers.darts.depthwise import use_fast_depthwise
@@ -124,6 +125,26 @@ def test_a_checkpoint_that_holds_no_model_is_refused(tmp_path):
     artifacts.save_tensors(tmp_path / "m.safetensors", {"a": torch.zeros(1)}, {"spec": {}})
     with pytest.raises(artifacts.ArtifactError, match="does not hold a model"):
         backbones.load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("name", ["README.md", "resnet18.pth", "w.safetensors", "state"])
+def test_a_user_s_file_that_is_no_checkpoint_is_not_to_be_deleted(home, tmp_path, name):
+    path = tmp_path / name
+    if name == "README.md":
+        path.write_text("# Parts\n" * 100)
+    elif name == "resnet18.pth":
+        torch.save({"w": torch.zeros(3)}, path)
+    elif name == "state":  # what a training goes on from
+        artifacts.save_state(path, {"key": "k", "loop": {}})
+    else:
+        save_file({"w": torch.zeros(3)}, path)
+    with pytest.raises(artifacts.ArtifactError) as error:
+        backbones.load_model(path)
+    said = str(error.value)
+    assert said.startswith(
+        f"{path} is no checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
+    )
+    assert "delete" not in said
 
 
 def test_fast_depthwise_gives_the_same_scores_and_gradients_as_torch():

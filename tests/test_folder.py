@@ -141,6 +141,42 @@ def test_a_test_folder_is_the_official_test_set_without_labels(tmp_path, name, g
     assert table.label.isna().to_dict() == {"a": False, "b": False, "c": True, "d": True}
 
 
+@pytest.mark.parametrize("given", ["", "test"])
+def test_labels_in_a_test_folder_are_said_to_be_left_out(tmp_path, given):
+    for name in ("good", "bad", "test/good", "test/Not_OK"):
+        fill(tmp_path / name, f"{Path(name).parent.name}{Path(name).name}.png")
+    source = load(tmp_path, test_folder=given)
+    assert source.table.label.isna().sum() == 2
+    assert source.caveats == (
+        "The labels of test/Not_OK, test/good are not read: a test folder's images are unlabelled. "
+        "To test on them, move them into the class folders and say in a SPLIT_CSV which are test."
+    )
+
+
+def test_an_unlabelled_test_folder_and_a_plain_one_need_no_word(tmp_path):
+    fill(tmp_path / "good", "a.png")
+    fill(tmp_path / "bad", "b.png")
+    assert load(tmp_path).caveats == ""
+    fill(tmp_path / "test" / "monday", "c.png")
+    assert load(tmp_path).caveats == ""
+
+
+def test_files_with_other_suffixes_are_counted(tmp_path):
+    fill(tmp_path / "good", "a.PNG")
+    fill(tmp_path / "bad" / "deep", "b.png")
+    fill(tmp_path / "test", "c.png")
+    fill(tmp_path / "notes", "d.png")
+    for name in ("good/x.webp", "good/y.WEBP", "bad/deep/list", "test/z.txt", "notes/n.doc"):
+        (tmp_path / name).touch()
+    for name in ("good/.DS_Store", "good/.x.webp", "bad/Thumbs.db", "bad/desktop.ini"):
+        (tmp_path / name).touch()
+    assert load(tmp_path).caveats == ("4 file(s) with other suffixes left out (.txt, .webp, none).")
+    (tmp_path / "good" / "more.heic").touch()
+    for i in range(4):
+        (tmp_path / "good" / f"more.r{i}").touch()
+    assert load(tmp_path).caveats.endswith("(.heic, .r0, .r1, .r2, .r3, ...).")
+
+
 def test_a_test_folder_may_lie_elsewhere(tmp_path):
     root = tmp_path / "parts"
     fill(root / "good", "a.png")

@@ -82,6 +82,62 @@ def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, asked, 
     assert _plan("--name", "x", "--only", "03", "--dataset", "elpv").preset == "full"
 
 
+@pytest.mark.parametrize("kind", ["folder", "chips", "nexperia", "elpv"])
+@pytest.mark.parametrize("place", ["", " "])
+def test_a_colon_without_a_path_is_not_the_current_folder(kind, place):
+    with pytest.raises(config.SettingsError) as error:
+        _plan("--dataset", f"{kind}:{place}")
+    alone = "" if kind == "folder" else f", or {kind} alone"
+    assert str(error.value) == (
+        f"DATASET='{kind}:{place}' has no path after the colon: {kind}:PATH{alone}"
+    )
+
+
+def test_an_empty_data_set_is_not_the_default_one():
+    with pytest.raises(config.SettingsError, match=r"^DATASET='' is not one of .*nexperia$"):
+        _plan("--dataset", "")
+
+
+@pytest.mark.parametrize("typed", ["parts", "./parts", "{}/parts"])
+def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    typed = typed.format(tmp_path)
+    with pytest.raises(config.SettingsError, match=r"is not one of chips, elpv, folder, nexperia$"):
+        _plan("--dataset", typed)
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(config.SettingsError) as error:
+        _plan("--dataset", typed)
+    assert str(error.value).endswith(f"for the images in that folder write folder:{typed}")
+
+
+def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_path):
+    _begin("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
+    other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
+    with pytest.raises(config.SettingsError) as error:
+        _plan(*other)
+    assert str(error.value) == (
+        f"run 'folder-parts-smoke' was begun with --dataset folder:{tmp_path}/a/parts, not "
+        f"folder:{tmp_path}/b/parts, and would lose its predictions: give this one a name of its "
+        "own with --name"
+    )
+    assert _plan(*other, "--name", "folder-parts-smoke").run == "folder-parts-smoke"
+    (tmp_path / "a" / "parts").mkdir(parents=True)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert _plan(*other).run == "folder-parts-smoke"  # the same images by another way
+
+
+@pytest.mark.parametrize("option", [["--only", "02"], ["--from", "06"]])
+def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(
+    home, monkeypatch, capsys, option
+):
+    monkeypatch.setattr(run, "_run_notebook", None)
+    assert run.main(["--name", "x", "--preset", "smoke", *option]) == 1
+    error = capsys.readouterr().err
+    assert "needs the split of run 'x', which is not there: run notebooks/01_data_split" in error
+    assert "or name another run (--name; RUN in a notebook)" in error
+    assert not paths.RunPaths("x").root.exists()
+
+
 def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
     run_paths = paths.RunPaths("x")
     stages = {"03_finetuning": "table2", "06_analysis": "06_table2"}
@@ -94,12 +150,15 @@ def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
     assert run.results_table(run_paths).Model.tolist() == ["03_finetuning"]
 
 
-def test_paths_are_those_of_the_user_s_folder(tmp_path, monkeypatch):
+def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv")
     assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"
     assert plan.parameters["01_data_split"]["SPLIT_CSV"] == f"{tmp_path}/s.csv"
     assert plan.run == "folder-parts-quick"
+    (tmp_path / "parts").mkdir()
+    monkeypatch.chdir(tmp_path / "parts")
+    assert _plan("--dataset", "folder:.", "--preset", "smoke").run == "folder-parts-smoke"
 
 
 def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):

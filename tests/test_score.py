@@ -146,7 +146,10 @@ def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):
     ("arguments", "message"),
     [
         (["--model", "no.safetensors"], "no.safetensors is missing"),
-        (["--model", "parts/bad/bad00.png"], "bad00.png is damaged"),
+        (
+            ["--model", "parts/bad/bad00.png"],
+            "bad00.png is no checkpoint of this series, such as data/runs/RUN/",
+        ),
         (["--images", "nowhere"], "--images nowhere: no such folder or CSV, and no pattern with *"),
         (["--images", "empty"], "empty holds no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"),
         (["--images", "parts/*.webp"], "*.webp holds no image (.png"),

@@ -51,13 +51,28 @@ def load(settings: SplitSettings) -> Source:
     Raises:
         DataError: unknown source, or a table that breaks the rules above.
     """
+    check_name(settings.dataset)
     kind, _, place = settings.dataset.partition(":")
-    if kind not in REGISTRY:
-        raise DataError(f"DATASET={settings.dataset!r} is not one of {', '.join(sorted(REGISTRY))}")
     open_source: Callable[..., Source] = importlib.import_module(REGISTRY[kind]).load
     source = open_source(Path(place).expanduser() if place else None, settings)
     check_table(source)
     return source
+
+
+def check_name(dataset: str) -> None:
+    """Refuse an unknown kind, and a colon without a place after it, which an unset variable leaves.
+
+    Raises:
+        DataError: what is wrong with `dataset`, which is `kind` or `kind:place`.
+    """
+    kind, colon, place = dataset.partition(":")
+    if kind not in REGISTRY:
+        is_folder = bool(dataset) and not colon and Path(dataset).expanduser().is_dir()
+        hint = f"; for the images in that folder write folder:{dataset}" if is_folder else ""
+        raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}{hint}")
+    if colon and not place.strip():
+        alone = "" if kind == "folder" else f", or {kind} alone"
+        raise DataError(f"DATASET={dataset!r} has no path after the colon: {kind}:PATH{alone}")
 
 
 def check_place(dataset: str) -> None:
@@ -66,9 +81,8 @@ def check_place(dataset: str) -> None:
     Raises:
         DataError: what is wrong with `dataset`, which is `kind` or `kind:place`.
     """
+    check_name(dataset)
     kind, _, place = dataset.partition(":")
-    if kind not in REGISTRY:
-        raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}")
     if kind == "folder" and not place:
         raise DataError("DATASET='folder' wants a place: folder:PATH")
     if place and not Path(place).expanduser().exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ GOOD_WORDS = ("good", "ok", "functional", "0")
 BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
 NEGATIONS = ("not", "no", "non")  # "not_ok" says neither word alone
 TEST_WORDS = ("test", "unlabelled", "unlabeled")
+OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -52,10 +54,12 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
+    remarks = [_labels_left_out(test, settings), _files_left_out([*classes, *filter(None, [test])])]
     return Source(
         name=f"folder:{place.name}",
         table=table[["id", "path", "label", "official_split"]],
         label_mapping=f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}",
+        caveats=" ".join(filter(None, remarks)),
     )
 
 
@@ -68,33 +72,72 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         DataError: a folder that may not be read.
     """
+    found = (path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if path.is_file() or path.is_symlink())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files under a folder but hidden ones."""
 
     def refuse(error: OSError) -> None:
         """Where rglob would pass over it in silence."""
         raise DataError(f"{error.filename} cannot be read: {error.strerror}")
 
-    found = (
-        Path(top) / name for top, _, names in os.walk(folder, onerror=refuse) for name in names
+    for top, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(top) / name for name in names if not name.startswith("."))
+
+
+def _files_left_out(folders: list[Path]) -> str:
+    """A sentence about files that may be images of another format; "" where there are none."""
+    found = [path for folder in folders for path in _files(folder)]
+    others = [
+        p for p in found if p.suffix.lower() not in SUFFIXES and p.name.lower() not in OF_SYSTEMS
+    ]
+    suffixes = sorted({path.suffix.lower() or "none" for path in others})
+    listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
+    return f"{len(others):,} file(s) with other suffixes left out ({listed})." if others else ""
+
+
+def _labels_left_out(test: Path | None, settings: SplitSettings) -> str:
+    """A sentence about class folders in the test folder; "" where there are none."""
+    subfolders = _subfolders(test) if test else []
+    named = [
+        f"{folder.parent.name}/{folder.name}"
+        for folder in subfolders
+        if any(_says(folder.name, settings))
+    ]
+    if not named:
+        return ""
+    return (
+        f"The labels of {', '.join(named)} are not read: a test folder's images are unlabelled. To "
+        "test on them, move them into the class folders and say in a SPLIT_CSV which are test."
     )
-    found = (p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in found if p.is_file() or p.is_symlink())
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _says(name: str, settings: SplitSettings) -> tuple[bool, bool]:
+    """Whether a folder's name says good, and whether it says bad; both where it negates a word."""
+    good = {word.lower() for word in settings.good_folders}
+    bad = {word.lower() for word in settings.bad_folders}
+    named = name.lower()
+    words = set(re.findall(r"[a-z]+", named))
+    if words <= {"class", "label"}:  # "0", "class1", but not "camera_1"
+        words |= set(re.findall(r"\d+", named))
+    says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
+    says_bad = named in bad or (named not in good and bool(words & set(BAD_WORDS)))
+    if words & set(NEGATIONS) and (says_good or says_bad) and named not in good | bad:
+        return True, True
+    return says_good, says_bad
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
-    good = {name.lower() for name in settings.good_folders}
-    bad = {name.lower() for name in settings.bad_folders}
-    subfolders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    subfolders = _subfolders(root)
     classes: dict[Path, int] = {}
     for folder in subfolders:
-        named = folder.name.lower()
-        words = set(re.findall(r"[a-z]+", named))
-        if words <= {"class", "label"}:  # "0", "class1", but not "camera_1"
-            words |= set(re.findall(r"\d+", named))
-        negated = bool(words & set(NEGATIONS))
-        says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
-        says_bad = named in bad or (named not in good and bool(words & set(BAD_WORDS)))
-        if negated and (says_good or says_bad) and named not in good | bad:
-            says_good = says_bad = True
+        says_good, says_bad = _says(folder.name, settings)
         if says_good and says_bad:
             raise DataError(
                 f"{folder} could be good or bad by its name; "
