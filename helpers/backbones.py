@@ -235,9 +235,18 @@ def build_derived(spec: ModelSpec) -> DerivedNetwork:
 
 
 def save_model(path: Path, model: Model, **facts: Any) -> None:
-    """Write a model's weights with its specification, atomically."""
+    """Write a model's weights with its specification, atomically.
+
+    Of the facts, `full_scale_bits` says how deep images were scaled in training: see `ImageCache`.
+    """
     info = {"spec": dataclasses.asdict(model.spec), **facts}
     artifacts.save_tensors(path, model.state_dict(), info)
+
+
+def bits_of(path: Path) -> int:
+    """The bits that the deep images of a checkpoint's training used; 0 where there were none."""
+    _, info = artifacts.load_tensors(path)
+    return int(info.get("full_scale_bits", 0))
 
 
 def load_model(path: Path) -> Model:

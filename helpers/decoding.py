@@ -45,13 +45,11 @@ class BitsFound(Exception):
         self.bits = bits
 
 
-def read_pixels(
-    path: Path, gray: bool | None, bits: int = 16, *, cut_off: bool = True
-) -> np.ndarray:
+def read_pixels(path: Path, gray: bool | None, bits: int) -> np.ndarray:
     """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3); None goes by the pixels.
 
-    Images of more than 8 bits are scaled so that `bits` bits fill the range. Values out of that
-    range are cut off to it where `cut_off`; otherwise they raise.
+    Images of more than 8 bits (deep ones) are scaled so that `bits` bits fill the range; 0 takes
+    none but black ones.
 
     Raises:
         ColourFound: `gray`, and the image is in colour.
@@ -63,9 +61,8 @@ def read_pixels(
             values = np.asarray(image, dtype=np.float32)
             if not np.isfinite(values).all():
                 raise ValueError("holds values that are not finite")
-            if not cut_off:
-                _refuse_to_cut_off(path, values, bits)
-            scaled = np.clip(values * (255.0 / (2**bits - 1)), 0, 255).round().astype(np.uint8)
+            _refuse_to_cut_off(path, values, bits)
+            scaled = (values * (255.0 / max(1, 2**bits - 1))).round().astype(np.uint8)
             return np.repeat(scaled[..., None], 3, axis=2) if gray is False else scaled
         if gray is not False and image.mode == "L":
             return np.asarray(image)
@@ -102,7 +99,7 @@ def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage
 
     No value is cut off: see `read_pixels` for what it raises instead.
     """
-    pixels = read_pixels(path, gray, bits, cut_off=False)
+    pixels = read_pixels(path, gray, bits)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{height}x{width}".encode())

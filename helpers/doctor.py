@@ -122,10 +122,11 @@ def _is_colour(path: str) -> bool:
     from pathlib import Path
 
     from helpers import images
+    from helpers.decoding import BitsFound
 
     try:
-        pixels = images.read_pixels(Path(path), gray=False)
-    except (OSError, ValueError, SyntaxError):
+        pixels = images.read_pixels(Path(path), gray=False, bits=16)
+    except (OSError, ValueError, SyntaxError, BitsFound):
         return False  # the run itself names every file that cannot be read
     return bool((pixels[..., :1] != pixels).any())
 

@@ -98,7 +98,7 @@ def train_last_layer(
             )
             order = pd.concat([split[split.split == side] for side in ("val", "test")])
             if processes.is_main():
-                backbones.save_model(path, model)
+                backbones.save_model(path, model, full_scale_bits=cache.bits)
                 save_predictions(outputs[-1], order, scores)
                 parameters, precision = count_parameters(model.head), settings.ll.precision
                 trained.save_history(record, fit, parameters, precision)

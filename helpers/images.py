@@ -46,6 +46,7 @@ class ImageCache:
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     decoded_per_s: float | None = None  # images, when the cache was built
+    bits: int = 0  # that its images of more than 8 bits use, scaled to 8; 0: there is none
 
     @property
     def size_px(self) -> int:
@@ -231,7 +232,7 @@ def _unreadable_report(failed: list[tuple[str, str]]) -> str:
 
 
 def probe(paths: list[Path]) -> tuple[bool, int]:
-    """Whether the source is gray, and the bits that its deep images use; from a sample."""
+    """Whether the source is gray, and the bits that its deep images use (0: none is); a sample."""
     step = max(1, len(paths) // COLOUR_PROBES)
     gray, largest = True, 0.0
     for path in paths[::step]:
@@ -241,12 +242,12 @@ def probe(paths: list[Path]) -> tuple[bool, int]:
                     brightest = float(np.asarray(image).max())
                     largest = max(largest, brightest if math.isfinite(brightest) else 0.0)
                     continue
-            read_pixels(path, gray=True)
+            read_pixels(path, gray=True, bits=0)
         except ColourFound:
             gray = False
         except DECODE_ERRORS:
             continue  # reported with all others when the whole set is decoded
-    return gray, bits_for(largest) if largest > 0 else 16
+    return gray, bits_for(largest) if largest > 0 else 0
 
 
 def _load_cache(folder: Path) -> ImageCache | None:
@@ -269,6 +270,7 @@ def _load_cache(folder: Path) -> ImageCache | None:
         table=facts,
         content=meta["content"],
         unreadable=tuple((path, reason) for path, reason in meta["unreadable"]),
+        bits=meta.get(BITS, 0),
         decoded_per_s=meta.get("decoded_per_s"),
     )
 

@@ -21,6 +21,7 @@ import torch
 from tqdm.auto import tqdm
 
 from helpers import artifacts, backbones, seeding
+from helpers.decoding import CAMERA_BITS
 from helpers.inference import precision_of
 from helpers.scoring import ScoreError, engine
 from helpers.scoring.files import Result, ScoreFiles
@@ -149,10 +150,11 @@ def _summary(out: Path, progress: Progress) -> str:
 def _settings(
     options: argparse.Namespace, images: ImageList, out: Path, device: torch.device
 ) -> engine.ScoreSettings:
+    # as in training, where it had deep images; what was begun goes on with the bits found then
     probed = engine.probe_bits(images)
+    chosen = backbones.bits_of(options.model) or probed
     before = None if options.restart else load_progress(out)
-    # what was begun goes on with the bits that were found then
-    found = before.key.get("bits", probed) if before else probed
+    found = before.key.get("bits", chosen) if before else chosen
     return engine.ScoreSettings(
         model=options.model.absolute(),
         precision=precision_of(device, options.precision),
@@ -233,8 +235,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--bits",
         type=int,
-        choices=(1, 8, 10, 12, 14, 16),
-        help="of images of more than 8 bits; default: by the first images of the list",
+        choices=CAMERA_BITS,
+        help="of images of more than 8 bits; default: as in the model's training; where that had "
+        "none, by the first images of the list",
     )
     add("--shard", metavar="I/N", help="score every N-th image only, into <out>.IofN.csv")
     add("--merge", type=Path, metavar="OUT", help="join the shards of OUT and do nothing else")

@@ -105,7 +105,7 @@ def train_once(
             batches = image_batches(cache, scored, model, batch)
             scores = predict(model, batches, settings.precision, flips)
             if processes.is_main():
-                backbones.save_model(outputs[0], model)
+                backbones.save_model(outputs[0], model, full_scale_bits=cache.bits)
                 save_predictions(outputs[-1], scored, scores)
                 save_history(record, fit, count_parameters(model), settings.precision, facts)
     if processes.is_main():  # not before the step is on record

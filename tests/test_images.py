@@ -126,6 +126,7 @@ def test_a_bright_defect_that_no_probe_looked_at_is_not_cut_off(tmp_path):
     brightest[100] = 3500  # of 12 bits; the sample is every third image
     paths = deep_files(tmp_path, *brightest)
     assert images.probe(paths) == (True, 10)
+    assert images.probe(paths[:0]) == (True, 0)
     cache = images.open_cache(files_table(*paths), 12, tmp_path / "cache")
     assert cache.pixels[:, 0, 0, 0].max() == cache.pixels[100, 0, 0, 0] == round(3500 * 255 / 4095)
     assert cache.pixels[0, 0, 0, 0] == round(1000 * 255 / 4095)  # one scale for all

@@ -54,6 +54,19 @@ def test_images_of_ten_bits_are_scaled_as_the_series_does(folder):
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
 
+def test_deep_images_are_scaled_as_in_the_training_of_the_model_and_brighter_ones_are_named(folder):
+    for i, high in enumerate((200, 1000, 5000)):  # dark ones alone would be taken for 8 bits
+        save(folder / "parts" / "bad" / f"deep{i}.png", 20, 20, high=high, dtype=np.uint16)
+    model = backbones.load_model(folder / "m.safetensors")
+    backbones.save_model(folder / "m.safetensors", model, full_scale_bits=10)
+    assert score.main(command(folder)) == 0
+    assert load_progress(folder / "scores.csv").key["bits"] == 10
+    table = pd.read_csv(folder / "scores.unreadable.csv", index_col="path")
+    assert table.reason.to_dict() == {
+        "bad/deep2.png": "it uses 14 bits, the scale is of 10: see --bits"
+    }
+
+
 def test_with_several_classes_all_but_good_are_bad(folder):
     make_model(folder / "m.safetensors", num_classes=4)
     assert score.main(command(folder)) == 0

@@ -18,7 +18,13 @@ import torch
 from helpers.backbones import Model, ModelSpec
 from helpers.batches import normalise, to_float
 from helpers.datasets.folder import SUFFIXES
-from helpers.decoding import DECODE_ERRORS, read_pixels, resize, unreadable_reason
+from helpers.decoding import (
+    DECODE_ERRORS,
+    BitsFound,
+    read_pixels,
+    resize,
+    unreadable_reason,
+)
 from helpers.images import COLOUR_PROBES, probe
 from helpers.inference import placed, probability_of_bad, run_batches, score_runner
 from helpers.scoring import ScoreError
@@ -178,6 +184,9 @@ def decode(entry: Entry, size_px: int, bits: int) -> Decoded:
         resized = resize(read_pixels(path, gray=None, bits=bits), size_px)
     except DECODE_ERRORS as error:
         return Decoded(entry, None, unreadable_reason(path, error))
+    except BitsFound as found:
+        reason = f"it uses {found.bits} bits, the scale is of {bits}: see --bits"
+        return Decoded(entry, None, reason)
     return Decoded(entry, resized if resized.ndim == 3 else resized[..., None])
 
 
@@ -200,7 +209,7 @@ def decoding_threads() -> int:
 
 
 def probe_bits(images: ImageList) -> int:
-    """The bits that deep images use, by the first images of the list.
+    """The bits that deep images use, by the first images of the list; 16 where none is deep.
 
     Raises:
         ScoreError: there is no image.
@@ -209,4 +218,4 @@ def probe_bits(images: ImageList) -> int:
     if not first:
         kinds = "line" if images.place.endswith(".csv") else f"image ({', '.join(SUFFIXES)})"
         raise ScoreError(f"{images.place} holds no {kinds}")
-    return probe(first)[1]
+    return probe(first)[1] or 16
