@@ -245,7 +245,8 @@ def colour_bar(figure: Figure | SubFigure, axes: np.ndarray | None = None) -> No
         )
     else:
         bar = figure.colorbar(scale, ax=axes, shrink=0.6, aspect=40, pad=0.015)
-    bar.set_label(MAP_SCALE, fontsize=TITLE_SIZE)
+    label = MAP_SCALE if axes is not None else MAP_SCALE.replace("\n", " ")
+    bar.set_label(label, fontsize=TITLE_SIZE)
     bar.ax.tick_params(labelsize=TITLE_SIZE)
 
 

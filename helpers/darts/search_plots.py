@@ -144,18 +144,13 @@ def decidedness(history: History) -> Figure:
         ax.set(title=title, ylabel="")
         ax.ticklabel_format(axis="y", useOffset=False)
         ax.legend(title="")
-    axes[0].margins(y=0.15)
-    axes[0].axhline(np.log(len(PRIMITIVES)), color="0.5", linestyle=":", linewidth=1)
-    axes[0].annotate(
-        "undecided: ln 8",
-        (frame.epoch.iloc[-1], np.log(len(PRIMITIVES))),
-        (0, 3),
-        textcoords="offset points",
-        va="bottom",
-        ha="right",
-        fontsize=8,
-        color="0.35",
+    undecided = np.log(len(PRIMITIVES))
+    low, _ = axes[0].get_ylim()
+    axes[0].set_ylim(low, undecided + 0.15 * (undecided - low))  # room for the words
+    axes[0].axhline(
+        undecided, color="0.5", linestyle=":", linewidth=1, label=f"undecided: ln {len(PRIMITIVES)}"
     )
+    axes[0].legend(title="", fontsize=8, loc="lower left")
     sns.lineplot(
         frame, x="epoch", y="skips", marker="o", drawstyle="steps-mid", color="black", ax=axes[2]
     )
