@@ -16,7 +16,7 @@ import pandas as pd
 
 from helpers import artifacts, config, metrics, operating_point, stages, submission
 from helpers.captions import caption as caption  # of the tables
-from helpers.names import further_seed_of, order
+from helpers.names import display_name, further_seed_of, order
 from helpers.paths import RunPaths
 
 RESAMPLES = 1000
@@ -240,7 +240,7 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
-    """The model that was asked for; of "" the best by validation AUC.
+    """The model asked for, by its file's name or the table's; of "" the best on validation.
 
     Raises:
         SettingsError: no row of the table is called so.
@@ -248,6 +248,7 @@ def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
     if not wanted:
         return best_model(table)
     known = [name for name in table.model if name != "majority"]
+    wanted = {display_name(name): name for name in known}.get(wanted, wanted)
     if wanted not in known:
         raise config.SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known)}")
     return wanted

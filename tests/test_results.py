@@ -79,6 +79,7 @@ def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
     table = results.results_table(run)
     assert results.chosen_model(table) == "fbp"
     assert results.chosen_model(table, "svm") == "svm"
+    assert results.chosen_model(table, "FBP") == "fbp"
     with pytest.raises(config.SettingsError, match="MODEL='lda' has no predictions: svm, fbp"):
         results.chosen_model(table, "lda")
 

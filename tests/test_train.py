@@ -139,7 +139,12 @@ def test_one_process_where_several_were_asked_for_is_an_error(home, capsys, monk
         ("05_genotype_retraining", {"genotypes": ("DARTS_V2", "own cell.json"), "seeds": 2}),
     ],
 )
-def test_the_processes_get_all_settings_of_the_notebook(run_paths, two_gpus, name, values):
+def test_the_processes_get_all_settings_of_the_notebook(
+    run_paths, two_gpus, tmp_path, monkeypatch, name, values
+):
+    monkeypatch.chdir(tmp_path)
+    for file in ("a b.pth", "own cell.json"):
+        (tmp_path / file).write_bytes(b"{}")
     stage = stages.open_stage(name, {"RUN": "r"})
     stage.settings = dataclasses.replace(stage.settings, **values)
     train.on_all_gpus(stage, "cnn")
