@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from helpers import paths
+from helpers.core import paths
 
 # `suite`: the same few examples each time; HYPOTHESIS_PROFILE=thorough: many, new ones each time
 settings.register_profile(

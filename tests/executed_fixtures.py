@@ -11,7 +11,10 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from helpers import artifacts, config, executed, paths, showcase, stages
+from helpers.commands import executed, showcase
+from helpers.core import files, paths
+from helpers.runs import settings as config
+from helpers.runs import stages
 
 RUN = "elpv-quick"
 
@@ -63,7 +66,7 @@ def execute(stage, outputs, parameters=None):
     notebook.metadata["papermill"] = {"parameters": parameters or {"RUN": RUN}}
     notebook.metadata["widgets"] = {"state": {}}
     target = paths.RunPaths(RUN).notebook(stage)
-    artifacts.write_bytes(target, nbformat.writes(notebook).encode())
+    files.write_bytes(target, nbformat.writes(notebook).encode())
 
 
 def write_record(preset="quick", without=()):
@@ -86,7 +89,7 @@ def write_record(preset="quick", without=()):
             "outputs": {},
             "notebook": executed.code_digest(paths.notebooks_root() / f"{stage}.ipynb"),
         }
-    artifacts.save_json(run_paths.run_json, record)
+    files.save_json(run_paths.run_json, record)
     return record
 
 

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers import artifacts, backbones, results
-from helpers.batches import normalise, to_float
-from helpers.features import cache_of
-from helpers.paths import RunPaths
+from helpers.core import files as artifacts
+from helpers.core.paths import RunPaths
+from helpers.models import backbones
+from helpers.runs import predictions
+from helpers.training.batches import normalise, to_float
+from helpers.training.features import cache_of
 
 SIZE_PX = 32
 SPOT = slice(10, 20)  # of 40: where a bad part of `parts_folder` is bright
@@ -37,14 +39,14 @@ def write_run(parts_folder: Path, name: str = "r") -> RunPaths:
         "03_finetuning": {},
     }
     artifacts.save_json(run_paths.run_json, {"run": name, "stages": record})
-    split = results.read_split(run_paths)
+    split = predictions.read_split(run_paths)
     model, scores = _trained(split)
     backbones.save_model(run_paths.checkpoint("cnn"), model)
     # one validation part is wrong, so that the svm, which knows all labels, is better
     scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
-    results.save_predictions(run_paths.predictions("cnn"), split, scores)
+    predictions.save_predictions(run_paths.predictions("cnn"), split, scores)
     perfect = 0.25 + 0.5 * split.label.to_numpy(dtype=float)
-    results.save_predictions(run_paths.predictions("svm"), split, perfect)
+    predictions.save_predictions(run_paths.predictions("svm"), split, perfect)
     return run_paths
 
 

@@ -43,9 +43,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers import artifacts, baselines, config, paths, run, writing
+from helpers.commands import run
+from helpers.commands.plan import Plan
+from helpers.core import files, paths, writing
 from helpers.darts import search_plots
-from helpers.plan import Plan
+from helpers.runs import settings
+from helpers.training import baselines
 
 RUN = "t"
 PARAMETERS = {
@@ -149,7 +152,7 @@ class Series:
 
     def run_undisturbed(self) -> None:
         """All stages once; keeps the home before each, its duration, and what it left."""
-        for stage in config.STAGES:
+        for stage in settings.STAGES:
             self.keep(stage)
             started = time.monotonic()
             self.finish(stage)
@@ -281,7 +284,7 @@ def contents(home: Path) -> dict[str, Any]:
             with np.load(file) as arrays:
                 found[name] = [arrays[key].tobytes() for key in arrays]
         else:
-            found[name] = artifacts.file_digest(file)
+            found[name] = files.file_digest(file)
     record = json.loads((root / "run.json").read_text())
     found["run.json"] = {
         stage: (entry["status"], entry["key"], sorted(entry.get("outputs", {})))
@@ -350,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         series = Series(Path(place), options.quick, options.seed)
         series.run_undisturbed()
         print("| stage | undisturbed s | killed at | in | result |\n|---|---|---|---|---|")
-        stages = [config.stage_name(options.only)] if options.only else list(config.STAGES)
+        stages = [settings.stage_name(options.only)] if options.only else list(settings.STAGES)
         kills = (series.kill(stage) for stage in stages for _ in range(options.kills))
         if options.events:
             kills = (series.kill_after(*event) for event in EVENTS if event[0] in stages)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import kaggle
-from helpers.kaggle import KaggleError, Retry
+from helpers.commands import kaggle
+from helpers.commands.kaggle import KaggleError, Retry
 from tests.kaggle_server import KEY, TOKEN, USER, KaggleServer
 
 __all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "retry", "server", "waits"]

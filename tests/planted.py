@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from helpers import artifacts, config, results, stages
-from helpers.paths import RunPaths
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.runs import predictions, stages
+from helpers.runs import settings as config
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -22,38 +24,38 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
         }
     )
     run_paths = RunPaths(name)
-    artifacts.save_csv(run_paths.split_csv, split)
-    artifacts.save_json(run_paths.run_json, {"run": name, "preset": "quick", "stages": {}})
+    files.save_csv(run_paths.split_csv, split)
+    files.save_json(run_paths.run_json, {"run": name, "preset": "quick", "stages": {}})
     return run_paths
 
 
 def plant(run_paths: RunPaths, name: str, separation: float, seed: int) -> None:
     """A model whose logits lie `separation` apart for good and bad; infinite is perfect."""
-    split = results.read_split(run_paths)
+    split = predictions.read_split(run_paths)
     noise = np.random.default_rng(seed).normal(size=len(split))
     label = split.label.astype(float).to_numpy()
     logits = noise + separation * (label - 0.5) if np.isfinite(separation) else noise
     scores = special.expit(logits)
     if np.isinf(separation):
         scores = 0.5 * scores + 0.5 * label
-    results.save_predictions(run_paths.predictions(name), split, scores)
+    predictions.save_predictions(run_paths.predictions(name), split, scores)
 
 
 def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:
     """Give the test parts each other's labels."""
-    split = results.read_split(run_paths)
+    split = predictions.read_split(run_paths)
     test = split.split == "test"
     shuffled = np.random.default_rng(seed).permutation(split.loc[test, "label"])
     assert (shuffled != split.loc[test, "label"]).any()
     split.loc[test, "label"] = shuffled
-    artifacts.save_csv(run_paths.split_csv, split)
+    files.save_csv(run_paths.split_csv, split)
 
 
 def hide_test_labels(run_paths: RunPaths) -> None:
     """As in a contest."""
-    split = results.read_split(run_paths)
+    split = predictions.read_split(run_paths)
     split.loc[split.split == "test", "label"] = pd.NA
-    artifacts.save_csv(run_paths.split_csv, split)
+    files.save_csv(run_paths.split_csv, split)
 
 
 def analysis_stage(run_paths: RunPaths, **settings) -> stages.Stage:

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import artifacts, backbones, images, inference
-from helpers.features import image_batches
-from helpers.scoring import engine
+from helpers.commands.score import engine
+from helpers.core import files
+from helpers.datasets import cache as images
+from helpers.models import backbones
+from helpers.training import inference
+from helpers.training.features import image_batches
 
 SIZE_PX = 16
 CPU = torch.device("cpu")
@@ -34,7 +37,7 @@ def command(folder: Path, *more: str, images: str = "") -> list[str]:
 
 def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
     """The scores by path."""
-    frame = artifacts.load_csv(folder / name, ("path", "id", "defect_score"))
+    frame = files.load_csv(folder / name, ("path", "id", "defect_score"))
     return frame.set_index("path")
 
 

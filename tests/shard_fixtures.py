@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.scoring.files import Result, ScoreFiles
-from helpers.scoring.listing import Entry, Shard
-from helpers.scoring.progress import shard_path
+from helpers.commands.score.files import Result, ScoreFiles
+from helpers.commands.score.listing import Entry, Shard
+from helpers.commands.score.progress import shard_path
 
 ALONE = Shard()
 KEY = {"images": "/parts", "model": "m", "shard": "0/1"}

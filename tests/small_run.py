@@ -8,8 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import backbones, features, images, paths, results, run, stages, trained
+from helpers.commands import run
+from helpers.core import paths
 from helpers.darts import genotypes
+from helpers.datasets import cache as images
+from helpers.models import backbones
+from helpers.runs import predictions, stages
+from helpers.training import features, trained
 from tests import faults
 
 FINETUNING = "03_finetuning"
@@ -31,7 +36,7 @@ def run_split(parts: Path, *more: str) -> int:
 
 def train(stage: stages.Stage, **options) -> trained.Trained:
     """The two-layer CNN on the run's images."""
-    split = results.read_split(stage.paths)
+    split = predictions.read_split(stage.paths)
     return trained.train_once(stage, "cnn", *small_network(stage, split), seed=0, **options)
 
 
@@ -55,7 +60,7 @@ def make_run(place: Path) -> Path:
 def make_files(stage: stages.Stage) -> None:
     """What a stage leaves, each file by a step of its own."""
     train(stage)
-    ids = results.read_split(stage.paths).id.to_numpy(dtype=str)
+    ids = predictions.read_split(stage.paths).id.to_numpy(dtype=str)
     made = features.Features(ids, np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2))
     with stage.step("features", {}, [stage.paths.features("net")]) as needed:
         if needed:

@@ -12,22 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import (
-    artifacts,
-    datasets,
-    features,
-    images,
-    locks,
-    paths,
-    results,
-    stages,
-    trained,
-    training,
-    writing,
-)
-from helpers.batches import epoch_order
-from helpers.config import FinetuneSettings, SplitSettings
-from helpers.loop import Hooks
+from helpers import datasets
+from helpers.core import files, locks, paths, tensors, writing
+from helpers.datasets import cache as images
+from helpers.datasets.settings import SplitSettings
+from helpers.runs import predictions, stages
+from helpers.runs.settings import FinetuneSettings
+from helpers.training import features, fit, trained
+from helpers.training.batches import epoch_order
+from helpers.training.loop import Hooks
 from tests import faults
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, small_network, train
 
@@ -56,13 +49,13 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "write_bytes", _killed_at_split_csv)
+        patch.setattr(files, "write_bytes", _killed_at_split_csv)
         with pytest.raises(KeyboardInterrupt):
             run_split(finished_run / "parts", "-p", "SEED=1")
     assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
     assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
-    with pytest.raises(artifacts.ArtifactError, match="holds no predictions"):
-        results.read_all_predictions(paths.RunPaths("t"))
+    with pytest.raises(files.ArtifactError, match="holds no predictions"):
+        predictions.read_all_predictions(paths.RunPaths("t"))
 
 
 def _killed_at_split_csv(path: Path, content: bytes) -> None:
@@ -78,7 +71,7 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
         patch.setattr(stages, "digests_of", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(stage)
-    assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 3
+    assert tensors.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 3
     assert len(train(stage).history) == 3
     assert "CNN: going on after epoch 3 of 3" in capsys.readouterr().out
     assert not stage.paths.resume("cnn").exists()
@@ -131,7 +124,7 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
     cache = run_file(run_copy, "cache.json").parent
     half = cache.with_name(f".{cache.name}.1.tmp")
     cache.rename(half)
-    split = results.read_split(paths.RunPaths("t"))
+    split = predictions.read_split(paths.RunPaths("t"))
     assert features.cache_of(split, 16).size_px == 16
     assert sorted(p.name for p in cache.parent.iterdir()) == [cache.name]
 
@@ -232,9 +225,9 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
 ):
     options = OPTIONS | {"CNN_EPOCHS": 3, "PRECISION": "no"}
     stage = stages.begin(FINETUNING, options)
-    split = results.read_split(stage.paths)
+    split = predictions.read_split(stage.paths)
     model, *rest = small_network(stage, split)
-    with pytest.raises(training.TrainingError) as error:
+    with pytest.raises(fit.TrainingError) as error:
         hooks = Poison(model, 1, at_the_end)
         trained.train_once(stage, "cnn", model, *rest, seed=0, hooks=hooks)
     message = str(error.value)
@@ -247,7 +240,7 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
     assert message.endswith(
         "Lower the learning rate (now 0.001): with another setting the training begins anew"
     )
-    assert artifacts.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 1
+    assert tensors.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 1
     found = train(stages.begin(FINETUNING, options))
     assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
     again = trained.train_once(

@@ -19,33 +19,30 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from helpers import (
-    artifacts,
-    backbones,
-    config,
-    datasets,
-    features,
-    images,
-    results,
-    run_record,
-    splits,
-    stages,
-    submission,
-    trained,
-    training,
-)
-from helpers.batches import EmbeddingBatches
-from helpers.config import SettingsError, SplitSettings, TrainSettings
-from helpers.darts import genotypes, named
+from helpers import datasets
+from helpers.commands.kaggle import archive, records
+from helpers.commands.kaggle.errors import KaggleError
+from helpers.core import files as core_files
+from helpers.core import tensors
+from helpers.core.paths import HOME_VARIABLE, RunPaths
+from helpers.darts import genotypes, named, network
 from helpers.darts.space import GenotypeError
-from helpers.datasets import DataError, Source
-from helpers.kaggle import archive, records
-from helpers.kaggle.errors import KaggleError
-from helpers.paths import HOME_VARIABLE, RunPaths
+from helpers.datasets import DataError, Source, splits
+from helpers.datasets import cache as images
+from helpers.datasets.settings import SplitSettings
+from helpers.models import backbones
+from helpers.results import submission
+from helpers.runs import predictions, stages
+from helpers.runs import record as run_record
+from helpers.runs import settings as config
+from helpers.runs.settings import SettingsError, TrainSettings
+from helpers.training import features, trained
+from helpers.training import fit as training
+from helpers.training.batches import EmbeddingBatches
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
 
 OURS = (
-    artifacts.ArtifactError,
+    core_files.ArtifactError,
     DataError,
     SettingsError,
     submission.SubmissionError,
@@ -112,8 +109,8 @@ PREDICTIONS = {
 def test_any_split_csv_of_a_run_is_whole_or_refused(place, data):
     paths = RunPaths("split")
     content = data.draw(csv_files(SPLIT))
-    artifacts.write_bytes(paths.split_csv, content)
-    split = table_outcome(lambda: results.read_split(paths), paths.split_csv)
+    core_files.write_bytes(paths.split_csv, content)
+    split = table_outcome(lambda: predictions.read_split(paths), paths.split_csv)
     if split is not None:
         assert set(split.split) <= {*SIDES, "excluded"}
         assert split.label.dropna().isin([0, 1]).all()
@@ -125,7 +122,7 @@ def test_any_predictions_file_fits_the_split_or_is_refused(place, data):
     path = place / "mine.csv"
     path.write_bytes(data.draw(csv_files(PREDICTIONS)))
     split = pd.DataFrame(SPLIT)
-    scored = table_outcome(lambda: results.read_predictions(path, split), path)
+    scored = table_outcome(lambda: predictions.read_predictions(path, split), path)
     if scored is not None:
         for side, frame in (("val", scored.val), ("test", scored.test)):
             assert frame.id.tolist() == split.id[split.split == side].tolist()
@@ -239,14 +236,14 @@ RUN = {
 @given(data=st.data())
 def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
     paths = RunPaths("broken")
-    artifacts.write_bytes(paths.run_json, data.draw(json_files(RUN)))
+    core_files.write_bytes(paths.run_json, data.draw(json_files(RUN)))
 
     def use() -> bool:
         """Whatever a notebook's first and second cell do with the record."""
         stage = stages.begin("02_features_baselines", {"RUN": "broken"})
         with stage.step("cnn", {}, [paths.root / "out.json"]) as needed:
             if needed:
-                artifacts.save_json(paths.root / "out.json", 1)
+                core_files.save_json(paths.root / "out.json", 1)
         stages.is_current("02_features_baselines", stage.settings, paths)
         stage.finish()
         stages.open_stage("06_analysis", {"RUN": "broken"})
@@ -371,8 +368,8 @@ def test_any_folder_gives_a_table_or_is_refused(place, files):
         assert any(name in str(error) for name in _culprits(root, files)), error
     else:
         assert source.table.id.is_unique
-        artifacts.save_csv(place / "table.csv", source.table)
-        again = artifacts.load_csv(place / "table.csv", ("id", "path"))
+        core_files.save_csv(place / "table.csv", source.table)
+        again = core_files.load_csv(place / "table.csv", ("id", "path"))
         assert again.id.tolist() == cache.table.id.tolist() == source.table.id.tolist()
 
 
@@ -413,7 +410,7 @@ def test_a_damaged_cache_gives_the_same_pixels_again(place, data, name):
 def checkpoint(place) -> bytes:
     """A checkpoint of a small network."""
     cell = genotypes.PUBLISHED["DARTS_V2"]
-    spec = backbones.derived_spec(cell, 2, 1, 2, 8, 1, "cifar")
+    spec = network.derived_spec(cell, 2, 1, 2, 8, 1, "cifar")
     torch.manual_seed(0)
     backbones.save_model(place / "whole.safetensors", backbones.build(spec))
     return (place / "whole.safetensors").read_bytes()
@@ -425,7 +422,7 @@ def test_any_checkpoint_holds_the_model_or_is_refused(place, checkpoint, data):
     path.write_bytes(data.draw(damaged(checkpoint)))
     model = outcome(lambda: backbones.load_model(path), path)
     if model is not None:  # what was damaged held nothing
-        expected, _ = artifacts.load_tensors(place / "whole.safetensors")
+        expected, _ = tensors.load_tensors(place / "whole.safetensors")
         for name, value in model.state_dict().items():
             assert torch.equal(value, expected[name])
 
@@ -452,7 +449,7 @@ class _Problem:
         x = rng.normal(size=(16, 200)).astype(np.float32) + labels[:, None].astype(np.float32)
         self.batches = EmbeddingBatches(x, labels, np.array(IDS[:16]), 8)
         self.resume, self.expected = folder / "toy.resume.safetensors", self.fit(None)
-        saved = artifacts.save_state
+        saved = tensors.save_state
 
         def save_first(path, state):
             """Keep the first epoch's file."""
@@ -460,7 +457,7 @@ class _Problem:
                 saved(path, state)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(artifacts, "save_state", save_first)
+            patch.setattr(tensors, "save_state", save_first)
             self.fit(self.resume)
         self.whole = self.resume.read_bytes()
 

@@ -11,7 +11,9 @@ import pandas as pd
 import papermill
 import pytest
 
-from helpers import config, paths, run, stages
+from helpers.commands import run
+from helpers.core import paths
+from helpers.runs import settings, stages
 from tests.executed_fixtures import loaded_from_elsewhere
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
@@ -50,7 +52,7 @@ def _code(path):
 
 
 def test_there_is_one_notebook_for_every_stage():
-    assert [path.stem for path in NOTEBOOKS] == list(config.STAGES)
+    assert [path.stem for path in NOTEBOOKS] == list(settings.STAGES)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -86,7 +88,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     assert set(table.index) == expected | {"majority"}
     expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
-    assert set(whole.index) - set(config.ENSEMBLES) == expected | {"majority"}
+    assert set(whole.index) - set(settings.ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     submission = pd.read_csv(smoke_run / "submissions" / "t.csv", dtype={"id": str})
     assert submission.id.tolist() == split.id[split.split == "test"].tolist()

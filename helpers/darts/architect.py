@@ -12,10 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
-from .linear_pieces import LinearPieces
-from .precision import true_float32
-from .supernet import Supernet
+from helpers.darts.differences import (
+    Average,
+    Batch,
+    Loss,
+    central_difference,
+    flatten,
+    gradients,
+    moved,
+)
+from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.precision import true_float32
+from helpers.darts.supernet import Supernet
 
 STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
 

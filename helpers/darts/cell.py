@@ -15,10 +15,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .folding import block_diagonal, column_means, diagonal_blocks, required, to_maps, to_rows
-from .linear_pieces import max_pool
-from .mixed import EdgeBlock
-from .shared import SharedMaps
+from helpers.darts.folding import (
+    block_diagonal,
+    column_means,
+    diagonal_blocks,
+    required,
+    to_maps,
+    to_rows,
+)
+from helpers.darts.linear_pieces import max_pool
+from helpers.darts.mixed import EdgeBlock
+from helpers.darts.shared import SharedMaps
 
 # Below this many channels all edges of a state share one block-diagonal product: narrower matrices
 # leave the processor's vector units idle.

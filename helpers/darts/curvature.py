@@ -5,11 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .differences import Average, Batch, Loss, central_difference, flatten, gradients, moved
-from .differences import unflatten as shaped
-from .linear_pieces import LinearPieces
-from .precision import true_float32
-from .supernet import Supernet
+from helpers.darts.differences import (
+    Average,
+    Batch,
+    Loss,
+    central_difference,
+    flatten,
+    gradients,
+    moved,
+)
+from helpers.darts.differences import unflatten as shaped
+from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.precision import true_float32
+from helpers.darts.supernet import Supernet
 
 
 def dominant_eigenvalue(

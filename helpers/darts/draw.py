@@ -21,10 +21,10 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from .genotypes import Genotype
-from .layout import Box, Layout, lay_out
-from .operations import PRIMITIVES
-from .space import EDGES, KINDS, NODE_STATES
+from helpers.darts.genotypes import Genotype
+from helpers.darts.layout import Box, Layout, lay_out
+from helpers.darts.operations import PRIMITIVES
+from helpers.darts.space import EDGES, KINDS, NODE_STATES
 
 OUTPUT = NODE_STATES[-1] + 1
 STATE_NAMES = {0: "$c_{k-2}$", 1: "$c_{k-1}$", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "$c_k$"}

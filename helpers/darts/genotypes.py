@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from helpers.writing import write_bytes
-
-from .operations import PRIMITIVES, softmax_by_node
-from .space import (
+from helpers.core.writing import write_bytes
+from helpers.darts.operations import PRIMITIVES, softmax_by_node
+from helpers.darts.space import (
     EDGES,
     KINDS,
     NODE_STATES,

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from helpers import processes
-from helpers.config import SearchSettings
-
-from .genotypes import Genotype, count_skips, derive_genotype, to_json
+from helpers.core import processes
+from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, to_json
+from helpers.runs.settings import SearchSettings
 
 MEASUREMENTS = 4  # the eigenvalue is compared with the one so many measurements before
 

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad
-from .folding import (
+from helpers.darts.folding import (
     Unfold,
     add_product_,
     column_means,
@@ -31,8 +30,9 @@ from .folding import (
     to_rows,
     unfold_bn,
 )
-from .linear_pieces import relu, relu_backward
-from .shared import KERNELS, SharedMaps, mean_image, tap_means
+from helpers.darts.linear_pieces import relu, relu_backward
+from helpers.darts.shared import KERNELS, SharedMaps, mean_image, tap_means
+from helpers.models.depthwise import WeightGrad, depthwise_forward, depthwise_input_grad
 
 
 def _centred_convolution(

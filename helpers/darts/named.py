@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .genotypes import PUBLISHED, Genotype, load, random_genotype
-from .space import GenotypeError
+from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
+from helpers.darts.space import GenotypeError
 
 SEARCHED, RANDOM = "searched", "random"
 # what the report calls the published cell "DARTS ImageNet" is DARTS_V2

@@ -6,18 +6,17 @@ Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (Imag
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .complexity import count_parameters, trace
-from .genotypes import Genotype
-from .operations import FactorizedReduce, ReLUConvBN, build_operation
-
-if TYPE_CHECKING:
-    from helpers.backbones import ModelSpec
+from helpers.darts import genotypes
+from helpers.darts.genotypes import Genotype
+from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation
+from helpers.models.complexity import count_parameters, trace
+from helpers.models.spec import Model, ModelSpec
 
 STEMS = ("imagenet", "cifar")
 
@@ -125,7 +124,7 @@ class AuxiliaryHead(nn.Module):
         return self.classifier(x.mean(dim=(2, 3)))
 
 
-class DerivedNetwork(nn.Module):
+class DerivedNetwork(Model):
     """`layers` cells of a genotype between a stem and a linear classifier.
 
     Takes (B, in_channels, H, W) of any size, returns logits (B, num_classes); with `auxiliary`
@@ -267,3 +266,48 @@ class DerivedNetwork(nn.Module):
                 }
             )
         return rows
+
+
+def derived_spec(
+    genotype: genotypes.Genotype,
+    channels: int,
+    layers: int,
+    num_classes: int,
+    image_size_px: int,
+    in_channels: int = 3,
+    stem: str = "imagenet",
+    auxiliary: bool = False,
+) -> ModelSpec:
+    """The specification of the network that a genotype stands for (see `DerivedNetwork`)."""
+    options = {
+        "genotype": genotypes.to_json(genotype),
+        "channels": channels,
+        "layers": layers,
+        "stem": stem,
+        "auxiliary": auxiliary,
+    }
+    with torch.device("meta"):  # a network of shapes alone
+        shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
+    return ModelSpec(
+        name=f"DARTS network, C={channels}, L={layers}",
+        kind="derived",
+        num_classes=num_classes,
+        image_size_px=image_size_px,
+        in_channels=in_channels,
+        mean=(0.5,) * in_channels,
+        std=(0.25,) * in_channels,
+        embedding_size=shape.embedding_size,
+        feature_layer=f"cells.{layers - 1}",
+        options=options,
+    )
+
+
+def build_derived(spec: ModelSpec) -> DerivedNetwork:
+    """The untrained network of a specification that `derived_spec` gave."""
+    options = dict(spec.options)
+    genotype = genotypes.from_json(options.pop("genotype"))
+    model = DerivedNetwork(
+        genotype, num_classes=spec.num_classes, in_channels=spec.in_channels, **options
+    )
+    model.spec = spec
+    return model

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .depthwise import DepthwiseConv2d
+from helpers.models.depthwise import DepthwiseConv2d
 
 # The order is the order of alpha's columns; `none` keeps its slot in the softmax.
 PRIMITIVES = (

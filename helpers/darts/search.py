@@ -21,21 +21,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers import artifacts, config, processes, seeding, training
-from helpers import resume as resuming
-from helpers.backbones import ModelSpec
-from helpers.batches import ImageBatches
-from helpers.config import SearchSettings
-from helpers.images import ImageCache
-from helpers.inference import evaluate
-from helpers.loop import Hooks
-from helpers.stages import Stage
-
-from . import genotypes, guard
-from .architect import Architect
-from .curvature import dominant_eigenvalue
-from .differences import GradientError
-from .supernet import Supernet
+from helpers.core import files, processes, seeding, tensors
+from helpers.darts import genotypes, guard
+from helpers.darts.architect import Architect
+from helpers.darts.curvature import dominant_eigenvalue
+from helpers.darts.differences import GradientError
+from helpers.darts.supernet import Supernet
+from helpers.datasets.cache import ImageCache
+from helpers.models.spec import ModelSpec
+from helpers.runs import settings as config
+from helpers.runs.settings import SearchSettings
+from helpers.runs.stages import Stage
+from helpers.training import fit as training
+from helpers.training import resume as resuming
+from helpers.training.batches import ImageBatches
+from helpers.training.inference import evaluate
+from helpers.training.loop import Hooks
 
 SEARCHED = "searched"
 STEM_FROM_PX = 64  # from this size on the ImageNet stem, which works at an eighth of it
@@ -62,7 +63,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     parts = halves(split, settings.seed, settings.search_images)
     inputs = {
         "images": cache.content,
-        "parts": artifacts.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
+        "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
         "settings": config.decisive(dataclasses.replace(settings, random_cells=0)),
     }
     found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
@@ -76,13 +77,13 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
             genotype, provenance = guard.conclusion(fit.history, settings)
             provenance |= {"run": paths.name, "supernet": steps.description}
             if processes.is_main():
-                artifacts.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
-                artifacts.save_json(record, fit.history)
+                tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
+                files.save_json(record, fit.history)
                 genotypes.save(found, genotype, provenance)
     if processes.is_main():
         resuming.remove(resume, resuming.key_of(settings.training, settings.seed, inputs))
     genotype, provenance = processes.from_main(genotypes.load, found)
-    history = processes.from_main(artifacts.load_json, record)
+    history = processes.from_main(files.load_json, record)
     # of whole epochs: images for w, while as many pass for alpha
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)

@@ -12,9 +12,9 @@ import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 
-from .draw import STATE_NAMES, style_of
-from .operations import PRIMITIVES, softmax_by_node
-from .space import EDGES
+from helpers.darts.draw import STATE_NAMES, style_of
+from helpers.darts.operations import PRIMITIVES, softmax_by_node
+from helpers.darts.space import EDGES
 
 CLEAR_LEAD = 1.5  # an edge counts as decided when its best operation outweighs the next by this
 

@@ -11,10 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .depthwise import WeightGrad, depthwise_forward, depthwise_input_grad, half_resolution
-from .folding import centred, column_means, cross_moment, required, split_filters, to_maps, to_rows
-from .linear_pieces import max_pool, relu, relu_backward
-from .operations import pad_to_even
+from helpers.darts.folding import (
+    centred,
+    column_means,
+    cross_moment,
+    required,
+    split_filters,
+    to_maps,
+    to_rows,
+)
+from helpers.darts.linear_pieces import max_pool, relu, relu_backward
+from helpers.darts.operations import pad_to_even
+from helpers.models.depthwise import (
+    WeightGrad,
+    depthwise_forward,
+    depthwise_input_grad,
+    half_resolution,
+)
 
 KERNELS = (3, 5)
 _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .operations import PRIMITIVES
+from helpers.darts.operations import PRIMITIVES
 
 OPERATIONS = PRIMITIVES[1:]
 """What an edge of a discrete cell may be: every primitive except `none`."""

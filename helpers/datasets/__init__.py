@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from helpers.config import SplitSettings
+    from helpers.datasets.settings import SplitSettings
 
 
 class DataError(ValueError):

@@ -18,7 +18,8 @@ import pandas as pd
 from helpers.datasets import DataError, Source
 
 if TYPE_CHECKING:
-    from helpers.config import SplitSettings
+    from helpers.datasets.settings import SplitSettings
+
 
 BAD_FROM = 0.5  # defect probabilities are 0, 1/3, 2/3 and 1; this maps 2/3 and 1 to bad
 

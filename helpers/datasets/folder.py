@@ -13,7 +13,8 @@ import pandas as pd
 from helpers.datasets import DataError, Source
 
 if TYPE_CHECKING:
-    from helpers.config import SplitSettings
+    from helpers.datasets.settings import SplitSettings
+
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 GOOD_WORDS = ("good", "ok", "functional", "0")

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from helpers import artifacts, paths
-from helpers.datasets import DataError, Source, chips_files
+from helpers.core import files as artifacts
+from helpers.core import paths
+from helpers.datasets import DataError, Source, marker
 from helpers.datasets.folder import image_files
 
 if TYPE_CHECKING:
-    from helpers.config import SplitSettings
+    from helpers.datasets.settings import SplitSettings
+
 
 SLUGS = (
     "semi-conductor-image-classification-first",
@@ -55,8 +57,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     table = _order_by_sample(table, root)
-    synthetic = (root / chips_files.MARKER).is_file()
-    if synthetic and not chips_files.is_done(root):
+    synthetic = (root / marker.MARKER).is_file()
+    if synthetic and not marker.is_done(root):
         raise DataError(f"{root} was not written to its end; run helpers.datasets.chips again")
     return Source(
         name="chips" if synthetic else "nexperia",

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from helpers import paths
+from helpers.core import paths
 from tests.benchmarks import machine, report
 
 BENCHMARKS = (

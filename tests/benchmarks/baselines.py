@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from helpers import baselines
+from helpers.training import baselines
 from tests.benchmarks import made_up, measure
 from tests.benchmarks.measure import Measured, Timed
 from tests.benchmarks.report import Case, Options

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.images import open_cache
+from helpers.datasets.cache import open_cache
 from tests.benchmarks import measure, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options

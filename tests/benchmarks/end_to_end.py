@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers import artifacts, paths
+from helpers.core import files, paths
 from tests.benchmarks.measure import MIB, Measured
 from tests.benchmarks.report import Case, Options
 
@@ -55,7 +55,7 @@ def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
     with tempfile.TemporaryDirectory(dir=options.folder) as home:
         seconds = run_series(Path(home), sizes)
         root = Path(home) / "data" / "runs" / RUN
-        stages = artifacts.load_json(root / "run.json")["stages"]
+        stages = files.load_json(root / "run.json")["stages"]
         done = [stage_case(name, stage) for name, stage in stages.items()]
     yield from done
     peak = max(case.ours.peak_mib for case in done)

@@ -1,4 +1,4 @@
-"""Images to embeddings, images/s: `helpers.features.embed` from the cache against a DataLoader.
+"""Images to embeddings, images/s: `features.embed` from the cache against a DataLoader.
 
 The cache is there already, as in every run but the first; what `embed` prepares at each call, a
 compilation say, counts. ResNet-18 has random weights.
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers import backbones, seeding
-from helpers.features import embed
-from helpers.images import open_cache
+from helpers.core import devices
+from helpers.datasets.cache import open_cache
+from helpers.models import backbones
+from helpers.training.features import embed
 from tests.benchmarks import measure, networks, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
@@ -26,7 +27,7 @@ SMALL = {"images": 6, "size_px": 32, "batch_size": 4, "backbones": networks.BACK
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
     """Our embeddings, after a first batch that does not count."""
-    cache, device = open_cache(table, size_px, root), seeding.default_device()
+    cache, device = open_cache(table, size_px, root), devices.default_device()
     model, found = networks.ours(backbone, size_px), []
     embed(model, cache, table.head(batch_size), device, batch_size)
     seconds = measure.seconds_of(
@@ -37,7 +38,7 @@ def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root
 
 def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
     """The stock network on a DataLoader, after a first batch that does not count."""
-    spec, device = backbones.spec_of(backbone, 2, size_px), seeding.default_device()
+    spec, device = backbones.spec_of(backbone, 2, size_px), devices.default_device()
     transform = plain.transform_of(size_px, spec.mean, spec.std)
     trunk, found = networks.plain_trunk(backbone), []
     plain.embed(trunk, plain.loader(table.head(batch_size), transform, batch_size), device)

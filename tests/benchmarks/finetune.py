@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers import backbones, seeding, training
-from helpers.config import FinetuneSettings, TrainSettings
-from helpers.darts.depthwise import use_fast_depthwise
-from helpers.features import image_batches
-from helpers.images import ImageCache, open_cache
+from helpers.core import devices
+from helpers.datasets.cache import ImageCache, open_cache
+from helpers.models import backbones
+from helpers.models.depthwise import use_fast_depthwise
+from helpers.runs.settings import FinetuneSettings, TrainSettings
+from helpers.training import fit as training
+from helpers.training.features import image_batches
 from tests.benchmarks import networks, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
@@ -53,7 +55,7 @@ def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root
 
 def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
     """The stock network trained from files."""
-    spec, device = backbones.spec_of(backbone, 2, size_px), seeding.default_device()
+    spec, device = backbones.spec_of(backbone, 2, size_px), devices.default_device()
     transform = plain.transform_of(size_px, spec.mean, spec.std, "full")
     batches = plain.loader(table, transform, batch_size, shuffle=True)
     model = networks.plain_classifier(backbone)

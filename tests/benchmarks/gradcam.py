@@ -12,7 +12,8 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from helpers import gradcam, seeding
+from helpers.core import devices
+from helpers.explain import gradcam
 from tests.benchmarks import measure, networks
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
@@ -30,7 +31,7 @@ def made_up_images(count: int, size_px: int) -> torch.Tensor:
 
 def ours(count: int, size_px: int) -> Timed:
     """All maps in one call, as notebook 06 does; after a first call that does not count."""
-    device = seeding.default_device()
+    device = devices.default_device()
     model = networks.ours("resnet18", size_px).to(device).eval()
     images, layer = made_up_images(count, size_px).to(device), gradcam.feature_layer(model)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -42,7 +43,7 @@ def ours(count: int, size_px: int) -> Timed:
 
 def plainly(count: int, size_px: int) -> Timed:
     """One call an image; after a first call that does not count."""
-    device = seeding.default_device()
+    device = devices.default_device()
     model = networks.plain_classifier("resnet18").to(device).eval()
     images, targets = made_up_images(count, size_px).to(device), [ClassifierOutputTarget(BAD)]
     with GradCAM(model=model, target_layers=[model[0].layer4[-1]]) as cam:

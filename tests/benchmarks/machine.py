@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from helpers import environment, seeding
+from helpers.core import devices, environment
 from tests.benchmarks.measure import SAMPLE_S
 
 MEMORY_TERMS = {
@@ -23,7 +23,7 @@ MEMORY_TERMS = {
 
 def describe() -> dict[str, Any]:
     """The machine and the software that the numbers were measured on, without its name."""
-    device = seeding.default_device()
+    device = devices.default_device()
     return {
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
@@ -31,8 +31,8 @@ def describe() -> dict[str, Any]:
             "cores": os.cpu_count(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         },
-        "device": seeding.device_name(device),
-        "precision": seeding.default_precision(device),
+        "device": devices.device_name(device),
+        "precision": devices.default_precision(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "versions": environment.versions(),

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from helpers import backbones
 from helpers.darts.genotypes import Genotype
+from helpers.models import backbones
 
 BACKBONES = ("resnet18", "efficientnet_lite0")
 

@@ -45,7 +45,7 @@ def loader(
 
 
 def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
-    """Resize, augment ("none", "flips" or "full" like `helpers.batches`), to tensor, normalise."""
+    """Resize, augment ("none", "flips" or "full" like `training.batches`), to tensor, normalise."""
     steps = [transforms.Resize((size_px, size_px))]
     if augment != "none":
         steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]

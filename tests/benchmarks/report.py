@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import artifacts
+from helpers.core import files
 from tests.benchmarks import machine, made_up, measure
 from tests.benchmarks.measure import Measured, Timed
 
@@ -120,7 +120,7 @@ def show(
         done.append(case)
         print(case.line(), flush=True)
         if path is not None:
-            artifacts.save_json(path, content(name, title, sizes, done))
+            files.save_json(path, content(name, title, sizes, done))
     return done
 
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import config, retrain, seeding
-from helpers.config import RetrainSettings
+from helpers.core import devices
+from helpers.darts import retrain
 from helpers.darts.genotypes import PUBLISHED
-from helpers.images import open_cache
+from helpers.datasets.cache import open_cache
+from helpers.runs import settings as config
+from helpers.runs.settings import RetrainSettings
 from tests.benchmarks import plain
 from tests.benchmarks.finetune import EPOCHS, our_epoch
 from tests.benchmarks.measure import Timed
@@ -60,7 +62,7 @@ def plainly(table: pd.DataFrame, sizes: dict[str, Any], in_channels: int) -> Tim
     transform = plain.transform_of(sizes["size_px"], middle, [0.25] * in_channels, augment)
     batches = plain.loader(table, transform, sizes["batch_size"], shuffle=True, mode=mode)
     shape = (settings.retrain_channels, settings.retrain_layers, 2, in_channels)
-    network, device = PlainDerived(PUBLISHED[GENOTYPE], *shape), seeding.default_device()
+    network, device = PlainDerived(PUBLISHED[GENOTYPE], *shape), devices.default_device()
     return Timed(plain.train(network, batches, device, EPOCHS, settings.retrain_lr)[-1], len(table))
 
 

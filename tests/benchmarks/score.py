@@ -18,8 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import backbones
-from helpers.scoring.progress import load_progress
+from helpers.commands.score.progress import load_progress
+from helpers.models import backbones
 from tests.benchmarks.measure import Measured
 from tests.benchmarks.report import Case, Options
 

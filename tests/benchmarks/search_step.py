@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import seeding
+from helpers.core import devices
 from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
 from tests import plain_darts
@@ -87,7 +87,7 @@ def cases(
     sizes: dict[str, Any], options: Options, device_type: str | None = None
 ) -> Iterator[Case]:
     """Two cases per order: all channels, and a quarter of them through the operations."""
-    device_type = device_type or seeding.default_device().type
+    device_type = device_type or devices.default_device().type
     for order in sizes["orders"]:
         arguments = (order, sizes, device_type)
         theirs = options.measure(fastest_step, "plain", *arguments)

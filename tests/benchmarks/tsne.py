@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from helpers import embedding
+from helpers.explain import tsne as embedding
 from tests.benchmarks import machine, made_up, measure, report
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options

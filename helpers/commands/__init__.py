@@ -1,0 +1,1 @@
+"""Command lines: run, train, score, doctor, publish and Kaggle."""

@@ -1,0 +1,37 @@
+"""The options of `helpers.run`, which `helpers.doctor` takes too; it reads them without torch."""
+
+from __future__ import annotations
+
+import argparse
+
+from helpers.runs.presets import PRESETS
+
+DEFAULT_DATASET = "elpv"
+
+
+def parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """The command line of `python -m program`."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument(
+        "--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
+    )
+    parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
+    parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
+    which.add_argument("--only", metavar="NN", help="the one stage to run")
+    parser.add_argument(
+        "-p",
+        dest="parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook's parameter; may be given several times",
+    )
+    parser.add_argument("--html", action="store_true", help="write the run's report.html")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the executed notebooks and README's pictures into notebooks/",
+    )
+    return parser

@@ -1,0 +1,112 @@
+"""README's pictures, made from a run: a strip of four panels, and a thumbnail of each notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.metrics import roc_curve
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.style import use_style
+from helpers.darts import draw, genotypes
+from helpers.explain import shown as explain
+from helpers.explain.maps import draw_image, draw_overlay
+from helpers.results import table
+from helpers.results.curves import CLASSICAL, DASHES
+from helpers.results.metrics import roc_auc
+from helpers.runs import predictions
+from helpers.runs.names import FINETUNED, base_name, display_name, model_colours
+
+# the figure that says most about each notebook
+THUMBNAILS = {
+    "01_data_split": "01_samples",
+    "02_features_baselines": "02_auc",
+    "03_finetuning": "03_learning_curves",
+    "04_darts_search": "04_cells",
+    "05_genotype_retraining": "05_parameters_auc",
+    "06_analysis": "06_gallery",
+}
+THUMBNAIL_PX = 240
+# left, top, right and bottom of what is shown of a figure too full for a thumbnail, in shares of it
+WHOLE = (0, 0, 1, 1)
+CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.345, 0.04, 0.835, 0.32)}
+
+
+def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
+    """Write strip.png and NN.png of each notebook into `folder`, and return their paths."""
+    use_style()
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / "strip.png"]
+    figure = strip(run_paths)
+    with files.atomic_path(written[0]) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    for stage, name in THUMBNAILS.items():
+        written.append(folder / f"{stage[:2]}.png")
+        with (
+            Image.open(run_paths.figure(name)) as picture,
+            files.atomic_path(written[-1]) as temporary,
+        ):
+            width, height = picture.size
+            left, top, right, bottom = CROPS.get(name, WHOLE)
+            box = (left * width, top * height, right * width, bottom * height)
+            small = picture.convert("RGB").crop(box)
+            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+            small.save(temporary, format="png", optimize=True)
+    return written
+
+
+def strip(run_paths: RunPaths) -> Figure:
+    """A bad part, what the network looks at, the cell that was found, and the ROC curves.
+
+    Raises:
+        ExplainError: the run has no network, or no bad part.
+        ArtifactError: the run has no searched cell.
+    """
+    shown = explain.open_model(run_paths)
+    cell, _ = genotypes.load(run_paths.genotype("searched"))
+    figure, axes = plt.subplots(
+        1, 4, figsize=(15, 3.6), width_ratios=[1, 1, 2.1, 1.2], layout="constrained"
+    )
+    part = explain.surest_of_each_class(shown).iloc[[1]]
+    pixels, heat = shown.pixels(part.id)[0], shown.maps(part.id, 1)[0]
+    draw_image(axes[0], pixels, "a bad part")
+    draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
+    draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
+    axes[2].title.set_fontsize(9)
+    _roc(axes[3], run_paths)
+    credit = explain.attribution(run_paths)
+    figure.text(0, -0.01, f"run {run_paths.name}; {credit}", va="top", fontsize=8, color="0.35")
+    return figure
+
+
+def _roc(ax: Axes, run_paths: RunPaths) -> None:
+    """The best by validation of each kind: classical, fine-tuned, from scratch."""
+    scored = table.without_further_seeds(predictions.read_all_predictions(run_paths))
+    val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
+    kinds = (
+        [name for name in scored if name in CLASSICAL],
+        [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
+        [name for name in scored if "darts" in name or name.startswith("random_cell")],
+    )
+    colours = model_colours(scored)
+    for names, dashes in zip(kinds, DASHES, strict=False):
+        if not names:
+            continue
+        best = max(names, key=val_auc.__getitem__)
+        side = "validation" if scored[best].judged_on == "val" else "test"
+        labels, scores = scored[best].labels_scores()
+        false_alarms, found, _ = roc_curve(labels, scores)
+        text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
+        ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
+    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
+    ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
+    ax.set_xlabel("good parts called bad", fontsize=9)
+    ax.set_ylabel("bad parts found", fontsize=9)
+    ax.tick_params(labelsize=8)
+    ax.legend(loc="lower right", fontsize=8)

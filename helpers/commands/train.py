@@ -1,0 +1,163 @@
+"""Train on several GPUs or machines: `accelerate launch -m helpers.train 03 --name NAME`.
+
+Does the trainings of a notebook (03, 04 or 05) and nothing else of it. The notebook, run after it
+with the same parameters, finds them done and only shows them. Every process of a launch runs this;
+without a launcher (`python -m helpers.train`) there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from helpers.commands import run
+from helpers.core import files, processes
+from helpers.core.memory import MemoryFullError
+from helpers.darts import retrain, search
+from helpers.darts.space import GenotypeError
+from helpers.datasets import DataError
+from helpers.models import backbones
+from helpers.models.weights import WeightsError
+from helpers.runs import checks, predictions, record, settings, stages
+from helpers.runs.stages import OutOfTime, Stage
+from helpers.training import features, finetune
+from helpers.training.fit import TrainingError
+
+# errors that all processes meet together, and those that one may meet alone, on its machine
+_COMMON = (settings.SettingsError, TrainingError)
+_LOCAL = (
+    files.ArtifactError,
+    DataError,
+    GenotypeError,
+    MemoryFullError,
+    run.RunError,
+    stages.StageError,
+)
+
+
+def _cnn(stage: Stage, split: pd.DataFrame) -> None:
+    cache = features.cache_of(split, stage.settings.cnn_image_size_px)
+    finetune.train_cnn(stage, split, cache)
+
+
+def _last_layer(stage: Stage, split: pd.DataFrame) -> None:
+    cache = features.cache_of(split, stage.settings.image_size_px)
+    weights = _weights(stage)
+    features.pretrained_features(stage, split, cache, weights)
+    finetune.train_last_layer(stage, split, cache, weights)
+
+
+def _all_layers(stage: Stage, split: pd.DataFrame) -> None:
+    cache = features.cache_of(split, stage.settings.image_size_px)
+    finetune.train_all_layers(stage, split, cache, _weights(stage))
+
+
+def _search(stage: Stage, split: pd.DataFrame) -> None:
+    search.search_genotype(stage, split, features.cache_of(split, stage.settings.image_size_px))
+
+
+def _cells(stage: Stage, split: pd.DataFrame) -> None:
+    cache = features.cache_of(split, stage.settings.retrain_image_size_px)
+    retrain.train_cells(stage, retrain.cells_of(stage), split, cache)
+
+
+def _weights(stage: Stage) -> backbones.Weights:
+    with processes.main_first():  # they may have to be downloaded
+        return backbones.find_weights(stage.settings.backbone, stage.settings.weights)
+
+
+PARTS: dict[str, dict[str, Callable[[Stage, pd.DataFrame], None]]] = {
+    "03_finetuning": {"cnn": _cnn, "ll": _last_layer, "fbp": _all_layers},
+    "04_darts_search": {"search": _search},
+    "05_genotype_retraining": {"cells": _cells},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code, which a launcher turns into 0 or 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        _train(options)
+    except OutOfTime as error:
+        if processes.is_main():
+            print(f"\n{error}")
+        if not options.from_notebook:  # which notices by itself, and stops
+            return run.RunOutOfTime.exit_code
+    except (*_COMMON, *_LOCAL, WeightsError) as error:
+        if processes.is_main() or not isinstance(error, _COMMON):
+            print(f"\nerror: {error}", file=sys.stderr, flush=True)
+        return 1
+    processes.leave()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m helpers.train", description=__doc__)
+    parser.add_argument("stage", metavar="NN", help="03, 04 or 05: whose trainings to do")
+    parser.add_argument("--name", default="", help="name of the run; default elpv-<preset>")
+    parser.add_argument("--part", help="one training alone, e.g. cnn, ll or fbp of 03")
+    parser.add_argument("--from-notebook", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-p",
+        dest="parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the notebook; may be given several times",
+    )
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    _refuse_half_a_launch()
+    name = settings.stage_name(options.stage)
+    if name not in PARTS:
+        known = ", ".join(known[:2] for known in PARTS)
+        raise settings.SettingsError(f"{name} trains no network; there are {known}")
+    parts = PARTS[name]
+    if options.part and options.part not in parts:
+        raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
+    given = dict(checks.parse_parameter(text) for text in options.parameter)
+    if "RUN" in given:
+        raise settings.SettingsError("RUN is given by --name, not by -p")
+    stage = stages.open_stage(name, given | {"RUN": options.name})
+    split = predictions.read_split(stage.paths)
+    with contextlib.ExitStack() as stack:
+        if not processes.is_main():
+            silence = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(silence))
+        elif not options.from_notebook:  # whose run is locked already
+            stack.enter_context(run.lock(stage.paths))
+            stack.enter_context(record.stage_lock(stage.paths, name))
+        print(f"{name} of run {stage.paths.name} on {processes.device_name()}", flush=True)
+        for part in [options.part] if options.part else parts:
+            parts[part](stage, split)
+        if not options.from_notebook:
+            print(f"trained: {stage.paths.root}\nto see it: {_notebook_command(stage, options)}")
+
+
+def _refuse_half_a_launch() -> None:
+    """Without several GPUs `accelerate launch` starts one process, whatever number it was given.
+
+    It leaves more to MPI, but tells the one where the others would be.
+    """
+    counts = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
+    if launched and not any(name in os.environ for name in counts):
+        raise settings.SettingsError(
+            "accelerate launch has started one process, since it found no two GPUs: processes on a "
+            "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
+        )
+
+
+def _notebook_command(stage: Stage, options: argparse.Namespace) -> str:
+    words = ["python", "-m", "helpers.run", "--name", stage.paths.name, "--preset", stage.preset]
+    words += ["--dataset", stages.load_run(stage.paths).get("dataset", "elpv")]
+    words += ["--from", stage.name[:2], *(w for text in options.parameter for w in ("-p", text))]
+    return shlex.join(words)

@@ -1,0 +1,1 @@
+"""Files, tensors, paths, locks, random streams, devices, processes and plot style."""

@@ -1,0 +1,40 @@
+"""What a run's numbers depend on beside its settings: versions, the commit, the machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.core import paths
+
+VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill")
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"python": platform.python_version()} | found
+
+
+def commit() -> str | None:
+    """The git commit of the code, with a plus when files were changed; None outside git."""
+    command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def peak_memory_mb() -> int:
+    """The largest resident memory of this process so far, in MB (1e6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss would count the process that started this one, too
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)

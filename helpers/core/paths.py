@@ -1,0 +1,124 @@
+"""Where every folder and file of the project and of a run lies. Nothing is created at import."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "GOOD_BAD_HOME"
+KAGGLE_INPUT = Path("/kaggle/input")
+KAGGLE_WORKING = Path("/kaggle/working")
+PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
+
+
+def project_root() -> Path:
+    """The folder that holds `helpers/` and `notebooks/`."""
+    return Path(__file__).resolve().parents[2]
+
+
+def home() -> Path:
+    """The folder under which `data/` and `submissions/` are written.
+
+    In this order: the environment variable `GOOD_BAD_HOME`, Kaggle's working folder when
+    running there, the project's root.
+    """
+    if os.environ.get(HOME_VARIABLE):
+        return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and KAGGLE_WORKING.is_dir():
+        return KAGGLE_WORKING
+    return project_root()
+
+
+def raw_root() -> Path:
+    """Downloaded or generated data sets, read-only once written."""
+    return home() / "data" / "raw"
+
+
+def cache_root() -> Path:
+    """Decoded images, shared by all runs; safe to delete."""
+    return home() / "data" / "cache"
+
+
+def runs_root() -> Path:
+    """One folder per run."""
+    return home() / "data" / "runs"
+
+
+def submissions_root() -> Path:
+    """Checked CSV files for the contest."""
+    return home() / "submissions"
+
+
+def notebooks_root() -> Path:
+    """The numbered notebooks: inside the package where a wheel brought them, else beside it."""
+    packed = Path(__file__).resolve().parents[1] / PACKED_NOTEBOOKS
+    return packed if packed.is_dir() else project_root() / "notebooks"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """All files of one run; see the table in data/README.md."""
+
+    name: str
+
+    @property
+    def root(self) -> Path:
+        """`data/runs/<run>/`."""
+        return runs_root() / self.name
+
+    @property
+    def run_json(self) -> Path:
+        """Settings, versions, seconds and peak memory of every stage."""
+        return self.root / "run.json"
+
+    @property
+    def split_csv(self) -> Path:
+        """`id, path, label, split` and the source's own columns."""
+        return self.root / "split.csv"
+
+    def features(self, model: str) -> Path:
+        """Embeddings of every image of the split."""
+        return self.root / "features" / f"{model}.npz"
+
+    def checkpoint(self, model: str) -> Path:
+        """Weights of the best epoch, with the settings as JSON inside."""
+        return self.root / "checkpoints" / f"{model}.safetensors"
+
+    def resume(self, model: str) -> Path:
+        """Everything that an interrupted training needs to go on; see `helpers.training.resume`."""
+        return self.root / "checkpoints" / f"{model}.resume.safetensors"
+
+    def genotype(self, name: str) -> Path:
+        """A cell, and how it was found."""
+        return self.root / "genotypes" / f"{name}.json"
+
+    def predictions(self, model: str) -> Path:
+        """`id, split, defect_score` for validation and test."""
+        return self.predictions_root / f"{model}.csv"
+
+    @property
+    def predictions_root(self) -> Path:
+        """One CSV per model; the results table reads this folder."""
+        return self.root / "predictions"
+
+    def metrics(self, name: str) -> Path:
+        """The numbers that a notebook shows."""
+        return self.root / "metrics" / f"{name}.json"
+
+    def figure(self, name: str) -> Path:
+        """A picture that a notebook shows."""
+        return self.root / "figures" / f"{name}.png"
+
+    def table(self, name: str) -> Path:
+        """A table that a notebook shows, as CSV."""
+        return self.root / "metrics" / f"{name}.csv"
+
+    def notebook(self, name: str) -> Path:
+        """The executed copy of a notebook."""
+        return self.root / "notebooks" / f"{name}.ipynb"
+
+    @property
+    def submission(self) -> Path:
+        """The CSV for the contest."""
+        return submissions_root() / f"{self.name}.csv"

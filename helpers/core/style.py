@@ -1,0 +1,51 @@
+"""The pictures of the notebooks: one style, readable in gray and for the colour-blind."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+LABEL_NAMES = {0: "good", 1: "bad"}
+PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
+INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
+SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
+
+
+def use_style() -> None:
+    """The look of all figures; call it once in a notebook."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
+
+
+def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
+    """A table for a notebook, with what must be known to read it above it.
+
+    `wrap` lets cells of a wide table break into lines, a number and its interval excepted.
+    """
+    caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
+    space = "normal" if wrap else "nowrap"
+    styles = [
+        {"selector": "caption", "props": "caption-side: top; text-align: left; padding: 4px 0"},
+        {"selector": "td, th", "props": f"text-align: left; white-space: {space}"},
+    ]
+    if wrap:
+        table = table.map(
+            lambda cell: INTERVAL.sub(_unbroken, cell) if isinstance(cell, str) else cell
+        )
+    return (
+        table.style.format(escape="html")
+        .hide(axis="index")
+        .set_caption(caption)
+        .set_table_styles(styles)
+    )
+
+
+def _unbroken(found: re.Match[str]) -> str:
+    return found.group().replace(" ", "\N{NO-BREAK SPACE}")

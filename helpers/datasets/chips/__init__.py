@@ -1,0 +1,24 @@
+"""Synthetic chip images in the look and the folder layout of the Nexperia contest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.core import paths
+from helpers.datasets import Source, nexperia
+from helpers.datasets.chips.write import write_dataset
+from helpers.datasets.marker import is_done
+
+if TYPE_CHECKING:
+    from helpers.datasets.settings import SplitSettings
+
+DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: enough to learn from, drawn in 15 s
+
+
+def load(place: Path | None, settings: SplitSettings) -> Source:
+    """The chips at `place`, or in `data/raw/chips`, which are drawn there when they are missing."""
+    root = place or paths.raw_root() / "chips"
+    if place is None and not is_done(root):
+        write_dataset(root, *DEFAULT_COUNTS)
+    return nexperia.load(root, settings)

@@ -1,0 +1,300 @@
+"""Drawing and sensor of synthetic chip parts: Part -> scene -> noisy 8-bit image."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from helpers.datasets.chips.parts import (
+    FIELD_SIZE,
+    UNITS,
+    Glyph,
+    Lead,
+    Overlay,
+    Part,
+    Point,
+    glyph_mask,
+)
+
+OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and averaging does
+SEED_FIELDS = 2018  # of the pre-drawn noise fields, the same for every data set
+SPECKLE_FRACTION = 0.10  # of the brightness: rough metal and plastic
+READ_NOISE_LEVELS = 1.7
+
+
+def draw_scene(part: Part, size_px: int) -> Image.Image:
+    """Draw a part in its pocket, in focus and without noise, as an 8-bit gray image."""
+    scene = _draw_carrier(part, size_px)
+    if part.present:
+        scene = ImageChops.lighter(scene, _draw_part(part, size_px))
+    return scene
+
+
+def _draw_carrier(part: Part, size_px: int) -> Image.Image:
+    """The carrier tape and its pocket without a part, bright edges and faint inner frames."""
+    side = OVERSAMPLE * size_px
+    dark = 0.3 * part.floor
+    layer = Image.new("L", (side, side), _gray(dark))
+    pen = _Pen(layer, side / UNITS, 0.0)
+    {"open": _open_pocket, "straight": _straight_pocket}.get(part.package.pocket, _moulded_pocket)(
+        pen, part
+    )
+    for overlay in part.overlays:
+        if overlay.layer == "carrier":
+            pen.overlay(overlay, part.wear_offset)
+    return layer.reduce(OVERSAMPLE)
+
+
+def _rail(pen: "_Pen", y: float, bow: float, level: float, width: float) -> None:
+    """A nearly straight line across the image, bowed by `bow` units in the middle."""
+    pen.line([(x, y + bow * (1 - (x / 112 - 1) ** 2)) for x in range(-2, 240, 16)], level, width)
+
+
+def _moulded_pocket(pen: "_Pen", part: Part) -> None:
+    """Pocket with flared bright sides; "framed" closes it with a bright line below."""
+    u, (d_x, d_y), floor = part.pocket_shape, part.carrier_shift, part.floor
+    left, right = (x + d_x for x in part.package.pocket_x)
+    top, bottom = 30 + 8 * u[0] + d_y, 192 + 6 * u[1] + d_y
+    pen.box(-2, top - 14, 226, bottom, 0.75 * floor)
+    _rail(pen, top - 15 * u[2], 6 * u[3] - 3, floor + 22 * u[4], 1.6)
+    _rail(pen, bottom + 2, 4 * u[4] - 2, floor + 8 + 22 * u[5], 1.8)
+    _rail(pen, bottom + 20 + 8 * u[5], 6 * u[3] - 3, floor + 12 * u[0], 1.4)
+    pen.box(left, top, right, bottom, floor)
+    flare, foot = 4 + 7 * u[6], 12 + 14 * u[7]
+    for x, inward in ((left, 1), (right, -1)):
+        path = [
+            (x + inward * (flare + 2), top + 4),
+            (x + inward * flare, top + foot),
+            (x, top + foot + 9),
+            (x, bottom - foot - 12),
+            (x + inward * flare, bottom - foot),
+            (x + inward * (flare + 3), bottom - 2),
+        ]
+        pen.line([(a + inward * 2.5, b) for a, b in path], 0.2 * part.edge_level, 9)
+        pen.line([(a - inward * 0.5, b) for a, b in path], 0.42 * part.edge_level, 4.6)
+        pen.worn_line(path, part.edge_level, 1.8 + 1.4 * u[5], part.wear_offset)
+        for d, reach in ((15 + 3 * u[0], 30), (19 + 4 * u[0], 46)):
+            ends = [(x + inward * d, top + reach), (x + inward * d, bottom - reach)]
+            pen.worn_line(ends, floor + 12 + 12 * u[3], 1.4, part.wear_offset)
+    if part.package.pocket == "framed":
+        _rail(pen, bottom - 1, 2 * u[2], 0.42 * part.edge_level, 2.2)
+    _shoulders(pen, part, top, bottom)
+
+
+def _shoulders(pen: "_Pen", part: Part, top: float, bottom: float) -> None:
+    """Rounded frames above and below the body, in which the leads lie."""
+    u, middle, floor = part.pocket_shape, sum(part.package.pocket_x) / 2, part.floor
+    middle += part.carrier_shift[0]
+    half = 66 + 6 * u[1]
+    pen.frame((middle - half, top + 14), (middle + half, bottom - 12), 0.7 * floor, floor + 7)
+    body_y = part.carrier_shift[1] + 112
+    pen.box(middle - half - 18, body_y - 32, middle + half + 18, body_y + 32, 0.5 * floor)
+    for x, inward in ((middle - half + 1, 1), (middle + half - 1, -1)):
+        upper = [(x + inward * 6, top + 15), (x + inward, top + 19), (x, top + 42)]
+        lower = [(x, bottom - 46), (x + inward, bottom - 17), (x + inward * 6, bottom - 13)]
+        for path in (upper, lower):
+            pen.worn_line(path, floor + 26 + 44 * u[2], 1.5, part.wear_offset)
+    for y in (top + 9, bottom - 8):
+        pen.line([(middle - 16, y), (middle + 16, y)], floor + 8 + 14 * u[3], 1.5)
+
+
+def _open_pocket(pen: "_Pen", part: Part) -> None:
+    """A light, shallow pocket: soft lines across the image, a lighter strip at the right."""
+    u, (d_x, d_y), floor = part.pocket_shape, part.carrier_shift, part.floor
+    left, right = (x + d_x for x in part.package.pocket_x)
+    top, bottom = 30 + d_y, 190 + 4 * u[0] + d_y
+    pen.box(-2, top, 226, bottom + 6, floor)
+    pen.box(right + 11, top, 226, bottom + 6, floor * 1.3)
+    _rail(pen, top - 16, 0, 0.8 * floor, 1.5)
+    for y in (top, bottom, bottom + 8):
+        _rail(pen, y, 2 * u[1] - 1, floor + 16 + 12 * u[2], 2.0)
+    for x in (left, right, right + 10):
+        pen.line([(x, top + 8), (x, bottom - 3)], floor + 10 + 22 * u[3], 3.0)
+    middle = (left + right) / 2 + 10
+    for x in (middle - 72, middle - 67, middle + 65, middle + 70):
+        for y in (top + 12, bottom - 34):
+            pen.line([(x, y), (x, y + 22)], floor + 12, 1.2)
+
+
+def _straight_pocket(pen: "_Pen", part: Part) -> None:
+    """A pocket with straight bright sides over the whole height."""
+    u, (d_x, d_y), floor = part.pocket_shape, part.carrier_shift, part.floor
+    left, right = (x + d_x for x in part.package.pocket_x)
+    top, bottom = 14 + 0.5 * d_y, 208 + 3 * u[0] + 0.5 * d_y
+    pen.box(-2, top, 226, bottom, floor)
+    pen.box(left, top, right, bottom, 0.55 * floor)
+    _rail(pen, top, 3 * u[1] - 1.5, 0.35 * part.edge_level, 1.8)
+    _rail(pen, bottom, 3 * u[2] - 1.5, 0.4 * part.edge_level, 1.8)
+    middle, half = (left + right) / 2, (right - left) / 2 - 12 - 8 * u[3]
+    for x in (left, right):
+        path = [(x, top + 8), (x, bottom - 8)]
+        pen.line(path, 0.22 * part.edge_level, 7)
+        pen.worn_line(path, part.edge_level, 1.8 + u[5], part.wear_offset)
+    for x in (middle - half, middle - half + 4, middle + half - 4, middle + half):
+        for y in (top + 10, bottom - 40):
+            pen.line([(x, y), (x, y + 30)], floor + 14 + 20 * u[4], 1.2)
+
+
+def _draw_part(part: Part, size_px: int) -> Image.Image:
+    """Leads, body, stripes and marking on black, turned and shifted into the image's frame."""
+    side = OVERSAMPLE * size_px
+    k = side / UNITS
+    layer = Image.new("L", (side, side))
+    pen = _Pen(layer, k, side / 2)
+    for lead in part.leads:
+        _draw_lead(pen, lead, part.body[1] / 2)
+    w, h = part.body[0] / 2, part.body[1] / 2
+    pen.box(-w, -h, w, h, part.body_level)
+    left, right, top, bottom = part.edge_levels
+    pen.box(-w, -h, -w + 1.1, h, left)
+    pen.box(w - 1.1, -h, w, h, right)
+    pen.box(-w, -h, w, -h + 0.9, top)
+    pen.box(-w, h - 0.9, w, h, bottom)
+    for y, thickness in part.stripes:
+        pen.box(-w + 0.8, y, w - 0.8, y + thickness, part.stripe_level)
+    for glyph in part.glyphs:
+        pen.glyph(glyph, part.wear_offset)
+    for overlay in part.overlays:
+        if overlay.layer == "part":
+            pen.overlay(overlay, part.wear_offset)
+    cos, sin = (f(math.radians(part.angle_deg)) * OVERSAMPLE for f in (math.cos, math.sin))
+    t_x, t_y = (c * size_px / UNITS for c in part.centre)
+    across = (cos, sin, side / 2 - cos * t_x - sin * t_y)
+    down = (-sin, cos, side / 2 + sin * t_x - cos * t_y)
+    bilinear = Image.Resampling.BILINEAR
+    return layer.transform((size_px, size_px), Image.Transform.AFFINE, across + down, bilinear)
+
+
+def _draw_lead(pen: "_Pen", lead: Lead, half_height: float) -> None:
+    for offset, length, level in lead.bands:
+        y = [lead.side * (half_height + d) for d in (offset, offset + length)]
+        x = [lead.x + lead.slant * d for d in (offset, offset + length)]
+        w = lead.width / 2
+        pen.polygon(((x[0] - w, y[0]), (x[0] + w, y[0]), (x[1] + w, y[1]), (x[1] - w, y[1])), level)
+
+
+class _Pen:
+    """Draws in units on an oversampled layer whose origin lies at (origin_px, origin_px)."""
+
+    def __init__(self, layer: Image.Image, k: float, origin_px: float) -> None:
+        self.layer, self.k, self.origin_px = layer, k, origin_px
+        self.draw = ImageDraw.Draw(layer)
+
+    def px(self, points: Sequence[Point]) -> list[Point]:
+        """Points of the part's own frame in pixels of the image."""
+        return [(self.origin_px + self.k * x, self.origin_px + self.k * y) for x, y in points]
+
+    def box(self, x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
+        """Fill a rectangle with a gray level."""
+        corners = self.px(((x_0, y_0), (x_1, y_1)))
+        (a, b), (c, d) = ((round(x), round(y)) for x, y in corners)
+        self.draw.rectangle((a, b, max(a, c - 1), max(b, d - 1)), _gray(level))
+
+    def polygon(self, points: Sequence[Point], level: float) -> None:
+        """Fill a polygon with a gray level."""
+        self.draw.polygon(self.px(points), _gray(level))
+
+    def line(self, points: Sequence[Point], level: float, width: float) -> None:
+        """Draw a line of a gray level and width."""
+        self.draw.line(self.px(points), _gray(level), max(1, round(width * self.k)), "curve")
+
+    def frame(self, first: Point, last: Point, level: float, outline: float) -> None:
+        """Fill a rectangle, given by two corners, inside an outline."""
+        (a, b), (c, d) = self.px((first, last))
+        corners = (round(a), round(b), max(round(a), round(c)), max(round(b), round(d)))
+        width, radius = max(1, round(1.2 * self.k)), round(8 * self.k)
+        self.draw.rounded_rectangle(corners, radius, _gray(level), _gray(outline), width)
+
+    def worn_line(
+        self, points: Sequence[Point], level: float, width: float, wear_offset: tuple[int, int]
+    ) -> None:
+        """Draw a line with gaps of wear."""
+        mask = Image.new("L", self.layer.size)
+        ImageDraw.Draw(mask).line(self.px(points), 255, max(1, round(width * self.k)), "curve")
+        self._paste_worn(mask, level, wear_offset)
+
+    def _paste_worn(self, mask: Image.Image, level: float, wear_offset: tuple[int, int]) -> None:
+        """Paste a level through the part of the mask that is not empty, thinned by wear."""
+        box = mask.getbbox()
+        if box is not None:
+            mask = mask.crop(box)
+            mask = ImageChops.multiply(mask, _wear(wear_offset, mask.size))
+            self.layer.paste(_gray(level), box[:2], mask)
+
+    def overlay(self, overlay: Overlay, wear_offset: tuple[int, int]) -> None:
+        """Fill a polygon laid over the part, thinned by wear where it says so."""
+        if not overlay.worn:
+            self.polygon(overlay.points, overlay.level)
+            return
+        mask = Image.new("L", self.layer.size)
+        ImageDraw.Draw(mask).polygon(self.px(overlay.points), 255)
+        self._paste_worn(mask, overlay.level, wear_offset)
+
+    def glyph(self, glyph: Glyph, wear_offset: tuple[int, int]) -> None:
+        """Draw a character of the marking."""
+        size = (max(1, round(glyph.width * self.k)), max(1, round(glyph.height * self.k)))
+        mask = glyph_mask(glyph.char).resize(size, Image.Resampling.BILINEAR)
+        turn = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180}[glyph.turn_deg]
+        mask = mask.transpose(turn)
+        (x, y) = self.px((glyph.centre,))[0]
+        mask = ImageChops.multiply(mask, _wear(wear_offset, mask.size))
+        corner = (round(x - mask.width / 2), round(y - mask.height / 2))
+        self.layer.paste(_gray(glyph.level), corner, mask)
+
+
+def _gray(level: float) -> int:
+    return min(255, max(0, round(level)))
+
+
+@lru_cache(maxsize=1)
+def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, Image.Image]:
+    """Speckle, read noise, illumination and wear, each of FIELD_SIZE squared and tiling."""
+    rng = np.random.default_rng(SEED_FIELDS)
+    speckle, noise = (rng.standard_normal((FIELD_SIZE, FIELD_SIZE), np.float32) for _ in "ab")
+    # The contest's images come from a line camera: neighbours in a row are alike, and rows differ.
+    speckle = np.float32(0.8) * (speckle + np.float32(0.7) * np.roll(speckle, 1, axis=1))
+    noise += 0.45 * rng.standard_normal((FIELD_SIZE, 1), np.float32)
+    illumination = 1 + 0.06 * _smooth_field(rng, 8)
+    wear = (0.84 + 0.12 * _smooth_field(rng, 160)).clip(0.35, 1)
+    return speckle, noise, illumination, Image.fromarray((wear * 255).astype(np.uint8))
+
+
+def _smooth_field(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Gaussian noise without detail finer than FIELD_SIZE / cells pixels, standard deviation 1."""
+    frequency = np.fft.fftfreq(FIELD_SIZE, 1 / FIELD_SIZE)
+    damping = np.exp(-(frequency[:, None] ** 2 + frequency[None] ** 2) / cells**2)
+    spectrum = np.fft.fft2(rng.standard_normal((FIELD_SIZE, FIELD_SIZE))) * damping
+    field = np.fft.ifft2(spectrum).real
+    return ((field - field.mean()) / field.std()).astype(np.float32)
+
+
+def _wear(offset: tuple[int, int], size: tuple[int, int]) -> Image.Image:
+    """A piece of the wear field that fits inside the field."""
+    x, y = (o % max(1, FIELD_SIZE - s) for o, s in zip(offset, size, strict=True))
+    return _fields()[3].crop((x, y, x + size[0], y + size[1]))
+
+
+def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarray:
+    """Photograph a scene: focus, gain, uneven light, speckle and read noise.
+
+    Args:
+        scene: 8-bit gray image from `draw_scene`.
+        part: gives focus and gain.
+        rng: offsets into the noise fields; a stream in the same state gives the same noise.
+
+    Returns:
+        uint8 (H, W).
+    """
+    side = scene.height
+    radius_px = part.focus_px * side / UNITS
+    image = np.asarray(scene.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) * part.gain
+    corners = rng.integers(0, FIELD_SIZE - side, (3, 2))
+    speckle, noise, illumination = (
+        field[y : y + side, x : x + side]
+        for field, (y, x) in zip(_fields()[:3], corners, strict=False)
+    )
+    image *= (1 + SPECKLE_FRACTION * speckle) * illumination
+    image += READ_NOISE_LEVELS * noise + 0.5
+    return image.clip(0, 255).astype(np.uint8)

@@ -1,0 +1,228 @@
+"""The split: seeded, stratified, balanced validation, and no image on two sides."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from helpers.core import files, seeding
+from helpers.datasets import DataError, Source
+from helpers.datasets.settings import SplitSettings
+
+SIDES = ("train", "val", "test")
+# Where copies of one image lie on two sides, the copy on the less protected side is left out.
+PROTECTION = {"test": 0, "val": 1, "train": 2}
+
+
+@dataclass(frozen=True)
+class Split:
+    """The table with its `split` column ("train", "val", "test" or "excluded")."""
+
+    table: pd.DataFrame
+    duplicates: pd.DataFrame  # all images that share their pixels with another one
+    excluded: pd.DataFrame  # copies that were left out, and why
+
+
+def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> Split:
+    """Divide the images of a source.
+
+    Args:
+        source: its table's `official_split` is respected; without one, `test_fraction` of the
+            images is split off, stratified on the label and the source's `stratify` columns.
+        digests: digest of each image's pixels, in the table's order.
+        settings: seed, sizes, or an external `split_csv`.
+
+    Raises:
+        DataError: too few images for the split, or an external CSV that does not fit.
+    """
+    table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
+    duplicates = find_duplicates(table)
+    if settings.split_csv:
+        table["split"] = _external_split(table, Path(settings.split_csv).expanduser())
+    else:
+        table["split"] = _random_split(table, source.stratify, settings)
+    table, excluded = _separate_copies(table)
+    _check_sides(table)
+    columns = ["id", "path", "label", "split"]
+    own = [c for c in table.columns if c not in (*columns, "official_split")]
+    return Split(table[columns + own], duplicates, excluded)
+
+
+def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Images with the same pixels as another: `id, label, group, two_labels`."""
+    copies = table[table.digest.duplicated(keep=False)].copy()
+    copies["group"] = copies.groupby("digest").ngroup()
+    labels = copies.groupby("group").label.nunique()
+    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also of no rows
+    return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
+
+
+def subsample_source(source: Source, n: int | None, seed: int) -> Source:
+    """The source with at most n images; None keeps all."""
+    if n is None:
+        return source
+    return dataclasses.replace(source, table=subsample(source.table, n, seed))
+
+
+def keep_readable(source: Source, ids: pd.Series) -> Source:
+    """The source without the images that the cache had to leave out."""
+    table = source.table[source.table.id.isin(ids)].reset_index(drop=True)
+    return dataclasses.replace(source, table=table)
+
+
+def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
+    """What run.json and later notebooks must know about the data."""
+    counts = split.table.groupby(["split", split.table.label.astype(str)]).size()
+    return {
+        "label_mapping": source.label_mapping,
+        "groups": list(source.groups),
+        "attribution": source.attribution,
+        "caveats": source.caveats,
+        "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
+        "duplicates": len(split.duplicates),
+        "excluded_copies": len(split.excluded),
+        "unreadable": [Path(path).name for path, _ in unreadable],
+    }
+
+
+def subsample(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """At most n images, each class in proportion; for runs that only prove the wiring."""
+    if len(table) <= n:
+        return table
+    side = table.official_split.astype(str) + table.label.astype(str)
+    shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
+    # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
+    place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
+    kept = place.sort_values(kind="stable").index[:n]
+    return table.loc[np.sort(kept)].reset_index(drop=True)
+
+
+def _random_split(
+    table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
+) -> pd.Series:
+    side = pd.Series("train", index=table.index)
+    # One image stands for all its copies; they follow it at the end.
+    first = ~table.digest.duplicated()
+    if (table.official_split == "test").any():
+        side[table.official_split == "test"] = "test"
+    else:
+        pool = table.index[first & table.label.notna()]
+        test = _draw(table.loc[pool], stratify, settings.test_fraction, settings.seed, "test")
+        side[test] = "test"
+    test_digests = table.loc[side == "test", "digest"]
+    pool = table[first & (side == "train") & table.label.notna() & ~table.digest.isin(test_digests)]
+    for label, word in ((0, "good"), (1, "bad")):
+        of_class = pool[pool.label == label]
+        if len(of_class) < 2 * settings.val_per_class:
+            fewer = len(of_class) // 2
+            advice = f"Set -p VAL_PER_CLASS={fewer} or less" if fewer else "Add images"
+            limit = f" among the {settings.max_images} that MAX_IMAGES keeps"
+            raise DataError(
+                f"VAL_PER_CLASS={settings.val_per_class} needs at least "
+                f"{2 * settings.val_per_class} {word} images for training and validation; there "
+                f"are {len(of_class)}{limit if settings.max_images else ''}. {advice}"
+            )
+        side[_draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")] = (
+            "val"
+        )
+    if not (table.official_split == "test").any():
+        representative = side[first].set_axis(table.digest[first])
+        side = table.digest.map(representative)
+        # Copies would unbalance validation; one of each image is enough there.
+        side[~first & (side == "val")] = "excluded"
+    return side
+
+
+def _draw(
+    table: pd.DataFrame, stratify: tuple[str, ...], size: float | int, seed: int, purpose: str
+) -> pd.Index:
+    """Draw a stratified part: a fraction or a number of the rows."""
+    strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
+    # A stratum of one image cannot be divided; such images go by their label alone.
+    strata = strata.where(strata.map(strata.value_counts()) > 1, table.label.astype(str))
+    counts = strata.value_counts()
+    strata = strata.where(strata.map(counts) > 1, counts.index[0])
+    n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
+    if n < strata.nunique() or len(table) - n < strata.nunique():
+        strata = table.label.astype(str)
+    if n < 1 or len(table) - n < strata.nunique() or n < strata.nunique():
+        raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
+    random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
+    _, drawn = train_test_split(
+        table.index, test_size=n, stratify=strata, random_state=random_state
+    )
+    return pd.Index(drawn)
+
+
+def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
+    frame = files.load_csv(path, ("split",))
+    by = next((name for name in ("id", "path") if name in frame.columns), None)
+    if by is None:
+        raise DataError(f"{path} needs a column id or path beside split")
+    _refuse_rows(
+        path, ~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"
+    )
+    _refuse_rows(path, frame[by].isna(), frame[by], f"the {by} is missing")
+    own = table[by] if by == "id" else table.path.map(lambda p: Path(p).resolve().as_posix())
+    named = frame[by] if by == "id" else frame.path.map(lambda p: _resolve(p, path, own))
+    _refuse_rows(path, named.duplicated(), frame[by], "{!r} is named more than once")
+    unknown = ~named.isin(own)
+    problem = f"{{!r}} is no {by} of an image; {unknown.sum()} such line(s)"
+    _refuse_rows(path, unknown, frame[by], problem)
+    side = own.map(frame.split.set_axis(named))
+    return side.astype(object).fillna("excluded")
+
+
+def _refuse_rows(path: Path, wrong: pd.Series, values: pd.Series, problem: str) -> None:
+    """Name the first wrong row of an external CSV, with its value put into the problem's text."""
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        value = "empty" if pd.isna(values.iloc[row]) else values.iloc[row]
+        line = files.line_of(path, row)
+        raise DataError(f"{path}, line {line}: {problem.format(value)}")
+
+
+def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
+    """A path of an external CSV: absolute, below the CSV's folder, or the unique end of one."""
+    given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
+    if given.is_absolute():
+        return given.resolve().as_posix()
+    beside = (split_csv.parent / given).resolve().as_posix()
+    if beside in set(own):
+        return beside
+    ends = own[own.str.endswith("/" + given.as_posix())]
+    return ends.iloc[0] if len(ends) == 1 else beside
+
+
+def _separate_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out copies of images that lie on a better protected side."""
+    rank = table.split.map(PROTECTION)
+    best = rank.groupby(table.digest).transform("min")
+    leaking = rank.notna() & (rank > best)
+    excluded = table.loc[leaking, ["id", "label", "split", "digest"]].copy()
+    keepers = table[rank == best].drop_duplicates("digest").set_index("digest")
+    excluded["copy_of"] = excluded.digest.map(keepers.id)
+    excluded["kept_on"] = excluded.digest.map(keepers.split)
+    table = table.assign(split=table.split.mask(leaking, "excluded"))
+    return table, excluded.drop(columns="digest")
+
+
+def _check_sides(table: pd.DataFrame) -> None:
+    labelled = table[table.label.notna()]
+    for side in ("train", "val"):
+        for label, word in ((0, "good"), (1, "bad")):
+            if not ((labelled.split == side) & (labelled.label == label)).any():
+                raise DataError(f"the split leaves no {word} image in {side}")
+    hidden = table[table.label.isna() & table.split.isin(["train", "val"])]
+    if len(hidden):
+        raise DataError(
+            f"{len(hidden)} images in train or val have no label, e.g. {hidden.id.iloc[0]!r}"
+        )
+    if not (table.split == "test").any():
+        raise DataError("the split leaves no image in test")

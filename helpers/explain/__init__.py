@@ -1,0 +1,1 @@
+"""Grad-CAM and its measures, t-SNE and the image browser."""

@@ -1,0 +1,1 @@
+"""Networks: specifications, backbones, pretrained weights, complexity, fast execution."""

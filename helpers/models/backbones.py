@@ -1,0 +1,206 @@
+"""Image classifiers: pretrained backbones with a new head, the two-layer CNN, and their weights.
+
+Every model here, and every model of later stages, offers the same surface: `model(images)` gives
+raw class scores (B, K), `model.embed(images)` the penultimate embedding (B, D), and `model.spec`
+says how images must be prepared and which layer Grad-CAM looks at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from helpers.core import files, tensors
+from helpers.models.spec import Model, ModelSpec
+from helpers.models.weights import Weights, WeightsError, find_weights
+
+__all__ = [
+    "Model",
+    "ModelSpec",
+    "PretrainedClassifier",
+    "TwoLayerCNN",
+    "Weights",
+    "WeightsError",
+    "build",
+    "find_weights",
+    "load_model",
+    "pretrained",
+    "save_model",
+    "spec_of",
+]
+
+# what `load_model` wants, in the words of its errors
+CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PretrainedClassifier(Model):
+    """A backbone without its ImageNet head, and a linear head for this problem."""
+
+    def __init__(self, trunk: nn.Module, spec: ModelSpec) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(spec.embedding_size, spec.num_classes)
+        self.spec = spec
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images -> (B, D) pooled features of the last layer but one."""
+        return self.trunk(images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images -> (B, K) raw class scores."""
+        return self.head(self.embed(images))
+
+
+class TwoLayerCNN(Model):
+    """The report's small network (section 2, "Train from scratch").
+
+    Two 5x5 convolutions of 16 and 32 channels, each with ReLU and 2x2 max pooling, dropout 0.5
+    after the second; two fully connected layers of 1000; the scores.
+    """
+
+    def __init__(self, spec: ModelSpec, hidden: int = 1000) -> None:
+        super().__init__()
+        self.spec = spec
+        self.features = nn.Sequential(
+            nn.Conv2d(spec.in_channels, 16, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, kernel_size=5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.5),
+        )
+        side = spec.image_size_px // 4  # two poolings
+        self.hidden = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(32 * side * side, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(hidden, spec.num_classes)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, 1000)."""
+        return self.hidden(self.features(images))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> (B, K) raw class scores."""
+        return self.head(self.embed(images))
+
+
+# function that builds a kind of network which a later room defines; imported only when asked for
+BUILDERS = {"derived": "helpers.darts.network.build_derived"}
+
+
+def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
+    """A classifier with a pretrained trunk and a random head."""
+    spec = spec_of(weights.backbone, num_classes, image_size_px)
+    model = PretrainedClassifier(_trunk(spec.kind), spec)
+    model.trunk.load_state_dict(weights.state)
+    return model
+
+
+def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
+    """The specification of a named architecture."""
+    common: dict[str, Any] = {
+        "kind": kind,
+        "num_classes": num_classes,
+        "image_size_px": image_size_px,
+    }
+    if kind == "resnet18":
+        return ModelSpec(
+            name="ResNet-18",
+            in_channels=3,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            embedding_size=512,
+            feature_layer="trunk.layer4",
+            **common,
+        )
+    if kind == "efficientnet_lite0":
+        return ModelSpec(
+            name="EfficientNet-Lite0",
+            in_channels=3,
+            # its authors' input: (x - 127) / 128 on 0..255
+            mean=(127 / 255,) * 3,
+            std=(128 / 255,) * 3,
+            embedding_size=1280,
+            feature_layer="trunk.bn2",
+            **common,
+        )
+    if kind == "cnn":
+        return ModelSpec(
+            name="two-layer CNN",
+            in_channels=in_channels,
+            mean=(0.5,) * in_channels,
+            std=(0.25,) * in_channels,
+            embedding_size=1000,
+            feature_layer="features.4",
+            **common,
+        )
+    raise ValueError(f"no architecture {kind!r}")
+
+
+def build(spec: ModelSpec) -> Model:
+    """The untrained network of a specification."""
+    if spec.kind == "cnn":
+        return TwoLayerCNN(spec)
+    if spec.kind in BUILDERS:
+        module, function = BUILDERS[spec.kind].rsplit(".", 1)
+        return getattr(importlib.import_module(module), function)(spec)
+    return PretrainedClassifier(_trunk(spec.kind), spec)
+
+
+def _trunk(kind: str) -> nn.Module:
+    """A backbone without its ImageNet head, its weights random."""
+    if kind == "resnet18":
+        trunk = torchvision.models.resnet18(weights=None)
+        trunk.fc = nn.Identity()
+        return trunk
+    if kind == "efficientnet_lite0":
+        return timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    raise ValueError(f"no architecture {kind!r}")
+
+
+def save_model(path: Path, model: Model, **facts: Any) -> None:
+    """Write a model's weights with its specification, atomically.
+
+    Of the facts, `full_scale_bits` says how deep images were scaled in training: see `ImageCache`.
+    """
+    info = {"spec": dataclasses.asdict(model.spec), **facts}
+    tensors.save_tensors(path, model.state_dict(), info)
+
+
+def bits_of(path: Path) -> int:
+    """The bits that the deep images of a checkpoint's training used; 0 where there were none."""
+    _, info = tensors.load_tensors(path)
+    return int(info.get("full_scale_bits", 0))
+
+
+def load_model(path: Path) -> Model:
+    """The model that `save_model` wrote, in eval mode.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or something else.
+    """
+    state, info = tensors.load_tensors(path, CHECKPOINT)
+    if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
+        raise files.ArtifactError(f"{path} is no {CHECKPOINT}: it names no network")
+    try:
+        facts: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()
+        }
+        model = build(ModelSpec(**facts))
+        model.load_state_dict(state)
+    except (TypeError, KeyError, RuntimeError, ValueError) as error:
+        raise files.ArtifactError(f"{path} does not hold a model: {error}") from None
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Metrics, tables, comparisons, ensembles, decisions, the submission and their plots."""

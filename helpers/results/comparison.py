@@ -1,0 +1,103 @@
+"""Whether one model is really better than another, and whether one kind of part is harder.
+
+All models have scored the same parts, so every comparison is paired: DeLong's test (DeLong, DeLong
+and Clarke-Pearson 1988, by Sun and Xu's fast ranks 2014) and a paired bootstrap beside it, which
+leans on no normal approximation. The two are in `helpers.results.metrics`; here are the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from helpers.core.paths import RunPaths
+from helpers.results import metrics
+from helpers.runs import stages
+from helpers.runs.predictions import Scored
+
+RESAMPLES = 2000
+
+
+def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) -> pd.DataFrame:
+    """AUC of every other model minus that of `reference`, on test, or on validation where the test
+    labels are hidden.
+
+    Choose the reference on validation: the best of many on test is partly the luckiest.
+
+    Returns:
+        A row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's `p_holm`
+        over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p` of the paired bootstrap.
+
+    Raises:
+        ValueError: no model is called `reference`.
+    """
+    if reference not in scored:
+        raise ValueError(f"no predictions of {reference!r}; there are {', '.join(scored)}")
+    labels, own = scored[reference].labels_scores()
+    rows = []
+    for name in (name for name in scored if name != reference):
+        scores = scored[name].labels_scores()[1]
+        delong = metrics.delong_test(labels, scores, own)
+        resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
+        row = {"model": name, **delong._asdict()}
+        row |= {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
+        rows.append(row | {"bootstrap_p": resampled.p_value})
+    columns = ["model", *metrics.Comparison._fields]
+    columns += ["bootstrap_low", "bootstrap_high", "bootstrap_p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(5, "p_holm", holm(table.p_value))
+    return table
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p-values (M,) such that calling all below 0.05 errs at all in at most 5 % of such tables.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure": the smallest is
+    multiplied by M, the next by M - 1, and so on, and none falls below the one before it.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
+    result = np.empty_like(p)
+    result[order] = np.minimum(adjusted, 1)
+    return result
+
+
+def group_columns(run_paths: RunPaths) -> list[str]:
+    """The columns of split.csv that the data source names as kinds of parts."""
+    return stages.load_run(run_paths)["stages"]["01_data_split"].get("groups", [])
+
+
+def subgroup_table(
+    scored: Mapping[str, Scored], split: pd.DataFrame, columns: list[str]
+) -> pd.DataFrame:
+    """AUC of every model among the parts of one kind, with DeLong's interval.
+
+    Args:
+        scored: the models.
+        split: has an `id` and the columns of kinds (cell type, say).
+        columns: of `split`; an empty list gives an empty table.
+
+    Returns:
+        A row per model, column and kind: `model, group, kind, n_good, n_bad, auc, low, high`; the
+        AUC is missing where a kind has fewer than two good or two bad parts.
+    """
+    rows = []
+    for name, model in scored.items():
+        frame = model.test if model.judged_on == "test" else model.val
+        frame = frame[frame.label.notna()].merge(split[["id", *columns]], on="id")
+        for column in columns:
+            for kind, own in frame.groupby(column):
+                labels = own.label.to_numpy(dtype=np.int64)
+                n_good, n_bad = np.bincount(labels, minlength=2).tolist()
+                row = {"model": name, "group": column, "kind": kind}
+                row |= {"n_good": n_good, "n_bad": n_bad}
+                if min(n_good, n_bad) >= 2:
+                    found = metrics.delong_interval(labels, own.defect_score.to_numpy())
+                    row |= {"auc": found.estimate, "low": found.low, "high": found.high}
+                rows.append(row)
+    names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
+    return pd.DataFrame(rows, columns=names)

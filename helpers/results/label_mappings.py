@@ -1,0 +1,84 @@
+"""The same test scores judged under each reading of ELPV's labels that the literature uses.
+
+An ELPV cell carries a defect probability of 0, 1/3, 2/3 or 1 (Buerhop-Lutz et al. 2018); papers
+make good and bad of it in different ways, and that alone moves the numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from helpers.runs.names import display_name
+from helpers.runs.predictions import Scored
+
+# name -> weight of a cell as a bad one and as a good one, from its defect probability p
+MAPPINGS = {
+    "bad = p >= 1/2 (used here)": lambda p: (p >= 0.5, p < 0.5),
+    "bad = p > 0": lambda p: (p > 0, p == 0),
+    "p = 1/3 and 2/3 left out": lambda p: (p == 1, p == 0),
+    "weighted: p bad, 1 - p good": lambda p: (p, 1 - p),
+}
+
+
+def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Numbers of one model on test under every mapping; the decisions stay those of `threshold`,
+    so that a difference between two rows comes from the labels alone.
+
+    Args:
+        scored: one model.
+        split: has `id` and `probability`.
+        threshold: chosen on validation under the mapping used here.
+
+    Returns:
+        A row per mapping: `mapping, cells` (the sum of weights), `bad, majority` (fractions),
+        `accuracy, f1, auc`. Empty where there is no `probability` or the test labels are hidden.
+    """
+    columns = ["mapping", "cells", "bad", "majority", "accuracy", "f1", "auc"]
+    if "probability" not in split or scored.judged_on != "test":
+        return pd.DataFrame(columns=columns)
+    frame = scored.test.merge(split[["id", "probability"]], on="id")
+    p, scores = frame.probability.to_numpy(np.float64), frame.defect_score.to_numpy(np.float64)
+    rows = []
+    for name, weights in MAPPINGS.items():
+        bad, good = (np.asarray(w, dtype=np.float64) for w in weights(p))
+        total, called = bad.sum() + good.sum(), scores >= threshold
+        right = bad[called].sum() + good[~called].sum()
+        found = 2 * bad[called].sum() / (bad.sum() + (bad + good)[called].sum())
+        share = bad.sum() / total
+        row = [name, total, share, max(share, 1 - share), right / total, found]
+        rows.append([*row, weighted_auc(bad, good, scores)])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """`mapping_table` for the eye, per cent."""
+    table = mapping_table(scored, split, threshold)
+    shape = pd.DataFrame({"Labels": table.mapping, "Cells": table.cells.map("{:.0f}".format)})
+    shape.insert(0, "Model", display_name(scored.name))
+    for column in ("bad", "majority", "accuracy", "f1", "auc"):
+        shape[column.capitalize()] = (100 * table[column]).map("{:.1f}".format)
+    return shape.rename(columns={"Auc": "AUC", "Majority": "Majority accuracy"})
+
+
+def weighted_auc(bad: ArrayLike, good: ArrayLike, scores: ArrayLike) -> float:
+    """The chance that a part drawn as bad outscores another drawn as good, ties half.
+
+    Args:
+        bad: (N,) each part's weight as a bad one.
+        good: (N,) its weight as a good one. A part with both is never compared with itself.
+        scores: (N,), higher is more surely bad.
+
+    Raises:
+        ValueError: no pair has a weight.
+    """
+    bad, good, scores = (np.asarray(a, dtype=np.float64) for a in (bad, good, scores))
+    _, group = np.unique(scores, return_inverse=True)
+    bad_at, good_at = (np.bincount(group, weights) for weights in (bad, good))
+    below = np.cumsum(good_at) - good_at / 2
+    itself = (bad * good).sum()
+    pairs = bad.sum() * good.sum() - itself
+    if pairs <= 0:
+        raise ValueError("no pair of a bad part and another good one has a weight above 0")
+    return float((bad_at @ below - itself / 2) / pairs)

@@ -1,0 +1,125 @@
+"""Where to put the threshold, and what it does to bad parts (escapes) and good ones (overkill).
+
+Choose a threshold on validation, report `escape_and_overkill` on test. Labels, scores and rates
+as in `helpers.results.metrics`: 1 is bad, a part is called bad when `score >= threshold`; rates
+are fractions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from helpers.results.metrics import Interval, check_both_classes, exact_interval
+
+
+class OperatingPoint(NamedTuple):
+    """What a threshold does: bad parts let through, and good parts thrown away."""
+
+    threshold: float
+    escape_rate: Interval
+    overkill_rate: Interval
+    n_escaped: int
+    n_bad: int
+    n_overkilled: int
+    n_good: int
+
+
+class Sweep(NamedTuple):
+    """Every threshold that decides differently, ascending, with what escapes and is overkilled."""
+
+    thresholds: np.ndarray
+    n_escaped: np.ndarray
+    n_overkilled: np.ndarray
+
+
+def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
+    """All thresholds worth trying, half-way between neighbouring scores: the first calls every
+    part bad, the last every part good. Divide by the class sizes for overkill against escapes."""
+    labels, scores = check_both_classes(labels, scores)
+    values, group = np.unique(scores, return_inverse=True)
+    half_way = values[:-1] + np.diff(values) / 2
+    half_way = np.where(half_way > values[:-1], half_way, values[1:])  # no float in between
+    thresholds = np.concatenate([values[:1], half_way, [np.nextafter(values[-1], np.inf)]])
+    bad, good = (np.bincount(group, labels == c, values.size).astype(int) for c in (1, 0))
+    n_escaped = np.concatenate([[0], bad.cumsum()])
+    n_overkilled = good.sum() - np.concatenate([[0], good.cumsum()])
+    return Sweep(thresholds, n_escaped, n_overkilled)
+
+
+def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Escape rates (ascending) and the overkill rate at each: the line engineer's ROC curve."""
+    sweep = threshold_sweep(labels, scores)
+    return sweep.n_escaped / sweep.n_escaped[-1], sweep.n_overkilled / sweep.n_overkilled[0]
+
+
+def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
+    """The most accurate threshold; of equals the lowest, which lets the fewest bad parts escape."""
+    sweep = threshold_sweep(labels, scores)
+    return float(sweep.thresholds[np.argmin(sweep.n_escaped + sweep.n_overkilled)])
+
+
+def threshold_for_escape_rate(
+    labels: ArrayLike, scores: ArrayLike, max_escape_rate: float
+) -> float:
+    """The threshold with the least overkill that lets at most this fraction of bad parts escape;
+    of equals the lowest. Choose it on validation, report `escape_and_overkill` on test."""
+    if not 0 <= max_escape_rate <= 1:
+        raise ValueError(f"max_escape_rate is {max_escape_rate}, a fraction from 0 to 1 is needed")
+    sweep = threshold_sweep(labels, scores)
+    allowed = sweep.n_escaped <= max_escape_rate * sweep.n_escaped[-1] + 1e-9
+    overkill = np.where(allowed, sweep.n_overkilled, np.inf)
+    return float(sweep.thresholds[np.argmin(overkill)])
+
+
+def escape_and_overkill(
+    labels: ArrayLike, scores: ArrayLike, threshold: float, level: float = 0.95
+) -> OperatingPoint:
+    """Escapes among the bad parts and overkill among the good ones, with exact intervals."""
+    labels, scores = check_both_classes(labels, scores)
+    called_bad = scores >= threshold
+    n_good, n_bad = np.bincount(labels).tolist()
+    n_escaped = int((~called_bad & (labels == 1)).sum())
+    n_overkilled = int((called_bad & (labels == 0)).sum())
+    escapes = exact_interval(n_escaped, n_bad, level)
+    overkill = exact_interval(n_overkilled, n_good, level)
+    return OperatingPoint(threshold, escapes, overkill, n_escaped, n_bad, n_overkilled, n_good)
+
+
+def expected_cost(
+    point: OperatingPoint,
+    cost_escape: float,
+    cost_overkill: float,
+    bad_rate: float | None = None,
+) -> float:
+    """Mean cost per part in the unit of the two costs; `bad_rate` is the fraction of bad parts on
+    the line where it differs from the one in `point`, as it does for a balanced contest set."""
+    bad_rate = _line_bad_rate(bad_rate, point.n_bad, point.n_good)
+    escapes = bad_rate * point.escape_rate.estimate * cost_escape
+    return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
+
+
+def cheapest_threshold(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    cost_escape: float,
+    cost_overkill: float,
+    bad_rate: float | None = None,
+) -> float:
+    """The threshold with the least `expected_cost`; of equals the lowest."""
+    if min(cost_escape, cost_overkill) < 0:
+        raise ValueError(f"costs are {cost_escape} and {cost_overkill}, neither may be negative")
+    thresholds, n_escaped, n_overkilled = threshold_sweep(labels, scores)
+    n_bad, n_good = n_escaped[-1], n_overkilled[0]
+    bad_rate = _line_bad_rate(bad_rate, n_bad, n_good)
+    cost = bad_rate * cost_escape * n_escaped / n_bad
+    cost = cost + (1 - bad_rate) * cost_overkill * n_overkilled / n_good
+    return float(thresholds[np.argmin(cost.round(12))])  # rounded: equal costs must compare equal
+
+
+def _line_bad_rate(bad_rate: float | None, n_bad: int, n_good: int) -> float:
+    if bad_rate is None:
+        return n_bad / (n_bad + n_good)
+    if not 0 <= bad_rate <= 1:
+        raise ValueError(f"bad_rate is {bad_rate}, a fraction from 0 to 1 is needed")
+    return bad_rate

@@ -1,0 +1,1 @@
+"""A run: settings, presets, stages, the record in run.json, predictions and names."""

@@ -1,0 +1,1 @@
+"""The training loop, batches, inference, features, baselines and fine-tuning."""

@@ -1,0 +1,191 @@
+"""The report's four classical models on embeddings: LDA, random forest, logistic regression, SVM.
+
+scikit-learn pipelines; scikit-learn-intelex does the same work faster where it is installed.
+Hyper-parameters are chosen by cross-validation inside the training set alone, so that the
+validation numbers of the table are not numbers that something was chosen by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+
+from helpers.core import files, seeding
+from helpers.runs.predictions import save_predictions
+from helpers.runs.stages import Stage
+from helpers.training.features import Features
+
+NAMES = ("LDA", "RF", "LR", "SVM")
+
+
+@dataclass(frozen=True)
+class FittedBaseline:
+    """A classical model and how it was chosen."""
+
+    name: str
+    model: BaseEstimator
+    chosen: dict[str, Any]
+    cv_auc: float  # mean AUC over the folds of the training set
+
+    def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) -> probability of bad (N,)."""
+        return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
+
+
+def fit_all(
+    stage: Stage, split: pd.DataFrame, features: Features, origin: str, suffix: str = ""
+) -> list[dict[str, Any]]:
+    """Fit the four models on embeddings and write their predictions, each of them once.
+
+    Args:
+        stage: whose settings give folds, trees and seed.
+        split: `id, label, split`.
+        features: embeddings of all images of the split.
+        origin: where the embeddings come from, for the record.
+        suffix: of the predictions files' names.
+
+    Returns:
+        One row per model: what was chosen, the cross-validated AUC, and the seconds.
+    """
+    settings = stage.settings
+    train = split[split.split == "train"]
+    scored = split[split.split.isin(["val", "test"])]
+    x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
+    inputs = {
+        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "folds": settings.folds,
+        "cv_images": settings.cv_images,
+        "trees": settings.trees,
+        "seed": settings.seed,
+    }
+    rows = []
+    for name in tqdm(NAMES, desc="classical models", leave=False):
+        model = name.lower() + suffix
+        sizes = ("trees", "cv_images") if name == "RF" else ("cv_images",)
+        predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
+        with stage.step(model, inputs, [predictions, record], sizes) as needed:
+            if needed:
+                started = time.monotonic()
+                fitted = fit_baseline(
+                    name, x, y, settings.folds, settings.trees, settings.seed, settings.cv_images
+                )
+                scores = fitted.defect_score(features.of(scored.id))
+                save_predictions(predictions, scored, scores)
+                row = {"model": name, "features": origin, "chosen": fitted.chosen}
+                row |= {"cv_auc": round(fitted.cv_auc, 4)}
+                row |= {"seconds": round(time.monotonic() - started, 1)}
+                files.save_json(record, row)
+        rows.append(files.load_json(record))
+    return rows
+
+
+def fit_baseline(
+    name: str,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    folds: int,
+    trees: int,
+    seed: int,
+    cv_images: int = 0,
+) -> FittedBaseline:
+    """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
+
+    Args:
+        name: one of `NAMES`.
+        embeddings: (N, D) float32, of the training set.
+        labels: (N,) 0 good, 1 bad.
+        folds: of the stratified cross-validation.
+        trees: of the random forest.
+        seed: of the folds and the forest.
+        cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
+    """
+    random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
+    smallest = int(np.bincount(labels, minlength=2).min())
+    if smallest < 2:
+        raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
+    folds = min(folds, smallest)
+    rows = _sample(labels, cv_images, folds, random_state)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
+    pipeline, grid = pipeline_and_grid(name, trees, random_state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
+        search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=splitter, refit=False)
+        search.fit(embeddings[rows], labels[rows])
+        model = pipeline.set_params(**search.best_params_)
+        if not hasattr(model, "predict_proba"):
+            # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
+            # On a large set the margins of two folds do: an SVM's time grows with the square.
+            cv = splitter if len(rows) == len(labels) else StratifiedKFold(2)
+            model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
+        model.fit(embeddings, labels)
+    chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
+    return FittedBaseline(name, model, chosen, float(search.best_score_))
+
+
+def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:
+    """Rows of a sample of `limit`, each class in proportion but with a row for each fold."""
+    if not 0 < limit < len(labels):
+        return np.arange(len(labels))
+    order = np.random.default_rng(random_state).permutation(len(labels))
+    kept = []
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        kept.append(own[: max(folds, round(limit * len(own) / len(labels)))])
+    return np.sort(np.concatenate(kept))
+
+
+def pipeline_and_grid(
+    name: str, trees: int, random_state: int
+) -> tuple[Pipeline, dict[str, list[Any]]]:
+    """Scaling and one of the `NAMES`, and the hyper-parameters (`model__...`) to choose from.
+
+    Raises:
+        ValueError: no such model.
+    """
+    grid: dict[str, list[Any]]
+    if name == "LDA":
+        # Shrinkage, since the embedding may have as many dimensions as a class has images.
+        model, grid = LinearDiscriminantAnalysis(solver="eigen"), {"shrinkage": [0.01, 0.1, 0.5]}
+    elif name == "RF":
+        forest = _fastest("ensemble", "RandomForestClassifier")
+        model = forest(trees, n_jobs=-1, random_state=random_state)
+        grid = {"min_samples_leaf": [1, 4]}
+    elif name == "LR":
+        regression = _fastest("linear_model", "LogisticRegression")
+        model = regression(max_iter=2000, class_weight="balanced")
+        grid = {"C": [1e-4, 1e-3, 1e-2, 1e-1]}
+    elif name == "SVM":
+        machine = _fastest("svm", "SVC")
+        # MB of kernel values kept: with the default of 200, 30,000 rows take 1.6 times as long
+        model = machine(kernel="rbf", class_weight="balanced", cache_size=1000)
+        grid = {"C": [0.3, 1.0, 3.0, 10.0], "gamma": ["scale"]}
+    else:
+        raise ValueError(f"no baseline {name!r}; there are {', '.join(NAMES)}")
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
+    return pipeline, {f"model__{key}": values for key, values in grid.items()}
+
+
+def _fastest(module: str, name: str) -> type[BaseEstimator]:
+    """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
+    try:
+        return getattr(importlib.import_module(f"sklearnex.{module}"), name)
+    except ImportError as error:
+        if error.name != "sklearnex":  # installed, but it does not load
+            print(f"scikit-learn-intelex does not load, {name} will be slow: {error}")
+    return getattr(importlib.import_module(f"sklearn.{module}"), name)

@@ -1,0 +1,212 @@
+"""Batches of images or of stored embeddings: order, augmentation, normalisation, read-ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from helpers.core import devices, seeding
+from helpers.datasets.cache import ImageCache
+from helpers.models.spec import ModelSpec
+
+RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is the training's
+AUGMENTATIONS = ("none", "flips", "full")
+
+
+class Batches(Protocol):
+    """What the training loop reads: labelled rows, in a new order each epoch or as they are."""
+
+    labels: np.ndarray  # (N,) int64
+    ids: np.ndarray  # (N,) text
+    batch_size: int
+
+    @property
+    def epoch_size(self) -> int:
+        """How many rows an epoch of training draws."""
+        ...
+
+    def shuffled(
+        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Rows and inputs of each training batch of an epoch, augmented."""
+        ...
+
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Inputs of all rows in their own order, not augmented; of `share` each P-th batch."""
+        ...
+
+
+@dataclass
+class ImageBatches:
+    """Images of some rows of a cache, made ready for a model.
+
+    Gray images stay one channel until they are augmented, which costs a third of the time.
+    """
+
+    cache: ImageCache
+    rows: np.ndarray  # rows of the cache
+    labels: np.ndarray  # (N,) int64; -1 where hidden
+    ids: np.ndarray
+    spec: ModelSpec
+    batch_size: int
+    device: torch.device = field(default_factory=devices.default_device)
+    augment: str = "none"
+    epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
+    _resident: Tensor | None = field(default=None, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def epoch_size(self) -> int:
+        """How many images an epoch of training draws."""
+        return min(len(self), self.epoch_images) if self.epoch_images else len(self)
+
+    def shuffled(
+        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield (rows of the batch, (B, C, H, W) float32), augmented.
+
+        `share` = (rank, processes): each process takes its part of every batch. A last batch of
+        fewer than two images per process is dropped: batch normalisation cannot train on one.
+        """
+        rank, processes = share
+        augment = augmentation(self.augment)
+        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
+        parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
+        for part, pixels in zip(parts, self._fetched(parts), strict=True):
+            images = augment(to_float(pixels, self.device))
+            yield part, normalise(images, self.spec)
+
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, C, H, W) float32 in the rows' order.
+
+        `share` = (rank, processes): each process takes every P-th batch, whole.
+        """
+        every = np.arange(len(self))
+        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
+        for pixels in self._fetched([every[i : i + self.batch_size] for i in starts]):
+            yield normalise(to_float(pixels, self.device), self.spec)
+
+    def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
+        """The pixels (B, H, W, C) uint8 of each part, from the device's memory where they fit."""
+        size = len(self) * int(np.prod(self.cache.pixels.shape[1:]))  # bytes
+        if self._resident is None and size < room_for_images(self.device):
+            self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
+        if self._resident is not None:
+            return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)
+        return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
+
+
+def room_for_images(device: torch.device) -> int:
+    """Bytes of a GPU's memory that images may take for good; on a CPU they stay on the disk."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * RESIDENT_SHARE)
+
+
+@dataclass
+class EmbeddingBatches:
+    """Stored embeddings (N, D) as batches, for training a last layer alone."""
+
+    embeddings: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    batch_size: int
+    device: torch.device = field(default_factory=devices.default_device)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def epoch_size(self) -> int:
+        """All rows."""
+        return len(self)
+
+    def shuffled(
+        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
+        order = epoch_order(len(self), seed, epoch)
+        for start in range(0, len(order), self.batch_size):
+            part = order[start : start + self.batch_size][share[0] :: share[1]]
+            yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
+
+    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, D) float32 in the rows' order, of `share` each P-th batch."""
+        for start in range(0, len(self), self.batch_size)[share[0] :: share[1]]:
+            part = self.embeddings[start : start + self.batch_size]
+            yield torch.from_numpy(part).to(self.device)
+
+
+def to_float(pixels: Tensor, device: torch.device) -> Tensor:
+    """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1] on the device, channels_last."""
+    tensor = pixels.to(device, non_blocking=True)
+    return tensor.permute(0, 3, 1, 2).float().div_(255)
+
+
+def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
+    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and spread."""
+    if images.shape[1] != spec.in_channels:
+        if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
+            weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+            images = (images * weights).sum(dim=1, keepdim=True)
+        else:
+            images = images.expand(-1, spec.in_channels, -1, -1)
+    mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
+    std = images.new_tensor(spec.std).view(1, -1, 1, 1)
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def augmentation(kind: str) -> nn.Module:
+    """Random views of a batch (B, C, H, W) in [0, 1], each image its own.
+
+    Kornia's transforms draw from torch's global generators; the training loop sets their stream.
+
+    Args:
+        kind: "none", "flips" (mirrored both ways) or "full" (and a small rotation, shift and
+            scale, brightness and contrast).
+    """
+    if kind not in AUGMENTATIONS:
+        raise ValueError(f"augment={kind!r} is not one of {', '.join(AUGMENTATIONS)}")
+    if kind == "none":
+        return nn.Identity()
+    from kornia import augmentation as K  # takes a second to import: only where it is used
+
+    steps: list[nn.Module] = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)]
+    if kind == "full":
+        # Small: a part lies nearly straight in its frame, and a defect may be a hairline.
+        steps += [
+            K.RandomAffine(
+                degrees=5.0,
+                translate=(0.04, 0.04),
+                scale=(0.95, 1.05),
+                padding_mode="reflection",
+                p=1.0,
+            ),
+            K.RandomBrightness((0.85, 1.15), p=1.0),
+            K.RandomContrast((0.85, 1.15), p=1.0),
+        ]
+    return nn.Sequential(*steps)
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of n rows, its own for every epoch."""
+    return seeding.numpy_stream(seed, "order", epoch).permutation(n)
+
+
+def _read_ahead(batches: Iterator[Tensor], depth: int = 2) -> Iterator[Tensor]:
+    """Fetch the next batches in a thread while the current one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(next, batches, None) for _ in range(depth)]
+        while (batch := waiting.pop(0).result()) is not None:
+            waiting.append(pool.submit(next, batches, None))
+            yield batch

@@ -1,0 +1,74 @@
+"""Executed notebooks: what papermill and progress bars leave is gone, what a cell says stays."""
+
+import json
+
+import pytest
+from nbformat import v4
+
+from helpers.commands import executed, publish
+from helpers.core import files, paths
+from helpers.runs import stages
+from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
+from tests.executed_fixtures import bar, said, shown
+
+
+def _tidied(*outputs):
+    cell = v4.new_code_cell("x", outputs=list(outputs), execution_count=7)
+    return executed.tidy(v4.new_notebook(cells=[cell])).cells[0]
+
+
+def test_progress_bars_and_stderr_are_dropped_and_what_they_divided_is_joined():
+    cell = _tidied(said("one\n"), bar(), said("a warning\n", "stderr"), said("two\n"))
+    assert [(output.name, output.text) for output in cell.outputs] == [("stdout", "one\ntwo\n")]
+
+
+def test_of_a_line_written_over_itself_the_end_stays():
+    cell = _tidied(said("first\n 10%\r 50%\r100%\nlast\n"))
+    assert cell.outputs[0].text == "first\n100%\nlast\n"
+
+
+def test_addresses_of_objects_are_dropped_and_counts_follow_the_cells():
+    cell = _tidied(shown(html="<table></table>", plain="<pandas.Styler at 0x7f107ff44290>"))
+    assert cell.outputs[0].data == {"text/html": "<table></table>", "text/plain": "<pandas.Styler>"}
+    assert cell.execution_count == cell.outputs[0].execution_count == 1
+
+
+def test_the_injected_cell_and_papermill_s_metadata_go_and_the_parameters_tag_stays(finished_run):
+    copy = executed.read(finished_run.notebook("03_finetuning"))
+    assert executed.given_parameters(copy) == {"RUN": "elpv-quick"}
+    tidied = executed.tidy(copy)
+    source = executed.read(paths.notebooks_root() / "03_finetuning.ipynb")
+    assert [cell.source for cell in tidied.cells] == [cell.source for cell in source.cells]
+    assert [dict(cell.metadata) for cell in tidied.cells] == [
+        dict(cell.metadata) for cell in source.cells
+    ]
+
+
+def test_a_copy_shows_the_last_execution_unless_that_was_done_by_hand(finished_run):
+    assert executed.has_copy(finished_run, "01_data_split")
+    record = stages.load_run(finished_run)
+    del record["stages"]["01_data_split"]["notebook"]  # as `stages.begin` leaves it
+    files.save_json(finished_run.run_json, record)
+    assert not executed.has_copy(finished_run, "01_data_split")
+    finished_run.notebook("02_features_baselines").unlink()
+    assert not executed.has_copy(finished_run, "02_features_baselines")
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "is missing"), ("{", "is no notebook")])
+def test_a_notebook_that_is_missing_or_damaged_is_named(tmp_path, content, message):
+    path = tmp_path / "x.ipynb"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(files.ArtifactError, match=f"x.ipynb {message}"):
+        executed.read(path)
+
+
+def test_without_outputs_a_published_notebook_is_its_source_again(finished_run):
+    path = paths.notebooks_root() / "03_finetuning.ipynb"
+    source = path.read_bytes()
+    publish.publish(finished_run)
+    assert path.read_bytes() != source
+    kept = json.loads(executed.without_outputs(path.read_bytes()))
+    assert kept["cells"] == json.loads(executed.without_outputs(source))["cells"]
+    assert not any(cell.get("outputs") for cell in kept["cells"])
+    assert set(kept["metadata"]) == {"kernelspec", "language_info"}

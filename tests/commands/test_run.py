@@ -1,0 +1,195 @@
+"""The command line: everything that can be checked is checked before a notebook starts."""
+
+import pandas as pd
+import pytest
+
+from helpers.commands import run
+from helpers.commands.plan import make_plan
+from helpers.core import files, paths
+from helpers.runs import settings
+
+
+def _plan(*arguments):
+    return make_plan(run.parser().parse_args(arguments), list(arguments))
+
+
+def test_parameters_go_to_the_notebooks_that_have_them():
+    plan = _plan("--preset", "smoke", "--name", "t", "-p", "SEED=3", "-p", "FBP_EPOCHS=2")
+    assert plan.parameters["03_finetuning"] == {"SEED": 3, "FBP_EPOCHS": 2, "RUN": "t"}
+    assert plan.parameters["01_data_split"] == {
+        "SEED": 3,
+        "DATASET": "elpv",
+        "RUN": "t",
+        "PRESET": "smoke",
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "chosen"),
+    [
+        ([], list(settings.STAGES)),
+        (["--from", "2"], list(settings.STAGES)[1:]),
+        (["--only", "03"], ["03_finetuning"]),
+    ],
+)
+def test_a_part_of_the_series_can_be_chosen(option, chosen):
+    assert _plan(*option).chosen == chosen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "SED=1"], "no notebook has the parameter SED; did you mean SEED?"),
+        (["-p", "DATASET=x"], "DATASET is given by --dataset, not by -p"),
+        (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
+        (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
+        (["-p", "SEED=one"], "SEED='one' is not of the type int"),
+        (["--only", "9"], "no stage '9'"),
+        (
+            ["--preset", "smoke", "--publish"],
+            "--publish wants another preset: smoke's numbers mean",
+        ),
+        (["--name", "../x"], "RUN='../x' must be a plain folder name"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
+    with pytest.raises(settings.SettingsError) as error:
+        _plan(*arguments)
+    assert message in str(error.value)
+
+
+def _begin(name, preset, dataset="elpv"):
+    record = {"run": name, "preset": preset, "dataset": dataset, "stages": {}}
+    files.save_json(paths.RunPaths(name).run_json, record)
+
+
+def test_later_notebooks_take_the_preset_that_the_run_was_begun_with(home):
+    _begin("x", "full")
+    assert _plan("--name", "x", "--from", "02").preset == "full"
+    assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--preset", "smoke"], "run 'x' was begun with --preset full, not smoke: leave it out"),
+        (["--dataset", "chips"], "run 'x' was begun with --dataset elpv, not chips: leave it out"),
+    ],
+)
+def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, asked, message):
+    _begin("x", "full")
+    with pytest.raises(settings.SettingsError) as error:
+        _plan("--name", "x", "--only", "03", *asked)
+    assert message in str(error.value)
+    assert _plan("--name", "x", "--only", "03", "--dataset", "elpv").preset == "full"
+
+
+@pytest.mark.parametrize("kind", ["folder", "chips", "nexperia", "elpv"])
+@pytest.mark.parametrize("place", ["", " "])
+def test_a_colon_without_a_path_is_not_the_current_folder(kind, place):
+    with pytest.raises(settings.SettingsError) as error:
+        _plan("--dataset", f"{kind}:{place}")
+    alone = "" if kind == "folder" else f", or {kind} alone"
+    assert str(error.value) == (
+        f"DATASET='{kind}:{place}' has no path after the colon: {kind}:PATH{alone}"
+    )
+
+
+def test_an_empty_data_set_is_not_the_default_one():
+    with pytest.raises(settings.SettingsError, match=r"^DATASET='' is not one of .*nexperia$"):
+        _plan("--dataset", "")
+
+
+@pytest.mark.parametrize("typed", ["parts", "./parts", "{}/parts"])
+def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    typed = typed.format(tmp_path)
+    with pytest.raises(
+        settings.SettingsError, match=r"is not one of chips, elpv, folder, nexperia$"
+    ):
+        _plan("--dataset", typed)
+    (tmp_path / "parts").mkdir()
+    with pytest.raises(settings.SettingsError) as error:
+        _plan("--dataset", typed)
+    assert str(error.value).endswith(f"for the images in that folder write folder:{typed}")
+
+
+def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_path):
+    _begin("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
+    other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
+    with pytest.raises(settings.SettingsError) as error:
+        _plan(*other)
+    assert str(error.value) == (
+        f"run 'folder-parts-smoke' was begun with --dataset folder:{tmp_path}/a/parts, not "
+        f"folder:{tmp_path}/b/parts, and would lose its predictions: give this one a name of its "
+        "own with --name"
+    )
+    assert _plan(*other, "--name", "folder-parts-smoke").run == "folder-parts-smoke"
+    (tmp_path / "a" / "parts").mkdir(parents=True)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert _plan(*other).run == "folder-parts-smoke"  # the same images by another way
+
+
+@pytest.mark.parametrize("option", [["--only", "02"], ["--from", "06"]])
+def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(
+    home, monkeypatch, capsys, option
+):
+    monkeypatch.setattr(run, "_run_notebook", None)
+    assert run.main(["--name", "x", "--preset", "smoke", *option]) == 1
+    error = capsys.readouterr().err
+    assert "needs the split of run 'x', which is not there: run notebooks/01_data_split" in error
+    assert "or name another run (--name; RUN in a notebook)" in error
+    assert not paths.RunPaths("x").root.exists()
+
+
+def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
+    run_paths = paths.RunPaths("x")
+    stages = {"03_finetuning": "table2", "06_analysis": "06_table2"}
+    started = dict(zip(stages, ("2026-02-01 10:00:00", "2026-01-01 10:00:00"), strict=True))
+    record = {name: {"status": "done", "started": when} for name, when in started.items()}
+    files.save_json(run_paths.run_json, {"run": "x", "preset": "quick", "stages": record})
+    for name, table in stages.items():
+        frame = pd.DataFrame({"Model": [name], "Valid Acc": ["90.0"]})
+        files.save_csv(run_paths.table(table), frame)
+    assert run.results_table(run_paths).Model.tolist() == ["03_finetuning"]
+
+
+def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv")
+    assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"
+    assert plan.parameters["01_data_split"]["SPLIT_CSV"] == f"{tmp_path}/s.csv"
+    assert plan.run == "folder-parts-quick"
+    (tmp_path / "parts").mkdir()
+    monkeypatch.chdir(tmp_path / "parts")
+    assert _plan("--dataset", "folder:.", "--preset", "smoke").run == "folder-parts-smoke"
+
+
+def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
+    monkeypatch.setattr(run.time, "monotonic", lambda: 1000.0)
+    plan = _plan("--name", "t", "-p", "TIME_BUDGET_MIN=30")
+    assert run._remaining(plan, "03_finetuning", started_s=400.0) == {"TIME_BUDGET_MIN": 20.0}
+    assert run._remaining(plan, "02_features_baselines", started_s=400.0) == {}
+    assert run._remaining(_plan("--name", "t"), "03_finetuning", started_s=400.0) == {}
+    with pytest.raises(run.RunOutOfTime) as error:
+        run._remaining(plan, "02_features_baselines", started_s=-1000.0)
+    assert str(error.value) == (
+        "the time budget is used up before 02_features_baselines\n"
+        "To go on: python -m helpers.run --name t -p TIME_BUDGET_MIN=30"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "folder:/not/there"], "DATASET='folder:/not/there': /not/there does not"),
+        (["--dataset", "folder"], "DATASET='folder' wants a place: folder:PATH"),
+        (["--dataset", "foo"], "DATASET='foo' is not one of chips, elpv, folder, nexperia"),
+        (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
+        (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_a_run_is_begun(home, capsys, arguments, message):
+    assert run.main([*arguments, "--preset", "smoke", "--name", "t"]) == 1
+    assert f"error: {message}" in capsys.readouterr().err
+    assert not paths.RunPaths("t").root.exists()

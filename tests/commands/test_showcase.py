@@ -1,0 +1,56 @@
+"""README's pictures from a run."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.commands import showcase
+from helpers.darts import genotypes
+from tests.explain_run import write_run
+
+
+@pytest.fixture
+def run_paths(home, parts_folder):
+    run_paths = write_run(parts_folder)
+    genotypes.save(run_paths.genotype("searched"), genotypes.random_genotype(0), {})
+    return run_paths
+
+
+def test_the_strip_shows_part_map_cell_and_the_curves_of_the_best_of_each_kind(run_paths):
+    figure = showcase.strip(run_paths)
+    part, overlay, cell, roc = figure.axes
+    assert part.get_title() == "a bad part" and len(overlay.images) == 2
+    assert cell.get_title() == "the cell that the search found"
+    labels = [text.get_text() for text in roc.get_legend().get_texts()]
+    assert labels == ["SVM: 1.000"] and "test" in roc.get_title()
+    assert "Images: mine" in figure.texts[-1].get_text()
+    plt.close(figure)
+
+
+def test_every_notebook_gets_a_thumbnail_and_the_strip_lies_beside_them(run_paths, tmp_path):
+    picture = np.zeros((600, 900, 3), np.uint8)
+    for name in showcase.THUMBNAILS.values():
+        run_paths.figure(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(run_paths.figure(name))
+    written = showcase.write_pictures(run_paths, tmp_path / "images")
+    assert [path.name for path in written] == ["strip.png", *(f"0{i}.png" for i in range(1, 7))]
+    with Image.open(tmp_path / "images" / "03.png") as small:
+        assert small.size == (240, 160)
+
+
+def test_of_a_figure_too_full_for_a_thumbnail_one_part_is_shown(run_paths, tmp_path):
+    for name in showcase.THUMBNAILS.values():
+        left, top, right, bottom = showcase.CROPS.get(name, showcase.WHOLE)
+        picture = np.zeros((1000, 1000, 3), np.uint8)
+        rows, columns = (
+            slice(round(1000 * a), round(1000 * b)) for a, b in ((top, bottom), (left, right))
+        )
+        picture[rows, columns] = 255
+        run_paths.figure(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(run_paths.figure(name))
+    showcase.write_pictures(run_paths, tmp_path / "images")
+    assert showcase.CROPS.keys() <= set(showcase.THUMBNAILS.values())
+    for number in range(1, 7):
+        with Image.open(tmp_path / "images" / f"0{number}.png") as small:
+            assert max(small.size) == 240 and np.asarray(small).min() == 255

@@ -1,0 +1,215 @@
+"""The command that trains on several GPUs, by itself and from a notebook."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from helpers.commands import run, train
+from helpers.core import devices, files
+from helpers.core.paths import RunPaths
+from helpers.darts import differences, search
+from helpers.runs import checks, predictions, stages
+from helpers.training import features, fit
+from helpers.training import launch as training_launch
+from tests.conftest import split_of
+
+TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]
+TINY = [word for text in TINY for word in ("-p", text)]
+
+
+@pytest.fixture
+def run_paths(home, parts_folder):
+    """A run whose split is made."""
+    found = RunPaths("r")
+    files.save_csv(found.split_csv, split_of(parts_folder))
+    done = {"01_data_split": {"status": "done", "key": "k"}}
+    about = {"run": "r", "preset": "smoke", "dataset": f"folder:{parts_folder}"}
+    files.save_json(found.run_json, about | {"stages": done})
+    return found
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A notebook's process that sees two GPUs, and the commands that it starts."""
+    commands = []
+    monkeypatch.setattr(train.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(train.seeding, "default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(training_launch, "_follow", lambda command: commands.append(command) or 0)
+    return commands
+
+
+def search_stage(*parameters):
+    given = dict(checks.parse_parameter(text) for text in parameters if text != "-p")
+    return stages.open_stage("04_darts_search", given | {"RUN": "r"})
+
+
+def test_the_command_does_the_trainings_and_the_notebook_finds_them_done(run_paths, capsys):
+    before = files.load_json(run_paths.run_json)["stages"]
+    assert train.main(["04", "--name", "r", *TINY, "-p", "EPOCHS=1"]) == 0
+    out = capsys.readouterr().out
+    assert "04_darts_search of run r on CPU" in out
+    assert f"--name r --preset smoke --dataset folder:{run_paths.root.parents[2]}/parts" in out
+    assert "--from 04 -p IMAGE_SIZE_PX=16" in out
+    record = files.load_json(run_paths.run_json)
+    assert record["stages"] == before and list(record["steps"]) == ["search"]
+    stage = search_stage(*TINY, "EPOCHS=1")
+    split = predictions.read_split(stage.paths)
+    search.search_genotype(stage, split, features.cache_of(split, 16))
+    assert stage.notes["reused"] == ["search"]
+
+
+def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_notebook(
+    run_paths, capsys
+):
+    command = ["04", "--name", "r", *TINY, "-p", "TIME_BUDGET_MIN=0.000001"]
+    assert train.main(command) == 75
+    assert "search: the time budget is used up; what is done is kept" in capsys.readouterr().out
+    assert train.main([*command, "--from-notebook"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["02"], "02_features_baselines trains no network; there are 03, 04, 05"),
+        (["03", "--part", "svm"], "03_finetuning has no part 'svm': cnn, ll, fbp"),
+        (["04", "-p", "RUN=x"], "RUN is given by --name, not by -p"),
+        (
+            ["04", "-p", "CHANELS=4"],
+            "no cell of 04_darts_search has the parameter CHANELS; did you",
+        ),
+        (["04", "--name", "x"], "04_darts_search needs the split of run 'x', which is not there"),
+    ],
+)
+def test_a_mistake_in_the_command_is_named(home, capsys, arguments, message):
+    assert train.main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def _full(*_):
+    raise MemoryError
+
+
+def _not_finite(self, val, *_):
+    return differences.gradients(
+        self.net, self.loss_of, (val[0] * float("nan"), val[1]), self.net.architecture_parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (_full, "search: the memory is full; lower IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 30)"),
+        (
+            _not_finite,
+            "search: a gradient by alpha is not finite in epoch 1. Lower LR (now 0.025) or ALPHA_LR"
+            " (now 0.01): with another setting the search begins anew\n",
+        ),
+    ],
+)
+def test_a_training_that_cannot_go_on_says_in_one_line_what_to_lower(
+    run_paths, capsys, monkeypatch, step, message
+):
+    # both ended in a traceback
+    monkeypatch.setattr(search.Architect, "step", step)
+    assert train.main(["04", "--name", "r", *TINY, "-p", "EPOCHS=1"]) == 1
+    assert f"\nerror: {message}" in capsys.readouterr().err
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(run_paths, capsys):
+    with run.lock(run_paths):
+        assert train.main(["04", "--name", "r", *TINY]) == 1
+    assert "another process works on run 'r'" in capsys.readouterr().err
+
+
+def test_one_process_where_several_were_asked_for_is_an_error(home, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert train.main(["04"]) == 1
+    assert "torchrun --nproc-per-node N -m helpers.train" in capsys.readouterr().err
+
+
+# --- from a notebook -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("03_finetuning", {"fbp_lr": 3e-4, "flip_test": True, "weights": "a b.pth"}),
+        ("05_genotype_retraining", {"genotypes": ("DARTS_V2", "own cell.json"), "seeds": 2}),
+    ],
+)
+def test_the_processes_get_all_settings_of_the_notebook(
+    run_paths, two_gpus, tmp_path, monkeypatch, name, values
+):
+    monkeypatch.chdir(tmp_path)
+    for file in ("a b.pth", "own cell.json"):
+        (tmp_path / file).write_bytes(b"{}")
+    stage = stages.open_stage(name, {"RUN": "r"})
+    stage.settings = dataclasses.replace(stage.settings, **values)
+    training_launch.on_all_gpus(stage, "cnn")
+    (command,) = two_gpus
+    assert "--num_processes=2" in command and "--multi_gpu" in command
+    own = command[command.index("helpers.train") + 1 :]
+    options = train._parser().parse_args(own)
+    assert (options.stage, options.name, options.part) == (name, "r", "cnn")
+    given = dict(checks.parse_parameter(text) for text in options.parameter)
+    assert stages.open_stage(name, given | {"RUN": "r"}).settings == stage.settings
+
+
+def test_the_processes_get_what_is_left_of_the_time_budget(run_paths, two_gpus):
+    stage = search_stage("TIME_BUDGET_MIN=10")
+    stage.started_s -= 240
+    training_launch.on_all_gpus(stage, "search")
+    (left,) = [word for word in two_gpus[0] if word.startswith("TIME_BUDGET_MIN=")]
+    assert float(left.partition("=")[2]) == pytest.approx(6, abs=0.1)
+
+
+def test_with_one_gpu_nothing_is_started(run_paths, two_gpus, monkeypatch):
+    monkeypatch.setattr(train.torch.cuda, "device_count", lambda: 1)
+    training_launch.on_all_gpus(search_stage(), "search")
+    assert two_gpus == []
+
+
+def test_failed_processes_are_an_error_of_the_notebook(run_paths, two_gpus, monkeypatch):
+    monkeypatch.setattr(training_launch, "_follow", lambda command: 1)
+    with pytest.raises(fit.TrainingError, match="on 2 GPUs ended with exit code 1, for the"):
+        training_launch.on_all_gpus(search_stage(), "search")
+
+
+def test_what_a_command_prints_is_shown_with_few_of_its_progress_bars(capsys):
+    script = "import sys; print('a'); sys.stderr.write('1%\\r2%\\r3%\\r'); print('b'); sys.exit(3)"
+    assert training_launch._follow([sys.executable, "-uc", script]) == 3
+    assert capsys.readouterr().out == "a\n1%\rb\n"
+
+
+# --- a lost process ------------------------------------------------------------------------------
+
+
+def test_a_lost_process_ends_all_and_the_training_goes_on_from_its_last_epoch(
+    run_paths, two_gpus, capsys
+):
+    training_launch.on_all_gpus(search_stage(*TINY, "EPOCHS=500"), "search")
+    resume, began = run_paths.resume("supernet"), time.monotonic()
+    with subprocess.Popen(  # finding no GPU it runs two processes on the CPU
+        two_gpus[0], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as launch:
+        while not resume.is_file() and launch.poll() is None and time.monotonic() - began < 300:
+            time.sleep(0.2)
+        assert resume.is_file(), launch.communicate(timeout=60)[0]
+        workers = psutil.Process(launch.pid).children(recursive=True)
+        (lost,) = [w for w in workers if w.environ().get("RANK") == "1"]
+        lost.kill()
+        output, _ = launch.communicate(timeout=60)
+    assert launch.returncode != 0, output
+    assert not any(worker.is_running() for worker in workers)
+    budget = ["-p", "EPOCHS=500", "-p", "TIME_BUDGET_MIN=0.000001"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "default_device", lambda: torch.device("cpu"))
+        patch.setattr(stages.Stage, "_check_time", lambda self, name: None)  # let it take up first
+        assert train.main(["04", "--name", "r", *TINY, *budget]) == 75
+    assert "search: going on after epoch" in capsys.readouterr().out

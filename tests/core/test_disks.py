@@ -1,0 +1,191 @@
+"""Disks that are full or cannot be written: named, and the same command goes on with room."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+import torch
+from nbclient.exceptions import DeadKernelError
+
+from helpers import datasets
+from helpers.commands import run
+from helpers.commands.plan import make_plan
+from helpers.core import files as core_files
+from helpers.core import paths, tensors, writing
+from helpers.darts import genotypes
+from helpers.datasets import cache
+from helpers.datasets.settings import SplitSettings
+from helpers.runs import stages
+from helpers.training.loop import Hooks
+from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, split_command, train
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """A disk of 12 MB, home and all; skipped where it cannot be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("no mount here")
+    _mount("-t", "tmpfs", "-o", "size=12m", "tmpfs", place)
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(place))
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def _mount(*arguments) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+
+
+def fill(disk: Path, left: int = 0) -> Path:
+    """A file that leaves so many bytes of the disk."""
+    ballast = disk / "ballast"
+    free = shutil.disk_usage(disk).free - left
+    ballast.write_bytes(bytes(free))
+    return ballast
+
+
+def writers(folder: Path) -> dict[str, tuple[Path, object]]:
+    """One call for each kind of file, with contents of some 100 kB."""
+    table = pd.DataFrame({"id": np.arange(20_000)})
+    big = torch.zeros(30_000)
+    cell = genotypes.PUBLISHED["DARTS_V2"]
+    about = {"note": "x" * 100_000}
+    return {
+        "json": (folder / "a.json", lambda p: core_files.save_json(p, about)),
+        "csv": (folder / "a.csv", lambda p: core_files.save_csv(p, table)),
+        "npz": (folder / "a.npz", lambda p: core_files.save_arrays(p, x=big.numpy())),
+        "tensors": (folder / "a.safetensors", lambda p: tensors.save_tensors(p, {"x": big})),
+        "genotype": (folder / "cell.json", lambda p: genotypes.save(p, cell, about)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "npz", "tensors", "genotype"])
+def test_a_full_disk_is_named_and_the_old_file_stays(disk, kind):
+    path, write = writers(disk / "run")[kind]
+    write(path)
+    before = path.read_bytes()
+    ballast = fill(disk, left=8192)
+    with pytest.raises(core_files.ArtifactError) as error:
+        write(path)
+    message = str(error.value)
+    assert message.startswith(f"{path} cannot be written: the disk is full (0.0 MB free in {disk}")
+    assert "Make room and run the same again; what is finished is kept" in message
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    ballast.unlink()
+    write(path)
+
+
+def test_images_that_do_not_fit_on_the_disk_are_decoded_once_there_is_room(disk, finished_run):
+    ballast = fill(disk, left=16_384)
+    settings = SplitSettings(dataset=f"folder:{finished_run / 'parts'}")
+    table = datasets.load(settings).table
+    with pytest.raises(core_files.ArtifactError, match=r"-32 cannot be written: the disk is full"):
+        cache.open_cache(table, 32, disk / "cache")
+    assert not list((disk / "cache").iterdir())
+    ballast.unlink()
+    assert len(cache.open_cache(table, 32, disk / "cache").table) == 80
+
+
+def test_a_training_on_a_full_disk_goes_on_where_it_was_when_there_is_room(disk, finished_run):
+    shutil.copytree(finished_run / "home", disk, dirs_exist_ok=True)
+    expected = core_files.file_digest(run_file(disk, "cnn.safetensors"))
+    (stage_file,) = disk.rglob("run.json")
+    record = json.loads(stage_file.read_text())
+    del record["steps"]["cnn"]
+    stage_file.write_text(json.dumps(record))
+    ballast: list[Path] = []
+
+    class FillAfterOne(Hooks):
+        def epoch_starts(self, epoch, epochs):
+            if epoch == 1 and not ballast:
+                ballast.append(fill(disk, left=8192))
+
+    stage = stages.begin(FINETUNING, OPTIONS)
+    with pytest.raises(core_files.ArtifactError, match=r"cnn\.resume.* the disk is full"):
+        train(stage, hooks=FillAfterOne())
+    state = tensors.load_state(stage.paths.resume("cnn"))
+    assert state["loop"]["epoch"] == 1
+    ballast[0].unlink()
+    train(stages.begin(FINETUNING, OPTIONS))
+    assert core_files.file_digest(stage.paths.checkpoint("cnn")) == expected
+
+
+def test_images_on_a_read_only_disk_are_all_that_is_needed_of_it(disk, finished_run, tmp_path):
+    shutil.copytree(finished_run / "parts", disk / "parts")
+    _mount("-o", "remount,ro", disk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+        assert run_split(disk / "parts") == 0
+
+
+def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finished_run, capsys):
+    _mount("-o", "remount,ro", disk)
+    assert run_split(finished_run / "parts") == 1
+    error = capsys.readouterr().err
+    assert f"{disk}/data/runs/t/.lock cannot be written: Read-only file system" in error
+
+
+@pytest.mark.parametrize(
+    ("number", "free_mb", "files", "said"),
+    [
+        (errno.ENOSPC, 0.5, 9, "(0.5 MB free in {})"),
+        (errno.ENOSPC, 700, 9, "(700.0 MB free in {}; if that is enough, a quota is used up)"),
+        (errno.ENOSPC, 700, 0, "(700.0 MB free in {}, but no file more (inode): remove files)"),
+        (errno.EDQUOT, 700, 9, "(700.0 MB free in {}, but your quota is used up)"),
+    ],
+)
+def test_a_disk_with_room_left_is_full_by_a_quota_or_by_its_files(
+    tmp_path, monkeypatch, number, free_mb, files, said
+):
+    usage, counts = SimpleNamespace(free=free_mb * 1e6), SimpleNamespace(f_files=10, f_favail=files)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(os, "statvfs", lambda _: counts)
+    with pytest.raises(core_files.ArtifactError) as error, writing.writing(tmp_path / "a.csv"):
+        raise OSError(number, "No space left on device")
+    assert f"a.csv cannot be written: the disk is full {said.format(tmp_path)}. Make" in str(
+        error.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/tmp/k.json"), "/tmp/k.json: No such"),
+        (DeadKernelError(), "lower RETRAIN_IMAGE_SIZE_PX or RETRAIN_BATCH_SIZE\n"),
+    ],
+)
+def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(home, monkeypatch, error, said):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    arguments = ["--preset", "smoke", "--name", "t"]
+    plan = make_plan(run.parser().parse_args(arguments), arguments)
+    with pytest.raises(run.RunError) as caught:
+        run._run_notebook(
+            home / "05.ipynb", home / "x/05.ipynb", plan, {}, "05_genotype_retraining"
+        )
+    assert said in str(caught.value)
+
+
+def test_a_full_disk_under_the_executed_copy_is_named(run_copy, finished_run, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", full)
+    assert run.main(split_command(finished_run / "parts", "-p", "SEED=5")) == 1
+    error = capsys.readouterr().err
+    assert "01_data_split.ipynb cannot be written: No space left on device" in error
+    assert "To go on once it is mended: python -m helpers.run" in error

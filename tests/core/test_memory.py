@@ -1,0 +1,85 @@
+"""Full memory names the parameters to lower."""
+
+import errno
+
+import pytest
+import torch
+
+from helpers.core import memory
+from helpers.models import backbones
+from helpers.runs import predictions, stages
+from helpers.runs.settings import RetrainSettings
+from helpers.training import baselines, features, finetune, fit
+from tests.small_run import FINETUNING, OPTIONS
+
+FULL = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
+def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
+    monkeypatch.setattr(fit, "_train_epoch", full)
+    split = predictions.read_split(stage.paths)
+    with pytest.raises(memory.MemoryFullError) as caught:
+        finetune.train_cnn(stage, split, features.cache_of(split, 16))
+    assert str(caught.value) == (
+        "cnn: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). What is "
+        "finished is kept"
+    )
+    assert caught.value.__cause__ is error
+
+
+def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    stage = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
+    split = predictions.read_split(stage.paths)
+    monkeypatch.setattr(features, "pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(features, "embed", full)
+    weights = backbones.Weights("net", {}, "nowhere")
+    cache = features.cache_of(split, 16)
+    with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
+        features.pretrained_features(stage, split, cache, weights, stage.settings.batch_size)
+    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. What"):
+        features.pretrained_features(stage, split, cache, weights)  # as 03 does
+
+
+def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, monkeypatch):
+    def full(name, *_):
+        raise MemoryError
+
+    stage = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
+    split = predictions.read_split(stage.paths)
+    embedded = features.load_features(stage.paths.features("net"))
+    monkeypatch.setattr(baselines, "fit_baseline", full)
+    advice = {"RF": "TREES (now 9) or CV_IMAGES (now 50)", "SVM": "CV_IMAGES (now 50)"}
+    for name, parameters in advice.items():
+        monkeypatch.setattr(baselines, "NAMES", (name,))
+        with pytest.raises(memory.MemoryFullError) as caught:
+            baselines.fit_all(stage, split, embedded, "net")
+        assert str(caught.value) == (
+            f"{name.lower()}: the memory is full; lower {parameters}. What is finished is kept"
+        )
+
+
+def test_retraining_names_its_own_parameters_and_other_errors_pass():
+    def work(error: Exception) -> None:
+        """A step of 05 that fails."""
+        with memory.enough_for("darts_v2", RetrainSettings()):
+            raise error
+
+    with pytest.raises(memory.MemoryFullError, match=r"lower RETRAIN_IMAGE_SIZE_PX \(now 224\) or"):
+        work(MemoryError())
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        work(RuntimeError("shapes do not fit"))

@@ -1,0 +1,385 @@
+"""The alpha step against exact differentiation through the inner step, on the plain network."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from helpers.core import tensors
+from helpers.darts import architect, precision
+from helpers.darts.architect import Architect
+from helpers.darts.supernet import Supernet
+from tests.toy_search import (
+    MOMENTUM,
+    TRAIN,
+    VAL,
+    WEIGHT_DECAY,
+    batch,
+    error,
+    flat,
+    plain_of,
+    search,
+)
+
+MORE_TRAIN, MORE_VAL = batch(1), batch(2)  # the loss of more pixels has smaller third derivatives
+
+
+def buffers_of(net, sgd):
+    """The momentum buffers, by the names of the plain network's weights."""
+    twin = copy.deepcopy(net)
+    for p, w in zip(twin.weight_parameters(), net.weight_parameters(), strict=True):
+        p.data = sgd.state[w]["momentum_buffer"].clone()
+    return {name: p.detach() for name, p in plain_of(twin).named_parameters()}
+
+
+def exact_gradient(net, sgd, xi):
+    """d/dalpha of L_val(w - xi (mu buffer + dL_train/dw + wd w), alpha) by autograd alone."""
+    plain, buffers = plain_of(net), buffers_of(net, sgd)
+    parameters = {name: p.detach().requires_grad_() for name, p in plain.named_parameters()}
+    names = {id(p): name for name, p in plain.named_parameters()}
+    weights = [names[id(p)] for p in plain.weights()]
+    alphas = [parameters[names[id(p)]] for p in plain.alphas()]
+
+    def loss(values, data):
+        return F.cross_entropy(functional_call(plain, values, (data[0],)), data[1])
+
+    w = [parameters[name] for name in weights]
+    grads = torch.autograd.grad(loss(parameters, MORE_TRAIN), w, create_graph=True)
+    inner = {
+        name: p - xi * (MOMENTUM * buffers[name] + g + WEIGHT_DECAY * p)
+        for name, p, g in zip(weights, w, grads, strict=True)
+    }
+    return flat(torch.autograd.grad(loss(parameters | inner, MORE_VAL), alphas))
+
+
+def second_order(net, sgd, **options):
+    alpha_step = Architect(net, F.cross_entropy, order=2, **options)
+    return flat(alpha_step.gradient(MORE_VAL, MORE_TRAIN, sgd)[1])
+
+
+def bits(net, sgd):
+    """Everything that an alpha step must not change."""
+    weights = [p.detach().clone() for p in net.weight_parameters()]
+    return weights + [sgd.state[p]["momentum_buffer"].clone() for p in net.weight_parameters()]
+
+
+def same(before, after):
+    return all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+# --- second order ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("xi", "partial"), [(0.01, 1), (0.1, 1), (0.025, 2)])
+def test_the_second_order_gradient_is_the_derivative_through_the_inner_step(xi, partial):
+    net, sgd = search(xi=xi, nodes=2, partial=partial)
+    assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-4
+
+
+def test_a_wrong_difference_quotient_is_noticed(monkeypatch):
+    net, sgd = search()
+    exact = exact_gradient(net, sgd, 0.025)
+    # operator precedence: a slip of the public reference
+    monkeypatch.setattr(architect, "central_difference", lambda p, n, eps: (p - n) / 2 * eps)
+    assert error(second_order(net, sgd), exact) > 1e-2
+
+
+def test_momentum_and_weight_decay_take_part_in_the_inner_step():
+    net, sgd = search(xi=0.3)
+    exact = exact_gradient(net, sgd, 0.3)
+    for name in ("momentum", "weight_decay"):
+        kept, sgd.param_groups[0][name] = sgd.param_groups[0][name], 0.0
+        assert error(second_order(net, sgd), exact) > 1e-3
+        sgd.param_groups[0][name] = kept
+
+
+def test_the_error_falls_with_the_square_of_the_step(monkeypatch):
+    net, sgd = search(xi=0.3)
+    exact = exact_gradient(net, sgd, 0.3)
+    errors = []
+    for norm in (0.01, 0.001):
+        monkeypatch.setattr(architect, "STEP_NORM", norm)
+        errors.append(error(second_order(net, sgd), exact))
+    assert errors[1] < 1e-5
+    assert errors[0] / errors[1] == pytest.approx(100, rel=0.05)
+
+
+def test_float32_is_enough_for_the_finite_difference():
+    net, sgd = search()
+    exact = exact_gradient(net, sgd, 0.025)
+    net.float()
+    for state in sgd.state.values():
+        state["momentum_buffer"] = state["momentum_buffer"].float()
+    alpha_step = Architect(net, F.cross_entropy, order=2)
+    train, val = batch(1, dtype=torch.float32), batch(2, dtype=torch.float32)
+    assert error(flat(alpha_step.gradient(val, train, sgd)[1]).double(), exact) < 1e-2
+
+
+def test_the_inner_step_is_the_step_that_sgd_would_take():
+    for steps in (0, 1):  # without and with momentum buffers
+        net, sgd = search()
+        if steps == 0:
+            sgd.state.clear()
+        weights = net.weight_parameters()
+        dw = torch.autograd.grad(F.cross_entropy(net(TRAIN[0]), TRAIN[1]), weights)
+        found = architect.unrolled(weights, dw, sgd)
+        for w, g in zip(weights, dw, strict=True):
+            w.grad = g
+        sgd.step()
+        for w, value in zip(weights, found, strict=True):
+            torch.testing.assert_close(value, w.detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_perturbation_moves_w_by_a_hundredth_along_the_gradient_at_w_prime_and_not_alpha():
+    net, sgd = search()
+    seen = []
+
+    def loss_of(logits, targets):
+        seen.append((flat(net.weight_parameters()), flat(net.architecture_parameters())))
+        return F.cross_entropy(logits, targets)
+
+    Architect(net, loss_of, order=2).gradient(VAL, TRAIN, sgd)
+    (w, alpha), (w_prime, _), (ahead, _), (behind, _) = seen  # two passes of TRAIN, one of VAL
+    assert all(torch.equal(a, alpha) for _, a in seen)
+    assert (ahead - w).norm().item() == pytest.approx(0.01, rel=1e-6)
+    torch.testing.assert_close(ahead - w, w - behind, rtol=0, atol=1e-14)
+    for p, part in zip(
+        net.weight_parameters(),
+        w_prime.split([p.numel() for p in net.weight_parameters()]),
+        strict=True,
+    ):
+        p.data = part.view(p.shape)
+    loss = F.cross_entropy(net(VAL[0]), VAL[1])
+    v = flat(torch.autograd.grad(loss, net.weight_parameters()))
+    torch.testing.assert_close(ahead - w, 0.01 * v / v.norm(), rtol=1e-6, atol=1e-12)
+
+
+# --- first order -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+def test_the_first_order_gradient_is_autograds(partial):
+    net, sgd = search(partial=partial)
+    plain = plain_of(net)
+    loss = F.cross_entropy(plain(VAL[0]), VAL[1])
+    expected = flat(torch.autograd.grad(loss, plain.alphas()))
+    found, grads = Architect(net, F.cross_entropy).gradient(VAL, TRAIN, sgd)
+    assert error(flat(grads), expected) < 1e-10
+    assert found == pytest.approx(loss.item(), rel=1e-10)
+
+
+def test_first_order_is_one_pass_and_second_order_four():
+    for order, passes in ((1, [VAL]), (2, [TRAIN, VAL, TRAIN, TRAIN])):
+        net, sgd = search()
+        seen = []
+        net.register_forward_pre_hook(lambda _, images, seen=seen: seen.append(images[0]))
+        Architect(net, F.cross_entropy, order=order).step(VAL, TRAIN, sgd)
+        assert [id(images) for images in seen] == [id(images) for images, _ in passes]
+
+
+def test_a_network_without_normal_cells_leaves_their_alpha_to_weight_decay():
+    net = Supernet(4, 2, 2, nodes=1)
+    val = batch(2, dtype=torch.float32)
+    grads = Architect(net, F.cross_entropy).gradient(val)[1]
+    assert not grads[0].any()
+    assert grads[1].any()
+
+
+# --- the step ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_step_is_adams_and_changes_nothing_but_alpha(order):
+    net, sgd = search()
+    alpha_step = Architect(net, F.cross_entropy, order, lr=0.01, weight_decay=0.1)
+    grads = alpha_step.gradient(VAL, TRAIN, sgd)[1]
+    # by hand: the first step of Adam is lr * g / (|g| + 1e-8), g with the weight decay
+    expected = []
+    for alpha, grad in zip(net.architecture_parameters(), grads, strict=True):
+        g = grad + 0.1 * alpha.detach()
+        expected.append(alpha.detach() - 0.01 * g / (g.abs() + 1e-8))
+    before = bits(net, sgd)
+    for alpha in net.architecture_parameters():
+        alpha.grad = torch.full_like(alpha, 7.0)  # a leftover of the weights' step
+    alpha_step.step(VAL, TRAIN, sgd)
+    assert same(before, bits(net, sgd))
+    assert all(p.grad is None for p in net.parameters())
+    assert all(p.requires_grad for p in net.parameters())
+    for alpha, value in zip(net.architecture_parameters(), expected, strict=True):
+        torch.testing.assert_close(alpha.detach(), value, rtol=1e-9, atol=1e-12)
+
+
+def test_adam_has_the_papers_settings():
+    group = Architect(Supernet(4, 3, 2), F.cross_entropy).adam.param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.5, 0.999), 1e-3)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_gradients_of_w_that_were_there_stay(order):
+    net, sgd = search()
+    for w in net.weight_parameters():
+        w.grad = torch.ones_like(w)
+    Architect(net, F.cross_entropy, order).step(VAL, TRAIN, sgd)
+    assert all(torch.equal(w.grad, torch.ones_like(w)) for w in net.weight_parameters())
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+def test_w_comes_back_bit_for_bit_from_an_exception(failing):
+    net, sgd = search()
+    before, alphas, calls = bits(net, sgd), flat(net.architecture_parameters()), []
+
+    def loss_of(logits, targets):
+        calls.append(1)
+        if len(calls) == failing:
+            raise KeyboardInterrupt
+        return F.cross_entropy(logits, targets)
+
+    with pytest.raises(KeyboardInterrupt):
+        Architect(net, loss_of, order=2).step(VAL, TRAIN, sgd)
+    assert same(before, bits(net, sgd))
+    assert torch.equal(flat(net.architecture_parameters()), alphas)
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_step_descends_the_validation_loss():
+    net, _ = search()
+    alpha_step = Architect(net, F.cross_entropy, lr=0.05)
+    losses = [alpha_step.step(VAL) for _ in range(8)]
+    assert losses[-1] < losses[0] - 0.01
+
+
+def test_every_gradient_is_averaged_over_the_processes():
+    halves = [tuple(part[i::2] for part in VAL) for i in range(2)]
+    net, _ = search()
+    alpha_step = Architect(net, F.cross_entropy)
+    (mine, own), (loss, other) = ((x, flat(g)) for x, g in map(alpha_step.gradient, halves))
+    theirs = torch.cat([torch.tensor([loss], dtype=other.dtype), other])
+    alpha_step.average = lambda g, images: (g + theirs) / 2 if images == 4 else None
+    found, grads = alpha_step.gradient(halves[0])
+    torch.testing.assert_close(flat(grads), (own + other) / 2)
+    assert found == pytest.approx((mine + loss) / 2)
+    net, sgd = search()
+    seen = []
+    alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g, n: seen.append(len(g)) or g)
+    alpha_step.step(VAL, TRAIN, sgd)
+    n_alpha, n_w = 2 * 2 * 8, sum(w.numel() for w in net.weight_parameters())
+    assert seen == [1 + n for n in (n_w, n_alpha + n_w, n_alpha, n_alpha)]  # 1: the loss
+
+
+def test_a_resumed_architect_goes_on_bit_for_bit(tmp_path):
+    net, _ = search()
+    alpha_step = Architect(net, F.cross_entropy, lr=0.01)
+    alpha_step.step(VAL)
+    tensors.save_state(tmp_path / "state.safetensors", alpha_step.state_dict())
+    twin = copy.deepcopy(net)
+    resumed = Architect(twin, F.cross_entropy)
+    resumed.load_state_dict(tensors.load_state(tmp_path / "state.safetensors"))
+    for data in (TRAIN, VAL):
+        alpha_step.step(data)
+        resumed.step(data)
+    assert same(net.architecture_parameters(), twin.architecture_parameters())
+    fresh = copy.deepcopy(net)
+    Architect(fresh, F.cross_entropy, lr=0.01).step(VAL)
+    alpha_step.step(VAL)
+    assert not same(net.architecture_parameters(), fresh.architecture_parameters())
+
+
+# --- precision ---------------------------------------------------------------------------------
+
+
+def rounding():
+    return [torch.is_autocast_enabled("cpu")] + [
+        getattr(owner, name) for owner, name, _ in precision._switches()
+    ]
+
+
+@pytest.fixture
+def rounded():
+    """bf16 autocast and TF32, switched on by the older settings, which are put back after."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield rounding()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_the_two_passes_of_the_difference_are_in_true_float32(rounded):
+    exact = [False] + [value for *_, value in precision._switches()]
+    assert rounded[:2] != exact[:2]
+    net, sgd = search()
+    seen = []
+
+    def loss_of(logits, targets):
+        seen.append(rounding())
+        return F.cross_entropy(logits, targets)
+
+    Architect(net, loss_of, order=2).gradient(VAL, TRAIN, sgd)
+    assert seen == [rounded, rounded, exact, exact]
+    assert rounding() == rounded
+    assert torch.get_float32_matmul_precision() == "medium"
+    with pytest.raises(KeyError), precision.true_float32(torch.device("cpu")):
+        assert torch.get_float32_matmul_precision() == "highest"
+        raise KeyError
+    assert rounding() == rounded
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def test_an_order_other_than_first_and_second_is_refused():
+    with pytest.raises(ValueError) as caught:
+        Architect(Supernet(4, 3, 2), F.cross_entropy, order=3)
+    assert str(caught.value) == "order=3: choose 1 (gradient at w) or 2 (gradient at w')"
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_alpha_in_the_weights_optimizer_is_refused(order):
+    net, _ = search()
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(ValueError) as caught:
+        Architect(net, F.cross_entropy, order).step(VAL, TRAIN, sgd)
+    assert str(caught.value) == (
+        "the weights' optimizer holds alpha: give it net.weight_parameters() only"
+    )
+
+
+def test_an_optimizer_that_the_second_order_cannot_unroll_is_refused():
+    net, _ = search()
+    weights = net.weight_parameters()
+    alpha_step = Architect(net, F.cross_entropy, order=2)
+    message = (
+        "order=2 unrolls plain SGD with one group of parameters, not this {}: "
+        "use such an SGD for the weights, or order=1"
+    )
+    for optimizer in (
+        torch.optim.AdamW(weights),
+        torch.optim.SGD(weights, 0.1, momentum=0.9, nesterov=True),
+        torch.optim.SGD(weights, 0.1, momentum=0.9, dampening=0.1),
+        torch.optim.SGD([{"params": weights[:1]}, {"params": weights[1:]}], 0.1),
+    ):
+        with pytest.raises(ValueError) as caught:
+            alpha_step.step(VAL, TRAIN, optimizer)
+        assert str(caught.value) == message.format(type(optimizer).__name__)
+    with pytest.raises(ValueError, match=r"must hold exactly net\.weight_parameters\(\)"):
+        alpha_step.step(VAL, TRAIN, torch.optim.SGD(weights[1:], 0.1))
+    with pytest.raises(ValueError, match="needs the training batch and the weights' optimizer"):
+        alpha_step.step(VAL)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_gradient_that_is_not_finite_is_refused_and_says_what_to_lower(order):
+    net, sgd = search()
+    before, alphas = bits(net, sgd), flat(net.architecture_parameters())
+    images = VAL[0].clone()
+    images[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError) as caught:
+        Architect(net, F.cross_entropy, order).step((images, VAL[1]), TRAIN, sgd)
+    assert str(caught.value) == (
+        "the architecture step met a gradient that is not finite: lower the learning rate of the "
+        "weights, or that of alpha"
+    )
+    assert same(before, bits(net, sgd))
+    assert torch.equal(flat(net.architecture_parameters()), alphas)

@@ -1,0 +1,262 @@
+from itertools import combinations, pairwise, product
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import seaborn
+from matplotlib.colors import to_hex
+from matplotlib.patches import Polygon
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Bbox
+
+from helpers.core import style as plots
+from helpers.darts import search_plots
+from helpers.darts.draw import (
+    FONT_PT,
+    OUTPUT,
+    STYLES,
+    draw_cell,
+    draw_genotypes,
+    draw_search_space,
+    style_of,
+)
+from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
+from helpers.darts.layout import _isotonic, lay_out
+from helpers.darts.operations import PRIMITIVES
+from helpers.darts.space import EDGES, GenotypeError
+
+KINDS = ("normal", "reduction")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def parts(ax, prefix):
+    """{gid: [patches]} of the drawing's parts of one kind."""
+    found = {}
+    for patch in ax.patches:
+        if (patch.get_gid() or "").startswith(prefix + " "):
+            found.setdefault(patch.get_gid(), []).append(patch)
+    return found
+
+
+def boxes(ax, prefix):
+    return {gid: patches[0].get_window_extent() for gid, patches in parts(ax, prefix).items()}
+
+
+def line_points(patch):
+    """Points along a drawn line, in pixels, at most 1 px apart."""
+    path = patch.get_path().transformed(patch.get_transform())
+    (corners,) = path.to_polygons(closed_only=False)
+    pieces = [np.linspace(a, b, 2 + int(np.abs(b - a).max())) for a, b in pairwise(corners)]
+    return np.concatenate(pieces)
+
+
+def overlap(a, b):
+    return Bbox.intersection(a, b) is not None
+
+
+def assert_nothing_overlaps(ax):
+    ax.figure.draw_without_rendering()
+    assert not ax.texts  # text sized in points would not shrink with its axes
+    texts = boxes(ax, "label") | boxes(ax, "legend")
+    solid = texts | boxes(ax, "state")
+    for (one, a), (other, b) in combinations(solid.items(), 2):
+        assert not overlap(a, b), f"{one} overlaps {other}"
+    for edge, lines in parts(ax, "edge").items():
+        points = np.concatenate([line_points(line) for line in lines])
+        for gid, box in solid.items():
+            inside = (points > box.min + 0.01) & (points < box.max - 0.01)
+            assert not inside.all(axis=1).any(), f"{edge} runs through {gid}"
+    for gid, box in solid.items():
+        inside = ax.bbox.padded(0.01)
+        assert inside.containsx(box.x0) and inside.containsx(box.x1), f"{gid} leaves the axes"
+        assert inside.containsy(box.y0) and inside.containsy(box.y1), f"{gid} leaves the axes"
+
+
+@pytest.mark.parametrize(("name", "kind"), [*product(PUBLISHED, KINDS)])
+def test_nothing_overlaps_in_the_published_cells(name, kind):
+    assert_nothing_overlaps(draw_cell(PUBLISHED[name], kind))
+
+
+def test_state_names_stay_inside_their_boxes():
+    ax = draw_cell(PUBLISHED["DARTS_V2"])
+    ax.figure.draw_without_rendering()
+    names, states = boxes(ax, "name"), boxes(ax, "state")
+    for gid, box in names.items():
+        state = states[gid.replace("name", "state")]
+        assert state.x0 < box.x0 < box.x1 < state.x1, gid
+        assert state.y0 < box.y0 < box.y1 < state.y1, gid
+    assert len(names) == 7
+
+
+@pytest.mark.parametrize("first_seed", range(0, 50, 10))
+def test_nothing_overlaps_in_fifty_random_cells_of_both_kinds(first_seed):
+    for seed, kind in product(range(first_seed, first_seed + 10), KINDS):
+        assert_nothing_overlaps(draw_cell(random_genotype(seed), kind))
+        plt.close("all")
+
+
+def test_nothing_overlaps_when_the_axes_are_resized_after_drawing():
+    figure, axes = plt.subplots(2, 2, figsize=(6, 3))
+    for ax, kind in zip(axes.flat, KINDS * 2, strict=True):
+        draw_cell(PUBLISHED["DARTS_V1"], kind, ax)
+    figure.set_size_inches(3, 8)
+    figure.subplots_adjust(left=0.3, hspace=0.9)
+    for ax in axes.flat:
+        assert_nothing_overlaps(ax)
+
+
+def test_a_concat_that_leaves_a_node_unused_can_be_drawn():
+    edges = PUBLISHED["PDARTS"].normal
+    ax = draw_cell(Genotype(edges, (5,), edges, (2, 3)))
+    assert_nothing_overlaps(ax)
+    assert [gid for gid in parts(ax, "edge") if gid.endswith(f"-{OUTPUT}")] == ["edge 5-6"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [*product(PUBLISHED, KINDS)])
+def test_the_picture_shows_each_edge_of_the_genotype_in_its_operations_style(name, kind):
+    genotype = PUBLISHED[name]
+    ax = draw_cell(genotype, kind)
+    expected = {f"{s}-{t}": op for op, s, t in genotype.edges(kind)}
+    assert set(parts(ax, "label")) == {f"label {edge}" for edge in expected}
+    for edge, operation in expected.items():
+        (label,) = parts(ax, "label")[f"label {edge}"]
+        written = TextPath((0, 0), operation, size=1, prop={"family": "DejaVu Sans"}).vertices
+        shift = label.get_path().vertices - written
+        assert np.allclose(shift, shift[0]), f"{edge} is not labelled {operation}"
+    concat = {f"{state}-{OUTPUT}": "concat" for state in genotype.concat(kind)}
+    assert set(parts(ax, "edge")) == {f"edge {edge}" for edge in expected | concat}
+    for edge, operation in (expected | concat).items():
+        for line in parts(ax, "edge")[f"edge {edge}"]:
+            assert to_hex(line.get_edgecolor()) == style_of(operation).color
+    assert set(parts(ax, "state")) == {f"state {state}" for state in range(7)}
+
+
+def test_edges_leave_their_source_and_point_at_their_target():
+    genotype = PUBLISHED["PC_DARTS_IMAGENET"]
+    ax = draw_cell(genotype)
+    ax.figure.draw_without_rendering()
+    states = boxes(ax, "state")
+    tips = [
+        ax.transData.transform(patch.get_xy()[1])
+        for patch in ax.patches
+        if isinstance(patch, Polygon)
+    ]
+    assert len(tips) == 8 + 4
+    for target in range(2, 7):
+        box = states[f"state {target}"]
+        arriving = [y for x, y in tips if abs(x - box.x0) < 0.01 and box.y0 < y < box.y1]
+        assert len(arriving) == (4 if target == OUTPUT else 2)
+        assert len(set(np.round(arriving))) == len(arriving)
+    for gid, lines in parts(ax, "edge").items():
+        source = states[f"state {gid.split()[1][0]}"]
+        x, y = line_points(lines[0])[0]
+        assert x == pytest.approx(source.x1, abs=0.01)
+        assert y == pytest.approx((source.y0 + source.y1) / 2, abs=0.01)
+
+
+def test_labels_are_as_large_as_promised_in_a_figure_of_its_own():
+    ax = draw_cell(PUBLISHED["DARTS_V2"])
+    ax.figure.draw_without_rendering()
+    height_pt = boxes(ax, "label")["label 0-2"].height * 72 / ax.figure.dpi
+    assert height_pt == pytest.approx(FONT_PT, rel=0.15)  # "sep_conv_3x3": ascender to underscore
+    assert ax.figure.get_size_inches()[0] < 12
+
+
+def test_the_styles_are_seaborns_colorblind_palette_and_differ_in_grey_print():
+    palette = seaborn.color_palette("colorblind").as_hex()
+    operations = [style for kind, style in STYLES.items() if kind not in ("mixed", "concat")]
+    assert {style.color for style in operations} <= set(palette)
+    assert len({style.color for style in operations}) == len(operations) == len(PRIMITIVES)
+    assert len({style.dashes for style in operations}) == 6  # one of each kind of operation
+    assert all(style_of(operation) in operations for operation in PRIMITIVES)
+
+
+def test_the_title_is_shown_and_an_unknown_kind_refused():
+    assert draw_cell(PUBLISHED["DARTS_V2"], title="DARTS_V2").get_title() == "DARTS_V2"
+    with pytest.raises(GenotypeError, match="unknown cell kind 'big'; use one of normal, reduc"):
+        draw_cell(PUBLISHED["DARTS_V2"], "big")
+
+
+def test_genotypes_side_by_side_share_one_scale_and_do_not_overlap():
+    figure = draw_genotypes({"DARTS_V2": PUBLISHED["DARTS_V2"], "random": random_genotype(1)})
+    figure.draw_without_rendering()
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [
+        "DARTS_V2: normal cell",
+        "DARTS_V2: reduction cell",
+        "random: normal cell",
+        "random: reduction cell",
+    ]
+    heights = []
+    for ax in figure.axes:
+        assert_nothing_overlaps(ax)
+        heights += [box.height for gid, box in boxes(ax, "state").items() if gid == "state 0"]
+    assert heights == pytest.approx([heights[0]] * 4, rel=0.03)
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_the_search_space_shows_all_operations_on_all_candidate_edges():
+    ax = draw_search_space(title="before the search")
+    assert_nothing_overlaps(ax)
+    strands = set(parts(ax, "strand"))
+    assert strands == {f"strand {s}-{t} {op}" for (s, t), op in product(EDGES, PRIMITIVES)}
+    assert len(parts(ax, "edge")) == 14 + 4
+    assert set(parts(ax, "legend")) == {f"legend {op}" for op in PRIMITIVES}
+    solid = boxes(ax, "state") | boxes(ax, "legend")
+    for gid, (strand,) in (parts(ax, "strand") | parts(ax, "sample")).items():
+        box = strand.get_window_extent()
+        assert not any(overlap(box, other) for other in solid.values()), gid
+    bundles = {}
+    for gid, box in boxes(ax, "strand").items():
+        bundles.setdefault(gid.split()[1], []).append(box)
+    unions = {edge: Bbox.union(members) for edge, members in bundles.items()}
+    for (one, a), (other, b) in combinations(unions.items(), 2):
+        assert not overlap(a, b), f"bundle {one} overlaps {other}"
+
+
+def test_drawing_twice_gives_the_same_picture():
+    pictures = []
+    for _ in range(2):
+        ax = draw_cell(PUBLISHED["PDARTS"], "reduction")
+        ax.figure.canvas.draw()
+        pictures.append(np.asarray(ax.figure.canvas.buffer_rgba()).copy())
+    assert np.array_equal(*pictures)
+
+
+def test_the_layout_of_a_chain_is_straight():
+    layout = lay_out({(0, 1): (4.0, 1.0), (1, 2): None}, dict.fromkeys(range(3), (2.0, 2.0)))
+    assert {round(box.y, 9) for box in [*layout.states.values(), *layout.labels.values()]} == {1.0}
+    xs = [layout.states[0].x, layout.labels[0, 1].x, layout.states[1].x, layout.states[2].x]
+    assert xs == sorted(xs)
+    assert layout.height == 2.0
+
+
+def test_isotonic_regression_of_a_hand_computed_case():
+    values = np.array([3.0, 1.0, 2.0, 6.0, 5.0])
+    assert _isotonic(values).tolist() == [2.0, 2.0, 2.0, 5.5, 5.5]
+
+
+def test_curves_over_the_epochs_have_the_drawings_colours_and_their_legend_hides_no_label():
+    plots.use_style()
+    alpha = np.random.default_rng(0).normal(size=(3, 14, 8))
+    history = [
+        {"epoch": i + 1, "alpha_normal": a.tolist(), "beta_normal": None}
+        for i, a in enumerate(alpha)
+    ]
+    figure = search_plots.alpha_trajectories(history, "normal", 3)
+    figure.canvas.draw()
+    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()] or figure.legends
+    lines = dict(zip((t.get_text() for t in legend.texts), legend.get_lines(), strict=True))
+    colours = {operation: to_hex(lines[operation].get_color()) for operation in PRIMITIVES}
+    assert colours == {operation: style_of(operation).color for operation in PRIMITIVES}
+    labels = [ax.xaxis.label.get_window_extent() for ax in figure.axes if ax.get_xlabel()]
+    assert not any(overlap(legend.get_window_extent(), label) for label in labels)

@@ -1,0 +1,449 @@
+import json
+import math
+import os
+import random
+import re
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.core.files import ArtifactError
+from helpers.darts.genotypes import (
+    CELL_COUNT,
+    PUBLISHED,
+    Genotype,
+    cell_from_index,
+    count_skips,
+    derive_genotype,
+    from_json,
+    load,
+    random_genotype,
+    save,
+    to_json,
+)
+from helpers.darts.operations import PRIMITIVES
+from helpers.darts.space import EDGES, OPERATIONS, GenotypeError
+
+ALL = (2, 3, 4, 5)
+SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
+CELL = ((SEP, 0), (SEP, 1), (SEP, 0), (SKIP, 2), (MAX, 1), (DIL, 3), (SKIP, 0), (DIL, 4))
+
+
+def cell_with(row, edge):
+    return tuple(edge if i == row else old for i, old in enumerate(CELL))
+
+
+def alpha_for(edges, value=5.0):
+    """(14, 8) zeros but for `value` at the operations of 8 (operation, source) pairs."""
+    alpha = torch.zeros(14, 8)
+    for i, (operation, source) in enumerate(edges):
+        alpha[EDGES.index((source, 2 + i // 2)), PRIMITIVES.index(operation)] = value
+    return alpha
+
+
+def test_the_order_of_a_nodes_edges_does_not_matter():
+    swapped = tuple(CELL[i ^ 1] for i in range(8))
+    one = Genotype(CELL, ALL, CELL, ALL)
+    other = Genotype(swapped, (5, 4, 3, 2), swapped, ALL)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({one, other}) == 1
+    assert to_json(one) == to_json(other)
+
+
+def test_genotypes_differ_in_operation_input_node_kind_or_concat():
+    base = Genotype(CELL, ALL, CELL, ALL)
+    others = [
+        Genotype(cell_with(0, (DIL, 0)), ALL, CELL, ALL),
+        Genotype(cell_with(4, (MAX, 0)), ALL, CELL, ALL),
+        Genotype(CELL, ALL, cell_with(0, (DIL, 0)), ALL),
+        Genotype(CELL, (3, 4, 5), CELL, ALL),
+        Genotype(CELL, ALL, CELL, (3, 4, 5)),
+    ]
+    assert all(base != other for other in others)
+    assert len({base, *others}) == 6
+
+
+def test_edges_name_operation_source_and_target_state():
+    edges = Genotype(CELL, ALL, CELL, (2, 5)).edges("normal")
+    assert edges[:4] == ((SEP, 0, 2), (SEP, 1, 2), (SEP, 0, 3), (SKIP, 2, 3))
+    assert [target for *_, target in edges] == [2, 2, 3, 3, 4, 4, 5, 5]
+    assert Genotype(CELL, ALL, CELL, (2, 5)).concat("reduction") == (2, 5)
+    with pytest.raises(GenotypeError, match="unknown cell kind 'reduce'; use one of normal, red"):
+        PUBLISHED["DARTS_V2"].edges("reduce")
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            cell_with(3, ("sep_conv_7x7", 2)),
+            "reduce[3]: unknown operation 'sep_conv_7x7'; choose one of " + ", ".join(OPERATIONS),
+        ),
+        (
+            cell_with(0, ("none", 0)),
+            "reduce[0]: 'none' is no edge of a discrete cell; choose one of "
+            + ", ".join(OPERATIONS),
+        ),
+        (
+            cell_with(2, (SEP, 3)),
+            "reduce[2]: input 3 of node 3 is not an earlier state (0 to 2)",
+        ),
+        (
+            cell_with(7, (SEP, -1)),
+            "reduce[7]: input -1 of node 5 is not an earlier state (0 to 4)",
+        ),
+        (
+            cell_with(7, (SEP, True)),
+            "reduce[7]: input True of node 5 is not an earlier state (0 to 4)",
+        ),
+        (
+            cell_with(1, (DIL, 0)),
+            "reduce: both edges of node 2 come from state 0; "
+            "a node's two edges need two different inputs",
+        ),
+        (
+            CELL[:7],
+            "reduce: expected 8 (operation, input) pairs, two for each of the 4 nodes, got 7",
+        ),
+        (
+            "sep",
+            "reduce: expected 8 (operation, input) pairs, two for each of the 4 nodes, got 'sep'",
+        ),
+        (
+            cell_with(1, SEP),
+            "reduce[1]: expected an (operation, input) pair, got 'sep_conv_3x3'",
+        ),
+    ],
+)
+def test_a_cell_outside_the_search_space_is_refused(cell, message):
+    with pytest.raises(GenotypeError) as caught:
+        Genotype(CELL, ALL, cell, ALL)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("concat", "message"),
+    [
+        ((1, 2), "normal_concat: expected some of the node states 2, 3, 4, 5, got (1, 2)"),
+        ((2, 6), "normal_concat: expected some of the node states 2, 3, 4, 5, got (2, 6)"),
+        ((), "normal_concat: expected some of the node states 2, 3, 4, 5, got ()"),
+        ((2, 2), "normal_concat: a state is named twice in (2, 2)"),
+    ],
+)
+def test_a_concat_out_of_range_is_refused(concat, message):
+    with pytest.raises(GenotypeError) as caught:
+        Genotype(CELL, concat, CELL, ALL)
+    assert str(caught.value) == message
+
+
+def test_the_published_cells_hold_the_operations_of_their_papers():
+    assert list(PUBLISHED) == [
+        "DARTS_V1",
+        "DARTS_V2",
+        "PC_DARTS_CIFAR",
+        "PC_DARTS_IMAGENET",
+        "PDARTS",
+    ]
+    v2 = PUBLISHED["DARTS_V2"]
+    assert v2.edges("normal") == (
+        ("sep_conv_3x3", 0, 2),
+        ("sep_conv_3x3", 1, 2),
+        ("sep_conv_3x3", 0, 3),
+        ("sep_conv_3x3", 1, 3),
+        ("skip_connect", 0, 4),
+        ("sep_conv_3x3", 1, 4),
+        ("skip_connect", 0, 5),
+        ("dil_conv_3x3", 2, 5),
+    )
+    assert v2.edges("reduction") == (
+        ("max_pool_3x3", 0, 2),
+        ("max_pool_3x3", 1, 2),
+        ("max_pool_3x3", 1, 3),
+        ("skip_connect", 2, 3),
+        ("max_pool_3x3", 0, 4),
+        ("skip_connect", 2, 4),
+        ("max_pool_3x3", 1, 5),
+        ("skip_connect", 2, 5),
+    )
+    assert {name: count_skips(genotype) for name, genotype in PUBLISHED.items()} == {
+        "DARTS_V1": 3,
+        "DARTS_V2": 2,
+        "PC_DARTS_CIFAR": 1,
+        "PC_DARTS_IMAGENET": 2,
+        "PDARTS": 2,
+    }
+    assert count_skips(PUBLISHED["DARTS_V1"], "reduction") == 3
+    assert all(genotype.concat("normal") == ALL for genotype in PUBLISHED.values())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_alphas_that_favour_a_published_cell_derive_it(name):
+    genotype = PUBLISHED[name]
+    alphas = alpha_for(genotype.normal), alpha_for(genotype.reduce)
+    assert derive_genotype(*alphas) == genotype
+    assert derive_genotype(*(alpha.requires_grad_() for alpha in alphas)) == genotype
+    assert derive_genotype(*(alpha.tolist() for alpha in alphas)) == genotype
+
+
+def test_edges_are_ranked_after_the_softmax_and_not_by_the_raw_alpha():
+    alpha = alpha_for(PUBLISHED["DARTS_V2"].normal)
+    # Node 2 has only edges from 0 and 1; node 3's edge from 2 gets the largest raw alpha of all,
+    # but all its entries are as large, so that after the softmax it is the weakest.
+    alpha[EDGES.index((2, 3))] = 9.0
+    assert derive_genotype(alpha, alpha).normal == PUBLISHED["DARTS_V2"].normal
+
+
+def test_none_neither_ranks_an_edge_nor_is_chosen_but_keeps_its_share_of_the_softmax():
+    alpha = alpha_for(PUBLISHED["DARTS_V2"].normal)
+    alpha[EDGES.index((2, 3)), 0] = 50.0
+    assert derive_genotype(alpha, alpha).normal == PUBLISHED["DARTS_V2"].normal
+    # A kept edge that is mostly none loses to one that is not.
+    alpha = alpha_for(PUBLISHED["DARTS_V2"].normal)
+    alpha[EDGES.index((0, 3)), 0] = 50.0
+    assert derive_genotype(alpha, alpha).normal[2:4] == ((SEP, 1), (MAX, 2))
+
+
+def test_ties_go_to_the_lower_index():
+    genotype = derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8))
+    assert genotype.normal == ((MAX, 0), (MAX, 1)) * 4
+
+
+def plain_derivation(alpha, beta=None):
+    """Straight from the rule, in Python floats, as the oracle."""
+    cell, row = [], 0
+    for node in range(4):
+        candidates = []
+        total = sum(math.exp(b) for b in beta[row : row + node + 2]) if beta else 1.0
+        for source in range(node + 2):
+            exps = [math.exp(a) for a in alpha[row]]
+            share = math.exp(beta[row]) / total if beta else 1.0
+            weights = [share * e / sum(exps) for e in exps[1:]]
+            best = max(range(7), key=weights.__getitem__)
+            candidates.append((-weights[best], source, OPERATIONS[best]))
+            row += 1
+        cell += sorted((source, op) for _, source, op in sorted(candidates)[:2])
+    return tuple((op, source) for source, op in cell)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_derivation_equals_the_rule_written_out(seed):
+    draw = random.Random(seed)
+    normal, reduce = ([[draw.gauss(0, 2) for _ in range(8)] for _ in range(14)] for _ in "ab")
+    beta = [draw.gauss(0, 2) for _ in range(14)]
+    genotype = derive_genotype(normal, reduce)
+    assert genotype.normal == plain_derivation(normal)
+    assert genotype.reduce == plain_derivation(reduce)
+    with_beta = derive_genotype(normal, reduce, beta_normal=beta)
+    assert with_beta.normal == plain_derivation(normal, beta)
+    assert with_beta.reduce == genotype.reduce
+
+
+def test_the_skip_limit_removes_the_weakest_skip_of_the_normal_cell_first():
+    alpha = alpha_for(PUBLISHED["DARTS_V1"].normal)  # skips: 0 to 3, 0 to 4, 2 to 5
+    skip = PRIMITIVES.index(SKIP)
+    alpha[EDGES.index((0, 3)), skip] = 4.0  # the weakest
+    alpha[EDGES.index((2, 5)), skip] = 4.5
+    dil = PRIMITIVES.index(DIL)
+    alpha[EDGES.index((0, 3)), dil] = 3.0  # what that edge becomes
+    assert count_skips(derive_genotype(alpha, alpha)) == 3
+    two = derive_genotype(alpha, alpha, max_skips=2)
+    assert two.normal[2:4] == ((DIL, 0), (SEP, 1))
+    assert two.edges("normal")[4:] == PUBLISHED["DARTS_V1"].edges("normal")[4:]
+    assert two.reduce == PUBLISHED["DARTS_V1"].normal  # the reduction cell is left alone
+    one = derive_genotype(alpha, alpha, max_skips=1)
+    assert [op for op, _ in one.normal].index(SKIP) == 4
+    assert count_skips(one) == 1
+    assert derive_genotype(alpha, alpha, max_skips=3).normal == PUBLISHED["DARTS_V1"].normal
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 8])
+def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
+    alpha = torch.randn(14, 8, generator=torch.Generator().manual_seed(limit))
+    alpha[:, PRIMITIVES.index(SKIP)] += 900.0  # every other softmax weight underflows to 0
+    genotype = derive_genotype(alpha, alpha, max_skips=limit)
+    assert count_skips(genotype) <= limit
+    assert count_skips(genotype, "reduction") == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"alpha_normal": torch.zeros(14, 7)},
+            "alpha_normal: expected shape (14, 8), got (14, 7)",
+        ),
+        (
+            {"alpha_reduce": torch.full((14, 8), torch.nan)},
+            "alpha_reduce: holds values that are not finite; the search has diverged",
+        ),
+        ({"beta_reduce": torch.zeros(4)}, "beta_reduce: expected shape (14,), got (4,)"),
+        ({"max_skips": -1}, "max_skips: expected None or a count from 0, got -1"),
+    ],
+)
+def test_the_derivation_refuses_what_it_cannot_rank(arguments, message):
+    alphas = {"alpha_normal": torch.zeros(14, 8), "alpha_reduce": torch.zeros(14, 8)}
+    with pytest.raises(GenotypeError) as caught:
+        derive_genotype(**alphas | arguments)
+    assert str(caught.value) == message
+
+
+def test_there_are_180_times_49_to_the_4_cells():
+    assert math.prod(math.comb(inputs, 2) for inputs in (2, 3, 4, 5)) == 180
+    assert CELL_COUNT == 180 * 49**4 == 1_037_664_180
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, CELL_COUNT - 1))
+def test_each_index_is_a_valid_cell_from_which_the_index_can_be_read_back(index):
+    cell = cell_from_index(index)
+    Genotype(cell, ALL, cell, ALL)
+    pairs = {2: ["01"], 3: ["01", "02", "12"]}
+    pairs[4] = ["01", "02", "03", "12", "13", "23"]
+    pairs[5] = ["01", "02", "03", "04", "12", "13", "14", "23", "24", "34"]
+    rebuilt, unit = 0, 1
+    for node in ALL:
+        edges = cell[2 * node - 4 : 2 * node - 2]
+        digits = [(pairs[node].index("".join(str(s) for _, s in edges)), len(pairs[node]))]
+        digits += [(OPERATIONS.index(op), 7) for op, _ in edges]
+        for digit, base in digits:
+            rebuilt += unit * digit
+            unit *= base
+    assert rebuilt == index
+
+
+def test_a_cell_index_out_of_range_is_refused():
+    with pytest.raises(
+        GenotypeError, match=re.escape("cell index 1037664180 is not in 0 to 1037664179")
+    ):
+        cell_from_index(CELL_COUNT)
+
+
+def test_random_cells_use_every_operation_and_every_input_pair_alike():
+    operations, pairs = Counter(), Counter()
+    draws = [random_genotype(seed) for seed in range(1500)]
+    for genotype in draws:
+        for kind in ("normal", "reduction"):
+            edges = genotype.edges(kind)
+            operations.update((kind, row, op) for row, (op, *_) in enumerate(edges))
+            pairs.update(
+                (kind, edges[row][2], edges[row][1], edges[row + 1][1]) for row in (0, 2, 4, 6)
+            )
+    assert len(set(draws)) == 1500
+    assert len(operations) == 2 * 8 * 7
+    assert len(pairs) == 2 * (1 + 3 + 6 + 10)
+    # Five standard deviations of a binomial count.
+    for count, p in [(c, 1 / 7) for c in operations.values()] + [
+        (c, 1 / math.comb(key[1], 2)) for key, c in pairs.items()
+    ]:
+        assert abs(count - 1500 * p) <= 5 * math.sqrt(1500 * p * (1 - p))
+
+
+def test_a_seed_always_draws_the_same_genotype():
+    assert random_genotype(3) == random_genotype(3)
+    assert random_genotype(3) != random_genotype(4)
+    # Pinned, so that another Python or a rewrite cannot silently change published baselines.
+    assert random_genotype(0).normal == (
+        ("avg_pool_3x3", 0),
+        ("avg_pool_3x3", 1),
+        ("max_pool_3x3", 0),
+        ("dil_conv_5x5", 2),
+        ("max_pool_3x3", 0),
+        ("avg_pool_3x3", 3),
+        ("max_pool_3x3", 2),
+        ("dil_conv_5x5", 4),
+    )
+    with pytest.raises(GenotypeError, match="seed: expected a whole number, got None"):
+        random_genotype(None)
+
+
+def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
+    provenance = {"seed": 3, "epochs": 50, "guard": {"max_skips": 2, "removed": [[0, 3]]}}
+    path = tmp_path / "genotypes" / "found.json"
+    for genotype in PUBLISHED.values():  # the second write replaces the first
+        save(path, genotype, provenance)
+        assert load(path) == (genotype, provenance)
+    assert [file.name for file in path.parent.iterdir()] == ["found.json"]
+    assert json.loads(path.read_text())["genotype"]["normal"][0] == ["skip_connect", 0]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "found.json"
+    save(path, PUBLISHED["DARTS_V1"], {})
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(ArtifactError, match=r"found\.json cannot be written: disk full"):
+        save(path, PUBLISHED["DARTS_V2"], {})
+    assert load(path)[0] == PUBLISHED["DARTS_V1"]
+    assert [file.name for file in tmp_path.iterdir()] == ["found.json"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()])
+def test_provenance_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path, value):
+    path = tmp_path / "found.json"
+    with pytest.raises(GenotypeError, match=r"found\.json: provenance cannot be written as JSON"):
+        save(path, PUBLISHED["DARTS_V1"], {"value": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def _file_content(change):
+    genotype = to_json(PUBLISHED["DARTS_V2"])
+    change(genotype)
+    return json.dumps({"genotype": genotype, "provenance": {}})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            _file_content(lambda g: g.pop("reduce_concat")),
+            "genotype: reduce_concat: missing",
+        ),
+        (
+            _file_content(lambda g: g.update(extra=1)),
+            "genotype: extra: unknown field; expected normal, normal_concat, reduce, reduce_concat",
+        ),
+        (
+            _file_content(lambda g: g.update(normal_concat=[2, 9])),
+            "genotype: normal_concat: expected some of the node states 2, 3, 4, 5, got [2, 9]",
+        ),
+        (
+            _file_content(lambda g: g["normal"].__setitem__(4, ["__import__('os')", 0])),
+            "genotype: normal[4]: unknown operation \"__import__('os')\"; choose one of "
+            + ", ".join(OPERATIONS),
+        ),
+        (
+            _file_content(lambda g: g["normal"].__setitem__(4, [["sep_conv_3x3"], 0])),
+            "genotype: normal[4]: unknown operation ['sep_conv_3x3']; choose one of "
+            + ", ".join(OPERATIONS),
+        ),
+        (
+            '{"provenance": {}}',
+            "genotype: expected an object with normal, normal_concat, reduce, reduce_concat, "
+            "got None",
+        ),
+        ('{"genotype": {}}', "provenance: missing, or not an object"),
+        ("[]", "provenance: missing, or not an object"),
+        (
+            "Genotype(normal=[])",
+            "not a JSON file (Expecting value: line 1 column 1 (char 0))",
+        ),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, message):
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(GenotypeError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_json_dicts_go_both_ways():
+    for genotype in PUBLISHED.values():
+        assert from_json(json.loads(json.dumps(to_json(genotype)))) == genotype

@@ -1,0 +1,369 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
+from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork, DropPath
+from helpers.darts.operations import PRIMITIVES
+from helpers.darts.space import EDGES
+from helpers.darts.supernet import Supernet
+from helpers.models.complexity import count_macs, count_parameters
+from tests.plain_darts import PlainSupernet, copy_to_plain
+
+DARTS_V2 = PUBLISHED["DARTS_V2"]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
+    return DerivedNetwork(genotype, channels, layers, num_classes, **options)
+
+
+# --- exact integers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "parameters", "auxiliary_parameters"),
+    [(1000, 4_718_752, 1_260_776), (2, 3_951_290, 493_314)],
+)
+def test_the_imagenet_network_of_darts_v2_has_the_published_size(
+    num_classes, parameters, auxiliary_parameters
+):
+    network = DerivedNetwork(DARTS_V2, 48, 14, num_classes, auxiliary=True)
+    head = count_parameters(network.auxiliary_head)
+    assert head == auxiliary_parameters
+    assert count_parameters(network) - head == parameters
+
+
+def test_the_imagenet_network_of_darts_v2_takes_530_million_multiply_adds():
+    network = DerivedNetwork(DARTS_V2, 48, 14, 1000)
+    assert count_macs(network, 224) == 529_911_552
+
+
+def test_the_cifar_network_of_darts_v2_has_the_published_3_349_342_parameters():
+    assert count_parameters(DerivedNetwork(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
+
+
+# --- counting ----------------------------------------------------------------------------------
+
+
+def test_multiply_adds_of_a_hand_counted_network():
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2, padding=1),  # 5x7 -> 3x4: 6 * 12 values of 2 * 9 products
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),  # 6 * 12 values of 9 products
+        nn.Flatten(),
+        nn.Linear(72, 5),
+    )
+    assert count_macs(model, (5, 7), in_channels=2) == 72 * 18 + 72 * 9 + 72 * 5
+
+
+def test_a_module_that_runs_twice_is_counted_twice():
+    conv = nn.Conv2d(3, 3, 1)
+    assert count_macs(nn.Sequential(conv, nn.ReLU(), conv), 2) == 2 * 4 * 9
+
+
+def test_counting_leaves_modes_statistics_and_hooks_alone():
+    network = small(auxiliary=True).train()
+    network.stem0.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    count_macs(network, 16)
+    assert network.training
+    assert not network.stem0.training
+    assert network.cells.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_frozen_and_shared_parameters_are_counted_as_told():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    assert count_parameters(model) == 24
+    model[0].weight.requires_grad_(False)
+    assert count_parameters(model) == 24
+    assert count_parameters(model, trainable_only=True) == 15
+    model[1].weight = model[0].weight
+    assert count_parameters(model) == 15
+
+
+def test_the_cell_table_adds_up_to_the_network():
+    network = DerivedNetwork(DARTS_V2, 48, 14, 1000, auxiliary=True)
+    table = network.cell_table(224)
+    assert sum(row["parameters"] for row in table) == 4_718_752
+    assert sum(row["macs"] for row in table) == 529_911_552
+    assert [row["part"] for row in table] == [
+        "stem",
+        *(f"cell {i}" for i in range(14)),
+        "classifier",
+    ]
+    reductions = [row["part"] for row in table if row["kind"] == "reduction"]
+    assert reductions == ["cell 4", "cell 9"]
+    sizes = [(row["channels"], row["height_px"], row["width_px"]) for row in table]
+    assert sizes[0] == (48, 28, 28)
+    assert sizes[4:6] == [(192, 28, 28), (384, 14, 14)]
+    assert sizes[9:11] == [(384, 14, 14), (768, 7, 7)]
+    assert sizes[14:] == [(768, 7, 7), (1000, 1, 1)]
+    # By hand: cell 2 of 48 channels; two 1x1 from 192 with BN; five 3x3 sep_convs, one dil_conv.
+    block = 48 * 9 + 48 * 48 + 2 * 48
+    assert table[3]["parameters"] == 2 * (192 * 48 + 2 * 48) + 11 * block
+
+
+def test_the_cell_table_follows_the_image_size_and_the_stem():
+    network = small(stem="cifar", in_channels=1)
+    sizes = [(row["height_px"], row["width_px"]) for row in network.cell_table((9, 14))]
+    assert sizes == [(9, 14), (9, 14), (5, 7), (3, 4), (1, 1)]
+
+
+# --- wiring ------------------------------------------------------------------------------------
+
+
+def test_a_normal_cell_computes_its_genotype():
+    cell = Cell(DARTS_V2, 6, 8, 4, reduction=False, reduction_before=False).eval()
+    older, newer = torch.randn(2, 6, 7, 5), torch.randn(2, 8, 7, 5)
+    s0, s1, ops = cell.older(older), cell.newer(newer), cell.operations
+    s2 = ops[0](s0) + ops[1](s1)
+    s3 = ops[2](s0) + ops[3](s1)
+    s4 = s0 + ops[5](s1)  # a skip is the state itself
+    s5 = s0 + ops[7](s2)
+    torch.testing.assert_close(cell(older, newer), torch.cat([s2, s3, s4, s5], 1))
+    assert cell.out_channels == 16
+
+
+def test_a_reduction_cell_computes_its_genotype_with_pools_that_have_no_bn():
+    cell = Cell(DARTS_V2, 6, 8, 4, reduction=True, reduction_before=True).eval()
+    older, newer = torch.randn(2, 6, 13, 10), torch.randn(2, 8, 7, 5)
+    s0, s1 = cell.older(older), cell.newer(newer)
+    pool0, pool1 = (F.max_pool2d(s, 3, 2, 1) for s in (s0, s1))
+    s2 = pool0 + pool1
+    s3, s4, s5 = pool1 + s2, pool0 + s2, pool1 + s2
+    torch.testing.assert_close(cell(older, newer), torch.cat([s2, s3, s4, s5], 1))
+
+
+def test_only_the_named_states_are_concatenated():
+    genotype = Genotype(DARTS_V2.normal, (3, 5), DARTS_V2.reduce, (2, 3, 4, 5))
+    cell = Cell(genotype, 4, 4, 4, reduction=False, reduction_before=False).eval()
+    full = Cell(DARTS_V2, 4, 4, 4, reduction=False, reduction_before=False).eval()
+    full.load_state_dict(cell.state_dict())
+    x = torch.randn(1, 4, 5, 5)
+    assert torch.equal(cell(x, x), full(x, x).view(1, 4, 4, 5, 5)[:, [1, 3]].flatten(1, 2))
+    assert small(genotype, layers=4).classifier.in_features == 2 * 16
+
+
+def test_equal_genotypes_share_their_state_dicts():
+    normal = tuple(DARTS_V2.normal[i ^ 1] for i in range(8))
+    other = Genotype(normal, (5, 4, 3, 2), DARTS_V2.reduce, (2, 3, 4, 5))
+    network, twin = small().eval(), small(other).eval()
+    twin.load_state_dict(network.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(network(x), twin(x))
+
+
+def test_every_batch_norm_has_a_scale_and_a_shift():
+    norms = [m for m in small(auxiliary=True).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) > 20
+    assert all(norm.affine for norm in norms)
+
+
+def test_every_parameter_gets_a_gradient():
+    network = small(PUBLISHED["PC_DARTS_IMAGENET"], layers=4, auxiliary=True)
+    logits, auxiliary_logits = network(torch.randn(2, 3, 64, 64))
+    (logits.square().sum() + auxiliary_logits.square().sum()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+# --- inputs and outputs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 31), (75, 53)])
+def test_any_image_size_goes_through_forward_and_backward(stem, size):
+    for seed in range(2):
+        network = small(random_genotype(seed), in_channels=1, stem=stem, auxiliary=True)
+        logits, auxiliary_logits = network(torch.randn(3, 1, *size))
+        assert logits.shape == auxiliary_logits.shape == (3, 2)
+        (logits.sum() + auxiliary_logits.sum()).backward()
+        assert network.eval()(torch.randn(1, 1, *size)).isfinite().all()
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 5])
+def test_any_number_of_cells_works(layers):
+    for stem in ("imagenet", "cifar"):
+        network = small(layers=layers, stem=stem, auxiliary=True)
+        assert network(torch.randn(2, 3, 20, 20))[1].shape == (2, 2)
+
+
+def test_auxiliary_logits_come_in_train_mode_only():
+    x = torch.randn(2, 3, 32, 32)
+    with_head = small(auxiliary=True)
+    assert isinstance(with_head.train()(x), tuple)
+    assert with_head.eval()(x).shape == (2, 2)
+    assert small().train()(x).shape == (2, 2)
+
+
+def test_the_classifier_reads_the_embedding_and_the_feature_layer_feeds_it():
+    network = small().eval()
+    x = torch.randn(2, 3, 40, 40)
+    maps = []
+    network.feature_layer.register_forward_hook(lambda *args: maps.append(args[2]))
+    embedding = network.embed(x)
+    assert embedding.shape == (2, network.embedding_size)
+    torch.testing.assert_close(embedding, F.adaptive_avg_pool2d(maps[0], 1).flatten(1))
+    torch.testing.assert_close(network(x), network.classifier(embedding))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stem": "resnet"}, "unknown stem 'resnet'; use one of imagenet, cifar"),
+        ({"channels": 1}, "channels must be at least 2, got 1"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
+        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
+        ({"drop_path": 1.0}, "drop path probability must be in [0, 1), got 1.0"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(options, message):
+    with pytest.raises(ValueError) as caught:
+        small(**options)
+    assert str(caught.value) == message
+
+
+# --- auxiliary head ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stem", "side", "stride"), [("imagenet", 7, 2), ("cifar", 8, 3)])
+def test_the_auxiliary_head_is_the_published_one_at_the_published_size(stem, side, stride):
+    head = AuxiliaryHead(6, 3, stem).eval()
+    convs = [m for m in head.features if isinstance(m, nn.Conv2d)]
+    norms = [m for m in head.features if isinstance(m, nn.BatchNorm2d)]
+    assert len(norms) == (1 if stem == "imagenet" else 2)
+    x = torch.randn(2, 6, side, side)
+    y = F.avg_pool2d(F.relu(x), 5, stride, 0, count_include_pad=False)
+    y = F.relu(norms[0](F.conv2d(y, convs[0].weight)))
+    y = F.conv2d(y, convs[1].weight)
+    y = F.relu(norms[1](y) if stem == "cifar" else y)
+    assert y.shape == (2, 768, 1, 1)
+    torch.testing.assert_close(head(x), head.classifier(y.flatten(1)))
+
+
+def test_the_auxiliary_head_reads_the_map_after_cell_2l_over_3():
+    network = small(layers=6, auxiliary=True)
+    seen = {}
+    network.cells[4].register_forward_hook(lambda *args: seen.update(cell=args[2]))
+    network.auxiliary_head.register_forward_hook(lambda *args: seen.update(head=args[1][0]))
+    network(torch.randn(2, 3, 64, 64))
+    assert seen["cell"] is seen["head"]
+
+
+# --- drop path ---------------------------------------------------------------------------------
+
+
+def test_drop_path_zeroes_whole_images_and_keeps_the_mean():
+    drop = DropPath(0.25)
+    x = torch.rand(4000, 3, 2, 2) + 0.5
+    before = x.clone()
+    y = drop(x)
+    assert torch.equal(x, before)  # not in place
+    kept = (y != 0).flatten(1).float().mean(1)
+    assert set(kept.tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(y[kept == 1], x[kept == 1] / 0.75)
+    assert kept.mean().item() == pytest.approx(0.75, abs=4 * (0.25 * 0.75 / 4000) ** 0.5)
+
+
+def test_drop_path_does_nothing_in_eval_mode_or_at_zero():
+    x = torch.randn(8, 3, 2, 2)
+    assert DropPath(0.9).eval()(x) is x
+    state = torch.get_rng_state()
+    assert DropPath(0.0).train()(x) is x
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_drop_path_passes_its_gradient_to_the_kept_images_only():
+    x = torch.randn(64, 2, 3, 3, requires_grad=True)
+    y = DropPath(0.5)(x)
+    y.sum().backward()
+    expected = (y != 0).to(x.dtype) * 2
+    torch.testing.assert_close(x.grad, expected)
+
+
+def test_one_call_sets_the_drop_path_of_every_edge_but_the_identities():
+    network = small(layers=4, drop_path=0.3)
+    drops = [m for m in network.modules() if isinstance(m, DropPath)]
+    # DARTS_V2: 6 of 8 edges in a normal cell; in a reduction cell all but the three stride-1 skips.
+    assert len(drops) == 2 * 6 + 2 * 5
+    assert {drop.probability for drop in drops} == {0.3}
+    for cell in network.cells:
+        for operation, drop in zip(cell.operations, cell.drop_paths, strict=True):
+            assert isinstance(drop, DropPath) != isinstance(operation, nn.Identity)
+    network.set_drop_path(0.1)
+    assert {drop.probability for drop in drops} == {0.1}
+
+
+def test_drop_path_changes_training_but_not_evaluation():
+    network = small(drop_path=0.5)
+    x = torch.randn(4, 3, 32, 32)
+    torch.manual_seed(1)
+    dropped = network(x)
+    network.set_drop_path(0.0)
+    assert not torch.allclose(network(x), dropped)
+    network.eval()
+    plain = network(x)
+    network.set_drop_path(0.5)
+    assert torch.equal(network(x), plain)
+
+
+# --- against the supernet ----------------------------------------------------------------------
+
+
+def one_hot_alpha(genotype, kind):
+    """(14, 8) whose softmax is exactly 1 at the genotype's operations, at none on other edges."""
+    alpha = torch.zeros(14, 8, dtype=torch.float64)
+    chosen = {(source, target): name for name, source, target in genotype.edges(kind)}
+    for row, edge in enumerate(EDGES):
+        alpha[row, PRIMITIVES.index(chosen.get(edge, "none"))] = 1e4
+    return alpha
+
+
+def convolutions(module):
+    return [parameter for parameter in module.parameters() if parameter.dim() == 4]
+
+
+@torch.no_grad()
+def share_weights(network, supernet):
+    """Give the network the supernet's weights, and its pools the BN that the search has there."""
+    pairs = [(network.stem0, supernet.stem0), (network.stem1, supernet.stem1)]
+    for module, source in [*pairs, (network.classifier, supernet.classifier)]:
+        for mine, theirs in zip(module.parameters(), source.parameters(), strict=True):
+            mine.copy_(theirs)
+    for cell, source in zip(network.cells, supernet.cells, strict=True):
+        modules = [(cell.older, source.pre0), (cell.newer, source.pre1)]
+        for row, (name, *edge) in enumerate(network.genotype.edges(cell.kind)):
+            operation = cell.operations[row]
+            candidates = source.edges[EDGES.index(tuple(edge))]
+            modules.append((operation, candidates[PRIMITIVES.index(name)]))
+            if "pool" in name:
+                channels = cell.out_channels // 4
+                cell.operations[row] = nn.Sequential(operation, nn.BatchNorm2d(channels).double())
+        for module, theirs in modules:
+            for mine, weight in zip(convolutions(module), convolutions(theirs), strict=True):
+                mine.copy_(weight)
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@pytest.mark.parametrize("genotype", [*PUBLISHED.values(), *map(random_genotype, range(3))])
+def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, stem):
+    supernet = Supernet(4, 5, 3, stem=stem).double()
+    supernet.alpha_normal.data = one_hot_alpha(genotype, "normal")
+    supernet.alpha_reduce.data = one_hot_alpha(genotype, "reduction")
+    plain = PlainSupernet(4, 5, 3, stem=stem).double()
+    copy_to_plain(supernet, plain)  # one module for each operation of each edge
+    network = small(genotype, layers=5, num_classes=3, stem=stem).double()
+    share_weights(network, plain)
+    x = torch.randn(4, 3, 29, 22, dtype=torch.float64)
+    # The search always uses batch statistics, so all are compared in train mode.
+    logits = network.train()(x)
+    torch.testing.assert_close(logits, plain.train()(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(logits, supernet.train()(x), rtol=1e-9, atol=1e-9)

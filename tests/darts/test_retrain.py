@@ -1,0 +1,427 @@
+"""Networks of genotypes from scratch: done once, resumed exactly, several seeds, the cost."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import files, tensors
+from helpers.core.paths import RunPaths
+from helpers.darts import genotypes, named, retrain
+from helpers.darts import network as darts_network
+from helpers.darts.network import AuxiliaryHead, DropPath
+from helpers.datasets.cache import open_cache
+from helpers.explain import gradcam
+from helpers.models import backbones
+from helpers.results import table as results_table
+from helpers.results import table2
+from helpers.runs import predictions, stages
+from helpers.runs import settings as config
+from helpers.training import features
+from helpers.training.inference import predict
+from tests import planted
+from tests.conftest import split_of
+
+DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
+TINY = {
+    "genotypes": ("DARTS_V2", "random"),
+    "retrain_channels": 4,
+    "retrain_layers": 3,
+    "retrain_epochs": 3,
+    "retrain_batch_size": 16,
+    "retrain_lr": 0.05,
+    "drop_path": 0.3,
+    "ema_decay": 0.5,
+    "precision": "no",
+}
+
+
+@pytest.fixture
+def problem(home, parts_folder):
+    """An opened stage with a split of 120 small parts and their cache at 32 px."""
+    split = split_of(parts_folder)
+    settings = config.RetrainSettings(**TINY)
+    stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings, "key")
+    files.save_csv(stage.paths.split_csv, split)
+    files.save_json(stage.paths.run_json, {"stages": {}})
+    return stage, split, open_cache(split, 32, home / "cache")
+
+
+def _train(stage, split, cache, name="darts_imagenet", seed=0):
+    return retrain.train_genotype(stage, name, DARTS_V2, split, cache, seed)
+
+
+def _scores(stage, name):
+    return stage.paths.predictions(name).read_bytes()
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+def test_a_network_finds_the_bright_spot_and_is_trained_once(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, drop_path=0.0, retrain_epochs=6)
+    first = _train(stage, split, cache)
+    assert first.history[first.best_epoch]["val_auc"] > 0.9
+    assert _train(stage, split, cache) == first
+    assert stage.notes["reused"] == ["darts_imagenet"]
+    assert not stage.paths.resume("darts_imagenet").exists()
+
+
+def test_another_cell_or_drop_path_of_the_same_name_is_trained_again(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, retrain_epochs=1)
+    _train(stage, split, cache, "own")
+    first = _scores(stage, "own")
+    other = genotypes.random_genotype(3)
+    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    assert _scores(stage, "own") != first and "reused" not in stage.notes
+    stage.settings = dataclasses.replace(stage.settings, drop_path=0.0)
+    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    assert "reused" not in stage.notes
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, monkeypatch):
+    stage, split, cache = problem
+    _train(stage, split, cache, "whole")
+    steps = iter(range(100))
+
+    def stop_in_the_third_epoch(self, images, targets):
+        if next(steps) == 9:  # 4 steps an epoch
+            raise _Killed
+
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        patch.setattr(retrain.DropPathSchedule, "before_step", stop_in_the_third_epoch)
+        _train(stage, split, cache, "halves")
+    torch.rand(5)
+    _train(stage, split, cache, "halves")
+    assert _scores(stage, "halves") == _scores(stage, "whole")
+    whole, _ = tensors.load_tensors(stage.paths.checkpoint("whole"))
+    halves, _ = tensors.load_tensors(stage.paths.checkpoint("halves"))
+    assert all(torch.equal(value, halves[name]) for name, value in whole.items())
+
+
+KILLED_TRAINING = """
+import json, os, signal, sys
+import torch
+from helpers import config, results, retrain, stages
+from helpers.darts import genotypes
+from helpers.datasets.cache import open_cache
+from helpers.core.paths import RunPaths
+
+torch.set_num_threads(1)
+settings = config.RetrainSettings(**json.loads(sys.argv[1]))
+stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings, "key")
+split = results.read_split(stage.paths)
+steps = iter(range(100))
+
+def kill(self, images, targets):
+    if next(steps) == 6:  # 4 steps an epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+
+retrain.DropPathSchedule.before_step = kill
+cache = open_cache(split, 32, stage.paths.root.parents[2] / "cache")
+cell = genotypes.PUBLISHED["DARTS_V2"]
+retrain.train_genotype(stage, "halves", cell, split, cache, 0)
+"""
+
+
+def test_killed_by_the_system_it_goes_on_to_the_same_bits(problem, capsys):
+    stage, split, cache = problem
+    command = [sys.executable, "-c", KILLED_TRAINING, json.dumps(TINY)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    assert stage.paths.resume("halves").is_file() and not stage.paths.predictions("halves").exists()
+    split = predictions.read_split(stage.paths)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # another number adds up in another order
+    try:
+        _train(stage, split, cache, "halves")
+        _train(stage, split, cache, "whole")
+    finally:
+        torch.set_num_threads(threads)
+    assert "HALVES: going on after epoch 1 of 3" in capsys.readouterr().out
+    assert _scores(stage, "halves") == _scores(stage, "whole")
+
+
+def test_the_drop_path_grows_linearly_with_the_epoch():
+    spec = darts_network.derived_spec(DARTS_V2, 4, 3, 2, 32)
+    network = backbones.build(spec)
+    schedule = retrain.DropPathSchedule(network, 0.2)
+    found = []
+    for epoch in range(4):
+        schedule.epoch_starts(epoch, 4)
+        drops = {m.probability for m in network.modules() if isinstance(m, DropPath)}
+        (probability,) = drops
+        found.append(probability)
+    assert found == pytest.approx([0.0, 0.05, 0.1, 0.15])
+
+
+def test_the_schedule_reaches_the_network_in_training(problem, monkeypatch):
+    stage, split, cache = problem
+    seen = []
+    monkeypatch.setattr(
+        retrain.DropPathSchedule,
+        "before_step",
+        lambda self, *_: seen.append(self.network.cells[0].drop_paths[0].probability),
+    )
+    _train(stage, split, cache)
+    assert seen == pytest.approx([0.0] * 4 + [0.1] * 4 + [0.2] * 4)
+
+
+def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(problem):
+    stage, split, cache = problem
+    trained = _train(stage, split, cache)
+    before = retrain.make_network(stage.settings, DARTS_V2, cache, 0).auxiliary_head
+    after = backbones.load_model(stage.paths.checkpoint("darts_imagenet")).auxiliary_head
+    assert not torch.equal(before.classifier.weight, after.classifier.weight)
+    width = 4 * 4 * 4  # four nodes; four channels, doubled by two reductions
+    head = sum(p.numel() for p in AuxiliaryHead(width, 2).parameters())
+    assert trained.parameters - trained.facts["parameters"] == head
+    stage.settings = dataclasses.replace(stage.settings, auxiliary=False)
+    other = _train(stage, split, cache, "without")
+    assert other.parameters == trained.facts["parameters"]
+    assert other.history[0]["train_loss"] < trained.history[0]["train_loss"]  # one term less
+
+
+def test_initial_weights_depend_on_the_seed_alone(problem):
+    stage, _, cache = problem
+    torch.rand(3)
+    first = retrain.make_network(stage.settings, DARTS_V2, cache, 0)
+    torch.rand(3)
+    again = retrain.make_network(stage.settings, DARTS_V2, cache, 0)
+    other = retrain.make_network(stage.settings, DARTS_V2, cache, 1)
+    assert torch.equal(first.stem0[0].weight, again.stem0[0].weight)
+    assert not torch.equal(first.stem0[0].weight, other.stem0[0].weight)
+
+
+# --- checkpoints -------------------------------------------------------------------------------
+
+
+def test_a_loaded_network_predicts_what_its_predictions_file_says(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, flip_test=True)
+    _train(stage, split, cache)
+    model = backbones.load_model(stage.paths.checkpoint("darts_imagenet"))
+    assert model.genotype == DARTS_V2 and model.spec.in_channels == 1 and not model.training
+    scored = split[split.split.isin(["val", "test"])]
+    batches = features.image_batches(cache, scored, model, 16)
+    frame = files.load_csv(stage.paths.predictions("darts_imagenet"), ("defect_score",))
+    np.testing.assert_allclose(predict(model, batches, "no", flips=True), frame.defect_score, 1e-6)
+    assert abs(predict(model, batches, "no") - frame.defect_score).max() > 1e-6
+
+
+@pytest.mark.parametrize("layers", [1, 3, 5])
+def test_a_derived_network_offers_what_features_and_grad_cam_need(tmp_path, layers):
+    cell = genotypes.random_genotype(4)
+    spec = darts_network.derived_spec(cell, 4, layers, 2, 32, in_channels=1, auxiliary=True)
+    backbones.save_model(tmp_path / "m.safetensors", backbones.build(spec))
+    model = backbones.load_model(tmp_path / "m.safetensors")
+    assert model.spec == spec
+    images = torch.randn(2, 1, 32, 32)
+    embedding = model.embed(images)
+    assert embedding.shape == (2, spec.embedding_size)
+    torch.testing.assert_close(model(images), model.classifier(embedding))
+    maps = gradcam.grad_cam(model, images, 1, model.spec.feature_layer)
+    assert maps.shape == (2, 32, 32)
+    assert model.get_submodule(spec.feature_layer) is model.feature_layer
+
+
+def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
+    spec = darts_network.derived_spec(DARTS_V2, 4, 1, 2, 32)
+    model = backbones.build(spec)
+    spec.options["genotype"]["normal"][0][0] = "__import__('os')"
+    backbones.save_model(tmp_path / "m.safetensors", model)
+    with pytest.raises(files.ArtifactError, match=r"unknown operation \"__import__\('os'\)\""):
+        backbones.load_model(tmp_path / "m.safetensors")
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def _finish_others(stage, split):
+    """Predictions of other models, so that the table has neighbours."""
+    rng = np.random.default_rng(0)
+    predictions.save_predictions(stage.paths.predictions("fbp"), split, rng.random(len(split)))
+
+
+def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, seeds=3, retrain_epochs=1)
+    _finish_others(stage, split)
+    cells = retrain.cells_of(stage)[:1]
+    models = retrain.train_cells(stage, cells, split, cache)
+    names = ["darts_imagenet", "darts_imagenet_seed1", "darts_imagenet_seed2"]
+    assert [model.name for model in models] == names
+    assert [model.facts["seed"] for model in models] == [0, 1, 2]
+    assert len({_scores(stage, name) for name in names}) == 3
+    table = results_table.results_table(stage.paths)
+    averaged = "darts_imagenet_averaged"
+    assert table.model.tolist() == ["fbp", "darts_imagenet", averaged, "majority"]
+    scored = predictions.read_all_predictions(stage.paths)
+    rows = [results_table.evaluate_model(scored[name], 0.5) for name in names]
+    aucs = [row["test_auc"] for row in rows]
+    row = table.set_index("model").loc["darts_imagenet"]
+    assert row.test_auc == pytest.approx(np.mean(aucs))
+    assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
+    shape = table2.paper_table(table).set_index("Model")
+    text = f"{100 * np.mean(aucs):.1f} ± {100 * np.std(aucs, ddof=1):.1f}"
+    assert shape.loc["DARTS ImageNet (mean ± sd of 3 seeds)", "Test AUC"] == text
+    assert "[" in shape.loc["FBP", "Test AUC"]
+    assert "[" in shape.loc["DARTS ImageNet, seeds averaged", "Test AUC"]
+    cost = retrain.summary(stage, table).set_index("model").loc["darts_imagenet"]
+    assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
+    assert cost.seeds == 3
+    # fewer seeds later: the row is no longer a mean with the old ones
+    stage.settings = dataclasses.replace(stage.settings, seeds=1)
+    retrain.train_cells(stage, cells, split, cache)
+    assert "test_auc_std" not in results_table.results_table(stage.paths)
+
+
+def test_the_whole_cost_stands_beside_each_row(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(
+        stage.settings, genotypes=("searched", "DARTS_V2", "random"), retrain_epochs=1
+    )
+    provenance = {"method": "DARTS, first order", "seconds": 250.5, "device": "a CPU"}
+    genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(7), provenance)
+    cells = retrain.cells_of(stage)
+    assert [cell.name for cell in cells] == ["darts_searched", "darts_imagenet", "random_cell_0"]
+    models = retrain.train_cells(stage, cells, split, cache)
+    summary = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
+    assert summary.index.tolist() == ["darts_imagenet", "darts_searched", "random_cell_0"]
+    found = summary.loc["darts_searched"]
+    assert (found.search_s, found.selection_s, found.search_device) == (250.5, 0.0, "a CPU")
+    assert found.total_s == pytest.approx(250.5 + models[0].seconds, abs=0.1)
+    assert pd.isna(summary.loc["darts_imagenet"].search_s)  # paid by its authors
+    assert summary.loc["random_cell_0"].search_s == 0
+    assert all(summary.device.str.startswith("CPU"))
+    words = retrain.cost_table(summary.reset_index()).set_index("Model")
+    assert words.loc["DARTS searched", "Search s"] == "250"
+    # another search that finds the same cell
+    provenance["seconds"] = 99.0
+    genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(7), provenance)
+    again = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
+    assert again.loc["darts_searched"].search_s == 99
+    assert words.loc["DARTS ImageNet", "Search s"] == ""
+    assert words.loc["DARTS searched", "Test flips"] == "no"
+
+
+def test_a_cell_trained_by_an_earlier_call_keeps_its_row(problem):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, retrain_epochs=1)
+    for names in (("DARTS_V2",), ("PC_DARTS_IMAGENET",)):
+        stage.settings = dataclasses.replace(stage.settings, genotypes=names)
+        retrain.train_cells(stage, retrain.cells_of(stage), split, cache)
+    table = results_table.results_table(stage.paths)
+    assert table.model.tolist() == ["darts_imagenet", "pc_darts_imagenet", "majority"]
+    assert retrain.summary(stage, table).model.tolist() == table.model.tolist()[:2]
+
+
+def test_equal_epochs_compares_within_the_shortest_training(problem):
+    stage, _, _ = problem
+    curves = {"cnn": [0.6, 0.7, 0.9], "fbp": [0.8, 0.75]}
+    for name, aucs in curves.items():
+        planted.plant(stage.paths, name, 1.0, 0)
+        history = [{"epoch": i + 1, "val_auc": auc} for i, auc in enumerate(aucs)]
+        record = {"history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
+        files.save_json(stage.paths.metrics(f"{name}_history"), record)
+    table = retrain.equal_epochs(retrain.references(stage.paths)).set_index("model")
+    assert table.loc["two-layer CNN", "val AUC, first 2 epochs"] == 0.7
+    assert table.loc["two-layer CNN", "val AUC, all"] == 0.9
+    assert table.loc["FBP", "val AUC, first 2 epochs"] == 0.8
+
+
+def test_the_description_of_a_network_ends_with_the_published_sums():
+    network = backbones.build(
+        darts_network.derived_spec(DARTS_V2, 48, 14, 1000, 224, auxiliary=True)
+    )
+    last = retrain.describe(network, 224).iloc[-1]
+    assert (last.parameters, last.macs) == (4_718_752, 529_911_552)
+
+
+# --- names and settings ------------------------------------------------------------------------
+
+
+def _named(names, tmp_path, random_cells=2):
+    return named.named_cells(names, tmp_path / "searched.json", random_cells)
+
+
+def test_published_random_and_own_cells_are_found_by_name(tmp_path):
+    cell = genotypes.random_genotype(9)
+    genotypes.save(tmp_path / "My Cell.json", cell, {"method": "by hand"})
+    names = ("PC_DARTS_IMAGENET", "random", str(tmp_path / "My Cell.json"))
+    cells = _named(names, tmp_path)
+    found = ["pc_darts_imagenet", "random_cell_0", "random_cell_1", "cell_my_cell"]
+    assert [c.name for c in cells] == found
+    assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
+
+
+def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
+    genotypes.save(tmp_path / "own.json", DARTS_V2, {})
+    monkeypatch.chdir(tmp_path)
+    found = named.absolute(("DARTS_V2", "own.json", "random"))
+    assert found == ("DARTS_V2", str(tmp_path / "own.json"), "random")
+
+
+def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
+    assert [c.name for c in _named(("DARTS_V2", "searched"), tmp_path)] == ["darts_imagenet"]
+    assert "the searched cell is skipped: searched.json is not in" in capsys.readouterr().out
+    with pytest.raises(genotypes.GenotypeError, match="no cell is left to train"):
+        _named(("searched",), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("DRATS_V2",), "no cell is called 'DRATS_V2'; did you mean DARTS_V2?"),
+        (("Searched",), "no cell is called 'Searched'; did you mean searched?"),
+        (("x/y.json",), "'x/y.json' is not a file"),
+        ((), "GENOTYPES is empty; name some of DARTS_V1, DARTS_V2, "),
+        (("DARTS_V2", "DARTS_V2"), "two cells would both be called 'darts_imagenet'"),
+    ],
+)
+def test_an_unknown_cell_is_refused_with_the_nearest_name(tmp_path, names, message):
+    with pytest.raises(genotypes.GenotypeError) as error:
+        _named(names, tmp_path)
+    assert message in str(error.value)
+
+
+def test_the_preset_paper_is_table_1_to_the_letter():
+    training = config.resolve("05_genotype_retraining", "paper", {}).training
+    settings = config.resolve("05_genotype_retraining", "paper", {})
+    assert training.batch_size == 32
+    assert (training.optimizer, training.lr, training.momentum) == ("sgd", 0.1, 0.9)
+    assert training.weight_decay == 3e-5
+    assert (settings.retrain_channels, settings.retrain_layers) == (48, 14)
+    assert (training.grad_clip, training.label_smoothing) == (5.0, 0.1)
+    assert (training.schedule, training.gamma) == ("exponential", 0.97)
+    assert settings.auxiliary and settings.drop_path == 0.0
+
+
+@pytest.mark.parametrize(
+    "text", ['["DARTS_V2", "random"]', "DARTS_V2,random", ["DARTS_V2", "random"]]
+)
+def test_a_list_of_cells_may_come_as_json_text_as_papermill_gives_it(text):
+    settings = config.resolve("05_genotype_retraining", "quick", {"genotypes": text})
+    assert settings.genotypes == ("DARTS_V2", "random")
+
+
+def test_a_damaged_list_and_impossible_numbers_are_refused():
+    for given, message in (
+        ({"genotypes": '["DARTS_V2"'}, "is not a list in JSON"),
+        ({"drop_path": 1}, "DROP_PATH=1.0 must be below 1"),
+        ({"schedule": "step"}, "SCHEDULE='step' is not one of one_cycle, cosine"),
+    ):
+        with pytest.raises(config.SettingsError, match=message):
+            config.resolve("05_genotype_retraining", "quick", given)

@@ -1,0 +1,323 @@
+"""The search: its halves, its alternation, its guard, and going on after a kill bit for bit."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import files
+from helpers.core import tensors as core_tensors
+from helpers.core.paths import HOME_VARIABLE, RunPaths
+from helpers.darts import genotypes, guard, search, search_plots
+from helpers.datasets.cache import open_cache
+from helpers.runs import settings as config
+from helpers.runs import stages
+from tests.conftest import split_of
+
+TINY = {
+    "image_size_px": 16,
+    "batch_size": 16,
+    "epochs": 3,
+    "channels": 4,
+    "layers": 3,
+    "alpha_lr": 0.05,
+    "random_cells": 1,
+}
+
+
+def make_problem(home, folder, **settings):
+    split = split_of(folder)
+    stage = stages.Stage(
+        "04_darts_search",
+        RunPaths("r"),
+        "quick",
+        config.SearchSettings(**(TINY | settings)),
+        "key",
+    )
+    files.save_csv(stage.paths.split_csv, split)
+    return stage, split, open_cache(split, stage.settings.image_size_px, home / "cache")
+
+
+@pytest.fixture
+def problem(home, parts_folder):
+    return make_problem(home, parts_folder)
+
+
+def record(**changes):
+    """An epoch's entry with undecided alphas."""
+    alpha = np.zeros((14, 8)).tolist()
+    entry = dict.fromkeys(("beta_normal", "beta_reduce", "eigenvalue"))
+    entry |= {"epoch": 1, "alpha_normal": alpha, "alpha_reduce": alpha, "skips": 0, "val_auc": 0.5}
+    entry |= {"genotype": {}, "total_seconds": 1.0}
+    return entry | changes
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": 6, "partial": 4}, "PARTIAL=4 does not divide CHANNELS=6: choose a divisor"),
+        ({"epochs": 2, "alpha_warmup": 2}, "ALPHA_WARMUP=2 must be below EPOCHS=2"),
+        ({"lr": 0.001, "lr_min": 0.01}, "LR_MIN=0.01 must not be above LR=0.001"),
+        ({"layers": 2}, "LAYERS=2 must be 3 or more"),
+        ({"rollback_growth": 0.5}, "ROLLBACK_GROWTH=0.5 must be above 1"),
+        ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
+        ({"lr": float("inf")}, "LR=inf must be a finite number"),
+    ],
+)
+def test_settings_that_make_no_search_are_refused_before_it(values, message):
+    with pytest.raises(config.SettingsError, match=re.escape(message)):
+        config.resolve("04_darts_search", "quick", values)
+
+
+def test_the_halves_are_stratified_disjoint_and_of_training_images_only(problem):
+    _, split, _ = problem
+    first, second = search.halves(split, 0)
+    assert set(first.split) == set(second.split) == {"train"}
+    assert not set(first.id) & set(second.id)
+    assert len(first) + len(second) == (split.split == "train").sum()
+    assert (first.label.value_counts() - second.label.value_counts()).abs().max() <= 1
+    assert first.label.iloc[:10].nunique() == 2  # classes are mixed
+    assert set(search.halves(split, 1)[0].id) != set(first.id)
+
+
+def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
+    labels = np.repeat([0, 1], [900, 100])
+    split = pd.DataFrame({"id": np.arange(1000).astype(str), "label": labels, "split": "train"})
+    parts = search.halves(split, 0, limit=200)
+    assert [part.label.value_counts().to_dict() for part in parts] == [{0: 90, 1: 10}] * 2
+    assert len(set(parts[0].id) | set(parts[1].id)) == 200
+    rare = search.halves(split, 0, limit=10)
+    assert [int(part.label.sum()) for part in rare] == [1, 1]
+    whole = search.halves(split, 0)
+    assert search.halves(split, 0, limit=1000)[0].equals(whole[0])
+
+
+def test_a_search_finds_a_cell_and_tells_how(problem):
+    stage, split, cache = problem
+    found = search.search_genotype(stage, split, cache)
+    genotype, provenance = genotypes.load(stage.paths.genotype("searched"))
+    assert genotype == found.genotype
+    assert provenance["method"] == "DARTS, first order"
+    assert provenance["settings"] == json.loads(json.dumps(dataclasses.asdict(stage.settings)))
+    assert [r["epoch"] for r in found.history] == [1, 2, 3]
+    assert {"train_loss", "train_auc", "val_loss", "val_auc", "alpha_loss"} <= set(found.history[0])
+    assert np.shape(found.history[0]["alpha_reduce"]) == (14, 8)
+    assert not stage.paths.resume("supernet").exists()
+    again = search.search_genotype(stage, split, cache)
+    assert again.history == found.history and stage.notes["reused"] == ["search"]
+
+
+def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
+    problem, monkeypatch
+):
+    # it overwrote metrics/search_history.json in every epoch: the old search was done once more
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, epochs=1)
+    found = search.search_genotype(stage, split, cache)
+    epoch_ends = search.AlphaSteps.epoch_ends
+
+    def interrupted(self, record):
+        epoch_ends(self, record)
+        raise KeyboardInterrupt
+
+    other = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, seed=1))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(search.AlphaSteps, "epoch_ends", interrupted)
+        search.search_genotype(other, split, cache)
+    assert search.search_genotype(stage, split, cache) == found
+    assert stage.notes["reused"] == ["search"]
+
+
+def test_alpha_moves_in_every_step_but_the_warm_up(problem):
+    stage, split, cache = problem
+    settings = dataclasses.replace(stage.settings, alpha_warmup=2)
+    parts = [search.search_batches(p, cache, settings) for p in search.halves(split, 0)]
+    net = search.make_supernet(settings, cache)
+    start = net.alpha_normal.detach().clone()
+    fit, _ = search.run_search(net, *parts, settings)
+    alphas = [torch.tensor(r["alpha_normal"]) for r in fit.history]
+    assert torch.equal(alphas[1], start) and not torch.equal(alphas[2], start)
+    assert [r["alpha_loss"] is None for r in fit.history] == [True, True, False]
+    assert torch.equal(net.alpha_normal.detach(), alphas[2])  # the last epoch's, not the best's
+
+
+@pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}, {"eigenvalue_every": 1}])
+def test_every_kind_of_search_runs(problem, options):
+    stage, split, cache = problem
+    stage.settings = dataclasses.replace(stage.settings, epochs=1, **options)
+    found = search.search_genotype(stage, split, cache)
+    assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
+    assert (found.history[0]["eigenvalue"] is not None) == ("eigenvalue_every" in options)
+
+
+def test_validation_and_test_images_have_no_part_in_the_search(problem):
+    stage, split, cache = problem
+    found = search.search_genotype(stage, split, cache)
+    other = split.assign(label=split.label.where(split.split == "train", 1 - split.label))
+    stage.paths.genotype("searched").unlink()  # done anew
+    assert (
+        search.search_genotype(stage, other, cache).history[-1]["alpha_normal"]
+        == (found.history[-1]["alpha_normal"])
+    )
+
+
+def test_the_stem_follows_the_image_size():
+    assert search.stem_for(32) == "cifar"
+    assert search.stem_for(224) == "imagenet"
+
+
+def test_one_channel_75x53_images_of_three_classes_are_searched():
+    class Batches:
+        batch_size, epoch_size = 4, 8
+        ids = np.arange(8).astype(str)
+        labels = np.arange(8) % 3
+
+        def __init__(self, seed):
+            generator = torch.Generator().manual_seed(seed)
+            self.images = torch.randn(8, 1, 75, 53, generator=generator)
+
+        def shuffled(self, seed, epoch, share=(0, 1)):
+            rows = np.random.default_rng([seed % 2**32, epoch]).permutation(8)
+            for part in (rows[:4], rows[4:]):
+                yield part, self.images[part]
+
+        def ordered(self, share=(0, 1)):
+            yield from self.images.split(4)
+
+    settings = config.SearchSettings(**(TINY | {"image_size_px": 75, "epochs": 1}))
+    with torch.random.fork_rng():
+        net = search.Supernet(4, 3, 3, in_channels=1, stem=search.stem_for(75))
+    start = net.alpha_normal.detach().clone()
+    fit, _ = search.run_search(net, Batches(0), Batches(1), settings)
+    assert np.isfinite(fit.history[0]["train_loss"])
+    assert not torch.equal(net.alpha_normal.detach(), start)
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from helpers.darts import search
+    from tests.darts.test_search import make_problem
+
+    options = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
+    stage, split, cache = make_problem(Path(sys.argv[1]), Path(sys.argv[2]), **options)
+    steps = 0
+    before_step = search.AlphaSteps.before_step
+
+    def dying(self, *batch):
+        global steps
+        before_step(self, *batch)
+        steps += 1
+        if steps == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    search.AlphaSteps.before_step = dying
+    search.search_genotype(stage, split, cache)
+"""
+
+
+def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
+    home, parts_folder, monkeypatch
+):
+    def run(name, dies_after):
+        root = home / name
+        root.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", textwrap.dedent(KILLED)]
+        command += [str(root), str(parts_folder), str(dies_after)]
+        environment = os.environ | {HOME_VARIABLE: str(root), "OMP_NUM_THREADS": "1"}
+        options = {"env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, check=False, **options)
+
+    whole = run("whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    killed = run("killed", 3)  # 2 steps an epoch: in the middle of the second
+    assert killed.returncode == -signal.SIGKILL
+    resumed = run("killed", 0)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on after epoch 1 of 3" in resumed.stdout
+    results = []
+    for name in ("whole", "killed"):
+        monkeypatch.setenv(HOME_VARIABLE, str(home / name))
+        paths = RunPaths("r")
+        tensors, _ = core_tensors.load_tensors(paths.checkpoint("supernet"))
+        history = files.load_json(paths.metrics("search_history"))
+        results.append((tensors, history, genotypes.load(paths.genotype("searched"))[0]))
+    (weights, history, genotype), (other_weights, other_history, other_genotype) = results
+    assert genotype == other_genotype
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[k], other_weights[k]) for k in weights)
+    for a, b in zip(history, other_history, strict=True):
+        timed = {"seconds", "total_seconds", "images_per_s"}
+        assert {k: v for k, v in a.items() if k not in timed} == (
+            {k: v for k, v in b.items() if k not in timed}
+        )
+
+
+def test_a_search_stops_when_the_cell_no_longer_changes():
+    same = [record(genotype={"normal": 1}) for _ in range(4)]
+    assert guard.is_stable(same, 3)
+    assert not guard.is_stable(same, 4)  # too short a history
+    assert not guard.is_stable([record(genotype={"normal": 2}), *same[1:]], 3)
+    assert not guard.is_stable(same, 0)  # switched off
+
+
+def test_a_grown_eigenvalue_rolls_back_to_the_measurement_four_before():
+    history = [record(epoch=i + 1, eigenvalue=v) for i, v in enumerate([1, 1.1, 1.2, 1.25, 1.31])]
+    assert guard.epoch_before_sharpening(history, 1.3) == 0
+    assert guard.epoch_before_sharpening(history, 0) is None  # switched off
+    assert guard.epoch_before_sharpening(history[:4], 1.3) is None
+    for sign in (1, -1):
+        history[-1]["eigenvalue"] = sign * 1.31  # the size counts: eigenvalues may be negative
+        assert guard.epoch_before_sharpening(history, 1.3) == 0
+    history[-1]["eigenvalue"] = 1.29
+    assert guard.epoch_before_sharpening(history, 1.3) is None
+    sparse = [record(eigenvalue=None), *history[:4], record(eigenvalue=None)]
+    assert guard.epoch_before_sharpening(sparse, 1.3) is None  # nothing measured in this epoch
+
+
+def test_what_the_guard_did_is_told():
+    skips = np.zeros((14, 8))
+    skips[:, 3] = 5.0
+    history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(5)]
+    history[0]["alpha_normal"] = skips.tolist()
+    settings = config.SearchSettings(epochs=50)
+    genotype, provenance = guard.conclusion(history, settings)
+    assert provenance["guard"] == [
+        "eigenvalue grew from 1 to 5: rolled back to epoch 1",
+        "skip connections in the normal cell limited from 8 to 2",
+    ]
+    assert provenance["epoch_used"] == 1 and genotypes.count_skips(genotype) == 2
+    free = dataclasses.replace(settings, max_skips=-1, rollback_growth=0.0)
+    genotype, provenance = guard.conclusion(history[:1], free)
+    assert genotypes.count_skips(genotype) == 8
+    assert provenance["guard"] == []
+    stable = dataclasses.replace(free, stop_when_stable=3)
+    told = guard.conclusion(history[:1], stable)[1]["guard"]
+    assert told == ["genotype unchanged for 3 epochs: stopped"]
+
+
+def test_the_random_cells_are_written_with_their_seed(problem):
+    stage, _, _ = problem
+    drawn = search.random_cells(stage)
+    genotype, provenance = genotypes.load(stage.paths.genotype("random_cell_0"))
+    assert drawn == {"random_cell_0": genotype} and provenance["seed"] == 0
+    assert genotype == genotypes.random_genotype(0)
+
+
+def test_the_edge_table_names_the_winner_and_whether_it_leads_clearly():
+    alpha = np.zeros((14, 8))
+    alpha[0, 0] = 9.0  # none does not count
+    alpha[0, 4] = np.log(2.0)
+    alpha[1, 5] = np.log(1.2)
+    table = search_plots.edge_table([record(alpha_normal=alpha.tolist())], "normal")
+    assert table.operation[0] == "sep_conv_3x3" and table.lead[0] == 2.0 and table.decided[0]
+    assert table.operation[1] == "sep_conv_5x5" and not table.decided[1]

@@ -1,0 +1,250 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.datasets import DataError, Source, splits
+from helpers.datasets.settings import SplitSettings
+
+
+def toy_source(good=120, bad=80, test=0) -> Source:
+    """Images named g000.. and b000..; a third of each class is "poly", the rest "mono"."""
+    ids = [f"g{i:03d}" for i in range(good)] + [f"b{i:03d}" for i in range(bad)]
+    table = pd.DataFrame(
+        {
+            "id": ids,
+            "path": [f"/data/{'good' if i[0] == 'g' else 'bad'}/{i}.png" for i in ids],
+            "label": pd.array([0] * good + [1] * bad, dtype="Int64"),
+            "official_split": "train" if test else "",
+            "cell_type": ["poly" if int(i[1:]) % 3 == 0 else "mono" for i in ids],
+        }
+    )
+    hidden = pd.DataFrame(
+        {
+            "id": [f"t{i:03d}" for i in range(test)],
+            "path": [f"/data/test/t{i:03d}.png" for i in range(test)],
+            "label": pd.array([pd.NA] * test, dtype="Int64"),
+            "official_split": "test",
+            "cell_type": "mono",
+        }
+    )
+    table = pd.concat([table, hidden], ignore_index=True) if test else table
+    return Source("toy", table, "bad = b", stratify=("cell_type",))
+
+
+def own_digests(source: Source, **copies: str) -> pd.Series:
+    """A digest per image; `copies` names images that have the pixels of another one."""
+    return source.table.id.map(lambda name: copies.get(name, name))
+
+
+def divide(source: Source, digests: pd.Series | None = None, **settings) -> splits.Split:
+    digests = own_digests(source) if digests is None else digests
+    return splits.make_split(source, digests, SplitSettings(**{"val_per_class": 20} | settings))
+
+
+def sides(split: splits.Split) -> dict[str, str]:
+    return dict(zip(split.table.id, split.table.split, strict=True))
+
+
+def write_csv(path: Path, /, **columns) -> str:
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return str(path)
+
+
+def test_validation_holds_val_per_class_of_either_class_and_test_a_quarter():
+    table = divide(toy_source()).table
+    counts = table.groupby(["split", "label"]).size()
+    assert counts.to_dict() == {
+        ("test", 0): 30,
+        ("test", 1): 20,
+        ("train", 0): 70,
+        ("train", 1): 40,
+        ("val", 0): 20,
+        ("val", 1): 20,
+    }
+    assert table.columns.tolist() == ["id", "path", "label", "split", "cell_type", "digest"]
+
+
+def test_the_test_set_keeps_label_and_cell_type_in_proportion():
+    table = divide(toy_source(good=120, bad=60)).table
+    test = table[table.split == "test"]
+    counts = test.groupby(["label", "cell_type"]).size()
+    # 40 of 120 good and 20 of 60 bad are poly; a quarter of each stratum
+    assert counts.to_dict() == {(0, "mono"): 20, (0, "poly"): 10, (1, "mono"): 10, (1, "poly"): 5}
+    val = table[table.split == "val"].groupby(["label", "cell_type"]).size()
+    assert val[(0, "poly")] in (6, 7) and val[(1, "poly")] in (6, 7)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+    first = sides(divide(toy_source(), seed=3))
+    assert first == sides(divide(toy_source(), seed=3))
+    other = sides(divide(toy_source(), seed=4))
+    assert sum(first[name] != other[name] for name in first) > 40
+
+
+def test_copies_stay_on_one_side_whichever_seed():
+    source = toy_source()
+    digests = own_digests(source, g001="g000", g002="g000", b079="b010")
+    for seed in range(8):
+        split = divide(source, digests, seed=seed)
+        side = sides(split)
+        assert len({side[name] for name in ("g000", "g001", "g002")} - {"excluded"}) == 1
+        # in validation one of the two is left out, elsewhere both stay
+        assert len({side["b010"], side["b079"]} - {"excluded"}) == 1
+        assert split.excluded.empty
+    assert split.duplicates.id.tolist() == ["b010", "b079", "g000", "g001", "g002"]
+    assert not split.duplicates.two_labels.any()
+
+
+def test_copies_with_two_labels_are_reported():
+    source = toy_source()
+    split = divide(source, own_digests(source, b000="g000", g002="g001"))
+    reported = split.duplicates.set_index("id").two_labels.to_dict()
+    assert reported == {"g000": True, "b000": True, "g001": False, "g002": False}
+    side = sides(split)
+    assert side["g000"] == side["b000"]
+
+
+def test_a_training_copy_of_an_official_test_image_is_left_out():
+    source = toy_source(test=10)
+    for seed in range(4):
+        split = divide(source, own_digests(source, t003="g007", g009="g008"), seed=seed)
+        side = sides(split)
+        assert {name for name in side if side[name] == "test"} == {f"t{i:03d}" for i in range(10)}
+        assert side["g007"] == "excluded"
+        row = split.excluded.set_index("id").loc["g007"]
+        assert (row.split, row.copy_of, row.kept_on) == ("train", "t003", "test")
+        assert len({side["g008"], side["g009"]} & {"train", "val"}) == 1  # never on both
+        counts = split.table[split.table.split == "val"].label.value_counts()
+        assert counts.to_dict() == {0: 20, 1: 20}
+
+
+@pytest.mark.parametrize("by", ["id", "path"])
+def test_an_external_split_is_followed_and_images_it_leaves_out_are_excluded(tmp_path, by):
+    source = toy_source(4, 4)
+    names = source.table[by].tolist()[:7]
+    given = ["train", "val", "test", "train", "train", "val", "test"]
+    csv = write_csv(tmp_path / "s.csv", **{by: names[::-1], "split": given[::-1]})
+    split = divide(source, split_csv=csv)
+    assert split.table.split.tolist() == [*given, "excluded"]
+
+
+def test_paths_of_an_external_split_may_be_relative_to_the_csv_or_the_end_of_a_path(tmp_path):
+    source = toy_source(3, 3)
+    for folder, index in (("good", slice(0, 3)), ("bad", slice(3, 6))):
+        source.table.loc[source.table.index[index], "path"] = [
+            (tmp_path / "parts" / folder / f"{i}.png").as_posix()
+            for i in source.table.id.iloc[index]
+        ]
+    beside = [f"parts/good/g00{i}.png" for i in range(3)]
+    ends = [f"bad/b00{i}.png" for i in range(3)]
+    order = ["train", "val", "test"] * 2
+    csv = write_csv(tmp_path / "s.csv", path=beside + ends, split=order)
+    assert divide(source, split_csv=csv).table.split.tolist() == order
+
+
+def test_a_copy_on_two_sides_of_an_external_split_stays_where_it_is_best_protected(tmp_path):
+    source = toy_source(5, 4)
+    given = ["train", "val", "test", "train", "train", "train", "val", "test", "train"]
+    csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=given)
+    split = divide(source, own_digests(source, g000="g002", g003="g001"), split_csv=csv)
+    assert split.table.split.tolist() == ["excluded", *given[1:3], "excluded", *given[4:]]
+    kept = split.excluded.set_index("id")[["copy_of", "kept_on"]].to_dict("index")
+    assert kept == {
+        "g000": {"copy_of": "g002", "kept_on": "test"},
+        "g003": {"copy_of": "g001", "kept_on": "val"},
+    }
+
+
+def refused(source: Source, **settings) -> str:
+    with pytest.raises(DataError) as caught:
+        divide(source, **settings)
+    return str(caught.value)
+
+
+def test_unknown_names_in_an_external_split_are_refused(tmp_path):
+    names = ["g000", "x1", "x2", "x3", "x4", "x5", "x6"]
+    csv = write_csv(tmp_path / "s.csv", id=names, split=["train"] * 7)
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 3: 'x1' is no id of an image; 6 such line(s)"
+    )
+    csv = write_csv(tmp_path / "p.csv", path=["/data/good/no.png"], split=["train"])
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 2: '/data/good/no.png' is no path of an image; 1 such line(s)"
+    )
+
+
+def test_wrong_and_empty_split_words_are_refused(tmp_path):
+    csv = write_csv(tmp_path / "s.csv", id=["g000", "g001"], split=["training", "test"])
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 2: split must be train, val or test, not training"
+    )
+    csv = write_csv(tmp_path / "e.csv", id=["g000", "g001"], split=[None, "test"])
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 2: split must be train, val or test, not empty"
+    )
+
+
+def test_an_image_named_twice_is_refused(tmp_path):
+    csv = write_csv(tmp_path / "s.csv", id=["g000", "g000"], split=["train", "test"])
+    assert refused(toy_source(4, 4), split_csv=csv) == (
+        f"{csv}, line 3: 'g000' is named more than once"
+    )
+    twice = ["/data/good/g000.png", "good/g000.png"]  # one image in two spellings
+    csv = write_csv(tmp_path / "p.csv", path=twice, split=["train", "test"])
+    assert "more than once" in refused(toy_source(4, 4), split_csv=csv)
+
+
+def test_a_csv_without_names_is_refused(tmp_path):
+    csv = write_csv(tmp_path / "s.csv", split=["train"])
+    assert (
+        refused(toy_source(4, 4), split_csv=csv) == f"{csv} needs a column id or path beside split"
+    )
+
+
+def test_an_external_split_needs_both_classes_in_train_and_val_and_some_test(tmp_path):
+    source = toy_source(3, 3)
+    order = ["train", "val", "test", "train", "train", "test"]
+    csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=order)
+    assert refused(source, split_csv=csv) == "the split leaves no bad image in val"
+    order = ["train", "val", "train", "train", "val", "train"]
+    csv = write_csv(tmp_path / "t.csv", id=source.table.id, split=order)
+    assert refused(source, split_csv=csv) == "the split leaves no image in test"
+
+
+def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
+    # 40 bad images, a quarter of them in test: 30 are left for training and validation.
+    assert refused(toy_source(120, 40), val_per_class=20) == (
+        "VAL_PER_CLASS=20 needs at least 40 bad images for training and validation; "
+        "there are 30. Set -p VAL_PER_CLASS=15 or less"
+    )
+    table = divide(toy_source(120, 40), val_per_class=15).table
+    assert (table[table.label == 1].split == "train").sum() == 15
+
+
+def test_a_test_set_of_all_images_is_refused():
+    assert refused(toy_source(), test_fraction=1.0) == (
+        "200 images are too few to draw 200 of them for test"
+    )
+
+
+def test_subsample_keeps_the_classes_in_proportion_and_the_order():
+    source = toy_source(120, 60)
+    small = splits.subsample_source(source, 60, seed=0).table
+    assert small.label.value_counts().to_dict() == {0: 40, 1: 20}
+    assert small.id.tolist() == [i for i in source.table.id if i in set(small.id)]
+    assert splits.subsample_source(source, None, seed=0) is source
+    assert len(splits.subsample_source(source, 500, seed=0).table) == 180
+
+
+def test_keep_readable_and_describe_count_what_is_there():
+    source = splits.keep_readable(toy_source(), toy_source().table.id.iloc[1:])
+    assert len(source.table) == 199 and "g000" not in set(source.table.id)
+    split = divide(source, own_digests(source, g002="g001"))
+    facts = splits.describe(source, split, [("/data/good/g000.png", "not an image")])
+    assert facts["unreadable"] == ["g000.png"]
+    assert (facts["duplicates"], facts["excluded_copies"]) == (2, 0)
+    assert facts["images"]["val 1"] == 20
+    assert sum(facts["images"].values()) == 199
+    assert np.isclose(facts["images"]["test 0"] + facts["images"]["test 1"], 50, atol=1)

@@ -1,0 +1,237 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+from torchvision.models import resnet18
+
+from helpers.darts.genotypes import random_genotype
+from helpers.darts.network import DerivedNetwork
+from helpers.explain import gradcam
+
+
+def stretched(maps):
+    """Each map from 0 to 1, as the oracle gives them; a constant one is 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / torch.where(high > low, high - low, 1)
+
+
+class Branches(nn.Module):
+    """A cell like a derived network's: branches that are added and concatenated, a skip, in-place
+    ReLUs, and an auxiliary head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(True))
+        self.narrow = nn.Sequential(nn.Conv2d(6, 6, 1), nn.BatchNorm2d(6))
+        self.wide = nn.Sequential(nn.ReLU(True), nn.Conv2d(6, 6, 3, 1, 2, 2), nn.BatchNorm2d(6))
+        self.pool = nn.MaxPool2d(3, 1, 1)
+        self.join = nn.Sequential(nn.Conv2d(12, 8, 3, 1, 1), nn.BatchNorm2d(8))
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, 2)
+        self.auxiliary = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        a = self.narrow(x) + self.pool(x)
+        b = self.relu(self.wide(x.clone())) + x
+        joined = self.relu(self.join(torch.cat([a, b], dim=1)))
+        scores = self.head(self.drop(joined.mean(dim=(2, 3))))
+        return scores, self.auxiliary(a.mean(dim=(2, 3)))
+
+
+class FirstOutput(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        output = self.model(x)
+        return output[0] if isinstance(output, tuple) else output
+
+
+def seeded(make, seed=0):
+    torch.manual_seed(seed)
+    model = make()
+    for module in model.modules():  # running statistics as after some training
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def images(n=3, size=64, seed=1):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def oracle(model, layer, x, target_class):
+    """Normalised maps by pytorch-grad-cam, of a copy without in-place ReLUs: it would read the
+    feature maps after the change and their gradient from before it."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    with GradCAM(FirstOutput(model), [model.get_submodule(layer)]) as cam:
+        return cam(x, [ClassifierOutputTarget(target_class)] * len(x))
+
+
+@pytest.mark.parametrize("target_class", [0, 1])
+def test_maps_of_a_resnet_agree_with_pytorch_grad_cam(target_class):
+    model = seeded(lambda: resnet18(num_classes=2))
+    x = images(size=96)
+    maps = gradcam.grad_cam(model, x, target_class, "layer4")
+    assert maps.amax((1, 2)).min() > 0
+    expected = oracle(model, "layer4", x, target_class)
+    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["join", "wide", "stem.1", "narrow"])
+@pytest.mark.parametrize("target_class", [0, 1])
+def test_maps_of_a_network_with_branches_agree_with_pytorch_grad_cam(layer, target_class):
+    model, x = seeded(Branches), images()
+    maps = gradcam.grad_cam(model, x, target_class, layer)
+    expected = oracle(model, layer, x, target_class)
+    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+
+
+# Seeds whose maps are filled for both classes: two empty ones would agree however they were made.
+# In double precision, since random cells cancel so much that float32 alone differs by 1e-5.
+@pytest.mark.parametrize(("auxiliary", "seed"), [(False, 0), (True, 5)])
+@pytest.mark.parametrize("target_class", [0, 1])
+def test_maps_of_a_derived_network_agree_with_pytorch_grad_cam(auxiliary, seed, target_class):
+    sizes = {"channels": 8, "layers": 5, "num_classes": 2}
+    model = seeded(
+        lambda: DerivedNetwork(random_genotype(3), **sizes, auxiliary=auxiliary, drop_path=0.2),
+        seed,
+    ).double()
+    x = images(size=96).double()
+    for layer, name in ((gradcam.feature_layer(model), "cells.4"), ("cells.2", "cells.2")):
+        maps = gradcam.grad_cam(model, x, target_class, layer)
+        assert maps.amax((1, 2)).min() > 0
+        expected = oracle(model, name, x, target_class)
+        np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+
+
+class OneConvolution(nn.Module):
+    """A 1 x 1 convolution into two maps, then a linear layer over all their pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1, bias=False)
+        self.head = nn.Linear(8, 2, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1))
+            self.head.weight.copy_(torch.tensor([[1.0, 2, 3, 6, 0, 0, 2, 2], [-1.0] * 4 + [1] * 4]))
+
+    def forward(self, x):
+        return self.head(self.conv(x).flatten(1))
+
+
+def test_a_map_computed_by_hand():
+    x = torch.tensor([[[[1.0, 2.0], [0.0, -1.0]]]])
+    # A^1 = x and A^2 = -2 x. Class 0: alpha = (3, 1), 3 x - 2 x = x, rectified.
+    maps = gradcam.grad_cam(OneConvolution(), x, 0, "conv")
+    torch.testing.assert_close(maps, torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]))
+    # Class 1: alpha = (-1, 1), -x - 2 x = -3 x, rectified.
+    maps = gradcam.grad_cam(OneConvolution(), x, 1, "conv")
+    torch.testing.assert_close(maps, torch.tensor([[[0.0, 0.0], [0.0, 3.0]]]))
+
+
+def test_every_image_may_have_its_own_class_and_batches_do_not_matter(monkeypatch):
+    model, x = seeded(Branches), images(n=4)
+    mixed = gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 1]), "join")
+    for i, c in enumerate([0, 1, 1, 1]):
+        alone = gradcam.grad_cam(model, x[i : i + 1], c, "join")
+        torch.testing.assert_close(mixed[i], alone[0])
+    monkeypatch.setattr(gradcam, "IMAGES_AT_ONCE", 3)
+    torch.testing.assert_close(
+        gradcam.grad_cam(model, x, torch.tensor([0, 1, 1, 1]), "join"), mixed
+    )
+
+
+def test_maps_have_the_size_of_the_image():
+    model, x = seeded(Branches), images(n=2, size=48)
+    assert gradcam.grad_cam(model, x, 0, "join").shape == (2, 48, 48)
+
+
+def state(model):
+    return {
+        "weights": {name: w.clone() for name, w in model.state_dict().items()},
+        "gradients": [w.grad for w in model.parameters()],
+        "frozen": [w.requires_grad for w in model.parameters()],
+        "training": [module.training for module in model.modules()],
+        "hooks": [len(module._forward_hooks) for module in model.modules()],
+    }
+
+
+def test_the_model_comes_back_as_it_was_even_after_an_error():
+    model, x = seeded(Branches), images()
+    model.train()
+    model.stem.eval()
+    model.head.weight.requires_grad_(False)
+    before = state(model)
+    gradcam.grad_cam(model, x, 1, "join")
+    for layer, c in [("head", 0), ("relu", 0), ("join", 2), ("auxiliary", 0)]:
+        with pytest.raises(ValueError):
+            gradcam.grad_cam(model, x, c, layer)
+    after = state(model)
+    torch.testing.assert_close(after.pop("weights"), before.pop("weights"), rtol=0, atol=0)
+    assert after == before
+    assert torch.is_grad_enabled()
+
+
+def test_dropout_is_off_though_the_model_came_in_training_mode():
+    model, x = seeded(Branches), images()
+    expected = gradcam.grad_cam(model, x, 1, "join")
+    torch.testing.assert_close(gradcam.grad_cam(model.train(), x, 1, "join"), expected)
+
+
+def test_frozen_weights_and_a_surrounding_no_grad_make_no_difference():
+    model, x = seeded(Branches), images()
+    expected = gradcam.grad_cam(model, x, 1, "join")
+    model.requires_grad_(False)
+    for surrounding in (torch.no_grad(), torch.inference_mode()):
+        with surrounding:
+            torch.testing.assert_close(gradcam.grad_cam(model, x * 1, 1, "join"), expected)
+            assert not torch.is_grad_enabled()
+
+
+def test_a_layer_may_be_given_as_the_module_itself():
+    model, x = seeded(Branches), images()
+    expected = gradcam.grad_cam(model, x, 1, "join.0")
+    torch.testing.assert_close(gradcam.grad_cam(model, x, 1, model.join[0]), expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "target_class", "message"),
+    [
+        ("layer9", 0, r"Branches has no layer layer9; at the top it has \['stem', 'narrow'"),
+        ("head", 0, r"layer head gives \(3, 2\), Grad-CAM needs feature maps \(B, K, u, v\)"),
+        ("relu", 0, "layer relu ran 2 times, choose one that runs once"),
+        ("unused", 0, "layer unused ran 0 times, choose one that runs once"),
+        ("join", 2, r"target_class must be 0 to 1 for scores of shape \(3, 2\), got \[2\]"),
+        ("off_path", 0, "the scores don't depend on layer off_path, choose one on their way"),
+    ],
+)
+def test_an_unusable_layer_or_class_is_named(layer, target_class, message):
+    class OffPath(Branches):
+        def __init__(self):
+            super().__init__()
+            self.unused, self.off_path = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            scores, auxiliary = super().forward(x)
+            return scores, auxiliary + self.off_path(x).mean()
+
+    OffPath.__name__ = "Branches"
+    with pytest.raises(ValueError, match=message):
+        gradcam.grad_cam(seeded(OffPath), images(), target_class, layer)
+
+
+def test_a_single_image_is_named():
+    with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\), got shape \(3, 64, 64\)"):
+        gradcam.grad_cam(seeded(Branches), images()[0], 0, "join")

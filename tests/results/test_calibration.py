@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from scipy import special
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+from sklearn.linear_model import LogisticRegression
+
+from helpers.results import calibration
+
+
+def made_up(too_sure_by=1.0, n=2000):
+    """Scores whose true temperature is `too_sure_by`."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, n)
+    labels = (rng.random(n) < special.expit(logits)).astype(int)
+    return labels, special.expit(too_sure_by * logits)
+
+
+def test_brier_score_by_hand_and_by_scikit_learn():
+    assert calibration.brier([1, 0], [0.7, 0.4]) == pytest.approx((0.09 + 0.16) / 2)
+    labels, scores = made_up()
+    expected = sk.brier_score_loss(labels, scores)
+    assert calibration.brier(labels, scores) == pytest.approx(expected)
+
+
+def test_calibration_bins_agree_with_scikit_learn_and_count_every_part():
+    labels, scores = made_up(n=50)
+    bins = calibration.calibration_bins(labels, scores, n_bins=20)
+    bad_fraction, mean_score = calibration_curve(labels, scores, n_bins=20)
+    np.testing.assert_allclose(bins.bad_fraction, bad_fraction)
+    np.testing.assert_allclose(bins.mean_score, mean_score)
+    assert bins.n_parts.sum() == 50
+    assert bins.n_parts.min() > 0
+
+
+def test_scores_of_exactly_zero_and_one_fall_into_the_outer_bins():
+    bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)
+    assert bins.n_parts.tolist() == [1, 1]
+    assert bins.bad_fraction.tolist() == [0, 1]
+
+
+def test_temperature_of_a_model_twice_too_sure_is_two():
+    assert calibration.temperature_scale(*made_up(too_sure_by=1)) == pytest.approx(1, abs=0.08)
+    assert calibration.temperature_scale(*made_up(too_sure_by=2)) == pytest.approx(2, abs=0.16)
+
+
+def test_temperature_is_the_slope_of_a_logistic_regression_without_intercept():
+    labels, scores = made_up(too_sure_by=3)
+    slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(
+        special.logit(scores)[:, None], labels
+    )
+    temperature = calibration.temperature_scale(labels, scores)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-4)
+
+
+def test_weighing_validation_as_the_line_is_the_weighted_logistic_regression():
+    labels, scores = made_up(too_sure_by=3)
+    weights = np.where(labels == 1, 0.1 / labels.mean(), 0.9 / (1 - labels.mean()))
+    slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(
+        special.logit(scores)[:, None], labels, sample_weight=weights
+    )
+    temperature = calibration.temperature_scale(labels, scores, bad_rate=0.1)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-4)
+    assert temperature != pytest.approx(calibration.temperature_scale(labels, scores), rel=1e-3)
+
+
+def test_scaling_lowers_the_cross_entropy_and_keeps_the_auc():
+    labels, scores = made_up(too_sure_by=3)
+    scaled = calibration.apply_temperature(scores, calibration.temperature_scale(labels, scores))
+    assert sk.log_loss(labels, scaled) < sk.log_loss(labels, scores)
+    assert sk.roc_auc_score(labels, scaled) == sk.roc_auc_score(labels, scores)
+
+
+def test_applying_a_temperature_divides_the_logit():
+    # logit(0.9) = log 9, half of it is log 3.
+    assert calibration.apply_temperature([0.9, 0.5], 2) == pytest.approx([0.75, 0.5])
+
+
+def test_perfect_validation_scores_keep_a_finite_temperature():
+    temperature = calibration.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0])
+    assert temperature == pytest.approx(0.05, abs=1e-4)
+    assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
+
+
+def test_decision_values_and_wrong_temperatures_are_named():
+    with pytest.raises(ValueError, match=r"scores run from -2 to 3; .* through a sigmoid first"):
+        calibration.brier([0, 1], [-2, 3])
+    with pytest.raises(ValueError, match="temperature is 0, it must be above 0"):
+        calibration.apply_temperature([0.5], 0)
+    with pytest.raises(ValueError, match="bad_rate is 1, it must lie between 0 and 1"):
+        calibration.temperature_scale([0, 1], [0.2, 0.8], bad_rate=1)

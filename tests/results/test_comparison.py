@@ -1,0 +1,127 @@
+"""Comparisons with the best model, and AUC among parts of one kind."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from helpers.results import comparison, metrics
+from helpers.runs.predictions import Scored
+
+
+def scored(name, labels, scores, hidden=False):
+    ids = [f"{i:03d}" for i in range(len(labels))]
+    frame = pd.DataFrame({"id": ids, "label": labels, "defect_score": scores})
+    frame["label"] = frame.label.astype("Int64")
+    test = frame.assign(label=pd.NA) if hidden else frame
+    return Scored(name, frame, test)
+
+
+def models(hidden=False, n=80):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [50, n - 50])
+    signal = labels + rng.normal(size=n)
+    raw = {"best": signal, "copy": signal * 0.5, "worse": signal + 2 * rng.normal(size=n)}
+    raw["random"] = rng.normal(size=n)
+    scores = {k: stats.rankdata(v).round(-1) / (n + 10) for k, v in raw.items()}  # with ties
+    return labels, scores, {k: scored(k, labels, v, hidden) for k, v in scores.items()}
+
+
+def pairwise_delong(labels, a, b):
+    """z and AUC difference by DeLong's definition: kernels over all pairs, then plain sums."""
+    m, n = int((labels == 1).sum()), int((labels == 0).sum())
+    kernels = []
+    for s in (a, b):
+        kernel = [
+            [1.0 if x > y else 0.5 if x == y else 0.0 for y in s[labels == 0]]
+            for x in s[labels == 1]
+        ]
+        kernels.append(np.array(kernel))
+    d = kernels[0] - kernels[1]
+    theta = d.mean()
+    variance = ((d.mean(axis=1) - theta) ** 2).sum() / (m - 1) / m
+    variance += ((d.mean(axis=0) - theta) ** 2).sum() / (n - 1) / n
+    return theta, theta / np.sqrt(variance)
+
+
+def test_each_difference_and_p_value_is_that_of_the_definition_over_all_pairs():
+    labels, scores, given = models()
+    table = comparison.compare_with(given, "best").set_index("model")
+    assert table.index.tolist() == ["copy", "worse", "random"]
+    for name in ("worse", "random"):
+        difference, z = pairwise_delong(labels, scores[name], scores["best"])
+        row = table.loc[name]
+        assert row.difference == pytest.approx(difference)
+        assert row.p_value == pytest.approx(2 * stats.norm.sf(abs(z)))
+        assert row.high - row.low == pytest.approx(2 * 1.959964 * abs(difference / z), rel=1e-5)
+    assert (table.loc["copy", ["difference", "low", "high"]] == 0).all()
+    assert table.loc["copy", "p_value"] == 1
+
+
+def test_bootstrap_and_delong_agree_on_a_plain_case():
+    _, _, given = models()
+    row = comparison.compare_with(given, "best").set_index("model").loc["random"]
+    assert row.bootstrap_low == pytest.approx(row.low, abs=0.02)
+    assert row.bootstrap_high == pytest.approx(row.high, abs=0.02)
+    assert row.p_value < 0.001 and row.bootstrap_p < 0.005
+
+
+def test_the_same_seed_gives_the_same_bootstrap_and_another_seed_another():
+    _, _, given = models()
+    first = comparison.compare_with(given, "best", seed=1)
+    pd.testing.assert_frame_equal(first, comparison.compare_with(given, "best", seed=1))
+    assert not first.equals(comparison.compare_with(given, "best", seed=2))
+
+
+def test_where_test_labels_are_hidden_validation_is_compared():
+    _, _, given = models(hidden=True)
+    _, _, open_ones = models()
+    pd.testing.assert_frame_equal(
+        comparison.compare_with(given, "best"), comparison.compare_with(open_ones, "best")
+    )
+
+
+def test_holm_by_hand():
+    # sorted .01 .02 .03 .04 -> x4 x3 x2 x1 = .04 .06 .06 .04, and never falling: .04 .06 .06 .06
+    assert comparison.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert comparison.holm([0.6, 0.7]) == pytest.approx([1, 1])
+    assert comparison.holm([]).size == 0
+
+
+def test_holm_calls_something_significant_in_at_most_five_of_a_hundred_null_tables():
+    rng = np.random.default_rng(0)
+    called = [(comparison.holm(rng.random(10)) < 0.05).any() for _ in range(2000)]
+    assert 0.03 < np.mean(called) < 0.065
+
+
+def test_a_model_alone_gives_an_empty_comparison_and_an_unknown_reference_is_named():
+    _, _, given = models()
+    alone = comparison.compare_with({"best": given["best"]}, "best")
+    assert alone.empty and "p_holm" in alone
+    with pytest.raises(ValueError, match=r"no predictions of 'x'; there are best, copy, worse"):
+        comparison.compare_with(given, "x")
+
+
+def test_subgroup_auc_is_that_of_the_kind_alone():
+    labels, scores, given = models()
+    kinds = np.where(np.arange(80) % 3 == 0, "mono", "poly")
+    split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
+    table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
+    table = table.set_index("kind")
+    for kind in ("mono", "poly"):
+        mask = kinds == kind
+        row = table.loc[kind]
+        assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
+        expected = metrics.delong_interval(labels[mask], scores["worse"][mask])
+        assert (row.low, row.high) == (expected.low, expected.high)
+        assert (row.n_good, row.n_bad) == tuple(np.bincount(labels[mask]))
+
+
+def test_a_kind_with_one_bad_part_has_no_auc_and_no_columns_give_no_rows():
+    _, _, given = models()
+    kinds = np.where(np.arange(80) == 79, "rare", "usual")
+    split = pd.DataFrame({"id": given["best"].test.id, "kind_of": kinds})
+    table = comparison.subgroup_table({"best": given["best"]}, split, ["kind_of"])
+    assert table.set_index("kind").auc.isna().to_dict() == {"rare": True, "usual": False}
+    assert comparison.subgroup_table(given, split, []).empty

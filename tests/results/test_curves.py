@@ -1,0 +1,151 @@
+"""The figures show the numbers that they were given, and tell lines apart without colour."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from helpers.results import comparison, curves, decision
+from helpers.runs import predictions, settings
+from helpers.runs.names import display_name
+from tests import planted
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def scored(home):
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("svm", "svm_finetuned", "fbp", "cnn", "mine")):
+        planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
+    return predictions.read_all_predictions(run_paths)
+
+
+def _lines(ax):
+    return {line.get_label(): line for line in ax.get_lines() if ":" in line.get_label()}
+
+
+def test_every_model_is_in_one_panel_and_large_families_are_cut():
+    names = ["svm", "lda", "svm_finetuned", "fbp", "stacking", *(f"m{i}" for i in range(8))]
+    panels = curves.families(names)
+    assert [name for own in panels.values() for name in own] == names
+    assert panels["classical models on ImageNet features"] == ["svm", "lda"]
+    assert len(panels["other models"]) == 6 and len(panels["other models (2)"]) == 2
+
+
+def test_lines_of_a_panel_differ_in_dash_pattern_as_well_as_colour(scored):
+    figure = curves.roc_and_pr(scored)
+    for ax in figure.axes:
+        own = [line for line in ax.get_lines() if line.get_linewidth() > 1]
+        patterns = [str(line._unscaled_dash_pattern) for line in own]
+        assert len(set(patterns)) == len(own)
+
+
+def test_the_roc_curve_s_area_is_the_auc_in_its_legend(scored):
+    figure = curves.roc_and_pr(scored)
+    lines = {k: v for ax in figure.axes for k, v in _lines(ax).items()}
+    assert len(lines) == len(scored)
+    for name, model in scored.items():
+        auc = roc_auc_score(*model.labels_scores("test"))
+        (text,) = [t for t in lines if t.startswith(display_name(name) + ":")]
+        assert float(text.split(": ")[1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
+        assert np.trapezoid(lines[text].get_ydata(), lines[text].get_xdata()) == pytest.approx(auc)
+
+
+def test_the_precision_recall_steps_enclose_the_average_precision(scored):
+    figure = curves.roc_and_pr(scored)
+    drawn = {}
+    for ax in figure.axes:
+        if "precision" in ax.get_ylabel():
+            for line in ax.get_lines():
+                if line.get_linewidth() > 1:
+                    assert line.get_drawstyle() == "steps-post"
+                    x, y = line.get_data()
+                    drawn[round(float(-(np.diff(x) * y[:-1]).sum()), 9)] = line
+    expected = [average_precision_score(*m.labels_scores("test")) for m in scored.values()]
+    assert sorted(drawn) == sorted(round(float(value), 9) for value in expected)
+
+
+def test_operating_points_lie_on_their_curves(scored):
+    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+    figure = curves.overkill_against_escapes(scored, points, 0.01)
+    for name in scored:
+        escape, overkill = (
+            points.drop_duplicates("model")
+            .set_index("model")
+            .loc[name, ["test_escape_rate", "test_overkill_rate"]]
+        )
+        x, y = 100 * escape, 100 * overkill
+        shown = [
+            line
+            for ax in figure.axes
+            for line in ax.get_lines()
+            if len(line.get_xdata()) == 1 and line.get_xdata()[0] == x and line.get_ydata()[0] == y
+        ]
+        assert len(shown) == 1
+        lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
+        assert any(np.isclose(own, [x, y]).all(axis=1).any() for own in lines if len(own) > 2)
+
+
+def test_the_confusion_matrix_counts_every_part_once(scored):
+    figure = curves.confusion(scored["fbp"], {"one": 0.5, "all bad": 0.0})
+    labels, scores = scored["fbp"].labels_scores("test")
+    texts = [[t.get_text().split("\n")[0] for t in ax.texts] for ax in figure.axes]
+    called = scores >= 0.5
+    expected = [((labels == t) & (called == c)).sum() for t in (0, 1) for c in (0, 1)]
+    assert texts[0] == [str(n) for n in expected]
+    assert texts[1] == ["0", "140", "0", "60"]
+
+
+def test_the_first_seed_of_several_is_called_so_wherever_its_own_scores_are_drawn(home):
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("fbp", "fbp_averaged", "cnn")):
+        planted.plant(run_paths, name, 2.5, seed)
+    scored = predictions.read_all_predictions(run_paths)
+    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+    table = decision.calibration_table(scored, 0.3)
+    split = scored["fbp"].test.assign(kind="a")
+    groups = comparison.subgroup_table(scored, split, ["kind"])
+    figures = [
+        curves.roc_and_pr(scored),
+        curves.overkill_against_escapes(scored, points, 0.01),
+        curves.calibration_figure(scored["fbp"], table),
+        curves.subgroup_auc(groups),
+        curves.differences(comparison.compare_with(scored, "cnn"), "cnn"),
+    ]
+    for figure in figures:
+        texts = [text.get_text().split(":")[0] for text in figure.findobj(plt.Text)]
+        assert {"FBP, first seed", "FBP, seeds averaged"} <= set(texts)
+        assert "FBP" not in texts and "two-layer CNN, first seed" not in texts
+
+
+def test_the_square_root_scale_of_the_escapes_stands_at_its_axis(scored):
+    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+    for ax in curves.overkill_against_escapes(scored, points, 0.01).axes:
+        assert ax.get_xlabel() == "bad parts let through, % (square-root scale)"
+
+
+def test_calibration_subgroups_and_differences_are_drawn_for_each_model(scored):
+    table = decision.calibration_table(scored, 0.3)
+    right = curves.calibration_figure(scored["fbp"], table).axes[1]
+    assert len(right.get_yticklabels()) == len(scored)
+    split = scored["fbp"].test.assign(kind=np.where(np.arange(200) % 2, "a", "b"))
+    groups = comparison.subgroup_table(scored, split, ["kind"])
+    ax = curves.subgroup_auc(groups).axes[0]
+    assert [t.get_text().split(" ")[0] for t in ax.get_legend().get_texts()] == ["a", "b"]
+    compared = comparison.compare_with(scored, "svm")
+    ax = curves.differences(compared, "svm").axes[0]
+    shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
+    np.testing.assert_allclose(shown, compared.difference[::-1])
+
+
+def test_hidden_test_labels_are_said_in_the_titles(home):
+    run_paths = planted.make_run()
+    planted.plant(run_paths, "svm", 1, 0)
+    planted.hide_test_labels(run_paths)
+    figure = curves.roc_and_pr(predictions.read_all_predictions(run_paths))
+    assert "validation set (test labels are hidden)" in figure.get_suptitle()

@@ -1,0 +1,111 @@
+"""Thresholds and temperatures come from validation, what they do is counted on test."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.results import calibration, decision, metrics, operating_point
+from helpers.results import table as results
+from helpers.runs import settings as config
+from helpers.runs.predictions import Scored
+
+
+def scored(name="m", val=None, test=None):
+    """Ten good and ten bad parts on validation, other ones on test, scores in tenths."""
+    val = val or ([0] * 10 + [1] * 10, [*np.arange(0, 0.5, 0.05), *np.arange(0.3, 0.8, 0.05)])
+    test = test or ([0, 0, 0, 1, 1], [0.1, 0.32, 0.6, 0.2, 0.9])
+    frames = [
+        pd.DataFrame({"id": [str(i) for i in range(len(y))], "label": y, "defect_score": s})
+        for y, s in (val, test)
+    ]
+    frames = [frame.astype({"label": "Int64"}) for frame in frames]
+    return Scored(name, *frames)
+
+
+def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
+    # validation: no bad part may escape of 10 at 5 %, so the threshold lies just below 0.3
+    table = decision.operating_table(
+        {"m": scored()}, config.AnalysisSettings(max_escape_rate=0.05), 0.3
+    )
+    row = table.iloc[0]
+    assert 0.25 < row.threshold < 0.3
+    assert (row.val_escapes, row.val_bad, row.val_overkilled, row.val_good) == (0, 10, 4, 10)
+    assert (row.test_escapes, row.test_bad) == (1, 2)
+    assert (row.test_overkilled, row.test_good) == (2, 3)
+    exact = metrics.exact_interval(1, 2)
+    assert (row.test_escape_rate_low, row.test_escape_rate_high) == (exact.low, exact.high)
+    assert row.rule == "escapes <= 5 %"
+
+
+def test_more_escapes_allowed_means_less_overkill():
+    strict, loose = (
+        decision.operating_table({"m": scored()}, config.AnalysisSettings(max_escape_rate=e), 0.3)
+        for e in (0.0, 0.3)
+    )
+    assert loose.val_escapes[0] == 3
+    assert loose.val_overkilled[0] < strict.val_overkilled[0]
+
+
+def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
+    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2)
+    table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
+    assert table.index.tolist() == ["escapes <= 1 %", "cheapest", "most accurate"]
+    row = table.loc["cheapest"]
+    by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
+    assert row.test_cost == pytest.approx(by_hand)
+    labels, scores = scored().labels_scores("val")
+    for threshold in np.linspace(0, 1, 41):
+        point = operating_point.escape_and_overkill(labels, scores, threshold)
+        assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
+
+
+def test_the_most_accurate_threshold_is_that_of_the_results_table():
+    row = results.evaluate_model(scored(), 0.3)
+    found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
+    assert found["most accurate"] == row["threshold"]
+
+
+@pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
+def test_one_cost_alone_is_refused(given):
+    with pytest.raises(config.SettingsError, match="give both ESCAPE_COST and FALSE_ALARM_COST"):
+        config.AnalysisSettings(**{given: 20.0})
+
+
+def test_without_costs_there_is_no_rule_of_cost():
+    table = decision.operating_table({"m": scored()}, config.AnalysisSettings(), 0.25)
+    assert table.rule.tolist() == ["escapes <= 1 %", "most accurate"] and "test_cost" not in table
+
+
+def test_hidden_test_labels_leave_the_test_columns_out():
+    own = scored()
+    hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
+    table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
+    assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
+    assert "Test escape" not in decision.operating_shape(table)
+
+
+def test_the_shape_shows_counts_per_cent_and_interval():
+    table = decision.operating_table({"fbp": scored("fbp")}, config.AnalysisSettings(), 0.3)
+    row = decision.operating_shape(table).iloc[0]
+    assert row.Model == "FBP"
+    assert row["Test escape"] == "1 of 2: 50.0 % [1.3, 98.7]"
+    assert row["Valid overkill"].startswith("4 of 10: 40.0 % [")
+
+
+def test_brier_scores_before_and_after_the_temperature_of_validation():
+    rng = np.random.default_rng(0)
+    sides = []
+    for n in (400, 300):
+        logits = rng.normal(0, 2, n)
+        labels = (rng.random(n) < 1 / (1 + np.exp(-logits))).astype(int)
+        sides.append((labels.tolist(), (1 / (1 + np.exp(-3 * logits))).tolist()))
+    table = decision.calibration_table({"m": scored(val=sides[0], test=sides[1])}, 0.3)
+    row = table.iloc[0]
+    expected = calibration.temperature_scale(*sides[0], bad_rate=0.3)
+    assert row.temperature == expected
+    labels, scores = np.array(sides[1][0]), np.array(sides[1][1])
+    assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
+    assert row.brier_scaled < row.brier
+    assert row.brier_low < row.brier < row.brier_high
+    share = labels.mean()
+    assert table.iloc[-1].brier == pytest.approx(np.mean((labels - share) ** 2))

@@ -1,0 +1,226 @@
+import numpy as np
+import pytest
+from scipy import special, stats
+from sklearn import metrics as sk
+
+from helpers.results import metrics
+
+# Three bad and four good parts: 10 of the 12 pairs are ranked right, one of them is a tie.
+LABELS = np.array([1, 1, 1, 0, 0, 0, 0])
+SCORES = np.array([0.9, 0.6, 0.4, 0.5, 0.4, 0.3, 0.1])
+
+
+def made_up(n=200, seed=0, shift=1.0, ties=True):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.4).astype(int)
+    labels[:2] = 0, 1
+    scores = special.expit(rng.normal(size=n) + shift * labels)
+    return labels, scores.round(1) if ties else scores
+
+
+def pairwise_delong(labels, *scores):
+    """Covariance by DeLong's definition over all pairs of parts, O(n^2)."""
+    v_bad, v_good = [], []
+    for s in scores:
+        bad, good = s[labels == 1], s[labels == 0]
+        wins = (bad[:, None] > good[None, :]) + 0.5 * (bad[:, None] == good[None, :])
+        v_bad.append(wins.mean(axis=1) - wins.mean())
+        v_good.append(wins.mean(axis=0) - wins.mean())
+    v_bad, v_good = np.array(v_bad), np.array(v_good)
+    m, n = v_bad.shape[1], v_good.shape[1]
+    return v_bad @ v_bad.T / (m - 1) / m + v_good @ v_good.T / (n - 1) / n
+
+
+def test_auc_counts_a_tie_as_half_a_pair():
+    assert metrics.roc_auc(LABELS, SCORES) == pytest.approx(10.5 / 12)
+
+
+def test_auc_accuracy_and_f1_agree_with_scikit_learn():
+    for seed in range(5):
+        labels, scores = made_up(seed=seed)
+        called = scores >= 0.6
+        assert metrics.roc_auc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores))
+        assert metrics.accuracy(labels, scores, 0.6) == sk.accuracy_score(labels, called)
+        assert metrics.f1(labels, scores, 0.6) == pytest.approx(sk.f1_score(labels, called))
+
+
+def test_a_score_on_the_threshold_is_called_bad():
+    assert metrics.accuracy([1, 0], [0.5, 0.49]) == 1.0
+    assert metrics.f1([1, 0], [0.5, 0.49]) == 1.0
+
+
+def test_f1_without_any_bad_part_is_zero():
+    assert metrics.f1([0, 0], [0.1, 0.2]) == 0.0
+
+
+def test_delong_variance_of_seven_parts_agrees_with_a_sum_by_hand():
+    # Placements of the bad parts 1, 1, 5/8; of the good ones 2/3, 5/6, 1, 1.
+    v_bad = ((1 / 8) ** 2 * 2 + (1 / 4) ** 2) / 2 / 3
+    v_good = ((5 / 24) ** 2 + (1 / 24) ** 2 + (1 / 8) ** 2 * 2) / 3 / 4
+    assert metrics.delong_variance(LABELS, SCORES) == pytest.approx(v_bad + v_good)
+
+
+def test_delong_variance_agrees_with_the_definition_over_all_pairs():
+    for seed in range(5):
+        labels, scores = made_up(seed=seed)
+        expected = pairwise_delong(labels, scores)[0, 0]
+        assert metrics.delong_variance(labels, scores) == pytest.approx(expected, rel=1e-10)
+
+
+def test_delong_interval_is_symmetric_on_the_logit_and_holds_the_estimate():
+    labels, scores = made_up(ties=False)
+    interval = metrics.delong_interval(labels, scores, level=0.9)
+    auc = sk.roc_auc_score(labels, scores)
+    se = np.sqrt(pairwise_delong(labels, scores)[0, 0]) / (auc * (1 - auc))
+    assert interval.estimate == pytest.approx(auc)
+    assert special.logit(interval.low) == pytest.approx(special.logit(auc) - 1.6448536 * se)
+    assert special.logit(interval.high) == pytest.approx(special.logit(auc) + 1.6448536 * se)
+
+
+def test_delong_interval_covers_the_true_auc_as_often_as_it_says():
+    rng, truth = np.random.default_rng(0), stats.norm.cdf(1 / np.sqrt(2))
+    labels, inside = np.repeat([0, 1], 60), 0
+    for _ in range(400):
+        interval = metrics.delong_interval(labels, rng.normal(size=120) + labels)
+        inside += interval.low <= truth <= interval.high
+    assert 0.92 <= inside / 400 <= 0.98
+
+
+def test_delong_interval_of_a_perfect_model_is_the_point_one():
+    assert metrics.delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == (1.0, 1.0, 1.0)
+
+
+def test_delong_test_agrees_with_the_definition_over_all_pairs():
+    labels, a = made_up(seed=1)
+    b = (a + np.random.default_rng(2).normal(size=a.size) * 0.3).round(1)
+    result = metrics.delong_test(labels, a, b)
+    c = pairwise_delong(labels, a, b)
+    difference = sk.roc_auc_score(labels, a) - sk.roc_auc_score(labels, b)
+    se = np.sqrt(c[0, 0] + c[1, 1] - 2 * c[0, 1])
+    assert result.difference == pytest.approx(difference)
+    assert result.p_value == pytest.approx(2 * (1 - stats.norm.cdf(abs(difference) / se)))
+    assert result.low == pytest.approx(difference - 1.959964 * se)
+    assert result.high == pytest.approx(difference + 1.959964 * se)
+
+
+def test_delong_test_finds_no_difference_between_a_model_and_its_own_ranks():
+    labels, scores = made_up()
+    result = metrics.delong_test(labels, scores, stats.rankdata(scores))
+    assert result.difference == pytest.approx(0)
+    assert result.p_value == 1.0
+
+
+def test_delong_test_keeps_its_error_rate_on_two_equally_good_models():
+    rng, labels, rejected = np.random.default_rng(3), np.repeat([0, 1], 50), 0
+    for _ in range(400):
+        common = rng.normal(size=100) + labels
+        a, b = common + rng.normal(size=(2, 100))
+        rejected += metrics.delong_test(labels, a, b).p_value < 0.05
+    assert 0.02 <= rejected / 400 <= 0.08
+
+
+def scipy_bootstrap(labels, scores, statistic):
+    good, bad = scores[labels == 0], scores[labels == 1]
+    ordered = np.repeat([0, 1], [good.size, bad.size])
+    return stats.bootstrap(
+        (good, bad),
+        lambda g, b: statistic(ordered, np.concatenate([g, b])),
+        n_resamples=3000,
+        method="percentile",
+        vectorized=False,
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+
+
+@pytest.mark.parametrize(
+    ("metric", "oracle"),
+    [(metrics.roc_auc, sk.roc_auc_score), (metrics.accuracy, metrics.accuracy)],
+    ids=["the vectorised AUC", "any callable"],
+)
+def test_bootstrap_interval_agrees_with_scipy_bootstrap(metric, oracle):
+    labels, scores = made_up(n=120)
+    expected = scipy_bootstrap(labels, scores, oracle)
+    got = metrics.bootstrap_interval(labels, scores, metric, n_resamples=3000, seed=1)
+    assert got.estimate == pytest.approx(oracle(labels, scores))
+    assert got.low == pytest.approx(expected.low, abs=0.01)
+    assert got.high == pytest.approx(expected.high, abs=0.01)
+
+
+def test_vectorised_bootstrap_equals_the_loop_over_the_same_resamples():
+    labels, scores = made_up()
+
+    def looped(labels, scores):
+        return sk.roc_auc_score(labels, scores)
+
+    fast = metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 130, seed=4)
+    slow = metrics.bootstrap_interval(labels, scores, looped, 130, seed=4)
+    assert fast == pytest.approx(slow, abs=1e-12)
+
+
+def test_bootstrap_keeps_the_class_sizes():
+    labels, scores = made_up()
+    seen = []
+    metrics.bootstrap_interval(labels, scores, lambda y, s: seen.append(y.sum()) or 0.0, 20)
+    assert set(seen) == {labels.sum()}
+
+
+def test_bootstrap_repeats_with_the_seed_and_changes_with_it():
+    labels, scores = made_up()
+    first, again, other = (metrics.bootstrap_interval(labels, scores, seed=s) for s in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_paired_bootstrap_is_narrower_than_two_intervals_and_agrees_with_delong():
+    labels, a = made_up(n=300, seed=6, ties=False)
+    b = a + np.random.default_rng(7).normal(size=a.size) * 0.1
+    paired = metrics.paired_bootstrap(labels, a, b, n_resamples=2000)
+    delong = metrics.delong_test(labels, a, b)
+    assert paired.difference == pytest.approx(delong.difference)
+    assert paired.low == pytest.approx(delong.low, abs=0.005)
+    assert paired.high == pytest.approx(delong.high, abs=0.005)
+    single = metrics.bootstrap_interval(labels, a)
+    assert paired.high - paired.low < single.high - single.low
+
+
+def test_paired_bootstrap_p_value_is_small_for_a_better_model_and_one_for_the_same():
+    labels, scores = made_up()
+    noise = np.random.default_rng(0).random(labels.size)
+    assert metrics.paired_bootstrap(labels, scores, noise, n_resamples=199).p_value == 0.01
+    assert metrics.paired_bootstrap(labels, scores, scores, n_resamples=199).p_value == 1.0
+
+
+def test_exact_interval_agrees_with_scipy():
+    for count, total in [(0, 40), (3, 40), (40, 40)]:
+        expected = stats.binomtest(count, total).proportion_ci(0.9, method="exact")
+        got = metrics.exact_interval(count, total, level=0.9)
+        assert got == pytest.approx((count / total, expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([0, 1, 2], [0, 0, 0], "0 (good) and 1 (bad), got shape (3,) with values [0, 1, 2]"),
+        ([], [], "labels must be a non-empty list of 0 (good) and 1 (bad), got shape (0,)"),
+        ([0, 1, np.nan], [0, 0, 0], "leave hidden labels out"),
+        ([0, 1], [0.5], "2 labels but scores of shape (1,)"),
+        ([0, 1], [0.5, np.nan], "1 scores are not finite numbers"),
+        ([1, 1], [0.5, 0.6], "all 2 labels are 1; good and bad parts are both needed"),
+    ],
+)
+def test_unusable_labels_and_scores_are_named(labels, scores, message):
+    with pytest.raises(ValueError) as error:
+        metrics.roc_auc(labels, scores)
+    assert message in str(error.value)
+
+
+def test_other_wrong_arguments_are_named():
+    labels, scores = made_up()
+    with pytest.raises(ValueError, match=r"level is 95, it must lie between 0 and 1 \(0.95 for"):
+        metrics.delong_interval(labels, scores, level=95)
+    with pytest.raises(ValueError, match="n_resamples is 0, it must be 1 or more"):
+        metrics.bootstrap_interval(labels, scores, n_resamples=0)
+    with pytest.raises(ValueError, match="5 of 4 is not a fraction"):
+        metrics.exact_interval(5, 4)
+    with pytest.raises(ValueError, match="needs two good and two bad parts at least"):
+        metrics.delong_variance([0, 0, 1], [0.1, 0.2, 0.3])

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from helpers.results import operating_point as op
+from helpers.results.metrics import accuracy
+
+LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 1])
+SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9])
+
+
+def made_up(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([0, 1], [70, 30]))
+    return labels, (rng.normal(size=100) + labels).round(1)
+
+
+def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores():
+    thresholds, n_escaped, n_overkilled = op.threshold_sweep([1, 0, 1], [0.2, 0.4, 0.8])
+    assert thresholds[:3] == pytest.approx([0.2, 0.3, 0.6])
+    assert thresholds[3] > 0.8
+    assert n_escaped.tolist() == [0, 1, 1, 2]
+    assert n_overkilled.tolist() == [1, 1, 0, 0]
+
+
+def test_sweep_tells_neighbouring_floats_apart():
+    low, high = 0.5, np.nextafter(0.5, 1)
+    threshold = op.best_threshold([0, 1], [low, high])
+    assert low < threshold <= high
+
+
+def test_best_threshold_is_the_lowest_of_the_equally_accurate():
+    # 0.35 overkills the part at 0.5, 0.55 lets the part at 0.4 escape: one mistake each.
+    assert op.best_threshold(LABELS, SCORES) == pytest.approx(0.35)
+
+
+def test_no_other_threshold_is_more_accurate_than_the_best():
+    for seed in range(5):
+        labels, scores = made_up(seed)
+        best = accuracy(labels, scores, op.best_threshold(labels, scores))
+        assert best == max(accuracy(labels, scores, t) for t in [*scores, np.inf])
+
+
+def test_threshold_for_escape_rate_on_eight_parts():
+    def threshold(rate):
+        return op.threshold_for_escape_rate(LABELS, SCORES, rate)
+
+    assert threshold(0) == pytest.approx(0.35)
+    assert threshold(0.24) == pytest.approx(0.35)
+    assert threshold(0.25) == pytest.approx(0.55)
+    # No good part scores above 0.55, so that letting more escape would gain nothing.
+    assert threshold(1) == pytest.approx(0.55)
+
+
+def test_threshold_for_escape_rate_has_the_least_overkill_of_all_allowed_ones():
+    for seed in range(5):
+        labels, scores = made_up(seed)
+        point = op.escape_and_overkill(
+            labels, scores, op.threshold_for_escape_rate(labels, scores, 0.1)
+        )
+        assert point.n_escaped <= 3
+        allowed = [t for t in scores if (scores[labels == 1] < t).sum() <= 3]
+        assert point.n_overkilled == min((scores[labels == 0] >= t).sum() for t in allowed)
+
+
+def test_perfect_model_neither_lets_escape_nor_overkills_and_a_constant_one_overkills_all():
+    labels = np.array([0, 0, 1])
+    perfect = op.threshold_for_escape_rate(labels, labels, 0.0)
+    assert op.escape_and_overkill(labels, labels, perfect)[3:] == (0, 1, 0, 2)
+    constant = op.threshold_for_escape_rate(labels, [0.5] * 3, 0.0)
+    assert op.escape_and_overkill(labels, [0.5] * 3, constant)[3:] == (0, 1, 2, 2)
+
+
+def test_escape_and_overkill_counts_and_exact_intervals():
+    point = op.escape_and_overkill(LABELS, SCORES, 0.55)
+    assert point[3:] == (1, 4, 0, 4)
+    assert point.escape_rate == pytest.approx((0.25, 0.0063095, 0.8058796), abs=1e-6)
+    # None of 4: the upper end is 1 - 0.025^(1/4).
+    assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
+
+
+def test_overkill_curve_is_the_roc_curve_seen_from_the_line():
+    labels, scores = made_up(0)
+    escape, overkill = op.overkill_curve(labels, scores)
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(escape[::-1], 1 - tpr, atol=1e-12)
+    np.testing.assert_allclose(overkill[::-1], fpr, atol=1e-12)
+
+
+def test_expected_cost_by_hand():
+    point = op.escape_and_overkill(LABELS, SCORES, 0.55)
+    assert op.expected_cost(point, 100, 1) == pytest.approx(12.5)
+    assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.25)
+    point = op.escape_and_overkill(LABELS, SCORES, 0.35)
+    assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.99 / 4)
+
+
+def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():
+    labels, scores = made_up(1)
+    dear_escapes = op.cheapest_threshold(labels, scores, 50, 1)
+    dear_overkill = op.cheapest_threshold(labels, scores, 1, 50)
+    assert dear_escapes < op.best_threshold(labels, scores) < dear_overkill
+    cost = op.expected_cost(op.escape_and_overkill(labels, scores, dear_escapes), 50, 1)
+    others = [op.escape_and_overkill(labels, scores, t) for t in scores]
+    assert cost <= min(op.expected_cost(other, 50, 1) for other in others) + 1e-12
+
+
+def test_equal_costs_give_the_most_accurate_threshold():
+    for seed in range(100):
+        labels, scores = made_up(seed)
+        assert op.cheapest_threshold(labels, scores, 1, 1) == op.best_threshold(labels, scores)
+
+
+def test_wrong_rates_and_costs_are_named():
+    with pytest.raises(ValueError, match="max_escape_rate is 5, a fraction from 0 to 1 is needed"):
+        op.threshold_for_escape_rate(LABELS, SCORES, 5)
+    with pytest.raises(ValueError, match="costs are -1 and 1, neither may be negative"):
+        op.cheapest_threshold(LABELS, SCORES, -1, 1)
+    with pytest.raises(ValueError, match="bad_rate is 2, a fraction from 0 to 1 is needed"):
+        op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=2)

@@ -1,0 +1,156 @@
+"""The contest's CSV: each rule refused with the row named, and the file written whole or not."""
+
+import errno
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.core.files import ArtifactError
+from helpers.results.submission import (
+    SubmissionError,
+    sample_ids,
+    validate_submission,
+    write_submission,
+)
+
+IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
+
+
+def csv_file(tmp_path, text, name="x.csv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+GOOD = "id,defect_score\n007,0.25\na,0\nNA,1\nz9,1e-3\n"
+
+
+def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path):
+    frame = validate_submission(csv_file(tmp_path, GOOD), IDS, order_matters=True)
+    assert list(frame.columns) == ["id", "defect_score"]
+    assert frame["id"].tolist() == IDS
+    assert frame["defect_score"].tolist() == [0.25, 0.0, 1.0, 0.001]
+    assert frame["defect_score"].dtype == np.float64
+
+
+def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
+    sample = csv_file(tmp_path, "id,defect_score\nb,0.5\na,0.5\n", "sample.csv")
+    assert sample_ids(sample) == ["b", "a"]
+    good = csv_file(tmp_path, "id,defect_score\na,0.1\nb,0.2\n")
+    assert validate_submission(good, None, sample)["id"].tolist() == ["a", "b"]
+    with pytest.raises(SubmissionError, match="give the ids of the test set, or the path of the"):
+        validate_submission(good, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "id,defect_score\n007,0\na,0\nz9,0\n",
+            "id 'NA' (row 3 of the test set) is missing, 1 of 4 in all. Predict every test image.",
+        ),
+        (
+            "id,defect_score\n007,0\na,0\nNA,0\na,1\nz9,0\n",
+            "line 5 (id 'a'): the id stands there a second time, first at line 3. "
+            "Keep one row for each test image.",
+        ),
+        (
+            "id,defect_score\n007,0\na,nan\nNA,0\nz9,0\n",
+            "line 3 (id 'a'): the score is NaN or missing. "
+            "Look at the model's output for this image; every test image needs a score.",
+        ),
+        ("id,defect_score\n007,0\na,\nNA,0\nz9,0\n", "line 3 (id 'a'): the score is NaN or"),
+        (
+            "id,defect_score\n007,0\n\na,1.2\nNA,0\nz9,0\n",  # a blank line counts as a line
+            "line 4 (id 'a'): the score 1.2 lies outside [0, 1]. "
+            "Give the probability of bad: logits need a sigmoid or softmax first.",
+        ),
+        ("id,defect_score\n007,-0.01\n", "line 2 (id '007'): the score -0.01 lies outside"),
+        ("id,defect_score\n007,inf\n", "line 2 (id '007'): the score inf lies outside"),
+        ("id,defect_score\n007,bad\n", "line 2 (id '007'): the score 'bad' is not a number."),
+        ("id,defect_score\n007,0_1\n", "line 2 (id '007'): the score '0_1' is not a number."),
+        (
+            "id,score\n007,0\n",
+            "the header (line 1) is 'id,score' but must be 'id,defect_score'. "
+            "Rename the columns, and write no index column.",
+        ),
+        (",id,defect_score\n0,007,0\n", "the header (line 1) is ',id,defect_score' but must"),
+        ("", "the header (line 1) is '' but must be"),
+        (
+            "id,defect_score\n",
+            "has zero rows below the header; the test set has 4. "
+            "Write one row for each test image.",
+        ),
+        ("id,defect_score\n007,0,1\n", "line 2: 3 fields instead of 2: '007,0,1'."),
+        (
+            "id,defect_score\n007.bmp,0\n",
+            "line 2 (id '007.bmp'): this id is not in the test set. "
+            "An id is the file's name without folder and extension.",
+        ),
+        ("id,defect_score\n7,0\n", "line 2 (id '7'): this id is not in the test set. Ids look"),
+    ],
+)
+def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, body, message):
+    path = csv_file(tmp_path, body)
+    with pytest.raises(SubmissionError) as error:
+        validate_submission(path, IDS)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_row_order_is_checked_only_where_it_matters(tmp_path):
+    swapped = csv_file(tmp_path, "id,defect_score\n007,0\nNA,0\na,0\nz9,0\n")
+    assert len(validate_submission(swapped, IDS)) == 4
+    with pytest.raises(SubmissionError, match=r"line 3 \(id 'NA'\): wrong row order, .* 'a' here"):
+        validate_submission(swapped, IDS, order_matters=True)
+
+
+def test_a_table_is_checked_like_a_file():
+    frame = pd.DataFrame({"id": ["a", "b"], "defect_score": [0.5, np.nan]})
+    with pytest.raises(SubmissionError, match=r"the table, row 1 \(id 'b'\): the score is NaN"):
+        validate_submission(frame, ["a", "b"])
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path):
+    with pytest.raises(SubmissionError, match=r"nothing\.csv does not exist: write it first"):
+        validate_submission(tmp_path / "nothing.csv", IDS)
+    (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(SubmissionError, match="is not a CSV in UTF-8"):
+        validate_submission(tmp_path / "x.csv", IDS)
+
+
+def test_an_expected_id_given_twice_is_an_error(tmp_path):
+    with pytest.raises(SubmissionError, match="the test set itself holds id 'a' twice"):
+        validate_submission(csv_file(tmp_path, GOOD), ["a", "a"])
+    with pytest.raises(SubmissionError, match="The test set has no ids"):
+        validate_submission(csv_file(tmp_path, GOOD), [])
+
+
+def test_what_is_written_reads_back_bit_for_bit_in_the_sample_s_order(tmp_path):
+    scores = np.array([0.1, 1 / 3, 2e-17, 1.0])
+    path = write_submission(tmp_path / "new" / "x.csv", IDS, scores, sample_ids=IDS[::-1])
+    frame = validate_submission(path, IDS[::-1], order_matters=True)
+    assert frame["defect_score"].tolist() == scores[::-1].tolist()
+    assert path.read_text().startswith("id,defect_score\nz9,1.0\n")
+    assert os.listdir(path.parent) == ["x.csv"]
+
+
+def test_a_refused_or_killed_write_keeps_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    path = write_submission(tmp_path / "x.csv", ["a"], [0.5])
+    before = path.read_bytes()
+    for ids, scores in ((["a", "a"], [0.1, 0.2]), (["a"], [1.2]), (["a"], []), ([], [])):
+        with pytest.raises(SubmissionError):
+            write_submission(path, ids, scores)
+    with pytest.raises(SubmissionError, match=r"id 'b' .* is missing"):
+        write_submission(path, ["a"], [0.1], sample_ids=["a", "b"])
+
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(ArtifactError, match=r"x\.csv cannot be written: the disk is full"):
+        write_submission(path, ["a"], [0.1])
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["x.csv"]

@@ -1,0 +1,180 @@
+import dataclasses
+import typing
+
+import pytest
+
+from helpers.runs import checks
+from helpers.runs import settings as config
+from helpers.runs.settings import SettingsError
+
+
+def refused(stage="01_data_split", preset="quick", **given) -> str:
+    with pytest.raises(SettingsError) as caught:
+        config.resolve(stage, preset, given)
+    return str(caught.value)
+
+
+def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
+    assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
+    assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
+    given = config.resolve("01_data_split", "smoke", {"image_size_px": 48})
+    assert given.image_size_px == 48
+    assert given.val_per_class == 20  # the rest of the preset stays
+
+
+def test_none_means_what_the_preset_says():
+    nothing = {"image_size_px": None, "max_images": None, "dataset": None}
+    settings = config.resolve("01_data_split", "smoke", nothing)
+    assert settings == config.resolve("01_data_split", "smoke", {})
+    assert (settings.image_size_px, settings.max_images, settings.dataset) == (64, 240, "elpv")
+
+
+@pytest.mark.parametrize("preset", config.PRESETS)
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_every_preset_gives_settings_for_every_stage(stage, preset):
+    settings = config.resolve(stage, preset, {})
+    assert isinstance(settings, config.STAGES[stage])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 1
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    message = refused("03_finetuning", fbp_epoch=3)
+    assert message == (
+        "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS?"
+    )
+    assert refused("01_data_split", zzz=3).startswith(
+        "no cell of 01_data_split has the parameter ZZZ (known: BAD_FOLDERS, "
+    )
+
+
+def test_an_unknown_name_is_refused_even_when_it_is_none():
+    assert "has the parameter ZZZ" in refused(zzz=None)
+
+
+def test_an_unknown_preset_or_stage_is_refused():
+    assert refused(preset="fast") == "PRESET='fast' is not one of smoke, quick, full, paper"
+    with pytest.raises(SettingsError, match=r"^no stage '99'; there are 01_data_split, "):
+        config.stage_name("99")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("val_per_class", "many", "int"),
+        ("val_per_class", 1.5, "int"),
+        ("val_per_class", True, "int"),
+        ("test_fraction", "0.25", "float"),
+        ("test_fraction", True, "float"),
+        ("skip_unreadable", 1, "bool"),
+        ("dataset", True, "str"),
+        ("max_images", "all", "int"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
+    assert refused(**{name: value}) == f"{name.upper()}={value!r} is not of the type {kind}"
+
+
+def test_a_whole_number_will_do_for_a_fraction():
+    value = config.resolve("03_finetuning", "quick", {"fbp_lr": 1}).fbp_lr
+    assert value == 1.0 and isinstance(value, float)
+
+
+@pytest.mark.parametrize("given", ["ok, fine parts,", ["ok", "fine parts"], ("ok", "fine parts")])
+def test_names_may_be_a_text_with_commas_a_list_or_a_tuple(given):
+    settings = config.resolve("01_data_split", "quick", {"good_folders": given})
+    assert settings.good_folders == ("ok", "fine parts")
+
+
+def test_a_stage_is_found_by_its_number_or_name():
+    for text in ("3", "03", "03_finetuning"):
+        assert config.stage_name(text) == "03_finetuning"
+
+
+def test_the_trainings_of_03_take_its_parameters():
+    given = {"cnn_epochs": 3, "ll_epochs": 4, "fbp_epochs": 5, "fbp_lr": 0.5, "batch_size": 7}
+    settings = config.resolve("03_finetuning", "quick", given)
+    assert (settings.cnn.epochs, settings.ll.epochs, settings.fbp.epochs) == (3, 4, 5)
+    assert (settings.cnn.batch_size, settings.fbp.batch_size, settings.fbp.lr) == (7, 7, 0.5)
+    assert settings.ll.augment == "none"  # it trains on stored features
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value", "message"),
+    [
+        ("03_finetuning", "batch_size", 1, "BATCH_SIZE=1 must be 2 or more"),
+        ("03_finetuning", "fbp_epochs", 0, "FBP_EPOCHS=0 must be 1 or more"),
+        ("03_finetuning", "precision", "foo", "PRECISION='foo' is not one of auto, bf16, fp16, no"),
+        ("03_finetuning", "fbp_lr", 0.0, "FBP_LR=0.0 must be above 0"),
+        ("02_features_baselines", "folds", 1, "FOLDS=1 must be 2 or more"),
+        (
+            "06_analysis",
+            "max_escape_rate",
+            1.5,
+            "MAX_ESCAPE_RATE=1.5 must be a fraction from 0 to 1",
+        ),
+        ("06_analysis", "escape_cost", -1.0, "ESCAPE_COST=-1.0 must not be negative"),
+        (
+            "01_data_split",
+            "max_images",
+            -5,
+            "MAX_IMAGES=-5 must be 1 or more, or be left out for the preset's own number (all, but "
+            "in smoke)",
+        ),
+        (
+            "01_data_split",
+            "max_images",
+            0,
+            "MAX_IMAGES=0 must be 1 or more, or be left out for the preset's own number (all, but "
+            "in smoke)",
+        ),
+        ("01_data_split", "seed", -1, "SEED=-1 must be 0 or more"),
+        ("06_analysis", "seed", 2**32, "SEED=4294967296 must be below 4294967296"),
+        ("03_finetuning", "epoch_images", 1, "EPOCH_IMAGES=1 must be 2 or more, or 0 for all"),
+        ("05_genotype_retraining", "momentum", -0.1, "MOMENTUM=-0.1 must be 0 or more"),
+        ("05_genotype_retraining", "momentum", 1.0, "MOMENTUM=1.0 must be below 1"),
+        ("05_genotype_retraining", "gamma", 0.0, "GAMMA=0.0 must be above 0 and at most 1"),
+        ("05_genotype_retraining", "gamma", 1.5, "GAMMA=1.5 must be above 0 and at most 1"),
+        ("01_data_split", "test_fraction", 1.0, "TEST_FRACTION=1.0 must lie between 0 and 1"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(stage, name, value, message):
+    assert refused(stage, **{name: value}) == message
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_every_number_has_a_smallest_value(stage):
+    hints = typing.get_type_hints(config.STAGES[stage])
+    numbers = [n for n, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}]
+    assert "seed" in numbers
+    for name in numbers:
+        value = config.resolve(stage, "quick", {}).__dict__[name]
+        least = -1e9 if isinstance(value, float) else -(10**9)
+        assert name.upper() in refused(stage, **{name: least})
+
+
+def test_the_smallest_and_the_largest_values_are_taken():
+    split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
+    assert (split.max_images, split.seed) == (1, 2**32 - 1)
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
+    training = config.resolve("05_genotype_retraining", "quick", given).training
+    assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
+
+
+def test_a_folder_called_by_a_number_is_taken_as_text():
+    settings = config.resolve("01_data_split", "quick", {"good_folders": 2, "test_folder": 2024})
+    assert settings.good_folders == ("2",) and settings.test_folder == "2024"
+
+
+def test_a_time_budget_is_not_what_a_result_depends_on():
+    limited = config.resolve("04_darts_search", "quick", {"time_budget_min": 5})
+    assert config.decisive(limited) == config.decisive(
+        config.resolve("04_darts_search", "quick", {})
+    )
+    assert "epochs" in config.decisive(limited) and limited.time_budget_min == 5.0
+
+
+def test_settings_in_words_are_parameters_in_short_lines():
+    text = checks.in_words(config.resolve("03_finetuning", "quick", {"seeds": 2}))
+    assert text.startswith("SEED=0, SEEDS=2, BACKBONE='auto',")
+    assert max(map(len, text.splitlines())) <= 110

@@ -1,0 +1,55 @@
+"""The four classical models."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.metrics import roc_auc_score
+
+from helpers.training import baselines
+
+
+@pytest.fixture(scope="module")
+def problem():
+    x, y = make_classification(300, 12, n_informative=6, class_sep=1.2, random_state=0)
+    return x[:200].astype(np.float32), y[:200], x[200:].astype(np.float32), y[200:]
+
+
+@pytest.mark.parametrize("name", baselines.NAMES)
+def test_each_model_learns_and_gives_probabilities_of_bad(problem, name):
+    x, y, x_new, y_new = problem
+    fitted = baselines.fit_baseline(name, x, y, folds=3, trees=60, seed=0)
+    scores = fitted.defect_score(x_new)
+    assert scores.shape == (100,) and scores.min() >= 0 and scores.max() <= 1
+    assert roc_auc_score(y_new, scores) > 0.8
+    assert fitted.cv_auc > 0.8 and fitted.chosen
+
+
+@pytest.mark.parametrize("name", baselines.NAMES)
+def test_the_same_seed_gives_the_same_scores(problem, name):
+    x, y, x_new, _ = problem
+    first, second = (
+        baselines.fit_baseline(name, x, y, folds=2, trees=20, seed=4).defect_score(x_new)
+        for _ in range(2)
+    )
+    np.testing.assert_allclose(first, second, atol=1e-12)
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(ValueError, match="no baseline 'KNN'; there are LDA, RF, LR, SVM"):
+        baselines.fit_baseline("KNN", np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, 5, 0)
+
+
+def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_all(monkeypatch):
+    labels = np.repeat([0, 1], [950, 50])
+    rows = baselines._sample(labels, 200, folds=5, random_state=0)
+    assert np.bincount(labels[rows]).tolist() == [190, 10] and len(set(rows)) == 200
+    assert np.bincount(labels[baselines._sample(labels, 20, 5, 0)]).tolist() == [19, 5]
+    assert baselines._sample(labels, 0, 5, 0).tolist() == list(range(1000))
+    searched = []
+    search = baselines.GridSearchCV.fit
+    monkeypatch.setattr(
+        baselines.GridSearchCV, "fit", lambda self, x, y: search(self, searched.append(x) or x, y)
+    )
+    x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+    fitted = baselines.fit_baseline("LR", x, labels, 3, 10, 0, cv_images=200)
+    assert len(searched[0]) == 200 and fitted.model.named_steps["scale"].n_samples_seen_ == 1000

@@ -1,0 +1,267 @@
+"""The training loop: exact resume, schedules, loss, the rule for the best epoch."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers.runs import stages
+from helpers.runs.settings import TrainSettings
+from helpers.training import fit as training
+from helpers.training.batches import EmbeddingBatches, epoch_order
+from helpers.training.loop import Hooks
+from helpers.training.optim import AUXILIARY_WEIGHT, Loss, make_optimizer, make_scheduler
+
+
+def _problem(n=96, d=6, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    x = rng.normal(size=(n, d)).astype(np.float32)
+    x[:, 0] += 1.5 * labels
+    return EmbeddingBatches(x, labels.astype(np.int64), np.arange(n).astype(str), 16)
+
+
+def _model():
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2)
+    )
+
+
+class _StopAfter(Hooks):
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def epoch_starts(self, epoch, epochs):
+        if epoch == self.epochs:
+            raise KeyboardInterrupt
+
+
+def _fit(model, settings, resume=None, hooks=None, **options):
+    return training.fit(
+        model,
+        _problem(),
+        _problem(seed=1),
+        settings,
+        seed=3,
+        name="toy",
+        resume=resume,
+        hooks=hooks,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adamw", "schedule": "one_cycle", "ema_decay": 0.9},
+        {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
+        {"optimizer": "sgd", "schedule": "exponential", "lr": 0.1},
+    ],
+)
+def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, options):
+    settings = TrainSettings(epochs=3, precision="no", **options)
+    whole, halves = _model(), _model()
+    expected = _fit(whole, settings)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(halves, settings, tmp_path / "resume", _StopAfter(1))
+    torch.rand(7)  # whatever else draws numbers in between must not matter
+    again = _model()
+    found = _fit(again, settings, tmp_path / "resume")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    timeless = [
+        {k: v for k, v in r.items() if k not in ("seconds", "total_seconds", "images_per_s")}
+        for r in expected.history
+    ]
+    for record, other in zip(timeless, found.history, strict=True):
+        assert record == {k: other[k] for k in record}
+
+
+def test_a_resume_file_of_other_settings_is_not_taken_up(tmp_path, capsys):
+    settings = TrainSettings(epochs=2, precision="no")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), settings, tmp_path / "resume", _StopAfter(1))
+    _fit(_model(), settings, tmp_path / "resume", inputs={"other": 1})
+    assert "going on" not in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), settings, tmp_path / "resume2", _StopAfter(1))
+    _fit(_model(), settings, tmp_path / "resume2")
+    assert "toy: going on after epoch 1 of 2" in capsys.readouterr().out
+
+
+def test_the_model_keeps_the_epoch_of_the_best_validation_auc():
+    settings = TrainSettings(epochs=6, lr=0.05, precision="no")
+    model = _model()
+    fit = _fit(model, settings)
+    aucs = [record["val_auc"] for record in fit.history]
+    assert fit.best_epoch == int(np.argmax(aucs))
+    found = training.evaluate(model, _problem(seed=1), "no")
+    assert found["val_auc"] == pytest.approx(max(aucs), abs=1e-12)
+
+
+def test_a_trial_with_other_settings_costs_an_interrupted_training_no_epoch(tmp_path, capsys):
+    # the trial's epochs replaced those of the long training
+    resume, long = tmp_path / "toy.resume.safetensors", TrainSettings(epochs=3, precision="no")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), long, resume, _StopAfter(2))
+    _fit(_model(), TrainSettings(epochs=1, precision="no"), resume)
+    capsys.readouterr()
+    expected, found = _model(), _model()
+    _fit(found, long, resume)
+    assert "toy: going on after epoch 2 of 3" in capsys.readouterr().out
+    _fit(expected, long)
+    for one, other in zip(expected.parameters(), found.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("precision", "advice"),
+    [
+        ("no", "Lower the learning rate (now 0.0006)"),
+        ("auto", "Lower the learning rate (now 0.0006) or set PRECISION='no'"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, advice):
+    batches = _problem()
+    batches.embeddings[:] = np.nan
+    with pytest.raises(training.TrainingError) as error:
+        training.fit(
+            _model(), batches, _problem(), TrainSettings(precision=precision), seed=0, name="toy"
+        )
+    message = str(error.value)
+    culprits = ", ".join(map(str, epoch_order(96, 0, 0)[:16]))  # the ids are the rows' numbers
+    assert message == (
+        f"toy: the loss is not finite in epoch 1, on the batch of {culprits}. {advice}: with "
+        "another setting the training begins anew"
+    )
+
+
+def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
+    loss_of = Loss(smoothing=0.1)
+    scores, auxiliary = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    target = torch.tensor([0])
+    # smoothed target (0.95, 0.05): by hand from log-softmax
+    main = -(0.95 * np.log(np.exp(2) / (np.exp(2) + 1)) + 0.05 * np.log(1 / (np.exp(2) + 1)))
+    aux = -(0.95 * np.log(1 / (1 + np.e)) + 0.05 * np.log(np.e / (1 + np.e)))
+    assert float(loss_of(scores, target)) == pytest.approx(main, abs=1e-6)
+    total = float(loss_of((scores, auxiliary), target))
+    assert total == pytest.approx(main + AUXILIARY_WEIGHT * aux, abs=1e-6)
+
+
+def test_exponential_schedule_multiplies_by_gamma_each_epoch():
+    settings = TrainSettings(
+        epochs=4, optimizer="sgd", lr=0.1, schedule="exponential", gamma=0.97, precision="no"
+    )
+    lrs = [record["lr"] for record in _fit(_model(), settings).history]
+    np.testing.assert_allclose(lrs, 0.1 * 0.97 ** np.arange(4), rtol=1e-12)
+
+
+def test_cosine_schedule_runs_from_lr_towards_its_minimum():
+    settings = TrainSettings(
+        epochs=4, optimizer="sgd", lr=0.025, schedule="cosine", lr_min=0.001, precision="no"
+    )
+    lrs = [record["lr"] for record in _fit(_model(), settings).history]
+    expected = 0.001 + (0.025 - 0.001) * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    np.testing.assert_allclose(lrs, expected, rtol=1e-9)
+
+
+def _one_cycle(steps):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = make_scheduler(optimizer, TrainSettings(schedule="one_cycle", lr=0.1), steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
+    return rates
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 6, 20])
+def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
+    rates = _one_cycle(steps)
+    assert rates[0] < max(rates) > rates[-1]
+
+
+def test_one_cycle_has_rates_for_one_step_and_for_two():
+    (alone,), (first, second) = _one_cycle(1), _one_cycle(2)
+    assert alone == first < second
+
+
+def test_scales_and_shifts_are_not_decayed_by_adamw():
+    optimizer = make_optimizer(list(_model().parameters()), TrainSettings(weight_decay=0.1))
+    decayed, kept = optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1 and all(p.ndim > 1 for p in decayed["params"])
+    assert kept["weight_decay"] == 0 and all(p.ndim == 1 for p in kept["params"])
+
+
+@pytest.mark.parametrize(
+    ("field", "make"),
+    [
+        ("optimizer", lambda s: make_optimizer([nn.Parameter(torch.ones(1))], s)),
+        (
+            "schedule",
+            lambda s: make_scheduler(torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1), s, 1),
+        ),
+    ],
+)
+def test_an_unknown_optimiser_or_schedule_is_named(field, make):
+    with pytest.raises(ValueError, match=f"{field}='lion' is not one of"):
+        make(TrainSettings(**{field: "lion"}))
+
+
+def test_the_history_can_be_written_as_json():
+    fit = _fit(_model(), TrainSettings(epochs=1, precision="no"))
+    assert json.loads(json.dumps(fit.history))[0]["epoch"] == 1
+
+
+def test_each_epoch_draws_its_own_dropout_masks():
+    class Unshuffled(EmbeddingBatches):
+        def shuffled(self, seed, epoch, share=(0, 1)):
+            yield np.arange(len(self)), torch.from_numpy(self.embeddings)
+
+    problem = _problem()
+    same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+    settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
+    fit = training.fit(model, same_order, problem, settings, seed=0, name="toy")
+    first, second = (record["train_loss"] for record in fit.history)
+    assert first != second
+
+
+def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there(tmp_path):
+    settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
+    with pytest.raises(stages.OutOfTime) as error:
+        _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)
+    assert not resume.exists()
+    assert str(error.value) == (
+        "toy: the time budget is used up after epoch 0 of 3; what is done is kept: run the same "
+        "again to go on from there"
+    )
+
+    class Slow(Hooks):
+        def epoch_ends(self, record):
+            record["total_seconds"] = 60.0 if record["epoch"] == 2 else 0.0
+            return False
+
+    with pytest.raises(stages.OutOfTime, match="after epoch 2 of 3"):
+        _fit(_model(), settings, resume, Slow(), deadline_s=time.monotonic() + 50)
+    model, undisturbed = _model(), _model()
+    _fit(model, settings, resume)
+    _fit(undisturbed, settings)
+    for one, other in zip(model.parameters(), undisturbed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_failure_among_processes_is_not_blamed_on_a_resume_file_that_nobody_gave(monkeypatch):
+    # it was: None is damaged (the connection broke); delete it and run again
+    def broken(read):
+        raise RuntimeError("the connection broke")
+
+    monkeypatch.setattr(training.processes, "from_main", broken)
+    with pytest.raises(RuntimeError, match=r"^the connection broke$"):
+        _fit(_model(), TrainSettings(epochs=1, batch_size=8))
