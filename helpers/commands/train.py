@@ -13,8 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-
-import pandas as pd
+from typing import Any
 
 from helpers.commands import run
 from helpers.core import files, processes
@@ -24,10 +23,10 @@ from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.models import backbones
 from helpers.models.weights import WeightsError
-from helpers.runs import checks, predictions, record, settings, stages
+from helpers.runs import checks, record, settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
-from helpers.training.fit import TrainingError
+from helpers.training.loop import TrainingError
 
 # errors that all processes meet together, and those that one may meet alone, on its machine
 _COMMON = (settings.SettingsError, TrainingError)
@@ -41,41 +40,27 @@ _LOCAL = (
 )
 
 
-def _cnn(stage: Stage, split: pd.DataFrame) -> None:
-    cache = features.cache_of(split, stage.settings.cnn_image_size_px)
-    finetune.train_cnn(stage, split, cache)
-
-
-def _last_layer(stage: Stage, split: pd.DataFrame) -> None:
-    cache = features.cache_of(split, stage.settings.image_size_px)
-    weights = _weights(stage)
-    features.pretrained_features(stage, split, cache, weights)
-    finetune.train_last_layer(stage, split, cache, weights)
-
-
-def _all_layers(stage: Stage, split: pd.DataFrame) -> None:
-    cache = features.cache_of(split, stage.settings.image_size_px)
-    finetune.train_all_layers(stage, split, cache, _weights(stage))
-
-
-def _search(stage: Stage, split: pd.DataFrame) -> None:
-    search.search_genotype(stage, split, features.cache_of(split, stage.settings.image_size_px))
-
-
-def _cells(stage: Stage, split: pd.DataFrame) -> None:
-    cache = features.cache_of(split, stage.settings.retrain_image_size_px)
-    retrain.train_cells(stage, retrain.cells_of(stage), split, cache)
-
-
 def _weights(stage: Stage) -> backbones.Weights:
     with processes.main_first():  # they may have to be downloaded
         return backbones.find_weights(stage.settings.backbone, stage.settings.weights)
 
 
-PARTS: dict[str, dict[str, Callable[[Stage, pd.DataFrame], None]]] = {
-    "03_finetuning": {"cnn": _cnn, "ll": _last_layer, "fbp": _all_layers},
-    "04_darts_search": {"search": _search},
-    "05_genotype_retraining": {"cells": _cells},
+def _last_layer(stage: Stage) -> None:
+    weights = _weights(stage)
+    features.pretrained_features(stage, weights)
+    finetune.train_last_layer(stage, weights)
+
+
+PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
+    "03_finetuning": {
+        "cnn": finetune.train_cnn,
+        "ll": _last_layer,
+        "fbp": lambda stage: finetune.train_all_layers(stage, _weights(stage)),
+    },
+    "04_darts_search": {"search": search.search_genotype},
+    "05_genotype_retraining": {
+        "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage))
+    },
 }
 
 
@@ -127,7 +112,6 @@ def _train(options: argparse.Namespace) -> None:
     if "RUN" in given:
         raise settings.SettingsError("RUN is given by --name, not by -p")
     stage = stages.open_stage(name, given | {"RUN": options.name})
-    split = predictions.read_split(stage.paths)
     with contextlib.ExitStack() as stack:
         if not processes.is_main():
             silence = stack.enter_context(open(os.devnull, "w"))
@@ -137,7 +121,7 @@ def _train(options: argparse.Namespace) -> None:
             stack.enter_context(record.stage_lock(stage.paths, name))
         print(f"{name} of run {stage.paths.name} on {processes.device_name()}", flush=True)
         for part in [options.part] if options.part else parts:
-            parts[part](stage, split)
+            parts[part](stage)
         if not options.from_notebook:
             print(f"trained: {stage.paths.root}\nto see it: {_notebook_command(stage, options)}")
 

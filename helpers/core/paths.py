@@ -81,13 +81,13 @@ class RunPaths:
         """Embeddings of every image of the split."""
         return self.root / "features" / f"{model}.npz"
 
-    def checkpoint(self, model: str) -> Path:
-        """Weights of the best epoch, with the settings as JSON inside."""
-        return self.root / "checkpoints" / f"{model}.safetensors"
+    def checkpoint(self, model: str, seed: int = 0) -> Path:
+        """Weights of a model trained with one seed, and the settings as JSON inside."""
+        return self.trainings(model) / f"seed{seed}.safetensors"
 
-    def resume(self, model: str) -> Path:
-        """Everything that an interrupted training needs to go on; see `helpers.training.resume`."""
-        return self.root / "checkpoints" / f"{model}.resume.safetensors"
+    def trainings(self, model: str) -> Path:
+        """The folder of a model's trainings: checkpoint, learning curve and scores of each seed."""
+        return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
         """A cell, and how it was found."""

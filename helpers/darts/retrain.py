@@ -1,8 +1,8 @@
 """Networks of genotypes trained from random weights: the report's last two rows, and a random cell.
 
-The recipe is Table 1's with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4): auxiliary
-loss, label smoothing, clipped gradients. A random cell of the same space with the same budget, and
-several seeds, are what such results are compared with (Lindauer and Hutter, arXiv 1909.02453).
+The recipe is that of Table 1 with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4):
+auxiliary loss, label smoothing, clipped gradients. Such results are compared with a random cell of
+the same space and budget, and over several seeds (Lindauer and Hutter, arXiv 1909.02453).
 """
 
 from __future__ import annotations
@@ -12,33 +12,26 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.core import files, seeding
+from helpers.core import seeding
 from helpers.core.paths import RunPaths
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
 from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_macs, count_parameters
-from helpers.runs.names import display_name, without_seed
+from helpers.models.spec import ModelSpec
+from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
 from helpers.training.loop import Hooks
-from helpers.training.trained import (
-    NUM_CLASSES,
-    Trained,
-    average_seeds,
-    load_history,
-    load_seeds,
-    names_of_seeds,
-    train_once,
-)
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
 BASELINES, FINETUNING = "02_features_baselines", "03_finetuning"
 
 
 class DropPathSchedule(Hooks):
-    """Drop path growing linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
+    """Let drop path grow linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
 
     def __init__(self, network: DerivedNetwork, drop_path: float) -> None:
         self.network, self.drop_path = network, drop_path
@@ -49,16 +42,14 @@ class DropPathSchedule(Hooks):
 
 
 def cells_of(stage: Stage) -> list[NamedCell]:
-    """The cells that the stage's GENOTYPES name; see `named_cells` for what is refused."""
+    """Return the cells that the stage's GENOTYPES name; `named_cells` says what is refused."""
     settings: RetrainSettings = stage.settings
     return named_cells(settings.genotypes, stage.paths.genotype("searched"), settings.random_cells)
 
 
-def make_network(
-    settings: RetrainSettings, genotype: Genotype, cache: ImageCache, seed: int
-) -> DerivedNetwork:
-    """The network of a genotype with initial weights that depend on the seed alone."""
-    spec = derived_spec(
+def network_spec(settings: RetrainSettings, genotype: Genotype, cache: ImageCache) -> ModelSpec:
+    """Return the specification of a genotype's network at the stage's size."""
+    return derived_spec(
         genotype,
         settings.retrain_channels,
         settings.retrain_layers,
@@ -67,78 +58,67 @@ def make_network(
         cache.channels,
         auxiliary=settings.auxiliary,
     )
+
+
+def make_network(
+    settings: RetrainSettings, genotype: Genotype, cache: ImageCache, seed: int
+) -> DerivedNetwork:
+    """Return the network of a genotype with initial weights that depend on the seed alone."""
     with seeding.torch_stream(seed, "initial weights network"):
-        return build_derived(spec)
+        return build_derived(network_spec(settings, genotype, cache))
 
 
-def train_genotype(
-    stage: Stage,
+def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
+    """Train the network of every cell from random weights, once for each seed."""
+    settings: RetrainSettings = stage.settings
+    cache = stage.images(settings.retrain_image_size_px)
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    recipes = [recipe_of(settings, cell.name, cell.genotype, cache, cell.cost) for cell in cells]
+    return [one for recipe in recipes for one in train_model(stage, recipe, cache, seeds)]
+
+
+def recipe_of(
+    settings: RetrainSettings,
     name: str,
     genotype: Genotype,
-    split: pd.DataFrame,
     cache: ImageCache,
-    seed: int,
-    facts: dict[str, Any] | None = None,
-) -> Trained:
-    """Train the network of a genotype from scratch, once; killed at any time it goes on.
+    cost: dict[str, Any] | None = None,
+) -> Recipe:
+    """Return how the network of a genotype is trained; `cost` tells what finding the cell took."""
 
-    Writes the checkpoint, predictions and learning curve `name`; `facts` (JSON-able) are kept
-    beside the curve.
-    """
-    settings: RetrainSettings = stage.settings
-    network = make_network(settings, genotype, cache, seed)
-    head = network.auxiliary_head
-    about = {
-        "seed": seed,
-        "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
-        "image_size_px": cache.size_px,
-        # of the network that predicts: the auxiliary head is there for training alone
-        "parameters": count_parameters(network) - (count_parameters(head) if head else 0),
-        "macs": count_macs(network, cache.size_px, cache.channels),
-        "test_flips": settings.flip_test,
-        "ema_decay": settings.ema_decay,
-    }
-    return train_once(
-        stage,
+    def facts(network: DerivedNetwork) -> dict[str, Any]:
+        head = network.auxiliary_head
+        return {
+            "cell": name,
+            "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
+            "image_size_px": cache.size_px,
+            # of the network that predicts: the auxiliary head serves the training alone
+            "parameters": count_parameters(network) - (count_parameters(head) if head else 0),
+            "macs": count_macs(network, cache.size_px, cache.channels),
+            "test_flips": settings.flip_test,
+            "ema_decay": settings.ema_decay,
+            **(cost or {}),
+        }
+
+    spec = network_spec(settings, genotype, cache)
+    return Recipe(
         name,
-        network,
-        split,
-        cache,
+        lambda seed: make_network(settings, genotype, cache, seed),
         settings.training,
-        seed,
-        settings.flip_test,
-        hooks=DropPathSchedule(network, settings.drop_path),
-        extra={"network": network.spec.options, "drop_path": settings.drop_path},
-        facts=about | (facts or {}),
+        {"architecture": "derived", "network": spec.options, "drop_path": settings.drop_path},
+        flips=settings.flip_test,
+        hooks=lambda network: DropPathSchedule(network, settings.drop_path),
+        facts=facts,
     )
 
 
-def train_cells(
-    stage: Stage, cells: Sequence[NamedCell], split: pd.DataFrame, cache: ImageCache
-) -> list[Trained]:
-    """Train every cell with every seed: `name` for the first, `name_seed1`, ... for the others.
-
-    Of several seeds the mean of the scores is a model too, `name_averaged`.
-    """
-    settings: RetrainSettings = stage.settings
-    found = []
-    for cell in cells:
-        names = names_of_seeds(stage.paths, cell.name, settings.seeds)
-        for number, name in enumerate(names):
-            facts = {"cell": cell.name, **cell.cost}
-            seed = settings.seed + number
-            found.append(train_genotype(stage, name, cell.genotype, split, cache, seed, facts))
-        average_seeds(stage, names, split)
-    return found
-
-
 def references(run_paths: RunPaths) -> list[Trained]:
-    """The two-layer CNN and FBP of 03, those that have been trained, with all of their seeds."""
-    return [model for name in REFERENCES for model in load_seeds(run_paths, name)]
+    """Return the trainings of the two-layer CNN and of FBP that the run has, all their seeds."""
+    return [trained for name in REFERENCES for trained in load_trained(run_paths, name)]
 
 
 def describe(network: DerivedNetwork, image_size_px: int) -> pd.DataFrame:
-    """Parameters and multiply-adds of stem, cells and classifier, and their sum at the end."""
+    """Return parameters and multiply-adds of stem, cells and classifier, their sum at the end."""
     table = pd.DataFrame(network.cell_table(image_size_px))
     total = {"part": "all", "parameters": table.parameters.sum(), "macs": table.macs.sum()}
     table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
@@ -148,9 +128,9 @@ def describe(network: DerivedNetwork, image_size_px: int) -> pd.DataFrame:
 
 
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
-    """Each model's best validation AUC within as many epochs as all have had, and in all.
+    """Return each model's best validation AUC within the epochs that all have had, and in all.
 
-    Of several seeds the mean.
+    A model with several seeds has the mean over them.
     """
     common = min(len(model.history) for model in models)
     rows = []
@@ -158,7 +138,7 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
         aucs = [record["val_auc"] for record in model.history]
         rows.append(
             {
-                "model": display_name(without_seed(model.name)),
+                "model": display_name(model.model),
                 f"val AUC, first {common} epochs": max(aucs[:common]),
                 "val AUC, all": max(aucs),
                 "epochs": len(aucs),
@@ -170,24 +150,19 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
 
 
 def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each trained cell, CNN and FBP: size, AUC, and the whole cost in seconds.
+    """Return one row for each trained cell, CNN and FBP: size, AUC, and the whole cost in seconds.
 
-    `table` is `results.results_table`. Also cells trained by an earlier call are listed, with the
-    settings of their own training. Several seeds make one row: AUC as mean and standard deviation,
-    seconds of retraining as their sum.
+    `table` is the results table. Cells trained by an earlier call are listed too, with the settings
+    of their own training. The seconds of retraining are the sum over the seeds.
     """
     by_name = table.set_index("model")
-    groups = {name: found for name in REFERENCES if (found := load_seeds(stage.paths, name))}
-    for path in sorted(stage.paths.metrics("any").parent.glob("*_history.json")):
-        name = path.stem.removesuffix("_history")
-        record = files.load_json(path)
-        cell = record.get("facts", {}).get("cell") if isinstance(record, dict) else None
-        if cell and stage.paths.predictions(name).is_file():
-            groups.setdefault(cell, []).append(load_history(name, path))
-    order = [name for name in by_name.index if name in groups]
     # a cell that another search has found again was not trained again, but cost something else
     costs = {cell.name: cell.cost for cell in cells_of(stage)}
-    rows = [_summary_row(name, groups[name], by_name, costs.get(name, {})) for name in order]
+    rows = []
+    for name in by_name.index:
+        models = load_trained(stage.paths, name)
+        if models and (name in REFERENCES or "cell" in models[0].facts):
+            rows.append(_summary_row(name, models, by_name, costs.get(name, {})))
     return pd.DataFrame(rows)
 
 
@@ -197,7 +172,7 @@ def _summary_row(
     first, facts = models[0], models[0].facts | cost
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
-    parts = ("", "_low", "_high", "_std")
+    parts = ("", "_low", "_high", "_mean", "_std")
     columns = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
     return {
         "model": name,
@@ -220,14 +195,14 @@ def _summary_row(
 
 
 def backbone_note(run_paths: RunPaths) -> dict[str, str]:
-    """The backbone of the rows that 02 and 03 have left, for captions; empty without them."""
+    """Return the backbone of the rows of 02 and 03, for captions; empty without such rows."""
     stages = load_run(run_paths).get("stages", {})
     found = [stages.get(name, {}).get("backbone") for name in (FINETUNING, BASELINES)]
     return next(({"backbone": name} for name in found if name), {})
 
 
 def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary in words: sizes with units, AUC in per cent, empty where nothing is known."""
+    """Return the summary in words: sizes with units, AUC in per cent, empty if unknown."""
     rows = []
     for row in summary.to_dict("records"):
         rows.append(

@@ -32,11 +32,9 @@ from helpers.models.spec import ModelSpec
 from helpers.runs import settings as config
 from helpers.runs.settings import SearchSettings
 from helpers.runs.stages import Stage
-from helpers.training import fit as training
-from helpers.training import resume as resuming
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
-from helpers.training.loop import Hooks
+from helpers.training.loop import Hooks, Training, TrainingError, resume_file
 
 SEARCHED = "searched"
 STEM_FROM_PX = 64  # from this size on the ImageNet stem, which works at an eighth of it
@@ -52,36 +50,41 @@ class Search:
     history: list[dict[str, Any]]
 
 
-def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Search:
-    """Search a cell for the run's images, once; killed, it goes on after its last whole epoch.
+def search_genotype(stage: Stage) -> Search:
+    """Search a cell for the run's images, once; a killed search continues after its last epoch.
 
     Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
     last weights and alpha as checkpoints/supernet.safetensors.
     """
     settings: SearchSettings = stage.settings
-    paths = stage.paths
-    parts = halves(split, settings.seed, settings.search_images)
+    paths, cache = stage.paths, stage.images(stage.settings.image_size_px)
+    parts = halves(stage.split, settings.seed, settings.search_images)
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
         "settings": config.decisive(dataclasses.replace(settings, random_cells=0)),
     }
+    resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
+
+    def search(genotype: Path, history: Path, weights: Path) -> None:
+        classes = int(max(part.label.max() for part in parts)) + 1
+        train, part = (search_batches(half, cache, settings, classes) for half in parts)
+        net = make_supernet(settings, cache, train.spec.num_classes)
+        training, steps = run_search(net, train, part, settings, resume, stage.deadline_s)
+        found, provenance = guard.conclusion(training.history, settings)
+        provenance |= {"run": paths.name, "supernet": steps.description}
+        if processes.is_main():
+            tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
+            files.save_json(history, training.history)
+            genotypes.save(genotype, found, provenance)
+
     found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
-    weights, resume = paths.checkpoint("supernet"), paths.resume("supernet")
-    with stage.step("search", inputs, [found, record, weights]) as needed:
-        if needed:
-            classes = int(max(part.label.max() for part in parts)) + 1
-            train, part = (search_batches(half, cache, settings, classes) for half in parts)
-            net = make_supernet(settings, cache, train.spec.num_classes)
-            fit, steps = run_search(net, train, part, settings, resume, inputs, stage.deadline_s)
-            genotype, provenance = guard.conclusion(fit.history, settings)
-            provenance |= {"run": paths.name, "supernet": steps.description}
-            if processes.is_main():
-                tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
-                files.save_json(record, fit.history)
-                genotypes.save(found, genotype, provenance)
+    weights = paths.checkpoint("supernet", settings.seed)
+    stage.once(
+        "search", inputs, search, everywhere=True, genotype=found, history=record, weights=weights
+    )
     if processes.is_main():
-        resuming.remove(resume, resuming.key_of(settings.training, settings.seed, inputs))
+        resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(files.load_json, record)
     # of whole epochs: images for w, while as many pass for alpha
@@ -252,17 +255,17 @@ class AlphaSteps(Hooks):
             yield
         except GradientError:
             s = self.settings
-            raise training.TrainingError(
+            raise TrainingError(
                 f"search: a gradient by alpha is not finite in epoch {self.epoch + 1}. Lower LR "
                 f"(now {s.lr:g}) or ALPHA_LR (now {s.alpha_lr:g}): with another setting the search "
-                "begins anew"
+                "starts from scratch"
             ) from None
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()
         if len(self.part.labels) < 2 * share[1]:
             of_each = " for each process" if share[1] > 1 else ""
-            raise training.TrainingError(
+            raise TrainingError(
                 f"the part for alpha has fewer than two images{of_each}: give more training images"
             )
         seed = seeding.stream_seed(self.settings.seed, "alpha part")
@@ -277,25 +280,23 @@ def run_search(
     part: ImageBatches,
     settings: SearchSettings,
     resume: Path | None = None,
-    inputs: Any = None,
     deadline_s: float | None = None,
-) -> tuple[training.Fit, AlphaSteps]:
+) -> tuple[Training, AlphaSteps]:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
     """
     steps = AlphaSteps(net, train, part, settings)
-    fit = training.fit(
+    training = Training(
         net,
         train,
         part,
         settings.training,
         seed=settings.seed,
         name="search",
-        resume=resume,
-        inputs=inputs,
         hooks=steps,
         parameters=net.weight_parameters(),
+        resume=resume,
         deadline_s=deadline_s,
     )
-    return fit, steps
+    return training.run(), steps

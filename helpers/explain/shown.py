@@ -24,7 +24,8 @@ from helpers.results import table as results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record, stages
 from helpers.runs.names import AVERAGED, base_name, display_name
-from helpers.training.features import cache_of, image_batches
+from helpers.runs.stages import images_of
+from helpers.training.features import image_batches
 from helpers.training.inference import placed
 
 GROUPS = ("surest hits", "worst misses", "least certain")  # the rows of a gallery
@@ -148,7 +149,7 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
         name=name,
         scores_of=scores_of,
         model=model,
-        cache=cache_of(split, model.spec.image_size_px),
+        cache=images_of(split, model.spec.image_size_px),
         parts=parts,
         side=side,
         threshold=_threshold(scored[scores_of], split),

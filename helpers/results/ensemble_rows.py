@@ -63,9 +63,10 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
         if name not in contents:
             path.unlink(missing_ok=True)
             continue
-        with stage.step(name, inputs, [path]) as needed:
-            if needed:
-                files.write_bytes(path, contents[name])
+        content = contents[name]
+        stage.once(
+            name, inputs, lambda file, content=content: files.write_bytes(file, content), file=path
+        )
     return _summary(data, fitted)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ import pandas as pd
 from helpers.core import files as artifacts
 from helpers.core.paths import RunPaths
 from helpers.runs import settings
-from helpers.runs.captions import caption as caption
 from helpers.runs.names import order
 
 SIDES = ("train", "val", "test")
@@ -40,11 +40,13 @@ class Scored:
         )
 
 
-def save_predictions(path: Path, table: pd.DataFrame, scores: np.ndarray) -> None:
+def save_predictions(path: Path, table: pd.DataFrame, scores: Any) -> None:
     """Write `id, split, defect_score` of the validation and test rows of a table.
 
     `scores` (N,) belong to the table's rows in their order.
     """
+    if isinstance(scores, dict):
+        (scores,) = scores.values()
     artifacts.save_csv(path, predictions_frame(table, scores))
 
 

@@ -1,28 +1,32 @@
-"""What a notebook opens and closes: settings, the record in run.json, and "done is not done again".
+"""A stage of a run: what a notebook opens and closes, and "what is done is not done again".
 
-A stage's key is a digest of what it is made from (see `stage_inputs`). A step's key (one model,
-say) covers only what that step depends on. Work whose key and files are still the same is not
-repeated.
+A stage's key is a digest of everything it is made from (see `keys`). A part of a stage (one model,
+for example) has a key that covers only what this part depends on. Work with the same key whose
+files are unchanged is not repeated.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from helpers.core import devices, environment, files, memory, paths, processes, writing
-from helpers.runs import attached, integrity
-from helpers.runs import record as run_record
-from helpers.runs import settings as config
-from helpers.runs.keys import stage_key as stage_key
+from helpers.core import environment, files, memory, paths, processes, style, writing
+from helpers.core.devices import default_device, default_precision, device_name
+from helpers.datasets.cache import ImageCache, open_cache
+from helpers.runs import attached, integrity, record, settings
+from helpers.runs.keys import stage_key
+from helpers.runs.predictions import read_split
 from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
+
+FIRST = next(iter(settings.STAGES))
 
 
 class StageError(RuntimeError):
@@ -30,23 +34,37 @@ class StageError(RuntimeError):
 
 
 class OutOfTime(RuntimeError):
-    """The time budget is used up; what is done is kept, and the same call goes on from there."""
+    """The time budget is used up; finished work is kept, and the same call continues it."""
 
 
 def default_preset() -> str:
-    """`full` on a GPU, `quick` on a CPU."""
-    return "full" if devices.default_device().type == "cuda" else "quick"
+    """Return `full` on a GPU, `quick` on a CPU."""
+    return "full" if default_device().type == "cuda" else "quick"
 
 
 def default_run(dataset: str, preset: str) -> str:
-    """`<dataset>-<preset>`; of a folder, its last name."""
+    """Return `<dataset>-<preset>`; a folder is represented by its last name."""
     kind, _, place = dataset.partition(":")
     return f"{kind}-{Path(place).name}-{preset}" if place else f"{kind}-{preset}"
 
 
+def images_of(split: pd.DataFrame, size_px: int) -> ImageCache:
+    """Return the decoded images of a split at one size; decode them if they are not cached."""
+    with processes.main_first():
+        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
+
+
 @dataclass
 class Stage:
-    """An opened stage of a run; `finish` writes its record into run.json."""
+    """An opened stage of a run; `finish` writes its record into run.json.
+
+    Example, the frame of every notebook::
+
+        stage = stages.begin("03_finetuning", globals())
+        cnn = finetune.train_cnn(stage)
+        stage.save_figure(figures.learning_curves(cnn.curve), "03_curve")
+        stage.finish()
+    """
 
     name: str
     paths: paths.RunPaths
@@ -59,21 +77,30 @@ class Stage:
 
     @property
     def is_smoke(self) -> bool:
-        """True when the numbers of this run mean nothing."""
+        """True if the numbers of this run mean nothing."""
         return self.preset == "smoke"
 
     @property
     def deadline_s(self) -> float | None:
-        """When trainings have to stop, on `time.monotonic`'s clock; None: never."""
+        """Time on `time.monotonic`'s clock at which trainings have to stop; None: never."""
         minutes = getattr(self.settings, "time_budget_min", 0.0)
         return self.started_s + 60 * minutes if minutes else None
 
+    @cached_property
+    def split(self) -> pd.DataFrame:
+        """The run's split.csv: `id, path, label, split` and the source's own columns."""
+        return read_split(self.paths)
+
+    def images(self, size_px: int) -> ImageCache:
+        """Return the decoded images of the split at one size."""
+        return images_of(self.split, size_px)
+
     def note(self, **facts: Any) -> None:
-        """Facts for run.json: weights used, images per second, choices made."""
+        """Add facts to the stage's record in run.json: weights used, choices made, ..."""
         self.notes |= facts
 
     def rate(self, work: str, images_per_s: float | None) -> None:
-        """Note for run.json how fast a part of the stage went; None where nothing was measured."""
+        """Note in run.json how fast a part of the stage was; None if it was not measured."""
         if images_per_s is not None:
             self.notes.setdefault("images_per_s", {})[work] = round(images_per_s, 1)
 
@@ -82,64 +109,93 @@ class Stage:
         self.outputs.append(path)
         return path
 
-    @contextmanager
-    def step(
-        self, name: str, inputs: Any, outputs: list[Path], sizes: Sequence[str] | None = None
-    ) -> Iterator[bool]:
-        """Do a part of the stage once.
+    def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
+        """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
+        backbone = self.notes.get("backbone")
+        about = [f"run {self.paths.name}", backbone and f"backbone {backbone}", credit]
+        footnote = "; ".join(part for part in about if part)
+        figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
+        if self.is_smoke:
+            text = style.SMOKE_NOTE
+            figure.text(0, 1.01, text, ha="left", va="bottom", fontsize=9, color="firebrick")
+        with writing.atomic_path(self.output(self.paths.figure(name))) as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight")
 
-        Yields True when the work has to be done; False when `outputs` exist from equal `inputs`.
-        All processes of a training do the step, the main one writes; `sizes`: see `memory`.
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as an output of the stage; columns name its run, preset and backbone."""
+        backbone = self.notes.get("backbone") or "none"
+        table = table.assign(run=self.paths.name, preset=self.preset, backbone=backbone)
+        files.save_csv(self.output(self.paths.table(name)), table)
+
+    def once(
+        self,
+        name: str,
+        inputs: Any,
+        work: Callable[..., None],
+        *,
+        sizes: Sequence[str] | None = None,
+        everywhere: bool = False,
+        **outputs: Path,
+    ) -> None:
+        """Do a part of the stage unless its outputs exist, unchanged, made from equal inputs.
+
+        Args:
+            name: of the part, unique in the run.
+            inputs: everything that the part depends on (JSON-able).
+            work: called as `work(**outputs)`; has to write all of these files.
+            sizes: settings to lower if the memory is full, see `memory.enough_for`.
+            everywhere: call `work` in all processes of a launch instead of the main one alone;
+                then only the main one may write.
+            outputs: the files by name, e.g. `checkpoint=path`.
 
         Raises:
-            MemoryFullError: the work does not fit; the message names what to lower.
+            MemoryFullError: the work does not fit into memory; the message names what to lower.
+            OutOfTime: the deadline has passed; nothing new is started.
         """
-        self.outputs += outputs
+        self.outputs += outputs.values()
         key = files.fingerprint(inputs)
         if (spent_s := processes.from_main(self._seconds_if_done, name, key)) is not None:
             self.notes.setdefault("reused", []).append(name)
             self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
-            yield False
             return
-        self._check_time(name)
-        started = time.monotonic()
-        with memory.enough_for(name, self.settings, sizes):
-            yield True
-        if processes.is_main():
-            seconds = round(time.monotonic() - started, 2)
-            digests = digests_of(self.paths, outputs)
-            with edit_run(self.paths) as run:
-                record = {"key": key, "outputs": digests, "seconds": seconds, "stage": self.name}
-                run.setdefault("steps", {})[name] = record
-        processes.wait()
-
-    def _check_time(self, name: str) -> None:
-        """Begin nothing after the deadline; a training looks at it again before each epoch."""
         late = self.deadline_s is not None and time.monotonic() > self.deadline_s
         if processes.from_main(lambda: late):
             raise OutOfTime(
-                f"{name}: the time budget is used up; what is done is kept: run the same again to "
-                "go on from there"
+                f"{name}: the time budget is used up; finished work is kept: run the same command "
+                "again to continue"
             )
+        started = time.monotonic()
+        with memory.enough_for(name, self.settings, sizes):
+            if everywhere or processes.is_main():
+                work(**outputs)
+        if processes.is_main():
+            with edit_run(self.paths) as run:
+                run.setdefault("steps", {})[name] = {
+                    "key": key,
+                    "outputs": digests_of(self.paths, list(outputs.values())),
+                    "seconds": round(time.monotonic() - started, 2),
+                    "stage": self.name,
+                }
+        processes.wait()
 
     def _seconds_if_done(self, name: str, key: str) -> float | None:
-        """What the step took when it was done; None when it has to be done."""
-        record = load_run(self.paths).get("steps", {}).get(name)
-        same = record is not None and record["key"] == key
-        done = same and outputs_are_intact(self.paths, record["outputs"])
-        return record.get("seconds", 0.0) if done else None
+        """Return the seconds that the part took, or None if it has to be done."""
+        step = load_run(self.paths).get("steps", {}).get(name)
+        same = step is not None and step["key"] == key
+        done = same and outputs_are_intact(self.paths, step["outputs"])
+        return step.get("seconds", 0.0) if done else None
 
     def save_split(self, table: pd.DataFrame) -> None:
-        """Write split.csv; what was predicted on another split no longer belongs to the run.
+        """Write split.csv and remove what earlier stages predicted on another split.
 
-        Removed are the predictions and tables that stages have written, not a user's own files.
+        The user's own predictions stay.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
-        record = load_run(self.paths)
-        if integrity.is_new_split(record, path, content):
-            for file in integrity.made_for_a_split(self.paths, record):
-                file.unlink(missing_ok=True)  # first: killed in between, the old split is on record
-        files.write_bytes(path, content)
+        run = load_run(self.paths)
+        if integrity.is_new_split(run, path, content):
+            for file in integrity.made_for_a_split(self.paths, run):
+                file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
+        writing.write_bytes(path, content)
         with edit_run(self.paths) as run:
             run["split"] = files.bytes_digest(content)
 
@@ -153,35 +209,34 @@ class Stage:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
-        run_record.close_lock(self.paths, self.name)
+        record.close_lock(self.paths, self.name)
 
 
 def begin(name: str, names: Mapping[str, Any]) -> Stage:
     """Open a stage from a notebook's global names; call it right after the parameters cell.
 
     Raises:
-        SettingsError: a parameter that the stage does not have (a misspelt `-p`, say).
+        SettingsError: a parameter that the stage does not have (a misspelt `-p`, for example).
         StageError: an earlier notebook has not been run for this run.
-        RunError: another process has this stage open; it is this one's until `finish`.
-        ArtifactError: run.json is damaged, or what an earlier notebook wrote has changed.
+        RunError: another process has this stage open; this process holds it until `finish`.
+        ArtifactError: run.json is damaged, or a file of an earlier notebook has changed.
     """
     stage = open_stage(name, names)
-    settings = stage.settings
     if processes.is_main():
-        run_record.open_lock(stage.paths, name)
+        record.open_lock(stage.paths, name)
     writing.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
-    if name == next(iter(config.STAGES)):
-        header["dataset"] = settings.dataset
+    if name == FIRST:
+        header["dataset"] = stage.settings.dataset
     with edit_run(stage.paths) as run:
         run.update(integrity.split_of(run) | header)  # before its outputs are forgotten
         run.setdefault("stages", {})[name] = {
             "status": "started",
             "key": stage.key,
-            "settings": dataclasses.asdict(settings),
+            "settings": dataclasses.asdict(stage.settings),
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "device": devices.device_name(devices.default_device()),
-            "precision": devices.default_precision(devices.default_device()),
+            "device": device_name(default_device()),
+            "precision": default_precision(default_device()),
             "versions": environment.versions(),
             "commit": environment.commit(),
         }
@@ -189,37 +244,36 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
 
 
 def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
-    """As `begin`, without a trace in run.json: for work that is not the notebook's."""
+    """Open a stage like `begin`, but leave no trace in run.json: for work outside the notebook."""
     given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
     run_name, preset, values = resolve_run(name, given)
     run_paths = paths.RunPaths(run_name)
-    record = load_run(run_paths)
-    if name != next(iter(config.STAGES)):
-        require_earlier(name, run_paths, record)
-    settings = config.resolve(name, preset, values)
-    return Stage(name, run_paths, preset, settings, stage_key(name, settings, record))
+    run = load_run(run_paths)
+    if name != FIRST:
+        require_earlier(name, run_paths, run)
+    resolved = settings.resolve(name, preset, values)
+    return Stage(name, run_paths, preset, resolved, stage_key(name, resolved, run))
 
 
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """The run's name, its preset, and the stage's own values, from a notebook's parameters.
+    """Return the run's name, its preset and the stage's own values from a notebook's parameters.
 
-    On Kaggle, a run of that name in an attached notebook's output is brought here first.
+    On Kaggle, a run of that name in an attached notebook's output is copied here first.
     """
     values = dict(given)
     run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
-    first = name == next(iter(config.STAGES))
     allowed = parameter_names(name)
     for parameter in values:
         if parameter not in allowed:
-            raise config.unknown_parameter(parameter, sorted(allowed), f"no cell of {name}")
-    if first:
+            raise settings.unknown_parameter(parameter, sorted(allowed), f"no cell of {name}")
+    if name == FIRST:
         preset = preset or default_preset()
         run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
     else:
         run_name = run_name or default_run("elpv", preset or default_preset())
     check_run_name(run_name)
     attached.adopt(paths.RunPaths(run_name))
-    if not first:
+    if name != FIRST:
         preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
     return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
 
@@ -227,27 +281,27 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
 def check_run_name(name: str) -> None:
     """Refuse a name that would leave the folder of runs."""
     if name != Path(name).name or name.startswith("."):
-        raise config.SettingsError(f"RUN={name!r} must be a plain folder name")
+        raise settings.SettingsError(f"RUN={name!r} must be a plain folder name")
 
 
 def parameter_names(name: str) -> set[str]:
-    """The parameters that a stage's notebook takes."""
-    own = {field.name.upper() for field in dataclasses.fields(config.STAGES[name])}
-    return own | ({"RUN", "PRESET"} if name == next(iter(config.STAGES)) else {"RUN"})
+    """Return the parameters that a stage's notebook takes."""
+    own = {field.name.upper() for field in dataclasses.fields(settings.STAGES[name])}
+    return own | ({"RUN", "PRESET"} if name == FIRST else {"RUN"})
 
 
-def is_current(name: str, settings: Any, run_paths: paths.RunPaths, code: str = "") -> bool:
-    """True when the stage is done with these settings and inputs, and its files are intact.
+def is_current(name: str, resolved: Any, run_paths: paths.RunPaths, code: str = "") -> bool:
+    """Return True if the stage is done with these settings and inputs, and its files are intact.
 
     `code` is a digest of the notebook's code cells; a stage run by hand has recorded none.
     """
     run = load_run(run_paths)
-    record = run.get("stages", {}).get(name, {})
+    stage = run.get("stages", {}).get(name, {})
     return (
-        record.get("status") == "done"
-        and record.get("notebook", code) == code
-        and record.get("key") == stage_key(name, settings, run)
-        and outputs_are_intact(run_paths, record.get("outputs", {}))
+        stage.get("status") == "done"
+        and stage.get("notebook", code) == code
+        and stage.get("key") == stage_key(name, resolved, run)
+        and outputs_are_intact(run_paths, stage.get("outputs", {}))
     )
 
 
@@ -257,14 +311,14 @@ def record_notebook(name: str, run_paths: paths.RunPaths, code: str) -> None:
         run["stages"][name]["notebook"] = code
 
 
-def require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, Any]) -> None:
-    """Refuse a stage (not the first) whose run has no split, or changed files of earlier ones."""
-    order = list(config.STAGES)
-    if record.get("stages", {}).get(order[0], {}).get("status") != "done":
+def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]) -> None:
+    """Refuse a stage (not the first) if its run has no split, or earlier files have changed."""
+    order = list(settings.STAGES)
+    if run.get("stages", {}).get(FIRST, {}).get("status") != "done":
         existing = sorted(path.parent.name for path in paths.runs_root().glob("*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
         raise StageError(
-            f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
-            f"run notebooks/{order[0]}.ipynb first, or name another run (--name; RUN in a notebook)"
+            f"{name} needs the split of run {run_paths.name!r}, which does not exist{known}: "
+            f"run notebooks/{FIRST}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
-    integrity.refuse_changed_files(record, order[: order.index(name)], run_paths.root)
+    integrity.refuse_changed_files(run, order[: order.index(name)], run_paths.root)

@@ -1,8 +1,8 @@
 """The report's four classical models on embeddings: LDA, random forest, logistic regression, SVM.
 
-scikit-learn pipelines; scikit-learn-intelex does the same work faster where it is installed.
-Hyper-parameters are chosen by cross-validation inside the training set alone, so that the
-validation numbers of the table are not numbers that something was chosen by.
+They are scikit-learn pipelines; scikit-learn-intelex makes them faster if it is installed.
+Hyper-parameters are chosen by cross-validation inside the training set alone, so nothing is chosen
+by the validation numbers of the table.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import importlib
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -48,13 +48,12 @@ class FittedBaseline:
 
 
 def fit_all(
-    stage: Stage, split: pd.DataFrame, features: Features, origin: str, suffix: str = ""
+    stage: Stage, features: Features, origin: str, suffix: str = ""
 ) -> list[dict[str, Any]]:
     """Fit the four models on embeddings and write their predictions, each of them once.
 
     Args:
-        stage: whose settings give folds, trees and seed.
-        split: `id, label, split`.
+        stage: its settings give folds, trees and seed; its split gives the sides.
         features: embeddings of all images of the split.
         origin: where the embeddings come from, for the record.
         suffix: of the predictions files' names.
@@ -62,7 +61,7 @@ def fit_all(
     Returns:
         One row per model: what was chosen, the cross-validated AUC, and the seconds.
     """
-    settings = stage.settings
+    settings, split = stage.settings, stage.split
     train = split[split.split == "train"]
     scored = split[split.split.isin(["val", "test"])]
     x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
@@ -77,20 +76,26 @@ def fit_all(
     rows = []
     for name in tqdm(NAMES, desc="classical models", leave=False):
         model = name.lower() + suffix
+        record = stage.paths.metrics(f"fit_{model}")
+
+        def fit(predictions: Path, record: Path, name: str = name) -> None:
+            started = time.monotonic()
+            fitted = fit_baseline(
+                name, x, y, settings.folds, settings.trees, settings.seed, settings.cv_images
+            )
+            save_predictions(predictions, scored, fitted.defect_score(features.of(scored.id)))
+            row = {
+                "model": name,
+                "features": origin,
+                "chosen": fitted.chosen,
+                "cv_auc": round(fitted.cv_auc, 4),
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            files.save_json(record, row)
+
         sizes = ("trees", "cv_images") if name == "RF" else ("cv_images",)
-        predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
-        with stage.step(model, inputs, [predictions, record], sizes) as needed:
-            if needed:
-                started = time.monotonic()
-                fitted = fit_baseline(
-                    name, x, y, settings.folds, settings.trees, settings.seed, settings.cv_images
-                )
-                scores = fitted.defect_score(features.of(scored.id))
-                save_predictions(predictions, scored, scores)
-                row = {"model": name, "features": origin, "chosen": fitted.chosen}
-                row |= {"cv_auc": round(fitted.cv_auc, 4)}
-                row |= {"seconds": round(time.monotonic() - started, 1)}
-                files.save_json(record, row)
+        predictions = stage.paths.predictions(model)
+        stage.once(model, inputs, fit, sizes=sizes, predictions=predictions, record=record)
         rows.append(files.load_json(record))
     return rows
 

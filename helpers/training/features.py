@@ -1,4 +1,4 @@
-"""Images to embeddings: the penultimate layer's output of every image of a split."""
+"""Embeddings: the output of the penultimate layer for every image of a split."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from helpers.core import devices, files, paths, processes
-from helpers.datasets.cache import ImageCache, open_cache
+from helpers.core import devices, files
+from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Model, Weights, pretrained
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
@@ -29,7 +29,7 @@ class Features:
     embeddings: np.ndarray  # (N, D) float32
 
     def of(self, ids: pd.Series) -> np.ndarray:
-        """Embeddings of some images, (len(ids), D), in the order of `ids`."""
+        """Return the embeddings (len(ids), D) of some images in the order of `ids`."""
         rows = pd.Series(np.arange(len(self.ids)), index=self.ids).reindex(ids)
         if rows.isna().any():
             raise files.ArtifactError(
@@ -47,7 +47,7 @@ def embed(
     batch_size: int = EMBED_BATCH,
     precision: str = "auto",
 ) -> Features:
-    """Embeddings (N, D) of all images of a table (column `id`), not augmented, in eval mode."""
+    """Return embeddings (N, D) of all images of a table (column `id`), without augmentation."""
     batches = image_batches(cache, table, model, batch_size, device=device)
     placed(model, device)
     run = runner(model, model.embed, len(batches), precision)
@@ -59,38 +59,35 @@ def embed(
     return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
 
 
-def cache_of(split: pd.DataFrame, size_px: int) -> ImageCache:
-    """The cached images of a split at one size; decoded when they are not there yet."""
-    with processes.main_first():
-        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
+def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> Features:
+    """Return the embeddings of all images by a pretrained backbone, computed once.
 
-
-def pretrained_features(
-    stage: Stage, split: pd.DataFrame, cache: ImageCache, weights: Weights, batch_size: int = 0
-) -> Features:
-    """Embeddings of all images by a pretrained backbone, computed once.
-
-    `batch_size` is the stage's parameter where it has one for this; 0: `EMBED_BATCH`.
+    `batch_size` is the stage's parameter if it has one for this; 0: `EMBED_BATCH`.
     """
-    sizes = ["image_size_px", *(["batch_size"] if batch_size else [])]
-    path = stage.paths.features(weights.backbone)
-    inputs = {
-        "images": cache.content,
-        "ids": files.fingerprint(split.id.tolist()),
-        "backbone": weights.backbone,
-        "weights": weights.digest,
-    }
+    cache = stage.images(stage.settings.image_size_px)
+
+    def compute(features: Path) -> None:
+        model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
+        started = time.monotonic()
+        device = devices.default_device()
+        found = embed(model, cache, stage.split, device, batch_size or EMBED_BATCH)
+        stage.rate("embed", len(stage.split) / (time.monotonic() - started))
+        save_features(features, found)
+
     stage.note(weights=weights.origin, backbone=weights.backbone)
-    with stage.step(f"features {weights.backbone}", inputs, [path], sizes) as needed:
-        if needed and processes.is_main():
-            model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-            started = time.monotonic()
-            features = embed(
-                model, cache, split, devices.default_device(), batch_size or EMBED_BATCH
-            )
-            seconds = time.monotonic() - started
-            stage.rate("embed", len(split) / seconds)
-            save_features(path, features)
+    path = stage.paths.features(weights.backbone)
+    stage.once(
+        f"features {weights.backbone}",
+        {
+            "images": cache.content,
+            "ids": files.fingerprint(stage.split.id.tolist()),
+            "backbone": weights.backbone,
+            "weights": weights.digest,
+        },
+        compute,
+        sizes=["image_size_px", *(["batch_size"] if batch_size else [])],
+        features=path,
+    )
     return load_features(path)
 
 
@@ -103,7 +100,7 @@ def image_batches(
     device: torch.device | None = None,
     epoch_images: int = 0,
 ) -> ImageBatches:
-    """Batches of the images of a table (`id`, `label`) as a model wants them."""
+    """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
     options = {} if device is None else {"device": device}
     return ImageBatches(
         cache=cache,

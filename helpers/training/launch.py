@@ -14,7 +14,7 @@ import torch
 
 from helpers.core import devices, processes
 from helpers.runs.stages import Stage
-from helpers.training.fit import TrainingError
+from helpers.training.loop import TrainingError
 
 BAR_EVERY_S = 5  # a notebook keeps every state of a progress bar that it has been shown
 

@@ -1,85 +1,295 @@
-"""What changes during a training, to be kept and taken up again, and what a stage may add to it."""
+"""The one training loop: for the CNN, the last layer, all layers, the DARTS search and retraining.
+
+The randomness of an epoch is a function of (seed, epoch); everything else that an epoch starts from
+is in the resume file written after the epoch before. A training killed at any moment and started
+again therefore gives, on the CPU, the same bits as a training that was never killed.
+
+Several processes divide every batch (see `processes`). They train what one process would train on
+the whole batch, except that each process draws augmentation, dropout and drop path for its own
+images and normalises its own share of the batch. A training continued by another number of
+processes uses other random draws.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+import math
+import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
 
-from helpers.core import processes
+from helpers.core import files, memory, processes, seeding, tensors
+from helpers.runs.settings import TrainSettings
+from helpers.runs.stages import OutOfTime
+from helpers.training.allocator import freed_memory_kept
+from helpers.training.batches import Batches
+from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
+from helpers.training.optim import Loss, make_optimizer, make_scheduler
+
+
+class TrainingError(RuntimeError):
+    """The training cannot continue; the message says what to change."""
 
 
 class Hooks:
-    """What a stage may add to the loop; the search's architecture steps, say."""
+    """What a stage may add to the loop, for example the architecture steps of the search."""
 
     def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before everything else, also of a training that is taken up again."""
+        """Run before everything else, also if the training is continued."""
 
     def epoch_starts(self, epoch: int, epochs: int) -> None:
-        """Before the first batch of an epoch (counted from 0)."""
+        """Run before the first batch of an epoch (counted from 0)."""
 
-    def before_step(self, images: torch.Tensor, targets: torch.Tensor) -> None:
-        """Before the weights' step on this batch."""
+    def before_step(self, images: Tensor, targets: Tensor) -> None:
+        """Run before the step of the weights on this batch."""
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
-        """After validation; may add to the record. True ends the training."""
+        """Run after validation; may add to the record. True ends the training."""
         return False
 
     def state(self) -> dict[str, Any]:
-        """What resuming needs."""
+        """Return what a continued training needs."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore what `state` returned."""
 
 
-@dataclass
-class Loop:
-    """All that changes during a training."""
+class Training:
+    """A training with cross-entropy that keeps the epoch of the best validation AUC (or the last).
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-    ema: AveragedModel | None
-    hooks: Hooks
-    epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, torch.Tensor] = field(default_factory=dict)
-    best_epoch: int = -1
+    Args:
+        model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
+        train, val: labelled batches; class 1 is bad.
+        settings: epochs, optimiser, schedule, precision, ...
+        seed: of the order, the augmentation and the dropout.
+        name: shown by the progress bar and in messages.
+        hooks: additions to the loop.
+        parameters: those to train; by default all that require gradients.
+        resume: file to continue from and to write after every epoch; the caller removes it.
+        deadline_s: on `time.monotonic`'s clock; no epoch starts that would probably end later.
+
+    Example::
+
+        training = Training(model, train, val, TrainSettings(epochs=3), seed=0, name="CNN").run()
+        training.history[training.best_epoch]["val_auc"]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Batches,
+        val: Batches,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        name: str,
+        hooks: Hooks | None = None,
+        parameters: list[nn.Parameter] | None = None,
+        resume: Path | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        self.rank, self.count = processes.share()
+        if self.count > 1 and train.batch_size < 2 * self.count:  # batch norm needs two images
+            raise TrainingError(
+                f"{name}: a batch of {train.batch_size} cannot be divided among {self.count} "
+                f"processes with two images each: raise the batch size to {2 * self.count}, or "
+                "start fewer processes"
+            )
+        device = processes.device()
+        self.model, self.train, self.val = placed(model, device), train, val
+        self.settings, self.seed, self.name = settings, seed, name
+        self.hooks = hooks or Hooks()
+        self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
+        self.resume, self.deadline_s = resume, deadline_s
+        self.precision = precision_of(device, settings.precision)
+        self.loss_of = Loss(settings.label_smoothing)
+
+        processes.same_weights(model)
+        self.optimizer = make_optimizer(self.parameters, settings)
+        steps = max(1, math.ceil(train.epoch_size / train.batch_size)) * settings.epochs
+        self.scheduler = make_scheduler(self.optimizer, settings, steps)
+        fp16 = device.type == "cuda" and self.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(enabled=fp16)
+        self.ema: AveragedModel | None = None
+        if settings.ema_decay:
+            average = get_ema_multi_avg_fn(settings.ema_decay)
+            self.ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.hooks.training_starts(self.optimizer)
+
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []  # a record of each finished epoch
+        self.best_epoch = -1
+        self.best: dict[str, Tensor] = {}  # the weights of that epoch
+        self._spent_s = 0.0  # by the last epoch of this call, its saving included
 
     @property
     def judged(self) -> nn.Module:
-        """The model that validation looks at: the average of the weights where one is kept."""
+        """The model that validation judges: the average of the weights if one is kept."""
         return self.ema.module if self.ema else self.model
 
     @property
     def stopped(self) -> bool:
-        """Whether the hooks have ended the training."""
+        """True if the hooks have ended the training."""
         return bool(self.history) and self.history[-1]["stopped"]
 
-    def keep_best(self) -> None:
-        """Keep the weights of the epoch just judged where it is the best; the first of equals."""
-        aucs = [record["val_auc"] for record in self.history]
-        if self.best_epoch < 0 or aucs[-1] > aucs[self.best_epoch]:
+    @property
+    def seconds(self) -> float:
+        """Seconds of all epochs, those before a kill included."""
+        return round(sum(record["total_seconds"] for record in self.history), 2)
+
+    @freed_memory_kept()
+    def run(self) -> Training:
+        """Train to the end; the model then holds the weights of its best epoch, or of its last.
+
+        Raises:
+            TrainingError: a loss or a score is not finite.
+            ArtifactError: the resume file is damaged, or cannot be read.
+            OutOfTime: the deadline has come; the resume file holds the finished epochs.
+        """
+        epochs = self.settings.epochs
+        if self._continue() and self.rank == 0:
+            print(f"{self.name}: continuing after epoch {self.epoch} of {epochs}")
+        while self.epoch < epochs and not self.stopped:
+            self._check_time()
+            started = time.monotonic()
+            self._run_epoch()
+            if self.resume is not None and self.rank == 0:
+                tensors.save_state(self.resume, self.state())
+            self._spent_s = time.monotonic() - started
+        if self.settings.keep == "best":
+            self.model.load_state_dict(self.best)
+        self.model.eval()
+        return self
+
+    def _run_epoch(self) -> None:
+        """Train on every batch once, validate, and keep the weights if they are the best."""
+        settings, device = self.settings, processes.device()
+        started = time.monotonic()
+        self.hooks.epoch_starts(self.epoch, settings.epochs)
+        self.model.train()
+        labels = torch.tensor(self.train.labels, device=device)
+        draws = f"train {self.rank} of {self.count}" if self.count > 1 else "train"
+        total, seen = 0.0, 0
+        training_started = time.monotonic()
+        with seeding.torch_stream(self.seed, draws, self.epoch), self._bar() as bar:
+            share = (self.rank, self.count)
+            for rows, images in self.train.shuffled(self.seed, self.epoch, share):
+                targets = labels[torch.from_numpy(rows).to(device)]
+                lr = self.optimizer.param_groups[0]["lr"]
+                self.hooks.before_step(images, targets)
+                self.optimizer.zero_grad(set_to_none=True)
+                loss, n = self._backward(images, targets)
+                if not math.isfinite(loss):
+                    raise self._not_finite(self.train.ids[rows])
+                self.scaler.unscale_(self.optimizer)
+                if settings.grad_clip:
+                    nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                if self.ema:
+                    self.ema.update_parameters(self.model)
+                if settings.schedule == "one_cycle":
+                    self.scheduler.step()
+                total, seen = total + loss * n, seen + n
+                bar.set_postfix(loss=f"{total / seen:.4f}", refresh=False)
+                bar.update(n)
+        if settings.schedule != "one_cycle":
+            self.scheduler.step()
+        seconds = time.monotonic() - training_started
+        record = {
+            "epoch": self.epoch + 1,
+            "lr": lr,
+            "train_loss": total / max(1, seen),
+            "seconds": round(seconds, 2),
+            "images": seen,
+            "images_per_s": round(seen / seconds, 1),
+        }
+        processes.average_buffers(self.model)
+        if self.ema:
+            processes.average_buffers(self.ema.module)
+        try:
+            record |= evaluate(self.judged, self.val, settings.precision)
+            record["total_seconds"] = round(time.monotonic() - started, 2)
+            record["stopped"] = bool(self.hooks.epoch_ends(record))
+        except ScoresError as error:
+            raise TrainingError(
+                f"{self.name}: after epoch {self.epoch + 1} {error}. {self._way_out()}"
+            ) from None
+        # the main process's record counts: all processes have to stop at the same epoch
+        self.history.append(processes.from_main(lambda: record))
+        aucs = [past["val_auc"] for past in self.history]
+        if self.best_epoch < 0 or aucs[-1] > aucs[self.best_epoch]:  # the first of equals
             self.best_epoch = self.epoch
             self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
-
-    def end_epoch(self, record: dict[str, Any]) -> None:
-        """Note a judged epoch, let the hooks add to it and stop, and keep the best weights.
-
-        Of several processes the main one's record counts: all have to stop at the same epoch.
-        """
-        record["stopped"] = bool(self.hooks.epoch_ends(record))
-        self.history.append(processes.from_main(lambda: record))
-        self.keep_best()
         self.epoch += 1
 
+    def _backward(self, images: Tensor, targets: Tensor) -> tuple[float, int]:
+        """Leave the gradients of a batch's (scaled) loss; return the loss and the batch's size.
+
+        Each process computes its share, and all get gradients and loss of the whole batch.
+        """
+        loss, n = torch.zeros(()), len(targets)
+        if n:
+            with autocast(images.device, self.precision):
+                loss = self.loss_of(self.model(images), targets)
+            self.scaler.scale(loss).backward()
+        if self.count == 1:
+            return loss.item(), n
+        return processes.average_gradients(self.parameters, loss.detach(), n)
+
+    def _bar(self) -> tqdm:
+        bar = tqdm(
+            total=self.train.epoch_size,
+            desc=f"{self.name} {self.epoch + 1}/{self.settings.epochs}",
+            unit="img",
+            leave=False,
+            mininterval=1,
+            disable=self.rank > 0,
+        )
+        if self.history:
+            bar.set_postfix(val_auc=f"{self.history[-1]['val_auc']:.4f}", refresh=False)
+        return bar
+
+    def _check_time(self) -> None:
+        """Stop before an epoch that would probably end after the deadline.
+
+        The first epoch of all is started whenever there is time at all.
+        """
+        if self.deadline_s is None:
+            return
+        last_s = self.history[-1]["total_seconds"] if self.history else 0.0
+        needed_s = max(last_s, self._spent_s)
+        late = time.monotonic() + needed_s > self.deadline_s
+        if processes.from_main(lambda: late):
+            raise OutOfTime(
+                f"{self.name}: the time budget is used up after epoch {self.epoch} of "
+                f"{self.settings.epochs}; finished work is kept: run the same command again to "
+                "continue"
+            )
+
+    def _not_finite(self, ids: np.ndarray) -> TrainingError:
+        ids = np.concatenate(processes.gather(ids))
+        return TrainingError(
+            f"{self.name}: the loss is not finite in epoch {self.epoch + 1}, on the batch of "
+            f"{', '.join(map(str, ids))}. {self._way_out()}"
+        )
+
+    def _way_out(self) -> str:
+        other = "" if self.settings.precision == "no" else " or set PRECISION='no'"
+        return (
+            f"Lower the learning rate (now {self.settings.lr:g}){other}: with another setting the "
+            "training starts from scratch"
+        )
+
     def state(self) -> dict[str, Any]:
-        """All of it as nested dicts and lists of tensors and plain values."""
+        """Return everything that changes during the training: nested tensors and plain values."""
         parts = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -93,15 +303,41 @@ class Loop:
         }
         return parts | ({"ema": self.ema.state_dict()} if self.ema else {})
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        if state["scaler"]:  # empty where no loss was scaled: the machine had no fp16
+        if state["scaler"]:  # empty if no loss was scaled: the machine had no fp16
             self.scaler.load_state_dict(state["scaler"])
         self.hooks.load_state(state["hooks"])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.epoch, self.history = state["epoch"], state["history"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+    def _continue(self) -> bool:
+        """Load the resume file if there is one; the main process reads it for all."""
+        path = self.resume
+        if path is None:
+            return False
+        state = processes.from_main(lambda: tensors.load_state(path) if path.is_file() else None)
+        if state is None:
+            return False
+        try:
+            self.load_state(state)
+        except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
+            if memory.is_full(error):
+                raise
+            raise files.damaged(path, error) from None
+        return True
+
+
+def resume_file(folder: Path, settings: TrainSettings, seed: int, inputs: Any) -> Path:
+    """Return the resume file of a training; other settings or `inputs` have a file of their own.
+
+    A trial with other settings therefore costs an interrupted training nothing. The file of a
+    training that is never continued stays until somebody deletes it.
+    """
+    key = files.fingerprint([dataclasses.asdict(settings), seed, inputs])
+    return folder / f"{key}.resume"
