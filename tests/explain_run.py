@@ -12,8 +12,8 @@ from helpers.core import files as artifacts
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
 from helpers.runs import predictions
+from helpers.runs.stages import images_of
 from helpers.training.batches import normalise, to_float
-from helpers.training.features import cache_of
 
 SIZE_PX = 32
 SPOT = slice(10, 20)  # of 40: where a bad part of `parts_folder` is bright
@@ -62,7 +62,7 @@ def write_masks(parts_folder: Path) -> None:
 
 def _trained(split: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
     torch.manual_seed(0)
-    cache = cache_of(split, SIZE_PX)
+    cache = images_of(split, SIZE_PX)
     spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)
     model = backbones.build(spec)
     pixels = cache.take(cache.rows(split.id))

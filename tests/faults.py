@@ -19,6 +19,7 @@ import fnmatch
 import itertools
 import json
 import os
+import pkgutil
 import re
 import shutil
 import signal
@@ -43,6 +44,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+import helpers
 from helpers.commands import run
 from helpers.commands.plan import Plan
 from helpers.core import files, paths, writing
@@ -66,12 +68,12 @@ IMPORTED = ("kornia.augmentation", "papermill", "openTSNE", "timm", "sklearnex",
 EVENTS = (
     ("01_data_split", "split.csv", 1),
     ("02_features_baselines", "rf.csv", 1),
-    ("03_finetuning", "cnn.resume.safetensors", 2),  # of three epochs
-    ("03_finetuning", "fbp.safetensors", 1),
-    ("04_darts_search", "supernet.resume.safetensors", 1),
-    ("04_darts_search", "supernet.safetensors", 1),
-    ("05_genotype_retraining", "*.resume.safetensors", 1),
-    ("05_genotype_retraining", "darts_imagenet.safetensors", 1),
+    ("03_finetuning", "cnn/*.resume", 2),  # of three epochs
+    ("03_finetuning", "fbp/seed0.safetensors", 1),
+    ("04_darts_search", "supernet/*.resume", 1),
+    ("04_darts_search", "supernet/seed0.safetensors", 1),
+    ("05_genotype_retraining", "*.resume", 1),
+    ("05_genotype_retraining", "darts_imagenet/seed0.safetensors", 1),
     ("06_analysis", "06_results.csv", 1),
 )
 UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|device|^run$")  # columns and JSON keys
@@ -187,11 +189,14 @@ class Series:
         self.back_to(stage)
         where = self._where_it_died(self.start(stage, (name, times)))
         moment = f"{name}, {times}"
-        if not where or not list(self.home.rglob(name)):
+        if not where or not list(self.home.rglob(name.rpartition("/")[2])):
             return Kill(stage, moment, where, f"was not killed:\n{self.log.read_text()[-3000:]}")
         result = self._run_again(stage)
-        if name.endswith(".safetensors") and "going on after epoch" not in self.log.read_text():
-            result = f"began anew, {result}"
+        if (
+            name.endswith((".resume", ".safetensors"))
+            and "continuing after epoch" not in self.log.read_text()
+        ):
+            result = f"started from scratch, {result}"
         return Kill(stage, moment, where, result)
 
     def _where_it_died(self, child: int) -> str:
@@ -230,7 +235,7 @@ def dying_after(name: str, times: int):
     def replace_and_die(source: Path, target: Path) -> None:
         """As `os.replace`, the last thing that a write does."""
         replace(source, target)
-        if fnmatch.fnmatch(Path(target).name, name) and next(written) == times:
+        if fnmatch.fnmatch(str(target), f"*/{name}") and next(written) == times:
             os.killpg(0, signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -323,19 +328,10 @@ def _last_cell(log: Path) -> str:
 
 def import_all() -> None:
     """Import what the notebooks import, once for all children."""
-    for name in (*IMPORTED, *(f"helpers.{p.stem}" for p in _modules("")), *_darts()):
-        try:
+    own = [module.name for module in pkgutil.walk_packages(helpers.__path__, "helpers.")]
+    for name in (*IMPORTED, *own):
+        with contextlib.suppress(ImportError):
             __import__(name)
-        except ImportError:
-            continue
-
-
-def _modules(folder: str) -> list[Path]:
-    return sorted((paths.project_root() / "helpers" / folder).glob("*.py"))
-
-
-def _darts() -> list[str]:
-    return [f"helpers.darts.{path.stem}" for path in _modules("darts")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -13,7 +12,7 @@ from helpers.core import paths
 from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
-from helpers.runs import predictions, stages
+from helpers.runs import stages
 from helpers.training import features, trained
 from tests import faults
 
@@ -34,17 +33,17 @@ def run_split(parts: Path, *more: str) -> int:
         return run.main(split_command(parts, *more))
 
 
-def train(stage: stages.Stage, **options) -> trained.Trained:
+def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
     """The two-layer CNN on the run's images."""
-    split = predictions.read_split(stage.paths)
-    return trained.train_once(stage, "cnn", *small_network(stage, split), seed=0, **options)
+    cache = stage.images(16)
 
+    def build(seed: int) -> backbones.TwoLayerCNN:
+        torch.manual_seed(0)
+        return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, cache.channels), hidden=20)
 
-def small_network(stage: stages.Stage, split: pd.DataFrame) -> tuple:
-    cache = features.cache_of(split, 16)
-    torch.manual_seed(0)
-    model = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, cache.channels), hidden=20)
-    return model, split, cache, stage.settings.cnn
+    recipe = trained.Recipe("cnn", build, stage.settings.cnn, {"architecture": "cnn"}, **options)
+    (found,) = trained.train_model(stage, recipe, cache, [seed])
+    return found
 
 
 def make_run(place: Path) -> Path:
@@ -60,15 +59,21 @@ def make_run(place: Path) -> Path:
 def make_files(stage: stages.Stage) -> None:
     """What a stage leaves, each file by a step of its own."""
     train(stage)
-    ids = predictions.read_split(stage.paths).id.to_numpy(dtype=str)
+    ids = stage.split.id.to_numpy(dtype=str)
     made = features.Features(ids, np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2))
-    with stage.step("features", {}, [stage.paths.features("net")]) as needed:
-        if needed:
-            features.save_features(stage.paths.features("net"), made)
-    with stage.step("search", {}, [stage.paths.genotype("searched")]) as needed:
-        if needed:
-            cell = genotypes.PUBLISHED["DARTS_V2"]
-            genotypes.save(stage.paths.genotype("searched"), cell, {"method": "none"})
+    stage.once(
+        "features",
+        {},
+        lambda features_file: features.save_features(features_file, made),
+        features_file=stage.paths.features("net"),
+    )
+    cell = genotypes.PUBLISHED["DARTS_V2"]
+    stage.once(
+        "search",
+        {},
+        lambda genotype: genotypes.save(genotype, cell, {"method": "none"}),
+        genotype=stage.paths.genotype("searched"),
+    )
     stage.finish()
 
 

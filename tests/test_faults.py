@@ -18,11 +18,10 @@ from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import predictions, stages
 from helpers.runs.settings import FinetuneSettings
-from helpers.training import features, fit, trained
 from helpers.training.batches import epoch_order
-from helpers.training.loop import Hooks
+from helpers.training.loop import Hooks, TrainingError
 from tests import faults
-from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, small_network, train
+from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, train
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -71,14 +70,18 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
         patch.setattr(stages, "digests_of", _killed)
         with pytest.raises(KeyboardInterrupt):
             train(stage)
-    assert tensors.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 3
+    assert tensors.load_state(resume_files(stage)[0])["epoch"] == 3
     assert len(train(stage).history) == 3
-    assert "CNN: going on after epoch 3 of 3" in capsys.readouterr().out
-    assert not stage.paths.resume("cnn").exists()
+    assert "CNN: continuing after epoch 3 of 3" in capsys.readouterr().out
+    assert not resume_files(stage)
 
 
 def _killed(*_):
     raise KeyboardInterrupt
+
+
+def resume_files(stage):
+    return list(stage.paths.trainings("cnn").glob("*.resume"))
 
 
 def test_a_finished_step_leaves_the_epochs_of_another_setting_to_go_on_from(run_copy, capsys):
@@ -92,12 +95,12 @@ def test_a_finished_step_leaves_the_epochs_of_another_setting_to_go_on_from(run_
 
     longer = OPTIONS | {"CNN_EPOCHS": 3}
     with pytest.raises(KeyboardInterrupt):
-        train(stages.begin(FINETUNING, longer), hooks=Killed())
+        train(stages.begin(FINETUNING, longer), hooks=lambda model: Killed())
     stage = stages.begin(FINETUNING, OPTIONS)
-    assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn"]
+    assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn, seed 0", "cnn"]
     assert len(train(stages.begin(FINETUNING, longer)).history) == 3
-    assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
-    assert not stage.paths.resume("cnn").exists()
+    assert "CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
+    assert not resume_files(stage)
 
 
 def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
@@ -125,7 +128,7 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
     half = cache.with_name(f".{cache.name}.1.tmp")
     cache.rename(half)
     split = predictions.read_split(paths.RunPaths("t"))
-    assert features.cache_of(split, 16).size_px == 16
+    assert stages.images_of(split, 16).size_px == 16
     assert sorted(p.name for p in cache.parent.iterdir()) == [cache.name]
 
 
@@ -154,8 +157,7 @@ def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
         """Twenty steps of one notebook."""
         stage = stages.Stage(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
         for number in range(20):
-            with stage.step(f"{name} {number}", {}, []):
-                pass
+            stage.once(f"{name} {number}", {}, lambda: None)
 
     together(*(lambda n=name: note(n) for name in ("a", "b", "c")))
     steps = stages.load_run(paths.RunPaths("r"))["steps"]
@@ -195,7 +197,7 @@ def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
     assert run_split(parts) == 0 and run_split(parts) == 0
     assert capsys.readouterr().out.count("up to date") == 1
     train(stages.begin(FINETUNING, OPTIONS))
-    seconds = stages.load_run(paths.RunPaths("t"))["steps"]["cnn"]["seconds"]
+    seconds = stages.load_run(paths.RunPaths("t"))["steps"]["cnn, seed 0"]["seconds"]
     assert 0 <= seconds < 100
 
 
@@ -225,11 +227,9 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
 ):
     options = OPTIONS | {"CNN_EPOCHS": 3, "PRECISION": "no"}
     stage = stages.begin(FINETUNING, options)
-    split = predictions.read_split(stage.paths)
-    model, *rest = small_network(stage, split)
-    with pytest.raises(fit.TrainingError) as error:
-        hooks = Poison(model, 1, at_the_end)
-        trained.train_once(stage, "cnn", model, *rest, seed=0, hooks=hooks)
+    split = stage.split
+    with pytest.raises(TrainingError) as error:
+        train(stage, hooks=lambda model: Poison(model, 1, at_the_end))
     message = str(error.value)
     place = "after epoch 2 the scores of 20 image(s)" if at_the_end else "in epoch 2, on the batch"
     assert message.startswith("CNN: ") and place in message
@@ -238,16 +238,11 @@ def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
         first = ids[epoch_order(len(ids), 0, 1)][:batch]
         assert f"on the batch of {', '.join(first)}. Lower" in message
     assert message.endswith(
-        "Lower the learning rate (now 0.001): with another setting the training begins anew"
+        "Lower the learning rate (now 0.001): with another setting the training starts from scratch"
     )
-    assert tensors.load_state(stage.paths.resume("cnn"))["loop"]["epoch"] == 1
+    assert tensors.load_state(resume_files(stage)[0])["epoch"] == 1
     found = train(stages.begin(FINETUNING, options))
-    assert "CNN: going on after epoch 1 of 3" in capsys.readouterr().out
-    again = trained.train_once(
-        stages.begin(FINETUNING, options | {"CNN_LR": 1e-4}),
-        "cnn",
-        *small_network(stage, split),
-        seed=1,
-    )
+    assert "CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
+    again = train(stages.begin(FINETUNING, options | {"CNN_LR": 1e-4}), seed=1)
     assert len(found.history) == len(again.history) == 3
-    assert not stage.paths.resume("cnn").exists()
+    assert not resume_files(stage)

@@ -241,9 +241,7 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
     def use() -> bool:
         """Whatever a notebook's first and second cell do with the record."""
         stage = stages.begin("02_features_baselines", {"RUN": "broken"})
-        with stage.step("cnn", {}, [paths.root / "out.json"]) as needed:
-            if needed:
-                core_files.save_json(paths.root / "out.json", 1)
+        stage.once("cnn", {}, lambda out: core_files.save_json(out, 1), out=paths.root / "out.json")
         stages.is_current("02_features_baselines", stage.settings, paths)
         stage.finish()
         stages.open_stage("06_analysis", {"RUN": "broken"})
@@ -262,12 +260,14 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
 
 @given(data=st.data())
 def test_any_learning_curve_is_read_or_refused(place, data):
-    path = place / "history.json"
+    run_paths = RunPaths("curves")
+    path = run_paths.metrics("cnn_history")
+    core_files.write_bytes(path, b"")
+    core_files.write_bytes(run_paths.predictions("cnn"), b"")
     record = {"epoch": 1, "val_auc": 0.5, "train_loss": 0.7, "val_loss": 0.7, "seconds": 1.0}
-    whole = {"history": [record] * 2, "best_epoch": 0, "seconds": 3.0, "parameters": 10}
-    path.write_bytes(data.draw(json_files(whole)))
-    found = outcome(lambda: trained.load_history("cnn", path), path)
-    if found is not None:
+    seed = {"seed": 0, "history": [record] * 2, "best_epoch": 0, "seconds": 3.0, "parameters": 10}
+    path.write_bytes(data.draw(json_files({"seeds": [seed]})))
+    for found in outcome(lambda: trained.load_trained(run_paths, "cnn"), path) or ():
         assert len(found.curve) == len(found.history)
         assert found.seconds + found.parameters >= 0
 
@@ -453,7 +453,7 @@ class _Problem:
 
         def save_first(path, state):
             """Keep the first epoch's file."""
-            if state["loop"]["epoch"] == 1:
+            if state["epoch"] == 1:
                 saved(path, state)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -467,7 +467,7 @@ class _Problem:
         model = nn.Linear(200, 2)
         settings = TrainSettings(epochs=2, precision="no", keep="last")
         same = self.batches
-        training.fit(model, same, same, settings, seed=0, name="toy", resume=resume)
+        Training(model, same, same, settings, seed=0, name="toy", resume=resume).run()
         return model.weight.detach().clone()
 
 

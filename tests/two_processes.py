@@ -20,10 +20,9 @@ from helpers.darts.supernet import Supernet
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
-from helpers.training import fit as training
 from helpers.training import inference
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.loop import Hooks
+from helpers.training.loop import Hooks, Training, TrainingError
 
 KINDS = {
     "adamw": {"ema_decay": 0.9},
@@ -57,7 +56,7 @@ def noisy():
 def fit(model, settings, train=None, **options):
     train = train or embeddings()
     options = {"seed": 3, "name": "toy"} | options
-    return training.fit(model, train, embeddings(seed=1), settings, **options)
+    return Training(model, train, embeddings(seed=1), settings, **options).run()
 
 
 def kept(model, found):
@@ -139,7 +138,7 @@ def predictions(folder):
 def message_of(*arguments, **options):
     try:
         fit(*arguments, **options)
-    except training.TrainingError as error:
+    except TrainingError as error:
         return str(error)
     return None
 
@@ -158,11 +157,14 @@ def steps(folder):
     os.environ[HOME_VARIABLE] = str(folder)
     stage = stages.Stage("02", RunPaths("r"), "quick", config.BaselineSettings(), "key")
     path, needed = stage.paths.root / "out.txt", []
+
+    def work(out):
+        needed.append(True)
+        if processes.is_main():
+            files.write_bytes(out, b"done")
+
     for _ in range(2):
-        with stage.step("work", {"a": 1}, [path]) as must:
-            needed.append(must)
-            if must and processes.is_main():
-                files.write_bytes(path, b"done")
+        stage.once("work", {"a": 1}, work, everywhere=True, out=path)
         needed.append(path.is_file())  # seen by all as soon as the step is over
     with processes.main_first():
         if processes.is_main():

@@ -18,8 +18,8 @@ from helpers.datasets.cache import ImageCache, open_cache
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
 from helpers.runs.settings import FinetuneSettings, TrainSettings
-from helpers.training import fit as training
 from helpers.training.features import image_batches
+from helpers.training.loop import Training
 from tests.benchmarks import networks, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
@@ -35,15 +35,15 @@ def our_epoch(
 ) -> Timed:
     """Train by the project's loop; the seconds of the last epoch."""
     batch = settings.batch_size
-    fit = training.fit(
+    training = Training(
         model,
         image_batches(cache, table, model, batch, settings.augment),
         image_batches(cache, table.head(VAL_IMAGES), model, batch),
         dataclasses.replace(settings, epochs=EPOCHS),
         seed=0,
         name="benchmark",
-    )
-    return Timed(len(table) / fit.history[-1]["images_per_s"], len(table))
+    ).run()
+    return Timed(len(table) / training.history[-1]["images_per_s"], len(table))
 
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:

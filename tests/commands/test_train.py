@@ -13,8 +13,8 @@ from helpers.commands import run, train
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
 from helpers.darts import differences, search
-from helpers.runs import checks, predictions, stages
-from helpers.training import features, fit
+from helpers.runs import checks, stages
+from helpers.training import fit
 from helpers.training import launch as training_launch
 from tests.conftest import split_of
 
@@ -58,8 +58,7 @@ def test_the_command_does_the_trainings_and_the_notebook_finds_them_done(run_pat
     record = files.load_json(run_paths.run_json)
     assert record["stages"] == before and list(record["steps"]) == ["search"]
     stage = search_stage(*TINY, "EPOCHS=1")
-    split = predictions.read_split(stage.paths)
-    search.search_genotype(stage, split, features.cache_of(split, 16))
+    search.search_genotype(stage)
     assert stage.notes["reused"] == ["search"]
 
 
@@ -194,13 +193,17 @@ def test_a_lost_process_ends_all_and_the_training_goes_on_from_its_last_epoch(
     run_paths, two_gpus, capsys
 ):
     training_launch.on_all_gpus(search_stage(*TINY, "EPOCHS=500"), "search")
-    resume, began = run_paths.resume("supernet"), time.monotonic()
+    folder, began = run_paths.trainings("supernet"), time.monotonic()
     with subprocess.Popen(  # finding no GPU it runs two processes on the CPU
         two_gpus[0], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as launch:
-        while not resume.is_file() and launch.poll() is None and time.monotonic() - began < 300:
+        while (
+            not list(folder.glob("*.resume"))
+            and launch.poll() is None
+            and time.monotonic() - began < 300
+        ):
             time.sleep(0.2)
-        assert resume.is_file(), launch.communicate(timeout=60)[0]
+        assert list(folder.glob("*.resume")), launch.communicate(timeout=60)[0]
         workers = psutil.Process(launch.pid).children(recursive=True)
         (lost,) = [w for w in workers if w.environ().get("RANK") == "1"]
         lost.kill()

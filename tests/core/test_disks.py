@@ -25,7 +25,7 @@ from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import stages
 from helpers.training.loop import Hooks
-from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, split_command, train
+from tests.small_run import FINETUNING, OPTIONS, run_split, split_command, train
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def test_images_that_do_not_fit_on_the_disk_are_decoded_once_there_is_room(disk,
 
 def test_a_training_on_a_full_disk_goes_on_where_it_was_when_there_is_room(disk, finished_run):
     shutil.copytree(finished_run / "home", disk, dirs_exist_ok=True)
-    expected = core_files.file_digest(run_file(disk, "cnn.safetensors"))
+    expected = core_files.file_digest(disk / "data/runs/t/checkpoints/cnn/seed0.safetensors")
     (stage_file,) = disk.rglob("run.json")
     record = json.loads(stage_file.read_text())
-    del record["steps"]["cnn"]
+    del record["steps"]["cnn, seed 0"]
     stage_file.write_text(json.dumps(record))
     ballast: list[Path] = []
 
@@ -113,10 +113,10 @@ def test_a_training_on_a_full_disk_goes_on_where_it_was_when_there_is_room(disk,
                 ballast.append(fill(disk, left=8192))
 
     stage = stages.begin(FINETUNING, OPTIONS)
-    with pytest.raises(core_files.ArtifactError, match=r"cnn\.resume.* the disk is full"):
-        train(stage, hooks=FillAfterOne())
-    state = tensors.load_state(stage.paths.resume("cnn"))
-    assert state["loop"]["epoch"] == 1
+    with pytest.raises(core_files.ArtifactError, match=r"\.resume.* the disk is full"):
+        train(stage, hooks=lambda model: FillAfterOne())
+    (resume,) = stage.paths.trainings("cnn").glob("*.resume")
+    assert tensors.load_state(resume)["epoch"] == 1
     ballast[0].unlink()
     train(stages.begin(FINETUNING, OPTIONS))
     assert core_files.file_digest(stage.paths.checkpoint("cnn")) == expected

@@ -7,9 +7,9 @@ import torch
 
 from helpers.core import memory
 from helpers.models import backbones
-from helpers.runs import predictions, stages
+from helpers.runs import stages
 from helpers.runs.settings import RetrainSettings
-from helpers.training import baselines, features, finetune, fit
+from helpers.training import baselines, features, finetune, loop
 from tests.small_run import FINETUNING, OPTIONS
 
 FULL = [
@@ -28,13 +28,12 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
         raise error
 
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
-    monkeypatch.setattr(fit, "_train_epoch", full)
-    split = predictions.read_split(stage.paths)
+    monkeypatch.setattr(loop.Training, "_run_epoch", full)
     with pytest.raises(memory.MemoryFullError) as caught:
-        finetune.train_cnn(stage, split, features.cache_of(split, 16))
+        finetune.train_cnn(stage)
     assert str(caught.value) == (
-        "cnn: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). What is "
-        "finished is kept"
+        "cnn, seed 0: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
+        "What is finished is kept"
     )
     assert caught.value.__cause__ is error
 
@@ -44,15 +43,13 @@ def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, mon
         raise MemoryError
 
     stage = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
-    split = predictions.read_split(stage.paths)
     monkeypatch.setattr(features, "pretrained", lambda *_, **__: None)
     monkeypatch.setattr(features, "embed", full)
     weights = backbones.Weights("net", {}, "nowhere")
-    cache = features.cache_of(split, 16)
     with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
-        features.pretrained_features(stage, split, cache, weights, stage.settings.batch_size)
+        features.pretrained_features(stage, weights, stage.settings.batch_size)
     with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. What"):
-        features.pretrained_features(stage, split, cache, weights)  # as 03 does
+        features.pretrained_features(stage, weights)  # as 03 does
 
 
 def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, monkeypatch):
@@ -60,14 +57,13 @@ def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, m
         raise MemoryError
 
     stage = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
-    split = predictions.read_split(stage.paths)
     embedded = features.load_features(stage.paths.features("net"))
     monkeypatch.setattr(baselines, "fit_baseline", full)
     advice = {"RF": "TREES (now 9) or CV_IMAGES (now 50)", "SVM": "CV_IMAGES (now 50)"}
     for name, parameters in advice.items():
         monkeypatch.setattr(baselines, "NAMES", (name,))
         with pytest.raises(memory.MemoryFullError) as caught:
-            baselines.fit_all(stage, split, embedded, "net")
+            baselines.fit_all(stage, embedded, "net")
         assert str(caught.value) == (
             f"{name.lower()}: the memory is full; lower {parameters}. What is finished is kept"
         )

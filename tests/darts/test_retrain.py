@@ -10,17 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from helpers.core import files, tensors
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, named, retrain
 from helpers.darts import network as darts_network
 from helpers.darts.network import AuxiliaryHead, DropPath
-from helpers.datasets.cache import open_cache
 from helpers.explain import gradcam
 from helpers.models import backbones
 from helpers.results import table as results_table
-from helpers.results import table2
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
 from helpers.training import features
@@ -34,6 +33,7 @@ TINY = {
     "retrain_channels": 4,
     "retrain_layers": 3,
     "retrain_epochs": 3,
+    "retrain_image_size_px": 32,
     "retrain_batch_size": 16,
     "retrain_lr": 0.05,
     "drop_path": 0.3,
@@ -43,18 +43,22 @@ TINY = {
 
 
 @pytest.fixture
-def problem(home, parts_folder):
-    """An opened stage with a split of 120 small parts and their cache at 32 px."""
-    split = split_of(parts_folder)
+def stage(home, parts_folder):
+    """An opened stage with a split of 120 small parts."""
     settings = config.RetrainSettings(**TINY)
     stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings, "key")
-    files.save_csv(stage.paths.split_csv, split)
+    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     files.save_json(stage.paths.run_json, {"stages": {}})
-    return stage, split, open_cache(split, 32, home / "cache")
+    return stage
 
 
-def _train(stage, split, cache, name="darts_imagenet", seed=0):
-    return retrain.train_genotype(stage, name, DARTS_V2, split, cache, seed)
+def _train(stage, name="darts_imagenet", genotype=DARTS_V2):
+    (found,) = retrain.train_cells(stage, [named.NamedCell(name, genotype, "test")])
+    return found
+
+
+def _resume_files(stage, name):
+    return list(stage.paths.trainings(name).glob("*.resume"))
 
 
 def _scores(stage, name):
@@ -64,26 +68,24 @@ def _scores(stage, name):
 # --- training ----------------------------------------------------------------------------------
 
 
-def test_a_network_finds_the_bright_spot_and_is_trained_once(problem):
-    stage, split, cache = problem
+def test_a_network_finds_the_bright_spot_and_is_trained_once(stage):
     stage.settings = dataclasses.replace(stage.settings, drop_path=0.0, retrain_epochs=6)
-    first = _train(stage, split, cache)
+    first = _train(stage)
     assert first.history[first.best_epoch]["val_auc"] > 0.9
-    assert _train(stage, split, cache) == first
-    assert stage.notes["reused"] == ["darts_imagenet"]
-    assert not stage.paths.resume("darts_imagenet").exists()
+    assert _train(stage) == first
+    assert stage.notes["reused"] == ["darts_imagenet, seed 0", "darts_imagenet"]
+    assert not _resume_files(stage, "darts_imagenet")
 
 
-def test_another_cell_or_drop_path_of_the_same_name_is_trained_again(problem):
-    stage, split, cache = problem
+def test_another_cell_or_drop_path_of_the_same_name_is_trained_again(stage):
     stage.settings = dataclasses.replace(stage.settings, retrain_epochs=1)
-    _train(stage, split, cache, "own")
+    _train(stage, "own")
     first = _scores(stage, "own")
     other = genotypes.random_genotype(3)
-    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    _train(stage, "own", other)
     assert _scores(stage, "own") != first and "reused" not in stage.notes
     stage.settings = dataclasses.replace(stage.settings, drop_path=0.0)
-    retrain.train_genotype(stage, "own", other, split, cache, 0)
+    _train(stage, "own", other)
     assert "reused" not in stage.notes
 
 
@@ -91,9 +93,8 @@ class _Killed(BaseException):
     pass
 
 
-def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, monkeypatch):
-    stage, split, cache = problem
-    _train(stage, split, cache, "whole")
+def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(stage, monkeypatch):
+    _train(stage, "whole")
     steps = iter(range(100))
 
     def stop_in_the_third_epoch(self, images, targets):
@@ -102,9 +103,9 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, 
 
     with monkeypatch.context() as patch, pytest.raises(_Killed):
         patch.setattr(retrain.DropPathSchedule, "before_step", stop_in_the_third_epoch)
-        _train(stage, split, cache, "halves")
+        _train(stage, "halves")
     torch.rand(5)
-    _train(stage, split, cache, "halves")
+    _train(stage, "halves")
     assert _scores(stage, "halves") == _scores(stage, "whole")
     whole, _ = tensors.load_tensors(stage.paths.checkpoint("whole"))
     halves, _ = tensors.load_tensors(stage.paths.checkpoint("halves"))
@@ -114,15 +115,13 @@ def test_stopped_in_the_middle_of_an_epoch_it_goes_on_to_the_same_bits(problem, 
 KILLED_TRAINING = """
 import json, os, signal, sys
 import torch
-from helpers import config, results, retrain, stages
-from helpers.darts import genotypes
-from helpers.datasets.cache import open_cache
 from helpers.core.paths import RunPaths
+from helpers.darts import genotypes, named, retrain
+from helpers.runs import settings, stages
 
 torch.set_num_threads(1)
-settings = config.RetrainSettings(**json.loads(sys.argv[1]))
-stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", settings, "key")
-split = results.read_split(stage.paths)
+values = settings.RetrainSettings(**json.loads(sys.argv[1]))
+stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", values, "key")
 steps = iter(range(100))
 
 def kill(self, images, targets):
@@ -130,27 +129,24 @@ def kill(self, images, targets):
         os.kill(os.getpid(), signal.SIGKILL)
 
 retrain.DropPathSchedule.before_step = kill
-cache = open_cache(split, 32, stage.paths.root.parents[2] / "cache")
-cell = genotypes.PUBLISHED["DARTS_V2"]
-retrain.train_genotype(stage, "halves", cell, split, cache, 0)
+cell = named.NamedCell("halves", genotypes.PUBLISHED["DARTS_V2"], "test")
+retrain.train_cells(stage, [cell])
 """
 
 
-def test_killed_by_the_system_it_goes_on_to_the_same_bits(problem, capsys):
-    stage, split, cache = problem
+def test_killed_by_the_system_it_goes_on_to_the_same_bits(stage, capsys):
     command = [sys.executable, "-c", KILLED_TRAINING, json.dumps(TINY)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr
-    assert stage.paths.resume("halves").is_file() and not stage.paths.predictions("halves").exists()
-    split = predictions.read_split(stage.paths)
+    assert _resume_files(stage, "halves") and not stage.paths.predictions("halves").exists()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # another number adds up in another order
     try:
-        _train(stage, split, cache, "halves")
-        _train(stage, split, cache, "whole")
+        _train(stage, "halves")
+        _train(stage, "whole")
     finally:
         torch.set_num_threads(threads)
-    assert "HALVES: going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "HALVES: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert _scores(stage, "halves") == _scores(stage, "whole")
 
 
@@ -167,40 +163,37 @@ def test_the_drop_path_grows_linearly_with_the_epoch():
     assert found == pytest.approx([0.0, 0.05, 0.1, 0.15])
 
 
-def test_the_schedule_reaches_the_network_in_training(problem, monkeypatch):
-    stage, split, cache = problem
+def test_the_schedule_reaches_the_network_in_training(stage, monkeypatch):
     seen = []
     monkeypatch.setattr(
         retrain.DropPathSchedule,
         "before_step",
         lambda self, *_: seen.append(self.network.cells[0].drop_paths[0].probability),
     )
-    _train(stage, split, cache)
+    _train(stage)
     assert seen == pytest.approx([0.0] * 4 + [0.1] * 4 + [0.2] * 4)
 
 
-def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(problem):
-    stage, split, cache = problem
-    trained = _train(stage, split, cache)
-    before = retrain.make_network(stage.settings, DARTS_V2, cache, 0).auxiliary_head
+def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(stage):
+    trained = _train(stage)
+    before = retrain.make_network(stage.settings, DARTS_V2, stage.images(32), 0).auxiliary_head
     after = backbones.load_model(stage.paths.checkpoint("darts_imagenet")).auxiliary_head
     assert not torch.equal(before.classifier.weight, after.classifier.weight)
     width = 4 * 4 * 4  # four nodes; four channels, doubled by two reductions
     head = sum(p.numel() for p in AuxiliaryHead(width, 2).parameters())
     assert trained.parameters - trained.facts["parameters"] == head
     stage.settings = dataclasses.replace(stage.settings, auxiliary=False)
-    other = _train(stage, split, cache, "without")
+    other = _train(stage, "without")
     assert other.parameters == trained.facts["parameters"]
     assert other.history[0]["train_loss"] < trained.history[0]["train_loss"]  # one term less
 
 
-def test_initial_weights_depend_on_the_seed_alone(problem):
-    stage, _, cache = problem
+def test_initial_weights_depend_on_the_seed_alone(stage):
     torch.rand(3)
-    first = retrain.make_network(stage.settings, DARTS_V2, cache, 0)
+    first = retrain.make_network(stage.settings, DARTS_V2, stage.images(32), 0)
     torch.rand(3)
-    again = retrain.make_network(stage.settings, DARTS_V2, cache, 0)
-    other = retrain.make_network(stage.settings, DARTS_V2, cache, 1)
+    again = retrain.make_network(stage.settings, DARTS_V2, stage.images(32), 0)
+    other = retrain.make_network(stage.settings, DARTS_V2, stage.images(32), 1)
     assert torch.equal(first.stem0[0].weight, again.stem0[0].weight)
     assert not torch.equal(first.stem0[0].weight, other.stem0[0].weight)
 
@@ -208,14 +201,13 @@ def test_initial_weights_depend_on_the_seed_alone(problem):
 # --- checkpoints -------------------------------------------------------------------------------
 
 
-def test_a_loaded_network_predicts_what_its_predictions_file_says(problem):
-    stage, split, cache = problem
+def test_a_loaded_network_predicts_what_its_predictions_file_says(stage):
     stage.settings = dataclasses.replace(stage.settings, flip_test=True)
-    _train(stage, split, cache)
+    _train(stage)
     model = backbones.load_model(stage.paths.checkpoint("darts_imagenet"))
     assert model.genotype == DARTS_V2 and model.spec.in_channels == 1 and not model.training
-    scored = split[split.split.isin(["val", "test"])]
-    batches = features.image_batches(cache, scored, model, 16)
+    scored = stage.split[stage.split.split.isin(["val", "test"])]
+    batches = features.image_batches(stage.images(32), scored, model, 16)
     frame = files.load_csv(stage.paths.predictions("darts_imagenet"), ("defect_score",))
     np.testing.assert_allclose(predict(model, batches, "no", flips=True), frame.defect_score, 1e-6)
     assert abs(predict(model, batches, "no") - frame.defect_score).max() > 1e-6
@@ -249,47 +241,40 @@ def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
 # --- the table ---------------------------------------------------------------------------------
 
 
-def _finish_others(stage, split):
+def _finish_others(stage):
     """Predictions of other models, so that the table has neighbours."""
     rng = np.random.default_rng(0)
-    predictions.save_predictions(stage.paths.predictions("fbp"), split, rng.random(len(split)))
+    predictions.save_predictions(
+        stage.paths.predictions("fbp"), stage.split, rng.random(len(stage.split))
+    )
 
 
-def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
-    stage, split, cache = problem
+def test_several_seeds_are_averaged_and_their_spread_is_shown(stage):
     stage.settings = dataclasses.replace(stage.settings, seeds=3, retrain_epochs=1)
-    _finish_others(stage, split)
+    _finish_others(stage)
     cells = retrain.cells_of(stage)[:1]
-    models = retrain.train_cells(stage, cells, split, cache)
-    names = ["darts_imagenet", "darts_imagenet_seed1", "darts_imagenet_seed2"]
-    assert [model.name for model in models] == names
-    assert [model.facts["seed"] for model in models] == [0, 1, 2]
-    assert len({_scores(stage, name) for name in names}) == 3
+    models = retrain.train_cells(stage, cells)
+    assert [(model.model, model.seed) for model in models] == [
+        ("darts_imagenet", seed) for seed in range(3)
+    ]
     table = results_table.results_table(stage.paths)
-    averaged = "darts_imagenet_averaged"
-    assert table.model.tolist() == ["fbp", "darts_imagenet", averaged, "majority"]
-    scored = predictions.read_all_predictions(stage.paths)
-    rows = [results_table.evaluate_model(scored[name], 0.5) for name in names]
-    aucs = [row["test_auc"] for row in rows]
+    assert table.model.tolist() == ["fbp", "darts_imagenet", "majority"]
+    scored = predictions.read_all_predictions(stage.paths)["darts_imagenet"]
+    aucs = [roc_auc_score(*seed.labels_scores("test")) for seed in scored.seeds]
     row = table.set_index("model").loc["darts_imagenet"]
-    assert row.test_auc == pytest.approx(np.mean(aucs))
+    assert row.test_auc == pytest.approx(roc_auc_score(*scored.labels_scores("test")))
+    assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
-    shape = table2.paper_table(table).set_index("Model")
-    text = f"{100 * np.mean(aucs):.1f} ± {100 * np.std(aucs, ddof=1):.1f}"
-    assert shape.loc["DARTS ImageNet (mean ± sd of 3 seeds)", "Test AUC"] == text
-    assert "[" in shape.loc["FBP", "Test AUC"]
-    assert "[" in shape.loc["DARTS ImageNet, seeds averaged", "Test AUC"]
     cost = retrain.summary(stage, table).set_index("model").loc["darts_imagenet"]
     assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
     assert cost.seeds == 3
-    # fewer seeds later: the row is no longer a mean with the old ones
+    # fewer seeds later: the old ones no longer count
     stage.settings = dataclasses.replace(stage.settings, seeds=1)
-    retrain.train_cells(stage, cells, split, cache)
+    retrain.train_cells(stage, cells)
     assert "test_auc_std" not in results_table.results_table(stage.paths)
 
 
-def test_the_whole_cost_stands_beside_each_row(problem):
-    stage, split, cache = problem
+def test_the_whole_cost_stands_beside_each_row(stage):
     stage.settings = dataclasses.replace(
         stage.settings, genotypes=("searched", "DARTS_V2", "random"), retrain_epochs=1
     )
@@ -297,7 +282,7 @@ def test_the_whole_cost_stands_beside_each_row(problem):
     genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(7), provenance)
     cells = retrain.cells_of(stage)
     assert [cell.name for cell in cells] == ["darts_searched", "darts_imagenet", "random_cell_0"]
-    models = retrain.train_cells(stage, cells, split, cache)
+    models = retrain.train_cells(stage, cells)
     summary = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
     assert summary.index.tolist() == ["darts_imagenet", "darts_searched", "random_cell_0"]
     found = summary.loc["darts_searched"]
@@ -317,25 +302,23 @@ def test_the_whole_cost_stands_beside_each_row(problem):
     assert words.loc["DARTS searched", "Test flips"] == "no"
 
 
-def test_a_cell_trained_by_an_earlier_call_keeps_its_row(problem):
-    stage, split, cache = problem
+def test_a_cell_trained_by_an_earlier_call_keeps_its_row(stage):
     stage.settings = dataclasses.replace(stage.settings, retrain_epochs=1)
     for names in (("DARTS_V2",), ("PC_DARTS_IMAGENET",)):
         stage.settings = dataclasses.replace(stage.settings, genotypes=names)
-        retrain.train_cells(stage, retrain.cells_of(stage), split, cache)
+        retrain.train_cells(stage, retrain.cells_of(stage))
     table = results_table.results_table(stage.paths)
     assert table.model.tolist() == ["darts_imagenet", "pc_darts_imagenet", "majority"]
     assert retrain.summary(stage, table).model.tolist() == table.model.tolist()[:2]
 
 
-def test_equal_epochs_compares_within_the_shortest_training(problem):
-    stage, _, _ = problem
+def test_equal_epochs_compares_within_the_shortest_training(stage):
     curves = {"cnn": [0.6, 0.7, 0.9], "fbp": [0.8, 0.75]}
     for name, aucs in curves.items():
         planted.plant(stage.paths, name, 1.0, 0)
         history = [{"epoch": i + 1, "val_auc": auc} for i, auc in enumerate(aucs)]
-        record = {"history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
-        files.save_json(stage.paths.metrics(f"{name}_history"), record)
+        record = {"seed": 0, "history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
+        files.save_json(stage.paths.metrics(f"{name}_history"), {"seeds": [record]})
     table = retrain.equal_epochs(retrain.references(stage.paths)).set_index("model")
     assert table.loc["two-layer CNN", "val AUC, first 2 epochs"] == 0.7
     assert table.loc["two-layer CNN", "val AUC, all"] == 0.9

@@ -19,11 +19,15 @@ def _stage(run="r", name="02_features_baselines"):
 
 def _do(stage, inputs, content="x"):
     path = stage.paths.root / "out.txt"
-    with stage.step("work", inputs, [path]) as needed:
-        if needed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-    return needed
+    done = []
+
+    def work(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(content)
+        done.append(out)
+
+    stage.once("work", inputs, work, out=path)
+    return bool(done)
 
 
 def test_a_step_is_done_once_for_equal_inputs(home):
@@ -42,8 +46,12 @@ def test_a_step_whose_file_was_damaged_is_done_again(home):
 
 def test_a_step_that_fails_is_not_recorded(home):
     stage = _stage()
-    with pytest.raises(KeyError), stage.step("work", {}, [stage.paths.root / "out.txt"]):
+
+    def fail(out):
         raise KeyError
+
+    with pytest.raises(KeyError):
+        stage.once("work", {}, fail, out=stage.paths.root / "out.txt")
     assert stages.load_run(stage.paths) == {}
 
 
@@ -144,8 +152,7 @@ def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(
     written, own = stage.paths.predictions("svm"), stage.paths.predictions("mine")
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
     stage.save_split(first)
-    with stage.step("svm", {}, [written]):
-        files.save_csv(written, first)
+    stage.once("svm", {}, lambda file: files.save_csv(file, first), file=written)
     files.save_csv(own, first)
     stage.save_split(first)
     assert written.is_file()
@@ -159,8 +166,7 @@ def test_a_run_of_before_the_split_was_on_record_loses_its_predictions_to_a_new_
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
     written = stage.paths.predictions("svm")
     stage.save_split(first)
-    with stage.step("svm", {}, [written]):
-        files.save_csv(written, first)
+    stage.once("svm", {}, lambda file: files.save_csv(file, first), file=written)
     record = stages.load_run(stage.paths)
     outputs = {"split.csv": record.pop("split")}
     files.save_json(

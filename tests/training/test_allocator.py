@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from helpers.runs.settings import TrainSettings
-from helpers.training import allocator, fit
+from helpers.training import allocator
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.loop import Hooks
+from helpers.training.loop import Hooks, Training
 
 BLOCK_BYTES = 128 * 2**20
 needs_glibc = pytest.mark.skipif(
@@ -66,5 +66,5 @@ def test_the_training_loop_keeps_freed_memory():
     x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
     batches = EmbeddingBatches(x, labels, labels.astype(str), 8)
     settings = TrainSettings(epochs=2)
-    fit.fit(nn.Linear(4, 2), batches, batches, settings, seed=0, name="toy", hooks=hooks)
+    Training(nn.Linear(4, 2), batches, batches, settings, seed=0, name="toy", hooks=hooks).run()
     assert hooks.faults < without / 20  # in the second epoch

@@ -1,4 +1,4 @@
-"""Training on images of a run: done once, done again when anything that matters changes."""
+"""Training on the images of a run: done once, and again if anything that matters changes."""
 
 import dataclasses
 
@@ -6,108 +6,107 @@ import pytest
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.datasets.cache import open_cache
 from helpers.models import backbones
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.training import features, finetune, trained
+from helpers.training.inference import predict
 from tests.conftest import split_of
 
 
 @pytest.fixture
-def problem(home, parts_folder):
-    split = split_of(parts_folder)
-    settings = config.FinetuneSettings(cnn_epochs=3, fbp_epochs=1, precision="no")
+def stage(home, parts_folder):
+    """An opened stage 03 with small images."""
+    settings = config.FinetuneSettings(
+        cnn_epochs=3, fbp_epochs=1, precision="no", image_size_px=32, cnn_image_size_px=32
+    )
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", settings, "key")
-    files.save_csv(stage.paths.split_csv, split)
-    return stage, split, open_cache(split, 32, home / "cache")
+    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
+    return stage
 
 
-def test_the_two_layer_cnn_finds_the_bright_spot(problem):
-    stage, split, cache = problem
-    trained = finetune.train_cnn(stage, split, cache)
-    assert trained.history[trained.best_epoch]["val_auc"] > 0.95
-    frame = files.load_csv(stage.paths.predictions("cnn"), ("id", "split", "defect_score"))
+@pytest.fixture
+def weights():
+    return backbones.find_weights("efficientnet_lite0")
+
+
+def _scores(stage, model="fbp"):
+    return files.load_csv(stage.paths.predictions(model), ("id", "split", "defect_score"))
+
+
+def test_the_two_layer_cnn_finds_the_bright_spot(stage):
+    cnn = finetune.train_cnn(stage)
+    assert cnn.history[cnn.best_epoch]["val_auc"] > 0.95
+    frame = _scores(stage, "cnn")
     assert set(frame.split) == {"val", "test"} and len(frame) == 60
-    assert not stage.paths.resume("cnn").exists()
+    assert "seed" not in frame
+    assert not list(stage.paths.trainings("cnn").glob("*.resume"))
 
 
-def test_a_training_is_done_once_and_again_with_another_seed(problem):
-    stage, split, cache = problem
-    first = finetune.train_cnn(stage, split, cache)
-    assert finetune.train_cnn(stage, split, cache) == first
-    assert stage.notes["reused"] == ["cnn"]
+def test_a_training_is_done_once_and_again_with_another_seed(stage):
+    first = finetune.train_cnn(stage)
+    assert finetune.train_cnn(stage) == first
+    assert stage.notes["reused"] == ["cnn, seed 0", "cnn"]
     stage.settings = dataclasses.replace(stage.settings, seed=1)
-    assert finetune.train_cnn(stage, split, cache).history != first.history
+    second = finetune.train_cnn(stage)
+    assert second.history != first.history and (first.seed, second.seed) == (0, 1)
 
 
-def test_other_pretrained_weights_train_all_layers_again(problem):
-    stage, split, cache = problem
-    weights = backbones.find_weights("efficientnet_lite0")
-    (first,) = finetune.train_all_layers(stage, split, cache, weights)
-    assert finetune.train_all_layers(stage, split, cache, weights) == [first]
+def test_other_pretrained_weights_train_all_layers_again(stage, weights):
+    (first,) = finetune.train_all_layers(stage, weights)
+    assert finetune.train_all_layers(stage, weights) == [first]
     state = {name: value.clone() for name, value in weights.state.items()}
     state["conv_stem.weight"] *= 1.1
     other = dataclasses.replace(weights, state=state)
-    assert finetune.train_all_layers(stage, split, cache, other)[0].history != first.history
+    assert finetune.train_all_layers(stage, other)[0].history != first.history
 
 
-def test_a_saved_model_predicts_what_its_predictions_file_says(problem):
-    stage, split, cache = problem
-    finetune.train_cnn(stage, split, cache)
+def test_a_saved_model_predicts_what_its_predictions_file_says(stage):
+    finetune.train_cnn(stage)
     model = backbones.load_model(stage.paths.checkpoint("cnn"))
-    scored = split[split.split.isin(["val", "test"])]
-    batches = features.image_batches(cache, scored, model, 32)
-    frame = files.load_csv(stage.paths.predictions("cnn"), ("defect_score",))
-    found = finetune.predict(model, batches, "no")
-    assert abs(found - frame.defect_score).max() < 1e-6
+    scored = stage.split[stage.split.split.isin(["val", "test"])]
+    batches = features.image_batches(stage.images(32), scored, model, 32)
+    found = predict(model, batches, "no")
+    assert abs(found - _scores(stage, "cnn").defect_score).max() < 1e-6
 
 
-def test_several_seeds_of_all_layers_are_trained_each_into_a_file_of_its_own(problem):
-    stage, split, cache = problem
-    weights = backbones.find_weights("efficientnet_lite0")
+def test_the_last_layer_is_trained_on_the_stored_embeddings_alone(stage, weights):
+    features.pretrained_features(stage, weights)
+    last_layer = finetune.train_last_layer(stage, weights)
+    assert last_layer.parameters == 1280 * 2 + 2
+    model = backbones.load_model(stage.paths.checkpoint("ll"))
+    assert all((model.trunk.state_dict()[k] == v).all() for k, v in weights.state.items())
+
+
+def test_each_seed_of_all_layers_has_its_rows_and_its_checkpoint(stage, weights):
     stage.settings = dataclasses.replace(stage.settings, seeds=2)
-    first, second = finetune.train_all_layers(stage, split, cache, weights)
-    assert (first.name, second.name) == ("fbp", "fbp_seed1")
-    assert first.history != second.history
-    assert trained.load_seeds(stage.paths, "fbp") == [first, second]
-    scores = {
-        name: files.load_csv(stage.paths.predictions(name), ("defect_score",)).defect_score
-        for name in ("fbp", "fbp_seed1", "fbp_averaged")
-    }
-    assert abs(scores["fbp_averaged"] - (scores["fbp"] + scores["fbp_seed1"]) / 2).max() < 1e-6
+    first, second = finetune.train_all_layers(stage, weights)
+    assert (first.seed, second.seed) == (0, 1) and first.history != second.history
+    assert trained.load_trained(stage.paths, "fbp") == [first, second]
+    frame = _scores(stage)
+    assert frame.groupby("seed").size().tolist() == [60, 60]
+    assert all(stage.paths.checkpoint("fbp", seed).is_file() for seed in (0, 1))
+    by_seed = [rows.defect_score.to_numpy() for _, rows in frame.groupby("seed")]
+    assert (by_seed[0] != by_seed[1]).any()
     stage.settings = dataclasses.replace(stage.settings, seeds=1, seed=1)
-    (alone,) = finetune.train_all_layers(stage, split, cache, weights)
-    assert [r["val_auc"] for r in alone.history] == [r["val_auc"] for r in second.history]
-    assert not stage.paths.predictions("fbp_seed1").exists()  # it would count in the mean
-    assert not stage.paths.predictions("fbp_averaged").exists()
-    assert trained.load_seeds(stage.paths, "fbp") == [alone]
+    assert finetune.train_all_layers(stage, weights) == [second]  # not trained again
+    assert "seed" not in _scores(stage)
+    assert (_scores(stage).defect_score.to_numpy() == by_seed[1]).all()
 
 
-def test_a_users_own_files_that_look_like_seeds_stay(problem):
-    stage, split, cache = problem
-    weights = backbones.find_weights("efficientnet_lite0")
-    own = [stage.paths.predictions(name) for name in ("fbp_seedling", "fbp_seed7", "fbp_averaged")]
-    for path in own:
-        files.write_bytes(path, b"mine")
-    finetune.train_all_layers(stage, split, cache, weights)
-    assert [path.read_bytes() for path in own] == [b"mine"] * 3
-
-
-def test_seeds_of_other_settings_are_gone_before_the_first_is_trained_anew(problem, monkeypatch):
-    stage, split, cache = problem
-    weights = backbones.find_weights("efficientnet_lite0")
-    stage.settings = dataclasses.replace(stage.settings, seeds=2)
-    finetune.train_all_layers(stage, split, cache, weights)
-    further = [stage.paths.predictions(name) for name in ("fbp_seed1", "fbp_averaged")]
-    finetune.train_all_layers(stage, split, cache, weights)
-    assert all(path.exists() for path in further)  # the same settings: nothing is lost
-
+def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
+    stage, weights, monkeypatch
+):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trained.training, "fit", killed)
+    stage.settings = dataclasses.replace(stage.settings, seeds=2)
+    finetune.train_all_layers(stage, weights)
+    before = stage.paths.predictions("fbp").read_bytes()
     stage.settings = dataclasses.replace(stage.settings, fbp_epochs=2)
-    with pytest.raises(KeyboardInterrupt):
-        finetune.train_all_layers(stage, split, cache, weights)
-    assert not any(path.exists() for path in further)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trained, "predict", killed)
+        finetune.train_all_layers(stage, weights)
+    assert stage.paths.predictions("fbp").read_bytes() == before
+    finetune.train_all_layers(stage, weights)
+    assert stage.paths.predictions("fbp").read_bytes() != before

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.core import files, memory, processes, tensors
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
-from helpers.training import fit as training
 from helpers.training.batches import EmbeddingBatches, epoch_order
-from helpers.training.loop import Hooks
+from helpers.training.inference import evaluate
+from helpers.training.loop import Hooks, Training, TrainingError, resume_file
 from helpers.training.optim import AUXILIARY_WEIGHT, Loss, make_optimizer, make_scheduler
 
 
@@ -41,17 +42,8 @@ class _StopAfter(Hooks):
 
 
 def _fit(model, settings, resume=None, hooks=None, **options):
-    return training.fit(
-        model,
-        _problem(),
-        _problem(seed=1),
-        settings,
-        seed=3,
-        name="toy",
-        resume=resume,
-        hooks=hooks,
-        **options,
-    )
+    options |= {"seed": 3, "name": "toy", "resume": resume, "hooks": hooks}
+    return Training(model, _problem(), _problem(seed=1), settings, **options).run()
 
 
 @pytest.mark.parametrize(
@@ -81,16 +73,24 @@ def test_three_epochs_equal_one_epoch_and_two_resumed_bit_for_bit(tmp_path, opti
         assert record == {k: other[k] for k in record}
 
 
-def test_a_resume_file_of_other_settings_is_not_taken_up(tmp_path, capsys):
+def test_a_training_continues_only_its_own_resume_file(tmp_path, capsys):
     settings = TrainSettings(epochs=2, precision="no")
+    own, other = (resume_file(tmp_path, settings, 3, {"other": n}) for n in range(2))
     with pytest.raises(KeyboardInterrupt):
-        _fit(_model(), settings, tmp_path / "resume", _StopAfter(1))
-    _fit(_model(), settings, tmp_path / "resume", inputs={"other": 1})
-    assert "going on" not in capsys.readouterr().out
-    with pytest.raises(KeyboardInterrupt):
-        _fit(_model(), settings, tmp_path / "resume2", _StopAfter(1))
-    _fit(_model(), settings, tmp_path / "resume2")
-    assert "toy: going on after epoch 1 of 2" in capsys.readouterr().out
+        _fit(_model(), settings, own, _StopAfter(1))
+    _fit(_model(), settings, other)
+    assert "continuing" not in capsys.readouterr().out
+    _fit(_model(), settings, own)
+    assert "toy: continuing after epoch 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change", [{"settings": TrainSettings(lr=0.5)}, {"seed": 1}, {"inputs": {"images": "b"}}]
+)
+def test_other_settings_seeds_and_inputs_have_resume_files_of_their_own(tmp_path, change):
+    same = {"settings": TrainSettings(), "seed": 0, "inputs": {"images": "a"}}
+    assert resume_file(tmp_path, **same) == resume_file(tmp_path, **same)
+    assert resume_file(tmp_path, **same) != resume_file(tmp_path, **same | change)
 
 
 def test_the_model_keeps_the_epoch_of_the_best_validation_auc():
@@ -99,23 +99,8 @@ def test_the_model_keeps_the_epoch_of_the_best_validation_auc():
     fit = _fit(model, settings)
     aucs = [record["val_auc"] for record in fit.history]
     assert fit.best_epoch == int(np.argmax(aucs))
-    found = training.evaluate(model, _problem(seed=1), "no")
+    found = evaluate(model, _problem(seed=1), "no")
     assert found["val_auc"] == pytest.approx(max(aucs), abs=1e-12)
-
-
-def test_a_trial_with_other_settings_costs_an_interrupted_training_no_epoch(tmp_path, capsys):
-    # the trial's epochs replaced those of the long training
-    resume, long = tmp_path / "toy.resume.safetensors", TrainSettings(epochs=3, precision="no")
-    with pytest.raises(KeyboardInterrupt):
-        _fit(_model(), long, resume, _StopAfter(2))
-    _fit(_model(), TrainSettings(epochs=1, precision="no"), resume)
-    capsys.readouterr()
-    expected, found = _model(), _model()
-    _fit(found, long, resume)
-    assert "toy: going on after epoch 2 of 3" in capsys.readouterr().out
-    _fit(expected, long)
-    for one, other in zip(expected.parameters(), found.parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -128,15 +113,14 @@ def test_a_trial_with_other_settings_costs_an_interrupted_training_no_epoch(tmp_
 def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, advice):
     batches = _problem()
     batches.embeddings[:] = np.nan
-    with pytest.raises(training.TrainingError) as error:
-        training.fit(
-            _model(), batches, _problem(), TrainSettings(precision=precision), seed=0, name="toy"
-        )
+    with pytest.raises(TrainingError) as error:
+        settings = TrainSettings(precision=precision)
+        Training(_model(), batches, _problem(), settings, seed=0, name="toy").run()
     message = str(error.value)
     culprits = ", ".join(map(str, epoch_order(96, 0, 0)[:16]))  # the ids are the rows' numbers
     assert message == (
         f"toy: the loss is not finite in epoch 1, on the batch of {culprits}. {advice}: with "
-        "another setting the training begins anew"
+        "another setting the training starts from scratch"
     )
 
 
@@ -228,7 +212,7 @@ def test_each_epoch_draws_its_own_dropout_masks():
     same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
     settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
-    fit = training.fit(model, same_order, problem, settings, seed=0, name="toy")
+    fit = Training(model, same_order, problem, settings, seed=0, name="toy").run()
     first, second = (record["train_loss"] for record in fit.history)
     assert first != second
 
@@ -239,8 +223,8 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there
         _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)
     assert not resume.exists()
     assert str(error.value) == (
-        "toy: the time budget is used up after epoch 0 of 3; what is done is kept: run the same "
-        "again to go on from there"
+        "toy: the time budget is used up after epoch 0 of 3; finished work is kept: run the same "
+        "command again to continue"
     )
 
     class Slow(Hooks):
@@ -257,11 +241,54 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there
         assert torch.equal(one, other)
 
 
-def test_a_failure_among_processes_is_not_blamed_on_a_resume_file_that_nobody_gave(monkeypatch):
-    # it was: None is damaged (the connection broke); delete it and run again
-    def broken(read):
+def _stopped(path, settings=None):
+    """Leave a resume file after one of two epochs."""
+    with pytest.raises(KeyboardInterrupt):
+        _fit(_model(), settings or TrainSettings(epochs=2, precision="no"), path, _StopAfter(1))
+    return path
+
+
+def test_a_training_continues_with_scaled_losses_and_back_without(tmp_path):
+    # started in bf16 and continued on a GPU that has only fp16, the file was called damaged
+    path, settings = _stopped(tmp_path / "resume"), TrainSettings(epochs=2, precision="no")
+    scaled = Training(_model(), _problem(), _problem(), settings, seed=3, name="toy", resume=path)
+    scaled.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    assert scaled._continue() and scaled.scaler.get_scale() == 2.0**16
+    tensors.save_state(path, scaled.state())
+    assert len(_fit(_model(), settings, path).history) == 2
+
+
+def test_a_resume_file_of_another_network_or_without_a_training_is_damaged(tmp_path):
+    path, settings = _stopped(tmp_path / "resume"), TrainSettings(epochs=2, precision="no")
+    with pytest.raises(files.ArtifactError, match=r"resume is damaged \(Error\(s\) in loading"):
+        _fit(nn.Sequential(nn.Linear(6, 3)), settings, path)
+    tensors.save_state(path, {"key": 1})
+    with pytest.raises(files.ArtifactError, match="resume is damaged"):
+        _fit(_model(), settings, path)
+
+
+def test_full_memory_while_a_training_is_continued_damages_no_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("can't allocate memory: 3 GB")
+
+    path = _stopped(tmp_path / "resume")
+    monkeypatch.setattr(Training, "load_state", full)
+    with (
+        pytest.raises(memory.MemoryFullError, match="the memory is full; lower BATCH_SIZE"),
+        memory.enough_for("cnn", TrainSettings()),
+    ):
+        _fit(_model(), TrainSettings(epochs=2, precision="no"), path)
+    assert path.exists()
+
+
+def test_a_failure_among_processes_is_not_blamed_on_the_resume_file(tmp_path, monkeypatch):
+    def broken(*_):
         raise RuntimeError("the connection broke")
 
-    monkeypatch.setattr(training.processes, "from_main", broken)
+    path = _stopped(tmp_path / "resume")
+    training = Training(
+        _model(), _problem(), _problem(), TrainSettings(), seed=3, name="toy", resume=path
+    )
+    monkeypatch.setattr(processes, "from_main", broken)
     with pytest.raises(RuntimeError, match=r"^the connection broke$"):
-        _fit(_model(), TrainSettings(epochs=1, batch_size=8))
+        training.run()
