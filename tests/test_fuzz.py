@@ -37,8 +37,8 @@ from helpers.runs import record as run_record
 from helpers.runs import settings as config
 from helpers.runs.settings import SettingsError, TrainSettings
 from helpers.training import features, trained
-from helpers.training import fit as training
 from helpers.training.batches import EmbeddingBatches
+from helpers.training.loop import Training, TrainingError
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
 
 OURS = (
@@ -48,7 +48,7 @@ OURS = (
     submission.SubmissionError,
     GenotypeError,
     stages.StageError,
-    training.TrainingError,
+    TrainingError,
     archive.ArchiveError,
     KaggleError,
 )
