@@ -7,8 +7,7 @@ import pytest
 
 from helpers.commands import run
 from helpers.core import files, paths
-from helpers.runs import attached, stages
-from helpers.runs import settings as config
+from helpers.runs import attached, settings, stages
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def _output(folder, name="r", started="2026-01-01 10:00:00", preset="smoke"):
 def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
     source = _output(inputs / mount)
     assert attached.adopt(here := paths.RunPaths("r"))
-    assert capsys.readouterr().out == f"going on with run 'r' from {source}\n"
+    assert capsys.readouterr().out == f"continuing run 'r' from {source}\n"
     for name in ("run.json", "checkpoints/fbp.safetensors"):
         assert (here.root / name).read_bytes() == (source / name).read_bytes()
     assert here.submission.read_text() == "id,defect_score\n"
@@ -117,10 +116,10 @@ def test_the_runner_looks_at_the_attached_inputs_before_the_first_stage(inputs, 
     _output(inputs / "series")
     seen = []
 
-    def is_current(stage, settings, run_paths, code):
-        seen.append((stage, stages.load_run(run_paths)["preset"]))
+    def is_current(stage, *given):
+        seen.append((stage, stages.load_run(paths.RunPaths("r"))["preset"]))
         return True
 
     monkeypatch.setattr(stages, "is_current", is_current)
     assert run.main(["--name", "r", "--preset", "smoke"]) == 0
-    assert seen == [(stage, "smoke") for stage in config.STAGES]
+    assert seen == [(stage, "smoke") for stage in settings.STAGES]
