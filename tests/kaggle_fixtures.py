@@ -1,4 +1,4 @@
-"""What the tests of Kaggle share: stand-in, dummy credentials, and the look-out for leaks."""
+"""Fixtures of the tests of Kaggle: stand-in, dummy credentials, a search for leaked secrets."""
 
 import base64
 import io

@@ -80,6 +80,12 @@ def test_a_failed_request_ends_with_1_and_one_line_with_the_way_out(server, capf
     assert (RULES in printed.err) == (fault.status == 403)
 
 
+def test_a_client_that_is_too_old_is_told_with_the_version_to_install(server, monkeypatch):
+    monkeypatch.delattr("kaggle.api.kaggle_api_extended.KaggleApi.get_submission")
+    text = message_of(lambda: kaggle.status(ref=4242))
+    assert text.endswith("pip install --upgrade 'kaggle>=2.2.5' kagglehub six")
+
+
 def test_a_server_that_echoes_the_credentials_does_not_get_them_into_the_error(server):
     server.faults["GetCompetition"] = [
         Fault(400, lambda headers: {"message": f"bad {KEY} {headers['Authorization']} /x?Sig=ab12"})

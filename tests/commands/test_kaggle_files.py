@@ -39,6 +39,7 @@ def test_a_download_is_unpacked_in_place_and_not_repeated_unless_forced(server, 
     count = len(server.requests)
     assert main(["download"]) == 0
     assert len(server.requests) == count and (FOLDER / "mine.txt").exists()
+    assert "exists and is left as it is; --force downloads it again" in capfd.readouterr().err
     assert main(["download", "--force"]) == 0
     assert files_in(FOLDER) == WHOLE
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import pandas as pd
 import pytest
 
 from helpers.commands import run
@@ -51,7 +52,7 @@ def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
 def test_what_is_here_already_stays(inputs):
     _output(inputs / "series")
     here = paths.RunPaths("r")
-    files.save_csv(here.split_csv, files.pd.DataFrame({"id": ["mine"]}))
+    files.save_csv(here.split_csv, pd.DataFrame({"id": ["mine"]}))
     assert not attached.adopt(here)
     assert not here.run_json.exists()
 

@@ -106,8 +106,8 @@ def _time_limit() -> Iterator[None]:
 
 def _explain(error: Exception, slug: str) -> str:
     """Say in words why a request failed and what to do."""
-    if isinstance(error, ImportError):
-        return f"{error}: pip install 'kaggle>=2.2' kagglehub six"
+    if isinstance(error, ImportError | AttributeError):  # missing or too old
+        return f"{error}: pip install --upgrade 'kaggle>=2.2.5' kagglehub six"
     import requests
     import urllib3
 

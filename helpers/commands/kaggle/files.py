@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def download(
     root = paths.raw_root() if root is None else Path(root)
     folder, work = root / slug, root / f".{slug}.download"
     if folder.exists() and not force:
+        print(f"{folder} exists and is left as it is; --force downloads it again", file=sys.stderr)
         return folder
     what = f"downloading {slug}"
     with doing(what, slug):

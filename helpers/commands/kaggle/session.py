@@ -1,4 +1,4 @@
-"""What the pushed series notebook calls on Kaggle's machine: run the series, show its results."""
+"""Run the series on Kaggle's machine and show its results; the pushed notebook calls this."""
 
 from __future__ import annotations
 
