@@ -81,7 +81,7 @@ def test_a_failed_request_ends_with_1_and_one_line_with_the_way_out(server, capf
 
 
 def test_a_client_that_is_too_old_is_told_with_the_version_to_install(server, monkeypatch):
-    monkeypatch.delattr("kaggle.api.kaggle_api_extended.KaggleApi.get_submission")
+    monkeypatch.delattr(type(client.connect()), "get_submission")
     text = message_of(lambda: kaggle.status(ref=4242))
     assert text.endswith("pip install --upgrade 'kaggle>=2.2.5' kagglehub six")
 

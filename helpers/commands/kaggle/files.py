@@ -65,8 +65,8 @@ def download(
     try:
         with doing(what, slug):
             _fetch(slug, archive, tries)
-        if folder.exists():
-            shutil.rmtree(folder)
+        if folder.exists():  # moved, as a killed removal would leave a part of it
+            os.replace(folder, work / f"replaced-{time.time_ns()}")
         os.replace(unpacked, folder)
     except KaggleError as error:
         shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full
