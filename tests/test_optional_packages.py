@@ -19,7 +19,7 @@ import helpers
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglesdk", "kagglehub", "papermill")}:
+        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglesdk", "papermill")}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocked())
