@@ -1,4 +1,4 @@
-"""What the tests of Kaggle share: stand-in, dummy credentials, and the look-out for leaks."""
+"""Fixtures of the tests of Kaggle: stand-in, dummy credentials, a search for leaked secrets."""
 
 import base64
 import io
@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import kaggle
-from helpers.commands.kaggle import KaggleError, Retry
 from tests.kaggle_server import KEY, TOKEN, USER, KaggleServer
 
-__all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "retry", "server", "waits"]
+__all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "server", "waits"]
 
 SLUG = kaggle.COMPETITION
 RULES = f"https://www.kaggle.com/competitions/{SLUG}/rules"
@@ -35,7 +34,7 @@ def home(tmp_path_factory):
 def no_way_out(monkeypatch, home, tmp_path, tmp_path_factory):
     """Dummy credentials, an empty home, and no connection but to the loopback address."""
     for name in list(os.environ):
-        if name.startswith("KAGGLE_") or name.lower().endswith("_proxy"):
+        if name.startswith("KAGGLE") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(home / "kaggle"))
@@ -73,14 +72,12 @@ def no_secret_in_any_output(capfd, caplog):
     assert not [secret for secret in SECRETS if secret in printed]
 
 
-@pytest.fixture
-def waits():
-    return []
-
-
-@pytest.fixture
-def retry(waits):
-    return Retry(attempts=3, first_delay_s=1.0, sleep=waits.append)
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """The seconds that were waited for, in no time."""
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    return waits
 
 
 @pytest.fixture
@@ -91,20 +88,16 @@ def csv(tmp_path):
     return path
 
 
-def zip_of(contents, **extra):
+def zip_of(contents):
     """A zip of stored members, so that a byte of a member can be found and damaged."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zipped:
-        for name, content in {**contents, **extra}.items():
+        for name, content in contents.items():
             zipped.writestr(name, content)
     return buffer.getvalue()
 
 
-def send(csv, retry, **settings):
-    return kaggle.submit(csv, "try", sample_path=csv.parent / "sample.csv", retry=retry, **settings)
-
-
-def message_of(call, error=KaggleError):
+def message_of(call, error=kaggle.KaggleError):
     """The text of an error, after a look at all that a notebook would show of it."""
     with pytest.raises(error) as caught:
         call()

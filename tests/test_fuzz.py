@@ -7,7 +7,6 @@ import io
 import re
 import shutil
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,6 @@ from PIL import Image
 from torch import nn
 
 from helpers import datasets
-from helpers.commands.kaggle import archive, records
-from helpers.commands.kaggle.errors import KaggleError
 from helpers.core import files as core_files
 from helpers.core import tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
@@ -49,8 +46,6 @@ OURS = (
     GenotypeError,
     stages.StageError,
     TrainingError,
-    archive.ArchiveError,
-    KaggleError,
 )
 SIDES = ("train", "val", "test")
 IDS = [f"p{i:02d}" for i in range(24)]
@@ -272,15 +267,6 @@ def test_any_learning_curve_is_read_or_refused(place, data):
         assert found.seconds + found.parameters >= 0
 
 
-@given(data=st.data())
-def test_any_record_of_a_submission_is_read_or_refused(place, data):
-    path = place / "x.csv"
-    record = {"competition": "c", "message": "m", "at": "2024-01-01T00:00:00+00:00"}
-    records.record_path(path).write_bytes(data.draw(json_files(record)))
-    found = outcome(lambda: records.read_record(path), records.record_path(path))
-    assert found is None or isinstance(found, dict)
-
-
 # --- images ----------------------------------------------------------------------------------
 
 
@@ -484,21 +470,7 @@ def test_any_resume_file_leads_to_the_same_weights_or_is_refused(place, problem,
     assert found is None or torch.equal(found, problem.expected)
 
 
-# --- archives and parameters -----------------------------------------------------------------
-
-
-@given(data=st.data())
-def test_any_zip_is_unpacked_whole_or_refused(place, data):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
-        zipped.writestr("train/a.txt", "a" * 50)
-        zipped.writestr("b.txt", "b")
-    path, folder = place / "x.zip", place / "unpacked"
-    path.write_bytes(data.draw(damaged(buffer.getvalue())))
-    shutil.rmtree(folder, ignore_errors=True)
-    found = outcome(lambda: archive.unpack(path, folder), path)
-    assert folder.exists() == (found is not None)
-
+# --- parameters ------------------------------------------------------------------------------
 
 FIELDS = [(stage, name) for stage, kind in config.STAGES.items() for name in vars(kind())]
 

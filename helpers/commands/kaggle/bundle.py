@@ -1,144 +1,188 @@
 """The helpers' own data set on Kaggle: a wheel of this package, and what goes with it.
 
-That is the package with EfficientNet-Lite0's weights, ResNet-18's weights where torchvision has
-them, and the user's own files: a notebook without internet has nothing else.
+That is the package with EfficientNet-Lite0's weights, ResNet-18's weights if torchvision has them,
+and the user's own files: a notebook without internet has nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib.metadata
 import json
 import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from helpers.commands.kaggle.client import Client
-from helpers.commands.kaggle.errors import KaggleError
-from helpers.commands.kaggle.wheel import build_wheel, find_distribution, repack
+from helpers.commands.kaggle.client import KaggleError, doing
+from helpers.core import paths
 
+DISTRIBUTION = "good-bad-helpers"
+HELPERS_DATA_SET = "good-bad-helpers"
 READY_WITHIN_S = 600  # Kaggle takes a minute or two to unpack a new version
+_SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
 
-def check_bundle(name: str, attach: list[Path], packages: Sequence[str] = ()) -> None:
-    """Check the files and packages for a data set before anything is sent.
+def check_bundle(attach: Sequence[Path], packages: Sequence[str]) -> None:
+    """Check the files and packages for the data set before anything is sent.
 
     Raises:
         KaggleError: a file is missing, two have one name, or a package is not installed here.
     """
     for package in packages:
         find_distribution(package)
-    seen: set[str] = set()
     for file in attach:
         if not file.is_file():
-            raise KaggleError(f"{file} is not a file: it cannot be attached to {name}.")
-        if file.name in seen:
-            raise KaggleError(f"Two files for {name} are called {file.name!r}: rename one.")
-        seen.add(file.name)
+            raise KaggleError(f"{file} is not a file: it cannot be attached.")
+        if [other.name for other in attach].count(file.name) > 1:
+            raise KaggleError(f"Two files to attach are called {file.name!r}: rename one.")
 
 
-def add_backbones(attach: list[Path], packages: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files and packages to send, with all pretrained weights that are there; says which not.
+def add_backbones(attach: Sequence[Path], packages: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Add all pretrained weights that are found here to the files and packages to send.
 
-    What the user attaches comes before a file of the same name that is found here.
+    A file that the user attaches comes before one of the same name that is found here. If
+    EfficientNet-Lite0's package is missing, a line says so.
     """
     # slow to import, as torch comes along
     from helpers.models.weights import EFFICIENTNET_PACKAGE, resnet18_cache
 
+    attach, packages = list(attach), list(packages)
     resnet18 = resnet18_cache()
     if resnet18.is_file() and resnet18.name not in {file.name for file in attach}:
-        attach = [*attach, resnet18]
+        attach.append(resnet18)
     try:
         find_distribution(EFFICIENTNET_PACKAGE)
     except KaggleError as error:
         print(f"Pushed without EfficientNet-Lite0's weights: {error}")
-        return attach, [*packages]
-    return attach, [EFFICIENTNET_PACKAGE, *packages]
+    else:
+        packages.insert(0, EFFICIENTNET_PACKAGE)
+    return attach, packages
 
 
 def upload_bundle(
-    client: Client, ref: str, folder: Path, attach: list[Path], packages: Sequence[str] = ()
+    api: Any, ref: str, folder: Path, attach: Sequence[Path], packages: Sequence[str]
 ) -> None:
     """Make the data set, or a new version of it, and wait until notebooks can use it.
 
-    What an earlier call has uploaded is not uploaded again when no byte has changed.
-
     Args:
-        client: the connection.
+        api: the client.
         ref: the data set, as owner/name.
-        folder: where it is put together; its old content goes.
-        attach: files to add to the wheel.
-        packages: installed distributions of pure Python, each packed as a wheel of its own.
+        folder: where it is put together; its old content is removed.
+        attach: files to add to the wheel of the helpers and the pretrained weights.
+        packages: installed distributions of pure Python, each packed as a wheel.
 
     Raises:
-        KaggleError: a request failed, an upload failed, or Kaggle could not take the files in.
+        KaggleError: the wheel cannot be built, an upload failed, or Kaggle refused the files.
     """
-    done = folder.with_name(f"{folder.name}.uploaded.json")
+    attach, packages = add_backbones(attach, packages)
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     build_wheel(folder)
     for package in packages:
         repack(package, folder)
     for file in attach:
         shutil.copyfile(file, folder / file.name)
-    content = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-    metadata = {
-        "id": ref,
-        "title": ref.split("/")[1].replace("-", " "),
-        "licenses": [{"name": "other"}],
-    }
+    title = ref.partition("/")[2].replace("-", " ")
+    metadata = {"id": ref, "title": title, "licenses": [{"name": "other"}]}
     (folder / "dataset-metadata.json").write_text(json.dumps(metadata, indent=1))
-    state = _state(client, ref)
-    stamp = {"ref": ref, "content": content}
-    if state == "ready" and done.is_file() and json.loads(done.read_text()) == stamp:
-        return
-    _upload(client, ref, folder, is_new=state is None)
-    _wait_until_ready(client, ref)
-    done.write_text(json.dumps(stamp, indent=1))
-
-
-def _upload(client: Client, ref: str, folder: Path, is_new: bool) -> None:
-    client.api.MAX_UPLOAD_RESUME_ATTEMPTS = 3  # the client's 10 tries take many minutes
-    if is_new:
-        answer = client.call(
-            f"making the data set {ref}",
-            ref,
-            lambda _: client.api.dataset_create_new(str(folder), quiet=True),
-            safe=False,
-        )
-    else:
-        answer = client.call(
-            f"making a new version of the data set {ref}",
-            ref,
-            lambda _: client.api.dataset_create_version(str(folder), "helpers", quiet=True),
-            safe=False,
-        )
+    is_new = _state(api, ref) is None
+    with doing(f"uploading the data set {ref}", ref):
+        if is_new:
+            answer = api.dataset_create_new(str(folder), quiet=True)
+        else:
+            answer = api.dataset_create_version(str(folder), "helpers", quiet=True)
     if answer.error:
         raise KaggleError(f"Kaggle did not take the data set {ref}: {answer.error}")
+    end, pause_s = time.monotonic() + READY_WITHIN_S, 2.0
+    while (state := _state(api, ref)) != "ready":
+        if state in ("failed", "deleted") or time.monotonic() > end:
+            raise KaggleError(
+                f"The data set {ref} cannot be used, its state is {state}. Look at "
+                f"https://www.kaggle.com/datasets/{ref}, and push again with --no-bundle if it is "
+                "ready there."
+            )
+        time.sleep(pause_s)
+        pause_s = min(30.0, pause_s * 1.5)
 
 
-def _state(client: Client, ref: str) -> str | None:
-    """Return the data set's state, or None when there is none of that name."""
+def _state(api: Any, ref: str) -> str | None:
+    """Return the data set's state, or None if there is none of that name."""
     try:
-        return client.call(f"looking up {ref}", ref, lambda _: client.api.dataset_status(ref))
+        with doing(f"looking up {ref}", ref):
+            return api.dataset_status(ref)
     except KaggleError as error:
         if error.status in (403, 404):  # Kaggle's answers for what does not exist
             return None
         raise
 
 
-def _wait_until_ready(client: Client, ref: str) -> None:
-    waited_s, pause_s = 0.0, 2.0
-    while (state := _state(client, ref)) != "ready":
-        if state in ("failed", "deleted"):
-            raise KaggleError(f"Kaggle could not take in the files of {ref}: its state is {state}.")
-        if waited_s >= READY_WITHIN_S:
-            raise KaggleError(
-                f"The data set {ref} is not ready after {waited_s:.0f} s (state {state}). Look at "
-                f"https://www.kaggle.com/datasets/{ref}, and push again when it is."
-            )
-        client.retry.sleep(pause_s)
-        waited_s, pause_s = waited_s + pause_s, min(30.0, pause_s * 1.5)
+def build_wheel(folder: Path) -> None:
+    """Write a wheel of the helpers, with the notebooks inside, into `folder`; needs no network.
+
+    A clone is built by `pip wheel`, from a copy: setuptools leaves a build folder beside its
+    sources and would pack old files from it. An installation from a wheel is packed again.
+
+    Raises:
+        KaggleError: pip or setuptools is missing or fails.
+    """
+    root = paths.project_root()
+    if not (root / "pyproject.toml").is_file():
+        repack(DISTRIBUTION, folder)
+        return
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder)]
+    with tempfile.TemporaryDirectory() as copy:
+        for name in ("helpers", "notebooks"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(root / name, Path(copy, name), ignore=ignored)
+        for name in _SOURCES:
+            if (root / name).is_file():
+                shutil.copy(root / name, copy)
+        done = subprocess.run([*pip, copy], capture_output=True, text=True, check=False)
+    if done.returncode:
+        *_, reason = done.stderr.strip().splitlines() or ["pip gives no reason"]
+        raise KaggleError(
+            f"pip cannot build the wheel of the helpers: {reason.strip()}\n"
+            "`pip install --upgrade pip setuptools`, then push again; or push with --no-bundle, "
+            "which attaches the helpers of the last push."
+        )
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def repack(name: str, folder: Path) -> None:
+    """Write an installed distribution of pure Python into `folder` as a wheel.
+
+    Raises:
+        KaggleError: it is not installed, or not as a wheel of pure Python.
+    """
+    files = find_distribution(name).files or []
+    # without commands, compiled code, and the note of the place it was installed from
+    files = [f for f in files if not {"..", "__pycache__", "direct_url.json"} & set(f.parts)]
+    info = next(f.parts[0] for f in files if f.parts[0].endswith(".dist-info"))
+    wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as zipped:
+        for file in files:
+            zipped.write(str(file.locate()), file.as_posix())
+
+
+def find_distribution(name: str) -> importlib.metadata.Distribution:
+    """Return the installed distribution of that name, if it can be packed as a wheel.
+
+    Raises:
+        KaggleError: it is not installed, or not as a wheel of pure Python.
+    """
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise KaggleError(f"{name} is not installed here: `pip install {name}`.") from None
+    facts = distribution.read_text("WHEEL") or ""
+    if "Root-Is-Purelib: true" not in facts or "-none-any" not in facts or not distribution.files:
+        raise KaggleError(
+            f"{name} is not installed as a wheel of pure Python, so it cannot be packed again: "
+            "download a wheel for Linux and --attach it."
+        )
+    return distribution

@@ -1,168 +1,188 @@
-"""One connection to Kaggle: imported late, silent, with time-outs, and retries where safe."""
+"""One connection to Kaggle: imported late, silent, with a time limit, and with errors in words.
+
+No error text holds a credential: what a server says is searched for them, and addresses, which may
+be signed, are not shown.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from helpers.commands.kaggle.errors import (
-    NEW_TOKEN,
-    NO_CREDENTIALS,
-    KaggleError,
-    explain,
-    is_transient,
-    known_secrets,
-)
-
-if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
-
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 COMPETITION = "semi-conductor-image-classification-first"
-TIMEOUT_S = 60  # of silence, then a connection counts as lost; the SDK would wait for ever
+TIMEOUT_S = 60  # of silence, then a connection counts as lost; the client would wait for ever
+
+NEW_TOKEN = "Make a new token at https://www.kaggle.com/settings/api and replace the old one."
+NO_CREDENTIALS = """No Kaggle credentials found. Make an API token at https://www.kaggle.com/settings/api,
+and save it as ~/.kaggle/access_token or give it by `export KAGGLE_API_TOKEN=...`.
+`kaggle auth login` works too, and so does a legacy key in KAGGLE_USERNAME and KAGGLE_KEY or in
+kaggle.json (in ~/.kaggle or the folder KAGGLE_CONFIG_DIR)."""
+WEB_PAGE = (
+    "a web page came back instead of data. A proxy, a login portal or a filter is in between: open "
+    "https://www.kaggle.com in a browser, and check HTTPS_PROXY"
+)
 
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Retry:
-    """How often a safe request is repeated after a 5xx or a lost connection, and the waits between.
+class KaggleError(RuntimeError):
+    """A request to Kaggle that failed; the text says why and what to do.
 
     Attributes:
-        attempts: tries in all.
-        first_delay_s: wait after the first failure; it doubles each time, up to a minute.
-        sleep: called with the seconds to wait.
+        status: the HTTP status, or None if no answer came.
     """
 
-    attempts: int = 5
-    first_delay_s: float = 1.0
-    sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
-
-    def pause(self, failures: int) -> None:
-        """Wait after the n-th failure in a row (n counted from 1)."""
-        self.sleep(min(60.0, self.first_delay_s * 2 ** (failures - 1)))
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
-class Client:
-    """An authenticated `KaggleApi` whose failures are KaggleErrors; made by `connect`."""
-
-    def __init__(self, api: Any, retry: Retry) -> None:
-        self.api = api
-        self.retry = retry
-        # The client's own policy repeats everything, also what must not arrive twice, for minutes.
-        api.with_retry = lambda send, **_: send
-        build = api.build_kaggle_client
-        api.build_kaggle_client = lambda: _with_timeouts(build())
-
-    @property
-    def username(self) -> str:
-        """The account that the credentials belong to."""
-        return self.api.config_values.get("username", "")
-
-    def call(self, doing: str, slug: str, send: Callable[[Any], T], safe: bool = True) -> T:
-        """Send one request and return its answer.
-
-        Args:
-            doing: what it is for, as "listing files"; opens the error's sentence.
-            slug: what it is about; errors name it.
-            send: called with the SDK's client, and again on a retry.
-            safe: the request may arrive twice without harm, so it may be retried.
-
-        Raises:
-            KaggleError: whatever the client raised, in words.
-        """
-        failures = 0
-        while True:
-            try:
-                return self.attempt(send)
-            except KaggleError:
-                raise
-            except Exception as error:
-                failures += 1
-                if not safe or not is_transient(error) or failures >= self.retry.attempts:
-                    raise self.explain(error, doing, slug) from None
-            self.retry.pause(failures)
-
-    def attempt(self, send: Callable[[Any], T]) -> T:
-        """Send one request once, with the client's chatter caught; its exceptions pass through."""
-        with quiet(), self.api.build_kaggle_client() as sdk:
-            return send(sdk)
-
-    def explain(self, error: BaseException, doing: str, slug: str) -> KaggleError:
-        """Turn an exception of the client into a KaggleError without credentials."""
-        return explain(error, doing, slug, known_secrets(self.api.config_values))
-
-
-def connect(retry: Retry | None = None) -> Client:
-    """Import the client, authenticate, and return the connection.
+def connect() -> Any:
+    """Import the official client, authenticate, and return its `KaggleApi`.
 
     Raises:
         KaggleError: the kaggle package or the credentials are missing, or not valid.
     """
+    with doing("loading the Kaggle client", COMPETITION):
+        import kaggle
+        from kagglesdk.kaggle_env import get_access_token_from_env
     try:
-        with quiet():
-            from kaggle.api.kaggle_api_extended import KaggleApi
-            from kagglesdk.kaggle_env import get_access_token_from_env
-
-            api = KaggleApi()
-    except ImportError as error:
-        raise KaggleError(
-            f"The Kaggle client cannot be imported ({error}): pip install 'kaggle>=2.2' six"
-        ) from None
-    except OSError as error:  # it makes its settings folder on import
-        raise KaggleError(
-            f"The Kaggle client cannot make its settings folder ({error}): set KAGGLE_CONFIG_DIR "
-            "to a folder that you can write to."
-        ) from None
-    try:
-        with quiet():
-            api.authenticate()
-    except SystemExit:
+        with doing("checking the credentials", COMPETITION):
+            kaggle.api.authenticate()
+    except SystemExit:  # the client's answer to missing credentials and to a refused token
         if get_access_token_from_env()[0]:
-            raise KaggleError(
-                f"Kaggle does not accept the API token: wrong or expired. {NEW_TOKEN}", 401
-            ) from None
+            text = f"Kaggle does not accept the API token: it is wrong or expired. {NEW_TOKEN}"
+            raise KaggleError(text, 401) from None
         raise KaggleError(NO_CREDENTIALS) from None
-    except Exception as error:
-        secrets = known_secrets(getattr(api, "config_values", {}))
-        raise explain(error, "checking the credentials", COMPETITION, secrets) from None
-    return Client(api, retry or Retry())
+    return kaggle.api
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what the client prints: warnings, help texts, and with VERBOSE=1 the credentials."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+def doing(what: str, slug: str) -> Iterator[None]:
+    """Run a block of requests: drop what the client prints, and turn exceptions into KaggleErrors.
+
+        with doing("pushing x.ipynb", "me/x"):
+            api.kernels_push(folder)
+
+    Args:
+        what: what the block is for; the error starts with it.
+        slug: the contest, or owner/name of a notebook or data set; errors name it.
+
+    Raises:
+        KaggleError: the block raised an exception.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), _time_limit():
+            yield
+    except KaggleError:
+        raise
+    except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        raise KaggleError(_redact(f"While {what}: {_explain(error, slug)}"), status) from None
 
 
-def _with_timeouts(sdk: Any) -> Any:
+@contextlib.contextmanager
+def _time_limit() -> Iterator[None]:
+    """Give every request that sets no time limit one of TIMEOUT_S."""
     from requests.adapters import HTTPAdapter
 
-    class TimeoutAdapter(HTTPAdapter):
-        """Sends requests that would wait for ever with a time limit."""
+    adapter: Any = HTTPAdapter
+    send = adapter.send
 
-        def send(
-            self,
-            request: PreparedRequest,
-            stream: bool = False,
-            timeout: Any = None,
-            verify: bool | str = True,
-            cert: Any = None,
-            proxies: Any = None,
-        ) -> Response:
-            """As the adapter does, with TIMEOUT_S where the caller sets no limit."""
-            return super().send(request, stream, timeout or TIMEOUT_S, verify, cert, proxies)
+    def limited(*args: Any, stream: bool = False, timeout: Any = None, **rest: Any) -> Any:
+        """Send as the adapter does."""
+        return send(*args, stream=stream, timeout=timeout or TIMEOUT_S, **rest)
 
-    http = sdk.http_client()
-    http.__enter__()  # opens the session, which the SDK keeps until it is closed
-    session = getattr(http, "_session", None)
-    if session is not None:
-        session.mount("https://", TimeoutAdapter())
-        session.mount("http://", TimeoutAdapter())
-    return sdk
+    adapter.send = limited
+    try:
+        yield
+    finally:
+        adapter.send = send
+
+
+def _explain(error: Exception, slug: str) -> str:
+    """Say in words why a request failed and what to do."""
+    if isinstance(error, ImportError | AttributeError):  # missing or too old
+        return f"{error}: pip install --upgrade 'kaggle>=2.2.5' kagglehub six"
+    import requests
+    import urllib3
+
+    response = getattr(error, "response", None)
+    if isinstance(error, requests.HTTPError) and response is not None:
+        said = _server_message(response)
+        said = f", Kaggle says {said!r}" if said else ""
+        return f"HTTP {response.status_code}{said}.\n{_way_out(response, slug)}"
+    if isinstance(error, requests.exceptions.JSONDecodeError | json.JSONDecodeError):
+        return f"{WEB_PAGE}."
+    if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
+        # the innermost reason only: the texts around it hold the address
+        reasons = re.findall(
+            r"\[Errno[^\]]*\][^'\")]*|timed out|IncompleteRead\([^)]*\)", str(error)
+        )
+        return (
+            f"no connection, or it broke ({(reasons or [type(error).__name__])[-1].strip()}).\n"
+            "Check the network, the clock, HTTPS_PROXY and REQUESTS_CA_BUNDLE, then run the same "
+            "command again."
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def _way_out(response: Any, slug: str) -> str:
+    """Say what to do after an answer with this HTTP status."""
+    status = response.status_code
+    if status == 401:
+        return f"The credentials are not valid (any more). {NEW_TOKEN}"
+    if status in (403, 404) and "/" in slug:
+        return (
+            f"This account cannot find or change {slug!r}. Check owner and name against "
+            "https://www.kaggle.com/work, and that the account is verified by phone, which GPUs "
+            "need: https://www.kaggle.com/settings."
+        )
+    if status == 403:
+        return (
+            "Most often the rules are not accepted yet: open "
+            f"https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the command "
+            "again. If the page offers no way to join, the contest is closed to this account."
+        )
+    if status == 404:
+        return (
+            f"Kaggle does not know {slug!r}. Copy the name from the page's address, "
+            "https://www.kaggle.com/competitions/NAME, and give it with --competition."
+        )
+    if status == 429:
+        wait = response.headers.get("Retry-After", "")
+        when = f"in {wait} s" if wait.isdigit() else f"at {wait}" if wait else "in an hour"
+        return f"Too many requests: come back {when}."
+    if status >= 500:
+        return "The trouble is on Kaggle's side: run the same command again in some minutes."
+    return "Kaggle does not accept the request; its message above says why."
+
+
+def _server_message(response: Any) -> str:
+    """Read the server's words from either shape: {"message"} or {"error": {"code", "message"}}."""
+    try:
+        body = response.json()
+    except Exception:  # not JSON, or the connection broke
+        return ""
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    said = (body.get("message") or body.get("error")) if isinstance(body, dict) else ""
+    return str(said or "").strip()[:500]
+
+
+def _redact(text: str) -> str:
+    """Replace each credential, and the query of each signed address, by asterisks."""
+    if "kaggle" in sys.modules:
+        from kagglesdk.kaggle_env import get_access_token_from_env
+
+        config = sys.modules["kaggle"].api.config_values
+        user = config.get("username", "")
+        for secret in (config.get("key"), config.get("token"), get_access_token_from_env()[0]):
+            if secret:
+                basic = base64.b64encode(f"{user}:{secret}".encode()).decode()
+                text = text.replace(secret, "***").replace(basic, "***")
+    return re.sub(r"\?[^\s'\")]{4,}", "?***", text)

@@ -6,22 +6,21 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from helpers.commands.kaggle.client import COMPETITION, Retry
-from helpers.commands.kaggle.errors import KaggleError
+from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from helpers.commands.kaggle.files import download
-from helpers.commands.kaggle.kernels import push
-from helpers.commands.kaggle.scoring import status
+from helpers.commands.kaggle.kernels import Push, push
 from helpers.commands.kaggle.series import DEFAULTS, push_series
-from helpers.commands.kaggle.submissions import submit
-from helpers.core.writing import ArtifactError
+from helpers.commands.kaggle.submissions import status, submit
+from helpers.core.files import ArtifactError
 from helpers.results.submission import SubmissionError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after a failure that was told on stderr, 130 after Ctrl-C."""
+    """Run one command; return 0, 1 after a failure that was told on stderr, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         print(options.run(options))
@@ -33,17 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"A file cannot be read or written: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped. What was done is kept; the same command goes on.", file=sys.stderr)
+        print(
+            "Stopped. A download continues when the same command is given again; what was sent "
+            "stays sent: see the command `status`.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def _download(options: argparse.Namespace) -> str:
-    folder = download(options.competition, options.root, force=options.force, retry=_retry(options))
+    folder = download(options.competition, options.root, force=options.force, tries=options.tries)
     return f"Ready: {folder}"
 
 
 def _submit(options: argparse.Namespace) -> str:
-    record = submit(
+    sent = submit(
         options.file,
         options.message,
         options.competition,
@@ -51,15 +54,13 @@ def _submit(options: argparse.Namespace) -> str:
         order_matters=options.order_matters,
         root=options.root,
         wait_s=0 if options.no_wait else options.wait,
-        again=options.again,
-        retry=_retry(options),
     )
-    if record["status"] != "COMPLETE":
+    if sent["status"] != "COMPLETE":
         return (
-            f"Sent as submission {record['ref']}. Its score: "
-            f"python -m helpers.kaggle status --file {options.file}"
+            f"Sent as submission {sent['ref']}. Its score: python -m helpers.kaggle status "
+            f"--competition {options.competition} --ref {sent['ref']}"
         )
-    return f"Submission {record['ref']}: public score {record['public_score'] or 'not shown'}"
+    return f"Submission {sent['ref']}: public score {sent['public_score'] or 'not shown'}"
 
 
 def _push(options: argparse.Namespace) -> str:
@@ -67,73 +68,50 @@ def _push(options: argparse.Namespace) -> str:
         raise KaggleError("Give the path of a notebook, or --series for all of them as one.")
     if options.run_options and not options.series:
         raise KaggleError("--run belongs to --series: a notebook has its own parameters cell.")
-    what: Any = _run_options(options.run_options) if options.series else options.notebook
-    pushed = (push_series if options.series else push)(
-        what,
-        title=options.title,
-        owner=options.owner,
-        competition=options.competition or None,
-        datasets=options.dataset,
-        kernels=options.kernel,
-        models=options.model,
-        attach=options.attach,
-        bundle=not options.no_bundle,
-        gpu=not options.cpu,
-        private=not options.public,
-        build=options.build,
-        retry=_retry(options),
-    )
+    given = vars(options)
+    settings = Push(**{f.name: given[f.name] for f in fields(Push) if f.name in given})
+    if options.series:
+        try:
+            run_options = shlex.split(options.run_options)
+        except ValueError as error:
+            raise KaggleError(
+                f"--run {options.run_options!r} cannot be split into words: {error}."
+            ) from None
+        pushed = push_series(run_options, settings)
+    else:
+        pushed = push(options.notebook, settings)
     return f"Pushed {pushed['ref']}, version {pushed['version']}. It runs at {pushed['url']}"
 
 
-def _run_options(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        raise KaggleError(f"--run {text!r} cannot be split into words: {error}.") from None
-
-
 def _status(options: argparse.Namespace) -> str:
-    answer = status(options.competition, path=options.file, ref=options.ref, retry=_retry(options))
+    answer = status(options.competition, path=options.file, ref=options.ref)
     return "\n".join(f"{name}: {value}" for name, value in answer.items())
-
-
-def _retry(options: argparse.Namespace) -> Retry:
-    return Retry(attempts=options.tries)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers.kaggle", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--tries", type=int, default=5, help="of a safe request (%(default)s)")
-    common.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
-    common.add_argument("--root", type=Path, help="folder of raw data; default: the project's")
+    contest = argparse.ArgumentParser(add_help=False)
+    contest.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--root", type=Path, help="folder of raw data; default: the project's")
 
-    sub = commands.add_parser("download", parents=[common], help="fetch and unpack the files")
+    sub = commands.add_parser(
+        "download", parents=[contest, data], help="fetch and unpack the files"
+    )
     sub.add_argument("--force", action="store_true", help="download again and replace the folder")
+    sub.add_argument("--tries", type=int, default=5, help="without progress (%(default)s)")
     sub.set_defaults(run=_download)
 
-    sub = commands.add_parser("submit", parents=[common], help="check a CSV and submit it once")
+    sub = commands.add_parser("submit", parents=[contest, data], help="check a CSV and submit it")
     sub.add_argument("-f", "--file", type=Path, required=True)
     sub.add_argument("-m", "--message", required=True)
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
     sub.add_argument("--order-matters", action="store_true", help="rows as in the sample")
     sub.add_argument("--wait", type=float, default=1800, help="seconds to wait for the score")
     sub.add_argument("--no-wait", action="store_true", help="return without the score")
-    sub.add_argument("--again", action="store_true", help="send a file that was sent before")
     sub.set_defaults(run=_submit)
 
-    _add_push(commands)
-
-    sub = commands.add_parser("status", parents=[common], help="a score, or the submissions left")
-    sub.add_argument("-f", "--file", type=Path, help="the CSV of the submission")
-    sub.add_argument("--ref", type=int, help="the reference of the submission")
-    sub.set_defaults(run=_status)
-    return parser
-
-
-def _add_push(commands: argparse._SubParsersAction) -> None:
     sub = commands.add_parser("push", help="run a notebook, or the whole series, on Kaggle")
     sub.add_argument("notebook", type=Path, nargs="?")
     sub.add_argument("--series", action="store_true", help="all notebooks, by helpers.run")
@@ -142,21 +120,26 @@ def _add_push(commands: argparse._SubParsersAction) -> None:
         dest="run_options",
         default="",
         metavar="'OPTIONS'",
-        help=f"of helpers.run, as --run='...'; what they leave out is {shlex.join(DEFAULTS)}",
+        help=f"of helpers.run, as --run='...'; without them {shlex.join(DEFAULTS)}",
     )
     sub.add_argument("-c", "--competition", default=COMPETITION, help="attached; '' for none")
-    sub.add_argument("--tries", type=int, default=5, help="of a safe request (%(default)s)")
-    sub.add_argument("--title")
-    sub.add_argument("--owner", help="account; default: the one of the credentials")
-    for kind, shape in (
-        ("dataset", "owner/name"),
-        ("kernel", "owner/name"),
-        ("model", "owner/model/framework/variation/version"),
-    ):
-        sub.add_argument(f"--{kind}", action="append", default=[], metavar=shape)
-    sub.add_argument("--attach", action="append", default=[], type=Path, metavar="FILE")
-    sub.add_argument("--no-bundle", action="store_true", help="keep the helpers of the last push")
-    sub.add_argument("--cpu", action="store_true", help="no GPU")
-    sub.add_argument("--public", action="store_true")
+    sub.add_argument("--title", default="")
+    sub.add_argument("--owner", default="", help="account; default: the one of the credentials")
+    several: dict[str, Any] = {"action": "append", "default": []}
+    sub.add_argument("--dataset", dest="datasets", metavar="OWNER/NAME", **several)
+    sub.add_argument("--kernel", dest="kernels", metavar="OWNER/NAME", **several)
+    model = "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION"
+    sub.add_argument("--model", dest="models", metavar=model, **several)
+    sub.add_argument("--attach", type=Path, metavar="FILE", **several)
+    no: dict[str, Any] = {"action": "store_false"}
+    sub.add_argument("--no-bundle", dest="bundle", **no, help="keep the helpers of the last push")
+    sub.add_argument("--cpu", dest="gpu", **no, help="no GPU")
+    sub.add_argument("--public", dest="private", **no)
     sub.add_argument("--build", type=Path, default=Path("build/kaggle"))
     sub.set_defaults(run=_push)
+
+    sub = commands.add_parser("status", parents=[contest], help="a score, or the submissions left")
+    sub.add_argument("-f", "--file", type=Path, help="the CSV of the submission")
+    sub.add_argument("--ref", type=int, help="the reference of the submission")
+    sub.set_defaults(run=_status)
+    return parser

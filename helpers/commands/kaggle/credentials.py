@@ -1,4 +1,4 @@
-"""Which way Kaggle's credentials are given on this machine; looked at, never used or shown."""
+"""Find how Kaggle's credentials are given on this machine; they are never used or shown."""
 
 from __future__ import annotations
 
@@ -12,71 +12,49 @@ from pathlib import Path
 class Found:
     """Where the client will find credentials, and what is odd about them; never their value."""
 
-    source: str  # "" where there are none
+    source: str  # "" if there are none
     trouble: str = ""
 
 
 def look() -> Found:
-    """The first of the client's ways that is there, in the client's order.
+    """Return the first way that gives credentials, in the client's order.
 
     No request is made and the client is not imported, since that authenticates.
     """
-    for way in (_token, _user_and_key, _key_file, _login):
-        found = way()
-        if found.source or found.trouble:
-            return found
-    return Found("")
-
-
-def _token() -> Found:
     token = os.environ.get("KAGGLE_API_TOKEN", "")
-    if token and _looks_like_path(token):
-        if Path(token).is_file():
-            return Found("the file that KAGGLE_API_TOKEN names")
+    if token and Path(token).is_file():
+        return Found("the file that KAGGLE_API_TOKEN names")
+    if "/" in token or "\\" in token:
         return Found("", "KAGGLE_API_TOKEN names a file that is not there")
     if token:
         return Found("KAGGLE_API_TOKEN")
+    kaggle = Path.home() / ".kaggle"
     for name in ("access_token", "access_token.txt"):
-        file = Path.home() / ".kaggle" / name
-        if file.is_file():
+        if (file := kaggle / name).is_file():
             return Found(f"~/.kaggle/{name}", _open_to_others(file))
-    return Found("")
-
-
-def _user_and_key() -> Found:
-    names = ("KAGGLE_USERNAME", "KAGGLE_KEY")
-    there = [name for name in names if os.environ.get(name)]
+    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+    there = [name for name in pair if os.environ.get(name)]
     if len(there) == 1:
-        missing = next(name for name in names if name not in there)
+        missing = next(name for name in pair if name not in there)
         return Found("", f"{there[0]} is set, {missing} is not: set both")
-    return Found(" and ".join(there))
-
-
-def _key_file() -> Found:
+    if there:
+        return Found(" and ".join(there))
     given = os.environ.get("KAGGLE_CONFIG_DIR")
-    homes = [Path.home() / ".kaggle", Path.home() / ".config" / "kaggle"]
-    for folder in [Path(given)] if given else homes:
-        file = folder / "kaggle.json"
-        if not file.is_file():
-            continue
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            whole = bool(content["username"] and content["key"])
-        except (OSError, ValueError, TypeError, KeyError):
-            whole = False
-        if not whole:
-            return Found("", f'{file} does not hold {{"username": ..., "key": ...}}: save it again')
-        return Found(str(file), _open_to_others(file))
-    return Found("")
+    for folder in [Path(given)] if given else [kaggle, Path.home() / ".config" / "kaggle"]:
+        if (file := folder / "kaggle.json").is_file():
+            return _key_file(file)
+    login = (kaggle / "credentials.json").is_file()
+    return Found("~/.kaggle/credentials.json" if login else "")
 
 
-def _login() -> Found:
-    file = Path.home() / ".kaggle" / "credentials.json"
-    return Found("~/.kaggle/credentials.json" if file.is_file() else "")
-
-
-def _looks_like_path(token: str) -> bool:
-    return "/" in token or "\\" in token or Path(token).is_file()
+def _key_file(file: Path) -> Found:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["username"] and content["key"]:
+            return Found(str(file), _open_to_others(file))
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return Found("", f'{file} does not hold {{"username": ..., "key": ...}}: save it again')
 
 
 def _open_to_others(file: Path) -> str:

@@ -1,14 +1,13 @@
-"""What the pushed series notebook calls on Kaggle's machine: run the series, show its results."""
+"""Run the series on Kaggle's machine and show its results; the pushed notebook calls this."""
 
 from __future__ import annotations
 
-import codecs
 import io
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import cast
+from typing import IO, cast
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ RUN = (sys.executable, "-u", "-m", "helpers.run")  # unbuffered: the log shows i
 
 
 class SeriesError(RuntimeError):
-    """The series stopped at an error, which stands in the output above."""
+    """The series stopped at an error; the output above shows it."""
 
 
 def run_series(arguments: Sequence[str], ref: str) -> bool:
@@ -30,8 +29,8 @@ def run_series(arguments: Sequence[str], ref: str) -> bool:
         ref: this notebook's name on Kaggle, as owner/name.
 
     Returns:
-        True when the series has come to its end, False when the time budget was used up first:
-        that ends the session well, so that Kaggle keeps the output, and says how to go on.
+        True if the series was finished, False if the time budget was used up first: that ends the
+        session well, so that Kaggle keeps the output, and a line says how to continue.
 
     Raises:
         SeriesError: the run failed.
@@ -39,8 +38,8 @@ def run_series(arguments: Sequence[str], ref: str) -> bool:
     code = _stream([*RUN, *arguments])
     if code == RunOutOfTime.exit_code:
         print(
-            "\nThe time budget is used up; what is done is kept. To go on, wait until Kaggle has "
-            f"saved this session's output, then push again with --kernel {ref} added."
+            "\nThe time budget is used up; what is done is kept. To continue, wait until Kaggle "
+            f"has saved this session's output, then push again with --kernel {ref} added."
         )
         return False
     if code < 0:
@@ -54,7 +53,8 @@ def run_series(arguments: Sequence[str], ref: str) -> bool:
 def show_results(run: str) -> pd.DataFrame | None:
     """Put the submission where Kaggle looks for it, and return the results table.
 
-    `submissions/<run>.csv` is copied to `submission.csv` beside it. None before the first results.
+    `submissions/<run>.csv` is copied to `submission.csv` beside that folder. Return None if there
+    are no results yet.
     """
     run_paths = paths.RunPaths(run)
     print(f"run folder: {run_paths.root}")
@@ -72,15 +72,13 @@ def show_results(run: str) -> pd.DataFrame | None:
 
 
 def _stream(command: Sequence[str]) -> int:
-    """Run a command, print what it says in pieces, progress bars too; return its exit code."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    """Run a command, print what it says as it comes, progress bars too; return its exit code."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        output = cast(io.BufferedReader, process.stdout)
+        output = cast(IO[bytes], process.stdout)
         try:
-            while piece := output.read1():
-                print(decoder.decode(piece), end="", flush=True)
+            for piece in io.TextIOWrapper(output, "utf-8", "replace", newline=""):
+                print(piece, end="", flush=True)
         except KeyboardInterrupt:  # the cell was stopped, the process not
             process.send_signal(signal.SIGINT)
             raise
-    print(decoder.decode(b"", final=True), end="", flush=True)
     return process.returncode

@@ -3,12 +3,12 @@
 import os
 import shutil
 
+import pandas as pd
 import pytest
 
 from helpers.commands import run
 from helpers.core import files, paths
-from helpers.runs import attached, stages
-from helpers.runs import settings as config
+from helpers.runs import attached, settings, stages
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def _output(folder, name="r", started="2026-01-01 10:00:00", preset="smoke"):
 def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
     source = _output(inputs / mount)
     assert attached.adopt(here := paths.RunPaths("r"))
-    assert capsys.readouterr().out == f"going on with run 'r' from {source}\n"
+    assert capsys.readouterr().out == f"continuing run 'r' from {source}\n"
     for name in ("run.json", "checkpoints/fbp.safetensors"):
         assert (here.root / name).read_bytes() == (source / name).read_bytes()
     assert here.submission.read_text() == "id,defect_score\n"
@@ -52,7 +52,7 @@ def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
 def test_what_is_here_already_stays(inputs):
     _output(inputs / "series")
     here = paths.RunPaths("r")
-    files.save_csv(here.split_csv, files.pd.DataFrame({"id": ["mine"]}))
+    files.save_csv(here.split_csv, pd.DataFrame({"id": ["mine"]}))
     assert not attached.adopt(here)
     assert not here.run_json.exists()
 
@@ -117,10 +117,10 @@ def test_the_runner_looks_at_the_attached_inputs_before_the_first_stage(inputs, 
     _output(inputs / "series")
     seen = []
 
-    def is_current(stage, settings, run_paths, code):
-        seen.append((stage, stages.load_run(run_paths)["preset"]))
+    def is_current(stage, *given):
+        seen.append((stage, stages.load_run(paths.RunPaths("r"))["preset"]))
         return True
 
     monkeypatch.setattr(stages, "is_current", is_current)
     assert run.main(["--name", "r", "--preset", "smoke"]) == 0
-    assert seen == [(stage, "smoke") for stage in config.STAGES]
+    assert seen == [(stage, "smoke") for stage in settings.STAGES]

@@ -1,0 +1,133 @@
+"""Kaggle's client against a stand-in on loopback: failures told in words, no key in them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.commands import kaggle
+from helpers.commands.kaggle import client
+from helpers.commands.kaggle.command import main
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import GOOD, KEY, RULES, SAMPLE, SECRETS, SLUG, TOKEN, message_of
+from tests.kaggle_server import Fault
+
+ROOT = Path(kaggle.__file__).parents[3]
+
+
+def test_importing_the_helpers_imports_nothing_of_the_clients():
+    code = (
+        "import sys, helpers.kaggle; names = ('kaggle', 'kagglesdk', 'kagglehub', 'requests');"
+        "print([name for name in names if name in sys.modules])"
+    )
+    done = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    assert done == "[]\n"
+
+
+def test_without_credentials_every_way_to_give_them_is_told(server, monkeypatch):
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.delenv("KAGGLE_KEY")
+    for call in (client.connect, kaggle.download):
+        assert message_of(call) == client.NO_CREDENTIALS
+    assert server.requests == []
+
+
+def test_a_token_works_and_a_wrong_one_is_told_from_none(server, monkeypatch):
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    monkeypatch.delenv("KAGGLE_KEY")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    assert kaggle.status()["submissions_left"] == 4
+    assert kaggle.download().is_dir()
+    server.faults["IntrospectToken"] = [Fault(401, {"message": f"no {TOKEN}"})]
+    assert "HTTP 401, Kaggle says 'no ***'.\n" in message_of(client.connect)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "wrong-token")
+    text = message_of(client.connect)
+    assert "does not accept the API token" in text and "wrong-token" not in text
+
+
+NO = {"error": {"code": 429, "message": "Slow down"}}
+PAGE = Fault(200, "<html>Please log in</html>", {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault(401, {"message": "Who?"}), "HTTP 401, Kaggle says 'Who?'.\nThe credentials are not"),
+        (
+            Fault(403, {"code": 403, "message": "No"}),
+            "says 'No'.\nMost often the rules are not ac",
+        ),
+        (Fault(404, {"error": {"code": 404, "message": "No"}}), f"does not know '{SLUG}'"),
+        (
+            Fault(429, NO, {"Retry-After": "90"}),
+            "says 'Slow down'.\nToo many requests: come back i",
+        ),
+        (Fault(429, {}), "HTTP 429.\nToo many requests: come back in an hour."),
+        (Fault(503, "<html>busy"), "HTTP 503.\nThe trouble is on Kaggle's side"),
+        (Fault(drop=True), "no connection, or it broke"),
+        (PAGE, "a web page came back instead of data"),
+    ],
+)
+def test_a_failed_request_ends_with_1_and_one_line_with_the_way_out(server, capfd, fault, words):
+    server.faults["GetCompetition"] = [fault]
+    assert main(["status"]) == 1
+    printed = capfd.readouterr()
+    assert printed.err.startswith(f"While looking up {SLUG}: ") and words in printed.err
+    assert "Traceback" not in printed.err and printed.out == ""
+    assert (RULES in printed.err) == (fault.status == 403)
+
+
+def test_a_client_that_is_too_old_is_told_with_the_version_to_install(server, monkeypatch):
+    monkeypatch.delattr(type(client.connect()), "get_submission")
+    text = message_of(lambda: kaggle.status(ref=4242))
+    assert text.endswith("pip install --upgrade 'kaggle>=2.2.5' kagglehub six")
+
+
+def test_a_server_that_echoes_the_credentials_does_not_get_them_into_the_error(server):
+    server.faults["GetCompetition"] = [
+        Fault(400, lambda headers: {"message": f"bad {KEY} {headers['Authorization']} /x?Sig=ab12"})
+    ]
+    assert "'bad *** Basic *** /x?***'" in message_of(kaggle.status)
+
+
+def test_a_server_that_falls_silent_does_not_hold_us_for_ever(server, monkeypatch):
+    from kagglesdk.kaggle_env import KaggleEnv, _env_to_endpoint
+
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.2)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setitem(_env_to_endpoint, KaggleEnv.PROD, address)
+        assert "timed out" in message_of(kaggle.status)
+
+
+def test_ctrl_c_ends_with_130(monkeypatch, capfd):
+    def stop(*given, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("helpers.commands.kaggle.command.download", stop)
+    assert main(["download"]) == 130
+    assert "continues when the same command is given again" in capfd.readouterr().err
+
+
+def test_the_commands_work_through_a_proxy_in_a_process_of_their_own(server, tmp_path):
+    environment = os.environ | {
+        "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+        "HTTP_PROXY": server.url,
+        "PYTHONPATH": str(ROOT),
+    }
+    (tmp_path / "x.csv").write_text(GOOD)
+    folder = tmp_path / "data" / "raw" / SLUG
+    for arguments, said in (
+        (["download"], f"Ready: {folder}\n"),
+        (["submit", "-f", "x.csv", "-m", "try"], "Submission 4242: public score 0.98765\n"),
+    ):
+        command = [sys.executable, "-m", "helpers.kaggle", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
+        assert not [secret for secret in SECRETS if secret in done.stdout + done.stderr]
+    assert (folder / "sample_submission.csv").read_text() == SAMPLE

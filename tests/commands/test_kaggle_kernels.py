@@ -1,0 +1,96 @@
+"""Notebooks pushed to the stand-in: what is sent, and what Kaggle does not accept."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.commands import kaggle
+from helpers.commands.kaggle import Push
+from helpers.commands.kaggle.command import main
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import SLUG, message_of
+from tests.kaggle_server import Fault
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "source": ["1\n", "2"]}
+    content = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    path = tmp_path / "01_data_split.ipynb"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_pushed_notebook_has_no_internet_two_t4_and_its_sources(server, notebook, capfd):
+    before = notebook.read_bytes()
+    model = "google/efficientnet/pyTorch/lite0/1"
+    sources = ["--dataset", "me/more-weights", "--kernel", "tester/good-bad-00", "--model", model]
+    assert main(["push", str(notebook), "--no-bundle", *sources]) == 0
+    assert "Pushed tester/good-bad-01-data-split, version 1. It runs at https://www.kag" in (
+        capfd.readouterr().out
+    )
+    sent = server.bodies("SaveKernel")[0]
+    assert sent["slug"] == "tester/good-bad-01-data-split"
+    assert sent["newTitle"] == "Good Bad 01 Data Split"
+    assert sent.get("enableInternet", False) is False
+    assert sent["enableGpu"] is True and sent["machineShape"] == "NvidiaTeslaT4"
+    assert sent["isPrivate"] is True
+    assert sent["datasetDataSources"] == ["tester/good-bad-helpers", "me/more-weights"]
+    assert sent["competitionDataSources"] == [SLUG]
+    assert sent["kernelDataSources"] == ["tester/good-bad-00"]
+    assert sent["modelDataSources"] == [model]
+    first, second = json.loads(sent["text"])["cells"]
+    assert "--no-index" in first["source"] and second["source"] == "1\n2"
+    compile(first["source"], "first cell", "exec")
+    assert notebook.read_bytes() == before
+    folder = Path("build/kaggle/good-bad-01-data-split")
+    assert json.loads((folder / "kernel-metadata.json").read_text())["enable_internet"] is False
+
+    options = ["--cpu", "--public", "--title", "Another", "--owner", "us", "-c", ""]
+    assert main(["push", str(notebook), "--no-bundle", *options]) == 0
+    sent = server.bodies("SaveKernel")[1]
+    assert sent["slug"] == "us/another" and not sent.get("enableGpu")
+    assert not sent.get("isPrivate") and not sent.get("competitionDataSources")
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "Competition", "Kernel", "Model"])
+def test_a_source_that_kaggle_does_not_know_is_a_failure(server, notebook, capfd, kind):
+    server.kernel_answer = {f"invalid{kind}Sources": ["who/knows"]}
+    assert main(["push", str(notebook), "--no-bundle"]) == 1
+    text = capfd.readouterr().err
+    assert f"without what it does not know or does not show you: {kind.lower()} who/knows." in text
+
+
+def test_an_error_in_the_answer_to_a_push_is_a_failure(server, notebook, capfd):
+    server.kernel_answer = {"error": "Maximum batch GPU session count of 2 reached."}
+    assert main(["push", str(notebook), "--no-bundle"]) == 1
+    assert "did not take 01_data_split.ipynb: Maximum batch GPU" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"models": ["google/bert"]}, "as owner/model/framework/variation/version"),
+        ({"datasets": ["weights"]}, "'weights' does not name a data set: write it as owner/name"),
+        ({"title": "abc"}, "must have 5 to 50 characters"),
+        ({"attach": [Path("nothing.whl")]}, "nothing.whl is not a file"),
+        ({"packages": ["no-such-thing"]}, "no-such-thing is not installed here: `pip install no-"),
+        ({"packages": ["numpy"]}, "numpy is not installed as a wheel of pure Python"),
+    ],
+)
+def test_a_push_that_cannot_work_sends_nothing(server, notebook, settings, words):
+    assert words in message_of(lambda: kaggle.push(notebook, Push(**settings)))
+    assert server.requests == []
+
+
+def test_a_file_that_is_not_a_notebook_is_refused(server, tmp_path):
+    (tmp_path / "x.ipynb").write_text("{}")
+    assert "is not a notebook" in message_of(lambda: kaggle.push(tmp_path / "x.ipynb"))
+
+
+def test_a_push_that_gets_no_answer_is_not_repeated(server, notebook):
+    server.faults["SaveKernel"] = [Fault(502)]
+    text = message_of(lambda: kaggle.push(notebook, Push(bundle=False)))
+    assert "While pushing 01_data_split.ipynb: HTTP 502" in text
+    assert server.names().count("SaveKernel") == 1
