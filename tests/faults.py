@@ -45,7 +45,7 @@ from PIL import Image
 
 from helpers.commands import run
 from helpers.commands.plan import Plan
-from helpers.core import files, paths, writing
+from helpers.core import files, paths
 from helpers.darts import search_plots
 from helpers.runs import settings
 from helpers.training import baselines
@@ -242,8 +242,8 @@ def sweep(home: Path) -> None:
     """Remove what killed writes have left, as a stage does that begins an hour later."""
     folders = [home / "data" / "runs" / RUN, home / "submissions"]
     for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
-        os.utime(file, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
-    writing.remove_leftovers(*folders)
+        os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
+    files.remove_leftovers(*folders)
 
 
 def run_cells(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from helpers import datasets
-from helpers.core import files, locks, paths, tensors, writing
+from helpers.core import files, locks, paths, tensors
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import predictions, stages
@@ -49,7 +49,7 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_bytes", _killed_at_split_csv)
+        patch.setattr(files, "write_bytes", _killed_at_split_csv(files.write_bytes))
         with pytest.raises(KeyboardInterrupt):
             run_split(finished_run / "parts", "-p", "SEED=1")
     assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
@@ -58,10 +58,13 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
         predictions.read_all_predictions(paths.RunPaths("t"))
 
 
-def _killed_at_split_csv(path: Path, content: bytes) -> None:
-    if path.name == "split.csv":
-        raise KeyboardInterrupt
-    writing.write_bytes(path, content)
+def _killed_at_split_csv(write_bytes):
+    def write(path: Path, content: bytes) -> None:
+        if path.name == "split.csv":
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
+    return write
 
 
 def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, monkeypatch, capsys):
@@ -110,7 +113,7 @@ def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
     for file in (young, old, written, submission):
         file.write_bytes(b"half")
     for file in (old, written, submission):
-        os.utime(file, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
+        os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
     stages.begin(FINETUNING, OPTIONS)
     assert [file.exists() for file in (young, old, written, submission)] == [
         True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core.writing import atomic_path
+from helpers.core.files import atomic_path
 from helpers.runs.stages import Stage
 
 if TYPE_CHECKING:

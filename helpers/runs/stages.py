@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.core import devices, environment, files, memory, paths, processes, writing
-from helpers.runs import attached, integrity
+from helpers.core import devices, environment, files, memory, paths, processes
+from helpers.runs import attached
 from helpers.runs import record as run_record
 from helpers.runs import settings as config
 from helpers.runs.keys import stage_key as stage_key
@@ -136,8 +136,8 @@ class Stage:
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         record = load_run(self.paths)
-        if integrity.is_new_split(record, path, content):
-            for file in integrity.made_for_a_split(self.paths, record):
+        if run_record.is_new_split(record, content):
+            for file in run_record.made_for_a_split(self.paths, record):
                 file.unlink(missing_ok=True)  # first: killed in between, the old split is on record
         files.write_bytes(path, content)
         with edit_run(self.paths) as run:
@@ -169,12 +169,12 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     settings = stage.settings
     if processes.is_main():
         run_record.open_lock(stage.paths, name)
-    writing.remove_leftovers(stage.paths.root, paths.submissions_root())
+    files.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == next(iter(config.STAGES)):
         header["dataset"] = settings.dataset
     with edit_run(stage.paths) as run:
-        run.update(integrity.split_of(run) | header)  # before its outputs are forgotten
+        run.update(header)
         run.setdefault("stages", {})[name] = {
             "status": "started",
             "key": stage.key,
@@ -267,4 +267,4 @@ def require_earlier(name: str, run_paths: paths.RunPaths, record: Mapping[str, A
             f"{name} needs the split of run {run_paths.name!r}, which is not there{known}: "
             f"run notebooks/{order[0]}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
-    integrity.refuse_changed_files(record, order[: order.index(name)], run_paths.root)
+    run_record.refuse_changed_files(record, order[: order.index(name)], run_paths.root)

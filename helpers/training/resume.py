@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.core import files, memory, processes, tensors
-from helpers.core.writing import writing
+from helpers.core.files import writing
 from helpers.runs.settings import TrainSettings
 from helpers.training.loop import Loop
 

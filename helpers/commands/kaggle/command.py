@@ -16,7 +16,7 @@ from helpers.commands.kaggle.kernels import push
 from helpers.commands.kaggle.scoring import status
 from helpers.commands.kaggle.series import DEFAULTS, push_series
 from helpers.commands.kaggle.submissions import submit
-from helpers.core.writing import ArtifactError
+from helpers.core.files import ArtifactError
 from helpers.results.submission import SubmissionError
 
 

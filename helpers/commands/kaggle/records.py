@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from helpers.commands.kaggle.errors import KaggleError
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 from helpers.results.submission import SubmissionError
 
 SAMPLE_NAMES = ("sample_submission.csv", "submission_sample.csv")
