@@ -43,7 +43,8 @@ class SettingsError(ValueError):
 
 def _text(value: Any) -> Any:
     """Turn a number into text: a folder may be called 2024, which a command line reads as one."""
-    return str(value) if isinstance(value, int | float) and value not in (True, False) else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
 
 
 def _names(value: Any) -> Any:

@@ -147,7 +147,9 @@ class SearchSettings:
     epochs: int = Field(default=50, ge=1)
     channels: int = Field(default=16, ge=2)  # C of the first cells
     layers: int = Field(default=8, ge=3)  # L, the number of cells; two are reductions
-    order: Literal[1, 2] = 1  # 1: alpha's gradient at w; 2: at w after one more step
+    order: int = Field(
+        default=1, ge=1, le=2
+    )  # 1: alpha's gradient at w; 2: at w after one more step
     partial: int = Field(default=1, ge=1)  # K of PC-DARTS: 1/K of the channels are mixed
     alpha_warmup: int = Field(default=0, ge=0)  # alpha rests in the first epochs
     lr: float = Field(default=0.025, gt=0)

@@ -33,8 +33,8 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
     with pytest.raises(memory.MemoryFullError) as caught:
         finetune.train_cnn(stage, split, features.cache_of(split, 16))
     assert str(caught.value) == (
-        "cnn: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). What is "
-        "finished is kept"
+        "cnn: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
+        "Finished work is kept"
     )
     assert caught.value.__cause__ is error
 
@@ -51,7 +51,7 @@ def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, mon
     cache = features.cache_of(split, 16)
     with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
         features.pretrained_features(stage, split, cache, weights, stage.settings.batch_size)
-    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. What"):
+    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. Fin"):
         features.pretrained_features(stage, split, cache, weights)  # as 03 does
 
 
@@ -69,7 +69,7 @@ def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, m
         with pytest.raises(memory.MemoryFullError) as caught:
             baselines.fit_all(stage, split, embedded, "net")
         assert str(caught.value) == (
-            f"{name.lower()}: the memory is full; lower {parameters}. What is finished is kept"
+            f"{name.lower()}: the memory is full; lower {parameters}. Finished work is kept"
         )
 
 
