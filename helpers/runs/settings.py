@@ -149,7 +149,7 @@ class SearchSettings:
     layers: int = Field(default=8, ge=3)  # L, the number of cells; two are reductions
     order: int = Field(
         default=1, ge=1, le=2
-    )  # 1: alpha's gradient at w; 2: at w after one more step
+    )  # of alpha's gradient: at w, or (2) one step of w ahead
     partial: int = Field(default=1, ge=1)  # K of PC-DARTS: 1/K of the channels are mixed
     alpha_warmup: int = Field(default=0, ge=0)  # alpha rests in the first epochs
     lr: float = Field(default=0.025, gt=0)
