@@ -3,15 +3,13 @@
     with locks.held(folder / ".lock"):
         ...
 
-A lock ends with its process, even if that is killed. Its file stays, and may be deleted at any time
-when nothing runs.
+A lock ends with its process, even if that is killed. Its file stays, and may be deleted whenever
+nothing runs.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -26,8 +24,8 @@ class LockedError(RuntimeError):
     """Another process holds the lock."""
 
 
-def acquire(path: Path, wait: bool = True) -> filelock.BaseFileLock:
-    """Lock a file until `release()` of the returned lock, or until this process ends.
+def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
+    """Lock a file for a `with` block, or until this process ends.
 
     Args:
         path: the lock file; its folder is created if needed.
@@ -41,7 +39,7 @@ def acquire(path: Path, wait: bool = True) -> filelock.BaseFileLock:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire()
+            return lock.acquire()
         except filelock.Timeout:
             raise LockedError(f"{path} is held by another process") from None
         except (OSError, NotImplementedError) as error:
@@ -51,14 +49,3 @@ def acquire(path: Path, wait: bool = True) -> filelock.BaseFileLock:
                 f"{path} cannot be locked: its file system has no locks ({error}); set "
                 "GOOD_BAD_HOME to a folder on a local disk"
             ) from None
-    return lock
-
-
-@contextmanager
-def held(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock for a block; see `acquire` for arguments and errors."""
-    lock = acquire(path, wait)
-    try:
-        yield
-    finally:
-        lock.release()

@@ -1,7 +1,7 @@
 """Random streams.
 
-Every random number comes from a stream that depends on (seed, purpose, epoch) alone. A training that
-is stopped after any epoch and resumed draws the same numbers as one that never stopped.
+Every random number comes from a stream that depends on (seed, purpose, epoch) alone. A training
+that stops after any epoch and resumes draws the same numbers as one that never stopped.
 
     order = numpy_stream(seed, "order", epoch).permutation(n)
 """

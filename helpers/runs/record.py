@@ -23,7 +23,7 @@ from helpers.runs import settings
 
 # Later stages read these files as they are; other files belong to a step, which checks its own.
 _READ_AS_IT_IS = ("split.csv", "predictions/", "genotypes/")
-_OPEN: dict[Path, filelock.BaseFileLock] = {}  # the stages that this process has open
+_OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this process has open
 
 
 class RunError(RuntimeError):
@@ -116,19 +116,14 @@ def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
 # --- locks -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def lock(run_paths: paths.RunPaths) -> Iterator[None]:
-    """Hold the run for a block.
+def lock(run_paths: paths.RunPaths) -> filelock.AcquireReturnProxy:
+    """Hold the run for a `with` block.
 
     Raises:
         RunError: another process holds it.
     """
     what = f"run {run_paths.name!r}; wait for it, or give this one another --name"
-    held = _acquire(run_paths.root / ".lock", what)
-    try:
-        yield
-    finally:
-        held.release()
+    return _held(run_paths.root / ".lock", what)
 
 
 def open_lock(run_paths: paths.RunPaths, stage: str) -> None:
@@ -145,13 +140,13 @@ def open_lock(run_paths: paths.RunPaths, stage: str) -> None:
             f"{stage} of run {run_paths.name!r}; wait for it (if it is an open notebook that has "
             "stopped, restart its kernel), or give this one another RUN"
         )
-        _OPEN[path] = _acquire(path, what)
+        _OPEN[path] = _held(path, what)
 
 
 def close_lock(run_paths: paths.RunPaths, stage: str) -> None:
     """Free the lock of `open_lock`, if this process holds it."""
     if held := _OPEN.pop(_stage_lock(run_paths, stage), None):
-        held.release()
+        held.lock.release()
 
 
 @contextmanager
@@ -168,9 +163,9 @@ def _stage_lock(run_paths: paths.RunPaths, stage: str) -> Path:
     return run_paths.root / f".{stage}.lock"
 
 
-def _acquire(path: Path, what: str) -> filelock.BaseFileLock:
+def _held(path: Path, what: str) -> filelock.AcquireReturnProxy:
     try:
-        return locks.acquire(path, wait=False)
+        return locks.held(path, wait=False)
     except locks.LockedError:
         raise RunError(f"another process works on {what}") from None
 

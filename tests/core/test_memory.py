@@ -1,4 +1,4 @@
-"""Full memory names the parameters to lower."""
+"""An error of full memory names the parameters to lower."""
 
 import errno
 
@@ -22,10 +22,33 @@ FULL = [
 ]
 
 
-@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
-def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch, error):
-    def full(*_):
+def raising(error: Exception, **options) -> None:
+    """A step of 05 that fails."""
+    with memory.enough_for("darts_v2", RetrainSettings(), **options):
         raise error
+
+
+@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
+def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
+    with pytest.raises(memory.MemoryFullError) as caught:
+        raising(error)
+    assert str(caught.value) == (
+        "darts_v2: the memory is full; lower RETRAIN_IMAGE_SIZE_PX (now 224) or "
+        "RETRAIN_BATCH_SIZE (now 32). Finished work is kept"
+    )
+    assert caught.value.__cause__ is error
+    with pytest.raises(memory.MemoryFullError, match="full; close other programs or use a larger"):
+        raising(error, sizes=[])
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        raising(RuntimeError("shapes do not fit"))
+
+
+def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
+    def full(*_):
+        raise MemoryError
 
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
     monkeypatch.setattr(fit, "_train_epoch", full)
@@ -36,7 +59,6 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
         "cnn: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
         "Finished work is kept"
     )
-    assert caught.value.__cause__ is error
 
 
 def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
@@ -71,15 +93,3 @@ def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, m
         assert str(caught.value) == (
             f"{name.lower()}: the memory is full; lower {parameters}. Finished work is kept"
         )
-
-
-def test_retraining_names_its_own_parameters_and_other_errors_pass():
-    def work(error: Exception) -> None:
-        """A step of 05 that fails."""
-        with memory.enough_for("darts_v2", RetrainSettings()):
-            raise error
-
-    with pytest.raises(memory.MemoryFullError, match=r"lower RETRAIN_IMAGE_SIZE_PX \(now 224\) or"):
-        work(MemoryError())
-    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
-        work(RuntimeError("shapes do not fit"))

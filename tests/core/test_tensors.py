@@ -94,7 +94,7 @@ class Code:
 def test_no_code_of_a_state_is_run(tmp_path, capsys):
     path = tmp_path / "s"
     torch.save({"x": Code()}, path)
-    for content in (path.read_bytes(), pickle.dumps(Code())):
+    for content in (path.read_bytes(), pickle.dumps(Code(), protocol=2)):
         path.write_bytes(tensors._bytes_digest(content) + content)
         with pytest.raises(ArtifactError, match="s is damaged"):
             tensors.load_state(path)

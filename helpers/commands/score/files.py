@@ -109,7 +109,7 @@ class ScoreFiles:
             if not self.progress.unreadable_mark.size_bytes:
                 unreadable_path(out).unlink(missing_ok=True)
         except BaseException:
-            self._lock.release()
+            self._lock.lock.release()
             raise
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class ScoreFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        self._lock.lock.release()
 
     def commit(
         self, results: Sequence[Result], position: int, digest: str, complete: bool = False
@@ -185,7 +185,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
             yield from rows
 
 
-def _locked(out: Path) -> filelock.BaseFileLock:
+def _locked(out: Path) -> filelock.AcquireReturnProxy:
     """The lock of the file, which ends with the process; the file is there afterwards."""
     if not out.parent.is_dir():
         raise ScoreError(f"--out {out}: the folder {out.parent} does not exist; create it first")
@@ -194,7 +194,7 @@ def _locked(out: Path) -> filelock.BaseFileLock:
     except OSError as error:
         raise ScoreError(f"--out {out} cannot be written: {error.strerror}") from None
     try:
-        return locks.acquire(out.with_name(f".{out.name}.lock"), wait=False)
+        return locks.held(out.with_name(f".{out.name}.lock"), wait=False)
     except locks.LockedError:
         raise ScoreError(
             f"another process writes {out}; wait for it, or give this one another --out"
