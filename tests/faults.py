@@ -268,11 +268,11 @@ def contents(home: Path) -> dict[str, Any]:
     root = home / "data" / "runs" / RUN
     found: dict[str, Any] = {}
     for file in sorted([*root.rglob("*"), *(home / "submissions").rglob("*")]):
-        if file.is_dir() or file.name == "run.json":
+        if file.is_dir() or file.name == "run.json" or file.suffix == ".lock":
             continue
         name = file.relative_to(home).as_posix()
         if file.name.startswith("."):
-            found[name] = "a leftover"  # of a kill, a write or a lock: nothing removes it
+            found[name] = "a leftover"  # of a kill or a write: nothing removes it
         elif file.suffix == ".json":
             found[name] = _timeless(json.loads(file.read_text()))
         elif file.parent.name == "metrics":

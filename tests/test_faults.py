@@ -129,7 +129,7 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
     cache.rename(half)
     split = predictions.read_split(paths.RunPaths("t"))
     assert features.cache_of(split, 16).size_px == 16
-    assert sorted(p.name for p in cache.parent.iterdir()) == [cache.name]
+    assert [p.name for p in cache.parent.iterdir() if p.suffix != ".lock"] == [cache.name]
 
 
 def together(*calls) -> None:
@@ -163,7 +163,7 @@ def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     together(*(lambda n=name: note(n) for name in ("a", "b", "c")))
     steps = stages.load_run(paths.RunPaths("r"))["steps"]
     assert len(steps) == 60
-    assert not list((home / "data/runs/r").glob(".*"))
+    assert not list((home / "data/runs/r").glob(".*.tmp"))
 
 
 def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, monkeypatch):
@@ -180,9 +180,8 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
 def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path):
     path = tmp_path / "lock"
     path.write_text("")
-    with locks.held(path):
-        assert path.exists()
-    assert not path.exists()
+    with locks.held(path, wait=False):
+        pass
 
 
 def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(

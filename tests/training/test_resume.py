@@ -123,7 +123,7 @@ def test_a_resume_file_that_cannot_be_read_is_not_called_damaged(path, monkeypat
     def refuse(*_, **__):
         raise OSError(number, "says the system")
 
-    monkeypatch.setattr(files, "safe_open", refuse)
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     with pytest.raises(files.ArtifactError) as error:
         resume.take_up(loop(), path, KEY)
     assert str(error.value) == f"{path} cannot be read: says the system"
