@@ -344,20 +344,12 @@ def test_any_folder_gives_a_table_or_is_refused(place, tree):
         source = datasets.load(SplitSettings(dataset=f"folder:{root}"))
         cache = images.open_cache(source.table, 8, place / "cache")
     except DataError as error:
-        assert any(name in str(error) for name in _culprits(root, tree)), error
+        assert str(root) in str(error) or repr(str(root))[1:-1] in str(error), error
     else:
         assert source.table.id.is_unique
         files.save_csv(place / "table.csv", source.table)
         again = files.load_csv(place / "table.csv", ("id", "path"))
         assert again.id.tolist() == cache.table.id.tolist() == source.table.id.tolist()
-
-
-def _culprits(root: Path, tree: list[tuple]) -> set[str]:
-    """Return the names that errors may use for files that were put into a tree, and folders."""
-    made = [root.joinpath(top, *deeper, stem + suffix) for top, deeper, stem, suffix, _ in tree]
-    whole = {root, root / "good", root / "bad"}
-    found = {p for path in made for p in (path, *path.parents) if root in p.parents} - whole
-    return {text for p in found for text in (str(p), repr(str(p)))}
 
 
 @given(data=st.data(), name=st.sampled_from(["cache.json", "images.csv", "images.u8"]))
