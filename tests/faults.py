@@ -47,7 +47,7 @@ from PIL import Image
 import helpers
 from helpers.commands import run
 from helpers.commands.plan import Plan
-from helpers.core import files, paths, writing
+from helpers.core import files, paths
 from helpers.darts import search_plots
 from helpers.runs import settings
 from helpers.training import baselines
@@ -247,8 +247,8 @@ def sweep(home: Path) -> None:
     """Remove what killed writes have left, as a stage does that begins an hour later."""
     folders = [home / "data" / "runs" / RUN, home / "submissions"]
     for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
-        os.utime(file, (time.time() - 2 * writing.LEFTOVER_AGE_S,) * 2)
-    writing.remove_leftovers(*folders)
+        os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
+    files.remove_leftovers(*folders)
 
 
 def run_cells(
@@ -273,11 +273,11 @@ def contents(home: Path) -> dict[str, Any]:
     root = home / "data" / "runs" / RUN
     found: dict[str, Any] = {}
     for file in sorted([*root.rglob("*"), *(home / "submissions").rglob("*")]):
-        if file.is_dir() or file.name == "run.json":
+        if file.is_dir() or file.name == "run.json" or file.suffix == ".lock":
             continue
         name = file.relative_to(home).as_posix()
         if file.name.startswith("."):
-            found[name] = "a leftover"  # of a kill, a write or a lock: nothing removes it
+            found[name] = "a leftover"  # of a kill or a write: nothing removes it
         elif file.suffix == ".json":
             found[name] = _timeless(json.loads(file.read_text()))
         elif file.parent.name == "metrics":

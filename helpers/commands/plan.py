@@ -11,8 +11,8 @@ from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
-from helpers.runs import checks, stages
 from helpers.runs import settings as config
+from helpers.runs import stages
 
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 
@@ -47,7 +47,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         _refuse_taken_name(run, dataset)
     if options.publish and preset == "smoke":
         raise config.SettingsError("--publish wants another preset: smoke's numbers mean nothing")
-    given = dict(checks.parse_parameter(text) for text in options.parameter)
+    given = dict(config.parse_parameter(text) for text in options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
             raise config.SettingsError(f"{name} is given by {option}, not by -p")

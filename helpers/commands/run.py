@@ -20,7 +20,7 @@ from helpers.commands import executed, options
 from helpers.commands.executed import code_digest
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import files, memory, paths
-from helpers.core.writing import writing
+from helpers.core.files import writing
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages

@@ -23,7 +23,7 @@ from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.models import backbones
 from helpers.models.weights import WeightsError
-from helpers.runs import checks, record, settings, stages
+from helpers.runs import record, settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
 from helpers.training.loop import TrainingError
@@ -108,7 +108,7 @@ def _train(options: argparse.Namespace) -> None:
     parts = PARTS[name]
     if options.part and options.part not in parts:
         raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
-    given = dict(checks.parse_parameter(text) for text in options.parameter)
+    given = dict(settings.parse_parameter(text) for text in options.parameter)
     if "RUN" in given:
         raise settings.SettingsError("RUN is given by --name, not by -p")
     stage = stages.open_stage(name, given | {"RUN": options.name})

@@ -1,4 +1,4 @@
-"""The device that computes, its name, and the precision that suits it."""
+"""The device that computes, its name, and its fastest safe precision."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from accelerate.utils import parse_flag_from_env
 
 
 def default_device() -> torch.device:
-    """CUDA, Apple's MPS, or the CPU: the first that is there.
+    """Return CUDA, Apple's MPS or the CPU, whichever is found first.
 
-    The CPU also where `accelerate launch --cpu` asks for it.
+    `accelerate launch --cpu` forces the CPU.
     """
     if parse_flag_from_env("ACCELERATE_USE_CPU"):
         return torch.device("cpu")
@@ -23,7 +23,7 @@ def default_device() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, for run.json and the tables."""
+    """Return the device in words, for run.json and the tables."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
@@ -33,9 +33,9 @@ def device_name(device: torch.device) -> str:
 
 
 def default_precision(device: torch.device) -> str:
-    """Accelerate's name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
+    """Return Accelerate's name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
 
-    bf16 where the hardware multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
+    bf16 needs hardware that multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
     Older CUDA GPUs get fp16 with loss scaling.
     """
     if device.type == "cuda":

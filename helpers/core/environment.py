@@ -1,4 +1,4 @@
-"""What a run's numbers depend on beside its settings: versions, the commit, the machine."""
+"""Facts beside the settings that numbers depend on: versions, the commit, the machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ VERSIONED = ("torch", "torchvision", "timm", "scikit-learn", "numpy", "papermill
 
 
 def versions() -> dict[str, str]:
-    """Python and the libraries that numbers depend on."""
+    """Return the versions of Python and of the libraries that numbers depend on."""
     found = {name: importlib.metadata.version(name) for name in VERSIONED}
     return {"python": platform.python_version()} | found
 
 
 def commit() -> str | None:
-    """The git commit of the code, with a plus when files were changed; None outside git."""
+    """Return the git commit, with a plus if files were changed, or None outside git."""
     command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -31,9 +31,9 @@ def commit() -> str | None:
 
 
 def peak_memory_mb() -> int:
-    """The largest resident memory of this process so far, in MB (1e6 bytes)."""
+    """Return the largest resident memory of this process so far, in MB (1e6 bytes)."""
     status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss would count the process that started this one, too
+    if status.is_file():  # ru_maxrss also counts the parent process
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,11 @@
-"""Atomic writing and safe loading of the files between stages.
+"""Write files whole or not at all, and read them back safely.
 
-A killed run leaves the old file or the new one (`helpers.core.writing`). Nothing that is loaded
-can run code: JSON, CSV, npz without pickles, safetensors.
+A file is written beside its place and then renamed, so a killed run leaves the old file or the new
+one. Reading never runs code from a file: JSON, CSV and npz without pickles here, tensors in
+`helpers.core.tensors`. Every failure becomes an `ArtifactError` that names the file:
+
+    files.save_json(path, {"auc": np.float64(0.9)})
+    files.load_json(path)  # ArtifactError: .../a.json is missing
 """
 
 from __future__ import annotations
@@ -11,124 +15,150 @@ import csv
 import errno
 import hashlib
 import json
+import os
+import shutil
+import time
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+import psutil
 
 from helpers.core import memory, paths
-from helpers.core.writing import ArtifactError as ArtifactError
-from helpers.core.writing import atomic_path as atomic_path
-from helpers.core.writing import write_bytes as write_bytes
 
-# what numpy and zipfile raise on a damaged archive
-_BAD_ARCHIVE = (
-    KeyError,
-    ValueError,
-    TypeError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-_OF_DAMAGE = (None, errno.EINVAL)  # an OSError's number after a seek to where a damaged file says
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_DAMAGE = (None, errno.EINVAL)  # OSError.errno if a damaged file leads to a bad seek
+LEFTOVER_AGE_S = 3600  # no write takes this long
+
+
+class ArtifactError(ValueError):
+    """A file of a run is missing, damaged, of another kind, or cannot be written."""
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Run a block that writes `path`, and name the file if the system refuses.
+
+    Raises:
+        ArtifactError: the disk is full or read-only, or permission is denied.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _DISK_FULL:
+            folder = next(p for p in path.absolute().parents if p.exists())
+            free_mb = shutil.disk_usage(folder).free / 1e6
+            room = f"{free_mb:.1f} MB free in {folder}"
+            if error.errno == errno.EDQUOT or free_mb >= 1:
+                room += "; a quota or the number of files (inodes) may be used up"
+            reason = (
+                f"the disk is full ({room}). Make room and run the same command again; finished "
+                "work is kept"
+            )
+        raise ArtifactError(f"{path} cannot be written: {reason}") from error
+
+
+@contextmanager
+def atomic_path(path: Path, flush: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, and rename it to `path` if the block succeeds.
+
+    Without `flush` the file survives a kill but perhaps not a power failure; writing many small
+    files is then several times faster.
+
+    Raises:
+        ArtifactError: the file cannot be written; see `writing`.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if flush:
+                with temporary.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
+    """Write a file atomically; see `atomic_path`."""
+    with atomic_path(path, flush) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Remove old temporary files below these folders if the process that wrote them is dead."""
+    for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
+        with contextlib.suppress(OSError):  # already gone, or owned by another user
+            number = file.name.split(".")[-2]  # .NAME.PID.tmp
+            alive = number.isdecimal() and psutil.pid_exists(int(number))
+            old = time.time() - file.stat().st_mtime > LEFTOVER_AGE_S
+            if old and not alive and file.is_file():
+                file.unlink()
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(path: Path, kind: str = "") -> Iterator[None]:
+    """Run a block that does nothing but read `path`, and name the file if that fails.
+
+    Args:
+        path: the file.
+        kind: the wanted kind of file, if the user may have named a file of another kind.
+
+    Raises:
+        ArtifactError: the file is missing, cannot be read, or is damaged.
+        MemoryError, RuntimeError, OSError: the memory is full, which is no fault of the file.
+    """
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing") from None
+    except Exception as error:  # parsers of damaged files raise errors of many types
+        if memory.is_full(error):
+            raise
+        if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise damaged(path, error, kind) from None
+
+
+def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
+    """Return the error for a damaged file; `kind` as in `reading`.
+
+    It advises to delete the file only if a run can make it again.
+    """
+    roots = (paths.runs_root().resolve(), paths.cache_root().resolve())
+    if any(path.resolve().is_relative_to(root) for root in roots):
+        return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
+    reason = f"is not a {kind}, or is damaged: {error}" if kind else f"is damaged ({error})"
+    return ArtifactError(f"{path} {reason}")
 
 
 def save_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinity, which JSON has no words for, become null."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    """Write JSON atomically; NaN and infinity become null, which JSON lacks words for."""
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
 
 def load_json(path: Path) -> Any:
-    """Read JSON, or say which file is missing or damaged."""
-    with _reading(path):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be written
-        except (ValueError, RecursionError) as error:
-            raise damaged(path, error) from None
+    """Read a JSON file; see `reading` for errors."""
+    with reading(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False).encode()  # refuses half a surrogate pair
     return content
-
-
-def save_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table atomically, without its index, floats to 9 significant digits."""
-    write_bytes(path, csv_bytes(frame))
-
-
-def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """What `save_csv` writes of a table."""
-    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
-
-
-def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
-    """Read a table that must have these columns; ids stay text ("007" is not 7)."""
-    text = {"id": str, "path": str, "split": str}
-    dtype = options.pop("dtype", {})
-    dtype = text | dtype if isinstance(dtype, dict) else dtype
-    # An id may be "NA": only an empty cell is a missing value. Of rows longer than the header
-    # pandas would take the first column for an index, or drop the last.
-    options = {"keep_default_na": False, "na_values": [""], "index_col": False} | options
-    with _reading(path), warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(path, dtype=dtype, **options)
-        except (ValueError, TypeError, OverflowError, pd.errors.ParserWarning) as error:
-            raise ArtifactError(_table_problem(path, error)) from None
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ArtifactError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}"
-        )
-    return frame
-
-
-def line_of(path: Path, row: int) -> int:
-    """The line of a CSV that a row (counted from 0) ends on; the header is line 1."""
-    for number, (line, _) in enumerate(_records(path), start=-1):
-        if number == row:
-            return line
-    return row + 2
-
-
-def _records(path: Path) -> Iterator[tuple[int, int]]:
-    """The last line and the number of values of the header and of each row of a CSV."""
-    lines: list[str] = []  # of one record, as they stand in the file
-
-    def kept(file: Iterable[str]) -> Iterator[str]:
-        """The file's lines, each noted."""
-        for line in file:
-            lines.append(line)
-            yield line
-
-    with (
-        path.open(encoding="utf-8", errors="replace", newline="") as file,
-        contextlib.suppress(csv.Error),
-    ):
-        reader = csv.reader(kept(file))
-        for values in reader:
-            if "".join(lines).strip(" \t\r\n\ufeff"):  # pandas passes over lines of blanks
-                yield reader.line_num, len(values)
-            lines.clear()
-
-
-def _table_problem(path: Path, error: Exception) -> str:
-    """Why a CSV is none: the first row that is longer than the header, or what pandas says."""
-    records = _records(path)
-    _, columns = next(records, (0, 0))
-    for line, values in records:
-        if values > columns:
-            return f"{path}, line {line}, has {values} values where the header names {columns}"
-    return f"{path} is not a readable CSV: {error}"
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -139,72 +169,92 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Read the named arrays of an npz; pickles are refused."""
-    with _parsing(path, _BAD_ARCHIVE), np.load(path, allow_pickle=False) as archive:
+    """Read the named arrays of an npz file; pickles are refused. See `reading` for errors."""
+    with reading(path), np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names}
 
 
-def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
-    """The error for a damaged file; a user's own may be something else than the `kind` wanted."""
-    roots = (paths.runs_root().resolve(), paths.cache_root().resolve())
-    if any(path.resolve().is_relative_to(root) for root in roots):  # can be made again
-        return ArtifactError(f"{path} is damaged ({error}); delete it and run again")
-    reason = f"is no {kind}, or a damaged one: {error}" if kind else f"is damaged ({error})"
-    return ArtifactError(f"{path} {reason}")
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """Return a table as the bytes that `save_csv` writes."""
+    return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def save_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table atomically, without its index, floats to 9 significant digits."""
+    write_bytes(path, csv_bytes(frame))
+
+
+def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+    """Read a CSV that must have these columns; ids stay text ("007" does not become 7).
+
+    Raises:
+        ArtifactError: see `reading`; or rows are longer than the header, or a column is missing.
+    """
+    text = {"id": str, "path": str, "split": str}
+    dtype = options.pop("dtype", {})
+    dtype = text | dtype if isinstance(dtype, dict) else dtype
+    # An id may be "NA", so only an empty cell is a missing value. If rows are longer than the
+    # header, pandas would use the first column as the index, or drop the last one.
+    options = {"keep_default_na": False, "na_values": [""], "index_col": False} | options
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.read_csv(path, dtype=dtype, **options)
+        except pd.errors.ParserWarning:
+            raise ArtifactError(f"{path} has rows with more values than its header names") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ArtifactError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}"
+        )
+    return frame
+
+
+def line_of(path: Path, row: int) -> int:
+    """Return the line on which a row of a CSV ends: rows count from 0, the header is line 1."""
+    with (
+        path.open(encoding="utf-8", errors="replace", newline="") as file,
+        contextlib.suppress(csv.Error),
+    ):
+        reader, number = csv.reader(file), -2
+        for values in reader:
+            if len(values) > 1 or "".join(values).strip(" \t\ufeff"):  # pandas skips blank lines
+                number += 1
+            if number == row:
+                return reader.line_num
+    return row + 2
+
+
+# --- digests ---------------------------------------------------------------------------------
 
 
 def fingerprint(content: Any) -> str:
-    """A short digest of settings or inputs (JSON-able): equal content, equal digest."""
-    text = json.dumps(_plain(content), sort_keys=True, ensure_ascii=False)
+    """Return a short digest of settings or inputs that JSON can express."""
+    text = json.dumps(plain(content), sort_keys=True, ensure_ascii=False)
     return bytes_digest(text.encode())
 
 
 def bytes_digest(content: bytes) -> str:
-    """The digest of a file that holds these bytes."""
+    """Return the digest of a file that holds these bytes."""
     return hashlib.blake2b(content, digest_size=10).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """A short digest of a file's bytes."""
+    """Return a short digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing") from None
-    except OSError as error:
-        if memory.is_full(error):
-            raise
-        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-@contextmanager
-def _parsing(path: Path, errors: tuple[type[Exception], ...], kind: str = "") -> Iterator[None]:
-    """Take these errors for damage, but not what the system or the memory says."""
-    with _reading(path):
-        try:
-            yield
-        except errors as error:
-            from_system = isinstance(error, OSError) and error.errno not in _OF_DAMAGE
-            if from_system or memory.is_full(error):
-                raise
-            raise damaged(path, error, kind) from None
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy scalars, paths and tuples into what JSON knows."""
+def plain(value: Any) -> Any:
+    """Return arrays, tensors, paths and tuples as values that JSON can express."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars, and tensors
+        return plain(value.tolist())
     if isinstance(value, Path):
         return value.as_posix()
     if isinstance(value, float) and not np.isfinite(value):

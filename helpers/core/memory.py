@@ -1,4 +1,4 @@
-"""Full memory, said in the parameters of a notebook."""
+"""Turn out-of-memory errors into advice about notebook parameters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-# What torch and the libraries under it say; torch has an error of its own for CUDA alone.
+# what torch (on any device) and the libraries below it say
 _SAYS_FULL = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
 )
-_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that memory depends on
-NOTHING = "close other programs or take a larger machine"
+_SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need memory
+NOTHING = "close other programs or use a larger machine"
 
 
 class MemoryFullError(RuntimeError):
@@ -25,16 +23,19 @@ class MemoryFullError(RuntimeError):
 
 @contextmanager
 def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> Iterator[None]:
-    """Run a block; where its memory does not suffice, say which settings to lower.
+    """Run a block; if the memory is too small for it, say which settings to lower.
+
+        with memory.enough_for("fbp", settings):
+            ...  # MemoryFullError: fbp: the memory is full; lower BATCH_SIZE (now 32) ...
 
     Args:
-        work: what the block does, to open the message with.
+        work: name of the work, to open the message with.
         settings: a stage's settings (a dataclass).
-        sizes: those of them that the block's memory depends on, to be named with their values;
-            all sizes of batches and images when not given.
+        sizes: the settings that decide how much memory the block needs; by default all sizes of
+            batches and images.
 
     Raises:
-        MemoryFullError: for MemoryError, torch.OutOfMemoryError, and an error that says so.
+        MemoryFullError: from any error that says that the memory is full; other errors pass.
     """
     try:
         yield
@@ -45,19 +46,17 @@ def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> 
         listed = " or ".join(f"{name.upper()} (now {getattr(settings, name)})" for name in names)
         advice = f"lower {listed}" if listed else NOTHING
         raise MemoryFullError(
-            f"{work}: the memory is full; {advice}. What is finished is kept"
+            f"{work}: the memory is full; {advice}. Finished work is kept"
         ) from error
 
 
 def sizes_of(settings: Any) -> list[str]:
-    """The settings of a stage (the dataclass or its values) that memory depends on."""
+    """Return the names of the settings (an object or its class) that need memory."""
     return [field.name for field in dataclasses.fields(settings) if field.name.endswith(_SIZES)]
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the memory is full."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
+    """Return True if an error says that the memory is full."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return bool(_SAYS_FULL.search(str(error)))
+    return isinstance(error, MemoryError) or bool(_SAYS_FULL.search(str(error)))

@@ -1,4 +1,4 @@
-"""Where every folder and file of the project and of a run lies. Nothing is created at import."""
+"""Paths of all folders and files of the project and of a run. Importing creates nothing."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def home() -> Path:
 
 
 def raw_root() -> Path:
-    """Downloaded or generated data sets, read-only once written."""
+    """Return the folder of downloaded or generated data sets, read-only once written."""
     return home() / "data" / "raw"
 
 
 def cache_root() -> Path:
-    """Decoded images, shared by all runs; safe to delete."""
+    """Return the folder of decoded images, shared by all runs; safe to delete."""
     return home() / "data" / "cache"
 
 
 def runs_root() -> Path:
-    """One folder per run."""
+    """Return the folder that holds one folder per run."""
     return home() / "data" / "runs"
 
 
 def submissions_root() -> Path:
-    """Checked CSV files for the contest."""
+    """Return the folder of checked CSV files for the contest."""
     return home() / "submissions"
 
 
 def notebooks_root() -> Path:
-    """The numbered notebooks: inside the package where a wheel brought them, else beside it."""
+    """Return the folder of notebooks: inside the package if it came as a wheel, else beside it."""
     packed = Path(__file__).resolve().parents[1] / PACKED_NOTEBOOKS
     return packed if packed.is_dir() else project_root() / "notebooks"
 

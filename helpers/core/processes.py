@@ -1,9 +1,12 @@
-"""The processes of a training: one, or as many as `accelerate launch` or `torchrun` have started.
+"""The processes of a training: one, or as many as `accelerate launch` or `torchrun` started.
 
-Each process holds the whole model and takes its share of every batch; the gradients' mean over all
-of them is what every process steps by, so that the weights are the same everywhere, always. The
-main process alone writes files and decides what depends on files or the clock. Where nothing was
-launched there is one process, and everything here does nothing, at no cost.
+Each process holds the whole model and takes its share of every batch. All step by the mean of their
+gradients, so the weights stay the same everywhere. The main process alone writes files and makes
+decisions that depend on files or the clock. With one process, everything here costs nothing.
+
+    score = processes.from_main(read_score, path)  # the main process reads, all get the value
+    if processes.is_main():
+        files.save_json(path, score)
 """
 
 from __future__ import annotations
@@ -22,15 +25,15 @@ from torch import Tensor, nn
 
 from helpers.core import devices
 
-TIMEOUT = timedelta(minutes=10)  # of the numbers' exchange: far above any step, so a peer is lost
-# of waiting for what the main process does alone: decoding all images, say. A process that dies
-# is noticed at once all the same: its connections close.
+TIMEOUT = timedelta(minutes=10)  # for exchanging numbers: far longer than any step
+# For work of the main process alone, such as decoding all images. A process that dies is noticed
+# at once anyway, because its connections close.
 PATIENCE = timedelta(hours=2)
 
 
 class _Joined(NamedTuple):
     state: PartialState
-    patient: dist.ProcessGroup | None  # on the CPU, for objects and for waiting; None: alone
+    patient: dist.ProcessGroup | None  # on the CPU, for objects and for waiting; None: one process
 
 
 @functools.cache
@@ -45,9 +48,9 @@ def _joined() -> _Joined:
 
 
 def _take_threads() -> None:
-    """CPU processes on one machine divide its cores, unless OMP_NUM_THREADS says otherwise.
+    """Divide the cores among the CPU processes of one machine, unless OMP_NUM_THREADS is set.
 
-    A value of 1 says nothing: launchers set it where the user has not.
+    A value of 1 does not count as set, because launchers write it by default.
     """
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if neighbours > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
@@ -59,41 +62,41 @@ def _take_threads() -> None:
 
 
 def device() -> torch.device:
-    """This process's device: a GPU of its own, or the CPU."""
+    """Return this process's device: a GPU of its own, or the CPU."""
     return _joined().state.device
 
 
 def share() -> tuple[int, int]:
-    """(rank, processes): this process's number, from 0, and how many there are."""
+    """Return (rank, processes): this process's number, from 0, and the number of processes."""
     state = _joined().state
     return state.process_index, state.num_processes
 
 
 def count() -> int:
-    """How many processes there are, on all machines."""
+    """Return the number of processes on all machines."""
     return share()[1]
 
 
 def is_main() -> bool:
-    """True in the one process that writes and prints."""
+    """Return True in the one process that writes and prints."""
     return share()[0] == 0
 
 
 def device_name() -> str:
-    """The devices of all processes in words, for run.json and the tables."""
+    """Return the devices of all processes in words, for run.json and the tables."""
     name = devices.device_name(device())
     return f"{count()} x ({name})" if count() > 1 else name
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes are here."""
     if count() > 1:
         dist.barrier(group=_joined().patient)
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process does the block while the others wait; then they do it and find its files."""
+    """Run a block in the main process first, and then in the others, which find its files."""
     if not is_main():
         wait()
     yield
@@ -102,9 +105,9 @@ def main_first() -> Iterator[None]:
 
 
 def from_main(function: Callable, *arguments: Any) -> Any:
-    """What the main process gets from the call; the others do not call it, but get its value.
+    """Call a function in the main process, and return its result in all processes.
 
-    For all that processes must not see differently: files, the clock, a decision.
+    Use it for everything that processes must not see differently: files, the clock, a decision.
     """
     held = [function(*arguments) if is_main() else None]
     if count() > 1:
@@ -113,7 +116,7 @@ def from_main(function: Callable, *arguments: Any) -> Any:
 
 
 def gather(value: Any) -> list[Any]:
-    """The values of all processes by rank, everywhere."""
+    """Return the values of all processes by rank, in all processes."""
     values = [value] * count()
     if count() > 1:
         dist.all_gather_object(values, value, group=_joined().patient)
@@ -121,14 +124,14 @@ def gather(value: Any) -> list[Any]:
 
 
 def gather_dealt(items: list[Any]) -> list[Any]:
-    """One list from items dealt like cards, item i to process i % P: in order, each once."""
+    """Return all items in order, if item i was dealt to process i % P like a card."""
     hands = gather(items)
     total = sum(map(len, hands))
     return [hands[i % len(hands)][i // len(hands)] for i in range(total)]
 
 
 def same_weights(model: nn.Module) -> None:
-    """Give every process the main one's parameters and buffers."""
+    """Give every process the parameters and buffers of the main one."""
     if count() == 1:
         return
     for tensor in model.state_dict().values():
@@ -138,7 +141,12 @@ def same_weights(model: nn.Module) -> None:
 
 
 def average(vector: Tensor, images: int) -> Tensor:
-    """The mean of a vector over all processes' images, where each has the mean over its own."""
+    """Return the mean of a vector over the images of all processes.
+
+    Args:
+        vector: the mean over this process's images.
+        images: their number, which weights it.
+    """
     if count() == 1:
         return vector
     summed = torch.cat([vector * images, vector.new_tensor([images])])
@@ -148,11 +156,11 @@ def average(vector: Tensor, images: int) -> Tensor:
 
 @torch.no_grad()
 def average_buffers(model: nn.Module) -> None:
-    """Bring batch norm's running statistics to their mean over the processes.
+    """Average the running statistics of batch norm over the processes.
 
-    In training each share is normalised by its own statistics, as usual. The running ones follow
-    them linearly: their mean now is what averaging them after every step would have given. The
-    variance is that within shares, without that of the shares' means.
+    In training, each share is normalised by its own statistics. The running statistics follow them
+    linearly, so averaging now gives the same as averaging after every step. The variance is that
+    within the shares, without that of the shares' means.
     """
     buffers = [b for b in model.buffers() if b.is_floating_point()]
     if count() > 1 and buffers:
@@ -163,12 +171,16 @@ def average_buffers(model: nn.Module) -> None:
 def average_gradients(
     parameters: Sequence[nn.Parameter], loss: Tensor | float, images: int
 ) -> tuple[float, int]:
-    """Put into each .grad the gradient of the whole batch's loss; give that loss and its images.
+    """Set each .grad to the gradient of the whole batch's loss; return that loss and its images.
 
-    One all-reduce of everything. `loss` is the mean over the `images` of this process's share; an
-    empty one has no .grad.
-    What is not finite in one process's share becomes so in all, so that all skip the step (fp16)
-    or stop together. A parameter without a gradient everywhere stays without one.
+    Everything travels in one all-reduce. If a gradient is not finite in one process, it is not
+    finite in all, so that all skip the step (fp16) or stop together. A parameter without a gradient
+    in all processes stays without one.
+
+    Args:
+        parameters: in the same order in all processes; an empty share has no gradients.
+        loss: the mean over this process's share.
+        images: their number.
     """
     like = parameters[0]
     held = [p.grad is not None for p in parameters]
@@ -195,6 +207,6 @@ def _put(tensors: Sequence[Tensor], flat: Tensor) -> None:
 
 
 def leave() -> None:
-    """Part from the other processes, at the end of a run that went well."""
+    """Leave the other processes at the end of a successful run."""
     if count() > 1:
         dist.destroy_process_group()

@@ -1,7 +1,9 @@
-"""Random streams, the device and its precision.
+"""Random streams.
 
-Every random number is drawn from a stream that depends on (seed, purpose, epoch) alone, so that a
-training stopped after any epoch and resumed draws the same numbers as one never stopped.
+Every random number comes from a stream that depends on (seed, purpose, epoch) alone. A training
+that stops after any epoch and resumes draws the same numbers as one that never stopped.
+
+    order = numpy_stream(seed, "order", epoch).permutation(n)
 """
 
 from __future__ import annotations
@@ -15,19 +17,19 @@ import torch
 
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:
-    """A 63-bit seed for one purpose and epoch; streams of different purposes are independent."""
+    """Return a 63-bit seed for one purpose and epoch; different purposes are independent."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{epoch}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def numpy_stream(seed: int, purpose: str, epoch: int = 0) -> np.random.Generator:
-    """A NumPy generator for one purpose and epoch."""
+    """Return a NumPy generator for one purpose and epoch."""
     return np.random.default_rng(stream_seed(seed, purpose, epoch))
 
 
 @contextmanager
 def torch_stream(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
-    """Run a block with torch's global generators set to this stream, and put them back after.
+    """Run a block with torch's global generators set to this stream, and restore them.
 
     Dropout, weight initialisation and kornia's augmentations draw from the global generators.
     """

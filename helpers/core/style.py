@@ -1,4 +1,4 @@
-"""The pictures of the notebooks: one style, readable in gray and for the colour-blind."""
+"""One style for the figures and tables of the notebooks, readable in gray and if colour-blind."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 LABEL_NAMES = {0: "good", 1: "bad"}
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
-INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and the ends of its interval
+INTERVAL = re.compile(r"\S+ \[[^]]*\]")  # a number and its interval
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
 def use_style() -> None:
-    """The look of all figures; call it once in a notebook."""
+    """Set the look of all figures; call it once in a notebook."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
-    """A table for a notebook, with what must be known to read it above it.
+    """Return a table for a notebook, with its caption above it.
 
-    `wrap` lets cells of a wide table break into lines, a number and its interval excepted.
+    `wrap` breaks the cells of a wide table into lines, but never between a number and its interval.
     """
     caption = f"{SMOKE_NOTE.upper()}. {caption}" if smoke else caption
     space = "normal" if wrap else "nowrap"

@@ -1,8 +1,16 @@
-"""Tensors and plain values in safetensors files; loading runs no code from them."""
+"""Write tensors with plain values beside them; reading them runs no code from the file.
+
+Checkpoints are safetensors files, which other programs can open. The state of an interrupted
+training is a file of `torch.save`. Both carry a digest, so that damage is noticed:
+
+    tensors.save_tensors(path, model.state_dict(), {"name": "cnn"})
+    state, info = tensors.load_tensors(path)
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,61 +18,69 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 
-from helpers.core.files import _parsing, _plain, damaged
-from helpers.core.writing import ArtifactError as ArtifactError
-from helpers.core.writing import atomic_path as atomic_path
-from helpers.core.writing import write_bytes as write_bytes
+from helpers.core import files
 
-_NOT_TENSORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
+_DIGEST_BYTES = 10
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = None) -> None:
     """Write tensors as safetensors, atomically; `info` (JSON-able) and a digest in the header."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(_plain(info))
-    # one entry, since safetensors writes several in any order: the digest stands on a second line
-    metadata = {"info": f"{text}\n{_tensor_digest(plain, text)}"}
-    write_bytes(path, to_safetensors(plain, metadata=metadata))
+    stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps(files.plain(info))
+    # safetensors writes the entries of a header in any order, so there is one: info, then digest
+    metadata = {"info": f"{text}\n{_digest(stored, text)}"}
+    files.write_bytes(path, to_safetensors(stored, metadata=metadata))
 
 
 def load_tensors(path: Path, kind: str = "") -> tuple[dict[str, torch.Tensor], Any]:
-    """Read what `save_tensors` wrote: the tensors and `info`. A changed byte is noticed."""
-    with _parsing(path, _NOT_TENSORS, kind):
-        path.open("rb").close()  # safetensors says of any file that it cannot open: not there
+    """Return the tensors and the `info` of a safetensors file.
+
+    Raises:
+        ArtifactError: the file is missing, cannot be read, is damaged, or is not a `kind`.
+    """
+    with files.reading(path, kind):
+        path.open("rb").close()  # safetensors calls any file that it cannot open missing
         with safe_open(path, framework="pt") as archive:
             metadata = archive.metadata() or {}
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         text, _, digest = metadata.get("info", "null").partition("\n")
-        # files of other programs, and of before there were digests, have none
-        if digest and digest != _tensor_digest(tensors, text):
+        if digest and digest != _digest(tensors, text):  # files of other programs have no digest
             raise ValueError("its bytes have changed")
         return tensors, json.loads(text)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a nested state (dicts and lists of tensors and plain values) as one safetensors file.
+    """Write a nested state atomically; tensors keep their bits.
 
-    Optimizers, schedulers and models give such states; tensors keep their bits.
+    Raises:
+        TypeError: the state holds something else than tensors, numbers, text, None, dicts and
+            lists. It could be written, but not be read back.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    skeleton = _take_tensors(state, "", tensors)
-    save_tensors(path, tensors, skeleton)
+    buffer = io.BytesIO()
+    torch.save(_loadable(state), buffer)
+    content = buffer.getvalue()
+    files.write_bytes(path, _bytes_digest(content) + content)
 
 
 def load_state(path: Path) -> Any:
-    """Read what `save_state` wrote."""
-    tensors, skeleton = load_tensors(path)
-    try:
-        return _put_tensors(skeleton, tensors)
-    except (AttributeError, KeyError, TypeError, ValueError, StopIteration) as error:
-        raise damaged(path, error) from None
+    """Return what `save_state` wrote, all tensors on the CPU, tuples as lists.
+
+    Raises:
+        ArtifactError: the file is missing, cannot be read, or is damaged.
+    """
+    with files.reading(path):
+        stored = path.read_bytes()
+        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        if digest != _bytes_digest(content):
+            raise ValueError("its bytes have changed")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=10)
+def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES)
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name}/{value.dtype}/{list(value.shape)}".encode())
@@ -72,33 +88,20 @@ def _tensor_digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def _take_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Move tensors out of a nested state into `tensors`; leave JSON that says where they were.
+def _bytes_digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
-    Dicts become lists of pairs, since JSON would turn their integer keys into text.
-    """
-    if isinstance(value, torch.Tensor):
-        name = f"{len(tensors)}{name}"  # numbered: "a/b" and "a" -> "b" must not meet
-        tensors[name] = value.clone()  # safetensors refuses tensors that share memory
-        return {"tensor": name}
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"float": str(value)}
+
+def _loadable(value: Any) -> Any:
+    """Return a state in the types that `torch.load(weights_only=True)` accepts."""
     if isinstance(value, Mapping):
-        pairs = [[k, _take_tensors(v, f"{name}/{k}", tensors)] for k, v in value.items()]
-        return {"dict": pairs}
+        return {key: _loadable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return {"list": [_take_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]}
-    return {"value": value}
-
-
-def _put_tensors(skeleton: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    kind, content = next(iter(skeleton.items()))
-    if kind == "float":
-        return float(content)
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {key: _put_tensors(value, tensors) for key, value in content}
-    if kind == "list":
-        return [_put_tensors(value, tensors) for value in content]
-    return content
+        return [_loadable(item) for item in value]
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a state cannot hold {value!r:.100}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 from helpers.darts.operations import PRIMITIVES, softmax_by_node
 from helpers.darts.space import (
     EDGES,

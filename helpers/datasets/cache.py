@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers.core import files, locks
-from helpers.core.writing import writing
+from helpers.core.files import writing
 from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,

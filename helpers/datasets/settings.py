@@ -1,22 +1,25 @@
-"""The settings of notebook 01: source and split."""
+"""The settings of notebook 01: the source of images and the split."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from helpers.core.rules import STRICT, Names, Seed, Text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SplitSettings:
-    """01: which images, and how they are divided."""
+    """01: which images to use, and how to divide them."""
 
-    dataset: str = "elpv"
-    seed: int = 0
-    val_per_class: int = 150  # the paper's validation set: 150 good and 150 bad
-    test_fraction: float = 0.25  # for sources without a test set of their own
-    split_csv: str = ""
+    dataset: Text = "elpv"
+    seed: Seed = 0
+    val_per_class: int = Field(default=150, ge=1)  # as in the paper: 150 good, 150 bad
+    test_fraction: float = Field(default=0.25, gt=0, lt=1)  # for sources without a test set
+    split_csv: Text = ""
     skip_unreadable: bool = False
-    good_folders: tuple[str, ...] = ()  # names beyond the usual ones, for folder:PATH
-    bad_folders: tuple[str, ...] = ()
-    test_folder: str = ""
-    image_size_px: int = 192
-    max_images: int | None = None  # the smoke preset looks at a few hundred only
+    good_folders: Names = ()  # names beyond the usual ones, for folder:PATH
+    bad_folders: Names = ()
+    test_folder: Text = ""
+    image_size_px: int = Field(default=192, ge=16)
+    max_images: int | None = Field(default=None, ge=1)  # the smoke preset takes a few hundred

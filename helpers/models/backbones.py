@@ -194,7 +194,7 @@ def load_model(path: Path) -> Model:
     """
     state, info = tensors.load_tensors(path, CHECKPOINT)
     if not isinstance(info, dict) or not isinstance(info.get("spec"), dict):
-        raise files.ArtifactError(f"{path} is no {CHECKPOINT}: it names no network")
+        raise files.ArtifactError(f"{path} is not a {CHECKPOINT}: it names no network")
     try:
         facts: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in info["spec"].items()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 
 COLUMNS = ("id", "defect_score")
 _IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")

@@ -1,4 +1,4 @@
-"""What the presets set, stage by stage; what a preset leaves open takes the settings' default.
+"""The values of each preset, stage by stage; other settings take their defaults.
 
 `smoke` proves the wiring, `quick` takes minutes on a CPU, `full` takes hours there and is the
 default on a GPU, `paper` is the report's Table 1.
@@ -39,10 +39,10 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "06_analysis": {"map_images": 8},
     },
-    # Sizes of ELPV's training set: a larger set makes `quick` no slower, only its epochs partial.
+    # About the size of ELPV's training set; of a larger set, each epoch takes a part.
     "quick": {
         "03_finetuning": {"epoch_images": 2000},
-        # A few hundred steps of alpha have to decide, where the paper takes 20,000: hence its rate.
+        # The paper takes 20,000 steps of alpha; a few hundred need a higher rate.
         "04_darts_search": {
             "search_images": 2000,
             "batch_size": 32,
@@ -82,9 +82,9 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 20,
             "channels": 8,
             "alpha_lr": 0.02,
-            "eigenvalue_every": 4,  # five measurements: the fewest that can roll back
+            "eigenvalue_every": 4,  # five measurements, the fewest that can roll back
         },
-        # Of this size and with so few images a network still underfits at the end: no drop path.
+        # A network of this size still underfits so few images at the end, so no drop path.
         "05_genotype_retraining": {
             "seeds": 3,
             "retrain_image_size_px": 96,
@@ -105,7 +105,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "01_data_split": {"image_size_px": 224},
         "02_features_baselines": {"image_size_px": 224},
-        # The report's Table 1 speaks of DARTS alone; the batch of 32 is taken over.
+        # The report's Table 1 is about DARTS alone; only the batch size of 32 is used here.
         "03_finetuning": {
             "image_size_px": 224,
             "cnn_epochs": 40,

@@ -1,127 +1,170 @@
-"""Settings of every stage as frozen dataclasses, and the presets that fill them.
+"""Settings of every stage as frozen dataclasses, and the training settings made from them.
 
-A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here. A parameter left at None takes
-the preset's value, and what the preset leaves open takes the field's default.
+A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its default and its rule. A
+parameter that is left at None takes the preset's value, or else the field's default:
+
+    settings = resolve("03_finetuning", "quick", {"fbp_epochs": 3})
+    settings.fbp.epochs  # 3
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-import typing
+import difflib
+import json
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked
 from helpers.datasets.settings import SplitSettings
-from helpers.runs.checks import SettingsError, check_range, checked, unknown_parameter
 from helpers.runs.presets import PRESET_VALUES, PRESETS
-from helpers.runs.train_settings import TrainSettings
 
-# beside what decides the result: not part of any key
-_CONTROL = {"control": True}
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
+STEERING = ("time_budget_min",)  # no result depends on these settings, so they are in no key
 
 
-@dataclass(frozen=True)
+def _all_or_two(value: int) -> int:
+    if value < 0 or value == 1:  # a batch of one image is dropped: there would be no training
+        raise ValueError("must be 2 or more, or 0 for all")
+    return value
+
+
+def _off_or_above_one(value: float) -> float:
+    if value < 0 or 0 < value <= 1:
+        raise ValueError("must be above 1, or 0 for no rolling back")
+    return value
+
+
+Augment = Literal["none", "flips", "full"]
+Backbone = Literal["auto", "resnet18", "efficientnet_lite0"]
+EpochImages = Annotated[int, AfterValidator(_all_or_two)]
+Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """One run of the training loop, for any model."""
+
+    epochs: int = 10
+    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
+    batch_size: int = 32
+    optimizer: str = "adamw"  # or "sgd"
+    lr: float = 6e-4
+    momentum: float = 0.9  # SGD only
+    weight_decay: float = 0.01
+    schedule: str = "one_cycle"  # "one_cycle", "cosine", "exponential" or "constant"
+    lr_min: float = 0.0  # cosine: the rate at the end
+    gamma: float = 0.97  # exponential: the factor per epoch
+    label_smoothing: float = 0.1
+    grad_clip: float = 5.0
+    augment: str = "full"  # "none", "flips" or "full"
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
+
+
+def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
+    """Return the training whose `lr` is the stage's field `<prefix>lr`, or else `lr`, and so on.
+
+    A field that the stage does not have takes its default; `fixed` values win over all.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(TrainSettings):
+        shared = getattr(stage, field.name, field.default)
+        values[field.name] = getattr(stage, prefix + field.name, shared)
+    return TrainSettings(**values | fixed)
+
+
+@dataclass(frozen=True, config=STRICT)
 class BaselineSettings:
     """02: pretrained features and the four classical models."""
 
-    seed: int = 0
-    backbone: str = "auto"
-    weights: str = ""
-    image_size_px: int = 192
-    batch_size: int = 64
-    folds: int = 5
-    cv_images: int = 5000  # hyper-parameters are chosen on at most so many; 0: all
-    trees: int = 500
+    seed: Seed = 0
+    backbone: Backbone = "auto"
+    weights: Text = ""
+    image_size_px: int = Field(default=192, ge=16)
+    batch_size: int = Field(default=64, ge=2)
+    folds: int = Field(default=5, ge=2)
+    cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
+    trees: int = Field(default=500, ge=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class FinetuneSettings:
-    """03: the two-layer CNN, the last layer alone, all layers."""
+    """03: the two-layer CNN, the linear probe (LL), and fine-tuning of all layers (FBP)."""
 
-    seed: int = 0
-    seeds: int = 1  # trainings of all layers (FBP), with the seeds SEED, SEED + 1, ...
-    backbone: str = "auto"
-    weights: str = ""
-    image_size_px: int = 192
-    batch_size: int = 32
-    precision: str = "auto"
-    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
-    cnn_epochs: int = 10
-    cnn_lr: float = 1e-3
-    cnn_image_size_px: int = 64
-    ll_epochs: int = 40
-    ll_lr: float = 3e-3
-    fbp_epochs: int = 8
-    fbp_lr: float = 1e-3
+    seed: Seed = 0
+    seeds: int = Field(default=1, ge=1)  # trainings of all layers, with seeds SEED, SEED + 1, ...
+    backbone: Backbone = "auto"
+    weights: Text = ""
+    image_size_px: int = Field(default=192, ge=16)
+    batch_size: int = Field(default=32, ge=2)
+    precision: Precision = "auto"
+    epoch_images: EpochImages = 0  # an epoch draws at most so many, each epoch others; 0: all
+    cnn_epochs: int = Field(default=10, ge=1)
+    cnn_lr: float = Field(default=1e-3, gt=0)
+    cnn_image_size_px: int = Field(default=64, ge=16)
+    ll_epochs: int = Field(default=40, ge=1)
+    ll_lr: float = Field(default=3e-3, gt=0)
+    fbp_epochs: int = Field(default=8, ge=1)
+    fbp_lr: float = Field(default=1e-3, gt=0)
     flip_test: bool = False  # average the scores of the image and its mirror images
-    folds: int = 5
-    cv_images: int = 5000  # as in 02
-    trees: int = 500
-    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
+    folds: int = Field(default=5, ge=2)
+    cv_images: int = Field(default=5000, ge=0)  # as in 02
+    trees: int = Field(default=500, ge=1)
+    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     @property
     def cnn(self) -> TrainSettings:
-        """The two-layer CNN's training."""
-        return TrainSettings(
-            epochs=self.cnn_epochs,
-            epoch_images=self.epoch_images,
-            lr=self.cnn_lr,
-            batch_size=self.batch_size,
-            precision=self.precision,
-        )
+        """The training of the two-layer CNN."""
+        return _training(self, "cnn_")
 
     @property
     def ll(self) -> TrainSettings:
-        """The last layer's training, on stored features: no image, so no augmentation."""
-        return TrainSettings(
-            epochs=self.ll_epochs,
-            lr=self.ll_lr,
-            batch_size=64,
-            augment="none",
-            label_smoothing=0.0,
-            precision="no",
-        )
+        """The training of the last layer, on stored features: no images, so no augmentation."""
+        fixed: dict[str, Any] = {"batch_size": 64, "epoch_images": 0, "label_smoothing": 0.0}
+        return _training(self, "ll_", augment="none", precision="no", **fixed)
 
     @property
     def fbp(self) -> TrainSettings:
         """The training of all layers."""
-        return TrainSettings(
-            epochs=self.fbp_epochs,
-            epoch_images=self.epoch_images,
-            lr=self.fbp_lr,
-            batch_size=self.batch_size,
-            precision=self.precision,
-        )
+        return _training(self, "fbp_")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SearchSettings:
-    """04: the DARTS search. What is not said here is the search's published recipe."""
+    """04: the DARTS search. Everything else follows the published recipe."""
 
-    seed: int = 0
-    image_size_px: int = 64
-    batch_size: int = 64
-    search_images: int = 0  # the search uses at most so many training images; 0: all
-    epochs: int = 50
-    channels: int = 16  # C of the first cells
-    layers: int = 8  # L, the number of cells
-    order: int = 1  # 1: alpha's gradient at w; 2: at w after one more step
-    partial: int = 1  # K: 1/K of the channels go through the operations (PC-DARTS); 1: all
-    alpha_warmup: int = 0  # first epochs in which alpha rests
-    lr: float = 0.025
-    lr_min: float = 0.001
-    weight_decay: float = 3e-4
-    alpha_lr: float = 3e-4
-    alpha_weight_decay: float = 1e-3
-    augment: str = "flips"
-    max_skips: int = 2  # skip connections in the derived normal cell; -1: no limit
-    stop_when_stable: int = 0  # stop after so many epochs of an unchanged genotype; 0: never
-    eigenvalue_every: int = 0  # epochs between measurements of d2L/dalpha2's eigenvalue; 0: never
-    rollback_growth: float = 1.3  # roll back when it grew so much in 4 measurements; 0: no
-    random_cells: int = 3  # the baseline: cells drawn uniformly from the same space
-    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
+    seed: Seed = 0
+    image_size_px: int = Field(default=64, ge=16)
+    batch_size: int = Field(default=64, ge=2)
+    search_images: int = Field(default=0, ge=0)  # use at most so many training images; 0: all
+    epochs: int = Field(default=50, ge=1)
+    channels: int = Field(default=16, ge=2)  # C of the first cells
+    layers: int = Field(default=8, ge=3)  # L, the number of cells; two are reductions
+    order: int = Field(
+        default=1, ge=1, le=2
+    )  # of alpha's gradient: at w, or (2) one step of w ahead
+    partial: int = Field(default=1, ge=1)  # K of PC-DARTS: 1/K of the channels are mixed
+    alpha_warmup: int = Field(default=0, ge=0)  # alpha rests in the first epochs
+    lr: float = Field(default=0.025, gt=0)
+    lr_min: float = Field(default=0.001, ge=0)
+    weight_decay: float = Field(default=3e-4, ge=0)
+    alpha_lr: float = Field(default=3e-4, gt=0)
+    alpha_weight_decay: float = Field(default=1e-3, ge=0)
+    augment: Augment = "flips"
+    max_skips: int = Field(default=2, ge=-1)  # skips in the derived normal cell; -1: no limit
+    stop_when_stable: int = Field(default=0, ge=0)  # stop after so many equal epochs; 0: never
+    eigenvalue_every: int = Field(default=0, ge=0)  # of d2L/dalpha2, in epochs; 0: never
+    # roll back if the eigenvalue grew by this factor in 4 measurements; 0: never
+    rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
+    random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
+    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     def __post_init__(self) -> None:
         if self.channels % self.partial:
@@ -140,86 +183,60 @@ class SearchSettings:
     @property
     def training(self) -> TrainSettings:
         """The training of w."""
-        return TrainSettings(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            optimizer="sgd",
-            lr=self.lr,
-            lr_min=self.lr_min,
-            weight_decay=self.weight_decay,
-            schedule="cosine",
-            label_smoothing=0.0,
-            augment=self.augment,
-            precision="no",
-            keep="last",
-        )
+        fixed: dict[str, Any] = {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.0}
+        return _training(self, precision="no", keep="last", **fixed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RetrainSettings:
     """05: networks of genotypes from random weights. The defaults are the report's Table 1.
 
     What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
     """
 
-    seed: int = 0
-    seeds: int = 1  # trainings of each cell, with the seeds SEED, SEED + 1, ...
-    genotypes: tuple[str, ...] = ("DARTS_V2", "searched", "random")
-    random_cells: int = 1
-    retrain_image_size_px: int = 224
-    retrain_batch_size: int = 32
-    retrain_channels: int = 48  # "init channels"
-    retrain_layers: int = 14
-    retrain_epochs: int = 250
-    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
-    optimizer: str = "sgd"
-    retrain_lr: float = 0.1
-    momentum: float = 0.9
-    retrain_weight_decay: float = 3e-5
-    schedule: str = "exponential"
-    gamma: float = 0.97
-    grad_clip: float = 5.0
-    label_smoothing: float = 0.1
+    seed: Seed = 0
+    seeds: int = Field(default=1, ge=1)  # trainings of each cell, with seeds SEED, SEED + 1, ...
+    genotypes: Names = ("DARTS_V2", "searched", "random")
+    random_cells: int = Field(default=1, ge=0)
+    retrain_image_size_px: int = Field(default=224, ge=16)
+    retrain_batch_size: int = Field(default=32, ge=2)
+    retrain_channels: int = Field(default=48, ge=2)  # "init channels"
+    retrain_layers: int = Field(default=14, ge=3)
+    retrain_epochs: int = Field(default=250, ge=1)
+    epoch_images: EpochImages = 0  # an epoch draws at most so many, each epoch others; 0: all
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    retrain_lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # from 1 on the steps add up without end
+    retrain_weight_decay: float = Field(default=3e-5, ge=0)
+    schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = "exponential"
+    gamma: float = Field(default=0.97, gt=0, le=1)
+    grad_clip: float = Field(default=5.0, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     auxiliary: bool = True  # a second classifier in training, its loss weighted 0.4
-    drop_path: float = 0.0  # reached at the end, from 0 at the start
-    ema_decay: float = 0.0  # 0 keeps no average of the weights
-    retrain_augment: str = "flips"
+    drop_path: float = Field(default=0.0, ge=0, lt=1)  # at the end; it starts from 0
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
+    retrain_augment: Augment = "flips"
     flip_test: bool = False  # average the scores of the image and its mirror images
-    precision: str = "auto"
-    time_budget_min: float = field(default=0.0, metadata=_CONTROL)  # 0: no limit
+    precision: Precision = "auto"
+    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     @property
     def training(self) -> TrainSettings:
         """The training of each network."""
-        return TrainSettings(
-            epochs=self.retrain_epochs,
-            epoch_images=self.epoch_images,
-            batch_size=self.retrain_batch_size,
-            optimizer=self.optimizer,
-            lr=self.retrain_lr,
-            momentum=self.momentum,
-            weight_decay=self.retrain_weight_decay,
-            schedule=self.schedule,
-            gamma=self.gamma,
-            label_smoothing=self.label_smoothing,
-            grad_clip=self.grad_clip,
-            augment=self.retrain_augment,
-            ema_decay=self.ema_decay,
-            precision=self.precision,
-        )
+        return _training(self, "retrain_")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class AnalysisSettings:
-    """06: the whole table, ensembles, the operating point, and what the models look at."""
+    """06: the results table, ensembles, the operating point, and what the models look at."""
 
-    seed: int = 0
-    model: str = ""  # the model that is looked at closely; "" is the best by validation AUC
-    max_escape_rate: float = 0.01  # of the bad parts, the fraction that may be let through
-    escape_cost: float = 0.0  # in any unit; with both costs the cheapest threshold is shown too
-    false_alarm_cost: float = 0.0
-    map_images: int = 48  # behind the insertion and deletion curves of Grad-CAM
-    widgets: bool | None = None  # browse the images by widgets; None: where somebody can click
+    seed: Seed = 0
+    model: Text = ""  # the model to look at closely; "": the best by validation AUC
+    max_escape_rate: float = Field(default=0.01, ge=0, le=1)  # fraction of bad parts
+    escape_cost: float = Field(default=0.0, ge=0)  # any unit; 0: not known
+    false_alarm_cost: float = Field(default=0.0, ge=0)
+    map_images: int = Field(default=48, ge=4)  # for the insertion and deletion curves of Grad-CAM
+    widgets: bool | None = None  # browse the images with widgets; None: if somebody can click
 
     def __post_init__(self) -> None:
         if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
@@ -238,41 +255,59 @@ STAGES: dict[str, type] = {
 }
 
 
+def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
+    """Return the settings of a stage: given values over the preset's over the defaults.
+
+    `given` maps field names to values; None means the preset's value.
+
+    Raises:
+        SettingsError: the preset or a name is unknown, or a value breaks its field's rule.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"PRESET={preset!r} is not one of {', '.join(PRESETS)}")
+    known = sorted(field.name.upper() for field in dataclasses.fields(STAGES[stage]))
+    for name in given:
+        if name.upper() not in known:
+            raise unknown_parameter(name.upper(), known, f"no cell of {stage}")
+    values = PRESET_VALUES[preset].get(stage, {})
+    values = values | {name: value for name, value in given.items() if value is not None}
+    return checked(STAGES[stage], values)
+
+
 def decisive(settings: Any) -> dict[str, Any]:
-    """The settings that a result depends on: all but those that only steer the work."""
-    steering = {f.name for f in dataclasses.fields(settings) if f.metadata.get("control")}
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in steering}
+    """Return the settings that a result depends on."""
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in STEERING}
 
 
 def stage_name(number: str) -> str:
-    """The whole name of a stage from its number: "03" or "3" -> "03_finetuning"."""
+    """Return the whole name of a stage from its number: "03" or "3" -> "03_finetuning"."""
     for name in STAGES:
         if name == number or name[:2] == number.zfill(2):
             return name
     raise SettingsError(f"no stage {number!r}; there are {', '.join(STAGES)}")
 
 
-def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
-    """The settings of a stage: given values over the preset's over the defaults.
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """Return name and value of a command line's NAME=VALUE; the value as JSON, Python or text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"-p {text}: write -p NAME=VALUE")
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return name, read(value)
+        except (ValueError, SyntaxError):
+            continue
+    return name, value
 
-    `given` maps field names to values; None means "what the preset says".
 
-    Raises:
-        SettingsError: unknown preset, field, or a value of the wrong type.
-    """
-    if preset not in PRESETS:
-        raise SettingsError(f"PRESET={preset!r} is not one of {', '.join(PRESETS)}")
-    settings_class = STAGES[stage]
-    fields = {field.name for field in dataclasses.fields(settings_class)}
-    for name in given:
-        if name not in fields:
-            raise unknown_parameter(
-                name.upper(), sorted(field.upper() for field in fields), f"no cell of {stage}"
-            )
-    values = dict(PRESET_VALUES[preset].get(stage, {}))
-    values |= {name: value for name, value in given.items() if value is not None}
-    hints = typing.get_type_hints(settings_class)
-    values_of = {n: checked(n, v, hints[n]) for n, v in values.items()}
-    for name, value in values_of.items():
-        check_range(name, value)
-    return settings_class(**values_of)
+def in_words(settings: Any, width: int = 110) -> str:
+    """Return all settings of a stage as its notebook's parameters, in lines of at most `width`."""
+    words = [f"{n.upper()}={v!r}" for n, v in dataclasses.asdict(settings).items()]
+    return textwrap.fill(", ".join(words), width, break_long_words=False, break_on_hyphens=False)
+
+
+def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:
+    """Return the error for a parameter that does not exist, with the nearest known name."""
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else f" (known: {', '.join(known)})"
+    return SettingsError(f"{where} has the parameter {name}{hint}")

@@ -18,10 +18,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core import environment, files, memory, paths, processes, style, writing
+from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.datasets.cache import ImageCache, open_cache
-from helpers.runs import attached, integrity, record, settings
+from helpers.runs import attached, record, settings
 from helpers.runs.keys import stage_key
 from helpers.runs.predictions import read_split
 from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
@@ -118,7 +118,7 @@ class Stage:
         if self.is_smoke:
             text = style.SMOKE_NOTE
             figure.text(0, 1.01, text, ha="left", va="bottom", fontsize=9, color="firebrick")
-        with writing.atomic_path(self.output(self.paths.figure(name))) as temporary:
+        with files.atomic_path(self.output(self.paths.figure(name))) as temporary:
             figure.savefig(temporary, format="png", bbox_inches="tight")
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
@@ -192,10 +192,10 @@ class Stage:
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         run = load_run(self.paths)
-        if integrity.is_new_split(run, path, content):
-            for file in integrity.made_for_a_split(self.paths, run):
+        if record.is_new_split(run, content):
+            for file in record.made_for_a_split(self.paths, run):
                 file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
-        writing.write_bytes(path, content)
+        files.write_bytes(path, content)
         with edit_run(self.paths) as run:
             run["split"] = files.bytes_digest(content)
 
@@ -224,12 +224,12 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     stage = open_stage(name, names)
     if processes.is_main():
         record.open_lock(stage.paths, name)
-    writing.remove_leftovers(stage.paths.root, paths.submissions_root())
+    files.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == FIRST:
         header["dataset"] = stage.settings.dataset
     with edit_run(stage.paths) as run:
-        run.update(integrity.split_of(run) | header)  # before its outputs are forgotten
+        run.update(header)
         run.setdefault("stages", {})[name] = {
             "status": "started",
             "key": stage.key,
@@ -321,4 +321,4 @@ def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]
             f"{name} needs the split of run {run_paths.name!r}, which does not exist{known}: "
             f"run notebooks/{FIRST}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
-    integrity.refuse_changed_files(run, order[: order.index(name)], run_paths.root)
+    record.refuse_changed_files(run, order[: order.index(name)], run_paths.root)

@@ -1,8 +1,8 @@
-"""What a training on a CPU frees in one step stays at hand for the next.
+"""Keep the memory that a training on a CPU frees in one step for the next step.
 
-glibc takes a block of more than 32 MB from the kernel and gives it back when it is freed. A network
-whose activations are that large then has every page of them mapped and zeroed anew in every step:
-of fine-tuning EfficientNet-Lite0 at 256 px a third of the time.
+glibc takes a block of more than 32 MB from the kernel, and gives it back when it is freed. If the
+activations of a network are that large, every page of them is mapped and zeroed again in every
+step, which takes a third of the time of fine-tuning EfficientNet-Lite0 at 256 px.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # as in malloc.h
-_NEVER = 2**31 - 1  # bytes; the heap's end is not given back below so many
-# What glibc comes to by itself where large blocks are freed; once set it adapts no more
+_NEVER = 2**31 - 1  # bytes: never give back the end of the heap
+# the values that glibc adapts to after large blocks were freed; once set, it adapts no longer
 _AFTERWARDS = {
     _MMAP_MAX: 65536,
     _MMAP_THRESHOLD: 32 * 2**20,
@@ -32,10 +32,10 @@ _CHOSEN_BY_USER = (
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Keep freed memory in the process for the block, which costs a tenth more at the peak.
+    """Run a block that keeps freed memory in the process, and give it back at the end.
 
-    Does nothing without glibc, or where the environment sets glibc's allocator. At the end the
-    memory is given back.
+    The peak memory grows by a tenth. Without glibc, or if the environment sets glibc's allocator,
+    the block runs as usual.
     """
     if not is_adjustable():
         yield
@@ -52,5 +52,5 @@ def freed_memory_kept() -> Iterator[None]:
 
 
 def is_adjustable() -> bool:
-    """Whether the C library is glibc, with its allocator at its defaults."""
+    """Return True if the C library is glibc, with its allocator at its defaults."""
     return platform.libc_ver()[0] == "glibc" and not any(map(os.environ.get, _CHOSEN_BY_USER))

@@ -43,7 +43,7 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "DATASET=x"], "DATASET is given by --dataset, not by -p"),
         (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
-        (["-p", "SEED=one"], "SEED='one' is not of the type int"),
+        (["-p", "SEED=one"], "SEED='one' must be a whole number"),
         (["--only", "9"], "no stage '9'"),
         (
             ["--preset", "smoke", "--publish"],

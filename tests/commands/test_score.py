@@ -162,7 +162,7 @@ def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):
         (["--model", "no.safetensors"], "no.safetensors is missing"),
         (
             ["--model", "parts/bad/bad00.png"],
-            "bad00.png is no checkpoint of this series, such as data/runs/RUN/",
+            "bad00.png is not a checkpoint of this series, such as data/runs/RUN/",
         ),
         (["--images", "nowhere"], "--images nowhere: no such folder or CSV, and no pattern with *"),
         (["--images", "empty"], "empty holds no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"),

@@ -13,7 +13,8 @@ from helpers.commands import run, train
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
 from helpers.darts import differences, search
-from helpers.runs import checks, stages
+from helpers.runs import stages
+from helpers.runs.settings import parse_parameter
 from helpers.training import fit
 from helpers.training import launch as training_launch
 from tests.conftest import split_of
@@ -44,7 +45,7 @@ def two_gpus(monkeypatch):
 
 
 def search_stage(*parameters):
-    given = dict(checks.parse_parameter(text) for text in parameters if text != "-p")
+    given = dict(parse_parameter(text) for text in parameters if text != "-p")
     return stages.open_stage("04_darts_search", given | {"RUN": "r"})
 
 
@@ -156,7 +157,7 @@ def test_the_processes_get_all_settings_of_the_notebook(
     own = command[command.index("helpers.train") + 1 :]
     options = train._parser().parse_args(own)
     assert (options.stage, options.name, options.part) == (name, "r", "cnn")
-    given = dict(checks.parse_parameter(text) for text in options.parameter)
+    given = dict(parse_parameter(text) for text in options.parameter)
     assert stages.open_stage(name, given | {"RUN": "r"}).settings == stage.settings
 
 

@@ -1,11 +1,10 @@
-"""A damaged file of each kind is made again, or refused by its name."""
+"""A damaged file of a run is made again, or refused by its name."""
 
 import numpy as np
 import pytest
 
 from helpers.core import files, paths
 from helpers.explain import shown
-from helpers.models import backbones
 from helpers.runs import predictions, stages
 from helpers.training import features
 from tests.small_run import (
@@ -56,21 +55,10 @@ def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, n
     assert str(error.value).startswith(f"{path} is not as it was written")
 
 
-@pytest.mark.parametrize("name", ["predictions/cnn.csv", "genotypes/searched.json"])
-def test_a_damaged_file_of_a_stage_that_was_begun_anew_and_killed_is_refused(run_copy, name):
-    # the stage's outputs are forgotten when it begins; its steps were not looked at
-    stages.begin(FINETUNING, OPTIONS)
-    stages.open_stage("06_analysis", {"RUN": "t"})
-    path = run_file(run_copy, name)
-    change_a_byte(path)
-    with pytest.raises(files.ArtifactError) as error:
-        stages.open_stage("06_analysis", {"RUN": "t"})
-    assert str(error.value).startswith(f"{path} is not as it was written")
-    stages.begin(FINETUNING, OPTIONS)  # which makes it again
-
-
 @DAMAGES
-def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
+def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_makes_them(
+    run_copy, damage
+):
     path = run_file(run_copy, "cnn.safetensors")
     damage(path)
     with pytest.raises(files.ArtifactError) as error:
@@ -79,6 +67,12 @@ def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_cop
     assert str(error.value).endswith(
         "delete it and run again: notebooks/03_finetuning.ipynb makes it"
     )
+    path = run_file(run_copy, "net.npz")
+    damage(path)
+    with pytest.raises(files.ArtifactError) as error:
+        features.load_features(path)
+    assert str(error.value).startswith(f"{path} is damaged (")
+    assert str(error.value).endswith("); delete it and run again")
 
 
 @DAMAGES
@@ -95,31 +89,3 @@ def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
         assert path.read_bytes() == before
     steps = stages.load_run(paths.RunPaths("t"))["stages"][FINETUNING]["reused"]
     assert len(steps) == 2  # the others of three
-
-
-@DAMAGES
-@pytest.mark.parametrize(
-    ("name", "load"),
-    [
-        ("cnn.safetensors", backbones.load_model),
-        ("net.npz", features.load_features),
-    ],
-)
-def test_a_damaged_checkpoint_or_features_file_is_refused_by_its_reader(
-    run_copy, name, load, damage
-):
-    path = run_file(run_copy, name)
-    damage(path)
-    with pytest.raises(files.ArtifactError) as error:
-        load(path)
-    assert str(error.value).startswith(f"{path} is damaged (")
-    assert str(error.value).endswith("); delete it and run again")
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"stages": 3}', '{"steps": {"cnn": {}}}'])
-def test_a_damaged_run_json_is_refused(run_copy, content):
-    path = run_file(run_copy, "run.json")
-    path.write_text(content)
-    with pytest.raises(files.ArtifactError) as error:
-        stages.begin(FINETUNING, OPTIONS)
-    assert str(error.value).startswith(f"{path} is damaged (")

@@ -1,4 +1,4 @@
-"""Full memory names the parameters to lower."""
+"""An error of full memory names the parameters to lower."""
 
 import errno
 
@@ -22,10 +22,33 @@ FULL = [
 ]
 
 
-@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
-def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch, error):
-    def full(*_):
+def raising(error: Exception, **options) -> None:
+    """A step of 05 that fails."""
+    with memory.enough_for("darts_v2", RetrainSettings(), **options):
         raise error
+
+
+@pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
+def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
+    with pytest.raises(memory.MemoryFullError) as caught:
+        raising(error)
+    assert str(caught.value) == (
+        "darts_v2: the memory is full; lower RETRAIN_IMAGE_SIZE_PX (now 224) or "
+        "RETRAIN_BATCH_SIZE (now 32). Finished work is kept"
+    )
+    assert caught.value.__cause__ is error
+    with pytest.raises(memory.MemoryFullError, match="full; close other programs or use a larger"):
+        raising(error, sizes=[])
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
+        raising(RuntimeError("shapes do not fit"))
+
+
+def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
+    def full(*_):
+        raise MemoryError
 
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
     monkeypatch.setattr(loop.Training, "_run_epoch", full)
@@ -33,9 +56,8 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
         finetune.train_cnn(stage)
     assert str(caught.value) == (
         "cnn, seed 0: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
-        "What is finished is kept"
+        "Finished work is kept"
     )
-    assert caught.value.__cause__ is error
 
 
 def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
@@ -48,7 +70,7 @@ def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, mon
     weights = backbones.Weights("net", {}, "nowhere")
     with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
         features.pretrained_features(stage, weights, stage.settings.batch_size)
-    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. What"):
+    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. Fin"):
         features.pretrained_features(stage, weights)  # as 03 does
 
 
@@ -65,17 +87,5 @@ def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, m
         with pytest.raises(memory.MemoryFullError) as caught:
             baselines.fit_all(stage, embedded, "net")
         assert str(caught.value) == (
-            f"{name.lower()}: the memory is full; lower {parameters}. What is finished is kept"
+            f"{name.lower()}: the memory is full; lower {parameters}. Finished work is kept"
         )
-
-
-def test_retraining_names_its_own_parameters_and_other_errors_pass():
-    def work(error: Exception) -> None:
-        """A step of 05 that fails."""
-        with memory.enough_for("darts_v2", RetrainSettings()):
-            raise error
-
-    with pytest.raises(memory.MemoryFullError, match=r"lower RETRAIN_IMAGE_SIZE_PX \(now 224\) or"):
-        work(MemoryError())
-    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
-        work(RuntimeError("shapes do not fit"))

@@ -403,7 +403,7 @@ def test_a_list_of_cells_may_come_as_json_text_as_papermill_gives_it(text):
 def test_a_damaged_list_and_impossible_numbers_are_refused():
     for given, message in (
         ({"genotypes": '["DARTS_V2"'}, "is not a list in JSON"),
-        ({"drop_path": 1}, "DROP_PATH=1.0 must be below 1"),
+        ({"drop_path": 1}, "DROP_PATH=1 must be below 1"),
         ({"schedule": "step"}, "SCHEDULE='step' is not one of one_cycle, cosine"),
     ):
         with pytest.raises(config.SettingsError, match=message):

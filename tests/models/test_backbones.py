@@ -143,7 +143,8 @@ def test_a_user_s_file_that_is_no_checkpoint_is_not_to_be_deleted(home, tmp_path
         backbones.load_model(path)
     said = str(error.value)
     assert said.startswith(
-        f"{path} is no checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
+        f"{path} is not a checkpoint of this series, such as "
+        "data/runs/RUN/checkpoints/fbp.safetensors"
     )
     assert "delete" not in said
 

@@ -68,7 +68,7 @@ def test_the_most_accurate_threshold_is_that_of_the_results_table():
 @pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
 def test_one_cost_alone_is_refused(given):
     with pytest.raises(config.SettingsError, match="give both ESCAPE_COST and FALSE_ALARM_COST"):
-        config.AnalysisSettings(**{given: 20.0})
+        config.resolve("06_analysis", "quick", {given: 20.0})
 
 
 def test_without_costs_there_is_no_rule_of_cost():

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import filelock
+
 from helpers.commands.score import ScoreError
 from helpers.commands.score.listing import Entry, Shard
 from helpers.commands.score.progress import (
@@ -30,7 +32,7 @@ from helpers.commands.score.progress import (
     unreadable_path,
 )
 from helpers.core import locks
-from helpers.core.writing import ArtifactError
+from helpers.core.files import ArtifactError
 
 SCORE_COLUMNS = ("path", "id", "defect_score")
 UNREADABLE_COLUMNS = ("path", "reason", "position")  # position in the list, counted from 0
@@ -107,7 +109,7 @@ class ScoreFiles:
             if not self.progress.unreadable_mark.size_bytes:
                 unreadable_path(out).unlink(missing_ok=True)
         except BaseException:
-            self._lock.close()
+            self._lock.lock.release()
             raise
 
     def __enter__(self) -> Self:
@@ -119,7 +121,7 @@ class ScoreFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lock.close()
+        self._lock.lock.release()
 
     def commit(
         self, results: Sequence[Result], position: int, digest: str, complete: bool = False
@@ -183,25 +185,22 @@ def _rows(path: Path) -> Iterator[list[str]]:
             yield from rows
 
 
-def _locked(out: Path) -> io.BufferedWriter:
-    """The file, opened and locked for this process; the lock ends with the process."""
+def _locked(out: Path) -> filelock.AcquireReturnProxy:
+    """The lock of the file, which ends with the process; the file is there afterwards."""
     if not out.parent.is_dir():
         raise ScoreError(f"--out {out}: the folder {out.parent} does not exist; create it first")
     try:
-        handle = out.open("ab")
+        out.open("ab").close()
     except OSError as error:
         raise ScoreError(f"--out {out} cannot be written: {error.strerror}") from None
     try:
-        locks.take(handle, out, wait=False)
+        return locks.held(out.with_name(f".{out.name}.lock"), wait=False)
     except locks.LockedError:
-        handle.close()
         raise ScoreError(
             f"another process writes {out}; wait for it, or give this one another --out"
         ) from None
     except ArtifactError as error:
-        handle.close()
         raise ScoreError(f"--out {error}") from None
-    return handle
 
 
 def _begun(out: Path, key: dict[str, Any], restart: bool, generation: int) -> Progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 from helpers.datasets.chips.sample import IMAGE_SIZE_PX, SPLITS, check_size, stream
 from helpers.datasets.marker import MARKER, _read_marker
 

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 from helpers.datasets.chips.files import (
     BAD_FRACTION,
     Item,

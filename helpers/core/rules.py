@@ -1,0 +1,94 @@
+"""Rules of settings: which values a field takes, and errors in the user's spelling.
+
+Settings are pydantic dataclasses; each rule is written at its field:
+
+    @dataclass(frozen=True, config=STRICT)
+    class Toy:
+        epochs: int = Field(default=8, ge=1)
+
+    checked(Toy, {"epochs": 0})  # SettingsError: EPOCHS=0 must be 1 or more
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+
+Settings = TypeVar("Settings")
+
+# strict: an integer is a float, but True is not an integer, and "3" is not a number
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+# what a value must be, by pydantic's type of error
+_MUST_BE = {
+    "greater_than_equal": "{ge} or more",
+    "greater_than": "above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "below {lt}",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "True or False",
+    "tuple_type": "a list",
+}
+
+
+class SettingsError(ValueError):
+    """A parameter does not exist, or cannot take this value."""
+
+
+def _text(value: Any) -> Any:
+    """Turn a number into text: a folder may be called 2024, which a command line reads as one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _names(value: Any) -> Any:
+    """Turn JSON text (papermill's -p), text with commas, a list or one number into a tuple."""
+    value = _text(value)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"is not a list in JSON ({error})") from None
+    elif isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the seeds that NumPy's and scikit-learn's take
+
+
+def checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Return settings of a kind with these values, converted to the types of the fields.
+
+    Raises:
+        SettingsError: a value breaks its field's rule; the message names the first such field.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise SettingsError(_problem(error)) from None
+
+
+def _problem(error: ValidationError) -> str:
+    """Return pydantic's first problem in one line, with the parameter's name in capitals."""
+    first = error.errors(include_url=False)[0]
+    kind, place, facts = first["type"], first["loc"], first.get("ctx", {})
+    if not place:  # from `__post_init__`, about several fields
+        return str(facts.get("error", first["msg"]))
+    given = f"{str(place[0]).upper()}={first['input']!r}"
+    if kind == "literal_error":
+        choices = facts["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{given} is not one of {choices}"
+    if kind in _MUST_BE:
+        # a limit of 0.0 reads "0"
+        limits = {k: int(v) if v == int(v) else v for k, v in facts.items()}
+        return f"{given} must be {_MUST_BE[kind].format(**limits)}"
+    return f"{given} {facts['error']}" if kind == "value_error" else f"{given}: {first['msg']}"

@@ -1,0 +1,35 @@
+"""The device that computes, its name, and its precision."""
+
+import pytest
+import torch
+
+from helpers.core import devices
+
+
+def test_a_device_has_a_name_and_a_precision_for_it():
+    cpu, threads = torch.device("cpu"), torch.get_num_threads()
+    assert devices.device_name(cpu) == f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    assert devices.default_precision(torch.device("mps")) == "no"
+    assert devices.default_device().type in ("cuda", "mps", "cpu")
+
+
+def test_a_launcher_that_wants_the_cpu_gets_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.default_device() == torch.device("cuda")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert devices.default_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({}, "no"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")],
+)
+def test_a_cpu_takes_bf16_only_if_it_multiplies_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert devices.default_precision(torch.device("cpu")) == precision
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16")])
+def test_older_gpus_take_fp16(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert devices.default_precision(torch.device("cuda")) == precision

@@ -1,0 +1,271 @@
+"""Files are written whole or not at all, and a damaged one is named."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import files, tensors
+from helpers.core.files import ArtifactError
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    files.save_json(path, {"run": 1})
+
+    def failing():
+        with files.atomic_path(path) as temporary:
+            temporary.write_text("half of")
+            assert temporary.parent == path.parent  # a rename works within a file system only
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match=r"^killed$"):
+        failing()
+    with pytest.raises(TypeError):
+        files.save_json(path, {"run": object()})
+    assert files.load_json(path) == {"run": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_write_replaces_the_file_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    files.write_bytes(path, b"one")
+    files.write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path):
+    path = tmp_path / "a.json"
+    content = {
+        "n": np.int64(3),
+        "x": np.float64(0.1),
+        "bad": float("nan"),
+        "far": np.float32("inf"),
+        "array": np.arange(3),
+        "tensor": torch.ones(2),
+        "path": Path("/a/b"),
+        "pair": (1, "zwölf"),
+    }
+    files.save_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "n": 3,
+        "x": 0.1,
+        "bad": None,
+        "far": None,
+        "array": [0, 1, 2],
+        "tensor": [1.0, 1.0],
+        "path": "/a/b",
+        "pair": [1, "zwölf"],
+    }
+
+
+def test_half_a_character_in_json_is_refused_because_no_file_can_hold_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": "\\ud800"}')
+    with pytest.raises(ArtifactError, match=r"a\.json is damaged \(.*surrogates not allowed"):
+        files.load_json(path)
+
+
+def test_arrays_come_back(tmp_path):
+    path = tmp_path / "a.npz"
+    x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+    files.save_arrays(path, x=x, names=np.array(["a", "bc"]))
+    loaded = files.load_arrays(path, "x", "names")
+    np.testing.assert_array_equal(loaded["x"], x)
+    assert loaded["x"].dtype == np.float32
+    assert loaded["names"].tolist() == ["a", "bc"]
+
+
+def test_an_npz_with_a_pickle_or_without_the_array_or_of_one_array_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(ArtifactError) as caught:
+        files.load_arrays(path, "x")
+    assert str(caught.value) == (
+        f"{path} is damaged (Object arrays cannot be loaded when allow_pickle=False)"
+    )
+    files.save_arrays(path, y=np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \(.*x.*\)"):
+        files.load_arrays(path, "x")
+    with path.open("wb") as handle:
+        np.save(handle, np.arange(3))
+    with pytest.raises(ArtifactError, match=r"a\.npz is damaged \("):
+        files.load_arrays(path, "x")
+
+
+# --- every kind of file ----------------------------------------------------------------------
+
+READERS = {
+    "a.json": files.load_json,
+    "a.safetensors": tensors.load_tensors,
+    "a.state": tensors.load_state,
+    "a.npz": lambda path: files.load_arrays(path, "x"),
+    "a.csv": lambda path: files.load_csv(path, ("id",)),
+}
+WRITERS = {
+    "a.json": lambda path: files.save_json(path, {"x": list(range(9))}),
+    "a.safetensors": lambda path: tensors.save_tensors(path, {"x": torch.arange(9)}, {"a": 1}),
+    "a.state": lambda path: tensors.save_state(path, {"x": torch.arange(9), "a": 1}),
+    "a.npz": lambda path: files.save_arrays(path, x=np.arange(9)),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(ArtifactError) as caught:
+        READERS[name](path)
+    assert str(caught.value) == f"{path} is missing"
+    path.mkdir()
+    with pytest.raises(ArtifactError, match=name):
+        READERS[name](path)
+    with pytest.raises(ArtifactError) as caught:
+        files.write_bytes(path, b"x")
+    assert str(caught.value) == f"{path} cannot be written: Is a directory"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_cut_anywhere_or_full_of_garbage_is_named_as_damaged(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    whole = path.read_bytes()
+    for content in (*(whole[:n] for n in range(len(whole) - 2)), bytes(range(256))):
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError) as caught:
+            READERS[name](path)
+        assert str(caught.value).startswith(f"{path} is damaged (")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_changed_byte_never_gives_another_error_than_the_named_one(tmp_path, name):
+    path = tmp_path / name
+    WRITERS[name](path)
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x91]) + whole[i + 1 :])
+        try:
+            READERS[name](path)
+        except ArtifactError as error:
+            assert str(error).startswith(f"{path} is damaged (")
+        else:
+            assert name != "a.state"  # its digest covers all of it
+
+
+def test_only_a_file_that_is_made_again_is_to_be_deleted(home, tmp_path_factory):
+    (home / "link").symlink_to(home / "data" / "runs")
+    made_again = [home / place for place in ("data/runs/r", "data/cache/c", "link/r")]
+    for folder in (*made_again, home, home / "data", tmp_path_factory.mktemp("elsewhere")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a.json").write_text("{")
+        advice = "; delete it and run again" if folder in made_again else ""
+        with pytest.raises(ArtifactError, match=rf"a\.json is damaged \([^;]*\){advice}$"):
+            files.load_json(folder / "a.json")
+
+
+def _refuse(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EACCES, "Permission denied"), (errno.EIO, "Input/output error")]
+)
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch, number, reason):
+    # a disk that could not be read was reported as a file to delete
+    for name, read in READERS.items():
+        (tmp_path / name).touch()
+        error = OSError(number, reason)
+        with monkeypatch.context() as patch:
+            for place in ("open", "read_text", "read_bytes"):
+                patch.setattr(Path, place, _refuse(error))
+            patch.setattr(np, "load", _refuse(error))
+            patch.setattr(pd, "read_csv", _refuse(error))
+            with pytest.raises(ArtifactError) as caught:
+                read(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name} cannot be read: {reason}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_full_memory_is_not_called_damage(tmp_path, monkeypatch, error):
+    for name in ("a.safetensors", "a.state", "a.npz"):
+        WRITERS[name](tmp_path / name)
+    monkeypatch.setattr(tensors, "safe_open", _refuse(error))
+    monkeypatch.setattr(torch, "load", _refuse(error))
+    monkeypatch.setattr(np, "load", _refuse(error))
+    for name in ("a.safetensors", "a.state", "a.npz"):
+        with pytest.raises(type(error)) as caught:
+            READERS[name](tmp_path / name)
+        assert caught.value is error
+
+
+# --- tables and digests ----------------------------------------------------------------------
+
+
+def test_ids_of_a_csv_stay_text_even_if_pandas_would_take_them_for_missing(tmp_path):
+    path = tmp_path / "a.csv"
+    names = ["007", "12", "1e5", "NA", "null", "nan", "None"]
+    frame = pd.DataFrame({"id": names, "score": np.arange(7) / 3})
+    files.save_csv(path, frame)
+    loaded = files.load_csv(path, ("id", "score"))
+    assert loaded.id.tolist() == names
+    np.testing.assert_allclose(loaded.score, frame.score, rtol=1e-8)
+
+
+def test_a_csv_without_a_needed_column_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,score\n1,2\n")
+    with pytest.raises(ArtifactError) as caught:
+        files.load_csv(path, ("id", "label", "split"))
+    assert str(caught.value) == f"{path} lacks the column(s) label, split; it has id, score"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", " is not a readable CSV: "),
+        (b"id\n\xff\xfe\x00", " is not a readable CSV: "),
+        (b"id,x\n1,2\n\n1,2,3,4\n", " is not a readable CSV: .*line 4"),
+        # pandas used the ids as an index, and the split as ids
+        (b"id,split\n\na,train,x\nb,val,y\n", " has rows with more values than its header names"),
+        (b'id,split\n"a\n",train,x\nb,val\n', " has rows with more values than its header names"),
+    ],
+)
+def test_a_file_that_is_not_a_whole_csv_is_refused(tmp_path, content, problem):
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"a\.csv{problem}"):
+        files.load_csv(path, ("id",))
+
+
+def test_a_row_s_line_is_found_behind_blank_lines_and_line_breaks_in_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,x\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
+    assert files.load_csv(path, ("id",)).id.tolist() == ["a\r\nb", "c"]
+    assert [files.line_of(path, row) for row in (0, 1, 7)] == [3, 5, 9]
+    path.write_bytes(b'id,x\n \t\na,1\n  \n"  ",2\n\n,\nb,3\n')
+    assert files.load_csv(path, ("id",)).x.tolist()[:2] == [1, 2]
+    assert [files.line_of(path, row) for row in range(4)] == [3, 5, 7, 8]
+
+
+def test_fingerprints_depend_on_content_not_on_order_of_keys(tmp_path):
+    one = files.fingerprint({"a": 1, "b": (2, np.float64(0.5))})
+    assert one == files.fingerprint({"b": [2, 0.5], "a": 1})
+    assert one != files.fingerprint({"a": 1, "b": [2, 0.25]})
+    for name, content in {"x": b"abc", "y": b"abc", "z": b"abd"}.items():
+        (tmp_path / name).write_bytes(content)
+    x, y, z = (files.file_digest(tmp_path / name) for name in "xyz")
+    assert x == y == files.bytes_digest(b"abc") != z

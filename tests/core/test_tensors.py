@@ -1,0 +1,139 @@
+"""Tensors and the plain values beside them come back bit by bit, or the damage is noticed."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from helpers.core import tensors
+from helpers.core.files import ArtifactError
+
+
+def same(first, second) -> None:
+    """Equal values, equal types, tensors bit by bit; a tuple may have become a list."""
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and first.shape == second.shape
+        bits, other = (t.contiguous().flatten().view(torch.uint8) for t in (first, second))
+        assert bits.equal(other)
+    elif isinstance(first, dict):
+        assert list(first) == list(second)
+        for key in first:
+            same(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        for one, other in zip(first, second, strict=True):
+            same(one, other)
+    else:
+        assert type(first) is type(second) and first == second
+
+
+def returned(folder, state):
+    """The state, written and read."""
+    tensors.save_state(folder / "s", state)
+    return tensors.load_state(folder / "s")
+
+
+@pytest.mark.parametrize(
+    ("make", "options"), [(torch.optim.AdamW, {}), (torch.optim.SGD, {"momentum": 0.9})]
+)
+def test_a_state_of_an_optimizer_comes_back_bit_by_bit(tmp_path, make, options):
+    model = torch.nn.Linear(5, 3)
+    groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 1e-4}]
+    optimizer = make(groups, lr=0.1 + 0.2, **options)
+    model(torch.rand(4, 5)).square().sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7)
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "model": model.state_dict(),
+    }
+    loaded = returned(tmp_path, state)
+    same(state["optimizer"], loaded["optimizer"])
+    same(dict(state["model"]), loaded["model"])
+    assert list(loaded["optimizer"]["state"]) == [0, 1]  # integers, not "0" and "1"
+    make(groups, lr=1.0, **options).load_state_dict(loaded["optimizer"])
+    scheduler.load_state_dict(loaded["scheduler"])
+
+
+def test_a_state_keeps_types_nesting_and_odd_tensors(tmp_path):
+    shared = torch.rand(4, 4)
+    state = {
+        "half": torch.rand(3).to(torch.bfloat16),
+        "steps": torch.tensor(7),
+        "none": None,
+        "flag": True,
+        "worst": float("-inf"),
+        "list": [1, 0.1, "x", {"deep": {3: shared}}],
+        "transposed": shared.T,
+        "shared": shared,
+        "empty": {},
+        "odd": torch.tensor([float("nan"), float("-inf"), -0.0]),
+        "rng": torch.get_rng_state(),
+    }
+    same(state, returned(tmp_path, state))
+    loaded = returned(tmp_path, {"auc": np.float64(0.5), "weight": torch.nn.Parameter(shared)})
+    assert type(loaded["auc"]) is float and type(loaded["weight"]) is torch.Tensor
+
+
+def test_a_state_that_could_not_be_read_back_is_not_written(tmp_path):
+    # it would be missed when an interrupted training is continued
+    with pytest.raises(TypeError, match="a state cannot hold array"):
+        tensors.save_state(tmp_path / "s", {"order": np.arange(3)})
+    assert not (tmp_path / "s").exists()
+
+
+class Code:
+    """Runs a function when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("ran",)
+
+
+def test_no_code_of_a_state_is_run(tmp_path, capsys):
+    path = tmp_path / "s"
+    torch.save({"x": Code()}, path)
+    for content in (path.read_bytes(), pickle.dumps(Code(), protocol=2)):
+        path.write_bytes(tensors._bytes_digest(content) + content)
+        with pytest.raises(ArtifactError, match="s is damaged"):
+            tensors.load_state(path)
+    assert capsys.readouterr().out == ""
+
+
+def test_tensors_and_their_info_come_back(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights = {"w": torch.rand(2, 3).T, "n": torch.arange(3)}
+    tensors.save_tensors(path, weights, {"name": "toy", "size": (2, 3)})
+    loaded, info = tensors.load_tensors(path)
+    same(dict(sorted(weights.items())), dict(sorted(loaded.items())))
+    assert info == {"name": "toy", "size": [2, 3]}
+
+
+def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path):
+    path = tmp_path / "w.safetensors"
+    tensors.save_tensors(path, {"w": torch.ones(3)}, {"lr": 0.25})
+    whole = path.read_bytes()
+    for old, new in ((b"\x3f", b"\x3e"), (b"0.25", b"0.75")):
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(ArtifactError) as caught:
+            tensors.load_tensors(path)
+        assert str(caught.value) == f"{path} is damaged (its bytes have changed)"
+
+
+def test_tensors_of_other_programs_need_no_digest_and_equal_ones_give_equal_bytes(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w": torch.ones(3)}, path, {"format": "pt"})
+    assert tensors.load_tensors(path)[0]["w"].tolist() == [1, 1, 1]
+    written = set()
+    for _ in range(5):  # safetensors writes several entries of its header in any order
+        tensors.save_tensors(path, {"w": torch.ones(3), "v": torch.ones(2)}, {"lr": 0.25})
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
+def test_a_file_of_another_kind_is_called_so(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"\x89PNG")
+    with pytest.raises(ArtifactError, match=r"photo\.png is not a checkpoint, or is damaged: "):
+        tensors.load_tensors(path, "checkpoint")

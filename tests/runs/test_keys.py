@@ -1,0 +1,70 @@
+"""The key of a stage changes with its settings, with earlier stages, and with files it names."""
+
+import pytest
+
+from helpers import datasets
+from helpers.core import files
+from helpers.datasets import cache
+from helpers.datasets.settings import SplitSettings
+from helpers.runs import settings
+from helpers.runs.keys import stage_key
+
+
+def key_of(name, **given):
+    return stage_key(name, settings.resolve(name, "quick", given), {"stages": {}})
+
+
+def test_the_key_of_a_stage_changes_with_its_settings_and_with_earlier_stages():
+    run = {"stages": {"01_data_split": {"key": "a"}}}
+    default, other = settings.BaselineSettings(), settings.BaselineSettings(trees=7)
+    key = stage_key("02_features_baselines", default, run)
+    assert key == stage_key("02_features_baselines", default, run)
+    assert key != stage_key("02_features_baselines", other, run)
+    run["stages"]["01_data_split"]["key"] = "b"
+    assert key != stage_key("02_features_baselines", default, run)
+
+
+@pytest.mark.parametrize("name", list(settings.STAGES)[1:5])
+def test_without_files_in_the_settings_the_key_is_of_settings_and_earlier_stages_alone(name):
+    resolved, order = settings.resolve(name, "quick", {}), list(settings.STAGES)
+    earlier = {stage: f"key of {stage}" for stage in order[: order.index(name)]}
+    run = {"stages": {stage: {"key": key} for stage, key in earlier.items()}}
+    content = {"settings": settings.decisive(resolved), "earlier": earlier}
+    assert stage_key(name, resolved, run) == files.fingerprint(content)
+
+
+def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(parts_folder):
+    given = {"dataset": f"folder:{parts_folder}"}
+    resolved = settings.resolve("01_data_split", "quick", given)
+    table = datasets.load(resolved).table
+    labels = table.drop(columns="path").astype(str).to_numpy()
+    content = {"settings": settings.decisive(resolved), "earlier": {}, "split_csv": None}
+    content["images"] = [cache.source_key(table), files.fingerprint(labels)]
+    assert stage_key("01_data_split", resolved, {}) == files.fingerprint(content)
+
+
+@pytest.mark.parametrize("name", ["02_features_baselines", "03_finetuning"])
+def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"first")
+    first = key_of(name, weights=str(file))
+    assert key_of(name, weights=str(file)) == first
+    file.write_bytes(b"other")
+    assert key_of(name, weights=str(file)) != first
+
+
+def test_a_file_of_a_parameter_that_is_missing_is_named(home):
+    with pytest.raises(settings.SettingsError, match=r"^WEIGHTS='/no/such.pth' is not a file$"):
+        key_of("02_features_baselines", weights="/no/such.pth")
+    with pytest.raises(settings.SettingsError, match=r"^SPLIT_CSV='/no/such.csv' is not a file$"):
+        stage_key("01_data_split", SplitSettings(split_csv="/no/such.csv"), {})
+
+
+def test_the_key_changes_with_the_content_of_a_genotype_file(tmp_path):
+    mine = tmp_path / "mine.json"
+    mine.write_text("first")
+    names = ["DARTS_V2", "random", "searched", str(mine)]
+    first = key_of("05_genotype_retraining", genotypes=names)
+    assert key_of("05_genotype_retraining", genotypes=names) == first
+    mine.write_text("other")
+    assert key_of("05_genotype_retraining", genotypes=names) != first

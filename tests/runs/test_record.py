@@ -1,0 +1,83 @@
+"""run.json: what it may lack, what is refused, and its table of times."""
+
+import pytest
+
+from helpers.core import files, paths
+from helpers.runs import record, stages
+
+
+@pytest.fixture
+def run_paths(home):
+    return paths.RunPaths("r")
+
+
+def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(run_paths):
+    done = {"status": "done", "key": "k"}
+    files.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
+    stage = stages.open_stage("06_analysis", {"RUN": "r"})
+    assert stage.key == stages.stage_key("06_analysis", stage.settings, record.load_run(run_paths))
+    assert record.time_table(run_paths).stage.tolist() == ["01_data_split"]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ([], "all of it"),
+        ({"stages": 3}, "stages"),
+        ({"stages": {"01": {"seconds": "long"}}}, "stages.01.seconds"),
+        ({"stages": {"01": {"peak_memory_mb": None}}}, "stages.01.peak_memory_mb"),
+        ({"stages": {"01": {"images_per_s": {"decode": "fast"}}}}, "stages.01.images_per_s.decode"),
+        ({"stages": {"01": {"reused": 3}}}, "stages.01.reused"),
+        ({"steps": {"cnn": {"key": "k", "stage": "03"}}}, "steps.cnn.outputs"),
+    ],
+)
+def test_a_record_with_facts_of_another_kind_is_refused(run_paths, content, place):
+    files.save_json(run_paths.run_json, content)
+    with pytest.raises(files.ArtifactError) as error:
+        record.load_run(run_paths)
+    assert str(error.value).startswith(f"{run_paths.run_json} is damaged ({place}: ")
+    assert str(error.value).endswith("); delete it and run again")
+
+
+def test_an_edit_that_fails_changes_nothing(run_paths):
+    with record.edit_run(run_paths) as run:
+        run["split"] = "a"
+    with pytest.raises(KeyError), record.edit_run(run_paths) as run:
+        run["split"] = "b"
+        raise KeyError
+    assert record.load_run(run_paths) == {"split": "a", "run": "r"}
+
+
+def test_files_of_earlier_stages_and_of_their_steps_must_be_as_they_were_written(run_paths):
+    first, second = run_paths.predictions("svm"), run_paths.predictions("fbp")
+    for path in (first, second):
+        files.write_bytes(path, b"scores")
+    steps = {"svm": {"stage": "02", "key": "k", "outputs": record.digests_of(run_paths, [first])}}
+    stages_done = {"03": {"outputs": record.digests_of(run_paths, [second])}}
+    run = {"steps": steps, "stages": stages_done}
+    record.refuse_changed_files(run, ["02", "03"], run_paths.root)
+    for path, earlier in ((first, ["02"]), (second, ["02", "03"])):
+        files.write_bytes(path, b"others")
+        with pytest.raises(files.ArtifactError) as error:
+            record.refuse_changed_files(run, earlier, run_paths.root)
+        assert str(error.value).startswith(f"{path} is not as it was written: damaged, or changed")
+        path.unlink()  # a reader will say that it is missing
+        record.refuse_changed_files(run, ["02", "03"], run_paths.root)
+    steps["again"] = {"stage": "05", "key": "k"}
+    files.write_bytes(first, b"later")  # a later stage wrote it again
+    steps["again"]["outputs"] = record.digests_of(run_paths, [first])
+    record.refuse_changed_files(run, ["02", "03"], run_paths.root)
+
+
+def test_the_time_table_shows_each_finished_stage_with_its_rates(home):
+    given = {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"}
+    stage = stages.begin("01_data_split", given)
+    stage.rate("decode", 812.34)
+    stage.rate("nothing", None)
+    stage.finish()
+    table = record.time_table(stage.paths)
+    assert table.stage.tolist() == ["01_data_split"]
+    assert table["images/s"].tolist() == ["decode 812"]
+    assert (table["peak memory (MB)"] > 50).all() and (table.seconds >= 0).all()
+    stages.begin("01_data_split", given | {"MAX_IMAGES": 60})
+    assert record.time_table(stage.paths).empty  # started again, not finished
