@@ -1,4 +1,4 @@
-"""One synthetic chip image at a time, with its mask; and contact sheets of many.
+"""Draw one synthetic chip image at a time, with its mask; and contact sheets.
 
 Part, noise and defect have random streams of their own: label 0 and label 1 show the same part
 under the same noise, and nothing but the defect tells them apart.
@@ -22,7 +22,7 @@ PURPOSES = ("part", "sensor", "defect", "labels", "names")
 
 
 def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
-    """Random stream of one purpose for one image (or, with index 0, for a whole split)."""
+    """Return the random stream of one purpose for one image (index 0 for a whole split)."""
     return np.random.default_rng([seed, PURPOSES.index(purpose), SPLITS.index(split), index])
 
 
@@ -30,7 +30,7 @@ def check_size(size_px: int) -> None:
     """Raise ValueError unless images of this side can be drawn."""
     least, most = SIZES_PX
     if not least <= size_px <= most:
-        raise ValueError(f"size_px must lie in {least}...{most}, got {size_px}")
+        raise ValueError(f"size_px must be in {least}...{most}, got {size_px}")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def draw_sample(seed: int, split: str, index: int, label: int) -> Sample:
     info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
     if label == 0:
         return Sample(part, None, info)
-    bad, info["defect"], info["difficulty"] = draw_defect(
-        part, stream(seed, "defect", split, index)
-    )
+    rng = stream(seed, "defect", split, index)
+    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
     return Sample(part, bad, info)
 
 
@@ -80,15 +79,15 @@ def render_part(
     """
     check_size(size_px)
     sample = draw_sample(seed, split, index, label)
-    image = _photograph(sample.good, seed, split, index, size_px)
+
+    def photograph(part: Part) -> np.ndarray:
+        return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))
+
+    image = photograph(sample.good)
     if sample.bad is None:
         return image, np.zeros(image.shape, bool), sample.info
-    bad_image = _photograph(sample.bad, seed, split, index, size_px)
+    bad_image = photograph(sample.bad)
     return bad_image, bad_image != image, sample.info
-
-
-def _photograph(part: Part, seed: int, split: str, index: int, size_px: int) -> np.ndarray:
-    return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))
 
 
 def contact_sheet(
@@ -99,11 +98,11 @@ def contact_sheet(
     columns: int = 10,
     tile_px: int = 150,
 ) -> Image.Image:
-    """Draw n_good good and n_bad bad training parts on one labelled sheet.
+    """Draw good and bad training parts on one labelled sheet; the good ones come first.
 
     Args:
         path: PNG to write, or None to write nothing.
-        n_good, n_bad: how many parts of either class; the good ones come first.
+        n_good, n_bad: how many parts of either class.
         seed: of the data set.
         columns: tiles in a row.
         tile_px: side of a tile.
@@ -120,25 +119,21 @@ def contact_sheet(
             f"got n_good={n_good}, n_bad={n_bad}, columns={columns}"
         )
     caption_px, title_px = 16, 26
+    width_px, height_px = tile_px + 4, tile_px + caption_px + 4
     rows = -(-(n_good + n_bad) // columns)
-    size = (columns * (tile_px + 4), title_px + rows * (tile_px + caption_px + 4))
-    sheet = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(sheet)
+    sheet = Image.new("RGB", (columns * width_px, title_px + rows * height_px), "white")
     title = f"Synthetic chip images, drawn by a program: {n_good} good, {n_bad} bad, seed {seed}"
-    pen.text((4, 4), title, "black", ImageFont.load_default(size=15))
+    ImageDraw.Draw(sheet).text((4, 4), title, "black", ImageFont.load_default(size=15))
     for i in range(n_good + n_bad):
         label = int(i >= n_good)
         image, _, info = render_part(seed, "train", i, label)
-        corner = (
-            i % columns * (tile_px + 4) + 2,
-            title_px + i // columns * (tile_px + caption_px + 4),
-        )
-        sheet.paste(Image.fromarray(image).resize((tile_px, tile_px)), corner)
+        x, y = i % columns * width_px + 2, title_px + i // columns * height_px
+        sheet.paste(Image.fromarray(image).resize((tile_px, tile_px)), (x, y))
         caption = f"{info['defect']} {info['difficulty']:.2f}" if label else "good"
         strip = Image.new("RGB", (tile_px, caption_px), "white")  # cuts what is wider than a tile
         font, colour = ImageFont.load_default(size=11), "red" if label else "black"
         ImageDraw.Draw(strip).text((0, 0), caption, colour, font)
-        sheet.paste(strip, (corner[0], corner[1] + tile_px))
+        sheet.paste(strip, (x, y + tile_px))
     if path is not None:
         sheet.save(path)
     return sheet

@@ -1,9 +1,9 @@
-"""Synthetic chip images in the look and the folder layout of the Nexperia contest.
+"""Write synthetic chip images in the look and the folder layout of the Nexperia contest.
 
     python -m helpers.datasets.chips --train 30000 --test 3000 --out DIR
 
 The images are drawn by a program; none is a photograph. They stand in for the contest's files
-(30,000 and 3,000 images, about nine good parts to one bad) where these cannot be had.
+(30,000 and 3,000 images, about nine good parts to one bad) if these are not available.
 `DIR/chips.json` holds the settings and says whether the set is whole.
 """
 
@@ -14,8 +14,8 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.core.writing import write_bytes
+from helpers.core.files import write_bytes
 from helpers.datasets.chips.files import (
     BAD_FRACTION,
     Item,
@@ -31,15 +31,13 @@ from helpers.datasets.chips.files import (
     bmp_bytes,
     check_folder,
     check_room,
-    is_whole,
     list_items,
     write_marker,
     write_tables,
 )
 from helpers.datasets.chips.sample import IMAGE_SIZE_PX, contact_sheet, draw_sample, render_part
-from helpers.datasets.marker import is_done
+from helpers.datasets.nexperia import is_done
 
-__all__ = ["Settings", "contact_sheet", "is_done", "render_part", "write_dataset"]
 CHUNK_SIZE = 100  # images per task: long enough to hide the hand-over, short enough for the bar
 
 
@@ -54,10 +52,12 @@ def write_dataset(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a data set in the contest's layout; continue one that was cut short.
+    """Write a data set in the contest's layout; continue one that was interrupted.
+
+        write_dataset("data/raw/chips", train=6000, test=1000)
 
     Args:
-        out: folder, new, empty, or begun with the same settings.
+        out: folder, new, empty, or started with the same settings.
         train, test: numbers of images, 1 or more each.
         seed: all images depend on it, and on nothing else but the settings here.
         bad_fraction: bad parts among the training and among the test images.
@@ -79,14 +79,13 @@ def write_dataset(
     out = Path(out)
     check_folder(out, settings)
     items = list_items(settings)
-    missing = sum(not is_whole(out, item, size_px) for item in items)
+    missing = sum(not item.is_whole(out, size_px) for item in items)
     if missing == 0 and is_done(out):
         return out
     check_room(out, missing * bmp_bytes(size_px))
     write_marker(out, settings, "writing")
-    for folder in sorted({Path(p).parent for i in items for p in (i.image_path, i.mask_path)}):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    rows = _render_all(out, settings, items, workers, progress)
+    with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
+        rows = _write_images(out, settings, items, workers, bar)
     write_tables(out, rows)
     for leftover in out.rglob("*.tmp"):
         leftover.unlink()
@@ -94,32 +93,32 @@ def write_dataset(
     return out
 
 
-def _render_all(
-    out: Path, settings: Settings, items: list[Item], workers: int, progress: bool
+def _write_images(
+    out: Path, settings: Settings, items: list[Item], workers: int, bar: tqdm
 ) -> list[dict]:
-    chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
+    """Write the missing images, in chunks; return a row of facts per image, in any order."""
     rows: list[dict] = []
-    with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
-        for done in _run_chunks(out, settings, chunks, min(workers, len(chunks))):
-            rows += done
-            bar.update(len(done))
-    return rows
 
+    def note(done: list[dict]) -> None:
+        rows.extend(done)
+        bar.update(len(done))
 
-def _run_chunks(
-    out: Path, settings: Settings, chunks: list[list[Item]], workers: int
-) -> Iterable[list[dict]]:
+    chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
+    work = partial(_write_chunk, out, settings)
+    workers = min(workers, len(chunks))
     if workers == 1:
-        yield from (_render_chunk(out, settings, chunk) for chunk in chunks)
-        return
+        for chunk in chunks:
+            note(work(chunk))
+        return rows
     # Spawned, not forked: a parent that holds torch's threads must not be forked.
     with ProcessPoolExecutor(workers, get_context("spawn"), _die_with_parent) as pool:
-        futures = [pool.submit(_render_chunk, out, settings, chunk) for chunk in chunks]
         try:
-            yield from (future.result() for future in as_completed(futures))
+            for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):
+                note(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return rows
 
 
 def _die_with_parent() -> None:
@@ -129,19 +128,18 @@ def _die_with_parent() -> None:
         return
 
     def wait() -> None:
-        """Leave without a word when the parent is gone."""
         parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _render_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]:
+def _write_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]:
     """Write the chunk's missing images, each after its mask, so that an image has its mask."""
     rows = []
     for item in items:
         key = (settings.seed, item.split, item.index, item.label)
-        if is_whole(out, item, settings.size_px):
+        if item.is_whole(out, settings.size_px):
             info = draw_sample(*key).info
         else:
             image, mask, info = render_part(*key, settings.size_px)
@@ -159,7 +157,7 @@ def _encode(image: np.ndarray, kind: str) -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status, 0 or, for a refused request, 1."""
+    """Run the command line; return the exit status, 0 or, for a refused request, 1."""
     parser = argparse.ArgumentParser(
         prog="python -m helpers.datasets.chips",
         description="Write SYNTHETIC chip images in the layout of the Nexperia contest.",
@@ -170,12 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bad-fraction", type=float, default=BAD_FRACTION, help="bad parts (0.1)")
     parser.add_argument("--size-px", type=int, default=IMAGE_SIZE_PX, help="side (280)")
-    parser.add_argument("--workers", type=int, default=None, help="processes (all cores)")
-    parser.add_argument(
-        "--sheet",
-        type=Path,
-        help="PNG of 50 good and 50 bad parts",
-    )
+    parser.add_argument("--workers", type=int, help="processes (all cores)")
+    parser.add_argument("--sheet", type=Path, help="PNG of 50 good and 50 bad parts")
     values = vars(parser.parse_args(arguments))
     sheet = values.pop("sheet")
     try:
