@@ -69,17 +69,6 @@ class Item:
         """Path of the mask of a bad part below the data set's folder."""
         return f"masks/{self.split}/{self.id}.png"
 
-    def is_whole(self, out: Path, size_px: int) -> bool:
-        """Return True if the image (and the mask of a bad part) is complete in `out`."""
-        # Images are renamed into place but not flushed one by one, which would take longer than
-        # to draw them; if a power cut leaves one incomplete, its length tells.
-        try:
-            if (out / self.image_path).stat().st_size != bmp_bytes(size_px):
-                return False
-            return self.label == 0 or (out / self.mask_path).stat().st_size > 0
-        except FileNotFoundError:
-            return False
-
 
 def bmp_bytes(size_px: int) -> int:
     """Return the length of an 8-bit BMP: headers, palette and rows padded to four bytes."""
@@ -109,7 +98,7 @@ def write_marker(out: Path, settings: Settings, state: str) -> None:
 
 
 def check_folder(out: Path, settings: Settings) -> None:
-    """Raise ValueError unless `out` is new, empty or was started with the same settings."""
+    """Raise ValueError unless `out` is new, empty or has a set with the same settings."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -122,8 +111,7 @@ def check_folder(out: Path, settings: Settings) -> None:
         names = [n for n in wanted | there if there.get(n) != wanted.get(n)]
         differences = ", ".join(f"{n} {there.get(n)} (asked: {wanted.get(n)})" for n in names)
         raise ValueError(
-            f"{out} was started with other settings: {differences}; delete it, or choose another "
-            "folder"
+            f"{out} has other settings: {differences}; delete it, or choose another folder"
         )
 
 

@@ -4,7 +4,6 @@ Part, noise and defect have random streams of their own: label 0 and label 1 sho
 under the same noise, and nothing but the defect tells them apart.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,30 +32,6 @@ def check_size(size_px: int) -> None:
         raise ValueError(f"size_px must be in {least}...{most}, got {size_px}")
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A part of a data set, drawn but not yet rendered; `bad` is None for good parts."""
-
-    good: Part
-    bad: Part | None
-    info: dict
-
-
-def draw_sample(seed: int, split: str, index: int, label: int) -> Sample:
-    """Draw a part and, for label 1, its defect; arguments and errors as in `render_part`."""
-    if split not in SPLITS:
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if label not in (0, 1):
-        raise ValueError(f"label must be 0 (good) or 1 (bad), got {label!r}")
-    part = draw_parameters(stream(seed, "part", split, index))
-    info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
-    if label == 0:
-        return Sample(part, None, info)
-    rng = stream(seed, "defect", split, index)
-    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
-    return Sample(part, bad, info)
-
-
 def render_part(
     seed: int, split: str, index: int, label: int, size_px: int = IMAGE_SIZE_PX
 ) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -77,17 +52,24 @@ def render_part(
     Raises:
         ValueError: unknown split or label, or size_px out of range.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if label not in (0, 1):
+        raise ValueError(f"label must be 0 (good) or 1 (bad), got {label!r}")
     check_size(size_px)
-    sample = draw_sample(seed, split, index, label)
 
     def photograph(part: Part) -> np.ndarray:
         return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))
 
-    image = photograph(sample.good)
-    if sample.bad is None:
-        return image, np.zeros(image.shape, bool), sample.info
-    bad_image = photograph(sample.bad)
-    return bad_image, bad_image != image, sample.info
+    part = draw_parameters(stream(seed, "part", split, index))
+    info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
+    image = photograph(part)
+    if label == 0:
+        return image, np.zeros(image.shape, bool), info
+    rng = stream(seed, "defect", split, index)
+    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
+    bad_image = photograph(bad)
+    return bad_image, bad_image != image, info
 
 
 def contact_sheet(

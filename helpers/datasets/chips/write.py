@@ -10,20 +10,18 @@ The images are drawn by a program; none is a photograph. They stand in for the c
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from helpers.core.files import write_bytes
+from helpers.core.writing import writing
 from helpers.datasets.chips.files import (
     BAD_FRACTION,
     Item,
@@ -35,7 +33,7 @@ from helpers.datasets.chips.files import (
     write_marker,
     write_tables,
 )
-from helpers.datasets.chips.sample import IMAGE_SIZE_PX, contact_sheet, draw_sample, render_part
+from helpers.datasets.chips.sample import IMAGE_SIZE_PX, contact_sheet, render_part
 from helpers.datasets.nexperia import is_done
 
 CHUNK_SIZE = 100  # images per task: long enough to hide the hand-over, short enough for the bar
@@ -52,12 +50,13 @@ def write_dataset(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a data set in the contest's layout; continue one that was interrupted.
+    """Write a data set in the contest's layout, unless it is there.
 
         write_dataset("data/raw/chips", train=6000, test=1000)
 
     Args:
-        out: folder, new, empty, or started with the same settings.
+        out: folder, new, empty, or with a set of the same settings; one that was not finished
+            is drawn again.
         train, test: numbers of images, 1 or more each.
         seed: all images depend on it, and on nothing else but the settings here.
         bad_fraction: bad parts among the training and among the test images.
@@ -78,47 +77,40 @@ def write_dataset(
         raise ValueError(f"workers must be 1 or more, got {workers}")
     out = Path(out)
     check_folder(out, settings)
-    items = list_items(settings)
-    missing = sum(not item.is_whole(out, size_px) for item in items)
-    if missing == 0 and is_done(out):
+    if is_done(out):
         return out
-    check_room(out, missing * bmp_bytes(size_px))
+    items = list_items(settings)
+    check_room(out, len(items) * bmp_bytes(size_px))
     write_marker(out, settings, "writing")
-    with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
-        rows = _write_images(out, settings, items, workers, bar)
+    with writing(out):
+        for folder in {(out / p).parent for i in items for p in (i.image_path, i.mask_path)}:
+            folder.mkdir(parents=True, exist_ok=True)
+        chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
+        rows: list[dict] = []
+        with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
+            for done in _write_chunks(out, settings, chunks, min(workers, len(chunks))):
+                rows += done
+                bar.update(len(done))
     write_tables(out, rows)
-    for leftover in out.rglob("*.tmp"):
-        leftover.unlink()
     write_marker(out, settings, "done")
     return out
 
 
-def _write_images(
-    out: Path, settings: Settings, items: list[Item], workers: int, bar: tqdm
-) -> list[dict]:
-    """Write the missing images, in chunks; return a row of facts per image, in any order."""
-    rows: list[dict] = []
-
-    def note(done: list[dict]) -> None:
-        rows.extend(done)
-        bar.update(len(done))
-
-    chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
-    work = partial(_write_chunk, out, settings)
-    workers = min(workers, len(chunks))
+def _write_chunks(
+    out: Path, settings: Settings, chunks: list[list[Item]], workers: int
+) -> Iterator[list[dict]]:
+    """Write the images of all chunks; yield the facts about each chunk, in any order."""
     if workers == 1:
-        for chunk in chunks:
-            note(work(chunk))
-        return rows
+        yield from (_write_chunk(out, settings, chunk) for chunk in chunks)
+        return
     # Spawned, not forked: a parent that holds torch's threads must not be forked.
     with ProcessPoolExecutor(workers, get_context("spawn"), _die_with_parent) as pool:
+        futures = [pool.submit(_write_chunk, out, settings, chunk) for chunk in chunks]
         try:
-            for future in as_completed([pool.submit(work, chunk) for chunk in chunks]):
-                note(future.result())
+            yield from (future.result() for future in as_completed(futures))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return rows
 
 
 def _die_with_parent() -> None:
@@ -135,25 +127,17 @@ def _die_with_parent() -> None:
 
 
 def _write_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]:
-    """Write the chunk's missing images, each after its mask, so that an image has its mask."""
+    """Write some images, and the masks of the bad ones; return the facts about them."""
     rows = []
     for item in items:
-        key = (settings.seed, item.split, item.index, item.label)
-        if item.is_whole(out, settings.size_px):
-            info = draw_sample(*key).info
-        else:
-            image, mask, info = render_part(*key, settings.size_px)
-            if item.label == 1:
-                write_bytes(out / item.mask_path, _encode(mask, "PNG"), flush=False)
-            write_bytes(out / item.image_path, _encode(image, "BMP"), flush=False)
+        image, mask, info = render_part(
+            settings.seed, item.split, item.index, item.label, settings.size_px
+        )
+        Image.fromarray(image).save(out / item.image_path)
+        if item.label == 1:
+            Image.fromarray(mask).save(out / item.mask_path)
         rows.append({"id": item.id, "split": item.split, "label": item.label, **info})
     return rows
-
-
-def _encode(image: np.ndarray, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, kind)
-    return buffer.getvalue()
 
 
 def main(arguments: list[str] | None = None) -> int:
