@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,7 +56,7 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
     """Draw the distributions of mean gray value and contrast by class, and the image sizes."""
     frame = split.merge(cache.table.drop(columns="digest"), on="id").assign(label=_label_names)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
-    shown = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
+    shown: dict[str, Any] = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
     shown |= {"common_norm": False, "fill": True, "alpha": 0.25, "warn_singular": False}
     for ax, column, title in (
         (axes[0], "mean", "mean gray value (0 to 255)"),

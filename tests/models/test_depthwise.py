@@ -8,8 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.models import depthwise_strided
-from helpers.models.depthwise import DepthwiseConv2d, depthwise_conv2d, use_fast_depthwise
+from helpers.models.depthwise import (
+    DepthwiseConv2d,
+    StridedDepthwiseConv2d,
+    depthwise_conv2d,
+    use_fast_depthwise,
+)
 
 CASES = [(k, s, d, n) for k in (3, 5) for s in (1, 2) for d in (1, 2) for n in (7, 8)]
 
@@ -65,7 +69,7 @@ def test_stride_2_as_timm_writes_it_has_torch_s_output_and_gradients(kernel_size
     plain = timm.layers.Conv2dSame(6, 6, kernel_size, stride=2, groups=6, bias=False).double()
     fast = copy.deepcopy(plain)
     holder = use_fast_depthwise(nn.Sequential(fast))
-    assert isinstance(fast, depthwise_strided.StridedDepthwiseConv2d)
+    assert isinstance(fast, StridedDepthwiseConv2d)
     x = torch.randn(3, 6, *size, dtype=torch.float64)
     grads = []
     for layer in (plain, holder):
