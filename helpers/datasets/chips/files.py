@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.core.files import write_bytes
-from helpers.datasets.chips.sample import IMAGE_SIZE_PX, SPLITS, check_size, stream
+from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, check_size, stream
 from helpers.datasets.nexperia import MARKER, read_marker
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad

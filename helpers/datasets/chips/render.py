@@ -1,12 +1,18 @@
-"""Draw synthetic chip parts: Part -> scene -> noisy 8-bit image."""
+"""Draw synthetic chip parts: Part -> scene -> noisy 8-bit image, and the mask of a defect.
+
+Part, noise and defect have random streams of their own: label 0 and label 1 show the same part
+under the same noise, and nothing but the defect tells them apart.
+"""
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from helpers.datasets.chips.defects import draw_defect
 from helpers.datasets.chips.parts import (
     FIELD_SIZE,
     UNITS,
@@ -14,13 +20,70 @@ from helpers.datasets.chips.parts import (
     Overlay,
     Part,
     Point,
+    draw_parameters,
     glyph_mask,
 )
 
+IMAGE_SIZE_PX = 280
+SIZES_PX = (64, 480)  # smallest and largest side; the noise fields are 1,024 pixels wide
+SPLITS = ("train", "test")
+PURPOSES = ("part", "sensor", "defect", "labels", "names")
 OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and averaging does
 SEED_FIELDS = 2018  # of the pre-drawn noise fields, the same for every data set
 SPECKLE_FRACTION = 0.10  # of the brightness: rough metal and plastic
 READ_NOISE_LEVELS = 1.7
+
+
+def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
+    """Return the random stream of one purpose for one image (index 0 for a whole split)."""
+    return np.random.default_rng([seed, PURPOSES.index(purpose), SPLITS.index(split), index])
+
+
+def check_size(size_px: int) -> None:
+    """Raise ValueError unless images of this side can be drawn."""
+    least, most = SIZES_PX
+    if not least <= size_px <= most:
+        raise ValueError(f"size_px must be in {least}...{most}, got {size_px}")
+
+
+def render_part(
+    seed: int, split: str, index: int, label: int, size_px: int = IMAGE_SIZE_PX
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Render one part; the result depends on the arguments alone.
+
+    Args:
+        seed: of the data set, 0 or more.
+        split: "train" or "test".
+        index: number of the part in its split, 0 or more.
+        label: 0 good, 1 bad.
+        size_px: side of the square image, 64...480.
+
+    Returns:
+        image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel, empty for
+        good parts; info with keys defect ("" if good), difficulty (0 easy ... 1 hard, None if
+        good) and package.
+
+    Raises:
+        ValueError: unknown split or label, or size_px out of range.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if label not in (0, 1):
+        raise ValueError(f"label must be 0 (good) or 1 (bad), got {label!r}")
+    check_size(size_px)
+
+    def photograph(part: Part) -> np.ndarray:
+        return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))
+
+    part = draw_parameters(stream(seed, "part", split, index))
+    info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
+    image = photograph(part)
+    if label == 0:
+        return image, np.zeros(image.shape, bool), info
+    rng = stream(seed, "defect", split, index)
+    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
+    bad_image = photograph(bad)
+    return bad_image, bad_image != image, info
 
 
 def draw_scene(part: Part, size_px: int) -> Image.Image:

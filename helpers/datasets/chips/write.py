@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from helpers.core.writing import writing
@@ -33,7 +33,7 @@ from helpers.datasets.chips.files import (
     write_marker,
     write_tables,
 )
-from helpers.datasets.chips.sample import IMAGE_SIZE_PX, contact_sheet, render_part
+from helpers.datasets.chips.render import IMAGE_SIZE_PX, render_part
 from helpers.datasets.nexperia import is_done
 
 CHUNK_SIZE = 100  # images per task: long enough to hide the hand-over, short enough for the bar
@@ -138,6 +138,55 @@ def _write_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]
             Image.fromarray(mask).save(out / item.mask_path)
         rows.append({"id": item.id, "split": item.split, "label": item.label, **info})
     return rows
+
+
+def contact_sheet(
+    path: Path | str | None = None,
+    n_good: int = 50,
+    n_bad: int = 50,
+    seed: int = 0,
+    columns: int = 10,
+    tile_px: int = 150,
+) -> Image.Image:
+    """Draw good and bad training parts on one labelled sheet; the good ones come first.
+
+    Args:
+        path: PNG to write, or None to write nothing.
+        n_good, n_bad: how many parts of either class.
+        seed: of the data set.
+        columns: tiles in a row.
+        tile_px: side of a tile.
+
+    Returns:
+        RGB image; bad parts have a red caption with the defect and its difficulty.
+
+    Raises:
+        ValueError: no parts asked for, or columns below 1.
+    """
+    if min(n_good, n_bad) < 0 or n_good + n_bad < 1 or columns < 1:
+        raise ValueError(
+            "a contact sheet needs one part or more and one column or more, "
+            f"got n_good={n_good}, n_bad={n_bad}, columns={columns}"
+        )
+    caption_px, title_px = 16, 26
+    width_px, height_px = tile_px + 4, tile_px + caption_px + 4
+    rows = -(-(n_good + n_bad) // columns)
+    sheet = Image.new("RGB", (columns * width_px, title_px + rows * height_px), "white")
+    title = f"Synthetic chip images, drawn by a program: {n_good} good, {n_bad} bad, seed {seed}"
+    ImageDraw.Draw(sheet).text((4, 4), title, "black", ImageFont.load_default(size=15))
+    for i in range(n_good + n_bad):
+        label = int(i >= n_good)
+        image, _, info = render_part(seed, "train", i, label)
+        x, y = i % columns * width_px + 2, title_px + i // columns * height_px
+        sheet.paste(Image.fromarray(image).resize((tile_px, tile_px)), (x, y))
+        caption = f"{info['defect']} {info['difficulty']:.2f}" if label else "good"
+        strip = Image.new("RGB", (tile_px, caption_px), "white")  # cuts what is wider than a tile
+        font, colour = ImageFont.load_default(size=11), "red" if label else "black"
+        ImageDraw.Draw(strip).text((0, 0), caption, colour, font)
+        sheet.paste(strip, (x, y + tile_px))
+    if path is not None:
+        sheet.save(path)
+    return sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
