@@ -22,6 +22,7 @@ DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.Decompr
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
 # takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
+SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 HEADERS_PER_TASK = 64
 
 
@@ -61,7 +62,10 @@ def _largest_deep_value(paths: Sequence[Path]) -> float:
     largest = 0.0
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with path.open("rb") as file:
+                if file.read(2) in SHALLOW:
+                    continue
+                image = Image.open(file)
                 if _is_deep(image):
                     largest = max(largest, float(_deep_values(image).max()))
         except (*DECODE_ERRORS, MemoryError):
