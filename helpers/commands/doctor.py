@@ -129,14 +129,12 @@ def _images(table: pd.DataFrame | None) -> tuple[Images, int]:
 def _is_colour(path: str) -> bool:
     from pathlib import Path
 
-    from helpers.datasets import cache as images
-    from helpers.datasets.decoding import BitsFound
+    from helpers.datasets.decoding import BitsFound, read_pixels
 
     try:
-        pixels = images.read_pixels(Path(path), gray=False, bits=16)
+        return read_pixels(Path(path), bits=16).ndim == 3
     except (OSError, ValueError, SyntaxError, BitsFound):
         return False  # the run itself names every file that cannot be read
-    return bool((pixels[..., :1] != pixels).any())
 
 
 def _settings(plan: Plan, stage: str) -> Any:

@@ -1,8 +1,8 @@
-"""The sources of images: one module each, and the table that all of them give.
+"""The sources of images: one module each, and the table that all of them return.
 
 A source's table has one row per image: `id` (text, unique), `path`, `label` (0 good, 1 bad,
-missing when hidden), `official_split` ("train", "test", or "" when the source has no test set of
-its own), and columns of the source's own.
+missing if hidden), `official_split` ("train", "test", or "" if the source has no test set of its
+own), and columns of the source's own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ REGISTRY = {
 
 
 def load(settings: SplitSettings) -> Source:
-    """The source that `settings.dataset` names: "elpv", "folder:PATH", ...
+    """Load the source that `settings.dataset` names: "elpv", "folder:PATH", ...
+
+        source = datasets.load(SplitSettings(dataset="folder:parts"))
+        source.table  # id, path, label, official_split
 
     Raises:
         DataError: unknown source, or a table that breaks the rules above.
@@ -60,10 +63,9 @@ def load(settings: SplitSettings) -> Source:
 
 
 def check_name(dataset: str) -> None:
-    """Refuse an unknown kind, and a colon without a place after it, which an unset variable leaves.
+    """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind.
 
-    Raises:
-        DataError: what is wrong with `dataset`, which is `kind` or `kind:place`.
+    A colon without a place is refused too: an unset variable leaves one.
     """
     kind, colon, place = dataset.partition(":")
     if kind not in REGISTRY:
@@ -76,25 +78,26 @@ def check_name(dataset: str) -> None:
 
 
 def check_place(dataset: str) -> None:
-    """Refuse an unknown kind, and a place that is not there, before any work is begun.
-
-    Raises:
-        DataError: what is wrong with `dataset`, which is `kind` or `kind:place`.
-    """
+    """Raise DataError if `dataset` has an unknown kind or a place that does not exist."""
     check_name(dataset)
     kind, _, place = dataset.partition(":")
     if kind == "folder" and not place:
-        raise DataError("DATASET='folder' wants a place: folder:PATH")
+        raise DataError("DATASET='folder' needs a path: folder:PATH")
     if place and not Path(place).expanduser().exists():
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 
 def check_table(source: Source) -> None:
-    """Refuse names that are no text, duplicate ids, and a class without images."""
+    """Raise DataError for names that a CSV cannot hold, repeated ids, a class without images."""
     table = source.table
     for path in table.path:
-        if not path.isprintable():
-            _check_text(path)
+        if not path.isprintable():  # rare, and quick to test
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise DataError(f"{path!r}: the name is not in UTF-8; rename it") from None
+            if set(path) & set("\r\n"):
+                raise DataError(f"{path!r}: the name has a line break; rename it")
     doubled = sorted(table.loc[table.id.duplicated(keep=False), "id"].unique())
     if doubled:
         example = table.loc[table.id == doubled[0], "path"].tolist()
@@ -105,13 +108,3 @@ def check_table(source: Source) -> None:
     for label, word in ((0, "good"), (1, "bad")):
         if not (table.label == label).any():
             raise DataError(f"{source.name}: there is no image labelled {word} ({label})")
-
-
-def _check_text(path: str) -> None:
-    """Refuse what a CSV cannot hold."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{path!r}: the name is not in UTF-8; rename it") from None
-    if set(path) & set("\r\n"):
-        raise DataError(f"{path!r}: the name has a line break; rename it")

@@ -1,21 +1,20 @@
-"""From image files to batches: decoded once into a memory-mapped uint8 cache."""
+"""Decode a source's images once, into a memory-mapped cache of bytes."""
 
 from __future__ import annotations
 
 import functools
-import math
 import mmap
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers.core import files, locks
@@ -24,29 +23,26 @@ from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
     BitsFound,
-    ColourFound,
     DecodedImage,
-    bits_for,
     decode,
-    read_pixels,
+    deep_bits,
     unreadable_reason,
 )
 
-COLOUR_PROBES = 64  # images looked at to tell gray from colour, and the bit depth of 16-bit files
-BITS = "full_scale_bits"  # in cache.json; "bits" of before did not promise that none is cut off
-CHUNK = 512  # images decoded between two checks; bounds the memory that waits to be written
+CHUNK = 512  # images decoded between two writes; bounds the memory
+COPIED_BYTES = 2**24  # at a time, when gray pixels become colour ones
 
 
 @dataclass(frozen=True)
 class ImageCache:
     """All images of a source at one size, memory-mapped; row i belongs to `table.id[i]`."""
 
-    pixels: np.ndarray  # (N, H, W, C) uint8, C = 1 for gray sources, 3 for colour
+    pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
     table: pd.DataFrame  # id, digest, width_px, height_px, mean, std
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     decoded_per_s: float | None = None  # images, when the cache was built
-    bits: int = 0  # that its images of more than 8 bits use, scaled to 8; 0: there is none
+    bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
 
     @property
     def size_px(self) -> int:
@@ -60,14 +56,14 @@ class ImageCache:
 
     @property
     def report(self) -> str:
-        """One paragraph on what was decoded and what was left out."""
+        """Lines that say what was decoded and what was left out."""
         kind = "gray" if self.channels == 1 else "colour"
         lines = [f"{len(self.table)} {kind} images at {self.size_px} px"]
         lines += [f"left out: {Path(path).name}: {reason}" for path, reason in self.unreadable]
         return "\n".join(lines)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
-        """The row number of each id."""
+        """Return the row number of each id; raise DataError for an id without an image."""
         found = pd.Series(np.arange(len(self.table)), index=self.table.id).reindex(ids)
         if found.isna().any():
             missing = found.index[found.isna()][0]
@@ -75,7 +71,7 @@ class ImageCache:
         return found.to_numpy(dtype=np.int64)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Copy some rows out of the map, in the order asked for: (B, H, W, C) uint8."""
+        """Copy some rows out of the map, in the order asked for: (B, S, S, C) uint8."""
         order = np.argsort(rows, kind="stable")  # read in disk order
         batch = np.empty((len(rows), *self.pixels.shape[1:]), dtype=np.uint8)
         batch[order] = self.pixels[rows[order]]
@@ -88,9 +84,12 @@ class ImageCache:
 def open_cache(
     table: pd.DataFrame, size_px: int, root: Path, skip_unreadable: bool = False
 ) -> ImageCache:
-    """The cache of these images at this size; built when it is not there yet, or damaged.
+    """Open the cache of these images at this size; build it if it is missing or damaged.
 
-    Its pixels are compared with their digest once per process: a second for a gigabyte.
+    The pixels are compared with their digest once per process: a second for a gigabyte.
+
+        cache = open_cache(source.table, 192, paths.cache_root())
+        batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
     Args:
         table: `id` and `path` of each image.
@@ -116,16 +115,16 @@ def open_cache(
             "to a folder on another one"
         )
     if cache.unreadable and not skip_unreadable:
-        raise DataError(_unreadable_report(list(cache.unreadable)))
+        raise DataError(_unreadable_report(cache.unreadable))
     return cache
 
 
 def source_key(table: pd.DataFrame) -> str:
-    """A digest of ids, names, sizes and times of the files: cheap, and changes when they do.
+    """Return a digest of ids and of the files' names, sizes and times; reads no file.
 
-    Of a file that is not there or may not be read it takes the reason: decoding lists all of them.
+    The reason why a file is missing or forbidden takes the place of its size and time.
     """
-    facts: list[list[Any]] = []
+    facts: list[list] = []
     for name, path in zip(table.id, table.path, strict=True):
         try:
             status = os.stat(path)
@@ -137,93 +136,102 @@ def source_key(table: pd.DataFrame) -> str:
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
-    started, paths = time.monotonic(), [Path(path) for path in table.path]
+    """Decode all images into a temporary folder, and rename it when it is whole."""
+    started = time.monotonic()
     if folder.exists():
-        print(f"the cache {folder} is damaged, or of an older version: the images are decoded anew")
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a killed process
+        print(f"the cache {folder} is damaged: its images are decoded again")
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of killed processes
         shutil.rmtree(leftover, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         with writing(folder):
-            gray, bits, kept, failed = _decode_set(table.id.tolist(), paths, size_px, partial)
-        if failed and not skip_unreadable:
-            raise DataError(_unreadable_report(failed))
-        if not kept:
-            raise DataError("none of the images can be read")
-        frame = pd.DataFrame(kept)
-        files.save_csv(partial / "images.csv", frame)
-        meta = {
-            "shape": [len(frame), size_px, size_px, 1 if gray else 3],
-            BITS: bits,
-            "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
-            "unreadable": failed,
-            "table": files.file_digest(partial / "images.csv"),
-            "pixels": files.file_digest(partial / "images.u8"),
-            "content": files.fingerprint([size_px, frame.id.tolist(), frame.digest.tolist()]),
-        }
-        meta["digest"] = files.fingerprint(meta)
-        files.save_json(partial / "cache.json", meta)
-        shutil.rmtree(folder, ignore_errors=True)
-        with writing(folder):
+            bits = deep_bits([Path(path) for path in table.path])
+            channels, kept, failed = _decode_all(table, size_px, bits, partial / "images.u8")
+            if failed and not skip_unreadable:
+                raise DataError(_unreadable_report(failed))
+            if not kept:
+                raise DataError("none of the images can be read")
+            frame = pd.DataFrame(kept)
+            files.save_csv(partial / "images.csv", frame)
+            meta = {
+                "shape": [len(frame), size_px, size_px, channels],
+                "full_scale_bits": bits,
+                "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
+                "unreadable": failed,
+                "table": files.file_digest(partial / "images.csv"),
+                "pixels": files.file_digest(partial / "images.u8"),
+                "content": files.fingerprint([size_px, frame.id.tolist(), frame.digest.tolist()]),
+            }
+            meta["digest"] = files.fingerprint(meta)
+            files.save_json(partial / "cache.json", meta)
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _decode_set(
-    ids: list[str], paths: list[Path], size_px: int, folder: Path
-) -> tuple[bool, int, list[dict], list[tuple[str, str]]]:
-    """As `_decode_all`, with what the set is: begun anew when an image is more than the sample."""
-    gray, bits = probe(paths)
-    while True:  # ends: colour turns up once, and each time there are more bits
-        try:
-            return gray, bits, *_decode_all(ids, paths, size_px, gray, bits, folder)
-        except ColourFound:
-            gray = False
-        except BitsFound as found:
-            bits = found.bits
-
-
 def _decode_all(
-    ids: list[str], paths: list[Path], size_px: int, gray: bool, bits: int, folder: Path
-) -> tuple[list[dict], list[tuple[str, str]]]:
-    """Decode in parallel, write pixels in order; return facts of the kept and the failed images."""
+    table: pd.DataFrame, size_px: int, bits: int, pixels_file: Path
+) -> tuple[int, list[dict], list[tuple[str, str]]]:
+    """Decode in parallel and write the pixels in the table's order.
 
-    def attempt(path: Path) -> DecodedImage | str:
-        """The decoded image, or why it cannot be read."""
+    Pixels are written gray until the first image in colour: its header would not do, since gray
+    images are often saved as colour. What has been written is then repeated for three channels.
+
+    Returns:
+        Channels (1 or 3), facts of each decoded image, path and reason of each unreadable one.
+    """
+
+    def attempt(path: str) -> DecodedImage | str:
+        """Return the decoded image, or the reason why it cannot be read."""
         try:
-            return decode(path, size_px, gray, bits)
+            return decode(Path(path), size_px, bits)
         except MemoryError:
             raise DataError(f"{path} does not fit into the memory") from None
-        except DECODE_ERRORS as error:
-            return unreadable_reason(path, error)
+        except (*DECODE_ERRORS, BitsFound) as error:
+            return unreadable_reason(Path(path), error)
 
-    kept, failed = [], []
+    channels, kept, failed = 1, [], []
     # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        (folder / "images.u8").open("wb") as file,
-        tqdm(total=len(paths), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
+        pixels_file.open("w+b") as file,
+        tqdm(total=len(table), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
     ):
-        for start in range(0, len(paths), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            results = pool.map(attempt, paths[chunk])
-            for name, path, result in zip(ids[chunk], paths[chunk], results, strict=True):
+        for start in range(0, len(table), CHUNK):
+            part = table.iloc[start : start + CHUNK]
+            results = pool.map(attempt, part.path)
+            for name, path, result in zip(part.id, part.path, results, strict=True):
                 bar.update()
                 if isinstance(result, str):
-                    failed.append((path.as_posix(), result))
+                    failed.append((Path(path).as_posix(), result))
                     continue
-                file.write(result.pixels.tobytes())
-                facts = {k: v for k, v in vars(result).items() if k != "pixels"}
-                kept.append({"id": name} | facts)
+                pixels = result.pixels
+                if pixels.ndim == 3 and channels == 1:
+                    _repeat_channel(file)
+                    channels = 3
+                if pixels.ndim == 2 and channels == 3:
+                    pixels = np.repeat(pixels[..., None], 3, axis=2)
+                file.write(pixels.tobytes())
+                kept.append({"id": name} | {k: v for k, v in vars(result).items() if k != "pixels"})
         file.flush()
         os.fsync(file.fileno())
-    return kept, failed
+    return channels, kept, failed
 
 
-def _unreadable_report(failed: list[tuple[str, str]]) -> str:
+def _repeat_channel(file: BinaryIO) -> None:
+    """Turn the gray pixels in a file into colour ones, in place: each byte three times."""
+    # from the end: a block that is still to be read lies before everything that is written
+    for start in reversed(range(0, file.tell(), COPIED_BYTES)):
+        file.seek(start)
+        gray = np.frombuffer(file.read(COPIED_BYTES), np.uint8)
+        file.seek(3 * start)
+        file.write(np.repeat(gray, 3).tobytes())
+    file.seek(0, os.SEEK_END)
+
+
+def _unreadable_report(failed: Sequence[tuple[str, str]]) -> str:
     lines = "\n".join(f"  {path}: {reason}" for path, reason in failed)
     return (
         f"{len(failed)} image(s) cannot be read:\n{lines}\n"
@@ -231,32 +239,13 @@ def _unreadable_report(failed: list[tuple[str, str]]) -> str:
     )
 
 
-def probe(paths: list[Path]) -> tuple[bool, int]:
-    """Whether the source is gray, and the bits that its deep images use (0: none is); a sample."""
-    step = max(1, len(paths) // COLOUR_PROBES)
-    gray, largest = True, 0.0
-    for path in paths[::step]:
-        try:
-            with Image.open(path) as image:
-                if image.mode.startswith("I") or image.mode == "F":
-                    brightest = float(np.asarray(image).max())
-                    largest = max(largest, brightest if math.isfinite(brightest) else 0.0)
-                    continue
-            read_pixels(path, gray=True, bits=0)
-        except ColourFound:
-            gray = False
-        except DECODE_ERRORS:
-            continue  # reported with all others when the whole set is decoded
-    return gray, bits_for(largest) if largest > 0 else 0
-
-
 def _load_cache(folder: Path) -> ImageCache | None:
-    """The cache in a folder; None where there is none, or not a byte for byte whole one."""
-    meta = _read_meta(folder)
-    if meta is None:
-        return None
+    """Load the cache in a folder; return None if there is none or its checksums do not match."""
     pixels, table = folder / "images.u8", folder / "images.csv"
-    try:  # another process, which builds it anew, may take the files away at any moment
+    try:  # another process that builds it again may take the files away at any moment
+        meta = files.load_json(folder / "cache.json")
+        if not isinstance(meta, dict) or meta.pop("digest", None) != files.fingerprint(meta):
+            return None
         if files.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
             return None
         mapped = np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
@@ -270,21 +259,9 @@ def _load_cache(folder: Path) -> ImageCache | None:
         table=facts,
         content=meta["content"],
         unreadable=tuple((path, reason) for path, reason in meta["unreadable"]),
-        bits=meta.get(BITS, 0),
-        decoded_per_s=meta.get("decoded_per_s"),
+        decoded_per_s=meta["decoded_per_s"],
+        bits=meta["full_scale_bits"],
     )
-
-
-def _read_meta(folder: Path) -> dict[str, Any] | None:
-    try:
-        meta = files.load_json(folder / "cache.json")
-    except files.ArtifactError:
-        return None
-    digest = meta.pop("digest", None) if isinstance(meta, dict) else None
-    if digest != files.fingerprint(meta):
-        return None
-    guessed_bits = meta.get("bits", 16)  # of an older version, which cut off what had more
-    return meta if guessed_bits == 16 else None
 
 
 def _digest_of(file: Path) -> str:
@@ -294,5 +271,5 @@ def _digest_of(file: Path) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _digest_once(file: Path, *facts: int) -> str:
-    """The digest of a file, read once per process as long as `facts` about it stay."""
+    """Return the digest of a file, read once per process while `facts` about it stay the same."""
     return files.file_digest(file)

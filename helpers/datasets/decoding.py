@@ -1,11 +1,14 @@
-"""One image file: its pixels as bytes, at the cache's size, and what is known of the original."""
+"""Read image files: one file's pixels as bytes, and the bits that a set's deep images use."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 import struct
 import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +19,18 @@ from PIL import Image, UnidentifiedImageError
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
 DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError)
 
-# Cameras deliver 8, 10, 12, 14 or 16 bits. Floating-point images mostly reach from 0 to 1; a filter
+# Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
 # takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
+SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
+HEADERS_PER_TASK = 64
 
 
 @dataclass(frozen=True)
 class DecodedImage:
     """One image at cache size, and what is known about the original."""
 
-    pixels: np.ndarray  # (H, W) gray or (H, W, 3), uint8
+    pixels: np.ndarray  # (S, S) gray or (S, S, 3), uint8
     digest: str  # of the original's pixels: equal for identical images
     width_px: int
     height_px: int
@@ -33,97 +38,114 @@ class DecodedImage:
     std: float
 
 
-class ColourFound(Exception):
-    """An image in colour among images that were taken for gray."""
-
-
 class BitsFound(Exception):
-    """A deep image that needs more bits than its set was taken for."""
+    """A deep image has a value above the scale that it was to be read with."""
 
-    def __init__(self, path: Path, bits: int) -> None:
-        super().__init__(str(path))
+    def __init__(self, bits: int, scale: int) -> None:
+        super().__init__(f"uses {bits} bits, the scale is of {scale}")
         self.bits = bits
 
 
-def read_pixels(path: Path, gray: bool | None, bits: int) -> np.ndarray:
-    """Decode a file to uint8, (H, W) when `gray`, else (H, W, 3); None goes by the pixels.
+def deep_bits(paths: Sequence[Path]) -> int:
+    """Return the bits that the deep images (more than 8 bits) of a set use; 0 if none is deep.
 
-    Images of more than 8 bits (deep ones) are scaled so that `bits` bits fill the range; 0 takes
-    none but black ones.
-
-    Raises:
-        ColourFound: `gray`, and the image is in colour.
-        BitsFound: a value above the range.
-        ValueError: a value that is not finite, or below the range.
+    Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
+    say how many bits the camera used. Ignores files that cannot be read; decoding names them.
     """
-    with Image.open(path) as image:
-        if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, dtype=np.float32)
-            if not np.isfinite(values).all():
-                raise ValueError("holds values that are not finite")
-            _refuse_to_cut_off(path, values, bits)
-            scaled = (values * (255.0 / max(1, 2**bits - 1))).round().astype(np.uint8)
-            return np.repeat(scaled[..., None], 3, axis=2) if gray is False else scaled
-        if gray is not False and image.mode == "L":
-            return np.asarray(image)
-        rgb = np.asarray(image.convert("RGB"))
-    if gray is False:
-        return rgb
-    if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
-        return rgb[..., 0]
-    if gray:
-        raise ColourFound(str(path))
-    return rgb
+    tasks = [paths[i : i + HEADERS_PER_TASK] for i in range(0, len(paths), HEADERS_PER_TASK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        largest = max(pool.map(_largest_deep_value, tasks), default=0.0)
+    return bits_for(largest) if largest > 0 else 0
+
+
+def _largest_deep_value(paths: Sequence[Path]) -> float:
+    largest = 0.0
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                if file.read(2) in SHALLOW:
+                    continue
+                image = Image.open(file)
+                if _is_deep(image):
+                    largest = max(largest, float(_deep_values(image).max()))
+        except (*DECODE_ERRORS, MemoryError):
+            continue
+    return largest
 
 
 def bits_for(largest: float) -> int:
-    """The bits that a camera's deep images use, by their largest value, which is finite."""
+    """Return the bits of the camera whose images reach the value `largest`, which is finite."""
     fitting = (bits for bits in CAMERA_BITS if largest <= 2**bits - 1)
     return next(fitting, math.ceil(largest).bit_length())
 
 
-def _refuse_to_cut_off(path: Path, values: np.ndarray, bits: int) -> None:
-    """Raise where a scale from 0 to the largest value of `bits` bits would lose some values."""
-    smallest, largest = float(values.min()), float(values.max())
-    if smallest < 0:
+def read_pixels(path: Path, bits: int) -> np.ndarray:
+    """Decode a file to uint8: (H, W) if all pixels are gray, otherwise (H, W, 3).
+
+    Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off.
+
+    Raises:
+        BitsFound: a value above the range.
+        ValueError: a value that is not finite, or below 0.
+        Exception: any of `DECODE_ERRORS`, if the file is damaged.
+    """
+    with Image.open(path) as image:
+        if _is_deep(image):
+            values = _deep_values(image)
+            largest = float(values.max())
+            if largest > 2**bits - 1:
+                raise BitsFound(bits_for(largest), bits)
+            return (values * (255.0 / max(1, 2**bits - 1))).round().astype(np.uint8)
+        if image.mode == "L":
+            return np.asarray(image)
+        rgb = np.asarray(image.convert("RGB"))
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    return red if (red == green).all() and (red == blue).all() else rgb
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _deep_values(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("holds values that are not finite")
+    if (smallest := float(values.min())) < 0:
         raise ValueError(
             f"holds negative values, down to {smallest:g}: add to all images what "
             "makes them 0 or more"
         )
-    if largest > 2**bits - 1:
-        raise BitsFound(path, bits_for(largest))
+    return values
 
 
-def decode(path: Path, size_px: int, gray: bool, bits: int = 16) -> DecodedImage:
-    """Read one image and resize it to a square, with what is known about the original.
-
-    No value is cut off: see `read_pixels` for what it raises instead.
-    """
-    pixels = read_pixels(path, gray, bits)
+def decode(path: Path, size_px: int, bits: int) -> DecodedImage:
+    """Read one image and resize it to a square; raise what `read_pixels` raises."""
+    pixels = read_pixels(path, bits)
     height, width = pixels.shape[:2]
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{height}x{width}".encode())
-    # A gray image saved as colour has the same pixels as the gray one.
-    flat = pixels if gray or (pixels[..., :1] != pixels).any() else pixels[..., 0]
-    digest.update(np.ascontiguousarray(flat).data)
+    digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    counts = np.reshape(Image.fromarray(pixels).histogram(), (-1, 256)).sum(axis=0)
+    values = np.arange(256)
+    mean = counts @ values / counts.sum()
     return DecodedImage(
         pixels=resize(pixels, size_px),
         digest=digest.hexdigest(),
         width_px=width,
         height_px=height,
-        mean=float(pixels.mean()),
-        std=float(pixels.std()),
+        mean=float(mean),
+        std=math.sqrt(counts @ (values - mean) ** 2 / counts.sum()),
     )
 
 
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 to a square (bilinear with antialiasing, aspect not kept)."""
+    """Resize (H, W) or (H, W, 3) uint8 to a square: bilinear, antialiased, aspect not kept."""
     square = (size_px, size_px)
     return np.asarray(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
 
 
 def unreadable_reason(path: Path, error: Exception) -> str:
-    """Why a file cannot be decoded, in words, by the error that it gave."""
+    """Say in words why a file cannot be decoded, given the error that it raised."""
     if isinstance(error, OSError) and error.errno:  # the system refuses to read it
         return error.strerror or str(error)
     if path.is_file() and path.stat().st_size == 0:

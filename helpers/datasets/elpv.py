@@ -20,12 +20,11 @@ from helpers.datasets import DataError, Source
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
-
 BAD_FROM = 0.5  # defect probabilities are 0, 1/3, 2/3 and 1; this maps 2/3 and 1 to bad
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
-    """The whole set; `place` may name a folder that holds `labels.csv` and `images/`.
+    """Load the whole set; `place` may name a folder that holds `labels.csv` and `images/`.
 
     Columns of its own: `probability` (of a defect) and `cell_type` ("mono" or "poly").
     """
@@ -34,7 +33,6 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     if not labels.is_file():
         raise DataError(f"{labels} is missing; `pip install elpv-dataset` brings the images")
     table = _read_labels(labels)
-    table["id"] = table.file.map(lambda name: Path(name).stem)
     table["path"] = table.file.map(lambda name: (root / name).as_posix())
     table["label"] = (table.probability >= BAD_FROM).astype("Int64")
     table["official_split"] = ""
@@ -57,35 +55,32 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
-    """`file, probability, cell_type`; the file has no header and spaces between the columns."""
+    """Read `file, probability, cell_type` and add `id`; spaces separate them, without a header."""
     columns = ["file", "probability", "cell_type"]
     options = {"names": columns, "index_col": False, "dtype": {"file": str}}
     with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # of a line with more columns
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more columns
         try:
             table = pd.read_csv(path, sep=r"\s+", **options).astype({"probability": float})
         except (ValueError, TypeError, OverflowError, OSError, pd.errors.ParserWarning) as error:
             raise DataError(f"{path} cannot be read: {error}") from None
     if table.empty:
         raise DataError(f"{path} lists no image; install elpv-dataset again")
-    wrong = table.isna().any(axis=1) | ~table.probability.between(0, 1)
-    if wrong.any():
-        line = int(np.flatnonzero(wrong)[0]) + 1
-        raise DataError(
-            f"{path}, line {line}: a file, a probability from 0 to 1 and a cell type are expected; "
-            "install elpv-dataset again"
-        )
-    names = table.file.map(lambda file: Path(file).stem)
-    if names.duplicated().any():
-        line = int(np.flatnonzero(names.duplicated())[0])
-        raise DataError(
-            f"{path}, line {line + 1}: {names[line]} has a line already; install elpv-dataset again"
-        )
+    table["id"] = table.file.map(lambda file: Path(file).stem, na_action="ignore")
+    incomplete = table.isna().any(axis=1) | ~table.probability.between(0, 1)
+    for wrong, problem in (
+        (incomplete, "a file, a probability from 0 to 1 and a cell type are expected"),
+        (table.id.duplicated(), "{} has a line already"),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            text = problem.format(table.id[row])
+            raise DataError(f"{path}, line {row + 1}: {text}; install elpv-dataset again")
     return table
 
 
 def package_folder() -> Path:
-    """Where the package keeps labels and images; DataError where it is not installed."""
+    """Return the folder of labels and images; raise DataError if the package is not installed."""
     # The package's own reader decodes all images into memory; its folder is all that is needed.
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:

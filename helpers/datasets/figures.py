@@ -1,8 +1,8 @@
-"""Pictures of an image table: classes, examples, brightness and size."""
+"""Draw pictures of an image table: classes, examples, brightness and size."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,15 +11,12 @@ import seaborn as sns
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from helpers.datasets.cache import ImageCache
-
-if TYPE_CHECKING:
-    pass
 from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.datasets.cache import ImageCache
 
 
 def class_counts(split: pd.DataFrame) -> Figure:
-    """Images of each class on each side of the split, with the numbers on the bars."""
+    """Draw the number of images of each class on each side of the split."""
     frame = split[split.split != "excluded"].assign(label=_label_names)
     figure, axes = plt.subplots(figsize=(7, 3.2))
     order = [side for side in ("train", "val", "test") if (frame.split == side).any()]
@@ -36,54 +33,37 @@ def class_counts(split: pd.DataFrame) -> Figure:
 
 
 def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int, columns: int = 8) -> Figure:
-    """Random training images: good ones in the first row, bad ones in the second."""
+    """Draw random training images: good ones in the first row, bad ones in the second."""
     figure, axes = plt.subplots(2, columns, figsize=(1.5 * columns, 3.5))
     rng = np.random.default_rng(seed)
     for row, (label, word) in enumerate(LABEL_NAMES.items()):
         pool = split[(split.split == "train") & (split.label == label)]
         drawn = pool.iloc[rng.permutation(len(pool))[:columns]]
+        images = cache.take(cache.rows(drawn.id))
         for ax in axes[row]:
             ax.set_axis_off()
-        for ax, pixels, name in zip(
-            axes[row], cache.take(cache.rows(drawn.id)), drawn.id, strict=False
-        ):
+        for ax, pixels, name in zip(axes[row], images, drawn.id, strict=False):
             ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
             ax.set_title(str(name)[-16:], fontsize=8)
-        axes[row][0].text(
-            -0.12,
-            0.5,
-            word,
-            rotation=90,
-            ha="center",
-            va="center",
-            transform=axes[row][0].transAxes,
-        )
+        first = axes[row][0]
+        place = {"transform": first.transAxes, "ha": "center", "va": "center"}
+        first.text(-0.12, 0.5, word, rotation=90, **place)
     figure.suptitle("Training images, drawn at random")
     return figure
 
 
 def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
-    """Distributions of mean gray value, contrast and image size by class."""
+    """Draw the distributions of mean gray value and contrast by class, and the image sizes."""
     frame = split.merge(cache.table.drop(columns="digest"), on="id").assign(label=_label_names)
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
-    labelled = frame[frame.label != "hidden"]
+    shown: dict[str, Any] = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
+    shown |= {"common_norm": False, "fill": True, "alpha": 0.25, "warn_singular": False}
     for ax, column, title in (
         (axes[0], "mean", "mean gray value (0 to 255)"),
         (axes[1], "std", "standard deviation of gray values"),
     ):
-        sns.kdeplot(
-            labelled,
-            x=column,
-            hue="label",
-            hue_order=list(PALETTE),
-            palette=PALETTE,
-            common_norm=False,
-            fill=True,
-            alpha=0.25,
-            ax=ax,
-            legend=ax is axes[0],
-            warn_singular=False,
-        )
+        labelled = frame[frame.label != "hidden"]
+        sns.kdeplot(labelled, x=column, ax=ax, legend=ax is axes[0], **shown)
         ax.set(xlabel=title)
     axes[0].get_legend().set_title("")
     sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")

@@ -15,7 +15,6 @@ from helpers.datasets import DataError, Source
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 GOOD_WORDS = ("good", "ok", "functional", "0")
 BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
@@ -27,8 +26,8 @@ OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; o
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read the class folders of `place`; images may lie deeper inside them.
 
-    A folder belongs to a class when one of the words of its name (split at anything that is not a
-    letter) is one of the class's words, or it is 0, class 0, label 0 (or 1), or when
+    A folder belongs to a class if one of the words of its name (split at anything that is not a
+    letter) is one of the class's words, or it is 0, class 0, label 0 (or 1), or if
     `settings.good_folders` or `settings.bad_folders` names it.
 
     Raises:
@@ -40,16 +39,11 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
-    rows = []
-    for folder, label in classes.items():
-        files = image_files(folder)
-        if not files:
-            raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-        rows += [(file, label, "") for file in files]
     test = _test_folder(root, settings)
+    side = "" if test is None else "train"
+    rows = [(f, label, side) for folder, label in classes.items() for f in _filled(folder)]
     if test is not None:
-        rows = [(file, label, "train") for file, label, _ in rows]
-        rows += [(file, pd.NA, "test") for file in image_files(test)]
+        rows += [(file, pd.NA, "test") for file in _filled(test)]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
     table["id"] = _ids(table.file, root)
     table["path"] = table.file.map(Path.as_posix)
@@ -65,9 +59,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images under a folder, in a fixed order; hidden files are left out.
+    """List all images under a folder, in a fixed order; hidden files are left out.
 
-    Links to files are followed, also those to nowhere, which are then found missing; links to
+    Links to files are followed, also broken ones, which are then reported as missing; links to
     folders are not.
 
     Raises:
@@ -77,22 +71,30 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() or path.is_symlink())
 
 
+def _filled(folder: Path) -> list[Path]:
+    """List the images under a folder that must not be without any."""
+    if found := image_files(folder):
+        return found
+    raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    """All files under a folder but hidden ones."""
+    """Yield all files under a folder except hidden ones."""
 
     def refuse(error: OSError) -> None:
-        """Where rglob would pass over it in silence."""
         raise DataError(f"{error.filename} cannot be read: {error.strerror}")
 
-    for top, _, names in os.walk(folder, onerror=refuse):
+    for top, _, names in os.walk(folder, onerror=refuse):  # rglob would skip it in silence
         yield from (Path(top) / name for name in names if not name.startswith("."))
 
 
 def _files_left_out(folders: list[Path]) -> str:
-    """A sentence about files that may be images of another format; "" where there are none."""
-    found = [path for folder in folders for path in _files(folder)]
+    """Return a sentence about files that may be images of another format; "" without any."""
     others = [
-        p for p in found if p.suffix.lower() not in SUFFIXES and p.name.lower() not in OF_SYSTEMS
+        path
+        for folder in folders
+        for path in _files(folder)
+        if path.suffix.lower() not in SUFFIXES and path.name.lower() not in OF_SYSTEMS
     ]
     suffixes = sorted({path.suffix.lower() or "none" for path in others})
     listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
@@ -100,13 +102,9 @@ def _files_left_out(folders: list[Path]) -> str:
 
 
 def _labels_left_out(test: Path | None, settings: SplitSettings) -> str:
-    """A sentence about class folders in the test folder; "" where there are none."""
+    """Return a sentence about class folders in the test folder; "" without any."""
     subfolders = _subfolders(test) if test else []
-    named = [
-        f"{folder.parent.name}/{folder.name}"
-        for folder in subfolders
-        if any(_says(folder.name, settings))
-    ]
+    named = [f"{f.parent.name}/{f.name}" for f in subfolders if any(_says(f.name, settings))]
     if not named:
         return ""
     return (
@@ -120,21 +118,23 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _says(name: str, settings: SplitSettings) -> tuple[bool, bool]:
-    """Whether a folder's name says good, and whether it says bad; both where it negates a word."""
+    """Return if a folder's name says good, and if it says bad; both if it negates a word."""
     good = {word.lower() for word in settings.good_folders}
     bad = {word.lower() for word in settings.bad_folders}
-    named = name.lower()
-    words = set(re.findall(r"[a-z]+", named))
+    name = name.lower()
+    if name in good | bad:
+        return name in good, name in bad
+    words = set(re.findall(r"[a-z]+", name))
     if words <= {"class", "label"}:  # "0", "class1", but not "camera_1"
-        words |= set(re.findall(r"\d+", named))
-    says_good = named in good or (named not in bad and bool(words & set(GOOD_WORDS)))
-    says_bad = named in bad or (named not in good and bool(words & set(BAD_WORDS)))
-    if words & set(NEGATIONS) and (says_good or says_bad) and named not in good | bad:
+        words |= set(re.findall(r"\d+", name))
+    says_good, says_bad = bool(words & set(GOOD_WORDS)), bool(words & set(BAD_WORDS))
+    if words & set(NEGATIONS) and (says_good or says_bad):
         return True, True
     return says_good, says_bad
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
+    """Return the label, 0 good or 1 bad, of each subfolder whose name says one."""
     subfolders = _subfolders(root)
     classes: dict[Path, int] = {}
     for folder in subfolders:
@@ -157,26 +157,19 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
 
 
 def _test_folder(root: Path, settings: SplitSettings) -> Path | None:
+    """Return the folder of unlabelled test images, if there is one."""
     if settings.test_folder:
-        folder = Path(settings.test_folder).expanduser()
-        folder = folder if folder.is_absolute() else root / folder
+        folder = root / Path(settings.test_folder).expanduser()
         if not folder.is_dir():
             raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {folder} is not a folder")
-    else:
-        candidates = [p for p in root.iterdir() if p.is_dir() and p.name.lower() in TEST_WORDS]
-        if not candidates:
-            return None
-        folder = candidates[0]
-    if not image_files(folder):
-        raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-    return folder
+        return folder
+    candidates = (p for p in root.iterdir() if p.is_dir() and p.name.lower() in TEST_WORDS)
+    return next(candidates, None)
 
 
 def _ids(files: pd.Series, root: Path) -> pd.Series:
-    """File names without extension; where these repeat, the path below the root."""
+    """Return file names without extension; where these repeat, the path below the root."""
     stems = files.map(lambda file: file.stem)
-    if stems.is_unique:
-        return stems
     relative = files.map(lambda file: file.relative_to(root) if file.is_relative_to(root) else file)
     longer = relative.map(lambda file: file.with_suffix("").as_posix())
     return longer.where(stems.duplicated(keep=False), stems)

@@ -1,4 +1,4 @@
-"""The split: seeded, stratified, balanced validation, and no image on two sides."""
+"""Split a source: seeded, stratified, balanced validation, and no image on two sides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers.datasets import DataError, Source
 from helpers.datasets.settings import SplitSettings
 
 SIDES = ("train", "val", "test")
-# Where copies of one image lie on two sides, the copy on the less protected side is left out.
+# If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
 
 
@@ -32,6 +32,9 @@ class Split:
 def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> Split:
     """Divide the images of a source.
 
+        split = make_split(source, cache.table.digest, settings)
+        train = split.table[split.table.split == "train"]
+
     Args:
         source: its table's `official_split` is respected; without one, `test_fraction` of the
             images is split off, stratified on the label and the source's `stratify` columns.
@@ -42,7 +45,7 @@ def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> S
         DataError: too few images for the split, or an external CSV that does not fit.
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
-    duplicates = find_duplicates(table)
+    duplicates = _find_duplicates(table)
     if settings.split_csv:
         table["split"] = _external_split(table, Path(settings.split_csv).expanduser())
     else:
@@ -54,30 +57,30 @@ def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> S
     return Split(table[columns + own], duplicates, excluded)
 
 
-def find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Images with the same pixels as another: `id, label, group, two_labels`."""
-    copies = table[table.digest.duplicated(keep=False)].copy()
-    copies["group"] = copies.groupby("digest").ngroup()
-    labels = copies.groupby("group").label.nunique()
-    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also of no rows
-    return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
-
-
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
-    """The source with at most n images; None keeps all."""
-    if n is None:
+    """Keep at most n images, each class in proportion; None keeps all.
+
+    A run of a few images only proves the wiring.
+    """
+    table = source.table
+    if n is None or len(table) <= n:
         return source
-    return dataclasses.replace(source, table=subsample(source.table, n, seed))
+    side = table.official_split.astype(str) + table.label.astype(str)
+    shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
+    # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
+    place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
+    kept = place.sort_values(kind="stable").index[:n]
+    return dataclasses.replace(source, table=table.loc[np.sort(kept)].reset_index(drop=True))
 
 
 def keep_readable(source: Source, ids: pd.Series) -> Source:
-    """The source without the images that the cache had to leave out."""
+    """Drop the images that the cache had to leave out; `ids` are those that it holds."""
     table = source.table[source.table.id.isin(ids)].reset_index(drop=True)
     return dataclasses.replace(source, table=table)
 
 
 def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
-    """What run.json and later notebooks must know about the data."""
+    """Return what run.json and later notebooks must know about the data."""
     counts = split.table.groupby(["split", split.table.label.astype(str)]).size()
     return {
         "label_mapping": source.label_mapping,
@@ -91,30 +94,26 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
     }
 
 
-def subsample(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """At most n images, each class in proportion; for runs that only prove the wiring."""
-    if len(table) <= n:
-        return table
-    side = table.official_split.astype(str) + table.label.astype(str)
-    shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
-    # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
-    place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
-    kept = place.sort_values(kind="stable").index[:n]
-    return table.loc[np.sort(kept)].reset_index(drop=True)
+def _find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the images with the same pixels as another: `id, label, group, two_labels`."""
+    copies = table[table.digest.duplicated(keep=False)].copy()
+    copies["group"] = copies.groupby("digest").ngroup()
+    labels = copies.groupby("group").label.nunique()
+    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also without any row
+    return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
 
 
 def _random_split(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
 ) -> pd.Series:
     side = pd.Series("train", index=table.index)
-    # One image stands for all its copies; they follow it at the end.
-    first = ~table.digest.duplicated()
-    if (table.official_split == "test").any():
+    first = ~table.digest.duplicated()  # the first of several copies is drawn, the others follow
+    is_official = (table.official_split == "test").any()
+    if is_official:
         side[table.official_split == "test"] = "test"
     else:
-        pool = table.index[first & table.label.notna()]
-        test = _draw(table.loc[pool], stratify, settings.test_fraction, settings.seed, "test")
-        side[test] = "test"
+        pool = table[first & table.label.notna()]
+        side[_draw(pool, stratify, settings.test_fraction, settings.seed, "test")] = "test"
     test_digests = table.loc[side == "test", "digest"]
     pool = table[first & (side == "train") & table.label.notna() & ~table.digest.isin(test_digests)]
     for label, word in ((0, "good"), (1, "bad")):
@@ -128,12 +127,10 @@ def _random_split(
                 f"{2 * settings.val_per_class} {word} images for training and validation; there "
                 f"are {len(of_class)}{limit if settings.max_images else ''}. {advice}"
             )
-        side[_draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")] = (
-            "val"
-        )
-    if not (table.official_split == "test").any():
-        representative = side[first].set_axis(table.digest[first])
-        side = table.digest.map(representative)
+        drawn = _draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")
+        side[drawn] = "val"
+    if not is_official:
+        side = table.digest.map(side[first].set_axis(table.digest[first]))
         # Copies would unbalance validation; one of each image is enough there.
         side[~first & (side == "val")] = "excluded"
     return side
@@ -149,9 +146,9 @@ def _draw(
     counts = strata.value_counts()
     strata = strata.where(strata.map(counts) > 1, counts.index[0])
     n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
-    if n < strata.nunique() or len(table) - n < strata.nunique():
+    if min(n, len(table) - n) < strata.nunique():
         strata = table.label.astype(str)
-    if n < 1 or len(table) - n < strata.nunique() or n < strata.nunique():
+    if n < 1 or min(n, len(table) - n) < strata.nunique():
         raise DataError(f"{len(table)} images are too few to draw {n} of them for {purpose}")
     random_state = seeding.stream_seed(seed, f"split {purpose}") % 2**32
     _, drawn = train_test_split(
@@ -161,35 +158,33 @@ def _draw(
 
 
 def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
+    """Return the side of each image by a CSV with id or path, and split."""
     frame = files.load_csv(path, ("split",))
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside split")
-    _refuse_rows(
-        path, ~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"
-    )
-    _refuse_rows(path, frame[by].isna(), frame[by], f"the {by} is missing")
-    own = table[by] if by == "id" else table.path.map(lambda p: Path(p).resolve().as_posix())
-    named = frame[by] if by == "id" else frame.path.map(lambda p: _resolve(p, path, own))
-    _refuse_rows(path, named.duplicated(), frame[by], "{!r} is named more than once")
+    if by == "id":
+        own, named = table.id, frame.id
+    else:
+        own = table.path.map(lambda p: Path(p).resolve().as_posix())
+        named = frame.path.map(lambda p: _resolve(p, path, own))
     unknown = ~named.isin(own)
-    problem = f"{{!r}} is no {by} of an image; {unknown.sum()} such line(s)"
-    _refuse_rows(path, unknown, frame[by], problem)
-    side = own.map(frame.split.set_axis(named))
-    return side.astype(object).fillna("excluded")
-
-
-def _refuse_rows(path: Path, wrong: pd.Series, values: pd.Series, problem: str) -> None:
-    """Name the first wrong row of an external CSV, with its value put into the problem's text."""
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        value = "empty" if pd.isna(values.iloc[row]) else values.iloc[row]
-        line = files.line_of(path, row)
-        raise DataError(f"{path}, line {line}: {problem.format(value)}")
+    for wrong, value, problem in (
+        (~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"),
+        (frame[by].isna(), frame[by], f"the {by} is missing"),
+        (named.duplicated(), frame[by], "{!r} is named more than once"),
+        (unknown, frame[by], f"no image has the {by} {{!r}}; {unknown.sum()} such line(s)"),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            culprit = "empty" if pd.isna(value.iloc[row]) else value.iloc[row]
+            line = files.line_of(path, row)
+            raise DataError(f"{path}, line {line}: {problem.format(culprit)}")
+    return own.map(frame.split.set_axis(named)).astype(object).fillna("excluded")
 
 
 def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
-    """A path of an external CSV: absolute, below the CSV's folder, or the unique end of one."""
+    """Find a path of an external CSV: absolute, below the CSV's folder, or the unique end of one"""
     given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
     if given.is_absolute():
         return given.resolve().as_posix()
@@ -201,7 +196,7 @@ def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
 
 
 def _separate_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Leave out copies of images that lie on a better protected side."""
+    """Leave out copies of images that are on a better protected side."""
     rank = table.split.map(PROTECTION)
     best = rank.groupby(table.digest).transform("min")
     leaking = rank.notna() & (rank > best)
@@ -214,10 +209,10 @@ def _separate_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _check_sides(table: pd.DataFrame) -> None:
-    labelled = table[table.label.notna()]
+    """Raise DataError unless train and val have both classes, all labels, and test is not empty."""
     for side in ("train", "val"):
         for label, word in ((0, "good"), (1, "bad")):
-            if not ((labelled.split == side) & (labelled.label == label)).any():
+            if not ((table.split == side) & (table.label == label).fillna(False)).any():
                 raise DataError(f"the split leaves no {word} image in {side}")
     hidden = table[table.label.isna() & table.split.isin(["train", "val"])]
     if len(hidden):

@@ -1,6 +1,6 @@
-"""Image classifiers: pretrained backbones with a new head, the two-layer CNN, and their weights.
+"""Image classifiers: pretrained backbones with a new head, the two-layer CNN, checkpoints.
 
-Every model here, and every model of later stages, offers the same surface: `model(images)` gives
+Every model here, and every model of later rooms, offers the same surface: `model(images)` gives
 raw class scores (B, K), `model.embed(images)` the penultimate embedding (B, D), and `model.spec`
 says how images must be prepared and which layer Grad-CAM looks at.
 """
@@ -18,27 +18,18 @@ import torchvision
 from torch import nn
 
 from helpers.core import files, tensors
-from helpers.models.spec import Model, ModelSpec
-from helpers.models.weights import Weights, WeightsError, find_weights
+from helpers.models.spec import Model as Model
+from helpers.models.spec import ModelSpec as ModelSpec
+from helpers.models.weights import Weights as Weights
+from helpers.models.weights import WeightsError as WeightsError
+from helpers.models.weights import find_weights as find_weights
 
-__all__ = [
-    "Model",
-    "ModelSpec",
-    "PretrainedClassifier",
-    "TwoLayerCNN",
-    "Weights",
-    "WeightsError",
-    "build",
-    "find_weights",
-    "load_model",
-    "pretrained",
-    "save_model",
-    "spec_of",
-]
+# function that builds a kind of network which a later room defines; imported only when asked for
+BUILDERS = {"derived": "helpers.darts.network.build_derived"}
 
-# what `load_model` wants, in the words of its errors
+# what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 
 class PretrainedClassifier(Model):
@@ -97,12 +88,8 @@ class TwoLayerCNN(Model):
         return self.head(self.embed(images))
 
 
-# function that builds a kind of network which a later room defines; imported only when asked for
-BUILDERS = {"derived": "helpers.darts.network.build_derived"}
-
-
 def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
-    """A classifier with a pretrained trunk and a random head."""
+    """Build a classifier with a pretrained trunk and a random head."""
     spec = spec_of(weights.backbone, num_classes, image_size_px)
     model = PretrainedClassifier(_trunk(spec.kind), spec)
     model.trunk.load_state_dict(weights.state)
@@ -110,48 +97,21 @@ def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> Pretra
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
-    """The specification of a named architecture."""
-    common: dict[str, Any] = {
-        "kind": kind,
-        "num_classes": num_classes,
-        "image_size_px": image_size_px,
-    }
+    """Return the specification of a named architecture; backbones take three channels."""
+    given = (kind, num_classes, image_size_px)
     if kind == "resnet18":
-        return ModelSpec(
-            name="ResNet-18",
-            in_channels=3,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            embedding_size=512,
-            feature_layer="trunk.layer4",
-            **common,
-        )
-    if kind == "efficientnet_lite0":
-        return ModelSpec(
-            name="EfficientNet-Lite0",
-            in_channels=3,
-            # its authors' input: (x - 127) / 128 on 0..255
-            mean=(127 / 255,) * 3,
-            std=(128 / 255,) * 3,
-            embedding_size=1280,
-            feature_layer="trunk.bn2",
-            **common,
-        )
+        return ModelSpec("ResNet-18", *given, 3, *IMAGENET, 512, "trunk.layer4")
+    if kind == "efficientnet_lite0":  # its authors take (x - 127) / 128 of 0..255
+        mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+        return ModelSpec("EfficientNet-Lite0", *given, 3, mean, std, 1280, "trunk.bn2")
     if kind == "cnn":
-        return ModelSpec(
-            name="two-layer CNN",
-            in_channels=in_channels,
-            mean=(0.5,) * in_channels,
-            std=(0.25,) * in_channels,
-            embedding_size=1000,
-            feature_layer="features.4",
-            **common,
-        )
+        middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
+        return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
     raise ValueError(f"no architecture {kind!r}")
 
 
 def build(spec: ModelSpec) -> Model:
-    """The untrained network of a specification."""
+    """Build the untrained network of a specification."""
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
     if spec.kind in BUILDERS:
@@ -161,7 +121,7 @@ def build(spec: ModelSpec) -> Model:
 
 
 def _trunk(kind: str) -> nn.Module:
-    """A backbone without its ImageNet head, its weights random."""
+    """Build a backbone without its ImageNet head, with random weights."""
     if kind == "resnet18":
         trunk = torchvision.models.resnet18(weights=None)
         trunk.fc = nn.Identity()
@@ -174,20 +134,20 @@ def _trunk(kind: str) -> nn.Module:
 def save_model(path: Path, model: Model, **facts: Any) -> None:
     """Write a model's weights with its specification, atomically.
 
-    Of the facts, `full_scale_bits` says how deep images were scaled in training: see `ImageCache`.
+    The fact `full_scale_bits` says how deep images were scaled in training: see `ImageCache.bits`.
     """
     info = {"spec": dataclasses.asdict(model.spec), **facts}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
 def bits_of(path: Path) -> int:
-    """The bits that the deep images of a checkpoint's training used; 0 where there were none."""
+    """Return the bits that the deep images of a checkpoint's training used; 0 if none was deep."""
     _, info = tensors.load_tensors(path)
     return int(info.get("full_scale_bits", 0))
 
 
 def load_model(path: Path) -> Model:
-    """The model that `save_model` wrote, in eval mode.
+    """Load the model that `save_model` wrote, in eval mode.
 
     Raises:
         ArtifactError: the file is missing, damaged, or something else.

@@ -1,4 +1,4 @@
-"""How large and how costly a network is: parameters, and multiply-adds by tracing one image."""
+"""Measure how large and how costly a network is: parameters, and multiply-adds of one image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Layer:
-    """What one module did to one image: the shape of its output, its own multiply-adds."""
+    """One module on one image: the shape of its output, and its own multiply-adds."""
 
     shape: tuple[int, ...]
     macs: int
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
-    """Number of weights, each shared one counted once; buffers such as BN statistics are none."""
+    """Count the weights, each shared one once, without buffers such as BN statistics."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
 
 
 def count_macs(model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3) -> int:
-    """Multiply-adds of the convolutions and linear layers for one image, in eval mode.
+    """Count the multiply-adds of the convolutions and linear layers for one image, in eval mode.
 
     `image_size_px` is the side of a square or (height, width). BN, pooling, additions and biases
     are not counted, as is usual when networks are compared.
@@ -37,18 +37,18 @@ def trace(
 
     Leaves the model as it was: mode, statistics and gradients.
     """
-    height, width = (
-        (image_size_px, image_size_px) if isinstance(image_size_px, int) else image_size_px
-    )
+    size = (image_size_px, image_size_px) if isinstance(image_size_px, int) else image_size_px
     weight = next(model.parameters())
-    image = torch.zeros(1, in_channels, height, width, device=weight.device, dtype=weight.dtype)
+    image = torch.zeros(1, in_channels, *size, device=weight.device, dtype=weight.dtype)
     layers: dict[str, Layer] = {}
 
     def record(name: str, module: nn.Module, output: object) -> None:
-        """Forward hook: add a run of the module to its entry."""
         if isinstance(output, Tensor):
-            before = layers[name].macs if name in layers else 0  # a module may run twice
-            layers[name] = Layer(tuple(output.shape), before + _macs(module, output))
+            macs = layers[name].macs if name in layers else 0  # a module may run twice
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                # each output value costs one multiply-add per weight of its filter
+                macs += output.numel() * module.weight[0].numel()
+            layers[name] = Layer(tuple(output.shape), macs)
 
     hooks = [
         module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out))
@@ -65,10 +65,3 @@ def trace(
         for module, training in modes.items():
             module.training = training
     return layers
-
-
-def _macs(module: nn.Module, output: Tensor) -> int:
-    """Each output value costs one multiply-add per weight of its filter."""
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
-        return output.numel() * module.weight[0].numel()
-    return 0

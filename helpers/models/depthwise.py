@@ -9,29 +9,32 @@ identities:
 - dilation 2 with stride 2 and even padding reads every second pixel only: it is an undilated
   convolution of x[::2, ::2];
 - dilation 2 with stride 1 is four undilated convolutions, one for each parity of row and column;
-- a kernel of five columns is covered by two blocks of three (columns 0-2 and 2-4).
+- a kernel of five columns is covered by two blocks of three (columns 0-2 and 2-4);
+- stride 2: x[r::2, s::2] is multiplied by the taps w[r::2, s::2] alone. Both gradients fall into
+  four convolutions of stride 1, one for each parity (r, s) of row and column.
 
-On other devices torch's own backward is used. All convolutions here have one filter per channel,
-an odd square kernel of size k and the padding dilation * (k - 1) / 2.
+On other devices torch's own backward is used. All convolutions here have one filter per channel
+and an odd square kernel of size k. The padding is dilation * (k - 1) / 2, except for timm's
+convolutions of stride 2, which pad x beforehand: see `StridedDepthwiseConv2d`.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from helpers.models.depthwise_strided import StridedDepthwiseConv2d, is_strided_depthwise
-
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 _backward = torch.ops.aten.convolution_backward
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def half_resolution(x: Tensor, offset: int = 0) -> Tensor:
-    """Every second pixel of x (B, C, H, W), from row and column `offset` on, in channels_last."""
+    """Take every second pixel of x (B, C, H, W), from row and column `offset` on; channels_last."""
     return x[:, :, offset::2, offset::2].contiguous(memory_format=torch.channels_last)
 
 
@@ -42,7 +45,7 @@ def _same_padding(weight: Tensor, dilation: int) -> list[int]:
 def depthwise_forward(
     x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1, bias: Tensor | None = None
 ) -> Tensor:
-    """x (B, C, H, W) with weight (C, 1, k, k) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+    """Convolve x (B, C, H, W) by weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))"""
     if stride == 2 and dilation == 2:
         x, stride, dilation = half_resolution(x), 1, 1
     padding = _same_padding(weight, dilation)
@@ -58,6 +61,7 @@ def _stock_backward(
     dilation: int,
     slot: int,
 ) -> Tensor:
+    """Return torch's own gradient of x (slot 0) or of weight (slot 1)."""
     mask = [slot == 0, slot == 1, False]
     args = ([stride] * 2, padding, [dilation] * 2, False, [0, 0], weight.shape[0], mask)
     return _backward(grad, x, weight, None, *args)[slot]
@@ -66,7 +70,7 @@ def _stock_backward(
 def depthwise_input_grad(
     grad: Tensor, x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """Gradient with respect to x (B, C, H, W); only x's shape, type and place are read."""
+    """Return the gradient of x (B, C, H, W); only x's shape, type and place are read."""
     if stride == 1 and grad.device.type == "cpu":
         return depthwise_forward(grad, weight.flip(-2, -1), 1, dilation)
     if stride == 2 and dilation == 2:
@@ -97,21 +101,19 @@ class WeightGrad:
     def __init__(self, x: Tensor, kernel_size: int, stride: int = 1, dilation: int = 1) -> None:
         self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
         self.split = False
-        self.stock = x.device.type != "cpu"
+        stock = x.device.type != "cpu"
         if stride == 2 and dilation == 2:
             x, self.stride, self.dilation = half_resolution(x), 1, 1
-        if not self.stock and self.stride == 1 and self.dilation == 2:
+        if not stock and self.stride == 1 and self.dilation == 2:
             x, self.split, self.dilation = _parities(x), True, 1
         self.inputs = [x]
-        if not self.stock and kernel_size == 5 and self.dilation == 1:
-            padded = F.pad(x, (2, 2))
-            width = x.shape[-1] + 2
-            format_ = torch.channels_last
+        if not stock and kernel_size == 5 and self.dilation == 1:
+            padded, width = F.pad(x, (2, 2)), x.shape[-1] + 2
             blocks = (padded[..., :width], padded[..., 2:])
-            self.inputs = [block.contiguous(memory_format=format_) for block in blocks]
+            self.inputs = [b.contiguous(memory_format=torch.channels_last) for b in blocks]
 
     def __call__(self, grad: Tensor) -> Tensor:
-        """Gradient (C, 1, k, k) from the output's gradient."""
+        """Return the gradient (C, 1, k, k) from the output's gradient."""
         grad = _parities(grad) if self.split else grad
         k = self.kernel_size
         if len(self.inputs) == 1:
@@ -121,7 +123,7 @@ class WeightGrad:
 
     def _stock(self, grad: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
         weight = grad.new_empty(grad.shape[1], 1, *size)
-        padding = [self.dilation * (size[0] - 1) // 2, self.dilation * (size[1] - 1) // 2]
+        padding = _same_padding(weight, self.dilation)
         if size[0] != size[1]:
             padding[1] = 0  # the block's columns are in x already
         return _stock_backward(grad, x, weight, padding, self.stride, self.dilation, 1)
@@ -130,40 +132,87 @@ class WeightGrad:
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-        """The convolution; keeps what the backward pass reads."""
+        """Return the convolution; keep what the backward pass reads."""
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.dilation = stride, dilation
+        ctx.geometry = (stride, dilation)
         return depthwise_forward(x, weight, stride, dilation)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Gradients of x and weight; none for stride and dilation."""
+        """Return the gradients of x and weight; None for stride and dilation."""
         x, weight = ctx.saved_tensors
-        geometry = (ctx.stride, ctx.dilation)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        dx = depthwise_input_grad(grad, x, weight, *geometry) if ctx.needs_input_grad[0] else None
-        dw = None
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = depthwise_input_grad(grad, x, weight, *ctx.geometry)
         if ctx.needs_input_grad[1]:
-            dw = WeightGrad(x, weight.shape[-1], *geometry)(grad)
+            dw = WeightGrad(x, weight.shape[-1], *ctx.geometry)(grad)
         return dx, dw, None, None
 
 
+class _Strided(torch.autograd.Function):
+    """Stride 2 on x that is padded already: a kernel of size k maps (2 h - 2 + k) rows to h."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution; keep what the backward pass reads."""
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of x (B, C, 2 h - 2 + k, 2 w - 2 + k) and weight (C, 1, k, k)."""
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.empty_like(x, dtype=grad.dtype, memory_format=torch.channels_last)
+            for r, s in PARITIES:  # the output's gradient, convolved with the flipped taps
+                taps = weight[:, :, r::2, s::2].flip(-2, -1)
+                padding = (taps.shape[-2] - 1, taps.shape[-1] - 1)
+                dx[:, :, r::2, s::2] = F.conv2d(grad, taps, padding=padding, groups=taps.shape[0])
+        if ctx.needs_input_grad[1]:
+            dw = torch.empty_like(weight)
+            for r, s in PARITIES:
+                part = x[:, :, r::2, s::2].contiguous(memory_format=torch.channels_last)
+                taps = weight[:, :, r::2, s::2]
+                dw[:, :, r::2, s::2] = _stock_backward(grad, part, taps, [0, 0], 1, 1, 1)
+        return dx, dw
+
+
 def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Differentiable (once) depthwise convolution of x (B, C, H, W) with weight (C, 1, k, k)."""
+    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
     return _Depthwise.apply(x, weight, stride, dilation)
+
+
+def _in_autocast_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        return x.to(dtype), weight.to(dtype)
+    return x, weight
 
 
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise `nn.Conv2d` (groups == in_channels == out_channels), same state dict."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W'), in the autocast precision where one is set."""
-        weight = self.weight
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(dtype), weight.to(dtype)
+        """(B, C, H, W) -> (B, C, H', W'), in the autocast precision if one is set."""
+        x, weight = _in_autocast_precision(x, self.weight)
         return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
+
+
+class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
+    """timm's depthwise convolution of stride 2 with "same" padding, same state dict."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), in the autocast precision if set."""
+        x, weight = _in_autocast_precision(x, self.weight)
+        x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
+        if x.device.type != "cpu":
+            return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
+        return _Strided.apply(x, weight)
 
 
 def use_fast_depthwise(model: Network) -> Network:
@@ -172,16 +221,16 @@ def use_fast_depthwise(model: Network) -> Network:
     Taken are those with 3x3 or 5x5 kernels and "same" padding, at stride 2 as timm writes them.
     """
     for module in model.modules():
-        if is_strided_depthwise(module):
-            module.__class__ = StridedDepthwiseConv2d
-        elif (
+        if not (
             isinstance(module, nn.Conv2d)
             and module.groups == module.in_channels == module.out_channels > 1
             and module.kernel_size in ((3, 3), (5, 5))
-            and module.stride == (1, 1)
             and module.dilation == (1, 1)
-            and module.padding == (module.kernel_size[0] // 2,) * 2
             and module.bias is None
         ):
+            continue
+        if isinstance(module, timm.layers.Conv2dSame) and module.stride == (2, 2):
+            module.__class__ = StridedDepthwiseConv2d
+        elif module.stride == (1, 1) and module.padding == (module.kernel_size[0] // 2,) * 2:
             module.__class__ = DepthwiseConv2d
     return model

@@ -1,4 +1,4 @@
-"""What a model expects and offers, as data."""
+"""Describe what a model expects and offers, as data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model expects and offers."""
+    """What images a model expects, and what it offers."""
 
     name: str
     kind: str  # how `build` makes it again: "resnet18", "efficientnet_lite0", "cnn", ...
@@ -31,5 +31,5 @@ class Model(nn.Module):
     spec: ModelSpec
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the embeddings (B, D) that the last linear layer of the network sees."""
+        """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
         raise NotImplementedError

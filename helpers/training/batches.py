@@ -15,43 +15,48 @@ from helpers.core import devices, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 
-RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is the training's
+RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
 AUGMENTATIONS = ("none", "flips", "full")
+Share = tuple[int, int]  # (rank, processes): each process takes its part
 
 
 class Batches(Protocol):
-    """What the training loop reads: labelled rows, in a new order each epoch or as they are."""
+    """Labelled rows for the training loop, in another order each epoch or as they are."""
 
-    labels: np.ndarray  # (N,) int64
+    labels: np.ndarray  # (N,) int64; -1 if hidden
     ids: np.ndarray  # (N,) text
     batch_size: int
 
     @property
     def epoch_size(self) -> int:
-        """How many rows an epoch of training draws."""
+        """Rows that an epoch of training draws."""
         ...
 
     def shuffled(
-        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+        self, seed: int, epoch: int, share: Share = (0, 1)
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Rows and inputs of each training batch of an epoch, augmented."""
+        """Yield rows and inputs of each training batch, augmented; `share` is a part of each."""
         ...
 
-    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
-        """Inputs of all rows in their own order, not augmented; of `share` each P-th batch."""
+    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
+        """Yield the inputs in the rows' own order, not augmented; of `share` each P-th batch."""
         ...
 
 
 @dataclass
 class ImageBatches:
-    """Images of some rows of a cache, made ready for a model.
+    """Images of some rows of a cache, prepared for a model.
 
     Gray images stay one channel until they are augmented, which costs a third of the time.
+
+        batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
+        for rows, images in batches.shuffled(seed=0, epoch=3):
+            loss = F.cross_entropy(model(images), torch.from_numpy(batches.labels[rows]))
     """
 
     cache: ImageCache
     rows: np.ndarray  # rows of the cache
-    labels: np.ndarray  # (N,) int64; -1 where hidden
+    labels: np.ndarray
     ids: np.ndarray
     spec: ModelSpec
     batch_size: int
@@ -65,16 +70,16 @@ class ImageBatches:
 
     @property
     def epoch_size(self) -> int:
-        """How many images an epoch of training draws."""
+        """Images that an epoch of training draws."""
         return min(len(self), self.epoch_images) if self.epoch_images else len(self)
 
     def shuffled(
-        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+        self, seed: int, epoch: int, share: Share = (0, 1)
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield (rows of the batch, (B, C, H, W) float32), augmented.
 
-        `share` = (rank, processes): each process takes its part of every batch. A last batch of
-        fewer than two images per process is dropped: batch normalisation cannot train on one.
+        Each process takes its part of every batch. A last batch of fewer than two images per
+        process is dropped: batch normalisation cannot train on one.
         """
         rank, processes = share
         augment = augmentation(self.augment)
@@ -82,35 +87,23 @@ class ImageBatches:
         parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):
-            images = augment(to_float(pixels, self.device))
-            yield part, normalise(images, self.spec)
+            yield part, normalise(augment(to_float(pixels, self.device)), self.spec)
 
-    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
-        """Yield (B, C, H, W) float32 in the rows' order.
-
-        `share` = (rank, processes): each process takes every P-th batch, whole.
-        """
-        every = np.arange(len(self))
+    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, C, H, W) float32 in the rows' order; each process takes every P-th batch."""
         starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
-        for pixels in self._fetched([every[i : i + self.batch_size] for i in starts]):
+        parts = [np.arange(i, min(i + self.batch_size, len(self))) for i in starts]
+        for pixels in self._fetched(parts):
             yield normalise(to_float(pixels, self.device), self.spec)
 
     def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
-        """The pixels (B, H, W, C) uint8 of each part, from the device's memory where they fit."""
+        """Yield the pixels (B, H, W, C) uint8 of each part; keep all on the device if they fit."""
         size = len(self) * int(np.prod(self.cache.pixels.shape[1:]))  # bytes
         if self._resident is None and size < room_for_images(self.device):
             self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
         if self._resident is not None:
             return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)
         return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
-
-
-def room_for_images(device: torch.device) -> int:
-    """Bytes of a GPU's memory that images may take for good; on a CPU they stay on the disk."""
-    if device.type != "cuda":
-        return 0
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free * RESIDENT_SHARE)
 
 
 @dataclass
@@ -132,7 +125,7 @@ class EmbeddingBatches:
         return len(self)
 
     def shuffled(
-        self, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+        self, seed: int, epoch: int, share: Share = (0, 1)
     ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
@@ -140,21 +133,26 @@ class EmbeddingBatches:
             part = order[start : start + self.batch_size][share[0] :: share[1]]
             yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
 
-    def ordered(self, share: tuple[int, int] = (0, 1)) -> Iterator[Tensor]:
-        """Yield (B, D) float32 in the rows' order, of `share` each P-th batch."""
+    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
+        """Yield (B, D) float32 in the rows' order; each process takes every P-th batch."""
         for start in range(0, len(self), self.batch_size)[share[0] :: share[1]]:
             part = self.embeddings[start : start + self.batch_size]
             yield torch.from_numpy(part).to(self.device)
 
 
+def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
+    """Return a permutation of n rows, its own for every epoch."""
+    return seeding.numpy_stream(seed, "order", epoch).permutation(n)
+
+
 def to_float(pixels: Tensor, device: torch.device) -> Tensor:
-    """(B, H, W, C) uint8 -> (B, C, H, W) float32 in [0, 1] on the device, channels_last."""
+    """Turn (B, H, W, C) uint8 into (B, C, H, W) float32 in [0, 1] on the device, channels_last."""
     tensor = pixels.to(device, non_blocking=True)
     return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
 def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
-    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and spread."""
+    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation."""
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
             weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -167,7 +165,7 @@ def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
 
 
 def augmentation(kind: str) -> nn.Module:
-    """Random views of a batch (B, C, H, W) in [0, 1], each image its own.
+    """Return random views of a batch (B, C, H, W) in [0, 1], drawn for each image on its own.
 
     Kornia's transforms draw from torch's global generators; the training loop sets their stream.
 
@@ -179,28 +177,26 @@ def augmentation(kind: str) -> nn.Module:
         raise ValueError(f"augment={kind!r} is not one of {', '.join(AUGMENTATIONS)}")
     if kind == "none":
         return nn.Identity()
-    from kornia import augmentation as K  # takes a second to import: only where it is used
+    from kornia import augmentation as K  # takes a second to import: only if it is used
 
     steps: list[nn.Module] = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)]
     if kind == "full":
-        # Small: a part lies nearly straight in its frame, and a defect may be a hairline.
+        # Small: a part is nearly straight in its frame, and a defect may be a hairline.
+        shift, scale = (0.04, 0.04), (0.95, 1.05)
         steps += [
-            K.RandomAffine(
-                degrees=5.0,
-                translate=(0.04, 0.04),
-                scale=(0.95, 1.05),
-                padding_mode="reflection",
-                p=1.0,
-            ),
+            K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=1.0),
             K.RandomBrightness((0.85, 1.15), p=1.0),
             K.RandomContrast((0.85, 1.15), p=1.0),
         ]
     return nn.Sequential(*steps)
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of n rows, its own for every epoch."""
-    return seeding.numpy_stream(seed, "order", epoch).permutation(n)
+def room_for_images(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory that images may occupy; on a CPU they stay on the disk."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free * RESIDENT_SHARE)
 
 
 def _read_ahead(batches: Iterator[Tensor], depth: int = 2) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Images to tensors: our cache, built once, against one epoch's pass of a DataLoader.
+"""Time images to tensors: our cache, built once, against one epoch's pass of a DataLoader.
 
 The plain way decodes again in every epoch; all images in memory as float32 would be too large.
 The files have just been written, so that both read them from the system's page cache.
@@ -46,7 +46,7 @@ def plainly(table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case per number of images; of a given folder no more than it holds."""
+    """Yield one case per number of images, at most as many as a given folder holds."""
     counts, size_px = [], sizes["size_px"]
     for count in sizes["images"]:
         table = options.table(count)

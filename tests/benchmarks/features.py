@@ -1,7 +1,7 @@
-"""Images to embeddings, images/s: `features.embed` from the cache against a DataLoader.
+"""Time images to embeddings, images/s: `features.embed` from the cache against a DataLoader.
 
-The cache is there already, as in every run but the first; what `embed` prepares at each call, a
-compilation say, counts. ResNet-18 has random weights.
+The cache is built already, as in every run but the first; what `embed` prepares at each call, such
+as a compilation, counts. ResNet-18 has random weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SMALL = {"images": 6, "size_px": 32, "batch_size": 4, "backbones": networks.BACK
 
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
-    """Our embeddings, after a first batch that does not count."""
+    """Time our embeddings, after a first batch that does not count."""
     cache, device = open_cache(table, size_px, root), devices.default_device()
     model, found = networks.ours(backbone, size_px), []
     embed(model, cache, table.head(batch_size), device, batch_size)
@@ -37,7 +37,7 @@ def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root
 
 
 def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
-    """The stock network on a DataLoader, after a first batch that does not count."""
+    """Time the stock network on a DataLoader, after a first batch that does not count."""
     spec, device = backbones.spec_of(backbone, 2, size_px), devices.default_device()
     transform = plain.transform_of(size_px, spec.mean, spec.std)
     trunk, found = networks.plain_trunk(backbone), []
@@ -48,8 +48,8 @@ def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -
 
 
 def differences(mine: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """How far two embeddings (N, D) lie apart: the root mean square as a fraction of that of
-    `theirs`, and the largest difference as a fraction of their largest value."""
+    """Compare two embeddings (N, D): the root mean square of the difference as a fraction of that
+    of `theirs`, and the largest difference as a fraction of their largest value."""
     apart = np.abs(mine - theirs)
     return {
         "rms_difference_fraction": float(np.sqrt((apart**2).mean() / (theirs**2).mean())),
@@ -58,7 +58,7 @@ def differences(mine: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case per backbone."""
+    """Yield one case per backbone."""
     size_px, batch, root = sizes["size_px"], sizes["batch_size"], options.cache_root
     table = options.table(sizes["images"])
     open_cache(table, size_px, root)

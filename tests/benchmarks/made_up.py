@@ -1,4 +1,4 @@
-"""What the benchmarks work on: made-up gray images in BMP files, and made-up embeddings."""
+"""Make up the benchmarks' data: gray images in BMP files, and embeddings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BAD_SHIFT = np.float32(0.5)  # hard enough: an AUC of 0.96 by the SVM, of 0.84 b
 
 
 def image_table(folder: Path, count: int, given: Path | None = None) -> pd.DataFrame:
-    """`id, path, label` of `count` images: of `given`, or made up and written to `folder`.
+    """Return `id, path, label` of `count` images: of `given`, or made up and written to `folder`.
 
     Labels alternate. Images that are in `folder` already are used again.
 
@@ -51,9 +51,9 @@ def write_images(files: list[Path], size_px: int = SOURCE_PX) -> None:
 
 
 def embeddings(n: int, bad: np.ndarray | None = None) -> np.ndarray:
-    """Embeddings (n, 512) like a network's: 40 directions of falling spread, noise, a ReLU.
+    """Make embeddings (n, 512) like a network's: 40 directions of falling spread, noise, a ReLU.
 
-    Rows where `bad` (n,) is True lie off the others in each direction, by less than the spread.
+    Rows where `bad` (n,) is True are shifted in each direction, by less than the spread.
     """
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((n, 40), np.float32) * np.linspace(3, 0.3, 40, dtype=np.float32)
@@ -66,6 +66,6 @@ def embeddings(n: int, bad: np.ndarray | None = None) -> np.ndarray:
 
 
 def labelled_embeddings(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n, 512) and labels (n,), nine good ones to a bad one."""
+    """Make embeddings (n, 512) and labels (n,), nine good ones to a bad one."""
     labels = (np.arange(n) % 10 == 0).astype(np.int64)
     return embeddings(n, labels == 1), labels

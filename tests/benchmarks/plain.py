@@ -22,7 +22,7 @@ LABEL_SMOOTHING = 0.1
 
 
 class Files(Dataset):
-    """Image files of a table (`path`, `label`), decoded each time that they are asked for."""
+    """Image files of a table (`path`, `label`), decoded each time that they are read."""
 
     def __init__(self, table: pd.DataFrame, transform, mode: str = "RGB") -> None:
         self.paths, self.labels = table.path.tolist(), table.label.tolist()
@@ -39,7 +39,7 @@ class Files(Dataset):
 def loader(
     table: pd.DataFrame, transform, batch_size: int, shuffle: bool = False, mode: str = "RGB"
 ) -> DataLoader:
-    """Batches of (images (B, C, H, W), labels (B,))."""
+    """Return batches of (images (B, C, H, W), labels (B,))."""
     files = Files(table, transform, mode)
     return DataLoader(files, batch_size, shuffle=shuffle, num_workers=WORKERS)
 
@@ -60,7 +60,7 @@ def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
 
 @torch.no_grad()
 def embed(trunk: nn.Module, batches: DataLoader, device: torch.device) -> np.ndarray:
-    """Embeddings (N, D) in eval mode."""
+    """Compute embeddings (N, D) in eval mode."""
     trunk.to(device).eval()
     return np.concatenate([trunk(images.to(device)).cpu().numpy() for images, _ in batches])
 

@@ -183,7 +183,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
     ("arguments", "message"),
     [
         (["--dataset", "folder:/not/there"], "DATASET='folder:/not/there': /not/there does not"),
-        (["--dataset", "folder"], "DATASET='folder' wants a place: folder:PATH"),
+        (["--dataset", "folder"], "DATASET='folder' needs a path: folder:PATH"),
         (["--dataset", "foo"], "DATASET='foo' is not one of chips, elpv, folder, nexperia"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),

@@ -27,7 +27,7 @@ def test_a_damaged_cache_is_decoded_again_and_said(run_copy, capsys, name, damag
     before = np.array(stages.images_of(split, 16).pixels)
     damage(run_file(run_copy, name))
     np.testing.assert_array_equal(stages.images_of(split, 16).pixels, before)
-    assert "is damaged, or of an older version" in capsys.readouterr().out
+    assert "is damaged: its images are decoded again" in capsys.readouterr().out
 
 
 @DAMAGES

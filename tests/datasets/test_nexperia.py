@@ -7,8 +7,8 @@ from PIL import Image
 
 from helpers import datasets
 from helpers.core import paths
-from helpers.datasets import chips, settings
-from helpers.datasets.chips import write
+from helpers.datasets import chips
+from helpers.datasets.settings import SplitSettings
 
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/good_0/good_0", "train/bad_1/bad_1", "test/all_tests/all_tests")
@@ -19,7 +19,7 @@ SECOND = (
 )
 
 
-def _write(root, layout, suffix="bmp"):
+def _write(root, layout=FIRST, suffix="bmp"):
     for side, folder in zip(("g", "b", "t"), layout, strict=True):
         (root / folder).mkdir(parents=True)
         for i in range(4):
@@ -28,7 +28,11 @@ def _write(root, layout, suffix="bmp"):
 
 
 def _load(root):
-    return datasets.load(settings.SplitSettings(dataset=f"nexperia:{root}"))
+    return datasets.load(SplitSettings(dataset=f"nexperia:{root}"))
+
+
+def _write_sample(root, ids, name="sample_submission.csv"):
+    pd.DataFrame({"id": ids, "defect_score": 0.5}).to_csv(root / name, index=False)
 
 
 @pytest.mark.parametrize("layout", [FIRST, NESTED, SECOND])
@@ -43,26 +47,32 @@ def test_both_stages_are_read_nested_or_not(tmp_path, layout, suffix):
 
 
 def test_test_images_come_in_the_order_of_the_sample_submission(tmp_path):
-    _write(tmp_path, FIRST)
+    _write(tmp_path)
     order = ["t2", "t0", "t3", "t1"]
-    pd.DataFrame({"id": order, "defect_score": 0.5}).to_csv(
-        tmp_path / "submission_sample.csv", index=False
-    )
+    _write_sample(tmp_path, order, "submission_sample.csv")
     table = _load(tmp_path).table
     assert table.id[table.official_split == "test"].tolist() == order
 
 
 def test_a_sample_that_differs_from_the_test_folder_is_an_error(tmp_path):
-    _write(tmp_path, FIRST)
-    pd.DataFrame({"id": ["t0", "t1", "t2", "zz"], "defect_score": 0.5}).to_csv(
-        tmp_path / "sample_submission.csv", index=False
-    )
+    _write(tmp_path)
+    _write_sample(tmp_path, ["t0", "t1", "t2", "zz"])
     with pytest.raises(datasets.DataError, match=r"differ in 2 id\(s\), e\.g\. 't3'"):
         _load(tmp_path)
 
 
+def test_two_test_images_of_one_name_are_refused_with_and_without_a_sample(tmp_path):
+    _write(tmp_path)
+    (tmp_path / "test/all_tests/more").mkdir()
+    (tmp_path / "test/all_tests/more/t0.bmp").hardlink_to(tmp_path / "test/all_tests/t0.bmp")
+    for _ in range(2):
+        with pytest.raises(datasets.DataError, match=r"occur more than once, e\.g\. 't0'"):
+            _load(tmp_path)
+        _write_sample(tmp_path, ["t0", "t1", "t2", "t3"])
+
+
 def test_counts_are_compared_with_the_contest_s(tmp_path):
-    _write(tmp_path, FIRST)
+    _write(tmp_path)
     assert _load(tmp_path).caveats == (
         "8 training and 4 test images; the contest's first stage has 30,000 and 3,000."
     )
@@ -70,16 +80,17 @@ def test_counts_are_compared_with_the_contest_s(tmp_path):
 
 def test_images_that_are_not_there_name_the_command_that_fetches_them(home):
     with pytest.raises(datasets.DataError, match=r"python -m helpers\.kaggle download -c semi-con"):
-        datasets.load(settings.SplitSettings(dataset="nexperia"))
+        datasets.load(SplitSettings(dataset="nexperia"))
 
 
 def test_the_downloaded_folder_is_found_by_itself(home):
-    _write(home / "data/raw/semi-conductor-image-classification-first", FIRST)
-    assert len(datasets.load(settings.SplitSettings(dataset="nexperia")).table) == 12
+    _write(home / "data/raw/semi-conductor-image-classification-first")
+    assert len(datasets.load(SplitSettings(dataset="nexperia")).table) == 12
+    assert len(_load(home / "data/raw").table) == 12  # one folder above it
 
 
 def test_a_missing_class_is_named(tmp_path):
-    _write(tmp_path, FIRST)
+    _write(tmp_path)
     for file in (tmp_path / "train/bad_1").iterdir():
         file.unlink()
     with pytest.raises(datasets.DataError, match="no images in a folder bad_1 or defect"):
@@ -95,8 +106,8 @@ def test_a_missing_class_is_named(tmp_path):
         (b"id,defect_score\nt0,0\nt0,0\nt1,0\nt2,0\nt3,0\n", "names the id 't0' twice"),
     ],
 )
-def test_a_sample_that_is_none_is_named(tmp_path, content, words):
-    _write(tmp_path, FIRST)
+def test_a_damaged_sample_is_named(tmp_path, content, words):
+    _write(tmp_path)
     (tmp_path / "nested").mkdir()
     (tmp_path / "nested" / "sample_submission.csv").write_bytes(content)
     with pytest.raises(datasets.DataError) as error:
@@ -104,24 +115,19 @@ def test_a_sample_that_is_none_is_named(tmp_path, content, words):
     assert words in str(error.value) and "sample_submission.csv" in str(error.value)
 
 
-def test_a_named_folder_may_hold_the_files_one_folder_deeper(tmp_path):
-    _write(tmp_path / "outer", FIRST)
-    assert len(_load(tmp_path).table) == 12
-
-
 def test_synthetic_chips_are_drawn_once_and_called_synthetic(home, monkeypatch):
     monkeypatch.setattr(chips, "DEFAULT_COUNTS", (20, 5))
     for _ in range(2):
-        source = datasets.load(settings.SplitSettings(dataset="chips"))
+        source = datasets.load(SplitSettings(dataset="chips"))
         assert source.name == "chips" and "synthetic" in source.attribution
         assert len(source.table) == 25
-        monkeypatch.setattr(write, "write_dataset", None)
+        monkeypatch.setattr(chips, "write_dataset", None)
 
 
-def test_chips_that_were_not_written_to_the_end_are_refused(tmp_path):
-    _write(tmp_path, FIRST)
+def test_chips_that_were_not_finished_are_refused(tmp_path):
+    _write(tmp_path)
     (tmp_path / "chips.json").write_text('{"state": "writing"}')
-    with pytest.raises(datasets.DataError, match="was not written to its end"):
+    with pytest.raises(datasets.DataError, match="is incomplete: run"):
         _load(tmp_path)
 
 
@@ -137,6 +143,6 @@ def test_chips_that_were_not_written_to_the_end_are_refused(tmp_path):
 )
 def test_kaggle_s_mounts_are_found_by_themselves(home, tmp_path, monkeypatch, mount):
     monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "input")
-    _write(tmp_path / "input" / mount, FIRST)
-    table = datasets.load(settings.SplitSettings(dataset="nexperia")).table
+    _write(tmp_path / "input" / mount)
+    table = datasets.load(SplitSettings(dataset="nexperia")).table
     assert len(table) == 12 and all(str(tmp_path / "input" / mount) in p for p in table.path)

@@ -8,10 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.models import depthwise_strided
-from helpers.models.depthwise import DepthwiseConv2d, depthwise_conv2d, use_fast_depthwise
+from helpers.models import backbones
+from helpers.models.depthwise import (
+    DepthwiseConv2d,
+    StridedDepthwiseConv2d,
+    depthwise_conv2d,
+    use_fast_depthwise,
+)
 
 CASES = [(k, s, d, n) for k in (3, 5) for s in (1, 2) for d in (1, 2) for n in (7, 8)]
+
+
+def results(function, x, weight):
+    """Return output and gradients; each value of the output has a gradient of its own."""
+    x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
+    out = function(x, weight)
+    out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out))
+    return out.detach(), x.grad, weight.grad
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation", "size"), CASES)
@@ -19,17 +32,28 @@ def test_output_and_gradients_equal_torch_s(kernel, stride, dilation, size):
     x = torch.randn(2, 4, size, size + 3, dtype=torch.float64)
     x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(4, 1, kernel, kernel, dtype=torch.float64)
-    found, expected = [], []
-    for results, fast in ((found, True), (expected, False)):
-        a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
-        if fast:
-            out = depthwise_conv2d(a, w, stride, dilation)
-        else:
-            out = F.conv2d(a, w, None, stride, dilation * (kernel - 1) // 2, dilation, 4)
-        out.square().sum().backward()
-        results += [out.detach(), a.grad, w.grad]
+    padding = dilation * (kernel - 1) // 2
+    found = results(lambda a, w: depthwise_conv2d(a, w, stride, dilation), x, weight)
+    expected = results(lambda a, w: F.conv2d(a, w, None, stride, padding, dilation, 4), x, weight)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (10, 11)])
+def test_stride_2_as_timm_writes_it_has_torch_s_output_and_gradients(kernel_size, size):
+    plain = timm.layers.Conv2dSame(6, 6, kernel_size, stride=2, groups=6, bias=False).double()
+    fast = use_fast_depthwise(copy.deepcopy(plain))
+    assert isinstance(fast, StridedDepthwiseConv2d)
+    x = torch.randn(3, 6, *size, dtype=torch.float64)
+
+    def call(layer):
+        return lambda a, w: torch.func.functional_call(layer, {"weight": w}, (a,))
+
+    weight = plain.weight.detach()
+    found, expected = (results(call(layer), x, weight) for layer in (fast, plain))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_only_convolutions_that_it_can_do_are_replaced_and_the_state_stays():
@@ -58,22 +82,13 @@ def test_under_autocast_it_computes_in_the_reduced_precision():
     assert layer[0].weight.grad.dtype == torch.float32
 
 
-@pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("size", [(8, 8), (9, 7), (10, 11)])
-def test_stride_2_as_timm_writes_it_has_torch_s_output_and_gradients(kernel_size, size):
-    torch.manual_seed(0)
-    plain = timm.layers.Conv2dSame(6, 6, kernel_size, stride=2, groups=6, bias=False).double()
-    fast = copy.deepcopy(plain)
-    holder = use_fast_depthwise(nn.Sequential(fast))
-    assert isinstance(fast, depthwise_strided.StridedDepthwiseConv2d)
-    x = torch.randn(3, 6, *size, dtype=torch.float64)
-    grads = []
-    for layer in (plain, holder):
-        inputs = x.clone().requires_grad_()
-        out = layer(inputs)
-        (
-            out * torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)
-        ).sum().backward()
-        grads.append((out.detach(), inputs.grad, next(layer.parameters()).grad))
-    for expected, found in zip(*grads, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+def test_a_whole_backbone_has_the_same_gradients_as_with_torch_s_own():
+    spec = backbones.spec_of("efficientnet_lite0", 2, 32)
+    plain, fast = backbones.build(spec).double(), backbones.build(spec).double()
+    fast.load_state_dict(plain.state_dict())
+    use_fast_depthwise(fast)
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    for model in (plain, fast):
+        model(images).square().sum().backward()
+    for (name, p), q in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-6, atol=1e-8, msg=name)

@@ -12,17 +12,7 @@ CPU = torch.device("cpu")
 
 
 def model_spec(in_channels=1, mean=(0.0,), std=(1.0,)) -> ModelSpec:
-    return ModelSpec(
-        name="toy",
-        kind="cnn",
-        num_classes=2,
-        image_size_px=4,
-        in_channels=in_channels,
-        mean=mean,
-        std=std,
-        embedding_size=8,
-        feature_layer="conv",
-    )
+    return ModelSpec("toy", "cnn", 2, 4, in_channels, mean, std, 8, "conv")
 
 
 def image_batches(n=23, batch_size=5, **options) -> batches.ImageBatches:
@@ -123,7 +113,7 @@ def test_ordered_is_not_augmented():
     np.testing.assert_allclose(together[:, 0, 3, 3], np.arange(23) * 2 / 255, rtol=1e-6)
 
 
-def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_come_out_the_same(monkeypatch):
+def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_stay_the_same(monkeypatch):
     from_disk = image_batches(augment="flips")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -148,35 +138,24 @@ def test_to_float_brings_bytes_to_0_to_1_channels_first():
     np.testing.assert_allclose(tensor[1, :, 2, 3], [0, 0.2, 1], rtol=1e-6)
 
 
-def test_gray_becomes_three_channels_each_with_its_own_mean_and_spread():
-    spec = model_spec(3, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
-    image = torch.full((2, 1, 2, 2), 0.6)
+@pytest.mark.parametrize(
+    ("pixel", "channels", "expected"),
+    [
+        # (0.6 - 0.5) / 0.25, (0.6 - 0.4) / 0.2, (0.6 - 0.3) / 0.1
+        ([0.6], 3, [0.4, 1.0, 3.0]),
+        ([1.0, 0.2, 0.3], 3, [2.0, -1.0, 0.0]),
+        # colour becomes gray by its luma: (0.299 * 1 + 0.587 * 0.5 - 0.5) / 0.25
+        ([1.0, 0.5, 0.0], 1, [0.37]),
+    ],
+)
+def test_images_get_the_model_s_channels_each_with_its_own_mean_and_spread(
+    pixel, channels, expected
+):
+    spec = model_spec(channels, mean=(0.5, 0.4, 0.3)[:channels], std=(0.25, 0.2, 0.1)[:channels])
+    image = torch.tensor(pixel).view(1, -1, 1, 1).expand(2, -1, 2, 3)
     result = batches.normalise(image, spec)
-    assert result.shape == (2, 3, 2, 2)
-    # (0.6 - 0.5) / 0.25, (0.6 - 0.4) / 0.2, (0.6 - 0.3) / 0.1
-    np.testing.assert_allclose(result[1, :, 1, 0], [0.4, 1.0, 3.0], rtol=1e-5)
-
-
-def test_colour_becomes_gray_by_its_luma():
-    spec = model_spec(1, mean=(0.5,), std=(0.25,))
-    image = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    result = batches.normalise(image, spec)
-    assert result.shape == (1, 1, 2, 2)
-    # 0.299 * 1 + 0.587 * 0.5 = 0.5925; (0.5925 - 0.5) / 0.25 = 0.37
-    np.testing.assert_allclose(result[0, 0, 0, 0], 0.37, rtol=1e-5)
-
-
-def test_matching_channels_are_only_shifted_and_scaled():
-    spec = model_spec(3, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.1))
-    image = torch.tensor([1.0, 0.2, 0.3]).view(1, 3, 1, 1)
-    np.testing.assert_allclose(
-        batches.normalise(image, spec).flatten(), [2.0, -1.0, 0.0], rtol=1e-5, atol=1e-6
-    )
-
-
-def test_no_augmentation_changes_nothing():
-    images = torch.rand(4, 1, 16, 16)
-    assert torch.equal(batches.augmentation("none")(images), images)
+    assert result.shape == (2, channels, 2, 3)
+    np.testing.assert_allclose(result[1, :, 1, 0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_flips_mirror_each_image_both_ways_on_its_own():
@@ -215,6 +194,8 @@ def test_full_augmentation_stays_small():
     assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5
 
 
-def test_an_unknown_augmentation_is_refused():
+def test_no_augmentation_changes_nothing_and_an_unknown_one_is_refused():
+    images = torch.rand(4, 1, 16, 16)
+    assert torch.equal(batches.augmentation("none")(images), images)
     with pytest.raises(ValueError, match=r"^augment='wild' is not one of none, flips, full$"):
         batches.augmentation("wild")

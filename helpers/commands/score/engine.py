@@ -18,10 +18,10 @@ import torch
 from helpers.commands.score import ScoreError
 from helpers.commands.score.files import Result
 from helpers.commands.score.listing import Entry, ImageList
-from helpers.datasets.cache import COLOUR_PROBES, probe
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
     BitsFound,
+    deep_bits,
     read_pixels,
     resize,
     unreadable_reason,
@@ -32,6 +32,7 @@ from helpers.models.spec import ModelSpec
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import placed, probability_of_bad, run_batches, score_runner
 
+PROBES = 64  # images looked at to tell the bits of deep ones
 PIECE = 512  # images between two writes: what a kill can cost; seconds of work on a CPU
 
 
@@ -182,7 +183,7 @@ def decode(entry: Entry, size_px: int, bits: int) -> Decoded:
     if not path.is_file():  # a pipe would never end
         return Decoded(entry, None, "not a file" if path.exists() else "No such file or directory")
     try:
-        resized = resize(read_pixels(path, gray=None, bits=bits), size_px)
+        resized = resize(read_pixels(path, bits), size_px)
     except DECODE_ERRORS as error:
         return Decoded(entry, None, unreadable_reason(path, error))
     except BitsFound as found:
@@ -215,8 +216,8 @@ def probe_bits(images: ImageList) -> int:
     Raises:
         ScoreError: there is no image.
     """
-    first = [Path(e.file) for e in itertools.islice(images.entries(), COLOUR_PROBES)]
+    first = [Path(e.file) for e in itertools.islice(images.entries(), PROBES)]
     if not first:
         kinds = "line" if images.place.endswith(".csv") else f"image ({', '.join(SUFFIXES)})"
         raise ScoreError(f"{images.place} holds no {kinds}")
-    return probe(first)[1] or 16
+    return deep_bits(first) or 16

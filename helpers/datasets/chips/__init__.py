@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from helpers.core import paths
 from helpers.datasets import Source, nexperia
 from helpers.datasets.chips.write import write_dataset
-from helpers.datasets.marker import is_done
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
@@ -17,8 +16,8 @@ DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: enough to learn from, dra
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
-    """The chips at `place`, or in `data/raw/chips`, which are drawn there when they are missing."""
+    """Load the chips at `place`; without it those in `data/raw/chips`, drawn if missing."""
     root = place or paths.raw_root() / "chips"
-    if place is None and not is_done(root):
+    if place is None and not nexperia.is_done(root):
         write_dataset(root, *DEFAULT_COUNTS)
     return nexperia.load(root, settings)

@@ -1,4 +1,4 @@
-"""Defects of synthetic chip parts: functions Part -> Part with a strength from 0 to 1.
+"""Damage synthetic chip parts: functions Part -> Part with a strength from 0 to 1.
 
 Strength 1 is seen at a glance, strength 0 is at the limit of what an attentive person finds.
 Each function draws from its own stream `rng`, never from the part's.
@@ -26,7 +26,7 @@ def _with(part: Part, *overlays: Overlay) -> Part:
 def _streak(
     start: ArrayLike, direction_rad: float, length: float, width: float, rng: np.random.Generator
 ) -> tuple[Point, ...]:
-    """A ragged, tapering polygon around a slightly bent line."""
+    """Draw a ragged, tapering polygon around a slightly bent line."""
     t = np.linspace(0, 1, 9)
     along = np.array([np.cos(direction_rad), np.sin(direction_rad)])
     across = np.array([-along[1], along[0]])
@@ -47,7 +47,7 @@ def _blob(centre: Point | np.ndarray, radius: float, rng: np.random.Generator) -
 
 
 def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """A ragged bright streak across body or marking."""
+    """Draw a ragged bright streak across body or marking."""
     w, h = part.body
     start = (rng.uniform(-0.45, 0.1) * w, rng.uniform(-0.42, 0.3) * h)
     direction = rng.normal(0, 0.35) + (rng.uniform() < 0.25) * 1.2
@@ -60,7 +60,7 @@ def scratch(part: Part, rng: np.random.Generator, strength: float) -> Part:
 
 
 def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """A corner broken off: a bright facet, or a dark gap with a bright line of fracture."""
+    """Break a corner off: a bright facet, or a dark gap with a bright line of fracture."""
     w, h = part.body
     s_x, s_y = rng.choice([-1, 1], 2)
     along = _between(19, 48, strength) * rng.uniform(0.8, 1.2)
@@ -82,7 +82,7 @@ def chipped_corner(part: Part, rng: np.random.Generator, strength: float) -> Par
 
 
 def foreign_material(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """A crumb or a fibre on body or pocket."""
+    """Put a crumb or a fibre on body or pocket."""
     w, h = part.body
     centre = rng.uniform(-0.62, 0.62, 2) * (w, h)
     level = part.body_level + _between(85, 205, strength)
@@ -97,7 +97,7 @@ def foreign_material(part: Part, rng: np.random.Generator, strength: float) -> P
 
 
 def bent_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """One lead leans sideways, away from the body, and looks shorter."""
+    """Bend one lead sideways; it looks shorter."""
     which = int(rng.integers(len(part.leads)))
     lead = part.leads[which]
     slant = rng.choice([-1, 1]) * _between(0.45, 1.2, strength)
@@ -108,7 +108,7 @@ def bent_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
 
 
 def smeared_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """Solder or metal smeared sideways out of one lead."""
+    """Smear solder or metal sideways out of one lead."""
     lead = part.leads[int(rng.integers(len(part.leads)))]
     length = sum(lead.bands[-1][:2])
     smears = []
@@ -123,7 +123,7 @@ def smeared_lead(part: Part, rng: np.random.Generator, strength: float) -> Part:
 
 
 def damaged_marking(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """A character missing, or part of the marking wiped off."""
+    """Remove a character or the marking, or wipe a part of it off."""
     which = int(rng.integers(len(part.glyphs)))
     glyph = part.glyphs[which]
     if strength > 0.4:
@@ -137,7 +137,7 @@ def damaged_marking(part: Part, rng: np.random.Generator, strength: float) -> Pa
 
 
 def pocket_damage(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """A side of the pocket broken, with bright debris."""
+    """Break a side of the pocket, with bright debris."""
     x = part.package.pocket_x[int(rng.integers(2))] + part.carrier_shift[0]
     y = rng.uniform(75, 150)
     extent = _between(12, 40, strength) * rng.uniform(0.85, 1.15)
@@ -149,12 +149,12 @@ def pocket_damage(part: Part, rng: np.random.Generator, strength: float) -> Part
 
 
 def empty_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """No part in the pocket."""
+    """Leave the pocket empty."""
     return replace(part, present=False)
 
 
 def overexposed_pocket(part: Part, rng: np.random.Generator, strength: float) -> Part:
-    """No part in the pocket, and light from below that saturates the sensor."""
+    """Leave the pocket empty, with light from below that saturates the sensor."""
     x, y = np.array(part.centre) + rng.uniform(-4, 4, 2)
     w, h = 0.62 * part.body[0] * rng.uniform(1, 1.2), rng.uniform(70, 92)
     corner = 5
@@ -181,7 +181,7 @@ UNMISSABLE = ("empty_pocket", "overexposed_pocket")  # come in one strength only
 
 
 def draw_defect(part: Part, rng: np.random.Generator) -> tuple[Part, str, float]:
-    """Draw kind and difficulty, apply the defect; returns (bad part, kind, difficulty 0...1)."""
+    """Draw a defect and its difficulty; return (bad part, kind, difficulty 0...1)."""
     kind = str(rng.choice(list(DEFECTS), p=[share for share, _ in DEFECTS.values()]))
     difficulty = 0.0 if kind in UNMISSABLE else float(rng.uniform())
     return DEFECTS[kind][1](part, rng, 1 - difficulty), kind, difficulty

@@ -1,4 +1,4 @@
-"""Layout of a synthetic chip data set on the disk: settings, names, marker, tables."""
+"""Layout of a synthetic chip data set on the disk: settings, file names, marker, tables."""
 
 import csv
 import io
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.core.files import write_bytes
-from helpers.datasets.chips.sample import IMAGE_SIZE_PX, SPLITS, check_size, stream
-from helpers.datasets.marker import MARKER, _read_marker
+from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, check_size, stream
+from helpers.datasets.nexperia import MARKER, read_marker
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 1  # raise it when a change of the drawing changes any pixel
@@ -46,7 +46,7 @@ class Settings:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
         check_size(self.size_px)
         if not 0 <= self.bad_fraction <= 1:
-            raise ValueError(f"bad_fraction must lie in 0...1, got {self.bad_fraction}")
+            raise ValueError(f"bad_fraction must be in 0...1, got {self.bad_fraction}")
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,23 @@ class Item:
 
     @property
     def image_path(self) -> str:
-        """Where the image lies below the data set's folder."""
+        """Path of the image below the data set's folder."""
         folder = ("good_0", "bad_1")[self.label] if self.split == "train" else "all_tests"
         return f"{self.split}/{folder}/{self.id}.bmp"
 
     @property
     def mask_path(self) -> str:
-        """Where the mask of a bad part lies below the data set's folder."""
+        """Path of the mask of a bad part below the data set's folder."""
         return f"masks/{self.split}/{self.id}.png"
 
 
+def bmp_bytes(size_px: int) -> int:
+    """Return the length of an 8-bit BMP: headers, palette and rows padded to four bytes."""
+    return 14 + 40 + 1024 + size_px * (-(-size_px // 4) * 4)
+
+
 def list_items(settings: Settings) -> list[Item]:
-    """All images; labels and names are shuffled apart, so that no name tells a label."""
+    """List all images; labels and names are shuffled apart, so that no name tells a label."""
     total = settings.train + settings.test
     numbers = iter(stream(settings.seed, "names", "train").permutation(total))
     items = []
@@ -88,27 +93,25 @@ def list_items(settings: Settings) -> list[Item]:
 
 def write_marker(out: Path, settings: Settings, state: str) -> None:
     """Record the settings and the state, "writing" or "done", in the folder's marker."""
-    out.mkdir(parents=True, exist_ok=True)
     content = {"synthetic": True, "state": state, "settings": asdict(settings)}
     write_bytes(out / MARKER, json.dumps(content, indent=2).encode())
 
 
 def check_folder(out: Path, settings: Settings) -> None:
-    """Raise ValueError unless `out` is new, empty or begun with the same settings."""
+    """Raise ValueError unless `out` is new, empty or has a set with the same settings."""
     if not out.exists():
         return
     if not out.is_dir():
         raise ValueError(f"{out} is a file; choose another folder")
-    there = _read_marker(out).get("settings")
+    there, wanted = read_marker(out).get("settings"), asdict(settings)
     if there is None:
         if any(not path.match(f".{MARKER}.*.tmp") for path in out.iterdir()):
             raise ValueError(f"{out} holds other files and no {MARKER}; choose an empty folder")
-    elif there != asdict(settings):
-        wanted = asdict(settings)
+    elif there != wanted:
         names = [n for n in wanted | there if there.get(n) != wanted.get(n)]
         differences = ", ".join(f"{n} {there.get(n)} (asked: {wanted.get(n)})" for n in names)
         raise ValueError(
-            f"{out} was begun with other settings: {differences}; delete it or choose another"
+            f"{out} has other settings: {differences}; delete it, or choose another folder"
         )
 
 
@@ -120,38 +123,19 @@ def check_room(out: Path, needed: int) -> None:
         raise OSError(f"{out} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
 
-def is_whole(out: Path, item: Item, size_px: int) -> bool:
-    """Whether an image (and the mask of a bad part) lies complete in `out`."""
-    # Images are renamed into place but not flushed one by one, which would take longer than to
-    # draw them; what a power cut leaves short shows in the length.
-    try:
-        if (out / item.image_path).stat().st_size != bmp_bytes(size_px):
-            return False
-        return item.label == 0 or (out / item.mask_path).stat().st_size > 0
-    except FileNotFoundError:
-        return False
-
-
-def bmp_bytes(size_px: int) -> int:
-    """Length of an 8-bit BMP: headers, palette and rows padded to four bytes."""
-    return 14 + 40 + 1024 + size_px * (-(-size_px // 4) * 4)
-
-
 def write_tables(out: Path, rows: list[dict]) -> None:
     """Write the CSV files and the README; `rows` has a dict per image, in any order."""
     rows = sorted(rows, key=lambda row: row["id"])
-    tests = [row for row in rows if row["split"] == "test"]
-    sample = [{"id": row["id"], "defect_score": 0.5} for row in tests]
-    _write_csv(out / "sample_submission.csv", ["id", "defect_score"], sample)
-    _write_csv(out / HIDDEN_LABELS, ["id", "label"], tests)
-    columns = ["id", "split", "label", "defect", "difficulty", "package"]
-    _write_csv(out / "hidden_part_info.csv", columns, rows)
+    tests = [row | {"defect_score": 0.5} for row in rows if row["split"] == "test"]
+    part_info = ["id", "split", "label", "defect", "difficulty", "package"]
+    for name, columns, listed in (
+        ("sample_submission.csv", ["id", "defect_score"], tests),
+        (HIDDEN_LABELS, ["id", "label"], tests),
+        ("hidden_part_info.csv", part_info, rows),
+    ):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(listed)
+        write_bytes(out / name, text.getvalue().encode())
     write_bytes(out / "README.txt", README.encode())
-
-
-def _write_csv(path: Path, columns: list[str], rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode())

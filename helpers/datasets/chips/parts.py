@@ -1,7 +1,7 @@
 """Geometry of synthetic chip parts: packages, and all that varies from part to part.
 
 A picture is drawn from a `Part`, a frozen record. A defect is a function Part -> Part (see
-`chips_defects.py`), so that a good and a bad picture of the same part differ in the defect alone.
+`defects.py`), so that a good and a bad picture of the same part differ in the defect alone.
 Lengths are in units of 1/224 of the image's side, the scale of the contest's sample figures;
 levels are gray values 0...255 before gain and noise.
 """
@@ -20,7 +20,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Package:
-    """What the parts of one package type share; `share` is its fraction of the parts."""
+    """Properties of one package type; `share` is its fraction of the parts."""
 
     name: str
     share: float
@@ -56,7 +56,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Glyph:
-    """One marking character: centre, height and width in the part's frame, turned by turn_deg."""
+    """A character of the marking, in the part's frame, turned by `turn_deg`."""
 
     char: str
     centre: Point
@@ -148,7 +148,7 @@ def draw_parameters(rng: np.random.Generator) -> Part:
 def _glyphs(
     marking: str, body: tuple[float, float], level: float, rng: np.random.Generator
 ) -> tuple[Glyph, ...]:
-    """The marking in the upper half, upside down as in the contest's pictures."""
+    """Draw the marking in the upper half, upside down as in the contest's pictures."""
     upright, _, sideways = marking.partition("/")
     tall = bool(sideways)
     height = (16 if tall else 21) * rng.uniform(0.94, 1.08)
@@ -192,7 +192,7 @@ def _lead(side: int, package: Package, rng: np.random.Generator) -> Lead:
 
 
 def _specks(rng: np.random.Generator) -> tuple[Overlay, ...]:
-    """Dust as good parts have it too: dots far smaller than any defect."""
+    """Draw dust, which good parts have too: dots far smaller than any defect."""
     specks = []
     for _ in range(rng.poisson(2.0)):
         (x, y), radius = rng.uniform(12, 212, 2), rng.uniform(0.4, 1.0)
@@ -203,7 +203,7 @@ def _specks(rng: np.random.Generator) -> tuple[Overlay, ...]:
 
 @lru_cache(maxsize=64)
 def glyph_mask(char: str) -> Image.Image:
-    """A character 100 px high, cropped to its ink, in Pillow's built-in typeface."""
+    """Draw a character 100 px high, cropped to its ink, in Pillow's built-in typeface."""
     font = ImageFont.load_default(size=100)
     mask = Image.new("L", (200, 200))
     ImageDraw.Draw(mask).text((50, 30), char, 255, font, stroke_width=2)
@@ -211,6 +211,6 @@ def glyph_mask(char: str) -> Image.Image:
 
 
 def _aspect(char: str) -> float:
-    """Width of a character's ink relative to that of an A."""
+    """Return the width of a character's ink relative to that of an A."""
     ink, reference = glyph_mask(char), glyph_mask("A")
     return (ink.width / ink.height) / (reference.width / reference.height)

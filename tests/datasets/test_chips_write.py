@@ -1,4 +1,4 @@
-"""The synthetic data set on the disk: layout, names, continuing, refusals, command line."""
+"""The synthetic data set on the disk: layout, names, refusals, contact sheet, command line."""
 
 import csv
 import json
@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers.commands import chips_score
 from helpers.datasets.chips import files, write
+from helpers.datasets.nexperia import is_done
 
 SMALL = {"size_px": 64, "progress": False}
 
@@ -36,10 +37,8 @@ def written(tmp_path_factory):
 
 
 def test_layout_and_class_ratio_are_the_contests(written):
-    counts = {name: len(list((written / name).iterdir())) for name in (
-        "train/good_0", "train/bad_1", "test/all_tests", "masks/train", "masks/test"
-    )}  # fmt: skip
-    assert list(counts.values()) == [207, 23, 70, 23, 7]
+    names = ("train/good_0", "train/bad_1", "test/all_tests", "masks/train", "masks/test")
+    assert [len(list((written / name).iterdir())) for name in names] == [207, 23, 70, 23, 7]
     assert {p.suffix for p in (written / "train").rglob("*.*")} == {".bmp"}
     assert "SYNTHETIC" in (written / "README.txt").read_text()
     assert not list(written.rglob("*.tmp"))
@@ -58,13 +57,13 @@ def test_sample_submission_and_hidden_labels_list_exactly_the_test_images(writte
 
 
 def test_files_hold_the_rendered_images_and_masks(written):
-    settings = write.Settings(230, 70, seed=3, size_px=64)
-    items = files.list_items(settings)
+    items = files.list_items(files.Settings(230, 70, seed=3, size_px=64))
     for item in [i for i in items if i.label][:5] + items[:5]:
         image, mask, _ = write.render_part(3, item.split, item.index, item.label, 64)
         with Image.open(written / item.image_path) as file:
             assert (file.format, file.mode) == ("BMP", "L")
             np.testing.assert_array_equal(np.asarray(file), image)
+        assert (written / item.image_path).stat().st_size == files.bmp_bytes(64)
         if item.label:
             np.testing.assert_array_equal(np.asarray(Image.open(written / item.mask_path)), mask)
 
@@ -78,7 +77,7 @@ def test_part_info_tells_defect_and_difficulty_of_the_bad_parts_only(written):
 
 
 def test_ids_are_unique_and_tell_neither_label_nor_split():
-    items = files.list_items(write.Settings(3000, 1000))
+    items = files.list_items(files.Settings(3000, 1000))
     assert len({item.id for item in items}) == 4000
     rank = np.argsort(np.argsort([item.id for item in items])) / 4000
     tests = np.array([item.split == "test" for item in items])
@@ -93,32 +92,26 @@ def test_the_files_are_the_same_with_one_process_and_with_two(written, tmp_path)
     assert content(other) == content(written)
 
 
-def test_a_set_that_was_cut_short_is_not_done_and_is_continued(written, tmp_path, monkeypatch):
-    calls = []
+def test_a_set_that_was_interrupted_is_not_done_and_is_drawn_again(written, tmp_path, monkeypatch):
+    out, render_part, calls = tmp_path / "cut", write.render_part, []
 
     def render_some(*arguments):
         calls.append(arguments)
         if len(calls) > 40:
             raise KeyboardInterrupt
-        return chips_sample_render(*arguments)
+        return render_part(*arguments)
 
-    chips_sample_render = write.render_part
-    monkeypatch.setattr(write, "render_part", render_some)
-    out = tmp_path / "cut"
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(write, "render_part", render_some)
         write.write_dataset(out, 230, 70, seed=3, workers=1, **SMALL)
-    assert not write.is_done(out)
+    assert not is_done(out)
     assert json.loads((out / "chips.json").read_text())["state"] == "writing"
     images = sorted(out.rglob("*.bmp"))
     assert len(images) == 40
     images[0].write_bytes(images[0].read_bytes()[:500])
-    (images[1].parent / ".chip_000000.bmp.1.tmp").write_bytes(b"half")
 
-    calls.clear()
-    monkeypatch.setattr(write, "render_part", lambda *a: calls.append(a) or chips_sample_render(*a))
     write.write_dataset(out, 230, 70, seed=3, workers=1, **SMALL)
-    assert len(calls) == 300 - 39
-    assert write.is_done(out)
+    assert is_done(out)
     assert content(out) == content(written)
 
 
@@ -133,18 +126,14 @@ def test_a_killed_command_leaves_no_process_behind_and_no_set_taken_for_whole(tm
     # Regression: workers waited for ever. The pipe closes when the last of them has ended.
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL
-    assert any(out.rglob("*.bmp")) and not write.is_done(out)
+    assert any(out.rglob("*.bmp")) and not is_done(out)
 
 
-def test_a_whole_set_is_not_drawn_again_but_a_lost_file_is(tmp_path, monkeypatch):
-    out = write.write_dataset(tmp_path / "set", 20, 10, workers=1, **SMALL)
-    before = content(out)
-    next((out / "masks/train").iterdir()).unlink()
-    next((out / "test/all_tests").iterdir()).unlink()
-    write.write_dataset(out, 20, 10, workers=1, **SMALL)
-    assert content(out) == before
+def test_a_finished_set_is_not_drawn_again(written, monkeypatch):
+    before = content(written)
     monkeypatch.setattr(write, "render_part", None)
-    write.write_dataset(out, 20, 10, workers=1, **SMALL)
+    write.write_dataset(written, 230, 70, seed=3, workers=1, **SMALL)
+    assert content(written) == before
 
 
 @pytest.mark.parametrize(
@@ -153,8 +142,8 @@ def test_a_whole_set_is_not_drawn_again_but_a_lost_file_is(tmp_path, monkeypatch
         ({"train": 0}, "train must be 1 or more, got 0"),
         ({"test": 0}, "test must be 1 or more, got 0"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
-        ({"bad_fraction": 1.1}, "bad_fraction must lie in 0...1, got 1.1"),
-        ({"size_px": 1000}, "size_px must lie in 64...480, got 1000"),
+        ({"bad_fraction": 1.1}, "bad_fraction must be in 0...1, got 1.1"),
+        ({"size_px": 1000}, "size_px must be in 64...480, got 1000"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
     ],
 )
@@ -165,13 +154,12 @@ def test_a_setting_out_of_range_is_named_and_nothing_is_written(change, message,
     assert not (tmp_path / "set").exists()
 
 
-def test_a_folder_with_other_settings_is_refused_and_left_alone(tmp_path):
-    out = write.write_dataset(tmp_path / "set", 20, 10, workers=1, **SMALL)
-    before = content(out)
-    message = "begun with other settings: train 20 (asked: 21), seed 0 (asked: 4); delete it or"
+def test_a_folder_with_other_settings_is_refused_and_left_alone(written):
+    before = content(written)
+    message = "has other settings: train 230 (asked: 231), seed 3 (asked: 4); delete it, or"
     with pytest.raises(ValueError, match=re.escape(message)):
-        write.write_dataset(out, 21, 10, seed=4, **SMALL)
-    assert content(out) == before
+        write.write_dataset(written, 231, 70, seed=4, **SMALL)
+    assert content(written) == before
 
 
 def test_a_folder_with_other_files_a_file_and_a_broken_marker_are_refused(tmp_path):
@@ -180,9 +168,10 @@ def test_a_folder_with_other_files_a_file_and_a_broken_marker_are_refused(tmp_pa
         write.write_dataset(tmp_path, 20, 10, **SMALL)
     with pytest.raises(ValueError, match=r"notes\.txt is a file; choose another folder"):
         write.write_dataset(tmp_path / "notes.txt", 20, 10, **SMALL)
-    (tmp_path / "chips.json").write_text("{")
-    with pytest.raises(ValueError, match=r"chips\.json is not JSON; delete"):
-        write.write_dataset(tmp_path, 20, 10, **SMALL)
+    for broken in ("{", "[]", '{"settings": 1}'):
+        (tmp_path / "chips.json").write_text(broken)
+        with pytest.raises(ValueError, match=r"chips\.json is damaged: delete .*, or choose"):
+            write.write_dataset(tmp_path, 20, 10, **SMALL)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, monkeypatch):
@@ -191,6 +180,16 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, mon
     with pytest.raises(OSError, match=r"needs 0\.2 GB, 0\.0 GB are free"):
         write.write_dataset(tmp_path / "set", 2000, 10, size_px=280, progress=False)
     assert not (tmp_path / "set").exists()
+
+
+def test_a_contact_sheet_has_a_tile_per_part_and_marks_the_bad_ones_red(tmp_path):
+    sheet = np.asarray(write.contact_sheet(tmp_path / "s.png", 4, 2, columns=4, tile_px=100))
+    np.testing.assert_array_equal(sheet, np.asarray(Image.open(tmp_path / "s.png")))
+    assert sheet.shape == (26 + 2 * 120, 4 * 104, 3)
+    red = (sheet[..., 0] > 200) & (sheet[..., 1] < 80)
+    assert red[146 + 100 :, :208].any() and not red[:146].any() and not red[:, 208:].any()
+    with pytest.raises(ValueError, match="needs one part or more and one column or more, got n_g"):
+        write.contact_sheet(None, 0, 0)
 
 
 def test_the_command_line_writes_a_set_and_names_an_error(tmp_path, capsys):

@@ -1,0 +1,264 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from helpers.core import files
+from helpers.datasets import DataError, cache
+from helpers.datasets.cache import open_cache
+
+
+def table_of(*paths: Path) -> pd.DataFrame:
+    return pd.DataFrame({"id": [p.stem for p in paths], "path": [p.as_posix() for p in paths]})
+
+
+def noise(seed: int, *shape: int, high: int = 256, dtype=np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def save(path: Path, pixels: np.ndarray, **options) -> Path:
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def pillow(path: Path, mode: str, size_px: int) -> np.ndarray:
+    with Image.open(path) as image:
+        resized = image.convert(mode).resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def gray_files(tmp_path) -> list[Path]:
+    return [
+        save(tmp_path / "a.png", noise(0, 40, 30)),
+        save(tmp_path / "b.bmp", noise(1, 24, 36)),
+        save(tmp_path / "c.png", noise(2, 17, 17)),
+    ]
+
+
+@pytest.fixture
+def damaged_files(tmp_path, gray_files) -> list[Path]:
+    empty, text, cut = tmp_path / "empty.png", tmp_path / "text.jpg", tmp_path / "cut.bmp"
+    empty.write_bytes(b"")
+    text.write_text("no image at all")
+    cut.write_bytes(gray_files[1].read_bytes()[:1400])
+    return [gray_files[0], empty, gray_files[1], text, cut]
+
+
+def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gray_files):
+    found = open_cache(table_of(*gray_files), 16, root)
+    assert found.pixels.shape == (3, 16, 16, 1)
+    assert (found.size_px, found.channels, found.unreadable) == (16, 1, ())
+    for row, path in enumerate(gray_files):
+        np.testing.assert_array_equal(found.pixels[row, :, :, 0], pillow(path, "L", 16))
+    assert found.table.id.tolist() == ["a", "b", "c"]
+    assert found.table.width_px.tolist() == [30, 36, 17]
+    assert found.table.height_px.tolist() == [40, 24, 17]
+    assert found.table["mean"][0] == pytest.approx(noise(0, 40, 30).mean(), rel=1e-8)
+    assert found.table["std"][0] == pytest.approx(noise(0, 40, 30).std(), rel=1e-8)
+    assert found.report == "3 gray images at 16 px"
+
+
+@pytest.mark.parametrize("block", [2**24, 100])
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_one_colour_file_anywhere_makes_all_images_three_channels(
+    tmp_path, root, gray_files, monkeypatch, place, block
+):
+    monkeypatch.setattr(cache, "COPIED_BYTES", block)  # gray ones before it are widened in blocks
+    colour = save(tmp_path / "d.jpg", noise(3, 40, 40, 3), quality=95)
+    paths = [*gray_files[:place], colour, *gray_files[place:]]
+    found = open_cache(table_of(*paths), 16, root)
+    assert found.pixels.shape == (4, 16, 16, 3)
+    for row, path in enumerate(paths):
+        np.testing.assert_array_equal(found.pixels[row], pillow(path, "RGB", 16))
+    assert found.report == "4 colour images at 16 px"
+
+
+def test_copies_have_one_digest_whatever_else_is_in_the_set(tmp_path, root, gray_files):
+    same = save(tmp_path / "same.png", np.repeat(noise(0, 40, 30)[..., None], 3, axis=2))
+    gray = open_cache(table_of(*gray_files, same), 16, root)
+    assert gray.channels == 1
+    colour = save(tmp_path / "d.png", noise(3, 40, 40, 3))
+    mixed = open_cache(table_of(*gray_files, same, colour), 16, root)
+    for digests in (gray.table.digest, mixed.table.digest):
+        assert digests[0] == digests[3]
+        assert digests.nunique() == len(digests) - 1
+    assert mixed.table.digest[:4].tolist() == gray.table.digest.tolist()
+
+
+def test_all_deep_images_are_scaled_by_the_brightest_and_colour_may_follow(tmp_path, root):
+    brightest, paths = (200, 900, 3500, 60000), []
+    for number, largest in enumerate(brightest):
+        deep = noise(number, 12, 12, high=min(largest, 900), dtype=np.uint16)
+        deep[0, 0] = largest
+        paths.append(save(tmp_path / f"{number}.png", deep))
+    colour = save(tmp_path / "colour.png", noise(3, 12, 12, 3))
+    found = open_cache(table_of(*paths, colour), 12, root)
+    assert found.pixels.shape == (5, 12, 12, 3) and found.bits == 16
+    expected = [round(largest * 255 / 65535) for largest in brightest]
+    assert found.pixels[:4, 0, 0].tolist() == [[value] * 3 for value in expected]
+    np.testing.assert_array_equal(found.pixels[4], pillow(colour, "RGB", 12))
+
+
+def test_a_cache_is_opened_again_without_decoding(root, gray_files, monkeypatch):
+    table = table_of(*gray_files)
+    first = open_cache(table, 16, root)
+    monkeypatch.setattr(cache, "decode", None)
+    again = open_cache(table, 16, root)
+    np.testing.assert_array_equal(again.pixels, first.pixels)
+    assert again.content == first.content
+    pd.testing.assert_frame_equal(again.table, first.table)
+
+
+def test_a_changed_file_or_another_size_gets_a_cache_of_its_own(root, gray_files):
+    table = table_of(*gray_files)
+    first = open_cache(table, 16, root)
+    assert open_cache(table, 8, root).pixels.shape == (3, 8, 8, 1)
+    save(gray_files[0], noise(9, 40, 30))
+    os.utime(gray_files[0], ns=(1, 1))
+    changed = open_cache(table, 16, root)
+    assert changed.content != first.content
+    np.testing.assert_array_equal(changed.pixels[0, :, :, 0], pillow(gray_files[0], "L", 16))
+
+
+def test_all_unreadable_files_are_listed_in_one_error(tmp_path, root, damaged_files):
+    gone, link = tmp_path / "gone.png", tmp_path / "link.png"
+    link.symlink_to(tmp_path / "nowhere.png")
+    negative = save(tmp_path / "negative.tif", np.array([[-3.0, 9.0]], np.float32))
+    with pytest.raises(DataError) as caught:
+        open_cache(table_of(*damaged_files, gone, link, negative), 16, root)
+    # The bitmap's 54 + 1024 bytes of header and palette leave 322 of its 864 bytes of pixels.
+    folder = tmp_path.as_posix()
+    assert str(caught.value) == (
+        "6 image(s) cannot be read:\n"
+        f"  {folder}/empty.png: the file is empty (0 bytes)\n"
+        f"  {folder}/text.jpg: not an image\n"
+        f"  {folder}/cut.bmp: image file is truncated (34 bytes not processed)\n"
+        f"  {folder}/gone.png: No such file or directory\n"
+        f"  {folder}/link.png: No such file or directory\n"
+        f"  {folder}/negative.tif: holds negative values, down to -3: add to all images what makes "
+        "them 0 or more\n"
+        "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
+    )
+    assert list(root.iterdir()) == []  # nothing half-built is left
+
+
+def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_files):
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "nowhere.png")
+    table = table_of(*damaged_files, link)
+    found = open_cache(table, 16, root, skip_unreadable=True)
+    assert found.table.id.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(found.pixels[1, :, :, 0], pillow(damaged_files[2], "L", 16))
+    assert found.report.splitlines()[:3] == [
+        "2 gray images at 16 px",
+        "left out: empty.png: the file is empty (0 bytes)",
+        "left out: text.jpg: not an image",
+    ]
+    # The finished cache does not hide the damage from a run that must not skip.
+    with pytest.raises(DataError, match=r"^4 image\(s\) cannot be read:\n"):
+        open_cache(table, 16, root)
+    save(tmp_path / "nowhere.png", noise(9, 40, 30))  # mended: another cache
+    assert open_cache(table, 16, root, skip_unreadable=True).table.id.tolist() == ["a", "b", "link"]
+
+
+def test_a_folder_of_unreadable_files_alone_is_refused_even_with_skipping(root, damaged_files):
+    table = table_of(damaged_files[1], damaged_files[3])
+    with pytest.raises(DataError, match=r"^none of the images can be read$"):
+        open_cache(table, 16, root, skip_unreadable=True)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", ["png", "bmp", "jpg", "tif"])
+def test_a_file_cut_anywhere_is_reported_and_never_stops_the_others(tmp_path, root, kind):
+    whole = save(tmp_path / f"whole.{kind}", noise(5, 24, 24)).read_bytes()
+    paths = [tmp_path / f"whole.{kind}"]
+    for n in [*range(1, 60, 3), *range(60, len(whole) - 60, max(1, len(whole) // 20))]:
+        paths.append(tmp_path / f"cut{n}.{kind}")
+        paths[-1].write_bytes(whole[:n])
+    found = open_cache(table_of(*paths), 8, root, skip_unreadable=True)
+    assert "whole" in set(found.table.id)
+    assert len(found.unreadable) + len(found.table) == len(paths)
+    assert len(found.unreadable) > 20
+
+
+@pytest.mark.parametrize("name", ["images.u8", "images.csv", "cache.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_cache_file_is_rebuilt(root, gray_files, capsys, name, damage):
+    table = table_of(*gray_files)
+    before = np.array(open_cache(table, 16, root).pixels)
+    (file,) = root.rglob(name)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-5])
+    else:
+        file.unlink()
+    again = open_cache(table, 16, root)
+    assert "is damaged: its images are decoded again" in capsys.readouterr().out
+    np.testing.assert_array_equal(again.pixels, before)
+    assert again.table.id.tolist() == ["a", "b", "c"]
+
+
+def test_a_cache_that_is_taken_away_while_it_is_read_is_built_again(root, gray_files, monkeypatch):
+    table = table_of(*gray_files)
+    open_cache(table, 16, root)
+    digest, calls = cache._digest_of, []
+
+    def gone_at_first(path):
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+        return digest(path)
+
+    monkeypatch.setattr(cache, "_digest_of", gone_at_first)
+    assert len(open_cache(table, 16, root).table) == 3
+
+
+def test_a_disk_that_does_not_keep_what_is_written_is_named(root, gray_files, monkeypatch):
+    monkeypatch.setattr(cache, "_digest_of", lambda _: "other bytes")
+    with pytest.raises(files.ArtifactError) as caught:
+        open_cache(table_of(*gray_files), 16, root)
+    (folder,) = root.iterdir()
+    assert str(caught.value) == (
+        f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME to a "
+        "folder on another one"
+    )
+
+
+def test_take_keeps_the_order_asked_for_and_rows_finds_ids(root, gray_files):
+    found = open_cache(table_of(*gray_files), 16, root)
+    rows = found.rows(pd.Series(["c", "a", "b", "a"]))
+    assert rows.tolist() == [2, 0, 1, 0]
+    for got, row in zip(found.take(rows), rows, strict=True):
+        np.testing.assert_array_equal(got[:, :, 0], pillow(gray_files[row], "L", 16))
+    with pytest.raises(DataError, match=r"^image 'z' is not in the cache; run 01_data_split"):
+        found.rows(pd.Series(["a", "z"]))
+
+
+def test_reading_the_whole_cache_leaves_none_of_it_in_the_process_s_memory(tmp_path):
+    pixels = np.arange(256, dtype=np.uint8).repeat(64 * 64).reshape(256, 64, 64, 1)
+    (tmp_path / "images.u8").write_bytes(pixels.tobytes())
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=pixels.shape)
+    found = cache.ImageCache(mapped, pd.DataFrame({"id": np.arange(256).astype(str)}), "toy")
+    rows = np.random.default_rng(0).permutation(256)
+    assert (found.take(rows) == pixels[rows]).all()
+    assert (found.take(rows) == pixels[rows]).all()  # dropped pages are read again
+    resident = _resident_kib(tmp_path / "images.u8")
+    assert resident is None or resident < 64, f"{resident} KiB of 1024 are still counted"
+
+
+def _resident_kib(path):
+    """Return how much of a mapped file counts as this process's memory; None if nobody says."""
+    smaps = Path("/proc/self/smaps")
+    lines = smaps.read_text().splitlines() if smaps.is_file() else []
+    for number, line in enumerate(lines):
+        if line.endswith(str(path)):
+            return next(int(text.split()[1]) for text in lines[number:] if text[:4] == "Rss:")
+    return None
