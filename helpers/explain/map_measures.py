@@ -1,11 +1,12 @@
-"""Numbers behind the Grad-CAM maps: do they show what the model goes by, and where the defect is?
+"""Measures of maps: insertion and deletion, the pointing game, energy in a mask, random weights.
 
-Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) true on the defect.
+Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) true on the defect. `map_quality` applies
+the measures to a run.
 """
 
 import copy
 import math
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,42 +14,11 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating, find_layer, first_output, grad_cam
+from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating, first_output
 
 Network = TypeVar("Network", bound=nn.Module)
 
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
-
-
-class InsertionDeletion(NamedTuple):
-    """Probability of the target class (B, steps + 1) after each share (steps + 1,) of the pixels
-    was put in or taken out, most important first, and the area under each curve (B,)."""
-
-    shares: Tensor
-    insertion: Tensor
-    deletion: Tensor
-    insertion_area: Tensor
-    deletion_area: Tensor
-
-
-class AgainstRandom(NamedTuple):
-    """Maps and random maps on the same images; gains are means with their standard errors, and
-    above 0 where the maps find more of what the model goes by than random ones do."""
-
-    maps: InsertionDeletion
-    random: InsertionDeletion
-    insertion_gain: float
-    insertion_gain_se: float
-    deletion_gain: float
-    deletion_gain_se: float
-
-
-class MaskScore(NamedTuple):
-    """A value for each image (B,), their mean, and the mean of a map that knows nothing."""
-
-    values: Tensor
-    mean: float
-    chance: float
 
 
 def insertion_deletion(
@@ -57,90 +27,67 @@ def insertion_deletion(
     maps: Tensor,
     target_class: int | Tensor,
     steps: int = 20,
-    baseline: str | Tensor = "blur",
     seed: int = 0,
-) -> InsertionDeletion:
-    """Insertion and deletion curves of Petsiuk et al. (2018, "RISE"), `steps` + 1 points each.
+    hidden: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return "insertion" and "deletion" curves of Petsiuk et al. (2018, "RISE"): (B, steps + 1).
 
-    Pixels taken out show the `baseline`: "blur", "zero" (the mean colour where images were
-    centred) or a tensor that broadcasts to the images. Pixels of equal importance go in an order
-    drawn with `seed`, not from the top left. A good map has a high insertion area and a low
-    deletion area.
+    A curve holds the probability of the target class after equal shares of the pixels, the most
+    important first, were put in or taken out. Pixels that are out look as in `hidden`, which
+    broadcasts to the images; None: blurred. Equally important pixels follow in an order drawn with
+    `seed`. A good map has a high `area` for insertion and a low one for deletion.
     """
     if maps.shape != images[:, 0].shape:
         raise ValueError(f"maps of shape {tuple(maps.shape)} for images {tuple(images.shape)}")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}, it must be 1 or more")
-    hidden = _hidden(images, baseline)
+    if hidden is None:
+        hidden = _blur(images, sigma_px=BLUR_SHARE * max(images.shape[2:]))
     rank = _importance_rank(maps, seed)[:, None]  # (B, 1, H, W), 0 is the most important pixel
     classes = torch.as_tensor(target_class, device=images.device).expand(len(images))
-    shares = torch.linspace(0, 1, steps + 1)
     insertion, deletion = [], []
-    for share in shares.tolist():
+    for share in torch.linspace(0, 1, steps + 1).tolist():
         moved = rank < round(share * maps[0].numel())
         inserted = torch.where(moved, images, hidden)
         deleted = torch.where(moved, hidden, images)
         insertion.append(_probability(model, inserted, classes))
         deletion.append(_probability(model, deleted, classes))
-    curves = [torch.stack(points, dim=1) for points in (insertion, deletion)]  # (B, steps + 1)
-    return InsertionDeletion(shares, *curves, *(torch.trapezoid(c, dx=1 / steps) for c in curves))
+    return {"insertion": torch.stack(insertion, dim=1), "deletion": torch.stack(deletion, dim=1)}
 
 
-def compare_with_random(
-    model: nn.Module,
-    images: Tensor,
-    maps: Tensor,
-    target_class: int | Tensor,
-    steps: int = 20,
-    baseline: str | Tensor = "blur",
-    seed: int = 0,
-) -> AgainstRandom:
-    """`insertion_deletion` of the maps and of `random_maps`; two images or more."""
-    if len(images) < 2:
-        raise ValueError("a standard error needs two images or more, got 1")
-    ours = insertion_deletion(model, images, maps, target_class, steps, baseline, seed)
-    noise = random_maps(maps, seed)
-    theirs = insertion_deletion(model, images, noise, target_class, steps, baseline, seed)
-    gains = (
-        ours.insertion_area - theirs.insertion_area,
-        theirs.deletion_area - ours.deletion_area,
-    )
-    numbers = [(g.mean().item(), g.std().item() / math.sqrt(len(g))) for g in gains]
-    return AgainstRandom(ours, theirs, *numbers[0], *numbers[1])
+def area(curves: Tensor) -> Tensor:
+    """Return the area under each curve (B, steps + 1), from 0 to 1: (B,)."""
+    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1))
 
 
 def random_maps(maps: Tensor, seed: int, cells: int = 7) -> Tensor:
-    """Random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's):
-    pixel noise would lose by its grain alone."""
+    """Return random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's);
+    fine noise would lose by its grain alone."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(len(maps), 1, cells, cells, generator=generator)
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)
 
 
-def pointing_game(maps: Tensor, masks: Tensor) -> MaskScore:
-    """Whether each map's highest pixel lies on the defect (Zhang et al. 2018, tolerance 0); for
-    several highest pixels the fraction of them that do. Chance is the share the masks cover."""
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
+    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
     masks = _checked_masks(maps, masks)
     highest = maps == maps.amax((1, 2), keepdim=True)
-    hits = (highest & masks).sum((1, 2)) / highest.sum((1, 2))
-    return _mask_score(hits, masks)
+    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
 
 
-def energy_in_mask(maps: Tensor, masks: Tensor) -> MaskScore:
-    """Share of each map's sum inside the mask (Wang et al. 2020, "Score-CAM", energy-based
-    pointing game); an empty map counts as chance, the share of pixels that the mask covers."""
+def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share of each map's sum inside the mask (Wang et al. 2020, "Score-CAM",
+    energy-based pointing game): (B,). An empty map counts as chance, the share of its mask."""
     masks = _checked_masks(maps, masks)
     if maps.min() < 0:
         raise ValueError("maps hold negative values; energy needs rectified ones")
     inside, total = (maps * masks).sum((1, 2)), maps.sum((1, 2))
-    covered = masks.float().mean((1, 2))
-    return _mask_score(torch.where(total > 0, inside / total, covered), masks)
+    return torch.where(total > 0, inside / total, masks.float().mean((1, 2)))
 
 
 def randomised_copy(model: Network, seed: int) -> Network:
-    """The same network with fresh random weights (He et al. 2015, so that deep ones neither
-    explode nor fade) and normalisation as new; `model` itself stays as it is."""
+    """Return a copy of the network with random weights (He et al. 2015, so that activations neither
+    explode nor fade) and normalisation as new."""
     fresh = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -157,24 +104,12 @@ def randomised_copy(model: Network, seed: int) -> Network:
     return fresh
 
 
-def sanity_check(
-    model: nn.Module,
-    images: Tensor,
-    target_class: int | Tensor,
-    layer: nn.Module | str,
-    seed: int = 0,
-) -> Tensor:
-    """Rank correlation (B,) of each map with that of `randomised_copy` (Adebayo et al. 2018): near
-    1 means that the map shows the image and not what the model has learned."""
-    _, name = find_layer(model, layer)
-    maps = grad_cam(model, images, target_class, name)
-    return rank_correlation(
-        maps, grad_cam(randomised_copy(model, seed), images, target_class, name)
-    )
-
-
 def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
-    """Spearman's correlation of the pixels of each pair of maps (B,); 0 where one is constant."""
+    """Return Spearman's correlation of each pair of maps' pixels (B,); 0 if a map is constant.
+
+    Between a network and its `randomised_copy` it should be low (Adebayo et al. 2018): near 1 means
+    that the maps show the image and not what the network has learned.
+    """
     ranks = []
     for maps in (maps_a, maps_b):
         own = stats.rankdata(maps.detach().cpu().flatten(1).double().numpy(), axis=1)
@@ -184,19 +119,12 @@ def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
     return torch.from_numpy(np.divide(product, length, out=0 * product, where=length > 0))
 
 
-def _hidden(images: Tensor, baseline: str | Tensor) -> Tensor:
-    if isinstance(baseline, Tensor):
-        return baseline.expand_as(images)
-    if baseline == "zero":
-        return torch.zeros_like(images)
-    if baseline == "blur":
-        return _blur(images, sigma_px=BLUR_SHARE * max(images.shape[2:]))
-    raise ValueError(f'baseline is {baseline!r}, choose "blur", "zero" or a tensor')
-
-
 def _blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur with mirrored borders, cut at 2 sigma, one axis after the other: a kernel of
-    both axes is 41 x 41 at 192 pixels and takes minutes in bfloat16 on a CPU."""
+    """Blur with a Gaussian, cut at 2 sigma, with mirrored borders.
+
+    One axis follows the other: a kernel of both is 41 x 41 at 192 pixels and takes minutes in
+    bfloat16 on a CPU.
+    """
     radius = math.ceil(2 * sigma_px)
     at = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     weights = torch.exp(-(at**2) / (2 * sigma_px**2))
@@ -210,7 +138,7 @@ def _blur(images: Tensor, sigma_px: float) -> Tensor:
 
 
 def _importance_rank(maps: Tensor, seed: int) -> Tensor:
-    """Place of each pixel in the order of falling importance (B, H, W)."""
+    """Return each pixel's place in the order of falling importance (B, H, W)."""
     flat = maps.flatten(1).cpu()
     shuffled = torch.randperm(flat.shape[1], generator=torch.Generator().manual_seed(seed))
     by_importance = flat[:, shuffled].argsort(dim=1, descending=True, stable=True)
@@ -228,11 +156,7 @@ def _checked_masks(maps: Tensor, masks: Tensor) -> Tensor:
     masks = masks.to(maps.device) != 0
     if masks.shape != maps.shape:
         raise ValueError(f"masks of shape {tuple(masks.shape)} for maps {tuple(maps.shape)}")
-    empty = (~masks.any(dim=2).any(dim=1)).nonzero().flatten().tolist()
+    empty = (~masks.flatten(1).any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"masks {empty[:5]} mark no defect, leave these images out")
     return masks
-
-
-def _mask_score(values: Tensor, masks: Tensor) -> MaskScore:
-    return MaskScore(values, values.mean().item(), masks.float().mean().item())

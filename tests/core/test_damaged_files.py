@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.core import files, paths
-from helpers.explain import shown
+from helpers.explain.subject import open_subject
 from helpers.models import backbones
 from helpers.runs import predictions, stages
 from helpers.training import features
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_cop
     path = run_file(run_copy, "cnn.safetensors")
     damage(path)
     with pytest.raises(files.ArtifactError) as error:
-        shown.open_model(paths.RunPaths("t"))
+        open_subject(paths.RunPaths("t"))
     assert str(error.value).startswith(f"{path} is damaged (")
     assert str(error.value).endswith(
         "delete it and run again: notebooks/03_finetuning.ipynb makes it"
