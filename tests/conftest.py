@@ -47,7 +47,7 @@ def parts_folder(tmp_path) -> Path:
 
 
 def write_parts(root: Path) -> Path:
-    """Write 60 good and 60 bad parts of 40x40 px: the bad ones have a bright spot; mixed formats."""
+    """Write 60 good and 60 bad parts of 40x40 px in mixed formats; bad ones have a bright spot."""
     rng = np.random.default_rng(0)
     for label, name in enumerate(("good", "bad")):
         (root / name).mkdir(parents=True)

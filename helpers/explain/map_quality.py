@@ -85,9 +85,9 @@ class MapQuality:
         if self.masks:
             chance = self.masks.masks.float()
             for name, scores in self.masks.scores.items():
-                gain = (scores - chance.mean((1, 2))).double().numpy()
-                n, means = len(gain), (scores.mean().item(), chance.mean().item())
-                gains = (gain.mean(), gain.std(ddof=1) / math.sqrt(n))
+                beyond = (scores - chance.mean((1, 2))).double().numpy()
+                n, means = len(beyond), (scores.mean().item(), chance.mean().item())
+                gains = (beyond.mean(), beyond.std(ddof=1) / math.sqrt(n))
                 rows.append((name, "bad", n, *means, *gains))
         columns = ["measure", "parts", "images", "maps", "chance", "gain", "error"]
         table = pd.DataFrame(rows, columns=columns)

@@ -117,8 +117,9 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     with record.naming_maker(run_paths, path):
         model = backbones.load_model(path)
     placed(model, devices.default_device())
-    seeds = getattr(scored[name], "seeds", ())  # each training's own scores, if there are several
-    source = scored[wanted] if own_scores else seeds[0] if seeds else scored[name]
+    # each training's own scores, if there are several
+    seeds: tuple[predictions.Scored, ...] = getattr(scored[name], "seeds", ())
+    source = scored[wanted] if own_scores else (*seeds, scored[name])[0]
     split = predictions.read_split(run_paths)
     # the results table's rule: the most accurate threshold on validation, with good and bad parts
     # weighted as they come

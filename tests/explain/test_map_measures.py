@@ -1,4 +1,4 @@
-"""The measures of maps: by hand, against other libraries, and on a network that was trained."""
+"""The measures of maps: by hand, against other libraries, and at chance level."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from torchvision.models import resnet18
 from torchvision.transforms.functional import gaussian_blur
 
 from helpers.explain import map_measures as measures
-from helpers.explain.gradcam import grad_cam
 from helpers.explain.map_measures import area
 
 
@@ -24,46 +23,10 @@ class BrightSpot(nn.Module):
         return torch.stack([torch.zeros_like(y), y], dim=1)
 
 
-class SmallNet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)
-        )
-        self.head = nn.Linear(8, 2)
-
-    def forward(self, x):
-        return self.head(self.features(x).relu().mean((2, 3)))
-
-
 SPOT = torch.zeros(3, 4, 4)
 SPOT[:, -2:, -2:] = 1
 IMAGES = torch.ones(3, 1, 4, 4)
 ZERO = torch.zeros(())
-
-
-def trained_spot_finder(size=12):
-    """Return a network that has learned to find a bright spot on noise, and test images."""
-    torch.manual_seed(0)
-    model = SmallNet()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(60):
-        x, labels, _ = spots(64, size)
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(x), labels).backward()
-        optimiser.step()
-    return model.eval(), *spots(16, size, only_bad=True)
-
-
-def spots(n, size, only_bad=False):
-    x, masks = 0.3 * torch.randn(n, 1, size, size), torch.zeros(n, size, size)
-    labels = torch.ones(n, dtype=torch.long) if only_bad else torch.arange(n) % 2
-    for i in range(n):
-        if labels[i]:
-            top, left = torch.randint(0, size - 3, (2,)).tolist()
-            x[i, :, top : top + 3, left : left + 3] += 2
-            masks[i, top : top + 3, left : left + 3] = 1
-    return x, labels, masks
 
 
 def test_curves_of_a_perfect_map_by_hand():
@@ -103,11 +66,12 @@ def test_blur_agrees_with_torchvisions_in_any_precision_around_it():
         torch.testing.assert_close(measures._blur(x, 2.0), expected)
 
 
-def test_probabilities_are_float32_where_the_model_runs_in_less():
+def test_probabilities_are_float32_even_if_the_model_runs_in_less():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     with torch.autocast("cpu", torch.bfloat16):
-        result = measures.insertion_deletion(SmallNet(), IMAGES, SPOT, 1, steps=2, hidden=ZERO)
+        assert model(IMAGES).dtype == torch.bfloat16
+        result = measures.insertion_deletion(model, IMAGES, SPOT, 1, steps=2, hidden=ZERO)
     assert result["insertion"].dtype == torch.float32
-    assert area(result["insertion"]).numpy().shape == (3,)
 
 
 def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
@@ -133,22 +97,6 @@ def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
         good, random, other = (sign * area(c[kind]) for c in curves)
         assert stats.ttest_1samp(good - random, 0).statistic > 5
         assert abs(stats.ttest_1samp(random - other, 0).statistic) < 3
-
-
-def test_grad_cam_finds_the_spot_that_a_trained_network_goes_by():
-    model, x, labels, masks = trained_spot_finder()
-    maps = grad_cam(model, x, 1, "features")
-    assert measures.pointing_game(maps, masks).mean() > 0.9
-    assert measures.energy_in_mask(maps, masks).mean() > 3 * masks.mean()
-    random_maps = measures.random_maps(maps, seed=0)
-    ours, random = (
-        measures.insertion_deletion(model, x, m, labels, 10, hidden=ZERO)["insertion"]
-        for m in (maps, random_maps)
-    )
-    assert area(ours).mean() > area(random).mean()
-    untrained = grad_cam(measures.randomised_copy(model, 0), x, 1, "features")
-    assert measures.rank_correlation(maps, untrained).mean() < 0.6
-    torch.testing.assert_close(measures.rank_correlation(maps, maps), torch.ones(16).double())
 
 
 def test_pointing_game_by_hand():
@@ -181,6 +129,7 @@ def test_rank_correlation_agrees_with_scipy_and_is_zero_for_a_constant_map():
     b[2] = 1
     expected = [stats.spearmanr(a[i].flatten(), b[i].flatten()).statistic for i in (0, 1)]
     assert measures.rank_correlation(a, b).tolist() == pytest.approx([*expected, 0])
+    torch.testing.assert_close(measures.rank_correlation(a, a), torch.ones(3).double())
 
 
 def test_a_randomised_copy_is_seeded_new_everywhere_and_leaves_the_model_alone():
