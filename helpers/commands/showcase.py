@@ -35,7 +35,7 @@ THUMBNAILS = {
 THUMBNAIL_PX = 240
 # left, top, right and bottom of what is shown of a figure too full for a thumbnail, in shares of it
 WHOLE = (0, 0, 1, 1)
-CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.3, 0.045, 0.755, 0.345)}
+CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 
 
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
