@@ -42,8 +42,12 @@ def home(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def parts_folder(tmp_path) -> Path:
-    """60 good and 60 bad parts of 40x40 px: the bad ones have a bright spot; mixed formats."""
-    root = tmp_path / "parts"
+    """The folder of `write_parts`."""
+    return write_parts(tmp_path / "parts")
+
+
+def write_parts(root: Path) -> Path:
+    """Write 60 good and 60 bad parts of 40x40 px in mixed formats; bad ones have a bright spot."""
     rng = np.random.default_rng(0)
     for label, name in enumerate(("good", "bad")):
         (root / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A small run for tests of maps and galleries: 120 parts, a trained network, predictions, masks."""
+"""A small run for tests of maps: 120 parts, a trained network, predictions, masks."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers.core import files as artifacts
+from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
 from helpers.runs import predictions
@@ -19,29 +19,29 @@ SIZE_PX = 32
 SPOT = slice(10, 20)  # of 40: where a bad part of `parts_folder` is bright
 
 
-def write_run(parts_folder: Path, name: str = "r") -> RunPaths:
-    """Split, a CNN that has learned the spot, its predictions, and those of an "svm" that is best
-    on validation. Every third part is for training, for validation and for testing."""
-    files = [f for kind in ("bad", "good") for f in sorted((parts_folder / kind).iterdir())]
+def write_run(parts_folder: Path) -> RunPaths:
+    """Write run "r": a split, a CNN that has learned the spot, its predictions, and those of an
+    "svm" that is best on validation. Every third part is for training, validation and testing."""
+    images = [f for kind in ("bad", "good") for f in sorted((parts_folder / kind).iterdir())]
     split = pd.DataFrame(
         {
-            "id": [file.stem for file in files],
-            "path": [file.as_posix() for file in files],
-            "label": [int(file.parent.name == "bad") for file in files],
-            "split": [("train", "val", "test")[i % 3] for i in range(len(files))],
+            "id": [file.stem for file in images],
+            "path": [file.as_posix() for file in images],
+            "label": [int(file.parent.name == "bad") for file in images],
+            "split": [("train", "val", "test")[i % 3] for i in range(len(images))],
         }
     )
-    run_paths = RunPaths(name)
-    artifacts.save_csv(run_paths.split_csv, split)
-    record = {
+    run_paths = RunPaths("r")
+    files.save_csv(run_paths.split_csv, split)
+    stages = {
         "01_data_split": {"attribution": "Images: mine"},
         "02_features_baselines": {"backbone": "resnet18"},
         "03_finetuning": {},
     }
-    artifacts.save_json(run_paths.run_json, {"run": name, "stages": record})
+    files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
     split = predictions.read_split(run_paths)
     model, scores = _trained(split)
-    backbones.save_model(run_paths.checkpoint("cnn"), model)
+    backbones.save_model(run_paths.root / "checkpoints" / "cnn" / "seed0.safetensors", model)
     # one validation part is wrong, so that the svm, which knows all labels, is better
     scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
     predictions.save_predictions(run_paths.predictions("cnn"), split, scores)
@@ -51,7 +51,7 @@ def write_run(parts_folder: Path, name: str = "r") -> RunPaths:
 
 
 def write_masks(parts_folder: Path) -> None:
-    """A mask of the bright spot for each bad part."""
+    """Write a mask of the bright spot for each bad part."""
     mask = np.zeros((40, 40), np.uint8)
     mask[SPOT, SPOT] = 255
     folder = parts_folder / "masks"

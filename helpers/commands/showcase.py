@@ -14,8 +14,9 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import use_style
 from helpers.darts import draw, genotypes
-from helpers.explain import shown as explain
 from helpers.explain.maps import draw_image, draw_overlay
+from helpers.explain.selection import surest_of_each_class
+from helpers.explain.subject import attribution, open_subject
 from helpers.results import table
 from helpers.results.curves import CLASSICAL, DASHES
 from helpers.results.metrics import roc_auc
@@ -34,7 +35,7 @@ THUMBNAILS = {
 THUMBNAIL_PX = 240
 # left, top, right and bottom of what is shown of a figure too full for a thumbnail, in shares of it
 WHOLE = (0, 0, 1, 1)
-CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.345, 0.04, 0.835, 0.32)}
+CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 
 
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
@@ -68,19 +69,19 @@ def strip(run_paths: RunPaths) -> Figure:
         ExplainError: the run has no network, or no bad part.
         ArtifactError: the run has no searched cell.
     """
-    shown = explain.open_model(run_paths)
+    subject = open_subject(run_paths)
     cell, _ = genotypes.load(run_paths.genotype("searched"))
     figure, axes = plt.subplots(
         1, 4, figsize=(15, 3.6), width_ratios=[1, 1, 2.1, 1.2], layout="constrained"
     )
-    part = explain.surest_of_each_class(shown).iloc[[1]]
-    pixels, heat = shown.pixels(part.id)[0], shown.maps(part.id, 1)[0]
+    part = surest_of_each_class(subject).iloc[[1]]
+    pixels, heat = subject.pixels(part.id)[0], subject.maps(part.id, 1)[0]
     draw_image(axes[0], pixels, "a bad part")
     draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
     _roc(axes[3], run_paths)
-    credit = explain.attribution(run_paths)
+    credit = attribution(run_paths)
     figure.text(0, -0.01, f"run {run_paths.name}; {credit}", va="top", fontsize=8, color="0.35")
     return figure
 

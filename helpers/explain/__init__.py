@@ -1,1 +1,1 @@
-"""Grad-CAM and its measures, t-SNE and the image browser."""
+"""Show what a model looks at: Grad-CAM and its measures, t-SNE, and a browser of parts."""

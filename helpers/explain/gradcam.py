@@ -1,6 +1,6 @@
-"""Grad-CAM (Selvaraju et al. 2017; equations 2 and 3 of the report) on any image classifier.
+"""Grad-CAM (Selvaraju et al. 2017; equations 2 and 3 of the report) for any image classifier.
 
-Images are (B, C, H, W), already normalised as the model wants them; maps are (B, H, W).
+Images are (B, C, H, W), normalised as the model wants them; maps are (B, H, W).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from helpers.models.backbones import Model
 
 
-IMAGES_AT_ONCE = 64  # bounds memory; the maps don't depend on it
+IMAGES_AT_ONCE = 64  # limits memory; the maps do not depend on it
 
 
 def grad_cam(
@@ -26,12 +26,17 @@ def grad_cam(
     target_class: int | Tensor,
     layer: nn.Module | str,
 ) -> Tensor:
-    """Maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W) for `target_class`: (B, H, W).
+    """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
     A^k are the feature maps that `layer` (a module or its dotted name) gives, alpha_k is the mean
     over the positions of dy/dA^k, and y is the raw score before the softmax. `target_class` is one
-    class or one a image (B,). Maps are upsampled bilinearly to the image and are not
-    normalised. The model comes back as it was: weights, gradients, training flags and hooks.
+    class, or one class per image (B,). Maps are upsampled bilinearly to the image and are not
+    normalised. Weights, gradients, training flags and hooks of the model are left unchanged.
+
+        maps = grad_cam(resnet18(), images, 1, "layer4")
+
+    Raises:
+        ValueError: images, layer or class do not fit the model; the message names them.
     """
     module, name = find_layer(model, layer)
     if images.ndim != 4:
@@ -51,12 +56,12 @@ def grad_cam(
 def _coarse_maps(
     model: nn.Module, images: Tensor, classes: Tensor, module: nn.Module, name: str
 ) -> Tensor:
-    """Equations 2 and 3 before upsampling: (B, u, v)."""
+    """Compute equations 2 and 3 before upsampling: (B, u, v)."""
     captured: list[Tensor] = []
 
     def start_graph_here(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
-        """Forward hook: make the feature maps a leaf of the graph and keep them."""
-        # The graph begins at A: frozen weights don't matter, and the layers before A cost nothing.
+        """Make the feature maps a leaf of the graph and keep them (a forward hook)."""
+        # The graph starts at A: frozen weights do not matter, and the layers before A cost nothing.
         torch.set_grad_enabled(True)
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -64,7 +69,7 @@ def _coarse_maps(
                 f"layer {name} gives {shape}, Grad-CAM needs feature maps (B, K, u, v)"
             )
         captured.append(output.detach().requires_grad_())
-        return captured[-1].clone()  # what follows may change it in place
+        return captured[-1].clone()  # later layers may change it in place
 
     handle = module.register_forward_hook(start_graph_here)
     try:
@@ -82,8 +87,8 @@ def _coarse_maps(
     if not y.requires_grad:
         raise ValueError(f"the scores don't depend on layer {name}, choose one on their way")
     a = captured[0]  # (B, K, u, v)
-    # 1 for the desired class, 0 for the others; images don't mix in evaluation mode, so that each
-    # row of the gradient is its image's own.
+    # 1 for the desired class, 0 for the others. In evaluation mode images do not mix, so each row
+    # of the gradient belongs to its image alone.
     signal = functional.one_hot(classes, y.shape[1]).to(y.dtype)
     (gradient,) = torch.autograd.grad(y, a, signal)
     alpha = gradient.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
@@ -92,19 +97,19 @@ def _coarse_maps(
 
 
 def feature_layer(model: Model) -> nn.Module | str:
-    """The layer that a model of the series names for Grad-CAM: its attribute `feature_layer` (a
-    derived network's last cell), or the one in its `spec`."""
+    """Return the layer that a model of the series names for Grad-CAM: its attribute `feature_layer`
+    (a derived network's last cell), or the one in its `spec`."""
     own = getattr(model, "feature_layer", None)
     return model.spec.feature_layer if own is None else own
 
 
 def first_output(output: Tensor | tuple) -> Tensor:
-    """The class scores where a model also gives those of an auxiliary head."""
+    """Return the class scores of a model that may also give those of an auxiliary head."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def find_layer(model: nn.Module, layer: nn.Module | str) -> tuple[nn.Module, str]:
-    """The module that is `layer` or has that dotted name, and its name."""
+    """Return the module that is `layer` or has that dotted name, and its name."""
     for name, module in model.named_modules():
         if module is layer or name == layer:
             return module, name or type(model).__name__
@@ -115,7 +120,7 @@ def find_layer(model: nn.Module, layer: nn.Module | str) -> tuple[nn.Module, str
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own training flag back afterwards."""
+    """Switch to evaluation mode, and restore every module's training flag afterwards."""
     training = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,6 +1,6 @@
-"""Grad-CAM on ResNet-18, maps/s: ours on a batch against pytorch-grad-cam, an image at a time.
+"""Grad-CAM on ResNet-18, maps/s: ours on a batch, pytorch-grad-cam on one image at a time.
 
-Both in float32, on images that are in memory already; random weights.
+Both run in float32 with random weights, on images that are in memory already.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ BAD = 1  # the class whose maps are made
 
 
 def made_up_images(count: int, size_px: int) -> torch.Tensor:
-    """Normalised images (B, 3, H, W), the same for both."""
+    """Return the same normalised images (B, 3, H, W) for both."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(count, 3, size_px, size_px, generator=generator)
 
 
 def ours(count: int, size_px: int) -> Timed:
-    """All maps in one call, as notebook 06 does; after a first call that does not count."""
+    """Time all maps in one call, as notebook 06 does, after a first call that is not timed."""
     device = devices.default_device()
     model = networks.ours("resnet18", size_px).to(device).eval()
     images, layer = made_up_images(count, size_px).to(device), gradcam.feature_layer(model)
@@ -42,7 +42,7 @@ def ours(count: int, size_px: int) -> Timed:
 
 
 def plainly(count: int, size_px: int) -> Timed:
-    """One call an image; after a first call that does not count."""
+    """Time one call per image, after a first call that is not timed."""
     device = devices.default_device()
     model = networks.plain_classifier("resnet18").to(device).eval()
     images, targets = made_up_images(count, size_px).to(device), [ClassifierOutputTarget(BAD)]
@@ -55,7 +55,7 @@ def plainly(count: int, size_px: int) -> Timed:
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case."""
+    """Yield the one case."""
     arguments = (sizes["images"], sizes["size_px"])
     mine = options.measure(ours, *arguments)
     theirs = options.measure(plainly, *arguments)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.core import files, paths
-from helpers.explain import shown
+from helpers.explain.subject import open_subject
 from helpers.runs import predictions, stages
 from helpers.training import features
 from tests.small_run import (
@@ -62,7 +62,7 @@ def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_mak
     path = run_file(run_copy, "cnn.safetensors")
     damage(path)
     with pytest.raises(files.ArtifactError) as error:
-        shown.open_model(paths.RunPaths("t"))
+        open_subject(paths.RunPaths("t"))
     assert str(error.value).startswith(f"{path} is damaged (")
     assert str(error.value).endswith(
         "delete it and run again: notebooks/03_finetuning.ipynb makes it"

@@ -1,3 +1,5 @@
+"""Grad-CAM: against pytorch-grad-cam, by hand, and without a trace in the model."""
+
 import copy
 
 import numpy as np
@@ -11,17 +13,18 @@ from torchvision.models import resnet18
 from helpers.darts.genotypes import random_genotype
 from helpers.darts.network import DerivedNetwork
 from helpers.explain import gradcam
+from helpers.models import backbones
 
 
 def stretched(maps):
-    """Each map from 0 to 1, as the oracle gives them; a constant one is 0."""
+    """Return each map from 0 to 1, as the oracle gives them; a constant one is 0."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / torch.where(high > low, high - low, 1)
 
 
 class Branches(nn.Module):
-    """A cell like a derived network's: branches that are added and concatenated, a skip, in-place
-    ReLUs, and an auxiliary head."""
+    """A cell like that of a derived network: branches that are added and concatenated, a skip,
+    in-place ReLUs, and an auxiliary head."""
 
     def __init__(self):
         super().__init__()
@@ -69,8 +72,8 @@ def images(n=3, size=64, seed=1):
 
 
 def oracle(model, layer, x, target_class):
-    """Normalised maps by pytorch-grad-cam, of a copy without in-place ReLUs: it would read the
-    feature maps after the change and their gradient from before it."""
+    """Return maps by pytorch-grad-cam, from 0 to 1, of a copy without in-place ReLUs: they would
+    change the feature maps that it has kept, but not their gradient."""
     model = copy.deepcopy(model)
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -98,8 +101,8 @@ def test_maps_of_a_network_with_branches_agree_with_pytorch_grad_cam(layer, targ
     np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
 
 
-# Seeds whose maps are filled for both classes: two empty ones would agree however they were made.
-# In double precision, since random cells cancel so much that float32 alone differs by 1e-5.
+# Maps of these seeds are filled for both classes: two empty ones would agree in any case.
+# In double precision, since values of random cells cancel so much that float32 differs by 1e-5.
 @pytest.mark.parametrize(("auxiliary", "seed"), [(False, 0), (True, 5)])
 @pytest.mark.parametrize("target_class", [0, 1])
 def test_maps_of_a_derived_network_agree_with_pytorch_grad_cam(auxiliary, seed, target_class):
@@ -153,11 +156,6 @@ def test_every_image_may_have_its_own_class_and_batches_do_not_matter(monkeypatc
     )
 
 
-def test_maps_have_the_size_of_the_image():
-    model, x = seeded(Branches), images(n=2, size=48)
-    assert gradcam.grad_cam(model, x, 0, "join").shape == (2, 48, 48)
-
-
 def state(model):
     return {
         "weights": {name: w.clone() for name, w in model.state_dict().items()},
@@ -168,7 +166,7 @@ def state(model):
     }
 
 
-def test_the_model_comes_back_as_it_was_even_after_an_error():
+def test_the_model_is_left_unchanged_even_after_an_error():
     model, x = seeded(Branches), images()
     model.train()
     model.stem.eval()
@@ -184,9 +182,10 @@ def test_the_model_comes_back_as_it_was_even_after_an_error():
     assert torch.is_grad_enabled()
 
 
-def test_dropout_is_off_though_the_model_came_in_training_mode():
+def test_dropout_is_off_even_if_the_model_is_in_training_mode():
     model, x = seeded(Branches), images()
     expected = gradcam.grad_cam(model, x, 1, "join")
+    assert expected.shape == (3, 64, 64)
     torch.testing.assert_close(gradcam.grad_cam(model.train(), x, 1, "join"), expected)
 
 
@@ -230,8 +229,12 @@ def test_an_unusable_layer_or_class_is_named(layer, target_class, message):
     OffPath.__name__ = "Branches"
     with pytest.raises(ValueError, match=message):
         gradcam.grad_cam(seeded(OffPath), images(), target_class, layer)
-
-
-def test_a_single_image_is_named():
     with pytest.raises(ValueError, match=r"images must be \(B, C, H, W\), got shape \(3, 64, 64\)"):
         gradcam.grad_cam(seeded(Branches), images()[0], 0, "join")
+
+
+def test_the_feature_layer_is_the_models_own_attribute_or_the_one_in_its_spec():
+    derived = DerivedNetwork(random_genotype(0), channels=4, layers=3, num_classes=2)
+    assert gradcam.feature_layer(derived) is derived.cells[-1]
+    cnn = backbones.build(backbones.spec_of("cnn", 2, 32, 1))
+    assert gradcam.feature_layer(cnn) == "features.4"

@@ -1,0 +1,91 @@
+"""Choose parts that are worth looking at. Parts are rows of `Subject.parts`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import seeding
+from helpers.core.style import LABEL_NAMES
+from helpers.explain.subject import ExplainError, Subject
+
+GROUPS = ("surest hits", "worst misses", "least certain")  # of a gallery
+ORDERS = {  # columns to sort by, and True for those that ascend
+    "worst mistakes first": (["right", "mistake"], [True, False]),
+    "highest score first": (["defect_score"], [False]),
+    "lowest score first": (["defect_score"], [True]),
+    "least certain first": (["margin"], [True]),
+}
+
+
+def surest_of_each_class(subject: Subject, most: int = 256, at_once: int = 32) -> pd.DataFrame:
+    """Return a good and a bad part for `maps.class_maps`: of each class the most surely right part
+    whose maps for both labels are not empty.
+
+    A network that is very sure often finds nothing that supports the other label, and an empty map
+    shows nothing. If the `most` surest parts all have an empty map, the surest is returned; if no
+    part of a class is right, the least wrong ones are tried. Column `rank` is the place among the
+    `n_right` right parts, from 1, the surest.
+
+    Raises:
+        ExplainError: a class has no part.
+    """
+    chosen = []
+    for label, word in LABEL_NAMES.items():
+        own = subject.parts[subject.parts.label == label]
+        if own.empty:
+            raise ExplainError(
+                f"there is no {word} part among the {len(subject.parts)} labelled ones"
+            )
+        right = own[own.right]
+        pool = (own if right.empty else right).sort_values("mistake", kind="stable")
+        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))
+        best = pool[:1]
+        for start in range(0, min(most, len(pool)), at_once):
+            some = pool[start : min(start + at_once, most)]
+            for map_label in (1 - label, label):
+                if len(some):
+                    filled = subject.maps(some.id, map_label).amax((1, 2)) > 0
+                    some = some[filled.numpy()]
+            if len(some):
+                best = some[:1]
+                break
+        chosen.append(best)
+    return pd.concat(chosen, ignore_index=True)
+
+
+def gallery_parts(parts: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return up to `n` parts of each of `GROUPS`, named in column `group`.
+
+    "surest hits" are right and nearest to their label, "worst misses" are wrong and farthest from
+    it, both half good and half bad if there are enough; "least certain" are nearest to the
+    threshold.
+    """
+    right = parts[parts.right].sort_values("mistake", kind="stable")
+    wrong = parts[~parts.right].sort_values("mistake", ascending=False, kind="stable")
+    least_certain = parts.sort_values("margin", kind="stable")[:n]
+    groups = (half_of_each(right, "label", n), half_of_each(wrong, "label", n), least_certain)
+    named = [rows.assign(group=name) for name, rows in zip(GROUPS, groups, strict=True)]
+    return pd.concat(named, ignore_index=True)
+
+
+def in_order(
+    parts: pd.DataFrame, label: int | None = None, order: str = "worst mistakes first"
+) -> pd.DataFrame:
+    """Return the parts of one label (all if None) in one of `ORDERS`."""
+    columns, ascending = ORDERS[order]
+    parts = parts if label is None else parts[parts.label == label]
+    return parts.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
+
+
+def draw_sample(parts: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """Return `n` random parts, half called good and half called bad if there are enough."""
+    order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(parts))
+    return half_of_each(parts.iloc[order], "called", n).reset_index(drop=True)
+
+
+def half_of_each(parts: pd.DataFrame, column: str, n: int) -> pd.DataFrame:
+    """Return the first `n` parts, half with 0 and half with 1 in `column`, sorted by it; more of
+    one if the other lacks parts. The index has to be unique."""
+    place = parts.groupby(column).cumcount().sort_values(kind="stable")
+    return parts.loc[place.index[:n]].sort_values(column, kind="stable")

@@ -1,0 +1,183 @@
+"""The subject of the pictures: one model of a run, and the labelled parts that it scored.
+
+Parts are rows of a table (`id`, `path`, `label`, `defect_score`, and the columns of `judged`);
+maps are (B, H, W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from helpers.core import devices
+from helpers.core.paths import RunPaths
+from helpers.datasets.cache import ImageCache
+from helpers.explain.gradcam import feature_layer, grad_cam
+from helpers.models import backbones
+from helpers.results import operating_point
+from helpers.results import table as results_table
+from helpers.results.metrics import roc_auc
+from helpers.runs import predictions, record
+from helpers.runs.names import display_name
+from helpers.runs.stages import images_of
+from helpers.training.features import image_batches
+from helpers.training.inference import placed
+
+
+class ExplainError(ValueError):
+    """There is no model to explain, or no part to show; the message names what is missing."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network whose maps are shown, and labelled parts with their scores."""
+
+    wanted: str  # the model that was asked for
+    name: str  # the model whose network gives the maps: `wanted`, if that has a network
+    own_scores: bool  # True if `parts` has the scores of `wanted`, False for those of the network
+    seeds: int  # trainings of `name`; the maps come from the first
+    model: backbones.Model
+    cache: ImageCache
+    parts: pd.DataFrame  # the labelled parts of `side`
+    side: str  # "test", or "val" if the test labels are hidden
+    threshold: float  # chosen on validation; parts at or above it are called bad
+
+    @property
+    def title(self) -> str:
+        """The model's name, and the network that gives the maps if it is another one."""
+        wanted, network = display_name(self.wanted), display_name(self.name)
+        if self.seeds > 1:
+            network += ", first seed"
+        if self.own_scores and network != wanted:
+            return f"{wanted}, maps of {network}"
+        if self.name != self.wanted:
+            return f"{network} (in place of {wanted}, which has no network)"
+        return network
+
+    @property
+    def caption(self) -> str:
+        """The model, the parts and the threshold."""
+        side = "validation" if self.side == "val" else "test"
+        return (
+            f"{self.title}; {len(self.parts)} labelled {side} parts, called bad from a score of "
+            f"{self.threshold:.3f} on, chosen on validation."
+        )
+
+    def images(self, ids: pd.Series) -> Tensor:
+        """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
+        table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
+        device = next(self.model.parameters()).device
+        batches = image_batches(self.cache, table, self.model, len(table), device=device)
+        return torch.cat(list(batches.ordered()))
+
+    def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:
+        """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU."""
+        layer = feature_layer(self.model)
+        return grad_cam(self.model, self.images(ids), target_class, layer).cpu()
+
+    def pixels(self, ids: pd.Series) -> np.ndarray:
+        """Return the parts as they look, at the model's size: (B, H, W, C) uint8."""
+        return self.cache.take(self.cache.rows(ids))
+
+
+def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) -> Subject:
+    """Load the model `wanted` with the parts that it scored, for example
+
+        subject = open_subject(RunPaths("elpv-quick"), "fbp")
+        subject.maps(subject.parts.id[:5], 1)  # (5, H, W), for the class "bad"
+
+    Args:
+        run_paths: the run.
+        wanted: a model of the run's predictions; "" is the best on validation. If it has no
+            network (an SVM, an ensemble), the best on validation that has one replaces it.
+        own_scores: keep the scores of `wanted` (the mean, if it has several seeds) even if the
+            maps come from another network.
+
+    Raises:
+        ExplainError: no such model, or no model with a checkpoint.
+        ArtifactError: no predictions, or a file that does not fit the split.
+    """
+    scored = predictions.read_all_predictions(run_paths, ensembles=True)
+    known = ", ".join(sorted(scored))
+    if wanted and wanted not in scored:
+        raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {known}")
+    ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
+    wanted = wanted or ranked[0]
+    found = ((name, checkpoint_of(run_paths, name)) for name in (wanted, *ranked))
+    name, path = next(((name, path) for name, path in found if path), ("", None))
+    if path is None:
+        raise ExplainError(
+            f"none of {known} has a checkpoint in {run_paths.root / 'checkpoints'}; run notebook "
+            "03 first"
+        )
+    with record.naming_maker(run_paths, path):
+        model = backbones.load_model(path)
+    placed(model, devices.default_device())
+    # each training's own scores, if there are several
+    seeds: tuple[predictions.Scored, ...] = getattr(scored[name], "seeds", ())
+    source = scored[wanted] if own_scores else (*seeds, scored[name])[0]
+    split = predictions.read_split(run_paths)
+    # the results table's rule: the most accurate threshold on validation, with good and bad parts
+    # weighted as they come
+    bad_rate = results_table.training_bad_rate(split)
+    threshold = operating_point.cheapest_threshold(*source.labels_scores("val"), 1, 1, bad_rate)
+    parts = source.test if source.judged_on == "test" else source.val
+    parts = parts[parts.label.notna()]
+    parts = parts.assign(label=parts.label.astype(int)).merge(split[["id", "path"]], on="id")
+    return Subject(
+        wanted=wanted,
+        name=name,
+        own_scores=own_scores,
+        seeds=len(seeds) or 1,
+        model=model,
+        cache=images_of(split, model.spec.image_size_px),
+        parts=judged(parts, threshold),
+        side=source.judged_on,
+        threshold=threshold,
+    )
+
+
+def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None:
+    """Return `open_subject`; print a line and return None if the run has no network."""
+    scored = predictions.read_all_predictions(run_paths, ensembles=True)
+    if any(checkpoint_of(run_paths, name) for name in scored):
+        return open_subject(run_paths, wanted)
+    print("no network has been trained in this run: notebook 03 or 05 makes the pictures possible")
+    return None
+
+
+def checkpoint_of(run_paths: RunPaths, model: str) -> Path | None:
+    """Return the checkpoint of a model's first seed, or None if it has none (SVM, ensemble)."""
+    found = run_paths.trainings(model).glob("seed*.safetensors")
+    return min(found, key=lambda path: int(path.stem.removeprefix("seed")), default=None)
+
+
+def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the parts with four columns more.
+
+    `called` is 1 (bad) for scores from the threshold on, else 0 (good); `right` is True if that is
+    the label; `mistake` and `margin` are the score's distances from label and threshold.
+    """
+    called = (parts.defect_score >= threshold).astype(int)
+    return parts.assign(
+        called=called,
+        right=called == parts.label,
+        mistake=(parts.label - parts.defect_score).abs(),
+        margin=(parts.defect_score - threshold).abs(),
+    )
+
+
+def attribution(run_paths: RunPaths) -> str:
+    """Return the credit line that the source of the run's images asks for."""
+    return record.load_run(run_paths)["stages"]["01_data_split"].get("attribution", "")
+
+
+def backbone_of(run_paths: RunPaths) -> str | None:
+    """Return the pretrained backbone that the run's latest stage used, or None."""
+    stages = record.load_run(run_paths)["stages"].values()
+    return next((s["backbone"] for s in reversed(stages) if s.get("backbone")), None)

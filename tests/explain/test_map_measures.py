@@ -1,0 +1,167 @@
+"""The measures of maps: by hand, against other libraries, and at chance level."""
+
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torchvision.models import resnet18
+from torchvision.transforms.functional import gaussian_blur
+
+from helpers.explain import map_measures as measures
+from helpers.explain.map_measures import area
+
+
+class BrightSpot(nn.Module):
+    """A network whose score of class 1 depends on the four pixels at the bottom right alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        y = self.weight * x[:, 0, -2:, -2:].sum((1, 2))
+        return torch.stack([torch.zeros_like(y), y], dim=1)
+
+
+SPOT = torch.zeros(3, 4, 4)
+SPOT[:, -2:, -2:] = 1
+IMAGES = torch.ones(3, 1, 4, 4)
+ZERO = torch.zeros(())
+
+
+def test_curves_of_a_perfect_map_by_hand():
+    # Four steps of four pixels: the first quarter holds all that the model looks at.
+    result = measures.insertion_deletion(BrightSpot(), IMAGES, SPOT, 1, steps=4, hidden=ZERO)
+    sure = torch.sigmoid(torch.tensor(4.0)).item()
+    insertion, deletion = result["insertion"], result["deletion"]
+    torch.testing.assert_close(insertion[0], torch.tensor([0.5, sure, sure, sure, sure]))
+    torch.testing.assert_close(deletion[0], torch.tensor([sure, 0.5, 0.5, 0.5, 0.5]))
+    assert area(insertion).tolist() == pytest.approx([(3.5 * sure + 0.25) / 4] * 3)
+    assert area(deletion).tolist() == pytest.approx([(0.5 * sure + 1.75) / 4] * 3)
+
+
+def test_curves_of_the_other_class_mirror_those_of_this_one():
+    one, other = (
+        measures.insertion_deletion(BrightSpot(), IMAGES, SPOT, c, steps=4) for c in (1, 0)
+    )
+    torch.testing.assert_close(one["insertion"], 1 - other["insertion"])
+    each = measures.insertion_deletion(BrightSpot(), IMAGES, SPOT, torch.tensor([1, 0, 1]), steps=4)
+    torch.testing.assert_close(each["deletion"][1], other["deletion"][1])
+
+
+def test_blur_spreads_a_crack_over_a_twentieth_of_the_image():
+    crack = torch.zeros(1, 1, 40, 40)
+    crack[:, :, :, 20] = 1
+    blurred = measures._blur(crack, 40 * measures.BLUR_SHARE)
+    # A Gaussian of sigma 2 pixels: 1 / (2 sqrt(2 pi)) in the middle, a little more for the cut.
+    assert blurred.max().item() == pytest.approx(0.1995, rel=0.06)
+    assert blurred.sum().item() == pytest.approx(40, rel=1e-4)
+
+
+def test_blur_agrees_with_torchvisions_in_any_precision_around_it():
+    x = torch.randn(2, 3, 40, 30)
+    expected = gaussian_blur(x, 9, 2.0)
+    torch.testing.assert_close(measures._blur(x, 2.0), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(measures._blur(x, 2.0), expected)
+
+
+def test_probabilities_are_float32_even_if_the_model_runs_in_less():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(IMAGES).dtype == torch.bfloat16
+        result = measures.insertion_deletion(model, IMAGES, SPOT, 1, steps=2, hidden=ZERO)
+    assert result["insertion"].dtype == torch.float32
+
+
+def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
+    rank = measures._importance_rank(torch.zeros(1, 8, 8), seed=0)
+    assert sorted(rank.flatten().tolist()) == list(range(64))
+    assert abs(rank[0, :4].float().mean().item() - 31.5) < 6
+    assert torch.equal(rank, measures._importance_rank(torch.zeros(1, 8, 8), seed=0))
+    maps = torch.tensor([[[0.1, 0.9], [0.5, 0.3]]])
+    assert measures._importance_rank(maps, seed=0).tolist() == [[[3, 0], [1, 2]]]
+
+
+def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
+    torch.manual_seed(0)
+    bright = torch.rand(40, 1, 28, 28)
+    truth = torch.zeros(40, 28, 28)
+    truth[:, -2:, -2:] = 1
+    noise, others = (measures.random_maps(truth, seed) for seed in (1, 2))
+    curves = [
+        measures.insertion_deletion(BrightSpot(), bright, m, 1, 10, hidden=ZERO)
+        for m in (truth, noise, others)
+    ]
+    for kind, sign in (("insertion", 1), ("deletion", -1)):
+        good, random, other = (sign * area(c[kind]) for c in curves)
+        assert stats.ttest_1samp(good - random, 0).statistic > 5
+        assert abs(stats.ttest_1samp(random - other, 0).statistic) < 3
+
+
+def test_pointing_game_by_hand():
+    masks = torch.zeros(3, 2, 2)
+    masks[:, 0, 0] = 1
+    maps = torch.tensor([[[9.0, 1], [1, 1]], [[1, 9], [1, 1]], [[9, 9], [1, 1]]])
+    assert measures.pointing_game(maps, masks).tolist() == [1, 0, 0.5]
+
+
+def test_energy_in_mask_by_hand_and_of_an_empty_map():
+    masks = torch.zeros(2, 2, 2)
+    masks[:, 0] = 1
+    masks[1, 0, 0] = 0
+    maps = torch.tensor([[[1.0, 2], [3, 4]], [[0, 0], [0, 0]]])
+    assert measures.energy_in_mask(maps, masks).tolist() == pytest.approx([0.3, 0.25])
+
+
+def test_maps_that_know_nothing_score_at_chance():
+    masks = torch.zeros(400, 14, 14)
+    masks[:, 3:8, 2:9] = 1
+    noise = torch.rand(400, 14, 14, generator=torch.Generator().manual_seed(0))
+    for score in (measures.pointing_game(noise, masks), measures.energy_in_mask(noise, masks)):
+        assert score.mean().item() == pytest.approx(masks.mean().item(), abs=0.05)
+
+
+def test_rank_correlation_agrees_with_scipy_and_is_zero_for_a_constant_map():
+    torch.manual_seed(0)
+    a = torch.randn(3, 5, 5).relu()  # ties at 0
+    b = a + torch.randn(3, 5, 5)
+    b[2] = 1
+    expected = [stats.spearmanr(a[i].flatten(), b[i].flatten()).statistic for i in (0, 1)]
+    assert measures.rank_correlation(a, b).tolist() == pytest.approx([*expected, 0])
+    torch.testing.assert_close(measures.rank_correlation(a, a), torch.ones(3).double())
+
+
+def test_a_randomised_copy_is_seeded_new_everywhere_and_leaves_the_model_alone():
+    torch.manual_seed(0)
+    model = resnet18(num_classes=2)
+    before = {name: w.clone() for name, w in model.state_dict().items()}
+    first, again, other = (measures.randomised_copy(model, s) for s in (1, 1, 2))
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+    for (name, w), v, u in zip(
+        first.named_parameters(), again.parameters(), other.parameters(), strict=True
+    ):
+        assert torch.equal(w, v)
+        if w.ndim > 1:
+            assert not torch.equal(w, u)
+            assert not torch.equal(w, before[name])
+
+
+def test_a_randomised_deep_network_neither_explodes_nor_fades():
+    deep = nn.Sequential(*[m for _ in range(40) for m in (nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())])
+    x = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert 1e-6 < measures.randomised_copy(deep, 0)(x).std() < 1e3
+
+
+def test_wrong_arguments_are_named():
+    hole = SPOT.clone()
+    hole[1] = 0
+    with pytest.raises(ValueError, match=r"maps of shape \(3, 2"):
+        measures.insertion_deletion(BrightSpot(), IMAGES, SPOT[:, :2], 1)
+    with pytest.raises(ValueError, match=r"masks \[1\] mark no defect, leave these"):
+        measures.pointing_game(SPOT, hole)
+    with pytest.raises(ValueError, match=r"masks of shape \(2, 4, 4\) for maps"):
+        measures.pointing_game(SPOT, SPOT[:2])
+    with pytest.raises(ValueError, match="maps hold negative values; energy needs"):
+        measures.energy_in_mask(-SPOT, SPOT)

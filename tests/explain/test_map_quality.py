@@ -1,0 +1,149 @@
+"""The measures on a run: computed correctly, high if the network has learned the defect, drawn."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import stats
+
+from helpers.datasets.chips.write import write_dataset
+from helpers.explain import map_quality, maps
+from helpers.explain.map_measures import area
+from helpers.explain.subject import judged
+
+PANELS = [(label, kind) for label in (0, 1) for kind in ("insertion", "deletion")]
+
+
+@pytest.fixture
+def quality(subject):
+    return map_quality.measure(subject, 20)
+
+
+def test_the_table_holds_means_chance_and_intervals_over_the_parts(quality):
+    table = quality.table.set_index(["measure", "parts"])
+    assert len(table) == 7
+    for label, kind in PANELS:
+        own, random = (area(curves[kind]).numpy() for curves in quality.curves[label])
+        row = table.loc[(f"{kind} area", f"called {('good', 'bad')[label]}")]
+        assert row.maps == pytest.approx(own.mean()) and row.chance == pytest.approx(random.mean())
+        gains = own - random if kind == "insertion" else random - own
+        assert row.gain == pytest.approx(gains.mean(), abs=1e-6)
+        interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+        assert (row.low, row.high) == pytest.approx(tuple(interval), abs=1e-5)
+    row = table.loc[("energy in mask", "bad")]
+    covered = quality.masks.masks.float().mean((1, 2)).numpy()
+    gains = quality.masks.scores["energy in mask"].numpy() - covered
+    interval = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    assert (row.low, row.high) == pytest.approx(tuple(interval), abs=1e-5)
+    assert row.chance == pytest.approx(covered.mean())
+    row = table.loc[("rank correlation, random weights", "all")]
+    assert row.maps == pytest.approx(quality.correlation.mean()) and np.isnan(row.gain)
+
+
+def test_a_network_that_has_learned_the_defect_points_at_it(quality):
+    table = quality.table.set_index(["measure", "parts"])
+    pointing, energy = table.loc[("pointing game", "bad")], table.loc[("energy in mask", "bad")]
+    assert pointing.maps > 0.9 and pointing.low > 0
+    assert energy.maps > 3 * energy.chance
+    assert table.loc[("insertion area", "called bad")].low > 0
+    assert abs(table.loc[("rank correlation, random weights", "all")].maps) < 0.5
+
+
+def test_a_class_that_no_part_was_called_has_no_curves(subject):
+    nobody = replace(subject, parts=judged(subject.parts, 2.0))
+    quality = map_quality.measure(nobody, 8)
+    assert list(quality.curves) == [0] and "called bad" not in set(quality.table.parts)
+
+
+def test_the_text_of_the_table_says_which_way_is_better(quality):
+    text = quality.text_table.set_index(["Measure", "Parts"])
+    assert text.loc[("deletion area", "10 called good"), "Better"] == "low"
+    assert text.loc[("insertion area", "10 called good"), "Better"] == "high"
+    row = quality.table.iloc[0]
+    expected = f"{row.gain:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    assert text.iloc[0]["Gain over chance"] == expected
+    assert quality.caption.startswith("two-layer CNN; 40 labelled test parts")
+    assert "no masks" not in quality.caption
+
+
+def test_too_few_images_are_named(subject):
+    with pytest.raises(ValueError, match="n_images is 3, the curves need 4 or more"):
+        map_quality.measure(subject, 3)
+
+
+def test_masks_are_found_where_the_chips_generator_writes_them(tmp_path):
+    out = write_dataset(tmp_path / "chips", 8, 4, bad_fraction=0.5, workers=1, progress=False)
+    for side, folder in (("train", "bad_1"), ("test", "all_tests")):
+        images = sorted((out / side / folder).iterdir())
+        masks = [map_quality.find_mask(image) for image in images]
+        found = [mask for mask in masks if mask]
+        assert [m.stem for m in found] == [i.stem for i, m in zip(images, masks, strict=True) if m]
+        assert len(found) == len(list((out / "masks" / side).iterdir())) > 0
+    good = next((out / "train" / "good_0").iterdir())
+    assert map_quality.find_mask(good) is None
+
+
+def test_a_mask_may_be_in_a_folder_of_masks_beside_the_images(tmp_path):
+    image = tmp_path / "set" / "bad" / "a.png"
+    assert map_quality.find_mask(image) is None
+    for place in ("set/masks/a.png", "set/masks/bad/a.png", "set/bad/masks/a.png"):
+        mask = tmp_path / place
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        mask.touch()
+        assert map_quality.find_mask(image) == mask
+        mask.unlink()
+    assert map_quality.find_mask(Path("a.png")) is None
+
+
+def test_a_hairline_survives_in_the_mask_of_a_small_image(tmp_path):
+    mask = np.zeros((200, 200), np.uint8)
+    mask[:, 101] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    small = map_quality.read_mask(tmp_path / "m.png", 20)
+    assert small.shape == (20, 20) and small.dtype == bool
+    assert small[:, 10].all() and small.sum() == 20
+
+
+def test_curves_and_areas_are_those_of_the_measures(quality):
+    figure = map_quality.curves_figure(quality)
+    for ax, (label, kind) in zip(figure.axes, PANELS, strict=True):
+        both = quality.curves[label]
+        for line, curves in zip(ax.lines, both, strict=True):
+            np.testing.assert_allclose(line.get_ydata(), curves[kind].mean(dim=0))
+        assert f"area {area(both[0][kind]).mean():.3f}, random" in ax.get_xlabel()
+        assert f"parts called {('good', 'bad')[label]}" in ax.get_title()
+
+
+def test_maps_of_random_weights_are_below_the_trained_ones_and_the_model_stays(quality):
+    subject = quality.subject
+    before = {name: w.clone() for name, w in subject.model.state_dict().items()}
+    figure = map_quality.random_weights_figure(quality, columns=4)
+    trained, random = figure.axes[0].images[1], figure.axes[4].images[1]
+    part = quality.sample.iloc[0]
+    heat = subject.maps([part.id], int(part.called))[0]
+    np.testing.assert_allclose(trained.get_array(), maps.share_of_maximum(heat), atol=1e-6)
+    assert not np.allclose(trained.get_array(), random.get_array(), atol=0.05)
+    assert f"mean of 20 parts {quality.correlation.mean():.2f}" in figure.get_suptitle()
+    torch.testing.assert_close(dict(subject.model.state_dict()), before, rtol=0, atol=0)
+
+
+def test_maps_on_masks_go_from_the_most_to_the_least_energy_on_the_defect(quality):
+    figure = map_quality.masks_figure(quality, columns=3)
+    shares = [float(ax.get_title().split()[-4]) for ax in figure.axes[3:6]]
+    values = quality.masks.scores["energy in mask"]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(values.max().item(), abs=5e-4)
+    assert shares[-1] == pytest.approx(values.min().item(), abs=5e-4)
+    assert quality.masks.ids.iloc[int(values.argmax())] in figure.axes[0].get_title()
+
+
+def test_without_masks_the_caption_says_so_and_there_is_nothing_to_draw(subject):
+    elsewhere = subject.parts.assign(path="elsewhere.png")
+    quality = map_quality.measure(replace(subject, parts=elsewhere), 4)
+    assert quality.masks is None and len(quality.table) == 5
+    assert quality.caption.endswith("The source has no masks of the defects.")
+    with pytest.raises(ValueError, match="the source has no masks of the defects"):
+        map_quality.masks_figure(quality)

@@ -1,0 +1,108 @@
+"""The model whose maps are shown, its checkpoint, and the parts that it scored."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import files
+from helpers.explain import subject as subjects
+from helpers.explain.subject import ExplainError, checkpoint_of, open_subject
+from helpers.runs import predictions
+
+
+def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
+    split = predictions.read_split(run_paths)
+    assert (subject.name, subject.wanted, subject.side) == ("cnn", "cnn", "test")
+    assert set(subject.parts.id) == set(split.id[split.split == "test"])
+    assert subject.caption.startswith("two-layer CNN; 40 labelled test parts, called bad from")
+    predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
+    assert subject.parts.defect_score.tolist() == predicted[subject.parts.id].tolist()
+
+
+def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_paths):
+    replaced = open_subject(run_paths)
+    assert (replaced.wanted, replaced.name) == ("svm", "cnn")
+    assert replaced.title == "two-layer CNN (in place of SVM, which has no network)"
+    assert replaced.caption.startswith(f"{replaced.title}; 40 labelled test parts")
+    assert not set(replaced.parts.defect_score) & {0.25, 0.75}
+    own = open_subject(run_paths, "svm", own_scores=True)
+    assert set(own.parts.defect_score) == {0.25, 0.75} and own.threshold == 0.5
+    assert own.title == "SVM, maps of two-layer CNN"
+
+
+def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
+    scored = predictions.read_all_predictions(run_paths)
+    seeds = tuple(
+        replace(scored["cnn"], **{side: frame.assign(defect_score=1 - frame.label * at)})
+        for at in (0.25, 0.75)
+        for side, frame in (("test", scored["cnn"].test),)
+    )
+    object.__setattr__(scored["cnn"], "seeds", seeds)
+    monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
+    first = open_subject(run_paths, "cnn")
+    assert set(first.parts.defect_score) == {0.75, 1} and first.title == "two-layer CNN, first seed"
+    mean = open_subject(run_paths, "cnn", own_scores=True)
+    assert mean.parts.defect_score.tolist() == scored["cnn"].test.defect_score.tolist()
+    assert mean.title == "two-layer CNN, maps of two-layer CNN, first seed"
+
+
+def test_the_checkpoint_is_that_of_the_lowest_seed(home):
+    run_paths = subjects.RunPaths("r")
+    assert checkpoint_of(run_paths, "fbp") is None
+    folder = run_paths.root / "checkpoints"
+    (folder / "fbp").mkdir(parents=True)
+    for name in ("fbp.safetensors", "fbp/seed10.safetensors", "fbp/seed2.safetensors"):
+        (folder / name).touch()
+    (folder / "fbp" / "seed0.resume.safetensors").touch()
+    assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed2.safetensors"
+    assert checkpoint_of(run_paths, "svm") is None
+
+
+def test_validation_parts_are_shown_if_test_labels_are_hidden(own_run):
+    split = predictions.read_split(own_run)
+    split.loc[split.split == "test", "label"] = pd.NA
+    files.save_csv(own_run.split_csv, split)
+    subject = open_subject(own_run, "cnn")
+    assert subject.side == "val" and "40 labelled validation parts" in subject.caption
+    assert set(subject.parts.id) == set(split.id[split.split == "val"])
+
+
+def test_what_is_missing_is_named(own_run, capsys):
+    with pytest.raises(ExplainError, match="run r has no model 'cn'; it has cnn, svm"):
+        open_subject(own_run, "cn")
+    checkpoint_of(own_run, "cnn").unlink()
+    with pytest.raises(
+        ExplainError, match=r"none of cnn, svm has a checkpoint in .*; run notebook"
+    ):
+        open_subject(own_run)
+    assert subjects.open_subject_if_any(own_run) is None
+    assert capsys.readouterr().out.startswith("no network has been trained in this run: notebook")
+
+
+def test_images_maps_and_pixels_follow_the_order_of_the_ids(subject):
+    ids = subject.parts.id.iloc[[5, 2, 30]]
+    backwards = ids.iloc[::-1]
+    torch.testing.assert_close(subject.maps(ids, 1).flip(0), subject.maps(backwards, 1))
+    np.testing.assert_array_equal(subject.pixels(ids)[::-1], subject.pixels(backwards))
+    mean, std = subject.model.spec.mean[0], subject.model.spec.std[0]
+    expected = (subject.pixels(ids)[..., 0] / 255 - mean) / std
+    np.testing.assert_allclose(subject.images(ids)[:, 0], expected, atol=1e-5)
+    each = subject.maps(ids, torch.tensor([0, 1, 0]))
+    torch.testing.assert_close(each[1], subject.maps(ids, 1)[1])
+    torch.testing.assert_close(each[2], subject.maps(ids, 0)[2])
+
+
+def test_a_part_is_called_bad_from_the_threshold_on():
+    parts = pd.DataFrame({"label": [1, 1, 0], "defect_score": [0.25, 0.5, 0.75]})
+    judged = subjects.judged(parts, 0.5)
+    assert judged.called.tolist() == [0, 1, 1] and judged.right.tolist() == [False, True, False]
+    assert judged.mistake.tolist() == [0.75, 0.5, 0.75]
+    assert judged.margin.tolist() == [0.25, 0, 0.25]
+
+
+def test_attribution_and_backbone_come_from_the_runs_record(run_paths):
+    assert subjects.attribution(run_paths) == "Images: mine"
+    assert subjects.backbone_of(run_paths) == "resnet18"
