@@ -19,7 +19,7 @@ from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
 from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_macs, count_parameters
-from helpers.runs.names import display_name, without_seed
+from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
 from helpers.training.loop import Hooks
@@ -27,6 +27,7 @@ from helpers.training.trained import (
     NUM_CLASSES,
     Trained,
     average_seeds,
+    further_seed_of,
     load_history,
     load_seeds,
     names_of_seeds,
@@ -158,7 +159,7 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
         aucs = [record["val_auc"] for record in model.history]
         rows.append(
             {
-                "model": display_name(without_seed(model.name)),
+                "model": display_name(further_seed_of(model.name) or model.name),
                 f"val AUC, first {common} epochs": max(aucs[:common]),
                 "val AUC, all": max(aucs),
                 "epochs": len(aucs),
@@ -197,7 +198,7 @@ def _summary_row(
     first, facts = models[0], models[0].facts | cost
     seconds = sum(model.seconds for model in models)
     spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
-    parts = ("", "_low", "_high", "_std")
+    parts = ("", "_low", "_high", "_mean", "_std")
     columns = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
     return {
         "model": name,

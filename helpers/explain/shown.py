@@ -19,14 +19,14 @@ from helpers.core.style import LABEL_NAMES
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import feature_layer, grad_cam
 from helpers.models import backbones
-from helpers.results import operating_point
-from helpers.results import table as results_table
+from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record, stages
-from helpers.runs.names import AVERAGED, base_name, display_name
+from helpers.runs.names import display_name
 from helpers.training.features import cache_of, image_batches
 from helpers.training.inference import placed
 
+AVERAGED = "_averaged"
 GROUPS = ("surest hits", "worst misses", "least certain")  # the rows of a gallery
 
 
@@ -125,10 +125,13 @@ def open_model(run_paths: RunPaths, wanted: str = "", own_scores: bool = False) 
     scored = predictions.read_all_predictions(run_paths, ensembles=True)
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {_list(scored)}")
-    candidates = results_table.without_further_seeds(scored)
-    ranked = sorted(candidates, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
+    ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
     wanted = wanted or ranked[0]
-    preferred = (wanted, base_name(wanted), *ranked)  # an average's maps are its first seed's
+    preferred = (
+        wanted,
+        wanted.removesuffix(AVERAGED),
+        *ranked,
+    )  # an average's maps are its first seed's
     explainable = [name for name in preferred if run_paths.checkpoint(name).is_file()]
     if not explainable:
         raise ExplainError(

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core.writing import atomic_path
-from helpers.runs.stages import Stage
-
-if TYPE_CHECKING:
-    pass
-
 from helpers.core import files
 from helpers.core.style import SMOKE_NOTE
+from helpers.core.writing import atomic_path
 from helpers.runs import stages
-from helpers.runs.captions import caption as caption
+from helpers.runs.stages import Stage
 
 
 def save(stage: Stage, figure: Figure, name: str, credit: str = "") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
-from helpers.runs.names import AVERAGED, further_seed_of, seed_name
 from helpers.runs.predictions import read_predictions, save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage, load_run
@@ -33,6 +33,18 @@ from helpers.training.inference import precision_of, predict
 from helpers.training.loop import Hooks
 
 NUM_CLASSES = 2
+AVERAGED = "_averaged"
+
+
+def seed_name(name: str, number: int) -> str:
+    """The file of a model's `number`-th seed, counted from 0."""
+    return name if number == 0 else f"{name}_seed{number}"
+
+
+def further_seed_of(name: str) -> str | None:
+    """The model of which `name` is a training with a further seed; None of any other name."""
+    found = re.fullmatch(r"(.+)_seed[1-9]\d*", name)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)
