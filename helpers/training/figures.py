@@ -50,12 +50,10 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
         curves: see `learning_curves`.
     """
     one = ["model", "seed"] if "seed" in curves else ["model"]
-    frame = curves.sort_values([*one, "epoch"])
-    frame = frame.assign(best=frame.groupby(one).val_auc.cummax())
-    # sorting changed the order of the models, and so of colours and markers
-    frame = frame.set_index("model").loc[list(curves.model.unique())].reset_index()
+    curves = curves.reset_index(drop=True)
+    best = curves.sort_values("epoch").groupby(one, dropna=False).val_auc.cummax()
     figure, ax = plt.subplots(figsize=(9, 4))
-    _line_per_model(ax, frame, "best")
+    _line_per_model(ax, curves.assign(best=best), "best")
     common = int(curves.groupby("model").epoch.max().min())
     ax.axvline(common, color="0.5", linestyle=":")
     ax.annotate(

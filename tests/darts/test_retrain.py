@@ -19,8 +19,7 @@ from helpers.darts.network import AuxiliaryHead, DropPath
 from helpers.datasets.cache import open_cache
 from helpers.explain import gradcam
 from helpers.models import backbones
-from helpers.results import table as results_table
-from helpers.results import table2
+from helpers.results import report_table, results_table
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
 from helpers.training import features
@@ -274,7 +273,7 @@ def test_several_seeds_become_one_row_of_mean_and_standard_deviation(problem):
     row = table.set_index("model").loc["darts_imagenet"]
     assert row.test_auc == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
-    shape = table2.paper_table(table).set_index("Model")
+    shape = report_table.paper_table(table).set_index("Model")
     text = f"{100 * np.mean(aucs):.1f} ± {100 * np.std(aucs, ddof=1):.1f}"
     assert shape.loc["DARTS ImageNet (mean ± sd of 3 seeds)", "Test AUC"] == text
     assert "[" in shape.loc["FBP", "Test AUC"]

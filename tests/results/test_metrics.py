@@ -216,11 +216,11 @@ def test_unusable_labels_and_scores_are_named(labels, scores, message):
 
 def test_other_wrong_arguments_are_named():
     labels, scores = made_up()
-    with pytest.raises(ValueError, match=r"level is 95, it must lie between 0 and 1 \(0.95 for"):
+    with pytest.raises(ValueError, match=r"level is 95, it must be between 0 and 1 \(0.95 for"):
         metrics.delong_interval(labels, scores, level=95)
     with pytest.raises(ValueError, match="n_resamples is 0, it must be 1 or more"):
         metrics.bootstrap_interval(labels, scores, n_resamples=0)
     with pytest.raises(ValueError, match="5 of 4 is not a fraction"):
         metrics.exact_interval(5, 4)
-    with pytest.raises(ValueError, match="needs two good and two bad parts at least"):
+    with pytest.raises(ValueError, match="needs at least two good and two bad parts"):
         metrics.delong_variance([0, 0, 1], [0.1, 0.2, 0.3])

@@ -12,8 +12,11 @@ from helpers.results.submission import (
     SubmissionError,
     sample_ids,
     validate_submission,
+    write_run_submission,
     write_submission,
 )
+from helpers.runs import predictions
+from tests import planted
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
 
@@ -53,7 +56,7 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
         ),
         (
             "id,defect_score\n007,0\na,0\nNA,0\na,1\nz9,0\n",
-            "line 5 (id 'a'): the id stands there a second time, first at line 3. "
+            "line 5 (id 'a'): the id occurs twice, first in line 3. "
             "Keep one row for each test image.",
         ),
         (
@@ -64,11 +67,11 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
         ("id,defect_score\n007,0\na,\nNA,0\nz9,0\n", "line 3 (id 'a'): the score is NaN or"),
         (
             "id,defect_score\n007,0\n\na,1.2\nNA,0\nz9,0\n",  # a blank line counts as a line
-            "line 4 (id 'a'): the score 1.2 lies outside [0, 1]. "
+            "line 4 (id 'a'): the score 1.2 is outside [0, 1]. "
             "Give the probability of bad: logits need a sigmoid or softmax first.",
         ),
-        ("id,defect_score\n007,-0.01\n", "line 2 (id '007'): the score -0.01 lies outside"),
-        ("id,defect_score\n007,inf\n", "line 2 (id '007'): the score inf lies outside"),
+        ("id,defect_score\n007,-0.01\n", "line 2 (id '007'): the score -0.01 is outside"),
+        ("id,defect_score\n007,inf\n", "line 2 (id '007'): the score inf is outside"),
         ("id,defect_score\n007,bad\n", "line 2 (id '007'): the score 'bad' is not a number."),
         ("id,defect_score\n007,0_1\n", "line 2 (id '007'): the score '0_1' is not a number."),
         (
@@ -107,10 +110,19 @@ def test_row_order_is_checked_only_where_it_matters(tmp_path):
         validate_submission(swapped, IDS, order_matters=True)
 
 
-def test_a_table_is_checked_like_a_file():
-    frame = pd.DataFrame({"id": ["a", "b"], "defect_score": [0.5, np.nan]})
-    with pytest.raises(SubmissionError, match=r"the table, row 1 \(id 'b'\): the score is NaN"):
-        validate_submission(frame, ["a", "b"])
+def test_scores_are_checked_like_a_file_before_they_are_written(tmp_path):
+    with pytest.raises(SubmissionError, match=r"the table, line 3 \(id 'b'\): the score is NaN"):
+        write_submission(tmp_path / "x.csv", ["a", "b"], [0.5, np.nan])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_submission_of_a_run_has_one_row_for_each_test_image(home):
+    run_paths = planted.make_run(n=20)
+    planted.plant(run_paths, "fbp", 1.0, 0, 1)
+    frame = pd.read_csv(write_run_submission(run_paths, "fbp"), dtype={"id": str})
+    test = predictions.read_all_predictions(run_paths)["fbp"].test
+    assert frame.id.tolist() == test.id.tolist()
+    assert frame.defect_score.tolist() == test.defect_score.tolist()  # the mean over the seeds
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path):
@@ -121,9 +133,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path):
         validate_submission(tmp_path / "x.csv", IDS)
 
 
-def test_an_expected_id_given_twice_is_an_error(tmp_path):
-    with pytest.raises(SubmissionError, match="the test set itself holds id 'a' twice"):
-        validate_submission(csv_file(tmp_path, GOOD), ["a", "a"])
+def test_an_empty_test_set_is_named(tmp_path):
     with pytest.raises(SubmissionError, match="The test set has no ids"):
         validate_submission(csv_file(tmp_path, GOOD), [])
 
