@@ -7,7 +7,7 @@ bad, a part is called bad if `score >= threshold`, and every rate is a fraction,
     metrics.delong_test(labels, scores, other_scores).p_value
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -99,15 +99,8 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return v_bad, v_good
 
 
-def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the variance of the AUC (DeLong, DeLong and Clarke-Pearson 1988).
-
-    It needs at least two parts of each class.
-    """
-    return float(_delong_covariance(labels, scores)[0, 0])
-
-
 def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
+    """Return the covariance (models, models) of the AUCs of several score lists."""
     labels, *columns = check_both_classes(labels, *scores)
     if min(np.bincount(labels)) < 2:
         raise ValueError("DeLong's variance needs at least two good and two bad parts")
@@ -123,7 +116,7 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -
 
     If the variance is 0 (a perfect or a constant model), the interval shrinks to the estimate.
     """
-    auc, variance = roc_auc(labels, scores), delong_variance(labels, scores)
+    auc, variance = roc_auc(labels, scores), float(_delong_covariance(labels, scores)[0, 0])
     if variance == 0 or auc in (0, 1):
         return Interval(auc, auc, auc)
     half_width = _z(level) * np.sqrt(variance) / (auc * (1 - auc))  # delta method on the logit
@@ -196,23 +189,19 @@ def _resampled_metric(
         raise ValueError(f"n_resamples is {n_resamples}, it must be 1 or more")
     good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ordered = np.repeat([0, 1], [good.size, bad.size])
-    values: list[list[np.ndarray]] = [[] for _ in scores]
-    for rows in _resampled_rows(good, bad, n_resamples, np.random.default_rng(seed)):
-        for own_values, own_scores in zip(values, scores, strict=True):
-            if metric is roc_auc:
-                own_values.append(_auc_of_rows(own_scores, rows, good.size))
-            else:
-                own_values.append(np.array([metric(ordered, own_scores[row]) for row in rows]))
-    return np.stack([np.concatenate(own_values) for own_values in values])
-
-
-def _resampled_rows(
-    good: np.ndarray, bad: np.ndarray, n_resamples: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Yield blocks of resampled part numbers (r, N), the good parts first in every row."""
+    rng = np.random.default_rng(seed)
+    values = np.empty((len(scores), n_resamples))
     for start in range(0, n_resamples, RESAMPLES_AT_ONCE):
         r = min(RESAMPLES_AT_ONCE, n_resamples - start)
-        yield np.hstack([c[rng.integers(c.size, size=(r, c.size))] for c in (good, bad)])
+        # part numbers (r, N), the good parts first in every row
+        rows = np.hstack([c[rng.integers(c.size, size=(r, c.size))] for c in (good, bad)])
+        for own, own_scores in zip(values, scores, strict=True):
+            own[start : start + r] = (
+                _auc_of_rows(own_scores, rows, good.size)
+                if metric is roc_auc
+                else [metric(ordered, own_scores[row]) for row in rows]
+            )
+    return values
 
 
 def _auc_of_rows(scores: np.ndarray, rows: np.ndarray, n_good: int) -> np.ndarray:

@@ -98,17 +98,28 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
     frame = files.load_csv(path, ("id", "path", "label", "split"), dtype={"label": str})
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
-        "no id": frame.id.isna(),
-        "no path": frame.path.isna(),
-        "an id that occurs before": frame.id.duplicated(),
-        "a label other than 0, 1 and empty": frame.label.notna() & ~labels.isin([0, 1]),
-        "an unknown split": ~frame.split.isin([*SIDES, "excluded"]),
+        "the id is missing": frame.id.isna(),
+        "the path is missing": frame.path.isna(),
+        "id {id!r} occurs twice": frame.id.duplicated(),
+        "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
+        "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
     }
+    _refuse_marked(path, frame, checks, "; run notebook 01")
+    return frame.assign(label=labels.astype("Int64"))
+
+
+def _refuse_marked(
+    path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
+) -> None:
+    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
+
+    `checks` maps a problem, in which a column may be named in braces, to the marked rows.
+    """
     for problem, wrong in checks.items():
         if wrong.any():
-            line = files.line_of(path, int(np.flatnonzero(wrong)[0]))
-            raise files.ArtifactError(f"{path}, line {line}, has {problem}; run notebook 01")
-    return frame.assign(label=labels.astype("Int64"))
+            row = int(np.flatnonzero(wrong)[0])
+            text = problem.format(**frame.iloc[row])
+            raise files.ArtifactError(f"{path}, line {files.line_of(path, row)}: {text}{way_out}")
 
 
 def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
@@ -143,12 +154,7 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
             frame.split.isin(["val", "test"]) & (side != frame.split)
         ),
     }
-    for problem, wrong in checks.items():
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise files.ArtifactError(
-                f"{path}, line {files.line_of(path, row)}: {problem.format(**frame.iloc[row])}"
-            )
+    _refuse_marked(path, frame, checks)
     frame = frame[["id", "split"]].assign(defect_score=scores, seed=seeds)
     labels = {side: split.loc[split.split == side, ["id", "label"]] for side in ("val", "test")}
     found = []

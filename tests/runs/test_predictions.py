@@ -114,5 +114,6 @@ def test_a_label_of_the_split_other_than_0_and_1_is_named_with_its_line(run, lab
     frame = files.load_csv(run.split_csv, ("id",), dtype=str)
     frame.loc[3, "label"] = label
     files.save_csv(run.split_csv, frame)
-    with pytest.raises(files.ArtifactError, match=r"split\.csv, line 5, has a label other than 0"):
+    message = rf"split\.csv, line 5: label '{label}' is not 0, 1 or empty; run notebook 01"
+    with pytest.raises(files.ArtifactError, match=message):
         predictions.read_split(run)
