@@ -56,12 +56,6 @@ def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np
     return sweep.n_escaped / sweep.n_escaped[-1], sweep.n_overkilled / sweep.n_overkilled[0]
 
 
-def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the most accurate threshold; the lowest of equals, with the fewest escapes."""
-    sweep = threshold_sweep(labels, scores)
-    return float(sweep.thresholds[np.argmin(sweep.n_escaped + sweep.n_overkilled)])
-
-
 def threshold_for_escape_rate(
     labels: ArrayLike, scores: ArrayLike, max_escape_rate: float
 ) -> float:

@@ -85,8 +85,8 @@ def table_notes(table: pd.DataFrame) -> str:
     side = "test" if "test_auc" in table else "validation (test labels are hidden)"
     best = display_name(best_model(table))
     averaged = (
-        "A model with several seeds is the mean of their scores; the line below it is one of its "
-        "trainings, as mean ± standard deviation over the seeds. "
+        "A model with several seeds is the mean of their scores, its seconds are their sum; the "
+        "line below it is one training, as mean ± standard deviation over the seeds. "
     )
     return (
         f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, with "

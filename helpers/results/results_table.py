@@ -91,7 +91,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
 def _judged_metrics(scored: Scored, bad_rate: float) -> tuple[float, dict[str, metrics.Metric]]:
     """Return the threshold for test, and the metric of each column, thresholds included."""
     val = scored.labels_scores("val")
-    best = operating_point.best_threshold(*val)
+    best = operating_point.cheapest_threshold(*val, 1, 1)
     threshold = operating_point.cheapest_threshold(*val, 1, 1, bad_rate)
     judged: dict[str, metrics.Metric] = {
         "val_accuracy": partial(metrics.accuracy, threshold=best),

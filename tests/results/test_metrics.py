@@ -53,17 +53,6 @@ def test_f1_without_any_bad_part_is_zero():
     assert metrics.f1([0, 0], [0.1, 0.2]) == 0.0
 
 
-def test_delong_interval_of_seven_parts_agrees_with_a_sum_by_hand():
-    # Placements of the bad parts 1, 1, 5/8; of the good ones 2/3, 5/6, 1, 1.
-    v_bad = ((1 / 8) ** 2 * 2 + (1 / 4) ** 2) / 2 / 3
-    v_good = ((5 / 24) ** 2 + (1 / 24) ** 2 + (1 / 8) ** 2 * 2) / 3 / 4
-    auc = 10.5 / 12
-    half = 1.959964 * np.sqrt(v_bad + v_good) / (auc * (1 - auc))
-    interval = metrics.delong_interval(LABELS, SCORES)
-    assert interval.low == pytest.approx(special.expit(special.logit(auc) - half))
-    assert interval.high == pytest.approx(special.expit(special.logit(auc) + half))
-
-
 def test_delong_interval_is_symmetric_on_the_logit_and_holds_the_estimate():
     labels, scores = made_up(ties=False)
     interval = metrics.delong_interval(labels, scores, level=0.9)
