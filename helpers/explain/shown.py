@@ -21,13 +21,18 @@ from helpers.explain.gradcam import feature_layer, grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
-from helpers.runs import predictions, record, stages
-from helpers.runs.names import display_name
+from helpers.runs import names, predictions, record, stages
 from helpers.training.features import cache_of, image_batches
 from helpers.training.inference import placed
 
 AVERAGED = "_averaged"
 GROUPS = ("surest hits", "worst misses", "least certain")  # the rows of a gallery
+
+
+def display_name(model: str) -> str:
+    """Return the name that figures show."""
+    averaged = ", seeds averaged" if model.endswith(AVERAGED) else ""
+    return names.display_name(model.removesuffix(AVERAGED)) + averaged
 
 
 class ExplainError(ValueError):
@@ -250,8 +255,8 @@ def _threshold(scored: predictions.Scored, split: pd.DataFrame) -> float:
     return operating_point.cheapest_threshold(*scored.labels_scores("val"), 1, 1, bad_rate)
 
 
-def _list(names: dict[str, predictions.Scored]) -> str:
-    return ", ".join(sorted(names))
+def _list(scored: dict[str, predictions.Scored]) -> str:
+    return ", ".join(sorted(scored))
 
 
 def _half_of_each(ordered: pd.DataFrame, n: int) -> pd.DataFrame:
