@@ -29,15 +29,20 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
     return run_paths
 
 
-def plant(run_paths: RunPaths, name: str, separation: float, seed: int) -> None:
-    """A model whose logits lie `separation` apart for good and bad; infinite is perfect."""
+def plant(run_paths: RunPaths, name: str, separation: float, seed: int, *others: int) -> None:
+    """A model whose logits are `separation` apart for good and bad; infinite is perfect.
+
+    With `others` it is a model that was trained with several seeds.
+    """
     split = predictions.read_split(run_paths)
-    noise = np.random.default_rng(seed).normal(size=len(split))
     label = split.label.astype(float).to_numpy()
-    logits = noise + separation * (label - 0.5) if np.isfinite(separation) else noise
-    scores = special.expit(logits)
-    if np.isinf(separation):
-        scores = 0.5 * scores + 0.5 * label
+    scores = {}
+    for one in (seed, *others):
+        noise = np.random.default_rng(one).normal(size=len(split))
+        logits = noise + separation * (label - 0.5) if np.isfinite(separation) else noise
+        scores[one] = special.expit(logits)
+        if np.isinf(separation):
+            scores[one] = 0.5 * scores[one] + 0.5 * label
     predictions.save_predictions(run_paths.predictions(name), split, scores)
 
 

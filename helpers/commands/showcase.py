@@ -17,11 +17,10 @@ from helpers.darts import draw, genotypes
 from helpers.explain.maps import draw_image, draw_overlay
 from helpers.explain.selection import surest_of_each_class
 from helpers.explain.subject import attribution, open_subject
-from helpers.results import table
 from helpers.results.curves import CLASSICAL, DASHES
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
-from helpers.runs.names import FINETUNED, base_name, display_name, model_colours
+from helpers.runs.names import FINETUNED, display_name, model_colours
 
 # the figure that says most about each notebook
 THUMBNAILS = {
@@ -88,11 +87,11 @@ def strip(run_paths: RunPaths) -> Figure:
 
 def _roc(ax: Axes, run_paths: RunPaths) -> None:
     """The best by validation of each kind: classical, fine-tuned, from scratch."""
-    scored = table.without_further_seeds(predictions.read_all_predictions(run_paths))
+    scored = predictions.read_all_predictions(run_paths)
     val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
     kinds = (
         [name for name in scored if name in CLASSICAL],
-        [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
+        [name for name in scored if name == "fbp" or name.endswith(FINETUNED)],
         [name for name in scored if "darts" in name or name.startswith("random_cell")],
     )
     colours = model_colours(scored)

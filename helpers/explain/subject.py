@@ -19,8 +19,7 @@ from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import feature_layer, grad_cam
 from helpers.models import backbones
-from helpers.results import operating_point
-from helpers.results import table as results_table
+from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
 from helpers.runs.names import display_name
@@ -119,8 +118,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         model = backbones.load_model(path)
     placed(model, devices.default_device())
     # each training's own scores, if there are several
-    seeds: tuple[predictions.Scored, ...] = getattr(scored[name], "seeds", ())
-    source = scored[wanted] if own_scores else (*seeds, scored[name])[0]
+    source = scored[wanted] if own_scores else (*scored[name].seeds, scored[name])[0]
     split = predictions.read_split(run_paths)
     # the results table's rule: the most accurate threshold on validation, with good and bad parts
     # weighted as they come
@@ -133,7 +131,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         wanted=wanted,
         name=name,
         own_scores=own_scores,
-        seeds=len(seeds) or 1,
+        seeds=len(scored[name].seeds) or 1,
         model=model,
         cache=images_of(split, model.spec.image_size_px),
         parts=judged(parts, threshold),

@@ -1,108 +1,111 @@
-"""Bars and points with intervals."""
+"""Figures of points with intervals: a row or a point per model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
-
-from helpers.runs.names import display_name
-
-if TYPE_CHECKING:
-    pass
+from sklearn.isotonic import isotonic_regression
 
 from helpers.core.style import PALETTE
+from helpers.runs.names import display_name
 
-ONE_MODEL = {"fmt": "o", "color": "black", "capsize": 3}
-SEVERAL_SEEDS = {
-    "fmt": "D",
-    "color": PALETTE["bad"],
-    "elinewidth": 4,
-    "ms": 7,
-    "mec": "black",
-    "label": "several seeds: mean ± standard deviation",
-}
+MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
+ONE_SEED: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
+ONE_SEED |= {"mec": "black", "label": "one seed: mean ± standard deviation over the seeds"}
+MARKERS = "osD^vP"
+LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
 
-def interval_arms(estimate: pd.Series, low: pd.Series, high: pd.Series) -> list[pd.Series]:
-    """Lengths of an interval's two arms (N,) for `errorbar`, none below 0.
+def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
+    """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
 
-    All resamples of few parts can be equal but for rounding, and a percentile interval need not
-    hold its estimate.
+    All resamples of few parts can be equal except for rounding, and a percentile interval need not
+    contain its estimate.
+
+    Args:
+        frame: has `column`, and the interval's ends in `<prefix>low` and `<prefix>high`; without
+            them the arms have length 0.
+        column: the estimate.
+        prefix: of the ends' columns.
     """
-    return [(estimate - low).clip(lower=0), (high - estimate).clip(lower=0)]
+    low, high = (frame.get(f"{prefix}{end}", frame[column]) for end in ("low", "high"))
+    return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
+
+
+def auc_column(table: pd.DataFrame) -> str:
+    """Return `test_auc`, or `val_auc` if the test labels are hidden."""
+    return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
 
 
 def auc_bars(table: pd.DataFrame) -> Figure:
-    """Test AUC of every model with its 95 % interval; validation AUC where labels are hidden.
+    """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
-    Of several seeds the mean and one standard deviation, drawn otherwise: that says how much the
-    seed matters, an interval how much the draw of the parts does.
+    Below a model with several seeds, which is the mean of their scores, one seed is drawn as mean
+    and standard deviation: this says how much the seed matters, an interval how much the draw of
+    the parts does.
+
+    Args:
+        table: of `results_table.results_table` or `whole_table`.
     """
-    column = "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
-    frame = table[table.model != "majority"].iloc[::-1].assign(y=lambda f: np.arange(len(f)))
+    column = auc_column(table)
+    frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
-    for rows, arms, style in interval_or_spread(frame, column):
-        ax.errorbar(rows[column], rows.y, xerr=arms, **style)
-        ends = rows[column] + arms[1].fillna(0)
-        for value, y, end in zip(rows[column], rows.y, ends, strict=True):
-            ax.annotate(f"{value:.3f}", (end, y), (6, 0), textcoords="offset points", va="center")
-    ax.set_yticks(frame.y, [display_name(name) for name in frame.model])
+    arms = interval_arms(frame, column, f"{column}_")
+    ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
+    for y, (value, arm) in enumerate(zip(frame[column], arms[1].fillna(0), strict=True)):
+        at = (value + arm, y)
+        ax.annotate(f"{value:.3f}", at, (6, 0), textcoords="offset points", va="center")
+    several = frame[frame.seeds.notna()] if "seeds" in frame else frame[:0]
+    if len(several):
+        mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
+        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_SEED)
+    ax.set_yticks(frame.index, _titles(frame))
     ax.margins(x=0.16, y=0.5 / len(frame))
     ax.set(xlabel=f"{column.split('_')[0]} AUC")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return figure
 
 
-def interval_or_spread(
-    frame: pd.DataFrame, column: str
-) -> Iterator[tuple[pd.DataFrame, list[pd.Series], dict[str, Any]]]:
-    """The rows of one model and those of several seeds, each with arms and style for `errorbar`.
-
-    The arms are a 95 % interval's (`column` with _low and _high; NaN where a table has none), or
-    one standard deviation (_std).
-    """
-    spread = frame.get(f"{column}_std", pd.Series(np.nan, frame.index)).astype(float)
-    one, several = frame[spread.isna()], frame[spread.notna()]
-    if len(one):
-        ends = [one.get(f"{column}_{end}", one[column]) for end in ("low", "high")]
-        label = "one model: 95 % interval" if len(several) else "95 % interval"
-        yield one, interval_arms(one[column], *ends), ONE_MODEL | {"label": label}
-    if len(several):
-        yield several, [spread[several.index]] * 2, SEVERAL_SEEDS
-
-
-LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
-
-
 def parameters_against_auc(summary: pd.DataFrame) -> Figure:
-    """Test AUC (validation AUC where labels are hidden) over the number of parameters.
+    """Draw the AUC over the number of parameters, on test or, if hidden, on validation.
 
-    `summary` holds one row per model: model, parameters, val_auc, test_auc, with the ends of their
-    95 % intervals, or of several seeds the standard deviation. The names stand in a column at the
-    right, in the order of the points' heights, so that they cannot overlap.
+    The names are in a column at the right in the order of the points' heights, so that they do not
+    overlap.
+
+    Args:
+        summary: one row per model: `model, parameters, val_auc, test_auc` with the ends of the
+            95 % intervals. A model with several seeds is drawn as one seed, from `<auc>_mean` and
+            `<auc>_std`: the mean of their scores comes from several networks.
     """
-    has_test = "test_auc" in summary and summary.test_auc.notna().any()
-    column = "test_auc" if has_test else "val_auc"
-    frame = summary.sort_values(column)
+    column = auc_column(summary)
+    nothing = pd.Series(np.nan, summary.index)
+    mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
+    frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread).sort_values("auc")
     figure, ax = plt.subplots(figsize=(9, max(4, 0.32 * len(frame) + 1)))
-    for rows, arms, style in interval_or_spread(frame, column):
-        ax.errorbar(rows.parameters, rows[column], yerr=arms, **style)
+    one, several = frame[frame.spread.isna()], frame[frame.spread.notna()]
+    if len(one):
+        label = "one model: 95 % interval" if len(several) else "95 % interval"
+        arms = interval_arms(one, "auc", f"{column}_")
+        ax.errorbar(one.parameters, one.auc, yerr=arms, label=label, **MODEL)
+    if len(several):
+        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_SEED)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
     ax.set_xscale("log")
     ax.margins(x=0.1, y=0.12)
     ax.set(xlabel="parameters", ylabel=f"{column.split('_')[0]} AUC")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high)
-    heights = spread_out(((frame[column] - low) / (high - low)).to_numpy(), LABEL_SPACING)
+    heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), LABEL_SPACING)
     for row, height in zip(frame.itertuples(), heights, strict=True):
         ax.annotate(
             display_name(row.model),
-            (row.parameters, getattr(row, column)),
+            (row.parameters, row.auc),
             (1.04, height),
             textcoords="axes fraction",
             va="center",
@@ -113,17 +116,77 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
 
 
 def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
-    """Ascending heights (N,) moved as little as needed to be `spacing` apart, about 0 to 1.
+    """Return ascending heights (N,), moved as little as needed to be `spacing` apart.
 
-    Where more than fit are given they are set closer, at equal distances.
+    The heights are within 0 to 1. If they do not fit, they are closer, at equal distances.
     """
-    n = len(heights)
-    if n < 2:
+    if len(heights) < 2:
         return np.asarray(heights, dtype=np.float64)
-    spacing = min(spacing, 1 / (n - 1))
-    offsets = spacing * np.arange(n)
+    offsets = min(spacing, 1 / (len(heights) - 1)) * np.arange(len(heights))
     # y_i - i * spacing has to be non-decreasing: isotonic regression is the nearest such sequence
-    from sklearn.isotonic import isotonic_regression
-
     moved = isotonic_regression(np.asarray(heights) - offsets, y_min=0, y_max=1 - offsets[-1])
     return moved + offsets
+
+
+def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figure:
+    """Draw the AUC minus the reference model's with DeLong's interval, and Holm's p-value.
+
+    Args:
+        table: of `comparison.compare_with`.
+        reference: the model that the others are compared with.
+        side: that the AUC is of.
+    """
+    frame = table.iloc[::-1].reset_index(drop=True)
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
+    ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
+    ax.axvline(0, color="0.4", lw=1)
+    ax.set_yticks(frame.index, _titles(frame))
+    for y, p in enumerate(frame.p_holm):
+        text = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+        place = ("axes fraction", "data")
+        ax.annotate(text, (1.01, y), xycoords=place, va="center", fontsize=10)
+    ax.margins(y=0.5 / max(len(frame), 1))
+    ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
+    ax.set(title="DeLong's 95 % interval, Holm's p-value")
+    return figure
+
+
+def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
+    """Draw the AUC among the parts of each kind, a panel per grouping.
+
+    Args:
+        table: of `comparison.subgroup_table`.
+        side: that the AUC is of.
+    """
+    groups, names = list(table.group.unique()), list(table.model.unique())[::-1]
+    colours = sns.color_palette("colorblind", len(MARKERS))
+    size = (7.5 * len(groups), 0.5 * len(names) + 2)
+    figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
+    for ax, group in zip(axes[0], groups, strict=True):
+        own = table[table.group == group]
+        kinds = list(own.kind.unique())
+        for i, (kind, colour) in enumerate(zip(kinds, itertools.cycle(colours), strict=False)):
+            rows = own[own.kind == kind].set_index("model").loc[names]
+            ax.errorbar(
+                rows.auc,
+                np.arange(len(names)) + 0.36 * (0.5 - (i + 0.5) / len(kinds)),
+                xerr=interval_arms(rows, "auc"),
+                capsize=2,
+                fmt=MARKERS[i % len(MARKERS)],
+                mfc="white" if i % 2 else colour,
+                color=colour,
+                label=f"{kind} ({rows.n_good.iloc[0]} good, {rows.n_bad.iloc[0]} bad)",
+            )
+        ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
+        ax.set(xlabel=f"{side} AUC with DeLong's 95 % interval")
+        ax.set(title=f"by {group.replace('_', ' ')}")
+        ax.margins(y=0.5 / len(names))
+        below = (0, -0.9 / figure.get_figheight())
+        ax.legend(loc="upper left", bbox_to_anchor=below, fontsize=10, frameon=False)
+    return figure
+
+
+def _titles(frame: pd.DataFrame) -> list[str]:
+    """Return the names for an axis; they say how many seeds a model averages."""
+    seeds = frame.get("seeds", pd.Series(1, frame.index)).fillna(1).astype(int)
+    return [display_name(name, n) for name, n in zip(frame.model, seeds, strict=True)]

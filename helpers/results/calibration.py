@@ -1,6 +1,6 @@
-"""Whether a score of 0.8 means that 8 parts in 10 are bad, and a temperature that mends it.
+"""Calibration: is a part with a score of 0.8 bad in 8 of 10 cases, and a temperature if not.
 
-Labels and scores as in `helpers.results.metrics`; here the scores must be probabilities.
+Labels and scores are those of `helpers.results.metrics`; here the scores must be probabilities.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from scipy import optimize, special
 
 from helpers.results.metrics import check_both_classes, check_scores
 
-# Scores of exactly 0 or 1 have no logit; float64 tells 1 - 1e-15 from 1.
+# Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.
 NEAREST_TO_CERTAIN = 1e-15
 TEMPERATURE_LIMITS = (0.05, 20.0)  # perfectly separated validation sets would drive it to 0
 
@@ -24,27 +24,18 @@ class CalibrationBins(NamedTuple):
     n_parts: np.ndarray
 
 
-def _check_probabilities(scores: np.ndarray) -> None:
-    if scores.min() < 0 or scores.max() > 1:
-        raise ValueError(
-            f"scores run from {scores.min():.3g} to {scores.max():.3g}; calibration needs "
-            "probabilities from 0 to 1, put decision values through a sigmoid first"
-        )
-
-
 def brier(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean squared difference between score and label (Brier 1950); 0 is best."""
+    """Return the mean squared difference between score and label (Brier 1950); 0 is best."""
     labels, scores = check_scores(labels, scores)
     _check_probabilities(scores)
     return float(np.mean((scores - labels) ** 2))
 
 
 def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> CalibrationBins:
-    """The calibration curve in `n_bins` equally wide bins over 0 to 1; empty bins are left out."""
+    """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins."""
     labels, scores = check_scores(labels, scores)
     _check_probabilities(scores)
-    edges = np.linspace(0, 1, n_bins + 1)
-    bins = np.searchsorted(edges[1:-1], scores)
+    bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
     count, score_sum, bad = (
         np.bincount(bins, weights, n_bins) for weights in (None, scores, labels)
     )
@@ -55,18 +46,27 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:
-    """The temperature with the least cross-entropy of `apply_temperature` (Guo et al. 2017).
+    """Return the temperature with the least cross-entropy of `apply_temperature`.
 
-    Fit it on validation. Above 1 the model was too sure of itself, below 1 not sure enough.
-    `bad_rate`, strictly between 0 and 1, weighs good and bad parts as they occur on the line where
-    validation has another mix, as a balanced one has; None takes the mix as it is.
+    Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017).
+
+    Args:
+        labels: (N,) of validation.
+        scores: (N,) of validation.
+        bad_rate: the fraction of bad parts on the line, strictly between 0 and 1, by which good
+            and bad parts are weighted; None takes the mix of validation.
     """
     labels, scores = check_both_classes(labels, scores)
     _check_probabilities(scores)
-    logits, weights = _logit(scores), _line_weights(labels, bad_rate)
+    logits, weights = _logit(scores), np.ones(labels.size)
+    if bad_rate is not None:
+        if not 0 < bad_rate < 1:
+            raise ValueError(f"bad_rate is {bad_rate}, it must be between 0 and 1")
+        own = labels.mean()
+        weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
 
     def cross_entropy(log_temperature: float) -> float:
-        """Of labels and scaled scores, numerically safe from the logits."""
+        """Return that of labels and scaled scores, numerically safe from the logits."""
         z = logits / np.exp(log_temperature)
         return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
 
@@ -77,8 +77,11 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | No
 
 
 def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
-    """Scores (N,) with their logits divided by `temperature`; the ranking, and so the AUC, stays
-    (a temperature well below 1 may round the surest scores to 0 or 1)."""
+    """Return scores (N,) with their logits divided by `temperature`.
+
+    The ranking, and so the AUC, does not change, except that a temperature well below 1 may round
+    the surest scores to 0 or 1.
+    """
     scores = np.asarray(scores, dtype=np.float64)
     _check_probabilities(scores)
     if not temperature > 0:
@@ -86,13 +89,12 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
     return special.expit(_logit(scores) / temperature)
 
 
-def _line_weights(labels: np.ndarray, bad_rate: float | None) -> np.ndarray:
-    if bad_rate is None:
-        return np.ones(labels.size)
-    if not 0 < bad_rate < 1:
-        raise ValueError(f"bad_rate is {bad_rate}, it must lie between 0 and 1")
-    own = labels.mean()
-    return np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
+def _check_probabilities(scores: np.ndarray) -> None:
+    if scores.min() < 0 or scores.max() > 1:
+        raise ValueError(
+            f"scores run from {scores.min():.3g} to {scores.max():.3g}; calibration needs "
+            "probabilities from 0 to 1, put decision values through a sigmoid first"
+        )
 
 
 def _logit(scores: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Whether one model is really better than another, and whether one kind of part is harder.
+"""Comparisons of models on the same parts, and of kinds of parts within one model.
 
 All models have scored the same parts, so every comparison is paired: DeLong's test (DeLong, DeLong
-and Clarke-Pearson 1988, by Sun and Xu's fast ranks 2014) and a paired bootstrap beside it, which
-leans on no normal approximation. The two are in `helpers.results.metrics`; here are the tables.
+and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired bootstrap, which does not
+assume a normal distribution. Both are in `helpers.results.metrics`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ RESAMPLES = 2000
 
 
 def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) -> pd.DataFrame:
-    """AUC of every other model minus that of `reference`, on test, or on validation where the test
-    labels are hidden.
+    """Return the AUC of every other model minus that of `reference`.
 
-    Choose the reference on validation: the best of many on test is partly the luckiest.
+    It is that on test, or on validation if the test labels are hidden. Choose the reference on
+    validation: the best of many on test is partly the luckiest.
 
     Returns:
-        A row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's `p_holm`
-        over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p` of the paired bootstrap.
+        One row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's
+        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p`.
 
     Raises:
-        ValueError: no model is called `reference`.
+        ValueError: there is no model called `reference`.
     """
     if reference not in scored:
         raise ValueError(f"no predictions of {reference!r}; there are {', '.join(scored)}")
     labels, own = scored[reference].labels_scores()
     rows = []
-    for name in (name for name in scored if name != reference):
-        scores = scored[name].labels_scores()[1]
+    for name, model in scored.items():
+        if name == reference:
+            continue
+        _, scores = model.labels_scores()
         delong = metrics.delong_test(labels, scores, own)
         resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
-        row = {"model": name, **delong._asdict()}
-        row |= {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
-        rows.append(row | {"bootstrap_p": resampled.p_value})
+        rows.append([name, *delong, resampled.low, resampled.high, resampled.p_value])
     columns = ["model", *metrics.Comparison._fields]
     columns += ["bootstrap_low", "bootstrap_high", "bootstrap_p"]
     table = pd.DataFrame(rows, columns=columns)
@@ -53,10 +53,11 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """p-values (M,) such that calling all below 0.05 errs at all in at most 5 % of such tables.
+    """Return p-values (M,) corrected for the number of tests.
 
-    Holm (1979), "A simple sequentially rejective multiple test procedure": the smallest is
-    multiplied by M, the next by M - 1, and so on, and none falls below the one before it.
+    If all of those below 0.05 are called significant, there is any error in at most 5 % of such
+    tables. Holm (1979), "A simple sequentially rejective multiple test procedure": the smallest is
+    multiplied by M, the next by M - 1, and so on, and none is smaller than the one before it.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
@@ -67,14 +68,14 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def group_columns(run_paths: RunPaths) -> list[str]:
-    """The columns of split.csv that the data source names as kinds of parts."""
+    """Return the columns of split.csv that the data source names as kinds of parts."""
     return stages.load_run(run_paths)["stages"]["01_data_split"].get("groups", [])
 
 
 def subgroup_table(
     scored: Mapping[str, Scored], split: pd.DataFrame, columns: list[str]
 ) -> pd.DataFrame:
-    """AUC of every model among the parts of one kind, with DeLong's interval.
+    """Return the AUC of every model among the parts of one kind, with DeLong's interval.
 
     Args:
         scored: the models.
@@ -82,8 +83,8 @@ def subgroup_table(
         columns: of `split`; an empty list gives an empty table.
 
     Returns:
-        A row per model, column and kind: `model, group, kind, n_good, n_bad, auc, low, high`; the
-        AUC is missing where a kind has fewer than two good or two bad parts.
+        One row per model, column and kind: `model, group, kind, n_good, n_bad, auc, low, high`;
+        the AUC is missing if a kind has fewer than two good or two bad parts.
     """
     rows = []
     for name, model in scored.items():
@@ -92,12 +93,10 @@ def subgroup_table(
         for column in columns:
             for kind, own in frame.groupby(column):
                 labels = own.label.to_numpy(dtype=np.int64)
-                n_good, n_bad = np.bincount(labels, minlength=2).tolist()
-                row = {"model": name, "group": column, "kind": kind}
-                row |= {"n_good": n_good, "n_bad": n_bad}
-                if min(n_good, n_bad) >= 2:
+                counts = np.bincount(labels, minlength=2).tolist()
+                found = metrics.Interval(np.nan, np.nan, np.nan)
+                if min(counts) >= 2:
                     found = metrics.delong_interval(labels, own.defect_score.to_numpy())
-                    row |= {"auc": found.estimate, "low": found.low, "high": found.high}
-                rows.append(row)
+                rows.append([name, column, kind, *counts, *found])
     names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=names)

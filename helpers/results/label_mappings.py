@@ -1,7 +1,7 @@
 """The same test scores judged under each reading of ELPV's labels that the literature uses.
 
-An ELPV cell carries a defect probability of 0, 1/3, 2/3 or 1 (Buerhop-Lutz et al. 2018); papers
-make good and bad of it in different ways, and that alone moves the numbers.
+An ELPV cell has a defect probability of 0, 1/3, 2/3 or 1 (Buerhop-Lutz et al. 2018). Papers derive
+good and bad from it in different ways, and that alone changes the numbers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ MAPPINGS = {
 
 
 def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Numbers of one model on test under every mapping; the decisions stay those of `threshold`,
-    so that a difference between two rows comes from the labels alone.
+    """Return the numbers of one model on test under every mapping.
+
+    All rows have the decisions of one `threshold`, so only the labels make a difference.
 
     Args:
         scored: one model.
@@ -32,8 +33,8 @@ def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
         threshold: chosen on validation under the mapping used here.
 
     Returns:
-        A row per mapping: `mapping, cells` (the sum of weights), `bad, majority` (fractions),
-        `accuracy, f1, auc`. Empty where there is no `probability` or the test labels are hidden.
+        One row per mapping: `mapping, cells` (the sum of weights), `bad, majority` (fractions),
+        `accuracy, f1, auc`. Empty if there is no `probability` or the test labels are hidden.
     """
     columns = ["mapping", "cells", "bad", "majority", "accuracy", "f1", "auc"]
     if "probability" not in split or scored.judged_on != "test":
@@ -45,15 +46,15 @@ def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
         bad, good = (np.asarray(w, dtype=np.float64) for w in weights(p))
         total, called = bad.sum() + good.sum(), scores >= threshold
         right = bad[called].sum() + good[~called].sum()
-        found = 2 * bad[called].sum() / (bad.sum() + (bad + good)[called].sum())
+        f1 = 2 * bad[called].sum() / (bad.sum() + (bad + good)[called].sum())
         share = bad.sum() / total
-        row = [name, total, share, max(share, 1 - share), right / total, found]
+        row = [name, total, share, max(share, 1 - share), right / total, f1]
         rows.append([*row, weighted_auc(bad, good, scores)])
     return pd.DataFrame(rows, columns=columns)
 
 
 def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """`mapping_table` for the eye, per cent."""
+    """Return `mapping_table` for the eye, in per cent."""
     table = mapping_table(scored, split, threshold)
     shape = pd.DataFrame({"Labels": table.mapping, "Cells": table.cells.map("{:.0f}".format)})
     shape.insert(0, "Model", display_name(scored.name))
@@ -63,7 +64,7 @@ def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
 
 
 def weighted_auc(bad: ArrayLike, good: ArrayLike, scores: ArrayLike) -> float:
-    """The chance that a part drawn as bad outscores another drawn as good, ties half.
+    """Return the chance that a part drawn as bad outscores another drawn as good, ties half.
 
     Args:
         bad: (N,) each part's weight as a bad one.

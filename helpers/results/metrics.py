@@ -1,10 +1,13 @@
-"""How well scores tell bad parts from good ones, with intervals and paired comparisons.
+"""Metrics of scores that should separate bad parts from good ones, with intervals and tests.
 
 Everywhere `labels` is (N,) with 0 good and 1 bad, `scores` is (N,) and higher means more surely
-bad, a part is called bad when `score >= threshold`, and every rate is a fraction, not per cent.
+bad, a part is called bad if `score >= threshold`, and every rate is a fraction, not per cent.
+
+    metrics.delong_interval(labels, scores)  # AUC with its 95 % interval
+    metrics.delong_test(labels, scores, other_scores).p_value
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def check_scores(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Labels as int64 and every score list as float64, or a ValueError that says what is wrong."""
+    """Return labels as int64 and every score list as float64; ValueError if they are unusable."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.size == 0 or not np.isin(labels, (0, 1)).all():
         raise ValueError(
@@ -51,7 +54,7 @@ def check_scores(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...
 
 
 def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarray, ...]:
-    """`check_scores`, and a ValueError where the labels hold one class only."""
+    """Return `check_scores`; ValueError if the labels are of one class."""
     checked = check_scores(labels, *scores)
     if checked[0].min() == checked[0].max():
         raise ValueError(
@@ -61,13 +64,13 @@ def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarra
 
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
-    """Fraction of parts on the right side of `threshold`."""
+    """Return the fraction of parts on the right side of `threshold`."""
     labels, scores = check_scores(labels, scores)
     return float(np.mean((scores >= threshold) == labels))
 
 
 def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
-    """F1 of the bad class; 0 when no part is bad and none is called bad."""
+    """Return the F1 of the bad class; 0 if no part is bad and none is called bad."""
     labels, scores = check_scores(labels, scores)
     called_bad = scores >= threshold
     total = int(called_bad.sum() + labels.sum())
@@ -75,14 +78,19 @@ def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a bad part outscores a good one, ties half."""
+    """Return the area under the ROC curve.
+
+    It is the chance that a bad part has a higher score than a good one; a tie counts half.
+    """
     labels, scores = check_both_classes(labels, scores)
     return float(_placements(labels, scores)[0].mean())
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components: for each bad part the fraction of good ones below it, for
-    each good part the fraction of bad ones above it; from midranks (Sun and Xu 2014, algorithm 2).
+    """Return DeLong's structural components from midranks (Sun and Xu 2014, algorithm 2).
+
+    For each bad part the fraction of good ones below it, for each good part the fraction of bad
+    ones above it.
     """
     bad, good = scores[labels == 1], scores[labels == 0]
     ranks = stats.rankdata(np.concatenate([bad, good]))
@@ -91,15 +99,11 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return v_bad, v_good
 
 
-def delong_variance(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Variance of the AUC (DeLong, DeLong and Clarke-Pearson 1988); two parts a class at least."""
-    return float(_delong_covariance(labels, scores)[0, 0])
-
-
 def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
+    """Return the covariance (models, models) of the AUCs of several score lists."""
     labels, *columns = check_both_classes(labels, *scores)
     if min(np.bincount(labels)) < 2:
-        raise ValueError("DeLong's variance needs two good and two bad parts at least")
+        raise ValueError("DeLong's variance needs at least two good and two bad parts")
     v_bad, v_good = (
         np.stack(v) for v in zip(*(_placements(labels, s) for s in columns), strict=True)
     )
@@ -108,11 +112,11 @@ def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
 
 
 def delong_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Interval:
-    """AUC with DeLong's interval, built on the logit so that it stays inside 0 and 1.
+    """Return the AUC with DeLong's interval, built on the logit so that it stays inside 0 and 1.
 
-    Where the variance is 0 (a perfect or a constant model) the interval shrinks to the estimate.
+    If the variance is 0 (a perfect or a constant model), the interval shrinks to the estimate.
     """
-    auc, variance = roc_auc(labels, scores), delong_variance(labels, scores)
+    auc, variance = roc_auc(labels, scores), float(_delong_covariance(labels, scores)[0, 0])
     if variance == 0 or auc in (0, 1):
         return Interval(auc, auc, auc)
     half_width = _z(level) * np.sqrt(variance) / (auc * (1 - auc))  # delta method on the logit
@@ -123,7 +127,7 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -
 def delong_test(
     labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float = 0.95
 ) -> Comparison:
-    """AUC of a minus AUC of b on the same parts: DeLong's paired test with its plain interval."""
+    """Return the AUC of a minus that of b on the same parts, by DeLong's paired test."""
     covariance = _delong_covariance(labels, scores_a, scores_b)
     difference = roc_auc(labels, scores_a) - roc_auc(labels, scores_b)
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
@@ -144,9 +148,10 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap of `metric(labels, scores)`, good and bad parts resampled apart.
+    """Return the percentile bootstrap interval of `metric(labels, scores)`.
 
-    Any callable will do; `roc_auc` takes a vectorised path (Efron and Tibshirani 1993, ch. 13).
+    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). `metric` may be
+    any callable; `roc_auc` takes a vectorised path.
     """
     labels, scores = check_both_classes(labels, scores)
     values = _resampled_metric(labels, [scores], metric, n_resamples, seed)[0]
@@ -163,8 +168,10 @@ def paired_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """`metric` of a minus b, both on the same resamples; the p-value is never below 1 in
-    `n_resamples + 1` (Davison and Hinkley 1997, section 4.2)."""
+    """Return `metric` of a minus b, both on the same resamples.
+
+    The p-value is at least 2 / (`n_resamples` + 1) (Davison and Hinkley 1997, section 4.2).
+    """
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
     values_a, values_b = _resampled_metric(labels, [a, b], metric, n_resamples, seed)
     differences = values_a - values_b
@@ -177,32 +184,28 @@ def paired_bootstrap(
 def _resampled_metric(
     labels: np.ndarray, scores: list[np.ndarray], metric: Metric, n_resamples: int, seed: int
 ) -> np.ndarray:
-    """`metric` of every score list on the same stratified resamples: (models, n_resamples)."""
+    """Return `metric` of each score list on the same resamples: (models, n_resamples)."""
     if n_resamples < 1:
         raise ValueError(f"n_resamples is {n_resamples}, it must be 1 or more")
     good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ordered = np.repeat([0, 1], [good.size, bad.size])
-    values: list[list[np.ndarray]] = [[] for _ in scores]
-    for rows in _resampled_rows(good, bad, n_resamples, np.random.default_rng(seed)):
-        for own_values, own_scores in zip(values, scores, strict=True):
-            if metric is roc_auc:
-                own_values.append(_auc_of_rows(own_scores, rows, good.size))
-            else:
-                own_values.append(np.array([metric(ordered, own_scores[row]) for row in rows]))
-    return np.stack([np.concatenate(own_values) for own_values in values])
-
-
-def _resampled_rows(
-    good: np.ndarray, bad: np.ndarray, n_resamples: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Blocks of resampled part numbers (r, N), the good parts first in every row."""
+    rng = np.random.default_rng(seed)
+    values = np.empty((len(scores), n_resamples))
     for start in range(0, n_resamples, RESAMPLES_AT_ONCE):
         r = min(RESAMPLES_AT_ONCE, n_resamples - start)
-        yield np.hstack([c[rng.integers(c.size, size=(r, c.size))] for c in (good, bad)])
+        # part numbers (r, N), the good parts first in every row
+        rows = np.hstack([c[rng.integers(c.size, size=(r, c.size))] for c in (good, bad)])
+        for own, own_scores in zip(values, scores, strict=True):
+            own[start : start + r] = (
+                _auc_of_rows(own_scores, rows, good.size)
+                if metric is roc_auc
+                else [metric(ordered, own_scores[row]) for row in rows]
+            )
+    return values
 
 
 def _auc_of_rows(scores: np.ndarray, rows: np.ndarray, n_good: int) -> np.ndarray:
-    """AUC of each resample (r,) from how often each distinct score was drawn in either class."""
+    """Return the AUC of each resample (r,) from the counts of each distinct score by class."""
     _, group = np.unique(scores, return_inverse=True)
     r, n_groups = len(rows), group.max() + 1
     cells = group[rows] + n_groups * np.arange(r)[:, None]
@@ -220,12 +223,12 @@ def _z(level: float) -> float:
 
 def _tails(level: float) -> tuple[float, float]:
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, it must lie between 0 and 1 (0.95 for 95 %)")
+        raise ValueError(f"level is {level}, it must be between 0 and 1 (0.95 for 95 %)")
     return (1 - level) / 2, (1 + level) / 2
 
 
 def exact_interval(count: int, total: int, level: float = 0.95) -> Interval:
-    """Clopper and Pearson's exact interval of `count / total` (1934): never too narrow."""
+    """Return Clopper and Pearson's exact interval of `count / total` (1934), never too narrow."""
     if not 0 <= count <= total or total == 0:
         raise ValueError(f"{count} of {total} is not a fraction")
     lower, upper = _tails(level)

@@ -1,8 +1,8 @@
-"""Where to put the threshold, and what it does to bad parts (escapes) and good ones (overkill).
+"""Thresholds, and what they do to bad parts (escapes) and good ones (overkill).
 
 Choose a threshold on validation, report `escape_and_overkill` on test. Labels, scores and rates
-as in `helpers.results.metrics`: 1 is bad, a part is called bad when `score >= threshold`; rates
-are fractions.
+are those of `helpers.results.metrics`: 1 is bad, a part is called bad if `score >= threshold`, and
+rates are fractions.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from helpers.results.metrics import Interval, check_both_classes, exact_interval
 
 
 class OperatingPoint(NamedTuple):
-    """What a threshold does: bad parts let through, and good parts thrown away."""
+    """The effect of a threshold: bad parts let through, and good parts thrown away."""
 
     threshold: float
     escape_rate: Interval
@@ -34,8 +34,11 @@ class Sweep(NamedTuple):
 
 
 def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
-    """All thresholds worth trying, half-way between neighbouring scores: the first calls every
-    part bad, the last every part good. Divide by the class sizes for overkill against escapes."""
+    """Return all thresholds worth trying, half-way between neighbouring scores.
+
+    The first calls every part bad, the last every part good. Divide the counts by the class sizes
+    for overkill against escapes.
+    """
     labels, scores = check_both_classes(labels, scores)
     values, group = np.unique(scores, return_inverse=True)
     half_way = values[:-1] + np.diff(values) / 2
@@ -48,22 +51,23 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
 
 
 def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Escape rates (ascending) and the overkill rate at each: the line engineer's ROC curve."""
+    """Return escape rates (ascending) and the overkill rate at each, an ROC curve for the line."""
     sweep = threshold_sweep(labels, scores)
     return sweep.n_escaped / sweep.n_escaped[-1], sweep.n_overkilled / sweep.n_overkilled[0]
-
-
-def best_threshold(labels: ArrayLike, scores: ArrayLike) -> float:
-    """The most accurate threshold; of equals the lowest, which lets the fewest bad parts escape."""
-    sweep = threshold_sweep(labels, scores)
-    return float(sweep.thresholds[np.argmin(sweep.n_escaped + sweep.n_overkilled)])
 
 
 def threshold_for_escape_rate(
     labels: ArrayLike, scores: ArrayLike, max_escape_rate: float
 ) -> float:
-    """The threshold with the least overkill that lets at most this fraction of bad parts escape;
-    of equals the lowest. Choose it on validation, report `escape_and_overkill` on test."""
+    """Return the threshold with the least overkill among those with few enough escapes.
+
+    It is the lowest of equals.
+
+    Args:
+        labels: (N,) of validation.
+        scores: (N,) of validation.
+        max_escape_rate: the fraction of bad parts that may escape.
+    """
     if not 0 <= max_escape_rate <= 1:
         raise ValueError(f"max_escape_rate is {max_escape_rate}, a fraction from 0 to 1 is needed")
     sweep = threshold_sweep(labels, scores)
@@ -75,7 +79,7 @@ def threshold_for_escape_rate(
 def escape_and_overkill(
     labels: ArrayLike, scores: ArrayLike, threshold: float, level: float = 0.95
 ) -> OperatingPoint:
-    """Escapes among the bad parts and overkill among the good ones, with exact intervals."""
+    """Return escapes among the bad parts and overkill among the good ones, with exact intervals."""
     labels, scores = check_both_classes(labels, scores)
     called_bad = scores >= threshold
     n_good, n_bad = np.bincount(labels).tolist()
@@ -92,8 +96,11 @@ def expected_cost(
     cost_overkill: float,
     bad_rate: float | None = None,
 ) -> float:
-    """Mean cost per part in the unit of the two costs; `bad_rate` is the fraction of bad parts on
-    the line where it differs from the one in `point`, as it does for a balanced contest set."""
+    """Return the mean cost per part in the unit of the two costs.
+
+    `bad_rate` is the fraction of bad parts on the line; None takes that of `point`, which differs
+    from it for a balanced set.
+    """
     bad_rate = _line_bad_rate(bad_rate, point.n_bad, point.n_good)
     escapes = bad_rate * point.escape_rate.estimate * cost_escape
     return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
@@ -106,7 +113,7 @@ def cheapest_threshold(
     cost_overkill: float,
     bad_rate: float | None = None,
 ) -> float:
-    """The threshold with the least `expected_cost`; of equals the lowest."""
+    """Return the threshold with the least `expected_cost`; the lowest of equals."""
     if min(cost_escape, cost_overkill) < 0:
         raise ValueError(f"costs are {cost_escape} and {cost_overkill}, neither may be negative")
     thresholds, n_escaped, n_overkilled = threshold_sweep(labels, scores)

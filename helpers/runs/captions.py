@@ -1,41 +1,42 @@
-"""What must be known to read a table or a picture of a run, in a sentence or two."""
+"""Captions: the facts that a reader of a run's table or figure must know, in a sentence or two."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from helpers.core import files as artifacts
+from helpers.core import files
+from helpers.runs import costs, stages
 from helpers.runs import record as run_record
-from helpers.runs import stages
 
 SIDES = {"train": "training", "val": "validation", "test": "test"}
 _TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 
 
 def caption(stage: stages.Stage) -> str:
-    """What must be known to read a table: data, labels, split, seeds, backbone, machine."""
+    """Return the caption of a table: data, labels, split, seeds, backbone, device.
+
+    Raises:
+        ArtifactError: run.json lacks an entry that the caption needs.
+    """
     run = stages.load_run(stage.paths)
     try:
-        return _caption(stage, run)
+        split = run["stages"]["01_data_split"]
+        trained = [name for name in _TRAINING if name in run["stages"] and name <= stage.name]
+        last = run["stages"][trained[-1] if trained else stage.name]
+        seeds = {name[:2]: _seeds_of(run["stages"][name]["settings"]) for name in trained}
+        return (
+            f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
+            f"split seed {split['settings']['seed']}; "
+            f"backbone {stage.notes.get('backbone') or 'none'}; {_seeds_text(seeds)}"
+            f"{_devices(stage) or costs.stage_device(last)}. {split['caveats']}"
+        )
     except (AttributeError, KeyError, TypeError) as error:
-        raise artifacts.damaged(stage.paths.run_json, f"it lacks {error}") from None
-
-
-def _caption(stage: stages.Stage, run: dict[str, Any]) -> str:
-    split = run["stages"]["01_data_split"]
-    trained = [name for name in _TRAINING if name in run["stages"] and name <= stage.name]
-    last = run["stages"][trained[-1] if trained else stage.name]
-    seeds = {name[:2]: run["stages"][name]["settings"] for name in trained}
-    return (
-        f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, split "
-        f"seed {split['settings']['seed']}; backbone {stage.notes.get('backbone') or 'none'}; "
-        f"{_seeds_text(seeds)}{_devices(stage) or _own_device(last)}. {split['caveats']}"
-    )
+        raise files.damaged(stage.paths.run_json, f"it lacks {error}") from None
 
 
 def _images_text(counts: Mapping[str, int]) -> str:
-    """The images of each side; `counts` are those of "train 0", "train 1", "val 0", ..., "test"."""
+    """Return the images of each side; `counts` has keys such as "train 0", "val 1" and "test"."""
     parts = []
     for side, name in SIDES.items():
         good, bad = counts.get(f"{side} 0", 0), counts.get(f"{side} 1", 0)
@@ -47,31 +48,30 @@ def _images_text(counts: Mapping[str, int]) -> str:
     return "images: " + ", ".join(parts)
 
 
-def _seeds_text(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """The seeds of the stages' trainings, in one sentence where all begin with the same."""
-    texts = {stage: _seeds_of(own) for stage, own in settings.items()}
-    if len({own["seed"] for own in settings.values()}) < 2:
-        longest = max(settings, key=lambda stage: settings[stage].get("seeds", 1), default="")
-        return f"training {texts[longest]}; " if texts else ""
-    return f"training {', '.join(f'{text} in {stage}' for stage, text in texts.items())}; "
+def _seeds_of(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the first seed of a stage's trainings, and their number."""
+    return settings["seed"], settings.get("seeds", 1)
 
 
-def _seeds_of(settings: Mapping[str, Any]) -> str:
-    first, count = settings["seed"], settings.get("seeds", 1)
-    if count == 1:
-        return f"seed {first}"
-    return f"seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
+def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:
+    """Return the seeds of the stages' trainings; stages with the same first seed are not named."""
+    if not seeds:
+        return ""
+
+    def text(first: int, count: int) -> str:
+        """Return the words for one stage."""
+        if count == 1:
+            return f"seed {first}"
+        return f"seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
+
+    if len({first for first, _ in seeds.values()}) == 1:
+        return f"training {text(*max(seeds.values()))}; "
+    return f"training {', '.join(f'{text(*own)} in {stage}' for stage, own in seeds.items())}; "
 
 
 def _devices(stage: stages.Stage) -> str:
-    """Where the networks until this stage were trained; "" where the run has none."""
+    """Return where the networks of this stage and earlier ones were trained; "" if unknown."""
     later = run_record.models_after(stage.paths, stage.name)
-    models = sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv"))
-    files = [stage.paths.metrics(f"{model}_history") for model in models if model not in later]
-    records = [artifacts.load_json(file) for file in files if file.is_file()]
-    known = sorted({str(r["device"]) for r in records if isinstance(r, dict) and r.get("device")})
-    return " and ".join(known)
-
-
-def _own_device(record: Mapping[str, Any]) -> str:
-    return f"{record['device']}, {record['precision']}"
+    models = {path.stem for path in stage.paths.predictions_root.glob("*.csv")} - later
+    records = [r for model in models for r in costs.training_records(stage.paths, model)]
+    return " and ".join(sorted({str(r["device"]) for r in records if r.get("device")}))

@@ -87,5 +87,5 @@ def test_decision_values_and_wrong_temperatures_are_named():
         calibration.brier([0, 1], [-2, 3])
     with pytest.raises(ValueError, match="temperature is 0, it must be above 0"):
         calibration.apply_temperature([0.5], 0)
-    with pytest.raises(ValueError, match="bad_rate is 1, it must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="bad_rate is 1, it must be between 0 and 1"):
         calibration.temperature_scale([0, 1], [0.2, 0.8], bad_rate=1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from helpers.results import comparison, curves, decision
+from helpers.results import curves, decision
 from helpers.runs import predictions, settings
 from helpers.runs.names import display_name
 from tests import planted
@@ -30,10 +30,11 @@ def _lines(ax):
 
 
 def test_every_model_is_in_one_panel_and_large_families_are_cut():
-    names = ["svm", "lda", "svm_finetuned", "fbp", "stacking", *(f"m{i}" for i in range(8))]
+    names = ["svm", "lda", "svm_finetuned", "fbp", "rank_average", *(f"m{i}" for i in range(8))]
     panels = curves.families(names)
     assert [name for own in panels.values() for name in own] == names
     assert panels["classical models on ImageNet features"] == ["svm", "lda"]
+    assert panels["networks"] == ["fbp"] and panels["ensembles"] == ["rank_average"]
     assert len(panels["other models"]) == 6 and len(panels["other models (2)"]) == 2
 
 
@@ -101,26 +102,17 @@ def test_the_confusion_matrix_counts_every_part_once(scored):
     assert texts[1] == ["0", "140", "0", "60"]
 
 
-def test_the_first_seed_of_several_is_called_so_wherever_its_own_scores_are_drawn(home):
+def test_a_legend_says_how_many_seeds_a_line_averages(home):
     run_paths = planted.make_run()
-    for seed, name in enumerate(("fbp", "fbp_averaged", "cnn")):
-        planted.plant(run_paths, name, 2.5, seed)
+    planted.plant(run_paths, "fbp", 2.5, 0, 1)
     scored = predictions.read_all_predictions(run_paths)
     points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
-    table = decision.calibration_table(scored, 0.3)
-    split = scored["fbp"].test.assign(kind="a")
-    groups = comparison.subgroup_table(scored, split, ["kind"])
-    figures = [
+    for figure in (
         curves.roc_and_pr(scored),
         curves.overkill_against_escapes(scored, points, 0.01),
-        curves.calibration_figure(scored["fbp"], table),
-        curves.subgroup_auc(groups),
-        curves.differences(comparison.compare_with(scored, "cnn"), "cnn"),
-    ]
-    for figure in figures:
-        texts = [text.get_text().split(":")[0] for text in figure.findobj(plt.Text)]
-        assert {"FBP, first seed", "FBP, seeds averaged"} <= set(texts)
-        assert "FBP" not in texts and "two-layer CNN, first seed" not in texts
+    ):
+        (text,) = figure.axes[0].get_legend().get_texts()
+        assert text.get_text().startswith("FBP, 2 seeds averaged: ")
 
 
 def test_the_square_root_scale_of_the_escapes_stands_at_its_axis(scored):
@@ -129,18 +121,13 @@ def test_the_square_root_scale_of_the_escapes_stands_at_its_axis(scored):
         assert ax.get_xlabel() == "bad parts let through, % (square-root scale)"
 
 
-def test_calibration_subgroups_and_differences_are_drawn_for_each_model(scored):
+def test_the_brier_score_of_each_model_is_drawn_beside_the_calibration_of_one(scored):
     table = decision.calibration_table(scored, 0.3)
-    right = curves.calibration_figure(scored["fbp"], table).axes[1]
-    assert len(right.get_yticklabels()) == len(scored)
-    split = scored["fbp"].test.assign(kind=np.where(np.arange(200) % 2, "a", "b"))
-    groups = comparison.subgroup_table(scored, split, ["kind"])
-    ax = curves.subgroup_auc(groups).axes[0]
-    assert [t.get_text().split(" ")[0] for t in ax.get_legend().get_texts()] == ["a", "b"]
-    compared = comparison.compare_with(scored, "svm")
-    ax = curves.differences(compared, "svm").axes[0]
-    shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
-    np.testing.assert_allclose(shown, compared.difference[::-1])
+    left, right = curves.calibration_figure(scored["fbp"], table).axes
+    assert left.get_title() == "FBP"
+    names = [display_name(name) for name in table.model[:-1]]
+    assert [t.get_text() for t in right.get_yticklabels()] == names[::-1]
+    assert right.lines[0].get_xdata().tolist() == table.brier[:-1].tolist()[::-1]
 
 
 def test_hidden_test_labels_are_said_in_the_titles(home):

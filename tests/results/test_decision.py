@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import calibration, decision, metrics, operating_point
-from helpers.results import table as results
+from helpers.results import calibration, decision, metrics, operating_point, results_table
 from helpers.runs import settings as config
 from helpers.runs.predictions import Scored
 
@@ -60,7 +59,7 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
 
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
-    row = results.evaluate_model(scored(), 0.3)
+    row = results_table.evaluate_model(scored(), 0.3)
     found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
     assert found["most accurate"] == row["threshold"]
 

@@ -1,10 +1,17 @@
+"""Ensembles are rows like any other, kept by validation, and never see a test label."""
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from helpers.results import ensembles
+from helpers.core import files
+from helpers.results import decision, ensembles, results_table
 from helpers.results.metrics import roc_auc
+from helpers.runs import predictions, settings, stages
+from tests import planted
 
 
 def made_up(n=300, seed=0, shifts=(1.5, 1.4, 1.3)):
@@ -18,10 +25,24 @@ def made_up(n=300, seed=0, shifts=(1.5, 1.4, 1.3)):
     return labels, scores
 
 
-def with_planted(kind, labels, scores, seed=9):
-    rng = np.random.default_rng(seed)
-    planted = {"perfect": labels.astype(float), "random": rng.random(len(labels))}[kind]
-    return scores | {kind: planted}
+@pytest.fixture
+def run(home):
+    """Three models with independent errors: joining them is worth it."""
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("svm", "cnn", "fbp")):
+        planted.plant(run_paths, name, 1.5 - 0.1 * seed, seed)
+    return run_paths
+
+
+def _write(run_paths):
+    return ensembles.write_ensembles(planted.analysis_stage(run_paths))
+
+
+def _files(run_paths):
+    return {p.stem: p.read_bytes() for p in run_paths.predictions_root.glob("*.csv")}
+
+
+# --- fitting and judging -------------------------------------------------------------------------
 
 
 def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
@@ -45,26 +66,13 @@ def test_one_model_in_three_copies_is_no_ensemble_worth_keeping():
     assert "not more than one standard error" in rows["stacking"].reason
 
 
-def test_beside_a_planted_perfect_model_no_ensemble_is_kept():
-    labels, scores = made_up()
-    val = with_planted("perfect", labels, scores)
-    rows = ensembles.build_ensembles(val, labels, val)
-    assert not rows["rank_average"].kept
-    assert not rows["stacking"].kept
-    assert "1.0000 of perfect" in rows["stacking"].reason
-    assert rows["rank_average"].weights["perfect"] == 1
-    assert rows["stacking"].weights["perfect"] > 0.75
-    assert roc_auc(labels, rows["stacking"].test_scores) == 1
-
-
 def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
     val_labels, val = made_up(seed=1)
     test_labels, test = made_up(seed=2)
     clean = ensembles.build_ensembles(val, val_labels, test)
+    random = np.random.default_rng(9).random(len(val_labels))
     rows = ensembles.build_ensembles(
-        with_planted("random", val_labels, val),
-        val_labels,
-        with_planted("random", test_labels, test),
+        val | {"random": random}, val_labels, test | {"random": random}
     )
     assert rows["rank_average"].weights["random"] == 0
     assert rows["stacking"].weights["random"] < 0.05
@@ -98,10 +106,10 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
         """Knows every label that it was fitted on by the part's score."""
 
         def __init__(self, scores, labels):
-            self.known = dict(zip(np.asarray(scores["a"]).tolist(), labels, strict=True))
+            self.known = dict(zip(scores["a"].tolist(), labels, strict=True))
 
         def predict(self, scores):
-            return np.array([self.known.get(s, 0.5) for s in np.asarray(scores["a"]).tolist()])
+            return np.array([self.known.get(s, 0.5) for s in scores["a"].tolist()])
 
     labels, _ = made_up(n=60)
     scores = {"a": np.linspace(0, 1, 60)}
@@ -114,9 +122,10 @@ def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
     z = special.logit(np.stack(list(scores.values()), axis=1))
     oracle = LogisticRegression(C=1.0, tol=1e-8).fit(z, labels)
     assert oracle.coef_.min() > 0
-    np.testing.assert_allclose(
-        fitted.predict(scores), oracle.predict_proba(z)[:, 1], rtol=0, atol=1e-4
-    )
+    expected = oracle.predict_proba(z)[:, 1]
+    np.testing.assert_allclose(fitted.predict(scores), expected, rtol=0, atol=1e-4)
+    backwards = dict(reversed(scores.items()))  # the names decide, not the order
+    np.testing.assert_array_equal(fitted.predict(backwards), fitted.predict(scores))
     expected = oracle.coef_[0] / oracle.coef_.sum()
     np.testing.assert_allclose(list(fitted.weights.values()), expected, atol=1e-4)
 
@@ -138,21 +147,16 @@ def test_models_worse_than_chance_stack_to_a_constant():
     assert fitted.predict(upside_down) == pytest.approx(labels.mean(), abs=1e-3)
 
 
-def test_rank_average_takes_in_only_models_that_raise_the_auc():
-    labels = np.array([0, 0, 1, 1])
-    scores = {"best": [0.2, 0.6, 0.5, 0.9], "helps": [0.5, 0.1, 0.6, 0.7], "harms": [1, 0.9, 0, 0]}
-    assert ensembles.fit_rank_average(scores, labels).weights == {
-        "best": 0,
-        "helps": 1,
-        "harms": 0,
-    }
-    del scores["helps"]
-    scores["mends"] = [0.2, 0.1, 0.3, 0.15]
-    assert ensembles.fit_rank_average(scores, labels).weights == {
-        "best": 0.5,
-        "harms": 0,
-        "mends": 0.5,
-    }
+@pytest.mark.parametrize(
+    ("third", "weights"),
+    [
+        ({"helps": [0.5, 0.1, 0.6, 0.7]}, {"best": 0, "harms": 0, "helps": 1}),
+        ({"mends": [0.2, 0.1, 0.3, 0.15]}, {"best": 0.5, "harms": 0, "mends": 0.5}),
+    ],
+)
+def test_rank_average_takes_in_only_models_that_raise_the_auc(third, weights):
+    scores = {"best": [0.2, 0.6, 0.5, 0.9], "harms": [1, 0.9, 0, 0], **third}
+    assert ensembles.fit_rank_average(scores, np.array([0, 0, 1, 1])).weights == weights
 
 
 def test_rank_average_by_hand():
@@ -173,24 +177,140 @@ def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():
     assert (ranks.min() >= 0) and (ranks.max() <= 1)
 
 
-def test_the_order_of_the_models_on_test_does_not_matter():
-    labels, scores = made_up()
-    fitted = ensembles.fit_stacking(scores, labels)
-    backwards = dict(reversed(scores.items()))
-    np.testing.assert_array_equal(fitted.predict(backwards), fitted.predict(scores))
+# --- the files -----------------------------------------------------------------------------------
 
 
-def test_wrong_predictions_are_named():
-    labels, scores = made_up(n=60)
-    cases = [
-        ({"a": scores["model_0"]}, labels, scores, r"needs two models or more, got \['a'\]"),
-        (scores, labels, {"model_0": [0.5]}, r"no scores of \['model_1', 'model_2'\] for these"),
-        (scores | {"odd": [0.5]}, labels, scores, "odd scores 1 parts, model_0 60"),
-        (scores | {"svm": scores["model_0"] * 9}, labels, scores, "scores of svm are not all frac"),
-    ]
-    for val, val_labels, test, message in cases:
-        with pytest.raises(ValueError, match=message):
-            ensembles.build_ensembles(val, val_labels, test)
-    few = {name: own[:12] for name, own in scores.items()}
-    with pytest.raises(ValueError, match="5 folds need 10 parts of each class on validation, got"):
-        ensembles.build_ensembles(few, labels[:12], few)
+def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
+    report = _write(run)
+    assert report.kept.all() and report.ensemble.tolist() == list(settings.ENSEMBLES)
+    table = results_table.whole_table(run).set_index("model")
+    assert set(settings.ENSEMBLES) <= set(table.index)
+    assert table.test_auc["stacking"] > table.test_auc[["svm", "cnn", "fbp"]].max()
+    assert results_table.best_model(table.reset_index()) in settings.ENSEMBLES
+    written = predictions.read_all_predictions(run, ensembles=True)["stacking"]
+    labels, scores = written.labels_scores("val")
+    expected = report.set_index("ensemble").val_auc["stacking"]
+    assert roc_auc_score(labels, scores) == pytest.approx(expected)
+    # they are not joined again, nor shown by earlier notebooks
+    assert _write(run).equals(report)
+    assert not set(settings.ENSEMBLES) & set(results_table.results_table(run).model)
+
+
+def test_the_mean_over_a_model_s_seeds_is_what_is_joined(run):
+    def stacked():
+        _write(run)
+        return predictions.read_all_predictions(run, ensembles=True)["stacking"].test.defect_score
+
+    planted.plant(run, "fbp", 1.3, 2, 3, 4)
+    mean, split = predictions.read_all_predictions(run)["fbp"], predictions.read_split(run)
+    joined, by_id = stacked(), pd.concat([mean.val, mean.test]).set_index("id").defect_score
+    scores = split.id.map(by_id).to_numpy()
+    predictions.save_predictions(run.predictions("fbp"), split, scores)
+    np.testing.assert_allclose(stacked(), joined, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", [planted.shuffle_test_labels, planted.hide_test_labels])
+def test_other_or_hidden_test_labels_leave_the_fitted_ensembles_unchanged(run, change):
+    report = _write(run)
+    before = _files(run)
+    assert set(settings.ENSEMBLES) <= set(before)
+    change(run)
+    assert _write(run).equals(report)
+    assert _files(run) == before
+
+
+def test_shuffled_test_labels_change_no_threshold_temperature_or_choice(run):
+    def chosen():
+        scored = predictions.read_all_predictions(run)
+        points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+        temperatures = decision.calibration_table(scored, 0.3).temperature[:-1]
+        table = results_table.results_table(run)
+        found = [*points.threshold, *temperatures, *table.threshold[:-1]]
+        return found, results_table.best_model(table)
+
+    before, test_auc = chosen(), results_table.results_table(run).test_auc[0]
+    planted.shuffle_test_labels(run)
+    assert chosen() == before
+    shuffled_auc = results_table.results_table(run).test_auc[0]
+    assert shuffled_auc < test_auc - 0.1  # the leak detector has teeth
+
+
+def test_a_planted_perfect_and_a_planted_random_model_come_out_as_they_must(run):
+    planted.plant(run, "perfect", np.inf, seed=8)
+    planted.plant(run, "random", 0, seed=9)
+    report = _write(run).set_index("ensemble")
+
+    assert not report.kept.any()
+    assert report.weights["rank_average"] == "perfect 1.00"
+    assert "1.0000 of perfect" in report.reason["stacking"]
+    assert not any(run.predictions(name).exists() for name in settings.ENSEMBLES)
+
+    table = results_table.whole_table(run).set_index("model")
+    assert results_table.best_model(table.reset_index()) == "perfect"
+    assert table.loc["perfect", ["val_accuracy", "val_auc", "test_auc", "test_f1"]].eq(1).all()
+    assert table.loc["perfect", ["test_auc_low", "test_auc_high"]].tolist() == [1, 1]
+    assert table.loc["random", "test_auc"] == pytest.approx(0.5, abs=0.1)
+    assert table.test_auc_low["random"] < 0.5 < table.test_auc_high["random"]
+    assert np.isnan(table.p_holm["perfect"])
+    assert (table.p_holm.drop(["perfect", "majority"]) < 0.001).all()
+    assert table.difference["random"] == pytest.approx(table.test_auc["random"] - 1)
+
+    scored = predictions.read_all_predictions(run, ensembles=True)
+    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+    points = points[points.rule == "escapes <= 1 %"].set_index("model")
+    assert points.loc["perfect", ["test_escapes", "test_overkilled"]].tolist() == [0, 0]
+    assert points.loc["random", "test_overkill_rate"] > 0.9
+    assert points.loc["svm", "test_overkill_rate"] < points.loc["random", "test_overkill_rate"]
+
+
+def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
+    _write(run)
+    assert run.predictions("stacking").exists()
+    planted.plant(run, "perfect", np.inf, seed=8)
+    _write(run)
+    assert not run.predictions("stacking").exists()
+    assert "stacking" not in predictions.read_all_predictions(run, ensembles=True)
+
+
+def test_a_file_of_the_user_s_with_an_ensemble_s_name_is_refused_and_left_alone(run):
+    planted.plant(run, "stacking", 1, seed=4)
+    before = _files(run)
+    with pytest.raises(files.ArtifactError, match=r"stacking.csv has the name of an ensemble"):
+        _write(run)
+    assert _files(run) == before
+
+
+def test_a_file_that_a_killed_stage_has_written_but_not_recorded_is_taken_for_its_own(run):
+    first = _write(run)
+    record = stages.load_run(run)
+    del record["steps"]["stacking"]
+    files.save_json(run.run_json, record)
+    assert _write(run).equals(first)
+    assert "stacking" in stages.load_run(run)["steps"]
+
+
+def test_one_model_or_a_tiny_validation_set_gives_no_ensemble(home):
+    run_paths = planted.make_run()
+    planted.plant(run_paths, "svm", 1, seed=0)
+    assert _write(run_paths).empty
+    tiny = planted.make_run(n=6, name="tiny")
+    for seed, name in enumerate(("svm", "fbp")):
+        planted.plant(tiny, name, 1, seed)
+    assert _write(tiny).empty
+
+
+def test_the_stage_is_done_again_when_a_model_comes_or_changes_but_not_for_its_own_ensembles(run):
+    def key():
+        record = stages.load_run(run)
+        return stages.stage_key("06_analysis", settings.AnalysisSettings(), record)
+
+    first = key()
+    _write(run)
+    assert key() == first
+    planted.plant(run, "my_model", 1, seed=7)
+    second = key()
+    assert second != first
+    planted.plant(run, "my_model", 1, seed=8)
+    assert key() not in (first, second)
+    run.predictions("my_model").unlink()
+    assert key() == first

@@ -25,20 +25,8 @@ def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores():
 
 def test_sweep_tells_neighbouring_floats_apart():
     low, high = 0.5, np.nextafter(0.5, 1)
-    threshold = op.best_threshold([0, 1], [low, high])
+    threshold = op.cheapest_threshold([0, 1], [low, high], 1, 1)
     assert low < threshold <= high
-
-
-def test_best_threshold_is_the_lowest_of_the_equally_accurate():
-    # 0.35 overkills the part at 0.5, 0.55 lets the part at 0.4 escape: one mistake each.
-    assert op.best_threshold(LABELS, SCORES) == pytest.approx(0.35)
-
-
-def test_no_other_threshold_is_more_accurate_than_the_best():
-    for seed in range(5):
-        labels, scores = made_up(seed)
-        best = accuracy(labels, scores, op.best_threshold(labels, scores))
-        assert best == max(accuracy(labels, scores, t) for t in [*scores, np.inf])
 
 
 def test_threshold_for_escape_rate_on_eight_parts():
@@ -95,20 +83,24 @@ def test_expected_cost_by_hand():
     assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.99 / 4)
 
 
+def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
+    # 0.35 overkills the part at 0.5, 0.55 lets the part at 0.4 escape: one mistake each.
+    assert op.cheapest_threshold(LABELS, SCORES, 1, 1) == pytest.approx(0.35)
+    for seed in range(20):
+        labels, scores = made_up(seed)
+        best = op.cheapest_threshold(labels, scores, 1, 1)
+        right = {t: accuracy(labels, scores, t) for t in op.threshold_sweep(labels, scores)[0]}
+        assert best == min(t for t in right if right[t] == max(right.values()))
+
+
 def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():
     labels, scores = made_up(1)
     dear_escapes = op.cheapest_threshold(labels, scores, 50, 1)
     dear_overkill = op.cheapest_threshold(labels, scores, 1, 50)
-    assert dear_escapes < op.best_threshold(labels, scores) < dear_overkill
+    assert dear_escapes < op.cheapest_threshold(labels, scores, 1, 1) < dear_overkill
     cost = op.expected_cost(op.escape_and_overkill(labels, scores, dear_escapes), 50, 1)
     others = [op.escape_and_overkill(labels, scores, t) for t in scores]
     assert cost <= min(op.expected_cost(other, 50, 1) for other in others) + 1e-12
-
-
-def test_equal_costs_give_the_most_accurate_threshold():
-    for seed in range(100):
-        labels, scores = made_up(seed)
-        assert op.cheapest_threshold(labels, scores, 1, 1) == op.best_threshold(labels, scores)
 
 
 def test_wrong_rates_and_costs_are_named():

@@ -30,7 +30,7 @@ def stage(home):
 
 def _train(stage, name, device):
     planted.plant(stage.paths, name, 1.0, 0)
-    files.save_json(stage.paths.metrics(f"{name}_history"), {"device": device})
+    files.save_json(stage.paths.metrics(f"{name}_history"), {"seeds": [{"device": device}]})
 
 
 def test_a_caption_says_what_a_table_rests_on(stage):

@@ -2,8 +2,10 @@
 
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
-from helpers.core import files, paths
+from helpers.core import files, paths, style
+from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings, stages
 
 
@@ -86,3 +88,17 @@ def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):
     assert _do(stage, {"a": 1}) is False
     with pytest.raises(stages.OutOfTime, match="work: the time budget is used up; what is done"):
         _do(stage, {"a": 2})
+
+
+@pytest.mark.parametrize("preset", ["smoke", "quick"])
+def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, preset):
+    stage = stages.Stage("01_data_split", paths.RunPaths("r"), preset, SplitSettings(), "key")
+    figure, _ = plt.subplots()
+    stage.note(backbone="resnet18")
+    stage.save_figure(figure, "f", credit="Images: mine")
+    plt.close(figure)
+    assert stage.paths.figure("f").is_file()
+    texts = [t.get_text() for t in figure.texts]
+    assert texts == ["run r; backbone resnet18; Images: mine"] + [style.SMOKE_NOTE] * (
+        preset == "smoke"
+    )

@@ -1,0 +1,159 @@
+"""The results table: one row per model, made from the predictions files of a run alone.
+
+A model is a file `predictions/<model>.csv`; a file that a user writes by hand becomes a row like
+any other. Test labels are used here and in what is made of these rows, after every choice was made
+on validation. `report_table` formats the table for the eye.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.core.paths import RunPaths
+from helpers.results import comparison, metrics, operating_point
+from helpers.runs import costs, settings, stages
+from helpers.runs.names import display_name
+from helpers.runs.predictions import Scored, read_all_predictions, read_split
+
+METRICS = ("val_accuracy", "val_auc", "test_auc", "test_accuracy", "test_f1")
+RESAMPLES = 1000
+
+
+def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
+    """Return one row per model in the report's order, and the majority baseline at the end.
+
+    The columns are those of `evaluate_model`, as fractions.
+
+    Args:
+        run_paths: the run.
+        seed: of the bootstrap.
+        ensembles: include the ensembles of notebook 06.
+
+    Example:
+        table = results_table(run_paths)
+        table.set_index("model").test_auc["fbp"]
+    """
+    split = read_split(run_paths)
+    bad_rate = training_bad_rate(split)
+    scored = read_all_predictions(run_paths, ensembles).values()
+    rows = [evaluate_model(model, bad_rate, seed) for model in scored]
+    return pd.DataFrame([*rows, majority_row(split)])
+
+
+def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
+    """Return `results_table` with ensembles, costs, and the comparison with the best row.
+
+    The added columns are `parameters`, `seconds` and `device` (`costs.training_cost`), and
+    `difference`, `p_value` and `p_holm` of the AUC against the best row by validation AUC
+    (`comparison.compare_with`).
+    """
+    table = results_table(run_paths, seed, ensembles=True)
+    run = stages.load_run(run_paths)
+    cost = pd.DataFrame([costs.training_cost(run_paths, run, name) for name in table.model])
+    scored = read_all_predictions(run_paths, ensembles=True)
+    compared = comparison.compare_with(scored, best_model(table), seed)
+    columns = ["model", "difference", "p_value", "p_holm"]
+    return pd.concat([table, cost], axis=1).merge(compared[columns], on="model", how="left")
+
+
+def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
+    """Return the row of one model: `model`, `threshold` and `METRICS` with 95 % intervals.
+
+    Validation accuracy is that of the best threshold on validation and so a little too good. The
+    threshold for test is chosen on validation too, with good and bad parts weighted as on the line
+    (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
+    labels are hidden or of one class.
+
+    The row of a model with several seeds also has `seeds` (their number), and for each metric
+    `<metric>_mean` and `<metric>_std` over the single seeds.
+    """
+    threshold, judged = _judged_metrics(scored, bad_rate)
+    row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
+    for name, metric in judged.items():
+        labels, scores = scored.labels_scores(name.split("_")[0])
+        if name == "test_f1":
+            row[name] = metric(labels, scores)
+            continue
+        found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
+        row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
+    if scored.seeds:
+        row["seeds"] = len(scored.seeds)
+        single = pd.DataFrame([_numbers(one, bad_rate) for one in scored.seeds])
+        row |= single.mean().add_suffix("_mean").to_dict()
+        row |= single.std(ddof=1).add_suffix("_std").to_dict()
+    return row
+
+
+def _judged_metrics(scored: Scored, bad_rate: float) -> tuple[float, dict[str, metrics.Metric]]:
+    """Return the threshold for test, and the metric of each column, thresholds included."""
+    val = scored.labels_scores("val")
+    best = operating_point.cheapest_threshold(*val, 1, 1)
+    threshold = operating_point.cheapest_threshold(*val, 1, 1, bad_rate)
+    judged: dict[str, metrics.Metric] = {
+        "val_accuracy": partial(metrics.accuracy, threshold=best),
+        "val_auc": metrics.roc_auc,
+    }
+    if scored.judged_on == "test":
+        judged["test_auc"] = metrics.roc_auc
+        judged["test_accuracy"] = partial(metrics.accuracy, threshold=threshold)
+        judged["test_f1"] = partial(metrics.f1, threshold=threshold)
+    return threshold, judged
+
+
+def _numbers(scored: Scored, bad_rate: float) -> dict[str, float]:
+    """Return the metrics of one seed without intervals."""
+    judged = _judged_metrics(scored, bad_rate)[1]
+    return {name: m(*scored.labels_scores(name.split("_")[0])) for name, m in judged.items()}
+
+
+def training_bad_rate(split: pd.DataFrame) -> float:
+    """Return the fraction of bad parts on the line, from training and validation together.
+
+    Validation is balanced, and training lacks the parts that validation took.
+    """
+    return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
+
+
+def majority_row(split: pd.DataFrame) -> dict[str, Any]:
+    """Return the row of calling every part by the training set's larger class."""
+    label = int(split.loc[split.split == "train", "label"].mode().iloc[0])
+    row: dict[str, Any] = {"model": "majority", "val_auc": 0.5}
+    val = split.loc[split.split == "val", "label"]
+    row["val_accuracy"] = float((val == label).mean())
+    test = split.loc[(split.split == "test") & split.label.notna(), "label"]
+    if test.nunique() == 2:
+        row["test_auc"] = 0.5
+        row["test_accuracy"] = float((test == label).mean())
+        row["test_f1"] = metrics.f1(test.astype(int), np.full(len(test), float(label)))
+    return row
+
+
+def best_model(table: pd.DataFrame) -> str:
+    """Return the model with the best validation AUC; the first of equals."""
+    models = table[table.model != "majority"].reset_index(drop=True)
+    return str(models.model[models.val_auc.idxmax()])
+
+
+def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
+    """Return the model called `wanted`, by its file's name or as a table shows it.
+
+    An empty `wanted` stands for the best model on validation.
+
+    Raises:
+        SettingsError: no row of the table has this name.
+    """
+    if not wanted:
+        return best_model(table)
+    known = table[table.model != "majority"].set_index("model")
+    seeds = known.get("seeds", pd.Series(1, known.index)).fillna(1).astype(int)
+    shown = {display_name(name, n): name for name in known.index for n in (1, seeds[name])}
+    wanted = shown.get(wanted, wanted)
+    if wanted not in known.index:
+        raise settings.SettingsError(
+            f"MODEL={wanted!r} has no predictions: {', '.join(known.index)}"
+        )
+    return wanted

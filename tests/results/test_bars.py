@@ -1,0 +1,130 @@
+"""Figures of points with intervals show the numbers that they were given."""
+
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from helpers.core import style
+from helpers.results import bars, comparison
+from helpers.runs import predictions
+from tests import planted
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+ONE = {"model": ["svm"], "test_auc": [0.9], "test_auc_low": [0.85], "test_auc_high": [0.94]}
+
+
+def _arms(container, axis=0):
+    return container.lines[2][0].get_segments()[0][:, axis].tolist()
+
+
+def _legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_auc_bars_show_each_model_at_its_value_and_interval():
+    table = pd.concat([pd.DataFrame(ONE), pd.DataFrame({"model": ["majority"], "test_auc": 0.5})])
+    figure = bars.auc_bars(table)
+    (ax,) = figure.axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
+    assert _arms(ax.containers[0]) == [0.85, 0.94]
+    assert [t.get_text() for t in ax.texts] == ["0.900"]
+    assert _legend(figure) == ["95 % interval"] and ax.get_xlabel() == "test AUC"
+
+
+def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
+    # 06 stopped on a run of 20 test images with "'xerr' must not contain negative values"
+    columns = {"test_auc": [0.9], "test_auc_low": [0.9 + 1e-16], "test_auc_high": [0.9 - 1e-16]}
+    assert bars.auc_bars(pd.DataFrame({"model": ["svm"], **columns})).axes[0].lines
+    frame = pd.DataFrame({"x": [0.5], "low": [0.375], "high": [0.75]})
+    assert [arm[0] for arm in bars.interval_arms(frame, "x")] == [0.125, 0.25]
+
+
+def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
+    table = pd.DataFrame(
+        {
+            "model": ["svm", "fbp"],
+            "test_auc": [0.9, 0.8],
+            "test_auc_low": [0.85, 0.7],
+            "test_auc_high": [0.95, 0.9],
+            "seeds": [np.nan, 3],
+            "test_auc_mean": [np.nan, 0.78],
+            "test_auc_std": [np.nan, 0.02],
+        }
+    )
+    figure = bars.auc_bars(table)
+    (ax,) = figure.axes
+    models, one_seed = ax.containers
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    assert names == ["FBP, 3 seeds averaged", "SVM"]
+    assert models.lines[0].get_xdata().tolist() == [0.8, 0.9]
+    assert _arms(one_seed) == pytest.approx([0.76, 0.8])
+    assert -0.5 < one_seed.lines[0].get_ydata()[0] < 0  # below its model, the first from below
+    assert models.lines[0].get_marker() != one_seed.lines[0].get_marker()
+    assert models.lines[0].get_color() != one_seed.lines[0].get_color()
+    assert ["seed" in text for text in _legend(figure)] == [False, True]
+
+
+def test_names_beside_the_points_do_not_overlap_even_where_the_points_do():
+    style.use_style()
+    names = ["darts_imagenet", "darts_searched", *(f"random_cell_{i}" for i in range(8)), "fbp"]
+    aucs = [0.8501, 0.8502, *[0.85] * 8, 0.91]
+    frame = pd.DataFrame({"model": names, "parameters": 100_000, "test_auc": aucs})
+    figure = bars.parameters_against_auc(frame)
+    figure.canvas.draw()
+    texts = figure.axes[0].texts
+    assert len(texts) == len(names)
+    boxes = [Text.get_window_extent(text) for text in texts]  # without the leader line
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    axes = figure.axes[0].get_window_extent()
+    assert all(box.x0 > axes.x1 for box in boxes)  # the points are inside
+
+
+def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks():
+    table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(parameters=100)
+    fbp = {"model": "fbp", "parameters": 10, "test_auc": 0.95}
+    fbp |= {"test_auc_mean": 0.9, "test_auc_std": 0.01}
+    figure = bars.parameters_against_auc(pd.concat([table, pd.DataFrame([fbp])]))
+    one, several = figure.axes[0].containers
+    assert _arms(one, axis=1) == pytest.approx([0.85, 0.94])
+    assert _arms(several, axis=1) == pytest.approx([0.89, 0.91])
+    assert ["interval" in text for text in _legend(figure)] == [True, False]
+
+
+def test_validation_auc_is_shown_where_test_labels_are_hidden():
+    frame = pd.DataFrame({"model": ["cnn"], "parameters": [10], "val_auc": [0.7]})
+    assert bars.parameters_against_auc(frame).axes[0].get_ylabel() == "val AUC"
+    assert bars.auc_bars(frame).axes[0].get_xlabel() == "val AUC"
+
+
+def test_heights_are_moved_as_little_as_needed():
+    np.testing.assert_allclose(bars.spread_out(np.array([0.1, 0.5]), 0.2), [0.1, 0.5])
+    np.testing.assert_allclose(bars.spread_out(np.array([0.5, 0.5]), 0.2), [0.4, 0.6])
+    np.testing.assert_allclose(bars.spread_out(np.array([1.0, 1.0]), 0.2), [0.8, 1.0])
+    crowded = bars.spread_out(np.zeros(11), 0.2)
+    np.testing.assert_allclose(crowded, np.linspace(0, 1, 11), atol=1e-12)
+
+
+def test_subgroups_and_differences_are_drawn_for_each_model(home):
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("svm", "fbp", "cnn")):
+        planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
+    scored = predictions.read_all_predictions(run_paths)
+    split = scored["fbp"].test.assign(kind=np.where(np.arange(200) % 2, "a", "b"))
+    groups = comparison.subgroup_table(scored, split, ["kind"])
+    ax = bars.subgroup_auc(groups).axes[0]
+    assert [t.get_text().split(" ")[0] for t in ax.get_legend().get_texts()] == ["a", "b"]
+    compared = comparison.compare_with(scored, "svm")
+    ax = bars.differences(compared, "svm").axes[0]
+    shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
+    np.testing.assert_allclose(shown, compared.difference[::-1])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["FBP", "two-layer CNN"]

@@ -1,0 +1,33 @@
+"""Models have one name, one position and one colour in all tables and figures."""
+
+import pytest
+
+from helpers.runs import names
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("fbp", "FBP"),
+        ("svm_finetuned", "SVM on FBP features"),
+        ("random_cell_3", "Random cell 3"),
+        ("mine", "mine"),
+    ],
+)
+def test_a_model_is_shown_by_the_report_s_name_or_its_own(model, shown):
+    assert names.display_name(model) == shown
+    assert names.display_name(model, 3) == f"{shown}, 3 seeds averaged"
+
+
+def test_ensembles_are_sorted_to_the_end():
+    models = ["stacking", "mine", "random_cell_0", "rank_average", "fbp", "svm_finetuned", "svm"]
+    ordered = ["svm", "svm_finetuned", "fbp", "random_cell_0", "mine", "rank_average", "stacking"]
+    assert sorted(models, key=names.order) == ordered
+
+
+def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
+    few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "svm", "svm_finetuned", "cnn"]
+    first, second = names.model_colours(few), names.model_colours(many)
+    assert first["fbp"] == second["fbp"] and first["cnn"] == second["cnn"]
+    assert second["svm"] == second["svm_finetuned"]
+    assert len(set(first.values())) == len(few) and len(set(second.values())) == 4

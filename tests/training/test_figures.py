@@ -1,0 +1,49 @@
+"""Learning curves: one line per model, the mean over its seeds."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.training import figures
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def _lines(ax):
+    return [list(line.get_ydata()) for line in ax.lines]
+
+
+def test_the_best_so_far_never_falls_and_marks_the_common_epoch():
+    curves = pd.DataFrame(
+        {
+            "model": ["cnn"] * 3 + ["fbp"] * 2,
+            "epoch": [1, 2, 3, 1, 2],
+            "val_auc": [0.7, 0.6, 0.8, 0.9, 0.85],
+        }
+    )
+    axes = figures.best_so_far(curves).axes[0]
+    assert [0.7, 0.7, 0.8] in _lines(axes) and [0.9, 0.9] in _lines(axes)
+    assert [2, 2] in [list(line.get_xdata()) for line in axes.lines]
+
+
+def test_the_best_so_far_of_several_seeds_is_the_mean_of_each_seed_s_best():
+    one = pd.DataFrame({"model": "fbp", "epoch": [1, 2], "seed": 0, "val_auc": [0.5, 0.75]})
+    other = one.assign(seed=1, val_auc=[1.0, 0.5])
+    axes = figures.best_so_far(pd.concat([one, other])).axes[0]
+    assert np.isclose(_lines(axes)[0], [0.75, 0.875]).all()
+
+
+@pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
+def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
+    frames = [
+        pd.DataFrame({"epoch": range(1, n + 1), "val_auc": 0.5, "val_loss": 1.0, "train_loss": 1.0})
+        for n in epochs
+    ]
+    curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
+    axes = figures.learning_curves(curves).axes
+    assert [ax.get_xscale() for ax in axes] == [scale] * 3
