@@ -1,5 +1,7 @@
 """Scores of many images: those of the series, the same by Ray; what is refused."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,8 +25,8 @@ def test_scores_are_those_that_the_series_predicts(folder, flips):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
 def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
-    pytest.importorskip("openvino", reason="networks are compiled by OpenVINO")
     expected = by_the_series(folder)
     calls = []
     plain = compiled.CompiledNetwork._compile
