@@ -1,4 +1,4 @@
-"""A folder of parts and a model, for the tests of scoring."""
+"""A folder of images and a model, for the tests of scoring."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.commands.score import engine
+from helpers.commands.score import listing
 from helpers.core import files
-from helpers.datasets import cache as images
+from helpers.datasets import cache
 from helpers.models import backbones
 from helpers.training import inference
 from helpers.training.features import image_batches
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def make_model(path: Path, seed: int = 0, **options) -> Path:
-    """A checkpoint of an untrained two-layer CNN."""
+    """Save an untrained two-layer CNN."""
     torch.manual_seed(seed)
     spec = backbones.spec_of("cnn", options.pop("num_classes", 2), SIZE_PX, **options)
     backbones.save_model(path, backbones.build(spec))
@@ -28,7 +28,7 @@ def make_model(path: Path, seed: int = 0, **options) -> Path:
 
 
 def command(folder: Path, *more: str, images: str = "") -> list[str]:
-    """The arguments that score `folder`/parts into `folder`/scores.csv."""
+    """Return the arguments that score `folder`/parts into `folder`/scores.csv."""
     return [
         *("--model", str(folder / "m.safetensors"), "--images", images or str(folder / "parts")),
         *("--out", str(folder / "scores.csv"), "--precision", "no", "--batch-size", "8", *more),
@@ -36,32 +36,32 @@ def command(folder: Path, *more: str, images: str = "") -> list[str]:
 
 
 def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
-    """The scores by path."""
+    """Return the scores by path."""
     frame = files.load_csv(folder / name, ("path", "id", "defect_score"))
     return frame.set_index("path")
 
 
 def by_the_series(folder: Path, flips: bool = False) -> pd.Series:
-    """The probabilities that the series itself predicts, by path below `folder`/parts."""
+    """Return what the series itself predicts, by path below `folder`/parts."""
     root = folder / "parts"
     found = sorted(p for p in root.rglob("*") if p.is_file())
     table = pd.DataFrame({"id": [p.relative_to(root).as_posix() for p in found], "path": found})
-    cache = images.open_cache(table, SIZE_PX, folder / "cache", skip_unreadable=True)
-    table = table[table.id.isin(cache.table.id)].assign(label=0)
+    cached = cache.open_cache(table, SIZE_PX, folder / "cache", skip_unreadable=True)
+    table = table[table.id.isin(cached.table.id)].assign(label=0)
     model = backbones.load_model(folder / "m.safetensors")
-    batches = image_batches(cache, table, model, 8, device=CPU)
+    batches = image_batches(cached, table, model, 8, device=CPU)
     return pd.Series(inference.predict(model, batches, "no", flips), index=table.id)
 
 
 @pytest.fixture
 def folder(tmp_path, parts_folder, monkeypatch) -> Path:
-    """120 parts and a model; pieces of 16 images."""
-    monkeypatch.setattr(engine, "PIECE", 16)
+    """120 images and a model; parts of 16 images."""
+    monkeypatch.setattr(listing, "PART_IMAGES", 16)
     make_model(tmp_path / "m.safetensors")
     return tmp_path
 
 
 def save(path: Path, *shape: int, high: int = 256, dtype: type = np.uint8) -> None:
-    """An image of noise."""
+    """Save an image of noise."""
     pixels = np.random.default_rng(1).integers(0, high, shape).astype(dtype)
     Image.fromarray(pixels).save(path)

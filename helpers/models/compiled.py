@@ -1,7 +1,8 @@
-"""Networks compiled for inference on a CPU by OpenVINO, which is several times as fast as torch.
+"""Compile networks with OpenVINO for inference on a CPU, several times as fast as torch.
 
-It folds batch norms into convolutions, joins layers, and runs depthwise convolutions in bf16. The
-compilation takes seconds: it pays for hundreds of images, not for the validation of an epoch.
+OpenVINO folds batch norms into convolutions, joins layers, and runs depthwise convolutions in
+bf16. The compilation takes seconds: it pays for hundreds of images, not for the validation of an
+epoch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -21,13 +23,13 @@ from torch import Tensor, nn
 # Maps of small batches stay in the processor's cache: EfficientNet-Lite0 is 1.5 times as fast
 # with 8 images as with 64.
 BATCH_SIZE = 8
-WORTH_IT_FROM = 500  # images; below that the compilation costs more than it brings
+WORTH_IT_FROM = 500  # images; below that the compilation costs more than it saves
 
 
 class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
-    It is compiled at the first call, for the shape of those images, with the weights of then.
+    The first call compiles it for the shape of its images, with the weights of that moment.
     """
 
     def __init__(
@@ -38,16 +40,16 @@ class CompiledNetwork:
         self._queue: Any = None
 
     def _compile(self, sizes: list[int]) -> Any:
-        """A queue of as many requests as threads, and one that waits."""
+        """Return a queue with one request for each thread and one that waits."""
         openvino = _import_openvino()
-        with warnings.catch_warnings():  # that sizes become constants is what is wanted
+        with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
             model = openvino.convert_model(module, example_input=torch.zeros(sizes), input=[sizes])
         threads = torch.get_num_threads()
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
-            # each thread has batches of its own: none waits for another at every layer
+            # each thread has its own batches, so none waits for another at every layer
             "NUM_STREAMS": threads,
             "INFERENCE_NUM_THREADS": threads,
         }
@@ -59,7 +61,7 @@ class CompiledNetwork:
         if self._queue is None:
             self._queue = self._compile([BATCH_SIZE, *images.shape[1:]])
         found: dict[int, np.ndarray] = {}
-        # the outputs' memory is used again by the next batch: copied
+        # copied, because the next batch reuses the memory of the outputs
         self._queue.set_callback(
             lambda request, part: found.update({part: request.get_output_tensor(0).data.copy()})
         )
@@ -74,10 +76,16 @@ class CompiledNetwork:
 
 
 def _import_openvino() -> ModuleType:
-    """OpenVINO, after scikit-learn-intelex: both bring threads (TBB), and the first one's are used.
+    """Import OpenVINO without its telemetry, and after scikit-learn-intelex.
 
+    Importing openvino and converting a model report to an analytics service through the package
+    openvino_telemetry, and write files into the home folder. If that package cannot be imported,
+    OpenVINO takes a stub that does nothing.
+
+    OpenVINO and scikit-learn-intelex both bring threads (TBB), and the first one's are used.
     OpenVINO's are older: scikit-learn-intelex does not load with them, nor after them.
     """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     with contextlib.suppress(ImportError):
         importlib.import_module("daal4py")
     return importlib.import_module("openvino")
@@ -92,12 +100,12 @@ class _Traced(nn.Module):
         self.training = False  # the network is in eval mode already; its own flags stay
 
     def forward(self, images: Tensor) -> Tensor:
-        """The function's output."""
+        """Return the function's output."""
         return self.function(images)
 
 
 def is_worth_it(network: nn.Module, device: torch.device, images: int, precision: str) -> bool:
-    """Whether to compile a network for so many images on this device."""
+    """Return True if compiling a network for so many images on this device saves time."""
     return (
         device.type == "cpu"
         and images >= WORTH_IT_FROM

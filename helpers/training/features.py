@@ -16,7 +16,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Model, Weights, pretrained
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
-from helpers.training.inference import placed, runner
+from helpers.training.inference import Scorer
 
 EMBED_BATCH = 64  # images that go through a backbone together
 
@@ -38,7 +38,6 @@ class Features:
         return self.embeddings[rows.to_numpy(dtype=np.int64)]
 
 
-@torch.no_grad()
 def embed(
     model: Model,
     cache: ImageCache,
@@ -49,12 +48,11 @@ def embed(
 ) -> Features:
     """Return embeddings (N, D) of all images of a table (column `id`), without augmentation."""
     batches = image_batches(cache, table, model, batch_size, device=device)
-    placed(model, device)
-    run = runner(model, model.embed, len(batches), precision)
+    scorer = Scorer(model, device, precision, images=len(batches))
     out = []
     with tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar:
         for images in batches.ordered():
-            out.append(run(images).cpu().numpy())
+            out.append(scorer.embed_batch(images).cpu().numpy())
             bar.update(len(images))
     return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
 

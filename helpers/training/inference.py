@@ -1,10 +1,14 @@
-"""Scores, probabilities and validation numbers of a model, in the precision of the device."""
+"""Scores, probabilities and validation numbers of a model, in the precision of the device.
+
+One image's way: a batch (B, C, H, W) goes through `Scorer.score_batch`, which gives raw class
+scores; `probability_of_bad` makes one number of them, the defect score of the tables.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,152 +21,134 @@ from helpers.models.compiled import CompiledNetwork, is_worth_it
 from helpers.training.batches import Batches
 
 Network = TypeVar("Network", bound=nn.Module)
+_MIRRORED_ALONG: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes of each view
 
 
 class ScoresError(RuntimeError):
     """A model gives scores that are not finite; the message names images."""
 
 
-@torch.no_grad()
-def predict_scores(
-    model: nn.Module,
-    batches: Batches,
-    precision: str = "auto",
-    flips: bool = False,
-    compiled: bool = False,
-) -> np.ndarray:
-    """Raw class scores (N, K) float32 of all rows; with `flips`, (4, N, K) of the mirror images.
+class Scorer:
+    """Get class scores or embeddings from a model, as fast as its device can.
 
-    `compiled` allows a compilation, which takes seconds, where the rows are many. Where there are
-    several processes all have to call it: they divide the batches, and each gets all scores, as
-    one process would compute them.
+    Example::
 
-    Raises:
-        ScoresError: scores that are not finite.
+        scorer = Scorer(model, images=len(batches))
+        raw = scorer.scores(batches, views=4)  # (4, N, K)
+        bad = probability_of_bad(raw)  # (N,)
     """
-    rows = len(batches.labels) if compiled else 0
-    run = score_runner(model, rows, precision)
-    if processes.count() == 1:
-        return _finite(run_batches(run, batches.ordered(), flips), batches)
-    own = [run_batches(run, [inputs], flips) for inputs in batches.ordered(processes.share())]
-    return _finite(np.concatenate(processes.gather_dealt(own), axis=-2), batches)
 
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | None = None,
+        precision: str = "auto",
+        images: int = 0,
+    ) -> None:
+        """Put the model into eval mode, and choose its precision and whether to compile it.
 
-def _finite(scores: np.ndarray, batches: Batches) -> np.ndarray:
-    """The scores (..., N, K), or a ScoresError that names the first images without one."""
-    wrong = ~np.isfinite(scores).all(axis=-1)  # (..., N)
-    wrong = wrong.reshape(-1, scores.shape[-2]).any(axis=0)
-    if wrong.any():
-        first = ", ".join(map(str, batches.ids[wrong][:3]))
-        raise ScoresError(f"the scores of {wrong.sum()} image(s) are not finite, e.g. {first}")
-    return scores
+        Args:
+            model: returns raw class scores (B, K), or a tuple that starts with them.
+            device: moves the model there; default: the model stays where it is.
+            precision: Accelerate's name, or "auto" for the device's. Networks with depthwise
+                convolutions are computed in float32; see `has_depthwise`.
+            images: how many images will come. Many are worth a compilation, which takes seconds.
+        """
+        self.model = model.eval() if device is None else placed(model.eval(), device)
+        self.device = next(model.parameters()).device
+        self.precision = judging_precision(model, self.device, precision)
+        self._compile = is_worth_it(model, self.device, images, self.precision)
+        self._compiled: dict[Callable[[Tensor], Tensor], CompiledNetwork] = {}
 
+    def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
+        """Return the raw class scores (views, N, K) float32 of all rows.
 
-def score_runner(
-    model: nn.Module, rows: int, precision: str = "auto"
-) -> Callable[[Tensor], Tensor]:
-    """A `runner` of the model's raw class scores (B, K)."""
-    return runner(model, lambda inputs: _scores(model(inputs)), rows, precision)
+        `views` is 1, or 4 to score the mirror images of each image too.
+        If there are several processes, all have to call it: they divide the batches, and each
+        gets all scores, the same as one process would compute.
 
+        Raises:
+            ScoresError: scores are not finite.
+        """
+        inputs = batches.ordered(processes.share())
+        own = [self.score_batch(batch, views) for batch in inputs]
+        dealt = processes.gather_dealt([scores.cpu().numpy() for scores in own])
+        scores = np.concatenate(dealt, axis=1)  # (views, N, K)
+        wrong = ~np.isfinite(scores).all(axis=(0, 2))  # (N,)
+        if wrong.any():
+            first = ", ".join(map(str, batches.ids[wrong][:3]))
+            raise ScoresError(f"the scores of {wrong.sum()} image(s) are not finite, e.g. {first}")
+        return scores
 
-@torch.no_grad()
-def run_batches(
-    run: Callable[[Tensor], Tensor], batches: Iterable[Tensor], flips: bool = False
-) -> np.ndarray:
-    """What a `runner` gives for all batches: (N, K), or (4, N, K) of the mirror images."""
-    views: list[tuple[int, ...]] = [()] if not flips else [(), (-1,), (-2,), (-2, -1)]
-    out = [
-        torch.stack([run(inputs.flip(view) if view else inputs) for view in views])
-        for inputs in batches
-    ]
-    scores = torch.cat(out, dim=1).cpu().numpy()
-    return scores if flips else scores[0]
+    @torch.no_grad()
+    def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
+        """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
+        mirrored = [images.flip(axes) if axes else images for axes in _MIRRORED_ALONG[:views]]
+        return torch.stack([self._run(self._class_scores, view) for view in mirrored])
 
+    @torch.no_grad()
+    def embed_batch(self, images: Tensor) -> Tensor:
+        """Return the embeddings (B, D) float32 of one batch, on the device."""
+        return self._run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
 
-def runner(
-    model: nn.Module, function: Callable[[Tensor], Tensor], rows: int, precision: str = "auto"
-) -> Callable[[Tensor], Tensor]:
-    """`function`, of a model put into eval mode, as fast as its device does it.
+    def _class_scores(self, images: Tensor) -> Tensor:
+        output = self.model(images)
+        return output[0] if isinstance(output, tuple) else output
 
-    Args:
-        model: whose parameters the function uses.
-        function: (B, C, H, W) -> (B, D): the model itself or a method.
-        rows: how many images are to come; many are worth a compilation.
-        precision: Accelerate's name, or "auto".
-
-    Returns:
-        A function that gives float32.
-    """
-    model.eval()
-    device = next(model.parameters()).device
-    precision = judging_precision(model, device, precision)
-
-    def run(inputs: Tensor) -> Tensor:
-        """In torch, in the precision asked for."""
-        with autocast(device, precision):
-            return function(inputs).float()
-
-    if is_worth_it(model, device, rows, precision):
-        return _or_torch(CompiledNetwork(model, function, precision), run)
-    return run
-
-
-def _or_torch(
-    compiled: CompiledNetwork, run: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """The compiled network, or torch where it can't be compiled: slower beats lost."""
-    network: CompiledNetwork | None = compiled
-
-    def compiled_or_torch(images: Tensor) -> Tensor:
-        """As the compiled network, which gives way to torch for good at its first failure."""
-        nonlocal network
-        if network is None:
-            return run(images)
-        try:
-            return network(images)
-        except (ImportError, RuntimeError, ValueError, TypeError) as error:
-            network = None
-            print(f"OpenVINO cannot run this network, torch does: {str(error).splitlines()[0]}")
-            return run(images)
-
-    return compiled_or_torch
+    def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Use the compiled function; fall back to torch, for good, if OpenVINO fails."""
+        if self._compile:
+            if function not in self._compiled:
+                self._compiled[function] = CompiledNetwork(self.model, function, self.precision)
+            try:
+                return self._compiled[function](images)
+            except (ImportError, RuntimeError, ValueError, TypeError) as error:
+                self._compile = False
+                reason = str(error).splitlines()[0]
+                print(f"OpenVINO cannot run this network, torch does: {reason}")
+        with autocast(self.device, self.precision):
+            return function(images).float()
 
 
 def predict(
     model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
 ) -> np.ndarray:
-    """The probability of bad (N,) of all rows; with `flips`, averaged over four mirror images."""
-    return probability_of_bad(predict_scores(model, batches, precision, flips, True), flips)
+    """Return the probability of bad (N,) of all rows; `flips` averages over four mirror images."""
+    scorer = Scorer(model, precision=precision, images=len(batches.labels))
+    return probability_of_bad(scorer.scores(batches, 4 if flips else 1))
 
 
-def probability_of_bad(scores: np.ndarray, flips: bool = False) -> np.ndarray:
-    """(N,) from raw class scores (N, K), or from those of the mirror images (4, N, K)."""
+def probability_of_bad(scores: np.ndarray) -> np.ndarray:
+    """Return (N,) in [0, 1] from raw class scores (views, N, K), averaged over the views."""
     softmax = torch.from_numpy(scores).double().softmax(dim=-1)
     probability = softmax[..., 1:].sum(dim=-1)  # all classes but good
-    return (probability.mean(dim=0) if flips else probability).clamp(0, 1).numpy()
+    return probability.mean(dim=0).clamp(0, 1).numpy()
 
 
 def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dict[str, float]:
-    """Validation loss, AUC of bad against good, and accuracy (fractions)."""
-    scores = predict_scores(model, batches, precision)
+    """Return the validation loss, the AUC of bad against good, and the accuracy (fractions).
+
+    Raises:
+        ScoresError: scores are not finite.
+    """
+    scores = torch.from_numpy(Scorer(model, precision=precision).scores(batches)[0]).double()
     labels = torch.tensor(batches.labels)
-    tensor = torch.from_numpy(scores).double()
-    bad = 1 - tensor.softmax(dim=1)[:, 0]
+    bad = 1 - scores.softmax(dim=1)[:, 0]
     return {
-        "val_loss": float(F.cross_entropy(tensor, labels)),
+        "val_loss": float(F.cross_entropy(scores, labels)),
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
-        "val_accuracy": float((tensor.argmax(dim=1) == labels).double().mean()),
+        "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
 
 
 def placed(model: Network, device: torch.device) -> Network:
-    """Bring a network to a device, its weights to channels_last, in place; returns the network."""
+    """Move a network to a device, its weights to channels_last, in place; return the network."""
     # torch's own stub of `Module.to` lacks the argument
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def has_depthwise(model: nn.Module) -> bool:
-    """Whether a network has depthwise convolutions, whose outputs bf16 rounds too coarsely.
+    """Return True if a network has depthwise convolutions, whose outputs bf16 rounds too coarsely.
 
     EfficientNet-Lite0's embeddings then differ by 4 % and its test AUC on ELPV by 0.002;
     ResNet-18's differ by 0.3 %. So such networks are trained in bf16, but judged in float32.
@@ -172,12 +158,12 @@ def has_depthwise(model: nn.Module) -> bool:
 
 
 def judging_precision(model: nn.Module, device: torch.device, precision: str = "auto") -> str:
-    """The precision that a network is judged in: float32 ("no") where it has depthwise ones."""
+    """Return the precision to judge a network in: float32 ("no") if it has depthwise layers."""
     return "no" if has_depthwise(model) else precision_of(device, precision)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Reduced precision by Accelerate's names: "bf16", "fp16", "no", or "auto" for the device's."""
+    """Compute a block in "bf16", "fp16", "no" (float32), or "auto" (the device's best)."""
     precision = precision_of(device, precision)
     if precision == "no":
         return contextlib.nullcontext()
@@ -185,9 +171,5 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def precision_of(device: torch.device, precision: str) -> str:
-    """The precision that "auto" means on a device; any other name as it is."""
+    """Return the precision that "auto" means on a device; any other name as it is."""
     return devices.default_precision(device) if precision == "auto" else precision
-
-
-def _scores(output: Any) -> torch.Tensor:
-    return output[0] if isinstance(output, tuple) else output

@@ -1,7 +1,7 @@
 """Scoring many images by helpers.score: undisturbed, killed three times, in shards, through Ray.
 
 Every way has to give each image one line, and all ways the scores of the undisturbed run: its bytes
-after kills, within 0.001 in shards and through Ray, whose batches hold other images.
+after kills and in shards, within 0.001 through Ray, whose actors may use other threads.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.commands.score.progress import load_progress
+from helpers.commands.score.listing import PART_IMAGES
 from helpers.models import backbones
 from tests.benchmarks.measure import Measured
 from tests.benchmarks.report import Case, Options
 
 # 96 px: what is shown is the reading and writing; `features` shows the network at 224 px
 SIZES = {"images": [3_000, 30_000], "size_px": 96, "kills": 3}
-SMALL = {"images": [40], "size_px": 32, "kills": 1}
+SMALL = {"images": [40], "size_px": 32, "kills": 0}  # one part: over before it can be killed
 SAMPLE_S = 0.2  # between two looks at a process
 
 
@@ -37,14 +37,14 @@ def make_model(path: Path, size_px: int) -> Path:
 
 
 def start(model: Path, images: Path, out: Path, *more: str) -> subprocess.Popen:
-    """Begin, or go on with, the scoring of a list."""
+    """Start or continue the scoring of a list."""
     command = [sys.executable, "-m", "helpers.score", "--model", model, "--images", images]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen([*command, "--out", out, *more], **silent)
 
 
 def finish(process: subprocess.Popen) -> float:
-    """Wait for a scoring to end well; its peak MiB (what wait4 tells counts the parent's too)."""
+    """Wait for a scoring to end well; return its peak MiB (wait4 would count the parent's too)."""
     status, peak = Path(f"/proc/{process.pid}/status"), 0.0
     while process.poll() is None:
         lines = status.read_text().splitlines() if status.is_file() else []
@@ -57,20 +57,20 @@ def finish(process: subprocess.Popen) -> float:
 
 
 def undisturbed(n: int, model: Path, images: Path, out: Path, *more: str) -> Measured:
-    """One run from start to end, the start of Python included."""
+    """Measure one run from start to end, the start of Python included."""
     began = time.perf_counter()
     peak = finish(start(model, images, out, *more))
     return Measured(time.perf_counter() - began, n, peak_mib=peak)
 
 
 def killed(n: int, model: Path, images: Path, out: Path, kills: int) -> Measured:
-    """Killed by SIGKILL at random moments, and started again each time."""
+    """Measure a run that is killed at random moments, and started again each time."""
     began, hits, rng = time.perf_counter(), 0, random.Random(0)
     for position in sorted(rng.randrange(n) for _ in range(kills)):
         process = start(model, images, out)
         while process.poll() is None:
-            progress = load_progress(out)
-            if progress and progress.position >= position:
+            written = len(list(out.with_name(f"{out.name}.parts").glob("[0-9]*.csv")))
+            if written * PART_IMAGES >= position:
                 time.sleep(rng.random())
                 break
             time.sleep(SAMPLE_S / 4)
@@ -81,18 +81,17 @@ def killed(n: int, model: Path, images: Path, out: Path, kills: int) -> Measured
 
 
 def in_shards(n: int, model: Path, images: Path, out: Path) -> Measured:
-    """Both halves, one after the other; the second one joins the files."""
+    """Measure both halves, one after the other; the second one joins the parts."""
     began = time.perf_counter()
     peak = max(finish(start(model, images, out, "--shard", f"{i}/2")) for i in range(2))
     return Measured(time.perf_counter() - began, n, peak_mib=peak)
 
 
 def verdict(out: Path, listed: list[str], first: Path, exactly: bool = False) -> str:
-    """Whether a file has one line for each listed image, in their order, and the first file's
-    scores: its very bytes, or (where batches held other images) within 0.001.
+    """Check that a file has one line for each listed image, in order, and the first file's scores.
 
     Raises:
-        SystemExit: it has not.
+        SystemExit: lines are missing, or scores are not within 0.001 (`exactly`: not the same).
     """
     found = pd.read_csv(out, dtype={"path": str, "id": str})
     if found.path.tolist() != listed:
@@ -108,7 +107,7 @@ def verdict(out: Path, listed: list[str], first: Path, exactly: bool = False) ->
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """Per number of images one case for each way of scoring."""
+    """Yield one case for each number of images and way of scoring."""
     folder = options.folder / "score"
     folder.mkdir(parents=True, exist_ok=True)
     model = make_model(folder / "model.safetensors", sizes["size_px"])
@@ -129,7 +128,8 @@ def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
         yield Case(f"{n:,}, killed", found, unit="images/s", remark=remark)
         out = folder / f"{count}-shards.csv"
         found = in_shards(*job, out)
-        yield Case(f"{n:,}, 0/2 and 1/2", found, unit="images/s", remark=verdict(out, files, first))
+        remark = verdict(out, files, first, True)
+        yield Case(f"{n:,}, 0/2 and 1/2", found, unit="images/s", remark=remark)
         if importlib.util.find_spec("ray"):
             out = folder / f"{count}-ray.csv"
             found = undisturbed(*job, out, "--engine", "ray")

@@ -1,6 +1,6 @@
-"""Scores of many images: those of the series, the same in shards and by Ray; what is refused."""
+"""Scores of many images: those of the series, the same by Ray; what is refused."""
 
-import itertools
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from helpers.commands.score import command as score
-from helpers.commands.score import engine
-from helpers.commands.score.listing import Entry, open_list
-from helpers.commands.score.progress import load_progress
+from helpers.commands.score.engine import PartScorer
+from helpers.commands.score.listing import open_list
+from helpers.commands.score.parts import load_job
 from helpers.models import backbones, compiled
-from tests.score_fixtures import CPU, by_the_series, command, folder, make_model, save, scores
+from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
 __all__ = ["folder"]
 
@@ -25,8 +25,8 @@ def test_scores_are_those_that_the_series_predicts(folder, flips):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
 def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
-    pytest.importorskip("openvino", reason="networks are compiled by OpenVINO")
     expected = by_the_series(folder)
     calls = []
     plain = compiled.CompiledNetwork._compile
@@ -51,7 +51,7 @@ def test_images_of_ten_bits_are_scaled_as_the_series_does(folder):
     for i in range(3):
         save(folder / "parts" / "bad" / f"deep{i}.png", 20, 20, high=1024, dtype=np.uint16)
     assert score.main(command(folder)) == 0
-    assert load_progress(folder / "scores.csv").key["bits"] == 10
+    assert load_job(folder / "scores.csv").settings.bits == 10
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_deep_images_are_scaled_as_in_the_training_of_the_model_and_brighter_one
     model = backbones.load_model(folder / "m.safetensors")
     backbones.save_model(folder / "m.safetensors", model, full_scale_bits=10)
     assert score.main(command(folder)) == 0
-    assert load_progress(folder / "scores.csv").key["bits"] == 10
+    assert load_job(folder / "scores.csv").settings.bits == 10
     table = pd.read_csv(folder / "scores.unreadable.csv", index_col="path")
     assert table.reason.to_dict() == {
         "bad/deep2.png": "it uses 14 bits, the scale is of 10: see --bits"
@@ -77,11 +77,11 @@ def test_with_several_classes_all_but_good_are_bad(folder):
 def test_files_that_cannot_be_read_are_listed_and_the_others_scored(folder, capsys):
     parts = folder / "parts"
     (parts / "bad" / "empty.png").write_bytes(b"")
-    (parts / "good" / "text.bmp").write_text("no image")
-    for i in range(20):  # a whole piece
-        (parts / "bad" / f"c{i:02d}.png").write_text("no image")
+    (parts / "good" / "text.bmp").write_text("not an image")
+    for i in range(20):  # a whole part
+        (parts / "bad" / f"c{i:02d}.png").write_text("not an image")
     assert score.main(command(folder)) == 0
-    assert "Scored: 120, unreadable: 22 (" in capsys.readouterr().out
+    assert "scores.csv: scored 120, unreadable 22 (" in capsys.readouterr().out
     table = pd.read_csv(folder / "scores.unreadable.csv", index_col="path")
     assert len(table) == 22
     assert table.reason["bad/empty.png"] == "the file is empty (0 bytes)"
@@ -98,62 +98,46 @@ def test_a_file_of_a_csv_that_is_not_there_is_listed_too(folder):
     assert table.values.tolist() == [["parts/gone.png", "No such file or directory", 1]]
 
 
-def test_memory_does_not_grow_with_the_list(folder):
-    """A list without end is read no further than a piece and two batches ahead."""
-    listed = 0
+def test_images_are_read_one_part_at_a_time(folder, monkeypatch):
+    """A longer list takes no more memory: a part is scored before the next one is read."""
+    decoded, plain = [], PartScorer._decode
+    monkeypatch.setattr(
+        PartScorer, "_decode", lambda self, entry: decoded.append(entry.part) or plain(self, entry)
+    )
+    scored, whole = [], PartScorer.score
 
-    def endless():
-        """The same image again and again."""
-        nonlocal listed
-        for position in itertools.count():
-            listed += 1
-            yield Entry(position, "p", "p", str(folder / "parts" / "bad" / "bad00.png"), "")
+    def score_part(self, entries):
+        assert set(decoded) == set(scored)
+        scored.append(entries[0].part)
+        return whole(self, entries)
 
-    settings = engine.ScoreSettings(folder / "m.safetensors", "no", 8, batch_size=8)
-    stream = engine.score_stream(backbones.load_model(settings.model), endless(), settings, CPU)
-    for pieces in range(1, 4):
-        assert len(next(stream)) == 16
-        assert listed <= pieces * 16 + 2 * 8
-    stream.close()
-
-
-def test_two_shards_joined_are_what_one_process_writes(folder, capsys):
-    (folder / "parts" / "bad" / "broken.png").write_text("no image")
+    monkeypatch.setattr(PartScorer, "score", score_part)
     assert score.main(command(folder)) == 0
-    alone = [(folder / f"scores{kind}.csv").read_text() for kind in ("", ".unreadable")]
-    sharded = [*command(folder), "--out", str(folder / "s.csv"), "--shard"]
-    assert score.main([*sharded, "0/2"]) == 0
-    assert "s.csv is joined when all shards are whole; to do: 1/2" in capsys.readouterr().out
-    assert not (folder / "s.csv").exists()
-    assert score.main([*sharded, "1/2"]) == 0
-    assert "All 2 shards are whole, joined in" in capsys.readouterr().out
-    parts = [scores(folder, f"s.{i}of2.csv").index for i in range(2)]
-    assert [len(part) for part in parts] == [60, 60]
-    joined = scores(folder, "s.csv")
-    assert joined.index.tolist() == scores(folder).index.tolist()
-    # batches of other images: the same up to rounding
-    np.testing.assert_allclose(joined.defect_score, scores(folder).defect_score, rtol=1e-6)
-    assert (folder / "s.unreadable.csv").read_text() == alone[1]
-    assert score.main(["--merge", str(folder / "s.csv")]) == 0
+    assert scored == list(range(8))
+
+
+def test_a_folder_of_seeds_stands_for_the_lowest_seed(folder, capsys):
+    seeds = folder / "checkpoints" / "cnn"
+    for seed in (10, 9):
+        make_model(seeds / f"seed{seed}.safetensors", seed=seed)
+    assert score.main([*command(folder), "--model", str(seeds)]) == 0
+    assert load_job(folder / "scores.csv").settings.model.startswith("seed9.safetensors (")
+    assert score.main([*command(folder), "--model", str(folder / "parts")]) == 1
+    told = capsys.readouterr().err
+    assert "parts: the folder has no checkpoint such as seed0.safetensors" in told
 
 
 def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):
-    class State:
-        """As accelerate's PartialState says in the second of two processes."""
-
-        process_index, num_processes, device = 1, 2, CPU
-
-        def __init__(self, **_):
-            pass
-
-        def destroy_process_group(self):
-            """Nothing was begun."""
-
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("accelerate.PartialState", State)
-    assert score.main(command(folder)) == 0
-    found, listed = scores(folder, "scores.1of2.csv"), open_list(str(folder / "parts")).entries()
-    assert found.index.tolist() == [e.path for e in listed if e.position % 2]
+    monkeypatch.setenv("RANK", "1")
+    assert score.main(command(folder, "--device", "cpu")) == 0
+    found = sorted(path.name for path in (folder / "scores.csv.parts").glob("*.csv"))
+    assert found == ["000001.csv", "000003.csv", "000005.csv", "000007.csv"]
+    assert not (folder / "scores.csv").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert score.main(command(folder, "--device", "cpu")) == 0
+    listed = open_list(str(folder / "parts")).entries()
+    assert scores(folder).index.tolist() == [entry.path for entry in listed]
 
 
 @pytest.mark.parametrize(
@@ -164,14 +148,13 @@ def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):
             ["--model", "parts/bad/bad00.png"],
             "bad00.png is not a checkpoint of this series, such as data/runs/RUN/",
         ),
-        (["--images", "nowhere"], "--images nowhere: no such folder or CSV, and no pattern with *"),
-        (["--images", "empty"], "empty holds no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"),
-        (["--images", "parts/*.webp"], "*.webp holds no image (.png"),
+        (["--images", "nowhere"], "--images nowhere: there is no such folder or CSV"),
+        (["--images", "empty"], "empty has no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"),
+        (["--images", "parts/*.webp"], "*.webp has no image (.png"),
         (["--images", "a.png", "b.png"], "put a pattern in quotes"),
-        (["--out", "no/scores.csv"], "the folder no does not exist; create it first"),
         (["--out", "parts"], "--out parts is a folder; name a file in it, e.g. parts/scores.csv"),
         (["--out", "list.csv", "--images", "list.csv"], "--out list.csv is the list of images"),
-        (["--out", "list.csv"], "give another --out, or overwrite it with --restart"),
+        (["--out", "list.csv"], "list.csv exists without list.csv.parts/list.json, so it may"),
         (["--shard", "2/2"], "--shard 2/2: write i/n with i from 0 to n - 1, e.g. 0/2 and 1/2"),
         (["--shard", "half"], "--shard half: write i/n"),
         (["--batch-size", "0"], "--batch-size 0 must be 1 or more"),
@@ -184,7 +167,7 @@ def test_what_cannot_work_is_said_before_anything_is_scored(
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir()
     (folder / "list.csv").write_text("path\nparts/bad/bad00.png\n")
-    monkeypatch.setattr(engine, "decode", None)
+    monkeypatch.setattr(PartScorer, "_decode", None)
     assert score.main([*command(folder), *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not list(folder.glob("scores*"))
@@ -195,13 +178,13 @@ def test_a_score_that_is_no_number_stops_with_the_image_s_name(folder, capsys):
     model.head.bias.data.fill_(torch.nan)
     backbones.save_model(folder / "m.safetensors", model)
     assert score.main(command(folder)) == 1
-    assert "gives no number for bad/bad00.png; try --precision no" in capsys.readouterr().err
+    assert ") gives no number for bad/bad00.png; try --precision no" in capsys.readouterr().err
 
 
 def test_ray_gives_the_same_scores_and_lists_the_same_files(folder, monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is optional: pip install .[ray]")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    (folder / "parts" / "bad" / "broken.png").write_text("no image")
+    (folder / "parts" / "bad" / "broken.png").write_text("not an image")
     assert score.main(command(folder)) == 0
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:

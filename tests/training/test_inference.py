@@ -1,19 +1,23 @@
 """Scores and probabilities of a model."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
+from helpers.models import backbones, compiled
 from helpers.training import inference
+from helpers.training.inference import Scorer
 
 
 class _Images:
     """Two batches of fixed images."""
 
     def __init__(self, images, labels):
-        self.images, self.labels = images, labels
+        self.images, self.labels, self.ids = images, labels, np.array(list("abcde"))
 
     def ordered(self, share=(0, 1)):
         yield from self.images.split(3)
@@ -35,8 +39,21 @@ def images():
     return _Images(torch.randn(5, 1, 4, 4), np.array([0, 1, 0, 1, 1]))
 
 
+def test_scores_are_those_of_the_model_and_of_the_mirror_images(images):
+    model = _LeftMinusRight()
+    x = images.images
+    views = [x, x.flip(-1), x.flip(-2), x.flip(-2, -1)]
+    with torch.no_grad():
+        expected = np.stack([model(view).numpy() for view in views])
+    found = Scorer(model, precision="no").scores(images, views=4)
+    assert found.dtype == np.float32 and found.shape == (4, 5, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    one = Scorer(model, precision="no").scores(images)
+    np.testing.assert_array_equal(one, found[:1])
+
+
 def test_probabilities_are_the_softmax_of_the_raw_scores(images):
-    scores = inference.predict_scores(_LeftMinusRight(), images, "no")
+    scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
     expected = 1 / (1 + np.exp(-scores[:, 1].astype(float)))
     np.testing.assert_allclose(inference.predict(_LeftMinusRight(), images, "no"), expected)
 
@@ -58,3 +75,60 @@ def test_validation_numbers_are_those_of_scikit_learn(images):
     assert found["val_auc"] == pytest.approx(roc_auc_score(images.labels, probability))
     assert found["val_loss"] == pytest.approx(log_loss(images.labels, probability), abs=1e-6)
     assert found["val_accuracy"] == np.mean((probability > 0.5) == images.labels)
+
+
+def test_images_without_a_finite_score_are_named(images):
+    images.images[[1, 4]] = torch.nan
+    message = r"^the scores of 2 image\(s\) are not finite, e\.g\. b, e$"
+    with pytest.raises(inference.ScoresError, match=message):
+        inference.predict(_LeftMinusRight(), images, "no", flips=True)
+
+
+def _network(kind="resnet18"):
+    torch.manual_seed(0)
+    model = backbones.build(backbones.spec_of(kind, 2, 32)).eval()
+    images = torch.randn(3, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    return model, images
+
+
+@pytest.mark.parametrize(("kind", "depthwise"), [("efficientnet_lite0", True), ("resnet18", False)])
+def test_depthwise_networks_are_judged_in_float32_and_others_as_asked(kind, depthwise):
+    model, images = _network(kind)
+    assert inference.has_depthwise(model) is depthwise
+    scorer = Scorer(model, precision="bf16")
+    assert scorer.precision == ("no" if depthwise else "bf16")
+    with torch.no_grad():
+        assert torch.equal(model(images), scorer.score_batch(images)[0]) is depthwise
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
+def test_many_images_are_scored_and_embedded_by_the_compiled_network(monkeypatch):
+    model, images = _network()
+    made = []
+    plain = compiled.CompiledNetwork._compile
+    monkeypatch.setattr(
+        compiled.CompiledNetwork, "_compile", lambda *given: made.append(1) or plain(*given)
+    )
+    few = Scorer(model, precision="no", images=compiled.WORTH_IT_FROM - 1)
+    many = Scorer(model, precision="no", images=compiled.WORTH_IT_FROM)
+    expected = few.score_batch(images), few.embed_batch(images)
+    assert not made
+    for _ in range(2):
+        torch.testing.assert_close(many.score_batch(images), expected[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(many.embed_batch(images), expected[1], rtol=1e-4, atol=1e-4)
+    assert len(made) == 2  # once for each function
+
+
+def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monkeypatch, capsys):
+    def fail(self, sizes):
+        raise RuntimeError("no such operation\nmore")
+
+    monkeypatch.setattr(compiled.CompiledNetwork, "_compile", fail)
+    monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: True)
+    model, images = _network()
+    scorer = Scorer(model, precision="no", images=10_000)
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(scorer.score_batch(images)[0], model(images))
+    said = "OpenVINO cannot run this network, torch does: no such operation\n"
+    assert capsys.readouterr().out == said

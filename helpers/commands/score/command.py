@@ -1,98 +1,187 @@
 """Score any number of images with a trained model of the series, in constant memory:
 
-    python -m helpers.score --model checkpoints/fbp.safetensors --images parts --out scores.csv
+    python -m helpers.score --model data/runs/RUN/checkpoints/fbp --images parts --out scores.csv
 
-writes `path, id, defect_score` for each image, and the files that cannot be read into
-scores.unreadable.csv. Killed at any time, the same command goes on after the last whole piece;
-images that were added behind those that are done are scored by running it again.
+writes `path,id,defect_score` for each image, and the files that cannot be read into
+scores.unreadable.csv. If it is killed at any time, the same command continues after the last
+complete part. Images that were added behind the others are scored by running it again.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import itertools
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from helpers.commands.score import ScoreError, engine
-from helpers.commands.score.files import Result, ScoreFiles
-from helpers.commands.score.generations import generation_of, outdated, unfinished
-from helpers.commands.score.listing import ImageList, Shard, open_list, parse_shard
-from helpers.commands.score.merge import merge, withdraw
-from helpers.commands.score.progress import Progress, load_progress, shard_path, unreadable_path
-from helpers.commands.score.resume import Remaining, survey
-from helpers.core import devices
-from helpers.core import files as artifacts
-from helpers.datasets.decoding import CAMERA_BITS
+from helpers.commands.score import ScoreError, listing
+from helpers.commands.score.engine import PartScorer
+from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
+from helpers.core import devices, files
+from helpers.datasets.decoding import CAMERA_BITS, deep_bits
+from helpers.datasets.folder import SUFFIXES
 from helpers.models import backbones
 from helpers.training.inference import precision_of
 
+PROBES = 64  # first images that tell the bits of deep ones
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns 0, 1 after an error that was told on stderr, 130 after Ctrl-C."""
+    """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        progress = _merge(options) if options.merge else run(options)
-    except (ScoreError, artifacts.ArtifactError, OSError) as error:
+        unreadable = merge(options.merge) if options.merge else run(options)
+    except (ScoreError, files.ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         again = "without --restart " if options.restart else ""
         print(
-            f"Stopped. What was written is kept; the same command {again}goes on.", file=sys.stderr
+            f"Stopped. Complete parts are kept; the same command {again}continues.", file=sys.stderr
         )
         return 130
-    return int(options.strict and progress.unreadable > 0)
+    return int(options.strict and unreadable > 0)
 
 
-def run(options: argparse.Namespace) -> Progress:
-    """Score what is not scored yet; join the shards when this was the last one.
+def run(options: argparse.Namespace) -> int:
+    """Score the parts that are missing, and join all parts if none is missing then.
+
+    Returns:
+        The number of files so far that cannot be read.
 
     Raises:
         ScoreError, ArtifactError: model, images or output cannot be used as they are.
     """
     check_options(options)
-    shard, device = place(options)
-    out = shard_path(options.out, shard)
-    images = open_list(options.images[0])
-    model = backbones.load_model(options.model)
-    settings = _settings(options, images, out, device)
-    key = _key(settings, images, shard)
-    generation = generation_of(options.out, shard, options.restart) if shard.count > 1 else 0
-    with ScoreFiles(out, key, options.restart, generation) as files:
-        if shard.count > 1 and options.restart:
-            withdraw(options.out, key)
-        before = files.progress
-        listed = survey(images, shard, before, out)
-        if before.complete and before.position == listed:
-            print(f"{out} is whole: nothing to do. {_summary(out, before)}")
+    (index, count), device = place(options)
+    out, images = options.out, listing.open_list(options.images[0])
+    checkpoint = checkpoint_of(options.model)
+    model = backbones.load_model(checkpoint)
+    before = None if options.restart else load_job(out)
+    if before is None and out.exists() and not options.restart:
+        raise ScoreError(
+            f"{out} exists without {record_of(out)}, so it may hold something else: give another "
+            "--out, or overwrite it with --restart"
+        )
+    bits = options.bits or (before.settings.bits if before else backbones.bits_of(checkpoint))
+    settings = Settings(
+        # relative: machines may mount the disk at different places
+        images=os.path.relpath(images.place, out.absolute().parent),
+        model=f"{checkpoint.name} ({files.file_digest(checkpoint)})",
+        precision=precision_of(device, options.precision),
+        flips=options.flips,
+        bits=bits or probed_bits(images),
+    )
+    job = survey(images, settings, before, out)
+    parts = PartFiles(out, job)
+    if options.restart:
+        parts.remove(index, count)
+    files.save_json(parts.record, asdict(job))
+    mine = range(index, len(job.digests), count)
+    todo = set(parts.check()[0]).intersection(mine)
+    began_s, left = time.monotonic(), job.size(todo)
+    if todo:
+        listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
+        entries = (list(part) for number, part in listed if number in todo)
+        given = (model, settings, device, job.count, options.batch_size)
+        if options.engine == "ray":
+            from helpers.commands.score import ray
+
+            scored = ray.score_parts(*given, entries)
         else:
-            settings = dataclasses.replace(settings, listed=listed)
-            remaining = Remaining(images, shard, before)
-            hidden = shard.index > 0 and options.shard is None  # one bar for all of a launcher
-            with tqdm(
-                desc="score",
-                unit="img",
-                total=shard.share(listed),
-                initial=shard.share(before.position),
-                disable=hidden or None,  # None: unless the output is no terminal
-            ) as bar:
-                stream = _engine(options.engine)(model, remaining, settings, device, bar.update)
-                rate = _write(files, remaining, stream)
-            print(f"{out}: {rate}. {_summary(out, files.progress)}", flush=True)
-    if shard.count > 1:
-        _join(options.out, shard, options.restart)
-    return files.progress
+            scored = map(PartScorer(*given).score, entries)
+        with tqdm(
+            desc="score",
+            unit="img",
+            total=job.size(mine),
+            initial=job.size(mine) - left,
+            # one bar for all processes of a launcher; None: unless the output is not a terminal
+            disable=(index > 0 and options.shard is None) or None,
+        ) as bar:
+            for part in scored:
+                parts.write(part)
+                bar.update(len(part.rows))
+    seconds = max(time.monotonic() - began_s, 1e-9)
+    rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"
+    print(f"{out}: {left} images{rate}")
+    missing, unreadable = parts.check()
+    if own := set(missing).intersection(mine):
+        raise ScoreError(
+            f"{parts.path(min(own))} does not fit the list: {images.place} changed while it was "
+            "scored, or another process started from scratch. Run the same command again"
+        )
+    if missing:
+        shards = ", ".join(f"{i}/{count}" for i in sorted({number % count for number in missing}))
+        print(f"{out} is joined when all shards are complete; to do: {shards}", flush=True)
+        return unreadable
+    return merge(out)
+
+
+def survey(images: listing.ImageList, settings: Settings, before: Job | None, out: Path) -> Job:
+    """Read the whole list once; return it with its settings as a job.
+
+    The list may be longer than that of the job `before`, which is continued.
+
+    Raises:
+        ScoreError: the list is empty, or list or settings are not those of the job before.
+    """
+    way_out = "give another --out, or start from scratch with --restart"
+    if before and before.settings != settings:
+        now = asdict(settings)
+        changed = [
+            f"{name} was {old}, now {now[name]}"
+            for name, old in asdict(before.settings).items()
+            if old != now[name]
+        ]
+        raise ScoreError(
+            f"{out} was started with other settings: {'; '.join(changed)}. Use the same, {way_out}"
+        )
+    listed, digests, continues = 0, list[str](), before is None
+    for listed, entry in enumerate(images.entries(), start=1):
+        digests[entry.part :] = [entry.digest]
+        if before and listed == before.count:
+            continues = entry.digest == before.digests[-1]
+    if not listed:
+        kinds = "line" if images.place.endswith(".csv") else f"image ({', '.join(SUFFIXES)})"
+        raise ScoreError(f"{images.place} has no {kinds}")
+    if not continues:
+        raise ScoreError(f"{images.place} changed since {out} was started: restore it, {way_out}")
+    return Job(settings, listed, digests)
+
+
+def merge(out: Path) -> int:
+    """Join all parts in `out`; return the number of files that cannot be read.
+
+    Raises:
+        ScoreError: parts are missing or damaged.
+    """
+    job = load_job(out)
+    if job is None:
+        raise ScoreError(f"{out} cannot be joined: there are no parts in {record_of(out).parent}")
+    parts = PartFiles(out, job)
+    missing, unreadable = parts.check()
+    if missing:
+        raise ScoreError(
+            f"{len(missing)} of {len(job.digests)} parts are missing or damaged, e.g. "
+            f"{parts.path(missing[0])}: run the scoring command again, without --merge"
+        )
+    parts.join()
+    where = f" ({parts.unreadable})" if unreadable else ""
+    print(f"{out}: scored {job.count - unreadable}, unreadable {unreadable}{where}", flush=True)
+    return unreadable
 
 
 def check_options(options: argparse.Namespace) -> None:
     """Refuse what cannot work, before anything is read."""
+    out = options.out
     missing = [f"--{name}" for name in ("model", "images", "out") if not getattr(options, name)]
     if missing:
         raise ScoreError(f"{', '.join(missing)} must be given")
@@ -101,11 +190,8 @@ def check_options(options: argparse.Namespace) -> None:
             "--images takes one folder, CSV or pattern; put a pattern in quotes, e.g. "
             "--images 'parts/*.png'"
         )
-    out = options.out
     if out.is_dir():
         raise ScoreError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
-    if not out.absolute().parent.is_dir():
-        raise ScoreError(f"--out {out}: the folder {out.parent} does not exist; create it first")
     table = Path(options.images[0]).expanduser()
     if out.exists() and table.exists() and out.samefile(table):
         raise ScoreError(f"--out {out} is the list of images; give another file")
@@ -113,106 +199,47 @@ def check_options(options: argparse.Namespace) -> None:
         raise ScoreError(f"--batch-size {options.batch_size} must be 1 or more")
 
 
-def place(options: argparse.Namespace) -> tuple[Shard, torch.device]:
-    """Which images this process takes, and on which device."""
+def checkpoint_of(model: Path) -> Path:
+    """Return the checkpoint that --model names: the file, or the lowest seed's in the folder."""
+    if not model.is_dir():
+        return model
+    names = {path: re.fullmatch(r"seed(\d+)\.safetensors", path.name) for path in model.iterdir()}
+    seeds = {int(name[1]): path for path, name in names.items() if name}
+    if not seeds:
+        raise ScoreError(f"--model {model}: the folder has no checkpoint such as seed0.safetensors")
+    return seeds[min(seeds)]
+
+
+def place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
+    """Return the shard (index, count) that this process takes, and its device."""
+    shard, device = (0, 1), devices.default_device()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by accelerate launch or torchrun
+        # The processes need no connection: the one that completes the last part joins all.
         if options.shard:
             raise ScoreError("--shard is for processes started by hand; the launcher shards itself")
-        from accelerate import PartialState  # slow to import; only where it is used
-
-        state = PartialState(cpu=devices.default_device().type == "cpu")
-        # The processes never wait for each other: the last one to finish joins the files.
-        state.destroy_process_group()
-        shard, device = Shard(state.process_index, state.num_processes), state.device
-    else:
-        shard = parse_shard(options.shard) if options.shard else Shard()
-        device = devices.default_device()
-    return shard, _checked_device(options.device) if options.device else device
-
-
-def _write(files: ScoreFiles, remaining: Remaining, stream: Iterator[list[Result]]) -> str:
-    """Write the pieces as they come; how many images there were, and how fast."""
-    started, before = time.monotonic(), files.progress
-    for results in stream:
-        last = results[-1].entry
-        files.commit(results, last.position + 1, last.digest)
-    files.commit([], remaining.position, remaining.digest, complete=True)
-    seconds = time.monotonic() - started
-    done = files.progress.scored + files.progress.unreadable - before.scored - before.unreadable
-    return f"{done} images in {seconds:.1f} s, {done / max(seconds, 1e-9):.1f} images/s"
-
-
-def _summary(out: Path, progress: Progress) -> str:
-    unreadable = f", unreadable: {progress.unreadable}"
-    if progress.unreadable:
-        unreadable += f" ({unreadable_path(out)})"
-    return f"Scored: {progress.scored}{unreadable}"
-
-
-def _settings(
-    options: argparse.Namespace, images: ImageList, out: Path, device: torch.device
-) -> engine.ScoreSettings:
-    # as in training, where it had deep images; what was begun goes on with the bits found then
-    probed = engine.probe_bits(images)
-    chosen = backbones.bits_of(options.model) or probed
-    before = None if options.restart else load_progress(out)
-    found = before.key.get("bits", chosen) if before else chosen
-    return engine.ScoreSettings(
-        model=options.model.absolute(),
-        precision=precision_of(device, options.precision),
-        bits=options.bits or found,
-        flips=options.flips,
-        batch_size=options.batch_size,
-    )
-
-
-def _key(settings: engine.ScoreSettings, images: ImageList, shard: Shard) -> dict:
-    """What must be the same for a scoring to go on."""
-    return {
-        "images": images.place,
-        "model": f"{settings.model.name} ({artifacts.file_digest(settings.model)})",
-        "precision": settings.precision,
-        "flips": settings.flips,
-        "bits": settings.bits,
-        "shard": str(shard),
-    }
-
-
-def _engine(name: str) -> Callable:
-    if name == "plain":
-        return engine.score_stream
-    from helpers.commands.score import ray
-
-    return ray.score_stream
-
-
-def _checked_device(name: str) -> torch.device:
+        shard = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    elif options.shard:
+        match = re.fullmatch(r"(\d+)/(\d+)", options.shard)
+        if not match or int(match[1]) >= int(match[2]):
+            raise ScoreError(
+                f"--shard {options.shard}: write i/n with i from 0 to n - 1, e.g. 0/2 and 1/2"
+            )
+        shard = int(match[1]), int(match[2])
+    if not options.device:
+        return shard, device
     try:
-        return torch.empty(0, device=name).device
+        return shard, torch.empty(0, device=options.device).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ScoreError(f"--device {name} cannot be used: {reason}") from None
+        raise ScoreError(f"--device {options.device} cannot be used: {reason}") from None
 
 
-def _join(out: Path, shard: Shard, restart: bool) -> None:
-    left = unfinished(out, shard)
-    if not left:
-        merged = merge(out, restart)
-        print(f"All {shard.count} shards are whole, joined in {out}. {_summary(out, merged)}")
-        return
-    print(f"{out} is joined when all shards are whole; to do: {', '.join(map(str, left))}")
-    if old := outdated(out, shard.count):
-        print(
-            f"Begun before another shard was begun anew: {', '.join(map(str, old))}. Run with "
-            "--restart what isn't running yet, or, if its images are still the same, join all "
-            f"shards as they are with --merge {out} --restart"
-        )
-
-
-def _merge(options: argparse.Namespace) -> Progress:
-    merged = merge(options.merge, options.restart)
-    print(f"{options.merge} holds all shards. {_summary(options.merge, merged)}")
-    return merged
+def probed_bits(images: listing.ImageList) -> int:
+    """Return the bits that deep images use, by the first images of the list; 16 without any."""
+    first = itertools.islice(images.entries(), PROBES)
+    return deep_bits([Path(entry.file) for entry in first]) or 16
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", type=Path, help="a checkpoint of the series: data/runs/RUN/checkpoints/*")
+    add("--model", type=Path, help="a checkpoint of the series, or a model's folder of them")
     add(
         "--images",
         nargs="+",
@@ -230,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder, a pattern in quotes, or a CSV with a column path (and id)",
     )
     add("--out", type=Path, help="the CSV to write")
-    add("--batch-size", type=int, default=64, help="default: %(default)s")
+    add("--batch-size", type=int, default=64, help="default: %(default)s; at most 512")
     add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto")
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
     add("--flips", action="store_true", help="average over four mirror images")
@@ -238,12 +265,12 @@ def _parser() -> argparse.ArgumentParser:
         "--bits",
         type=int,
         choices=CAMERA_BITS,
-        help="of images of more than 8 bits; default: as in the model's training; where that had "
+        help="of images of more than 8 bits; default: as in the model's training; if that had "
         "none, by the first images of the list",
     )
-    add("--shard", metavar="I/N", help="score every N-th image only, into <out>.IofN.csv")
-    add("--merge", type=Path, metavar="OUT", help="join the shards of OUT and do nothing else")
-    add("--restart", action="store_true", help="begin anew, overwriting what is there")
-    add("--strict", action="store_true", help="exit with 1 when a file cannot be read")
+    add("--shard", metavar="I/N", help="score every N-th part only")
+    add("--merge", type=Path, metavar="OUT", help="join the parts of OUT and do nothing else")
+    add("--restart", action="store_true", help="start from scratch, in all shards")
+    add("--strict", action="store_true", help="exit with 1 if a file cannot be read")
     add("--engine", choices=("plain", "ray"), default="plain", help="ray: on a Ray cluster")
     return parser

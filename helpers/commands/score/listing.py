@@ -1,4 +1,4 @@
-"""The images to score, listed one by one, always in the same order: folder, pattern or CSV.
+"""List the images to score, one by one and always in the same order: folder, pattern or CSV.
 
 Nothing is kept of what was listed but a running digest, so that a list may have any length.
 """
@@ -9,7 +9,6 @@ import csv
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -18,23 +17,18 @@ from typing import NamedTuple
 from helpers.commands.score import ScoreError
 from helpers.datasets.folder import SUFFIXES
 
-
-class Name(NamedTuple):
-    """One image of a list."""
-
-    path: str  # below the list's folder, as the CSV of scores names it
-    id: str
-    file: str  # what is opened
+PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
+Name = tuple[str, str, str]  # path and id as in `Entry`, and file
 
 
 class Entry(NamedTuple):
-    """One image of a list, and its place there."""
+    """One image of a list."""
 
-    position: int  # counted from 0
-    path: str
+    part: int  # that it belongs to: 0 for the first `PART_IMAGES` images
+    path: str  # below the list's folder, as the CSV of scores names it
     id: str
-    file: str
-    digest: str  # of this image's name and all names before it
+    file: str  # to open
+    digest: str  # of the paths and ids of this image and all before it
 
 
 @dataclass(frozen=True)
@@ -45,51 +39,25 @@ class ImageList:
     names: Callable[[], Iterator[Name]]
 
     def entries(self) -> Iterator[Entry]:
-        """Every image from the first one on, read anew from the disk."""
+        """Yield every image from the first one on, read again from the disk."""
         digest = ""
-        for position, raw in enumerate(self.names()):
-            path, name = _printable(raw.path), _printable(raw.id)
-            text = f"{digest}\0{path}\0{name}".encode()
-            digest = hashlib.blake2b(text, digest_size=16).hexdigest()
-            yield Entry(position, path, name, raw.file, digest)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Every `count`-th image from number `index` on."""
-
-    index: int = 0
-    count: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.count}"
-
-    def takes(self, position: int) -> bool:
-        """Whether the image at a position of the list belongs here."""
-        return position % self.count == self.index
-
-    def share(self, listed: int) -> int:
-        """How many of the first `listed` images belong here."""
-        return len(range(self.index, listed, self.count))
-
-
-def parse_shard(text: str) -> Shard:
-    """The shard that "i/n" names, i from 0 to n - 1."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or int(match[1]) >= int(match[2]):
-        raise ScoreError(f"--shard {text}: write i/n with i from 0 to n - 1, e.g. 0/2 and 1/2")
-    return Shard(int(match[1]), int(match[2]))
+        for position, (path, name, file) in enumerate(self.names()):
+            # bytes of a name that are not UTF-8 become escapes
+            texts = [text.encode("utf-8", "backslashreplace") for text in (path, name)]
+            content = b"\0".join([digest.encode(), *texts])
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            yield Entry(position // PART_IMAGES, texts[0].decode(), texts[1].decode(), file, digest)
 
 
 def open_list(text: str) -> ImageList:
-    """The images that a folder, a pattern with * ? [ or **, or a CSV names.
+    """Return the images that a folder, a pattern with * ? [ or **, or a CSV names.
 
-    A folder is searched with its subfolders, hidden ones and links to folders left out. A CSV
+    A folder is searched with its subfolders, except hidden ones and links to folders. A CSV
     needs a column `path` (relative to the CSV's folder, or absolute) and may have a column `id`;
-    without one, an image's id is its path without the extension.
+    without one, the id of an image is its path without the extension.
 
     Raises:
-        ScoreError: nothing of that name.
+        ScoreError: nothing has that name.
     """
     place = Path(text).expanduser().absolute()
     if place.is_dir():
@@ -100,11 +68,13 @@ def open_list(text: str) -> ImageList:
         return ImageList(str(place), lambda: _pattern_names(glob.escape(str(place))))
     if glob.has_magic(str(place)):
         return ImageList(str(place), lambda: _pattern_names(str(place)))
-    raise ScoreError(f"--images {text}: no such folder or CSV, and no pattern with * or ?")
+    raise ScoreError(
+        f"--images {text}: there is no such folder or CSV, and it is not a pattern with * or ?"
+    )
 
 
 def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
-    """Depth first, each folder sorted by name; one folder's names are held at a time."""
+    """Search depth first, each folder sorted by name; hold the names of one folder at a time."""
     try:
         with os.scandir(folder) as found:
             items = sorted(
@@ -118,23 +88,23 @@ def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
         path, file = prefix + name, os.path.join(folder, name)
         if is_folder:
             yield from _folder_names(file, f"{path}/")
-        elif not leads_to_folder and _is_image(name):  # a broken link is told as unreadable
-            yield Name(path, os.path.splitext(path)[0], file)
+        elif not leads_to_folder and _is_image(name):  # a broken link is reported as unreadable
+            yield path, os.path.splitext(path)[0], file
 
 
 def _pattern_names(pattern: str) -> Iterator[Name]:
-    """The files of a pattern, sorted; paths are below the pattern's last folder without a *."""
+    """Find files by a pattern, sorted; their paths start below its last folder without a *."""
     parts = PurePath(pattern).parts
     plain = next((i for i, part in enumerate(parts[:-1]) if glob.has_magic(part)), len(parts) - 1)
     root = os.path.join(*parts[:plain])
     for file in sorted(glob.iglob(pattern, recursive=True)):
         if _is_image(file) and os.path.isfile(file):
             path = PurePath(os.path.relpath(file, root)).as_posix()
-            yield Name(path, os.path.splitext(path)[0], file)
+            yield path, os.path.splitext(path)[0], file
 
 
 def _csv_names(table: Path) -> Iterator[Name]:
-    """The lines of a CSV, read one by one."""
+    """Read the lines of a CSV one by one."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
@@ -147,15 +117,10 @@ def _csv_names(table: Path) -> Iterator[Name]:
                 if not path or not name:
                     column = "id" if path else "path"
                     raise ScoreError(f"{table}, line {reader.line_num}: {column} is empty")
-                yield Name(path, name, os.path.join(table.parent, path))
+                yield path, name, os.path.join(table.parent, path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScoreError(f"{table} is not a readable CSV: {error}") from None
 
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _printable(text: str) -> str:
-    """A name as UTF-8 can hold it; bytes of a name that are no UTF-8 become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,184 @@
+"""The part files of a scoring, and the CSV that they are joined in.
+
+`scores.csv.parts/000123.csv` holds 512 images of the list: their scores, or why they cannot be
+read. A part is written atomically, so after a kill it is complete or missing. Its first line is a
+digest of its rows, the settings, and all names of the list up to its end; a part that is damaged,
+or that belongs to another list, model or setting, counts as missing. `list.json` beside the parts
+records list and settings. If two processes score the same part, one of both files stays.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from helpers.commands.score import ScoreError, listing
+from helpers.core import files
+
+SCORE_COLUMNS = ("path", "id", "defect_score")
+UNREADABLE_COLUMNS = ("path", "reason", "position")  # position in the list, counted from 0
+
+
+class Row(NamedTuple):
+    """One image of a part."""
+
+    path: str
+    id: str
+    defect_score: str  # 9 significant digits; "" if it cannot be read
+    reason: str  # why it cannot be read
+
+
+class Part(NamedTuple):
+    """The images of one part file."""
+
+    number: int
+    rows: list[Row]
+    digest: str  # of all names of the list up to the end of this part
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the scores depend on beside the images."""
+
+    images: str  # folder, pattern or CSV, relative to the folder of the scores
+    model: str  # name and digest of the checkpoint
+    precision: str  # "bf16", "fp16" or "no"
+    flips: bool  # average over four mirror images
+    bits: int  # that fill the range of images of more than 8 bits
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is scored."""
+
+    settings: Settings
+    count: int  # images in the list
+    digests: list[str]  # for each part the digest of all names up to its end
+
+    def size(self, numbers: Iterable[int]) -> int:
+        """Return how many images some parts have."""
+        size = listing.PART_IMAGES
+        return sum(min(size, self.count - number * size) for number in numbers)
+
+
+class PartFiles:
+    """The part files of `out`.
+
+    Example::
+
+        parts = PartFiles(Path("scores.csv"), job)
+        parts.write(part)
+        missing, _ = parts.check()
+        if not missing:
+            parts.join()
+    """
+
+    def __init__(self, out: Path, job: Job) -> None:
+        self.out, self.job, self.record = out, job, record_of(out)
+        self.unreadable = out.with_name(f"{out.stem}.unreadable{out.suffix}")
+
+    def path(self, number: int) -> Path:
+        """Return the file of a part."""
+        return self.record.with_name(f"{number:06d}.csv")
+
+    def remove(self, index: int, count: int) -> None:
+        """Remove everything, if there is any part of the shard: every `count`-th from `index` on.
+
+        If there is none, another shard has started from scratch before, and its parts are kept.
+        """
+        found = list(self.record.parent.glob("[0-9]*.csv"))
+        if any(int(path.stem) % count == index for path in found):
+            for path in (self.out, self.unreadable, *found):
+                path.unlink(missing_ok=True)
+
+    def write(self, part: Part) -> None:
+        """Write a part atomically."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([Row._fields, *part.rows])
+        body = text.getvalue().encode()
+        files.write_bytes(self.path(part.number), self._seal(part.digest, body) + b"\n" + body)
+
+    def read(self, number: int) -> list[Row] | None:
+        """Return the rows of a part; None if it is missing, damaged or of another job."""
+        try:
+            seal, _, body = self.path(number).read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        if seal != self._seal(self.job.digests[number], body):
+            return None
+        _, *rows = csv.reader(io.StringIO(body.decode(), newline=""))
+        return [Row(*row) for row in rows]
+
+    def _seal(self, names: str, body: bytes) -> bytes:
+        start = files.fingerprint([asdict(self.job.settings), names]).encode()
+        return files.bytes_digest(start + body).encode()
+
+    def check(self) -> tuple[list[int], int]:
+        """Return the parts that are missing, and how many images of the others have no score."""
+        missing, unreadable = [], 0
+        for number in range(len(self.job.digests)):
+            rows = self.read(number)
+            if rows is None:
+                missing.append(number)
+            else:
+                unreadable += sum(not row.defect_score for row in rows)
+        return missing, unreadable
+
+    def join(self) -> None:
+        """Write all scores in the list's order, and the unreadable files, each atomically.
+
+        Raises:
+            ScoreError: a part is missing.
+        """
+        all_read = True
+        with (
+            files.atomic_path(self.out) as scores_path,
+            files.atomic_path(self.unreadable) as unreadable_path,
+            scores_path.open("w", encoding="utf-8", newline="") as scores_file,
+            unreadable_path.open("w", encoding="utf-8", newline="") as unreadable_file,
+        ):
+            scores = csv.writer(scores_file, lineterminator="\n")
+            unreadable = csv.writer(unreadable_file, lineterminator="\n")
+            scores.writerow(SCORE_COLUMNS)
+            unreadable.writerow(UNREADABLE_COLUMNS)
+            for position, row in enumerate(self._rows()):
+                if row.defect_score:
+                    scores.writerow((row.path, row.id, row.defect_score))
+                else:
+                    unreadable.writerow((row.path, row.reason, position))
+                    all_read = False
+        if all_read:
+            self.unreadable.unlink(missing_ok=True)
+
+    def _rows(self) -> Iterator[Row]:
+        for number in range(len(self.job.digests)):
+            rows = self.read(number)
+            if rows is None:
+                raise ScoreError(f"{self.path(number)} is missing: run the scoring command again")
+            yield from rows
+
+
+def record_of(out: Path) -> Path:
+    """Return the file beside the parts of `out` that says what they depend on."""
+    return out.with_name(f"{out.name}.parts") / "list.json"
+
+
+def load_job(out: Path) -> Job | None:
+    """Return the job that `out` was started with; None if there is none.
+
+    Raises:
+        ScoreError: the record is damaged.
+    """
+    if not record_of(out).is_file():
+        return None
+    try:
+        content = files.load_json(record_of(out))
+        return Job(Settings(**content["settings"]), content["count"], content["digests"])
+    except (files.ArtifactError, KeyError, TypeError):
+        raise ScoreError(
+            f"{record_of(out)} is damaged: start from scratch with --restart"
+        ) from None
