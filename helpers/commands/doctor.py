@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shlex
 import shutil
@@ -66,10 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def examine(options: argparse.Namespace) -> Iterator[Line]:
     """Yield each line as soon as it is known."""
-    basics = [python(), *packages(), home(), credentials()]
+    basics = [python(), *packages(), home()]
     yield from basics
     if any(line.state == "PROBLEM" for line in basics):
         return  # everything below imports these packages
+    yield credentials()
     from helpers.commands.plan import check_places, make_plan
     from helpers.runs.stages import StageError
 
@@ -157,21 +157,16 @@ def home() -> Line:
 
 
 def credentials() -> Line:
-    """Check whether Kaggle's credentials are given; they are not read and not tried."""
-    given = os.environ.get
-    folder = Path(given("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle")
-    ways: dict[str, object] = {
-        "KAGGLE_API_TOKEN": given("KAGGLE_API_TOKEN"),
-        "KAGGLE_USERNAME and KAGGLE_KEY": given("KAGGLE_USERNAME") and given("KAGGLE_KEY"),
-    }
-    for name in ("access_token", "access_token.txt", "kaggle.json", "credentials.json"):
-        ways[str(folder / name)] = (folder / name).is_file()
-    if way := next((way for way, there in ways.items() if there), None):
-        return Line("ok", "kaggle", f"credentials: {way} (not tried)")
-    text = (
-        "no credentials; only helpers.kaggle needs them: put a token of kaggle.com (Settings, API)"
-    )
-    return Line("note", "kaggle", f"{text} into {folder}")
+    """Say how Kaggle's credentials are given; they are not tried and not shown."""
+    from helpers.commands.kaggle.credentials import look
+
+    found = look()
+    if found.trouble:
+        return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))))
+    if found.source:
+        return Line("ok", "kaggle", f"credentials: {found.source} (not tried)")
+    text = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
+    return Line("note", "kaggle", text)
 
 
 def device(preset: str) -> Line:

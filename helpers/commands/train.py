@@ -44,7 +44,8 @@ _LOCAL = (
 
 
 def _cnn(stage: Stage, split: pd.DataFrame) -> None:
-    finetune.train_cnn(stage, split, features.cache_of(split, stage.settings.cnn_image_size_px))
+    cache = features.cache_of(split, stage.settings.cnn_image_size_px)
+    finetune.train_cnn(stage, split, cache)
 
 
 def _last_layer(stage: Stage, split: pd.DataFrame) -> None:

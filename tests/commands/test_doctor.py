@@ -101,13 +101,14 @@ def test_a_home_that_cannot_be_written_to_is_a_problem(home, monkeypatch):
     assert line.state == "PROBLEM" and "set GOOD_BAD_HOME to a folder that you can" in line.text
 
 
-@pytest.mark.parametrize("file", ["kaggle.json", "access_token"])
-def test_a_file_of_credentials_is_named(tmp_path, file):
+def test_credentials_are_named_and_need_not_be_there(monkeypatch):
     assert doctor.credentials().state == "note"
-    folder = tmp_path / "user" / ".kaggle"
-    folder.mkdir(parents=True)
-    (folder / file).write_text("secret")
-    assert doctor.credentials() == Line("ok", "kaggle", f"credentials: {folder / file} (not tried)")
+    monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
+    line = doctor.credentials()
+    assert line.state == "note" and "KAGGLE_KEY is not: set both" in line.text
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    text = "credentials: KAGGLE_USERNAME and KAGGLE_KEY (not tried)"
+    assert doctor.credentials() == Line("ok", "kaggle", text)
 
 
 @pytest.mark.parametrize(

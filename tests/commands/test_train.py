@@ -75,7 +75,7 @@ def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_not
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["02"], "02_features_baselines trains no network; there are 03, 04, 05"),
+        (["02"], "02_features_baselines trains no network; 03, 04, 05 do"),
         (["03", "--part", "svm"], "03_finetuning has no part 'svm': cnn, ll, fbp"),
         (["04", "-p", "RUN=x"], "RUN is given by --name, not by -p"),
         (
