@@ -12,7 +12,7 @@ import torch
 from helpers.commands import run, train
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
-from helpers.darts import differences, search
+from helpers.darts import search
 from helpers.runs import checks, predictions, stages
 from helpers.training import features, fit, launch
 from tests.conftest import split_of
@@ -89,33 +89,14 @@ def test_a_mistake_in_the_command_is_named(home, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def _full(*_):
-    raise MemoryError
+def test_a_full_memory_says_in_one_line_what_to_lower(run_paths, capsys, monkeypatch):
+    def full(*_):
+        raise MemoryError
 
-
-def _not_finite(self, val, *_):
-    return differences.gradients(
-        self.net, self.loss_of, (val[0] * float("nan"), val[1]), self.net.architecture_parameters()
-    )
-
-
-@pytest.mark.parametrize(
-    ("step", "message"),
-    [
-        (_full, "search: the memory is full; lower IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 30)"),
-        (
-            _not_finite,
-            "search: a gradient by alpha is not finite in epoch 1. Lower LR (now 0.025) or ALPHA_LR"
-            " (now 0.01): with another setting the search begins anew\n",
-        ),
-    ],
-)
-def test_a_training_that_cannot_go_on_says_in_one_line_what_to_lower(
-    run_paths, capsys, monkeypatch, step, message
-):
-    monkeypatch.setattr(search.Architect, "step", step)
+    monkeypatch.setattr(search.Architect, "step", full)
     assert train.main(["04", "--name", "r", *TINY, "-p", "EPOCHS=1"]) == 1
-    assert f"\nerror: {message}" in capsys.readouterr().err
+    advice = "lower IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 30)"
+    assert f"\nerror: search: the memory is full; {advice}" in capsys.readouterr().err
 
 
 def test_a_run_that_another_process_works_on_is_left_alone(run_paths, capsys):
