@@ -3,4 +3,4 @@
 README.md lists the modules. Importing them does nothing.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

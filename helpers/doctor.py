@@ -1,4 +1,4 @@
-"""`python -m helpers.doctor`: see `helpers.commands.doctor`."""
+"""Run `python -m helpers.doctor`; see `helpers.commands.doctor`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m helpers.run`: see `helpers.commands.run`."""
+"""Run `python -m helpers.run`; see `helpers.commands.run`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m helpers.train`: see `helpers.commands.train`."""
+"""Run `python -m helpers.train`; see `helpers.commands.train`."""
 
 import sys
 

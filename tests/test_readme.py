@@ -1,4 +1,4 @@
-"""What README says of the tree is so."""
+"""The README names the folders, files and parameters that exist."""
 
 import re
 
@@ -21,7 +21,7 @@ def test_every_room_is_in_the_map_of_the_package_and_nothing_else():
 
 
 @pytest.mark.parametrize("link", LINKS)
-def test_what_is_linked_is_there(link):
+def test_linked_files_exist(link):
     assert (paths.project_root() / link).exists()
 
 

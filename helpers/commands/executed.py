@@ -1,6 +1,6 @@
-"""Executed copies of notebooks, and what in them is worth a reader's time.
+"""Read executed notebooks and leave only what is worth a reader's time.
 
-Progress bars, warnings, what papermill adds, addresses of objects: all of it is gone after `tidy`.
+`tidy` removes progress bars, warnings, addresses of objects and what papermill adds.
 """
 
 from __future__ import annotations
@@ -17,51 +17,45 @@ from helpers.runs import stages
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
-WIDGET = "application/vnd.jupyter.widget-view+json"  # progress bars, dead without a kernel
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)  # what a carriage return has wiped out
+_OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)  # text before a carriage return
 
 
 def code_digest(notebook: Path) -> str:
-    """A digest of a notebook's code cells; outputs and story don't count."""
+    """Return a digest of a notebook's code cells; text and outputs do not count."""
     cells = files.load_json(notebook)["cells"]
     return files.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
 
 
 def has_copy(run_paths: RunPaths, stage: str) -> bool:
-    """Whether the executed copy shows the stage's last execution.
+    """Return True if the executed copy shows the stage's last execution.
 
-    It does not when the notebook was executed by hand since.
+    It is older if the notebook was executed by hand after it.
     """
     record = stages.load_run(run_paths).get("stages", {}).get(stage, {})
     return "notebook" in record and run_paths.notebook(stage).is_file()
 
 
 def read(path: Path) -> NotebookNode:
-    """A notebook, or the file that is missing or damaged.
+    """Load a notebook.
 
     Raises:
-        ArtifactError: no such file, or no notebook.
+        ArtifactError: the file is missing or not a notebook.
     """
-    import nbformat  # slow to import; a run that is up to date does without
+    import nbformat  # slow to import, and not needed by a run that is up to date
 
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
         raise files.ArtifactError(f"{path} is missing") from None
     except (ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise files.ArtifactError(f"{path} is no notebook: {error}") from None
-
-
-def given_parameters(notebook: NotebookNode) -> dict:
-    """What papermill was given for this execution: parameter names and values."""
-    return dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
+        raise files.ArtifactError(f"{path} is not a notebook: {error}") from None
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Leave an executed notebook's own cells and what they say; changes it and returns it.
+    """Change an executed notebook to its own cells with readable outputs, and return it.
 
     Code cells are numbered from 1 in their order.
     """
@@ -83,26 +77,13 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def without_outputs(content: bytes) -> bytes:
-    """A notebook's file without what its cells have shown: a few kilobytes to send around."""
+    """Return a notebook's file without outputs: a few kilobytes to send around."""
     notebook = json.loads(content)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
     notebook["metadata"].pop("published", None)
     return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
-
-
-def texts(output: NotebookNode) -> dict[str, str]:
-    """What of an output can be read, by its kind: "stdout", "text/plain", "text/html", ...
-
-    Of a widget nothing can be.
-    """
-    if output.output_type == "stream":
-        return {output.name: output.text}
-    if output.output_type == "error":
-        return {"error": "\n".join([output.ename, output.evalue, *output.traceback])}
-    found = {kind: text for kind, text in output.data.items() if kind.startswith("text/")}
-    return {WIDGET: ""} if WIDGET in output.data else found
 
 
 def _worth_keeping(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -112,7 +93,7 @@ def _worth_keeping(outputs: list[NotebookNode]) -> list[NotebookNode]:
             if output.name == "stderr":
                 continue
             output.text = _OVERWRITTEN.sub("", output.text)
-            if kept and kept[-1].output_type == "stream":  # a progress bar stood between
+            if kept and kept[-1].output_type == "stream":  # a progress bar was between them
                 kept[-1].text += output.text
                 continue
         elif WIDGET in output.get("data", {}):

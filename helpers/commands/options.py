@@ -1,4 +1,4 @@
-"""The options of `helpers.run`, which `helpers.doctor` takes too; it reads them without torch."""
+"""The options of `helpers.run`, which `helpers.doctor` takes too; reading them needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEFAULT_DATASET = "elpv"
 
 
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
-    """The command line of `python -m program`."""
+    """Return the command line of `python -m program`."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument(
         "--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
@@ -20,6 +20,18 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
     which.add_argument("--only", metavar="NN", help="the one stage to run")
+    add_parameters(parser)
+    parser.add_argument("--html", action="store_true", help="write the run's report.html")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the executed notebooks and README's pictures into notebooks/",
+    )
+    return parser
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Add the option -p, which may be given several times."""
     parser.add_argument(
         "-p",
         dest="parameter",
@@ -28,10 +40,3 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a notebook's parameter; may be given several times",
     )
-    parser.add_argument("--html", action="store_true", help="write the run's report.html")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help="write the executed notebooks and README's pictures into notebooks/",
-    )
-    return parser

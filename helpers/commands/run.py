@@ -1,7 +1,7 @@
 """Run the notebooks in order: `python -m helpers.run`.
 
-Stages that are done with the same settings and inputs are skipped; a failed run says which command
-goes on from there.
+Stages that are done with the same settings and inputs are skipped. After a failure the message
+names the command that continues the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 import pandas as pd
 
 from helpers.commands import executed, options
-from helpers.commands.executed import code_digest
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import files, memory, paths
 from helpers.core.files import writing
@@ -29,17 +28,27 @@ from helpers.runs.record import RunError, lock
 
 
 class RunOutOfTime(RunError):
-    """The time budget is used up: nothing is wrong, the same command goes on."""
+    """The time budget is used up; nothing is wrong, and the same command continues."""
 
     exit_code = 75  # "try again later" in the convention of sysexits.h
 
 
-_SETTINGS = (config.SettingsError, GenotypeError)
 SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
+_ERRORS = (
+    RunError,
+    DataError,
+    stages.StageError,
+    files.ArtifactError,
+    config.SettingsError,
+    GenotypeError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line and return the exit code: 0, 1 after an error, 75 if out of time.
+
+    >>> main(["--dataset", "folder:parts", "-p", "VAL_PER_CLASS=30"])  # doctest: +SKIP
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         plan = make_plan(parser().parse_args(arguments), arguments)
@@ -48,74 +57,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunOutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
         return RunOutOfTime.exit_code
-    except (RunError, DataError, stages.StageError, files.ArtifactError, *_SETTINGS) as error:
+    except _ERRORS as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def execute(plan: Plan) -> None:
-    """Run what is not up to date, and show the results at the end.
+def parser() -> argparse.ArgumentParser:
+    """Return the options of the command line."""
+    return options.parser("helpers.run", __doc__)
 
-    On Kaggle it goes on with a run of this name that an attached notebook's output holds.
+
+def execute(plan: Plan) -> None:
+    """Run the stages that are not up to date, then show the results.
+
+    On Kaggle a run of this name in the output of an attached notebook is continued.
 
     Raises:
         RunError: a notebook failed, or another process works on the same run.
-        StageError: the first stage to run builds on a split, and the run has none.
+        StageError: the first stage to run needs a split, and the run has none.
     """
     run_paths = paths.RunPaths(plan.run)
-    started = time.monotonic()
+    started_s = time.monotonic()
     attached.adopt(run_paths)
-    if plan.chosen[0] != next(iter(config.STAGES)):  # before the lock makes the run's folder
+    if plan.chosen[0] != next(iter(config.STAGES)):  # before the lock creates the run's folder
         stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
     with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
             head = f"[{position}/{len(plan.chosen)}] {stage}"
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
-            code = code_digest(notebook)
-            values = {k.lower(): v for k, v in plan.parameters[stage].items()}
-            values = {k: v for k, v in values.items() if k not in ("run", "preset")}
-            settings = config.resolve(stage, plan.preset, values)
+            code = executed.code_digest(notebook)
             shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
-            if shown and stages.is_current(stage, settings, run_paths, code):
+            if shown and stages.is_current(stage, plan.settings[stage], run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue
             print(f"{head}: running as {plan.run}", flush=True)
-            began = time.monotonic()
-            values = plan.parameters[stage] | _remaining(plan, stage, started)
+            stage_started_s = time.monotonic()
+            values = plan.parameters[stage] | _remaining(plan, stage, started_s)
             _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
-            print(f"{head}: done in {time.monotonic() - began:.0f} s", flush=True)
-        _show_results(run_paths, time.monotonic() - started)
-        _pass_on(plan, run_paths)
+            print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
+        _show_results(run_paths, time.monotonic() - started_s)
+        if plan.html:
+            from helpers.commands import report
 
-
-def parser() -> argparse.ArgumentParser:
-    """The options of the command line."""
-    return options.parser("helpers.run", __doc__)
+            print(f"report: {report.write(run_paths)}")
+        if plan.publish:
+            _publish(run_paths)
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
-    """What is left of a time budget, which holds for all notebooks together.
+    """Return the stage's part of the time budget, which holds for all notebooks together.
 
     Raises:
-        RunOutOfTime: nothing is left; a notebook that has no trainings is not begun either.
+        RunOutOfTime: nothing is left. A notebook without trainings is not started either.
     """
-    budgets = (own.get("TIME_BUDGET_MIN") for own in plan.parameters.values())
-    budget_min = next((budget for budget in budgets if budget), 0)
-    if not budget_min:
+    budgets = [own.get("TIME_BUDGET_MIN") for own in plan.parameters.values()]
+    budget_min = next(filter(None, budgets), None)
+    if budget_min is None:
         return {}
-    left = budget_min - (time.monotonic() - started_s) / 60
-    if left <= 0:
+    left_min = budget_min - (time.monotonic() - started_s) / 60
+    if left_min <= 0:
         raise _out_of_time(f"the time budget is used up before {stage}", plan)
-    own = {"TIME_BUDGET_MIN": round(left, 3)}
-    return own if "TIME_BUDGET_MIN" in plan.parameters[stage] else {}
+    has_trainings = "TIME_BUDGET_MIN" in plan.parameters[stage]
+    return {"TIME_BUDGET_MIN": round(left_min, 3)} if has_trainings else {}
 
 
 def _run_notebook(
     source: Path, target: Path, plan: Plan, parameters: dict[str, Any], stage: str
 ) -> None:
-    import papermill  # slow to import; a run that is up to date does without
+    import papermill  # slow to import, and not needed by a run that is up to date
     from nbclient.exceptions import DeadKernelError
 
     with writing(target):
@@ -126,82 +137,79 @@ def _run_notebook(
             str(target),
             parameters=parameters,
             kernel_name="python3",
-            cwd=str(paths.project_root()),
+            cwd=str(paths.working_folder()),
             progress_bar={"desc": stage, "unit": "cell"},
-            # the kernel talks over loopback; its warning about that says nothing to a user
+            # the kernel warns that it talks over loopback, which is of no use to the user
             extra_arguments=["--log-level=40"],
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == stages.OutOfTime.__name__:
             raise _out_of_time(error.evalue, plan) from None
-        where = f"{source.name}, cell [{error.exec_count}]"
-        raise _failure(f"{where}: {error.ename}: {error.evalue}", target, plan) from None
+        reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
         names = " or ".join(n.upper() for n in memory.sizes_of(config.STAGES[stage]))
         advice = f"lower {names}" if names else memory.NOTHING
-        reason = f"the kernel died; perhaps the memory was full: {advice}"
-        raise _failure(f"{source.name}: {reason}", target, plan) from None
+        reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
     except KeyboardInterrupt:
-        raise _failure(f"{source.name}: interrupted", target, plan) from None
+        reason = f"{source.name}: interrupted"
     except OSError as error:
         culprit = error.filename or f"{target} cannot be written"
         reason = f"{culprit}: {error.strerror or error}"
-        raise _failure(reason, target, plan) from None
+    else:
+        return
+    raise _failure(reason, target, plan)
 
 
 def _out_of_time(reason: str, plan: Plan) -> RunOutOfTime:
-    return RunOutOfTime(f"{reason}\nTo go on: {_same_command(plan)}")
+    return RunOutOfTime(f"{reason}\nTo continue: {_same_command(plan)}")
+
+
+def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
+    again = _same_command(plan)
+    return RunError(
+        f"{reason}\nThe executed copy is {copy}.\nTo continue once it is fixed: {again}"
+    )
 
 
 def _same_command(plan: Plan) -> str:
     return shlex.join(["python", "-m", "helpers.run", *plan.arguments])
 
 
-def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
-    again = _same_command(plan)
-    return RunError(f"{reason}\nThe executed copy is {copy}.\nTo go on once it is mended: {again}")
-
-
 def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
-    """The run's own rows of its latest results table, or None before the first one is written."""
+    """Return the run's own rows of its latest results table, or None if there is none yet."""
     record = stages.load_run(run_paths).get("stages", {})
-    tables = {"06_analysis": "06_table2", "03_finetuning": "table2"}
-    done = [name for name in tables if record.get(name, {}).get("status") == "done"]
-    written = [name for name in done if run_paths.table(tables[name]).is_file()]
+    written = [
+        (record[stage].get("started", ""), run_paths.table(name))
+        for stage, name in (("03_finetuning", "table2"), ("06_analysis", "06_table2"))
+        if record.get(stage, {}).get("status") == "done" and run_paths.table(name).is_file()
+    ]
     if not written:
         return None
-    latest = max(
-        written, key=lambda name: record[name].get("started", "")
-    )  # 03 may have been done again
-    frame = files.load_csv(run_paths.table(tables[latest]), ("Model",)).fillna("-")
-    return frame[frame["Valid Acc"] != "-"]  # not the report's rows that the run lacks
+    frame = files.load_csv(max(written)[1], ("Model",)).fillna("-")
+    return frame[frame["Valid Acc"] != "-"]  # without the report's rows that the run lacks
 
 
 def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
-    record = stages.load_run(run_paths)
     frame = results_table(run_paths)
     if frame is not None:
         print("\n" + frame[list(SHOWN_COLUMNS)].to_string(index=False))
-        about = ["run", "preset", "backbone"]  # the same in every row: said once
-        print(", ".join(f"{name} {frame[name].iloc[0]}" for name in about))
-        if record.get("preset") == "smoke":
+        # these are the same in every row
+        print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
+        if stages.load_run(run_paths).get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
         if run_paths.submission.is_file():
             print(f"\nsubmission: {run_paths.submission}")
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
 
 
-def _pass_on(plan: Plan, run_paths: paths.RunPaths) -> None:
-    """What was asked for beside the run: a report, the notebooks with their outputs."""
-    if plan.html:
-        from helpers.commands import report
+def _publish(run_paths: paths.RunPaths) -> None:
+    from helpers.commands import publish, showcase
 
-        print(f"report: {report.write(run_paths)}")
-    if plan.publish:
-        from helpers.commands import publish, showcase
-
-        pictures = paths.notebooks_root() / "images"
-        # `publish` refuses runs that are not complete, so it comes first
-        for file in (*publish.publish(run_paths), *showcase.write_pictures(run_paths, pictures)):
-            name = file.relative_to(pictures.parents[1]).as_posix()
-            print(f"published: {name}, {file.stat().st_size / 1e6:.2f} MB")
+    folder = paths.notebooks_root()
+    # `publish` refuses runs that are not complete, so it comes first
+    for file in (
+        *publish.publish(run_paths),
+        *showcase.write_pictures(run_paths, folder / "images"),
+    ):
+        name = file.relative_to(folder.parent).as_posix()
+        print(f"published: {name}, {file.stat().st_size / 1e6:.2f} MB")

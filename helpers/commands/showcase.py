@@ -1,4 +1,4 @@
-"""README's pictures, made from a run: a strip of four panels, and a thumbnail of each notebook."""
+"""Draw README's pictures from a run: a strip of four panels, and a thumbnail of each notebook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from helpers.core import files
+from helpers.core.files import atomic_path
 from helpers.core.paths import RunPaths
 from helpers.core.style import use_style
 from helpers.darts import draw, genotypes
@@ -24,15 +24,15 @@ from helpers.runs.names import FINETUNED, display_name, model_colours
 
 # the figure that says most about each notebook
 THUMBNAILS = {
-    "01_data_split": "01_samples",
-    "02_features_baselines": "02_auc",
-    "03_finetuning": "03_learning_curves",
-    "04_darts_search": "04_cells",
-    "05_genotype_retraining": "05_parameters_auc",
-    "06_analysis": "06_gallery",
+    "01": "01_samples",
+    "02": "02_auc",
+    "03": "03_learning_curves",
+    "04": "04_cells",
+    "05": "05_parameters_auc",
+    "06": "06_gallery",
 }
 THUMBNAIL_PX = 240
-# left, top, right and bottom of what is shown of a figure too full for a thumbnail, in shares of it
+# left, top, right and bottom of the part that is shown, as fractions of the figure
 WHOLE = (0, 0, 1, 1)
 CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 
@@ -40,29 +40,27 @@ CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
     """Write strip.png and NN.png of each notebook into `folder`, and return their paths."""
     use_style()
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / "strip.png"]
     figure = strip(run_paths)
-    with files.atomic_path(written[0]) as temporary:
+    with atomic_path(folder / "strip.png") as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
-    for stage, name in THUMBNAILS.items():
-        written.append(folder / f"{stage[:2]}.png")
+    for number, name in THUMBNAILS.items():
         with (
             Image.open(run_paths.figure(name)) as picture,
-            files.atomic_path(written[-1]) as temporary,
+            atomic_path(folder / f"{number}.png") as temporary,
         ):
-            width, height = picture.size
             left, top, right, bottom = CROPS.get(name, WHOLE)
-            box = (left * width, top * height, right * width, bottom * height)
-            small = picture.convert("RGB").crop(box)
+            width, height = picture.size
+            small = picture.convert("RGB").crop(
+                (left * width, top * height, right * width, bottom * height)
+            )
             small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
             small.save(temporary, format="png", optimize=True)
-    return written
+    return [folder / f"{name}.png" for name in ("strip", *THUMBNAILS)]
 
 
 def strip(run_paths: RunPaths) -> Figure:
-    """A bad part, what the network looks at, the cell that was found, and the ROC curves.
+    """Return a figure of a bad part, its Grad-CAM map, the searched cell, and the ROC curves.
 
     Raises:
         ExplainError: the run has no network, or no bad part.
@@ -86,7 +84,7 @@ def strip(run_paths: RunPaths) -> Figure:
 
 
 def _roc(ax: Axes, run_paths: RunPaths) -> None:
-    """The best by validation of each kind: classical, fine-tuned, from scratch."""
+    """Draw the best model by validation AUC of each kind: classical, fine-tuned, from scratch."""
     scored = predictions.read_all_predictions(run_paths)
     val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
     kinds = (
@@ -99,14 +97,12 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
         if not names:
             continue
         best = max(names, key=val_auc.__getitem__)
-        side = "validation" if scored[best].judged_on == "val" else "test"
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
         ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
+    side = "validation" if scored[best].judged_on == "val" else "test"
+    ax.set(xlabel="good parts called bad", ylabel="bad parts found")
     ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
-    ax.set_xlabel("good parts called bad", fontsize=9)
-    ax.set_ylabel("bad parts found", fontsize=9)
-    ax.tick_params(labelsize=8)
     ax.legend(loc="lower right", fontsize=8)

@@ -1,8 +1,8 @@
 """Train on several GPUs or machines: `accelerate launch -m helpers.train 03 --name NAME`.
 
-Does the trainings of a notebook (03, 04 or 05) and nothing else of it. The notebook, run after it
-with the same parameters, finds them done and only shows them. Every process of a launch runs this;
-without a launcher (`python -m helpers.train`) there is one.
+Runs the training steps of a notebook (03, 04 or 05) and nothing else of it. The notebook, run after
+it with the same parameters, finds them done and only shows them. Every process of a launch runs
+this; without a launcher (`python -m helpers.train`) there is one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from helpers.commands import options as command_line
 from helpers.commands import run
 from helpers.core import files, processes
 from helpers.core.memory import MemoryFullError
@@ -37,6 +38,7 @@ _LOCAL = (
     MemoryFullError,
     run.RunError,
     stages.StageError,
+    WeightsError,
 )
 
 
@@ -65,17 +67,17 @@ PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, which a launcher turns into 0 or 1."""
+    """Run the command line and return the exit code, which a launcher turns into 0 or 1."""
     options = _parser().parse_args(arguments)
     try:
         _train(options)
     except OutOfTime as error:
         if processes.is_main():
             print(f"\n{error}")
-        if not options.from_notebook:  # which notices by itself, and stops
+        if not options.from_notebook:  # a notebook notices by itself and stops
             return run.RunOutOfTime.exit_code
-    except (*_COMMON, *_LOCAL, WeightsError) as error:
-        if processes.is_main() or not isinstance(error, _COMMON):
+    except (*_COMMON, *_LOCAL) as error:
+        if processes.is_main() or isinstance(error, _LOCAL):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 1
     processes.leave()
@@ -84,18 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m helpers.train", description=__doc__)
-    parser.add_argument("stage", metavar="NN", help="03, 04 or 05: whose trainings to do")
+    parser.add_argument("stage", metavar="NN", help="03, 04 or 05: the notebook to train for")
     parser.add_argument("--name", default="", help="name of the run; default elpv-<preset>")
     parser.add_argument("--part", help="one training alone, e.g. cnn, ll or fbp of 03")
     parser.add_argument("--from-notebook", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "-p",
-        dest="parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of the notebook; may be given several times",
-    )
+    command_line.add_parameters(parser)
     return parser
 
 
@@ -104,7 +99,7 @@ def _train(options: argparse.Namespace) -> None:
     name = settings.stage_name(options.stage)
     if name not in PARTS:
         known = ", ".join(known[:2] for known in PARTS)
-        raise settings.SettingsError(f"{name} trains no network; there are {known}")
+        raise settings.SettingsError(f"{name} trains no network; {known} do")
     parts = PARTS[name]
     if options.part and options.part not in parts:
         raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
@@ -116,20 +111,25 @@ def _train(options: argparse.Namespace) -> None:
         if not processes.is_main():
             silence = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(silence))
-        elif not options.from_notebook:  # whose run is locked already
+        elif not options.from_notebook:  # a notebook has locked its run already
             stack.enter_context(run.lock(stage.paths))
             stack.enter_context(record.stage_lock(stage.paths, name))
         print(f"{name} of run {stage.paths.name} on {processes.device_name()}", flush=True)
         for part in [options.part] if options.part else parts:
             parts[part](stage)
         if not options.from_notebook:
-            print(f"trained: {stage.paths.root}\nto see it: {_notebook_command(stage, options)}")
+            dataset = stages.load_run(stage.paths).get("dataset", "elpv")
+            words = ["--name", stage.paths.name, "--preset", stage.preset, "--dataset", dataset]
+            words += ["--from", name[:2]]
+            words += [word for text in options.parameter for word in ("-p", text)]
+            print(f"trained: {stage.paths.root}")
+            print(f"to see it: python -m helpers.run {shlex.join(words)}")
 
 
 def _refuse_half_a_launch() -> None:
-    """Without several GPUs `accelerate launch` starts one process, whatever number it was given.
+    """Refuse the one process that `accelerate launch` starts if it finds no two GPUs.
 
-    It leaves more to MPI, but tells the one where the others would be.
+    It leaves other launches to MPI, but tells this process where the others would be.
     """
     counts = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
@@ -138,10 +138,3 @@ def _refuse_half_a_launch() -> None:
             "accelerate launch has started one process, since it found no two GPUs: processes on a "
             "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
         )
-
-
-def _notebook_command(stage: Stage, options: argparse.Namespace) -> str:
-    words = ["python", "-m", "helpers.run", "--name", stage.paths.name, "--preset", stage.preset]
-    words += ["--dataset", stages.load_run(stage.paths).get("dataset", "elpv")]
-    words += ["--from", stage.name[:2], *(w for text in options.parameter for w in ("-p", text))]
-    return shlex.join(words)

@@ -13,21 +13,31 @@ PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel ca
 
 
 def project_root() -> Path:
-    """The folder that holds `helpers/` and `notebooks/`."""
+    """Return the folder that holds `helpers/`: of a clone the one with `notebooks/` too."""
     return Path(__file__).resolve().parents[2]
 
 
-def home() -> Path:
-    """The folder under which `data/` and `submissions/` are written.
+def is_clone() -> bool:
+    """Return True if the package is used from its repository, not from an installed wheel."""
+    return all((project_root() / name).exists() for name in ("pyproject.toml", "notebooks"))
 
-    In this order: the environment variable `GOOD_BAD_HOME`, Kaggle's working folder when
-    running there, the project's root.
+
+def working_folder() -> Path:
+    """Return the folder in which the notebooks run: the clone's root, or the current folder."""
+    return project_root() if is_clone() else Path.cwd()
+
+
+def home() -> Path:
+    """Return the folder under which `data/` and `submissions/` are written.
+
+    In this order: the environment variable `GOOD_BAD_HOME`, Kaggle's working folder if the process
+    runs there, the root of the clone, the current folder.
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and KAGGLE_WORKING.is_dir():
         return KAGGLE_WORKING
-    return project_root()
+    return working_folder()
 
 
 def raw_root() -> Path:

@@ -24,8 +24,8 @@ def training_records(run_paths: RunPaths, model: str) -> list[dict[str, Any]]:
         return []
     content = files.load_json(path)
     try:
-        return [dict(record) for record in content.get("seeds", [content])]
-    except (AttributeError, TypeError, ValueError) as error:
+        return [dict(record) for record in content["seeds"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise files.damaged(path, f"it does not list its seeds: {error}") from None
 
 

@@ -172,4 +172,4 @@ def test_a_full_disk_under_the_executed_copy_is_named(run_copy, finished_run, mo
     assert run.main(split_command(finished_run / "parts", "-p", "SEED=5")) == 1
     error = capsys.readouterr().err
     assert "01_data_split.ipynb cannot be written: No space left on device" in error
-    assert "To go on once it is mended: python -m helpers.run" in error
+    assert "To continue once it is fixed: python -m helpers.run" in error

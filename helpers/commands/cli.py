@@ -1,0 +1,35 @@
+"""Run `good-bad COMMAND`: each command is a module, `helpers.run`, `helpers.train`, ..."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "run the notebooks in order, from images to the submission CSV",
+    "train": "run the trainings of one notebook on several GPUs or machines",
+    "score": "score any number of images with a trained model",
+    "doctor": "say whether this machine can do a run",
+    "kaggle": "download, submit and push to Kaggle",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the subcommand that is named first, and return its exit code.
+
+    `good-bad run --preset smoke` does the same as `python -m helpers.run --preset smoke`. Only the
+    named subcommand is imported.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    listed = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="good-bad",
+        description=f"Find faulty electronic parts in images.\n\ncommands:\n{listed}",
+        epilog="good-bad COMMAND --help shows the options of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    command = parser.parse_args(arguments[:1]).command
+    return importlib.import_module(f"helpers.{command}").main(arguments[1:])
