@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from helpers.darts.cell import Plan, mixed_cell
 from helpers.darts.folding import to_maps, to_rows
 from helpers.darts.linear_pieces import ReLU
-from helpers.darts.operations import PRIMITIVES, pad_to_even, softmax_by_node
+from helpers.darts.operations import pad_to_even, softmax_by_node
+from helpers.darts.space import PRIMITIVES
 from helpers.models.depthwise import half_resolution
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
