@@ -79,12 +79,9 @@ class Architect:
         """Return the validation loss and its gradients by `net.architecture_parameters()`.
 
         Raises:
-            ValueError: the optimizer holds alpha or, in the second order, is not SGD with momentum
-                over exactly w.
+            ValueError: in the second order, the optimizer is not SGD over exactly w.
             GradientError: a gradient is not finite.
         """
-        if optimizer is not None:
-            _refuse_alpha(optimizer, self.net)
         if self.order == 1:
             with self.net.frozen_weights():
                 return self._gradients(val, self.net.architecture_parameters())
@@ -140,12 +137,6 @@ def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) ->
     return out
 
 
-def _refuse_alpha(optimizer: Any, net: Supernet) -> None:
-    alphas = {id(p) for p in net.architecture_parameters()}
-    if any(id(p) in alphas for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("the weights' optimizer holds alpha: give it net.weight_parameters() only")
-
-
 def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
     """Return the settings of an SGD whose step `unrolled` can compute."""
     groups = optimizer.param_groups
@@ -156,5 +147,7 @@ def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
             f"{type(optimizer).__name__}: use such an SGD for the weights, or order=1"
         )
     if {id(p) for p in groups[0]["params"]} != {id(w) for w in weights}:
-        raise ValueError("the weights' optimizer must hold exactly net.weight_parameters()")
+        raise ValueError(
+            "the weights' optimizer must hold exactly net.weight_parameters(), no alpha"
+        )
     return groups[0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation
+from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.models.complexity import count_parameters, trace
 from helpers.models.spec import Model, ModelSpec
 
@@ -149,7 +149,7 @@ class DerivedNetwork(Model):
         super().__init__()
         self.genotype = genotype
         self.in_channels = in_channels
-        self.stem0, self.stem1 = _stem(stem, in_channels, channels)
+        self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
         self.auxiliary_index = 2 * layers // 3
@@ -225,21 +225,6 @@ class DerivedNetwork(Model):
             row["parameters"] = sum(count_parameters(self.get_submodule(name)) for name in names)
             rows.append(row | {"macs": sum(macs)})
         return rows
-
-
-def _stem(stem: str, in_channels: int, channels: int) -> tuple[nn.Module, nn.Module]:
-    """Return the layers before the two inputs of the first cell, the second on top of the first."""
-
-    def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)]
-
-    if stem == "cifar":
-        return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
-    if stem != "imagenet":
-        raise ValueError(f"unknown stem {stem!r}: choose 'imagenet' or 'cifar'")
-    half = channels // 2
-    first = nn.Sequential(*conv(in_channels, half, 2), nn.ReLU(), *conv(half, channels, 2))
-    return first, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2))
 
 
 def derived_spec(

@@ -47,6 +47,32 @@ def pad_to_even(x: Tensor) -> Tensor:
     return x
 
 
+def stems(
+    stem: str,
+    in_channels: int,
+    channels: int,
+    relu: type[nn.Module] = nn.ReLU,
+    track_statistics: bool = True,
+) -> tuple[nn.Module, nn.Module]:
+    """Return the layers from images to the older input of the first cell, and on to the newer.
+
+    "cifar" keeps H and W and gives both inputs 3 * `channels`. "imagenet" divides H and W by 4,
+    then by 8, and gives both `channels`. Raises ValueError for another stem.
+    """
+
+    def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+        norm = nn.BatchNorm2d(c_out, track_running_stats=track_statistics)
+        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm]
+
+    if stem == "cifar":
+        return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
+    if stem != "imagenet":
+        raise ValueError(f"unknown stem {stem!r}: choose 'imagenet' or 'cifar'")
+    half = channels // 2
+    older = nn.Sequential(*conv(in_channels, half, 2), relu(), *conv(half, channels, 2))
+    return older, nn.Sequential(relu(), *conv(channels, channels, 2))
+
+
 class FactorizedReduce(nn.Module):
     """Halve the map without losing pixels: (B, C_in, H, W) to (B, C_out, ceil(H/2), ceil(W/2)).
 

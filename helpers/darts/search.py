@@ -29,7 +29,8 @@ from helpers.darts.differences import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
-from helpers.runs.settings import SearchSettings, decisive
+from helpers.runs import settings as config
+from helpers.runs.settings import SearchSettings
 from helpers.runs.stages import Stage
 from helpers.training import fit as training
 from helpers.training import resume as resuming
@@ -52,14 +53,10 @@ class Search:
 
 
 def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Search:
-    """Search a cell for the images of the run, once; after a kill, resume at the last whole epoch.
+    """Search a cell for the run's images, once; killed, it goes on after its last whole epoch.
 
-    Writes genotypes/searched.json, the history as metrics/search_history.json, and the last weights
-    and alpha of the supernet as checkpoints/supernet.safetensors.
-
-    Example:
-        >>> found = search_genotype(stage, split, cache)
-        >>> found.genotype.edges("normal"), found.provenance["epochs_run"]
+    Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
+    last weights and alpha as checkpoints/supernet.safetensors.
     """
     settings: SearchSettings = stage.settings
     paths = stage.paths
@@ -67,7 +64,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": decisive(dataclasses.replace(settings, random_cells=0)),
+        "settings": config.decisive(dataclasses.replace(settings, random_cells=0)),
     }
     found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
     weights, resume = paths.checkpoint("supernet"), paths.resume("supernet")
@@ -87,7 +84,7 @@ def search_genotype(stage: Stage, split: pd.DataFrame, cache: ImageCache) -> Sea
         resuming.remove(resume, resuming.key_of(settings.training, settings.seed, inputs))
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(files.load_json, record)
-    # images for w in whole epochs; as many pass for alpha
+    # of whole epochs: images for w, while as many pass for alpha
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)
     return Search(genotype, provenance, history)
@@ -258,7 +255,7 @@ class AlphaSteps(Hooks):
             raise training.TrainingError(
                 f"search: a gradient by alpha is not finite in epoch {self.epoch + 1}. Lower LR "
                 f"(now {s.lr:g}) or ALPHA_LR (now {s.alpha_lr:g}): with another setting the search "
-                "starts from scratch"
+                "begins anew"
             ) from None
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -283,9 +280,9 @@ def run_search(
     inputs: Any = None,
     deadline_s: float | None = None,
 ) -> tuple[training.Fit, AlphaSteps]:
-    """Train w on `train` and alpha on `part`; the network keeps the state of the last epoch.
+    """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
-    In the history `val_auc` and `val_loss` are those of the part for alpha, which validates here.
+    In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
     """
     steps = AlphaSteps(net, train, part, settings)
     fit = training.fit(

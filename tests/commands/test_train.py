@@ -107,7 +107,7 @@ def _not_finite(self, val, *_):
         (
             _not_finite,
             "search: a gradient by alpha is not finite in epoch 1. Lower LR (now 0.025) or ALPHA_LR"
-            " (now 0.01): with another setting the search starts from scratch\n",
+            " (now 0.01): with another setting the search begins anew\n",
         ),
     ],
 )
