@@ -1,6 +1,6 @@
 """Compute a cell of the supernet as one differentiable function.
 
-The sums of the nodes stand side by side in one matrix (n, nodes * C), to which the edges of every
+The sums of the nodes are side by side in one matrix (n, nodes * C), to which the edges of every
 state add. This matrix is the output of the cell. Backwards the states come in reverse, so that the
 gradient of a node is complete when the edges into it need it.
 """

@@ -1,7 +1,7 @@
 """Place the parts of a drawn cell in columns so that no state, label or line covers another.
 
 The column of a state is the length of the longest path that leads to it. The labels of its edges
-stand at its left, one above the other. An edge that passes a column has a lane of its own there.
+are at its left, one above the other. An edge that passes a column has a lane of its own there.
 The columns are filled from left to right: each item is placed as near to the heights that its lines
 come from as its neighbours allow. Lengths are in em of the labels; y points up.
 """
@@ -97,7 +97,7 @@ def lay_out(edges: Mapping[Edge, Size | None], states: Sequence[int]) -> Layout:
             ys = _stacked([y] * len(item.edges), item.heights)
             level.update(zip(item.edges, ys, strict=True))
             climb = max([climb, *(abs(level[e] - before[e]) for e in item.edges)])
-        # Steep lines need room; the labels stand left of the states of their column.
+        # Steep lines need room; the labels are left of the states of their column.
         left = layout.right + (min(max(0.5 * climb, 1.5), 6.0) if column else 0.0)
         widths = [sizes[e][0] for item in items if item.box for e in item.edges]
         labels_right = left + max(widths, default=0.0)

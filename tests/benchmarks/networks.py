@@ -15,8 +15,8 @@ BACKBONES = ("resnet18", "efficientnet_lite0")
 
 
 def ours(backbone: str, size_px: int) -> nn.Module:
-    """Our classifier of two classes: ResNet-18 with random weights, or EfficientNet-Lite0 with
-    its packaged ones."""
+    """Return our classifier of two classes: ResNet-18 with random weights, or EfficientNet-Lite0
+    with its packaged ones."""
     if backbone == "resnet18":
         torch.manual_seed(0)
         return backbones.build(backbones.spec_of(backbone, 2, size_px))
@@ -24,7 +24,7 @@ def ours(backbone: str, size_px: int) -> nn.Module:
 
 
 def plain_trunk(backbone: str) -> nn.Module:
-    """The stock network without its last layer, with the same weights as ours."""
+    """Return the stock network without its last layer, with the same weights as ours."""
     if backbone == "resnet18":
         torch.manual_seed(0)
         trunk = torchvision.models.resnet18(weights=None)
@@ -36,7 +36,7 @@ def plain_trunk(backbone: str) -> nn.Module:
 
 
 def plain_classifier(backbone: str) -> nn.Module:
-    """The stock network with two classes."""
+    """Return the stock network with two classes."""
     size = backbones.spec_of(backbone, 2, 224).embedding_size
     return nn.Sequential(plain_trunk(backbone), nn.Linear(size, 2))
 
