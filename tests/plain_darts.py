@@ -7,6 +7,7 @@ the second-order one with a rebuilt copy of the model, as the public reference d
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 
 def bn(channels: int) -> nn.BatchNorm2d:
+    """Return the BN of the search."""
     return nn.BatchNorm2d(channels, affine=False, track_running_stats=False)
 
 
@@ -22,15 +24,19 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, **options) -> nn.C
 
 
 class PlainReduce(nn.Module):
-    def __init__(self, c_in: int, c_out: int) -> None:
+    """ReLU, two 1x1 convolutions of stride 2 shifted by a pixel, BN (`norm`)."""
+
+    def __init__(self, c_in: int, c_out: int, norm: Callable[[int], nn.Module] = bn) -> None:
         super().__init__()
         self.conv_1 = conv(c_in, c_out // 2, 1, 2)
         self.conv_2 = conv(c_in, c_out - c_out // 2, 1, 2)
-        self.bn = bn(c_out)
+        self.bn = norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', ceil(H / 2), ceil(W / 2))."""
         x = F.relu(x)
-        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
 
 
@@ -43,10 +49,13 @@ class PlainNone(nn.Module):
         return x[:, :, :: self.stride, :: self.stride] * 0.0
 
 
-def separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
+def separable(
+    c: int, kernel: int, stride: int, dilation: int, norm: Callable[[int], nn.Module] = bn
+) -> list[nn.Module]:
+    """Return ReLU, depthwise convolution, 1x1 convolution, BN."""
     padding = dilation * (kernel // 2)
     depthwise = conv(c, c, kernel, stride, padding=padding, dilation=dilation, groups=c)
-    return [nn.ReLU(), depthwise, conv(c, c, 1), bn(c)]
+    return [nn.ReLU(), depthwise, conv(c, c, 1), norm(c)]
 
 
 def operations(c: int, stride: int) -> nn.ModuleList:
@@ -172,11 +181,6 @@ def loss_of(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return F.cross_entropy(net(batch[0]), batch[1])
 
 
-def first_order_alpha(net: PlainSupernet, val: tuple[Tensor, Tensor]) -> None:
-    """Leave dL_val/dalpha in alpha.grad; like the reference, by a whole backward pass."""
-    loss_of(net, val).backward()
-
-
 def second_order_alpha(net, train, val, xi, momentum, weight_decay, buffers) -> None:
     """Leave the second-order gradient in alpha.grad, with a rebuilt model at w'."""
     weights, alphas = net.weights(), net.alphas()
@@ -215,7 +219,7 @@ def plain_step(net, train, val, optimizer, alpha_optimizer, second_order: bool) 
             net, train, val, group["lr"], group["momentum"], group["weight_decay"], buffers
         )
     else:
-        first_order_alpha(net, val)
+        loss_of(net, val).backward()  # a whole backward pass, like the reference
     alpha_optimizer.step()
     optimizer.zero_grad()
     loss_of(net, train).backward()
@@ -246,11 +250,9 @@ def reduce_slots(plain: PlainReduce, weight: Tensor):
 
 def slots(plain: PlainSupernet, fused: nn.Module):
     """Pairs (plain parameter, fused tensor of as many numbers) that cover both networks."""
-    for a, b in zip(plain.stem0.parameters(), fused.stem0.parameters(), strict=True):
-        yield a, b
-    if fused.stem1 is not None:
-        for a, b in zip(plain.stem1.parameters(), fused.stem1.parameters(), strict=True):
-            yield a, b
+    for name in ("stem0", "stem1", "classifier"):
+        a, b = plain.get_submodule(name), fused.get_submodule(name)
+        yield from zip(a.parameters(), b.parameters(), strict=True)
     for a, b in zip(plain.cells, fused.cells, strict=True):
         if isinstance(a.pre0, PlainReduce):
             yield from reduce_slots(a.pre0, b.pre0)
@@ -263,8 +265,6 @@ def slots(plain: PlainSupernet, fused: nn.Module):
                 edge = node - max(0, source - 1)
                 yield from operation_slots(b.states[source], a.edges[e], edge)
                 e += 1
-    for a, b in zip(plain.classifier.parameters(), fused.classifier.parameters(), strict=True):
-        yield a, b
     yield from zip(plain.alphas(), fused.architecture_parameters(), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""The alpha step of the search (DARTS, Algorithm 1), first and second order, without model copies.
+"""Take the alpha steps of the search (DARTS, Algorithm 1), first and second order, without copies.
 
 Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everything that
 `net.architecture_parameters()` gives: with partial channels the edge weights beta too.
@@ -20,9 +20,9 @@ from helpers.darts.differences import (
     flatten,
     gradients,
     moved,
+    true_float32,
 )
 from helpers.darts.linear_pieces import LinearPieces
-from helpers.darts.precision import true_float32
 from helpers.darts.supernet import Supernet
 
 STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
@@ -31,11 +31,17 @@ STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below 
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
-    `net` is a `Supernet`, `loss_of(net(images), targets)` the loss. `average` (`processes.average`)
-    takes what a process gets from its share of a batch to the whole batch's; every loss and
-    gradient goes through it, so that all processes do the same step. A step changes alpha and
-    Adam's state, nothing else: not w, no .grad, no SGD buffer.
-    Raises ValueError for another order.
+    `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) takes the result of
+    a process for its share of a batch to that of the whole batch. Every loss and gradient goes
+    through it, so that all processes do the same step. A step changes alpha and the state of Adam,
+    but neither w nor any .grad or SGD buffer.
+
+    Raises:
+        ValueError: another order.
+
+    Example:
+        >>> architect = Architect(net, F.cross_entropy, order=2)
+        >>> loss = architect.step(val_batch, train_batch, sgd)
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class Architect:
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=betas, weight_decay=weight_decay)
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
-        """One step of alpha; returns the validation loss that it descended.
+        """Take one step of alpha and return the validation loss that it descended.
 
         The second order needs the batch `train` and the weights' SGD, for its lr (xi), momentum
         buffers and weight decay. Raises ValueError as `gradient` does.
@@ -70,13 +76,12 @@ class Architect:
     def gradient(
         self, val: Batch, train: Batch | None = None, optimizer: Any = None
     ) -> tuple[float, list[Tensor]]:
-        """Validation loss and its gradient by alpha, shaped as `net.architecture_parameters()`.
+        """Return the validation loss and its gradients by `net.architecture_parameters()`.
 
-        Raises ValueError for an optimizer that holds alpha or, in the second order, is not SGD
-        with momentum over exactly w; and for a gradient that is not finite.
+        Raises:
+            ValueError: in the second order, the optimizer is not SGD over exactly w.
+            GradientError: a gradient is not finite.
         """
-        if optimizer is not None:
-            _refuse_alpha(optimizer, self.net)
         if self.order == 1:
             with self.net.frozen_weights():
                 return self._gradients(val, self.net.architecture_parameters())
@@ -85,7 +90,7 @@ class Architect:
         return self._second_order(val, train, optimizer)
 
     def _second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
-        """Equation 7: dL_val(w')/dalpha - xi (p - n) / (2 eps), p, n at w + eps v and w - eps v."""
+        """Return dL_val(w')/dalpha - xi (p - n) / (2 eps), p and n at w +- eps v (equation 7)."""
         weights, alphas = self.net.weight_parameters(), self.net.architecture_parameters()
         xi = _sgd_group(optimizer, weights)["lr"]
         pieces = LinearPieces()  # without it the difference is mostly the jumps of ReLUs
@@ -109,11 +114,11 @@ class Architect:
         return loss, [d - xi * central_difference(p, n, eps) for d, p, n in pairs]
 
     def state_dict(self) -> dict[str, Any]:
-        """Adam's state; alpha itself is part of the network's."""
+        """Return the state of Adam; alpha itself belongs to the state of the network."""
         return self.adam.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.adam.load_state_dict(state)
 
     def _gradients(self, batch: Batch, parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
@@ -121,7 +126,7 @@ class Architect:
 
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:
-    """w' = w - xi (mu * buffer + dw + wd * w): one step of the weights' SGD, not clipped."""
+    """Return w' = w - xi (mu * buffer + dw + wd * w): one SGD step of the weights, not clipped."""
     group = _sgd_group(optimizer, weights)
     xi, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
     out = []
@@ -132,14 +137,8 @@ def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) ->
     return out
 
 
-def _refuse_alpha(optimizer: Any, net: Supernet) -> None:
-    alphas = {id(p) for p in net.architecture_parameters()}
-    if any(id(p) in alphas for group in optimizer.param_groups for p in group["params"]):
-        raise ValueError("the weights' optimizer holds alpha: give it net.weight_parameters() only")
-
-
 def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
-    """The settings of an SGD whose step `unrolled` computes."""
+    """Return the settings of an SGD whose step `unrolled` can compute."""
     groups = optimizer.param_groups
     plain = isinstance(optimizer, torch.optim.SGD) and len(groups) == 1
     if not plain or any(groups[0][name] for name in ("nesterov", "dampening", "maximize")):
@@ -148,5 +147,7 @@ def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
             f"{type(optimizer).__name__}: use such an SGD for the weights, or order=1"
         )
     if {id(p) for p in groups[0]["params"]} != {id(w) for w in weights}:
-        raise ValueError("the weights' optimizer must hold exactly net.weight_parameters()")
+        raise ValueError(
+            "the weights' optimizer must hold exactly net.weight_parameters(), no alpha"
+        )
     return groups[0]

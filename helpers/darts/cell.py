@@ -1,8 +1,8 @@
-"""A cell of the supernet as one differentiable function.
+"""Compute a cell of the supernet as one differentiable function.
 
-The nodes' sums live side by side in one matrix (n, nodes * C), into which the edges of every state
-add; it is the cell's output. Backwards the states come in reverse, so that a node's gradient is
-complete when the edges into it need it.
+The sums of the nodes are side by side in one matrix (n, nodes * C), to which the edges of every
+state add. This matrix is the output of the cell. Backwards the states come in reverse, so that the
+gradient of a node is complete when the edges into it need it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from helpers.darts.shared import SharedMaps
 # Below this many channels all edges of a state share one block-diagonal product: narrower matrices
 # leave the processor's vector units idle.
 MERGE_BELOW = 16
-# Edges are computed together while their maps have no more than this many numbers: more no longer
-# fit a core's cache (measured on two cores with 2 MB each).
+# Edges are computed together if their maps have no more than this many numbers: more do not fit the
+# cache of a core (measured on two cores with 2 MB each).
 BLOCK_NUMBERS = 1 << 19
 
 
@@ -44,24 +44,24 @@ class Plan(NamedTuple):
 
     @property
     def states(self) -> range:
-        """The states that edges leave: the two inputs and all nodes but the last."""
+        """Return the states that edges leave: the two inputs and all nodes but the last."""
         return range(self.nodes + 1)
 
     def targets(self, state: int) -> range:
-        """The nodes that an edge from `state` reaches."""
+        """Return the nodes that an edge from `state` reaches."""
         return range(max(0, state - 1), self.nodes)
 
     def edges(self, state: int) -> list[int]:
-        """Rows of alpha that belong to the edges from `state`."""
+        """Return the rows of alpha that belong to the edges from `state`."""
         return [node * (node + 3) // 2 + state for node in self.targets(state)]
 
     @property
     def by_state(self) -> Tensor:
-        """Rows of alpha in the order of the states that edges leave."""
+        """Return the rows of alpha in the order of the states that edges leave."""
         return _by_state(self)
 
     def stride(self, state: int) -> int:
-        """2 on the edges from the two inputs of a reduction cell, else 1."""
+        """Return 2 for the edges from the two inputs of a reduction cell, else 1."""
         return 2 if self.reduction and state < 2 else 1
 
 
@@ -71,13 +71,13 @@ def _by_state(plan: Plan) -> Tensor:
 
 
 def shuffle(mixed: Tensor, bypass: Tensor, partial: int) -> Tensor:
-    """Rows (n, C/K) and (n, C - C/K) as K interleaved groups (arXiv 1907.05737, figure 1)."""
+    """Interleave rows (n, C/K) and (n, C - C/K) as K groups (arXiv 1907.05737, figure 1)."""
     rows = torch.cat([mixed, bypass], dim=1)
     return rows.unflatten(1, (partial, -1)).transpose(1, 2).flatten(1)
 
 
 def unshuffle(rows: Tensor, partial: int) -> tuple[Tensor, Tensor]:
-    """The inverse of `shuffle`."""
+    """Invert `shuffle`."""
     channels = rows.shape[1]
     rows = rows.unflatten(1, (-1, partial)).transpose(1, 2).flatten(1)
     return rows.split([channels // partial, channels - channels // partial], dim=1)
@@ -121,12 +121,12 @@ class _State:
         return x[:, : self.channels].contiguous(memory_format=torch.channels_last)
 
     def columns(self, nodes: Tensor) -> list[Tensor]:
-        """The columns of (n, nodes * C) into which each block adds."""
+        """Return the columns of (n, nodes * C) to which each block adds."""
         sizes = [block.edges * self.channels for block in self.blocks]
         return list(nodes[:, self.first_node * self.channels :].split(sizes, dim=1))
 
     def forward(self, mixed: Tensor, bypass: Tensor | None, beta: Tensor | None) -> None:
-        """Add all edges that leave the state to the nodes' sums."""
+        """Add all edges that leave the state to the sums of the nodes."""
         for block, columns in zip(self.blocks, self.columns(mixed), strict=True):
             block.forward(self.shared, columns)
         if bypass is not None:
@@ -137,7 +137,7 @@ class _State:
     def backward(
         self, g: Tensor, g_mean: Tensor, need_weights: bool
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """From the nodes' centred gradients: gradients of the operations' input and weights."""
+        """Return gradients of the operations' input and weights from centred ones of the nodes."""
         grads = []
         pairs = zip(self.blocks, self.columns(g), self.columns(g_mean[None]), strict=True)
         for block, columns, mean in pairs:
@@ -156,7 +156,7 @@ class _State:
     def backward_bypass(
         self, dx: Tensor | None, g: Tensor, beta: Tensor
     ) -> tuple[Tensor | None, Tensor]:
-        """dx of all channels, and the gradient of the edges' beta."""
+        """Return dx of all channels, and the gradient of the edges' beta."""
         weights = beta[self.plan.edges(self.index)]
         nodes = g.unflatten(1, (self.plan.nodes, -1))[:, self.first_node :]
         dbeta = (nodes * required(self.rest, "the bypass")[:, None]).sum((0, 2))
@@ -184,7 +184,7 @@ class _MixedCell(torch.autograd.Function):
         beta: Tensor | None,
         *weights: Tensor | None,
     ) -> Tensor:
-        """The nodes' maps; the states stay with ctx for one backward pass."""
+        """Return the maps of the nodes; the states stay with ctx for one backward pass."""
         states: list[_State] = []
         scales = scale[:, plan.by_state].split([len(plan.edges(s)) for s in plan.states], dim=1)
         values = [x0, x1]
@@ -213,7 +213,7 @@ class _MixedCell(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x0, x1, scale, beta and, where needed, the weights."""
+        """Return the gradients of x0, x1, scale, beta and, if needed, the weights."""
         plan, states, c = ctx.plan, ctx.states, ctx.channels
         if states[0] is None:
             raise RuntimeError("a supernet's backward pass can be done once: run it forward again")
@@ -265,7 +265,7 @@ def _node_value(
 def _complete_node(
     plan: Plan, node: int, g: Tensor, g_mixed: Tensor, g_bypass: Tensor | None, g_mean: Tensor
 ) -> None:
-    """Split a node's complete gradient into its two parts, and take the mean off the mixed one."""
+    """Split the complete gradient of a node into its two parts and centre the mixed one."""
     c = g.shape[1] // plan.nodes
     width = c // plan.partial
     columns = slice(node * width, (node + 1) * width)
@@ -286,10 +286,10 @@ def mixed_cell(
     beta: Tensor | None,
     weights: Sequence[Tensor | None],
 ) -> Tensor:
-    """The nodes (B, nodes * C, H, W) of a cell whose states 0 and 1 are x0, x1 (B, C, H, W).
+    """Return the nodes (B, nodes * C, H, W) of a cell with states 0 and 1 = x0, x1 (B, C, H, W).
 
-    scale (7, edges) weighs all operations but `none`; with partial channels beta (edges,) weighs
-    what bypasses them. `weights` are dw3, dw5, pw and reduce of every state in turn, as in
-    `supernet.StateEdges`. Differentiable once.
+    scale (7, edges) weighs all operations but `none`. With partial channels beta (edges,) weighs
+    the channels that bypass them. `weights` are dw3, dw5, pw and reduce of every state in turn, as
+    in `supernet.StateEdges`. Differentiable once.
     """
     return _MixedCell.apply(plan, x0, x1, scale, beta, *weights)

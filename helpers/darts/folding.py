@@ -1,4 +1,4 @@
-"""1x1 convolution, batch norm and edge weight folded into one matrix.
+"""Fold 1x1 convolution, batch norm and edge weight into one matrix.
 
 With y = P d (a 1x1 convolution of d) and d of mean zero, batch statistics need no pass over y:
 
@@ -9,7 +9,7 @@ matrix products. Backwards everything that BN and P need follows from the cross 
 d and the node's gradient g, and the gradient of d is again two matrix products.
 
 "Rows" are maps (B, C, H, W) seen as a matrix (n, C), n = B * H * W. Their C channels fall into G
-groups of D, each with a matrix of its own: (G, D, D), or (D, D) where there is one group.
+groups of D, each with a matrix of its own: (G, D, D), or (D, D) if there is one group.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _ROWS_PER_PART = 2048
 
 
 def to_rows(maps: Tensor) -> Tensor:
-    """(B, C, H, W) to (B * H * W, C); a view when the maps are channels_last."""
+    """Turn (B, C, H, W) into (B * H * W, C); a view if the maps are channels_last."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
 def to_maps(rows: Tensor, like: Tensor) -> Tensor:
-    """(B * H * W, C) to (B, C, H, W) in channels_last; B, H and W are those of `like`."""
+    """Turn (B * H * W, C) into (B, C, H, W), channels_last; B, H and W are those of `like`."""
     batch, _, height, width = like.shape
     return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def required(tensor: Tensor | None, name: str) -> Tensor:
-    """A tensor that this place cannot do without; RuntimeError where it is missing."""
+    """Return the tensor, or raise RuntimeError if it is missing."""
     if tensor is None:
         raise RuntimeError(f"{name} is missing")
     return tensor
@@ -49,17 +49,17 @@ def _averaging(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def column_means(rows: Tensor) -> Tensor:
-    """Means (C,) of rows (n, C), as a matrix product (faster than a reduction)."""
+    """Return the means (C,) of rows (n, C), as a matrix product (faster than a reduction)."""
     return torch.mv(rows.t(), _averaging(rows.shape[0], rows.dtype, rows.device))
 
 
 def centred(rows: Tensor) -> Tensor:
-    """Rows (n, C) minus their means."""
+    """Return rows (n, C) minus their means."""
     return rows - column_means(rows)
 
 
 def cross_moment(left: Tensor, right: Tensor) -> Tensor:
-    """E[left right^T] (C, K) of rows (n, C) and (n, K)."""
+    """Return E[left right^T] (C, K) of rows (n, C) and (n, K)."""
     n = left.shape[0]
     parts = n // _ROWS_PER_PART
     if parts < 2 or n % parts:
@@ -73,7 +73,7 @@ def _by_group(rows: Tensor, groups: int) -> Tensor:
 
 
 def group_moments(left: Tensor, right: Tensor, groups: int) -> Tensor:
-    """E[left right^T] within each group of rows (n, G * D)."""
+    """Return E[left right^T] within each group of rows (n, G * D)."""
     if groups == 1:
         return cross_moment(left, right)
     sides = (_by_group(left, groups).mT, _by_group(right, groups))
@@ -81,17 +81,17 @@ def group_moments(left: Tensor, right: Tensor, groups: int) -> Tensor:
 
 
 def groups_of(matrices: Tensor) -> int:
-    """How many groups matrices (G, D, D) or (D, D) are for."""
+    """Return the number of groups of matrices (G, D, D) or (D, D)."""
     return 1 if matrices.dim() == 2 else len(matrices)
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right without the broadcasting that `@` prepares for."""
+    """Return left @ right without the broadcasting that `@` prepares for."""
     return torch.mm(left, right) if left.dim() == 2 else torch.bmm(left, right)
 
 
 def product(rows: Tensor, matrices: Tensor) -> Tensor:
-    """Rows (n, G * D) times the matrices, group by group."""
+    """Return rows (n, G * D) times the matrices, group by group."""
     groups = groups_of(matrices)
     if groups == 1:
         return torch.mm(rows, matrices)
@@ -110,7 +110,7 @@ def add_product_(out: Tensor, rows: Tensor, matrices: Tensor) -> Tensor:
 
 
 class Fold(NamedTuple):
-    """scale * BN(P d) as W d, and what the backward pass needs of it; G, or no first dimension."""
+    """scale * BN(P d) as W d, and what its backward pass needs; G may be missing."""
 
     weight: Tensor  # (G, K, O): rows of d times this
     pointwise: Tensor  # P (G, O, K)
@@ -155,9 +155,9 @@ def unfold_bn(fold: Fold, cross: Tensor, n: int) -> Unfold:
 
 
 def split_filters(weight: Tensor) -> Tensor:
-    """(..., O, K) to (2, ..., O, K): filters of the even pixels, then of the odd, zeros elsewhere.
+    """Split (..., O, K) into filters of the even and of the odd pixels: (2, ..., O, K).
 
-    A zero filter gives y = 0, hence BN(y) = 0: it adds nothing.
+    The other filters of each part are zero, so that y = 0 and BN(y) = 0: they add nothing.
     """
     out = weight.shape[-2]
     even = (torch.arange(out, device=weight.device) < out // 2).to(weight.dtype)[:, None]
@@ -165,7 +165,7 @@ def split_filters(weight: Tensor) -> Tensor:
 
 
 def block_diagonal(blocks: Tensor) -> Tensor:
-    """(T, E, C, C) to (T, E * C, E * C) with the E blocks on the diagonal."""
+    """Turn (T, E, C, C) into (T, E * C, E * C) with the E blocks on the diagonal."""
     terms, edges, c, _ = blocks.shape
     out = blocks.new_zeros(terms, edges, c, edges, c)
     out.diagonal(dim1=1, dim2=3).copy_(blocks.permute(0, 2, 3, 1))
@@ -173,6 +173,6 @@ def block_diagonal(blocks: Tensor) -> Tensor:
 
 
 def diagonal_blocks(matrices: Tensor, edges: int) -> Tensor:
-    """The inverse of `block_diagonal`: what lies off the diagonal is dropped."""
+    """Invert `block_diagonal`; numbers off the diagonal are dropped."""
     split = matrices.unflatten(-1, (edges, -1)).unflatten(1, (edges, -1))
     return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)

@@ -1,11 +1,11 @@
-"""Discrete DARTS cells: how alphas become one, random ones, the published ones, JSON in and out."""
+"""Discrete DARTS cells: derived from alphas, random, published, and as JSON files."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -13,37 +13,40 @@ from typing import Any
 
 import torch
 
-from helpers.core.files import write_bytes
-from helpers.darts.operations import PRIMITIVES, softmax_by_node
+from helpers.core import files
+from helpers.darts.operations import softmax_by_node
 from helpers.darts.space import (
     EDGES,
     KINDS,
     NODE_STATES,
+    NODES,
     OPERATIONS,
-    Edge,
+    PRIMITIVES,
     GenotypeError,
-    checked_concat,
-    checked_edges,
-    checked_kind,
-    is_int,
 )
+
+Edge = tuple[str, int]
+"""(operation, input state) of an edge of a discrete cell."""
 
 _NODE_INPUTS = {node: tuple(combinations(range(node), 2)) for node in NODE_STATES}
 CELL_COUNT = prod(len(_NODE_INPUTS[node]) * len(OPERATIONS) ** 2 for node in NODE_STATES)
 """Distinct discrete cells of one kind: 180 * 49^4 = 1,037,664,180."""
 
-_FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
-
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal and a reduction cell; equal and equally hashed whatever the order of their edges.
+    """A normal and a reduction cell; the order of their edges makes no difference.
 
-    `normal` and `reduce` hold 8 (operation, input state) pairs, two for each of the nodes 2 to 5;
-    the `_concat` fields name the nodes that make up the output. Edges are stored sorted by input,
+    `normal` and `reduce` hold 8 (operation, input state) pairs, two for each of the nodes 2 to 5.
+    The `_concat` fields name the nodes that make up the output. Edges are stored sorted by input,
     so that equal genotypes also build networks with equal parameter names.
 
-    Raises GenotypeError for anything outside the search space.
+    Raises:
+        GenotypeError: a cell outside the search space.
+
+    Example:
+        >>> PUBLISHED["DARTS_V2"].edges("normal")[0]
+        ('sep_conv_3x3', 0, 2)
     """
 
     normal: tuple[Edge, ...]
@@ -52,23 +55,70 @@ class Genotype:
     reduce_concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for field in ("normal", "reduce"):
-            concat = f"{field}_concat"
-            object.__setattr__(self, field, checked_edges(field, getattr(self, field)))
-            object.__setattr__(self, concat, checked_concat(concat, getattr(self, concat)))
+        for kind in KINDS:
+            concat = f"{kind}_concat"
+            object.__setattr__(self, kind, _checked_edges(kind, getattr(self, kind)))
+            object.__setattr__(self, concat, _checked_concat(concat, getattr(self, concat)))
 
     def edges(self, kind: str) -> tuple[tuple[str, int, int], ...]:
-        """(operation, source state, target state) of the 8 edges of the `kind` cell."""
-        pairs = self.normal if checked_kind(kind) == "normal" else self.reduce
+        """Return (operation, source state, target state) of the 8 edges of the `kind` cell."""
+        pairs = getattr(self, _checked_kind(kind))
         return tuple((op, source, 2 + row // 2) for row, (op, source) in enumerate(pairs))
 
     def concat(self, kind: str) -> tuple[int, ...]:
-        """States that the output of the `kind` cell concatenates."""
-        return self.normal_concat if checked_kind(kind) == "normal" else self.reduce_concat
+        """Return the states that the output of the `kind` cell concatenates."""
+        return getattr(self, f"{_checked_kind(kind)}_concat")
+
+
+def _checked_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise GenotypeError(f"unknown cell kind {kind!r}; use one of {', '.join(KINDS)}")
+    return kind
+
+
+def _checked_edges(field: str, edges: Any) -> tuple[Edge, ...]:
+    """Return the edges sorted within each node; raise GenotypeError with the field's name."""
+    if not isinstance(edges, list | tuple) or len(edges) != 2 * NODES:
+        raise GenotypeError(
+            f"{field}: expected {2 * NODES} (operation, input) pairs, two for each of the {NODES} "
+            f"nodes, got {edges!r}"
+        )
+    checked: list[Edge] = []
+    for row, edge in enumerate(edges):
+        place, node = f"{field}[{row}]", 2 + row // 2
+        if not isinstance(edge, list | tuple) or len(edge) != 2:
+            raise GenotypeError(f"{place}: expected an (operation, input) pair, got {edge!r}")
+        operation, source = edge
+        if operation not in OPERATIONS:
+            known = ", ".join(OPERATIONS)
+            raise GenotypeError(f"{place}: unknown operation {operation!r}; choose one of {known}")
+        if type(source) is not int or not 0 <= source < node:
+            raise GenotypeError(
+                f"{place}: input {source!r} of node {node} is not an earlier state "
+                f"(0 to {node - 1})"
+            )
+        if row % 2 and source == checked[-1][1]:
+            raise GenotypeError(
+                f"{field}: both edges of node {node} come from state {source}; choose two inputs"
+            )
+        checked.append((operation, source))
+    pairs = (sorted(checked[i : i + 2], key=lambda edge: edge[1]) for i in range(0, 2 * NODES, 2))
+    return tuple(edge for pair in pairs for edge in pair)
+
+
+def _checked_concat(field: str, concat: Any) -> tuple[int, ...]:
+    states = concat if isinstance(concat, list | tuple) else ()
+    valid = all(type(state) is int and state in NODE_STATES for state in states)
+    if not states or not valid or len(set(states)) < len(states):
+        raise GenotypeError(
+            f"{field}: expected some of the node states {', '.join(map(str, NODE_STATES))}, each "
+            f"once, got {concat!r}"
+        )
+    return tuple(sorted(states))
 
 
 def count_skips(genotype: Genotype, kind: str = "normal") -> int:
-    """Number of skip connections in the `kind` cell; more than 2 in the normal one is a warning."""
+    """Return the number of skip connections; more than 2 in the normal cell is a warning sign."""
     return sum(operation == "skip_connect" for operation, _, _ in genotype.edges(kind))
 
 
@@ -78,28 +128,31 @@ def count_skips(genotype: Genotype, kind: str = "normal") -> int:
 def derive_genotype(
     alpha_normal: Any,
     alpha_reduce: Any,
-    max_skips: int | None = None,
+    max_skips: int = -1,
     beta_normal: Any = None,
     beta_reduce: Any = None,
 ) -> Genotype:
-    """The discrete cells that the alphas stand for (DARTS, section 2.4).
+    """Return the discrete cells that the alphas stand for (DARTS, section 2.4).
 
-    alpha_*: (14, 8), before the softmax, rows as in EDGES, columns as in PRIMITIVES. Per edge the
-    softmax over all eight; per node the two edges whose best non-none weight is largest; on each
-    of the two its best non-none operation. Ties go to the lower index.
-    beta_*: (14,), before the softmax over the edges of a node; multiplies the edge's weights
-    (PC-DARTS, arXiv 1907.05737, equation 5).
-    max_skips: while the normal cell has more skip connections than this, the weakest of them
-    loses its weight and the cell is derived again (P-DARTS, arXiv 1904.12760, section 3.3).
+    Each edge gets the softmax over all eight operations. Each node keeps the two edges whose best
+    non-none weight is largest, with their best non-none operation. Ties go to the lower index.
 
-    Raises GenotypeError for a wrong shape, values that are not finite, or a negative `max_skips`.
+    Args:
+        alpha_normal, alpha_reduce: (14, 8), before the softmax, rows as in EDGES, columns as in
+            PRIMITIVES.
+        max_skips: skip connections allowed in the normal cell; -1: any number. While there are
+            more, the weakest one loses its weight and the cell is derived again (P-DARTS, arXiv
+            1904.12760, section 3.3).
+        beta_normal, beta_reduce: (14,), before the softmax over the edges of a node, which
+            multiplies the weights of the edges (PC-DARTS, arXiv 1907.05737, equation 5).
+
+    Raises:
+        GenotypeError: a wrong shape, or values that are not finite.
     """
-    if max_skips is not None and (not is_int(max_skips) or max_skips < 0):
-        raise GenotypeError(f"max_skips: expected None or a count from 0, got {max_skips!r}")
     weights = _edge_weights("normal", alpha_normal, beta_normal)
     normal = _strongest_edges(weights)
     skip = OPERATIONS.index("skip_connect")
-    while max_skips is not None:
+    while max_skips >= 0:
         rows = [
             row
             for row, (source, node) in enumerate(EDGES)
@@ -107,20 +160,18 @@ def derive_genotype(
         ]
         if len(rows) <= max_skips:
             break
-        # Below every softmax weight, so that the operation cannot come back even if others are 0.
+        # Below every softmax weight: the operation cannot come back even if the others are 0.
         weights[min(rows, key=lambda row: weights[row][skip])][skip] = -1.0
         normal = _strongest_edges(weights)
     reduce = _strongest_edges(_edge_weights("reduce", alpha_reduce, beta_reduce))
     return Genotype(normal, NODE_STATES, reduce, NODE_STATES)
 
 
-def _edge_weights(cell: str, alpha: Any, beta: Any) -> list[list[float]]:
-    """(14, 7) weights of the operations other than none, softmax (and beta) applied."""
-    alpha = _finite(f"alpha_{cell}", alpha, (len(EDGES), len(PRIMITIVES)))
-    weights = alpha.softmax(dim=1)
+def _edge_weights(kind: str, alpha: Any, beta: Any) -> list[list[float]]:
+    """Return the weights (14, 7) of the operations other than none, softmax (and beta) applied."""
+    weights = _finite(f"alpha_{kind}", alpha, (len(EDGES), len(PRIMITIVES))).softmax(dim=1)
     if beta is not None:
-        beta = _finite(f"beta_{cell}", beta, (len(EDGES),))
-        weights = weights * softmax_by_node(beta).unsqueeze(1)
+        weights = weights * softmax_by_node(_finite(f"beta_{kind}", beta, (len(EDGES),)))[:, None]
     return weights[:, 1:].tolist()
 
 
@@ -147,8 +198,8 @@ def _strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
 
 
 def cell_from_index(index: int) -> tuple[Edge, ...]:
-    """The `index`-th of the CELL_COUNT distinct cells, as 8 edges; each index is another cell."""
-    if not is_int(index) or not 0 <= index < CELL_COUNT:
+    """Return the 8 edges of the `index`-th (0 <= index < CELL_COUNT) of the distinct cells."""
+    if not 0 <= index < CELL_COUNT:
         raise GenotypeError(f"cell index {index!r} is not in 0 to {CELL_COUNT - 1}")
     edges: list[Edge] = []
     for node in NODE_STATES:
@@ -160,12 +211,10 @@ def cell_from_index(index: int) -> tuple[Edge, ...]:
 
 
 def random_genotype(seed: int) -> Genotype:
-    """A genotype drawn uniformly from the distinct cells, the same for the same seed.
+    """Draw a genotype uniformly from the distinct cells; the same seed gives the same genotype.
 
     The baseline that a search has to beat (Lindauer and Hutter, arXiv 1909.02453).
     """
-    if not is_int(seed):  # Random(None) would take the clock's
-        raise GenotypeError(f"seed: expected a whole number, got {seed!r}")
     draw = random.Random(seed)
     normal, reduce = (cell_from_index(draw.randrange(CELL_COUNT)) for _ in KINDS)
     return Genotype(normal, NODE_STATES, reduce, NODE_STATES)
@@ -175,62 +224,42 @@ def random_genotype(seed: int) -> Genotype:
 
 
 def to_json(genotype: Genotype) -> dict[str, Any]:
-    """The genotype as a dict of lists, ready for `json.dump`."""
-    return {
-        "normal": [list(edge) for edge in genotype.normal],
-        "normal_concat": list(genotype.normal_concat),
-        "reduce": [list(edge) for edge in genotype.reduce],
-        "reduce_concat": list(genotype.reduce_concat),
-    }
+    """Return the genotype as a dict of lists."""
+    return json.loads(json.dumps(asdict(genotype)))
 
 
 def from_json(data: Any) -> Genotype:
-    """The genotype in a dict made by `to_json`; GenotypeError names the field that is wrong."""
-    if not isinstance(data, Mapping):
-        raise GenotypeError(f"expected an object with {', '.join(_FIELDS)}, got {data!r}")
-    for field in _FIELDS:
-        if field not in data:
-            raise GenotypeError(f"{field}: missing")
-    for field in data:
-        if field not in _FIELDS:
-            raise GenotypeError(f"{field}: unknown field; expected {', '.join(_FIELDS)}")
-    return Genotype(*(data[field] for field in _FIELDS))
+    """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong."""
+    names = [field.name for field in fields(Genotype)]
+    if not isinstance(data, Mapping) or set(data) != set(names):
+        got = list(data) if isinstance(data, Mapping) else data
+        raise GenotypeError(f"expected an object with {', '.join(names)}, got {got!r}")
+    return Genotype(**data)
 
 
 def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:
     """Write the genotype and how it was found (`provenance`) as JSON, atomically.
 
-    Raises GenotypeError when `provenance` holds something that JSON cannot, ArtifactError when the
-    file cannot be written.
+    Raises:
+        ArtifactError: the file cannot be written.
     """
-    path = Path(path)
     content = {"genotype": to_json(genotype), "provenance": dict(provenance)}
-    try:
-        text = json.dumps(content, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise GenotypeError(
-            f"{path}: provenance cannot be written as JSON ({error}); "
-            "use plain strings, finite numbers, lists and dicts"
-        ) from error
-    write_bytes(path, (text + "\n").encode())
+    files.save_json(Path(path), content)
 
 
 def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
-    """(genotype, provenance) of a file written by `save`.
+    """Return (genotype, provenance) of a file that `save` wrote.
 
-    Raises FileNotFoundError, or GenotypeError that names the file and the field.
+    Raises:
+        ArtifactError: the file is missing or does not hold JSON.
+        GenotypeError: the file does not hold a genotype; the message names file and field.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except IsADirectoryError as error:
-        raise GenotypeError(f"{path}: a folder, not a JSON file") from error
-    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8
-        raise GenotypeError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("provenance"), dict):
+    content = files.load_json(Path(path))
+    provenance = content.get("provenance") if isinstance(content, dict) else None
+    if not isinstance(provenance, dict):
         raise GenotypeError(f"{path}: provenance: missing, or not an object")
     try:
-        return from_json(content.get("genotype")), content["provenance"]
+        return from_json(content.get("genotype")), provenance
     except GenotypeError as error:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
@@ -249,13 +278,10 @@ _SHORT = {
 
 
 def _published(normal: str, reduce: str) -> Genotype:
-    """From "operation.input" pairs, nodes separated by bars."""
+    """Return the cells written as "operation.input" pairs, nodes separated by bars."""
+    pairs = ([edge.split(".") for edge in cell.split() if edge != "|"] for cell in (normal, reduce))
     cells = [
-        tuple(
-            (_SHORT[operation], int(source))
-            for operation, source in (edge.split(".") for edge in cell.replace("|", " ").split())
-        )
-        for cell in (normal, reduce)
+        tuple((_SHORT[operation], int(source)) for operation, source in cell) for cell in pairs
     ]
     return Genotype(cells[0], NODE_STATES, cells[1], NODE_STATES)
 

@@ -1,4 +1,4 @@
-"""Watches over a search for signs of collapse: skip connections take over, alpha's valley narrows.
+"""Watch over a search for signs of collapse: skip connections take over, alpha's valley narrows.
 
 Sources: skip limit, P-DARTS (arXiv 1904.12760, section 3.3); stop when the ranking is stable,
 DARTS+ (arXiv 1909.06035, section 3.2); roll back when the dominant eigenvalue of d2L/dalpha2
@@ -15,53 +15,50 @@ import torch
 
 from helpers.core import processes
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, to_json
+from helpers.darts.space import KINDS
 from helpers.runs.settings import SearchSettings
 
 MEASUREMENTS = 4  # the eigenvalue is compared with the one so many measurements before
 
-Record = Mapping[str, Any]  # an epoch's entry in the search's history
+Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
 
-def architecture_record(net: Any, max_skips: int | None) -> dict[str, Any]:
-    """What an epoch's alpha says, as plain numbers: alpha, its entropy, none, and the derived cell.
+def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
+    """Return alpha of an epoch as plain numbers, with its entropy, weight on none and cells.
 
-    Entropies are means over a kind's edges of the softmax's entropy in nats, from 0 (decided) to
-    ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit.
+    Entropies are means over the edges of a kind of the softmax's entropy in nats, from 0 (decided)
+    to ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit
+    `max_skips` (-1: no limit).
     """
     record: dict[str, Any] = {}
-    for kind in ("normal", "reduce"):
+    for kind in KINDS:
         weights = net.operation_weights(kind).detach().double().cpu()
         record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
         record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
         record[f"none_{kind}"] = float(weights[:, 0].mean())
         beta = getattr(net, f"beta_{kind}")
         record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
-    record["skips"] = count_skips(genotype_of(record, None))
+    record["skips"] = count_skips(genotype_of(record, -1))
     record["genotype"] = to_json(genotype_of(record, max_skips))
     return record
 
 
-def genotype_of(record: Record, max_skips: int | None) -> Genotype:
-    """The cells that an epoch's alpha stands for."""
-    return derive_genotype(
-        record["alpha_normal"],
-        record["alpha_reduce"],
-        max_skips,
-        record["beta_normal"],
-        record["beta_reduce"],
-    )
+def genotype_of(record: Record, max_skips: int) -> Genotype:
+    """Return the cells that the alpha of an epoch stands for."""
+    names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
+    return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
 
 
 def is_stable(history: Sequence[Record], epochs: int) -> bool:
-    """True when the derived cells have not changed for so many epochs; never for 0."""
+    """Return True if the derived cells have not changed for so many epochs; 0 switches it off."""
     last = [record["genotype"] for record in history[-(epochs + 1) :]]
     return epochs > 0 and len(last) == epochs + 1 and all(g == last[0] for g in last)
 
 
 def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | None:
-    """The position to roll back to when the eigenvalue grew by `growth`; None when it did not.
+    """Return the position to roll back to if the eigenvalue grew by `growth`, else None.
 
-    Compared are the last measurement and the one MEASUREMENTS before it. 0 switches the rule off.
+    The last measurement is compared with the one MEASUREMENTS before it. 0 switches the rule off.
     """
     measured = [i for i, record in enumerate(history) if record.get("eigenvalue") is not None]
     if growth <= 0 or len(measured) <= MEASUREMENTS or measured[-1] != len(history) - 1:
@@ -71,19 +68,13 @@ def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | N
     return before if grown else None
 
 
-def limit_of(settings: SearchSettings) -> int | None:
-    """The skip limit as `derive_genotype` takes it."""
-    return settings.max_skips if settings.max_skips >= 0 else None
-
-
 def conclusion(
     history: list[dict[str, Any]], settings: SearchSettings
 ) -> tuple[Genotype, dict[str, Any]]:
-    """The cell that a search's history leads to, and how it was found (JSON-able)."""
+    """Return the cell that the history of a search leads to, and how it was found (JSON-able)."""
     back = epoch_before_sharpening(history, settings.rollback_growth)
     used = len(history) - 1 if back is None else back
-    record, limit = history[used], limit_of(settings)
-    genotype = genotype_of(record, limit)
+    record, limit = history[used], settings.max_skips
     acts = []
     if back is not None:
         acts.append(
@@ -92,14 +83,13 @@ def conclusion(
         )
     elif settings.stop_when_stable and len(history) < settings.epochs:
         acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
-    if limit is not None and record["skips"] > limit:
+    if 0 <= limit < record["skips"]:
         acts.append(
             f"skip connections in the normal cell limited from {record['skips']} to {limit}"
         )
-    order = "second" if settings.order == 2 else "first"
     name = "PC-DARTS" if settings.partial > 1 else "DARTS"
     provenance = {
-        "method": f"{name}, {order} order",
+        "method": f"{name}, {'second' if settings.order == 2 else 'first'} order",
         "settings": dataclasses.asdict(settings),
         "epochs_run": len(history),
         "epoch_used": used + 1,
@@ -108,4 +98,4 @@ def conclusion(
         "seconds": round(sum(r["total_seconds"] for r in history), 1),
         "device": processes.device_name(),
     }
-    return genotype, provenance
+    return genotype_of(record, limit), provenance

@@ -1,22 +1,28 @@
-"""Where the parts of a drawn cell go: a small layered layout, left to right, like Graphviz's dot.
+"""Place the parts of a drawn cell in columns so that no state, label or line covers another.
 
-Every column holds either states or edge labels. An edge has a place of its own in each column that
-it passes, so that by construction no label, state or line covers another (Sugiyama et al., 1981;
-Gansner et al., "A technique for drawing directed graphs", 1993). Lengths are in em of the labels.
+The column of a state is the length of the longest path that leads to it. The labels of its edges
+are at its left, one above the other. An edge that passes a column has a lane of its own there.
+The columns are filled from left to right: each item is placed as near to the heights that its lines
+come from as its neighbours allow. Lengths are in em of the labels; y points up.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
+from sklearn.isotonic import isotonic_regression
 
-GAP = 0.7  # empty height between two neighbours in a column
-LANE = 0.3  # height of a line that passes a column
+STATE_WIDTH, STATE_HEIGHT = 3.2, 1.9
+PORT = 0.8  # least height of a state's box for each edge that enters it
+LANE = 0.3  # height of a line without a label
+GAP = 0.7  # empty height between two neighbours
+TAIL = 1.5  # width between the labels and their state
+INPUTS_APART = 5.0  # height between the two inputs
+
+Edge = tuple[int, int]  # source, target
+Size = tuple[float, float]  # width, height
 
 
 @dataclass(frozen=True)
@@ -29,242 +35,102 @@ class Box:
     height: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Layout:
-    """`states`, `labels` (by edge) and the corner points of each edge's route, labels left open.
+    """Boxes of the states and of the labels (by edge), and the route of each edge.
 
-    A route is a list of strokes; a stroke is a list of (x, y), to be joined by level-ended curves.
+    A route is a list of strokes, interrupted by the label. A stroke is a list of corners (x, y), to
+    be joined by curves that are level at each corner. x runs from 0 to `right`.
     """
 
     states: dict[int, Box]
-    labels: dict[tuple[int, int], Box]
-    routes: dict[tuple[int, int], list[list[tuple[float, float]]]]
-    width: float
-    height: float
+    labels: dict[Edge, Box]
+    routes: dict[Edge, list[list[tuple[float, float]]]]
+    right: float = 0.0
+    bottom: float = 0.0
+    top: float = 0.0
 
 
-Edge = tuple[int, int]  # source, target
-Size = tuple[float, float]  # width, height
-Item = (  # what has a place of its own in a column
-    tuple[Literal["state"], int]
-    | tuple[Literal["label"], Edge]
-    | tuple[Literal["lane"], Edge, int]  # with its column
-)
-Link = tuple[Item, Item]
+@dataclass
+class _Item:
+    """What needs height in a column: a state and the edges that enter it, or an edge passing by."""
+
+    target: int  # the state, or the one to which the edge leads
+    edges: list[Edge]  # from the lowest up
+    heights: list[float]  # of the edges' labels
+    wanted: float  # y
+    box: float = 0.0  # height of the state; 0 for an edge passing by
+
+    @property
+    def height(self) -> float:
+        """Return the height of the state or of all labels, whichever is larger."""
+        return max(self.box, sum(self.heights) + GAP * (len(self.heights) - 1))
 
 
-def lay_out(
-    edges: Mapping[Edge, Size | None],
-    sizes: Mapping[int, Size],
-) -> Layout:
-    """Layout of an acyclic graph.
+def lay_out(edges: Mapping[Edge, Size | None], states: Sequence[int]) -> Layout:
+    """Return the layout of an acyclic graph whose states are sorted: sources before targets.
 
-    edges: {(source, target): (width, height) of its label, or None}; sizes: {state: (w, h)}.
+    edges: {(source, target): (width, height) of its label, or None without one}.
     """
-    ranks = _ranks(edges, sizes)
-    chains = _chains(edges, ranks)
-    columns: list[list[Item]] = [[] for _ in range(2 * max(ranks.values()) + 1)]
-    for state in sizes:
-        columns[2 * ranks[state]].append(("state", state))
-    for (source, _), chain in chains.items():
-        for offset, item in enumerate(chain[1:-1], start=1):
-            columns[2 * ranks[source] + offset].append(item)
-    links = sorted({link for c in chains.values() for link in pairwise(c)})
-    columns = _order(columns, links)
-    extent = {item: _extent(item, edges, sizes) for column in columns for item in column}
-    y = _heights(columns, links, extent)
-    return _place(columns, chains, links, extent, y)
+    sizes = {edge: label or (0.0, LANE) for edge, label in edges.items()}
+    column_of: dict[int, int] = {}
+    for state in states:
+        column_of[state] = max((column_of[s] + 1 for s, t in edges if t == state), default=0)
+    layout = Layout({}, {}, {})
+    level: dict[Edge, float] = {}  # y of the edges that are on their way
+    for column in range(max(column_of.values()) + 1):
+        items = [_Item(e[1], [e], [LANE], level[e]) for e in level if column_of[e[1]] > column]
+        for state in (state for state in states if column_of[state] == column):
+            entering = sorted((e for e in level if e[1] == state), key=level.__getitem__)
+            wanted = np.mean([level[e] for e in entering]) if entering else -INPUTS_APART * state
+            heights, box = [sizes[e][1] for e in entering], max(STATE_HEIGHT, PORT * len(entering))
+            items.append(_Item(state, entering, heights, float(wanted), box))
+        # Of the edges from one source those with the farthest targets take the outer lanes.
+        middle = np.mean([item.wanted for item in items])
+        items.sort(key=lambda i: (i.wanted, i.target if i.wanted > middle else -i.target))
+        weights = [1.0 if item.box else 8.0 for item in items]  # lanes run straight
+        centres = _stacked([item.wanted for item in items], [i.height for i in items], weights)
+        layout.bottom = min(layout.bottom, centres[0] - items[0].height / 2)
+        layout.top = max(layout.top, centres[-1] + items[-1].height / 2)
+        before, climb = dict(level), 0.0
+        for item, y in zip(items, centres, strict=True):
+            ys = _stacked([y] * len(item.edges), item.heights)
+            level.update(zip(item.edges, ys, strict=True))
+            climb = max([climb, *(abs(level[e] - before[e]) for e in item.edges)])
+        # Steep lines need room; the labels are left of the states of their column.
+        left = layout.right + (min(max(0.5 * climb, 1.5), 6.0) if column else 0.0)
+        widths = [sizes[e][0] for item in items if item.box for e in item.edges]
+        labels_right = left + max(widths, default=0.0)
+        box_left = labels_right + (TAIL if column else 0.0)
+        layout.right = box_left + STATE_WIDTH
+        for item, y in zip(items, centres, strict=True):
+            if not item.box:
+                (edge,) = item.edges
+                layout.routes[edge][-1] += [(left, level[edge]), (layout.right, level[edge])]
+                continue
+            layout.states[item.target] = Box(box_left + STATE_WIDTH / 2, y, STATE_WIDTH, item.box)
+            for i, edge in enumerate(item.edges):
+                strokes, at = layout.routes[edge], level.pop(edge)
+                strokes[-1].append((left, at))
+                if edges[edge] is not None:
+                    label = Box((left + labels_right) / 2, at, *sizes[edge])
+                    layout.labels[edge] = label
+                    strokes[-1].append((label.x - label.width / 2, at))
+                    strokes.append([(label.x + label.width / 2, at), (labels_right, at)])
+                port = y + item.box * ((i + 0.5) / len(item.edges) - 0.5)
+                strokes[-1].append((box_left, port))
+            for edge in (edge for edge in edges if edge[0] == item.target):
+                layout.routes[edge], level[edge] = [[(layout.right, y)]], y
+    return layout
 
 
-def _ranks(edges: Mapping[Edge, Size | None], sizes: Mapping[int, Size]) -> dict[int, int]:
-    """Longest path from an input, in edges; states are numbered so that sources come first."""
-    ranks: dict[int, int] = {}
-    for state in sorted(sizes):
-        ranks[state] = max((ranks[s] + 1 for s, t in edges if t == state), default=0)
-    return ranks
-
-
-def _chains(edges: Mapping[Edge, Size | None], ranks: Mapping[int, int]) -> dict[Edge, list[Item]]:
-    """What each edge occupies, column by column, its label in the emptiest column it passes."""
-    chains: dict[Edge, list[Item]] = {}
-    load: Counter[int] = Counter()
-    for edge in sorted(edges, key=lambda e: (ranks[e[1]] - ranks[e[0]], e)):
-        first, last = 2 * ranks[edge[0]], 2 * ranks[edge[1]]
-        label = None
-        if edges[edge] is not None:
-            label = min(range(first + 1, last, 2), key=lambda column: (load[column], column))
-            load[label] += 1
-        between: list[Item] = [
-            ("label", edge) if column == label else ("lane", edge, column)
-            for column in range(first + 1, last)
-        ]
-        chains[edge] = [("state", edge[0]), *between, ("state", edge[1])]
-    return chains
-
-
-def _extent(item: Item, edges: Mapping[Edge, Size | None], sizes: Mapping[int, Size]) -> Size:
-    if item[0] == "state":
-        return sizes[item[1]]
-    size = edges[item[1]] if item[0] == "label" else None
-    return size or (0.0, LANE)
-
-
-def _order(columns: list[list[Item]], links: Sequence[Link]) -> list[list[Item]]:
-    """Columns reordered for few crossings: barycentre sweeps, then swaps of neighbours."""
-    left = {item: [a for a, b in links if b == item] for column in columns for item in column}
-    right = {item: [b for a, b in links if a == item] for column in columns for item in column}
-    best, fewest = columns, _crossings(columns, links)
-    for sweep in range(12):
-        forward = sweep % 2 == 0
-        neighbours = left if forward else right
-        place = {item: i - len(c) / 2 for c in columns for i, item in enumerate(c)}
-        columns = [list(column) for column in columns]
-        for column in columns if forward else reversed(columns):
-            centre = {
-                item: np.mean([place[n] for n in neighbours[item]] or [place[item]])
-                for item in column
-            }
-            column.sort(key=lambda item: (centre[item], place[item]))
-            place.update({item: i - len(column) / 2 for i, item in enumerate(column)})
-        columns = _swap_neighbours(columns, links)
-        crossings = _crossings(columns, links)
-        if crossings < fewest:
-            best, fewest = columns, crossings
-    return best
-
-
-def _swap_neighbours(columns: list[list[Item]], links: Sequence[Link]) -> list[list[Item]]:
-    crossings = _crossings(columns, links)
-    for column in columns:
-        for i in range(len(column) - 1):
-            column[i : i + 2] = column[i + 1], column[i]
-            swapped = _crossings(columns, links)
-            if swapped < crossings:
-                crossings = swapped
-            else:
-                column[i : i + 2] = column[i + 1], column[i]
-    return columns
-
-
-def _crossings(columns: Sequence[Sequence[Item]], links: Sequence[Link]) -> int:
-    place = {item: (c, i) for c, column in enumerate(columns) for i, item in enumerate(column)}
-    ends = np.array([(place[a][0], place[a][1], place[b][1]) for a, b in links])
-    same = ends[:, None, 0] == ends[None, :, 0]
-    return int(
-        (same & (ends[:, None, 1] < ends[None, :, 1]) & (ends[:, None, 2] > ends[None, :, 2])).sum()
-    )
-
-
-def _heights(
-    columns: list[list[Item]], links: Sequence[Link], extent: Mapping[Item, Size]
-) -> dict[Item, float]:
-    """y of every item: near its neighbours' mean, in the column's order, GAP apart."""
-    y = {}
-    for column in columns:
-        tops = np.cumsum([extent[item][1] + GAP for item in column])
-        y.update({item: top - tops[-1] / 2 for item, top in zip(column, tops, strict=True)})
-    pulls: dict[Item, list[tuple[Item, float]]] = {item: [] for item in y}
-    for a, b in links:
-        # Lines that only pass pull harder, so that long edges run straight.
-        pull = 8.0 if a[0] == b[0] == "lane" else 4.0 if "lane" in (a[0], b[0]) else 1.0
-        pulls[a].append((b, pull))
-        pulls[b].append((a, pull))
-    for _ in range(60):
-        for column in columns:
-            wanted = [
-                sum(y[other] * pull for other, pull in pulls[item])
-                / sum(pull for _, pull in pulls[item])
-                for item in column
-            ]
-            half = np.array([extent[item][1] / 2 for item in column])
-            offsets = np.concatenate([[0.0], np.cumsum(half[:-1] + half[1:] + GAP)])
-            fitted = _isotonic(np.array(wanted) - offsets) + offsets
-            y.update(zip(column, fitted.tolist(), strict=True))
-    return y
-
-
-def _isotonic(values: np.ndarray) -> np.ndarray:
-    """The nearest non-decreasing sequence (pool adjacent violators)."""
-    blocks: list[list[float]] = []  # mean, count
-    for value in values:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, count = blocks.pop()
-            before = blocks[-1]
-            before[0] = (before[0] * before[1] + mean * count) / (before[1] + count)
-            before[1] += count
-    return np.concatenate([np.full(int(count), mean) for mean, count in blocks])
-
-
-def _place(
-    columns: list[list[Item]],
-    chains: Mapping[Edge, list[Item]],
-    links: Sequence[Link],
-    extent: Mapping[Item, Size],
-    y: Mapping[Item, float],
-) -> Layout:
-    column_of = {item: c for c, column in enumerate(columns) for item in column}
-    widths = [max(extent[item][0] for item in column) for column in columns]
-    climb = [0.0] * len(columns)  # steepest link that leaves the column
-    for a, b in links:
-        climb[column_of[a]] = max(climb[column_of[a]], abs(y[a] - y[b]))
-    left = np.concatenate(
-        [
-            [0.0],
-            np.cumsum([w + np.clip(0.5 * c, 1.5, 6.0) for w, c in zip(widths, climb, strict=True)]),
-        ]
-    )
-    low = min(y[item] - extent[item][1] / 2 for item in y)
-    high = max(y[item] + extent[item][1] / 2 for item in y)
-    boxes = {
-        item: Box(left[c] + widths[c] / 2, high - y[item], *extent[item])  # first item on top
-        for item, c in column_of.items()
-    }
-    span = {item: (left[c], left[c] + widths[c]) for item, c in column_of.items()}
-    ports = _ports(chains, boxes)
-    return Layout(
-        states={item[1]: box for item, box in boxes.items() if item[0] == "state"},
-        labels={item[1]: box for item, box in boxes.items() if item[0] == "label"},
-        routes={e: _route(chain, boxes, span, ports[e]) for e, chain in chains.items()},
-        width=float(left[len(columns) - 1] + widths[-1]),
-        height=float(high - low),
-    )
-
-
-def _ports(chains: Mapping[Edge, list[Item]], boxes: Mapping[Item, Box]) -> dict[Edge, float]:
-    """y at which each edge enters its target: spread over the box in the order of arrival."""
-    ports = {}
-    for target in {edge[1] for edge in chains}:
-        box = boxes["state", target]
-        arriving = sorted(
-            (edge for edge in chains if edge[1] == target), key=lambda e: boxes[chains[e][-2]].y
-        )
-        for i, edge in enumerate(arriving):
-            ports[edge] = box.y + box.height * ((i + 0.5) / len(arriving) - 0.5)
-    return ports
-
-
-def _route(
-    chain: list[Item],
-    boxes: Mapping[Item, Box],
-    span: Mapping[Item, tuple[float, float]],
-    port: float,
-) -> list[list[tuple[float, float]]]:
-    start, *between, end = chain
-    box = boxes[start]
-    strokes = [[(box.x + box.width / 2, box.y)]]
-    if span[start][1] > strokes[0][0][0] + 1e-9:  # level out to the end of the column
-        strokes[0].append((span[start][1], box.y))
-    for item in between:
-        box = boxes[item]
-        first, last = (span[item][0], box.y), (span[item][1], box.y)
-        if item[0] == "lane":
-            strokes[-1] += [first, last]
-        else:
-            strokes[-1] += [first, (box.x - box.width / 2, box.y)]
-            strokes.append([(box.x + box.width / 2, box.y), last])
-    box = boxes[end]
-    strokes[-1].append((span[end][0], port))
-    if box.x - box.width / 2 > span[end][0] + 1e-9:
-        strokes[-1].append((box.x - box.width / 2, port))
-    return strokes
+def _stacked(
+    wanted: Sequence[float], heights: Sequence[float], weights: Sequence[float] | None = None
+) -> list[float]:
+    """Return the centres nearest to `wanted` of items from the lowest up, GAP apart."""
+    if not wanted:
+        return []
+    half = np.array(heights) / 2
+    offsets = np.concatenate([[0.0], np.cumsum(half[:-1] + half[1:] + GAP)])
+    fitted = isotonic_regression(np.array(wanted) - offsets, sample_weight=weights)
+    return (fitted + offsets).tolist()

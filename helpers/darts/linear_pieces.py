@@ -1,12 +1,12 @@
-"""ReLU and max pooling that can be held on one of their linear pieces.
+"""Hold ReLU and max pooling on one of their linear pieces.
 
-Both are linear in pieces: the loss's gradient jumps wherever a unit switches. A finite difference
+Both are linear in pieces: the gradient of the loss jumps if a unit switches. A finite difference
 over a step h adds up the jumps of all units that switch within h and divides by h, which drowns the
 second derivative in noise, the more the smaller h is. With every unit held as it was at the centre
-the loss is smooth, and its derivatives there are the loss's own, as autograd would give them.
+the loss is smooth, and its derivatives there are the true ones, as autograd would give them.
 
-The supernet calls the functions below in place of torch's; inside a `LinearPieces` they record or
-repeat, elsewhere they are torch's own.
+The supernet calls the functions below instead of those of torch. Inside a `LinearPieces` they
+record or repeat; elsewhere they are those of torch.
 """
 
 from __future__ import annotations
@@ -19,15 +19,23 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _aten = torch.ops.aten
-_open: list[LinearPieces] = []  # the one that passes are held by, or none
+_open: list[LinearPieces] = []  # the one that holds the passes, if any
 
 
 class LinearPieces:
-    """Records which units are on in the first pass inside; after `replay()` a pass repeats them.
+    """Record which units are on in the first pass inside; after `replay()` a pass repeats them.
 
-    A pass is the network's forward and, if wanted, backward pass over the same images. Costs a byte
-    for each ReLU's output and an index for each max pool's while it lives. Raises RuntimeError for
-    a pass whose units are not those of the recorded one.
+    A pass is the forward and, if wanted, backward pass of the network over the same images. The
+    record takes a byte for each output of a ReLU and an index for each of a max pool.
+
+    Raises:
+        RuntimeError: a pass with other units than the recorded one.
+
+    Example:
+        >>> with LinearPieces() as pieces:
+        ...     net(images)  # records
+        ...     pieces.replay()
+        ...     net(images)  # repeats
     """
 
     def __init__(self) -> None:
@@ -46,12 +54,12 @@ class LinearPieces:
         self._masks.clear()
 
     def replay(self) -> None:
-        """The next pass repeats the recorded one's choices; to be called before each."""
+        """Make the next pass repeat the recorded choices; to be called before each."""
         self._next = 0
         self._masks.clear()
 
     def choice(self, choose: Callable[[], Tensor]) -> Tensor:
-        """The recorded mask or index that is next, or a new one while recording."""
+        """Return the next recorded mask or index, or a new one while recording."""
         if self._next is None:
             self._choices.append(choose())
             return self._choices[-1]
@@ -63,7 +71,7 @@ class LinearPieces:
         return self._choices[self._next - 1]
 
     def relu(self, x: Tensor) -> Tensor:
-        """x where the units are on, else 0."""
+        """Return x if the unit is on, else 0."""
         mask = self.choice(lambda: x > 0)
         if mask.shape != x.shape:
             raise RuntimeError(
@@ -74,21 +82,21 @@ class LinearPieces:
         return out
 
     def relu_backward(self, grad: Tensor, output: Tensor) -> Tensor:
-        """The gradient of a ReLU's input."""
+        """Return the gradient of the input of a ReLU."""
         mask = self._masks[output.data_ptr()]
         # The output may have been viewed as another shape since: the mask follows.
         return grad * mask.as_strided(output.shape, output.stride()).to(grad.dtype)
 
 
 def relu(x: Tensor, overwrite: bool = False) -> Tensor:
-    """max(x, 0), for use inside autograd functions; with `overwrite` x need not outlive it."""
+    """Return max(x, 0), for use inside autograd functions; `overwrite` may change x."""
     if _open:
         return _open[0].relu(x)
     return x.relu_() if overwrite else x.relu()
 
 
 def relu_backward(grad: Tensor, output: Tensor) -> Tensor:
-    """The gradient of `relu`'s input from that of its output."""
+    """Return the gradient of the input of `relu` from that of its output."""
     if _open:
         return _open[0].relu_backward(grad, output)
     return _aten.threshold_backward(grad, output, 0)
@@ -97,7 +105,7 @@ def relu_backward(grad: Tensor, output: Tensor) -> Tensor:
 def max_pool(
     x: Tensor, kernel: int, stride: int, padding: int, ceil: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """(maxima, their positions) of maps (B, C, H, W), for use inside autograd functions."""
+    """Return (maxima, positions) of maps (B, C, H, W), for use inside autograd functions."""
     geometry = ([kernel] * 2, [stride] * 2, [padding] * 2, [1, 1], ceil)
     if not _open:
         return _aten.max_pool2d_with_indices(x, *geometry)
@@ -117,7 +125,7 @@ class _ReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        """The gradient of x."""
+        """Return the gradient of x."""
         return relu_backward(grad, *ctx.saved_tensors)
 
 
@@ -125,5 +133,5 @@ class ReLU(nn.Module):
     """A differentiable `relu`, as a module."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """max(x, 0)."""
+        """Return max(x, 0)."""
         return _ReLU.apply(x)

@@ -1,10 +1,10 @@
-"""All operations on edges that leave one state of a cell, forwards and backwards.
+"""Compute all operations on edges that leave one state of a cell, forwards and backwards.
 
 Edges are computed together in an `EdgeBlock`: one depthwise convolution over the channels of all
 its edges, and 1x1 convolutions, BNs and edge weights folded into matrices (`folding.py`).
 Depthwise outputs leave the convolution with mean zero: by linearity their mean follows from the
 mean image of the batch, and goes into the convolution as its bias. An operation is computed to its
-end before the next begins, so that its maps are still in the cache.
+end before the next one starts, while its maps are still in the cache.
 
 In comments C are the state's channels, E the edges of a block, W = E * C its width, n = B * H * W
 the rows after the stride.
@@ -38,9 +38,9 @@ from helpers.models.depthwise import WeightGrad, depthwise_forward, depthwise_in
 def _centred_convolution(
     x: Tensor, weight: Tensor, taps: Tensor, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """Rows (n, W) of mean zero: x (B, W, H, W) convolved with weight (E, C, 1, k, k).
+    """Return x (B, W, H, W) convolved with weight (E, C, 1, k, k) as rows (n, W) of mean zero.
 
-    taps (C, k * k) or (E, C, k * k): what the kernel reads on average.
+    taps (C, k * k) or (E, C, k * k): the means that the kernel reads.
     """
     bias = (weight.flatten(2) * taps).sum(-1).neg_().flatten()
     return to_rows(depthwise_forward(x, weight.flatten(0, 1), stride, dilation, bias))
@@ -54,11 +54,11 @@ class _Folded:
         self.fold = fold_bn(group_moments(d, d, self.groups), pointwise, scale)
 
     def unfold(self, g: Tensor) -> Unfold:
-        """The gradients of scale and matrix from that of the result less its mean."""
+        """Return the gradients of scale and matrix from the centred gradient of the result."""
         return unfold_bn(self.fold, group_moments(g, self.d, self.groups), len(g))
 
     def backward(self, g: Tensor) -> tuple[Tensor, Unfold]:
-        """The gradient of d and those of `unfold`; to be called once."""
+        """Return the gradient of d and those of `unfold`; to be called once."""
         back = self.unfold(g)
         grad = add_product_(product(g, back.from_g), self.d, back.from_d)
         del self.d, self.fold  # free early: this sets the peak of the memory
@@ -90,7 +90,7 @@ class _Separable:
     def backward(
         self, shared: SharedMaps, g: Tensor, ddw: list[Any] | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Gradients of scale and pw; those of the depthwise filters go into the list ddw."""
+        """Return the gradients of scale and pw; put those of the depthwise filters into ddw."""
         if not shared.need_gradient and ddw is None:
             return self.second.unfold(g).scale, []
         grad, back = self.second.backward(g)
@@ -128,7 +128,7 @@ class _Dilated:
     def backward(
         self, shared: SharedMaps, g: Tensor, ddw: list[Any] | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """As `_Separable.backward`."""
+        """Return the same as `_Separable.backward`."""
         if not shared.need_gradient and ddw is None:
             return self.folded.unfold(g).scale, []
         grad, back = self.folded.backward(g)
@@ -149,7 +149,7 @@ class _Undepthwise:
         self.edges = 0  # counted by `forward`
 
     def forward(self, shared: SharedMaps) -> Tensor:
-        """The weighted operations' sum (n, W)."""
+        """Return the sum (n, W) of the weighted operations."""
         scale = self.scale
         self.edges = scale.shape[1] // shared.channels
         filters = shared.feature_filters(self.reduce, self.edges)
@@ -164,7 +164,7 @@ class _Undepthwise:
     def backward(
         self, shared: SharedMaps, g: Tensor, g_mean: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients of scale (3, W) and reduce."""
+        """Return the gradients of scale (3, W) and reduce."""
         n, c, e = len(g), shared.channels, self.edges
         cross = cross_moment(g, shared.features)  # (W, F * C)
         terms = shared.cov.shape[0]
@@ -173,7 +173,7 @@ class _Undepthwise:
         shared.add_feature_gradient(g, self.matrix, back.from_d)
         if shared.x_mean is not None:  # stride 1: the skip connection passes x itself
             own = cross[:, terms * c :].unflatten(0, (e, c)).diagonal(dim1=1, dim2=2)  # (E, C)
-            # g comes without its mean, which the skip connection passes on
+            # g comes without its mean, but the skip connection passes the mean on
             g_mean = g_mean.view(e, c)
             skip = (own + g_mean * shared.x_mean).flatten() * n
             shared.add_constant((g_mean * self.scale[2].view(e, c)).sum(0))
@@ -217,9 +217,9 @@ class EdgeBlock:
     def backward(
         self, shared: SharedMaps, g: Tensor, g_mean: Tensor, need_weights: bool
     ) -> tuple[Tensor | None, ...]:
-        """Gradients of scale, dw3, dw5, pw and reduce (None without `need_weights`).
+        """Return the gradients of scale, dw3, dw5, pw and reduce (None without `need_weights`).
 
-        g (n, W) is the gradient of `forward`'s columns less its mean g_mean (W,); what belongs to
+        g (n, W) is the gradient of the columns of `forward` less its mean g_mean (W,). The part of
         the shared maps is added there.
         """
         g = g.contiguous()

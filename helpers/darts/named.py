@@ -1,4 +1,4 @@
-"""Cells by name: published ones, the run's own search, random ones, and files."""
+"""Find cells by name: published ones, the run's own search, random ones, and files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
 
 SEARCHED, RANDOM = "searched", "random"
-# what the report calls the published cell "DARTS ImageNet" is DARTS_V2
-_PREDICTION_NAMES = {"DARTS_V2": "darts_imagenet"}
+# The report calls the published cell DARTS_V2 "DARTS ImageNet".
+_MODEL_NAMES = {"DARTS_V2": "darts_imagenet"}
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,19 @@ class NamedCell:
     name: str  # of the predictions file
     genotype: Genotype
     origin: str
-    search_seconds: float | None = None  # None: not spent here, as for a published cell
-    selection_seconds: float | None = None
+    search_seconds: float | None = None  # None: spent elsewhere, as for a published cell
+    selection_seconds: float | None = None  # of a search that trains candidates before it decides
     search_device: str = ""
 
     @property
     def cost(self) -> dict[str, Any]:
-        """Origin and cost as plain values."""
-        return {
-            "origin": self.origin,
-            "search_seconds": self.search_seconds,
-            "selection_seconds": self.selection_seconds,
-            "search_device": self.search_device,
-        }
+        """Return origin and cost as plain values."""
+        names = ("origin", "search_seconds", "selection_seconds", "search_device")
+        return {name: getattr(self, name) for name in names}
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse what is no name of a cell and no file.
+    """Refuse a name that is neither that of a cell nor a file.
 
     Raises:
         GenotypeError: the name, and the nearest one that exists.
@@ -64,34 +60,32 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def absolute(names: Sequence[str]) -> tuple[str, ...]:
-    """The names with the paths among them made absolute, for use from another folder."""
-    files = [Path(name).expanduser() for name in names]
-    pairs = zip(names, files, strict=True)
-    return tuple(str(f.absolute()) if f.is_file() and n not in PUBLISHED else n for n, f in pairs)
+    """Return the names, with the paths of files made absolute for use from another folder."""
+    files = ((name, Path(name).expanduser()) for name in names)
+    return tuple(str(f.absolute()) if f.is_file() and n not in PUBLISHED else n for n, f in files)
 
 
 def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list[NamedCell]:
-    """The cells of some names, in their order.
+    """Return the cells with these names, in their order.
 
     Args:
         names: keys of PUBLISHED, "searched", "random" (as many as `random_cells`, drawn with the
             seeds 0, 1, ...) or paths of genotype files.
-        searched: the file of the run's own search; without it "searched" is skipped, which is
-            said.
+        searched: the file of the run's own search. If it is missing, "searched" is skipped with a
+            message.
 
     Raises:
-        GenotypeError: an unknown name, a damaged file, two cells of one name, or nothing left.
+        GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
     """
     check_names(names)
     cells: list[NamedCell] = []
     for name in names:
         if name in PUBLISHED:
-            prediction = _PREDICTION_NAMES.get(name, name.lower())
-            cells.append(NamedCell(prediction, PUBLISHED[name], f"published as {name}"))
+            model = _MODEL_NAMES.get(name, name.lower())
+            cells.append(NamedCell(model, PUBLISHED[name], f"published as {name}"))
         elif name == RANDOM:
             for seed in range(random_cells):
-                origin = f"drawn at random, seed {seed}"
-                drawn = random_genotype(seed)
+                origin, drawn = f"drawn at random, seed {seed}", random_genotype(seed)
                 cells.append(NamedCell(f"random_cell_{seed}", drawn, origin, 0.0, 0.0))
         elif name != SEARCHED:
             stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
@@ -114,22 +108,12 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
 
 def _from_file(name: str, path: Path) -> NamedCell:
     genotype, provenance = load(path)
-    seconds = _seconds(path, provenance, "seconds")
-    # a search that trains several candidates before it decides says so
-    selection = _seconds(path, provenance, "selection_seconds")
-    return NamedCell(
-        name,
-        genotype,
-        str(provenance.get("method", path.name)),
-        search_seconds=seconds,
-        selection_seconds=0.0 if selection is None and seconds else selection,
-        search_device=str(provenance.get("device", "")),
-    )
-
-
-def _seconds(path: Path, provenance: dict[str, Any], name: str) -> float | None:
-    value = provenance.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < math.inf):
-        raise GenotypeError(f"{path}: provenance: {name} {value!r} is not a number of seconds")
-    return value
+    seconds = [provenance.get(key) for key in ("seconds", "selection_seconds")]
+    for value in seconds:
+        if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
+            raise GenotypeError(f"{path}: provenance: {value!r} is not a number of seconds")
+    search, selection = seconds
+    if selection is None and search:
+        selection = 0.0
+    origin, device = provenance.get("method", path.name), provenance.get("device", "")
+    return NamedCell(name, genotype, str(origin), search, selection, str(device))

@@ -1,12 +1,11 @@
-"""The network that a genotype stands for, trained from scratch: cells, stems, heads, drop path.
+"""Build the network of a genotype, to be trained from scratch: cells, stems, heads, drop path.
 
 Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (ImageNet).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,18 +13,16 @@ from torch import Tensor, nn
 
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
-from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation
+from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.models.complexity import count_parameters, trace
 from helpers.models.spec import Model, ModelSpec
-
-STEMS = ("imagenet", "cifar")
 
 
 class DropPath(nn.Module):
     """Zero an edge's output (B, C, H, W) for whole images and scale the rest to the same mean.
 
-    Larsson et al., arXiv 1605.07648. `probability` is the fraction dropped; nothing happens in
-    eval mode. Draws from torch's default generator of the input's device.
+    Larsson et al., arXiv 1605.07648. `probability` is the fraction dropped in train mode. Draws
+    from torch's default generator of the input's device.
     """
 
     def __init__(self, probability: float = 0.0) -> None:
@@ -33,22 +30,18 @@ class DropPath(nn.Module):
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero whole samples of x (B, ...) in training and scale the others up by 1 / (1 - p)."""
+        """Zero whole samples of x (B, C, H, W) in training; scale the others by 1 / (1 - p)."""
         if not self.training or self.probability == 0.0:
             return x
         keep = 1.0 - self.probability
         mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)  # (B, 1, 1, 1)
         return x * (mask / keep)
 
-    def extra_repr(self) -> str:
-        """What the module's printed form shows."""
-        return f"probability={self.probability}"
-
 
 class Cell(nn.Module):
     """A discrete cell: (B, C_older, H0, W0) and (B, C_newer, H, W) to (B, 4 C, H', W').
 
-    H0 = H, or twice H when `reduction_before`; H' = ceil(H / 2) in a reduction cell, else H.
+    H0 = H, or twice H with `reduction_before`; H' = ceil(H / 2) in a reduction cell, else H.
     """
 
     def __init__(
@@ -61,13 +54,14 @@ class Cell(nn.Module):
         reduction_before: bool,
     ) -> None:
         super().__init__()
-        self.kind = "reduction" if reduction else "normal"
+        self.reduction = reduction
         older = FactorizedReduce if reduction_before else ReLUConvBN
         self.older = older(older_channels, channels)
         self.newer = ReLUConvBN(newer_channels, channels)
-        edges = genotype.edges(self.kind)
+        kind = "reduce" if reduction else "normal"
+        edges = genotype.edges(kind)
         self.sources = [source for _, source, _ in edges]
-        self.concat = genotype.concat(self.kind)
+        self.concat = genotype.concat(kind)
         self.out_channels = len(self.concat) * channels
         self.operations = nn.ModuleList(
             build_operation(name, channels, 2 if reduction and source < 2 else 1)
@@ -83,7 +77,7 @@ class Cell(nn.Module):
         """(B, C, H, W) of the two cells before -> (B, nodes * C, H', W')."""
         states = [self.older(older), self.newer(newer)]
         edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
-        for row in range(0, len(edges), 2):  # two edges a node
+        for row in range(0, len(edges), 2):  # two edges into each node
             first, second = (drop(op(states[source])) for source, op, drop in edges[row : row + 2])
             states.append(first + second)
         return torch.cat([states[state] for state in self.concat], dim=1)
@@ -94,7 +88,7 @@ class AuxiliaryHead(nn.Module):
 
     The published heads take one map size (7x7 after the ImageNet stem at 224 px, 8x8 after the
     CIFAR stem at 32 px) and are reproduced there. Smaller maps are first enlarged by repeating
-    pixels; larger ones give several positions, which are averaged before the linear layer.
+    pixels. Larger ones give several positions, which are averaged before the linear layer.
     """
 
     def __init__(self, channels: int, num_classes: int, stem: str = "imagenet") -> None:
@@ -116,9 +110,8 @@ class AuxiliaryHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) of cell 2L // 3 -> auxiliary class scores (B, K)."""
         x = torch.relu(x)
-        height, width = x.shape[-2:]
-        if min(height, width) < self.smallest_px:
-            size = (max(height, self.smallest_px), max(width, self.smallest_px))
+        size = [max(side, self.smallest_px) for side in x.shape[-2:]]
+        if size != list(x.shape[-2:]):
             x = F.interpolate(x, size, mode="nearest")
         x = self.features(self.pool(x))  # (B, 768, H', W'), H' = W' = 1 at the published size
         return self.classifier(x.mean(dim=(2, 3)))
@@ -127,16 +120,20 @@ class AuxiliaryHead(nn.Module):
 class DerivedNetwork(Model):
     """`layers` cells of a genotype between a stem and a linear classifier.
 
-    Takes (B, in_channels, H, W) of any size, returns logits (B, num_classes); with `auxiliary`
-    and in train mode the pair (logits, auxiliary logits). The reductions, at cells L//3 and
-    2L//3, double the channels. The ImageNet stem divides H and W by 8, the CIFAR stem keeps them.
+    Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with `auxiliary`,
+    in train mode, the pair (logits, auxiliary logits). The reductions, at cells L//3 and 2L//3,
+    double the channels. The stem is "imagenet", which divides H and W by 8, or "cifar", which keeps
+    them.
 
-    Raises ValueError for an unknown stem or sizes from which no network can be built.
+    Raises:
+        ValueError: unknown stem.
+
+    Example:
+        >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], channels=48, layers=14, num_classes=2)
+        >>> logits = network(images)  # (B, 2)
     """
 
-    spec: ModelSpec  # of a network that `backbones.build` made
-    stem0: nn.Module
-    stem1: nn.Module
+    cells: nn.ModuleList
 
     def __init__(
         self,
@@ -150,67 +147,38 @@ class DerivedNetwork(Model):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        if stem not in STEMS:
-            raise ValueError(f"unknown stem {stem!r}; use one of {', '.join(STEMS)}")
-        sizes = {"channels": (channels, 2), "layers": (layers, 1), "num_classes": (num_classes, 1)}
-        for name, (value, least) in (sizes | {"in_channels": (in_channels, 1)}).items():
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
         self.genotype = genotype
         self.in_channels = in_channels
-        self._build_stem(stem, in_channels, channels)
+        self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
-        reduction_before = stem == "imagenet"  # stem1 has halved stem0's map
+        reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
+        self.auxiliary_index = 2 * layers // 3
         self.cells = nn.ModuleList()
-        widths = []  # channels that each cell gives
         for index in range(layers):
             reduction = index in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
             cell = Cell(genotype, older, newer, channels, reduction, reduction_before)
             self.cells.append(cell)
-            widths.append(cell.out_channels)
             older, newer, reduction_before = newer, cell.out_channels, reduction
+            if index == self.auxiliary_index:
+                middle = cell.out_channels
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
-        self.auxiliary_index = 2 * layers // 3
-        self.auxiliary_head: AuxiliaryHead | None = None
-        if auxiliary:
-            self.auxiliary_head = AuxiliaryHead(widths[self.auxiliary_index], num_classes, stem)
+        self.auxiliary_head = AuxiliaryHead(middle, num_classes, stem) if auxiliary else None
         self.set_drop_path(drop_path)
-
-    def _build_stem(self, stem: str, in_channels: int, channels: int) -> None:
-        if stem == "cifar":
-            self.stem0 = nn.Sequential(
-                nn.Conv2d(in_channels, 3 * channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(3 * channels),
-            )
-            self.stem1 = nn.Identity()
-            return
-        self.stem0 = nn.Sequential(
-            nn.Conv2d(in_channels, channels // 2, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(channels // 2),
-            nn.ReLU(),
-            nn.Conv2d(channels // 2, channels, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.stem1 = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """(B, C, H, W) -> class scores (B, K); in training with an auxiliary head, both scores."""
-        auxiliary = self.auxiliary_head if self.training else None
         features, middle = self._features(x)
         logits = self.classifier(features.mean(dim=(2, 3)))
-        return logits if auxiliary is None else (logits, auxiliary(middle))
+        if self.auxiliary_head is None or not self.training:
+            return logits
+        return logits, self.auxiliary_head(middle)
 
     def _features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps after the last cell and after the cell that feeds the auxiliary head."""
+        """Return the maps after the last cell and after the cell of the auxiliary head."""
         older = self.stem0(x)
-        newer = self.stem1(older)
-        middle = newer
+        newer = middle = self.stem1(older)
         for index, cell in enumerate(self.cells):
             older, newer = newer, cell(older, newer)
             if index == self.auxiliary_index:
@@ -218,58 +186,49 @@ class DerivedNetwork(Model):
         return newer, middle
 
     def embed(self, x: Tensor) -> Tensor:
-        """What the classifier sees: the last cell's mean over positions, (B, embedding_size)."""
+        """Return what the classifier sees, the last cell's means: (B, embedding_size)."""
         return self._features(x)[0].mean(dim=(2, 3))
 
     @property
     def feature_layer(self) -> nn.Module:
-        """The last cell, whose output map Grad-CAM looks at."""
+        """Return the last cell, whose output map Grad-CAM looks at."""
         return self.cells[-1]
 
     def set_drop_path(self, probability: float) -> None:
-        """Set the fraction of dropped paths on every edge but the identities (0 <= p < 1).
+        """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities.
 
         The published schedule for CIFAR is 0.2 * epoch / epochs; for ImageNet 0.
         """
-        if not 0.0 <= probability < 1.0:
-            raise ValueError(f"drop path probability must be in [0, 1), got {probability}")
         for module in self.modules():
             if isinstance(module, DropPath):
                 module.probability = probability
 
     def cell_table(self, image_size_px: int | tuple[int, int]) -> list[dict[str, Any]]:
-        """One row for the stem, each cell and the classifier; the auxiliary head is left out.
+        """Return a row for the stem, each cell and the classifier, without the auxiliary head.
 
         Keys: part, kind, channels and height_px, width_px (of the output), parameters, macs
         (convolutions and linear layers, one image).
         """
         layers = trace(self, image_size_px, self.in_channels)
-        cells = enumerate(cast("Iterable[Cell]", self.cells))
-        parts: list[tuple[str, str, tuple[str, ...]]] = [("stem", "", ("stem0", "stem1"))]
-        parts += [(f"cell {i}", cell.kind, (f"cells.{i}",)) for i, cell in cells]
-        parts += [("classifier", "", ("classifier",))]
+        parts: list[tuple[str, str, list[str]]] = [("stem", "", ["stem0", "stem1"])]
+        for index, cell in enumerate(self.cells):
+            kind = "reduction" if cell.reduction else "normal"
+            parts.append((f"cell {index}", kind, [f"cells.{index}"]))
+        parts.append(("classifier", "", ["classifier"]))
         rows = []
         for part, kind, names in parts:
             _, channels, height, width = (*layers[names[-1]].shape, 1, 1)[:4]
             inside = tuple(f"{name}." for name in names)
-            macs = sum(x.macs for name, x in layers.items() if f"{name}.".startswith(inside))
-            modules = [self.get_submodule(name) for name in names]
-            rows.append(
-                {
-                    "part": part,
-                    "kind": kind,
-                    "channels": channels,
-                    "height_px": height,
-                    "width_px": width,
-                    "parameters": sum(count_parameters(module) for module in modules),
-                    "macs": macs,
-                }
-            )
+            macs = (layer.macs for name, layer in layers.items() if f"{name}.".startswith(inside))
+            row = {"part": part, "kind": kind, "channels": channels}
+            row |= {"height_px": height, "width_px": width}
+            row["parameters"] = sum(count_parameters(self.get_submodule(name)) for name in names)
+            rows.append(row | {"macs": sum(macs)})
         return rows
 
 
 def derived_spec(
-    genotype: genotypes.Genotype,
+    genotype: Genotype,
     channels: int,
     layers: int,
     num_classes: int,
@@ -278,14 +237,7 @@ def derived_spec(
     stem: str = "imagenet",
     auxiliary: bool = False,
 ) -> ModelSpec:
-    """The specification of the network that a genotype stands for (see `DerivedNetwork`)."""
-    options = {
-        "genotype": genotypes.to_json(genotype),
-        "channels": channels,
-        "layers": layers,
-        "stem": stem,
-        "auxiliary": auxiliary,
-    }
+    """Return the specification of a genotype's network (see `DerivedNetwork`)."""
     with torch.device("meta"):  # a network of shapes alone
         shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
     return ModelSpec(
@@ -298,12 +250,18 @@ def derived_spec(
         std=(0.25,) * in_channels,
         embedding_size=shape.embedding_size,
         feature_layer=f"cells.{layers - 1}",
-        options=options,
+        options={
+            "genotype": genotypes.to_json(genotype),
+            "channels": channels,
+            "layers": layers,
+            "stem": stem,
+            "auxiliary": auxiliary,
+        },
     )
 
 
 def build_derived(spec: ModelSpec) -> DerivedNetwork:
-    """The untrained network of a specification that `derived_spec` gave."""
+    """Return the untrained network of a specification from `derived_spec`."""
     options = dict(spec.options)
     genotype = genotypes.from_json(options.pop("genotype"))
     model = DerivedNetwork(

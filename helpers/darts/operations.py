@@ -1,4 +1,4 @@
-"""The eight candidate operations of the DARTS search space as plain modules.
+"""The operations of a derived network as plain modules, and what the supernet shares with them.
 
 Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. Every operation maps
 (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), so that odd maps agree at every node.
@@ -10,34 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.darts.space import OPERATIONS
 from helpers.models.depthwise import DepthwiseConv2d
-
-# The order is the order of alpha's columns; `none` keeps its slot in the softmax.
-PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution, BN: brings a cell's input (B, C_in, H, W) to C_out channels."""
+    """ReLU, 1x1 convolution, BN: bring a cell's input (B, C_in, H, W) to C_out channels."""
 
-    def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels, affine=affine),
+            nn.BatchNorm2d(out_channels),
         )
 
 
 def softmax_by_node(beta: Tensor) -> Tensor:
-    """softmax of beta (edges,) over the edges into each node, of which the first has two.
+    """Return the softmax of beta (edges,) over the edges into each node: 2, 3, 4, ... of them.
 
     The edge normalisation of PC-DARTS (arXiv 1907.05737, equation 5).
     """
@@ -51,11 +40,37 @@ def softmax_by_node(beta: Tensor) -> Tensor:
 
 
 def pad_to_even(x: Tensor) -> Tensor:
-    """Append a row or column of zeros to (B, C, H, W) where H or W is odd."""
+    """Append a row or column of zeros to (B, C, H, W) if H or W is odd."""
     height, width = x.shape[-2:]
     if height % 2 or width % 2:
         return F.pad(x, (0, width % 2, 0, height % 2))
     return x
+
+
+def stems(
+    stem: str,
+    in_channels: int,
+    channels: int,
+    relu: type[nn.Module] = nn.ReLU,
+    track_statistics: bool = True,
+) -> tuple[nn.Module, nn.Module]:
+    """Return the layers from images to the older input of the first cell, and on to the newer.
+
+    "cifar" keeps H and W and gives both inputs 3 * `channels`. "imagenet" divides H and W by 4,
+    then by 8, and gives both `channels`. Raises ValueError for another stem.
+    """
+
+    def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+        norm = nn.BatchNorm2d(c_out, track_running_stats=track_statistics)
+        return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm]
+
+    if stem == "cifar":
+        return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
+    if stem != "imagenet":
+        raise ValueError(f"unknown stem {stem!r}: choose 'imagenet' or 'cifar'")
+    half = channels // 2
+    older = nn.Sequential(*conv(in_channels, half, 2), relu(), *conv(half, channels, 2))
+    return older, nn.Sequential(relu(), *conv(channels, channels, 2))
 
 
 class FactorizedReduce(nn.Module):
@@ -65,12 +80,12 @@ class FactorizedReduce(nn.Module):
     ways, concatenated, BN. Odd maps are padded with zeros so that both branches agree in size.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, affine: bool = True) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         first = out_channels // 2
         self.conv_even = nn.Conv2d(in_channels, first, 1, bias=False)
         self.conv_odd = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels, affine=affine)
+        self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
@@ -81,37 +96,29 @@ class FactorizedReduce(nn.Module):
         return self.bn(torch.cat([even, odd], dim=1))
 
 
-class DilConv(nn.Sequential):
-    """ReLU, depthwise convolution of dilation 2, 1x1 convolution, BN."""
+def build_operation(name: str, channels: int, stride: int) -> nn.Module:
+    """Return the operation `name` of OPERATIONS on `channels` channels with stride 1 or 2.
 
-    def __init__(self, channels: int, kernel_size: int, stride: int, affine: bool = True) -> None:
-        super().__init__(*_depthwise_separable(channels, kernel_size, stride, 2, affine))
-
-
-class SepConv(nn.Sequential):
-    """(ReLU, depthwise convolution, 1x1 convolution, BN) twice, the stride in the first."""
-
-    def __init__(self, channels: int, kernel_size: int, stride: int, affine: bool = True) -> None:
-        super().__init__(
-            *_depthwise_separable(channels, kernel_size, stride, 1, affine),
-            *_depthwise_separable(channels, kernel_size, 1, 1, affine),
-        )
-
-
-class Zero(nn.Module):
-    """The operation `none`: zeros of the output's shape."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> zeros (B, C, ceil(H / stride), ceil(W / stride))."""
-        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+    sep_conv is (ReLU, depthwise convolution, 1x1 convolution, BN) twice, the stride in the first;
+    dil_conv is the same once with dilation 2.
+    """
+    match name:
+        case "max_pool_3x3":
+            return nn.MaxPool2d(3, stride, 1)
+        case "avg_pool_3x3":
+            return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
+        case "skip_connect":
+            return FactorizedReduce(channels, channels) if stride == 2 else nn.Identity()
+        case "sep_conv_3x3" | "sep_conv_5x5":
+            first = _depthwise_separable(channels, int(name[-1]), stride, 1)
+            return nn.Sequential(*first, *_depthwise_separable(channels, int(name[-1]), 1, 1))
+        case "dil_conv_3x3" | "dil_conv_5x5":
+            return nn.Sequential(*_depthwise_separable(channels, int(name[-1]), stride, 2))
+    raise ValueError(f"unknown operation {name!r}: choose one of {', '.join(OPERATIONS)}")
 
 
 def _depthwise_separable(
-    channels: int, kernel_size: int, stride: int, dilation: int, affine: bool
+    channels: int, kernel_size: int, stride: int, dilation: int
 ) -> list[nn.Module]:
     padding = dilation * (kernel_size - 1) // 2
     return [
@@ -120,38 +127,5 @@ def _depthwise_separable(
             channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False
         ),
         nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        nn.BatchNorm2d(channels),
     ]
-
-
-def _pool(pool: nn.Module, channels: int, affine: bool, pool_bn: bool) -> nn.Module:
-    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=affine)) if pool_bn else pool
-
-
-def build_operation(
-    name: str, channels: int, stride: int, affine: bool = True, pool_bn: bool = False
-) -> nn.Module:
-    """The operation `name` of PRIMITIVES on `channels` channels with stride 1 or 2.
-
-    `affine` gives the BNs a scale and a shift (derived network: yes; search: no); `pool_bn` puts a
-    BN behind a pooling operation (derived network: no; search: yes).
-    Raises ValueError for an unknown name or another stride.
-    """
-    if stride not in (1, 2):
-        raise ValueError(f"stride {stride} is not supported: use 1 or 2")
-    match name:
-        case "none":
-            return Zero(stride)
-        case "max_pool_3x3":
-            return _pool(nn.MaxPool2d(3, stride, 1), channels, affine, pool_bn)
-        case "avg_pool_3x3":
-            average = nn.AvgPool2d(3, stride, 1, count_include_pad=False)
-            return _pool(average, channels, affine, pool_bn)
-        case "skip_connect":
-            reduce = stride == 2
-            return FactorizedReduce(channels, channels, affine) if reduce else nn.Identity()
-        case "sep_conv_3x3" | "sep_conv_5x5":
-            return SepConv(channels, int(name[-1]), stride, affine)
-        case "dil_conv_3x3" | "dil_conv_5x5":
-            return DilConv(channels, int(name[-1]), stride, affine)
-    raise ValueError(f"unknown operation '{name}': choose one of {', '.join(PRIMITIVES)}")

@@ -1,8 +1,8 @@
-"""The search for a cell: DARTS, Algorithm 1, on the training images of a run.
+"""Search a cell on the training images of a run: DARTS, Algorithm 1.
 
 Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
 arXiv 1907.05737. The training images are halved, stratified, into a part for w and a part for
-alpha; validation and test images are not looked at.
+alpha. The search does not use validation and test images.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def search_genotype(stage: Stage) -> Search:
 
 
 def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
-    """The baseline: cells drawn uniformly from the same space, written beside the found one."""
+    """Draw the baseline, cells from the same space, and write them beside the found one."""
     drawn = {}
     for seed in range(stage.settings.random_cells):
         name = f"random_cell_{seed}"
@@ -105,11 +105,11 @@ def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
 
 
 def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The training rows in two parts, each class halved, both in random order.
+    """Return the training rows in two parts, each class halved, both in random order.
 
-    Of a larger set `limit` rows are drawn, in the classes' own proportion (PC-DARTS searches on a
-    tenth of ImageNet); 0 takes all. The order matters: batch norm uses the batch's statistics, so
-    classes have to be mixed.
+    If there are more than `limit` rows, as many are drawn, with the classes in proportion (PC-DARTS
+    searches on a tenth of ImageNet); 0 takes all. The order matters: batch norm uses the statistics
+    of the batch, so classes must be mixed.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]
@@ -117,7 +117,7 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
     if 0 < limit < len(train):
         share = limit / len(train)
         position, size = train.groupby("label").cumcount(), train.groupby("label").label
-        # two of each class at least: one for either half
+        # at least two of each class, one for either half
         train = train[position < (size.transform("size") * share).round().clip(lower=2)]
     position = train.groupby("label").cumcount()
     return train[position % 2 == 0], train[position % 2 == 1]
@@ -126,7 +126,7 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 def search_batches(
     part: pd.DataFrame, cache: ImageCache, settings: SearchSettings, num_classes: int = 2
 ) -> ImageBatches:
-    """Batches of one half, gray images as one channel."""
+    """Return the batches of one half, gray images as one channel."""
     channels = cache.channels
     spec = ModelSpec(
         name="supernet",
@@ -151,12 +151,12 @@ def search_batches(
 
 
 def stem_for(image_size_px: int) -> str:
-    """The ImageNet stem for large images, the CIFAR stem for small ones."""
+    """Return the name of the ImageNet stem for large images, of the CIFAR stem for small ones."""
     return "imagenet" if image_size_px >= STEM_FROM_PX else "cifar"
 
 
 def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int = 2) -> Supernet:
-    """The supernet with its initial weights and alphas, which depend on the seed alone."""
+    """Return the supernet; its initial weights and alphas depend on the seed alone."""
     with seeding.torch_stream(settings.seed, "initial weights supernet"):
         return Supernet(
             settings.channels,
@@ -187,14 +187,14 @@ class AlphaSteps(Hooks):
 
     @property
     def description(self) -> str:
-        """The supernet in words."""
+        """Describe the supernet in words."""
         s, net = self.settings, self.net
         weights = sum(p.numel() for p in net.weight_parameters())
         partial = f", 1/{s.partial} of the channels" if s.partial > 1 else ""
         return f"C={s.channels}, L={s.layers}{partial}, {weights:,} weights"
 
     def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
-        """The second order reads the optimiser's momentum."""
+        """Keep the optimiser: the second order reads its momentum."""
         self.optimizer = optimizer
 
     def epoch_starts(self, epoch: int, epochs: int) -> None:
@@ -204,7 +204,7 @@ class AlphaSteps(Hooks):
         self.stream = self._alpha_batches(epoch)
 
     def before_step(self, images: Tensor, targets: Tensor) -> None:
-        """One step of alpha, but for the warm-up."""
+        """Take one step of alpha, except during the warm-up."""
         if self.epoch < self.settings.alpha_warmup:
             return
         with self._finite_gradients():
@@ -212,12 +212,12 @@ class AlphaSteps(Hooks):
         self.losses.append(loss)
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
-        """Note what alpha says; True when the guard stops the search."""
+        """Record the state of alpha; return True if the guard stops the search."""
         s = self.settings
         seen = evaluate(self.net, self.train, "no")
         record["train_auc"], record["train_plain_loss"] = seen["val_auc"], seen["val_loss"]
         record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
-        record |= guard.architecture_record(self.net, guard.limit_of(s))
+        record |= guard.architecture_record(self.net, s.max_skips)
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
@@ -226,11 +226,11 @@ class AlphaSteps(Hooks):
         return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
 
     def state(self) -> dict[str, Any]:
-        """Adam's state; w and alpha are the network's."""
+        """Return the state of Adam and the history; w and alpha belong to the network."""
         return {"architect": self.architect.state_dict(), "history": self.history}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Restore what `state` returned."""
         self.architect.load_state_dict(state["architect"])
         self.history = state["history"]
 
@@ -239,7 +239,7 @@ class AlphaSteps(Hooks):
         resting = self.epoch < self.settings.alpha_warmup
         if not every or resting or (self.epoch + 1) % every:
             return None
-        # always the same images: measurements have to be comparable
+        # always the same images, so that measurements are comparable
         images = next(self.part.ordered())
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
         batch = (images, targets)
@@ -250,7 +250,7 @@ class AlphaSteps(Hooks):
 
     @contextmanager
     def _finite_gradients(self) -> Iterator[None]:
-        """Say of a gradient that is not finite which parameters of the search to lower."""
+        """Turn the error of a gradient that is not finite into advice on the parameters."""
         try:
             yield
         except GradientError:

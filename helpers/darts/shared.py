@@ -1,4 +1,4 @@
-"""What all edges that leave a state of a cell share, computed once: ReLU, pools, strided pixels.
+"""Compute once what all edges that leave a state of a cell share: ReLU, pools, strided pixels.
 
 In comments C are the state's channels, n = B * H * W the rows after the stride.
 """
@@ -34,7 +34,7 @@ _max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
 
 
 def _reads(size: int, kernel: int, stride: int, dilation: int) -> Tensor:
-    """(size, kernel): 1 / outputs where some output reads this position with this tap."""
+    """Return (size, kernel): 1 / outputs if some output reads this position with this tap."""
     outputs = -(-size // stride)
     reads = torch.zeros(size, kernel, dtype=torch.float64)
     for tap in range(kernel):
@@ -60,13 +60,13 @@ def _tap_matrix(
 def tap_means(
     image: Tensor, size: tuple[int, int], kernel: int, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """What each tap of a convolution reads on average: mean image (H * W, C) to (C, k * k)."""
+    """Return the mean that each tap of a convolution reads: image (H * W, C) to (C, k * k)."""
     matrix = _tap_matrix(size, kernel, stride, dilation, image.dtype, image.device)
     return torch.mm(image.t(), matrix)
 
 
 def mean_image(maps: Tensor) -> Tensor:
-    """Mean over the batch of maps (B, C, H, W): (H * W, C)."""
+    """Return the mean over the batch of maps (B, C, H, W): (H * W, C)."""
     batch, channels = maps.shape[:2]
     return column_means(maps.permute(0, 2, 3, 1).reshape(batch, -1)).view(-1, channels)
 
@@ -79,7 +79,7 @@ def _pool_kernel(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """A 3x3 kernel of ones (C, 1, 3, 3), and 1 / pixels inside the map (1, C, H', W')."""
+    """Return a 3x3 kernel of ones (C, 1, 3, 3), and 1 / pixels inside the map (1, C, H', W')."""
     kernel = torch.ones(channels, 1, 3, 3, dtype=dtype, device=device)
     ones = torch.ones(1, 1, *size, dtype=dtype, device=device)
     counts = F.conv2d(ones, kernel[:1], None, stride, 1)
@@ -88,12 +88,12 @@ def _pool_kernel(
 
 
 def _repeated(maps: Tensor, times: int) -> Tensor:
-    """The channels of maps (B, C, H, W), side by side so many times; stays channels_last."""
+    """Repeat the channels of maps (B, C, H, W) so many times; stays channels_last."""
     return to_maps(to_rows(maps).repeat(1, times), maps)
 
 
 def _summed(maps: Tensor, times: int) -> Tensor:
-    """The backward pass of `_repeated`; adding slices is faster than a reduction over them."""
+    """Invert `_repeated` for gradients; adding slices is faster than a reduction over them."""
     first, second, *others = to_rows(maps).chunk(times, dim=1)
     total = first + second
     for part in others:
@@ -102,9 +102,9 @@ def _summed(maps: Tensor, times: int) -> Tensor:
 
 
 class SharedMaps:
-    """What the edges that leave a state x (B, C, H, W) share, and the sum of its gradients.
+    """The maps that the edges from a state x (B, C, H, W) share, and the sum of its gradients.
 
-    `features` (n, F * C) are the maps that edges take up without a depthwise convolution: max
+    `features` (n, F * C) are the maps that edges use without a depthwise convolution: max
     pool, average pool, then x itself (stride 1) or its even and its odd pixels (stride 2, the
     factorized reduce). All but x have mean zero.
     """
@@ -144,7 +144,7 @@ class SharedMaps:
         self.weight_grads: dict[tuple[int, int, bool], WeightGrad] = {}
 
     def wide(self, edges: int) -> tuple[Tensor, Tensor]:
-        """relu(x) and what dilated convolutions read of it, once for each edge of a block."""
+        """Return relu(x) and the part that dilated convolutions read, repeated for each edge."""
         if edges not in self.repeats:
             r = _repeated(self.r, edges)
             coarse = _repeated(self.coarse, edges) if self.stride == 2 else r
@@ -152,7 +152,7 @@ class SharedMaps:
         return self.repeats[edges]
 
     def feature_filters(self, reduce: Tensor | None, edges: int) -> Tensor:
-        """1x1 convolutions (T, W, C) behind the normalised features: none behind the pools."""
+        """Return 1x1 convolutions (T, W, C) of the normalised features, identities for pools."""
         eye = torch.eye(self.channels, dtype=self.x.dtype, device=self.x.device)
         pools = eye.repeat(edges, 1).expand(2, -1, -1)
         if reduce is None:
@@ -160,7 +160,7 @@ class SharedMaps:
         return torch.cat([pools, split_filters(reduce).flatten(1, 2)])
 
     def weight_grad(self, edges: int, kernel: int, dilated: bool) -> WeightGrad:
-        """Weight gradients of the convolutions that read `wide`; what they share is kept."""
+        """Return the weight gradients of convolutions that read `wide`; keep what they share."""
         key = (edges, kernel, dilated)
         if key not in self.weight_grads:
             geometry = (1, self.dilation) if dilated else (self.stride, 1)
@@ -168,7 +168,7 @@ class SharedMaps:
         return self.weight_grads[key]
 
     def add_gradient(self, grad: Tensor, dilated: bool) -> None:
-        """Take up a gradient (B, W, H, W) of one of the maps that `wide` gave."""
+        """Add a gradient (B, W, H, W) of one of the maps that `wide` returned."""
         edges = grad.shape[1] // self.channels
         if edges > 1:
             grad = _summed(grad, edges)
@@ -177,7 +177,7 @@ class SharedMaps:
         setattr(self, name, grad if total is None else total.add_(grad))
 
     def add_feature_gradient(self, g: Tensor, matrix: Tensor, from_d: Tensor) -> None:
-        """Take up a block's gradient of `features`."""
+        """Add the gradient of `features` from a block."""
         if not self.need_gradient:
             return
         if self.dfeatures is None or self.from_features is None:
@@ -187,13 +187,13 @@ class SharedMaps:
             self.from_features = self.from_features + from_d
 
     def add_constant(self, constant: Tensor) -> None:
-        """Take up a gradient (C,) that is the same for all pixels of x."""
+        """Add a gradient (C,) that is the same for all pixels of x."""
         if not self.need_gradient:
             return
         self.dconstant = constant if self.dconstant is None else self.dconstant + constant
 
     def backward(self) -> Tensor | None:
-        """The gradient of x from all that the blocks have added; None where none is needed."""
+        """Return the gradient of x from all that the blocks have added, or None if not needed."""
         if not self.need_gradient:
             return None
         c, like = self.channels, self.coarse

@@ -1,4 +1,4 @@
-"""The DARTS supernet: every operation on every edge, weighted by softmax(alpha), computed fused.
+"""Build the DARTS supernet: all operations on all edges, weighted by softmax(alpha), fused.
 
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
 1907.05737 (partial channels, edge normalisation). The arithmetic is in `cell.py`, `mixed.py` and
@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from helpers.darts.cell import Plan, mixed_cell
 from helpers.darts.folding import to_maps, to_rows
 from helpers.darts.linear_pieces import ReLU
-from helpers.darts.operations import PRIMITIVES, pad_to_even, softmax_by_node
+from helpers.darts.operations import pad_to_even, softmax_by_node, stems
+from helpers.darts.space import PRIMITIVES
 from helpers.models.depthwise import half_resolution
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 
 
 def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
-    """torch's default for convolutions: uniform within 1 / sqrt(fan_in)."""
+    """Return a parameter as torch starts convolutions: uniform within 1 / sqrt(fan_in)."""
     return nn.Parameter(torch.empty(*shape).uniform_(-1, 1) * fan_in**-0.5)
 
 
 def reduction_cells(layers: int) -> tuple[int, ...]:
-    """Positions of the reduction cells: a third and two thirds of the way."""
+    """Return the positions of the reduction cells: a third and two thirds of the way."""
     return tuple(sorted({layers // 3, 2 * layers // 3}))
 
 
@@ -51,7 +52,7 @@ class StateEdges(nn.Module):
         self.reduce = _uniform(edges, channels, channels, fan_in=channels) if stride == 2 else None
 
     def weights(self) -> list[nn.Parameter | None]:
-        """As `mixed_cell` takes them."""
+        """Return the weights as `mixed_cell` takes them."""
         return [self.dw3, self.dw5, self.pw, self.reduce]
 
 
@@ -75,7 +76,7 @@ class Cell(nn.Module):
         )
 
     def forward(self, r0: Tensor, r1: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
-        """r0 and r1 are the two inputs after their ReLU; scale and beta as in `mixed_cell`."""
+        """Return the nodes from the inputs after their ReLU; scale and beta as in `mixed_cell`."""
         x0 = pointwise_bn(r0, self.pre0, self.reduction_before)
         x1 = pointwise_bn(r1, self.pre1)
         states = cast("Iterable[StateEdges]", self.states)
@@ -84,7 +85,7 @@ class Cell(nn.Module):
 
 
 def pointwise_bn(r: Tensor, weight: Tensor, reduce: bool = False) -> Tensor:
-    """1x1 convolution with weight (O, K), BN without affine: (B, K, H, W) to (B, O, H, W).
+    """Apply a 1x1 convolution (O, K) and BN without affine: (B, K, H, W) to (B, O, H, W).
 
     With `reduce` the first O // 2 filters read the even pixels, the others the odd ones, as in
     `operations.FactorizedReduce`: (B, O, ceil(H / 2), ceil(W / 2)).
@@ -100,24 +101,22 @@ def pointwise_bn(r: Tensor, weight: Tensor, reduce: bool = False) -> Tensor:
     return F.batch_norm(maps, None, None, training=True)
 
 
-def _stem_conv(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-    return [conv, nn.BatchNorm2d(out_channels, track_running_stats=False)]
-
-
 class Supernet(nn.Module):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
     `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
     "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
-    channels go through the operations, with edge normalisation; 1 is plain DARTS. BN uses batch
-    statistics always, so that no pass leaves a trace in the network. Everything is computed in the
-    weights' own precision: autocast is switched off inside.
-    Raises ValueError for an unknown stem or channels that K does not divide.
-    """
+    channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
+    BN always uses batch statistics, so that no pass leaves a trace in the network. Everything is
+    computed in the precision of the weights: autocast is switched off inside.
 
-    stem0: nn.Module
-    stem1: nn.Module | None
+    Raises:
+        ValueError: unknown stem.
+
+    Example:
+        >>> net = Supernet(channels=16, layers=8, num_classes=2)
+        >>> loss = F.cross_entropy(net(images), targets)
+    """
 
     def __init__(
         self,
@@ -130,15 +129,9 @@ class Supernet(nn.Module):
         nodes: int = 4,
     ) -> None:
         super().__init__()
-        if stem not in ("cifar", "imagenet"):
-            raise ValueError(f"unknown stem '{stem}': choose 'cifar' or 'imagenet'")
-        if partial < 1 or channels % partial:
-            raise ValueError(
-                f"partial={partial} does not divide channels={channels}: choose a divisor, e.g. 1"
-            )
         self.partial, self.nodes = partial, nodes
         self.relu = ReLU()
-        self._build_stem(stem, in_channels, channels)
+        self.stem0, self.stem1 = stems(stem, in_channels, channels, ReLU, track_statistics=False)
         before = stem == "imagenet"
         c_pp = c_p = channels if before else 3 * channels
         self.cells = nn.ModuleList()
@@ -157,29 +150,19 @@ class Supernet(nn.Module):
             beta = nn.Parameter(ALPHA_STD * torch.randn(edges)) if partial > 1 else None
             self.register_parameter(f"beta_{kind}", beta)
 
-    def _build_stem(self, stem: str, in_channels: int, channels: int) -> None:
-        self.stem1 = None
-        if stem == "cifar":
-            self.stem0 = nn.Sequential(*_stem_conv(in_channels, 3 * channels, 1))
-            return
-        half = channels // 2
-        first = [*_stem_conv(in_channels, half, 2), ReLU(), *_stem_conv(half, channels, 2)]
-        self.stem0 = nn.Sequential(*first)
-        self.stem1 = nn.Sequential(ReLU(), *_stem_conv(channels, channels, 2))
-
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """alpha of normal and reduction cells (edges, 8) each; with partial channels beta too."""
+        """Return alpha (edges, 8) of normal and reduction cells; with partial channels beta too."""
         names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
         return [p for p in (getattr(self, name) for name in names) if p is not None]
 
     def weight_parameters(self) -> list[nn.Parameter]:
-        """w: every parameter that is not part of the architecture."""
+        """Return w: every parameter that is not part of the architecture."""
         architecture = {id(p) for p in self.architecture_parameters()}
         return [p for p in self.parameters() if id(p) not in architecture]
 
     @contextmanager
     def frozen_weights(self) -> Iterator[None]:
-        """Inside, w needs no gradient: an architecture step then skips all weight gradients."""
+        """Skip the gradients of w inside, as an architecture step does not need them."""
         frozen = [p for p in self.weight_parameters() if p.requires_grad]
         for p in frozen:
             p.requires_grad_(False)
@@ -190,11 +173,11 @@ class Supernet(nn.Module):
                 p.requires_grad_(True)
 
     def operation_weights(self, kind: str) -> Tensor:
-        """softmax(alpha) (edges, 8) of the cells of a kind, "normal" or "reduce"."""
+        """Return softmax(alpha) (edges, 8) of the cells of a kind, "normal" or "reduce"."""
         return getattr(self, f"alpha_{kind}").softmax(dim=-1)
 
     def edge_weights(self, kind: str) -> Tensor | None:
-        """softmax(beta) (edges,) over the edges into a node; None without partial channels."""
+        """Return softmax(beta) (edges,) over the edges into a node, None without beta."""
         beta = getattr(self, f"beta_{kind}")
         return None if beta is None else softmax_by_node(beta)
 
@@ -208,13 +191,12 @@ class Supernet(nn.Module):
         return scales
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of images x (B, in_channels, H, W)."""
+        """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
             scales = self._scales()
-            s0 = s1 = self.stem0(x)
-            if self.stem1 is not None:
-                s1 = self.stem1(s0)
+            s0 = self.stem0(x)
+            s1 = self.stem1(s0)
             r0 = self.relu(s0)
             r1 = r0 if s1 is s0 else self.relu(s1)
             for cell in cast("Iterable[Cell]", self.cells):

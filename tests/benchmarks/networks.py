@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from helpers.darts.genotypes import Genotype
 from helpers.models import backbones
+from tests.plain_darts import PlainReduce, conv, separable
 
 BACKBONES = ("resnet18", "efficientnet_lite0")
 
 
 def ours(backbone: str, size_px: int) -> nn.Module:
-    """Our classifier of two classes: ResNet-18 with random weights, or EfficientNet-Lite0 with
-    its packaged ones."""
+    """Return our classifier of two classes: ResNet-18 with random weights, or EfficientNet-Lite0
+    with its packaged ones."""
     if backbone == "resnet18":
         torch.manual_seed(0)
         return backbones.build(backbones.spec_of(backbone, 2, size_px))
@@ -23,7 +24,7 @@ def ours(backbone: str, size_px: int) -> nn.Module:
 
 
 def plain_trunk(backbone: str) -> nn.Module:
-    """The stock network without its last layer, with the same weights as ours."""
+    """Return the stock network without its last layer, with the same weights as ours."""
     if backbone == "resnet18":
         torch.manual_seed(0)
         trunk = torchvision.models.resnet18(weights=None)
@@ -35,47 +36,23 @@ def plain_trunk(backbone: str) -> nn.Module:
 
 
 def plain_classifier(backbone: str) -> nn.Module:
-    """The stock network with two classes."""
+    """Return the stock network with two classes."""
     size = backbones.spec_of(backbone, 2, 224).embedding_size
     return nn.Sequential(plain_trunk(backbone), nn.Linear(size, 2))
-
-
-def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1, **options) -> nn.Conv2d:
-    return nn.Conv2d(c_in, c_out, kernel, stride, bias=False, **options)
-
-
-def _separable(c: int, kernel: int, stride: int, dilation: int) -> list[nn.Module]:
-    padding = dilation * (kernel // 2)
-    depthwise = _conv(c, c, kernel, stride, padding=padding, dilation=dilation, groups=c)
-    return [nn.ReLU(), depthwise, _conv(c, c, 1), nn.BatchNorm2d(c)]
-
-
-class PlainReduce(nn.Module):
-    """ReLU, two 1x1 convolutions of stride 2 shifted by a pixel, BN; for maps of even sizes."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.conv_1 = _conv(c_in, c_out // 2, 1, 2)
-        self.conv_2 = _conv(c_in, c_out - c_out // 2, 1, 2)
-        self.bn = nn.BatchNorm2d(c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
-        x = torch.relu(x)
-        return self.bn(torch.cat([self.conv_1(x), self.conv_2(x[:, :, 1:, 1:])], dim=1))
 
 
 def _operation(name: str, c: int, stride: int) -> nn.Module:
     kernel = int(name[-1]) if name[-1].isdigit() else 0
     if name == "skip_connect":
-        return PlainReduce(c, c) if stride == 2 else nn.Identity()
+        return PlainReduce(c, c, nn.BatchNorm2d) if stride == 2 else nn.Identity()
     if name == "max_pool_3x3":
         return nn.MaxPool2d(3, stride, 1)
     if name == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
     if name.startswith("dil_conv"):
-        return nn.Sequential(*_separable(c, kernel, stride, 2))
-    return nn.Sequential(*_separable(c, kernel, stride, 1), *_separable(c, kernel, 1, 1))
+        return nn.Sequential(*separable(c, kernel, stride, 2, nn.BatchNorm2d))
+    first = separable(c, kernel, stride, 1, nn.BatchNorm2d)
+    return nn.Sequential(*first, *separable(c, kernel, 1, 1, nn.BatchNorm2d))
 
 
 class PlainDerivedCell(nn.Module):
@@ -83,10 +60,10 @@ class PlainDerivedCell(nn.Module):
 
     def __init__(self, genotype: Genotype, c_pp, c_p, c, reduction, reduction_before) -> None:
         super().__init__()
-        kind = "reduction" if reduction else "normal"
-        relu_conv_bn = nn.Sequential(nn.ReLU(), _conv(c_pp, c, 1), nn.BatchNorm2d(c))
-        self.pre0 = PlainReduce(c_pp, c) if reduction_before else relu_conv_bn
-        self.pre1 = nn.Sequential(nn.ReLU(), _conv(c_p, c, 1), nn.BatchNorm2d(c))
+        kind = "reduce" if reduction else "normal"
+        relu_conv_bn = nn.Sequential(nn.ReLU(), conv(c_pp, c, 1), nn.BatchNorm2d(c))
+        self.pre0 = PlainReduce(c_pp, c, nn.BatchNorm2d) if reduction_before else relu_conv_bn
+        self.pre1 = nn.Sequential(nn.ReLU(), conv(c_p, c, 1), nn.BatchNorm2d(c))
         self.concat, edges = genotype.concat(kind), genotype.edges(kind)
         self.sources = [source for _, source, _ in edges]
         self.operations = nn.ModuleList(
@@ -103,13 +80,13 @@ class PlainDerivedCell(nn.Module):
 
 
 class PlainDerived(nn.Module):
-    """The network of `helpers.darts.network.DerivedNetwork` with the ImageNet stem."""
+    """Same network as `helpers.darts.network.DerivedNetwork` with the ImageNet stem."""
 
     def __init__(self, genotype: Genotype, c: int, layers: int, num_classes: int, in_channels=3):
         super().__init__()
-        first = [_conv(in_channels, c // 2, 3, 2, padding=1), nn.BatchNorm2d(c // 2), nn.ReLU()]
-        self.stem0 = nn.Sequential(*first, _conv(c // 2, c, 3, 2, padding=1), nn.BatchNorm2d(c))
-        self.stem1 = nn.Sequential(nn.ReLU(), _conv(c, c, 3, 2, padding=1), nn.BatchNorm2d(c))
+        first = [conv(in_channels, c // 2, 3, 2, padding=1), nn.BatchNorm2d(c // 2), nn.ReLU()]
+        self.stem0 = nn.Sequential(*first, conv(c // 2, c, 3, 2, padding=1), nn.BatchNorm2d(c))
+        self.stem1 = nn.Sequential(nn.ReLU(), conv(c, c, 3, 2, padding=1), nn.BatchNorm2d(c))
         self.cells, c_pp, c_p, before = nn.ModuleList(), c, c, True
         for i in range(layers):
             reduction = i in (layers // 3, 2 * layers // 3)

@@ -38,7 +38,7 @@ SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "channels": 4, "layers": 
 
 
 def settings_of(sizes: dict[str, Any]) -> RetrainSettings:
-    """The preset `quick` with these sizes."""
+    """Return the preset `quick` with these sizes."""
     return dataclasses.replace(
         QUICK,
         retrain_batch_size=sizes["batch_size"],
@@ -48,14 +48,14 @@ def settings_of(sizes: dict[str, Any]) -> RetrainSettings:
 
 
 def ours(table: pd.DataFrame, sizes: dict[str, Any], root: Path) -> Timed:
-    """A network trained as notebook 05 does."""
+    """Train a network as notebook 05 does."""
     settings, cache = settings_of(sizes), open_cache(table, sizes["size_px"], root)
     network = retrain.make_network(settings, PUBLISHED[GENOTYPE], cache, seed=0)
     return our_epoch(network, table, cache, settings.training)
 
 
 def plainly(table: pd.DataFrame, sizes: dict[str, Any], in_channels: int) -> Timed:
-    """The same network of torch's own modules, trained from files."""
+    """Train the same network of torch's own modules, from files."""
     mode, settings = "L" if in_channels == 1 else "RGB", settings_of(sizes)
     middle = [0.5] * in_channels
     augment = settings.retrain_augment
@@ -67,7 +67,7 @@ def plainly(table: pd.DataFrame, sizes: dict[str, Any], in_channels: int) -> Tim
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case."""
+    """Yield one case."""
     root = options.cache_root
     table = options.table(sizes["images"])
     in_channels = open_cache(table, sizes["size_px"], root).channels

@@ -33,21 +33,21 @@ PARTIAL = {"fast": 1, "partial": 4}  # 1 / so many of the channels go through th
 
 
 def optimizers(weights, alphas):
-    """SGD on w and Adam on alpha, as the search has them."""
+    """Return SGD on w and Adam on alpha, as the search has them."""
     sgd = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     return sgd, adam
 
 
 def plain_steps(order: int, sizes: dict[str, Any], device: torch.device) -> Callable:
-    """A function that does one step of the plain search."""
+    """Return a function that does one step of the plain search."""
     net = plain_darts.PlainSupernet(sizes["channels"], sizes["layers"], 2).to(device)
     sgd, adam = optimizers(net.weights(), net.alphas())
     return lambda train, val: plain_darts.plain_step(net, train, val, sgd, adam, order == 2)
 
 
 def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.device) -> Callable:
-    """A function that does one step of our search: alpha, then w."""
+    """Return a function that does one step of our search: alpha, then w."""
     net = Supernet(sizes["channels"], sizes["layers"], 2, partial=partial).to(device)
     weights = net.weight_parameters()
     sgd, _ = optimizers(weights, net.architecture_parameters())
@@ -65,7 +65,7 @@ def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.de
 
 
 def fastest_step(kind: str, order: int, sizes: dict[str, Any], device_type: str) -> Timed:
-    """Seconds of the fastest of some steps after a first one, of "plain", "fast" or "partial"."""
+    """Time the fastest step after a first one of kind "plain", "fast" or "partial"."""
     torch.manual_seed(0)
     device, (batch, size_px) = torch.device(device_type), (sizes["batch"], sizes["size_px"])
     images, targets = torch.randn(2, batch, 3, size_px, size_px), torch.randint(0, 2, (2, batch))
@@ -86,7 +86,7 @@ def fastest_step(kind: str, order: int, sizes: dict[str, Any], device_type: str)
 def cases(
     sizes: dict[str, Any], options: Options, device_type: str | None = None
 ) -> Iterator[Case]:
-    """Two cases per order: all channels, and a quarter of them through the operations."""
+    """Yield two cases per order: all channels, and a quarter of them through the operations."""
     device_type = device_type or devices.default_device().type
     for order in sizes["orders"]:
         arguments = (order, sizes, device_type)
@@ -98,7 +98,7 @@ def cases(
 
 
 def main() -> None:
-    """The command line of this benchmark alone."""
+    """Run the command line of this benchmark alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=SIZES["steps"])
     parser.add_argument("--orders", type=int, nargs="+", default=SIZES["orders"], choices=ORDERS)

@@ -15,7 +15,7 @@ from helpers.core.paths import RunPaths
 from helpers.darts import search
 from helpers.runs import stages
 from helpers.runs.settings import parse_parameter
-from helpers.training import launch
+from helpers.training import launch, loop
 from tests.conftest import split_of
 
 TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]

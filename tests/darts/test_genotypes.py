@@ -1,8 +1,6 @@
 import json
 import math
-import os
 import random
-import re
 from collections import Counter
 
 import pytest
@@ -24,8 +22,7 @@ from helpers.darts.genotypes import (
     save,
     to_json,
 )
-from helpers.darts.operations import PRIMITIVES
-from helpers.darts.space import EDGES, OPERATIONS, GenotypeError
+from helpers.darts.space import EDGES, OPERATIONS, PRIMITIVES, GenotypeError
 
 ALL = (2, 3, 4, 5)
 SEP, DIL, SKIP, MAX = "sep_conv_3x3", "dil_conv_3x3", "skip_connect", "max_pool_3x3"
@@ -54,69 +51,38 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
     assert to_json(one) == to_json(other)
 
 
-def test_genotypes_differ_in_operation_input_node_kind_or_concat():
-    base = Genotype(CELL, ALL, CELL, ALL)
-    others = [
-        Genotype(cell_with(0, (DIL, 0)), ALL, CELL, ALL),
-        Genotype(cell_with(4, (MAX, 0)), ALL, CELL, ALL),
-        Genotype(CELL, ALL, cell_with(0, (DIL, 0)), ALL),
-        Genotype(CELL, (3, 4, 5), CELL, ALL),
-        Genotype(CELL, ALL, CELL, (3, 4, 5)),
-    ]
-    assert all(base != other for other in others)
-    assert len({base, *others}) == 6
-
-
 def test_edges_name_operation_source_and_target_state():
-    edges = Genotype(CELL, ALL, CELL, (2, 5)).edges("normal")
-    assert edges[:4] == ((SEP, 0, 2), (SEP, 1, 2), (SEP, 0, 3), (SKIP, 2, 3))
-    assert [target for *_, target in edges] == [2, 2, 3, 3, 4, 4, 5, 5]
-    assert Genotype(CELL, ALL, CELL, (2, 5)).concat("reduction") == (2, 5)
-    with pytest.raises(GenotypeError, match="unknown cell kind 'reduce'; use one of normal, red"):
-        PUBLISHED["DARTS_V2"].edges("reduce")
+    genotype = Genotype(CELL, ALL, cell_with(0, (DIL, 0)), (5, 2))
+    assert genotype.edges("normal")[:4] == ((SEP, 0, 2), (SEP, 1, 2), (SEP, 0, 3), (SKIP, 2, 3))
+    assert [target for *_, target in genotype.edges("normal")] == [2, 2, 3, 3, 4, 4, 5, 5]
+    assert genotype.edges("reduce")[0] == (DIL, 0, 2) and genotype.concat("reduce") == (2, 5)
+    assert genotype != Genotype(CELL, ALL, CELL, (5, 2)) != Genotype(CELL, ALL, CELL, ALL)
+    with pytest.raises(GenotypeError, match="unknown cell kind 'big'; use one of normal, reduce"):
+        genotype.edges("big")
+
+
+KNOWN = ", ".join(OPERATIONS)
+EXPECTED = "reduce: expected 8 (operation, input) pairs, two for each of the 4 nodes, got "
 
 
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (
-            cell_with(3, ("sep_conv_7x7", 2)),
-            "reduce[3]: unknown operation 'sep_conv_7x7'; choose one of " + ", ".join(OPERATIONS),
-        ),
-        (
-            cell_with(0, ("none", 0)),
-            "reduce[0]: 'none' is no edge of a discrete cell; choose one of "
-            + ", ".join(OPERATIONS),
-        ),
-        (
-            cell_with(2, (SEP, 3)),
-            "reduce[2]: input 3 of node 3 is not an earlier state (0 to 2)",
-        ),
-        (
-            cell_with(7, (SEP, -1)),
-            "reduce[7]: input -1 of node 5 is not an earlier state (0 to 4)",
-        ),
+        (cell_with(3, ("a", 2)), f"reduce[3]: unknown operation 'a'; choose one of {KNOWN}"),
+        (cell_with(0, ("none", 0)), f"reduce[0]: unknown operation 'none'; choose one of {KNOWN}"),
+        (cell_with(2, (SEP, 3)), "reduce[2]: input 3 of node 3 is not an earlier state (0 to 2)"),
+        (cell_with(7, (SEP, -1)), "reduce[7]: input -1 of node 5 is not an earlier state (0 to 4)"),
         (
             cell_with(7, (SEP, True)),
             "reduce[7]: input True of node 5 is not an earlier state (0 to 4)",
         ),
         (
             cell_with(1, (DIL, 0)),
-            "reduce: both edges of node 2 come from state 0; "
-            "a node's two edges need two different inputs",
+            "reduce: both edges of node 2 come from state 0; choose two inputs",
         ),
-        (
-            CELL[:7],
-            "reduce: expected 8 (operation, input) pairs, two for each of the 4 nodes, got 7",
-        ),
-        (
-            "sep",
-            "reduce: expected 8 (operation, input) pairs, two for each of the 4 nodes, got 'sep'",
-        ),
-        (
-            cell_with(1, SEP),
-            "reduce[1]: expected an (operation, input) pair, got 'sep_conv_3x3'",
-        ),
+        (CELL[:7], f"{EXPECTED}{CELL[:7]!r}"),
+        ("sep", f"{EXPECTED}'sep'"),
+        (cell_with(1, SEP), f"reduce[1]: expected an (operation, input) pair, got {SEP!r}"),
     ],
 )
 def test_a_cell_outside_the_search_space_is_refused(cell, message):
@@ -125,29 +91,16 @@ def test_a_cell_outside_the_search_space_is_refused(cell, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    ("concat", "message"),
-    [
-        ((1, 2), "normal_concat: expected some of the node states 2, 3, 4, 5, got (1, 2)"),
-        ((2, 6), "normal_concat: expected some of the node states 2, 3, 4, 5, got (2, 6)"),
-        ((), "normal_concat: expected some of the node states 2, 3, 4, 5, got ()"),
-        ((2, 2), "normal_concat: a state is named twice in (2, 2)"),
-    ],
-)
-def test_a_concat_out_of_range_is_refused(concat, message):
+@pytest.mark.parametrize("concat", [(1, 2), (2, 6), (), (2, 2), 5])
+def test_a_concat_out_of_range_is_refused(concat):
     with pytest.raises(GenotypeError) as caught:
         Genotype(CELL, concat, CELL, ALL)
-    assert str(caught.value) == message
+    assert str(caught.value) == (
+        f"normal_concat: expected some of the node states 2, 3, 4, 5, each once, got {concat!r}"
+    )
 
 
 def test_the_published_cells_hold_the_operations_of_their_papers():
-    assert list(PUBLISHED) == [
-        "DARTS_V1",
-        "DARTS_V2",
-        "PC_DARTS_CIFAR",
-        "PC_DARTS_IMAGENET",
-        "PDARTS",
-    ]
     v2 = PUBLISHED["DARTS_V2"]
     assert v2.edges("normal") == (
         ("sep_conv_3x3", 0, 2),
@@ -159,7 +112,7 @@ def test_the_published_cells_hold_the_operations_of_their_papers():
         ("skip_connect", 0, 5),
         ("dil_conv_3x3", 2, 5),
     )
-    assert v2.edges("reduction") == (
+    assert v2.edges("reduce") == (
         ("max_pool_3x3", 0, 2),
         ("max_pool_3x3", 1, 2),
         ("max_pool_3x3", 1, 3),
@@ -176,8 +129,7 @@ def test_the_published_cells_hold_the_operations_of_their_papers():
         "PC_DARTS_IMAGENET": 2,
         "PDARTS": 2,
     }
-    assert count_skips(PUBLISHED["DARTS_V1"], "reduction") == 3
-    assert all(genotype.concat("normal") == ALL for genotype in PUBLISHED.values())
+    assert count_skips(PUBLISHED["DARTS_V1"], "reduce") == 3
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -185,7 +137,6 @@ def test_alphas_that_favour_a_published_cell_derive_it(name):
     genotype = PUBLISHED[name]
     alphas = alpha_for(genotype.normal), alpha_for(genotype.reduce)
     assert derive_genotype(*alphas) == genotype
-    assert derive_genotype(*(alpha.requires_grad_() for alpha in alphas)) == genotype
     assert derive_genotype(*(alpha.tolist() for alpha in alphas)) == genotype
 
 
@@ -266,7 +217,7 @@ def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
     alpha[:, PRIMITIVES.index(SKIP)] += 900.0  # every other softmax weight underflows to 0
     genotype = derive_genotype(alpha, alpha, max_skips=limit)
     assert count_skips(genotype) <= limit
-    assert count_skips(genotype, "reduction") == 8
+    assert count_skips(genotype, "reduce") == 8
 
 
 @pytest.mark.parametrize(
@@ -281,7 +232,6 @@ def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
             "alpha_reduce: holds values that are not finite; the search has diverged",
         ),
         ({"beta_reduce": torch.zeros(4)}, "beta_reduce: expected shape (14,), got (4,)"),
-        ({"max_skips": -1}, "max_skips: expected None or a count from 0, got -1"),
     ],
 )
 def test_the_derivation_refuses_what_it_cannot_rank(arguments, message):
@@ -316,9 +266,7 @@ def test_each_index_is_a_valid_cell_from_which_the_index_can_be_read_back(index)
 
 
 def test_a_cell_index_out_of_range_is_refused():
-    with pytest.raises(
-        GenotypeError, match=re.escape("cell index 1037664180 is not in 0 to 1037664179")
-    ):
+    with pytest.raises(GenotypeError, match="cell index 1037664180 is not in 0 to 1037664179"):
         cell_from_index(CELL_COUNT)
 
 
@@ -326,7 +274,7 @@ def test_random_cells_use_every_operation_and_every_input_pair_alike():
     operations, pairs = Counter(), Counter()
     draws = [random_genotype(seed) for seed in range(1500)]
     for genotype in draws:
-        for kind in ("normal", "reduction"):
+        for kind in ("normal", "reduce"):
             edges = genotype.edges(kind)
             operations.update((kind, row, op) for row, (op, *_) in enumerate(edges))
             pairs.update(
@@ -356,8 +304,6 @@ def test_a_seed_always_draws_the_same_genotype():
         ("max_pool_3x3", 2),
         ("dil_conv_5x5", 4),
     )
-    with pytest.raises(GenotypeError, match="seed: expected a whole number, got None"):
-        random_genotype(None)
 
 
 def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
@@ -367,29 +313,9 @@ def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
         save(path, genotype, provenance)
         assert load(path) == (genotype, provenance)
     assert [file.name for file in path.parent.iterdir()] == ["found.json"]
-    assert json.loads(path.read_text())["genotype"]["normal"][0] == ["skip_connect", 0]
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "found.json"
-    save(path, PUBLISHED["DARTS_V1"], {})
-
-    def broken(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(ArtifactError, match=r"found\.json cannot be written: disk full"):
-        save(path, PUBLISHED["DARTS_V2"], {})
-    assert load(path)[0] == PUBLISHED["DARTS_V1"]
-    assert [file.name for file in tmp_path.iterdir()] == ["found.json"]
-
-
-@pytest.mark.parametrize("value", [float("nan"), object()])
-def test_provenance_that_json_cannot_hold_is_refused_before_anything_is_written(tmp_path, value):
-    path = tmp_path / "found.json"
-    with pytest.raises(GenotypeError, match=r"found\.json: provenance cannot be written as JSON"):
-        save(path, PUBLISHED["DARTS_V1"], {"value": value})
-    assert list(tmp_path.iterdir()) == []
+    content = json.loads(path.read_text())["genotype"]
+    assert content["normal"][0] == ["skip_connect", 0]
+    assert from_json(content) == genotype and content == to_json(genotype)
 
 
 def _file_content(change):
@@ -398,42 +324,26 @@ def _file_content(change):
     return json.dumps({"genotype": genotype, "provenance": {}})
 
 
+FIELDS = ["normal", "normal_concat", "reduce", "reduce_concat"]
+OBJECT = f"genotype: expected an object with {', '.join(FIELDS)}, got "
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (
-            _file_content(lambda g: g.pop("reduce_concat")),
-            "genotype: reduce_concat: missing",
-        ),
-        (
-            _file_content(lambda g: g.update(extra=1)),
-            "genotype: extra: unknown field; expected normal, normal_concat, reduce, reduce_concat",
-        ),
-        (
-            _file_content(lambda g: g.update(normal_concat=[2, 9])),
-            "genotype: normal_concat: expected some of the node states 2, 3, 4, 5, got [2, 9]",
-        ),
+        (_file_content(lambda g: g.pop("reduce_concat")), f"{OBJECT}{FIELDS[:3]!r}"),
+        (_file_content(lambda g: g.update(extra=1)), f"{OBJECT}{[*FIELDS, 'extra']!r}"),
         (
             _file_content(lambda g: g["normal"].__setitem__(4, ["__import__('os')", 0])),
-            "genotype: normal[4]: unknown operation \"__import__('os')\"; choose one of "
-            + ", ".join(OPERATIONS),
+            f"genotype: normal[4]: unknown operation \"__import__('os')\"; choose one of {KNOWN}",
         ),
         (
             _file_content(lambda g: g["normal"].__setitem__(4, [["sep_conv_3x3"], 0])),
-            "genotype: normal[4]: unknown operation ['sep_conv_3x3']; choose one of "
-            + ", ".join(OPERATIONS),
+            f"genotype: normal[4]: unknown operation ['sep_conv_3x3']; choose one of {KNOWN}",
         ),
-        (
-            '{"provenance": {}}',
-            "genotype: expected an object with normal, normal_concat, reduce, reduce_concat, "
-            "got None",
-        ),
+        ('{"provenance": {}}', f"{OBJECT}None"),
         ('{"genotype": {}}', "provenance: missing, or not an object"),
         ("[]", "provenance: missing, or not an object"),
-        (
-            "Genotype(normal=[])",
-            "not a JSON file (Expecting value: line 1 column 1 (char 0))",
-        ),
     ],
 )
 def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, message):
@@ -444,6 +354,8 @@ def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, me
     assert str(caught.value) == f"{path}: {message}"
 
 
-def test_json_dicts_go_both_ways():
-    for genotype in PUBLISHED.values():
-        assert from_json(json.loads(json.dumps(to_json(genotype)))) == genotype
+def test_a_file_that_is_missing_or_not_json_is_named(tmp_path):
+    (tmp_path / "python.json").write_text("Genotype(normal=[])")
+    for name, message in (("none.json", "is missing"), ("python.json", "is damaged")):
+        with pytest.raises(ArtifactError, match=f"{name} {message}"):
+            load(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The search: its halves, its alternation, its guard, and going on after a kill bit for bit."""
+"""The search: its halves, its alternation, its guard, and resuming after a kill bit for bit."""
 
 import dataclasses
 import json
@@ -18,7 +18,6 @@ from helpers.core import files
 from helpers.core import tensors as core_tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import genotypes, guard, search, search_plots
-from helpers.datasets.cache import open_cache
 from helpers.runs import settings as config
 from helpers.runs import stages
 from tests.conftest import split_of
@@ -34,8 +33,7 @@ TINY = {
 }
 
 
-def make_problem(home, folder, **settings):
-    split = split_of(folder)
+def make_stage(folder, **settings):
     stage = stages.Stage(
         "04_darts_search",
         RunPaths("r"),
@@ -43,13 +41,13 @@ def make_problem(home, folder, **settings):
         config.SearchSettings(**(TINY | settings)),
         "key",
     )
-    files.save_csv(stage.paths.split_csv, split)
-    return stage, split, open_cache(split, stage.settings.image_size_px, home / "cache")
+    files.save_csv(stage.paths.split_csv, split_of(folder))
+    return stage
 
 
 @pytest.fixture
-def problem(home, parts_folder):
-    return make_problem(home, parts_folder)
+def stage(home, parts_folder):
+    return make_stage(parts_folder)
 
 
 def record(**changes):
@@ -78,8 +76,8 @@ def test_settings_that_make_no_search_are_refused_before_it(values, message):
         config.resolve("04_darts_search", "quick", values)
 
 
-def test_the_halves_are_stratified_disjoint_and_of_training_images_only(problem):
-    _, split, _ = problem
+def test_the_halves_are_stratified_disjoint_and_of_training_images_only(stage):
+    split = stage.split
     first, second = search.halves(split, 0)
     assert set(first.split) == set(second.split) == {"train"}
     assert not set(first.id) & set(second.id)
@@ -101,9 +99,8 @@ def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
     assert search.halves(split, 0, limit=1000)[0].equals(whole[0])
 
 
-def test_a_search_finds_a_cell_and_tells_how(problem):
-    stage, split, cache = problem
-    found = search.search_genotype(stage, split, cache)
+def test_a_search_finds_a_cell_and_tells_how(stage):
+    found = search.search_genotype(stage)
     genotype, provenance = genotypes.load(stage.paths.genotype("searched"))
     assert genotype == found.genotype
     assert provenance["method"] == "DARTS, first order"
@@ -111,18 +108,15 @@ def test_a_search_finds_a_cell_and_tells_how(problem):
     assert [r["epoch"] for r in found.history] == [1, 2, 3]
     assert {"train_loss", "train_auc", "val_loss", "val_auc", "alpha_loss"} <= set(found.history[0])
     assert np.shape(found.history[0]["alpha_reduce"]) == (14, 8)
-    assert not stage.paths.resume("supernet").exists()
-    again = search.search_genotype(stage, split, cache)
+    assert not list(stage.paths.trainings("supernet").glob("*.resume"))
+    again = search.search_genotype(stage)
     assert again.history == found.history and stage.notes["reused"] == ["search"]
 
 
-def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
-    problem, monkeypatch
-):
+def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(stage, monkeypatch):
     # it overwrote metrics/search_history.json in every epoch: the old search was done once more
-    stage, split, cache = problem
     stage.settings = dataclasses.replace(stage.settings, epochs=1)
-    found = search.search_genotype(stage, split, cache)
+    found = search.search_genotype(stage)
     epoch_ends = search.AlphaSteps.epoch_ends
 
     def interrupted(self, record):
@@ -132,16 +126,17 @@ def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
     other = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, seed=1))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(search.AlphaSteps, "epoch_ends", interrupted)
-        search.search_genotype(other, split, cache)
-    assert search.search_genotype(stage, split, cache) == found
+        search.search_genotype(other)
+    assert search.search_genotype(stage) == found
     assert stage.notes["reused"] == ["search"]
 
 
-def test_alpha_moves_in_every_step_but_the_warm_up(problem):
-    stage, split, cache = problem
+def test_alpha_moves_in_every_step_but_the_warm_up(stage):
     settings = dataclasses.replace(stage.settings, alpha_warmup=2)
-    parts = [search.search_batches(p, cache, settings) for p in search.halves(split, 0)]
-    net = search.make_supernet(settings, cache)
+    parts = [
+        search.search_batches(p, stage.images(16), settings) for p in search.halves(stage.split, 0)
+    ]
+    net = search.make_supernet(settings, stage.images(16))
     start = net.alpha_normal.detach().clone()
     fit, _ = search.run_search(net, *parts, settings)
     alphas = [torch.tensor(r["alpha_normal"]) for r in fit.history]
@@ -151,19 +146,17 @@ def test_alpha_moves_in_every_step_but_the_warm_up(problem):
 
 
 @pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}, {"eigenvalue_every": 1}])
-def test_every_kind_of_search_runs(problem, options):
-    stage, split, cache = problem
+def test_every_kind_of_search_runs(stage, options):
     stage.settings = dataclasses.replace(stage.settings, epochs=1, **options)
-    found = search.search_genotype(stage, split, cache)
+    found = search.search_genotype(stage)
     assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
     assert (found.history[0]["eigenvalue"] is not None) == ("eigenvalue_every" in options)
 
 
-def test_validation_and_test_images_have_no_part_in_the_search(problem):
-    stage, split, cache = problem
-    found = search.search_genotype(stage, split, cache)
+def test_validation_and_test_images_have_no_part_in_the_search(stage):
+    found = search.search_genotype(stage)
     other = split.assign(label=split.label.where(split.split == "train", 1 - split.label))
-    stage.paths.genotype("searched").unlink()  # done anew
+    stage.paths.genotype("searched").unlink()  # searched again
     assert (
         search.search_genotype(stage, other, cache).history[-1]["alpha_normal"]
         == (found.history[-1]["alpha_normal"])
@@ -175,41 +168,14 @@ def test_the_stem_follows_the_image_size():
     assert search.stem_for(224) == "imagenet"
 
 
-def test_one_channel_75x53_images_of_three_classes_are_searched():
-    class Batches:
-        batch_size, epoch_size = 4, 8
-        ids = np.arange(8).astype(str)
-        labels = np.arange(8) % 3
-
-        def __init__(self, seed):
-            generator = torch.Generator().manual_seed(seed)
-            self.images = torch.randn(8, 1, 75, 53, generator=generator)
-
-        def shuffled(self, seed, epoch, share=(0, 1)):
-            rows = np.random.default_rng([seed % 2**32, epoch]).permutation(8)
-            for part in (rows[:4], rows[4:]):
-                yield part, self.images[part]
-
-        def ordered(self, share=(0, 1)):
-            yield from self.images.split(4)
-
-    settings = config.SearchSettings(**(TINY | {"image_size_px": 75, "epochs": 1}))
-    with torch.random.fork_rng():
-        net = search.Supernet(4, 3, 3, in_channels=1, stem=search.stem_for(75))
-    start = net.alpha_normal.detach().clone()
-    fit, _ = search.run_search(net, Batches(0), Batches(1), settings)
-    assert np.isfinite(fit.history[0]["train_loss"])
-    assert not torch.equal(net.alpha_normal.detach(), start)
-
-
 KILLED = """
     import os, signal, sys
     from pathlib import Path
     from helpers.darts import search
-    from tests.darts.test_search import make_problem
+    from tests.darts.test_search import make_stage
 
     options = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
-    stage, split, cache = make_problem(Path(sys.argv[1]), Path(sys.argv[2]), **options)
+    stage = make_stage(Path(sys.argv[1]), **options)
     steps = 0
     before_step = search.AlphaSteps.before_step
 
@@ -217,11 +183,11 @@ KILLED = """
         global steps
         before_step(self, *batch)
         steps += 1
-        if steps == int(sys.argv[3]):
+        if steps == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
     search.AlphaSteps.before_step = dying
-    search.search_genotype(stage, split, cache)
+    search.search_genotype(stage)
 """
 
 
@@ -232,7 +198,7 @@ def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
         root = home / name
         root.mkdir(exist_ok=True)
         command = [sys.executable, "-c", textwrap.dedent(KILLED)]
-        command += [str(root), str(parts_folder), str(dies_after)]
+        command += [str(parts_folder), str(dies_after)]
         environment = os.environ | {HOME_VARIABLE: str(root), "OMP_NUM_THREADS": "1"}
         options = {"env": environment, "capture_output": True, "text": True}
         return subprocess.run(command, check=False, **options)
@@ -243,7 +209,7 @@ def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     assert killed.returncode == -signal.SIGKILL
     resumed = run("killed", 0)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on after epoch 1 of 3" in resumed.stdout
+    assert "continuing after epoch 1 of 3" in resumed.stdout
     results = []
     for name in ("whole", "killed"):
         monkeypatch.setenv(HOME_VARIABLE, str(home / name))
@@ -305,8 +271,7 @@ def test_what_the_guard_did_is_told():
     assert told == ["genotype unchanged for 3 epochs: stopped"]
 
 
-def test_the_random_cells_are_written_with_their_seed(problem):
-    stage, _, _ = problem
+def test_the_random_cells_are_written_with_their_seed(stage):
     drawn = search.random_cells(stage)
     genotype, provenance = genotypes.load(stage.paths.genotype("random_cell_0"))
     assert drawn == {"random_cell_0": genotype} and provenance["seed"] == 0

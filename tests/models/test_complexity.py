@@ -1,0 +1,42 @@
+"""Counts of parameters and multiply-adds against counts by hand."""
+
+import torch
+from torch import nn
+
+from helpers.models.complexity import count_macs, count_parameters
+
+
+def test_multiply_adds_of_a_hand_counted_network():
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2, padding=1),  # 5x7 -> 3x4: 6 * 12 values of 2 * 9 products
+        nn.BatchNorm2d(6),
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),  # 6 * 12 values of 9 products
+        nn.Flatten(),
+        nn.Linear(72, 5),
+    )
+    assert count_macs(model, (5, 7), in_channels=2) == 72 * 18 + 72 * 9 + 72 * 5
+
+
+def test_a_module_that_runs_twice_is_counted_twice():
+    conv = nn.Conv2d(3, 3, 1)
+    assert count_macs(nn.Sequential(conv, nn.ReLU(), conv), 2) == 2 * 4 * 9
+
+
+def test_counting_leaves_modes_statistics_and_hooks_alone():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
+    network[2].eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    count_macs(network, 16)
+    assert [module.training for module in network.modules()] == [True, True, True, False]
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_frozen_and_shared_parameters_are_counted_as_told():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    assert count_parameters(model) == 24
+    model[0].weight.requires_grad_(False)
+    assert count_parameters(model) == 24
+    assert count_parameters(model, trainable_only=True) == 15
+    model[1].weight = model[0].weight
+    assert count_parameters(model) == 15
