@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -20,6 +18,9 @@ SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 def use_style() -> None:
     """Set the look of all figures; call it once in a notebook."""
+    import matplotlib.pyplot as plt  # these take a second: only if pictures are drawn
+    import seaborn as sns
+
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
 

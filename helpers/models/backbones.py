@@ -28,7 +28,7 @@ from helpers.models.weights import find_weights as find_weights
 BUILDERS = {"derived": "helpers.darts.network.build_derived"}
 
 # what `load_model` expects, in the words of its errors
-CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp.safetensors"
+CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 

@@ -6,8 +6,6 @@ import itertools
 import re
 from collections.abc import Iterable
 
-import seaborn as sns
-
 from helpers.runs import settings
 
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
@@ -68,6 +66,8 @@ def model_colours(models: Iterable[str]) -> dict[str, str]:
     The series' own models have the same colour in all figures, and a classifier on FBP features
     has that of the classifier. Dash patterns distinguish models that share a colour.
     """
+    import seaborn as sns  # takes a second: only where pictures are drawn
+
     palette = sns.color_palette("colorblind").as_hex()
     bases = {name: name.removesuffix(FINETUNED) for name in models}
     others = [base for base in dict.fromkeys(bases.values()) if base not in OWN_COLOURS]

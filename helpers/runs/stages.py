@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
@@ -25,6 +24,9 @@ from helpers.runs import attached, record, settings
 from helpers.runs.keys import stage_key
 from helpers.runs.predictions import read_split
 from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIRST = next(iter(settings.STAGES))
 
@@ -158,12 +160,7 @@ class Stage:
             self.notes.setdefault("reused", []).append(name)
             self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
             return
-        late = self.deadline_s is not None and time.monotonic() > self.deadline_s
-        if processes.from_main(lambda: late):
-            raise OutOfTime(
-                f"{name}: the time budget is used up; finished work is kept: run the same command "
-                "again to continue"
-            )
+        self._check_time(name)
         started = time.monotonic()
         with memory.enough_for(name, self.settings, sizes):
             if everywhere or processes.is_main():
@@ -177,6 +174,15 @@ class Stage:
                     "stage": self.name,
                 }
         processes.wait()
+
+    def _check_time(self, name: str) -> None:
+        """Start nothing after the deadline; a training checks it again before each epoch."""
+        late = self.deadline_s is not None and time.monotonic() > self.deadline_s
+        if processes.from_main(lambda: late):
+            raise OutOfTime(
+                f"{name}: the time budget is used up; finished work is kept: run the same command "
+                "again to continue"
+            )
 
     def _seconds_if_done(self, name: str, key: str) -> float | None:
         """Return the seconds that the part took, or None if it has to be done."""

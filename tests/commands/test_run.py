@@ -133,7 +133,7 @@ def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(
     monkeypatch.setattr(run, "_run_notebook", None)
     assert run.main(["--name", "x", "--preset", "smoke", *option]) == 1
     error = capsys.readouterr().err
-    assert "needs the split of run 'x', which is not there: run notebooks/01_data_split" in error
+    assert "needs the split of run 'x', which does not exist: run notebooks/01_data_split" in error
     assert "or name another run (--name; RUN in a notebook)" in error
     assert not paths.RunPaths("x").root.exists()
 

@@ -67,7 +67,7 @@ def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_not
 ):
     command = ["04", "--name", "r", *TINY, "-p", "TIME_BUDGET_MIN=0.000001"]
     assert train.main(command) == 75
-    assert "search: the time budget is used up; what is done is kept" in capsys.readouterr().out
+    assert "search: the time budget is used up; finished work is kept" in capsys.readouterr().out
     assert train.main([*command, "--from-notebook"]) == 0
 
 
@@ -81,7 +81,7 @@ def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_not
             ["04", "-p", "CHANELS=4"],
             "no cell of 04_darts_search has the parameter CHANELS; did you",
         ),
-        (["04", "--name", "x"], "04_darts_search needs the split of run 'x', which is not there"),
+        (["04", "--name", "x"], "04_darts_search needs the split of run 'x', which does not exist"),
     ],
 )
 def test_a_mistake_in_the_command_is_named(home, capsys, arguments, message):
@@ -192,4 +192,4 @@ def test_a_lost_process_ends_all_and_the_training_goes_on_from_its_last_epoch(
         patch.setattr(devices, "default_device", lambda: torch.device("cpu"))
         patch.setattr(stages.Stage, "_check_time", lambda self, name: None)  # let it take up first
         assert train.main(["04", "--name", "r", *TINY, *budget]) == 75
-    assert "search: going on after epoch" in capsys.readouterr().out
+    assert "search: continuing after epoch" in capsys.readouterr().out

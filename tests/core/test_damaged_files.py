@@ -59,7 +59,7 @@ def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, n
 def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_makes_them(
     run_copy, damage
 ):
-    path = run_file(run_copy, "cnn.safetensors")
+    path = run_file(run_copy, "cnn/seed0.safetensors")
     damage(path)
     with pytest.raises(files.ArtifactError) as error:
         open_subject(paths.RunPaths("t"))
@@ -78,7 +78,13 @@ def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_mak
 @DAMAGES
 @pytest.mark.parametrize(
     "name",
-    ["predictions/cnn.csv", "cnn.safetensors", "cnn_history.json", "net.npz", "searched.json"],
+    [
+        "predictions/cnn.csv",
+        "cnn/seed0.safetensors",
+        "cnn_history.json",
+        "net.npz",
+        "searched.json",
+    ],
 )
 def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
     path = run_file(run_copy, name)
@@ -88,4 +94,4 @@ def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
     if path.suffix != ".json":  # the learning curve holds seconds
         assert path.read_bytes() == before
     steps = stages.load_run(paths.RunPaths("t"))["stages"][FINETUNING]["reused"]
-    assert len(steps) == 2  # the others of three
+    assert len(steps) == 3  # the others of four

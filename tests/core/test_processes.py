@@ -94,7 +94,7 @@ def test_another_number_of_processes_goes_on_with_what_two_have_begun(two, tmp_p
     (tmp_path / "resume").write_bytes((folder / "resume of 2").read_bytes())
     settings = TrainSettings(epochs=3, precision="no", ema_decay=0.5)
     found = toys.fit(toys.noisy(), settings, toys.embeddings(96), resume=tmp_path / "resume")
-    assert "toy: going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "toy: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert [record["epoch"] for record in found.history] == [1, 2, 3]
 
 
@@ -111,7 +111,7 @@ def test_the_main_process_alone_writes(two):
 
 def test_a_step_is_done_by_all_recorded_once_and_over_when_its_file_is_there(two):
     for result in two[0]:
-        assert result["steps"] == [True, True, False, True, True]
+        assert result["steps"] == [True, True, True, True]
     record = files.load_json(two[1] / "data/runs/r/run.json")
     assert list(record["steps"]) == ["work"]
 
@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_names_the_whole_
 
 def test_a_batch_too_small_for_all_processes_is_refused(two):
     assert two[0][0]["errors"]["too small"] == (
-        "toy: a batch of 3 cannot be divided among 2 processes, two images to each: raise the "
+        "toy: a batch of 3 cannot be divided among 2 processes with two images each: raise the "
         "batch size to 4, or start fewer processes"
     )
 

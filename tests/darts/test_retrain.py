@@ -19,7 +19,7 @@ from helpers.darts import network as darts_network
 from helpers.darts.network import AuxiliaryHead, DropPath
 from helpers.explain import gradcam
 from helpers.models import backbones
-from helpers.results import table as results_table
+from helpers.results import results_table
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
 from helpers.training import features

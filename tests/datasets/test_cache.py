@@ -148,7 +148,7 @@ def test_all_unreadable_files_are_listed_in_one_error(tmp_path, root, damaged_fi
         "them 0 or more\n"
         "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
     )
-    assert list(root.iterdir()) == []  # nothing half-built is left
+    assert list(root.glob("[!.]*")) == []  # nothing half-built is left
 
 
 def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_files):
@@ -225,7 +225,7 @@ def test_a_disk_that_does_not_keep_what_is_written_is_named(root, gray_files, mo
     monkeypatch.setattr(cache, "_digest_of", lambda _: "other bytes")
     with pytest.raises(files.ArtifactError) as caught:
         open_cache(table_of(*gray_files), 16, root)
-    (folder,) = root.iterdir()
+    (folder,) = root.glob("[!.]*")
     assert str(caught.value) == (
         f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME to a "
         "folder on another one"

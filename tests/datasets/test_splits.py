@@ -228,12 +228,6 @@ def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
     assert (table[table.label == 1].split == "train").sum() == 15
 
 
-def test_a_test_set_of_all_images_is_refused():
-    assert refused(toy_source(), test_fraction=1.0) == (
-        "200 images are too few to draw 200 of them for test"
-    )
-
-
 def test_subsample_keeps_the_classes_in_proportion_and_the_order():
     source = toy_source(120, 60)
     small = splits.subsample_source(source, 60, seed=0).table

@@ -86,7 +86,7 @@ def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):
     assert _do(stage, {"a": 1}) is True
     stage.started_s -= 61
     assert _do(stage, {"a": 1}) is False
-    with pytest.raises(stages.OutOfTime, match="work: the time budget is used up; what is done"):
+    with pytest.raises(stages.OutOfTime, match="work: the time budget is used up; finished work"):
         _do(stage, {"a": 2})
 
 
