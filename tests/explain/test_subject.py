@@ -56,7 +56,7 @@ def test_the_checkpoint_is_that_of_the_lowest_seed(home):
     (folder / "fbp").mkdir(parents=True)
     for name in ("fbp.safetensors", "fbp/seed10.safetensors", "fbp/seed2.safetensors"):
         (folder / name).touch()
-    (folder / "fbp" / "seed0.resume.safetensors").touch()
+    (folder / "fbp" / "0a1b.resume").touch()
     assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed2.safetensors"
     assert checkpoint_of(run_paths, "svm") is None
 
