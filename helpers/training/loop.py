@@ -121,7 +121,6 @@ class Training:
         if settings.ema_decay:
             average = get_ema_multi_avg_fn(settings.ema_decay)
             self.ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        self.hooks.training_starts(self.optimizer)
 
         self.epoch = 0
         self.history: list[dict[str, Any]] = []  # a record of each finished epoch
@@ -154,6 +153,7 @@ class Training:
             OutOfTime: the deadline has come; the resume file holds the finished epochs.
         """
         epochs = self.settings.epochs
+        self.hooks.training_starts(self.optimizer)
         if self._continue() and self.rank == 0:
             print(f"{self.name}: continuing after epoch {self.epoch} of {epochs}")
         while self.epoch < epochs and not self.stopped:
