@@ -111,7 +111,7 @@ def test_hidden_test_labels_leave_validation_to_judge_on(run):
 
 @pytest.mark.parametrize("label", ["bad", "0.5", "2", "-"])
 def test_a_label_of_the_split_other_than_0_and_1_is_named_with_its_line(run, label):
-    frame = files.load_csv(run.split_csv, ("id",), dtype=str)
+    frame = files.load_csv(run.split_csv, ("id",), text=["label"])
     frame.loc[3, "label"] = label
     files.save_csv(run.split_csv, frame)
     message = rf"split\.csv, line 5: label '{label}' is not 0, 1 or empty; run notebook 01"
