@@ -155,7 +155,7 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     frame = frame[["id", "split"]].assign(defect_score=scores, seed=seeds)
     found = []
     for seed, own in frame.groupby("seed") if len(frame) else [(0, frame)]:
-        sides: list[pd.DataFrame] = []
+        sides = []
         for side in ("val", "test"):
             wanted = split.loc[split.split == side, ["id", "label"]]
             missing = sorted(set(wanted.id) - set(own.id[own.split == side]))
@@ -166,7 +166,8 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
                     "write a row for each validation and test image of split.csv"
                 )
             sides.append(wanted.merge(own[["id", "defect_score"]], on="id"))
-        found.append(Scored(path.stem, *sides, (), int(seed) if has_seeds else None))
+        number = int(seed) if has_seeds else None
+        found.append(Scored(path.stem, sides[0], sides[1], seed=number))
     if len(found) == 1:
         return found[0]
     val = found[0].val.assign(defect_score=np.mean([s.val.defect_score for s in found], 0))

@@ -73,7 +73,7 @@ def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
     A field that the stage does not have takes its default; `fixed` values win over all.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+    defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
     shared = {name: getattr(stage, name, value) for name, value in defaults.items()}
     own = {name: getattr(stage, prefix + name, value) for name, value in shared.items()}
     return TrainSettings(**own | fixed)

@@ -78,13 +78,7 @@ def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_mak
 @DAMAGES
 @pytest.mark.parametrize(
     "name",
-    [
-        "predictions/cnn.csv",
-        "cnn/seed0.safetensors",
-        "cnn_history.json",
-        "net.npz",
-        "searched.json",
-    ],
+    ["cnn.csv", "cnn/seed0.safetensors", "cnn_history.json", "net.npz", "searched.json"],
 )
 def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
     path = run_file(run_copy, name)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import papermill
 import pytest
-import torch
 from nbclient.exceptions import DeadKernelError
 
 from helpers import datasets
@@ -51,16 +50,12 @@ def fill(disk: Path, left: int = 0) -> Path:
     return ballast
 
 
-WRITERS = {
-    "a.json": lambda path: files.save_json(path, {"note": "x" * 100_000}),
-    "a.npz": lambda path: files.save_arrays(path, x=np.zeros(30_000)),
-    "a.safetensors": lambda path: tensors.save_tensors(path, {"x": torch.zeros(30_000)}),
-}
+def test_a_full_disk_is_named_and_the_old_file_stays(disk):
+    path = disk / "run" / "a.npz"
 
+    def write(path):
+        files.save_arrays(path, x=np.zeros(30_000))
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_named_and_the_old_file_stays(disk, name):
-    path, write = disk / "run" / name, WRITERS[name]
     write(path)
     before = path.read_bytes()
     ballast = fill(disk, left=8192)
@@ -128,7 +123,6 @@ def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finis
 @pytest.mark.parametrize(
     ("number", "free_mb", "said"),
     [
-        (errno.ENOSPC, 0.5, "(0.5 MB free in {})"),
         (errno.ENOSPC, 700, "(700.0 MB free in {}; a quota or the number of files (inodes) may be"),
         (errno.EDQUOT, 0.5, "(0.5 MB free in {}; a quota or the number of files (inodes) may be"),
     ],
