@@ -28,8 +28,7 @@ def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> 
     Args:
         work: name of the work, to open the message with.
         settings: a stage's settings (a dataclass).
-        sizes: the settings that decide how much memory the block needs; by default all sizes of
-            batches and images.
+        sizes: the settings to lower; by default all sizes of batches and images.
 
     Raises:
         MemoryFullError: from any error that says that the memory is full; other errors pass.

@@ -109,7 +109,7 @@ def from_main(function: Callable, *arguments: Any) -> Any:
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all processes by rank, in all processes."""
+    """Return the values of all processes by rank."""
     values = [value] * count()
     if count() > 1:
         dist.all_gather_object(values, value, group=_joined().patient)
@@ -147,8 +147,7 @@ def average_buffers(model: nn.Module) -> None:
     """Average the running statistics of batch norm over the processes.
 
     In training, each share is normalised by its own statistics. The running statistics follow them
-    linearly, so averaging now gives the same as averaging after every step. The variance is that
-    within the shares, without that of the shares' means.
+    linearly, so averaging now gives the same as averaging after every step.
     """
     buffers = [b for b in model.buffers() if b.is_floating_point()]
     if count() > 1 and buffers:

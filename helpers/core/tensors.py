@@ -54,8 +54,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a nested state atomically; tensors keep their bits.
 
     Raises:
-        TypeError: the state holds something else than tensors, numbers, text, None, dicts and
-            lists. It could be written, but not be read back.
+        TypeError: the state holds a value that could not be read back, such as a NumPy array.
     """
     buffer = io.BytesIO()
     torch.save(_loadable(state), buffer)
@@ -86,7 +85,7 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
 
 
 def with_digest(content: bytes) -> bytes:
-    """Return the bytes of a state's file: 10 bytes of digest, then what `torch.save` wrote."""
+    """Return what `torch.save` wrote behind a digest of 10 bytes."""
     return hashlib.blake2b(content, digest_size=10).digest() + content
 
 

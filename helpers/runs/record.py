@@ -149,11 +149,10 @@ def refuse_changed_files(record: Mapping[str, Any], earlier: list[str], root: Pa
         ArtifactError: the first such file, and what to do with it.
     """
     stages, steps = record.get("stages", {}), record.get("steps", {}).values()
+    done = [step for step in steps if step["stage"] in earlier]
     written: dict[str, str] = {}
-    for step in steps:
-        written |= step["outputs"] if step["stage"] in earlier else {}
-    for stage in earlier:
-        written |= stages.get(stage, {}).get("outputs", {})
+    for one in (*done, *(stages.get(stage, {}) for stage in earlier)):
+        written |= one.get("outputs", {})
     for step in steps:  # a step of a later stage may have written the file again
         written |= {name: digest for name, digest in step["outputs"].items() if name in written}
     # Later stages read these files as they are; other files belong to a step, which checks its own.

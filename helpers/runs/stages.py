@@ -101,7 +101,7 @@ class Stage:
         return images_of(self.split, size_px)
 
     def note(self, **facts: Any) -> None:
-        """Add facts to the stage's record in run.json: weights used, choices made, ..."""
+        """Add facts to the stage's record in run.json."""
         self.notes |= facts
 
     def rate(self, work: str, images_per_s: float | None) -> None:
