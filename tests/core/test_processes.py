@@ -76,13 +76,10 @@ def test_scores_come_once_each_and_in_order_as_from_one_process(two):
     assert same(main["predictions"], toys.predictions(folder))
 
 
-def test_a_training_of_two_processes_is_resumed_bit_for_bit(two):
-    for result in two[0]:
+def test_a_training_of_two_processes_is_resumed_bit_for_bit_and_also_by_one(two, tmp_path, capsys):
+    results, folder = two
+    for result in results:
         assert same(result["resuming"]["whole"], result["resuming"]["resumed"])
-
-
-def test_another_number_of_processes_goes_on_with_what_two_have_begun(two, tmp_path, capsys):
-    _, folder = two
     (tmp_path / "resume").write_bytes((folder / "resume of 2").read_bytes())
     settings = TrainSettings(epochs=3, precision="no", ema_decay=0.5)
     found = toys.fit(toys.noisy(), settings, toys.embeddings(96), resume=tmp_path / "resume")
@@ -105,15 +102,12 @@ def test_a_step_is_done_by_all_recorded_once_and_over_when_its_file_is_there(two
     assert list(record["steps"]) == ["work"]
 
 
-def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_names_the_whole_batch(two):
+def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_small_batches_are_refused(two):
     for result in two[0]:
         message = result["errors"]["not finite"]
         assert message.startswith("toy: the loss is not finite in epoch 1, on the batch of ")
         named = message.split("batch of ")[1].split(". Lower")[0].split(", ")
         assert len(named) == len(set(named)) == 16  # the whole batch, both processes' shares
-
-
-def test_a_batch_too_small_for_all_processes_is_refused(two):
     assert two[0][0]["errors"]["too small"] == (
         "toy: a batch of 3 cannot be divided among 2 processes with two images each: raise the "
         "batch size to 4, or start fewer processes"

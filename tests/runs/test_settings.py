@@ -76,10 +76,9 @@ def test_names_may_be_text_with_commas_json_a_list_or_a_tuple(given):
 
 
 def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
-    given = {"good_folders": 1, "test_folder": 2024, "test_fraction": 0}
-    settings = config.resolve("01_data_split", "quick", given)
+    settings = config.SplitSettings(good_folders=1, test_folder=2024)
     assert settings.good_folders == ("1",) and settings.test_folder == "2024"
-    assert isinstance(settings.test_fraction, float)
+    assert isinstance(config.FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
 def test_the_trainings_of_03_take_its_parameters():
