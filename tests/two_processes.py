@@ -24,10 +24,7 @@ from helpers.training import inference
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training, TrainingError
 
-KINDS = {
-    "adamw": {"ema_decay": 0.9},
-    "sgd": {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1},
-}
+KINDS = {"adamw": {"ema_decay": 0.9}, "sgd": {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1}}
 TIMELESS = ("train_loss", "val_loss", "val_auc", "lr")
 
 
@@ -48,9 +45,8 @@ def plain(seed=0):
 
 def noisy():
     torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 2)
-    )
+    hidden = [nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3)]
+    return nn.Sequential(*hidden, nn.Linear(8, 2))
 
 
 def fit(model, settings, train=None, **options):
@@ -135,22 +131,15 @@ def predictions(folder):
     return {"scores": torch.from_numpy(scores), "numbers": numbers}
 
 
-def message_of(*arguments, **options):
-    try:
-        fit(*arguments, **options)
-    except TrainingError as error:
-        return str(error)
-    return None
-
-
 def errors(folder):
-    bad = embeddings(16)
+    bad, messages = embeddings(16), {}
     bad.embeddings[11] = np.nan  # in one process's share alone
-    settings = TrainSettings(precision="no")
-    return {
-        "not finite": message_of(plain(), settings, bad),
-        "too small": message_of(plain(), settings, embeddings(batch_size=3)),
-    }
+    for kind, batches in {"not finite": bad, "too small": embeddings(batch_size=3)}.items():
+        try:
+            fit(plain(), TrainSettings(precision="no"), batches)
+        except TrainingError as error:
+            messages[kind] = str(error)
+    return messages
 
 
 def steps(folder):
@@ -239,16 +228,7 @@ def searching(folder):
     return {f"order {order}": search_of(order) for order in (1, 2)}
 
 
-WORK = [
-    fine_tuning,
-    running_statistics,
-    resuming,
-    predictions,
-    errors,
-    steps,
-    talk,
-    searching,
-]
+WORK = [fine_tuning, running_statistics, resuming, predictions, errors, steps, talk, searching]
 
 
 def work(rank, folder, port):

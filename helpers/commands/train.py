@@ -24,7 +24,7 @@ from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.models import backbones
 from helpers.models.weights import WeightsError
-from helpers.runs import record, settings, stages
+from helpers.runs import settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
 from helpers.training.loop import TrainingError
@@ -113,7 +113,7 @@ def _train(options: argparse.Namespace) -> None:
             stack.enter_context(contextlib.redirect_stdout(silence))
         elif not options.from_notebook:  # a notebook has locked its run already
             stack.enter_context(run.lock(stage.paths))
-            stack.enter_context(record.stage_lock(stage.paths, name))
+            stack.enter_context(run.lock(stage.paths, name))
         print(f"{name} of run {stage.paths.name} on {processes.device_name()}", flush=True)
         for part in [options.part] if options.part else parts:
             parts[part](stage)

@@ -40,11 +40,6 @@ def default_precision(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    if device.type == "cpu" and _cpu_multiplies_bf16():
-        return "bf16"
-    return "no"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    on_cpu = device.type == "cpu"
+    cpu: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if on_cpu else {}
+    return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "no"

@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,11 @@ import psutil
 
 from helpers.core import memory, paths
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_OF_DAMAGE = (None, errno.EINVAL)  # OSError.errno if a damaged file leads to a bad seek
 LEFTOVER_AGE_S = 3600  # no write takes this long
 
 
 class ArtifactError(ValueError):
     """A file of a run is missing, damaged, of another kind, or cannot be written."""
-
-
-# --- writing ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -53,16 +48,14 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _DISK_FULL:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             folder = next(p for p in path.absolute().parents if p.exists())
             free_mb = shutil.disk_usage(folder).free / 1e6
             room = f"{free_mb:.1f} MB free in {folder}"
             if error.errno == errno.EDQUOT or free_mb >= 1:
                 room += "; a quota or the number of files (inodes) may be used up"
-            reason = (
-                f"the disk is full ({room}). Make room and run the same command again; finished "
-                "work is kept"
-            )
+            reason = f"the disk is full ({room}). Make room and run the same command again; "
+            reason += "finished work is kept"
         raise ArtifactError(f"{path} cannot be written: {reason}") from error
 
 
@@ -106,16 +99,11 @@ def remove_leftovers(*folders: Path) -> None:
                 file.unlink()
 
 
-# --- reading ---------------------------------------------------------------------------------
-
-
 @contextmanager
 def reading(path: Path, kind: str = "") -> Iterator[None]:
     """Run a block that does nothing but read `path`, and name the file if that fails.
 
-    Args:
-        path: the file.
-        kind: the wanted kind of file, if the user may have named a file of another kind.
+    `kind` is the wanted kind of file, if the user may have named a file of another kind.
 
     Raises:
         ArtifactError: the file is missing, cannot be read, or is damaged.
@@ -130,7 +118,8 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
     except Exception as error:  # parsers of damaged files raise errors of many types
         if memory.is_full(error):
             raise
-        if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
+        # a damaged file may lead to a bad seek, which is EINVAL or has no number
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from None
         raise damaged(path, error, kind) from None
 
@@ -184,31 +173,29 @@ def save_csv(path: Path, frame: pd.DataFrame) -> None:
     write_bytes(path, csv_bytes(frame))
 
 
-def load_csv(path: Path, columns: tuple[str, ...], **options: Any) -> pd.DataFrame:
+def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV that must have these columns; ids stay text ("007" does not become 7).
+
+    The columns `text` stay text too.
 
     Raises:
         ArtifactError: see `reading`; or rows are longer than the header, or a column is missing.
     """
-    text = {"id": str, "path": str, "split": str}
-    dtype = options.pop("dtype", {})
-    dtype = text | dtype if isinstance(dtype, dict) else dtype
     # An id may be "NA", so only an empty cell is a missing value. If rows are longer than the
     # header, pandas would use the first column as the index, or drop the last one.
-    options = {"keep_default_na": False, "na_values": [""], "index_col": False} | options
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
+    options["dtype"] = dict.fromkeys(("id", "path", "split", *text), str)
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            frame = pd.read_csv(path, dtype=dtype, **options)
+            frame = pd.read_csv(path, **options)
         except pd.errors.ParserWarning:
             raise ArtifactError(f"{path} has rows with more values than its header names") from None
         except (ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ArtifactError(
-            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(frame.columns)}"
-        )
+    if missing := ", ".join(name for name in columns if name not in frame.columns):
+        has = ", ".join(frame.columns)
+        raise ArtifactError(f"{path} lacks the column(s) {missing}; it has {has}")
     return frame
 
 
@@ -225,9 +212,6 @@ def line_of(path: Path, row: int) -> int:
             if number == row:
                 return reader.line_num
     return row + 2
-
-
-# --- digests ---------------------------------------------------------------------------------
 
 
 def fingerprint(content: Any) -> str:

@@ -25,11 +25,7 @@ class LockedError(RuntimeError):
 
 
 def held(path: Path, wait: bool = True) -> filelock.AcquireReturnProxy:
-    """Lock a file for a `with` block, or until this process ends.
-
-    Args:
-        path: the lock file; its folder is created if needed.
-        wait: wait while another process or thread holds it.
+    """Lock a file for a `with` block, or until this process ends; its folder is created if needed.
 
     Raises:
         LockedError: somebody else holds it, and `wait` is false.

@@ -25,14 +25,10 @@ class MemoryFullError(RuntimeError):
 def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> Iterator[None]:
     """Run a block; if the memory is too small for it, say which settings to lower.
 
-        with memory.enough_for("fbp", settings):
-            ...  # MemoryFullError: fbp: the memory is full; lower BATCH_SIZE (now 32) ...
-
     Args:
         work: name of the work, to open the message with.
         settings: a stage's settings (a dataclass).
-        sizes: the settings that decide how much memory the block needs; by default all sizes of
-            batches and images.
+        sizes: the settings to lower; by default all sizes of batches and images.
 
     Raises:
         MemoryFullError: from any error that says that the memory is full; other errors pass.
@@ -45,9 +41,8 @@ def enough_for(work: str, settings: Any, sizes: Sequence[str] | None = None) -> 
         names = sizes_of(settings) if sizes is None else sizes
         listed = " or ".join(f"{name.upper()} (now {getattr(settings, name)})" for name in names)
         advice = f"lower {listed}" if listed else NOTHING
-        raise MemoryFullError(
-            f"{work}: the memory is full; {advice}. Finished work is kept"
-        ) from error
+        message = f"{work}: the memory is full; {advice}. Finished work is kept"
+        raise MemoryFullError(message) from error
 
 
 def sizes_of(settings: Any) -> list[str]:

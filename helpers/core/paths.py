@@ -31,7 +31,7 @@ def home() -> Path:
     """Return the folder under which `data/` and `submissions/` are written.
 
     In this order: the environment variable `GOOD_BAD_HOME`, Kaggle's working folder if the process
-    runs there, the root of the clone, the current folder.
+    runs there, and `working_folder()`.
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
@@ -81,6 +81,10 @@ class RunPaths:
     def run_json(self) -> Path:
         """Settings, versions, seconds and peak memory of every stage."""
         return self.root / "run.json"
+
+    def stage_lock(self, stage: str) -> Path:
+        """The lock of one stage, or of the run if `stage` is empty."""
+        return self.root / (f".{stage}.lock" if stage else ".lock")
 
     @property
     def split_csv(self) -> Path:

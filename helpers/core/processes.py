@@ -40,25 +40,18 @@ class _Joined(NamedTuple):
 def _joined() -> _Joined:
     """Find the other processes, once: Accelerate reads the launcher's environment."""
     cpu = devices.default_device().type == "cpu"
-    if cpu:
-        _take_threads()
-    state = PartialState(cpu=cpu, timeout=TIMEOUT)
-    alone = state.num_processes == 1
-    return _Joined(state, None if alone else dist.new_group(backend="gloo", timeout=PATIENCE))
-
-
-def _take_threads() -> None:
-    """Divide the cores among the CPU processes of one machine, unless OMP_NUM_THREADS is set.
-
-    A value of 1 does not count as set, because launchers write it by default.
-    """
+    # Divide the cores among the CPU processes of one machine, unless OMP_NUM_THREADS is set.
+    # A value of 1 does not count as set, because launchers write it by default.
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if neighbours > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+    if cpu and neighbours > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
         known = hasattr(os, "sched_getaffinity")  # the cores that a container grants; Linux only
         cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
         threads = max(1, cores // neighbours)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
+    state = PartialState(cpu=cpu, timeout=TIMEOUT)
+    alone = state.num_processes == 1
+    return _Joined(state, None if alone else dist.new_group(backend="gloo", timeout=PATIENCE))
 
 
 def device() -> torch.device:
@@ -116,7 +109,7 @@ def from_main(function: Callable, *arguments: Any) -> Any:
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all processes by rank, in all processes."""
+    """Return the values of all processes by rank."""
     values = [value] * count()
     if count() > 1:
         dist.all_gather_object(values, value, group=_joined().patient)
@@ -141,12 +134,7 @@ def same_weights(model: nn.Module) -> None:
 
 
 def average(vector: Tensor, images: int) -> Tensor:
-    """Return the mean of a vector over the images of all processes.
-
-    Args:
-        vector: the mean over this process's images.
-        images: their number, which weights it.
-    """
+    """Return the mean of a vector over all processes, weighted by the number of their images."""
     if count() == 1:
         return vector
     summed = torch.cat([vector * images, vector.new_tensor([images])])
@@ -159,8 +147,7 @@ def average_buffers(model: nn.Module) -> None:
     """Average the running statistics of batch norm over the processes.
 
     In training, each share is normalised by its own statistics. The running statistics follow them
-    linearly, so averaging now gives the same as averaging after every step. The variance is that
-    within the shares, without that of the shares' means.
+    linearly, so averaging now gives the same as averaging after every step.
     """
     buffers = [b for b in model.buffers() if b.is_floating_point()]
     if count() > 1 and buffers:
@@ -179,8 +166,7 @@ def average_gradients(
 
     Args:
         parameters: in the same order in all processes; an empty share has no gradients.
-        loss: the mean over this process's share.
-        images: their number.
+        loss: the mean over this process's share of `images` images.
     """
     like = parameters[0]
     held = [p.grad is not None for p in parameters]

@@ -23,8 +23,6 @@ from safetensors.torch import save as to_safetensors
 
 from helpers.core import files
 
-_DIGEST_BYTES = 10
-
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], info: Any = None) -> None:
     """Write tensors as safetensors, atomically; `info` (JSON-able) and a digest in the header."""
@@ -56,13 +54,11 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a nested state atomically; tensors keep their bits.
 
     Raises:
-        TypeError: the state holds something else than tensors, numbers, text, None, dicts and
-            lists. It could be written, but not be read back.
+        TypeError: the state holds a value that could not be read back, such as a NumPy array.
     """
     buffer = io.BytesIO()
     torch.save(_loadable(state), buffer)
-    content = buffer.getvalue()
-    files.write_bytes(path, _bytes_digest(content) + content)
+    files.write_bytes(path, with_digest(buffer.getvalue()))
 
 
 def load_state(path: Path) -> Any:
@@ -73,14 +69,14 @@ def load_state(path: Path) -> Any:
     """
     with files.reading(path):
         stored = path.read_bytes()
-        digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
-        if digest != _bytes_digest(content):
+        content = stored[10:]
+        if stored != with_digest(content):
             raise ValueError("its bytes have changed")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
-    digest = hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES)
+    digest = hashlib.blake2b(text.encode(), digest_size=10)
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name}/{value.dtype}/{list(value.shape)}".encode())
@@ -88,8 +84,9 @@ def _digest(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def _bytes_digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+def with_digest(content: bytes) -> bytes:
+    """Return what `torch.save` wrote behind a digest of 10 bytes."""
+    return hashlib.blake2b(content, digest_size=10).digest() + content
 
 
 def _loadable(value: Any) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 from helpers.core import files
 from helpers.runs import costs, stages
-from helpers.runs import record as run_record
 
 SIDES = {"train": "training", "val": "validation", "test": "test"}
 _TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
@@ -24,12 +23,20 @@ def caption(stage: stages.Stage) -> str:
         split = run["stages"]["01_data_split"]
         trained = [name for name in _TRAINING if name in run["stages"] and name <= stage.name]
         last = run["stages"][trained[-1] if trained else stage.name]
-        seeds = {name[:2]: _seeds_of(run["stages"][name]["settings"]) for name in trained}
+        values = {name[:2]: run["stages"][name]["settings"] for name in trained}
+        seeds = {number: (own["seed"], own.get("seeds", 1)) for number, own in values.items()}
+        # where the networks of this stage and of earlier ones were trained
+        later = [entry for name, entry in run["stages"].items() if name > stage.name]
+        written = {Path(file) for entry in later for file in entry.get("outputs", {})}
+        models = {path.stem for path in stage.paths.predictions_root.glob("*.csv")}
+        models -= {file.stem for file in written if file.parent.name == "predictions"}
+        records = [r for model in models for r in costs.training_records(stage.paths, model)]
+        devices = sorted({str(r["device"]) for r in records if r.get("device")})
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
             f"split seed {split['settings']['seed']}; "
             f"backbone {stage.notes.get('backbone') or 'none'}; {_seeds_text(seeds)}"
-            f"{_devices(stage) or costs.stage_device(last)}. {split['caveats']}"
+            f"{' and '.join(devices) or costs.stage_device(last)}. {split['caveats']}"
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise files.damaged(stage.paths.run_json, f"it lacks {error}") from None
@@ -48,30 +55,18 @@ def _images_text(counts: Mapping[str, int]) -> str:
     return "images: " + ", ".join(parts)
 
 
-def _seeds_of(settings: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the first seed of a stage's trainings, and their number."""
-    return settings["seed"], settings.get("seeds", 1)
-
-
 def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:
-    """Return the seeds of the stages' trainings; stages with the same first seed are not named."""
-    if not seeds:
-        return ""
+    """Return the first seed and the number of seeds by stage in words.
 
-    def text(first: int, count: int) -> str:
-        """Return the words for one stage."""
-        if count == 1:
-            return f"seed {first}"
-        return f"seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
-
+    Stages with the same first seed are not named.
+    """
+    texts = {
+        stage: f"seeds {first} to {first + count - 1} where a row says so, otherwise {first}"
+        if count > 1
+        else f"seed {first}"
+        for stage, (first, count) in seeds.items()
+    }
     if len({first for first, _ in seeds.values()}) == 1:
-        return f"training {text(*max(seeds.values()))}; "
-    return f"training {', '.join(f'{text(*own)} in {stage}' for stage, own in seeds.items())}; "
-
-
-def _devices(stage: stages.Stage) -> str:
-    """Return where the networks of this stage and earlier ones were trained; "" if unknown."""
-    later = run_record.models_after(stage.paths, stage.name)
-    models = {path.stem for path in stage.paths.predictions_root.glob("*.csv")} - later
-    records = [r for model in models for r in costs.training_records(stage.paths, model)]
-    return " and ".join(sorted({str(r["device"]) for r in records if r.get("device")}))
+        return f"training {texts[max(seeds, key=seeds.__getitem__)]}; "
+    named = ", ".join(f"{text} in {stage}" for stage, text in texts.items())
+    return f"training {named}; " if named else ""

@@ -34,12 +34,8 @@ def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> di
 
     Parameters are the trained ones of one network; seconds are the sum over the seeds. What the
     model builds on, such as features or the members of an ensemble, is not counted again. A model
-    whose files do not name a device has that of the stage which wrote the predictions.
-
-    Args:
-        run_paths: the run.
-        run: the content of run.json.
-        model: the name of the predictions file without its suffix.
+    whose files do not name a device has that of the stage which wrote the predictions. `run` is the
+    content of run.json.
     """
     records = training_records(run_paths, model)
     fit = run_paths.metrics(f"fit_{model}")  # of a classical model
@@ -47,13 +43,16 @@ def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> di
         records = [files.load_json(fit)]
     seconds = [record["seconds"] for record in records if record.get("seconds") is not None]
     step = run.get("steps", {}).get(model, {})
-    output = run_paths.predictions(model).relative_to(run_paths.root).as_posix()
-    wrote = [s for s in run.get("stages", {}).values() if output in s.get("outputs", {})]
+    wrote = [
+        stage_device(stage)
+        for stage in run.get("stages", {}).values()
+        if f"predictions/{model}.csv" in stage.get("outputs", {})
+    ]
     first = records[0] if records else {}
     return {
         "parameters": first.get("parameters"),
         "seconds": sum(seconds) if seconds else step.get("seconds"),
-        "device": first.get("device", stage_device(wrote[0]) if wrote else None),
+        "device": first.get("device", wrote[0] if wrote else None),
     }
 
 

@@ -13,40 +13,37 @@ from typing import Any
 from helpers import datasets
 from helpers.core import files, paths
 from helpers.datasets import cache
-from helpers.runs import record
-from helpers.runs.settings import STAGES, AnalysisSettings, SettingsError, decisive
+from helpers.runs.settings import ENSEMBLES, STAGES, AnalysisSettings, SettingsError, decisive
 
 
-def stage_key(name: str, settings: Any, run: Mapping[str, Any]) -> str:
+def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
     """Return a digest of a stage's settings and inputs, and of the keys of all earlier stages.
 
     Raises:
         SettingsError: SPLIT_CSV or WEIGHTS is not a file.
     """
     order = list(STAGES)
-    before, stages = order[: order.index(name)], run.get("stages", {})
-    earlier = {stage: stages.get(stage, {}).get("key") for stage in before}
+    before, stages = order[: order.index(stage)], run.get("stages", {})
+    earlier = {name: stages.get(name, {}).get("key") for name in before}
     content: dict[str, Any] = {"settings": decisive(settings), "earlier": earlier}
     if isinstance(settings, AnalysisSettings):
-        content["models"] = record.model_files(paths.RunPaths(run["run"]))
+        # all predictions, a user's own too, except the ensembles made from them
+        found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
+        models = {p.stem: files.file_digest(p) for p in found if p.stem not in ENSEMBLES}
+        content["models"] = models
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
         content["images"] = [cache.source_key(table), files.fingerprint(labels)]
-        content["split_csv"] = _digest("SPLIT_CSV", settings.split_csv)
-    if weights := getattr(settings, "weights", ""):
-        content["weights"] = _digest("WEIGHTS", weights)
+        content["split_csv"] = None
+    for name in ("split_csv", "weights"):
+        if given := getattr(settings, name, ""):
+            file = Path(given).expanduser()
+            if not file.is_file():
+                raise SettingsError(f"{name.upper()}={given!r} is not a file")
+            content[name] = files.file_digest(file)
     cells = {name: Path(name).expanduser() for name in getattr(settings, "genotypes", ())}
-    if found := {n: files.file_digest(file) for n, file in cells.items() if file.is_file()}:
-        content["genotypes"] = found  # the other entries are names of cells
+    named = {n: p for n, p in cells.items() if n.endswith(".json")}  # not the names of cells
+    if digests := {n: files.file_digest(p) for n, p in named.items() if p.is_file()}:
+        content["genotypes"] = digests
     return files.fingerprint(content)
-
-
-def _digest(parameter: str, given: str) -> str | None:
-    """Return the digest of the file that a parameter names, or None if it is empty."""
-    if not given:
-        return None
-    file = Path(given).expanduser()
-    if not file.is_file():
-        raise SettingsError(f"{parameter}={given!r} is not a file")
-    return files.file_digest(file)

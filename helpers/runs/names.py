@@ -35,11 +35,9 @@ _RANDOM = re.compile(r"random_cell_(\d+)")
 
 
 def display_name(model: str, seeds: int = 1) -> str:
-    """Return the name that tables and legends show, such as "FBP, 3 seeds averaged".
+    """Return the name of a predictions file for tables, such as "FBP, 3 seeds averaged".
 
-    Args:
-        model: the name of the predictions file without its suffix.
-        seeds: the number of seeds that the model's scores are the mean of.
+    `seeds` is the number of seeds that the model's scores are the mean of.
     """
     if seeds > 1:
         return f"{display_name(model)}, {seeds} seeds averaged"

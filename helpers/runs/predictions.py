@@ -53,22 +53,13 @@ class Scored:
         """
         frame = {"val": self.val, "test": self.test}[side or self.judged_on]
         frame = frame[frame.label.notna()]
-        return (
-            frame.label.to_numpy(dtype=np.int64),
-            frame.defect_score.to_numpy(dtype=np.float64),
-        )
+        return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
 
 def save_predictions(
     path: Path, table: pd.DataFrame, scores: np.ndarray | Mapping[int, np.ndarray]
 ) -> None:
-    """Write the scores of the validation and test rows of a table.
-
-    Args:
-        path: the predictions file.
-        table: has `id` and `split`; rows of other sides are left out.
-        scores: (N,) in the order of the table's rows, or one such array per seed. A single seed
-            is written without the column `seed`.
+    """Write the scores of the validation and test rows of a table; see `predictions_frame`.
 
     Example:
         save_predictions(run_paths.predictions("fbp"), split, {0: scores, 1: other_scores})
@@ -79,7 +70,13 @@ def save_predictions(
 def predictions_frame(
     table: pd.DataFrame, scores: np.ndarray | Mapping[int, np.ndarray]
 ) -> pd.DataFrame:
-    """Return the table that `save_predictions` writes."""
+    """Return the content of a predictions file.
+
+    Args:
+        table: has `id` and `split`; only validation and test rows are taken.
+        scores: (N,) in the order of the table's rows, or one such array per seed. A single seed
+            is written without the column `seed`.
+    """
     if isinstance(scores, Mapping) and len(scores) > 1:
         blocks = [predictions_frame(table, own).assign(seed=k) for k, own in scores.items()]
         return pd.concat(blocks)
@@ -95,7 +92,7 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         ArtifactError: a line is not that of an image on a side of the split; the first is named.
     """
     path = run_paths.split_csv
-    frame = files.load_csv(path, ("id", "path", "label", "split"), dtype={"label": str})
+    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label"])
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
         "the id is missing": frame.id.isna(),
@@ -156,11 +153,11 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     }
     _refuse_marked(path, frame, checks)
     frame = frame[["id", "split"]].assign(defect_score=scores, seed=seeds)
-    labels = {side: split.loc[split.split == side, ["id", "label"]] for side in ("val", "test")}
     found = []
     for seed, own in frame.groupby("seed") if len(frame) else [(0, frame)]:
-        sides = {}
-        for side, wanted in labels.items():
+        sides = []
+        for side in ("val", "test"):
+            wanted = split.loc[split.split == side, ["id", "label"]]
             missing = sorted(set(wanted.id) - set(own.id[own.split == side]))
             if missing:
                 of_seed = f" of seed {int(seed)}" if has_seeds else ""
@@ -168,15 +165,13 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
                     f"{path} lacks {len(missing)} {side} id(s){of_seed}, e.g. {missing[0]!r}; "
                     "write a row for each validation and test image of split.csv"
                 )
-            sides[side] = wanted.merge(own[["id", "defect_score"]], on="id")
+            sides.append(wanted.merge(own[["id", "defect_score"]], on="id"))
         number = int(seed) if has_seeds else None
-        found.append(Scored(path.stem, sides["val"], sides["test"], seed=number))
+        found.append(Scored(path.stem, sides[0], sides[1], seed=number))
     if len(found) == 1:
         return found[0]
-    val, test = (
-        first.assign(defect_score=np.mean([frame.defect_score for frame in (first, *others)], 0))
-        for first, *others in ([s.val for s in found], [s.test for s in found])
-    )
+    val = found[0].val.assign(defect_score=np.mean([s.val.defect_score for s in found], 0))
+    test = found[0].test.assign(defect_score=np.mean([s.test.defect_score for s in found], 0))
     return Scored(path.stem, val, test, tuple(found))
 
 

@@ -73,11 +73,10 @@ def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
     A field that the stage does not have takes its default; `fixed` values win over all.
     """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(TrainSettings):
-        shared = getattr(stage, field.name, field.default)
-        values[field.name] = getattr(stage, prefix + field.name, shared)
-    return TrainSettings(**values | fixed)
+    defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
+    shared = {name: getattr(stage, name, value) for name, value in defaults.items()}
+    own = {name: getattr(stage, prefix + name, value) for name, value in shared.items()}
+    return TrainSettings(**own | fixed)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -147,9 +146,7 @@ class SearchSettings:
     epochs: int = Field(default=50, ge=1)
     channels: int = Field(default=16, ge=2)  # C of the first cells
     layers: int = Field(default=8, ge=3)  # L, the number of cells; two are reductions
-    order: int = Field(
-        default=1, ge=1, le=2
-    )  # of alpha's gradient: at w, or (2) one step of w ahead
+    order: int = Field(default=1, ge=1, le=2)  # of alpha's gradient: at w, or one step ahead
     partial: int = Field(default=1, ge=1)  # K of PC-DARTS: 1/K of the channels are mixed
     alpha_warmup: int = Field(default=0, ge=0)  # alpha rests in the first epochs
     lr: float = Field(default=0.025, gt=0)
@@ -168,15 +165,11 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         if self.channels % self.partial:
-            raise SettingsError(
-                f"PARTIAL={self.partial} does not divide CHANNELS={self.channels}: "
-                "choose a divisor, e.g. 1"
-            )
+            wrong = f"PARTIAL={self.partial} does not divide CHANNELS={self.channels}"
+            raise SettingsError(f"{wrong}: choose a divisor, e.g. 1")
         if self.alpha_warmup >= self.epochs:
-            raise SettingsError(
-                f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}: "
-                "alpha would never move"
-            )
+            warmup = f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}"
+            raise SettingsError(f"{warmup}: alpha would never move")
         if self.lr_min > self.lr:
             raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
 
@@ -302,8 +295,8 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 
 def in_words(settings: Any, width: int = 110) -> str:
     """Return all settings of a stage as its notebook's parameters, in lines of at most `width`."""
-    words = [f"{n.upper()}={v!r}" for n, v in dataclasses.asdict(settings).items()]
-    return textwrap.fill(", ".join(words), width, break_long_words=False, break_on_hyphens=False)
+    words = ", ".join(f"{n.upper()}={v!r}" for n, v in dataclasses.asdict(settings).items())
+    return textwrap.fill(words, width, break_long_words=False, break_on_hyphens=False)
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:

@@ -1,13 +1,14 @@
 """A stage of a run: what a notebook opens and closes, and "what is done is not done again".
 
-A stage's key is a digest of everything it is made from (see `keys`). A part of a stage (one model,
-for example) has a key that covers only what this part depends on. Work with the same key whose
-files are unchanged is not repeated.
+A stage's key is a digest of everything it is made from (see `keys`), the key of a part of a stage
+(one model, for example) of what this part depends on. Work with the same key whose files are
+unchanged is not repeated.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import pandas as pd
 
 from helpers.core import environment, files, memory, paths, processes, style
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIRST = next(iter(settings.STAGES))
+_OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this process has open
 
 
 class StageError(RuntimeError):
@@ -98,7 +101,7 @@ class Stage:
         return images_of(self.split, size_px)
 
     def note(self, **facts: Any) -> None:
-        """Add facts to the stage's record in run.json: weights used, choices made, ..."""
+        """Add facts to the stage's record in run.json."""
         self.notes |= facts
 
     def rate(self, work: str, images_per_s: float | None) -> None:
@@ -114,8 +117,8 @@ class Stage:
     def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
         """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
         backbone = self.notes.get("backbone")
-        about = [f"run {self.paths.name}", backbone and f"backbone {backbone}", credit]
-        footnote = "; ".join(part for part in about if part)
+        about = [f"run {self.paths.name}", f"backbone {backbone}" if backbone else "", credit]
+        footnote = "; ".join(filter(None, about))
         figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
         if self.is_smoke:
             text = style.SMOKE_NOTE
@@ -156,12 +159,24 @@ class Stage:
         """
         self.outputs += outputs.values()
         key = files.fingerprint(inputs)
-        if (spent_s := processes.from_main(self._seconds_if_done, name, key)) is not None:
+
+        def seconds_if_done() -> float | None:
+            step = load_run(self.paths).get("steps", {}).get(name)
+            same = step is not None and step["key"] == key
+            done = same and outputs_are_intact(self.paths, step["outputs"])
+            return step.get("seconds", 0.0) if done else None
+
+        if (spent_s := processes.from_main(seconds_if_done)) is not None:
             self.notes.setdefault("reused", []).append(name)
             self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
             return
-        self._check_time(name)
+        # a training checks the time again before each epoch
         started = time.monotonic()
+        if processes.from_main(lambda: started > (self.deadline_s or math.inf)):
+            raise OutOfTime(
+                f"{name}: the time budget is used up; finished work is kept: run the same command "
+                "again to continue"
+            )
         with memory.enough_for(name, self.settings, sizes):
             if everywhere or processes.is_main():
                 work(**outputs)
@@ -175,35 +190,26 @@ class Stage:
                 }
         processes.wait()
 
-    def _check_time(self, name: str) -> None:
-        """Start nothing after the deadline; a training checks it again before each epoch."""
-        late = self.deadline_s is not None and time.monotonic() > self.deadline_s
-        if processes.from_main(lambda: late):
-            raise OutOfTime(
-                f"{name}: the time budget is used up; finished work is kept: run the same command "
-                "again to continue"
-            )
-
-    def _seconds_if_done(self, name: str, key: str) -> float | None:
-        """Return the seconds that the part took, or None if it has to be done."""
-        step = load_run(self.paths).get("steps", {}).get(name)
-        same = step is not None and step["key"] == key
-        done = same and outputs_are_intact(self.paths, step["outputs"])
-        return step.get("seconds", 0.0) if done else None
-
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv and remove what earlier stages predicted on another split.
 
         The user's own predictions stay.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
-        run = load_run(self.paths)
-        if record.is_new_split(run, content):
-            for file in record.made_for_a_split(self.paths, run):
+        run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
+        # the record decides, so a damaged split.csv that is made again takes nothing with it
+        if run.get("split") not in (None, digest):
+            written = [root / n for step in run.get("steps", {}).values() for n in step["outputs"]]
+            made = [file for file in written if file.parent == self.paths.predictions_root]
+            made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
+            for number in ("05", "06"):  # tables and figures of all models
+                made += (root / "metrics").glob(f"{number}_*.csv")
+                made += (root / "figures").glob(f"{number}_*.png")
+            for file in made:
                 file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
         files.write_bytes(path, content)
         with edit_run(self.paths) as run:
-            run["split"] = files.bytes_digest(content)
+            run["split"] = digest
 
     def finish(self) -> None:
         """Write seconds, peak memory, versions and outputs of the stage into run.json."""
@@ -215,7 +221,8 @@ class Stage:
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
-        record.close_lock(self.paths, self.name)
+        if held := _OPEN.pop(self.paths.stage_lock(self.name), None):
+            held.lock.release()
 
 
 def begin(name: str, names: Mapping[str, Any]) -> Stage:
@@ -228,8 +235,9 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
         ArtifactError: run.json is damaged, or a file of an earlier notebook has changed.
     """
     stage = open_stage(name, names)
-    if processes.is_main():
-        record.open_lock(stage.paths, name)
+    lock = stage.paths.stage_lock(name)  # a notebook's first cells may be run twice
+    if processes.is_main() and not (lock in _OPEN and lock.exists()):
+        _OPEN[lock] = record.lock(stage.paths, name)
     files.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
     if name == FIRST:
@@ -250,7 +258,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
 
 
 def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
-    """Open a stage like `begin`, but leave no trace in run.json: for work outside the notebook."""
+    """Open a stage like `begin`, but leave no trace in run.json."""
     given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
     run_name, preset, values = resolve_run(name, given)
     run_paths = paths.RunPaths(run_name)
@@ -262,21 +270,14 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
 
 
 def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Return the run's name, its preset and the stage's own values from a notebook's parameters.
+    """Return the run, its preset and the stage's own values from a notebook's parameters.
 
     On Kaggle, a run of that name in an attached notebook's output is copied here first.
     """
     values = dict(given)
     run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
-    allowed = parameter_names(name)
-    for parameter in values:
-        if parameter not in allowed:
-            raise settings.unknown_parameter(parameter, sorted(allowed), f"no cell of {name}")
-    if name == FIRST:
-        preset = preset or default_preset()
-        run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
-    else:
-        run_name = run_name or default_run("elpv", preset or default_preset())
+    preset = preset or default_preset()
+    run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
     check_run_name(run_name)
     attached.adopt(paths.RunPaths(run_name))
     if name != FIRST:

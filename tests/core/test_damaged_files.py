@@ -78,13 +78,7 @@ def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_mak
 @DAMAGES
 @pytest.mark.parametrize(
     "name",
-    [
-        "predictions/cnn.csv",
-        "cnn/seed0.safetensors",
-        "cnn_history.json",
-        "net.npz",
-        "searched.json",
-    ],
+    ["cnn.csv", "cnn/seed0.safetensors", "cnn_history.json", "net.npz", "searched.json"],
 )
 def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
     path = run_file(run_copy, name)
@@ -94,4 +88,5 @@ def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
     if path.suffix != ".json":  # the learning curve holds seconds
         assert path.read_bytes() == before
     steps = stages.load_run(paths.RunPaths("t"))["stages"][FINETUNING]["reused"]
-    assert len(steps) == 3  # the others of four
+    # a network that is trained again notes other seconds, so its seeds are joined again
+    assert len(steps) == (2 if path.suffix == ".safetensors" else 3)  # of four

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import papermill
 import pytest
-import torch
 from nbclient.exceptions import DeadKernelError
 
 from helpers import datasets
@@ -51,16 +50,12 @@ def fill(disk: Path, left: int = 0) -> Path:
     return ballast
 
 
-WRITERS = {
-    "a.json": lambda path: files.save_json(path, {"note": "x" * 100_000}),
-    "a.npz": lambda path: files.save_arrays(path, x=np.zeros(30_000)),
-    "a.safetensors": lambda path: tensors.save_tensors(path, {"x": torch.zeros(30_000)}),
-}
+def test_a_full_disk_is_named_and_the_old_file_stays(disk):
+    path = disk / "run" / "a.npz"
 
+    def write(path):
+        files.save_arrays(path, x=np.zeros(30_000))
 
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_is_named_and_the_old_file_stays(disk, name):
-    path, write = disk / "run" / name, WRITERS[name]
     write(path)
     before = path.read_bytes()
     ballast = fill(disk, left=8192)
@@ -125,22 +120,15 @@ def test_a_home_that_cannot_be_written_is_named_before_anything_runs(disk, finis
     assert f"{disk}/data/runs/t/.lock cannot be written: Read-only file system" in error
 
 
-@pytest.mark.parametrize(
-    ("number", "free_mb", "said"),
-    [
-        (errno.ENOSPC, 0.5, "(0.5 MB free in {})"),
-        (errno.ENOSPC, 700, "(700.0 MB free in {}; a quota or the number of files (inodes) may be"),
-        (errno.EDQUOT, 0.5, "(0.5 MB free in {}; a quota or the number of files (inodes) may be"),
-    ],
-)
+@pytest.mark.parametrize(("number", "free_mb"), [(errno.ENOSPC, 700.0), (errno.EDQUOT, 0.5)])
 def test_a_disk_with_room_left_is_full_by_a_quota_or_by_its_files(
-    tmp_path, monkeypatch, number, free_mb, said
+    tmp_path, monkeypatch, number, free_mb
 ):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mb * 1e6))
     with pytest.raises(files.ArtifactError) as error, files.writing(tmp_path / "a.csv"):
         raise OSError(number, "No space left on device")
-    full = f"a.csv cannot be written: the disk is full {said.format(tmp_path)}"
-    assert full in str(error.value)
+    said = f"disk is full ({free_mb} MB free in {tmp_path}; a quota or the number of files (inodes)"
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ def raising(error: Exception, **options) -> None:
         raise error
 
 
+def full(*_):
+    raise MemoryError
+
+
 @pytest.mark.parametrize("error", FULL, ids=["python", "cuda", "cpu", "mps", "system", "cublas"])
 def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
     with pytest.raises(memory.MemoryFullError) as caught:
@@ -39,17 +43,11 @@ def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
     assert caught.value.__cause__ is error
     with pytest.raises(memory.MemoryFullError, match="full; close other programs or use a larger"):
         raising(error, sizes=[])
-
-
-def test_other_errors_pass():
     with pytest.raises(RuntimeError, match=r"^shapes do not fit$"):
         raising(RuntimeError("shapes do not fit"))
 
 
 def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    def full(*_):
-        raise MemoryError
-
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
     monkeypatch.setattr(loop.Training, "_run_epoch", full)
     with pytest.raises(memory.MemoryFullError) as caught:
@@ -61,9 +59,6 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
 
 
 def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    def full(*_):
-        raise MemoryError
-
     stage = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
     monkeypatch.setattr(features, "pretrained", lambda *_, **__: None)
     monkeypatch.setattr(features, "embed", full)
@@ -75,9 +70,6 @@ def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, mon
 
 
 def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, monkeypatch):
-    def full(name, *_):
-        raise MemoryError
-
     stage = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
     embedded = features.load_features(stage.paths.features("net"))
     monkeypatch.setattr(baselines, "fit_baseline", full)

@@ -34,27 +34,17 @@ def returned(folder, state):
     return tensors.load_state(folder / "s")
 
 
-@pytest.mark.parametrize(
-    ("make", "options"), [(torch.optim.AdamW, {}), (torch.optim.SGD, {"momentum": 0.9})]
-)
-def test_a_state_of_an_optimizer_comes_back_bit_by_bit(tmp_path, make, options):
+def test_a_state_of_an_optimizer_comes_back_bit_by_bit(tmp_path):
     model = torch.nn.Linear(5, 3)
     groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 1e-4}]
-    optimizer = make(groups, lr=0.1 + 0.2, **options)
+    optimizer = torch.optim.AdamW(groups, lr=0.1 + 0.2)
     model(torch.rand(4, 5)).square().sum().backward()
     optimizer.step()
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7)
-    state = {
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "model": model.state_dict(),
-    }
+    state = {"optimizer": optimizer.state_dict(), "model": dict(model.state_dict())}
     loaded = returned(tmp_path, state)
-    same(state["optimizer"], loaded["optimizer"])
-    same(dict(state["model"]), loaded["model"])
+    same(state, loaded)
     assert list(loaded["optimizer"]["state"]) == [0, 1]  # integers, not "0" and "1"
-    make(groups, lr=1.0, **options).load_state_dict(loaded["optimizer"])
-    scheduler.load_state_dict(loaded["scheduler"])
+    torch.optim.AdamW(groups, lr=1.0).load_state_dict(loaded["optimizer"])
 
 
 def test_a_state_keeps_types_nesting_and_odd_tensors(tmp_path):
@@ -95,7 +85,7 @@ def test_no_code_of_a_state_is_run(tmp_path, capsys):
     path = tmp_path / "s"
     torch.save({"x": Code()}, path)
     for content in (path.read_bytes(), pickle.dumps(Code(), protocol=2)):
-        path.write_bytes(tensors._bytes_digest(content) + content)
+        path.write_bytes(tensors.with_digest(content))
         with pytest.raises(ArtifactError, match="s is damaged"):
             tensors.load_state(path)
     assert capsys.readouterr().out == ""
@@ -110,15 +100,13 @@ def test_tensors_and_their_info_come_back(tmp_path):
     assert info == {"name": "toy", "size": [2, 3]}
 
 
-def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path):
+@pytest.mark.parametrize(("old", "new"), [(b"\x3f", b"\x3e"), (b"0.25", b"0.75")])
+def test_a_changed_byte_of_tensors_and_of_their_info_is_noticed(tmp_path, old, new):
     path = tmp_path / "w.safetensors"
     tensors.save_tensors(path, {"w": torch.ones(3)}, {"lr": 0.25})
-    whole = path.read_bytes()
-    for old, new in ((b"\x3f", b"\x3e"), (b"0.25", b"0.75")):
-        path.write_bytes(whole.replace(old, new, 1))
-        with pytest.raises(ArtifactError) as caught:
-            tensors.load_tensors(path)
-        assert str(caught.value) == f"{path} is damaged (its bytes have changed)"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(ArtifactError, match=r"safetensors is damaged \(its bytes have changed\)$"):
+        tensors.load_tensors(path)
 
 
 def test_tensors_of_other_programs_need_no_digest_and_equal_ones_give_equal_bytes(tmp_path):

@@ -19,14 +19,9 @@ def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
     assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
     assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
     given = config.resolve("01_data_split", "smoke", {"image_size_px": 48})
-    assert given.image_size_px == 48
-    assert given.val_per_class == 20  # the rest of the preset stays
-
-
-def test_none_means_what_the_preset_says():
+    assert (given.image_size_px, given.val_per_class) == (48, 20)  # the rest of the preset stays
     nothing = {"image_size_px": None, "max_images": None, "dataset": None}
     settings = config.resolve("01_data_split", "smoke", nothing)
-    assert settings == config.resolve("01_data_split", "smoke", {})
     assert (settings.image_size_px, settings.max_images, settings.dataset) == (64, 240, "elpv")
 
 
@@ -40,20 +35,14 @@ def test_every_preset_gives_settings_for_every_stage(stage, preset):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():
-    message = refused("03_finetuning", fbp_epoch=3)
-    assert message == (
-        "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS?"
-    )
-    assert refused("01_data_split", zzz=3).startswith(
-        "no cell of 01_data_split has the parameter ZZZ (known: BAD_FOLDERS, "
-    )
+    asked = "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS?"
+    assert refused("03_finetuning", fbp_epoch=3) == asked
+    asked = "no cell of 01_data_split has the parameter ZZZ (known: BAD_FOLDERS, "
+    assert refused("01_data_split", zzz=None).startswith(asked)
 
 
-def test_an_unknown_name_is_refused_even_when_it_is_none():
-    assert "has the parameter ZZZ" in refused(zzz=None)
-
-
-def test_an_unknown_preset_or_stage_is_refused():
+def test_a_stage_is_found_by_its_number_or_name_and_an_unknown_one_or_preset_is_refused():
+    assert {config.stage_name(text) for text in ("3", "03", "03_finetuning")} == {"03_finetuning"}
     assert refused(preset="fast") == "PRESET='fast' is not one of smoke, quick, full, paper"
     with pytest.raises(SettingsError, match=r"^no stage '99'; there are 01_data_split, "):
         config.stage_name("99")
@@ -78,11 +67,6 @@ def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
     assert refused(**{name: value}) == f"{name.upper()}={value!r} must be {kind}"
 
 
-def test_a_whole_number_will_do_for_a_fraction():
-    value = config.resolve("03_finetuning", "quick", {"fbp_lr": 1}).fbp_lr
-    assert value == 1.0 and isinstance(value, float)
-
-
 @pytest.mark.parametrize(
     "given", ["ok, fine parts,", '["ok", "fine parts"]', ["ok", "fine parts"], ("ok", "fine parts")]
 )
@@ -91,14 +75,10 @@ def test_names_may_be_text_with_commas_json_a_list_or_a_tuple(given):
     assert settings.good_folders == ("ok", "fine parts")
 
 
-def test_a_folder_called_by_a_number_is_taken_as_text():
-    settings = config.resolve("01_data_split", "quick", {"good_folders": 1, "test_folder": 2024})
+def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
+    settings = config.SplitSettings(good_folders=1, test_folder=2024)
     assert settings.good_folders == ("1",) and settings.test_folder == "2024"
-
-
-def test_a_stage_is_found_by_its_number_or_name():
-    for text in ("3", "03", "03_finetuning"):
-        assert config.stage_name(text) == "03_finetuning"
+    assert isinstance(config.FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
 def test_the_trainings_of_03_take_its_parameters():
@@ -154,11 +134,9 @@ def test_the_smallest_and_the_largest_values_are_taken():
 
 
 def test_a_time_budget_is_not_what_a_result_depends_on():
-    limited = config.resolve("04_darts_search", "quick", {"time_budget_min": 5})
-    assert config.decisive(limited) == config.decisive(
-        config.resolve("04_darts_search", "quick", {})
-    )
-    assert "epochs" in config.decisive(limited) and limited.time_budget_min == 5.0
+    limited, free = config.SearchSettings(time_budget_min=5), config.SearchSettings()
+    assert config.decisive(limited) == config.decisive(free) and limited != free
+    assert "epochs" in config.decisive(limited)
 
 
 def test_settings_in_words_are_parameters_in_short_lines():
