@@ -44,19 +44,26 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     root = (_with_train(place) or place) if place else find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
-    good = _class_files(root / "train", GOOD_FOLDERS)
-    bad = _class_files(root / "train", BAD_FOLDERS)
+    rows = [
+        (file, label, "train")
+        for label, names in enumerate((GOOD_FOLDERS, BAD_FOLDERS))
+        for file in _class_files(root / "train", names)
+    ]
     test = image_files(root / "test")
     if not test:
         raise DataError(f"{root / 'test'} holds no image; {_how_to_fetch()}")
-    rows = [(p, 0, "train") for p in good] + [(p, 1, "train") for p in bad]
+    counts = (len(rows), len(test))
     rows += [(p, pd.NA, "test") for p in _order_by_sample(test, root)]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
     table["id"] = table.file.map(lambda file: file.stem)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     name, attribution = "nexperia", "Images: Nexperia contest; not public, not to be passed on"
-    caveats = _counts(len(good) + len(bad), len(test))
+    caveats = "{:,} training and {:,} test images".format(*counts)
+    if counts == CONTEST_COUNTS:
+        caveats += ", as in the contest's first stage."
+    else:
+        caveats += "; the contest's first stage has {:,} and {:,}.".format(*CONTEST_COUNTS)
     if (root / MARKER).is_file():
         if not is_done(root):
             raise DataError(
@@ -165,11 +172,3 @@ def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
         )
     position = {name: i for i, name in enumerate(ids)}
     return sorted(test, key=lambda file: position[file.stem])
-
-
-def _counts(train: int, test: int) -> str:
-    """Say how many images were found, and the contest's own counts if they differ."""
-    found = f"{train:,} training and {test:,} test images"
-    if (train, test) == CONTEST_COUNTS:
-        return f"{found}, as in the contest's first stage."
-    return "{}; the contest's first stage has {:,} and {:,}.".format(found, *CONTEST_COUNTS)
