@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
 _backward = torch.ops.aten.convolution_backward
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -132,7 +132,6 @@ class WeightGrad:
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-        """Return the convolution; keep what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         ctx.geometry = (stride, dilation)
         return depthwise_forward(x, weight, stride, dilation)
@@ -140,7 +139,6 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Return the gradients of x and weight; None for stride and dilation."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         dx = dw = None
@@ -156,14 +154,12 @@ class _Strided(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """Return the convolution; keep what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradients of x (B, C, 2 h - 2 + k, 2 w - 2 + k) and weight (C, 1, k, k)."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         dx = dw = None
