@@ -200,10 +200,10 @@ def _check_sides(table: pd.DataFrame) -> None:
         for label, word in ((0, "good"), (1, "bad")):
             if not ((table.split == side) & (table.label == label).fillna(False)).any():
                 raise DataError(f"the split leaves no {word} image in {side}")
-    hidden = table[table.label.isna() & table.split.isin(["train", "val"])]
+    hidden = table.id[table.label.isna() & table.split.isin(["train", "val"])]
     if len(hidden):
         raise DataError(
-            f"{len(hidden)} images in train or val have no label, e.g. {hidden.id.iloc[0]!r}"
+            f"{len(hidden)} images in train or val have no label, e.g. {hidden.iloc[0]!r}"
         )
     if not (table.split == "test").any():
         raise DataError("the split leaves no image in test")

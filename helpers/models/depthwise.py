@@ -129,7 +129,9 @@ class WeightGrad:
         return _stock_backward(grad, x, weight, padding, self.stride, self.dilation, 1)
 
 
-class _Depthwise(torch.autograd.Function):
+class Depthwise(torch.autograd.Function):
+    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -178,11 +180,6 @@ class _Strided(torch.autograd.Function):
         return dx, dw
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
-    return _Depthwise.apply(x, weight, stride, dilation)
-
-
 def _in_autocast_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -196,7 +193,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W'), in the autocast precision if one is set."""
         x, weight = _in_autocast_precision(x, self.weight)
-        return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
+        return Depthwise.apply(x, weight, self.stride[0], self.dilation[0])
 
 
 class StridedDepthwiseConv2d(timm.layers.Conv2dSame):

@@ -23,13 +23,9 @@ from helpers.datasets.chips.parts import (
 )
 
 IMAGE_SIZE_PX = 280
-SIZES_PX = (64, 480)  # smallest and largest side; the noise fields are 1,024 pixels wide
 SPLITS = ("train", "test")
 PURPOSES = ("part", "sensor", "defect", "labels", "names")
 OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and averaging does
-SEED_FIELDS = 2018  # of the pre-drawn noise fields, the same for every data set
-SPECKLE_FRACTION = 0.10  # of the brightness: rough metal and plastic
-READ_NOISE_LEVELS = 1.7
 
 
 def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
@@ -39,9 +35,8 @@ def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Gen
 
 def check_size(size_px: int) -> None:
     """Raise ValueError unless images of this side can be drawn."""
-    least, most = SIZES_PX
-    if not least <= size_px <= most:
-        raise ValueError(f"size_px must be in {least}...{most}, got {size_px}")
+    if not 64 <= size_px <= 480:  # the noise fields are 1,024 pixels wide
+        raise ValueError(f"size_px must be in 64...480, got {size_px}")
 
 
 def render_part(
@@ -73,13 +68,12 @@ def render_part(
 
     part = draw_parameters(stream(seed, "part", split, index))
     info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
-    image = photograph(part)
-    if label == 0:
-        return image, np.zeros(image.shape, bool), info
-    rng = stream(seed, "defect", split, index)
-    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
-    bad_image = photograph(bad)
-    return bad_image, bad_image != image, info
+    good = image = photograph(part)
+    if label == 1:
+        rng = stream(seed, "defect", split, index)
+        bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
+        image = photograph(bad)
+    return image, image != good, info
 
 
 def draw_scene(part: Part, size_px: int) -> Image.Image:
@@ -280,7 +274,7 @@ def _gray(level: float) -> int:
 @lru_cache(maxsize=1)
 def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, Image.Image]:
     """Draw speckle, read noise, illumination and wear, each of FIELD_SIZE squared and tiling."""
-    rng = np.random.default_rng(SEED_FIELDS)
+    rng = np.random.default_rng(2018)  # the same for every data set
     speckle, noise = (rng.standard_normal((FIELD_SIZE, FIELD_SIZE), np.float32) for _ in "ab")
     # The contest's images come from a line camera: neighbours in a row are alike, and rows differ.
     speckle = np.float32(0.8) * (speckle + np.float32(0.7) * np.roll(speckle, 1, axis=1))
@@ -312,6 +306,6 @@ def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarr
         field[y : y + side, x : x + side]
         for field, (y, x) in zip(_fields()[:3], corners, strict=False)
     )
-    image *= (1 + SPECKLE_FRACTION * speckle) * illumination
-    image += READ_NOISE_LEVELS * noise + 0.5
+    image *= (1 + 0.10 * speckle) * illumination  # speckle of rough metal and plastic: a tenth
+    image += 1.7 * noise + 0.5  # read noise in gray levels
     return image.clip(0, 255).astype(np.uint8)
