@@ -1,5 +1,6 @@
 """The benchmarks run, compare like with like, and write what they measured."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -111,9 +112,7 @@ def test_a_small_benchmark_writes_its_numbers_as_json(name, in_this_process, tmp
 
 def test_every_benchmark_names_itself_and_has_small_sizes_for_all_that_it_measures():
     for name in command.BENCHMARKS:
-        module = command.load(name)
-        if module is None:
-            continue
+        module = importlib.import_module(f"tests.benchmarks.{name}")
         assert module.SIZES.keys() == module.SMALL.keys(), name
         assert module.SIZES != module.SMALL and callable(module.cases), name
         assert len(module.__doc__.splitlines()[0]) < 100, name
@@ -122,15 +121,8 @@ def test_every_benchmark_names_itself_and_has_small_sizes_for_all_that_it_measur
 def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
     with pytest.raises(SystemExit):
         command.main(["tnse"])
-    known = ", ".join(command.BENCHMARKS)
-    assert f"no benchmark is called 'tnse'; there are {known}" in capsys.readouterr().err
-
-
-def test_a_benchmark_that_is_not_there_is_left_out(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(command, "BENCHMARKS", ("absent",))
-    assert command.main(["--out", str(tmp_path)]) == 0
-    assert "absent: tests/benchmarks/absent.py gives no cases, left out" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
+    said = capsys.readouterr().err
+    assert "'tnse'" in said and all(name in said for name in command.BENCHMARKS)
 
 
 # --- what is measured --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from helpers.core import files
 from helpers.datasets import DataError
-from helpers.datasets.chips.files import HIDDEN_LABELS
+from helpers.datasets.chips.write import HIDDEN_LABELS
 from helpers.results.metrics import Interval, delong_interval
 from helpers.results.submission import SubmissionError, validate_submission
 

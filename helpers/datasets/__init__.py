@@ -58,21 +58,18 @@ def load(settings: SplitSettings) -> Source:
     kind, _, place = settings.dataset.partition(":")
     open_source: Callable[..., Source] = importlib.import_module(REGISTRY[kind]).load
     source = open_source(Path(place).expanduser() if place else None, settings)
-    check_table(source)
+    _check_table(source)
     return source
 
 
 def check_name(dataset: str) -> None:
-    """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind.
-
-    A colon without a place is refused too: an unset variable leaves one.
-    """
+    """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind."""
     kind, colon, place = dataset.partition(":")
     if kind not in REGISTRY:
         is_folder = bool(dataset) and not colon and Path(dataset).expanduser().is_dir()
         hint = f"; for the images in that folder write folder:{dataset}" if is_folder else ""
         raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}{hint}")
-    if colon and not place.strip():
+    if colon and not place.strip():  # an unset variable leaves a colon alone
         alone = "" if kind == "folder" else f", or {kind} alone"
         raise DataError(f"DATASET={dataset!r} has no path after the colon: {kind}:PATH{alone}")
 
@@ -87,17 +84,13 @@ def check_place(dataset: str) -> None:
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 
-def check_table(source: Source) -> None:
-    """Raise DataError for names that a CSV cannot hold, repeated ids, a class without images."""
+def _check_table(source: Source) -> None:
     table = source.table
-    for path in table.path:
-        if not path.isprintable():  # rare, and quick to test
-            try:
-                path.encode()
-            except UnicodeEncodeError:
-                raise DataError(f"{path!r}: the name is not in UTF-8; rename it") from None
-            if set(path) & set("\r\n"):
-                raise DataError(f"{path!r}: the name has a line break; rename it")
+    for path in table.path:  # names that a CSV cannot hold
+        if not path.isascii() and path != path.encode(errors="ignore").decode():
+            raise DataError(f"{path!r}: the name is not in UTF-8; rename it")
+        if "\r" in path or "\n" in path:
+            raise DataError(f"{path!r}: the name has a line break; rename it")
     doubled = sorted(table.loc[table.id.duplicated(keep=False), "id"].unique())
     if doubled:
         example = table.loc[table.id == doubled[0], "path"].tolist()

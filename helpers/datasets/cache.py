@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
     BitsFound,
-    DecodedImage,
     decode,
     deep_bits,
     unreadable_reason,
@@ -35,7 +34,7 @@ COPIED_BYTES = 2**24  # at a time, when gray pixels become colour ones
 
 @dataclass(frozen=True)
 class ImageCache:
-    """All images of a source at one size, memory-mapped; row i belongs to `table.id[i]`."""
+    """All images of a source at one size; row i belongs to `table.id[i]`."""
 
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
     table: pd.DataFrame  # id, digest, width_px, height_px, mean, std
@@ -46,12 +45,10 @@ class ImageCache:
 
     @property
     def size_px(self) -> int:
-        """Height and width of the cached images."""
         return self.pixels.shape[1]
 
     @property
     def channels(self) -> int:
-        """1 for gray, 3 for colour."""
         return self.pixels.shape[3]
 
     @property
@@ -120,23 +117,20 @@ def open_cache(
 
 
 def source_key(table: pd.DataFrame) -> str:
-    """Return a digest of ids and of the files' names, sizes and times; reads no file.
-
-    The reason why a file is missing or forbidden takes the place of its size and time.
-    """
+    """Return a digest of ids and of the files' names, sizes and times; reads no file."""
     facts: list[list] = []
     for name, path in zip(table.id, table.path, strict=True):
+        known: list[Any]
         try:
             status = os.stat(path)
+            known = [status.st_size, status.st_mtime_ns]
         except OSError as error:
-            facts.append([name, Path(path).name, error.strerror])
-        else:
-            facts.append([name, Path(path).name, status.st_size, status.st_mtime_ns])
+            known = [error.strerror]
+        facts.append([name, Path(path).name, *known])
     return files.fingerprint(facts)
 
 
 def _build_cache(table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool) -> None:
-    """Decode all images into a temporary folder, and rename it when it is whole."""
     started = time.monotonic()
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
@@ -183,8 +177,7 @@ def _decode_all(
         Channels (1 or 3), facts of each decoded image, path and reason of each unreadable one.
     """
 
-    def attempt(path: str) -> DecodedImage | str:
-        """Return the decoded image, or the reason why it cannot be read."""
+    def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
             return decode(Path(path), size_px, bits)
         except MemoryError:
@@ -207,28 +200,23 @@ def _decode_all(
                 if isinstance(result, str):
                     failed.append((Path(path).as_posix(), result))
                     continue
-                pixels = result.pixels
+                pixels, facts = result
                 if pixels.ndim == 3 and channels == 1:
-                    _repeat_channel(file)
                     channels = 3
+                    # from the end, so that each block is read before its place is written
+                    for begin in reversed(range(0, file.tell(), COPIED_BYTES)):
+                        file.seek(begin)
+                        gray = np.frombuffer(file.read(COPIED_BYTES), np.uint8)
+                        file.seek(3 * begin)
+                        file.write(np.repeat(gray, 3).tobytes())
+                    file.seek(0, os.SEEK_END)
                 if pixels.ndim == 2 and channels == 3:
                     pixels = np.repeat(pixels[..., None], 3, axis=2)
                 file.write(pixels.tobytes())
-                kept.append({"id": name} | {k: v for k, v in vars(result).items() if k != "pixels"})
+                kept.append({"id": name, **facts})
         file.flush()
         os.fsync(file.fileno())
     return channels, kept, failed
-
-
-def _repeat_channel(file: BinaryIO) -> None:
-    """Turn the gray pixels in a file into colour ones, in place: each byte three times."""
-    # from the end: a block that is still to be read lies before everything that is written
-    for start in reversed(range(0, file.tell(), COPIED_BYTES)):
-        file.seek(start)
-        gray = np.frombuffer(file.read(COPIED_BYTES), np.uint8)
-        file.seek(3 * start)
-        file.write(np.repeat(gray, 3).tobytes())
-    file.seek(0, os.SEEK_END)
 
 
 def _unreadable_report(failed: Sequence[tuple[str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -9,8 +10,8 @@ import struct
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,18 +25,6 @@ DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.Decompr
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
 SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 HEADERS_PER_TASK = 64
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """One image at cache size, and what is known about the original."""
-
-    pixels: np.ndarray  # (S, S) gray or (S, S, 3), uint8
-    digest: str  # of the original's pixels: equal for identical images
-    width_px: int
-    height_px: int
-    mean: float  # of all values, 0 to 255
-    std: float
 
 
 class BitsFound(Exception):
@@ -52,25 +41,18 @@ def deep_bits(paths: Sequence[Path]) -> int:
     Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
     say how many bits the camera used. Ignores files that cannot be read; decoding names them.
     """
-    tasks = [paths[i : i + HEADERS_PER_TASK] for i in range(0, len(paths), HEADERS_PER_TASK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        largest = max(pool.map(_largest_deep_value, tasks), default=0.0)
-    return bits_for(largest) if largest > 0 else 0
 
-
-def _largest_deep_value(paths: Sequence[Path]) -> float:
-    largest = 0.0
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                if file.read(2) in SHALLOW:
-                    continue
-                image = Image.open(file)
-                if _is_deep(image):
+    def largest_value(start: int) -> float:
+        largest = 0.0
+        for path in paths[start : start + HEADERS_PER_TASK]:
+            with contextlib.suppress(*DECODE_ERRORS, MemoryError), path.open("rb") as file:
+                if file.read(2) not in SHALLOW and _is_deep(image := Image.open(file)):
                     largest = max(largest, float(_deep_values(image).max()))
-        except (*DECODE_ERRORS, MemoryError):
-            continue
-    return largest
+        return largest
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        largest = max(pool.map(largest_value, range(0, len(paths), HEADERS_PER_TASK)), default=0.0)
+    return bits_for(largest) if largest > 0 else 0
 
 
 def bits_for(largest: float) -> int:
@@ -119,8 +101,13 @@ def _deep_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def decode(path: Path, size_px: int, bits: int) -> DecodedImage:
-    """Read one image and resize it to a square; raise what `read_pixels` raises."""
+def decode(path: Path, size_px: int, bits: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read one image and resize it to a square; raise what `read_pixels` raises.
+
+    Returns:
+        Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its pixels
+        (equal for identical images), its size, mean and standard deviation (0 to 255).
+    """
     pixels = read_pixels(path, bits)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
@@ -128,14 +115,13 @@ def decode(path: Path, size_px: int, bits: int) -> DecodedImage:
     counts = np.reshape(Image.fromarray(pixels).histogram(), (-1, 256)).sum(axis=0)
     values = np.arange(256)
     mean = counts @ values / counts.sum()
-    return DecodedImage(
-        pixels=resize(pixels, size_px),
-        digest=digest.hexdigest(),
-        width_px=width,
-        height_px=height,
-        mean=float(mean),
-        std=math.sqrt(counts @ (values - mean) ** 2 / counts.sum()),
-    )
+    return resize(pixels, size_px), {
+        "digest": digest.hexdigest(),
+        "width_px": width,
+        "height_px": height,
+        "mean": float(mean),
+        "std": math.sqrt(counts @ (values - mean) ** 2 / counts.sum()),
+    }
 
 
 def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:

@@ -28,11 +28,30 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
     Columns of its own: `probability` (of a defect) and `cell_type` ("mono" or "poly").
     """
-    root = place or package_folder()
+    root = place or _package_folder()
     labels = root / "labels.csv"
     if not labels.is_file():
         raise DataError(f"{labels} is missing; `pip install elpv-dataset` brings the images")
-    table = _read_labels(labels)
+    options = {"names": ["file", "probability", "cell_type"], "dtype": {"file": str}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more columns
+        try:
+            table = pd.read_csv(labels, sep=r"\s+", index_col=False, **options)
+            table = table.astype({"probability": float})
+        except (ValueError, TypeError, OverflowError, OSError, pd.errors.ParserWarning) as error:
+            raise DataError(f"{labels} cannot be read: {error}") from None
+    if table.empty:
+        raise DataError(f"{labels} lists no image; install elpv-dataset again")
+    table["id"] = table.file.map(lambda file: Path(file).stem, na_action="ignore")
+    incomplete = table.isna().any(axis=1) | ~table.probability.between(0, 1)
+    for wrong, problem in (
+        (incomplete, "a file, a probability from 0 to 1 and a cell type are expected"),
+        (table.id.duplicated(), "{} has a line already"),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            text = problem.format(table.id[row])
+            raise DataError(f"{labels}, line {row + 1}: {text}; install elpv-dataset again")
     table["path"] = table.file.map(lambda name: (root / name).as_posix())
     table["label"] = (table.probability >= BAD_FROM).astype("Int64")
     table["official_split"] = ""
@@ -54,33 +73,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def _read_labels(path: Path) -> pd.DataFrame:
-    """Read `file, probability, cell_type` and add `id`; spaces separate them, without a header."""
-    columns = ["file", "probability", "cell_type"]
-    options = {"names": columns, "index_col": False, "dtype": {"file": str}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more columns
-        try:
-            table = pd.read_csv(path, sep=r"\s+", **options).astype({"probability": float})
-        except (ValueError, TypeError, OverflowError, OSError, pd.errors.ParserWarning) as error:
-            raise DataError(f"{path} cannot be read: {error}") from None
-    if table.empty:
-        raise DataError(f"{path} lists no image; install elpv-dataset again")
-    table["id"] = table.file.map(lambda file: Path(file).stem, na_action="ignore")
-    incomplete = table.isna().any(axis=1) | ~table.probability.between(0, 1)
-    for wrong, problem in (
-        (incomplete, "a file, a probability from 0 to 1 and a cell type are expected"),
-        (table.id.duplicated(), "{} has a line already"),
-    ):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            text = problem.format(table.id[row])
-            raise DataError(f"{path}, line {row + 1}: {text}; install elpv-dataset again")
-    return table
-
-
-def package_folder() -> Path:
-    """Return the folder of labels and images; raise DataError if the package is not installed."""
+def _package_folder() -> Path:
     # The package's own reader decodes all images into memory; its folder is all that is needed.
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or not spec.submodule_search_locations:

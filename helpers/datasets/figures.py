@@ -58,14 +58,12 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
     shown: dict[str, Any] = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
     shown |= {"common_norm": False, "fill": True, "alpha": 0.25, "warn_singular": False}
-    for ax, column, title in (
-        (axes[0], "mean", "mean gray value (0 to 255)"),
-        (axes[1], "std", "standard deviation of gray values"),
-    ):
-        labelled = frame[frame.label != "hidden"]
-        sns.kdeplot(labelled, x=column, ax=ax, legend=ax is axes[0], **shown)
-        ax.set(xlabel=title)
+    labelled = frame[frame.label != "hidden"]
+    sns.kdeplot(labelled, x="mean", ax=axes[0], **shown)
+    axes[0].set(xlabel="mean gray value (0 to 255)")
     axes[0].get_legend().set_title("")
+    sns.kdeplot(labelled, x="std", ax=axes[1], legend=False, **shown)
+    axes[1].set(xlabel="standard deviation of gray values")
     sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")
     sizes["size"] = sizes.width_px.astype(str) + "x" + sizes.height_px.astype(str)
     sizes = sizes.nlargest(8, "images")

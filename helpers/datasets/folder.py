@@ -39,30 +39,42 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
-    test = _test_folder(root, settings)
+    test = next((p for p in _subfolders(root) if p.name.lower() in TEST_WORDS), None)
+    if settings.test_folder:
+        test = root / Path(settings.test_folder).expanduser()
+        if not test.is_dir():
+            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
     side = "" if test is None else "train"
-    rows = [(f, label, side) for folder, label in classes.items() for f in _filled(folder)]
-    if test is not None:
-        rows += [(file, pd.NA, "test") for file in _filled(test)]
+    sources = [(folder, label, side) for folder, label in classes.items()]
+    sources += [(test, pd.NA, "test")] if test else []
+    rows = []
+    for folder, label, side in sources:
+        if not (images := image_files(folder)):
+            raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
+        rows += [(file, label, side) for file in images]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
-    table["id"] = _ids(table.file, root)
+    # an id is the file name without extension; where these repeat, the path below the root
+    stems = table.file.map(lambda file: file.stem)
+    below = table.file.map(lambda f: f.relative_to(root) if f.is_relative_to(root) else f)
+    longer = below.map(lambda file: file.with_suffix("").as_posix())
+    table["id"] = longer.where(stems.duplicated(keep=False), stems)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
-    remarks = [_labels_left_out(test, settings), _files_left_out([*classes, *filter(None, [test])])]
+    remarks = _left_out([folder for folder, _, _ in sources], test, settings)
     return Source(
         name=f"folder:{place.name}",
         table=table[["id", "path", "label", "official_split"]],
         label_mapping=f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}",
-        caveats=" ".join(filter(None, remarks)),
+        caveats=" ".join(remarks),
     )
 
 
 def image_files(folder: Path) -> list[Path]:
     """List all images under a folder, in a fixed order; hidden files are left out.
 
-    Links to files are followed, also broken ones, which are then reported as missing; links to
-    folders are not.
+    Broken links are listed, so that they are reported as missing; links to folders are not
+    followed.
 
     Raises:
         DataError: a folder that may not be read.
@@ -71,16 +83,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() or path.is_symlink())
 
 
-def _filled(folder: Path) -> list[Path]:
-    """List the images under a folder that must not be without any."""
-    if found := image_files(folder):
-        return found
-    raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-
-
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files under a folder except hidden ones."""
-
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}")
 
@@ -88,29 +91,25 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(top) / name for name in names if not name.startswith("."))
 
 
-def _files_left_out(folders: list[Path]) -> str:
-    """Return a sentence about files that may be images of another format; "" without any."""
+def _left_out(folders: list[Path], test: Path | None, settings: SplitSettings) -> Iterator[str]:
+    """Yield sentences about labels and files that are not used."""
+    subfolders = _subfolders(test) if test else []
+    if named := [f"{f.parent.name}/{f.name}" for f in subfolders if any(_says(f.name, settings))]:
+        yield (
+            f"The labels of {', '.join(named)} are not read: a test folder's images are "
+            "unlabelled. To test on them, move them into the class folders and say in a SPLIT_CSV "
+            "which are test."
+        )
     others = [
-        path
+        path.suffix.lower() or "none"
         for folder in folders
         for path in _files(folder)
         if path.suffix.lower() not in SUFFIXES and path.name.lower() not in OF_SYSTEMS
     ]
-    suffixes = sorted({path.suffix.lower() or "none" for path in others})
-    listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
-    return f"{len(others):,} file(s) with other suffixes left out ({listed})." if others else ""
-
-
-def _labels_left_out(test: Path | None, settings: SplitSettings) -> str:
-    """Return a sentence about class folders in the test folder; "" without any."""
-    subfolders = _subfolders(test) if test else []
-    named = [f"{f.parent.name}/{f.name}" for f in subfolders if any(_says(f.name, settings))]
-    if not named:
-        return ""
-    return (
-        f"The labels of {', '.join(named)} are not read: a test folder's images are unlabelled. To "
-        "test on them, move them into the class folders and say in a SPLIT_CSV which are test."
-    )
+    if others:
+        suffixes = sorted(set(others))
+        listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
+        yield f"{len(others):,} file(s) with other suffixes left out ({listed})."
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -154,22 +153,3 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
             f"-p BAD_FOLDERS=NAME"
         )
     return classes
-
-
-def _test_folder(root: Path, settings: SplitSettings) -> Path | None:
-    """Return the folder of unlabelled test images, if there is one."""
-    if settings.test_folder:
-        folder = root / Path(settings.test_folder).expanduser()
-        if not folder.is_dir():
-            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {folder} is not a folder")
-        return folder
-    candidates = (p for p in root.iterdir() if p.is_dir() and p.name.lower() in TEST_WORDS)
-    return next(candidates, None)
-
-
-def _ids(files: pd.Series, root: Path) -> pd.Series:
-    """Return file names without extension; where these repeat, the path below the root."""
-    stems = files.map(lambda file: file.stem)
-    relative = files.map(lambda file: file.relative_to(root) if file.is_relative_to(root) else file)
-    longer = relative.map(lambda file: file.with_suffix("").as_posix())
-    return longer.where(stems.duplicated(keep=False), stems)

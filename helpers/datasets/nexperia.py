@@ -36,27 +36,35 @@ MARKER = "chips.json"
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the contest's table; test labels are hidden.
 
-    `place` is the unpacked folder. Without it, `find_root` looks for the contest's images.
+    `place` is the unpacked folder; without it, `data/raw/<slug>` and Kaggle's input folders are
+    searched, also for anybody's data set of the contest's name.
 
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
     """
-    root = (_with_train(place) or place) if place else find_root()
+    root = (_with_train(place) or place) if place else _find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
-    good = _class_files(root / "train", GOOD_FOLDERS)
-    bad = _class_files(root / "train", BAD_FOLDERS)
+    rows = [
+        (file, label, "train")
+        for label, names in enumerate((GOOD_FOLDERS, BAD_FOLDERS))
+        for file in _class_files(root / "train", names)
+    ]
     test = image_files(root / "test")
     if not test:
         raise DataError(f"{root / 'test'} holds no image; {_how_to_fetch()}")
-    rows = [(p, 0, "train") for p in good] + [(p, 1, "train") for p in bad]
+    counts = (len(rows), len(test))
     rows += [(p, pd.NA, "test") for p in _order_by_sample(test, root)]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
     table["id"] = table.file.map(lambda file: file.stem)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     name, attribution = "nexperia", "Images: Nexperia contest; not public, not to be passed on"
-    caveats = _counts(len(good) + len(bad), len(test))
+    caveats = "{:,} training and {:,} test images".format(*counts)
+    if counts == CONTEST_COUNTS:
+        caveats += ", as in the contest's first stage."
+    else:
+        caveats += "; the contest's first stage has {:,} and {:,}.".format(*CONTEST_COUNTS)
     if (root / MARKER).is_file():
         if not is_done(root):
             raise DataError(
@@ -74,30 +82,19 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def find_root() -> Path:
-    """Find the unpacked contest.
-
-    Looks in `data/raw/<slug>` and in Kaggle's input folders: the contest's at its old and its new
-    mount path, and anybody's data set of the contest's name.
-
-    Raises:
-        DataError: it is in none of these places.
-    """
+def _find_root() -> Path:
+    kaggle = paths.KAGGLE_INPUT
     for slug in SLUGS:
-        candidates = [
-            paths.raw_root() / slug,
-            paths.KAGGLE_INPUT / "competitions" / slug,
-            paths.KAGGLE_INPUT / slug,
-            *sorted((paths.KAGGLE_INPUT / "datasets").glob(f"*/{slug}")),
-        ]
-        for folder in candidates:
+        mounts = [kaggle / "competitions" / slug, kaggle / slug]  # the new path and the old one
+        mounts += sorted((kaggle / "datasets").glob(f"*/{slug}"))
+        for folder in (paths.raw_root() / slug, *mounts):
             if found := _with_train(folder):
                 return found
     raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
 
 
 def is_done(root: Path | str) -> bool:
-    """Return True if `root` holds a synthetic data set that was written completely."""
+    """Return True if `root` holds a whole synthetic data set."""
     return read_marker(Path(root)).get("state") == "done"
 
 
@@ -146,10 +143,9 @@ def _class_files(train: Path, names: tuple[str, ...]) -> list[Path]:
 
 def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
     """Put the test images in the order of the sample submission, if there is one."""
-    found = [file for name in SAMPLE_NAMES for file in sorted(root.rglob(name))]
-    if not found:
+    found = (file for name in SAMPLE_NAMES for file in sorted(root.rglob(name)))
+    if not (sample := next(found, None)):
         return test
-    sample = found[0]
     try:
         ids = files.load_csv(sample, ("id",)).id.fillna("")
     except files.ArtifactError as error:
@@ -165,11 +161,3 @@ def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
         )
     position = {name: i for i, name in enumerate(ids)}
     return sorted(test, key=lambda file: position[file.stem])
-
-
-def _counts(train: int, test: int) -> str:
-    """Say how many images were found, and the contest's own counts if they differ."""
-    found = f"{train:,} training and {test:,} test images"
-    if (train, test) == CONTEST_COUNTS:
-        return f"{found}, as in the contest's first stage."
-    return "{}; the contest's first stage has {:,} and {:,}.".format(found, *CONTEST_COUNTS)

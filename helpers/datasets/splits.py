@@ -25,7 +25,7 @@ class Split:
     """The table with its `split` column ("train", "val", "test" or "excluded")."""
 
     table: pd.DataFrame
-    duplicates: pd.DataFrame  # all images that share their pixels with another one
+    duplicates: pd.DataFrame  # images that share their pixels: id, label, group, two_labels
     excluded: pd.DataFrame  # copies that were left out, and why
 
 
@@ -45,23 +45,32 @@ def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> S
         DataError: too few images for the split, or an external CSV that does not fit.
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
-    duplicates = _find_duplicates(table)
+    copies = table[table.digest.duplicated(keep=False)].copy()
+    copies["group"] = copies.groupby("digest").ngroup()
+    labels = copies.groupby("group").label.nunique()
+    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also without any row
+    duplicates = copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
     if settings.split_csv:
         table["split"] = _external_split(table, Path(settings.split_csv).expanduser())
     else:
         table["split"] = _random_split(table, source.stratify, settings)
-    table, excluded = _separate_copies(table)
+    # copies of images that are on a better protected side are left out
+    rank = table.split.map(PROTECTION)
+    best = rank.groupby(table.digest).transform("min")
+    leaking = rank.notna() & (rank > best)
+    excluded = table.loc[leaking, ["id", "label", "split", "digest"]].copy()
+    keepers = table[rank == best].drop_duplicates("digest").set_index("digest")
+    excluded["copy_of"] = excluded.digest.map(keepers.id)
+    excluded["kept_on"] = excluded.digest.map(keepers.split)
+    table["split"] = table.split.mask(leaking, "excluded")
     _check_sides(table)
     columns = ["id", "path", "label", "split"]
     own = [c for c in table.columns if c not in (*columns, "official_split")]
-    return Split(table[columns + own], duplicates, excluded)
+    return Split(table[columns + own], duplicates, excluded.drop(columns="digest"))
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
-    """Keep at most n images, each class in proportion; None keeps all.
-
-    A run of a few images only proves the wiring.
-    """
+    """Keep at most n images, each class in proportion; None keeps all."""
     table = source.table
     if n is None or len(table) <= n:
         return source
@@ -92,15 +101,6 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
         "excluded_copies": len(split.excluded),
         "unreadable": [Path(path).name for path, _ in unreadable],
     }
-
-
-def _find_duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the images with the same pixels as another: `id, label, group, two_labels`."""
-    copies = table[table.digest.duplicated(keep=False)].copy()
-    copies["group"] = copies.groupby("digest").ngroup()
-    labels = copies.groupby("group").label.nunique()
-    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also without any row
-    return copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
 
 
 def _random_split(
@@ -158,16 +158,28 @@ def _draw(
 
 
 def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
-    """Return the side of each image by a CSV with id or path, and split."""
+    """Return the side of each image by a CSV with id or path, and split.
+
+    Paths are absolute, below the CSV's folder, or the unique end of one.
+    """
     frame = files.load_csv(path, ("split",))
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside split")
-    if by == "id":
-        own, named = table.id, frame.id
-    else:
-        own = table.path.map(lambda p: Path(p).resolve().as_posix())
-        named = frame.path.map(lambda p: _resolve(p, path, own))
+    own, named = table[by], frame[by]
+    if by == "path":
+        own = own.map(lambda p: Path(p).resolve().as_posix())
+        known = set(own)
+
+        def resolve(name: str) -> str:
+            given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
+            beside = (path.parent / given).resolve().as_posix()  # `given` if it is absolute
+            if beside in known:
+                return beside
+            ends = own[own.str.endswith("/" + given.as_posix())]
+            return ends.iloc[0] if len(ends) == 1 else beside
+
+        named = named.map(resolve)
     unknown = ~named.isin(own)
     for wrong, value, problem in (
         (~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"),
@@ -183,41 +195,15 @@ def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
     return own.map(frame.split.set_axis(named)).astype(object).fillna("excluded")
 
 
-def _resolve(name: str, split_csv: Path, own: pd.Series) -> str:
-    """Find a path of an external CSV: absolute, below the CSV's folder, or the unique end of one"""
-    given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
-    if given.is_absolute():
-        return given.resolve().as_posix()
-    beside = (split_csv.parent / given).resolve().as_posix()
-    if beside in set(own):
-        return beside
-    ends = own[own.str.endswith("/" + given.as_posix())]
-    return ends.iloc[0] if len(ends) == 1 else beside
-
-
-def _separate_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Leave out copies of images that are on a better protected side."""
-    rank = table.split.map(PROTECTION)
-    best = rank.groupby(table.digest).transform("min")
-    leaking = rank.notna() & (rank > best)
-    excluded = table.loc[leaking, ["id", "label", "split", "digest"]].copy()
-    keepers = table[rank == best].drop_duplicates("digest").set_index("digest")
-    excluded["copy_of"] = excluded.digest.map(keepers.id)
-    excluded["kept_on"] = excluded.digest.map(keepers.split)
-    table = table.assign(split=table.split.mask(leaking, "excluded"))
-    return table, excluded.drop(columns="digest")
-
-
 def _check_sides(table: pd.DataFrame) -> None:
-    """Raise DataError unless train and val have both classes, all labels, and test is not empty."""
     for side in ("train", "val"):
         for label, word in ((0, "good"), (1, "bad")):
             if not ((table.split == side) & (table.label == label).fillna(False)).any():
                 raise DataError(f"the split leaves no {word} image in {side}")
-    hidden = table[table.label.isna() & table.split.isin(["train", "val"])]
+    hidden = table.id[table.label.isna() & table.split.isin(["train", "val"])]
     if len(hidden):
         raise DataError(
-            f"{len(hidden)} images in train or val have no label, e.g. {hidden.id.iloc[0]!r}"
+            f"{len(hidden)} images in train or val have no label, e.g. {hidden.iloc[0]!r}"
         )
     if not (table.split == "test").any():
         raise DataError("the split leaves no image in test")

@@ -42,11 +42,9 @@ class PretrainedClassifier(Model):
         self.spec = spec
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images -> (B, D) pooled features of the last layer but one."""
         return self.trunk(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images -> (B, K) raw class scores."""
         return self.head(self.embed(images))
 
 
@@ -80,18 +78,16 @@ class TwoLayerCNN(Model):
         self.head = nn.Linear(hidden, spec.num_classes)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, 1000)."""
         return self.hidden(self.features(images))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) -> (B, K) raw class scores."""
         return self.head(self.embed(images))
 
 
 def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> PretrainedClassifier:
     """Build a classifier with a pretrained trunk and a random head."""
-    spec = spec_of(weights.backbone, num_classes, image_size_px)
-    model = PretrainedClassifier(_trunk(spec.kind), spec)
+    model = build(spec_of(weights.backbone, num_classes, image_size_px))
+    assert isinstance(model, PretrainedClassifier)
     model.trunk.load_state_dict(weights.state)
     return model
 
@@ -117,18 +113,14 @@ def build(spec: ModelSpec) -> Model:
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    return PretrainedClassifier(_trunk(spec.kind), spec)
-
-
-def _trunk(kind: str) -> nn.Module:
-    """Build a backbone without its ImageNet head, with random weights."""
-    if kind == "resnet18":
+    if spec.kind == "resnet18":
         trunk = torchvision.models.resnet18(weights=None)
         trunk.fc = nn.Identity()
-        return trunk
-    if kind == "efficientnet_lite0":
-        return timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    raise ValueError(f"no architecture {kind!r}")
+        return PretrainedClassifier(trunk, spec)
+    if spec.kind == "efficientnet_lite0":
+        trunk = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        return PretrainedClassifier(trunk, spec)
+    raise ValueError(f"no architecture {spec.kind!r}")
 
 
 def save_model(path: Path, model: Model, **facts: Any) -> None:

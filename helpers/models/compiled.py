@@ -40,7 +40,6 @@ class CompiledNetwork:
         self._queue: Any = None
 
     def _compile(self, sizes: list[int]) -> Any:
-        """Return a queue with one request for each thread and one that waits."""
         openvino = _import_openvino()
         with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
@@ -54,7 +53,7 @@ class CompiledNetwork:
             "INFERENCE_NUM_THREADS": threads,
         }
         network = openvino.Core().compile_model(model, "CPU", options)
-        return openvino.AsyncInferQueue(network, threads + 1)
+        return openvino.AsyncInferQueue(network, threads + 1)  # one request waits
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 -> (B, D) float32, any B."""
@@ -92,15 +91,12 @@ def _import_openvino() -> ModuleType:
 
 
 class _Traced(nn.Module):
-    """A network's parameters and the one function of it that is traced."""
-
     def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.network, self.function = network, function
         self.training = False  # the network is in eval mode already; its own flags stay
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the function's output."""
         return self.function(images)
 
 

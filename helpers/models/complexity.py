@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One module on one image: the shape of its output, and its own multiply-adds."""
 
     shape: tuple[int, ...]

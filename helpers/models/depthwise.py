@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
 _backward = torch.ops.aten.convolution_backward
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -129,10 +129,11 @@ class WeightGrad:
         return _stock_backward(grad, x, weight, padding, self.stride, self.dilation, 1)
 
 
-class _Depthwise(torch.autograd.Function):
+class Depthwise(torch.autograd.Function):
+    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-        """Return the convolution; keep what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         ctx.geometry = (stride, dilation)
         return depthwise_forward(x, weight, stride, dilation)
@@ -140,7 +141,6 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Return the gradients of x and weight; None for stride and dilation."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         dx = dw = None
@@ -156,14 +156,12 @@ class _Strided(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """Return the convolution; keep what the backward pass reads."""
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradients of x (B, C, 2 h - 2 + k, 2 w - 2 + k) and weight (C, 1, k, k)."""
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         dx = dw = None
@@ -182,11 +180,6 @@ class _Strided(torch.autograd.Function):
         return dx, dw
 
 
-def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
-    return _Depthwise.apply(x, weight, stride, dilation)
-
-
 def _in_autocast_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -200,7 +193,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W'), in the autocast precision if one is set."""
         x, weight = _in_autocast_precision(x, self.weight)
-        return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
+        return Depthwise.apply(x, weight, self.stride[0], self.dilation[0])
 
 
 class StridedDepthwiseConv2d(timm.layers.Conv2dSame):

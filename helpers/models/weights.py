@@ -64,16 +64,15 @@ def find_weights(backbone: str, given: str = "") -> Weights:
         )
     if problem := contradiction(backbone, given):
         raise WeightsError(problem)
-    if backbone == "efficientnet_lite0":
-        return _efficientnet_lite0_weights()
-    try:
-        return _resnet18_weights(given)
-    except WeightsError as error:
-        if backbone == "resnet18" or given:
-            raise
-        reason = str(error).split(":", maxsplit=1)[0]
-        print(f"{reason}; using EfficientNet-Lite0 with its packaged ImageNet weights instead.")
-        return _efficientnet_lite0_weights()
+    if backbone != "efficientnet_lite0":
+        try:
+            return _resnet18_weights(given)
+        except WeightsError as error:
+            if backbone == "resnet18" or given:
+                raise
+            reason = str(error).split(":", maxsplit=1)[0]
+            print(f"{reason}; using EfficientNet-Lite0 with its packaged ImageNet weights instead.")
+    return _efficientnet_lite0_weights()
 
 
 def contradiction(backbone: str, given: str) -> str:

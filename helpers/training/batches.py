@@ -18,6 +18,7 @@ from helpers.models.spec import ModelSpec
 RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
 AUGMENTATIONS = ("none", "flips", "full")
 Share = tuple[int, int]  # (rank, processes): each process takes its part
+Shuffled = Iterator[tuple[np.ndarray, Tensor]]
 
 
 class Batches(Protocol):
@@ -30,17 +31,12 @@ class Batches(Protocol):
     @property
     def epoch_size(self) -> int:
         """Rows that an epoch of training draws."""
-        ...
 
-    def shuffled(
-        self, seed: int, epoch: int, share: Share = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield rows and inputs of each training batch, augmented; `share` is a part of each."""
-        ...
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield the inputs in the rows' own order, not augmented; of `share` each P-th batch."""
-        ...
 
 
 @dataclass
@@ -70,12 +66,9 @@ class ImageBatches:
 
     @property
     def epoch_size(self) -> int:
-        """Images that an epoch of training draws."""
         return min(len(self), self.epoch_images) if self.epoch_images else len(self)
 
-    def shuffled(
-        self, seed: int, epoch: int, share: Share = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield (rows of the batch, (B, C, H, W) float32), augmented.
 
         Each process takes its part of every batch. A last batch of fewer than two images per
@@ -121,12 +114,9 @@ class EmbeddingBatches:
 
     @property
     def epoch_size(self) -> int:
-        """All rows."""
         return len(self)
 
-    def shuffled(
-        self, seed: int, epoch: int, share: Share = (0, 1)
-    ) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
@@ -199,10 +189,9 @@ def room_for_images(device: torch.device) -> int:
     return int(free * RESIDENT_SHARE)
 
 
-def _read_ahead(batches: Iterator[Tensor], depth: int = 2) -> Iterator[Tensor]:
-    """Fetch the next batches in a thread while the current one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(next, batches, None) for _ in range(depth)]
+def _read_ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:
+    with ThreadPoolExecutor(1) as pool:  # fetches two batches while the current one is used
+        waiting = [pool.submit(next, batches, None) for _ in range(2)]
         while (batch := waiting.pop(0).result()) is not None:
             waiting.append(pool.submit(next, batches, None))
             yield batch

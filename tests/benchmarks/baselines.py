@@ -30,13 +30,13 @@ CHOSEN = {"SVM": {"C": 1.0, "gamma": "scale"}, "RF": {"min_samples_leaf": 1}}
 
 
 def our_pipeline(name: str, trees: int) -> Pipeline:
-    """The project's pipeline with the chosen hyper-parameters."""
+    """Return the project's pipeline with the chosen hyper-parameters."""
     pipeline, _ = baselines.pipeline_and_grid(name, trees, random_state=0)
     return pipeline.set_params(**{f"model__{key}": value for key, value in CHOSEN[name].items()})
 
 
 def plain_pipeline(name: str, trees: int) -> Pipeline:
-    """Scikit-learn's own classes with the same settings."""
+    """Return scikit-learn's own classes with the same settings."""
     if name == "SVM":
         model = SVC(kernel="rbf", class_weight="balanced", **CHOSEN[name])
     else:
@@ -55,7 +55,7 @@ def fit(make, name: str, rows: int, trees: int) -> Timed:
 
 
 def together(parts: list[Measured]) -> Measured:
-    """The seconds of all, one after another, and the largest memory."""
+    """Return the seconds of all, one after another, and the largest memory."""
     peaks = {
         name: max(getattr(part, name) for part in parts)
         for name in ("peak_mib", "above_imports_mib", "workers_mib")
@@ -65,7 +65,7 @@ def together(parts: list[Measured]) -> Measured:
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """The SVM, the forest, and both together."""
+    """Yield the SVM, the forest, and both together."""
     done, rows = [], sizes["embeddings"]
     for name in CHOSEN:
         sides = [

@@ -25,7 +25,7 @@ RUN = "benchmark"
 
 
 def run_series(home: Path, sizes: dict[str, Any]) -> float:
-    """Run the command in a home of its own; its seconds.
+    """Run the command in a home of its own; return its seconds.
 
     Raises:
         RuntimeError: the command failed; with the end of what it said.
@@ -41,7 +41,7 @@ def run_series(home: Path, sizes: dict[str, Any]) -> float:
 
 
 def stage_case(name: str, stage: dict[str, Any]) -> Case:
-    """The case of one stage, from its record in run.json."""
+    """Return the case of one stage, from its record in run.json."""
     found = stage.get("images_per_s", {})
     peak = stage["peak_memory_mb"] * 1e6 / MIB
     side = Measured(stage["seconds"], facts={"images_per_s": found}, peak_mib=peak)
@@ -50,7 +50,7 @@ def stage_case(name: str, stage: dict[str, Any]) -> Case:
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case per stage, and the whole command."""
+    """Yield one case per stage, and the whole command."""
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as home:
         seconds = run_series(Path(home), sizes)

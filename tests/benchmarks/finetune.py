@@ -33,7 +33,7 @@ VAL_IMAGES = 16  # validation is not timed
 def our_epoch(
     model: nn.Module, table: pd.DataFrame, cache: ImageCache, settings: TrainSettings
 ) -> Timed:
-    """Train by the project's loop; the seconds of the last epoch."""
+    """Train by the project's loop; return the seconds of the last epoch."""
     batch = settings.batch_size
     training = Training(
         model,
@@ -47,14 +47,14 @@ def our_epoch(
 
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
-    """A backbone trained as notebook 03 does, with the augmentation "full"."""
+    """Train a backbone as notebook 03 does, with the augmentation "full"."""
     model = use_fast_depthwise(networks.ours(backbone, size_px))
     settings = FinetuneSettings(batch_size=batch_size).fbp
     return our_epoch(model, table, open_cache(table, size_px, root), settings)
 
 
 def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:
-    """The stock network trained from files."""
+    """Train the stock network from files."""
     spec, device = backbones.spec_of(backbone, 2, size_px), devices.default_device()
     transform = plain.transform_of(size_px, spec.mean, spec.std, "full")
     batches = plain.loader(table, transform, batch_size, shuffle=True)
@@ -64,7 +64,7 @@ def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
-    """One case per backbone."""
+    """Yield one case per backbone."""
     size_px, batch, root = sizes["size_px"], sizes["batch_size"], options.cache_root
     table = options.table(sizes["images"])
     open_cache(table, size_px, root)

@@ -5,6 +5,7 @@ Spawned, so that nothing of an earlier measurement (imports, warm caches, memory
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -46,13 +47,11 @@ class Measured(Timed):
 
     @property
     def seconds_each(self) -> float:
-        """Seconds of one image, step, ..."""
         return self.seconds / self.amount
 
     def record(self) -> dict[str, Any]:
-        """All but the result, for JSON."""
-        names = [entry.name for entry in dataclasses.fields(self) if entry.name != "result"]
-        numbers = {name: getattr(self, name) for name in names}
+        """Return all but the result, for JSON."""
+        numbers = {name: value for name, value in vars(self).items() if name != "result"}
         return numbers | {"per_second": 1 / self.seconds_each}
 
 
@@ -78,7 +77,7 @@ def here(function: Callable[..., Timed], *arguments: Any) -> Measured:
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """Seconds that `work` takes, until the GPU is done too."""
+    """Return the seconds that `work` takes, until the GPU is done too."""
     synchronise()
     start = time.perf_counter()
     work()
@@ -87,13 +86,13 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def synchronise() -> None:
-    """Wait for the GPU, where there is one that this process has used."""
+    """Wait for the GPU, if this process has used one."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
 
 
 def peak_mib() -> float:
-    """The largest resident memory of this process so far, in MiB."""
+    """Return the largest resident memory of this process so far."""
     status = Path("/proc/self/status")
     if status.is_file():  # ru_maxrss would count the process that started this one, too
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
@@ -118,11 +117,8 @@ def _start_workers_by(method: str) -> None:
 
 
 def _workers_mib(process: psutil.Process) -> float:
-    """What the children of a process hold in memory that they share with nobody."""
-    total = 0
-    try:
+    total = 0  # memory that the children share with nobody
+    with contextlib.suppress(psutil.Error):  # a child has ended meanwhile
         for child in process.children(recursive=True):
             total += child.memory_full_info().uss
-    except psutil.Error:  # it has ended meanwhile
-        pass
     return total / MIB

@@ -73,7 +73,6 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
 
     def epoch() -> None:
-        """One pass over the images."""
         for images, labels in batches:
             optimizer.zero_grad()
             output = model(images.to(device))

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
+import torch
 
-from helpers.core import files
-from tests.benchmarks import machine, made_up, measure
+from helpers.core import devices, environment, files
+from tests.benchmarks import made_up, measure
 from tests.benchmarks.measure import Measured, Timed
 
-WIDTHS = (34, 14, 14, 7, 9, 9)
+ROW = "{:<34} {:>14} {:>14} {:>7} {:>9} {:>9}"
 HEADINGS = ("case", "ours", "plain", "ratio", "peak MiB", "plain")
+MEMORY_TERMS = {
+    "peak_mib": "largest resident memory of the measuring process, imports included",
+    "above_imports_mib": "peak_mib less what was resident before the measured function began",
+    "workers_mib": "what the processes it started held for themselves, seen every "
+    f"{measure.SAMPLE_S} s",
+    "accelerator_mib": "most that torch had allocated on the GPU; null without one",
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says to every benchmark."""
+    """Choices of the command line for every benchmark."""
 
     folder: Path  # made-up images and their caches; removed at the end
     images: Path | None = None  # a folder of images to take instead of made-up ones
@@ -27,11 +38,10 @@ class Options:
 
     @property
     def cache_root(self) -> Path:
-        """Where decoded images are kept."""
         return self.folder / "cache"
 
     def table(self, count: int) -> pd.DataFrame:
-        """`id, path, label` of so many images, or of all that the given folder holds."""
+        """Return `id, path, label` of so many images, or of all that the given folder holds."""
         return made_up.image_table(self.folder / "images", count, self.images)
 
     def measure(self, function: Callable[..., Timed], *arguments: Any) -> Measured:
@@ -41,10 +51,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Case:
-    """One line of a benchmark: our way, the plain way where there is one, and a remark."""
+    """One line of a benchmark: our way, the plain way if there is one, and a remark."""
 
     name: str
-    ours: Measured | None
+    ours: Measured
     plain: Measured | None = None
     unit: str = "s"  # "s", "s/step": the seconds; "images/s", "maps/s": the rate
     remark: str = ""
@@ -53,36 +63,23 @@ class Case:
     @property
     def ratio(self) -> float | None:
         """How many times as fast as the plain way ours is, item by item."""
-        if self.ours is None or self.plain is None:
-            return None
-        return self.plain.seconds_each / self.ours.seconds_each
+        return self.plain.seconds_each / self.ours.seconds_each if self.plain else None
 
     def line(self) -> str:
-        """The case as a line of the table."""
-        ratio = "-" if self.ratio is None else f"{self.ratio:.1f}x"
-        values = [self._value(self.ours), self._value(self.plain), ratio]
-        memory = [_mib(self.ours), _mib(self.plain)]
-        remarks = [text for text in (self.remark, self._gpu_memory()) if text]
-        return f"{row(self.name, *values, *memory)}  {', '.join(remarks)}".rstrip()
+        """Return the case as a line of the table."""
+        sides = [self.ours, self.plain]
+        ratio = f"{self.ratio:.1f}x" if self.ratio else "-"
+        values, memory = map(self._value, sides), map(self._memory, sides)
+        gpu = [f"{side.accelerator_mib:.0f}" for side in sides if side and side.accelerator_mib]
+        remarks = [self.remark, f"GPU {' and '.join(gpu)} MiB" if gpu else ""]
+        row = ROW.format(self.name, *values, ratio, *memory)
+        return f"{row}  {', '.join(filter(None, remarks))}".rstrip()
 
     def record(self) -> dict[str, Any]:
-        """The case for JSON."""
-        sides = {"ours": self.ours, "plain": self.plain}
-        numbers = {name: side.record() if side else None for name, side in sides.items()}
-        return {
-            "name": self.name,
-            "unit": self.unit,
-            "ratio": self.ratio,
-            "remark": self.remark,
-            "facts": self.facts,
-            **numbers,
-        }
-
-    def _gpu_memory(self) -> str:
-        """Most that was allocated on the GPU, where there is one."""
-        sides = [side for side in (self.ours, self.plain) if side and side.accelerator_mib]
-        found = " and ".join(f"{side.accelerator_mib:.0f}" for side in sides)
-        return f"GPU {found} MiB" if found else ""
+        """Return the case for JSON."""
+        names = ("name", "unit", "ratio", "remark", "facts")
+        sides = {"ours": self.ours.record(), "plain": self.plain.record() if self.plain else None}
+        return {name: getattr(self, name) for name in names} | sides
 
     def _value(self, side: Measured | None) -> str:
         if side is None:
@@ -91,51 +88,41 @@ class Case:
             return f"{side.seconds:.2f} {self.unit}"
         return f"{1 / side.seconds_each:.1f} {self.unit}"
 
-
-def row(*fields: str) -> str:
-    """Fields of the table under each other: the first to the left, the others to the right."""
-    first, *others = zip(fields, WIDTHS, strict=True)
-    parts = [f"{first[0]:<{first[1]}}", *(f"{text:>{width}}" for text, width in others)]
-    return " ".join(parts)
+    def _memory(self, side: Measured | None) -> str:
+        if side is None:
+            return "-"
+        return f"{side.peak_mib:.0f}" + (f"+{side.workers_mib:.0f}" if side.workers_mib else "")
 
 
-def show(
-    name: str,
-    about: str,
-    sizes: dict[str, Any],
-    cases: Iterator[Case],
-    path: Path | None = None,
-) -> list[Case]:
-    """Print each case when it is there, and write those so far: a long run may be stopped.
-
-    Args:
-        name: of the benchmark.
-        about: its docstring, whose first line is the title.
-        sizes: of what is measured, for the JSON.
-        path: of the JSON file; none is written where it is None.
-    """
+def show(name: str, about: str, sizes: dict[str, Any], cases: Iterator[Case], path: Path) -> None:
+    """Print each case when it is there, and write those so far: a long run may be stopped."""
     title, done = about.splitlines()[0], []
-    print(f"\n{name}: {title}\n{row(*HEADINGS)}", flush=True)
+    print(f"\n{name}: {title}\n{ROW.format(*HEADINGS)}", flush=True)
+    facts = {"benchmark": name, "title": title, **describe_machine(), "sizes": sizes}
     for case in cases:
-        done.append(case)
+        done.append(case.record())
         print(case.line(), flush=True)
-        if path is not None:
-            files.save_json(path, content(name, title, sizes, done))
-    return done
+        files.save_json(path, facts | {"memory": MEMORY_TERMS, "cases": done})
 
 
-def content(name: str, title: str, sizes: dict[str, Any], cases: list[Case]) -> dict[str, Any]:
-    """What a benchmark's JSON file holds."""
-    facts = {"benchmark": name, "title": title, **machine.describe(), "sizes": sizes}
-    return facts | {
-        "memory": machine.MEMORY_TERMS,
-        "cases": [case.record() for case in cases],
+def describe_machine() -> dict[str, Any]:
+    """Return the machine, without its name, and the software that the numbers are measured on."""
+    device, processor = devices.default_device(), platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else ():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+    return {
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "processor": processor,
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        },
+        "device": devices.device_name(device),
+        "precision": devices.default_precision(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "versions": environment.versions(),
+        "commit": environment.commit(),
     }
-
-
-def _mib(side: Measured | None) -> str:
-    """Peak memory; after a plus that of the worker processes."""
-    if side is None:
-        return "-"
-    workers = f"+{side.workers_mib:.0f}" if side.workers_mib else ""
-    return f"{side.peak_mib:.0f}{workers}"

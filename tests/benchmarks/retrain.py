@@ -17,7 +17,7 @@ from helpers.core import devices
 from helpers.darts import retrain
 from helpers.darts.genotypes import PUBLISHED
 from helpers.datasets.cache import open_cache
-from helpers.runs import settings as config
+from helpers.runs import settings
 from helpers.runs.settings import RetrainSettings
 from tests.benchmarks import plain
 from tests.benchmarks.finetune import EPOCHS, our_epoch
@@ -26,7 +26,7 @@ from tests.benchmarks.networks import PlainDerived
 from tests.benchmarks.report import Case, Options
 
 GENOTYPE = "DARTS_V2"
-QUICK: RetrainSettings = config.resolve("05_genotype_retraining", "quick", {})
+QUICK: RetrainSettings = settings.resolve("05_genotype_retraining", "quick", {})
 SIZES = {
     "images": 1_280,
     "size_px": QUICK.retrain_image_size_px,
@@ -37,33 +37,24 @@ SIZES = {
 SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "channels": 4, "layers": 3}
 
 
-def settings_of(sizes: dict[str, Any]) -> RetrainSettings:
-    """Return the preset `quick` with these sizes."""
-    return dataclasses.replace(
-        QUICK,
-        retrain_batch_size=sizes["batch_size"],
-        retrain_channels=sizes["channels"],
-        retrain_layers=sizes["layers"],
-    )
-
-
 def ours(table: pd.DataFrame, sizes: dict[str, Any], root: Path) -> Timed:
     """Train a network as notebook 05 does."""
-    settings, cache = settings_of(sizes), open_cache(table, sizes["size_px"], root)
-    network = retrain.make_network(settings, PUBLISHED[GENOTYPE], cache, seed=0)
-    return our_epoch(network, table, cache, settings.training)
+    names = ("batch_size", "channels", "layers")
+    quick = dataclasses.replace(QUICK, **{f"retrain_{name}": sizes[name] for name in names})
+    cache = open_cache(table, sizes["size_px"], root)
+    network = retrain.make_network(quick, PUBLISHED[GENOTYPE], cache, seed=0)
+    return our_epoch(network, table, cache, quick.training)
 
 
 def plainly(table: pd.DataFrame, sizes: dict[str, Any], in_channels: int) -> Timed:
     """Train the same network of torch's own modules, from files."""
-    mode, settings = "L" if in_channels == 1 else "RGB", settings_of(sizes)
-    middle = [0.5] * in_channels
-    augment = settings.retrain_augment
-    transform = plain.transform_of(sizes["size_px"], middle, [0.25] * in_channels, augment)
+    mode, augment = "L" if in_channels == 1 else "RGB", QUICK.retrain_augment
+    mean, std = [0.5] * in_channels, [0.25] * in_channels
+    transform = plain.transform_of(sizes["size_px"], mean, std, augment)
     batches = plain.loader(table, transform, sizes["batch_size"], shuffle=True, mode=mode)
-    shape = (settings.retrain_channels, settings.retrain_layers, 2, in_channels)
+    shape = (sizes["channels"], sizes["layers"], 2, in_channels)
     network, device = PlainDerived(PUBLISHED[GENOTYPE], *shape), devices.default_device()
-    return Timed(plain.train(network, batches, device, EPOCHS, settings.retrain_lr)[-1], len(table))
+    return Timed(plain.train(network, batches, device, EPOCHS, QUICK.retrain_lr)[-1], len(table))
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:

@@ -30,7 +30,7 @@ SAMPLE_S = 0.2  # between two looks at a process
 
 
 def make_model(path: Path, size_px: int) -> Path:
-    """A checkpoint of EfficientNet-Lite0: ImageNet weights, an untrained head."""
+    """Write a checkpoint of EfficientNet-Lite0: ImageNet weights, an untrained head."""
     weights = backbones.find_weights("efficientnet_lite0")
     backbones.save_model(path, backbones.pretrained(weights, 2, size_px))
     return path
@@ -76,6 +76,8 @@ def killed(n: int, model: Path, images: Path, out: Path, kills: int) -> Measured
             time.sleep(SAMPLE_S / 4)
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
+    if hits < kills:
+        raise SystemExit(f"only {hits} of {kills} kills hit")
     peak = finish(start(model, images, out))
     return Measured(time.perf_counter() - began, n, {"kills": hits}, peak_mib=peak)
 
@@ -108,34 +110,24 @@ def verdict(out: Path, listed: list[str], first: Path, exactly: bool = False) ->
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
     """Yield one case for each number of images and way of scoring."""
-    folder = options.folder / "score"
+    folder, kills = options.folder / "score", sizes["kills"]
     folder.mkdir(parents=True, exist_ok=True)
     model = make_model(folder / "model.safetensors", sizes["size_px"])
+    ways = [
+        ("{} images", "", undisturbed, ()),
+        ("{}, killed", f"{kills} kills, ", killed, (kills,)),
+        ("{}, 0/2 and 1/2", "", in_shards, ()),
+    ]
+    if importlib.util.find_spec("ray"):
+        ways.append(("{}, Ray", "driver's memory; ", undisturbed, ("--engine", "ray")))
     for count in sizes["images"]:
         table = options.table(count)
-        n, images = len(table), folder / f"{count}.csv"
+        images, first = folder / f"{count}.csv", folder / f"{count}-0.csv"
         files = [Path(path).absolute().as_posix() for path in table.path]
         pd.DataFrame({"path": files}).to_csv(images, index=False)
-        job = (n, model, images)
-        first = folder / f"{count}-whole.csv"
-        found = undisturbed(*job, first)
-        yield Case(f"{n:,} images", found, unit="images/s", remark=verdict(first, files, first))
-        out = folder / f"{count}-killed.csv"
-        found = killed(*job, out, sizes["kills"])
-        if found.facts["kills"] < sizes["kills"]:
-            raise SystemExit(f"only {found.facts['kills']} of {sizes['kills']} kills hit")
-        remark = f"{found.facts['kills']} kills, {verdict(out, files, first, True)}"
-        yield Case(f"{n:,}, killed", found, unit="images/s", remark=remark)
-        out = folder / f"{count}-shards.csv"
-        found = in_shards(*job, out)
-        remark = verdict(out, files, first, True)
-        yield Case(f"{n:,}, 0/2 and 1/2", found, unit="images/s", remark=remark)
-        if importlib.util.find_spec("ray"):
-            out = folder / f"{count}-ray.csv"
-            found = undisturbed(*job, out, "--engine", "ray")
-            yield Case(
-                f"{n:,}, Ray",
-                found,
-                unit="images/s",
-                remark=f"driver's memory; {verdict(out, files, first)}",
-            )
+        for number, (name, remarks, way, more) in enumerate(ways):
+            out = folder / f"{count}-{number}.csv"
+            found = way(len(table), model, images, out, *more)
+            checked = verdict(out, files, first, exactly=way in (killed, in_shards))
+            title, remark = name.format(f"{len(table):,}"), remarks + checked
+            yield Case(title, found, unit="images/s", remark=remark)

@@ -1,4 +1,4 @@
-"""Seconds per search step and peak memory: `python -m tests.benchmarks.search_step`.
+"""Seconds per search step and peak memory.
 
 Ours against the plain network, which computes each operation of each edge by torch's modules and,
 in the second order, rebuilds the model for w'. Batch 32, 32x32 after the stem, C = 16, L = 8, two
@@ -7,11 +7,8 @@ classes.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +19,7 @@ from helpers.core import devices
 from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
 from tests import plain_darts
-from tests.benchmarks import machine, measure, report
+from tests.benchmarks import measure
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options
 
@@ -32,17 +29,16 @@ ORDERS = {1: "first order", 2: "second order"}
 PARTIAL = {"fast": 1, "partial": 4}  # 1 / so many of the channels go through the operations
 
 
-def optimizers(weights, alphas):
-    """Return SGD on w and Adam on alpha, as the search has them."""
-    sgd = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
-    adam = torch.optim.Adam(alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
-    return sgd, adam
+def sgd_of(weights):
+    """Return SGD on w, as the search has it."""
+    return torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
 
 
 def plain_steps(order: int, sizes: dict[str, Any], device: torch.device) -> Callable:
     """Return a function that does one step of the plain search."""
     net = plain_darts.PlainSupernet(sizes["channels"], sizes["layers"], 2).to(device)
-    sgd, adam = optimizers(net.weights(), net.alphas())
+    sgd = sgd_of(net.weights())
+    adam = torch.optim.Adam(net.alphas(), 3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     return lambda train, val: plain_darts.plain_step(net, train, val, sgd, adam, order == 2)
 
 
@@ -50,11 +46,10 @@ def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.de
     """Return a function that does one step of our search: alpha, then w."""
     net = Supernet(sizes["channels"], sizes["layers"], 2, partial=partial).to(device)
     weights = net.weight_parameters()
-    sgd, _ = optimizers(weights, net.architecture_parameters())
+    sgd = sgd_of(weights)
     architect = Architect(net, F.cross_entropy, order)
 
     def step(train, val):
-        """One batch (images, targets) for w and one for alpha."""
         architect.step(val, train, sgd)
         sgd.zero_grad()
         F.cross_entropy(net(train[0]), train[1]).backward()
@@ -64,10 +59,10 @@ def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.de
     return step
 
 
-def fastest_step(kind: str, order: int, sizes: dict[str, Any], device_type: str) -> Timed:
+def fastest_step(kind: str, order: int, sizes: dict[str, Any]) -> Timed:
     """Time the fastest step after a first one of kind "plain", "fast" or "partial"."""
     torch.manual_seed(0)
-    device, (batch, size_px) = torch.device(device_type), (sizes["batch"], sizes["size_px"])
+    device, (batch, size_px) = devices.default_device(), (sizes["batch"], sizes["size_px"])
     images, targets = torch.randn(2, batch, 3, size_px, size_px), torch.randint(0, 2, (2, batch))
     batches = [(images[i].to(device), targets[i].to(device)) for i in range(2)]
     if kind == "plain":
@@ -83,36 +78,11 @@ def fastest_step(kind: str, order: int, sizes: dict[str, Any], device_type: str)
     return Timed(min(seconds[1:]))
 
 
-def cases(
-    sizes: dict[str, Any], options: Options, device_type: str | None = None
-) -> Iterator[Case]:
+def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
     """Yield two cases per order: all channels, and a quarter of them through the operations."""
-    device_type = device_type or devices.default_device().type
     for order in sizes["orders"]:
-        arguments = (order, sizes, device_type)
-        theirs = options.measure(fastest_step, "plain", *arguments)
+        theirs = options.measure(fastest_step, "plain", order, sizes)
         for kind in PARTIAL:
-            mine = options.measure(fastest_step, kind, *arguments)
+            mine = options.measure(fastest_step, kind, order, sizes)
             name = ORDERS[order] + (", 1/4 of the channels" if kind == "partial" else "")
             yield Case(name, mine, theirs, "s/step")
-
-
-def main() -> None:
-    """Run the command line of this benchmark alone."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=SIZES["steps"])
-    parser.add_argument("--orders", type=int, nargs="+", default=SIZES["orders"], choices=ORDERS)
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="of all networks")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    arguments = parser.parse_args()
-    if arguments.device == "cpu":
-        machine.hide_gpu()
-    print(machine.line(), flush=True)
-    sizes = SIZES | {"orders": arguments.orders, "steps": max(1, arguments.steps)}
-    with tempfile.TemporaryDirectory() as folder:
-        found = cases(sizes, Options(Path(folder)), arguments.device)
-        report.show("search_step", __doc__, sizes, found, arguments.json)
-
-
-if __name__ == "__main__":
-    main()

@@ -62,8 +62,6 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert found.table.id.tolist() == ["a", "b", "c"]
     assert found.table.width_px.tolist() == [30, 36, 17]
     assert found.table.height_px.tolist() == [40, 24, 17]
-    assert found.table["mean"][0] == pytest.approx(noise(0, 40, 30).mean(), rel=1e-8)
-    assert found.table["std"][0] == pytest.approx(noise(0, 40, 30).std(), rel=1e-8)
     assert found.report == "3 gray images at 16 px"
 
 

@@ -27,13 +27,8 @@ def test_two_thirds_is_bad_and_one_third_good(source):
     by_probability = source.table.groupby("probability").label.unique().map(list).to_dict()
     assert by_probability == {0.0: [0], 0.3333: [0], 0.6667: [1], 1.0: [1]}
     assert source.label_mapping == "bad = defect probability >= 0.5"
-
-
-def test_what_must_be_known_to_split_and_to_read_the_numbers_is_told(source):
-    assert source.stratify == ("probability", "cell_type")
-    assert source.groups == ("cell_type",)
-    assert "CC BY-NC-SA 4.0" in source.attribution
-    assert "names no module" in source.caveats
+    assert source.stratify == ("probability", "cell_type") and source.groups == ("cell_type",)
+    assert "CC BY-NC-SA 4.0" in source.attribution and "names no module" in source.caveats
 
 
 def test_a_folder_of_the_same_layout_is_read(tmp_path):

@@ -37,18 +37,11 @@ def two_classes(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("good", "bad"),
-    [
-        ("good", "bad"),
-        ("OK", "NG"),
-        ("class0", "class1"),
-        ("Good_0", "Bad-1"),
-        ("functional", "defect"),
-        ("all ok parts", "defective parts"),
-        ("0", "1"),
-    ],
-)
+NAMES = [("good", "bad"), ("OK", "NG"), ("class0", "class1"), ("Good_0", "Bad-1"), ("0", "1")]
+NAMES += [("functional", "defect"), ("all ok parts", "defective parts")]
+
+
+@pytest.mark.parametrize(("good", "bad"), NAMES)
 def test_class_folders_are_known_by_a_word_of_their_name(tmp_path, good, bad):
     fill(tmp_path / good, "a.png", "b.BMP")
     fill(tmp_path / bad / "deeper", "c.jpg", "d.tiff")
@@ -123,12 +116,8 @@ def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
     fill(tmp_path / "good", "001.png", "only.png")
     fill(tmp_path / "good" / "day2", "001.png")
     fill(tmp_path / "bad", "001.png")
-    assert labels(load(tmp_path)) == {
-        "good/001": 0,
-        "good/day2/001": 0,
-        "bad/001": 1,
-        "only": 0,
-    }
+    expected = {"good/001": 0, "good/day2/001": 0, "bad/001": 1, "only": 0}
+    assert labels(load(tmp_path)) == expected
 
 
 def test_files_that_differ_by_their_suffix_alone_are_refused(two_classes):

@@ -10,25 +10,19 @@ from helpers.datasets.settings import SplitSettings
 def toy_source(good=120, bad=80, test=0) -> Source:
     """Images named g000.. and b000..; a third of each class is "poly", the rest "mono"."""
     ids = [f"g{i:03d}" for i in range(good)] + [f"b{i:03d}" for i in range(bad)]
+    ids += [f"t{i:03d}" for i in range(test)]
+    folders = {"g": "good", "b": "bad", "t": "test"}
     table = pd.DataFrame(
         {
             "id": ids,
-            "path": [f"/data/{'good' if i[0] == 'g' else 'bad'}/{i}.png" for i in ids],
-            "label": pd.array([0] * good + [1] * bad, dtype="Int64"),
-            "official_split": "train" if test else "",
+            "path": [f"/data/{folders[i[0]]}/{i}.png" for i in ids],
+            "label": pd.array([0] * good + [1] * bad + [pd.NA] * test, dtype="Int64"),
+            "official_split": [""] * len(ids),
             "cell_type": ["poly" if int(i[1:]) % 3 == 0 else "mono" for i in ids],
         }
     )
-    hidden = pd.DataFrame(
-        {
-            "id": [f"t{i:03d}" for i in range(test)],
-            "path": [f"/data/test/t{i:03d}.png" for i in range(test)],
-            "label": pd.array([pd.NA] * test, dtype="Int64"),
-            "official_split": "test",
-            "cell_type": "mono",
-        }
-    )
-    table = pd.concat([table, hidden], ignore_index=True) if test else table
+    if test:
+        table["official_split"] = ["train"] * (good + bad) + ["test"] * test
     return Source("toy", table, "bad = b", stratify=("cell_type",))
 
 
@@ -53,15 +47,8 @@ def write_csv(path: Path, /, **columns) -> str:
 
 def test_validation_holds_val_per_class_of_either_class_and_test_a_quarter():
     table = divide(toy_source()).table
-    counts = table.groupby(["split", "label"]).size()
-    assert counts.to_dict() == {
-        ("test", 0): 30,
-        ("test", 1): 20,
-        ("train", 0): 70,
-        ("train", 1): 40,
-        ("val", 0): 20,
-        ("val", 1): 20,
-    }
+    counts = table.groupby(["split", "label"]).size().unstack().T.to_dict("list")
+    assert counts == {"test": [30, 20], "train": [70, 40], "val": [20, 20]}
     assert table.columns.tolist() == ["id", "path", "label", "split", "cell_type", "digest"]
 
 
@@ -163,59 +150,41 @@ def refused(source: Source, **settings) -> str:
 
 
 @pytest.mark.parametrize(
-    ("columns", "problem"),
+    ("lines", "problem"),
     [
-        (
-            {"id": ["g000", "x1", "x2"], "split": ["train"] * 3},
-            ", line 3: no image has the id 'x1'; 2 such line(s)",
-        ),
-        (
-            {"path": ["/data/good/no.png"], "split": ["train"]},
-            ", line 2: no image has the path '/data/good/no.png'; 1 such line(s)",
-        ),
-        (
-            {"id": ["g000", "g001"], "split": ["training", "test"]},
-            ", line 2: split must be train, val or test, not training",
-        ),
-        (
-            {"id": ["g000", "g001"], "split": [None, "test"]},
-            ", line 2: split must be train, val or test, not empty",
-        ),
-        ({"id": ["g000", None], "split": ["train", "test"]}, ", line 3: the id is missing"),
-        (
-            {"id": ["g000", "g000"], "split": ["train", "test"]},
-            ", line 3: 'g000' is named more than once",
-        ),
-        (  # one image in two spellings
-            {"path": ["/data/good/g000.png", "good/g000.png"], "split": ["train", "test"]},
-            ", line 3: 'good/g000.png' is named more than once",
-        ),
-        ({"split": ["train"]}, " needs a column id or path beside split"),
+        ("id,split/g000,train/x1,val/x2,val", ", line 3: no image has the id 'x1'; 2 such line(s)"),
+        ("path,split/no.png,train", ", line 2: no image has the path 'no.png'; 1 such line(s)"),
+        ("id,split/g000,training", ", line 2: split must be train, val or test, not training"),
+        ("id,split/g000,", ", line 2: split must be train, val or test, not empty"),
+        ("id,split/g000,train/,test", ", line 3: the id is missing"),
+        ("id,split/g000,train/g000,test", ", line 3: 'g000' is named more than once"),
+        # one image by the whole path and by its end
+        ("path,split/@,train/g000.png,test", ", line 3: 'g000.png' is named more than once"),
+        ("split/train", " needs a column id or path beside split"),
     ],
 )
-def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, columns, problem):
-    csv = write_csv(tmp_path / "s.csv", **columns)
-    assert refused(toy_source(4, 4), split_csv=csv) == f"{csv}{problem}"
+def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, lines, problem):
+    csv = tmp_path / "s.csv"
+    csv.write_text(lines.replace("/", "\n").replace("@", "/data/good/g000.png"))
+    assert refused(toy_source(4, 4), split_csv=str(csv)) == f"{csv}{problem}"
 
 
 @pytest.mark.parametrize(
     ("order", "problem"),
     [
-        (["train", "val", "test", "train", "train", "test"], "no bad image in val"),
-        (["train", "val", "train", "train", "val", "train"], "no image in test"),
+        ("train val test train train test", "the split leaves no bad image in val"),
+        ("train val train train val train", "the split leaves no image in test"),
+        (
+            "train val test train val test train",
+            "1 images in train or val have no label, e.g. 't000'",
+        ),
     ],
 )
-def test_an_external_split_needs_both_classes_and_some_test(tmp_path, order, problem):
-    source = toy_source(3, 3)
-    csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=order)
-    assert refused(source, split_csv=csv) == f"the split leaves {problem}"
-
-
-def test_an_external_split_must_not_train_or_choose_on_images_without_a_label(tmp_path):
-    source = toy_source(4, 4, test=2)
-    sides = ["train", "val"] * 4 + ["train", "test"]
+def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path, order, problem):
+    sides = order.split()
+    source = toy_source(3, 3, test=len(sides) - 6)
     csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=sides)
-    assert refused(source, split_csv=csv) == ("1 images in train or val have no label, e.g. 't000'")
+    assert refused(source, split_csv=csv) == problem
 
 
 def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():

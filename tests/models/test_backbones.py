@@ -52,17 +52,18 @@ def test_a_checkpoint_that_holds_no_model_is_refused(tmp_path):
         backbones.load_model(tmp_path / "m.safetensors")
 
 
-@pytest.mark.parametrize("name", ["README.md", "resnet18.pth", "w.safetensors", "state"])
+WRITERS = {
+    "README.md": lambda path: path.write_text("# Parts\n" * 100),
+    "resnet18.pth": lambda path: torch.save({"w": torch.zeros(3)}, path),
+    "w.safetensors": lambda path: save_file({"w": torch.zeros(3)}, path),
+    "state": lambda path: tensors.save_state(path, {"key": "k", "loop": {}}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
 def test_a_user_s_file_that_is_not_a_checkpoint_is_not_to_be_deleted(home, tmp_path, name):
     path = tmp_path / name
-    if name == "README.md":
-        path.write_text("# Parts\n" * 100)
-    elif name == "resnet18.pth":
-        torch.save({"w": torch.zeros(3)}, path)
-    elif name == "state":  # what a training continues from
-        tensors.save_state(path, {"key": "k", "loop": {}})
-    else:
-        save_file({"w": torch.zeros(3)}, path)
+    WRITERS[name](path)
     with pytest.raises(files.ArtifactError) as error:
         backbones.load_model(path)
     said = str(error.value)

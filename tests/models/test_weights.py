@@ -43,15 +43,6 @@ def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_weights_file_beside_a_backbone_that_it_is_not_for_is_refused():
-    with pytest.raises(WeightsError) as error:
-        find_weights("efficientnet_lite0", "w.pth")
-    assert str(error.value) == (
-        "WEIGHTS='w.pth' are ResNet-18's, but BACKBONE=efficientnet_lite0 takes the weights of its "
-        "package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS out"
-    )
-
-
 def test_without_resnet18_weights_the_error_says_three_ways_to_provide_them(no_network):
     with pytest.raises(WeightsError) as error:
         find_weights("resnet18")
@@ -67,8 +58,20 @@ def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys)
     )
 
 
-def test_an_unknown_backbone_and_a_missing_file_are_named():
-    with pytest.raises(WeightsError, match="BACKBONE='vgg' is not one of"):
-        find_weights("vgg")
-    with pytest.raises(WeightsError, match=r"^WEIGHTS='none\.pth' is not a file$"):
-        find_weights("auto", "none.pth")
+@pytest.mark.parametrize(
+    ("backbone", "given", "message"),
+    [
+        ("vgg", "", "BACKBONE='vgg' is not one of auto, resnet18, efficientnet_lite0"),
+        ("auto", "none.pth", "WEIGHTS='none.pth' is not a file"),
+        (
+            "efficientnet_lite0",
+            "w.pth",
+            "WEIGHTS='w.pth' are ResNet-18's, but BACKBONE=efficientnet_lite0 takes the weights of "
+            "its package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS out",
+        ),
+    ],
+)
+def test_a_backbone_or_file_that_cannot_be_used_is_named(backbone, given, message):
+    with pytest.raises(WeightsError) as error:
+        find_weights(backbone, given)
+    assert str(error.value) == message

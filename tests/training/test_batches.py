@@ -48,20 +48,13 @@ def make(request):
     return request.param
 
 
-def test_an_epoch_is_a_permutation_of_its_own(make):
-    data = make()
-    first = np.concatenate(rows_of(data, 0, 0))
-    assert sorted(first) == list(range(23))
-    np.testing.assert_array_equal(first, np.concatenate(rows_of(data, 0, 0)))
-    for seed, epoch in ((0, 1), (1, 0)):
-        other = np.concatenate(rows_of(data, seed, epoch))
-        assert sorted(other) == list(range(23))
-        assert not np.array_equal(first, other)
-
-
-def test_each_row_comes_with_its_own_input(make):
-    step = 2 / 255 if make is image_batches else 1
-    for rows, inputs in make().shuffled(0, 0):
+def test_an_epoch_is_a_permutation_of_its_own_and_each_row_comes_with_its_input(make):
+    data, step = make(), 2 / 255 if make is image_batches else 1
+    orders = [np.concatenate(rows_of(data, *key)) for key in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    same = [np.array_equal(orders[0], order) for order in orders]
+    assert same == [True, True, False, False]
+    for rows, inputs in data.shuffled(0, 0):
         assert len(rows) == len(inputs) <= 5
         np.testing.assert_allclose(inputs.flatten(1)[:, 0], rows * step, rtol=1e-6)
 
@@ -76,9 +69,9 @@ def test_shares_divide_each_batch_without_loss(make, processes):
         assert sorted(np.concatenate(shares)) == sorted(batch)
 
 
-def test_a_last_batch_of_one_image_is_dropped_for_batch_normalisation():
-    assert [len(rows) for rows in rows_of(image_batches(n=11), 0, 0)] == [5, 5]
-    assert [len(rows) for rows in rows_of(image_batches(n=12), 0, 0)] == [5, 5, 2]
+@pytest.mark.parametrize(("n", "sizes"), [(11, [5, 5]), (12, [5, 5, 2])])
+def test_a_last_batch_of_one_image_is_dropped_for_batch_normalisation(n, sizes):
+    assert [len(rows) for rows in rows_of(image_batches(n=n), 0, 0)] == sizes
 
 
 def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
@@ -90,44 +83,26 @@ def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
     assert image_batches(n=8, epoch_images=10).epoch_size == 8
 
 
-def test_ordered_gives_all_rows_in_their_own_order(make):
+def test_ordered_gives_all_rows_in_their_own_order_and_not_augmented(make):
+    data = make(n=11) if make is embedding_batches else make(n=11, augment="full")
     step = 2 / 255 if make is image_batches else 1
-    parts = list(make(n=11).ordered())
+    parts = list(data.ordered())
     assert [len(part) for part in parts] == [5, 5, 1]
     together = torch.cat(parts).flatten(1)[:, 0]
     np.testing.assert_allclose(together, np.arange(11) * step, rtol=1e-6)
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_divide_the_ordered_batches_like_cards(make, processes):
-    whole = list(make().ordered())
-    hands = [list(make().ordered((rank, processes))) for rank in range(processes)]
-    for i, batch in enumerate(whole):
-        assert torch.equal(hands[i % processes][i // processes], batch)
-    assert sum(map(len, hands)) == len(whole)
-
-
-def test_ordered_is_not_augmented():
-    data = image_batches(augment="full")
-    together = torch.cat(list(data.ordered()))
-    np.testing.assert_allclose(together[:, 0, 3, 3], np.arange(23) * 2 / 255, rtol=1e-6)
+    hands = [list(data.ordered((rank, 2))) for rank in range(2)]  # dealt like cards
+    for batch, dealt in zip(parts, [hands[0][0], hands[1][0], hands[0][1]], strict=True):
+        assert torch.equal(batch, dealt)
 
 
 def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_stay_the_same(monkeypatch):
-    from_disk = image_batches(augment="flips")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        expected = list(from_disk.shuffled(0, 1))
+    from_disk, resident = image_batches(), image_batches()
+    expected, in_order = list(from_disk.shuffled(0, 1)), list(from_disk.ordered())
     monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
-    resident = image_batches(augment="flips")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = list(resident.shuffled(0, 1))
-    for (rows, images), (other_rows, other_images) in zip(expected, found, strict=True):
-        assert rows.tolist() == other_rows.tolist() and torch.equal(images, other_images)
-    in_order = torch.cat(list(from_disk.ordered()))
+    for (rows, images), (others, found) in zip(expected, resident.shuffled(0, 1), strict=True):
+        assert rows.tolist() == others.tolist() and torch.equal(images, found)
     monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
-    assert torch.equal(torch.cat(list(resident.ordered())), in_order)
+    assert torch.equal(torch.cat(list(resident.ordered())), torch.cat(in_order))
 
 
 def test_to_float_brings_bytes_to_0_to_1_channels_first():
@@ -171,7 +146,7 @@ def test_flips_mirror_each_image_both_ways_on_its_own():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_full_augmentation_keeps_shape_and_range_and_repeats_in_one_stream(channels):
+def test_full_augmentation_keeps_shape_and_range_stays_small_and_repeats_in_one_stream(channels):
     images = torch.rand(6, channels, 24, 24)
     views = []
     for epoch in (0, 0, 1):
@@ -183,12 +158,7 @@ def test_full_augmentation_keeps_shape_and_range_and_repeats_in_one_stream(chann
         assert (view - images).abs().amax(dim=(1, 2, 3)).min() > 0.05  # every image changed
     assert torch.equal(views[0], views[1])
     assert not torch.allclose(views[0], views[2])
-
-
-def test_full_augmentation_stays_small():
-    gray = torch.full((32, 1, 16, 16), 0.5)
-    with seeding.torch_stream(0, "augment"):
-        view = batches.augmentation("full")(gray)
+    view = batches.augmentation("full")(torch.full((32, channels, 16, 16), 0.5))
     # at most 15 % added to, and 15 % multiplied with, a flat gray of one half
     assert view.min() >= (0.5 - 0.15) * 0.85 - 1e-5
     assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5

@@ -158,11 +158,9 @@ def overexposed_pocket(part: Part, rng: np.random.Generator, strength: float) ->
     x, y = np.array(part.centre) + rng.uniform(-4, 4, 2)
     w, h = 0.62 * part.body[0] * rng.uniform(1, 1.2), rng.uniform(70, 92)
     corner = 5
-    right, down = np.array([[1, 1, -1, -1], [-1, 1, 1, -1]])
-    points = [(x + w * r, y + h * d) for r, d in zip(right, down, strict=True)]
-    points.insert(1, (x + w, y + h - corner))
-    points[2] = (x + w - corner, y + h)
-    return replace(_with(part, Overlay(tuple(points), 255, "carrier")), present=False)
+    right_side = ((x + w, y - h), (x + w, y + h - corner), (x + w - corner, y + h))
+    light = Overlay((*right_side, (x - w, y + h), (x - w, y - h)), 255, "carrier")
+    return replace(_with(part, light), present=False)
 
 
 # name: (fraction of the bad parts, function)

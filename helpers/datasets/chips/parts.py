@@ -123,15 +123,23 @@ def draw_parameters(rng: np.random.Generator) -> Part:
     floor = package.floor * rng.uniform(0.75, 1.3)
     body_level = floor * 0.7 + rng.uniform(9, 20)
     marking = str(rng.choice(package.markings))
+    angle_deg = float(np.clip(rng.normal(0, 2.4), -8, 8))
+    edge_levels = tuple(body_level + rng.uniform(4, 60, 4) * contrast)
+    glyph_level = body_level + 78 * contrast * rng.uniform(0.8, 1.2)
+    glyphs = _glyphs(marking, body, glyph_level, rng)
+    count = int(rng.integers(4, 7))  # of the stripes
+    pitch = rng.uniform(5.4, 6.4) * (1.0 if count < 6 else 0.88)
+    thickness = rng.uniform(1.5, 2.6)
+    bottom = body[1] * rng.uniform(0.33, 0.38)
     return Part(
         package=package,
         centre=(middle + shift[0] + in_pocket[0], 112 + shift[1] + in_pocket[1]),
-        angle_deg=float(np.clip(rng.normal(0, 2.4), -8, 8)),
+        angle_deg=angle_deg,
         body=body,
         body_level=body_level,
-        edge_levels=tuple(body_level + rng.uniform(4, 60, 4) * contrast),
-        glyphs=_glyphs(marking, body, body_level + 78 * contrast * rng.uniform(0.8, 1.2), rng),
-        stripes=_stripes(body, rng),
+        edge_levels=edge_levels,
+        glyphs=glyphs,
+        stripes=tuple((bottom - i * pitch, thickness) for i in range(count)),
         stripe_level=body_level + 88 * contrast * rng.uniform(0.7, 1.2),
         leads=tuple(_lead(side, package, rng) for side in (-1, 1)),
         carrier_shift=tuple(shift),
@@ -141,7 +149,7 @@ def draw_parameters(rng: np.random.Generator) -> Part:
         focus_px=rng.uniform(0.55, 0.85) + (rng.uniform() < 0.12) * rng.uniform(0, 0.7),
         gain=float(np.exp(rng.normal(0.28, 0.17))),
         wear_offset=tuple(rng.integers(0, FIELD_SIZE, 2).tolist()),
-        overlays=_specks(rng),
+        overlays=tuple(_speck(rng) for _ in range(rng.poisson(2.0))),
     )
 
 
@@ -166,16 +174,6 @@ def _glyphs(
     return tuple(glyphs)
 
 
-def _stripes(
-    body: tuple[float, float], rng: np.random.Generator
-) -> tuple[tuple[float, float], ...]:
-    count = int(rng.integers(4, 7))
-    pitch = rng.uniform(5.4, 6.4) * (1.0 if count < 6 else 0.88)
-    thickness = rng.uniform(1.5, 2.6)
-    bottom = body[1] * rng.uniform(0.33, 0.38)
-    return tuple((bottom - i * pitch, thickness) for i in range(count))
-
-
 def _lead(side: int, package: Package, rng: np.random.Generator) -> Lead:
     width, length = np.array(package.lead) * rng.uniform(0.93, 1.07, 2)
     bright = rng.uniform(205, 255)
@@ -191,14 +189,11 @@ def _lead(side: int, package: Package, rng: np.random.Generator) -> Lead:
     return Lead(side, rng.normal(0, 1.6), width, rng.normal(0, 0.025), tuple(bands))
 
 
-def _specks(rng: np.random.Generator) -> tuple[Overlay, ...]:
-    """Draw dust, which good parts have too: dots far smaller than any defect."""
-    specks = []
-    for _ in range(rng.poisson(2.0)):
-        (x, y), radius = rng.uniform(12, 212, 2), rng.uniform(0.4, 1.0)
-        points = ((x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius))
-        specks.append(Overlay(points, rng.uniform(40, 130), "carrier"))
-    return tuple(specks)
+def _speck(rng: np.random.Generator) -> Overlay:
+    """Draw dust, which good parts have too: a dot far smaller than any defect."""
+    (x, y), radius = rng.uniform(12, 212, 2), rng.uniform(0.4, 1.0)
+    points = ((x - radius, y), (x, y - radius), (x + radius, y), (x, y + radius))
+    return Overlay(points, rng.uniform(40, 130), "carrier")
 
 
 @lru_cache(maxsize=64)

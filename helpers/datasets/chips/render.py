@@ -5,7 +5,7 @@ under the same noise, and nothing but the defect tells them apart.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +16,6 @@ from helpers.datasets.chips.defects import draw_defect
 from helpers.datasets.chips.parts import (
     FIELD_SIZE,
     UNITS,
-    Glyph,
-    Overlay,
     Part,
     Point,
     draw_parameters,
@@ -25,13 +23,9 @@ from helpers.datasets.chips.parts import (
 )
 
 IMAGE_SIZE_PX = 280
-SIZES_PX = (64, 480)  # smallest and largest side; the noise fields are 1,024 pixels wide
 SPLITS = ("train", "test")
 PURPOSES = ("part", "sensor", "defect", "labels", "names")
 OVERSAMPLE = 2  # ImageDraw does not antialias; drawing at twice the size and averaging does
-SEED_FIELDS = 2018  # of the pre-drawn noise fields, the same for every data set
-SPECKLE_FRACTION = 0.10  # of the brightness: rough metal and plastic
-READ_NOISE_LEVELS = 1.7
 
 
 def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Generator:
@@ -41,9 +35,8 @@ def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Gen
 
 def check_size(size_px: int) -> None:
     """Raise ValueError unless images of this side can be drawn."""
-    least, most = SIZES_PX
-    if not least <= size_px <= most:
-        raise ValueError(f"size_px must be in {least}...{most}, got {size_px}")
+    if not 64 <= size_px <= 480:  # the noise fields are 1,024 pixels wide
+        raise ValueError(f"size_px must be in 64...480, got {size_px}")
 
 
 def render_part(
@@ -64,12 +57,10 @@ def render_part(
         good) and package.
 
     Raises:
-        ValueError: unknown split or label, or size_px out of range.
+        ValueError: unknown split, or size_px out of range.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if label not in (0, 1):
-        raise ValueError(f"label must be 0 (good) or 1 (bad), got {label!r}")
     check_size(size_px)
 
     def photograph(part: Part) -> np.ndarray:
@@ -77,34 +68,35 @@ def render_part(
 
     part = draw_parameters(stream(seed, "part", split, index))
     info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
-    image = photograph(part)
-    if label == 0:
-        return image, np.zeros(image.shape, bool), info
-    rng = stream(seed, "defect", split, index)
-    bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
-    bad_image = photograph(bad)
-    return bad_image, bad_image != image, info
+    good = image = photograph(part)
+    if label == 1:
+        rng = stream(seed, "defect", split, index)
+        bad, info["defect"], info["difficulty"] = draw_defect(part, rng)
+        image = photograph(bad)
+    return image, image != good, info
 
 
 def draw_scene(part: Part, size_px: int) -> Image.Image:
     """Draw a part in its pocket, in focus and without noise, as an 8-bit gray image."""
-    scene = _draw_carrier(part, size_px)
-    if part.present:
-        scene = ImageChops.lighter(scene, _draw_part(part, size_px))
-    return scene
-
-
-def _draw_carrier(part: Part, size_px: int) -> Image.Image:
-    """Draw the carrier tape and its pocket without a part: bright edges and faint inner frames."""
     side = OVERSAMPLE * size_px
-    layer = Image.new("L", (side, side), _gray(0.3 * part.floor))
-    pen = _Pen(layer, side / UNITS, 0.0, part.wear_offset)
+    pen = _Pen(side, 0.3 * part.floor, 0.0, part)
     pockets = {"open": _open_pocket, "straight": _straight_pocket}
     pockets.get(part.package.pocket, _moulded_pocket)(pen, part)
-    for overlay in part.overlays:
-        if overlay.layer == "carrier":
-            pen.overlay(overlay)
-    return layer.reduce(OVERSAMPLE)
+    pen.overlays("carrier")
+    carrier = pen.layer.reduce(OVERSAMPLE)
+    if not part.present:
+        return carrier
+    pen = _Pen(side, 0.0, side / 2, part)
+    _leads_and_body(pen, part)
+    pen.overlays("part")
+    # turned and shifted into the image's frame
+    cos, sin = (f(math.radians(part.angle_deg)) * OVERSAMPLE for f in (math.cos, math.sin))
+    t_x, t_y = (c * size_px / UNITS for c in part.centre)
+    across = (cos, sin, side / 2 - cos * t_x - sin * t_y)
+    down = (-sin, cos, side / 2 + sin * t_x - cos * t_y)
+    affine, bilinear = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    turned = pen.layer.transform((size_px, size_px), affine, across + down, bilinear)
+    return ImageChops.lighter(carrier, turned)
 
 
 def _moulded_pocket(pen: "_Pen", part: Part) -> None:
@@ -129,28 +121,24 @@ def _moulded_pocket(pen: "_Pen", part: Part) -> None:
         ]
         pen.line([(a + inward * 2.5, b) for a, b in path], 0.2 * part.edge_level, 9)
         pen.line([(a - inward * 0.5, b) for a, b in path], 0.42 * part.edge_level, 4.6)
-        pen.worn_line(path, part.edge_level, 1.8 + 1.4 * u[5])
+        pen.line(path, part.edge_level, 1.8 + 1.4 * u[5], worn=True)
         for d, reach in ((15 + 3 * u[0], 30), (19 + 4 * u[0], 46)):
             ends = [(x + inward * d, top + reach), (x + inward * d, bottom - reach)]
-            pen.worn_line(ends, floor + 12 + 12 * u[3], 1.4)
+            pen.line(ends, floor + 12 + 12 * u[3], 1.4, worn=True)
     if part.package.pocket == "framed":
         pen.rail(bottom - 1, 2 * u[2], 0.42 * part.edge_level, 2.2)
-    _shoulders(pen, part, top, bottom)
-
-
-def _shoulders(pen: "_Pen", part: Part, top: float, bottom: float) -> None:
-    """Draw the rounded frames above and below the body that hold the leads."""
-    u, middle, floor = part.pocket_shape, sum(part.package.pocket_x) / 2, part.floor
-    middle += part.carrier_shift[0]
-    half = 66 + 6 * u[1]
-    pen.frame((middle - half, top + 14), (middle + half, bottom - 12), 0.7 * floor, floor + 7)
-    body_y = part.carrier_shift[1] + 112
-    pen.box(middle - half - 18, body_y - 32, middle + half + 18, body_y + 32, 0.5 * floor)
+    # the rounded frames above and below the body that hold the leads
+    middle, half = sum(part.package.pocket_x) / 2 + d_x, 66 + 6 * u[1]
+    corners = pen.px(((middle - half, top + 14), (middle + half, bottom - 12)))
+    frame = [(round(x), round(y)) for x, y in corners]
+    fill, outline = _gray(0.7 * floor), _gray(floor + 7)
+    pen.draw.rounded_rectangle(frame, round(8 * pen.k), fill, outline, pen.width_px(1.2))
+    pen.box(middle - half - 18, d_y + 112 - 32, middle + half + 18, d_y + 112 + 32, 0.5 * floor)
     for x, inward in ((middle - half + 1, 1), (middle + half - 1, -1)):
         upper = [(x + inward * 6, top + 15), (x + inward, top + 19), (x, top + 42)]
         lower = [(x, bottom - 46), (x + inward, bottom - 17), (x + inward * 6, bottom - 13)]
         for path in (upper, lower):
-            pen.worn_line(path, floor + 26 + 44 * u[2], 1.5)
+            pen.line(path, floor + 26 + 44 * u[2], 1.5, worn=True)
     for y in (top + 9, bottom - 8):
         pen.line([(middle - 16, y), (middle + 16, y)], floor + 8 + 14 * u[3], 1.5)
 
@@ -186,128 +174,95 @@ def _straight_pocket(pen: "_Pen", part: Part) -> None:
     for x in (left, right):
         path = [(x, top + 8), (x, bottom - 8)]
         pen.line(path, 0.22 * part.edge_level, 7)
-        pen.worn_line(path, part.edge_level, 1.8 + u[5])
+        pen.line(path, part.edge_level, 1.8 + u[5], worn=True)
     for x in (middle - half, middle - half + 4, middle + half - 4, middle + half):
         for y in (top + 10, bottom - 40):
             pen.line([(x, y), (x, y + 30)], floor + 14 + 20 * u[4], 1.2)
 
 
-def _draw_part(part: Part, size_px: int) -> Image.Image:
-    """Draw leads, body, stripes and marking on black, turned and shifted into the image's frame."""
-    side = OVERSAMPLE * size_px
-    layer = Image.new("L", (side, side))
-    pen = _Pen(layer, side / UNITS, side / 2, part.wear_offset)
+def _leads_and_body(pen: "_Pen", part: Part) -> None:
     w, h = part.body[0] / 2, part.body[1] / 2
     for lead in part.leads:
+        half = lead.width / 2
         for offset, length, level in lead.bands:
-            y = [lead.side * (h + d) for d in (offset, offset + length)]
-            x = [lead.x + lead.slant * d for d in (offset, offset + length)]
-            half = lead.width / 2
-            band = ((x[0] - half, y[0]), (x[0] + half, y[0]), (x[1] + half, y[1]))
-            pen.polygon((*band, (x[1] - half, y[1])), level)
+            (x_0, y_0), (x_1, y_1) = (
+                (lead.x + lead.slant * d, lead.side * (h + d)) for d in (offset, offset + length)
+            )
+            near, far = (
+                ((x_0 - half, y_0), (x_0 + half, y_0)),
+                ((x_1 + half, y_1), (x_1 - half, y_1)),
+            )
+            pen.polygon((*near, *far), level)
     pen.box(-w, -h, w, h, part.body_level)
     left, right, top, bottom = part.edge_levels
     pen.box(-w, -h, -w + 1.1, h, left)
     pen.box(w - 1.1, -h, w, h, right)
     pen.box(-w, -h, w, -h + 0.9, top)
     pen.box(-w, h - 0.9, w, h, bottom)
-    for stripe_y, thickness in part.stripes:
-        pen.box(-w + 0.8, stripe_y, w - 0.8, stripe_y + thickness, part.stripe_level)
+    for y, thickness in part.stripes:
+        pen.box(-w + 0.8, y, w - 0.8, y + thickness, part.stripe_level)
+    turns = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180}
     for glyph in part.glyphs:
-        pen.glyph(glyph)
-    for overlay in part.overlays:
-        if overlay.layer == "part":
-            pen.overlay(overlay)
-    cos, sin = (f(math.radians(part.angle_deg)) * OVERSAMPLE for f in (math.cos, math.sin))
-    t_x, t_y = (c * size_px / UNITS for c in part.centre)
-    across = (cos, sin, side / 2 - cos * t_x - sin * t_y)
-    down = (-sin, cos, side / 2 + sin * t_x - cos * t_y)
-    bilinear = Image.Resampling.BILINEAR
-    return layer.transform((size_px, size_px), Image.Transform.AFFINE, across + down, bilinear)
+        size = (pen.width_px(glyph.width), pen.width_px(glyph.height))
+        mask = glyph_mask(glyph.char).resize(size, Image.Resampling.BILINEAR)
+        mask = pen.thinned(mask.transpose(turns[glyph.turn_deg]))
+        ((x, y),) = pen.px((glyph.centre,))
+        corner = (round(x - mask.width / 2), round(y - mask.height / 2))
+        pen.layer.paste(_gray(glyph.level), corner, mask)
 
 
 class _Pen:
     """Draws in units on an oversampled layer whose origin is at (origin_px, origin_px)."""
 
-    def __init__(
-        self, layer: Image.Image, k: float, origin_px: float, wear_offset: tuple[int, int]
-    ) -> None:
-        """`k` is the pixels of a unit; `wear_offset` chooses the piece of the wear field."""
-        self.layer, self.k, self.origin_px, self.wear_offset = layer, k, origin_px, wear_offset
-        self.draw = ImageDraw.Draw(layer)
+    def __init__(self, side_px: int, ground: float, origin_px: float, part: Part) -> None:
+        self.layer = Image.new("L", (side_px, side_px), _gray(ground))
+        self.draw = ImageDraw.Draw(self.layer)
+        self.k = side_px / UNITS  # pixels of a unit
+        self.origin_px, self.part = origin_px, part
 
     def px(self, points: Sequence[Point]) -> list[Point]:
-        """Return the layer's pixel coordinates of points in units."""
         return [(self.origin_px + self.k * x, self.origin_px + self.k * y) for x, y in points]
 
     def width_px(self, width: float) -> int:
-        """Return a line's width in pixels of the layer."""
         return max(1, round(width * self.k))
 
     def box(self, x_0: float, y_0: float, x_1: float, y_1: float, level: float) -> None:
-        """Fill a rectangle with a gray level."""
         corners = self.px(((x_0, y_0), (x_1, y_1)))
         (a, b), (c, d) = ((round(x), round(y)) for x, y in corners)
         self.draw.rectangle((a, b, max(a, c - 1), max(b, d - 1)), _gray(level))
 
-    def polygon(self, points: Sequence[Point], level: float) -> None:
-        """Fill a polygon with a gray level."""
-        self.draw.polygon(self.px(points), _gray(level))
+    def polygon(self, points: Sequence[Point], level: float, worn: bool = False) -> None:
+        self._fill(lambda draw, value: draw.polygon(self.px(points), value), level, worn)
 
-    def line(self, points: Sequence[Point], level: float, width: float) -> None:
-        """Draw a line of a gray level and width."""
-        self.draw.line(self.px(points), _gray(level), self.width_px(width), "curve")
+    def line(self, points: Sequence[Point], level: float, width: float, worn: bool = False) -> None:
+        pixels, width_px = self.px(points), self.width_px(width)
+        self._fill(lambda draw, value: draw.line(pixels, value, width_px, "curve"), level, worn)
 
     def rail(self, y: float, bow: float, level: float, width: float) -> None:
         """Draw a nearly straight line across the image, bowed by `bow` units in the middle."""
         points = [(x, y + bow * (1 - (x / 112 - 1) ** 2)) for x in range(-2, 240, 16)]
         self.line(points, level, width)
 
-    def frame(self, first: Point, last: Point, level: float, outline: float) -> None:
-        """Fill a rectangle, given by two corners, inside an outline."""
-        (a, b), (c, d) = self.px((first, last))
-        corners = (round(a), round(b), max(round(a), round(c)), max(round(b), round(d)))
-        radius = round(8 * self.k)
-        fill, line = _gray(level), _gray(outline)
-        self.draw.rounded_rectangle(corners, radius, fill, line, self.width_px(1.2))
+    def overlays(self, layer: str) -> None:
+        for overlay in self.part.overlays:
+            if overlay.layer == layer:
+                self.polygon(overlay.points, overlay.level, overlay.worn)
 
-    def worn_line(self, points: Sequence[Point], level: float, width: float) -> None:
-        """Draw a line with gaps of wear."""
-        mask = Image.new("L", self.layer.size)
-        ImageDraw.Draw(mask).line(self.px(points), 255, self.width_px(width), "curve")
-        self._paste_worn(mask, level)
-
-    def overlay(self, overlay: Overlay) -> None:
-        """Fill a polygon laid over the part, thinned by wear if it says so."""
-        if not overlay.worn:
-            self.polygon(overlay.points, overlay.level)
+    def _fill(
+        self, shape: Callable[[ImageDraw.ImageDraw, int], None], level: float, worn: bool
+    ) -> None:
+        if not worn:
+            shape(self.draw, _gray(level))
             return
         mask = Image.new("L", self.layer.size)
-        ImageDraw.Draw(mask).polygon(self.px(overlay.points), 255)
-        self._paste_worn(mask, overlay.level)
+        shape(ImageDraw.Draw(mask), 255)
+        if box := mask.getbbox():
+            self.layer.paste(_gray(level), box[:2], self.thinned(mask.crop(box)))
 
-    def glyph(self, glyph: Glyph) -> None:
-        """Draw a character of the marking."""
-        size = (self.width_px(glyph.width), self.width_px(glyph.height))
-        mask = glyph_mask(glyph.char).resize(size, Image.Resampling.BILINEAR)
-        turn = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180}[glyph.turn_deg]
-        mask = self._worn(mask.transpose(turn))
-        (x, y) = self.px((glyph.centre,))[0]
-        corner = (round(x - mask.width / 2), round(y - mask.height / 2))
-        self.layer.paste(_gray(glyph.level), corner, mask)
-
-    def _paste_worn(self, mask: Image.Image, level: float) -> None:
-        """Paste a level through the part of the mask that is not empty, thinned by wear."""
-        box = mask.getbbox()
-        if box is not None:
-            self.layer.paste(_gray(level), box[:2], self._worn(mask.crop(box)))
-
-    def _worn(self, mask: Image.Image) -> Image.Image:
-        """Thin a mask by a piece of the wear field."""
-        x, y = (
-            offset % max(1, FIELD_SIZE - size)
-            for offset, size in zip(self.wear_offset, mask.size, strict=True)
-        )
+    def thinned(self, mask: Image.Image) -> Image.Image:
+        """Thin a mask by the part's piece of the wear field."""
+        offsets = zip(self.part.wear_offset, mask.size, strict=True)
+        x, y = (offset % max(1, FIELD_SIZE - size) for offset, size in offsets)
         piece = _fields()[3].crop((x, y, x + mask.width, y + mask.height))
         return ImageChops.multiply(mask, piece)
 
@@ -319,7 +274,7 @@ def _gray(level: float) -> int:
 @lru_cache(maxsize=1)
 def _fields() -> tuple[np.ndarray, np.ndarray, np.ndarray, Image.Image]:
     """Draw speckle, read noise, illumination and wear, each of FIELD_SIZE squared and tiling."""
-    rng = np.random.default_rng(SEED_FIELDS)
+    rng = np.random.default_rng(2018)  # the same for every data set
     speckle, noise = (rng.standard_normal((FIELD_SIZE, FIELD_SIZE), np.float32) for _ in "ab")
     # The contest's images come from a line camera: neighbours in a row are alike, and rows differ.
     speckle = np.float32(0.8) * (speckle + np.float32(0.7) * np.roll(speckle, 1, axis=1))
@@ -339,15 +294,9 @@ def _smooth_field(rng: np.random.Generator, cells: int) -> np.ndarray:
 
 
 def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarray:
-    """Photograph a scene: focus, gain, uneven light, speckle and read noise.
+    """Photograph a scene (H, W) as uint8: focus, gain, uneven light, speckle and read noise.
 
-    Args:
-        scene: 8-bit gray image from `draw_scene`.
-        part: gives focus and gain.
-        rng: offsets into the noise fields; a stream in the same state gives the same noise.
-
-    Returns:
-        uint8 (H, W).
+    `rng` gives offsets into the noise fields: the same stream gives the same noise.
     """
     side = scene.height
     radius_px = part.focus_px * side / UNITS
@@ -357,6 +306,6 @@ def expose(scene: Image.Image, part: Part, rng: np.random.Generator) -> np.ndarr
         field[y : y + side, x : x + side]
         for field, (y, x) in zip(_fields()[:3], corners, strict=False)
     )
-    image *= (1 + SPECKLE_FRACTION * speckle) * illumination
-    image += READ_NOISE_LEVELS * noise + 0.5
+    image *= (1 + 0.10 * speckle) * illumination  # speckle of rough metal and plastic: a tenth
+    image += 1.7 * noise + 0.5  # read noise in gray levels
     return image.clip(0, 255).astype(np.uint8)

@@ -10,33 +10,95 @@ The images are drawn by a program; none is a photograph. They stand in for the c
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from helpers.core.files import writing
-from helpers.datasets.chips.files import (
-    BAD_FRACTION,
-    Item,
-    Settings,
-    bmp_bytes,
-    check_folder,
-    check_room,
-    list_items,
-    write_marker,
-    write_tables,
-)
-from helpers.datasets.chips.render import IMAGE_SIZE_PX, render_part
-from helpers.datasets.nexperia import is_done
+from helpers.core.files import write_bytes, writing
+from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, check_size, render_part, stream
+from helpers.datasets.nexperia import MARKER, is_done, read_marker
 
+BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
+RENDERER_VERSION = 1  # raise it when a change of the drawing changes any pixel
 CHUNK_SIZE = 100  # images per task: long enough to hide the hand-over, short enough for the bar
+HIDDEN_LABELS = "hidden_test_labels.csv"
+README = """SYNTHETIC IMAGES. Every picture in this folder was drawn by a program
+(python -m helpers.datasets.chips); none is a photograph of a real part, and none comes from
+Nexperia. Scores reached here say nothing about scores on the contest's images.
+
+train/good_0, train/bad_1, test/all_tests   the images, laid out as in the contest
+sample_submission.csv                       id, defect_score: one row per test image
+masks/train, masks/test                     PNG per bad part: white where the defect changed a pixel
+hidden_test_labels.csv                      id, label (1 bad): for scoring only, never for fitting
+hidden_part_info.csv                        defect, difficulty (0 easy ... 1 hard), package; ditto
+chips.json                                  settings; "state": "done" when the set is whole
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the images of a data set depend on."""
+
+    train: int
+    test: int
+    seed: int = 0
+    bad_fraction: float = BAD_FRACTION
+    size_px: int = IMAGE_SIZE_PX
+    renderer_version: int = RENDERER_VERSION
+
+    def __post_init__(self) -> None:
+        for name, least in (("train", 1), ("test", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+        check_size(self.size_px)
+        if not 0 <= self.bad_fraction <= 1:
+            raise ValueError(f"bad_fraction must be in 0...1, got {self.bad_fraction}")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a data set, and its place below the data set's folder."""
+
+    split: str
+    index: int
+    label: int
+    id: str
+
+    @property
+    def image_path(self) -> str:
+        folder = ("good_0", "bad_1")[self.label] if self.split == "train" else "all_tests"
+        return f"{self.split}/{folder}/{self.id}.bmp"
+
+    @property
+    def mask_path(self) -> str:
+        return f"masks/{self.split}/{self.id}.png"
+
+
+def list_items(settings: Settings) -> list[Item]:
+    """List all images; labels and names are shuffled apart, so that no name tells a label."""
+    total = settings.train + settings.test
+    numbers = iter(stream(settings.seed, "names", "train").permutation(total))
+    items = []
+    for split, count in zip(SPLITS, (settings.train, settings.test), strict=True):
+        labels = np.arange(count) < round(settings.bad_fraction * count)
+        labels = stream(settings.seed, "labels", split).permutation(labels.astype(int))
+        items += [
+            Item(split, i, int(label), f"chip_{next(numbers):06d}")
+            for i, label in enumerate(labels)
+        ]
+    return items
 
 
 def write_dataset(
@@ -71,17 +133,25 @@ def write_dataset(
         ValueError: a setting out of range, or a folder with other settings or other files.
         OSError: too little room on the disk.
     """
-    settings = Settings(train, test, seed, bad_fraction, size_px)
+    settings, out = Settings(train, test, seed, bad_fraction, size_px), Path(out)
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
-    out = Path(out)
-    check_folder(out, settings)
+    _check_folder(out, settings)
     if is_done(out):
         return out
     items = list_items(settings)
-    check_room(out, len(items) * bmp_bytes(size_px))
-    write_marker(out, settings, "writing")
+    # an 8-bit BMP has headers, a palette, and rows padded to four bytes
+    needed = len(items) * (14 + 40 + 1024 + size_px * (-(-size_px // 4) * 4))
+    free = shutil.disk_usage(next(p for p in (out, *out.absolute().parents) if p.exists())).free
+    if free < needed:
+        raise OSError(f"{out} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+
+    def mark(state: str) -> None:
+        content = {"synthetic": True, "state": state, "settings": asdict(settings)}
+        write_bytes(out / MARKER, json.dumps(content, indent=2).encode())
+
+    mark("writing")
     with writing(out):
         for folder in {(out / p).parent for i in items for p in (i.image_path, i.mask_path)}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -91,9 +161,36 @@ def write_dataset(
             for done in _write_chunks(out, settings, chunks, min(workers, len(chunks))):
                 rows += done
                 bar.update(len(done))
-    write_tables(out, rows)
-    write_marker(out, settings, "done")
+    table = pd.DataFrame(rows).sort_values("id").assign(defect_score=0.5)
+    tests = table[table.split == "test"]
+    part_info = ["id", "split", "label", "defect", "difficulty", "package"]
+    for name, columns in (
+        ("sample_submission.csv", tests[["id", "defect_score"]]),
+        (HIDDEN_LABELS, tests[["id", "label"]]),
+        ("hidden_part_info.csv", table[part_info]),
+    ):
+        write_bytes(out / name, columns.to_csv(index=False, lineterminator="\n").encode())
+    write_bytes(out / "README.txt", README.encode())
+    mark("done")
     return out
+
+
+def _check_folder(out: Path, settings: Settings) -> None:
+    """Raise ValueError unless `out` is new, empty or has a set with the same settings."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file; choose another folder")
+    there, wanted = read_marker(out).get("settings"), asdict(settings)
+    if there is None:
+        if any(not path.match(f".{MARKER}.*.tmp") for path in out.iterdir()):
+            raise ValueError(f"{out} holds other files and no {MARKER}; choose an empty folder")
+    elif there != wanted:
+        names = [n for n in wanted | there if there.get(n) != wanted.get(n)]
+        differences = ", ".join(f"{n} {there.get(n)} (asked: {wanted.get(n)})" for n in names)
+        raise ValueError(
+            f"{out} has other settings: {differences}; delete it, or choose another folder"
+        )
 
 
 def _write_chunks(
@@ -115,15 +212,13 @@ def _write_chunks(
 
 def _die_with_parent() -> None:
     """End this worker when its parent is killed; it would wait for work for ever."""
-    parent = parent_process()
-    if parent is None:  # the main process itself
-        return
+    if parent := parent_process():
 
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
+        def wait() -> None:
+            parent.join()
+            os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]:
@@ -140,35 +235,12 @@ def _write_chunk(out: Path, settings: Settings, items: list[Item]) -> list[dict]
     return rows
 
 
-def contact_sheet(
-    path: Path | str | None = None,
-    n_good: int = 50,
-    n_bad: int = 50,
-    seed: int = 0,
-    columns: int = 10,
-    tile_px: int = 150,
-) -> Image.Image:
+def contact_sheet(n_good: int, n_bad: int, seed: int, columns: int = 10) -> Image.Image:
     """Draw good and bad training parts on one labelled sheet; the good ones come first.
 
-    Args:
-        path: PNG to write, or None to write nothing.
-        n_good, n_bad: how many parts of either class.
-        seed: of the data set.
-        columns: tiles in a row.
-        tile_px: side of a tile.
-
-    Returns:
-        RGB image; bad parts have a red caption with the defect and its difficulty.
-
-    Raises:
-        ValueError: no parts asked for, or columns below 1.
+    The bad ones have a red caption with the defect and its difficulty.
     """
-    if min(n_good, n_bad) < 0 or n_good + n_bad < 1 or columns < 1:
-        raise ValueError(
-            "a contact sheet needs one part or more and one column or more, "
-            f"got n_good={n_good}, n_bad={n_bad}, columns={columns}"
-        )
-    caption_px, title_px = 16, 26
+    tile_px, caption_px, title_px = 150, 16, 26
     width_px, height_px = tile_px + 4, tile_px + caption_px + 4
     rows = -(-(n_good + n_bad) // columns)
     sheet = Image.new("RGB", (columns * width_px, title_px + rows * height_px), "white")
@@ -184,8 +256,6 @@ def contact_sheet(
         font, colour = ImageFont.load_default(size=11), "red" if label else "black"
         ImageDraw.Draw(strip).text((0, 0), caption, colour, font)
         sheet.paste(strip, (x, y + tile_px))
-    if path is not None:
-        sheet.save(path)
     return sheet
 
 
@@ -208,7 +278,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         out = write_dataset(**values)
         if sheet is not None:
-            contact_sheet(sheet, seed=values["seed"])
+            contact_sheet(50, 50, values["seed"]).save(sheet)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
