@@ -219,7 +219,7 @@ def search_of(order, kind=Supernet):
         patch.object(search.guard, "architecture_record", lambda net, limit: {"genotype": None}),
         patch.object(search, "EIGENVALUE_ITERATIONS", 2),
     ):
-        found, _ = search.run_search(net, ToyImages(0), ToyImages(1), settings)
+        found = search.run_search(net, ToyImages(0), ToyImages(1), settings)
     alpha = [[r["alpha_loss"], r["eigenvalue"], r["train_auc"]] for r in found.history]
     return kept(net, found) | {"alpha": alpha}
 

@@ -7,9 +7,9 @@ overlaps when a figure is resized or a layout engine moves the axes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,19 +25,14 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.layout import Edge, Layout, Size, lay_out
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
-OUTPUT = NODE_STATES[-1] + 1
+OUTPUT = 6
 STATE_NAMES = {0: "$c_{k-2}$", 1: "$c_{k-1}$", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "$c_k$"}
 _FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # the figures' green, blue and yellow
-_NODE_FILL = "#add8e6"
 _INK = "#222222"
-_FONT = FontProperties(family="DejaVu Sans")
 FONT_PT = 13.0  # size of the labels in a figure that `draw_cell` makes itself
-MARGIN = 0.6  # em around the drawing
-LEGEND_HEIGHT = 4.2  # em below the search space
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """Colour (seaborn's colorblind palette) and dash pattern, which grey print can tell apart."""
 
     color: str
@@ -78,7 +73,7 @@ def draw_cell(
     """
     names = {(source, target): name for name, source, target in genotype.edges(kind)}
     sizes = {edge: _size(name, 0.4) for edge, name in names.items()}
-    ax, layout = _draw_graph(sizes, genotype.concat(kind), names, ax, title)
+    ax, layout = _draw_graph(sizes, names, ax, title)
     for (source, target), box in layout.labels.items():
         _add_text(ax, names[source, target], box.x, box.y, gid=f"label {source}-{target}")
     return ax
@@ -90,9 +85,8 @@ def draw_search_space(ax: Axes | None = None, title: str | None = None) -> Axes:
     A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha). A legend below
     names the strands.
     """
-    sizes = dict.fromkeys(EDGES, (6.0, 2.2))
-    mixed = dict.fromkeys(EDGES, "mixed")
-    ax, layout = _draw_graph(sizes, NODE_STATES, mixed, ax, title, LEGEND_HEIGHT)
+    sizes, mixed = dict.fromkeys(EDGES, (6.0, 2.2)), dict.fromkeys(EDGES, "mixed")
+    ax, layout = _draw_graph(sizes, mixed, ax, title, below=4.2)
     for (source, target), box in layout.labels.items():
         for row, name in enumerate(PRIMITIVES):
             bulge = box.height * (0.5 - row / (len(PRIMITIVES) - 1))
@@ -128,32 +122,32 @@ def draw_genotypes(genotypes: Mapping[str, Genotype], width_in: float = 14.0) ->
 
 def _draw_graph(
     labels: Mapping[Edge, Size],
-    concat: Sequence[int],
     styles: Mapping[Edge, str],
     ax: Axes | None,
     title: str | None,
     below: float = 0.0,
 ) -> tuple[Axes, Layout]:
     """Draw states and edges, leaving room for the labels and `below` em under the drawing."""
-    layout = lay_out({**labels, **{(s, OUTPUT): None for s in concat}}, tuple(STATE_NAMES))
-    low, high = layout.bottom - below - MARGIN, layout.top + MARGIN
+    outputs = dict.fromkeys((node, OUTPUT) for node in NODE_STATES)
+    layout, margin = lay_out({**labels, **outputs}, tuple(STATE_NAMES)), 0.6
+    low, high = layout.bottom - below - margin, layout.top + margin
     if ax is None:
-        width, height = (layout.right + 2 * MARGIN) * FONT_PT / 72, (high - low) * FONT_PT / 72
-        ax = plt.figure(figsize=(width, height)).add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-MARGIN, layout.right + MARGIN), ylim=(low, high), aspect="equal")
+        size = np.array([layout.right + 2 * margin, high - low]) * FONT_PT / 72
+        ax = plt.figure(figsize=tuple(size)).add_axes((0, 0, 1, 1))
+    ax.set(xlim=(-margin, layout.right + margin), ylim=(low, high), aspect="equal")
     ax.axis("off")
     if title is not None:
         ax.set_title(title)
     for edge, strokes in layout.routes.items():
-        gid = f"edge {edge[0]}-{edge[1]}"
-        _add_edge(ax, strokes, STYLES[styles.get(edge, "concat")], gid)
+        style = STYLES[styles.get(edge, "concat")]
+        _add_edge(ax, strokes, style, gid=f"edge {edge[0]}-{edge[1]}")
     for state, box in layout.states.items():
         patch = FancyBboxPatch(
             (box.x - box.width / 2, box.y - box.height / 2),
             box.width,
             box.height,
             boxstyle="round,pad=0,rounding_size=0.35",
-            facecolor=_FILL.get(state, _NODE_FILL),
+            facecolor=_FILL.get(state, "#add8e6"),
             edgecolor=_INK,
             linewidth=0.8,
             gid=f"state {state}",
@@ -167,7 +161,7 @@ def _draw_graph(
 @cache
 def _outline(text: str) -> Path:
     """Return the outline of the text at a size of 1 em, centred."""
-    path = TextPath((0, 0), text, size=1, prop=_FONT)
+    path = TextPath((0, 0), text, size=1, prop=FontProperties(family="DejaVu Sans"))
     box = path.get_extents()
     return path.transformed(Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2))
 
@@ -211,15 +205,5 @@ def _add_strand(
 
 
 def _add_line(ax: Axes, path: Path, style: Style, width_pt: float, gid: str) -> None:
-    ax.add_artist(
-        PathPatch(
-            path,
-            fill=False,
-            edgecolor=style.color,
-            linestyle=style.dashes,
-            linewidth=width_pt,
-            capstyle="butt",
-            gid=gid,
-            zorder=2,
-        )
-    )
+    line = {"edgecolor": style.color, "linestyle": style.dashes, "linewidth": width_pt}
+    ax.add_artist(PathPatch(path, fill=False, **line, capstyle="butt", gid=gid, zorder=2))

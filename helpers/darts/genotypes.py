@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -15,15 +15,7 @@ import torch
 
 from helpers.core import files
 from helpers.darts.operations import softmax_by_node
-from helpers.darts.space import (
-    EDGES,
-    KINDS,
-    NODE_STATES,
-    NODES,
-    OPERATIONS,
-    PRIMITIVES,
-    GenotypeError,
-)
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPERATIONS, PRIMITIVES, GenotypeError
 
 Edge = tuple[str, int]
 """(operation, input state) of an edge of a discrete cell."""
@@ -35,11 +27,11 @@ CELL_COUNT = prod(len(_NODE_INPUTS[node]) * len(OPERATIONS) ** 2 for node in NOD
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal and a reduction cell; the order of their edges makes no difference.
+    """A normal and a reduction cell; the order of a node's edges makes no difference.
 
-    `normal` and `reduce` hold 8 (operation, input state) pairs, two for each of the nodes 2 to 5.
-    The `_concat` fields name the nodes that make up the output. Edges are stored sorted by input,
-    so that equal genotypes also build networks with equal parameter names.
+    A cell has 8 (operation, input state) pairs, two for each of the nodes 2 to 5, whose states make
+    up its output. Edges are stored sorted by input, so that equal genotypes also build networks
+    with equal parameter names.
 
     Raises:
         GenotypeError: a cell outside the search space.
@@ -50,71 +42,43 @@ class Genotype:
     """
 
     normal: tuple[Edge, ...]
-    normal_concat: tuple[int, ...]
     reduce: tuple[Edge, ...]
-    reduce_concat: tuple[int, ...]
 
     def __post_init__(self) -> None:
         for kind in KINDS:
-            concat = f"{kind}_concat"
             object.__setattr__(self, kind, _checked_edges(kind, getattr(self, kind)))
-            object.__setattr__(self, concat, _checked_concat(concat, getattr(self, concat)))
 
     def edges(self, kind: str) -> tuple[tuple[str, int, int], ...]:
         """Return (operation, source state, target state) of the 8 edges of the `kind` cell."""
-        pairs = getattr(self, _checked_kind(kind))
+        if kind not in KINDS:
+            raise GenotypeError(f"unknown cell kind {kind!r}; use one of {', '.join(KINDS)}")
+        pairs = getattr(self, kind)
         return tuple((op, source, 2 + row // 2) for row, (op, source) in enumerate(pairs))
 
-    def concat(self, kind: str) -> tuple[int, ...]:
-        """Return the states that the output of the `kind` cell concatenates."""
-        return getattr(self, f"{_checked_kind(kind)}_concat")
 
-
-def _checked_kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise GenotypeError(f"unknown cell kind {kind!r}; use one of {', '.join(KINDS)}")
-    return kind
-
-
-def _checked_edges(field: str, edges: Any) -> tuple[Edge, ...]:
-    """Return the edges sorted within each node; raise GenotypeError with the field's name."""
-    if not isinstance(edges, list | tuple) or len(edges) != 2 * NODES:
+def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
+    """Return the edges sorted within each node; raise GenotypeError if one is not in the space."""
+    count = 2 * len(NODE_STATES)
+    if not isinstance(edges, list | tuple) or len(edges) != count:
         raise GenotypeError(
-            f"{field}: expected {2 * NODES} (operation, input) pairs, two for each of the {NODES} "
-            f"nodes, got {edges!r}"
+            f"{kind}: expected {count} (operation, input) pairs, two for each node, got {edges!r}"
         )
     checked: list[Edge] = []
     for row, edge in enumerate(edges):
-        place, node = f"{field}[{row}]", 2 + row // 2
-        if not isinstance(edge, list | tuple) or len(edge) != 2:
-            raise GenotypeError(f"{place}: expected an (operation, input) pair, got {edge!r}")
-        operation, source = edge
-        if operation not in OPERATIONS:
-            known = ", ".join(OPERATIONS)
-            raise GenotypeError(f"{place}: unknown operation {operation!r}; choose one of {known}")
-        if type(source) is not int or not 0 <= source < node:
+        node = 2 + row // 2
+        operation, source = edge if isinstance(edge, list | tuple) and len(edge) == 2 else (None, 0)
+        if operation not in OPERATIONS or type(source) is not int or not 0 <= source < node:
             raise GenotypeError(
-                f"{place}: input {source!r} of node {node} is not an earlier state "
-                f"(0 to {node - 1})"
+                f"{kind}[{row}]: expected an operation ({', '.join(OPERATIONS)}) and an earlier "
+                f"state (0 to {node - 1}), got {edge!r}"
             )
         if row % 2 and source == checked[-1][1]:
             raise GenotypeError(
-                f"{field}: both edges of node {node} come from state {source}; choose two inputs"
+                f"{kind}: both edges of node {node} come from state {source}; choose two inputs"
             )
         checked.append((operation, source))
-    pairs = (sorted(checked[i : i + 2], key=lambda edge: edge[1]) for i in range(0, 2 * NODES, 2))
+    pairs = (sorted(checked[i : i + 2], key=lambda edge: edge[1]) for i in range(0, count, 2))
     return tuple(edge for pair in pairs for edge in pair)
-
-
-def _checked_concat(field: str, concat: Any) -> tuple[int, ...]:
-    states = concat if isinstance(concat, list | tuple) else ()
-    valid = all(type(state) is int and state in NODE_STATES for state in states)
-    if not states or not valid or len(set(states)) < len(states):
-        raise GenotypeError(
-            f"{field}: expected some of the node states {', '.join(map(str, NODE_STATES))}, each "
-            f"once, got {concat!r}"
-        )
-    return tuple(sorted(states))
 
 
 def count_skips(genotype: Genotype, kind: str = "normal") -> int:
@@ -153,35 +117,33 @@ def derive_genotype(
     normal = _strongest_edges(weights)
     skip = OPERATIONS.index("skip_connect")
     while max_skips >= 0:
-        rows = [
-            row
-            for row, (source, node) in enumerate(EDGES)
-            if ("skip_connect", source) in normal[2 * node - 4 : 2 * node - 2]
-        ]
+        kept = ((op, EDGES.index((source, 2 + i // 2))) for i, (op, source) in enumerate(normal))
+        rows = [row for operation, row in kept if operation == "skip_connect"]
         if len(rows) <= max_skips:
             break
         # Below every softmax weight: the operation cannot come back even if the others are 0.
         weights[min(rows, key=lambda row: weights[row][skip])][skip] = -1.0
         normal = _strongest_edges(weights)
-    reduce = _strongest_edges(_edge_weights("reduce", alpha_reduce, beta_reduce))
-    return Genotype(normal, NODE_STATES, reduce, NODE_STATES)
+    return Genotype(normal, _strongest_edges(_edge_weights("reduce", alpha_reduce, beta_reduce)))
 
 
 def _edge_weights(kind: str, alpha: Any, beta: Any) -> list[list[float]]:
     """Return the weights (14, 7) of the operations other than none, softmax (and beta) applied."""
-    weights = _finite(f"alpha_{kind}", alpha, (len(EDGES), len(PRIMITIVES))).softmax(dim=1)
+
+    def checked(name: str, values: Any, shape: tuple[int, ...]) -> torch.Tensor:
+        values = torch.as_tensor(values).detach().to("cpu", torch.float64)
+        if tuple(values.shape) != shape:
+            raise GenotypeError(f"{name}: expected shape {shape}, got {tuple(values.shape)}")
+        if not values.isfinite().all():
+            raise GenotypeError(
+                f"{name}: holds values that are not finite; the search has diverged"
+            )
+        return values
+
+    weights = checked(f"alpha_{kind}", alpha, (len(EDGES), len(PRIMITIVES))).softmax(dim=1)
     if beta is not None:
-        weights = weights * softmax_by_node(_finite(f"beta_{kind}", beta, (len(EDGES),)))[:, None]
+        weights = weights * softmax_by_node(checked(f"beta_{kind}", beta, (len(EDGES),)))[:, None]
     return weights[:, 1:].tolist()
-
-
-def _finite(name: str, values: Any, shape: tuple[int, ...]) -> torch.Tensor:
-    values = torch.as_tensor(values).detach().to("cpu", torch.float64)
-    if tuple(values.shape) != shape:
-        raise GenotypeError(f"{name}: expected shape {shape}, got {tuple(values.shape)}")
-    if not values.isfinite().all():
-        raise GenotypeError(f"{name}: holds values that are not finite; the search has diverged")
-    return values
 
 
 def _strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
@@ -199,8 +161,6 @@ def _strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
 
 def cell_from_index(index: int) -> tuple[Edge, ...]:
     """Return the 8 edges of the `index`-th (0 <= index < CELL_COUNT) of the distinct cells."""
-    if not 0 <= index < CELL_COUNT:
-        raise GenotypeError(f"cell index {index!r} is not in 0 to {CELL_COUNT - 1}")
     edges: list[Edge] = []
     for node in NODE_STATES:
         index, pair = divmod(index, len(_NODE_INPUTS[node]))
@@ -216,8 +176,7 @@ def random_genotype(seed: int) -> Genotype:
     The baseline that a search has to beat (Lindauer and Hutter, arXiv 1909.02453).
     """
     draw = random.Random(seed)
-    normal, reduce = (cell_from_index(draw.randrange(CELL_COUNT)) for _ in KINDS)
-    return Genotype(normal, NODE_STATES, reduce, NODE_STATES)
+    return Genotype(*(cell_from_index(draw.randrange(CELL_COUNT)) for _ in KINDS))
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -229,20 +188,22 @@ def to_json(genotype: Genotype) -> dict[str, Any]:
 
 
 def from_json(data: Any) -> Genotype:
-    """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong."""
-    names = [field.name for field in fields(Genotype)]
-    if not isinstance(data, Mapping) or set(data) != set(names):
-        got = list(data) if isinstance(data, Mapping) else data
-        raise GenotypeError(f"expected an object with {', '.join(names)}, got {got!r}")
-    return Genotype(**data)
+    """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong.
+
+    The fields `normal_concat` and `reduce_concat` of the published genotypes may be there.
+    """
+    cells = dict(data) if isinstance(data, Mapping) else {}
+    for name in [f"{kind}_concat" for kind in KINDS]:
+        if (concat := cells.pop(name, None)) not in (None, list(NODE_STATES), NODE_STATES):
+            raise GenotypeError(f"{name}: expected {list(NODE_STATES)}, got {concat!r}")
+    if set(cells) != set(KINDS):
+        got = list(cells) if isinstance(data, Mapping) else data
+        raise GenotypeError(f"expected an object with {', '.join(KINDS)}, got {got!r}")
+    return Genotype(**cells)
 
 
 def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:
-    """Write the genotype and how it was found (`provenance`) as JSON, atomically.
-
-    Raises:
-        ArtifactError: the file cannot be written.
-    """
+    """Write the genotype and how it was found (`provenance`) as JSON, atomically."""
     content = {"genotype": to_json(genotype), "provenance": dict(provenance)}
     files.save_json(Path(path), content)
 
@@ -266,24 +227,12 @@ def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
 
 # --- published cells -------------------------------------------------------------------------
 
-_SHORT = {
-    "s3": "sep_conv_3x3",
-    "s5": "sep_conv_5x5",
-    "d3": "dil_conv_3x3",
-    "d5": "dil_conv_5x5",
-    "sk": "skip_connect",
-    "mp": "max_pool_3x3",
-    "ap": "avg_pool_3x3",
-}
-
 
 def _published(normal: str, reduce: str) -> Genotype:
     """Return the cells written as "operation.input" pairs, nodes separated by bars."""
+    short = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), OPERATIONS, strict=True))
     pairs = ([edge.split(".") for edge in cell.split() if edge != "|"] for cell in (normal, reduce))
-    cells = [
-        tuple((_SHORT[operation], int(source)) for operation, source in cell) for cell in pairs
-    ]
-    return Genotype(cells[0], NODE_STATES, cells[1], NODE_STATES)
+    return Genotype(*(tuple((short[op], int(source)) for op, source in cell) for cell in pairs))
 
 
 PUBLISHED = {

@@ -38,12 +38,12 @@ def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
         record[f"none_{kind}"] = float(weights[:, 0].mean())
         beta = getattr(net, f"beta_{kind}")
         record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
-    record["skips"] = count_skips(genotype_of(record, -1))
-    record["genotype"] = to_json(genotype_of(record, max_skips))
+    record["skips"] = count_skips(_genotype_of(record, -1))
+    record["genotype"] = to_json(_genotype_of(record, max_skips))
     return record
 
 
-def genotype_of(record: Record, max_skips: int) -> Genotype:
+def _genotype_of(record: Record, max_skips: int) -> Genotype:
     """Return the cells that the alpha of an epoch stands for."""
     names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
     return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
@@ -74,19 +74,15 @@ def conclusion(
     """Return the cell that the history of a search leads to, and how it was found (JSON-able)."""
     back = epoch_before_sharpening(history, settings.rollback_growth)
     used = len(history) - 1 if back is None else back
-    record, limit = history[used], settings.max_skips
+    record, limit, stable = history[used], settings.max_skips, settings.stop_when_stable
     acts = []
     if back is not None:
-        acts.append(
-            f"eigenvalue grew from {record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}: "
-            f"rolled back to epoch {used + 1}"
-        )
-    elif settings.stop_when_stable and len(history) < settings.epochs:
-        acts.append(f"genotype unchanged for {settings.stop_when_stable} epochs: stopped")
-    if 0 <= limit < record["skips"]:
-        acts.append(
-            f"skip connections in the normal cell limited from {record['skips']} to {limit}"
-        )
+        values = f"{record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}"
+        acts.append(f"eigenvalue grew from {values}: rolled back to epoch {used + 1}")
+    elif stable and len(history) < settings.epochs:
+        acts.append(f"genotype unchanged for {stable} epochs: stopped")
+    if 0 <= limit < (skips := record["skips"]):
+        acts.append(f"skip connections in the normal cell limited from {skips} to {limit}")
     name = "PC-DARTS" if settings.partial > 1 else "DARTS"
     provenance = {
         "method": f"{name}, {'second' if settings.order == 2 else 'first'} order",
@@ -98,4 +94,4 @@ def conclusion(
         "seconds": round(sum(r["total_seconds"] for r in history), 1),
         "device": processes.device_name(),
     }
-    return genotype_of(record, limit), provenance
+    return _genotype_of(record, limit), provenance

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
@@ -25,8 +26,7 @@ Edge = tuple[int, int]  # source, target
 Size = tuple[float, float]  # width, height
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle: its centre and its size."""
 
     x: float
@@ -51,20 +51,15 @@ class Layout:
     top: float = 0.0
 
 
-@dataclass
-class _Item:
+class _Item(NamedTuple):
     """What needs height in a column: a state and the edges that enter it, or an edge passing by."""
 
     target: int  # the state, or the one to which the edge leads
     edges: list[Edge]  # from the lowest up
     heights: list[float]  # of the edges' labels
     wanted: float  # y
-    box: float = 0.0  # height of the state; 0 for an edge passing by
-
-    @property
-    def height(self) -> float:
-        """Return the height of the state or of all labels, whichever is larger."""
-        return max(self.box, sum(self.heights) + GAP * (len(self.heights) - 1))
+    box: float  # height of the state; 0 for an edge passing by
+    height: float  # of the state or of all labels, whichever is larger
 
 
 def lay_out(edges: Mapping[Edge, Size | None], states: Sequence[int]) -> Layout:
@@ -79,12 +74,14 @@ def lay_out(edges: Mapping[Edge, Size | None], states: Sequence[int]) -> Layout:
     layout = Layout({}, {}, {})
     level: dict[Edge, float] = {}  # y of the edges that are on their way
     for column in range(max(column_of.values()) + 1):
-        items = [_Item(e[1], [e], [LANE], level[e]) for e in level if column_of[e[1]] > column]
+        passing = [e for e in level if column_of[e[1]] > column]
+        items = [_Item(e[1], [e], [LANE], level[e], 0.0, LANE) for e in passing]
         for state in (state for state in states if column_of[state] == column):
             entering = sorted((e for e in level if e[1] == state), key=level.__getitem__)
             wanted = np.mean([level[e] for e in entering]) if entering else -INPUTS_APART * state
             heights, box = [sizes[e][1] for e in entering], max(STATE_HEIGHT, PORT * len(entering))
-            items.append(_Item(state, entering, heights, float(wanted), box))
+            height = max(box, sum(heights) + GAP * (len(heights) - 1))
+            items.append(_Item(state, entering, heights, float(wanted), box, height))
         # Of the edges from one source those with the farthest targets take the outer lanes.
         middle = np.mean([item.wanted for item in items])
         items.sort(key=lambda i: (i.wanted, i.target if i.wanted > middle else -i.target))

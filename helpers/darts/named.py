@@ -6,16 +6,12 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
-
-SEARCHED, RANDOM = "searched", "random"
-# The report calls the published cell DARTS_V2 "DARTS ImageNet".
-_MODEL_NAMES = {"DARTS_V2": "darts_imagenet"}
 
 
 @dataclass(frozen=True)
@@ -24,45 +20,39 @@ class NamedCell:
 
     name: str  # of the predictions file
     genotype: Genotype
-    origin: str
-    search_seconds: float | None = None  # None: spent elsewhere, as for a published cell
-    selection_seconds: float | None = None  # of a search that trains candidates before it decides
-    search_device: str = ""
-
-    @property
-    def cost(self) -> dict[str, Any]:
-        """Return origin and cost as plain values."""
-        names = ("origin", "search_seconds", "selection_seconds", "search_device")
-        return {name: getattr(self, name) for name in names}
+    # origin, and of a search in this series search_seconds and search_device
+    cost: dict[str, Any] = field(default_factory=dict)
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse a name that is neither that of a cell nor a file.
+    """Refuse a name that is neither that of a cell nor a .json file.
 
     Raises:
         GenotypeError: the name, and the nearest one that exists.
     """
-    known = [*PUBLISHED, SEARCHED, RANDOM]
+    known = [*PUBLISHED, "searched", "random"]
     if not names:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
-        if name in known or Path(name).expanduser().is_file():
-            continue
         if name.endswith(".json"):
-            raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
-        lower = {k.lower(): k for k in known}
-        close = difflib.get_close_matches(name.lower(), list(lower), n=1)
-        hint = f"; did you mean {lower[close[0]]}?" if close else ""
-        raise GenotypeError(
-            f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the path "
-            "of a JSON file as the search writes it)"
-        )
+            if not Path(name).expanduser().is_file():
+                raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
+        elif name not in known:
+            lower = {k.lower(): k for k in known}
+            close = difflib.get_close_matches(name.lower(), list(lower), n=1)
+            hint = f"; did you mean {lower[close[0]]}?" if close else ""
+            raise GenotypeError(
+                f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
+                "path of a .json file as the search writes it)"
+            )
 
 
 def absolute(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names, with the paths of files made absolute for use from another folder."""
-    files = ((name, Path(name).expanduser()) for name in names)
-    return tuple(str(f.absolute()) if f.is_file() and n not in PUBLISHED else n for n, f in files)
+    return tuple(
+        str(Path(name).expanduser().absolute()) if name.endswith(".json") else name
+        for name in names
+    )
 
 
 def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list[NamedCell]:
@@ -81,13 +71,14 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
     cells: list[NamedCell] = []
     for name in names:
         if name in PUBLISHED:
-            model = _MODEL_NAMES.get(name, name.lower())
-            cells.append(NamedCell(model, PUBLISHED[name], f"published as {name}"))
-        elif name == RANDOM:
+            # the report calls this one "DARTS ImageNet"
+            model = "darts_imagenet" if name == "DARTS_V2" else name.lower()
+            cells.append(NamedCell(model, PUBLISHED[name], {"origin": f"published as {name}"}))
+        elif name == "random":
             for seed in range(random_cells):
-                origin, drawn = f"drawn at random, seed {seed}", random_genotype(seed)
-                cells.append(NamedCell(f"random_cell_{seed}", drawn, origin, 0.0, 0.0))
-        elif name != SEARCHED:
+                cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
+                cells.append(NamedCell(f"random_cell_{seed}", random_genotype(seed), cost))
+        elif name != "searched":
             stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
             cells.append(_from_file(f"cell_{stem}", Path(name).expanduser()))
         elif searched.is_file():
@@ -107,13 +98,10 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
 
 
 def _from_file(name: str, path: Path) -> NamedCell:
-    genotype, provenance = load(path)
-    seconds = [provenance.get(key) for key in ("seconds", "selection_seconds")]
-    for value in seconds:
-        if value is not None and not (type(value) in (int, float) and 0 <= value < math.inf):
-            raise GenotypeError(f"{path}: provenance: {value!r} is not a number of seconds")
-    search, selection = seconds
-    if selection is None and search:
-        selection = 0.0
-    origin, device = provenance.get("method", path.name), provenance.get("device", "")
-    return NamedCell(name, genotype, str(origin), search, selection, str(device))
+    genotype, about = load(path)
+    seconds = about.get("seconds")
+    if seconds is not None and not (type(seconds) in (int, float) and 0 <= seconds < math.inf):
+        raise GenotypeError(f"{path}: provenance: {seconds!r} is not a number of seconds")
+    origin, device = str(about.get("method", path.name)), str(about.get("device", ""))
+    cost = {"origin": origin, "search_seconds": seconds, "search_device": device}
+    return NamedCell(name, genotype, cost)

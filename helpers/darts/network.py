@@ -5,37 +5,16 @@ Source: DARTS (Liu et al., arXiv 1806.09055), appendix A.2 (CIFAR) and A.4 (Imag
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
-from helpers.models.complexity import count_parameters, trace
+from helpers.darts.space import NODE_STATES
 from helpers.models.spec import Model, ModelSpec
-
-
-class DropPath(nn.Module):
-    """Zero an edge's output (B, C, H, W) for whole images and scale the rest to the same mean.
-
-    Larsson et al., arXiv 1605.07648. `probability` is the fraction dropped in train mode. Draws
-    from torch's default generator of the input's device.
-    """
-
-    def __init__(self, probability: float = 0.0) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Zero whole samples of x (B, C, H, W) in training; scale the others by 1 / (1 - p)."""
-        if not self.training or self.probability == 0.0:
-            return x
-        keep = 1.0 - self.probability
-        mask = x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep)  # (B, 1, 1, 1)
-        return x * (mask / keep)
 
 
 class Cell(nn.Module):
@@ -58,29 +37,28 @@ class Cell(nn.Module):
         older = FactorizedReduce if reduction_before else ReLUConvBN
         self.older = older(older_channels, channels)
         self.newer = ReLUConvBN(newer_channels, channels)
-        kind = "reduce" if reduction else "normal"
-        edges = genotype.edges(kind)
+        edges = genotype.edges("reduce" if reduction else "normal")
         self.sources = [source for _, source, _ in edges]
-        self.concat = genotype.concat(kind)
-        self.out_channels = len(self.concat) * channels
+        self.out_channels = len(NODE_STATES) * channels
         self.operations = nn.ModuleList(
             build_operation(name, channels, 2 if reduction and source < 2 else 1)
             for name, source, _ in edges
         )
-        # An identity is never dropped: without it nothing might reach the node.
+        # Drop path (arXiv 1605.07648) zeroes an edge's output for whole images. An identity is
+        # never dropped: without it nothing might reach the node.
         self.drop_paths = nn.ModuleList(
-            nn.Identity() if isinstance(operation, nn.Identity) else DropPath()
+            nn.Identity() if isinstance(operation, nn.Identity) else StochasticDepth(0.0, "row")
             for operation in self.operations
         )
 
     def forward(self, older: Tensor, newer: Tensor) -> Tensor:
-        """(B, C, H, W) of the two cells before -> (B, nodes * C, H', W')."""
+        """Return the states of the four nodes, concatenated."""
         states = [self.older(older), self.newer(newer)]
         edges = list(zip(self.sources, self.operations, self.drop_paths, strict=True))
         for row in range(0, len(edges), 2):  # two edges into each node
             first, second = (drop(op(states[source])) for source, op, drop in edges[row : row + 2])
             states.append(first + second)
-        return torch.cat([states[state] for state in self.concat], dim=1)
+        return torch.cat(states[2:], dim=1)
 
 
 class AuxiliaryHead(nn.Module):
@@ -108,7 +86,7 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of cell 2L // 3 -> auxiliary class scores (B, K)."""
+        """Return auxiliary class scores (B, K)."""
         x = torch.relu(x)
         size = [max(side, self.smallest_px) for side in x.shape[-2:]]
         if size != list(x.shape[-2:]):
@@ -144,7 +122,6 @@ class DerivedNetwork(Model):
         in_channels: int = 3,
         stem: str = "imagenet",
         auxiliary: bool = False,
-        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.genotype = genotype
@@ -165,10 +142,9 @@ class DerivedNetwork(Model):
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
         self.auxiliary_head = AuxiliaryHead(middle, num_classes, stem) if auxiliary else None
-        self.set_drop_path(drop_path)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> class scores (B, K); in training with an auxiliary head, both scores."""
+        """Return class scores (B, K); in training with an auxiliary head, both scores."""
         features, middle = self._features(x)
         logits = self.classifier(features.mean(dim=(2, 3)))
         if self.auxiliary_head is None or not self.training:
@@ -191,40 +167,14 @@ class DerivedNetwork(Model):
 
     @property
     def feature_layer(self) -> nn.Module:
-        """Return the last cell, whose output map Grad-CAM looks at."""
+        """The last cell, whose output map Grad-CAM looks at."""
         return self.cells[-1]
 
     def set_drop_path(self, probability: float) -> None:
-        """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities.
-
-        The published schedule for CIFAR is 0.2 * epoch / epochs; for ImageNet 0.
-        """
+        """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities."""
         for module in self.modules():
-            if isinstance(module, DropPath):
-                module.probability = probability
-
-    def cell_table(self, image_size_px: int | tuple[int, int]) -> list[dict[str, Any]]:
-        """Return a row for the stem, each cell and the classifier, without the auxiliary head.
-
-        Keys: part, kind, channels and height_px, width_px (of the output), parameters, macs
-        (convolutions and linear layers, one image).
-        """
-        layers = trace(self, image_size_px, self.in_channels)
-        parts: list[tuple[str, str, list[str]]] = [("stem", "", ["stem0", "stem1"])]
-        for index, cell in enumerate(self.cells):
-            kind = "reduction" if cell.reduction else "normal"
-            parts.append((f"cell {index}", kind, [f"cells.{index}"]))
-        parts.append(("classifier", "", ["classifier"]))
-        rows = []
-        for part, kind, names in parts:
-            _, channels, height, width = (*layers[names[-1]].shape, 1, 1)[:4]
-            inside = tuple(f"{name}." for name in names)
-            macs = (layer.macs for name, layer in layers.items() if f"{name}.".startswith(inside))
-            row = {"part": part, "kind": kind, "channels": channels}
-            row |= {"height_px": height, "width_px": width}
-            row["parameters"] = sum(count_parameters(self.get_submodule(name)) for name in names)
-            rows.append(row | {"macs": sum(macs)})
-        return rows
+            if isinstance(module, StochasticDepth):
+                module.p = probability
 
 
 def derived_spec(

@@ -7,6 +7,7 @@ the same space and budget, and over several seeds (Lindauer and Hutter, arXiv 19
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
 from helpers.datasets.cache import ImageCache
-from helpers.models.complexity import count_macs, count_parameters
+from helpers.models.complexity import count_macs, count_parameters, trace
 from helpers.models.spec import ModelSpec
 from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
@@ -27,7 +28,6 @@ from helpers.training.loop import Hooks
 from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
-BASELINES, FINETUNING = "02_features_baselines", "03_finetuning"
 
 
 class DropPathSchedule(Hooks):
@@ -73,23 +73,15 @@ def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
     settings: RetrainSettings = stage.settings
     cache = stage.images(settings.retrain_image_size_px)
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    recipes = [recipe_of(settings, cell.name, cell.genotype, cache, cell.cost) for cell in cells]
+    recipes = [_recipe(settings, cell, cache) for cell in cells]
     return [one for recipe in recipes for one in train_model(stage, recipe, cache, seeds)]
 
 
-def recipe_of(
-    settings: RetrainSettings,
-    name: str,
-    genotype: Genotype,
-    cache: ImageCache,
-    cost: dict[str, Any] | None = None,
-) -> Recipe:
-    """Return how the network of a genotype is trained; `cost` tells what finding the cell took."""
-
+def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:
     def facts(network: DerivedNetwork) -> dict[str, Any]:
         head = network.auxiliary_head
         return {
-            "cell": name,
+            "cell": cell.name,
             "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
             "image_size_px": cache.size_px,
             # of the network that predicts: the auxiliary head serves the training alone
@@ -97,15 +89,15 @@ def recipe_of(
             "macs": count_macs(network, cache.size_px, cache.channels),
             "test_flips": settings.flip_test,
             "ema_decay": settings.ema_decay,
-            **(cost or {}),
+            **cell.cost,
         }
 
-    spec = network_spec(settings, genotype, cache)
+    options = network_spec(settings, cell.genotype, cache).options
     return Recipe(
-        name,
-        lambda seed: make_network(settings, genotype, cache, seed),
+        cell.name,
+        lambda seed: make_network(settings, cell.genotype, cache, seed),
         settings.training,
-        {"architecture": "derived", "network": spec.options, "drop_path": settings.drop_path},
+        {"architecture": "derived", "network": options, "drop_path": settings.drop_path},
         flips=settings.flip_test,
         hooks=lambda network: DropPathSchedule(network, settings.drop_path),
         facts=facts,
@@ -117,14 +109,29 @@ def references(run_paths: RunPaths) -> list[Trained]:
     return [trained for name in REFERENCES for trained in load_trained(run_paths, name)]
 
 
-def describe(network: DerivedNetwork, image_size_px: int) -> pd.DataFrame:
-    """Return parameters and multiply-adds of stem, cells and classifier, their sum at the end."""
-    table = pd.DataFrame(network.cell_table(image_size_px))
-    total = {"part": "all", "parameters": table.parameters.sum(), "macs": table.macs.sum()}
-    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+def describe(network: DerivedNetwork, image_size_px: int | tuple[int, int]) -> pd.DataFrame:
+    """Return the size and cost of stem, cells and classifier, and the sums at the end.
+
+    Columns: part, kind, channels, height_px and width_px of the output, parameters, and macs
+    (convolutions and linear layers, one image). The auxiliary head is left out.
+    """
+    layers = trace(network, image_size_px, network.in_channels)
+    parts = [("stem", "", ["stem0", "stem1"])]
+    for index, cell in enumerate(network.cells):
+        kind = "reduction" if cell.reduction else "normal"
+        parts.append((f"cell {index}", kind, [f"cells.{index}"]))
+    parts.append(("classifier", "", ["classifier"]))
+    rows: list[tuple[Any, ...]] = []
+    for part, kind, names in parts:
+        size = (*layers[names[-1]].shape, 1, 1)[1:4]
+        parameters = sum(count_parameters(network.get_submodule(name)) for name in names)
+        inside = tuple(f"{name}." for name in names)
+        macs = sum(layer.macs for name, layer in layers.items() if f"{name}.".startswith(inside))
+        rows.append((part, kind, *size, parameters, macs))
+    rows.append(("all", "", None, None, None, *(sum(row[i] for row in rows) for i in (5, 6))))
     sizes = ["channels", "height_px", "width_px"]
-    table[sizes] = table[sizes].astype("Int64")
-    return table.fillna({"kind": ""})
+    table = pd.DataFrame(rows, columns=["part", "kind", *sizes, "parameters", "macs"])
+    return table.astype(dict.fromkeys(sizes, "Int64"))
 
 
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
@@ -133,20 +140,14 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
     A model with several seeds has the mean over them.
     """
     common = min(len(model.history) for model in models)
-    rows = []
-    for model in models:
-        aucs = [record["val_auc"] for record in model.history]
-        rows.append(
-            {
-                "model": display_name(model.model),
-                f"val AUC, first {common} epochs": max(aucs[:common]),
-                "val AUC, all": max(aucs),
-                "epochs": len(aucs),
-            }
-        )
-    table = pd.DataFrame(rows)
-    means = dict.fromkeys(table.columns[1:-1], "mean")
-    return table.groupby("model", sort=False, as_index=False).agg({**means, "epochs": "max"})
+    aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]
+    first, whole = f"val AUC, first {common} epochs", "val AUC, all"
+    table = pd.DataFrame(
+        [(display_name(name), max(own[:common]), max(own), len(own)) for name, own in aucs],
+        columns=["model", first, whole, "epochs"],
+    )
+    how = {first: "mean", whole: "mean", "epochs": "max"}
+    return table.groupby("model", sort=False, as_index=False).agg(how)
 
 
 def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
@@ -156,82 +157,72 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     of their own training. The seconds of retraining are the sum over the seeds.
     """
     by_name = table.set_index("model")
+    parts = ("", "_low", "_high", "_mean", "_std")
+    aucs = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
     # a cell that another search has found again was not trained again, but cost something else
     costs = {cell.name: cell.cost for cell in cells_of(stage)}
     rows = []
-    for name in by_name.index:
-        models = load_trained(stage.paths, name)
-        if models and (name in REFERENCES or "cell" in models[0].facts):
-            rows.append(_summary_row(name, models, by_name, costs.get(name, {})))
-    return pd.DataFrame(rows)
-
-
-def _summary_row(
-    name: str, models: list[Trained], by_name: pd.DataFrame, cost: dict[str, Any]
-) -> dict[str, Any]:
-    first, facts = models[0], models[0].facts | cost
-    seconds = sum(model.seconds for model in models)
-    spent = [facts.get("search_seconds"), facts.get("selection_seconds")]
-    parts = ("", "_low", "_high", "_mean", "_std")
-    columns = [f"{side}_auc{part}" for side in ("val", "test") for part in parts]
-    return {
-        "model": name,
-        "network": facts.get("network", ""),
-        "parameters": facts.get("parameters", first.parameters),
-        "macs": facts.get("macs"),
-        "image_size_px": facts.get("image_size_px"),
-        "epochs": len(first.history),
-        "seeds": len(models),
-        "test_flips": facts.get("test_flips"),
-        **{column: by_name.loc[name].get(column) for column in columns if column in by_name},
-        "search_s": spent[0],
-        "selection_s": spent[1],
-        "retraining_s": round(seconds, 1),
-        "total_s": round(seconds + sum(value or 0.0 for value in spent), 1),
-        "device": first.device,
-        "search_device": facts.get("search_device", ""),
-        "cell": facts.get("origin", ""),
-    }
-
-
-def backbone_note(run_paths: RunPaths) -> dict[str, str]:
-    """Return the backbone of the rows of 02 and 03, for captions; empty without such rows."""
-    stages = load_run(run_paths).get("stages", {})
-    found = [stages.get(name, {}).get("backbone") for name in (FINETUNING, BASELINES)]
-    return next(({"backbone": name} for name in found if name), {})
-
-
-def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the summary in words: sizes with units, AUC in per cent, empty if unknown."""
-    rows = []
-    for row in summary.to_dict("records"):
+    for name, own in by_name[[c for c in aucs if c in by_name]].iterrows():
+        models = load_trained(stage.paths, str(name))
+        if not models or (name not in REFERENCES and "cell" not in models[0].facts):
+            continue
+        first, facts = models[0], models[0].facts | costs.get(str(name), {})
+        seconds, search_s = sum(model.seconds for model in models), facts.get("search_seconds")
         rows.append(
             {
-                "Model": display_name(row["model"]),
-                "Cell": row["cell"],
-                "Network": row["network"],
-                "Parameters": f"{row['parameters']:,}",
-                "Multiply-adds": _text(row["macs"], "{:.3g} M", 1e6),
-                "Image px": _text(row["image_size_px"], "{:.0f}"),
-                "Epochs": row["epochs"],
-                "Seeds": row["seeds"],
-                "Val AUC": _auc_text(row, "val_auc"),
-                "Test AUC": _auc_text(row, "test_auc"),
-                "Test flips": {True: "yes", False: "no"}.get(row["test_flips"], ""),
-                "Search s": _text(row["search_s"], "{:.0f}"),
-                "Selection s": _text(row["selection_s"], "{:.0f}"),
-                "Training s": f"{row['retraining_s']:.0f}",
-                "Total s": f"{row['total_s']:.0f}",
-                "Device": row["device"],
+                "model": name,
+                "network": facts.get("network", ""),
+                "parameters": facts.get("parameters", first.parameters),
+                "macs": facts.get("macs"),
+                "image_size_px": facts.get("image_size_px"),
+                "epochs": len(first.history),
+                "seeds": len(models),
+                "test_flips": facts.get("test_flips"),
+                **own,
+                "search_s": search_s,
+                "retraining_s": round(seconds, 1),
+                "total_s": round(seconds + (search_s or 0.0), 1),
+                "device": first.device,
+                "search_device": facts.get("search_device", ""),
+                "cell": facts.get("origin", ""),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _text(value: Any, form: str, unit: float = 1.0) -> str:
-    return "" if value is None or pd.isna(value) else form.format(value / unit)
+def backbone_note(run_paths: RunPaths) -> dict[str, str]:
+    """Return the backbone of the rows of 02 and 03, for captions; empty without such rows."""
+    stages = load_run(run_paths).get("stages", {})
+    found = [stages.get(s, {}).get("backbone") for s in ("03_finetuning", "02_features_baselines")]
+    return next(({"backbone": name} for name in found if name), {})
 
 
-def _auc_text(row: dict[str, Any], column: str) -> str:
-    spread = _text(row.get(f"{column}_std"), " ± {:.1f}", 0.01)
-    return _text(row.get(column), "{:.1f}", 0.01) + spread
+def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the summary in words: sizes with units, AUC in per cent, empty if unknown."""
+
+    def words(column: str, form: str, unit: float = 1.0) -> pd.Series:
+        values = summary.get(column, pd.Series(math.nan, summary.index)).astype(float) / unit
+        return values.map(form.format, na_action="ignore").fillna("").astype(str)
+
+    def auc(column: str) -> pd.Series:
+        return words(column, "{:.1f}", 0.01) + words(f"{column}_std", " ± {:.1f}", 0.01)
+
+    return pd.DataFrame(
+        {
+            "Model": summary.model.map(display_name),
+            "Cell": summary.cell,
+            "Network": summary.network,
+            "Parameters": words("parameters", "{:,.0f}"),
+            "Multiply-adds": words("macs", "{:.3g} M", 1e6),
+            "Image px": words("image_size_px", "{:.0f}"),
+            "Epochs": summary.epochs,
+            "Seeds": summary.seeds,
+            "Val AUC": auc("val_auc"),
+            "Test AUC": auc("test_auc"),
+            "Test flips": summary.test_flips.map({True: "yes", False: "no"}).fillna(""),
+            "Search s": words("search_s", "{:.0f}"),
+            "Training s": words("retraining_s", "{:.0f}"),
+            "Total s": words("total_s", "{:.0f}"),
+            "Device": summary.device,
+        }
+    )

@@ -29,15 +29,12 @@ from helpers.darts.differences import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
-from helpers.runs import settings as config
-from helpers.runs.settings import SearchSettings
+from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
 
-SEARCHED = "searched"
-STEM_FROM_PX = 64  # from this size on the ImageNet stem, which works at an eighth of it
 EIGENVALUE_ITERATIONS = 10
 
 
@@ -57,28 +54,30 @@ def search_genotype(stage: Stage) -> Search:
     last weights and alpha as checkpoints/supernet.safetensors.
     """
     settings: SearchSettings = stage.settings
-    paths, cache = stage.paths, stage.images(stage.settings.image_size_px)
+    paths, cache = stage.paths, stage.images(settings.image_size_px)
     parts = halves(stage.split, settings.seed, settings.search_images)
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": config.decisive(dataclasses.replace(settings, random_cells=0)),
+        "settings": decisive(dataclasses.replace(settings, random_cells=0)),
     }
     resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
 
     def search(genotype: Path, history: Path, weights: Path) -> None:
         classes = int(max(part.label.max() for part in parts)) + 1
+        net = make_supernet(settings, cache, classes)
         train, part = (search_batches(half, cache, settings, classes) for half in parts)
-        net = make_supernet(settings, cache, train.spec.num_classes)
-        training, steps = run_search(net, train, part, settings, resume, stage.deadline_s)
+        training = run_search(net, train, part, settings, resume, stage.deadline_s)
         found, provenance = guard.conclusion(training.history, settings)
-        provenance |= {"run": paths.name, "supernet": steps.description}
+        count = sum(p.numel() for p in net.weight_parameters())
+        partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
+        size = f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights"
         if processes.is_main():
             tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
             files.save_json(history, training.history)
-            genotypes.save(genotype, found, provenance)
+            genotypes.save(genotype, found, provenance | {"run": paths.name, "supernet": size})
 
-    found, record = paths.genotype(SEARCHED), paths.metrics("search_history")
+    found, record = paths.genotype("searched"), paths.metrics("search_history")
     weights = paths.checkpoint("supernet", settings.seed)
     stage.once(
         "search", inputs, search, everywhere=True, genotype=found, history=record, weights=weights
@@ -127,32 +126,17 @@ def search_batches(
     part: pd.DataFrame, cache: ImageCache, settings: SearchSettings, num_classes: int = 2
 ) -> ImageBatches:
     """Return the batches of one half, gray images as one channel."""
-    channels = cache.channels
-    spec = ModelSpec(
-        name="supernet",
-        kind="supernet",
-        num_classes=num_classes,
-        image_size_px=cache.size_px,
-        in_channels=channels,
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
-        embedding_size=0,
-        feature_layer="",
-    )
+    middle, spread = (0.5,) * cache.channels, (0.25,) * cache.channels
+    shape = (num_classes, cache.size_px, cache.channels)
     return ImageBatches(
         cache=cache,
         rows=cache.rows(part.id),
         labels=part.label.to_numpy(dtype=np.int64),
         ids=part.id.to_numpy(dtype=str),
-        spec=spec,
+        spec=ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer=""),
         batch_size=settings.batch_size,
         augment=settings.augment,
     )
-
-
-def stem_for(image_size_px: int) -> str:
-    """Return the name of the ImageNet stem for large images, of the CIFAR stem for small ones."""
-    return "imagenet" if image_size_px >= STEM_FROM_PX else "cifar"
 
 
 def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int = 2) -> Supernet:
@@ -163,7 +147,8 @@ def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int 
             settings.layers,
             num_classes,
             in_channels=cache.channels,
-            stem=stem_for(cache.size_px),
+            # the ImageNet stem leaves an eighth of the image's side
+            stem="imagenet" if cache.size_px >= 64 else "cifar",
             partial=settings.partial,
         )
 
@@ -185,20 +170,12 @@ class AlphaSteps(Hooks):
             average=processes.average if processes.count() > 1 else None,
         )
 
-    @property
-    def description(self) -> str:
-        """Describe the supernet in words."""
-        s, net = self.settings, self.net
-        weights = sum(p.numel() for p in net.weight_parameters())
-        partial = f", 1/{s.partial} of the channels" if s.partial > 1 else ""
-        return f"C={s.channels}, L={s.layers}{partial}, {weights:,} weights"
-
     def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep the optimiser: the second order reads its momentum."""
         self.optimizer = optimizer
 
     def epoch_starts(self, epoch: int, epochs: int) -> None:
-        """Open the epoch's stream of alpha batches."""
+        """Start the epoch's stream of alpha batches."""
         self.started, self.epoch = time.monotonic(), epoch
         self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
@@ -236,17 +213,13 @@ class AlphaSteps(Hooks):
 
     def _eigenvalue(self) -> float | None:
         every = self.settings.eigenvalue_every
-        resting = self.epoch < self.settings.alpha_warmup
-        if not every or resting or (self.epoch + 1) % every:
+        if not every or self.epoch < self.settings.alpha_warmup or (self.epoch + 1) % every:
             return None
-        # always the same images, so that measurements are comparable
-        images = next(self.part.ordered())
+        images = next(self.part.ordered())  # always the same: measurements are comparable
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
-        batch = (images, targets)
+        arguments = (self.net, F.cross_entropy, (images, targets), EIGENVALUE_ITERATIONS)
         with self._finite_gradients():
-            return processes.from_main(
-                dominant_eigenvalue, self.net, F.cross_entropy, batch, EIGENVALUE_ITERATIONS
-            )
+            return processes.from_main(dominant_eigenvalue, *arguments)
 
     @contextmanager
     def _finite_gradients(self) -> Iterator[None]:
@@ -263,10 +236,11 @@ class AlphaSteps(Hooks):
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()
-        if len(self.part.labels) < 2 * share[1]:
-            of_each = " for each process" if share[1] > 1 else ""
+        needed = 2 * share[1]  # batch norm needs two images
+        if (count := len(self.part.labels)) < needed:
             raise TrainingError(
-                f"the part for alpha has fewer than two images{of_each}: give more training images"
+                f"the part for alpha has {count} images and needs {needed}: give more training "
+                "images"
             )
         seed = seeding.stream_seed(self.settings.seed, "alpha part")
         while True:  # both halves have as many batches, give or take one
@@ -281,22 +255,20 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     deadline_s: float | None = None,
-) -> tuple[Training, AlphaSteps]:
+) -> Training:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
     """
-    steps = AlphaSteps(net, train, part, settings)
-    training = Training(
+    return Training(
         net,
         train,
         part,
         settings.training,
         seed=settings.seed,
         name="search",
-        hooks=steps,
+        hooks=AlphaSteps(net, train, part, settings),
         parameters=net.weight_parameters(),
         resume=resume,
         deadline_s=deadline_s,
-    )
-    return training.run(), steps
+    ).run()

@@ -12,10 +12,11 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from helpers.darts.draw import STATE_NAMES, STYLES
 from helpers.darts.operations import softmax_by_node
-from helpers.darts.space import EDGES, PRIMITIVES
+from helpers.darts.space import EDGES, OPERATIONS, PRIMITIVES
 
 CLEAR_LEAD = 1.5  # an edge is decided if its best operation outweighs the next by this factor
 
@@ -28,46 +29,25 @@ def edge_name(edge: tuple[int, int]) -> str:
     return f"{source} → {target}"
 
 
-def operation_weights(history: History, kind: str) -> pd.DataFrame:
-    """Return softmax(alpha) of every edge and operation in every epoch, in long form.
-
-    `kind` is "normal" or "reduce". Columns: epoch, edge, operation, weight.
-    """
-    alpha = np.array([record[f"alpha_{kind}"] for record in history])  # (epochs, 14, 8)
-    weights = np.exp(alpha - alpha.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    index = pd.MultiIndex.from_product(
-        [[record["epoch"] for record in history], map(edge_name, EDGES), PRIMITIVES],
-        names=["epoch", "edge", "operation"],
-    )
-    return pd.Series(weights.ravel(), index, name="weight").reset_index()
-
-
 def edge_table(history: History, kind: str) -> pd.DataFrame:
     """Return the best operation of each edge but `none`, its weight, and its lead over the next.
 
     The numbers are those of the last epoch in `history`. With partial channels `edge_weight` is
     softmax(beta), by which the derivation multiplies all weights of the edge.
     """
-    weights = operation_weights(history[-1:], kind).pivot(
-        index="edge", columns="operation", values="weight"
+    weights = softmax(np.array(history[-1][f"alpha_{kind}"]), axis=-1)  # (14, 8)
+    best = weights[:, 1:].argmax(axis=1)
+    second, first = np.sort(weights[:, 1:], axis=1)[:, -2:].T
+    table = pd.DataFrame(
+        {
+            "edge": [edge_name(edge) for edge in EDGES],
+            "operation": np.array(OPERATIONS)[best],
+            "weight": first.round(3),
+            "lead": (first / second).round(2),
+            "decided": first / second >= CLEAR_LEAD,
+            "none": weights[:, 0].round(3),
+        }
     )
-    rows = []
-    for edge in map(edge_name, EDGES):
-        own = weights.loc[edge, list(PRIMITIVES)]
-        ranked = own.drop("none").sort_values(ascending=False, kind="stable")
-        lead = ranked.iloc[0] / ranked.iloc[1]
-        rows.append(
-            {
-                "edge": edge,
-                "operation": ranked.index[0],
-                "weight": round(ranked.iloc[0], 3),
-                "lead": round(lead, 2),
-                "decided": lead >= CLEAR_LEAD,
-                "none": round(own["none"], 3),
-            }
-        )
-    table = pd.DataFrame(rows)
     beta = history[-1][f"beta_{kind}"]
     if beta is not None:
         table["edge_weight"] = softmax_by_node(torch.tensor(beta)).numpy().round(3)
@@ -79,10 +59,16 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
 
     `used` is the epoch that the found cell is from, counted from 1.
     """
+    alpha = np.array([record[f"alpha_{kind}"] for record in history])  # (epochs, 14, 8)
+    epochs, edges = [record["epoch"] for record in history], [edge_name(edge) for edge in EDGES]
+    index = pd.MultiIndex.from_product(
+        [epochs, edges, PRIMITIVES], names=["epoch", "edge", "operation"]
+    )
+    weights = pd.Series(softmax(alpha, axis=-1).ravel(), index, name="weight").reset_index()
     final = edge_table(history[:used], kind).set_index("edge")
     dashes = {name: STYLES[name].dashes for name in PRIMITIVES}
     grid = sns.relplot(
-        operation_weights(history, kind),
+        weights,
         x="epoch",
         y="weight",
         hue="operation",
@@ -126,10 +112,9 @@ def decidedness(history: History) -> Figure:
     measured = frame.dropna(subset="eigenvalue")
     panels = 4 if len(measured) else 3
     figure, axes = plt.subplots(1, panels, figsize=(4.4 * panels, 3.4))
-    for ax, name, title in (
-        (axes[0], "entropy", "entropy of softmax($\\alpha$) in nats, mean of the edges"),
-        (axes[1], "none", "weight on none, mean of the edges"),
-    ):
+    titles = {"entropy": "entropy of softmax($\\alpha$) in nats, mean of the edges"}
+    titles["none"] = "weight on none, mean of the edges"
+    for ax, (name, title) in zip(axes, titles.items(), strict=False):
         columns = {f"{name}_normal": "normal cell", f"{name}_reduce": "reduction cell"}
         _plot_columns(ax, frame, columns, title)
         ax.ticklabel_format(axis="y", useOffset=False)
@@ -144,7 +129,7 @@ def decidedness(history: History) -> Figure:
     if len(measured):
         sns.lineplot(measured, y="eigenvalue", ax=axes[3], **single)
         axes[3].set(title="dominant eigenvalue of $d^2L/d\\alpha^2$", ylabel="")
-    for ax in axes:
+    for ax in axes[2:]:
         ax.locator_params(axis="x", integer=True)
     return figure
 
@@ -157,8 +142,6 @@ def search_curves(history: History) -> Figure:
     _plot_columns(axes[0], frame, losses, "cross-entropy")
     aucs = {"train_auc": "part for w", "val_auc": "part for alpha"}
     _plot_columns(axes[1], frame, aucs, "AUC of the supernet")
-    for ax in axes:
-        ax.locator_params(axis="x", integer=True)
     return figure
 
 
@@ -167,4 +150,5 @@ def _plot_columns(ax: Axes, frame: pd.DataFrame, columns: dict[str, str], title:
     long = frame.melt("epoch", list(columns), "line").replace({"line": columns})
     sns.lineplot(long, x="epoch", y="value", hue="line", style="line", markers=True, ax=ax)
     ax.set(title=title, ylabel="")
+    ax.locator_params(axis="x", integer=True)
     ax.legend(title="")

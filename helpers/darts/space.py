@@ -6,7 +6,7 @@ cell, 2 to 5 its four nodes. Each node of a discrete cell keeps two edges, each 
 
 from __future__ import annotations
 
-PRIMITIVES = (
+PRIMITIVES = (  # in the order of alpha's columns; `none` keeps its slot in the softmax
     "none",
     "max_pool_3x3",
     "avg_pool_3x3",
@@ -16,18 +16,11 @@ PRIMITIVES = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-"""Operations in the order of alpha's columns; `none` keeps its slot in the softmax."""
-
-OPERATIONS = PRIMITIVES[1:]
-"""Operations on an edge of a discrete cell: every primitive except `none`."""
-
-NODES = 4
-NODE_STATES = tuple(range(2, 2 + NODES))
+OPERATIONS = PRIMITIVES[1:]  # on an edge of a discrete cell
+NODE_STATES = (2, 3, 4, 5)
 EDGES = tuple((source, node) for node in NODE_STATES for source in range(node))
 """(source, target) states of the 14 candidate edges, in the order of alpha's rows."""
-
-KINDS = ("normal", "reduce")
-"""Kinds of cells, named as in the published genotypes."""
+KINDS = ("normal", "reduce")  # of cells, named as in the published genotypes
 
 
 class GenotypeError(ValueError):

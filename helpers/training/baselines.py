@@ -43,7 +43,7 @@ class FittedBaseline:
     cv_auc: float  # mean AUC over the folds of the training set
 
     def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) -> probability of bad (N,)."""
+        """Return the probability of bad (N,) of embeddings (N, D)."""
         return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
 
 
@@ -65,24 +65,18 @@ def fit_all(
     train = split[split.split == "train"]
     scored = split[split.split.isin(["val", "test"])]
     x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
+    own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
     inputs = {
         "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
-        "folds": settings.folds,
-        "cv_images": settings.cv_images,
-        "trees": settings.trees,
-        "seed": settings.seed,
+        **own,
     }
     rows = []
     for name in tqdm(NAMES, desc="classical models", leave=False):
-        model = name.lower() + suffix
-        record = stage.paths.metrics(f"fit_{model}")
 
         def fit(predictions: Path, record: Path, name: str = name) -> None:
             started = time.monotonic()
-            fitted = fit_baseline(
-                name, x, y, settings.folds, settings.trees, settings.seed, settings.cv_images
-            )
+            fitted = fit_baseline(name, x, y, *own.values())
             save_predictions(predictions, scored, fitted.defect_score(features.of(scored.id)))
             row = {
                 "model": name,
@@ -93,8 +87,9 @@ def fit_all(
             }
             files.save_json(record, row)
 
+        model = name.lower() + suffix
         sizes = ("trees", "cv_images") if name == "RF" else ("cv_images",)
-        predictions = stage.paths.predictions(model)
+        predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
         stage.once(model, inputs, fit, sizes=sizes, predictions=predictions, record=record)
         rows.append(files.load_json(record))
     return rows
@@ -144,7 +139,7 @@ def fit_baseline(
 
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:
-    """Rows of a sample of `limit`, each class in proportion but with a row for each fold."""
+    """Return the rows of a sample of `limit`, each class in proportion, a row for each fold."""
     if not 0 < limit < len(labels):
         return np.arange(len(labels))
     order = np.random.default_rng(random_state).permutation(len(labels))
@@ -158,7 +153,7 @@ def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np
 def pipeline_and_grid(
     name: str, trees: int, random_state: int
 ) -> tuple[Pipeline, dict[str, list[Any]]]:
-    """Scaling and one of the `NAMES`, and the hyper-parameters (`model__...`) to choose from.
+    """Return scaling and one of the `NAMES`, and the grid of hyper-parameters (`model__...`).
 
     Raises:
         ValueError: no such model.
@@ -187,7 +182,7 @@ def pipeline_and_grid(
 
 
 def _fastest(module: str, name: str) -> type[BaseEstimator]:
-    """A class of scikit-learn-intelex where it is installed, else scikit-learn's own."""
+    """Return a class of scikit-learn-intelex if it is installed, else scikit-learn's own."""
     try:
         return getattr(importlib.import_module(f"sklearnex.{module}"), name)
     except ImportError as error:

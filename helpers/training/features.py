@@ -48,8 +48,7 @@ def embed(
 ) -> Features:
     """Return embeddings (N, D) of all images of a table (column `id`), without augmentation."""
     batches = image_batches(cache, table, model, batch_size, device=device)
-    scorer = Scorer(model, device, precision, images=len(batches))
-    out = []
+    scorer, out = Scorer(model, device, precision, images=len(batches)), []
     with tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar:
         for images in batches.ordered():
             out.append(scorer.embed_batch(images).cpu().numpy())
@@ -63,29 +62,20 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
     `batch_size` is the stage's parameter if it has one for this; 0: `EMBED_BATCH`.
     """
     cache = stage.images(stage.settings.image_size_px)
+    name, path = weights.backbone, stage.paths.features(weights.backbone)
 
     def compute(features: Path) -> None:
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        started = time.monotonic()
-        device = devices.default_device()
+        started, device = time.monotonic(), devices.default_device()
         found = embed(model, cache, stage.split, device, batch_size or EMBED_BATCH)
         stage.rate("embed", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
-    stage.note(weights=weights.origin, backbone=weights.backbone)
-    path = stage.paths.features(weights.backbone)
-    stage.once(
-        f"features {weights.backbone}",
-        {
-            "images": cache.content,
-            "ids": files.fingerprint(stage.split.id.tolist()),
-            "backbone": weights.backbone,
-            "weights": weights.digest,
-        },
-        compute,
-        sizes=["image_size_px", *(["batch_size"] if batch_size else [])],
-        features=path,
-    )
+    stage.note(weights=weights.origin, backbone=name)
+    inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
+    inputs |= {"backbone": name, "weights": weights.digest}
+    sizes = ["image_size_px", "batch_size"][: 2 if batch_size else 1]
+    stage.once(f"features {name}", inputs, compute, sizes=sizes, features=path)
     return load_features(path)
 
 
@@ -99,7 +89,6 @@ def image_batches(
     epoch_images: int = 0,
 ) -> ImageBatches:
     """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
-    options = {} if device is None else {"device": device}
     return ImageBatches(
         cache=cache,
         rows=cache.rows(table.id),
@@ -109,7 +98,7 @@ def image_batches(
         batch_size=batch_size,
         augment=augment,
         epoch_images=epoch_images,
-        **options,
+        device=device or devices.default_device(),
     )
 
 

@@ -53,8 +53,7 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         flips=settings.flip_test,
         sizes=("image_size_px", "batch_size"),
     )
-    seeds = range(settings.seed, settings.seed + settings.seeds)
-    return train_model(stage, recipe, cache, seeds)
+    return train_model(stage, recipe, cache, range(settings.seed, settings.seed + settings.seeds))
 
 
 def train_last_layer(stage: Stage, weights: backbones.Weights) -> Trained:
@@ -64,8 +63,7 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> Trained:
     features = load_features(stage.paths.features(weights.backbone))
 
     def batches(rows: pd.DataFrame) -> EmbeddingBatches:
-        labels = rows.label.fillna(-1).to_numpy(dtype=np.int64)
-        ids = rows.id.to_numpy(dtype=str)
+        labels, ids = rows.label.fillna(-1).to_numpy(dtype=np.int64), rows.id.to_numpy(dtype=str)
         return EmbeddingBatches(features.of(rows.id), labels, ids, settings.ll.batch_size)
 
     recipe = Recipe(
@@ -90,8 +88,7 @@ def finetuned_features(stage: Stage) -> Features:
 
     def compute(features: Path) -> None:
         model = backbones.load_model(checkpoint)
-        started = time.monotonic()
-        device = devices.default_device()
+        started, device = time.monotonic(), devices.default_device()
         found = embed(model, cache, stage.split, device, precision=settings.precision)
         stage.rate("embed fbp", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)

@@ -27,7 +27,7 @@ from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
 from helpers.training.batches import Batches
 from helpers.training.features import image_batches
-from helpers.training.inference import precision_of, predict
+from helpers.training.inference import predict
 from helpers.training.loop import Hooks, Training, resume_file
 
 NUM_CLASSES = 2
@@ -54,12 +54,8 @@ class Trained:
 
     @property
     def curve(self) -> pd.DataFrame:
-        """One row per epoch, with the columns `model` and `seed`."""
+        """The learning curve: a row for each epoch, with the columns `model` and `seed`."""
         return pd.DataFrame(self.history).assign(model=self.model, seed=self.seed)
-
-
-def _whole(model: Model) -> nn.Module:
-    return model
 
 
 @dataclass(frozen=True)
@@ -72,11 +68,9 @@ class Recipe:
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
     flips: bool = False  # average the scores of the images and their mirror images
     hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
-    facts: Callable[[Any], dict[str, Any]] | None = (
-        None  # of it, too; kept beside the learning curve
-    )
+    facts: Callable[[Any], dict[str, Any]] = lambda model: {}  # of it, kept beside the curve
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
-    part: Callable[[Any], nn.Module] = _whole  # the part of it that is trained
+    part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
 
 
@@ -87,13 +81,29 @@ def train_model(
 
     Writes `predictions/<name>.csv` and `metrics/<name>_history.json`; see `load_trained`.
     """
+    name, folder = recipe.name, stage.paths.trainings(recipe.name)
+    words = {seed: f", seed {seed}" if len(seeds) > 1 else "" for seed in seeds}
     for seed in seeds:
-        _train_seed(stage, recipe, cache, seed, f", seed {seed}" if len(seeds) > 1 else "")
-    _join_seeds(stage, recipe.name, seeds)
-    trained = processes.from_main(load_trained, stage.paths, recipe.name)
+        _train_seed(stage, recipe, cache, seed, words[seed])
+    curves = [folder / f"seed{seed}.json" for seed in seeds]
+    scores = [folder / f"seed{seed}.csv" for seed in seeds]
+
+    def join(predictions: Path, history: Path) -> None:
+        tables = [files.load_csv(path, ("id", "split", "defect_score")) for path in scores]
+        by_seed = [table.defect_score.to_numpy() for table in tables]
+        save_predictions(predictions, tables[0], dict(zip(seeds, by_seed, strict=True)))
+        files.save_json(history, {"seeds": [files.load_json(path) for path in curves]})
+
+    stage.once(
+        name,
+        {path.name: processes.from_main(files.file_digest, path) for path in (*curves, *scores)},
+        join,
+        predictions=stage.paths.predictions(name),
+        history=stage.paths.metrics(f"{name}_history"),
+    )
+    trained = processes.from_main(load_trained, stage.paths, name)
     for one in trained:
-        suffix = f", seed {one.seed}" if len(seeds) > 1 else ""
-        stage.rate(recipe.name + suffix, one.images_per_s)
+        stage.rate(name + words[one.seed], one.images_per_s)
     return trained
 
 
@@ -133,10 +143,21 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
             deadline_s=stage.deadline_s,
         ).run()
         found = predict(network, batches(scored), settings.precision, recipe.flips)
-        if processes.is_main():
-            backbones.save_model(checkpoint, model, full_scale_bits=cache.bits)
-            files.save_json(curve, _record(training, recipe, model))
-            save_predictions(scores, scored, found)
+        if not processes.is_main():
+            return
+        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits)
+        precision = training.precision.replace("no", "float32")
+        record = {
+            "seed": seed,
+            "history": training.history,
+            "best_epoch": training.best_epoch,
+            "seconds": training.seconds,
+            "parameters": count_parameters(network),
+            "device": f"{processes.device_name()}, {precision}",
+            "facts": recipe.facts(model),
+        }
+        files.save_json(curve, record)
+        save_predictions(scores, scored, found)
 
     stage.once(
         f"{name}, seed {seed}",
@@ -150,42 +171,6 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
     )
     if processes.is_main():  # not before the step is on record
         resume.unlink(missing_ok=True)
-
-
-def _record(training: Training, recipe: Recipe, model: Model) -> dict[str, Any]:
-    """Return a learning curve and what belongs to it, as JSON-able values."""
-    precision = precision_of(processes.device(), recipe.settings.precision)
-    return {
-        "seed": training.seed,
-        "history": training.history,
-        "best_epoch": training.best_epoch,
-        "seconds": training.seconds,
-        "parameters": count_parameters(training.model),
-        "device": f"{processes.device_name()}, {'float32' if precision == 'no' else precision}",
-        "facts": recipe.facts(model) if recipe.facts else {},
-    }
-
-
-def _join_seeds(stage: Stage, name: str, seeds: Sequence[int]) -> None:
-    """Write the predictions file and the learning curves of all seeds of a model."""
-    folder = stage.paths.trainings(name)
-    curves = [folder / f"seed{seed}.json" for seed in seeds]
-    scores = {seed: folder / f"seed{seed}.csv" for seed in seeds}
-
-    def join(predictions: Path, history: Path) -> None:
-        tables = {s: files.load_csv(p, ("id", "split", "defect_score")) for s, p in scores.items()}
-        first = tables[seeds[0]]
-        by_seed = {seed: table.defect_score.to_numpy() for seed, table in tables.items()}
-        save_predictions(predictions, first, by_seed)
-        files.save_json(history, {"seeds": [files.load_json(path) for path in curves]})
-
-    stage.once(
-        name,
-        {p.name: processes.from_main(files.file_digest, p) for p in [*curves, *scores.values()]},
-        join,
-        predictions=stage.paths.predictions(name),
-        history=stage.paths.metrics(f"{name}_history"),
-    )
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:

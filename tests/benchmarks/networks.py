@@ -64,7 +64,7 @@ class PlainDerivedCell(nn.Module):
         relu_conv_bn = nn.Sequential(nn.ReLU(), conv(c_pp, c, 1), nn.BatchNorm2d(c))
         self.pre0 = PlainReduce(c_pp, c, nn.BatchNorm2d) if reduction_before else relu_conv_bn
         self.pre1 = nn.Sequential(nn.ReLU(), conv(c_p, c, 1), nn.BatchNorm2d(c))
-        self.concat, edges = genotype.concat(kind), genotype.edges(kind)
+        edges = genotype.edges(kind)
         self.sources = [source for _, source, _ in edges]
         self.operations = nn.ModuleList(
             _operation(name, c, 2 if reduction and source < 2 else 1) for name, source, _ in edges
@@ -76,7 +76,7 @@ class PlainDerivedCell(nn.Module):
         for i in range(0, len(self.operations), 2):  # two edges a node
             a, b = self.sources[i : i + 2]
             states.append(self.operations[i](states[a]) + self.operations[i + 1](states[b]))
-        return torch.cat([states[i] for i in self.concat], dim=1)
+        return torch.cat(states[2:], dim=1)
 
 
 class PlainDerived(nn.Module):
@@ -92,7 +92,7 @@ class PlainDerived(nn.Module):
             reduction = i in (layers // 3, 2 * layers // 3)
             c = 2 * c if reduction else c
             self.cells.append(PlainDerivedCell(genotype, c_pp, c_p, c, reduction, before))
-            c_pp, c_p, before = c_p, len(self.cells[-1].concat) * c, reduction
+            c_pp, c_p, before = c_p, 4 * c, reduction
         self.classifier = nn.Linear(c_p, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

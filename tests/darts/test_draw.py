@@ -23,9 +23,9 @@ from helpers.darts.draw import (
     draw_genotypes,
     draw_search_space,
 )
-from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
+from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.layout import GAP, STATE_WIDTH, lay_out
-from helpers.darts.space import EDGES, KINDS, PRIMITIVES, GenotypeError
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
 
 @pytest.fixture(autouse=True)
@@ -93,13 +93,6 @@ def test_nothing_overlaps_when_the_axes_are_resized_after_drawing():
         assert_nothing_overlaps(ax)
 
 
-def test_a_concat_that_leaves_a_node_unused_can_be_drawn():
-    edges = PUBLISHED["PDARTS"].normal
-    ax = draw_cell(Genotype(edges, (5,), edges, (2, 3)))
-    assert_nothing_overlaps(ax)
-    assert [gid for gid in parts(ax, "edge") if gid.endswith(f"-{OUTPUT}")] == ["edge 5-6"]
-
-
 @pytest.mark.parametrize(("name", "kind"), [*product(PUBLISHED, KINDS)])
 def test_a_picture_shows_each_edge_of_the_genotype_in_its_style_and_nothing_overlaps(name, kind):
     genotype = PUBLISHED[name]
@@ -112,7 +105,7 @@ def test_a_picture_shows_each_edge_of_the_genotype_in_its_style_and_nothing_over
         written = TextPath((0, 0), operation, size=1, prop={"family": "DejaVu Sans"}).vertices
         shift = label.get_path().vertices - written
         assert np.allclose(shift, shift[0]), f"{edge} is not labelled {operation}"
-    concat = {f"{state}-{OUTPUT}": "concat" for state in genotype.concat(kind)}
+    concat = {f"{state}-{OUTPUT}": "concat" for state in NODE_STATES}
     assert set(parts(ax, "edge")) == {f"edge {edge}" for edge in expected | concat}
     for edge, operation in (expected | concat).items():
         for line in parts(ax, "edge")[f"edge {edge}"]:
@@ -161,11 +154,6 @@ def test_the_styles_are_seaborns_colorblind_palette_and_differ_in_grey_print():
     assert {style.color for style in operations} <= set(palette)
     assert len({style.color for style in operations}) == len(PRIMITIVES)
     assert len({style.dashes for style in operations}) == 6  # one of each kind of operation
-
-
-def test_an_unknown_kind_of_cell_is_refused():
-    with pytest.raises(GenotypeError, match="unknown cell kind 'big'; use one of normal, reduce"):
-        draw_cell(PUBLISHED["DARTS_V2"], "big")
 
 
 def test_genotypes_side_by_side_share_one_scale_and_do_not_overlap():

@@ -2,9 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
-from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork, DropPath
+from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
+from helpers.darts.retrain import describe
 from helpers.darts.space import EDGES, PRIMITIVES
 from helpers.darts.supernet import Supernet
 from helpers.models.complexity import count_macs, count_parameters
@@ -42,28 +44,30 @@ def test_the_cifar_network_of_darts_v2_has_the_published_3_349_342_parameters():
     assert count_parameters(DerivedNetwork(DARTS_V2, 36, 20, 10, stem="cifar")) == 3_349_342
 
 
-def test_the_cell_table_adds_up_to_the_network():
+def test_the_table_of_the_parts_adds_up_to_the_network():
     network = DerivedNetwork(DARTS_V2, 48, 14, 1000, auxiliary=True)
-    table = network.cell_table(224)
-    assert sum(row["parameters"] for row in table) == 4_718_752
-    assert sum(row["macs"] for row in table) == count_macs(network, 224) == 529_911_552
-    cells = [f"cell {i}" for i in range(14)]
-    assert [row["part"] for row in table] == ["stem", *cells, "classifier"]
-    reductions = [row["part"] for row in table if row["kind"] == "reduction"]
-    assert reductions == ["cell 4", "cell 9"]
-    sizes = [(row["channels"], row["height_px"], row["width_px"]) for row in table]
-    assert sizes[0] == (48, 28, 28)
-    assert sizes[4:6] == [(192, 28, 28), (384, 14, 14)]
-    assert sizes[9:11] == [(384, 14, 14), (768, 7, 7)]
-    assert sizes[14:] == [(768, 7, 7), (1000, 1, 1)]
+    table = describe(network, 224).set_index("part")
+    assert table.index.tolist() == ["stem", *(f"cell {i}" for i in range(14)), "classifier", "all"]
+    assert table.parameters["all"] == table.parameters[:-1].sum() == 4_718_752
+    assert table.macs["all"] == table.macs[:-1].sum() == count_macs(network, 224) == 529_911_552
+    assert table.index[table.kind == "reduction"].tolist() == ["cell 4", "cell 9"]
+    sizes = table[["channels", "height_px", "width_px"]]
+    for parts, size in (
+        (["stem"], [48, 28, 28]),
+        (["cell 3"], [192, 28, 28]),
+        (["cell 4", "cell 8"], [384, 14, 14]),
+        (["cell 9", "cell 13"], [768, 7, 7]),
+        (["classifier"], [1000, 1, 1]),
+    ):
+        assert [row.tolist() for _, row in sizes.loc[parts].iterrows()] == [size] * len(parts)
     # By hand: cell 2 of 48 channels; two 1x1 from 192 with BN; five 3x3 sep_convs, one dil_conv.
     block = 48 * 9 + 48 * 48 + 2 * 48
-    assert table[3]["parameters"] == 2 * (192 * 48 + 2 * 48) + 11 * block
+    assert table.parameters["cell 2"] == 2 * (192 * 48 + 2 * 48) + 11 * block
 
 
-def test_the_cell_table_follows_the_image_size_and_the_stem():
-    network = small(stem="cifar", in_channels=1)
-    sizes = [(row["height_px"], row["width_px"]) for row in network.cell_table((9, 14))]
+def test_the_table_of_the_parts_follows_the_image_size_and_the_stem():
+    table = describe(small(stem="cifar", in_channels=1), (9, 14))
+    sizes = list(zip(table.height_px[:-1], table.width_px[:-1], strict=True))
     assert sizes == [(9, 14), (9, 14), (5, 7), (3, 4), (1, 1)]
 
 
@@ -92,20 +96,9 @@ def test_a_reduction_cell_computes_its_genotype_with_pools_that_have_no_bn():
     torch.testing.assert_close(cell(older, newer), torch.cat([s2, s3, s4, s5], 1))
 
 
-def test_only_the_named_states_are_concatenated():
-    genotype = Genotype(DARTS_V2.normal, (3, 5), DARTS_V2.reduce, (2, 3, 4, 5))
-    cell = Cell(genotype, 4, 4, 4, reduction=False, reduction_before=False).eval()
-    full = Cell(DARTS_V2, 4, 4, 4, reduction=False, reduction_before=False).eval()
-    full.load_state_dict(cell.state_dict())
-    x = torch.randn(1, 4, 5, 5)
-    assert torch.equal(cell(x, x), full(x, x).view(1, 4, 4, 5, 5)[:, [1, 3]].flatten(1, 2))
-    assert small(genotype, layers=4).classifier.in_features == 2 * 16
-
-
 def test_equal_genotypes_share_their_state_dicts():
     normal = tuple(DARTS_V2.normal[i ^ 1] for i in range(8))
-    other = Genotype(normal, (5, 4, 3, 2), DARTS_V2.reduce, (2, 3, 4, 5))
-    network, twin = small().eval(), small(other).eval()
+    network, twin = small().eval(), small(Genotype(normal, DARTS_V2.reduce)).eval()
     twin.load_state_dict(network.state_dict())
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(network(x), twin(x))
@@ -188,39 +181,25 @@ def test_the_auxiliary_head_reads_the_map_after_cell_2l_over_3():
 # --- drop path ---------------------------------------------------------------------------------
 
 
-def test_drop_path_zeroes_whole_images_and_keeps_the_mean():
-    drop = DropPath(0.25)
-    x = (torch.rand(4000, 3, 2, 2) + 0.5).requires_grad_()
-    before = x.detach().clone()
-    y = drop(x)
-    assert torch.equal(x, before)  # not in place
+def test_drop_path_zeroes_whole_images_of_every_edge_but_the_identities():
+    network = small(layers=4)
+    drops = [m for m in network.modules() if isinstance(m, StochasticDepth)]
+    # DARTS_V2: 6 of 8 edges in a normal cell; in a reduction cell all but the three stride-1 skips.
+    assert len(drops) == 2 * 6 + 2 * 5
+    for cell in network.cells:
+        for operation, drop in zip(cell.operations, cell.drop_paths, strict=True):
+            assert isinstance(drop, StochasticDepth) != isinstance(operation, nn.Identity)
+    x = torch.rand(4000, 3, 2, 2) + 0.5
+    state = torch.get_rng_state()
+    assert drops[0].train()(x) is x and torch.equal(torch.get_rng_state(), state)  # off
+    network.set_drop_path(0.25)
+    assert {drop.p for drop in drops} == {0.25}
+    assert drops[0].eval()(x) is x
+    y = drops[0].train()(x)
     kept = (y != 0).flatten(1).float().mean(1)
     assert set(kept.tolist()) == {0.0, 1.0}
     torch.testing.assert_close(y[kept == 1], x[kept == 1] / 0.75)
     assert kept.mean().item() == pytest.approx(0.75, abs=4 * (0.25 * 0.75 / 4000) ** 0.5)
-    y.sum().backward()
-    torch.testing.assert_close(x.grad, (y != 0).float() / 0.75)
-
-
-def test_drop_path_does_nothing_in_eval_mode_or_at_zero():
-    x = torch.randn(8, 3, 2, 2)
-    assert DropPath(0.9).eval()(x) is x
-    state = torch.get_rng_state()
-    assert DropPath(0.0).train()(x) is x
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_one_call_sets_the_drop_path_of_every_edge_but_the_identities():
-    network = small(layers=4, drop_path=0.3)
-    drops = [m for m in network.modules() if isinstance(m, DropPath)]
-    # DARTS_V2: 6 of 8 edges in a normal cell; in a reduction cell all but the three stride-1 skips.
-    assert len(drops) == 2 * 6 + 2 * 5
-    assert {drop.probability for drop in drops} == {0.3}
-    for cell in network.cells:
-        for operation, drop in zip(cell.operations, cell.drop_paths, strict=True):
-            assert isinstance(drop, DropPath) != isinstance(operation, nn.Identity)
-    network.set_drop_path(0.1)
-    assert {drop.probability for drop in drops} == {0.1}
 
 
 # --- against the supernet ----------------------------------------------------------------------

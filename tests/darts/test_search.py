@@ -14,12 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.core import files
-from helpers.core import tensors as core_tensors
+from helpers.core import files, tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import genotypes, guard, search, search_plots
-from helpers.runs import settings as config
-from helpers.runs import stages
+from helpers.runs import settings, stages
 from tests.conftest import split_of
 
 TINY = {
@@ -33,14 +31,9 @@ TINY = {
 }
 
 
-def make_stage(folder, **settings):
-    stage = stages.Stage(
-        "04_darts_search",
-        RunPaths("r"),
-        "quick",
-        config.SearchSettings(**(TINY | settings)),
-        "key",
-    )
+def make_stage(folder, **options):
+    own = settings.SearchSettings(**(TINY | options))
+    stage = stages.Stage("04_darts_search", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(folder))
     return stage
 
@@ -72,8 +65,8 @@ def record(**changes):
     ],
 )
 def test_settings_that_make_no_search_are_refused_before_it(values, message):
-    with pytest.raises(config.SettingsError, match=re.escape(message)):
-        config.resolve("04_darts_search", "quick", values)
+    with pytest.raises(settings.SettingsError, match=re.escape(message)):
+        settings.resolve("04_darts_search", "quick", values)
 
 
 def test_the_halves_are_stratified_disjoint_and_of_training_images_only(stage):
@@ -132,13 +125,11 @@ def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
 
 
 def test_alpha_moves_in_every_step_but_the_warm_up(stage):
-    settings = dataclasses.replace(stage.settings, alpha_warmup=2)
-    parts = [
-        search.search_batches(p, stage.images(16), settings) for p in search.halves(stage.split, 0)
-    ]
-    net = search.make_supernet(settings, stage.images(16))
+    own, images = dataclasses.replace(stage.settings, alpha_warmup=2), stage.images(16)
+    parts = [search.search_batches(half, images, own) for half in search.halves(stage.split, 0)]
+    net = search.make_supernet(own, images)
     start = net.alpha_normal.detach().clone()
-    fit, _ = search.run_search(net, *parts, settings)
+    fit = search.run_search(net, *parts, own)
     alphas = [torch.tensor(r["alpha_normal"]) for r in fit.history]
     assert torch.equal(alphas[1], start) and not torch.equal(alphas[2], start)
     assert [r["alpha_loss"] is None for r in fit.history] == [True, True, False]
@@ -161,11 +152,6 @@ def test_validation_and_test_images_have_no_part_in_the_search(stage):
     stage.paths.genotype("searched").unlink()  # searched again
     again = search.search_genotype(dataclasses.replace(stage))
     assert again.history[-1]["alpha_normal"] == found.history[-1]["alpha_normal"]
-
-
-def test_the_stem_follows_the_image_size():
-    assert search.stem_for(32) == "cifar"
-    assert search.stem_for(224) == "imagenet"
 
 
 KILLED = """
@@ -214,9 +200,9 @@ def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
     for name in ("whole", "killed"):
         monkeypatch.setenv(HOME_VARIABLE, str(home / name))
         paths = RunPaths("r")
-        tensors, _ = core_tensors.load_tensors(paths.checkpoint("supernet"))
+        weights, _ = tensors.load_tensors(paths.checkpoint("supernet"))
         history = files.load_json(paths.metrics("search_history"))
-        results.append((tensors, history, genotypes.load(paths.genotype("searched"))[0]))
+        results.append((weights, history, genotypes.load(paths.genotype("searched"))[0]))
     (weights, history, genotype), (other_weights, other_history, other_genotype) = results
     assert genotype == other_genotype
     assert weights.keys() == other_weights.keys()
@@ -255,14 +241,14 @@ def test_what_the_guard_did_is_told():
     skips[:, 3] = 5.0
     history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(5)]
     history[0]["alpha_normal"] = skips.tolist()
-    settings = config.SearchSettings(epochs=50)
-    genotype, provenance = guard.conclusion(history, settings)
+    limited = settings.SearchSettings(epochs=50)
+    genotype, provenance = guard.conclusion(history, limited)
     assert provenance["guard"] == [
         "eigenvalue grew from 1 to 5: rolled back to epoch 1",
         "skip connections in the normal cell limited from 8 to 2",
     ]
     assert provenance["epoch_used"] == 1 and genotypes.count_skips(genotype) == 2
-    free = dataclasses.replace(settings, max_skips=-1, rollback_growth=0.0)
+    free = dataclasses.replace(limited, max_skips=-1, rollback_growth=0.0)
     genotype, provenance = guard.conclusion(history[:1], free)
     assert genotypes.count_skips(genotype) == 8
     assert provenance["guard"] == []

@@ -108,7 +108,7 @@ def test_maps_of_a_network_with_branches_agree_with_pytorch_grad_cam(layer, targ
 def test_maps_of_a_derived_network_agree_with_pytorch_grad_cam(auxiliary, seed, target_class):
     sizes = {"channels": 8, "layers": 5, "num_classes": 2}
     model = seeded(
-        lambda: DerivedNetwork(random_genotype(3), **sizes, auxiliary=auxiliary, drop_path=0.2),
+        lambda: DerivedNetwork(random_genotype(3), **sizes, auxiliary=auxiliary),
         seed,
     ).double()
     x = images(size=96).double()
