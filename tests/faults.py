@@ -262,7 +262,7 @@ def run_cells(
         try:
             exec(compile("".join(cell["source"]), source.name, "exec"), names)
         except Exception as error:
-            raise run._failure(f"{type(error).__name__}: {error}", target, plan) from error
+            raise run.RunError(f"{source.name}: {type(error).__name__}: {error}") from error
         if "parameters" in cell["metadata"].get("tags", []):
             names |= parameters
         plt.close("all")

@@ -123,7 +123,7 @@ def test_the_report_of_a_run_is_one_file_with_all_notebooks(smoke_run, capsys):
     assert loaded_from_elsewhere(text) == []
     assert all(f'<a id="{path.stem}">' in text for path in NOTEBOOKS)
     assert text.count("data:image/png") > 20
-    assert "jupyter.stderr" not in text and "img/s]" not in text
+    assert 'mime-type="application/vnd.jupyter.stderr"' not in text and "img/s]" not in text
 
 
 def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(smoke_copy, capsys):

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.commands import executed
 from helpers.core import files, paths
-from helpers.core.files import write_bytes
 from helpers.core.paths import RunPaths
 from helpers.runs import settings as config
 from helpers.runs import stages
@@ -40,16 +39,85 @@ def publish(run_paths: RunPaths) -> list[Path]:
     """
     import nbformat
 
-    record = _complete_record(run_paths)
+    record = stages.load_run(run_paths)
+    if record.get("preset") == "smoke":
+        raise PublishError(
+            f"run {run_paths.name!r} has the preset smoke, whose numbers mean nothing: publish "
+            "a run of another preset"
+        )
+    sources = {stage: paths.notebooks_root() / f"{stage}.ipynb" for stage in config.STAGES}
+    missing = []
+    for stage, source in sources.items():
+        own, code = record.get("stages", {}).get(stage), executed.code_digest(source)
+        settings = own and config.resolve(stage, record["preset"], own["settings"])
+        shown = own and executed.has_copy(run_paths, stage)
+        if not shown or not stages.is_current(stage, settings, run_paths, code):
+            missing.append(stage)
+    if missing:
+        raise PublishError(
+            f"run {run_paths.name!r} is not complete: {', '.join(missing)} not done, or done with "
+            "other inputs or code; run it without --only and --from"
+        )
     contents = {}
-    for stage in config.STAGES:
-        notebook = _with_outputs(stage, run_paths, record)
+    for stage, source in sources.items():
+        notebook = _with_outputs(source, run_paths, record)
         if wrong := faults(notebook, record["stages"][stage]["notebook"]):
             raise PublishError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
-        contents[_source(stage)] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+        contents[source] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
     for path, content in contents.items():
-        write_bytes(path, content)
+        files.write_bytes(path, content)
     return list(contents)
+
+
+def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
+    """Return the source notebook with the outputs of its executed copy, and the stamp."""
+    source, copy = executed.read(path), executed.read(run_paths.notebook(path.stem))
+    given = copy.metadata.get("papermill", {}).get("parameters", {})
+    copies = {cell.id: cell for cell in executed.tidy(copy).cells}
+    for cell in executed.tidy(source).cells:
+        if cell.cell_type != "code":
+            continue
+        if cell.id not in copies or copies[cell.id].source != cell.source:
+            raise PublishError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
+        cell.outputs = copies[cell.id].outputs
+        for output in cell.outputs:
+            content = output.get("data", output)  # of a printed text, the output itself
+            content.update({kind: _relative(text) for kind, text in _texts(output).items()})
+            if "image/png" in content:
+                content["image/png"] = smaller_png(content["image/png"])
+    own = record["stages"][path.stem]
+    source.metadata = type(source.metadata)(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "published": {
+                "code": own["notebook"],
+                "run": run_paths.name,
+                "preset": record["preset"],
+                "parameters": {
+                    name: _relative(value) if isinstance(value, str) else value
+                    for name, value in given.items()
+                },
+                "commit": own["commit"],
+                "machine": f"{own['device']}, {own['precision']}",
+            },
+        }
+    )
+    return source
+
+
+def _texts(output: NotebookNode) -> dict[str, str]:
+    """Return what a reader can read in an output: the printed text, or its texts by kind."""
+    if output.output_type == "stream":
+        return {"text": output.text}
+    return {k: text for k, text in output.get("data", {}).items() if k.startswith("text/")}
+
+
+def _relative(text: str) -> str:
+    """Return a text with paths below the project and the home folder as the README writes them."""
+    for root in {str(paths.project_root()), str(paths.home())}:
+        text = text.replace(f"{root}/", "")
+    return text.replace(f"{Path.home()}/", "~/") if Path.home() != Path("/") else text
 
 
 def faults(notebook: NotebookNode, code: str) -> list[str]:
@@ -97,85 +165,3 @@ def smaller_png(content: str) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True)
     return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)
-
-
-def _complete_record(run_paths: RunPaths) -> dict[str, Any]:
-    """Return run.json of a run whose stages are all done with the notebooks as they are now."""
-    record = stages.load_run(run_paths)
-    if record.get("preset") == "smoke":
-        raise PublishError(
-            f"run {run_paths.name!r} has the preset smoke, whose numbers mean nothing: publish "
-            "a run of another preset"
-        )
-    missing = []
-    for stage in config.STAGES:
-        own = record.get("stages", {}).get(stage)
-        if own and executed.has_copy(run_paths, stage):
-            settings = config.resolve(stage, record["preset"], own["settings"])
-            if stages.is_current(stage, settings, run_paths, executed.code_digest(_source(stage))):
-                continue
-        missing.append(stage)
-    if missing:
-        raise PublishError(
-            f"run {run_paths.name!r} is not complete: {', '.join(missing)} not done, or done with "
-            "other inputs or code; run it without --only and --from"
-        )
-    return record
-
-
-def _with_outputs(stage: str, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
-    """Return the source notebook with the outputs of its executed copy, and the stamp."""
-    from nbformat import NotebookNode
-
-    source = executed.read(_source(stage))
-    copy = executed.read(run_paths.notebook(stage))
-    given = copy.metadata.get("papermill", {}).get("parameters", {})
-    copies = {cell.id: cell for cell in executed.tidy(copy).cells}
-    for cell in executed.tidy(source).cells:
-        if cell.cell_type != "code":
-            continue
-        if cell.id not in copies or copies[cell.id].source != cell.source:
-            raise PublishError(f"{stage}, cell {cell.id}: the executed copy has another code")
-        cell.outputs = copies[cell.id].outputs
-        for output in cell.outputs:
-            content = output.get("data", output)  # of a printed text, the output itself
-            content.update({kind: _relative(text) for kind, text in _texts(output).items()})
-            if "image/png" in content:
-                content["image/png"] = smaller_png(content["image/png"])
-    own = record["stages"][stage]
-    source.metadata = NotebookNode(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-            "published": {
-                "code": own["notebook"],
-                "run": run_paths.name,
-                "preset": record["preset"],
-                "parameters": {
-                    name: _relative(value) if isinstance(value, str) else value
-                    for name, value in given.items()
-                },
-                "commit": own["commit"],
-                "machine": f"{own['device']}, {own['precision']}",
-            },
-        }
-    )
-    return source
-
-
-def _texts(output: NotebookNode) -> dict[str, str]:
-    """Return what a reader can read in an output: the printed text, or its texts by kind."""
-    if output.output_type == "stream":
-        return {"text": output.text}
-    return {k: text for k, text in output.get("data", {}).items() if k.startswith("text/")}
-
-
-def _relative(text: str) -> str:
-    """Return a text with paths below the project and the home folder as the README writes them."""
-    for root in {str(paths.project_root()), str(paths.home())}:
-        text = text.replace(f"{root}/", "")
-    return text.replace(f"{Path.home()}/", "~/") if Path.home() != Path("/") else text
-
-
-def _source(stage: str) -> Path:
-    return paths.notebooks_root() / f"{stage}.ipynb"

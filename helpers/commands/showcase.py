@@ -32,8 +32,7 @@ THUMBNAILS = {
     "06": "06_gallery",
 }
 THUMBNAIL_PX = 240
-# left, top, right and bottom of the part that is shown, as fractions of the figure
-WHOLE = (0, 0, 1, 1)
+WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure
 CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 
 
@@ -86,7 +85,6 @@ def strip(run_paths: RunPaths) -> Figure:
 def _roc(ax: Axes, run_paths: RunPaths) -> None:
     """Draw the best model by validation AUC of each kind: classical, fine-tuned, from scratch."""
     scored = predictions.read_all_predictions(run_paths)
-    val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
     kinds = (
         [name for name in scored if name in CLASSICAL],
         [name for name in scored if name == "fbp" or name.endswith(FINETUNED)],
@@ -96,7 +94,7 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
     for names, dashes in zip(kinds, DASHES, strict=False):
         if not names:
             continue
-        best = max(names, key=val_auc.__getitem__)
+        best = max(names, key=lambda name: roc_auc(*scored[name].labels_scores("val")))
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
