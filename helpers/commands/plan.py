@@ -70,13 +70,12 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
                     "out, or start another run with --name and without --from and --only"
                 )
         preset = record.get("preset") or preset
-    elif not options.name and (started := record.get("dataset")):
-        # a default name holds only the last folder of a path; a name given by --name is meant
-        if _resolved(started) != _resolved(dataset):
-            raise config.SettingsError(
-                f"run {run!r} was started with --dataset {started}, not {dataset}, and would lose "
-                "its predictions: give this one a name of its own with --name"
-            )
+    elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
+        # the default name holds only the last folder of a path; a name given by --name is meant
+        raise config.SettingsError(
+            f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
+            "lose its predictions: give this one a name of its own with --name"
+        )
     if options.publish and preset == "smoke":
         raise config.SettingsError("--publish needs another preset: smoke's numbers mean nothing")
     if options.publish and not paths.is_clone():
