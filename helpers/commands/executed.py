@@ -44,12 +44,8 @@ def read(path: Path) -> NotebookNode:
     """
     import nbformat  # slow to import, and not needed by a run that is up to date
 
-    try:
+    with files.reading(path, "notebook"):
         return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise files.ArtifactError(f"{path} is missing") from None
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise files.ArtifactError(f"{path} is not a notebook: {error}") from None
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:

@@ -24,6 +24,7 @@ from helpers.runs import attached, stages
 from helpers.runs import settings as config
 from helpers.runs.record import RunError, lock
 
+_WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
 SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
 
@@ -46,14 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunOutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
         return RunOutOfTime.exit_code
-    except (
-        RunError,
-        DataError,
-        stages.StageError,
-        files.ArtifactError,
-        config.SettingsError,
-        GenotypeError,
-    ) as error:
+    except (RunError, stages.StageError, *_WRONG_INPUT) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0

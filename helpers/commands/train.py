@@ -96,9 +96,11 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> None:
     # `accelerate launch` starts one process if it finds no two GPUs. It leaves other launches to
     # MPI, but tells this process where the others would be.
-    counts = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
-    if launched and not any(name in os.environ for name in counts):
+    counts = {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
+    if {
+        "ACCELERATE_USE_CPU",
+        "MASTER_ADDR",
+    } <= os.environ.keys() and not counts & os.environ.keys():
         raise settings.SettingsError(
             "accelerate launch has started one process, since it found no two GPUs: processes on a "
             "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
