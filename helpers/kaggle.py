@@ -1,8 +1,6 @@
-"""`python -m helpers.kaggle`: see `helpers.commands.kaggle`."""
-
-import sys
+"""Run `python -m helpers.kaggle`; see `helpers.commands.kaggle`."""
 
 from helpers.commands.kaggle.command import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

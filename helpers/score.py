@@ -1,8 +1,6 @@
-"""`python -m helpers.score`: see `helpers.commands.score.command`."""
-
-import sys
+"""Run `python -m helpers.score`; see `helpers.commands.score.command`."""
 
 from helpers.commands.score.command import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -35,14 +35,14 @@ def _seeded():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """data/ and submissions/ in a temporary folder, for this process and its children."""
+    """Put data/ and submissions/ into a temporary folder, for this process and its children."""
     monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def parts_folder(tmp_path) -> Path:
-    """The folder of `write_parts`."""
+    """Return the folder of `write_parts`."""
     return write_parts(tmp_path / "parts")
 
 
@@ -62,7 +62,7 @@ def write_parts(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
-    """`home` with a run of two stages, and `parts`, its images; not to be changed."""
+    """Return a folder with `home`, a run of two stages, and `parts`, its images; read only."""
     from tests.small_run import make_run  # much to import: only where it is used
 
     return make_run(tmp_path_factory.mktemp("finished"))
@@ -70,14 +70,14 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run_copy(finished_run, tmp_path, monkeypatch) -> Path:
-    """A copy of the home of `finished_run`, the home of this test; the images lie where they did"""
+    """Make a copy of the home of `finished_run` the home of this test; the images stay there."""
     shutil.copytree(finished_run / "home", tmp_path / "home")
     monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
     return tmp_path / "home"
 
 
 def split_of(folder: Path) -> pd.DataFrame:
-    """The images of `parts_folder`: half for training, a quarter each to validate and test."""
+    """Return the images of `parts_folder`: half train, a quarter each to validate and test."""
     files = sorted(folder.rglob("*.*"))
     return pd.DataFrame(
         {

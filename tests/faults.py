@@ -6,9 +6,8 @@
 The second kills when certain files have been written: inside a training, and between what a step
 leaves and its record.
 
-A stage is run by `helpers.run` itself, but its cells in this process's children instead of a
-notebook's kernel, and the libraries are imported once: a kill costs seconds. Of some 80 made-up
-images of 32 px, with the smoke preset.
+`helpers.run` itself runs a stage, in a child of this process instead of a notebook's kernel, and
+the libraries are imported once: a kill costs seconds. The images are 80 made-up ones of 32 px.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|device|^run$")  # colu
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill of a stage and what the same command then made of it."""
+    """A kill of a stage, and what the same command then made of it."""
 
     stage: str
     moment: str  # a fraction of the undisturbed stage's duration, or after which file
@@ -90,7 +89,7 @@ class Kill:
 
 
 def write_images(root: Path, n: int = 40, size_px: int = 32) -> None:
-    """`n` good and `n` bad parts; the bad ones have a spot that is only just brighter."""
+    """Write `n` good and `n` bad parts; the bad ones have a spot that is only just brighter."""
     rng = np.random.default_rng(0)
     for label, name in enumerate(("good", "bad")):
         (root / name).mkdir(parents=True)
@@ -111,19 +110,13 @@ class Series:
         self.expected: dict[str, dict[str, Any]] = {}
         write_images(self.images)
 
-    def command(self, stage: str, **parameters: Any) -> list[str]:
-        """The arguments of `helpers.run` for one stage."""
-        values = {**PARAMETERS, **parameters}
-        options = [part for name, value in values.items() for part in ("-p", f"{name}={value}")]
-        data = ["--dataset", f"folder:{self.images}", "--preset", "smoke", "--name", RUN]
-        return [*data, "--only", stage[:2], *options]
-
-    def start(self, stage: str, after: tuple[str, int] | None = None, **parameters: Any) -> int:
-        """The process id of a child that runs the stage; what it says goes to the log.
+    def start(self, stage: str, after: tuple[str, int] = ("", 0)) -> int:
+        """Return the process id of a child that runs the stage; its output goes to the log.
 
         With `after` (a file's name, how many times) it dies when that has been written.
         """
-        arguments = self.command(stage, **parameters)
+        options = [f"-p{name}={value}" for name, value in PARAMETERS.items()]
+        data = ["--dataset", f"folder:{self.images}", "--preset", "smoke", "--name", RUN]
         sys.stdout.flush()
         child = os.fork()
         if child:
@@ -137,8 +130,8 @@ class Series:
             with self.log.open("w") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            with in_this_process(self.quick), dying_after(*after or ("", 0)):
-                code = run.main(arguments)
+            with in_this_process(self.quick), dying_after(*after):
+                code = run.main([*data, "--only", stage[:2], *options])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -146,73 +139,62 @@ class Series:
             sys.stderr.flush()
             os._exit(code)
 
-    def finish(self, stage: str, **parameters: Any) -> None:
+    def finish(self, stage: str) -> None:
         """Run a stage to its end, or raise what it said."""
-        _, status = os.waitpid(self.start(stage, **parameters), 0)
+        _, status = os.waitpid(self.start(stage), 0)
         if status:
             raise RuntimeError(f"{stage} ended with {status}:\n{self.log.read_text()[-3000:]}")
 
     def run_undisturbed(self) -> None:
-        """All stages once; keeps the home before each, its duration, and what it left."""
+        """Run all stages once; keep the home before each, its duration, and what it left."""
+        self.home.mkdir()
         for stage in settings.STAGES:
-            self.keep(stage)
+            shutil.copytree(self.home, self.saved / stage)
             started = time.monotonic()
             self.finish(stage)
             self.seconds[stage] = time.monotonic() - started
             self.expected[stage] = contents(self.home)
 
-    def keep(self, stage: str) -> None:
-        """Keep the home as it is before a stage."""
-        self.home.mkdir(exist_ok=True)
-        shutil.copytree(self.home, self.saved / stage)
+    def kill(self, stage: str, after: tuple[str, int] | None = None) -> Kill:
+        """Kill the stage, run it again, and compare.
 
-    def back_to(self, stage: str) -> None:
-        """The home as it was before a stage."""
+        It is killed at a random moment, or when a file (its name, how many times) has been
+        written; then a training has to continue from the epochs that it had.
+        """
         shutil.rmtree(self.home)
         shutil.copytree(self.saved / stage, self.home)
-
-    def kill(self, stage: str) -> Kill:
-        """Kill the stage at a random moment, run it again, and compare."""
-        fraction = float(self.rng.uniform())
-        self.back_to(stage)
-        child = self.start(stage)
-        time.sleep(fraction * self.seconds[stage])
-        os.killpg(child, signal.SIGKILL)
-        where = self._where_it_died(child)
-        return Kill(stage, f"{100 * fraction:.0f} %", where, self._run_again(stage))
-
-    def kill_after(self, stage: str, name: str, times: int) -> Kill:
-        """Kill the stage when a file has been written so many times, run it again, and compare.
-
-        A training has to go on from the epochs that it had.
-        """
-        self.back_to(stage)
-        where = self._where_it_died(self.start(stage, (name, times)))
-        moment = f"{name}, {times}"
-        if not where or not list(self.home.rglob(name.rpartition("/")[2])):
-            return Kill(stage, moment, where, f"was not killed:\n{self.log.read_text()[-3000:]}")
-        result = self._run_again(stage)
-        if (
-            name.endswith((".resume", ".safetensors"))
-            and "continuing after epoch" not in self.log.read_text()
-        ):
-            result = f"started from scratch, {result}"
-        return Kill(stage, moment, where, result)
-
-    def _where_it_died(self, child: int) -> str:
-        """The cell in which a child was killed; "" when it has ended by itself."""
+        if after:
+            moment, child = f"{after[0]}, {after[1]}", self.start(stage, after)
+        else:
+            fraction = float(self.rng.uniform())
+            moment, child = f"{100 * fraction:.0f} %", self.start(stage)
+            time.sleep(fraction * self.seconds[stage])
+            os.killpg(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        _wait_for_group(child)
-        return _last_cell(self.log) if os.WIFSIGNALED(status) else ""
-
-    def _run_again(self, stage: str) -> str:
-        """Give the same command once more: "equal", what differs, or what it said."""
+        for _ in range(200):  # until its own children, which may still hold its lock, are gone too
+            try:
+                os.killpg(child, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(0.05)
+        said = self.log.read_text(errors="replace")
+        cells = ["before the first cell", *re.findall(r"@(cell \d+)", said)]
+        where = cells[-1] if os.WIFSIGNALED(status) else ""
+        if after and (not where or not list(self.home.rglob(after[0].rpartition("/")[2]))):
+            return Kill(stage, moment, where, f"was not killed:\n{said[-3000:]}")
         try:
             self.finish(stage)
         except RuntimeError as error:
-            return str(error)
+            return Kill(stage, moment, where, str(error))
         sweep(self.home)
-        return difference(self.expected[stage], contents(self.home))
+        expected, found = self.expected[stage], contents(self.home)
+        names = sorted(expected.keys() | found.keys())
+        wrong = [name for name in names if expected.get(name) != found.get(name)]
+        result = f"differs in {', '.join(wrong)}" if wrong else "equal"
+        is_training = after and after[0].endswith((".resume", ".safetensors"))
+        if is_training and "continuing after epoch" not in self.log.read_text():
+            result = f"started from scratch, {result}"
+        return Kill(stage, moment, where, result)
 
 
 @contextmanager
@@ -233,7 +215,6 @@ def dying_after(name: str, times: int):
     replace, written = os.replace, itertools.count(1)
 
     def replace_and_die(source: Path, target: Path) -> None:
-        """As `os.replace`, the last thing that a write does."""
         replace(source, target)
         if fnmatch.fnmatch(str(target), f"*/{name}") and next(written) == times:
             os.killpg(0, signal.SIGKILL)
@@ -244,7 +225,7 @@ def dying_after(name: str, times: int):
 
 
 def sweep(home: Path) -> None:
-    """Remove what killed writes have left, as a stage does that begins an hour later."""
+    """Remove what killed writes have left, as a stage that starts an hour later does."""
     folders = [home / "data" / "runs" / RUN, home / "submissions"]
     for file in (file for folder in folders for file in folder.rglob(".*.tmp")):
         os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
@@ -254,7 +235,7 @@ def sweep(home: Path) -> None:
 def run_cells(
     source: Path, target: Path, plan: Plan, parameters: dict[str, Any], stage: str
 ) -> None:
-    """The code cells of a notebook in order, with the parameters after the tagged cell."""
+    """Run the code cells of a notebook in order, with the parameters after the tagged cell."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [c for c in json.loads(source.read_text())["cells"] if c["cell_type"] == "code"]
     for number, cell in enumerate(cells, start=1):
@@ -262,14 +243,14 @@ def run_cells(
         try:
             exec(compile("".join(cell["source"]), source.name, "exec"), names)
         except Exception as error:
-            raise run._failure(f"{type(error).__name__}: {error}", target, plan) from error
+            raise run.RunError(f"{source.name}: {type(error).__name__}: {error}") from error
         if "parameters" in cell["metadata"].get("tags", []):
             names |= parameters
         plt.close("all")
 
 
 def contents(home: Path) -> dict[str, Any]:
-    """What a run has left under a home, without times and machines, by file."""
+    """Return what a run has left under a home by file, without times and machines."""
     root = home / "data" / "runs" / RUN
     found: dict[str, Any] = {}
     for file in sorted([*root.rglob("*"), *(home / "submissions").rglob("*")]):
@@ -277,7 +258,7 @@ def contents(home: Path) -> dict[str, Any]:
             continue
         name = file.relative_to(home).as_posix()
         if file.name.startswith("."):
-            found[name] = "a leftover"  # of a kill or a write: nothing removes it
+            found[name] = "a leftover"  # of a killed write
         elif file.suffix == ".json":
             found[name] = _timeless(json.loads(file.read_text()))
         elif file.parent.name == "metrics":
@@ -298,32 +279,10 @@ def contents(home: Path) -> dict[str, Any]:
     return found
 
 
-def difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
-    """ "equal", or the names of the files that differ."""
-    names = sorted(expected.keys() | found.keys())
-    wrong = [name for name in names if expected.get(name) != found.get(name)]
-    return f"differs in {', '.join(wrong)}" if wrong else "equal"
-
-
-def _wait_for_group(group: int) -> None:
-    """Until the children of a killed process, which may hold its lock still, are gone too."""
-    for _ in range(200):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-
-
 def _timeless(content: Any) -> Any:
     if isinstance(content, dict):
         return {k: _timeless(v) for k, v in content.items() if not UNEQUAL.search(k)}
     return [_timeless(item) for item in content] if isinstance(content, list) else content
-
-
-def _last_cell(log: Path) -> str:
-    found = re.findall(r"@cell (\d+)", log.read_text(errors="replace"))
-    return f"cell {found[-1]}" if found else "before the first cell"
 
 
 def import_all() -> None:
@@ -352,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages = [settings.stage_name(options.only)] if options.only else list(settings.STAGES)
         kills = (series.kill(stage) for stage in stages for _ in range(options.kills))
         if options.events:
-            kills = (series.kill_after(*event) for event in EVENTS if event[0] in stages)
+            kills = (series.kill(name, after) for name, *after in EVENTS if name in stages)
         for kill in kills:
             bad += kill.result != "equal"
             took = series.seconds[kill.stage]

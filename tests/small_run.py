@@ -21,20 +21,20 @@ OPTIONS = {"RUN": "t", "CNN_IMAGE_SIZE_PX": 16, "IMAGE_SIZE_PX": 16, "CNN_EPOCHS
 
 
 def split_command(parts: Path, *more: str) -> list[str]:
-    """The arguments of `helpers.run` for notebook 01."""
+    """Return the arguments of `helpers.run` for notebook 01."""
     options = ["-p", "VAL_PER_CLASS=10", "-p", "IMAGE_SIZE_PX=16", *more]
     data = ["--dataset", f"folder:{parts}", "--preset", "smoke", "--name", "t", "--only", "01"]
     return [*data, *options]
 
 
 def run_split(parts: Path, *more: str) -> int:
-    """Run notebook 01 without a kernel; the exit code."""
+    """Run notebook 01 without a kernel and return the exit code."""
     with faults.in_this_process(quick=True):
         return run.main(split_command(parts, *more))
 
 
 def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
-    """The two-layer CNN on the run's images."""
+    """Train the two-layer CNN on the run's images."""
     cache = stage.images(16)
 
     def build(seed: int) -> backbones.TwoLayerCNN:
@@ -47,7 +47,7 @@ def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
 
 
 def make_run(place: Path) -> Path:
-    """A home with a split, a trained network, features and a cell, and its images beside it."""
+    """Make a home with a split, a trained network, features and a cell; its images beside it."""
     faults.write_images(place / "parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
@@ -57,7 +57,7 @@ def make_run(place: Path) -> Path:
 
 
 def make_files(stage: stages.Stage) -> None:
-    """What a stage leaves, each file by a step of its own."""
+    """Write what a stage leaves, each file by a step of its own."""
     train(stage)
     ids = stage.split.id.to_numpy(dtype=str)
     made = features.Features(ids, np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2))
@@ -78,14 +78,14 @@ def make_files(stage: stages.Stage) -> None:
 
 
 def run_file(home: Path, name: str) -> Path:
-    """A file of the run; the only one of its name pattern in the cache where it lies there."""
+    """Return the only file of the run or its cache with this name pattern."""
     found = sorted((home / "data").rglob(name))
     assert len(found) == 1, found
     return found[0]
 
 
 def change_a_byte(path: Path) -> None:
-    """Another byte in the middle, the length and the times as they were."""
+    """Change a byte in the middle; keep the length and the times."""
     before, content = path.stat(), bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -94,5 +94,5 @@ def change_a_byte(path: Path) -> None:
 
 
 def cut(path: Path) -> None:
-    """The first half alone."""
+    """Keep the first half alone."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

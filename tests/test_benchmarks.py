@@ -12,8 +12,8 @@ import torch
 from helpers.darts.genotypes import PUBLISHED, random_genotype
 from helpers.darts.network import DerivedNetwork
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import baselines, end_to_end, features, made_up, measure, networks, plain
-from tests.benchmarks.measure import Measured, Timed
+from tests.benchmarks import baselines, features, made_up, measure, networks, plain
+from tests.benchmarks.measure import Measured
 from tests.benchmarks.report import Case, Options
 from tests.fresh_process import who_am_i
 
@@ -29,9 +29,6 @@ def in_this_process(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
 
 
-# --- measuring ---------------------------------------------------------------------------------
-
-
 def test_a_measurement_is_a_process_of_its_own_whose_workers_start_as_a_user_s():
     ballast = np.ones(2**29, dtype=np.uint8)  # 512 MiB that are not the measured function's
     found = measure.fresh(who_am_i, "hello")
@@ -43,9 +40,15 @@ def test_a_measurement_is_a_process_of_its_own_whose_workers_start_as_a_user_s()
     del ballast
 
 
-def test_peak_memory_counts_what_a_function_has_let_go():
-    found = measure.here(lambda: Timed(float(np.ones(2**28, dtype=np.uint8)[-1])))
-    assert found.above_imports_mib >= 200  # 256 less what the interpreter may give back
+def test_a_ratio_above_one_says_that_ours_is_faster_item_by_item():
+    ours, theirs = Measured(2.0, 100, peak_mib=500), Measured(3.0, 50, peak_mib=700.4)
+    case = Case("x", ours, theirs, "images/s", "remark")
+    assert case.ratio == pytest.approx(3.0)
+    expected = "x 50.0 images/s 16.7 images/s 3.0x 500 700 remark"
+    assert case.line().split() == expected.split()
+    assert Case("x", ours, theirs, "s/step").line().split()[1:3] == ["2.00", "s/step"]
+    alone = Case("stage", ours)
+    assert alone.record()["ratio"] is None and alone.line().split()[3:] == ["-", "-", "500", "-"]
 
 
 def test_the_quickest_of_several_processes_counts(monkeypatch):
@@ -53,40 +56,6 @@ def test_the_quickest_of_several_processes_counts(monkeypatch):
     monkeypatch.setattr(measure, "_in_fresh_process", lambda f: Measured(next(seconds), 2))
     found = measure.fresh(None, repeats=3)
     assert (found.seconds, found.all_seconds) == (1.0, (3.0, 1.0, 2.0))
-
-
-# --- the table and the JSON --------------------------------------------------------------------
-
-
-def test_a_ratio_above_one_says_that_ours_is_faster_item_by_item():
-    ours, theirs = Measured(2.0, 100, peak_mib=500), Measured(3.0, 50, peak_mib=700.4)
-    case = Case("x", ours, theirs, "images/s", "remark")
-    assert case.ratio == pytest.approx(3.0)
-    assert case.line().split() == [
-        "x",
-        "50.0",
-        "images/s",
-        "16.7",
-        "images/s",
-        "3.0x",
-        "500",
-        "700",
-        "remark",
-    ]
-    assert Case("x", ours, theirs, "s/step").line().split()[1:3] == ["2.00", "s/step"]
-
-
-def test_memory_of_workers_and_of_a_gpu_stands_beside_the_process_s():
-    ours = Measured(1.0, peak_mib=500, accelerator_mib=90)
-    theirs = Measured(1.0, peak_mib=600, workers_mib=80, accelerator_mib=110)
-    line = Case("x", ours, theirs, remark="y").line()
-    assert line.endswith("500    600+80  y, GPU 90 and 110 MiB")
-
-
-def test_a_case_without_a_plain_way_has_no_ratio():
-    case = Case("stage", Measured(2.0, peak_mib=100))
-    assert case.line().split() == ["stage", "2.00", "s", "-", "-", "100", "-"]
-    assert case.record()["ratio"] is None and case.record()["plain"] is None
 
 
 @pytest.mark.parametrize("name", ["decode", "retrain"])
@@ -105,9 +74,6 @@ def test_a_small_benchmark_writes_its_numbers_as_json(name, in_this_process, tmp
         expected = case["ours"]["per_second"] / case["plain"]["per_second"]
         assert case["ratio"] == pytest.approx(expected)
     assert f"{found['cases'][0]['ratio']:.1f}x" in capsys.readouterr().out
-
-
-# --- the command line --------------------------------------------------------------------------
 
 
 def test_every_benchmark_names_itself_and_has_small_sizes_for_all_that_it_measures():
@@ -153,12 +119,6 @@ def test_both_ways_make_the_same_embeddings(tmp_path):
     assert rms > 0.02 and largest > 0.03
 
 
-def test_differences_are_fractions_of_the_plain_embeddings():
-    found = features.differences(np.array([[3.0, 3.0]]), np.array([[3.0, 4.0]]))
-    assert found["rms_difference_fraction"] == pytest.approx(1 / 5)
-    assert found["largest_difference_fraction"] == pytest.approx(1 / 4)
-
-
 def test_a_training_the_plain_way_moves_the_weights(tmp_path):
     torch.manual_seed(0)
     table, model = Options(tmp_path).table(4), torch.nn.Sequential(torch.nn.Flatten())
@@ -190,21 +150,3 @@ def test_both_pipelines_have_the_same_settings(name):
     assert {key: ours.get_params()[key] for key in shared} == {
         key: theirs.get_params()[key] for key in shared
     }
-
-
-def test_the_fits_together_take_the_sum_of_the_seconds_and_the_largest_memory():
-    parts = [
-        Measured(1.0, peak_mib=300, above_imports_mib=9.0),
-        Measured(2.5, peak_mib=200, above_imports_mib=20.0),
-    ]
-    both = baselines.together(parts)
-    assert (both.seconds, both.peak_mib, both.above_imports_mib) == (3.5, 300, 20.0)
-
-
-def test_a_stage_of_the_whole_run_shows_the_rates_that_it_noted():
-    rates = {"embed": 41.6, "cnn": 20.0}
-    stage = {"seconds": 4.5, "peak_memory_mb": 1049, "images_per_s": rates}
-    case = end_to_end.stage_case("03_finetuning", stage)
-    assert case.ours.facts == {"images_per_s": rates}
-    assert case.line().split()[:3] == ["03_finetuning", "4.50", "s"]
-    assert case.line().endswith("1000         -  images: embed 42/s, cnn 20/s")

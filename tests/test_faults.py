@@ -1,19 +1,20 @@
-"""Kills, two at once, clocks that go wrong, numbers that are none: nothing finished is lost."""
+"""Kills, two at once, clocks that go wrong, NaN: finished work is never lost."""
 
 import itertools
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from helpers import datasets
-from helpers.core import files, locks, paths, tensors
+from helpers.core import files, paths, tensors
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import predictions, stages
@@ -23,20 +24,13 @@ from helpers.training.loop import Hooks, TrainingError
 from tests import faults
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, train
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-
-def test_each_stage_killed_within_and_after_its_work_goes_on_and_ends_as_if_left_alone():
+def test_each_stage_killed_within_and_after_its_work_continues_and_ends_as_if_left_alone():
     # killed at random moments, the trainings had mostly not begun
     command = [sys.executable, "-m", "tests.faults", "--events", "--quick"]
-    done = subprocess.run(
-        command,
-        cwd=paths.project_root(),
-        env=os.environ | ONE_THREAD,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    environment = {"env": os.environ | threads, "cwd": paths.project_root()}
+    done = subprocess.run(command, **environment, capture_output=True, text=True, check=False)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| 0")]
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert len(rows) == len(faults.EVENTS) and all(row.endswith("| equal |") for row in rows)
@@ -47,8 +41,15 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
 ):
     # the old predictions were removed after the new split was written: a kill in between left
     # them, and every later notebook refused them
+    write_bytes = files.write_bytes
+
+    def killed_at_split_csv(path: Path, content: bytes) -> None:
+        if path.name == "split.csv":
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_bytes", _killed_at_split_csv(files.write_bytes))
+        patch.setattr(files, "write_bytes", killed_at_split_csv)
         with pytest.raises(KeyboardInterrupt):
             run_split(finished_run / "parts", "-p", "SEED=1")
     assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
@@ -57,20 +58,11 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
         predictions.read_all_predictions(paths.RunPaths("t"))
 
 
-def _killed_at_split_csv(write_bytes):
-    def write(path: Path, content: bytes) -> None:
-        if path.name == "split.csv":
-            raise KeyboardInterrupt
-        write_bytes(path, content)
-
-    return write
-
-
 def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, monkeypatch, capsys):
     # the resume file was removed before the step was on record: a kill in between lost all epochs
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 3})
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "digests_of", _killed)
+        patch.setattr(stages, "digests_of", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(stage)
     assert tensors.load_state(resume_files(stage)[0])["epoch"] == 3
@@ -79,19 +71,13 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
     assert not resume_files(stage)
 
 
-def _killed(*_):
-    raise KeyboardInterrupt
-
-
 def resume_files(stage):
     return list(stage.paths.trainings("cnn").glob("*.resume"))
 
 
-def test_a_finished_step_leaves_the_epochs_of_another_setting_to_go_on_from(run_copy, capsys):
+def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(run_copy, capsys):
     # the resume file was removed by whatever training of that name was found done
     class Killed(Hooks):
-        """Ends the process, so to say, after the first epoch."""
-
         def epoch_starts(self, epoch, epochs):
             if epoch == 1:
                 raise KeyboardInterrupt
@@ -118,12 +104,7 @@ def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
     for file in (old, written, submission):
         os.utime(file, (time.time() - 2 * files.LEFTOVER_AGE_S,) * 2)
     stages.begin(FINETUNING, OPTIONS)
-    assert [file.exists() for file in (young, old, written, submission)] == [
-        True,
-        False,
-        True,
-        False,
-    ]
+    assert [f for f in (young, old, written, submission) if f.exists()] == [young, written]
 
 
 def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_copy, finished_run):
@@ -137,27 +118,13 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
 
 def together(*calls) -> None:
     """Call all at the same time, each in a thread of its own, and raise what one raised."""
-    wrong: list[BaseException] = []
-
-    def guarded(call) -> None:
-        """Keep the error for the caller."""
-        try:
-            call()
-        except BaseException as error:
-            wrong.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if wrong:
-        raise wrong[0]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
 
 
 def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     def note(name: str) -> None:
-        """Twenty steps of one notebook."""
         stage = stages.Stage(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
         for number in range(20):
             stage.once(f"{name} {number}", {}, lambda: None)
@@ -173,17 +140,9 @@ def test_two_that_need_the_same_cache_decode_it_once(finished_run, tmp_path, mon
     monkeypatch.setattr(images, "decode", lambda p, *a: decoded.append(p) or decode(p, *a))
     table = datasets.load(SplitSettings(dataset=f"folder:{finished_run / 'parts'}")).table
     found = []
-    open_it = lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))  # noqa: E731
-    together(open_it, open_it)
+    together(*[lambda: found.append(images.open_cache(table, 8, tmp_path / "cache"))] * 2)
     assert len(decoded) == 80
     np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
-
-
-def test_a_lock_left_by_a_killed_process_holds_nobody_up(tmp_path):
-    path = tmp_path / "lock"
-    path.write_text("")
-    with locks.held(path, wait=False):
-        pass
 
 
 def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
@@ -204,7 +163,7 @@ def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
 
 
 class Poison(Hooks):
-    """Weights that are no numbers from an epoch on, as after a step that was too long."""
+    """Make weights NaN from an epoch on, as after a step that was too long."""
 
     def __init__(self, model, epoch, at_the_end=False):
         self.model, self.epoch, self.at_the_end = model, epoch, at_the_end
@@ -214,31 +173,25 @@ class Poison(Hooks):
         self.now, self.steps = epoch, itertools.count()
 
     def before_step(self, images, targets):
-        last = next(self.steps) == 1  # of two batches
-        if (self.now == self.epoch and not self.at_the_end) or (last and self.now == self.epoch):
-            parameter = next(self.model.parameters())
-            if self.at_the_end:  # the loss is finite still, the gradient is not
-                parameter.register_hook(lambda gradient: gradient * float("nan"))
-            else:
-                parameter.data.fill_(float("nan"))
+        last, parameter = next(self.steps) == 1, next(self.model.parameters())  # of two batches
+        if self.now == self.epoch and not self.at_the_end:
+            parameter.data.fill_(float("nan"))
+        elif self.now == self.epoch and last:  # the loss is finite still, the gradient is not
+            parameter.register_hook(lambda gradient: gradient * float("nan"))
 
 
 @pytest.mark.parametrize("at_the_end", [False, True], ids=["loss", "validation"])
-def test_a_loss_that_is_no_number_keeps_the_epochs_before_and_the_way_back(
-    run_copy, capsys, at_the_end
-):
+def test_a_loss_that_is_nan_keeps_the_epochs_before_and_the_way_back(run_copy, capsys, at_the_end):
     options = OPTIONS | {"CNN_EPOCHS": 3, "PRECISION": "no"}
     stage = stages.begin(FINETUNING, options)
-    split = stage.split
     with pytest.raises(TrainingError) as error:
         train(stage, hooks=lambda model: Poison(model, 1, at_the_end))
-    message = str(error.value)
-    place = "after epoch 2 the scores of 20 image(s)" if at_the_end else "in epoch 2, on the batch"
-    assert message.startswith("CNN: ") and place in message
+    message, place = str(error.value), "after epoch 2 the scores of 20 image(s)"
     if not at_the_end:
-        ids, batch = split.id[split.split == "train"].to_numpy(), stage.settings.cnn.batch_size
-        first = ids[epoch_order(len(ids), 0, 1)][:batch]
-        assert f"on the batch of {', '.join(first)}. Lower" in message
+        ids = stage.split.id[stage.split.split == "train"].to_numpy()
+        first = ids[epoch_order(len(ids), 0, 1)][: stage.settings.cnn.batch_size]
+        place = f"in epoch 2, on the batch of {', '.join(first)}. Lower"
+    assert message.startswith("CNN: ") and place in message
     assert message.endswith(
         "Lower the learning rate (now 0.001): with another setting the training starts from scratch"
     )

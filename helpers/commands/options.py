@@ -12,9 +12,8 @@ DEFAULT_DATASET = "elpv"
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     """Return the command line of `python -m program`."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument(
-        "--dataset", help=f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
-    )
+    data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
+    parser.add_argument("--dataset", help=data_sets)
     parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")
     parser.add_argument("--name", help="name of the run; default <dataset>-<preset>")
     which = parser.add_mutually_exclusive_group()
@@ -22,11 +21,8 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     which.add_argument("--only", metavar="NN", help="the one stage to run")
     add_parameters(parser)
     parser.add_argument("--html", action="store_true", help="write the run's report.html")
-    parser.add_argument(
-        "--publish",
-        action="store_true",
-        help="write the executed notebooks and README's pictures into notebooks/",
-    )
+    published = "write the executed notebooks and README's pictures into notebooks/"
+    parser.add_argument("--publish", action="store_true", help=published)
     return parser
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,22 +28,30 @@ class Plan:
     chosen: list[str]
     settings: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
-    arguments: list[str]  # of the command line, for the hint after a failure
+    arguments: list[str]  # of the command line
     html: bool = False  # write a report at the end
     publish: bool = False  # write the executed notebooks over the sources
 
+    @property
+    def command(self) -> str:
+        """The command that makes this plan again, for hints after a failure."""
+        return shlex.join(["python", "-m", "helpers.run", *self.arguments])
+
 
 def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
-    """Return the plan of a command line.
-
-    Args:
-        options: the parsed command line.
-        arguments: the command line itself.
+    """Return the plan of a command line: the parsed `options`, and the `arguments` as they are.
 
     Raises:
         SettingsError, GenotypeError: an option or a parameter is wrong.
     """
-    dataset = _absolute(DEFAULT_DATASET if options.dataset is None else options.dataset)
+    dataset = DEFAULT_DATASET if options.dataset is None else options.dataset
+    try:
+        check_name(dataset)
+    except DataError as error:
+        raise config.SettingsError(str(error)) from None
+    kind, colon, place = dataset.partition(":")
+    if colon:  # the notebooks may run in another folder
+        dataset = f"{kind}:{Path(place).expanduser().absolute()}"
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     stages.check_run_name(run)
@@ -51,13 +61,21 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     record = stages.load_run(paths.RunPaths(run))
-    if chosen[0] != order[0]:
-        _check_same_run(
-            run, record, {"preset": options.preset, "dataset": options.dataset and dataset}
-        )
+    if chosen[0] != order[0]:  # only 01 can take another preset or data set
+        asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}
+        for name, value in asked_for.items():
+            if value and record.get(name) and value != record[name]:
+                raise config.SettingsError(
+                    f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
+                    "out, or start another run with --name and without --from and --only"
+                )
         preset = record.get("preset") or preset
-    elif not options.name:
-        _check_free_name(run, record.get("dataset"), dataset)
+    elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
+        # the default name holds only the last folder of a path; a name given by --name is meant
+        raise config.SettingsError(
+            f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
+            "lose its predictions: give this one a name of its own with --name"
+        )
     if options.publish and preset == "smoke":
         raise config.SettingsError("--publish needs another preset: smoke's numbers mean nothing")
     if options.publish and not paths.is_clone():
@@ -72,7 +90,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in given:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
-        if name in PATH_PARAMETERS and given[name]:  # the notebooks may run in another folder
+        if name in PATH_PARAMETERS and given[name]:
             given[name] = str(Path(str(given[name])).expanduser().absolute())
     given["DATASET"] = dataset
     settings, parameters = {}, {}
@@ -88,6 +106,11 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     return Plan(run, preset, chosen, settings, parameters, arguments, options.html, options.publish)
 
 
+def _resolved(dataset: str) -> tuple[str, str]:
+    kind, _, place = dataset.partition(":")
+    return kind, os.path.realpath(place)
+
+
 def check_places(plan: Plan) -> None:
     """Refuse files and folders that do not exist, before the first notebook starts.
 
@@ -100,41 +123,3 @@ def check_places(plan: Plan) -> None:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if "DATASET" in own:
             check_place(own["DATASET"])
-
-
-def _check_same_run(run: str, record: dict[str, Any], asked: dict[str, str | None]) -> None:
-    """Refuse another preset or data set than the run was started with: only 01 can take them."""
-    for name, value in asked.items():
-        if value and record.get(name) and value != record[name]:
-            raise config.SettingsError(
-                f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
-                "out, or start another run with --name and without --from and --only"
-            )
-
-
-def _check_free_name(run: str, started: str | None, dataset: str) -> None:
-    """Refuse a default name that a run of another data set has.
-
-    The name holds only the last folder of a path, and a new split removes the predictions of the
-    old one. A name given by --name is meant.
-    """
-    if started and _resolved(started) != _resolved(dataset):
-        raise config.SettingsError(
-            f"run {run!r} was started with --dataset {started}, not {dataset}, and would lose its "
-            "predictions: give this one a name of its own with --name"
-        )
-
-
-def _resolved(dataset: str) -> tuple[str, Path | None]:
-    kind, colon, place = dataset.partition(":")
-    return kind, Path(place).expanduser().resolve() if colon else None
-
-
-def _absolute(dataset: str) -> str:
-    """Return a data set's name with an absolute path: the notebooks may run in another folder."""
-    try:
-        check_name(dataset)
-    except DataError as error:
-        raise config.SettingsError(str(error)) from None
-    kind, colon, place = dataset.partition(":")
-    return f"{kind}:{Path(place).expanduser().absolute()}" if colon else kind

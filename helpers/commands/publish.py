@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import io
-import platform
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.commands import executed
 from helpers.core import files, paths
-from helpers.core.files import write_bytes
 from helpers.core.paths import RunPaths
 from helpers.runs import settings as config
 from helpers.runs import stages
@@ -40,110 +38,54 @@ def publish(run_paths: RunPaths) -> list[Path]:
     """
     import nbformat
 
-    record = _complete_record(run_paths)
-    contents = {}
-    for stage in config.STAGES:
-        notebook = _with_outputs(stage, run_paths, record)
-        if wrong := faults(notebook, record["stages"][stage]["notebook"]):
-            raise PublishError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
-        contents[_source(stage)] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
-    for path, content in contents.items():
-        write_bytes(path, content)
-    return list(contents)
-
-
-def faults(notebook: NotebookNode, code: str) -> list[str]:
-    """Return what is wrong with the outputs of a notebook; nothing if it has no outputs.
-
-    Args:
-        notebook: as it is in `notebooks/`, or is about to be.
-        code: the digest of its code cells, `executed.code_digest`.
-    """
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not any(cell.outputs for cell in cells):
-        return []
-    stamp = dict(notebook.metadata.get("published", {}))
-    found = []
-    if stamp.get("code") != code:
-        found.append("its outputs are not those of its present code: publish a run again")
-    texts = [("the stamp", repr(stamp))]
-    for cell in cells:
-        for output in cell.outputs:
-            kind = output.get("name", output.output_type)  # of a printed text "stdout", "stderr"
-            if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
-                found.append(f"cell {cell.id} shows a warning, an error or a progress bar")
-            texts += [(f"cell {cell.id}", text) for text in _texts(output).values()]
-    host = re.escape(platform.node())
-    host_name = re.compile(rf"\b{host}\b" if len(host) > 3 else r"(?!)")
-    for place, text in texts:
-        if path := _ABSOLUTE_PATH.search(text):
-            found.append(f"{place} holds a path of one machine: {path[0]}")
-        elif word := _FOREIGN.search(text) or host_name.search(text):
-            found.append(f"{place} speaks of the machinery: {word[0]!r}")
-    return found
-
-
-def smaller_png(content: str) -> str:
-    """Return a PNG (base64) in at most 256 colours, which take about a third of the bytes.
-
-    No pixel changes by more than about 20 of 255 levels, and grays stay gray to the eye.
-    """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
-        small = image.convert("RGB").quantize(
-            256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
-        )
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
-    return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)
-
-
-def _complete_record(run_paths: RunPaths) -> dict[str, Any]:
-    """Return run.json of a run whose stages are all done with the notebooks as they are now."""
     record = stages.load_run(run_paths)
     if record.get("preset") == "smoke":
         raise PublishError(
             f"run {run_paths.name!r} has the preset smoke, whose numbers mean nothing: publish "
             "a run of another preset"
         )
+    sources = {stage: paths.notebooks_root() / f"{stage}.ipynb" for stage in config.STAGES}
     missing = []
-    for stage in config.STAGES:
-        own = record.get("stages", {}).get(stage)
-        if own and executed.has_copy(run_paths, stage):
-            settings = config.resolve(stage, record["preset"], own["settings"])
-            if stages.is_current(stage, settings, run_paths, executed.code_digest(_source(stage))):
-                continue
-        missing.append(stage)
+    for stage, source in sources.items():
+        own, code = record.get("stages", {}).get(stage), executed.code_digest(source)
+        settings = own and config.resolve(stage, record["preset"], own["settings"])
+        shown = own and executed.has_copy(run_paths, stage)
+        if not shown or not stages.is_current(stage, settings, run_paths, code):
+            missing.append(stage)
     if missing:
         raise PublishError(
             f"run {run_paths.name!r} is not complete: {', '.join(missing)} not done, or done with "
             "other inputs or code; run it without --only and --from"
         )
-    return record
+    contents = {}
+    for stage, source in sources.items():
+        notebook = _with_outputs(source, run_paths, record)
+        if wrong := faults(notebook, record["stages"][stage]["notebook"]):
+            raise PublishError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
+        contents[source] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+    for path, content in contents.items():
+        files.write_bytes(path, content)
+    return list(contents)
 
 
-def _with_outputs(stage: str, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
+def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
     """Return the source notebook with the outputs of its executed copy, and the stamp."""
-    from nbformat import NotebookNode
-
-    source = executed.read(_source(stage))
-    copy = executed.read(run_paths.notebook(stage))
+    source, copy = executed.read(path), executed.read(run_paths.notebook(path.stem))
     given = copy.metadata.get("papermill", {}).get("parameters", {})
     copies = {cell.id: cell for cell in executed.tidy(copy).cells}
     for cell in executed.tidy(source).cells:
         if cell.cell_type != "code":
             continue
         if cell.id not in copies or copies[cell.id].source != cell.source:
-            raise PublishError(f"{stage}, cell {cell.id}: the executed copy has another code")
+            raise PublishError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
         cell.outputs = copies[cell.id].outputs
         for output in cell.outputs:
             content = output.get("data", output)  # of a printed text, the output itself
             content.update({kind: _relative(text) for kind, text in _texts(output).items()})
             if "image/png" in content:
                 content["image/png"] = smaller_png(content["image/png"])
-    own = record["stages"][stage]
-    source.metadata = NotebookNode(
+    own = record["stages"][path.stem]
+    source.metadata = type(source.metadata)(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -177,5 +119,46 @@ def _relative(text: str) -> str:
     return text.replace(f"{Path.home()}/", "~/") if Path.home() != Path("/") else text
 
 
-def _source(stage: str) -> Path:
-    return paths.notebooks_root() / f"{stage}.ipynb"
+def faults(notebook: NotebookNode, code: str) -> list[str]:
+    """Return what is wrong with the outputs of a notebook; nothing if it has no outputs.
+
+    Args:
+        notebook: as it is in `notebooks/`, or is about to be.
+        code: the digest of its code cells, `executed.code_digest`.
+    """
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not any(cell.outputs for cell in cells):
+        return []
+    stamp = dict(notebook.metadata.get("published", {}))
+    found = []
+    if stamp.get("code") != code:
+        found.append("its outputs are not those of its present code: publish a run again")
+    texts = [("the stamp", repr(stamp))]
+    for cell in cells:
+        for output in cell.outputs:
+            kind = output.get("name", output.output_type)  # of a printed text "stdout", "stderr"
+            if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
+                found.append(f"cell {cell.id} shows a warning, an error or a progress bar")
+            texts += [(f"cell {cell.id}", text) for text in _texts(output).values()]
+    for place, text in texts:
+        if path := _ABSOLUTE_PATH.search(text):
+            found.append(f"{place} holds a path of one machine: {path[0]}")
+        elif word := _FOREIGN.search(text):
+            found.append(f"{place} speaks of the machinery: {word[0]!r}")
+    return found
+
+
+def smaller_png(content: str) -> str:
+    """Return a PNG (base64) in at most 256 colours, which take about a third of the bytes.
+
+    No pixel changes by more than about 20 of 255 levels, and grays stay gray to the eye.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        small = image.convert("RGB").quantize(
+            256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
+        )
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG", optimize=True)
+    return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)

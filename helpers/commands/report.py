@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,9 +18,6 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.runs import record as run_record
 from helpers.runs import settings as config
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 # nbconvert's "lab" page without its scripts, and with the code folded away
 TEMPLATE = """\
@@ -44,12 +41,32 @@ _STYLE = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 def write(run_paths: RunPaths) -> Path:
     """Write `report.html` into the run's folder and return its path."""
     from nbconvert import HTMLExporter
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
     from nbformat import v4
 
+    sanitizer = SanitizeHTML(
+        tags=TAGS.split(), attributes=ATTRIBUTES, strip=True, safe_output_keys=SAFE
+    )
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell(_summary(run_paths))])
-    for stage in config.STAGES:
-        notebook.cells += _section(stage, run_paths)
     notebook.metadata.title = f"Good or bad: run {run_paths.name}"
+    for stage in config.STAGES:
+        head = f'---\n\n<a id="{stage}"></a>\n\n'  # the target of the contents' link
+        copy = run_paths.notebook(stage)
+        if not copy.is_file():
+            head += f"# {stage}\n\n*This notebook was not run.*"
+            notebook.cells.append(v4.new_markdown_cell(head))
+            continue
+        if not executed.has_copy(run_paths, stage):
+            older = "This copy is older than the stage's last execution."
+            head += f'<p class="warning">{older}</p>\n\n'
+        cells = executed.tidy(executed.read(copy)).cells
+        cells[0].source = head + cells[0].source
+        for cell in (cell for cell in cells if cell.cell_type == "code"):
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}):
+                    output.data["text/html"] = _STYLE.sub("", output.data["text/html"])
+            cell.outputs = sanitizer.sanitize_code_outputs(cell.outputs)
+        notebook.cells += cells
     exporter = HTMLExporter(
         raw_template=TEMPLATE,
         exclude_input_prompt=True,
@@ -79,56 +96,26 @@ def _summary(run_paths: RunPaths) -> str:
         "credit": first.get("attribution"),
         "caveats": first.get("caveats"),
     }
-    known = pd.DataFrame([(name, str(text)) for name, text in facts.items() if text])
-    steps = pd.DataFrame(
-        [(s["stage"], n, s["seconds"]) for n, s in record.get("steps", {}).items() if "stage" in s],
-        columns=["stage", "step", "seconds"],
-    )
-    settings = pd.DataFrame(
-        [(n, f"{k.upper()}={v!r}") for n, s in stages.items() for k, v in s["settings"].items()]
-    )
+    steps = record.get("steps", {}).items()
+    costs = [(step["stage"], name, step["seconds"]) for name, step in steps]
+    settings = [
+        (n, f"{k.upper()}={v!r}") for n, s in stages.items() for k, v in s["settings"].items()
+    ]
     smoke = "Smoke preset: wiring only, the numbers mean nothing."
     return "\n\n".join(
         [
             f"# Good or bad: run {html.escape(run_paths.name)}",
             f'<p class="warning">{smoke}</p>' if record.get("preset") == "smoke" else "",
             "\n".join(f"- [{stage}](#{stage})" for stage in config.STAGES),
-            _table(known, header=False),
+            _table([(name, str(text)) for name, text in facts.items() if text]),
             "## Where the time goes",
-            _table(run_record.time_table(run_paths)),
-            f"<details><summary>steps</summary>{_table(steps)}</details>",
-            f"<details><summary>settings</summary>{_table(settings, header=False)}</details>",
+            _table(run_record.time_table(run_paths), header=True),
+            f"<details><summary>seconds of each step</summary>{_table(costs)}</details>",
+            f"<details><summary>settings</summary>{_table(settings)}</details>",
         ]
     )
 
 
-def _table(frame: pd.DataFrame, header: bool = True) -> str:
+def _table(rows: pd.DataFrame | list[tuple], header: bool = False) -> str:
     with pd.option_context("display.max_colwidth", None):
-        return frame.to_html(index=False, header=header, na_rep="")
-
-
-def _section(stage: str, run_paths: RunPaths) -> list[NotebookNode]:
-    """Return the cells of one notebook, below its name as the target of the contents' link."""
-    from nbconvert.preprocessors.sanitize import SanitizeHTML
-    from nbformat import v4
-
-    anchor = f'---\n\n<a id="{stage}"></a>\n\n'
-    copy = run_paths.notebook(stage)
-    if not copy.is_file():
-        return [v4.new_markdown_cell(f"{anchor}# {stage}\n\n*This notebook was not run.*")]
-    if not executed.has_copy(run_paths, stage):
-        anchor += '<p class="warning">This copy is older than the stage\'s last execution.</p>\n\n'
-    cells = executed.tidy(executed.read(copy)).cells
-    sanitizer = SanitizeHTML(
-        tags=TAGS.split(), attributes=ATTRIBUTES, strip=True, safe_output_keys=SAFE
-    )
-    for cell in cells:
-        if cell.cell_type == "markdown":
-            cell.source = anchor + cell.source
-            anchor = ""
-            continue
-        for output in cell.outputs:
-            if "text/html" in output.get("data", {}):
-                output.data["text/html"] = _STYLE.sub("", output.data["text/html"])
-        cell.outputs = sanitizer.sanitize_code_outputs(cell.outputs)
-    return cells
+        return pd.DataFrame(rows).to_html(index=False, header=header, na_rep="")

@@ -7,7 +7,6 @@ names the command that continues the run.
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,29 +18,20 @@ import pandas as pd
 from helpers.commands import executed, options
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import files, memory, paths
-from helpers.core.files import writing
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages
 from helpers.runs import settings as config
 from helpers.runs.record import RunError, lock
 
+_WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
+SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
+
 
 class RunOutOfTime(RunError):
     """The time budget is used up; nothing is wrong, and the same command continues."""
 
     exit_code = 75  # "try again later" in the convention of sysexits.h
-
-
-SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
-_ERRORS = (
-    RunError,
-    DataError,
-    stages.StageError,
-    files.ArtifactError,
-    config.SettingsError,
-    GenotypeError,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunOutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
         return RunOutOfTime.exit_code
-    except _ERRORS as error:
+    except (RunError, stages.StageError, *_WRONG_INPUT) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
@@ -80,7 +70,7 @@ def execute(plan: Plan) -> None:
     run_paths = paths.RunPaths(plan.run)
     started_s = time.monotonic()
     attached.adopt(run_paths)
-    if plan.chosen[0] != next(iter(config.STAGES)):  # before the lock creates the run's folder
+    if plan.chosen[0] != stages.FIRST:  # before the lock creates the run's folder
         stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
     with lock(run_paths):
         for position, stage in enumerate(plan.chosen, start=1):
@@ -103,14 +93,20 @@ def execute(plan: Plan) -> None:
 
             print(f"report: {report.write(run_paths)}")
         if plan.publish:
-            _publish(run_paths)
+            from helpers.commands import publish, showcase
+
+            folder = paths.notebooks_root()
+            written = publish.publish(run_paths)  # first, as it refuses incomplete runs
+            written += showcase.write_pictures(run_paths, folder / "images")
+            for file in written:
+                name, size_mb = file.relative_to(folder.parent), file.stat().st_size / 1e6
+                print(f"published: {name.as_posix()}, {size_mb:.2f} MB")
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
     """Return the stage's part of the time budget, which holds for all notebooks together.
 
-    Raises:
-        RunOutOfTime: nothing is left. A notebook without trainings is not started either.
+    If nothing is left, a notebook without trainings is not started either.
     """
     budgets = [own.get("TIME_BUDGET_MIN") for own in plan.parameters.values()]
     budget_min = next(filter(None, budgets), None)
@@ -118,7 +114,8 @@ def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
         return {}
     left_min = budget_min - (time.monotonic() - started_s) / 60
     if left_min <= 0:
-        raise _out_of_time(f"the time budget is used up before {stage}", plan)
+        reason = f"the time budget is used up before {stage}"
+        raise RunOutOfTime(f"{reason}\nTo continue: {plan.command}")
     has_trainings = "TIME_BUDGET_MIN" in plan.parameters[stage]
     return {"TIME_BUDGET_MIN": round(left_min, 3)} if has_trainings else {}
 
@@ -129,7 +126,7 @@ def _run_notebook(
     import papermill  # slow to import, and not needed by a run that is up to date
     from nbclient.exceptions import DeadKernelError
 
-    with writing(target):
+    with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -144,7 +141,7 @@ def _run_notebook(
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == stages.OutOfTime.__name__:
-            raise _out_of_time(error.evalue, plan) from None
+            raise RunOutOfTime(f"{error.evalue}\nTo continue: {plan.command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:
         names = " or ".join(n.upper() for n in memory.sizes_of(config.STAGES[stage]))
@@ -157,22 +154,9 @@ def _run_notebook(
         reason = f"{culprit}: {error.strerror or error}"
     else:
         return
-    raise _failure(reason, target, plan)
-
-
-def _out_of_time(reason: str, plan: Plan) -> RunOutOfTime:
-    return RunOutOfTime(f"{reason}\nTo continue: {_same_command(plan)}")
-
-
-def _failure(reason: str, copy: Path, plan: Plan) -> RunError:
-    again = _same_command(plan)
-    return RunError(
-        f"{reason}\nThe executed copy is {copy}.\nTo continue once it is fixed: {again}"
+    raise RunError(
+        f"{reason}\nThe executed copy is {target}.\nTo continue once it is fixed: {plan.command}"
     )
-
-
-def _same_command(plan: Plan) -> str:
-    return shlex.join(["python", "-m", "helpers.run", *plan.arguments])
 
 
 def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
@@ -200,16 +184,3 @@ def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
         if run_paths.submission.is_file():
             print(f"\nsubmission: {run_paths.submission}")
     print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
-
-
-def _publish(run_paths: paths.RunPaths) -> None:
-    from helpers.commands import publish, showcase
-
-    folder = paths.notebooks_root()
-    # `publish` refuses runs that are not complete, so it comes first
-    for file in (
-        *publish.publish(run_paths),
-        *showcase.write_pictures(run_paths, folder / "images"),
-    ):
-        name = file.relative_to(folder.parent).as_posix()
-        print(f"published: {name}, {file.stat().st_size / 1e6:.2f} MB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
@@ -32,8 +32,7 @@ THUMBNAILS = {
     "06": "06_gallery",
 }
 THUMBNAIL_PX = 240
-# left, top, right and bottom of the part that is shown, as fractions of the figure
-WHOLE = (0, 0, 1, 1)
+WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure
 CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
 
 
@@ -45,16 +44,11 @@ def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
     for number, name in THUMBNAILS.items():
-        with (
-            Image.open(run_paths.figure(name)) as picture,
-            atomic_path(folder / f"{number}.png") as temporary,
-        ):
-            left, top, right, bottom = CROPS.get(name, WHOLE)
-            width, height = picture.size
-            small = picture.convert("RGB").crop(
-                (left * width, top * height, right * width, bottom * height)
-            )
-            small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+        with Image.open(run_paths.figure(name)) as picture:
+            box = np.multiply(CROPS.get(name, WHOLE), picture.size * 2)
+            small = picture.convert("RGB").crop(tuple(box))
+        small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+        with atomic_path(folder / f"{number}.png") as temporary:
             small.save(temporary, format="png", optimize=True)
     return [folder / f"{name}.png" for name in ("strip", *THUMBNAILS)]
 
@@ -77,17 +71,8 @@ def strip(run_paths: RunPaths) -> Figure:
     draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
-    _roc(axes[3], run_paths)
-    credit = attribution(run_paths)
-    figure.text(0, -0.01, f"run {run_paths.name}; {credit}", va="top", fontsize=8, color="0.35")
-    return figure
-
-
-def _roc(ax: Axes, run_paths: RunPaths) -> None:
-    """Draw the best model by validation AUC of each kind: classical, fine-tuned, from scratch."""
-    scored = predictions.read_all_predictions(run_paths)
-    val_auc = {name: roc_auc(*scored[name].labels_scores("val")) for name in scored}
-    kinds = (
+    ax, scored = axes[3], predictions.read_all_predictions(run_paths)
+    kinds = (  # of each the best by validation AUC
         [name for name in scored if name in CLASSICAL],
         [name for name in scored if name == "fbp" or name.endswith(FINETUNED)],
         [name for name in scored if "darts" in name or name.startswith("random_cell")],
@@ -96,7 +81,7 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
     for names, dashes in zip(kinds, DASHES, strict=False):
         if not names:
             continue
-        best = max(names, key=val_auc.__getitem__)
+        best = max(names, key=lambda name: roc_auc(*scored[name].labels_scores("val")))
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
@@ -106,3 +91,6 @@ def _roc(ax: Axes, run_paths: RunPaths) -> None:
     ax.set(xlabel="good parts called bad", ylabel="bad parts found")
     ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
     ax.legend(loc="lower right", fontsize=8)
+    credit = attribution(run_paths)
+    figure.text(0, -0.01, f"run {run_paths.name}; {credit}", va="top", fontsize=8, color="0.35")
+    return figure

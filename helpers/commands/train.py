@@ -29,8 +29,7 @@ from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
 from helpers.training.loop import TrainingError
 
-# errors that all processes meet together, and those that one may meet alone, on its machine
-_COMMON = (settings.SettingsError, TrainingError)
+# errors that a process may meet alone, on its machine; all processes meet the others together
 _LOCAL = (
     files.ArtifactError,
     DataError,
@@ -76,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n{error}")
         if not options.from_notebook:  # a notebook notices by itself and stops
             return run.RunOutOfTime.exit_code
-    except (*_COMMON, *_LOCAL) as error:
+    except (settings.SettingsError, TrainingError, *_LOCAL) as error:
         if processes.is_main() or isinstance(error, _LOCAL):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 1
@@ -95,7 +94,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> None:
-    _refuse_half_a_launch()
+    # `accelerate launch` starts one process if it finds no two GPUs. It leaves other launches to
+    # MPI, but tells this process where the others would be.
+    counts = {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
+    if {
+        "ACCELERATE_USE_CPU",
+        "MASTER_ADDR",
+    } <= os.environ.keys() and not counts & os.environ.keys():
+        raise settings.SettingsError(
+            "accelerate launch has started one process, since it found no two GPUs: processes on a "
+            "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
+        )
     name = settings.stage_name(options.stage)
     if name not in PARTS:
         known = ", ".join(known[:2] for known in PARTS)
@@ -124,17 +133,3 @@ def _train(options: argparse.Namespace) -> None:
             words += [word for text in options.parameter for word in ("-p", text)]
             print(f"trained: {stage.paths.root}")
             print(f"to see it: python -m helpers.run {shlex.join(words)}")
-
-
-def _refuse_half_a_launch() -> None:
-    """Refuse the one process that `accelerate launch` starts if it finds no two GPUs.
-
-    It leaves other launches to MPI, but tells this process where the others would be.
-    """
-    counts = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-    launched = "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ
-    if launched and not any(name in os.environ for name in counts):
-        raise settings.SettingsError(
-            "accelerate launch has started one process, since it found no two GPUs: processes on a "
-            "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
-        )

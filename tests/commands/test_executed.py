@@ -12,20 +12,14 @@ from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest 
 from tests.executed_fixtures import bar, said, shown
 
 
-def _tidied(*outputs):
-    cell = v4.new_code_cell("x", outputs=list(outputs), execution_count=7)
-    return executed.tidy(v4.new_notebook(cells=[cell])).cells[0]
-
-
-def test_progress_bars_and_stderr_are_removed_and_the_text_around_them_is_joined():
-    cell = _tidied(said("one\n"), bar(), said("a warning\n", "stderr"), said(" 10%\r100%\ntwo\n"))
-    assert [(o.name, o.text) for o in cell.outputs] == [("stdout", "one\n100%\ntwo\n")]
-
-
-def test_addresses_of_objects_are_removed_and_counts_follow_the_cells():
-    cell = _tidied(shown(html="<table></table>", plain="<pandas.Styler at 0x7f107ff44290>"))
-    assert cell.outputs[0].data == {"text/html": "<table></table>", "text/plain": "<pandas.Styler>"}
-    assert cell.execution_count == cell.outputs[0].execution_count == 1
+def test_bars_warnings_and_addresses_are_removed_and_the_text_around_them_is_joined():
+    printed = [said("one\n"), bar(), said("a warning\n", "stderr"), said(" 10%\r100%\ntwo\n")]
+    table = shown(html="<table></table>", plain="<pandas.Styler at 0x7f107ff44290>")
+    cell = v4.new_code_cell("x", outputs=[*printed, table], execution_count=7)
+    text, table = executed.tidy(v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert (text.name, text.text) == ("stdout", "one\n100%\ntwo\n")
+    assert table.data == {"text/html": "<table></table>", "text/plain": "<pandas.Styler>"}
+    assert cell.execution_count == table.execution_count == 1
 
 
 def test_the_injected_cell_and_papermill_s_metadata_go_and_the_parameters_tag_stays(finished_run):

@@ -9,7 +9,6 @@ import pytest
 
 from helpers.commands.kaggle import bundle
 from helpers.commands.kaggle.client import KaggleError, connect
-from helpers.core import paths
 from helpers.models import weights
 from helpers.runs import settings
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
@@ -43,9 +42,6 @@ def _python(site, *arguments):
     return result.stdout
 
 
-@pytest.mark.skipif(
-    not (paths.project_root() / "setup.py").is_file(), reason="setup.py packs the notebooks"
-)
 def test_the_notebooks_come_with_the_helpers_wheel(site):
     said = _python(
         site,

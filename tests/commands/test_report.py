@@ -53,7 +53,9 @@ def test_printed_text_is_shown_as_it_is_and_progress_bars_are_not_shown(finished
 
 
 def test_facts_and_costs_come_from_the_run_s_record(finished_run):
-    record = stages.load_run(finished_run)
+    smoke = "Smoke preset: wiring only, the numbers mean nothing."
+    assert smoke not in _written(finished_run)
+    record = stages.load_run(finished_run) | {"preset": "smoke"}
     first, tuned = record["stages"]["01_data_split"], record["stages"]["03_finetuning"]
     first |= {"images": {"test 0": 60, "train 1": 1104}, "caveats": "<i>odd</i> " + 60 * "long "}
     tuned |= {"seconds": 301.5, "images_per_s": {"fbp": 55.2}, "backbone": "resnet18"}
@@ -62,43 +64,28 @@ def test_facts_and_costs_come_from_the_run_s_record(finished_run):
     }
     files.save_json(finished_run.run_json, record)
     text = _written(finished_run)
+    assert smoke in text
     for cell in ("60 test 0, 1,104 train 1", "resnet18", "abc1234", "301.5", "fbp 55", "240.5"):
         assert f"<td>{cell}</td>" in text
     assert "<td>FBP_EPOCHS=8</td>" in text
     assert "&lt;i&gt;odd&lt;/i&gt; " + 59 * "long " + "long" in text
 
 
-def test_a_notebook_that_was_not_run_and_an_older_copy_are_told(finished_run):
+def test_a_missing_and_an_older_copy_are_told_and_the_stage_is_run_again_for_a_report_alone(
+    finished_run, monkeypatch, capsys
+):
     assert "older than" not in _written(finished_run)
+    record = stages.load_run(finished_run)
+    del record["stages"]["04_darts_search"]["notebook"]  # executed by hand
+    files.save_json(finished_run.run_json, record)
     finished_run.notebook("06_analysis").unlink()
-    _execute_by_hand(finished_run, "04_darts_search")
     text = _written(finished_run)
     assert text.count("This notebook was not run.") == 1 and "06_analysis speaks" not in text
     assert text.count("This copy is older than the stage's last execution") == 1
-
-
-def test_a_stage_executed_by_hand_is_run_again_for_a_report_and_only_then(
-    finished_run, monkeypatch, capsys
-):
-    _execute_by_hand(finished_run, "04_darts_search")
     ran = []
     monkeypatch.setattr(run, "_run_notebook", lambda *given: ran.append(given[-1]))
     assert run.main(["--preset", "quick"]) == 0
     assert ran == []
     assert run.main(["--preset", "quick", "--html"]) == 0
-    assert ran == ["04_darts_search"]
+    assert ran == ["04_darts_search", "06_analysis"]
     assert f"report: {finished_run.root / 'report.html'}" in capsys.readouterr().out
-
-
-def test_a_smoke_run_s_report_says_that_its_numbers_mean_nothing(finished_run):
-    warning = "Smoke preset: wiring only, the numbers mean nothing."
-    assert warning not in _written(finished_run)
-    record = stages.load_run(finished_run)
-    files.save_json(finished_run.run_json, record | {"preset": "smoke"})
-    assert warning in _written(finished_run)
-
-
-def _execute_by_hand(run_paths, stage):
-    record = stages.load_run(run_paths)
-    del record["stages"][stage]["notebook"]
-    files.save_json(run_paths.run_json, record)

@@ -16,12 +16,8 @@ def _plan(*arguments):
 def test_parameters_go_to_the_notebooks_that_have_them():
     plan = _plan("--preset", "smoke", "--name", "t", "-p", "SEED=3", "-p", "FBP_EPOCHS=2")
     assert plan.parameters["03_finetuning"] == {"SEED": 3, "FBP_EPOCHS": 2, "RUN": "t"}
-    assert plan.parameters["01_data_split"] == {
-        "SEED": 3,
-        "DATASET": "elpv",
-        "RUN": "t",
-        "PRESET": "smoke",
-    }
+    first = {"SEED": 3, "DATASET": "elpv", "RUN": "t", "PRESET": "smoke"}
+    assert plan.parameters["01_data_split"] == first
 
 
 @pytest.mark.parametrize(
@@ -45,11 +41,11 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' must be a whole number"),
         (["--only", "9"], "no stage '9'"),
-        (
-            ["--preset", "smoke", "--publish"],
-            "--publish needs another preset: smoke's numbers mean",
-        ),
+        (["--preset", "smoke", "--publish"], "--publish needs another preset: smoke's numbers"),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
+        (["--dataset", ""], "DATASET='' is not one of chips, elpv, folder, nexperia"),
+        (["--dataset", "folder:"], "DATASET='folder:' has no path after the colon: folder:PATH"),
+        (["--dataset", "chips: "], "no path after the colon: chips:PATH, or chips alone"),
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
@@ -70,35 +66,14 @@ def test_later_notebooks_take_the_preset_of_the_run(home):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        (["--preset", "smoke"], "run 'x' was started with --preset full, not smoke: leave it out"),
-        (
-            ["--dataset", "chips"],
-            "run 'x' was started with --dataset elpv, not chips: leave it out",
-        ),
-    ],
+    ("option", "value", "started"), [("preset", "smoke", "full"), ("dataset", "chips", "elpv")]
 )
-def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, asked, message):
+def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, option, value, started):
     _start("x", "full")
-    with pytest.raises(settings.SettingsError) as error:
-        _plan("--name", "x", "--only", "03", *asked)
-    assert message in str(error.value)
-    assert _plan("--name", "x", "--only", "03", "--dataset", "elpv").preset == "full"
-
-
-@pytest.mark.parametrize(
-    ("dataset", "message"),
-    [
-        ("", "DATASET='' is not one of chips, elpv, folder, nexperia"),
-        ("folder:", "DATASET='folder:' has no path after the colon: folder:PATH"),
-        ("chips: ", "DATASET='chips: ' has no path after the colon: chips:PATH, or chips alone"),
-    ],
-)
-def test_a_data_set_without_its_path_is_not_the_default_or_the_current_folder(dataset, message):
-    with pytest.raises(settings.SettingsError) as error:
-        _plan("--dataset", dataset)
-    assert str(error.value) == message
+    message = f"run 'x' was started with --{option} {started}, not {value}: leave it out"
+    with pytest.raises(settings.SettingsError, match=message):
+        _plan("--name", "x", "--only", "03", f"--{option}", value)
+    assert _plan("--name", "x", "--only", "03", f"--{option}", started).preset == "full"
 
 
 def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch):
@@ -127,10 +102,7 @@ def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_pat
 
 
 @pytest.mark.parametrize("option", [["--only", "02"], ["--from", "06"]])
-def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(
-    home, monkeypatch, capsys, option
-):
-    monkeypatch.setattr(run, "_run_notebook", None)
+def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(home, capsys, option):
     assert run.main(["--name", "x", "--preset", "smoke", *option]) == 1
     error = capsys.readouterr().err
     assert "needs the split of run 'x', which does not exist: run notebooks/01_data_split" in error
@@ -155,13 +127,12 @@ def test_outside_a_clone_everything_is_written_below_the_current_folder(tmp_path
 
 def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
     run_paths = paths.RunPaths("x")
-    stages = {"03_finetuning": "table2", "06_analysis": "06_table2"}
-    started = dict(zip(stages, ("2026-02-01 10:00:00", "2026-01-01 10:00:00"), strict=True))
-    record = {name: {"status": "done", "started": when} for name, when in started.items()}
-    files.save_json(run_paths.run_json, {"run": "x", "preset": "quick", "stages": record})
-    for name, table in stages.items():
-        frame = pd.DataFrame({"Model": [name], "Valid Acc": ["90.0"]})
+    record = {}
+    for stage, table, month in (("03_finetuning", "table2", 2), ("06_analysis", "06_table2", 1)):
+        record[stage] = {"status": "done", "started": f"2026-0{month}-01 10:00:00"}
+        frame = pd.DataFrame({"Model": [stage], "Valid Acc": ["90.0"]})
         files.save_csv(run_paths.table(table), frame)
+    files.save_json(run_paths.run_json, {"run": "x", "preset": "quick", "stages": record})
     assert run.results_table(run_paths).Model.tolist() == ["03_finetuning"]
 
 

@@ -77,10 +77,7 @@ def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_not
         (["02"], "02_features_baselines trains no network; 03, 04, 05 do"),
         (["03", "--part", "svm"], "03_finetuning has no part 'svm': cnn, ll, fbp"),
         (["04", "-p", "RUN=x"], "RUN is given by --name, not by -p"),
-        (
-            ["04", "-p", "CHANELS=4"],
-            "no cell of 04_darts_search has the parameter CHANELS; did you",
-        ),
+        (["04", "-p", "CHANELS=4"], "no cell of 04_darts_search has the parameter CHANELS; did"),
         (["04", "--name", "x"], "04_darts_search needs the split of run 'x', which does not exist"),
     ],
 )
@@ -99,20 +96,14 @@ def test_a_full_memory_says_in_one_line_what_to_lower(run_paths, capsys, monkeyp
     assert f"\nerror: search: the memory is full; {advice}" in capsys.readouterr().err
 
 
-def test_a_run_that_another_process_works_on_is_left_alone(run_paths, capsys):
+def test_a_run_in_use_and_half_a_launch_are_refused(run_paths, capsys, monkeypatch):
     with run.lock(run_paths):
         assert train.main(["04", "--name", "r", *TINY]) == 1
     assert "another process works on run 'r'" in capsys.readouterr().err
-
-
-def test_one_process_where_several_were_asked_for_is_an_error(home, capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert train.main(["04"]) == 1
     assert "torchrun --nproc-per-node N -m helpers.train" in capsys.readouterr().err
-
-
-# --- from a notebook -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -148,16 +139,12 @@ def test_the_processes_get_what_is_left_of_the_time_budget(run_paths, two_gpus):
     assert float(left.partition("=")[2]) == pytest.approx(6, abs=0.1)
 
 
-def test_with_one_gpu_nothing_is_started(run_paths, two_gpus, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    launch.on_all_gpus(search_stage(), "search")
-    assert two_gpus == []
-
-
 def test_failed_processes_are_an_error_of_the_notebook(run_paths, two_gpus, monkeypatch):
     monkeypatch.setattr(launch, "_follow", lambda command: 1)
     with pytest.raises(loop.TrainingError, match="on 2 GPUs ended with exit code 1, for the"):
         launch.on_all_gpus(search_stage(), "search")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    launch.on_all_gpus(search_stage(), "search")  # with one GPU nothing is started
 
 
 def test_what_a_command_prints_is_shown_with_few_of_its_progress_bars(capsys):
@@ -166,10 +153,7 @@ def test_what_a_command_prints_is_shown_with_few_of_its_progress_bars(capsys):
     assert capsys.readouterr().out == "a\n1%\rb\n"
 
 
-# --- a lost process ------------------------------------------------------------------------------
-
-
-def test_a_lost_process_ends_all_and_the_training_goes_on_from_its_last_epoch(
+def test_a_lost_process_ends_all_and_the_training_continues_from_its_last_epoch(
     run_paths, two_gpus, capsys
 ):
     launch.on_all_gpus(search_stage(*TINY, "EPOCHS=500"), "search")

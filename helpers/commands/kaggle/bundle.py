@@ -24,7 +24,7 @@ from helpers.core import paths
 DISTRIBUTION = "good-bad-helpers"
 HELPERS_DATA_SET = "good-bad-helpers"
 READY_WITHIN_S = 600  # Kaggle takes a minute or two to unpack a new version
-_SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
 
 def check_bundle(attach: Sequence[Path], packages: Sequence[str]) -> None:
