@@ -29,18 +29,17 @@ WORTH_IT_FROM = 500  # images; below that the compilation costs more than it sav
 class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
-    The first call compiles it for the shape of its images, with the weights of that moment.
+    `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
+    call compiles it for the shape of its images, with the weights of that moment.
     """
 
     def __init__(
         self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str
     ) -> None:
-        """`function` is the network or a method of it; `precision` is "bf16" or "no" (float32)."""
         self._network, self._function, self._precision = network, function, precision
         self._queue: Any = None
 
     def _compile(self, sizes: list[int]) -> Any:
-        """Return a queue with one request for each thread and one that waits."""
         openvino = _import_openvino()
         with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
@@ -54,7 +53,7 @@ class CompiledNetwork:
             "INFERENCE_NUM_THREADS": threads,
         }
         network = openvino.Core().compile_model(model, "CPU", options)
-        return openvino.AsyncInferQueue(network, threads + 1)
+        return openvino.AsyncInferQueue(network, threads + 1)  # one request waits
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 -> (B, D) float32, any B."""
@@ -76,31 +75,23 @@ class CompiledNetwork:
 
 
 def _import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry, and after scikit-learn-intelex.
-
-    Importing openvino and converting a model report to an analytics service through the package
-    openvino_telemetry, and write files into the home folder. If that package cannot be imported,
-    OpenVINO takes a stub that does nothing.
-
-    OpenVINO and scikit-learn-intelex both bring threads (TBB), and the first one's are used.
-    OpenVINO's are older: scikit-learn-intelex does not load with them, nor after them.
-    """
+    # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
+    # files into the home folder. If that cannot be imported, it takes a stub that does nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # Both bring threads (TBB), and the first one's are used. OpenVINO's are older:
+    # scikit-learn-intelex does not load with them, nor after them.
     with contextlib.suppress(ImportError):
         importlib.import_module("daal4py")
     return importlib.import_module("openvino")
 
 
 class _Traced(nn.Module):
-    """A network's parameters and the one function of it that is traced."""
-
     def __init__(self, network: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.network, self.function = network, function
         self.training = False  # the network is in eval mode already; its own flags stay
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the function's output."""
         return self.function(images)
 
 

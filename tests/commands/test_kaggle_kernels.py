@@ -44,8 +44,6 @@ def test_a_pushed_notebook_has_no_internet_two_t4_and_its_sources(server, notebo
     assert "--no-index" in first["source"] and second["source"] == "1\n2"
     compile(first["source"], "first cell", "exec")
     assert notebook.read_bytes() == before
-    folder = Path("build/kaggle/good-bad-01-data-split")
-    assert json.loads((folder / "kernel-metadata.json").read_text())["enable_internet"] is False
 
     options = ["--cpu", "--public", "--title", "Another", "--owner", "us", "-c", ""]
     assert main(["push", str(notebook), "--no-bundle", *options]) == 0
@@ -72,7 +70,7 @@ def test_an_error_in_the_answer_to_a_push_is_a_failure(server, notebook, capfd):
     ("settings", "words"),
     [
         ({"models": ["google/bert"]}, "as owner/model/framework/variation/version"),
-        ({"datasets": ["weights"]}, "'weights' does not name a data set: write it as owner/name"),
+        ({"datasets": ["weights"]}, "'weights' cannot be attached: write it as owner/name"),
         ({"title": "abc"}, "must have 5 to 50 characters"),
         ({"attach": [Path("nothing.whl")]}, "nothing.whl is not a file"),
         ({"packages": ["no-such-thing"]}, "no-such-thing is not installed here: `pip install no-"),

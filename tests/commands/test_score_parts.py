@@ -104,13 +104,8 @@ def test_two_shards_and_one_process_write_the_same_bytes(whole, capsys, order):
     told = capsys.readouterr().out
     assert f"s.csv is joined when all shards are complete; to do: {order[1]}/2\n" in told
     assert not (whole / "s.csv").exists()
-    assert score.main(["--merge", str(whole / "s.csv")]) == 1
-    assert "4 of 8 parts are missing or damaged, e.g. " in capsys.readouterr().err
     assert score.main([*sharded, f"{order[1]}/2"]) == 0
     assert "s.csv: scored 120, unreadable 1 (" in capsys.readouterr().out
-    assert both(whole, "s") == both(whole)
-    (whole / "s.csv").unlink()
-    assert score.main(["--merge", str(whole / "s.csv"), "--strict"]) == 1
     assert both(whole, "s") == both(whole)
 
 
@@ -170,9 +165,6 @@ def _of_another_model(path):
 def test_a_damaged_or_foreign_part_is_scored_again(whole, capsys, damage):
     expected = both(whole)
     damage(whole / "scores.csv.parts" / "000002.csv")
-    assert score.main(["--merge", str(whole / "scores.csv")]) == 1
-    assert f"e.g. {whole / 'scores.csv.parts' / '000002.csv'}: run" in capsys.readouterr().err
-    assert both(whole) == expected
     assert score.main(command(whole)) == 0
     assert "scores.csv: 16 images in" in capsys.readouterr().out
     assert both(whole) == expected
@@ -261,11 +253,6 @@ def test_a_damaged_record_is_named_with_the_way_out(whole, capsys):
     assert "list.json is damaged: start from scratch with --restart" in told
     assert score.main(command(whole, "--restart")) == 0
     assert both(whole) == expected
-
-
-def test_without_parts_there_is_nothing_to_join(tmp_path, capsys):
-    assert score.main(["--merge", str(tmp_path / "s.csv")]) == 1
-    assert "s.csv cannot be joined: there are no parts in " in capsys.readouterr().err
 
 
 def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
