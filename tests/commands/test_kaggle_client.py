@@ -67,7 +67,7 @@ PAGE = Fault(200, "<html>Please log in</html>", {"Content-Type": "text/html"})
     ],
 )
 def test_a_failed_request_ends_with_1_and_one_line_with_the_way_out(server, capfd, fault, words):
-    server.faults["GetCompetition"] = [fault]
+    server.faults["GetSubmissionLimits"] = [fault]
     assert main(["status"]) == 1
     printed = capfd.readouterr()
     assert printed.err.startswith(f"While looking up {SLUG}: ") and words in printed.err
@@ -81,7 +81,7 @@ def test_a_client_that_is_too_old_is_told_with_the_version_to_install(server, mo
 
 
 def test_a_server_that_echoes_the_credentials_does_not_get_them_into_the_error(server):
-    server.faults["GetCompetition"] = [
+    server.faults["GetSubmissionLimits"] = [
         Fault(400, lambda headers: {"message": f"bad {KEY} {headers['Authorization']} /x?Sig=ab12"})
     ]
     assert "'bad *** Basic *** /x?***'" in message_of(kaggle.status)

@@ -26,11 +26,8 @@ def _write(path, content, mode=0o600):
     return path
 
 
-def test_without_credentials_nothing_is_found():
-    assert credentials.look() == Found("")
-
-
 def test_each_way_is_found_and_the_client_s_first_one_wins(user, monkeypatch):
+    assert credentials.look() == Found("")
     _write(user / ".kaggle/credentials.json", "{}")
     assert credentials.look() == Found("~/.kaggle/credentials.json")
     content = json.dumps({"username": "somebody", "key": KEY})

@@ -74,7 +74,7 @@ def submit(
 def status(
     slug: str = COMPETITION, *, path: str | os.PathLike | None = None, ref: int | None = None
 ) -> dict:
-    """Return what Kaggle knows of one submission (by CSV or reference), or else of the contest.
+    """Return what Kaggle knows of one submission (by CSV or reference), or else the submissions left.
 
     Args:
         slug: the contest's name in its address.
@@ -98,20 +98,9 @@ def status(
     if ref is not None:
         return _score(api, ref, slug)
     with doing(f"looking up {slug}", slug):
-        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
-
-        request = ApiGetCompetitionRequest()
-        request.competition_name = slug
-        with api.build_kaggle_client() as sdk:
-            about = sdk.competitions.competition_api_client.get_competition(request)
         left = api.competition_get_submission_limits(slug)
-    return {
-        "competition": slug,
-        "metric": about.evaluation_metric,
-        "entered": about.user_has_entered,
-        "submissions_today": left.num_today,
-        "submissions_left": left.num_allowed_now,
-    }
+    today, allowed = left.num_today, left.num_allowed_now
+    return {"competition": slug, "submissions_today": today, "submissions_left": allowed}
 
 
 def _score(api: Any, ref: int, slug: str, wait_s: float = 0) -> dict:

@@ -36,7 +36,7 @@ class ImageList:
     """Images in an order that depends on their names (or the CSV's lines) alone."""
 
     place: str  # absolute: the folder, the pattern or the CSV
-    names: Callable[[], Iterator[Name]]
+    names: Callable[[], Iterator[Name]]  # starts reading from the disk
 
     def entries(self) -> Iterator[Entry]:
         """Yield every image from the first one on, read again from the disk."""
