@@ -74,7 +74,7 @@ def submit(
 def status(
     slug: str = COMPETITION, *, path: str | os.PathLike | None = None, ref: int | None = None
 ) -> dict:
-    """Return what Kaggle knows of one submission (by CSV or reference), or else the submissions left.
+    """Return what is known of a submission (by CSV or reference), or else the submissions left.
 
     Args:
         slug: the contest's name in its address.
