@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.commands import kaggle
+from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from tests.kaggle_server import KEY, TOKEN, USER, KaggleServer
 
 __all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "server", "waits"]
 
-SLUG = kaggle.COMPETITION
+SLUG = COMPETITION
 RULES = f"https://www.kaggle.com/competitions/{SLUG}/rules"
 SECRETS = (KEY, TOKEN, base64.b64encode(f"{USER}:{KEY}".encode()).decode(), "sign3d")
 IMAGE = "train/good_0/1.bmp"
@@ -97,7 +97,7 @@ def zip_of(contents):
     return buffer.getvalue()
 
 
-def message_of(call, error=kaggle.KaggleError):
+def message_of(call, error=KaggleError):
     """The text of an error, after a look at all that a notebook would show of it."""
     with pytest.raises(error) as caught:
         call()

@@ -37,23 +37,16 @@ class Request:
 
 
 class KaggleServer:
-    """The server and its state; use as a context manager.
-
-    Attributes:
-        requests: what has arrived, in order.
-        faults: wrong answers to come, by name of the method (PUT and GET for the file store).
-        cuts: for each GET to come, after how many bytes of the body it breaks off.
-        data: the zip that the contest offers.
-        has_facts: the store tells length and checksum of the zip.
-        states: answers to GetSubmission, the last one for ever.
-    """
+    """The server and its state; use as a context manager."""
 
     def __init__(self):
-        self.requests: list[Request] = []
+        self.requests: list[Request] = []  # that have arrived, in order
+        # wrong answers to come, by name of the method (PUT and GET for the file store)
         self.faults: dict[str, list[Fault]] = defaultdict(list)
-        self.cuts: list[int | None] = []
-        self.data = b""
-        self.has_facts = True
+        self.cuts: list[int | None] = []  # of each GET to come: bytes after which it breaks off
+        self.data = b""  # the zip that the contest offers
+        self.has_facts = True  # the store tells length and checksum of the zip
+        # answers to GetSubmission, the last one for ever
         self.states: list[dict] = [{"status": "COMPLETE", "publicScore": "0.98765"}]
         self.submissions: list[dict] = []
         self.uploads: dict[str, bytes] = {}
@@ -93,9 +86,6 @@ class KaggleServer:
 
     def _IntrospectToken(self, body):
         return {"active": body.get("token") == TOKEN, "username": USER}
-
-    def _GetCompetition(self, body):
-        return {"ref": body["competitionName"], "userHasEntered": True, "evaluationMetric": "AUC"}
 
     def _GetSubmissionLimits(self, body):
         return {"numToday": 1, "numTotal": 3, "numAllowedNow": 4}

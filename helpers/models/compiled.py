@@ -29,13 +29,13 @@ WORTH_IT_FROM = 500  # images; below that the compilation costs more than it sav
 class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
-    The first call compiles it for the shape of its images, with the weights of that moment.
+    `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
+    call compiles it for the shape of its images, with the weights of that moment.
     """
 
     def __init__(
         self, network: nn.Module, function: Callable[[Tensor], Tensor], precision: str
     ) -> None:
-        """`function` is the network or a method of it; `precision` is "bf16" or "no" (float32)."""
         self._network, self._function, self._precision = network, function, precision
         self._queue: Any = None
 
@@ -75,16 +75,11 @@ class CompiledNetwork:
 
 
 def _import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry, and after scikit-learn-intelex.
-
-    Importing openvino and converting a model report to an analytics service through the package
-    openvino_telemetry, and write files into the home folder. If that package cannot be imported,
-    OpenVINO takes a stub that does nothing.
-
-    OpenVINO and scikit-learn-intelex both bring threads (TBB), and the first one's are used.
-    OpenVINO's are older: scikit-learn-intelex does not load with them, nor after them.
-    """
+    # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
+    # files into the home folder. If that cannot be imported, it takes a stub that does nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # Both bring threads (TBB), and the first one's are used. OpenVINO's are older:
+    # scikit-learn-intelex does not load with them, nor after them.
     with contextlib.suppress(ImportError):
         importlib.import_module("daal4py")
     return importlib.import_module("openvino")

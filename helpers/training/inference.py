@@ -96,14 +96,13 @@ class Scorer:
         return output[0] if isinstance(output, tuple) else output
 
     def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Use the compiled function; fall back to torch, for good, if OpenVINO fails."""
         if self._compile:
             if function not in self._compiled:
                 self._compiled[function] = CompiledNetwork(self.model, function, self.precision)
             try:
                 return self._compiled[function](images)
             except (ImportError, RuntimeError, ValueError, TypeError) as error:
-                self._compile = False
+                self._compile = False  # torch does it from now on
                 reason = str(error).splitlines()[0]
                 print(f"OpenVINO cannot run this network, torch does: {reason}")
         with autocast(self.device, self.precision):
@@ -113,7 +112,7 @@ class Scorer:
 def predict(
     model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
 ) -> np.ndarray:
-    """Return the probability of bad (N,) of all rows; `flips` averages over four mirror images."""
+    """Return the probability of bad (N,); `flips` averages it over four mirror images."""
     scorer = Scorer(model, precision=precision, images=len(batches.labels))
     return probability_of_bad(scorer.scores(batches, 4 if flips else 1))
 

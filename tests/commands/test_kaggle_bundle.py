@@ -86,25 +86,25 @@ def test_the_data_set_is_private_is_made_once_and_then_gets_versions(server, toy
     own = tmp_path / "resnet18.safetensors"
     own.write_bytes(b"weights")
     for _ in range(2):
-        bundle.upload_bundle(connect(), REF, tmp_path / "build", [own], [])
+        bundle.upload_bundle(connect(), REF, [own], [])
     assert server.datasets[REF]["isPrivate"] is True
     assert set(server.uploads.values()) == {b"x", b"weights"}
     for method in ("CreateDataset", "CreateDatasetVersion"):
         assert server.names().count(method) == 1
 
 
-def test_an_upload_that_fails_makes_no_data_set(server, toy, tmp_path):
+def test_an_upload_that_fails_makes_no_data_set(server, toy):
     server.faults["PUT"] = [Fault(400, "no")]
-    text = message_of(lambda: bundle.upload_bundle(connect(), REF, tmp_path / "build", [], []))
+    text = message_of(lambda: bundle.upload_bundle(connect(), REF, [], []))
     assert f"While uploading the data set {REF}: ValueError: Upload unsuccessful: x.whl" in text
     assert "CreateDataset" not in server.names()
 
 
-def test_a_data_set_that_kaggle_cannot_read_is_told(server, toy, tmp_path, monkeypatch):
+def test_a_data_set_that_kaggle_cannot_read_is_told(server, toy, monkeypatch):
     states = iter([{"status": "BLOBS_RECEIVED"}, {"status": "FAILED"}])
     server.datasets[REF] = {}
     monkeypatch.setattr(type(server), "_GetDatasetStatus", lambda *_: next(states))
-    text = message_of(lambda: bundle.upload_bundle(connect(), REF, tmp_path / "build", [], []))
+    text = message_of(lambda: bundle.upload_bundle(connect(), REF, [], []))
     assert f"{REF} cannot be used, its state is failed" in text
 
 

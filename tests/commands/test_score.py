@@ -39,9 +39,11 @@ def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
     np.testing.assert_allclose(scores(folder).defect_score, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_colour_image_among_gray_ones_is_scored_as_the_series_does(folder, channels):
-    make_model(folder / "m.safetensors", in_channels=channels)
+@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4)])
+def test_images_are_scored_as_the_series_does_with_colour_and_several_classes(
+    folder, channels, classes
+):
+    make_model(folder / "m.safetensors", in_channels=channels, num_classes=classes)
     save(folder / "parts" / "bad" / "colour.png", 30, 20, 3)
     assert score.main(command(folder)) == 0
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
@@ -66,12 +68,6 @@ def test_deep_images_are_scaled_as_in_the_training_of_the_model_and_brighter_one
     assert table.reason.to_dict() == {
         "bad/deep2.png": "it uses 14 bits, the scale is of 10: see --bits"
     }
-
-
-def test_with_several_classes_all_but_good_are_bad(folder):
-    make_model(folder / "m.safetensors", num_classes=4)
-    assert score.main(command(folder)) == 0
-    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 
 
 def test_files_that_cannot_be_read_are_listed_and_the_others_scored(folder, capsys):

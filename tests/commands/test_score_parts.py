@@ -88,15 +88,6 @@ def test_after_ctrl_c_only_what_is_missing_is_scored(whole, monkeypatch, capsys)
     assert both(whole) == expected
 
 
-def test_what_is_complete_is_not_scored_again(whole, monkeypatch, capsys):
-    expected = both(whole)
-    (whole / "scores.csv").unlink()
-    monkeypatch.setattr(PartScorer, "_decode", None)
-    assert score.main(command(whole)) == 0
-    assert "scores.csv: 0 images: nothing to do\n" in capsys.readouterr().out
-    assert both(whole) == expected
-
-
 @pytest.mark.parametrize("order", ["01", "10"])
 def test_two_shards_and_one_process_write_the_same_bytes(whole, capsys, order):
     sharded = [*command(whole), "--out", str(whole / "s.csv"), "--shard"]
@@ -104,13 +95,8 @@ def test_two_shards_and_one_process_write_the_same_bytes(whole, capsys, order):
     told = capsys.readouterr().out
     assert f"s.csv is joined when all shards are complete; to do: {order[1]}/2\n" in told
     assert not (whole / "s.csv").exists()
-    assert score.main(["--merge", str(whole / "s.csv")]) == 1
-    assert "4 of 8 parts are missing or damaged, e.g. " in capsys.readouterr().err
     assert score.main([*sharded, f"{order[1]}/2"]) == 0
     assert "s.csv: scored 120, unreadable 1 (" in capsys.readouterr().out
-    assert both(whole, "s") == both(whole)
-    (whole / "s.csv").unlink()
-    assert score.main(["--merge", str(whole / "s.csv"), "--strict"]) == 1
     assert both(whole, "s") == both(whole)
 
 
@@ -170,9 +156,6 @@ def _of_another_model(path):
 def test_a_damaged_or_foreign_part_is_scored_again(whole, capsys, damage):
     expected = both(whole)
     damage(whole / "scores.csv.parts" / "000002.csv")
-    assert score.main(["--merge", str(whole / "scores.csv")]) == 1
-    assert f"e.g. {whole / 'scores.csv.parts' / '000002.csv'}: run" in capsys.readouterr().err
-    assert both(whole) == expected
     assert score.main(command(whole)) == 0
     assert "scores.csv: 16 images in" in capsys.readouterr().out
     assert both(whole) == expected
@@ -218,12 +201,16 @@ def test_images_of_the_same_names_in_another_folder_are_refused(folder, capsys):
     assert "with other settings: images was parts, now tuesday. Use" in capsys.readouterr().err
 
 
-def test_a_disk_that_is_mounted_elsewhere_continues(whole, capsys):
+def test_complete_parts_are_not_scored_again_even_if_the_disk_is_mounted_elsewhere(
+    whole, monkeypatch, capsys
+):
     expected = both(whole)
+    (whole / "scores.csv").unlink()
+    monkeypatch.setattr(PartScorer, "_decode", None)
     elsewhere = whole.parent / f"{whole.name}-elsewhere"
     shutil.move(whole, elsewhere)
     assert score.main(command(elsewhere)) == 0
-    assert "nothing to do" in capsys.readouterr().out
+    assert "scores.csv: 0 images: nothing to do\n" in capsys.readouterr().out
     assert both(elsewhere) == expected
 
 
@@ -261,11 +248,6 @@ def test_a_damaged_record_is_named_with_the_way_out(whole, capsys):
     assert "list.json is damaged: start from scratch with --restart" in told
     assert score.main(command(whole, "--restart")) == 0
     assert both(whole) == expected
-
-
-def test_without_parts_there_is_nothing_to_join(tmp_path, capsys):
-    assert score.main(["--merge", str(tmp_path / "s.csv")]) == 1
-    assert "s.csv cannot be joined: there are no parts in " in capsys.readouterr().err
 
 
 def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):

@@ -30,8 +30,10 @@ def _output(folder, name="r", started="2026-01-01 10:00:00", preset="smoke"):
         "stages": {"01_data_split": {"status": "done", "started": started}},
     }
     files.save_json(root / "run.json", record)
-    (root / "checkpoints").mkdir()
-    (root / "checkpoints/fbp.safetensors").write_bytes(started.encode())
+    (root / "checkpoints/fbp").mkdir(parents=True)
+    for file in ("seed0.safetensors", "0a1b2c.resume", ".seed1.safetensors.17.tmp"):
+        (root / "checkpoints/fbp" / file).write_text(started)
+    (root / ".01_data_split.lock").touch()
     (folder / "submissions").mkdir(exist_ok=True)
     (folder / f"submissions/{name}.csv").write_text("id,defect_score\n")
     return root
@@ -42,7 +44,11 @@ def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
     source = _output(inputs / mount)
     assert attached.adopt(here := paths.RunPaths("r"))
     assert capsys.readouterr().out == f"continuing run 'r' from {source}\n"
-    for name in ("run.json", "checkpoints/fbp.safetensors"):
+    copied = ["run.json", "checkpoints/fbp/0a1b2c.resume", "checkpoints/fbp/seed0.safetensors"]
+    assert {file for file in here.root.rglob("*") if file.is_file()} == {
+        here.root / name for name in copied
+    }
+    for name in copied:
         assert (here.root / name).read_bytes() == (source / name).read_bytes()
     assert here.submission.read_text() == "id,defect_score\n"
     assert [entry.name for entry in paths.runs_root().iterdir()] == ["r"]
@@ -57,10 +63,11 @@ def test_what_is_here_already_stays(inputs):
     assert not here.run_json.exists()
 
 
-def test_a_lock_that_an_earlier_process_left_does_not_count_as_a_run(inputs):
+@pytest.mark.parametrize("lock", [".lock", ".run.json.lock", ".01_data_split.lock"])
+def test_a_lock_that_an_earlier_process_left_does_not_count_as_a_run(inputs, lock):
     _output(inputs / "series")
     (here := paths.RunPaths("r")).root.mkdir(parents=True)
-    (here.root / ".lock").touch()
+    (here.root / lock).touch()
     assert attached.adopt(here) and here.run_json.is_file()
 
 
@@ -68,7 +75,7 @@ def test_the_latest_of_several_is_taken(inputs):
     _output(inputs / "a-later", started="2026-01-03 10:00:00")
     _output(inputs / "b-earlier", started="2026-01-02 10:00:00")
     attached.adopt(here := paths.RunPaths("r"))
-    assert (here.root / "checkpoints/fbp.safetensors").read_text() == "2026-01-03 10:00:00"
+    assert here.checkpoint("fbp").read_text() == "2026-01-03 10:00:00"
 
 
 def test_read_only_files_become_files_that_can_be_written(inputs):

@@ -52,14 +52,10 @@ def test_scores_are_those_of_the_model_and_of_the_mirror_images(images):
     np.testing.assert_array_equal(one, found[:1])
 
 
-def test_probabilities_are_the_softmax_of_the_raw_scores(images):
-    scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
-    expected = 1 / (1 + np.exp(-scores[:, 1].astype(float)))
-    np.testing.assert_allclose(inference.predict(_LeftMinusRight(), images, "no"), expected)
-
-
-def test_flips_average_the_probabilities_of_four_mirror_images(images):
+def test_probabilities_are_the_softmax_and_flips_average_those_of_four_mirror_images(images):
     once = inference.predict(_LeftMinusRight(), images, "no")
+    scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
+    np.testing.assert_allclose(once, 1 / (1 + np.exp(-scores[:, 1].astype(float))))
     # mirrored left to right the margin changes its sign, upside down it does not
     np.testing.assert_allclose(
         inference.predict(_LeftMinusRight(), images, "no", flips=True),

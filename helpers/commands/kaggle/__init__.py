@@ -8,19 +8,10 @@ Built on the official packages kaggle and kagglehub. They are imported when a re
 importing kaggle authenticates, prints and creates a folder.
 """
 
-from helpers.commands.kaggle.client import COMPETITION, KaggleError
+from helpers.commands.kaggle.client import KaggleError
 from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
 from helpers.commands.kaggle.series import push_series
 from helpers.commands.kaggle.submissions import status, submit
 
-__all__ = [
-    "COMPETITION",
-    "KaggleError",
-    "Push",
-    "download",
-    "push",
-    "push_series",
-    "status",
-    "submit",
-]
+__all__ = ["KaggleError", "Push", "download", "push", "push_series", "status", "submit"]

@@ -24,22 +24,49 @@ from helpers.core import paths
 DISTRIBUTION = "good-bad-helpers"
 HELPERS_DATA_SET = "good-bad-helpers"
 READY_WITHIN_S = 600  # Kaggle takes a minute or two to unpack a new version
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
 
 
-def check_bundle(attach: Sequence[Path], packages: Sequence[str]) -> None:
-    """Check the files and packages for the data set before anything is sent.
+def upload_bundle(api: Any, ref: str, attach: Sequence[Path], packages: Sequence[str]) -> None:
+    """Make the data set, or a new version of it, and wait until notebooks can use it.
+
+    Args:
+        api: the client.
+        ref: the data set, as owner/name.
+        attach: files to add to the wheel of the helpers and the pretrained weights.
+        packages: installed distributions of pure Python, each packed as a wheel.
 
     Raises:
-        KaggleError: a file is missing, two have one name, or a package is not installed here.
+        KaggleError: the wheel cannot be built, an upload failed, or Kaggle refused the files.
     """
-    for package in packages:
-        find_distribution(package)
-    for file in attach:
-        if not file.is_file():
-            raise KaggleError(f"{file} is not a file: it cannot be attached.")
-        if [other.name for other in attach].count(file.name) > 1:
-            raise KaggleError(f"Two files to attach are called {file.name!r}: rename one.")
+    attach, packages = add_backbones(attach, packages)
+    title = ref.partition("/")[2].replace("-", " ")
+    metadata = {"id": ref, "title": title, "licenses": [{"name": "other"}]}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        build_wheel(folder)
+        for package in packages:
+            repack(package, folder)
+        for file in attach:
+            shutil.copyfile(file, folder / file.name)
+        (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+        is_new = _state(api, ref) is None
+        with doing(f"uploading the data set {ref}", ref):
+            if is_new:
+                answer = api.dataset_create_new(temporary, quiet=True)
+            else:
+                answer = api.dataset_create_version(temporary, "helpers", quiet=True)
+    if answer.error:
+        raise KaggleError(f"Kaggle did not take the data set {ref}: {answer.error}")
+    end, pause_s = time.monotonic() + READY_WITHIN_S, 2.0
+    while (state := _state(api, ref)) != "ready":
+        if state in ("failed", "deleted") or time.monotonic() > end:
+            raise KaggleError(
+                f"The data set {ref} cannot be used, its state is {state}. Look at "
+                f"https://www.kaggle.com/datasets/{ref}, and push again with --no-bundle if it is "
+                "ready there."
+            )
+        time.sleep(pause_s)
+        pause_s = min(30.0, pause_s * 1.5)
 
 
 def add_backbones(attach: Sequence[Path], packages: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -64,52 +91,6 @@ def add_backbones(attach: Sequence[Path], packages: Sequence[str]) -> tuple[list
     return attach, packages
 
 
-def upload_bundle(
-    api: Any, ref: str, folder: Path, attach: Sequence[Path], packages: Sequence[str]
-) -> None:
-    """Make the data set, or a new version of it, and wait until notebooks can use it.
-
-    Args:
-        api: the client.
-        ref: the data set, as owner/name.
-        folder: where it is put together; its old content is removed.
-        attach: files to add to the wheel of the helpers and the pretrained weights.
-        packages: installed distributions of pure Python, each packed as a wheel.
-
-    Raises:
-        KaggleError: the wheel cannot be built, an upload failed, or Kaggle refused the files.
-    """
-    attach, packages = add_backbones(attach, packages)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    build_wheel(folder)
-    for package in packages:
-        repack(package, folder)
-    for file in attach:
-        shutil.copyfile(file, folder / file.name)
-    title = ref.partition("/")[2].replace("-", " ")
-    metadata = {"id": ref, "title": title, "licenses": [{"name": "other"}]}
-    (folder / "dataset-metadata.json").write_text(json.dumps(metadata, indent=1))
-    is_new = _state(api, ref) is None
-    with doing(f"uploading the data set {ref}", ref):
-        if is_new:
-            answer = api.dataset_create_new(str(folder), quiet=True)
-        else:
-            answer = api.dataset_create_version(str(folder), "helpers", quiet=True)
-    if answer.error:
-        raise KaggleError(f"Kaggle did not take the data set {ref}: {answer.error}")
-    end, pause_s = time.monotonic() + READY_WITHIN_S, 2.0
-    while (state := _state(api, ref)) != "ready":
-        if state in ("failed", "deleted") or time.monotonic() > end:
-            raise KaggleError(
-                f"The data set {ref} cannot be used, its state is {state}. Look at "
-                f"https://www.kaggle.com/datasets/{ref}, and push again with --no-bundle if it is "
-                "ready there."
-            )
-        time.sleep(pause_s)
-        pause_s = min(30.0, pause_s * 1.5)
-
-
 def _state(api: Any, ref: str) -> str | None:
     """Return the data set's state, or None if there is none of that name."""
     try:
@@ -130,8 +111,7 @@ def build_wheel(folder: Path) -> None:
     Raises:
         KaggleError: pip or setuptools is missing or fails.
     """
-    root = paths.project_root()
-    if not (root / "pyproject.toml").is_file():
+    if not paths.is_clone():
         repack(DISTRIBUTION, folder)
         return
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
@@ -139,10 +119,9 @@ def build_wheel(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as copy:
         for name in ("helpers", "notebooks"):
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(root / name, Path(copy, name), ignore=ignored)
-        for name in _SOURCES:
-            if (root / name).is_file():
-                shutil.copy(root / name, copy)
+            shutil.copytree(paths.project_root() / name, Path(copy, name), ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(paths.project_root() / name, copy)
         done = subprocess.run([*pip, copy], capture_output=True, text=True, check=False)
     if done.returncode:
         *_, reason = done.stderr.strip().splitlines() or ["pip gives no reason"]
@@ -157,7 +136,7 @@ def repack(name: str, folder: Path) -> None:
     """Write an installed distribution of pure Python into `folder` as a wheel.
 
     Raises:
-        KaggleError: it is not installed, or not as a wheel of pure Python.
+        KaggleError: see `find_distribution`.
     """
     files = find_distribution(name).files or []
     # without commands, compiled code, and the note of the place it was installed from

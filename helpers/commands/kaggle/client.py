@@ -1,7 +1,6 @@
 """One connection to Kaggle: imported late, silent, with a time limit, and with errors in words.
 
-No error text holds a credential: what a server says is searched for them, and addresses, which may
-be signed, are not shown.
+No error text holds a credential or a signature: `_redact` removes them.
 """
 
 from __future__ import annotations
@@ -94,7 +93,6 @@ def _time_limit() -> Iterator[None]:
     send = adapter.send
 
     def limited(*args: Any, stream: bool = False, timeout: Any = None, **rest: Any) -> Any:
-        """Send as the adapter does."""
         return send(*args, stream=stream, timeout=timeout or TIMEOUT_S, **rest)
 
     adapter.send = limited
@@ -112,28 +110,24 @@ def _explain(error: Exception, slug: str) -> str:
     import urllib3
 
     response = getattr(error, "response", None)
-    if isinstance(error, requests.HTTPError) and response is not None:
-        said = _server_message(response)
-        said = f", Kaggle says {said!r}" if said else ""
-        return f"HTTP {response.status_code}{said}.\n{_way_out(response, slug)}"
+    if response is not None:
+        said = ""
+        with contextlib.suppress(Exception):  # not JSON, or the connection broke
+            body = response.json()
+            message = body.get("error", body)["message"]  # Kaggle has both shapes
+            said = f", Kaggle says {message[:500]!r}"
+        return f"HTTP {response.status_code}{said}.\n{_way_out(response.status_code, slug)}"
     if isinstance(error, requests.exceptions.JSONDecodeError | json.JSONDecodeError):
         return f"{WEB_PAGE}."
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
-        # the innermost reason only: the texts around it hold the address
-        reasons = re.findall(
-            r"\[Errno[^\]]*\][^'\")]*|timed out|IncompleteRead\([^)]*\)", str(error)
-        )
         return (
-            f"no connection, or it broke ({(reasons or [type(error).__name__])[-1].strip()}).\n"
-            "Check the network, the clock, HTTPS_PROXY and REQUESTS_CA_BUNDLE, then run the same "
-            "command again."
+            f"no connection, or it broke ({error}).\nCheck the network, the clock, HTTPS_PROXY and "
+            "REQUESTS_CA_BUNDLE, then run the same command again."
         )
     return f"{type(error).__name__}: {error}"
 
 
-def _way_out(response: Any, slug: str) -> str:
-    """Say what to do after an answer with this HTTP status."""
-    status = response.status_code
+def _way_out(status: int, slug: str) -> str:
     if status == 401:
         return f"The credentials are not valid (any more). {NEW_TOKEN}"
     if status in (403, 404) and "/" in slug:
@@ -142,36 +136,16 @@ def _way_out(response: Any, slug: str) -> str:
             "https://www.kaggle.com/work, and that the account is verified by phone, which GPUs "
             "need: https://www.kaggle.com/settings."
         )
-    if status == 403:
+    if status in (403, 404):
         return (
-            "Most often the rules are not accepted yet: open "
-            f"https://www.kaggle.com/competitions/{slug}/rules, accept them, and run the command "
-            "again. If the page offers no way to join, the contest is closed to this account."
+            f"This account cannot use the contest {slug!r}. Check the name, which is the last part "
+            "of the page's address, and accept the rules at "
+            f"https://www.kaggle.com/competitions/{slug}/rules. If that page offers no way to "
+            "join, the contest is closed to this account."
         )
-    if status == 404:
-        return (
-            f"Kaggle does not know {slug!r}. Copy the name from the page's address, "
-            "https://www.kaggle.com/competitions/NAME, and give it with --competition."
-        )
-    if status == 429:
-        wait = response.headers.get("Retry-After", "")
-        when = f"in {wait} s" if wait.isdigit() else f"at {wait}" if wait else "in an hour"
-        return f"Too many requests: come back {when}."
-    if status >= 500:
-        return "The trouble is on Kaggle's side: run the same command again in some minutes."
+    if status == 429 or status >= 500:
+        return "Kaggle has too much to do or is out of order: run the same command again later."
     return "Kaggle does not accept the request; its message above says why."
-
-
-def _server_message(response: Any) -> str:
-    """Read the server's words from either shape: {"message"} or {"error": {"code", "message"}}."""
-    try:
-        body = response.json()
-    except Exception:  # not JSON, or the connection broke
-        return ""
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        body = body["error"]
-    said = (body.get("message") or body.get("error")) if isinstance(body, dict) else ""
-    return str(said or "").strip()[:500]
 
 
 def _redact(text: str) -> str:

@@ -25,11 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(options.run(options))
         return 0
-    except (KaggleError, SubmissionError, ArtifactError) as error:
+    except (KaggleError, SubmissionError, ArtifactError, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"A file cannot be read or written: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(
@@ -40,21 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _download(options: argparse.Namespace) -> str:
-    folder = download(options.competition, options.root, force=options.force, tries=options.tries)
-    return f"Ready: {folder}"
-
-
 def _submit(options: argparse.Namespace) -> str:
-    sent = submit(
-        options.file,
-        options.message,
-        options.competition,
-        sample_path=options.sample,
-        order_matters=options.order_matters,
-        root=options.root,
-        wait_s=0 if options.no_wait else options.wait,
-    )
+    given = options.file, options.message, options.competition
+    sent = submit(*given, sample_path=options.sample, root=options.root, wait_s=options.wait)
     if sent["status"] != "COMPLETE":
         return (
             f"Sent as submission {sent['ref']}. Its score: python -m helpers.kaggle status "
@@ -64,22 +49,14 @@ def _submit(options: argparse.Namespace) -> str:
 
 
 def _push(options: argparse.Namespace) -> str:
-    if options.series == (options.notebook is not None):
-        raise KaggleError("Give the path of a notebook, or --series for all of them as one.")
-    if options.run_options and not options.series:
+    if options.run_options and options.notebook:
         raise KaggleError("--run belongs to --series: a notebook has its own parameters cell.")
     given = vars(options)
     settings = Push(**{f.name: given[f.name] for f in fields(Push) if f.name in given})
-    if options.series:
-        try:
-            run_options = shlex.split(options.run_options)
-        except ValueError as error:
-            raise KaggleError(
-                f"--run {options.run_options!r} cannot be split into words: {error}."
-            ) from None
-        pushed = push_series(run_options, settings)
-    else:
+    if options.notebook:
         pushed = push(options.notebook, settings)
+    else:
+        pushed = push_series(options.run_options, settings)
     return f"Pushed {pushed['ref']}, version {pushed['version']}. It runs at {pushed['url']}"
 
 
@@ -100,25 +77,24 @@ def _parser() -> argparse.ArgumentParser:
         "download", parents=[contest, data], help="fetch and unpack the files"
     )
     sub.add_argument("--force", action="store_true", help="download again and replace the folder")
-    sub.add_argument("--tries", type=int, default=5, help="without progress (%(default)s)")
-    sub.set_defaults(run=_download)
+    sub.set_defaults(run=lambda o: f"Ready: {download(o.competition, o.root, force=o.force)}")
 
     sub = commands.add_parser("submit", parents=[contest, data], help="check a CSV and submit it")
     sub.add_argument("-f", "--file", type=Path, required=True)
     sub.add_argument("-m", "--message", required=True)
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
-    sub.add_argument("--order-matters", action="store_true", help="rows as in the sample")
     sub.add_argument("--wait", type=float, default=1800, help="seconds to wait for the score")
-    sub.add_argument("--no-wait", action="store_true", help="return without the score")
     sub.set_defaults(run=_submit)
 
     sub = commands.add_parser("push", help="run a notebook, or the whole series, on Kaggle")
-    sub.add_argument("notebook", type=Path, nargs="?")
-    sub.add_argument("--series", action="store_true", help="all notebooks, by helpers.run")
+    pushed = sub.add_mutually_exclusive_group(required=True)
+    pushed.add_argument("notebook", type=Path, nargs="?")
+    pushed.add_argument("--series", action="store_true", help="all notebooks, by helpers.run")
     sub.add_argument(
         "--run",
         dest="run_options",
-        default="",
+        type=shlex.split,
+        default=[],
         metavar="'OPTIONS'",
         help=f"of helpers.run, as --run='...'; without them {shlex.join(DEFAULTS)}",
     )
@@ -135,7 +111,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-bundle", dest="bundle", **no, help="keep the helpers of the last push")
     sub.add_argument("--cpu", dest="gpu", **no, help="no GPU")
     sub.add_argument("--public", dest="private", **no)
-    sub.add_argument("--build", type=Path, default=Path("build/kaggle"))
     sub.set_defaults(run=_push)
 
     sub = commands.add_parser("status", parents=[contest], help="a score, or the submissions left")

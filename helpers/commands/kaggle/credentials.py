@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Where the client will find credentials, and what is odd about them; never their value."""
 
     source: str  # "" if there are none
@@ -32,29 +31,23 @@ def look() -> Found:
     for name in ("access_token", "access_token.txt"):
         if (file := kaggle / name).is_file():
             return Found(f"~/.kaggle/{name}", _open_to_others(file))
-    pair = ("KAGGLE_USERNAME", "KAGGLE_KEY")
-    there = [name for name in pair if os.environ.get(name)]
-    if len(there) == 1:
-        missing = next(name for name in pair if name not in there)
-        return Found("", f"{there[0]} is set, {missing} is not: set both")
-    if there:
-        return Found(" and ".join(there))
+    pair = [bool(os.environ.get(name)) for name in ("KAGGLE_USERNAME", "KAGGLE_KEY")]
+    if any(pair):
+        half = "one of KAGGLE_USERNAME and KAGGLE_KEY is not set: set both"
+        return Found("KAGGLE_USERNAME and KAGGLE_KEY") if all(pair) else Found("", half)
     given = os.environ.get("KAGGLE_CONFIG_DIR")
     for folder in [Path(given)] if given else [kaggle, Path.home() / ".config" / "kaggle"]:
         if (file := folder / "kaggle.json").is_file():
-            return _key_file(file)
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                if content["username"] and content["key"]:
+                    return Found(str(file), _open_to_others(file))
+            except (OSError, ValueError, TypeError, KeyError):
+                pass
+            form = '{"username": ..., "key": ...}'
+            return Found("", f"{file} does not hold {form}: save it again")
     login = (kaggle / "credentials.json").is_file()
     return Found("~/.kaggle/credentials.json" if login else "")
-
-
-def _key_file(file: Path) -> Found:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["username"] and content["key"]:
-            return Found(str(file), _open_to_others(file))
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    return Found("", f'{file} does not hold {{"username": ..., "key": ...}}: save it again')
 
 
 def _open_to_others(file: Path) -> str:

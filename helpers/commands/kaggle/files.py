@@ -47,8 +47,7 @@ def download(
     if folder.exists() and not force:
         print(f"{folder} exists and is left as it is; --force downloads it again", file=sys.stderr)
         return folder
-    what = f"downloading {slug}"
-    with doing(what, slug):
+    with doing(f"downloading {slug}", slug):
         import kagglehub
         from kagglesdk.kaggle_env import is_in_kaggle_notebook
 
@@ -60,32 +59,31 @@ def download(
     else:
         kagglehub.config.set_kaggle_credentials(account["username"], account["key"])
     archive, unpacked = work / f"competitions/{slug}.archive", work / "competitions" / slug
-    cache = os.environ.get(CACHE)
+    cache = {name: value for name, value in os.environ.items() if name == CACHE}
     os.environ[CACHE] = str(work)
     try:
-        with doing(what, slug):
+        with doing(f"downloading {slug}", slug):
             _fetch(slug, archive, tries)
         if folder.exists():  # moved, as a killed removal would leave a part of it
             os.replace(folder, work / f"replaced-{time.time_ns()}")
         os.replace(unpacked, folder)
     except KaggleError as error:
         shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full
-        if not (size := _size(archive)):
-            raise
-        kept = f"{size / 1e6:.1f} MB have arrived and are kept in {work}"
+        kept = f"{_size(archive) / 1e6:.1f} MB have arrived and are kept in {work}"
         text = f"{error}\n{kept}; the same command continues there."
-        raise KaggleError(text, error.status) from None
+        raise KaggleError(text if _size(archive) else str(error), error.status) from None
     finally:
         kagglehub.config.clear_kaggle_credentials()
-        os.environ.pop(CACHE) if cache is None else os.environ.update({CACHE: cache})
+        del os.environ[CACHE]
+        os.environ.update(cache)
     shutil.rmtree(work)
     return folder
 
 
 def _fetch(slug: str, archive: Path, tries: int) -> None:
     """Download and unpack into kagglehub's cache; continue after a lost connection."""
-    import requests
     from kagglehub import competition_download
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
     failures = 0
     while True:
@@ -93,11 +91,7 @@ def _fetch(slug: str, archive: Path, tries: int) -> None:
         try:
             competition_download(slug)
             return
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ):
+        except (ConnectionError, Timeout, ChunkedEncodingError):
             failures = 1 if _size(archive) > before else failures + 1
             if failures >= tries:
                 raise

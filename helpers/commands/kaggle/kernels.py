@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers.commands.kaggle.bundle import HELPERS_DATA_SET, check_bundle, upload_bundle
+import nbformat
+from nbformat.v4 import new_code_cell, upgrade
+
+from helpers.commands.kaggle.bundle import HELPERS_DATA_SET, find_distribution, upload_bundle
 from helpers.commands.kaggle.client import COMPETITION, KaggleError, connect, doing
 
 MACHINE = "NvidiaTeslaT4"  # Kaggle's name for the machine with two of them ("GPU T4 x2")
-_KINDS = ("dataset", "competition", "kernel", "model")
 
 # The first cell of a pushed notebook. Older sessions mount a data set one level higher up.
 _INSTALL = """# Install the helpers and whatever came with them: there is no internet here.
@@ -34,35 +36,19 @@ subprocess.run(pip + wheels, check=True)"""
 
 @dataclass(frozen=True)
 class Push:
-    """How a notebook is pushed, and what is attached to it.
+    """How a notebook is pushed, and what is attached to it."""
 
-    Attributes:
-        title: name on Kaggle; by default made of the file's name.
-        owner: account to push to; by default the one of the credentials.
-        competition: contest whose files are attached; "" for none.
-        datasets: more data sets, as owner/name; weights for instance.
-        kernels: notebooks whose output is attached, as owner/name.
-        models: Kaggle models, as owner/model/framework/variation/version.
-        attach: local files to upload beside the helpers: weights, or wheels, which get installed.
-        packages: installed packages of pure Python that Kaggle lacks, sent along as wheels.
-        bundle: upload the helpers; otherwise the data set of an earlier push is attached.
-        gpu: ask for the machine with two T4; otherwise a CPU.
-        private: show the notebook to its owner alone.
-        build: folder for what is sent; each notebook has its own folder in it.
-    """
-
-    title: str = ""
-    owner: str = ""
-    competition: str = COMPETITION
-    datasets: Sequence[str] = ()
-    kernels: Sequence[str] = ()
-    models: Sequence[str] = ()
-    attach: Sequence[Path] = ()
-    packages: Sequence[str] = ()
-    bundle: bool = True
-    gpu: bool = True
-    private: bool = True
-    build: Path = Path("build/kaggle")
+    title: str = ""  # name on Kaggle; by default made of the file's name
+    owner: str = ""  # account to push to; by default the one of the credentials
+    competition: str = COMPETITION  # contest whose files are attached; "" for none
+    datasets: Sequence[str] = ()  # more data sets, as owner/name; weights for instance
+    kernels: Sequence[str] = ()  # notebooks whose output is attached, as owner/name
+    models: Sequence[str] = ()  # Kaggle models, as owner/model/framework/variation/version
+    attach: Sequence[Path] = ()  # local files to upload: weights, or wheels, which get installed
+    packages: Sequence[str] = ()  # installed packages of pure Python, sent along as wheels
+    bundle: bool = True  # upload the helpers; else attach the data set of an earlier push
+    gpu: bool = True  # ask for the machine with two T4; otherwise a CPU
+    private: bool = True  # show the notebook to its owner alone
 
     @property
     def slug(self) -> str:
@@ -74,21 +60,26 @@ class Push:
 
         Raises:
             KaggleError: Kaggle would refuse the title, a source's name lacks a part, a file to
-                attach is missing, or a package is not installed here.
+                attach is missing or its name is not unique, or a package is not installed here.
         """
         if not 5 <= len(self.slug) <= 50 or len(self.title) > 50:
             raise KaggleError(
                 f"The title {self.title!r} must have 5 to 50 characters: give --title."
             )
-        for kind, names, shape in (
-            ("data set", self.datasets, "owner/name"),
-            ("notebook", self.kernels, "owner/name"),
-            ("model", self.models, "owner/model/framework/variation/version"),
+        for names, shape in (
+            ([*self.datasets, *self.kernels], "owner/name"),
+            (self.models, "owner/model/framework/variation/version"),
         ):
             for name in names:
-                if len(name.split("/")) != len(shape.split("/")) or not all(name.split("/")):
-                    raise KaggleError(f"{name!r} does not name a {kind}: write it as {shape}.")
-        check_bundle(self.attach, self.packages)
+                if not all(name.split("/")) or name.count("/") != shape.count("/"):
+                    raise KaggleError(f"{name!r} cannot be attached: write it as {shape}.")
+        for package in self.packages:
+            find_distribution(package)
+        for file in self.attach:
+            if not file.is_file():
+                raise KaggleError(f"{file} is not a file: it cannot be attached.")
+            if [other.name for other in self.attach].count(file.name) > 1:
+                raise KaggleError(f"Two files to attach are called {file.name!r}: rename one.")
 
 
 def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
@@ -108,9 +99,8 @@ def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
     """
     notebook, settings = Path(notebook), settings or Push()
     try:
-        content = json.loads(notebook.read_text(encoding="utf-8"))
-        content["cells"][0]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        content = upgrade(nbformat.read(notebook, as_version=4))  # cells get ids
+    except Exception as error:  # nbformat raises errors of many types
         raise KaggleError(f"{notebook} is not a notebook that can be read: {error!r}") from None
     title = settings.title or "Good Bad " + notebook.stem.replace("_", " ").title()
     settings = replace(settings, title=title)
@@ -118,25 +108,20 @@ def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
     return send(connect(), notebook.name, content, settings)
 
 
-def send(api: Any, name: str, content: dict, settings: Push) -> dict:
+def send(api: Any, name: str, content: nbformat.NotebookNode, settings: Push) -> dict:
     """Upload the helpers, then push a notebook; return its ref, url and version.
 
     Args:
         api: the client.
         name: the notebook's file name.
-        content: the notebook as JSON, without the cell that installs the helpers.
+        content: the notebook, without the cell that installs the helpers.
         settings: checked, with a title.
     """
     owner = owner_of(api, settings)
     ref, helpers_set = f"{owner}/{settings.slug}", f"{owner}/{HELPERS_DATA_SET}"
     if settings.bundle:
-        upload_bundle(
-            api, helpers_set, settings.build / "helpers", settings.attach, settings.packages
-        )
-    install: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}}
-    install |= {"outputs": [], "source": _INSTALL.format(owner=owner, name=HELPERS_DATA_SET)}
-    if (content.get("nbformat", 4), content.get("nbformat_minor", 0)) >= (4, 5):
-        install["id"] = "install-helpers"  # cells have an id from this version of the format on
+        upload_bundle(api, helpers_set, settings.attach, settings.packages)
+    content.cells.insert(0, new_code_cell(_INSTALL.format(owner=owner, name=HELPERS_DATA_SET)))
     metadata = {
         "id": ref,
         "title": settings.title,
@@ -152,19 +137,15 @@ def send(api: Any, name: str, content: dict, settings: Push) -> dict:
         "kernel_sources": list(settings.kernels),
         "model_sources": list(settings.models),
     }
-    folder = settings.build / settings.slug
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    content = content | {"cells": [install, *content["cells"]]}
-    (folder / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (folder / "kernel-metadata.json").write_text(json.dumps(metadata, indent=1))
-    with doing(f"pushing {name}", ref):
-        answer = api.kernels_push(str(folder))
+    with tempfile.TemporaryDirectory() as folder, doing(f"pushing {name}", ref):
+        nbformat.write(content, Path(folder, name))
+        Path(folder, "kernel-metadata.json").write_text(json.dumps(metadata))
+        answer = api.kernels_push(folder)
     if answer.error:
         raise KaggleError(f"Kaggle did not take {name}: {answer.error}")
     wrong = [
         f"{kind} {source}"
-        for kind in _KINDS
+        for kind in ("dataset", "competition", "kernel", "model")
         for source in getattr(answer, f"invalid_{kind}_sources", None) or []
     ]
     if wrong:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.commands.kaggle.client import KaggleError, connect
 from helpers.commands.kaggle.kernels import Push, owner_of, send
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
     from helpers.commands.plan import Plan
 
 TITLE = "Good Bad Series"
 # Kaggle ends a session after 12 hours; the last notebook and the saving need some time.
 DEFAULTS = ("--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660")
-INPUTS = "/kaggle/"  # where paths on Kaggle's machines begin
 _IMAGE_PACKAGES = {"elpv": "elpv-dataset"}  # a source's images that have to be sent along
 
 _ABOUT = """# Good or bad: the whole series
@@ -50,7 +52,7 @@ def push_series(arguments: Sequence[str] = (), settings: Push | None = None) -> 
     """
     plan, settings = plan_run(arguments), settings or Push()
     dataset = plan.parameters["01_data_split"]["DATASET"]
-    packages = [name for kind, name in _IMAGE_PACKAGES.items() if kind == dataset]
+    packages = [_IMAGE_PACKAGES[dataset]] if dataset in _IMAGE_PACKAGES else []
     settings = replace(settings, title=settings.title or TITLE, packages=packages)
     settings.check()
     api = connect()
@@ -64,20 +66,26 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     Raises:
         KaggleError: helpers.run would refuse them, or a path is not on Kaggle's machines.
     """
+    from helpers.commands import run
     from helpers.commands.plan import make_plan
     from helpers.darts.space import GenotypeError
     from helpers.runs.settings import SettingsError
 
-    arguments = [*DEFAULTS, *arguments]  # what comes later is taken
+    arguments, said = [*DEFAULTS, *arguments], io.StringIO()  # what comes later is taken
+    refusal = "helpers.run would refuse these arguments"
     try:
-        plan = make_plan(_parse(arguments), arguments)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            options = run.parser().parse_args(arguments)
+        plan = make_plan(options, arguments)
+    except SystemExit:
+        raise KaggleError(f"{refusal}: {said.getvalue().strip().splitlines()[-1]}") from None
     except (SettingsError, GenotypeError) as error:
-        raise KaggleError(f"helpers.run would refuse these arguments: {error}") from None
+        raise KaggleError(f"{refusal}: {error}") from None
     for parameters in plan.parameters.values():
         for name, value in parameters.items():
             for text in value if isinstance(value, list) else [value]:
                 place = str(text).partition(":")[2] if name == "DATASET" else str(text)
-                if place.startswith("/") and not place.startswith(INPUTS):
+                if place.startswith("/") and not place.startswith("/kaggle/"):
                     raise KaggleError(
                         f"{name}={text} is on this machine, where Kaggle cannot read it: upload it "
                         "as a data set, attach that by --dataset OWNER/NAME, and give its path "
@@ -86,37 +94,17 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     return plan
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse options of helpers.run; an error is raised instead of printed."""
-    from helpers.commands import run
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            return run.parser().parse_args(arguments)
-    except SystemExit:
-        *_, reason = said.getvalue().strip().splitlines()
-        raise KaggleError(f"helpers.run would refuse these arguments: {reason}") from None
-
-
-def series_notebook(plan: Plan, ref: str) -> dict:
-    """Return the notebook as JSON: the call of helpers.run, then its results.
+def series_notebook(plan: Plan, ref: str) -> NotebookNode:
+    """Return the notebook: the call of helpers.run, then its results.
 
     Args:
         plan: of `plan_run`.
         ref: the notebook's own name on Kaggle, as owner/name, for the hint how to continue.
     """
-    code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
-    run = _RUN.format(arguments=list(plan.arguments), ref=ref)
-    cells: list[dict[str, Any]] = [
-        {"cell_type": "markdown", "id": "about", "source": _ABOUT.format(run=plan.run)},
-        code | {"id": "run-series", "source": run},
-        code | {"id": "show-results", "source": f"session.show_results({plan.run!r})"},
+    cells = [
+        new_markdown_cell(_ABOUT.format(run=plan.run)),
+        new_code_cell(_RUN.format(arguments=list(plan.arguments), ref=ref)),
+        new_code_cell(f"session.show_results({plan.run!r})"),
     ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {
-        "cells": [cell | {"metadata": {}} for cell in cells],
-        "metadata": {"kernelspec": kernel},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})

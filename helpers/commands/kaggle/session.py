@@ -35,7 +35,17 @@ def run_series(arguments: Sequence[str], ref: str) -> bool:
     Raises:
         SeriesError: the run failed.
     """
-    code = _stream([*RUN, *arguments])
+    with subprocess.Popen(
+        [*RUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        output = cast(IO[bytes], process.stdout)
+        try:  # pieces end at \r too, which progress bars print
+            for piece in io.TextIOWrapper(output, "utf-8", "replace", newline=""):
+                print(piece, end="", flush=True)
+        except KeyboardInterrupt:  # the cell was stopped, the process not
+            process.send_signal(signal.SIGINT)
+            raise
+    code = process.returncode
     if code == RunOutOfTime.exit_code:
         print(
             "\nThe time budget is used up; what is done is kept. To continue, wait until Kaggle "
@@ -62,23 +72,8 @@ def show_results(run: str) -> pd.DataFrame | None:
         copy = paths.home() / "submission.csv"
         files.write_bytes(copy, run_paths.submission.read_bytes())
         print(f"submission: {run_paths.submission}, the same as {copy}")
-    else:
-        print("no submission yet: notebook 03 writes the first one")
     table = results_table(run_paths)
     if table is None:
-        print("no results yet: notebook 03 writes the first table")
+        print("no results yet: notebook 03 writes the first ones")
         return None
     return table[list(SHOWN_COLUMNS)].reset_index(drop=True)
-
-
-def _stream(command: Sequence[str]) -> int:
-    """Run a command, print what it says as it comes, progress bars too; return its exit code."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        output = cast(IO[bytes], process.stdout)
-        try:
-            for piece in io.TextIOWrapper(output, "utf-8", "replace", newline=""):
-                print(piece, end="", flush=True)
-        except KeyboardInterrupt:  # the cell was stopped, the process not
-            process.send_signal(signal.SIGINT)
-            raise
-    return process.returncode

@@ -20,7 +20,6 @@ def submit(
     slug: str = COMPETITION,
     *,
     sample_path: str | os.PathLike | None = None,
-    order_matters: bool = False,
     root: str | os.PathLike | None = None,
     wait_s: float = 1800,
 ) -> dict:
@@ -31,7 +30,6 @@ def submit(
         message: the description shown on Kaggle.
         slug: the contest's name in its address.
         sample_path: the sample submission; by default the one found under `root/slug`.
-        order_matters: require the rows in the sample's order.
         root: folder of raw data; None: where the notebooks look for it.
         wait_s: how long to wait for the score; 0 returns at once.
 
@@ -39,8 +37,17 @@ def submit(
         SubmissionError: the CSV would be rejected; nothing was sent.
         KaggleError: a request failed, Kaggle could not score the file, or not in time.
     """
-    path, root = Path(path), paths.raw_root() if root is None else Path(root)
-    validate_submission(path, None, sample_path or _find_sample(slug, root), order_matters)
+    path, folder = Path(path), (paths.raw_root() if root is None else Path(root)) / slug
+    if sample_path is None:
+        found = [file for name in SAMPLE_NAMES for file in sorted(folder.rglob(name))]
+        if not found:
+            raise SubmissionError(
+                f"No sample submission ({' or '.join(SAMPLE_NAMES)}) under {folder} to check "
+                "against: give --sample, or fetch it: python -m helpers.kaggle download "
+                f"--competition {slug}"
+            )
+        sample_path = found[0]
+    validate_submission(path, None, sample_path)
     api = connect()
     try:
         with doing(f"submitting {path.name}", slug):
@@ -61,13 +68,13 @@ def submit(
     print(f"{path.name} was sent as submission {answer.ref}.", file=sys.stderr, flush=True)
     if wait_s <= 0:
         return {"ref": answer.ref, "status": "PENDING", "public_score": "", "error": ""}
-    return _wait_for_score(api, answer.ref, slug, wait_s)
+    return _score(api, answer.ref, slug, wait_s)
 
 
 def status(
     slug: str = COMPETITION, *, path: str | os.PathLike | None = None, ref: int | None = None
 ) -> dict:
-    """Return what Kaggle knows of one submission (by CSV or reference), or else of the contest.
+    """Return what is known of a submission (by CSV or reference), or else the submissions left.
 
     Args:
         slug: the contest's name in its address.
@@ -91,57 +98,29 @@ def status(
     if ref is not None:
         return _score(api, ref, slug)
     with doing(f"looking up {slug}", slug):
-        from kagglesdk.competitions.types.competition_api_service import ApiGetCompetitionRequest
-
-        request = ApiGetCompetitionRequest()
-        request.competition_name = slug
-        with api.build_kaggle_client() as sdk:
-            about = sdk.competitions.competition_api_client.get_competition(request)
         left = api.competition_get_submission_limits(slug)
-    return {
-        "competition": slug,
-        "metric": about.evaluation_metric,
-        "entered": about.user_has_entered,
-        "submissions_today": left.num_today,
-        "submissions_left": left.num_allowed_now,
-    }
+    today, allowed = left.num_today, left.num_allowed_now
+    return {"competition": slug, "submissions_today": today, "submissions_left": allowed}
 
 
-def _find_sample(slug: str, root: Path) -> Path:
-    """Find the contest's sample submission among its downloaded files."""
-    for name in SAMPLE_NAMES:
-        for file in sorted((root / slug).rglob(name)):
-            return file
-    raise SubmissionError(
-        f"No sample submission ({' or '.join(SAMPLE_NAMES)}) under {root / slug} to check against: "
-        f"give --sample, or fetch it: python -m helpers.kaggle download --competition {slug}"
-    )
-
-
-def _score(api: Any, ref: int, slug: str) -> dict:
-    """Ask for a submission once."""
-    with doing(f"asking for submission {ref}", slug):
-        answer = api.get_submission(ref)
-    error = (answer.error_description or "").strip()
-    if answer.status.name == "ERROR":
-        raise KaggleError(
-            f"Submission {ref} ended in an error: {error or 'Kaggle gives no reason'}. Correct the "
-            "file and submit it again."
-        )
-    score = answer.public_score
-    return {"ref": ref, "status": answer.status.name, "public_score": score, "error": error}
-
-
-def _wait_for_score(api: Any, ref: int, slug: str, wait_s: float) -> dict:
-    """Ask for the score, at first every 2 s and then more slowly, until it is there."""
+def _score(api: Any, ref: int, slug: str, wait_s: float = 0) -> dict:
+    """Ask for a submission; with `wait_s` again and again, ever more slowly, until it is scored."""
     end, pause_s = time.monotonic() + wait_s, 2.0
     while True:
         try:
-            answer = _score(api, ref, slug)
-            if answer["status"] == "COMPLETE":
-                return answer
-        except KaggleError as error:
-            if error.status != 404:  # Kaggle's list lags behind
+            with doing(f"asking for submission {ref}", slug):
+                answer = api.get_submission(ref)
+            state, error = answer.status.name, (answer.error_description or "").strip()
+            if state == "ERROR":
+                raise KaggleError(
+                    f"Submission {ref} ended in an error: {error or 'Kaggle gives no reason'}. "
+                    "Correct the file and submit it again."
+                )
+            if state == "COMPLETE" or not wait_s:
+                score = answer.public_score
+                return {"ref": ref, "status": state, "public_score": score, "error": error}
+        except KaggleError as failure:
+            if failure.status != 404 or not wait_s:  # Kaggle's list lags behind what was sent
                 raise
         if time.monotonic() + pause_s > end:
             raise KaggleError(

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
-        unreadable = merge(options.merge) if options.merge else run(options)
+        unreadable = run(options)
     except (ScoreError, files.ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -61,9 +61,9 @@ def run(options: argparse.Namespace) -> int:
         ScoreError, ArtifactError: model, images or output cannot be used as they are.
     """
     check_options(options)
-    (index, count), device = place(options)
+    (index, count), device = _place(options)
     out, images = options.out, listing.open_list(options.images[0])
-    checkpoint = checkpoint_of(options.model)
+    checkpoint = _checkpoint_of(options.model)
     model = backbones.load_model(checkpoint)
     before = None if options.restart else load_job(out)
     if before is None and out.exists() and not options.restart:
@@ -72,22 +72,25 @@ def run(options: argparse.Namespace) -> int:
             "--out, or overwrite it with --restart"
         )
     bits = options.bits or (before.settings.bits if before else backbones.bits_of(checkpoint))
+    first = [Path(entry.file) for entry in itertools.islice(images.entries(), PROBES)]
     settings = Settings(
         # relative: machines may mount the disk at different places
         images=os.path.relpath(images.place, out.absolute().parent),
         model=f"{checkpoint.name} ({files.file_digest(checkpoint)})",
         precision=precision_of(device, options.precision),
         flips=options.flips,
-        bits=bits or probed_bits(images),
+        bits=bits or deep_bits(first) or 16,
     )
-    job = survey(images, settings, before, out)
+    job = _survey(images, settings, before, out)
     parts = PartFiles(out, job)
     if options.restart:
         parts.remove(index, count)
     files.save_json(parts.record, asdict(job))
-    mine = range(index, len(job.digests), count)
+    sizes = {number: listing.PART_IMAGES for number in range(len(job.digests))}
+    sizes[max(sizes)] = job.count - listing.PART_IMAGES * max(sizes)
+    mine = range(index, len(sizes), count)
     todo = set(parts.check()[0]).intersection(mine)
-    began_s, left = time.monotonic(), job.size(todo)
+    began_s, left = time.monotonic(), sum(sizes[number] for number in todo)
     if todo:
         listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
         entries = (list(part) for number, part in listed if number in todo)
@@ -98,13 +101,11 @@ def run(options: argparse.Namespace) -> int:
             scored = ray.score_parts(*given, entries)
         else:
             scored = map(PartScorer(*given).score, entries)
+        total = sum(sizes[number] for number in mine)
+        # one bar for all processes of a launcher; None: unless the output is not a terminal
+        hidden = (index > 0 and options.shard is None) or None
         with tqdm(
-            desc="score",
-            unit="img",
-            total=job.size(mine),
-            initial=job.size(mine) - left,
-            # one bar for all processes of a launcher; None: unless the output is not a terminal
-            disable=(index > 0 and options.shard is None) or None,
+            desc="score", unit="img", total=total, initial=total - left, disable=hidden
         ) as bar:
             for part in scored:
                 parts.write(part)
@@ -122,27 +123,20 @@ def run(options: argparse.Namespace) -> int:
         shards = ", ".join(f"{i}/{count}" for i in sorted({number % count for number in missing}))
         print(f"{out} is joined when all shards are complete; to do: {shards}", flush=True)
         return unreadable
-    return merge(out)
+    parts.join()
+    where = f" ({parts.unreadable})" if unreadable else ""
+    print(f"{out}: scored {job.count - unreadable}, unreadable {unreadable}{where}", flush=True)
+    return unreadable
 
 
-def survey(images: listing.ImageList, settings: Settings, before: Job | None, out: Path) -> Job:
-    """Read the whole list once; return it with its settings as a job.
-
-    The list may be longer than that of the job `before`, which is continued.
-
-    Raises:
-        ScoreError: the list is empty, or list or settings are not those of the job before.
-    """
+def _survey(images: listing.ImageList, settings: Settings, before: Job | None, out: Path) -> Job:
+    """Read the whole list once; it may be longer than that of `before`, which is continued."""
     way_out = "give another --out, or start from scratch with --restart"
     if before and before.settings != settings:
-        now = asdict(settings)
-        changed = [
-            f"{name} was {old}, now {now[name]}"
-            for name, old in asdict(before.settings).items()
-            if old != now[name]
-        ]
+        both = zip(asdict(before.settings).items(), asdict(settings).values(), strict=True)
+        changed = "; ".join(f"{k} was {old}, now {new}" for (k, old), new in both if old != new)
         raise ScoreError(
-            f"{out} was started with other settings: {'; '.join(changed)}. Use the same, {way_out}"
+            f"{out} was started with other settings: {changed}. Use the same, {way_out}"
         )
     listed, digests, continues = 0, list[str](), before is None
     for listed, entry in enumerate(images.entries(), start=1):
@@ -157,34 +151,9 @@ def survey(images: listing.ImageList, settings: Settings, before: Job | None, ou
     return Job(settings, listed, digests)
 
 
-def merge(out: Path) -> int:
-    """Join all parts in `out`; return the number of files that cannot be read.
-
-    Raises:
-        ScoreError: parts are missing or damaged.
-    """
-    job = load_job(out)
-    if job is None:
-        raise ScoreError(f"{out} cannot be joined: there are no parts in {record_of(out).parent}")
-    parts = PartFiles(out, job)
-    missing, unreadable = parts.check()
-    if missing:
-        raise ScoreError(
-            f"{len(missing)} of {len(job.digests)} parts are missing or damaged, e.g. "
-            f"{parts.path(missing[0])}: run the scoring command again, without --merge"
-        )
-    parts.join()
-    where = f" ({parts.unreadable})" if unreadable else ""
-    print(f"{out}: scored {job.count - unreadable}, unreadable {unreadable}{where}", flush=True)
-    return unreadable
-
-
 def check_options(options: argparse.Namespace) -> None:
-    """Refuse what cannot work, before anything is read."""
+    """Refuse what cannot work before anything is read."""
     out = options.out
-    missing = [f"--{name}" for name in ("model", "images", "out") if not getattr(options, name)]
-    if missing:
-        raise ScoreError(f"{', '.join(missing)} must be given")
     if len(options.images) > 1:
         raise ScoreError(
             "--images takes one folder, CSV or pattern; put a pattern in quotes, e.g. "
@@ -199,8 +168,7 @@ def check_options(options: argparse.Namespace) -> None:
         raise ScoreError(f"--batch-size {options.batch_size} must be 1 or more")
 
 
-def checkpoint_of(model: Path) -> Path:
-    """Return the checkpoint that --model names: the file, or the lowest seed's in the folder."""
+def _checkpoint_of(model: Path) -> Path:
     if not model.is_dir():
         return model
     names = {path: re.fullmatch(r"seed(\d+)\.safetensors", path.name) for path in model.iterdir()}
@@ -210,8 +178,7 @@ def checkpoint_of(model: Path) -> Path:
     return seeds[min(seeds)]
 
 
-def place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
-    """Return the shard (index, count) that this process takes, and its device."""
+def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
     shard, device = (0, 1), devices.default_device()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by accelerate launch or torchrun
         # The processes need no connection: the one that completes the last part joins all.
@@ -236,12 +203,6 @@ def place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
         raise ScoreError(f"--device {options.device} cannot be used: {reason}") from None
 
 
-def probed_bits(images: listing.ImageList) -> int:
-    """Return the bits that deep images use, by the first images of the list; 16 without any."""
-    first = itertools.islice(images.entries(), PROBES)
-    return deep_bits([Path(entry.file) for entry in first]) or 16
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m helpers.score",
@@ -249,14 +210,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", type=Path, help="a checkpoint of the series, or a model's folder of them")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help="a checkpoint of the series, or a model's folder of them",
+    )
     add(
         "--images",
         nargs="+",
+        required=True,
         metavar="IMAGES",
         help="a folder, a pattern in quotes, or a CSV with a column path (and id)",
     )
-    add("--out", type=Path, help="the CSV to write")
+    add("--out", type=Path, required=True, help="the CSV to write")
     add("--batch-size", type=int, default=64, help="default: %(default)s; at most 512")
     add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto")
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
@@ -269,7 +236,6 @@ def _parser() -> argparse.ArgumentParser:
         "none, by the first images of the list",
     )
     add("--shard", metavar="I/N", help="score every N-th part only")
-    add("--merge", type=Path, metavar="OUT", help="join the parts of OUT and do nothing else")
     add("--restart", action="store_true", help="start from scratch, in all shards")
     add("--strict", action="store_true", help="exit with 1 if a file cannot be read")
     add("--engine", choices=("plain", "ray"), default="plain", help="ray: on a Ray cluster")

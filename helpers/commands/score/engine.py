@@ -27,13 +27,7 @@ from helpers.training.inference import Scorer, probability_of_bad
 
 
 class PartScorer:
-    """A model that is ready on a device, and the threads that decode for it.
-
-    Example::
-
-        scorer = PartScorer(model, settings, device, images=len(entries))
-        part = scorer.score(entries)
-    """
+    """A model that is ready on a device, and the threads that decode for it."""
 
     def __init__(
         self,
@@ -62,8 +56,14 @@ class PartScorer:
         raw: list[Tensor] = []  # (views, B, K)
         while batch := list(itertools.islice(decoded, self.batch_size)):
             reasons += [reason for _, reason in batch]
-            if readable := [pixels for pixels, reason in batch if not reason]:
-                raw.append(self._raw_scores(readable))
+            readable = [pixels for pixels, reason in batch if not reason]
+            if not readable:
+                continue
+            channels = max(pixels.shape[2] for pixels in readable)  # 1 if none has colour
+            same = [np.broadcast_to(p, (*p.shape[:2], channels)) for p in readable]
+            images = to_float(torch.from_numpy(np.stack(same)), self.scorer.device)
+            views = 4 if self.settings.flips else 1
+            raw.append(self.scorer.score_batch(normalise(images, self.spec), views))
         scores = probability_of_bad(torch.cat(raw, dim=1).cpu().numpy()) if raw else np.empty(0)
         remaining = iter(scores)
         rows = []
@@ -76,29 +76,16 @@ class PartScorer:
             rows.append(Row(entry.path, entry.id, score, reason))
         return Part(entries[-1].part, rows, entries[-1].digest)
 
-    def _raw_scores(self, pixels: list[np.ndarray]) -> Tensor:
-        """(S, S, 1) gray and (S, S, 3) -> (views, B, K); gray stays gray if none has colour."""
-        channels = max(image.shape[2] for image in pixels)
-        same = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels]
-        images = to_float(torch.from_numpy(np.stack(same)), self.scorer.device)
-        views = 4 if self.settings.flips else 1
-        return self.scorer.score_batch(normalise(images, self.spec), views)
-
     def _decode(self, entry: Entry) -> tuple[np.ndarray, str]:
-        """Decode one image as the series caches it, gray or colour by its own pixels.
-
-        Returns:
-            Pixels (S, S, 1) or (S, S, 3) uint8 and "", or no pixels and why it cannot be read.
-        """
+        """Return pixels (S, S, 1 or 3) uint8 and "", or no pixels and why it cannot be read."""
         path = Path(entry.file)
         if not path.is_file():  # a pipe would never end
             return np.empty(0), "not a file" if path.exists() else "No such file or directory"
         try:
-            pixels = read_pixels(path, self.settings.bits)
-            pixels = resize(pixels, self.spec.image_size_px)
+            pixels = resize(read_pixels(path, self.settings.bits), self.spec.image_size_px)
         except DECODE_ERRORS as error:
             return np.empty(0), unreadable_reason(path, error)
         except BitsFound as found:
-            wanted = f"the scale is of {self.settings.bits}: see --bits"
-            return np.empty(0), f"it uses {found.bits} bits, {wanted}"
+            scale = f"the scale is of {self.settings.bits}: see --bits"
+            return np.empty(0), f"it uses {found.bits} bits, {scale}"
         return pixels if pixels.ndim == 3 else pixels[..., None], ""

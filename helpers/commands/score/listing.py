@@ -36,7 +36,7 @@ class ImageList:
     """Images in an order that depends on their names (or the CSV's lines) alone."""
 
     place: str  # absolute: the folder, the pattern or the CSV
-    names: Callable[[], Iterator[Name]]
+    names: Callable[[], Iterator[Name]]  # starts reading from the disk
 
     def entries(self) -> Iterator[Entry]:
         """Yield every image from the first one on, read again from the disk."""
@@ -64,10 +64,9 @@ def open_list(text: str) -> ImageList:
         return ImageList(str(place), lambda: _folder_names(str(place), ""))
     if place.is_file() and place.suffix.lower() == ".csv":
         return ImageList(str(place), lambda: _csv_names(place))
-    if place.is_file():
-        return ImageList(str(place), lambda: _pattern_names(glob.escape(str(place))))
-    if glob.has_magic(str(place)):
-        return ImageList(str(place), lambda: _pattern_names(str(place)))
+    pattern = glob.escape(str(place)) if place.is_file() else str(place)
+    if place.is_file() or glob.has_magic(pattern):
+        return ImageList(str(place), lambda: _pattern_names(pattern))
     raise ScoreError(
         f"--images {text}: there is no such folder or CSV, and it is not a pattern with * or ?"
     )
@@ -88,7 +87,8 @@ def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
         path, file = prefix + name, os.path.join(folder, name)
         if is_folder:
             yield from _folder_names(file, f"{path}/")
-        elif not leads_to_folder and _is_image(name):  # a broken link is reported as unreadable
+        # a broken link is listed, to be reported as unreadable
+        elif not leads_to_folder and name.lower().endswith(SUFFIXES):
             yield path, os.path.splitext(path)[0], file
 
 
@@ -98,7 +98,7 @@ def _pattern_names(pattern: str) -> Iterator[Name]:
     plain = next((i for i, part in enumerate(parts[:-1]) if glob.has_magic(part)), len(parts) - 1)
     root = os.path.join(*parts[:plain])
     for file in sorted(glob.iglob(pattern, recursive=True)):
-        if _is_image(file) and os.path.isfile(file):
+        if file.lower().endswith(SUFFIXES) and os.path.isfile(file):
             path = PurePath(os.path.relpath(file, root)).as_posix()
             yield path, os.path.splitext(path)[0], file
 
@@ -120,7 +120,3 @@ def _csv_names(table: Path) -> Iterator[Name]:
                 yield path, name, os.path.join(table.parent, path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScoreError(f"{table} is not a readable CSV: {error}") from None
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.commands.score import ScoreError, listing
+from helpers.commands.score import ScoreError
 from helpers.core import files
-
-SCORE_COLUMNS = ("path", "id", "defect_score")
-UNREADABLE_COLUMNS = ("path", "reason", "position")  # position in the list, counted from 0
 
 
 class Row(NamedTuple):
@@ -33,7 +29,7 @@ class Row(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The images of one part file."""
+    """The images of one part file: `PART_IMAGES`, or fewer in the last part."""
 
     number: int
     rows: list[Row]
@@ -59,23 +55,9 @@ class Job:
     count: int  # images in the list
     digests: list[str]  # for each part the digest of all names up to its end
 
-    def size(self, numbers: Iterable[int]) -> int:
-        """Return how many images some parts have."""
-        size = listing.PART_IMAGES
-        return sum(min(size, self.count - number * size) for number in numbers)
-
 
 class PartFiles:
-    """The part files of `out`.
-
-    Example::
-
-        parts = PartFiles(Path("scores.csv"), job)
-        parts.write(part)
-        missing, _ = parts.check()
-        if not missing:
-            parts.join()
-    """
+    """The part files of `out`: `write` them, `check` them, and `join` them if none is missing."""
 
     def __init__(self, out: Path, job: Job) -> None:
         self.out, self.job, self.record = out, job, record_of(out)
@@ -134,7 +116,7 @@ class PartFiles:
         Raises:
             ScoreError: a part is missing.
         """
-        all_read = True
+        position = unreadable_count = 0
         with (
             files.atomic_path(self.out) as scores_path,
             files.atomic_path(self.unreadable) as unreadable_path,
@@ -143,23 +125,21 @@ class PartFiles:
         ):
             scores = csv.writer(scores_file, lineterminator="\n")
             unreadable = csv.writer(unreadable_file, lineterminator="\n")
-            scores.writerow(SCORE_COLUMNS)
-            unreadable.writerow(UNREADABLE_COLUMNS)
-            for position, row in enumerate(self._rows()):
-                if row.defect_score:
-                    scores.writerow((row.path, row.id, row.defect_score))
-                else:
-                    unreadable.writerow((row.path, row.reason, position))
-                    all_read = False
-        if all_read:
+            scores.writerow(("path", "id", "defect_score"))
+            unreadable.writerow(("path", "reason", "position"))  # counted from 0
+            for number in range(len(self.job.digests)):
+                rows = self.read(number)
+                if rows is None:
+                    raise ScoreError(f"{self.path(number)} is missing: run the same command again")
+                for row in rows:
+                    if row.defect_score:
+                        scores.writerow((row.path, row.id, row.defect_score))
+                    else:
+                        unreadable.writerow((row.path, row.reason, position))
+                        unreadable_count += 1
+                    position += 1
+        if not unreadable_count:
             self.unreadable.unlink(missing_ok=True)
-
-    def _rows(self) -> Iterator[Row]:
-        for number in range(len(self.job.digests)):
-            rows = self.read(number)
-            if rows is None:
-                raise ScoreError(f"{self.path(number)} is missing: run the scoring command again")
-            yield from rows
 
 
 def record_of(out: Path) -> Path:

@@ -29,8 +29,7 @@ def score_parts(
 ) -> Iterator[Part]:
     """Yield the scores of every part, in the list's order; the arguments are `PartScorer`'s.
 
-    The names (not the images) are held in memory. There is one actor for each GPU of the cluster
-    if `device` is a GPU, else for each core.
+    There is one actor for each GPU of the cluster if `device` is a GPU, else for each core.
 
     Raises:
         ScoreError: Ray is not installed, or an actor failed.
@@ -44,10 +43,9 @@ def score_parts(
         ) from None
     # joins the cluster that RAY_ADDRESS names, or starts one on this machine
     ray.init(include_dashboard=False, ignore_reinit_error=True)
-    cluster = ray.cluster_resources()
-    cpus, gpus = int(cluster.get("CPU", 1)), int(cluster.get("GPU", 0))
-    on_gpu = device.type == "cuda"
-    actors = max(1, gpus if on_gpu else cpus)
+    cluster, on_gpu = ray.cluster_resources(), device.type == "cuda"
+    cpus = int(cluster.get("CPU", 1))
+    actors = max(1, int(cluster.get("GPU", 0)) if on_gpu else cpus)
     threads = max(1, cpus // actors)
     remote = ray.remote(
         num_cpus=threads, num_gpus=int(on_gpu), max_restarts=RETRIES, max_task_retries=RETRIES
@@ -57,7 +55,4 @@ def score_parts(
     try:
         yield from pool.map(lambda actor, entries: actor.score.remote(entries), parts)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        raise ScoreError(
-            str(cause) if isinstance(cause, ScoreError) else f"Ray stopped: {error}"
-        ) from None
+        raise ScoreError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
