@@ -46,6 +46,15 @@ def test_the_table_holds_means_chance_and_intervals_over_the_parts(quality):
     assert row.maps == pytest.approx(quality.correlation.mean()) and np.isnan(row.gain)
 
 
+def test_the_text_of_the_table_says_which_way_is_better(quality):
+    text, row = quality.text_table, quality.table.iloc[0]
+    assert text.Better.tolist() == ["high", "low"] * 2 + ["near 0", "high", "high"]
+    assert text.Parts.tolist()[3:5] == ["10 called bad", "20"]
+    assert text["Gain over chance"][0] == f"{row.gain:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    assert quality.caption.startswith("two-layer CNN; 40 labelled test parts")
+    assert "no masks" not in quality.caption
+
+
 def test_a_network_that_has_learned_the_defect_points_at_it(quality):
     table = quality.table.set_index(["measure", "parts"])
     pointing, energy = table.loc[("pointing game", "bad")], table.loc[("energy in mask", "bad")]
@@ -59,17 +68,6 @@ def test_a_class_that_no_part_was_called_has_no_curves(subject):
     nobody = replace(subject, parts=judged(subject.parts, 2.0))
     quality = map_quality.measure(nobody, 8)
     assert list(quality.curves) == [0] and "called bad" not in set(quality.table.parts)
-
-
-def test_the_text_of_the_table_says_which_way_is_better(quality):
-    text = quality.text_table.set_index(["Measure", "Parts"])
-    assert text.loc[("deletion area", "10 called good"), "Better"] == "low"
-    assert text.loc[("insertion area", "10 called good"), "Better"] == "high"
-    row = quality.table.iloc[0]
-    expected = f"{row.gain:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    assert text.iloc[0]["Gain over chance"] == expected
-    assert quality.caption.startswith("two-layer CNN; 40 labelled test parts")
-    assert "no masks" not in quality.caption
 
 
 def test_masks_are_found_where_the_chips_generator_writes_them(tmp_path):
