@@ -27,17 +27,13 @@ if TYPE_CHECKING:
     from ipywidgets import VBox
 
 PER_PAGE = 5
-SCREEN_DPI = 80
 
 
 def browse(run_paths: RunPaths, model: str = "", widgets: bool | None = None) -> VBox | Figure:
-    """Return the browser, to be the last expression of a notebook's cell: widgets or a figure.
+    """Return the browser, widgets or a figure, to be the last expression of a notebook's cell.
 
-    Args:
-        run_paths: the run.
-        model: the first model to show; "" is the best on validation. A model without a network is
-            shown with the maps of the best one that has a network; a line says so.
-        widgets: True or False, or None to find out by `has_front_end`.
+    `model` is the first to show; "" is the best on validation. A model without a network is shown
+    with the maps of the best one that has a network. `widgets` None asks `has_front_end`.
     """
     if has_front_end() if widgets is None else widgets:
         return Browser(run_paths, model).box
@@ -49,8 +45,7 @@ def browse(run_paths: RunPaths, model: str = "", widgets: bool | None = None) ->
 
 
 def has_front_end() -> bool:
-    """Return True if somebody can click: Jupyter and VS Code send the cell's id with the request,
-    papermill, nbconvert and other headless clients do not."""
+    """Return True if somebody can click: only Jupyter and VS Code send the cell's id along."""
     try:
         from IPython import get_ipython
 
@@ -62,12 +57,9 @@ def has_front_end() -> bool:
 
 def page(subject: Subject, parts: pd.DataFrame, map_of: int | None = None) -> Figure:
     """Draw parts above their maps and overlays for the class `map_of`; None: the class called."""
-    classes = parts.called.to_numpy(dtype=np.int64)
-    if map_of is not None:
-        classes = np.full(len(parts), map_of)
+    classes = parts.assign(of=parts.called if map_of is None else map_of).of.to_numpy(np.int64)
     maps, pixels = subject.maps(parts.id, torch.tensor(classes)), subject.pixels(parts.id)
-    columns = max(PER_PAGE, len(parts))
-    figure, axes = grid(3, columns, (2.2 * columns + 0.7, 7.6))
+    figure, axes = grid(3, PER_PAGE, (2.2 * PER_PAGE + 0.7, 7.6))
     for i, part in enumerate(parts.itertuples()):
         verdict = f"called {LABEL_NAMES[part.called]}: {'right' if part.right else 'wrong'}"
         draw_image(axes[0, i], pixels[i], f"{part_title(part)}\n{verdict}")
@@ -77,7 +69,7 @@ def page(subject: Subject, parts: pd.DataFrame, map_of: int | None = None) -> Fi
 
 
 class Browser:
-    """The widgets of one browser; a notebook shows `box`."""
+    """The widgets; a notebook shows `box`."""
 
     def __init__(self, run_paths: RunPaths, model: str = "") -> None:
         from ipywidgets import HTML, Dropdown, HBox, Image, IntSlider, VBox
@@ -118,6 +110,6 @@ class Browser:
             self.image.value = b""
             return
         figure, content = page(subject, self.on_page, self.map_of.value), io.BytesIO()
-        figure.savefig(content, format="png", dpi=SCREEN_DPI, bbox_inches="tight")
+        figure.savefig(content, format="png", dpi=80, bbox_inches="tight")
         plt.close(figure)
         self.image.value = content.getvalue()

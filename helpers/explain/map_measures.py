@@ -1,7 +1,7 @@
 """Measures of maps: insertion and deletion, the pointing game, energy in a mask, random weights.
 
-Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) true on the defect. `map_quality` applies
-the measures to a run.
+Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) bool, true on the defect. `map_quality`
+applies the measures to a run.
 """
 
 import copy
@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating, first_output
+from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,107 +24,40 @@ BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves 
 def insertion_deletion(
     model: nn.Module,
     images: Tensor,
+    hidden: Tensor,
     maps: Tensor,
     target_class: int | Tensor,
     steps: int = 20,
     seed: int = 0,
-    hidden: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return "insertion" and "deletion" curves of Petsiuk et al. (2018, "RISE"): (B, steps + 1).
 
     A curve holds the probability of the target class after equal shares of the pixels, the most
     important first, were put in or taken out. Pixels that are out look as in `hidden`, which
-    broadcasts to the images; None: blurred. Equally important pixels follow in an order drawn with
-    `seed`. A good map has a high `area` for insertion and a low one for deletion.
+    broadcasts to the images; it is usually `blurred(images)`. Equally important pixels follow in an
+    order drawn with `seed`. A good map has a high `area` for insertion and a low one for deletion.
     """
-    if maps.shape != images[:, 0].shape:
-        raise ValueError(f"maps of shape {tuple(maps.shape)} for images {tuple(images.shape)}")
-    if hidden is None:
-        hidden = _blur(images, sigma_px=BLUR_SHARE * max(images.shape[2:]))
     rank = _importance_rank(maps, seed)[:, None]  # (B, 1, H, W), 0 is the most important pixel
     classes = torch.as_tensor(target_class, device=images.device).expand(len(images))
-    insertion, deletion = [], []
+    probabilities: dict[str, list[Tensor]] = {"insertion": [], "deletion": []}
     for share in torch.linspace(0, 1, steps + 1).tolist():
         moved = rank < round(share * maps[0].numel())
-        inserted = torch.where(moved, images, hidden)
-        deleted = torch.where(moved, hidden, images)
-        insertion.append(_probability(model, inserted, classes))
-        deletion.append(_probability(model, deleted, classes))
-    return {"insertion": torch.stack(insertion, dim=1), "deletion": torch.stack(deletion, dim=1)}
+        inserted, deleted = torch.where(moved, images, hidden), torch.where(moved, hidden, images)
+        for kind, changed in (("insertion", inserted), ("deletion", deleted)):
+            with evaluating(model), torch.no_grad():
+                y = torch.cat([model(part) for part in changed.split(IMAGES_AT_ONCE)])
+            probability = y.float().softmax(dim=1).gather(1, classes[:, None])[:, 0]
+            probabilities[kind].append(probability.cpu())
+    return {kind: torch.stack(values, dim=1) for kind, values in probabilities.items()}
 
 
-def area(curves: Tensor) -> Tensor:
-    """Return the area under each curve (B, steps + 1), from 0 to 1: (B,)."""
-    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1))
-
-
-def random_maps(maps: Tensor, seed: int, cells: int = 7) -> Tensor:
-    """Return random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's);
-    fine noise would lose by its grain alone."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(len(maps), 1, cells, cells, generator=generator)
-    fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
-    return fine[:, 0].to(maps)
-
-
-def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
-    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
-    masks = _checked_masks(maps, masks)
-    highest = maps == maps.amax((1, 2), keepdim=True)
-    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
-
-
-def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return the share of each map's sum inside the mask (Wang et al. 2020, "Score-CAM",
-    energy-based pointing game): (B,). An empty map counts as chance, the share of its mask."""
-    masks = _checked_masks(maps, masks)
-    if maps.min() < 0:
-        raise ValueError("maps hold negative values; energy needs rectified ones")
-    inside, total = (maps * masks).sum((1, 2)), maps.sum((1, 2))
-    return torch.where(total > 0, inside / total, masks.float().mean((1, 2)))
-
-
-def randomised_copy(model: Network, seed: int) -> Network:
-    """Return a copy of the network with random weights (He et al. 2015, so that activations neither
-    explode nor fade) and normalisation as new."""
-    fresh = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in fresh.modules():
-            for name, w in module.named_parameters(recurse=False):
-                if w.ndim >= 2:
-                    drawn = torch.empty(w.shape)
-                    w.copy_(nn.init.kaiming_normal_(drawn, generator=generator))
-                else:
-                    w.fill_(0 if name == "bias" else 1)
-            reset = getattr(module, "reset_running_stats", None)
-            if reset is not None:
-                reset()
-    return fresh
-
-
-def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
-    """Return Spearman's correlation of each pair of maps' pixels (B,); 0 if a map is constant.
-
-    Between a network and its `randomised_copy` it should be low (Adebayo et al. 2018): near 1 means
-    that the maps show the image and not what the network has learned.
-    """
-    ranks = []
-    for maps in (maps_a, maps_b):
-        own = stats.rankdata(maps.detach().cpu().flatten(1).double().numpy(), axis=1)
-        ranks.append(own - own.mean(axis=1, keepdims=True))
-    product = (ranks[0] * ranks[1]).sum(axis=1)
-    length = np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
-    return torch.from_numpy(np.divide(product, length, out=0 * product, where=length > 0))
-
-
-def _blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Blur with a Gaussian, cut at 2 sigma, with mirrored borders.
+def blurred(images: Tensor) -> Tensor:
+    """Blur with a Gaussian of `BLUR_SHARE`, cut at 2 sigma, with mirrored borders.
 
     One axis follows the other: a kernel of both is 41 x 41 at 192 pixels and takes minutes in
     bfloat16 on a CPU.
     """
+    sigma_px = BLUR_SHARE * max(images.shape[2:])
     radius = math.ceil(2 * sigma_px)
     at = torch.arange(-radius, radius + 1, device=images.device, dtype=torch.float32)
     weights = torch.exp(-(at**2) / (2 * sigma_px**2))
@@ -146,17 +79,60 @@ def _importance_rank(maps: Tensor, seed: int) -> Tensor:
     return order.argsort(dim=1).reshape(maps.shape).to(maps.device)
 
 
-def _probability(model: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    with evaluating(model), torch.no_grad():
-        y = torch.cat([first_output(model(part)) for part in images.split(IMAGES_AT_ONCE)])
-    return y.float().softmax(dim=1).gather(1, classes[:, None])[:, 0].cpu()
+def area(curves: Tensor) -> Tensor:
+    """Return the area under each curve (B, steps + 1), from 0 to 1: (B,)."""
+    return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1))
 
 
-def _checked_masks(maps: Tensor, masks: Tensor) -> Tensor:
-    masks = masks.to(maps.device) != 0
-    if masks.shape != maps.shape:
-        raise ValueError(f"masks of shape {tuple(masks.shape)} for maps {tuple(maps.shape)}")
-    empty = (~masks.flatten(1).any(dim=1)).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(f"masks {empty[:5]} mark no defect, leave these images out")
-    return masks
+def random_maps(maps: Tensor, seed: int) -> Tensor:
+    """Return random maps of the size of `maps` (B, H, W), of 7 x 7 cells (as coarse as ResNet's);
+    fine noise would lose by its grain alone."""
+    coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
+    return fine[:, 0].to(maps)
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
+    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
+    highest = maps == maps.amax((1, 2), keepdim=True)
+    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
+
+
+def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the share of each rectified map's sum inside the mask (Wang et al. 2020, "Score-CAM",
+    energy-based pointing game): (B,). An empty map counts as chance, the share of its mask."""
+    inside, total = (maps * masks).sum((1, 2)), maps.sum((1, 2))
+    return torch.where(total > 0, inside / total, masks.float().mean((1, 2)))
+
+
+def randomised_copy(model: Network, seed: int) -> Network:
+    """Return a copy of the network with random weights (He et al. 2015, so that activations neither
+    explode nor fade) and normalisation as new."""
+    fresh = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in fresh.modules():
+            for name, w in module.named_parameters(recurse=False):
+                if w.ndim >= 2:
+                    w.copy_(nn.init.kaiming_normal_(torch.empty(w.shape), generator=generator))
+                else:
+                    w.fill_(0 if name == "bias" else 1)
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.reset_running_stats()
+    return fresh
+
+
+def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
+    """Return Spearman's correlation of each pair of maps' pixels (B,); 0 if a map is constant.
+
+    Between a network and its `randomised_copy` it should be low (Adebayo et al. 2018): near 1 means
+    that the maps show the image and not what the network has learned.
+    """
+    ranks = []
+    for maps in (maps_a, maps_b):
+        own = stats.rankdata(maps.detach().cpu().flatten(1).double().numpy(), axis=1)
+        ranks.append(own - own.mean(axis=1, keepdims=True))
+    product = (ranks[0] * ranks[1]).sum(axis=1)
+    length = np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
+    return torch.from_numpy(np.divide(product, length, out=0 * product, where=length > 0))

@@ -50,13 +50,14 @@ def class_maps(subject: Subject) -> Figure:
     return figure
 
 
-def gallery(subject: Subject, columns: int = 6) -> Figure:
+def gallery(subject: Subject) -> Figure:
     """Draw the parts of `gallery_parts`, each above its map for the class that it was called."""
+    columns = 6
     parts = gallery_parts(subject.parts, columns)
     maps = subject.maps(parts.id, torch.tensor(parts.called.to_numpy(dtype=np.int64)))
     pixels = subject.pixels(parts.id)
+    groups = list(parts.group.unique())
     title = f"{subject.title}; called bad from a score of {subject.threshold:.3f} on"
-    groups = [group for group in GROUPS if (parts.group == group).any()]
     title += "".join(f"; {group}: none" for group in GROUPS if group not in groups)
     size = (1.75 * columns + 0.9, 4.0 * len(groups) + 0.5)
     figure, axes = grid(2 * len(groups), columns, size, title)
@@ -74,10 +75,7 @@ def gallery(subject: Subject, columns: int = 6) -> Figure:
 def grid(
     rows: int, columns: int, size: tuple[float, float], title: str = ""
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its (rows, columns) empty axes, with the scale of all maps beside them.
-
-    `size` is the figure's width and height in inches.
-    """
+    """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside."""
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
     for ax in axes.ravel():
         ax.set_axis_off()
@@ -101,7 +99,6 @@ def draw_map(ax: Axes, heat: Tensor, title: str = "") -> None:
     """Draw a map (H, W) in shares of its maximum."""
     ax.imshow(share_of_maximum(heat), cmap=COLOURS, vmin=0, vmax=1)
     ax.set_title(title, fontsize=TITLE_SIZE)
-    ax.set_axis_off()
 
 
 def draw_overlay(ax: Axes, pixels: np.ndarray, heat: Tensor, title: str = "") -> None:

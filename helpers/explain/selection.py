@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES
 from helpers.explain.subject import ExplainError, Subject
 
+MOST_TRIED, TRIED_AT_ONCE = 256, 32  # parts whose maps are computed to find a filled one
 GROUPS = ("surest hits", "worst misses", "least certain")  # of a gallery
 ORDERS = {  # columns to sort by, and True for those that ascend
     "worst mistakes first": (["right", "mistake"], [True, False]),
@@ -18,14 +18,14 @@ ORDERS = {  # columns to sort by, and True for those that ascend
 }
 
 
-def surest_of_each_class(subject: Subject, most: int = 256, at_once: int = 32) -> pd.DataFrame:
+def surest_of_each_class(subject: Subject) -> pd.DataFrame:
     """Return a good and a bad part for `maps.class_maps`: of each class the most surely right part
     whose maps for both labels are not empty.
 
     A network that is very sure often finds nothing that supports the other label, and an empty map
-    shows nothing. If the `most` surest parts all have an empty map, the surest is returned; if no
-    part of a class is right, the least wrong ones are tried. Column `rank` is the place among the
-    `n_right` right parts, from 1, the surest.
+    shows nothing. If the `MOST_TRIED` surest parts all have an empty map, the surest is returned;
+    if no part of a class is right, the least wrong ones are tried. Column `rank` is the place among
+    the `n_right` right parts, from 1, the surest.
 
     Raises:
         ExplainError: a class has no part.
@@ -41,14 +41,12 @@ def surest_of_each_class(subject: Subject, most: int = 256, at_once: int = 32) -
         pool = (own if right.empty else right).sort_values("mistake", kind="stable")
         pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))
         best = pool[:1]
-        for start in range(0, min(most, len(pool)), at_once):
-            some = pool[start : min(start + at_once, most)]
-            for map_label in (1 - label, label):
-                if len(some):
-                    filled = subject.maps(some.id, map_label).amax((1, 2)) > 0
-                    some = some[filled.numpy()]
-            if len(some):
-                best = some[:1]
+        for start in range(0, min(MOST_TRIED, len(pool)), TRIED_AT_ONCE):
+            some = pool[start : min(start + TRIED_AT_ONCE, MOST_TRIED)]
+            peaks = [subject.maps(some.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
+            filled = some[np.min(peaks, axis=0) > 0]
+            if len(filled):
+                best = filled[:1]
                 break
         chosen.append(best)
     return pd.concat(chosen, ignore_index=True)
@@ -76,12 +74,6 @@ def in_order(
     columns, ascending = ORDERS[order]
     parts = parts if label is None else parts[parts.label == label]
     return parts.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
-
-
-def draw_sample(parts: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """Return `n` random parts, half called good and half called bad if there are enough."""
-    order = seeding.numpy_stream(seed, "parts behind the maps").permutation(len(parts))
-    return half_of_each(parts.iloc[order], "called", n).reset_index(drop=True)
 
 
 def half_of_each(parts: pd.DataFrame, column: str, n: int) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.core import devices
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
-from helpers.explain.gradcam import feature_layer, grad_cam
+from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
@@ -29,7 +29,7 @@ from helpers.training.inference import placed
 
 
 class ExplainError(ValueError):
-    """There is no model to explain, or no part to show; the message names what is missing."""
+    """A model or a part to show is missing; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +37,12 @@ class Subject:
     """A network whose maps are shown, and labelled parts with their scores."""
 
     wanted: str  # the model that was asked for
-    name: str  # the model whose network gives the maps: `wanted`, if that has a network
-    own_scores: bool  # True if `parts` has the scores of `wanted`, False for those of the network
-    seeds: int  # trainings of `name`; the maps come from the first
+    title: str  # its name, and the network that gives the maps if it is another one
+    caption: str  # title, number of parts and threshold
     model: backbones.Model
     cache: ImageCache
-    parts: pd.DataFrame  # the labelled parts of `side`
-    side: str  # "test", or "val" if the test labels are hidden
+    parts: pd.DataFrame  # the labelled test parts; validation if the test labels are hidden
     threshold: float  # chosen on validation; parts at or above it are called bad
-
-    @property
-    def title(self) -> str:
-        """The model's name, and the network that gives the maps if it is another one."""
-        wanted, network = display_name(self.wanted), display_name(self.name)
-        if self.seeds > 1:
-            network += ", first seed"
-        if self.own_scores and network != wanted:
-            return f"{wanted}, maps of {network}"
-        if self.name != self.wanted:
-            return f"{network} (in place of {wanted}, which has no network)"
-        return network
-
-    @property
-    def caption(self) -> str:
-        """The model, the parts and the threshold."""
-        side = "validation" if self.side == "val" else "test"
-        return (
-            f"{self.title}; {len(self.parts)} labelled {side} parts, called bad from a score of "
-            f"{self.threshold:.3f} on, chosen on validation."
-        )
 
     def images(self, ids: pd.Series) -> Tensor:
         """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
@@ -76,7 +53,7 @@ class Subject:
 
     def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:
         """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU."""
-        layer = feature_layer(self.model)
+        layer = self.model.spec.feature_layer
         return grad_cam(self.model, self.images(ids), target_class, layer).cpu()
 
     def pixels(self, ids: pd.Series) -> np.ndarray:
@@ -117,31 +94,28 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     with record.naming_maker(run_paths, path):
         model = backbones.load_model(path)
     placed(model, devices.default_device())
-    # each training's own scores, if there are several
     source = scored[wanted] if own_scores else (*scored[name].seeds, scored[name])[0]
     split = predictions.read_split(run_paths)
-    # the results table's rule: the most accurate threshold on validation, with good and bad parts
-    # weighted as they come
-    bad_rate = results_table.training_bad_rate(split)
+    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.cheapest_threshold(*source.labels_scores("val"), 1, 1, bad_rate)
     parts = source.test if source.judged_on == "test" else source.val
     parts = parts[parts.label.notna()]
     parts = parts.assign(label=parts.label.astype(int)).merge(split[["id", "path"]], on="id")
-    return Subject(
-        wanted=wanted,
-        name=name,
-        own_scores=own_scores,
-        seeds=len(scored[name].seeds) or 1,
-        model=model,
-        cache=images_of(split, model.spec.image_size_px),
-        parts=judged(parts, threshold),
-        side=source.judged_on,
-        threshold=threshold,
+    title = network = display_name(name) + (", first seed" if scored[name].seeds else "")
+    if own_scores and network != display_name(wanted):
+        title = f"{display_name(wanted)}, maps of {network}"
+    elif name != wanted:
+        title = f"{network} (in place of {display_name(wanted)}, which has no network)"
+    caption = (
+        f"{title}; {len(parts)} labelled {'validation' if source.judged_on == 'val' else 'test'} "
+        f"parts, called bad from a score of {threshold:.3f} on, chosen on validation."
     )
+    cache = images_of(split, model.spec.image_size_px)
+    return Subject(wanted, title, caption, model, cache, judged(parts, threshold), threshold)
 
 
 def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None:
-    """Return `open_subject`; print a line and return None if the run has no network."""
+    """Call `open_subject`; print a line and return None if the run has no network."""
     scored = predictions.read_all_predictions(run_paths, ensembles=True)
     if any(checkpoint_of(run_paths, name) for name in scored):
         return open_subject(run_paths, wanted)
@@ -156,11 +130,9 @@ def checkpoint_of(run_paths: RunPaths, model: str) -> Path | None:
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the parts with four columns more.
-
-    `called` is 1 (bad) for scores from the threshold on, else 0 (good); `right` is True if that is
-    the label; `mistake` and `margin` are the score's distances from label and threshold.
-    """
+    """Add four columns: `called` is 1 (bad) for scores from the threshold on, else 0 (good);
+    `right` is True if that is the label; `mistake` and `margin` are the score's distances from
+    label and threshold."""
     called = (parts.defect_score >= threshold).astype(int)
     return parts.assign(
         called=called,

@@ -22,30 +22,17 @@ from helpers.core.style import LABEL_NAMES, PALETTE
 from helpers.runs.record import naming_maker
 from helpers.training.features import load_features
 
-# Measured on 2 cores at 30,000 x 512: neighbours in 3 s after PCA, in 10 s without.
-PCA_DIMENSIONS = 50
-# Barnes-Hut is the faster one up to here (3 s both at 6,000), interpolation (FIt-SNE) beyond.
-MOST_BARNES_HUT = 5_000
-# 1.5 takes 16 s where openTSNE's default of 1 takes 27 s at 30,000 parts, and keeps as many of the
-# 15 nearest neighbours.
-INTERVAL_WIDTH = 1.5
-# A second thread saves 0.2 s at 500 parts; if another program uses a core, the threads wait for
-# each other at every step: 11 s instead of 1 s at 300 parts, 26 s instead of 7 s at 1,668.
+# Times were measured on 2 cores.
+PCA_DIMENSIONS = 50  # neighbours of 30,000 x 512 in 3 s after PCA, in 10 s without
+MOST_BARNES_HUT = 5_000  # the faster one up to here, interpolation (FIt-SNE) beyond
+# A second thread saves 0.2 s at 500 parts, but threads wait for each other if another program uses
+# a core: 26 s instead of 7 s at 1,668 parts.
 MOST_ON_ONE_THREAD = 3_000
-EXAGGERATED_ITERATIONS = 250  # openTSNE's and scikit-learn's default
 MOST_SILHOUETTE_PARTS = 5_000  # the silhouette's time grows with the square: under 1 s here
 NEIGHBOURS = 15
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 SIDES = {"train": "training", "val": "validation"}
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
-
-
-class Separation(NamedTuple):
-    """Measures of `separation`; without any, agreement is near chance and silhouette near 0."""
-
-    label_agreement: float  # fraction of nearest neighbours with the part's own label
-    chance_agreement: float
-    silhouette: float  # -1 to 1 (Rousseeuw 1987)
 
 
 class Mapped(NamedTuple):
@@ -55,7 +42,7 @@ class Mapped(NamedTuple):
     embedding: str  # "pretrained" or "fine-tuned"
     labels: np.ndarray  # (N,)
     plane: np.ndarray  # (N, 2)
-    separation: Separation  # in the whole embedding, not in the plane
+    separation: dict[str, float]  # in the whole embedding, not in the plane
 
 
 def before_and_after(
@@ -84,9 +71,11 @@ def before_and_after(
 
 
 def table(mapped: list[Mapped]) -> pd.DataFrame:
-    """Return one row per side and embedding, with the columns of `Separation`."""
-    rows = [(m.side, m.embedding, len(m.labels), *m.separation) for m in mapped]
-    return pd.DataFrame(rows, columns=["side", "embedding", "images", *Separation._fields])
+    """Return one row per side and embedding, with the measures of `separation`."""
+    return pd.DataFrame(
+        {"side": m.side, "embedding": m.embedding, "images": len(m.labels), **m.separation}
+        for m in mapped
+    )
 
 
 def figure(mapped: list[Mapped]) -> Figure:
@@ -94,7 +83,7 @@ def figure(mapped: list[Mapped]) -> Figure:
     rows = len(mapped) // 2
     drawn, axes = plt.subplots(rows, 2, figsize=(10.8, 4.9 * rows), squeeze=False)
     for ax, m in zip(axes.flat, mapped, strict=True):
-        found, n = m.separation, len(m.labels)
+        n = len(m.labels)
         look = {"s": np.clip(25_000 / n, 4, 30), "alpha": np.clip(3_000 / n, 0.35, 0.85)}
         # small groups, good and bad in turn, so that neither class hides the other
         for group in np.array_split(np.random.default_rng(0).permutation(n), min(20, n)):
@@ -104,14 +93,14 @@ def figure(mapped: list[Mapped]) -> Figure:
                 ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
         ax.set_title(
             f"{SIDES[m.side]}, {m.embedding}\n{min(NEIGHBOURS, n - 1)} neighbours agree "
-            f"{found.label_agreement:.2f} (chance {found.chance_agreement:.2f}), "
-            f"silhouette {found.silhouette:.2f}",
+            "{label_agreement:.2f} (chance {chance_agreement:.2f}), "
+            "silhouette {silhouette:.2f}".format(**m.separation),
             fontsize=10,
         )
         ax.set(xticks=[], yticks=[])
     names = [
-        Line2D([], [], linestyle="", color=PALETTE[word], marker=MARKERS[word], label=word)
-        for word in LABEL_NAMES.values()
+        Line2D([], [], linestyle="", color=PALETTE[word], marker=marker, label=word)
+        for word, marker in MARKERS.items()
     ]
     axes[0, -1].legend(handles=names, loc="upper left", bbox_to_anchor=(1.01, 1))
     return drawn
@@ -121,8 +110,6 @@ def tsne(
     embeddings: ArrayLike, seed: int = 0, perplexity: float = 30, n_iterations: int = 500
 ) -> np.ndarray:
     """Map embeddings (N, D) to the plane: (N, 2) float64, t-SNE (van der Maaten and Hinton 2008).
-
-        plane = tsne(load_features(run_paths.features("fbp")).embeddings)
 
     The map starts from the principal components (Kobak and Berens 2019), with 250 iterations of
     early exaggeration before `n_iterations`; many parts repel each other by interpolation
@@ -142,7 +129,7 @@ def tsne(
         "random_state": seed,
     }
     if not _has_opentsne():
-        n_iterations += EXAGGERATED_ITERATIONS
+        n_iterations += 250  # scikit-learn counts those of early exaggeration too
         plane = TSNE(init="pca", max_iter=n_iterations, **options).fit_transform(reduced)
         return plane.astype(np.float64)
     import openTSNE
@@ -150,7 +137,7 @@ def tsne(
     optimiser = openTSNE.TSNE(
         neighbors="exact",  # 3 s at 30,000 parts, approximate ones 13 s
         negative_gradient_method="bh" if n <= MOST_BARNES_HUT else "fft",
-        ints_in_interval=INTERVAL_WIDTH,
+        ints_in_interval=1.5,  # as good as the default 1: 16 s instead of 27 s at 30,000 parts
         n_iter=n_iterations,
         **options,
     )
@@ -159,7 +146,6 @@ def tsne(
 
 @cache
 def _has_opentsne() -> bool:
-    """Return True if openTSNE is installed; if not (on Kaggle), print one line the first time."""
     try:
         import openTSNE  # noqa: F401
     except ImportError:
@@ -177,10 +163,10 @@ def label_agreement(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOUR
     return float((labels[neighbours] == labels[:, None]).mean())
 
 
-def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> Separation:
-    """Return label agreement of the 15 nearest neighbours, the agreement to expect of embeddings
-    that know nothing about the labels, and the silhouette (of at most 5,000 parts, drawn with
-    `seed`). There must be two classes."""
+def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, float]:
+    """Return "label_agreement" of the 15 nearest neighbours, the "chance_agreement" of embeddings
+    that know nothing about the labels, and the "silhouette", from -1 to 1 (Rousseeuw 1987), of at
+    most 5,000 parts, drawn with `seed`. There must be two classes."""
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]
     agreement = label_agreement(embeddings, labels, min(NEIGHBOURS, n - 1))
@@ -188,5 +174,9 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> Separ
     chosen = np.arange(n)
     if n > MOST_SILHOUETTE_PARTS:
         chosen = np.random.default_rng(seed).choice(chosen, MOST_SILHOUETTE_PARTS, replace=False)
-    silhouette = silhouette_score(embeddings[chosen], labels[chosen])
-    return Separation(agreement, chance, float(silhouette))
+    silhouette = float(silhouette_score(embeddings[chosen], labels[chosen]))
+    return {
+        "label_agreement": agreement,
+        "chance_agreement": chance,
+        "silhouette": silhouette,
+    }

@@ -33,7 +33,7 @@ def ours(count: int, size_px: int) -> Timed:
     """Time all maps in one call, as notebook 06 does, after a first call that is not timed."""
     device = devices.default_device()
     model = networks.ours("resnet18", size_px).to(device).eval()
-    images, layer = made_up_images(count, size_px).to(device), gradcam.feature_layer(model)
+    images, layer = made_up_images(count, size_px).to(device), model.spec.feature_layer
     images = images.contiguous(memory_format=torch.channels_last)
     gradcam.grad_cam(model, images[:2], BAD, layer)
     return Timed(

@@ -22,11 +22,7 @@ def test_a_front_end_is_known_by_the_cells_id_in_its_request(monkeypatch, metada
     kernel = SimpleNamespace(get_parent=lambda channel: {"metadata": metadata})
     monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=kernel))
     assert browser.has_front_end() is expected
-
-
-def test_a_script_and_a_terminal_have_no_front_end(monkeypatch):
-    assert browser.has_front_end() is False
-    monkeypatch.setattr(IPython, "get_ipython", SimpleNamespace)
+    monkeypatch.setattr(IPython, "get_ipython", SimpleNamespace)  # as in a terminal
     assert browser.has_front_end() is False
 
 
@@ -39,12 +35,9 @@ def test_headlessly_the_first_page_is_a_closed_figure_of_the_worst_mistakes(run_
         verdict = "right" if part.called == part.label else "wrong"
         assert title == f"{part_title(part)}\ncalled {('good', 'bad')[part.called]}: {verdict}"
     assert figure.get_suptitle() == "two-layer CNN: worst mistakes first"
-
-
-def test_the_figure_of_a_model_without_a_network_shows_its_own_scores(run_paths):
-    figure = browser.browse(run_paths)
-    assert figure.get_suptitle() == "SVM, maps of two-layer CNN: worst mistakes first"
-    scores = {ax.get_title().split()[3] for ax in figure.axes[: browser.PER_PAGE]}
+    without = browser.browse(run_paths)  # a model without a network keeps its own scores
+    assert without.get_suptitle() == "SVM, maps of two-layer CNN: worst mistakes first"
+    scores = {ax.get_title().split()[3] for ax in without.axes[: browser.PER_PAGE]}
     assert scores <= {"0.250", "0.750"}
 
 

@@ -61,12 +61,12 @@ def test_a_gallery_names_its_groups_and_each_part_with_label_and_score(subject, 
     parts = subject.parts.copy()
     parts.loc[parts.index[:wrong], "defect_score"] = 1 - parts.label[:wrong]
     subject = replace(subject, parts=judged(parts, subject.threshold))
-    figure = maps.gallery(subject, columns=4)
+    figure = maps.gallery(subject)
     titles = [ax.get_title() for ax in figure.axes]
-    chosen = gallery_parts(subject.parts, 4)
+    chosen = gallery_parts(subject.parts, 6)
     for i, group in enumerate(chosen.group.unique()):
-        assert figure.axes[8 * i].get_title(loc="left") == group
+        assert figure.axes[12 * i].get_title(loc="left") == group
         own = [maps.part_title(part) for part in chosen[chosen.group == group].itertuples()]
-        assert titles[8 * i : 8 * i + len(own)] == own
-        assert all(title.startswith("map for") for title in titles[8 * i + 4 :][: len(own)])
+        assert titles[12 * i : 12 * i + len(own)] == own
+        assert all(title.startswith("map for") for title in titles[12 * i + 6 :][: len(own)])
     assert ("worst misses: none" in figure.get_suptitle()) == (wrong == 0)

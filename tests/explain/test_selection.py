@@ -1,6 +1,5 @@
 """The parts that are chosen for pictures and samples."""
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,17 +9,11 @@ from helpers.explain.subject import ExplainError, Subject, judged
 
 PARTS = judged(
     pd.DataFrame(
-        [
-            ("g1", 0, 0.1),
-            ("g2", 0, 0.2),
-            ("g3", 0, 0.3),
-            ("g4", 0, 0.9),
-            ("b1", 1, 0.95),
-            ("b2", 1, 0.8),
-            ("b3", 1, 0.45),
-            ("b4", 1, 0.05),
-        ],
-        columns=["id", "label", "defect_score"],
+        {
+            "id": ["g1", "g2", "g3", "g4", "b1", "b2", "b3", "b4"],
+            "label": [0] * 4 + [1] * 4,
+            "defect_score": [0.1, 0.2, 0.3, 0.9, 0.95, 0.8, 0.45, 0.05],
+        }
     ),
     0.5,
 )
@@ -35,34 +28,30 @@ class Planted(Subject):
 
 
 def planted(parts, empty):
-    return Planted("m", "m", False, 1, empty, None, parts, "test", 0.5)
+    return Planted("m", "m", "", empty, None, parts, 0.5)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 32])
-def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class(at_once):
-    chosen = selection.surest_of_each_class(planted(PARTS, {}), at_once=at_once)
+def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class(monkeypatch, at_once):
+    monkeypatch.setattr(selection, "TRIED_AT_ONCE", at_once)
+    chosen = selection.surest_of_each_class(planted(PARTS, {}))
     assert chosen.id.tolist() == ["g1", "b1"] and chosen["rank"].tolist() == [1, 1]
     subject = planted(PARTS, {1: ["g1"], 0: ["g2", "b1"]})
-    chosen = selection.surest_of_each_class(subject, at_once=at_once)
+    chosen = selection.surest_of_each_class(subject)
     assert chosen.id.tolist() == ["g3", "b2"]
     assert chosen["rank"].tolist() == [3, 2] and chosen.n_right.tolist() == [3, 2]
 
 
-def test_if_all_maps_are_empty_or_the_search_is_long_the_surest_is_chosen():
+def test_if_all_maps_are_empty_or_the_search_is_long_the_surest_is_chosen(monkeypatch):
     subject = planted(PARTS, {1: ["g1", "g2", "g3"], 0: ["b1"]})
     assert selection.surest_of_each_class(subject).id.tolist() == ["g1", "b2"]
-    assert selection.surest_of_each_class(subject, most=1).id.tolist() == ["g1", "b1"]
-
-
-def test_if_no_part_of_a_class_is_right_the_least_wrong_is_chosen():
-    parts = PARTS[PARTS.id.isin(["g1", "b3", "b4"])]
+    parts = PARTS[PARTS.id.isin(["g1", "b3", "b4"])]  # no bad part is right
     chosen = selection.surest_of_each_class(planted(parts, {}))
     assert chosen.id.tolist() == ["g1", "b3"] and chosen.n_right.tolist() == [1, 0]
-
-
-def test_a_class_without_parts_is_named():
     with pytest.raises(ExplainError, match="there is no bad part among the 4 labelled"):
         selection.surest_of_each_class(planted(PARTS[PARTS.label == 0], {}))
+    monkeypatch.setattr(selection, "MOST_TRIED", 1)
+    assert selection.surest_of_each_class(subject).id.tolist() == ["g1", "b1"]
 
 
 def test_a_gallery_holds_surest_hits_worst_misses_and_least_certain_parts():
@@ -70,13 +59,9 @@ def test_a_gallery_holds_surest_hits_worst_misses_and_least_certain_parts():
     assert chosen["surest hits"] == ["g1", "g2", "b1", "b2"]
     assert chosen["worst misses"] == ["g4", "b4", "b3"]  # there is one wrong good part
     assert chosen["least certain"] == ["b3", "g3", "g2", "b2"]
-
-
-def test_a_gallery_is_filled_by_the_other_class_and_may_lack_a_group():
-    parts = PARTS[PARTS.id.isin(["g1", "b1", "b2"])]
-    chosen = selection.gallery_parts(parts, 3).groupby("group", sort=False).id.agg(list)
-    assert chosen["surest hits"] == ["g1", "b1", "b2"]
-    assert "worst misses" not in chosen
+    few = selection.gallery_parts(PARTS[PARTS.id.isin(["g1", "b1", "b2"])], 3)
+    assert few.id[few.group == "surest hits"].tolist() == ["g1", "b1", "b2"]
+    assert "worst misses" not in set(few.group)
 
 
 @pytest.mark.parametrize(
@@ -93,22 +78,13 @@ def test_orders_by_hand(order, expected):
     assert selection.in_order(PARTS, order=order).id.tolist() == expected.split()
     bad = selection.in_order(PARTS, 1, order)
     assert bad.id.tolist() == [name for name in expected.split() if name.startswith("b")]
-
-
-def test_mistakes_come_before_right_calls_that_are_farther_from_their_label():
+    # a mistake comes before a right call that is farther from its label
     parts = pd.DataFrame({"id": ["b", "g"], "label": [1, 0], "defect_score": [0.35, 0.4]})
     assert selection.in_order(judged(parts, 0.3)).id.tolist() == ["g", "b"]
 
 
-def test_a_sample_is_half_called_good_and_half_called_bad_and_seeded():
-    scores = np.linspace(0, 1, 100)
-    parts = pd.DataFrame({"id": [f"p{i}" for i in range(100)], "label": 0, "defect_score": scores})
-    parts = judged(parts, 0.8)
-    sample = selection.draw_sample(parts, 16, seed=0)
-    assert sample.called.tolist() == [0] * 8 + [1] * 8 and sample.id.is_unique
-    again, other = (selection.draw_sample(parts, 16, seed=s) for s in (0, 1))
-    assert again.id.tolist() == sample.id.tolist() != other.id.tolist()
-    # 20 are called bad: all of them, and the others fill up
-    large = selection.draw_sample(parts, 60, seed=0)
-    assert large.called.value_counts().to_dict() == {0: 40, 1: 20}
-    assert len(selection.draw_sample(parts, 1000, seed=0)) == 100
+def test_half_of_each_takes_the_first_and_fills_up_from_the_other():
+    parts = pd.DataFrame({"id": list("abcdefgh"), "called": [1, 0, 0, 0, 0, 1, 0, 0]})
+    assert selection.half_of_each(parts, "called", 4).id.tolist() == list("bcaf")
+    assert selection.half_of_each(parts, "called", 6).id.tolist() == list("bcdeaf")
+    assert len(selection.half_of_each(parts, "called", 100)) == 8

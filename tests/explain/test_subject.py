@@ -15,7 +15,7 @@ from helpers.runs import predictions
 
 def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
     split = predictions.read_split(run_paths)
-    assert (subject.name, subject.wanted, subject.side) == ("cnn", "cnn", "test")
+    assert (subject.wanted, subject.title) == ("cnn", "two-layer CNN")
     assert set(subject.parts.id) == set(split.id[split.split == "test"])
     assert subject.caption.startswith("two-layer CNN; 40 labelled test parts, called bad from")
     predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
@@ -24,7 +24,7 @@ def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
 
 def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_paths):
     replaced = open_subject(run_paths)
-    assert (replaced.wanted, replaced.name) == ("svm", "cnn")
+    assert replaced.wanted == "svm"
     assert replaced.title == "two-layer CNN (in place of SVM, which has no network)"
     assert replaced.caption.startswith(f"{replaced.title}; 40 labelled test parts")
     assert not set(replaced.parts.defect_score) & {0.25, 0.75}
@@ -56,7 +56,7 @@ def test_the_checkpoint_is_that_of_the_lowest_seed(home):
     (folder / "fbp").mkdir(parents=True)
     for name in ("fbp.safetensors", "fbp/seed10.safetensors", "fbp/seed2.safetensors"):
         (folder / name).touch()
-    (folder / "fbp" / "0a1b.resume").touch()
+    (folder / "fbp" / "0123abcd.resume").touch()
     assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed2.safetensors"
     assert checkpoint_of(run_paths, "svm") is None
 
@@ -66,7 +66,7 @@ def test_validation_parts_are_shown_if_test_labels_are_hidden(own_run):
     split.loc[split.split == "test", "label"] = pd.NA
     files.save_csv(own_run.split_csv, split)
     subject = open_subject(own_run, "cnn")
-    assert subject.side == "val" and "40 labelled validation parts" in subject.caption
+    assert "40 labelled validation parts" in subject.caption
     assert set(subject.parts.id) == set(split.id[split.split == "val"])
 
 
