@@ -170,13 +170,8 @@ class Stage:
             self.notes.setdefault("reused", []).append(name)
             self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
             return
-        # a training checks the time again before each epoch
+        self._check_time(name)
         started = time.monotonic()
-        if processes.from_main(lambda: started > (self.deadline_s or math.inf)):
-            raise OutOfTime(
-                f"{name}: the time budget is used up; finished work is kept: run the same command "
-                "again to continue"
-            )
         with memory.enough_for(name, self.settings, sizes):
             if everywhere or processes.is_main():
                 work(**outputs)
@@ -189,6 +184,13 @@ class Stage:
                     "stage": self.name,
                 }
         processes.wait()
+
+    def _check_time(self, name: str) -> None:  # a training checks it again before each epoch
+        if processes.from_main(lambda: time.monotonic() > (self.deadline_s or math.inf)):
+            raise OutOfTime(
+                f"{name}: the time budget is used up; finished work is kept: run the same command "
+                "again to continue"
+            )
 
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv and remove what earlier stages predicted on another split.
@@ -261,11 +263,11 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
     """Open a stage like `begin`, but leave no trace in run.json."""
     given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
     run_name, preset, values = resolve_run(name, given)
+    resolved = settings.resolve(name, preset, values)
     run_paths = paths.RunPaths(run_name)
     run = load_run(run_paths)
     if name != FIRST:
         require_earlier(name, run_paths, run)
-    resolved = settings.resolve(name, preset, values)
     return Stage(name, run_paths, preset, resolved, stage_key(name, resolved, run))
 
 
