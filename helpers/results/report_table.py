@@ -99,7 +99,8 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
 def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:
     """Return texts with the models as index, which is empty for the line of one seed."""
     shown = [name for name in METRICS if name != "val_auc" or "test_auc" not in table]
-    cells = {TITLES[name]: partial(per_cent, column=name) for name in shown} | more
+    cells: dict[str, Cell] = {TITLES[name]: partial(per_cent, column=name) for name in shown}
+    cells |= more
     rows = {row["model"]: row for row in table.to_dict("records")}
     lines: list[dict[str, str]] = []
     index = []
