@@ -19,27 +19,19 @@ MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_SEED: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
 ONE_SEED |= {"mec": "black", "label": "one seed: mean ± standard deviation over the seeds"}
 MARKERS = "osD^vP"
-LABEL_SPACING = 0.075  # of the axes' height, between two labels of size 9 or less
 
 
 def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
     """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
 
-    All resamples of few parts can be equal except for rounding, and a percentile interval need not
-    contain its estimate.
-
-    Args:
-        frame: has `column`, and the interval's ends in `<prefix>low` and `<prefix>high`; without
-            them the arms have length 0.
-        column: the estimate.
-        prefix: of the ends' columns.
+    The ends are in `<prefix>low` and `<prefix>high`; without them the arms have length 0. A
+    percentile interval need not contain its estimate, not only because of rounding.
     """
     low, high = (frame.get(f"{prefix}{end}", frame[column]) for end in ("low", "high"))
     return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
 
 
-def auc_column(table: pd.DataFrame) -> str:
-    """Return `test_auc`, or `val_auc` if the test labels are hidden."""
+def _auc_column(table: pd.DataFrame) -> str:
     return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
 
 
@@ -48,12 +40,9 @@ def auc_bars(table: pd.DataFrame) -> Figure:
 
     Below a model with several seeds, which is the mean of their scores, one seed is drawn as mean
     and standard deviation: this says how much the seed matters, an interval how much the draw of
-    the parts does.
-
-    Args:
-        table: of `results_table.results_table` or `whole_table`.
+    the parts does. `table` is that of `results_table`.
     """
-    column = auc_column(table)
+    column = _auc_column(table)
     frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     arms = interval_arms(frame, column, f"{column}_")
@@ -75,15 +64,11 @@ def auc_bars(table: pd.DataFrame) -> Figure:
 def parameters_against_auc(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over the number of parameters, on test or, if hidden, on validation.
 
-    The names are in a column at the right in the order of the points' heights, so that they do not
-    overlap.
-
-    Args:
-        summary: one row per model: `model, parameters, val_auc, test_auc` with the ends of the
-            95 % intervals. A model with several seeds is drawn as one seed, from `<auc>_mean` and
-            `<auc>_std`: the mean of their scores comes from several networks.
+    The names are in a column at the right, moved apart. `summary` has a row per model: `model,
+    parameters, val_auc, test_auc` with the ends of the intervals. A model with several seeds is
+    drawn as one seed, from `<auc>_mean` and `<auc>_std`: its own scores come from several networks.
     """
-    column = auc_column(summary)
+    column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
     mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
     frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread).sort_values("auc")
@@ -101,7 +86,8 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
     ax.set(xlabel="parameters", ylabel=f"{column.split('_')[0]} AUC")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high)
-    heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), LABEL_SPACING)
+    spacing = 0.075  # of the axes' height, between two labels of size 9 or less
+    heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), spacing)
     for row, height in zip(frame.itertuples(), heights, strict=True):
         ax.annotate(
             display_name(row.model),
@@ -120,22 +106,14 @@ def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
 
     The heights are within 0 to 1. If they do not fit, they are closer, at equal distances.
     """
-    if len(heights) < 2:
-        return np.asarray(heights, dtype=np.float64)
-    offsets = min(spacing, 1 / (len(heights) - 1)) * np.arange(len(heights))
+    offsets = min(spacing, 1 / max(1, len(heights) - 1)) * np.arange(len(heights))
     # y_i - i * spacing has to be non-decreasing: isotonic regression is the nearest such sequence
-    moved = isotonic_regression(np.asarray(heights) - offsets, y_min=0, y_max=1 - offsets[-1])
+    moved = isotonic_regression(heights - offsets, y_min=0, y_max=1 - offsets[-1])
     return moved + offsets
 
 
 def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figure:
-    """Draw the AUC minus the reference model's with DeLong's interval, and Holm's p-value.
-
-    Args:
-        table: of `comparison.compare_with`.
-        reference: the model that the others are compared with.
-        side: that the AUC is of.
-    """
+    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model."""
     frame = table.iloc[::-1].reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
@@ -143,21 +121,15 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
     ax.set_yticks(frame.index, _titles(frame))
     for y, p in enumerate(frame.p_holm):
         text = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
-        place = ("axes fraction", "data")
-        ax.annotate(text, (1.01, y), xycoords=place, va="center", fontsize=10)
-    ax.margins(y=0.5 / max(len(frame), 1))
+        ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10)
+    ax.margins(y=0.5 / len(frame))
     ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
     ax.set(title="DeLong's 95 % interval, Holm's p-value")
     return figure
 
 
 def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
-    """Draw the AUC among the parts of each kind, a panel per grouping.
-
-    Args:
-        table: of `comparison.subgroup_table`.
-        side: that the AUC is of.
-    """
+    """Draw `comparison.subgroup_table`: the AUC on `side` by kind of part, a panel per grouping."""
     groups, names = list(table.group.unique()), list(table.model.unique())[::-1]
     colours = sns.color_palette("colorblind", len(MARKERS))
     size = (7.5 * len(groups), 0.5 * len(names) + 2)
@@ -187,6 +159,5 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
 
 
 def _titles(frame: pd.DataFrame) -> list[str]:
-    """Return the names for an axis; they say how many seeds a model averages."""
     seeds = frame.get("seeds", pd.Series(1, frame.index)).fillna(1).astype(int)
     return [display_name(name, n) for name, n in zip(frame.model, seeds, strict=True)]

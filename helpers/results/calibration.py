@@ -48,25 +48,18 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:
     """Return the temperature with the least cross-entropy of `apply_temperature`.
 
-    Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017).
-
-    Args:
-        labels: (N,) of validation.
-        scores: (N,) of validation.
-        bad_rate: the fraction of bad parts on the line, strictly between 0 and 1, by which good
-            and bad parts are weighted; None takes the mix of validation.
+    Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017). Labels and
+    scores are those of validation; `bad_rate` is the fraction of bad parts on the line, by which
+    good and bad parts are weighted; None takes the mix of validation.
     """
     labels, scores = check_both_classes(labels, scores)
     _check_probabilities(scores)
     logits, weights = _logit(scores), np.ones(labels.size)
     if bad_rate is not None:
-        if not 0 < bad_rate < 1:
-            raise ValueError(f"bad_rate is {bad_rate}, it must be between 0 and 1")
         own = labels.mean()
         weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
 
     def cross_entropy(log_temperature: float) -> float:
-        """Return that of labels and scaled scores, numerically safe from the logits."""
         z = logits / np.exp(log_temperature)
         return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
 
@@ -77,15 +70,12 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | No
 
 
 def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
-    """Return scores (N,) with their logits divided by `temperature`.
+    """Return scores (N,) with their logits divided by `temperature`, which keeps the ranking.
 
-    The ranking, and so the AUC, does not change, except that a temperature well below 1 may round
-    the surest scores to 0 or 1.
+    A temperature well below 1 may round the surest scores to 0 or 1.
     """
     scores = np.asarray(scores, dtype=np.float64)
     _check_probabilities(scores)
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}, it must be above 0")
     return special.expit(_logit(scores) / temperature)
 
 

@@ -30,18 +30,11 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     Returns:
         One row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's
         `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p`.
-
-    Raises:
-        ValueError: there is no model called `reference`.
     """
-    if reference not in scored:
-        raise ValueError(f"no predictions of {reference!r}; there are {', '.join(scored)}")
     labels, own = scored[reference].labels_scores()
     rows = []
-    for name, model in scored.items():
-        if name == reference:
-            continue
-        _, scores = model.labels_scores()
+    for name in (name for name in scored if name != reference):
+        _, scores = scored[name].labels_scores()
         delong = metrics.delong_test(labels, scores, own)
         resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
         rows.append([name, *delong, resampled.low, resampled.high, resampled.p_value])
@@ -53,18 +46,15 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Return p-values (M,) corrected for the number of tests.
+    """Return p-values (M,) corrected for the number of tests, by Holm (1979).
 
     If all of those below 0.05 are called significant, there is any error in at most 5 % of such
-    tables. Holm (1979), "A simple sequentially rejective multiple test procedure": the smallest is
-    multiplied by M, the next by M - 1, and so on, and none is smaller than the one before it.
+    tables. The smallest is multiplied by M, the next by M - 1, and so on, never falling.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     adjusted = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
-    result = np.empty_like(p)
-    result[order] = np.minimum(adjusted, 1)
-    return result
+    return np.minimum(adjusted, 1)[np.argsort(order)]
 
 
 def group_columns(run_paths: RunPaths) -> list[str]:
@@ -80,7 +70,7 @@ def subgroup_table(
     Args:
         scored: the models.
         split: has an `id` and the columns of kinds (cell type, say).
-        columns: of `split`; an empty list gives an empty table.
+        columns: of `split`.
 
     Returns:
         One row per model, column and kind: `model, group, kind, n_good, n_bad, auc, low, high`;

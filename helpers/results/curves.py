@@ -31,13 +31,11 @@ from helpers.runs.predictions import Scored
 
 CLASSICAL = ("lda", "rf", "lr", "svm")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
-PER_PANEL = len(DASHES)
-BINS = 10
 SCALED = "#de8f05"  # the colour of scores after temperature scaling
 
 
 def families(models: list[str]) -> dict[str, list[str]]:
-    """Return the models by family, a panel each; more than six models fill several panels."""
+    """Return the models by family, a panel each; large families fill several panels."""
     groups: dict[str, list[str]] = {}
     for name in models:
         if name.endswith(FINETUNED):
@@ -51,11 +49,11 @@ def families(models: list[str]) -> dict[str, list[str]]:
         else:
             family = "other models"
         groups.setdefault(family, []).append(name)
-    panels = {}
+    panels, n = {}, len(DASHES)
     for family, names in groups.items():
-        for start in range(0, len(names), PER_PANEL):
-            title = family if not start else f"{family} ({start // PER_PANEL + 1})"
-            panels[title] = names[start : start + PER_PANEL]
+        for start in range(0, len(names), n):
+            title = f"{family} ({start // n + 1})" if start else family
+            panels[title] = names[start : start + n]
     return panels
 
 
@@ -79,7 +77,7 @@ def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
         for ax in (above, below):
             ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend_below(above, "ROC AUC, average precision")
-    figure.suptitle(f"ROC and precision-recall on {_side(*scored.values())}; gray: random calls")
+    figure.suptitle(f"ROC and precision-recall on {_side(scored[names[0]])}; gray: random calls")
     return figure
 
 
@@ -88,20 +86,15 @@ def overkill_against_escapes(
 ) -> Figure:
     """Draw good parts thrown away against bad parts let through, at every threshold, by family.
 
-    The large markers are the operating points that validation chose; the vertical line is the
-    escape rate that was asked for. The escapes' axis is a square root, because the decision is
-    made at its left end.
-
-    Args:
-        scored: the models.
-        points: of `decision.operating_table`; the first rule of each model is drawn.
-        max_escape_rate: that was asked for, a fraction.
+    The large markers are the first rule of each model in `decision.operating_table`; the vertical
+    line is the escape rate that was asked for, a fraction. The escapes' axis is a square root,
+    because the decision is made at its left end.
     """
     panels = families(list(scored))
     side = next(iter(scored.values())).judged_on
     points = points.drop_duplicates("model").set_index("model")
-    size = (4.4 * len(panels), 5.8)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True)
+    n = len(panels)
+    figure, axes = plt.subplots(1, n, figsize=(4.4 * n, 5.8), squeeze=False, sharey=True)
     for ax, (title, names) in zip(axes[0], panels.items(), strict=True):
         for (name, style), marker in zip(_styles(names).items(), MARKERS, strict=False):
             escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
@@ -109,17 +102,18 @@ def overkill_against_escapes(
             x, y = (100 * points.loc[name, f"{side}_{k}_rate"] for k in ("escape", "overkill"))
             text = f"{scored[name].title}: {x:.1f}, {y:.0f}"
             ax.plot([], [], marker=marker, label=text, **style)
-            own = {"color": style["color"], "mec": "black", "clip_on": False}
-            ax.plot(x, y, marker, ms=9, mew=1.2, zorder=5, **own)
+            big = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
+            ax.plot(x, y, marker, color=style["color"], **big)
         ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
-        ax.set_xscale("function", functions=(_root, np.square))
+        root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
+        ax.set_xscale("function", functions=root)
         ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
         ax.set(title=title, xlim=(0, 100), ylim=(-2, 102))
         ax.set_xlabel("bad parts let through, % (square-root scale)")
         _legend_below(ax, "let through %, thrown away %")
     axes[0][0].set_ylabel("good parts thrown away, %")
     figure.suptitle(
-        f"Overkill against escapes on {_side(*scored.values())}; markers: thresholds that let at "
+        f"Overkill against escapes on {_side(scored[names[0]])}; markers: thresholds that let at "
         f"most {100 * max_escape_rate:g} % of validation's bad parts through"
     )
     return figure
@@ -129,11 +123,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     """Draw whether scores are probabilities, before and after temperature scaling.
 
     Left, for one model: the fraction of bad parts among those with about the same score, with
-    exact 95 % intervals. Right: the Brier score of every model.
-
-    Args:
-        scored: the model at the left.
-        table: of `decision.calibration_table`.
+    exact 95 % intervals. Right: the Brier score of every model in `decision.calibration_table`.
     """
     models = table[table.model != "base rate"].iloc[::-1].reset_index(drop=True)
     size = (12, max(4.6, 0.36 * len(models) + 1.5))
@@ -142,8 +132,16 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     labels, scores = scored.labels_scores()
     scaled = calibration.apply_temperature(scores, temperature)
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8)
-    _reliability(left, labels, scores, "scores as they are", "o-", "black")
-    _reliability(left, labels, scaled, f"logits divided by {temperature:.2f}", "s--", SCALED)
+    style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
+    for own, text, fmt, colour in (
+        (scores, "scores as they are", "o-", "black"),
+        (scaled, f"logits divided by {temperature:.2f}", "s--", SCALED),
+    ):
+        mean, fraction, n = calibration.calibration_bins(labels, own)
+        bad = np.rint(fraction * n).astype(int)
+        low, high = np.transpose([exact_interval(*k_n)[1:] for k_n in zip(bad, n, strict=True)])
+        arms = [fraction - low, high - fraction]
+        left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
     left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
     _legend_below(left, "", -0.13)
@@ -180,7 +178,6 @@ def confusion(scored: Scored, thresholds: Mapping[str, float]) -> Figure:
 
 
 def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the line style of each model of a panel: its own colour, a dash pattern by place."""
     colours = model_colours(names)
     lines = zip(names, DASHES, strict=False)
     return {name: {"color": colours[name], "ls": dash, "lw": 1.8} for name, dash in lines}
@@ -192,24 +189,6 @@ def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:
     ax.legend(title=title, loc="upper left", bbox_to_anchor=(0, y), **style)
 
 
-def _reliability(
-    ax: Axes, labels: np.ndarray, scores: np.ndarray, text: str, fmt: str, colour: str
-) -> None:
-    bins = calibration.calibration_bins(labels, scores, BINS)
-    bad = np.rint(bins.bad_fraction * bins.n_parts).astype(int)
-    ends = [exact_interval(k, n)[1:] for k, n in zip(bad, bins.n_parts, strict=True)]
-    low, high = np.transpose(ends)
-    arms = [bins.bad_fraction - low, high - bins.bad_fraction]
-    style: dict[str, Any] = {"fmt": fmt, "color": colour, "mfc": "white", "label": text}
-    style |= {"capsize": 2, "lw": 1.4, "elinewidth": 0.8}
-    ax.errorbar(bins.mean_score, bins.bad_fraction, yerr=arms, **style)
-
-
-def _root(values: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.clip(values, 0, None))
-
-
-def _side(model: Scored, *_: Scored) -> str:
-    """Return the set that the models are judged on, in words."""
+def _side(model: Scored) -> str:
     hidden = "the validation set (test labels are hidden)"
     return "the test set" if model.judged_on == "test" else hidden

@@ -18,6 +18,7 @@ from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
+KINDS = ("escape", "overkill")
 
 
 def thresholds(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> dict[str, float]:
@@ -40,12 +41,7 @@ def thresholds(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> d
 def operating_table(
     scored: Mapping[str, Scored], settings: AnalysisSettings, bad_rate: float
 ) -> pd.DataFrame:
-    """Return what each threshold does: a row per model and rule.
-
-    Args:
-        scored: the models.
-        settings: the largest escape rate, and the costs; see `thresholds`.
-        bad_rate: the fraction of bad parts on the line.
+    """Return what each of the `thresholds` does: a row per model and rule.
 
     Returns:
         `model, rule, threshold`, then for `val` and, if its labels are known, `test`:
@@ -59,11 +55,11 @@ def operating_table(
             row: dict[str, Any] = {"model": name, "rule": rule, "threshold": threshold}
             for side in dict.fromkeys(["val", own.judged_on]):
                 point = operating_point.escape_and_overkill(*own.labels_scores(side), threshold)
-                row |= {f"{side}_escapes": point.n_escaped, f"{side}_bad": point.n_bad}
-                row |= {f"{side}_overkilled": point.n_overkilled, f"{side}_good": point.n_good}
-                for kind in ("escape_rate", "overkill_rate"):
-                    for end, value in zip(("", "_low", "_high"), getattr(point, kind), strict=True):
-                        row[f"{side}_{kind}{end}"] = value
+                counts = ("escapes", "bad", "overkilled", "good")
+                rates = (f"{kind}_rate{end}" for kind in KINDS for end in ("", "_low", "_high"))
+                values = (*point[2:], *point.escape_rate, *point.overkill_rate)
+                columns = (f"{side}_{name}" for name in (*counts, *rates))
+                row |= dict(zip(columns, values, strict=True))
                 if min(costs) > 0:
                     cost = operating_point.expected_cost(point, *costs, bad_rate)
                     row[f"{side}_cost"] = PER_PARTS * cost
@@ -72,7 +68,7 @@ def operating_table(
 
 
 def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `operating_table` for the eye: counts, per cent and intervals in one cell each."""
+    """Return `operating_table` with counts, per cent and intervals in one cell each."""
     columns = {"Model": table.model.map(display_name), "Threshold chosen by": table.rule}
     shape = pd.DataFrame(columns | {"Threshold": table.threshold.map("{:.3g}".format)})
     rows = table.to_dict("records")

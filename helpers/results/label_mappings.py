@@ -25,12 +25,8 @@ MAPPINGS = {
 def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return the numbers of one model on test under every mapping.
 
-    All rows have the decisions of one `threshold`, so only the labels make a difference.
-
-    Args:
-        scored: one model.
-        split: has `id` and `probability`.
-        threshold: chosen on validation under the mapping used here.
+    All rows have the decisions of one `threshold`, chosen on validation under the mapping used
+    here, so only the labels make a difference. `split` has `id` and `probability`.
 
     Returns:
         One row per mapping: `mapping, cells` (the sum of weights), `bad, majority` (fractions),
@@ -66,13 +62,8 @@ def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
 def weighted_auc(bad: ArrayLike, good: ArrayLike, scores: ArrayLike) -> float:
     """Return the chance that a part drawn as bad outscores another drawn as good, ties half.
 
-    Args:
-        bad: (N,) each part's weight as a bad one.
-        good: (N,) its weight as a good one. A part with both is never compared with itself.
-        scores: (N,), higher is more surely bad.
-
-    Raises:
-        ValueError: no pair has a weight.
+    `bad` (N,) is each part's weight as a bad one, `good` (N,) as a good one; a part with both is
+    never compared with itself. ValueError if no pair has a weight.
     """
     bad, good, scores = (np.asarray(a, dtype=np.float64) for a in (bad, good, scores))
     _, group = np.unique(scores, return_inverse=True)

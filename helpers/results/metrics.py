@@ -1,4 +1,4 @@
-"""Metrics of scores that should separate bad parts from good ones, with intervals and tests.
+"""Metrics of scores that separate bad parts from good ones, with intervals and tests.
 
 Everywhere `labels` is (N,) with 0 good and 1 bad, `scores` is (N,) and higher means more surely
 bad, a part is called bad if `score >= threshold`, and every rate is a fraction, not per cent.
@@ -15,11 +15,13 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
+LEVEL = 0.95  # of all confidence intervals
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 RESAMPLES_AT_ONCE = 100  # keeps the index matrix below 25 MB at 30,000 scores
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval."""
+    """An estimate and the ends of its 95 % interval."""
 
     estimate: float
     low: float
@@ -78,20 +80,14 @@ def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the area under the ROC curve.
-
-    It is the chance that a bad part has a higher score than a good one; a tie counts half.
-    """
+    """Return the chance that a bad part outscores a good one (the area under the ROC curve)."""
     labels, scores = check_both_classes(labels, scores)
     return float(_placements(labels, scores)[0].mean())
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return DeLong's structural components from midranks (Sun and Xu 2014, algorithm 2).
-
-    For each bad part the fraction of good ones below it, for each good part the fraction of bad
-    ones above it.
-    """
+    # DeLong's structural components from midranks (Sun and Xu 2014, algorithm 2): for each bad part
+    # the fraction of good ones below it, for each good part the fraction of bad ones above it
     bad, good = scores[labels == 1], scores[labels == 0]
     ranks = stats.rankdata(np.concatenate([bad, good]))
     v_bad = (ranks[: bad.size] - stats.rankdata(bad)) / good.size
@@ -100,18 +96,16 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
-    """Return the covariance (models, models) of the AUCs of several score lists."""
+    # the covariance (models, models) of the AUCs
     labels, *columns = check_both_classes(labels, *scores)
     if min(np.bincount(labels)) < 2:
         raise ValueError("DeLong's variance needs at least two good and two bad parts")
-    v_bad, v_good = (
-        np.stack(v) for v in zip(*(_placements(labels, s) for s in columns), strict=True)
-    )
-    bad, good = np.cov(v_bad) / v_bad.shape[1], np.cov(v_good) / v_good.shape[1]
+    pairs = zip(*(_placements(labels, own) for own in columns), strict=True)
+    bad, good = (np.cov(np.stack(v)) / v[0].size for v in pairs)
     return np.atleast_2d(bad + good)
 
 
-def delong_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Interval:
+def delong_interval(labels: ArrayLike, scores: ArrayLike) -> Interval:
     """Return the AUC with DeLong's interval, built on the logit so that it stays inside 0 and 1.
 
     If the variance is 0 (a perfect or a constant model), the interval shrinks to the estimate.
@@ -119,13 +113,14 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -
     auc, variance = roc_auc(labels, scores), float(_delong_covariance(labels, scores)[0, 0])
     if variance == 0 or auc in (0, 1):
         return Interval(auc, auc, auc)
-    half_width = _z(level) * np.sqrt(variance) / (auc * (1 - auc))  # delta method on the logit
+    # delta method on the logit
+    half_width = stats.norm.ppf(TAILS[1]) * np.sqrt(variance) / (auc * (1 - auc))
     low, high = special.expit(special.logit(auc) + half_width * np.array([-1, 1]))
     return Interval(auc, float(low), float(high))
 
 
 def delong_test(
-    labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float = 0.95
+    labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float = LEVEL
 ) -> Comparison:
     """Return the AUC of a minus that of b on the same parts, by DeLong's paired test."""
     covariance = _delong_covariance(labels, scores_a, scores_b)
@@ -136,7 +131,7 @@ def delong_test(
     if se < 1e-12:
         return Comparison(difference, difference, difference, float(abs(difference) < 1e-12))
     p_value = 2 * stats.norm.sf(abs(difference) / se)
-    half_width = _z(level) * se
+    half_width = stats.norm.ppf((1 + level) / 2) * se
     return Comparison(difference, difference - half_width, difference + half_width, float(p_value))
 
 
@@ -146,16 +141,15 @@ def bootstrap_interval(
     metric: Metric = roc_auc,
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """Return the percentile bootstrap interval of `metric(labels, scores)`.
 
-    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). `metric` may be
-    any callable; `roc_auc` takes a vectorised path.
+    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). `roc_auc` takes
+    a vectorised path.
     """
     labels, scores = check_both_classes(labels, scores)
     values = _resampled_metric(labels, [scores], metric, n_resamples, seed)[0]
-    low, high = np.quantile(values, _tails(level))
+    low, high = np.quantile(values, TAILS)
     return Interval(float(metric(labels, scores)), float(low), float(high))
 
 
@@ -163,30 +157,26 @@ def paired_bootstrap(
     labels: ArrayLike,
     scores_a: ArrayLike,
     scores_b: ArrayLike,
-    metric: Metric = roc_auc,
     n_resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Comparison:
-    """Return `metric` of a minus b, both on the same resamples.
+    """Return the AUC of a minus that of b, both on the same resamples.
 
     The p-value is at least 2 / (`n_resamples` + 1) (Davison and Hinkley 1997, section 4.2).
     """
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
-    values_a, values_b = _resampled_metric(labels, [a, b], metric, n_resamples, seed)
+    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed)
     differences = values_a - values_b
-    low, high = np.quantile(differences, _tails(level))
+    low, high = np.quantile(differences, TAILS)
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     p_value = min(1.0, 2 * (tail + 1) / (n_resamples + 1))
-    return Comparison(metric(labels, a) - metric(labels, b), float(low), float(high), p_value)
+    return Comparison(roc_auc(labels, a) - roc_auc(labels, b), float(low), float(high), p_value)
 
 
 def _resampled_metric(
     labels: np.ndarray, scores: list[np.ndarray], metric: Metric, n_resamples: int, seed: int
 ) -> np.ndarray:
-    """Return `metric` of each score list on the same resamples: (models, n_resamples)."""
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples is {n_resamples}, it must be 1 or more")
+    # (models, n_resamples), all models on the same resamples
     good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ordered = np.repeat([0, 1], [good.size, bad.size])
     rng = np.random.default_rng(seed)
@@ -205,7 +195,7 @@ def _resampled_metric(
 
 
 def _auc_of_rows(scores: np.ndarray, rows: np.ndarray, n_good: int) -> np.ndarray:
-    """Return the AUC of each resample (r,) from the counts of each distinct score by class."""
+    # the AUC of each resample (r,) from the counts of each distinct score by class
     _, group = np.unique(scores, return_inverse=True)
     r, n_groups = len(rows), group.max() + 1
     cells = group[rows] + n_groups * np.arange(r)[:, None]
@@ -217,21 +207,8 @@ def _auc_of_rows(scores: np.ndarray, rows: np.ndarray, n_good: int) -> np.ndarra
     return (bad * below).sum(axis=1) / (n_good * (rows.shape[1] - n_good))
 
 
-def _z(level: float) -> float:
-    return float(stats.norm.ppf(_tails(level)[1]))
-
-
-def _tails(level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, it must be between 0 and 1 (0.95 for 95 %)")
-    return (1 - level) / 2, (1 + level) / 2
-
-
-def exact_interval(count: int, total: int, level: float = 0.95) -> Interval:
+def exact_interval(count: int, total: int) -> Interval:
     """Return Clopper and Pearson's exact interval of `count / total` (1934), never too narrow."""
-    if not 0 <= count <= total or total == 0:
-        raise ValueError(f"{count} of {total} is not a fraction")
-    lower, upper = _tails(level)
-    low = stats.beta.ppf(lower, count, total - count + 1) if count > 0 else 0.0
-    high = stats.beta.ppf(upper, count + 1, total - count) if count < total else 1.0
+    low = stats.beta.ppf(TAILS[0], count, total - count + 1) if count > 0 else 0.0
+    high = stats.beta.ppf(TAILS[1], count + 1, total - count) if count < total else 1.0
     return Interval(count / total, float(low), float(high))

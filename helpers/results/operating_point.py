@@ -1,8 +1,7 @@
 """Thresholds, and what they do to bad parts (escapes) and good ones (overkill).
 
 Choose a threshold on validation, report `escape_and_overkill` on test. Labels, scores and rates
-are those of `helpers.results.metrics`: 1 is bad, a part is called bad if `score >= threshold`, and
-rates are fractions.
+are those of `helpers.results.metrics`.
 """
 
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from helpers.results.metrics import Interval, check_both_classes, exact_interval
 class OperatingPoint(NamedTuple):
     """The effect of a threshold: bad parts let through, and good parts thrown away."""
 
-    threshold: float
     escape_rate: Interval
     overkill_rate: Interval
     n_escaped: int
@@ -36,8 +34,7 @@ class Sweep(NamedTuple):
 def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
     """Return all thresholds worth trying, half-way between neighbouring scores.
 
-    The first calls every part bad, the last every part good. Divide the counts by the class sizes
-    for overkill against escapes.
+    The first calls every part bad, the last every part good.
     """
     labels, scores = check_both_classes(labels, scores)
     values, group = np.unique(scores, return_inverse=True)
@@ -59,49 +56,31 @@ def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np
 def threshold_for_escape_rate(
     labels: ArrayLike, scores: ArrayLike, max_escape_rate: float
 ) -> float:
-    """Return the threshold with the least overkill among those with few enough escapes.
+    """Return the threshold with the least overkill that lets few enough bad parts escape.
 
-    It is the lowest of equals.
-
-    Args:
-        labels: (N,) of validation.
-        scores: (N,) of validation.
-        max_escape_rate: the fraction of bad parts that may escape.
+    It is the lowest of equals. `max_escape_rate` is the fraction of bad parts that may escape.
     """
-    if not 0 <= max_escape_rate <= 1:
-        raise ValueError(f"max_escape_rate is {max_escape_rate}, a fraction from 0 to 1 is needed")
     sweep = threshold_sweep(labels, scores)
     allowed = sweep.n_escaped <= max_escape_rate * sweep.n_escaped[-1] + 1e-9
     overkill = np.where(allowed, sweep.n_overkilled, np.inf)
     return float(sweep.thresholds[np.argmin(overkill)])
 
 
-def escape_and_overkill(
-    labels: ArrayLike, scores: ArrayLike, threshold: float, level: float = 0.95
-) -> OperatingPoint:
+def escape_and_overkill(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
     """Return escapes among the bad parts and overkill among the good ones, with exact intervals."""
     labels, scores = check_both_classes(labels, scores)
     called_bad = scores >= threshold
     n_good, n_bad = np.bincount(labels).tolist()
     n_escaped = int((~called_bad & (labels == 1)).sum())
     n_overkilled = int((called_bad & (labels == 0)).sum())
-    escapes = exact_interval(n_escaped, n_bad, level)
-    overkill = exact_interval(n_overkilled, n_good, level)
-    return OperatingPoint(threshold, escapes, overkill, n_escaped, n_bad, n_overkilled, n_good)
+    escapes, overkill = exact_interval(n_escaped, n_bad), exact_interval(n_overkilled, n_good)
+    return OperatingPoint(escapes, overkill, n_escaped, n_bad, n_overkilled, n_good)
 
 
 def expected_cost(
-    point: OperatingPoint,
-    cost_escape: float,
-    cost_overkill: float,
-    bad_rate: float | None = None,
+    point: OperatingPoint, cost_escape: float, cost_overkill: float, bad_rate: float
 ) -> float:
-    """Return the mean cost per part in the unit of the two costs.
-
-    `bad_rate` is the fraction of bad parts on the line; None takes that of `point`, which differs
-    from it for a balanced set.
-    """
-    bad_rate = _line_bad_rate(bad_rate, point.n_bad, point.n_good)
+    """Return the mean cost per part on a line where the fraction `bad_rate` is bad."""
     escapes = bad_rate * point.escape_rate.estimate * cost_escape
     return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
 
@@ -113,20 +92,13 @@ def cheapest_threshold(
     cost_overkill: float,
     bad_rate: float | None = None,
 ) -> float:
-    """Return the threshold with the least `expected_cost`; the lowest of equals."""
-    if min(cost_escape, cost_overkill) < 0:
-        raise ValueError(f"costs are {cost_escape} and {cost_overkill}, neither may be negative")
+    """Return the threshold with the least `expected_cost`; the lowest of equals.
+
+    `bad_rate` is the fraction of bad parts on the line; None takes that of `labels`.
+    """
     thresholds, n_escaped, n_overkilled = threshold_sweep(labels, scores)
     n_bad, n_good = n_escaped[-1], n_overkilled[0]
-    bad_rate = _line_bad_rate(bad_rate, n_bad, n_good)
+    bad_rate = n_bad / (n_bad + n_good) if bad_rate is None else bad_rate
     cost = bad_rate * cost_escape * n_escaped / n_bad
     cost = cost + (1 - bad_rate) * cost_overkill * n_overkilled / n_good
     return float(thresholds[np.argmin(cost.round(12))])  # rounded: equal costs must compare equal
-
-
-def _line_bad_rate(bad_rate: float | None, n_bad: int, n_good: int) -> float:
-    if bad_rate is None:
-        return n_bad / (n_bad + n_good)
-    if not 0 <= bad_rate <= 1:
-        raise ValueError(f"bad_rate is {bad_rate}, a fraction from 0 to 1 is needed")
-    return bad_rate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,58 +26,39 @@ REPORT = {
     "darts_searched": ("95.67", "98.57"),
 }
 REPORT_NAMES = {"darts_searched": "DARTS Nexperia"}  # its search was on its own images
-REPORT_COLUMNS = ("Report: Valid Acc", "Report: Test AUC")
 TITLES = {"val_accuracy": "Valid Acc", "val_auc": "Valid AUC", "test_auc": "Test AUC"}
 TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
 
 Cell = Callable[[Mapping[str, Any]], str]  # a row of the table to the text of one cell
 
 
-class _Line(NamedTuple):
-    """A line of the table for the eye."""
-
-    title: str
-    model: str  # empty for the second line of a model with several seeds
-    row: Mapping[str, Any]
-    twin: Mapping[str, Any] | None  # the same model on fine-tuned features, in parentheses
-
-
 def paper_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the shape of the report's Table 2: per cent, fine-tuned features in parentheses.
+    """Return `results_table` in the shape of the report's Table 2, in per cent.
 
-    A model with several seeds has two lines: the mean of their scores with its intervals, and one
-    seed as mean ± standard deviation. The validation AUC is shown if test labels are hidden.
-
-    Args:
-        table: of `results_table.results_table` or `whole_table`.
+    A model on fine-tuned features is in parentheses. A model with several seeds has two lines: the
+    mean of their scores with its intervals, and one seed as mean ± standard deviation. The
+    validation AUC is shown if test labels are hidden.
     """
-    return _shape(_lines(table), _metric_cells(table))
+    return _shape(table, {}).reset_index(drop=True)
 
 
 def report_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `paper_table` with `p` against the best row, cost, and the report's own numbers.
+    """Return `whole_table` as `paper_table` with `p` against the best row, and the costs.
 
-    The last two columns are the report's. Its rows that the run does not have are added at the
-    end, with the report's numbers alone.
-
-    Args:
-        table: of `results_table.whole_table`.
+    The last two columns are the report's own numbers. Its rows that the run does not have are added
+    at the end.
     """
-    cells = _metric_cells(table) | {"p": _p_value, "Parameters": _parameters, "Seconds": _seconds}
+    cells: dict[str, Cell] = {"p": _p_value, "Parameters": _parameters, "Seconds": _seconds}
     if table.device.nunique() > 1:  # a single device is named in the caption
         cells["Device"] = lambda row: row["device"] if isinstance(row["device"], str) else "-"
-    lines = _lines(table)
-    shape = _shape(lines, cells)
-    for position, title in enumerate(REPORT_COLUMNS):
-        shape[title] = [REPORT.get(line.model, ("-", "-"))[position] for line in lines]
-    shown = {line.model for line in lines}
-    missing = [
-        {"Model": f"{REPORT_NAMES.get(name, display_name(name))} (not in this run)"}
-        | dict(zip(REPORT_COLUMNS, numbers, strict=True))
-        for name, numbers in REPORT.items()
-        if name not in shown
-    ]
-    return pd.concat([shape, pd.DataFrame(missing)], ignore_index=True).fillna("-")
+    shape = _shape(table, cells)
+    missing = [name for name in REPORT if name not in shape.index]
+    titles = [REPORT_NAMES.get(name, display_name(name)) for name in missing]
+    lacking = pd.DataFrame({"Model": [f"{title} (not in this run)" for title in titles]}, missing)
+    shape = pd.concat([shape, lacking])
+    for position, title in enumerate(("Report: Valid Acc", "Report: Test AUC")):
+        shape[title] = [REPORT.get(name, ("-", "-"))[position] for name in shape.index]
+    return shape.fillna("-").reset_index(drop=True)
 
 
 def table_notes(table: pd.DataFrame) -> str:
@@ -87,11 +68,13 @@ def table_notes(table: pd.DataFrame) -> str:
     averaged = (
         "A model with several seeds is the mean of their scores, its seconds are their sum; the "
         "line below it is one training, as mean ± standard deviation over the seeds. "
+        if "seeds" in table
+        else ""
     )
     return (
         f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, with "
         "Holm's correction for the number of rows. "
-        f"{averaged if 'seeds' in table else ''}"
+        f"{averaged}"
         "Parameters are the trained ones; seconds are the model's own training, without the "
         "features or members that it builds on. Report: the report's own numbers on its own "
         "Nexperia images, not comparable with the others."
@@ -113,42 +96,35 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
     return text if pd.isna(spread) else f"{text} ± {100 * spread:.1f}"
 
 
-def _lines(table: pd.DataFrame) -> list[_Line]:
+def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:
+    """Return texts with the models as index, which is empty for the line of one seed."""
+    shown = [name for name in METRICS if name != "val_auc" or "test_auc" not in table]
+    cells: dict[str, Cell] = {TITLES[name]: partial(per_cent, column=name) for name in shown}
+    cells |= more
     rows = {row["model"]: row for row in table.to_dict("records")}
-    lines = []
+    lines: list[dict[str, str]] = []
+    index = []
     for name, row in rows.items():
         if name.endswith(FINETUNED) and name.removesuffix(FINETUNED) in rows:
             continue  # in the parentheses of another line
         seeds = 1 if pd.isna(row.get("seeds")) else int(row["seeds"])
-        lines.append(_Line(display_name(name, seeds), name, row, rows.get(name + FINETUNED)))
+        line = {title: cell(row) for title, cell in cells.items()}
+        if twin := rows.get(name + FINETUNED):
+            others = {title: cell(twin) for title, cell in cells.items()}
+            both = {title: f"{line[title]} ({others[title]})" for title in cells}
+            line = {title: "-" if text == "- (-)" else text for title, text in both.items()}
+        lines.append({"Model": display_name(name, seeds)} | line)
+        index.append(name)
         if seeds > 1:
             one = {metric: row.get(f"{metric}_mean") for metric in METRICS}
             one |= {f"{metric}_spread": row.get(f"{metric}_std") for metric in METRICS}
             one |= {key: row.get(key) for key in ("parameters", "device")}
             if not pd.isna(row.get("seconds")):
                 one["seconds"] = row["seconds"] / seeds
-            lines.append(_Line(f"{display_name(name)}, one seed", "", one, None))
-    return lines
-
-
-def _shape(lines: list[_Line], cells: Mapping[str, Cell]) -> pd.DataFrame:
-    def text(line: _Line, cell: Cell) -> str:
-        """Return a cell with that of the twin in parentheses."""
-        own = cell(line.row)
-        other = "-" if line.twin is None else cell(line.twin)
-        return own if line.twin is None or own == other == "-" else f"{own} ({other})"
-
-    return pd.DataFrame(
-        [
-            {"Model": line.title} | {title: text(line, cell) for title, cell in cells.items()}
-            for line in lines
-        ]
-    )
-
-
-def _metric_cells(table: pd.DataFrame) -> dict[str, Cell]:
-    shown = [name for name in METRICS if name != "val_auc" or "test_auc" not in table]
-    return {TITLES[name]: partial(per_cent, column=name) for name in shown}
+            line = {title: cell(one) for title, cell in cells.items()}
+            lines.append({"Model": f"{display_name(name)}, one seed"} | line)
+            index.append("")
+    return pd.DataFrame(lines, index)
 
 
 def _p_value(row: Mapping[str, Any]) -> str:

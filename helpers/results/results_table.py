@@ -15,9 +15,10 @@ import pandas as pd
 
 from helpers.core.paths import RunPaths
 from helpers.results import comparison, metrics, operating_point
-from helpers.runs import costs, settings, stages
+from helpers.runs import costs, stages
 from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
+from helpers.runs.settings import SettingsError
 
 METRICS = ("val_accuracy", "val_auc", "test_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
@@ -26,12 +27,9 @@ RESAMPLES = 1000
 def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
     """Return one row per model in the report's order, and the majority baseline at the end.
 
-    The columns are those of `evaluate_model`, as fractions.
-
-    Args:
-        run_paths: the run.
-        seed: of the bootstrap.
-        ensembles: include the ensembles of notebook 06.
+    The columns are those of `evaluate_model`, as fractions. The baseline calls every part by the
+    training set's larger class. `seed` is that of the bootstrap; `ensembles` includes those of
+    notebook 06.
 
     Example:
         table = results_table(run_paths)
@@ -41,15 +39,21 @@ def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -
     bad_rate = training_bad_rate(split)
     scored = read_all_predictions(run_paths, ensembles).values()
     rows = [evaluate_model(model, bad_rate, seed) for model in scored]
-    return pd.DataFrame([*rows, majority_row(split)])
+    labels = {side: own.dropna().astype(int) for side, own in split.groupby("split").label}
+    call = int(labels["train"].mode().iloc[0])
+    majority: dict[str, Any] = {"model": "majority", "val_auc": 0.5}
+    majority["val_accuracy"] = float((labels["val"] == call).mean())
+    if "test" in labels and (test := labels["test"]).nunique() == 2:
+        majority |= {"test_auc": 0.5, "test_accuracy": float((test == call).mean())}
+        majority["test_f1"] = metrics.f1(test, np.full(len(test), float(call)))
+    return pd.DataFrame([*rows, majority])
 
 
 def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
     """Return `results_table` with ensembles, costs, and the comparison with the best row.
 
-    The added columns are `parameters`, `seconds` and `device` (`costs.training_cost`), and
-    `difference`, `p_value` and `p_holm` of the AUC against the best row by validation AUC
-    (`comparison.compare_with`).
+    The added columns are those of `costs.training_cost`, and `difference`, `p_value` and `p_holm`
+    of the AUC against the best row by validation AUC (`comparison.compare_with`).
     """
     table = results_table(run_paths, seed, ensembles=True)
     run = stages.load_run(run_paths)
@@ -73,8 +77,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     """
     threshold, judged = _judged_metrics(scored, bad_rate)
     row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
-    for name, metric in judged.items():
-        labels, scores = scored.labels_scores(name.split("_")[0])
+    for name, (metric, labels, scores) in judged.items():
         if name == "test_f1":
             row[name] = metric(labels, scores)
             continue
@@ -82,32 +85,31 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
     if scored.seeds:
         row["seeds"] = len(scored.seeds)
-        single = pd.DataFrame([_numbers(one, bad_rate) for one in scored.seeds])
+        seeds = [_judged_metrics(one, bad_rate)[1] for one in scored.seeds]
+        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in seeds])
         row |= single.mean().add_suffix("_mean").to_dict()
         row |= single.std(ddof=1).add_suffix("_std").to_dict()
     return row
 
 
-def _judged_metrics(scored: Scored, bad_rate: float) -> tuple[float, dict[str, metrics.Metric]]:
-    """Return the threshold for test, and the metric of each column, thresholds included."""
+def _judged_metrics(
+    scored: Scored, bad_rate: float
+) -> tuple[float, dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]]]:
+    """Return the threshold for test, and for each column its metric, labels and scores."""
     val = scored.labels_scores("val")
     best = operating_point.cheapest_threshold(*val, 1, 1)
     threshold = operating_point.cheapest_threshold(*val, 1, 1, bad_rate)
-    judged: dict[str, metrics.Metric] = {
-        "val_accuracy": partial(metrics.accuracy, threshold=best),
-        "val_auc": metrics.roc_auc,
+    accuracy = partial(metrics.accuracy, threshold=best)
+    judged: dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]] = {
+        "val_accuracy": (accuracy, *val),
+        "val_auc": (metrics.roc_auc, *val),
     }
     if scored.judged_on == "test":
-        judged["test_auc"] = metrics.roc_auc
-        judged["test_accuracy"] = partial(metrics.accuracy, threshold=threshold)
-        judged["test_f1"] = partial(metrics.f1, threshold=threshold)
+        test = scored.labels_scores("test")
+        judged["test_auc"] = (metrics.roc_auc, *test)
+        judged["test_accuracy"] = (partial(metrics.accuracy, threshold=threshold), *test)
+        judged["test_f1"] = (partial(metrics.f1, threshold=threshold), *test)
     return threshold, judged
-
-
-def _numbers(scored: Scored, bad_rate: float) -> dict[str, float]:
-    """Return the metrics of one seed without intervals."""
-    judged = _judged_metrics(scored, bad_rate)[1]
-    return {name: m(*scored.labels_scores(name.split("_")[0])) for name, m in judged.items()}
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:
@@ -116,20 +118,6 @@ def training_bad_rate(split: pd.DataFrame) -> float:
     Validation is balanced, and training lacks the parts that validation took.
     """
     return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
-
-
-def majority_row(split: pd.DataFrame) -> dict[str, Any]:
-    """Return the row of calling every part by the training set's larger class."""
-    label = int(split.loc[split.split == "train", "label"].mode().iloc[0])
-    row: dict[str, Any] = {"model": "majority", "val_auc": 0.5}
-    val = split.loc[split.split == "val", "label"]
-    row["val_accuracy"] = float((val == label).mean())
-    test = split.loc[(split.split == "test") & split.label.notna(), "label"]
-    if test.nunique() == 2:
-        row["test_auc"] = 0.5
-        row["test_accuracy"] = float((test == label).mean())
-        row["test_f1"] = metrics.f1(test.astype(int), np.full(len(test), float(label)))
-    return row
 
 
 def best_model(table: pd.DataFrame) -> str:
@@ -141,10 +129,8 @@ def best_model(table: pd.DataFrame) -> str:
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
     """Return the model called `wanted`, by its file's name or as a table shows it.
 
-    An empty `wanted` stands for the best model on validation.
-
-    Raises:
-        SettingsError: no row of the table has this name.
+    An empty `wanted` stands for the best model on validation. SettingsError if no row of the table
+    has this name.
     """
     if not wanted:
         return best_model(table)
@@ -153,7 +139,5 @@ def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
     shown = {display_name(name, n): name for name in known.index for n in (1, seeds[name])}
     wanted = shown.get(wanted, wanted)
     if wanted not in known.index:
-        raise settings.SettingsError(
-            f"MODEL={wanted!r} has no predictions: {', '.join(known.index)}"
-        )
+        raise SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known.index)}")
     return wanted

@@ -6,12 +6,12 @@ submissions of the day. So every rule is checked here; each error names the row 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from helpers.core.files import write_bytes
@@ -19,7 +19,6 @@ from helpers.core.paths import RunPaths
 from helpers.runs.predictions import read_predictions, read_split
 
 COLUMNS = ["id", "defect_score"]
-_IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
 
 
 class SubmissionError(ValueError):
@@ -47,7 +46,7 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
 def validate_submission(
     path: str | os.PathLike,
     ids: Sequence[str] | None,
-    sample_path: str | os.PathLike | None = None,
+    sample_path: str | os.PathLike = "",
     order_matters: bool = False,
 ) -> pd.DataFrame:
     """Check a submission and return it as a table of `id` (str) and `defect_score` (float64).
@@ -66,105 +65,100 @@ def validate_submission(
         validate_submission("submissions/mine.csv", None, "sample_submission.csv")
     """
     origin = "the test set" if ids is not None else f"the sample {sample_path}"
-    expected = list(ids) if ids is not None else sample_ids(sample_path or "")
+    expected = list(ids) if ids is not None else sample_ids(sample_path)
     if not expected:
         raise SubmissionError("The test set has no ids: is the folder of test images empty?")
-    known = set(expected)
-    scores: dict[str, float] = {}
-    lines: dict[str, int] = {}
-    for line, own, text in _rows(Path(path)):
-        at = f"{path}, line {line} (id {own!r})"
-        if own in scores:
-            raise SubmissionError(
-                f"{at}: the id occurs twice, first in line {lines[own]}. "
+    known, lines, scores = set(expected), dict[str, int](), []
+    for line, (own, text) in _rows(Path(path)):
+        score = _number(text)
+        problem = ""
+        if own in lines:
+            problem = (
+                f"the id occurs twice, first in line {lines[own]}. "
                 "Keep one row for each test image."
             )
-        scores[own], lines[own] = _score(text, at), line
-        if own not in known:
+        elif text.strip().lower() in ("", "nan"):
+            problem = (
+                "the score is NaN or missing. Look at the model's output for this image; every "
+                "test image needs a score."
+            )
+        elif np.isnan(score):
+            problem = (
+                f"the score {text!r} is not a number. Give the probability of bad, from 0 to 1."
+            )
+        elif not 0 <= score <= 1:
+            problem = (
+                f"the score {score:g} is outside [0, 1]. Give the probability of bad: logits need "
+                "a sigmoid or softmax first."
+            )
+        elif own not in known:
             hint = f"Ids look like {expected[0]!r}; was the file made for another data set?"
-            if own.lower().endswith(_IMAGE_SUFFIXES):
+            if own.lower().endswith((".bmp", ".png", ".jpg", ".jpeg")):
                 hint = "An id is the file's name without folder and extension."
-            raise SubmissionError(f"{at}: this id is not in {origin}. {hint}")
-    if not scores:
+            problem = f"this id is not in {origin}. {hint}"
+        if problem:
+            raise SubmissionError(f"{path}, line {line} (id {own!r}): {problem}")
+        lines[own] = line
+        scores.append(score)
+    if not lines:
         raise SubmissionError(
             f"{path} has zero rows below the header; {origin} has {len(expected)}. "
             "Write one row for each test image."
         )
-    missing = [(n, own) for n, own in enumerate(expected, 1) if own not in scores]
+    missing = [(n, own) for n, own in enumerate(expected, 1) if own not in lines]
     if missing:
         n, first = missing[0]
         raise SubmissionError(
             f"{path}: id {first!r} (row {n} of {origin}) is missing, {len(missing)} of "
             f"{len(expected)} in all. Predict every test image."
         )
-    for own, wanted in zip(scores, expected, strict=False):
+    for own, wanted in zip(lines, expected, strict=False):
         if order_matters and own != wanted:
             raise SubmissionError(
                 f"{path}, line {lines[own]} (id {own!r}): wrong row order, {origin} has "
                 f"{wanted!r} here. Write the rows in its order."
             )
-    ids = pd.Series(list(scores), dtype=object)
-    return pd.DataFrame({"id": ids, "defect_score": list(scores.values())})
+    ids = pd.Series(list(lines), dtype=object)
+    return pd.DataFrame({"id": ids, "defect_score": scores})
 
 
 def sample_ids(sample_path: str | os.PathLike) -> list[str]:
-    """Return the ids of a sample submission in their order.
-
-    Raises:
-        SubmissionError: the file has no rows, or is not a submission.
-    """
-    ids = [own for _, own, _ in _rows(Path(sample_path))]
+    """Return the ids of a sample submission in their order; SubmissionError if it has none."""
+    ids = [own for _, (own, _) in _rows(Path(sample_path))]
     if not ids:
         raise SubmissionError(f"{sample_path} has no rows: download the contest's files again.")
     return ids
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Yield line number (the header is line 1), id and score of each row, all text as it is.
-
-    pandas would read the id 007 as 7.
-    """
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    # line number (the header is line 1), id and score as text: pandas would read the id 007 as 7
     if not path.is_file():
         raise SubmissionError(f"{path} does not exist: write it first, or correct the path.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            if header != COLUMNS:
-                raise SubmissionError(
-                    f"{path}: the header (line 1) is {','.join(header)[:80]!r} but must be "
-                    f"{','.join(COLUMNS)!r}. Rename the columns, and write no index column."
-                )
-            for fields in filter(None, reader):  # without blank lines
-                if len(fields) != len(COLUMNS):
-                    raise SubmissionError(
-                        f"{path}, line {reader.line_num}: {len(fields)} fields instead of 2: "
-                        f"{','.join(fields)[:80]!r}. Write the id, a comma, the score."
-                    )
-                yield reader.line_num, fields[0], fields[1]
+            rows = [(reader.line_num, fields) for fields in reader if fields]  # no blank lines
     except (UnicodeDecodeError, csv.Error) as error:
         raise SubmissionError(
             f"{path} is not a CSV in UTF-8 ({error}): write it as pandas' to_csv does."
         ) from error
+    if header != COLUMNS:
+        raise SubmissionError(
+            f"{path}: the header (line 1) is {','.join(header)[:80]!r} but must be "
+            f"{','.join(COLUMNS)!r}. Rename the columns, and write no index column."
+        )
+    for line, fields in rows:
+        if len(fields) != len(COLUMNS):
+            raise SubmissionError(
+                f"{path}, line {line}: {len(fields)} fields instead of 2: "
+                f"{','.join(fields)[:80]!r}. Write the id, a comma, the score."
+            )
+    return rows
 
 
-def _score(text: str, at: str) -> float:
-    """Return the score that a row's text stands for; `at` names the row in errors."""
-    score: float | None = None
-    with contextlib.suppress(ValueError):
-        score = float(text.strip() or "nan")
-    if score is None or "_" in text:  # Python reads 0_1 as 1
-        problem = f"{text!r} is not a number. Give the probability of bad, from 0 to 1."
-    elif score != score:
-        problem = (
-            "is NaN or missing. "
-            "Look at the model's output for this image; every test image needs a score."
-        )
-    elif not 0 <= score <= 1:
-        problem = (
-            f"{score:g} is outside [0, 1]. "
-            "Give the probability of bad: logits need a sigmoid or softmax first."
-        )
-    else:
-        return score
-    raise SubmissionError(f"{at}: the score {problem}")
+def _number(text: str) -> float:
+    try:
+        return np.nan if "_" in text else float(text)  # Python reads 0_1 as 1
+    except ValueError:
+        return np.nan

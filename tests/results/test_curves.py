@@ -74,13 +74,9 @@ def test_the_precision_recall_steps_enclose_the_average_precision(scored):
 def test_operating_points_lie_on_their_curves(scored):
     points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
     figure = curves.overkill_against_escapes(scored, points, 0.01)
+    rates = points.drop_duplicates("model").set_index("model")
     for name in scored:
-        escape, overkill = (
-            points.drop_duplicates("model")
-            .set_index("model")
-            .loc[name, ["test_escape_rate", "test_overkill_rate"]]
-        )
-        x, y = 100 * escape, 100 * overkill
+        x, y = 100 * rates.loc[name, ["test_escape_rate", "test_overkill_rate"]]
         shown = [
             line
             for ax in figure.axes
@@ -113,12 +109,6 @@ def test_a_legend_says_how_many_seeds_a_line_averages(home):
     ):
         (text,) = figure.axes[0].get_legend().get_texts()
         assert text.get_text().startswith("FBP, 2 seeds averaged: ")
-
-
-def test_the_square_root_scale_of_the_escapes_stands_at_its_axis(scored):
-    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
-    for ax in curves.overkill_against_escapes(scored, points, 0.01).axes:
-        assert ax.get_xlabel() == "bad parts let through, % (square-root scale)"
 
 
 def test_the_brier_score_of_each_model_is_drawn_beside_the_calibration_of_one(scored):

@@ -118,7 +118,7 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
 
 def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
     labels, scores = made_up()
-    fitted = ensembles.fit_stacking(scores, labels)
+    fitted = ensembles.Stacking(scores, labels)
     z = special.logit(np.stack(list(scores.values()), axis=1))
     oracle = LogisticRegression(C=1.0, tol=1e-8).fit(z, labels)
     assert oracle.coef_.min() > 0
@@ -133,7 +133,7 @@ def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
 def test_stacking_weights_are_never_negative_and_sum_to_one():
     labels, scores = made_up()
     scores["upside_down"] = 1 - scores["model_0"]
-    weights = ensembles.fit_stacking(scores, labels).weights
+    weights = ensembles.Stacking(scores, labels).weights
     assert weights["upside_down"] == 0
     assert min(weights.values()) == 0
     assert sum(weights.values()) == pytest.approx(1)
@@ -142,7 +142,7 @@ def test_stacking_weights_are_never_negative_and_sum_to_one():
 def test_models_worse_than_chance_stack_to_a_constant():
     labels, scores = made_up()
     upside_down = {name: 1 - own for name, own in scores.items()}
-    fitted = ensembles.fit_stacking(upside_down, labels)
+    fitted = ensembles.Stacking(upside_down, labels)
     assert fitted.slope == 0
     assert fitted.predict(upside_down) == pytest.approx(labels.mean(), abs=1e-3)
 
@@ -156,21 +156,20 @@ def test_models_worse_than_chance_stack_to_a_constant():
 )
 def test_rank_average_takes_in_only_models_that_raise_the_auc(third, weights):
     scores = {"best": [0.2, 0.6, 0.5, 0.9], "harms": [1, 0.9, 0, 0], **third}
-    assert ensembles.fit_rank_average(scores, np.array([0, 0, 1, 1])).weights == weights
+    assert ensembles.RankAverage(scores, np.array([0, 0, 1, 1])).weights == weights
 
 
 def test_rank_average_by_hand():
-    fitted = ensembles.RankAverage(
-        {"a": 0.5, "b": 0.5},
-        {"a": np.array([0.1, 0.5, 0.5, 0.9]), "b": np.array([0.2, 0.4, 0.6, 0.8])},
-    )
+    scores = {"a": np.array([0.1, 0.5, 0.5, 0.9]), "b": np.array([0.2, 0.4, 0.6, 0.8])}
+    fitted = ensembles.RankAverage(scores, [0, 0, 1, 1])
+    fitted.weights = {"a": 0.5, "b": 0.5}
     # Among a's scores 0.5 is in the middle (4/8) and 0.1 lowest (1/8); b's 0.6 is third (5/8).
     got = fitted.predict({"a": np.array([0.5, 0.1]), "b": np.array([0.6, 0.8])})
     assert got == pytest.approx([(4 / 8 + 5 / 8) / 2, (1 / 8 + 7 / 8) / 2])
 
 
 def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():
-    fitted = ensembles.RankAverage({"a": 1.0}, {"a": np.array([0.4, 0.5])})
+    fitted = ensembles.RankAverage({"a": np.array([0.4, 0.5])}, [0, 1])
     scores = np.linspace(0, 1, 21)
     ranks = fitted.predict({"a": scores})
     assert (stats.rankdata(ranks) == stats.rankdata(scores)).all()

@@ -54,14 +54,14 @@ def test_threshold_for_escape_rate_has_the_least_overkill_of_all_allowed_ones():
 def test_perfect_model_neither_lets_escape_nor_overkills_and_a_constant_one_overkills_all():
     labels = np.array([0, 0, 1])
     perfect = op.threshold_for_escape_rate(labels, labels, 0.0)
-    assert op.escape_and_overkill(labels, labels, perfect)[3:] == (0, 1, 0, 2)
+    assert op.escape_and_overkill(labels, labels, perfect)[2:] == (0, 1, 0, 2)
     constant = op.threshold_for_escape_rate(labels, [0.5] * 3, 0.0)
-    assert op.escape_and_overkill(labels, [0.5] * 3, constant)[3:] == (0, 1, 2, 2)
+    assert op.escape_and_overkill(labels, [0.5] * 3, constant)[2:] == (0, 1, 2, 2)
 
 
 def test_escape_and_overkill_counts_and_exact_intervals():
     point = op.escape_and_overkill(LABELS, SCORES, 0.55)
-    assert point[3:] == (1, 4, 0, 4)
+    assert point[2:] == (1, 4, 0, 4)
     assert point.escape_rate == pytest.approx((0.25, 0.0063095, 0.8058796), abs=1e-6)
     # None of 4: the upper end is 1 - 0.025^(1/4).
     assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
@@ -77,7 +77,7 @@ def test_overkill_curve_is_the_roc_curve_seen_from_the_line():
 
 def test_expected_cost_by_hand():
     point = op.escape_and_overkill(LABELS, SCORES, 0.55)
-    assert op.expected_cost(point, 100, 1) == pytest.approx(12.5)
+    assert op.expected_cost(point, 100, 1, bad_rate=0.5) == pytest.approx(12.5)
     assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.25)
     point = op.escape_and_overkill(LABELS, SCORES, 0.35)
     assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.99 / 4)
@@ -98,15 +98,6 @@ def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():
     dear_escapes = op.cheapest_threshold(labels, scores, 50, 1)
     dear_overkill = op.cheapest_threshold(labels, scores, 1, 50)
     assert dear_escapes < op.cheapest_threshold(labels, scores, 1, 1) < dear_overkill
-    cost = op.expected_cost(op.escape_and_overkill(labels, scores, dear_escapes), 50, 1)
+    cost = op.expected_cost(op.escape_and_overkill(labels, scores, dear_escapes), 50, 1, 0.3)
     others = [op.escape_and_overkill(labels, scores, t) for t in scores]
-    assert cost <= min(op.expected_cost(other, 50, 1) for other in others) + 1e-12
-
-
-def test_wrong_rates_and_costs_are_named():
-    with pytest.raises(ValueError, match="max_escape_rate is 5, a fraction from 0 to 1 is needed"):
-        op.threshold_for_escape_rate(LABELS, SCORES, 5)
-    with pytest.raises(ValueError, match="costs are -1 and 1, neither may be negative"):
-        op.cheapest_threshold(LABELS, SCORES, -1, 1)
-    with pytest.raises(ValueError, match="bad_rate is 2, a fraction from 0 to 1 is needed"):
-        op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=2)
+    assert cost <= min(op.expected_cost(other, 50, 1, 0.3) for other in others) + 1e-12
