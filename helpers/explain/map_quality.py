@@ -91,10 +91,10 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
 
     classes = torch.tensor(sample.called.to_numpy())
     trained = subject.maps(sample.id, classes)
-    draws = [
-        rank_correlation(trained, _with_random_weights(subject, seed + i).maps(sample.id, classes))
-        for i in range(RANDOM_WEIGHTS)
-    ]
+    draws = []
+    for i in range(RANDOM_WEIGHTS):
+        random = replace(subject, model=randomised_copy(subject.model, seed + i))
+        draws.append(rank_correlation(trained, random.maps(sample.id, classes)))
     rho = torch.stack(draws).mean(dim=0).numpy()
     name = "rank correlation, random weights"
     rows.append((name, "all", len(rho), rho.mean(), 0.0, math.nan, math.nan))
@@ -154,16 +154,9 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _with_random_weights(subject: Subject, seed: int) -> Subject:
-    return replace(subject, model=randomised_copy(subject.model, seed))
-
-
 def find_mask(image: Path) -> Path | None:
-    """Return the PNG that marks an image's defect, or None.
-
-    It is `masks/<folders of the image>/<name of the image>.png` beside one of these folders, as
-    `helpers.datasets.chips` writes it.
-    """
+    """Return the PNG that marks an image's defect, or None: `masks/<folders>/<name>.png` beside one
+    of the image's folders, as `helpers.datasets.chips` writes it."""
     for parent in list(image.parents)[:3]:
         folders = image.relative_to(parent).parts[:-1]
         for depth in range(len(folders) + 1):
@@ -204,11 +197,11 @@ def curves_figure(quality: MapQuality) -> Figure:
         ax.set_xlabel(f"share of pixels {verb}\n{text}", fontsize=10)
         ax.set_ylim(0, 1.02)
     axes[0, 0].set_ylabel("probability of the class called")
-    lines = [
-        Line2D([], [], color="black", marker="o", label="Grad-CAM"),
-        Line2D([], [], color=RANDOM_COLOUR, marker="s", linestyle="--", label="random maps"),
-    ]
-    axes[0, -1].legend(handles=lines, fontsize=9, loc="upper left", bbox_to_anchor=(1.02, 1))
+    ours = Line2D([], [], color="black", marker="o", label="Grad-CAM")
+    random = Line2D([], [], color=RANDOM_COLOUR, marker="s", linestyle="--", label="random maps")
+    axes[0, -1].legend(
+        handles=[ours, random], fontsize=9, loc="upper left", bbox_to_anchor=(1.02, 1)
+    )
     return figure
 
 
@@ -218,7 +211,8 @@ def random_weights_figure(quality: MapQuality) -> Figure:
     subject, parts = quality.subject, half_of_each(quality.sample, "called", COLUMNS)
     classes = torch.tensor(parts.called.to_numpy())
     trained, pixels = subject.maps(parts.id, classes), subject.pixels(parts.id)
-    random = _with_random_weights(subject, quality.seed).maps(parts.id, classes)
+    random_subject = replace(subject, model=randomised_copy(subject.model, quality.seed))
+    random = random_subject.maps(parts.id, classes)
     correlation = rank_correlation(trained, random)
     mean, n = quality.correlation.mean(), len(quality.sample)
     title = f"{subject.title}: rank correlation with random weights, mean of {n} parts {mean:.2f}"

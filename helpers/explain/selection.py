@@ -22,10 +22,9 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
     """Return a good and a bad part for `maps.class_maps`: of each class the most surely right part
     whose maps for both labels are not empty.
 
-    A network that is very sure often finds nothing that supports the other label, and an empty map
-    shows nothing. If the `MOST_TRIED` surest parts all have an empty map, the surest is returned;
-    if no part of a class is right, the least wrong ones are tried. Column `rank` is the place among
-    the `n_right` right parts, from 1, the surest.
+    A very sure network often finds nothing that supports the other label. If the `MOST_TRIED`
+    surest parts all have an empty map, the surest is returned; if no part of a class is right, the
+    least wrong ones are tried. `rank` is the place among the `n_right` right parts, from 1.
 
     Raises:
         ExplainError: a class has no part.
@@ -53,12 +52,9 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
 
 
 def gallery_parts(parts: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Return up to `n` parts of each of `GROUPS`, named in column `group`.
-
-    "surest hits" are right and nearest to their label, "worst misses" are wrong and farthest from
-    it, both half good and half bad if there are enough; "least certain" are nearest to the
-    threshold.
-    """
+    """Return up to `n` parts of each of `GROUPS`, named in column `group`: hits nearest to their
+    label and misses farthest from it, both half good and half bad if there are enough, and parts
+    nearest to the threshold."""
     right = parts[parts.right].sort_values("mistake", kind="stable")
     wrong = parts[~parts.right].sort_values("mistake", ascending=False, kind="stable")
     least_certain = parts.sort_values("margin", kind="stable")[:n]

@@ -67,12 +67,9 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         subject = open_subject(RunPaths("elpv-quick"), "fbp")
         subject.maps(subject.parts.id[:5], 1)  # (5, H, W), for the class "bad"
 
-    Args:
-        run_paths: the run.
-        wanted: a model of the run's predictions; "" is the best on validation. If it has no
-            network (an SVM, an ensemble), the best on validation that has one replaces it.
-        own_scores: keep the scores of `wanted` (the mean, if it has several seeds) even if the
-            maps come from another network.
+    An empty `wanted` is the best model on validation. If it has no network (an SVM, an ensemble),
+    the best that has one replaces it; with `own_scores` only for the maps, and the scores stay
+    those of `wanted` (the mean over its seeds).
 
     Raises:
         ExplainError: no such model, or no model with a checkpoint.
@@ -84,8 +81,8 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {known}")
     ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
     wanted = wanted or ranked[0]
-    found = ((name, checkpoint_of(run_paths, name)) for name in (wanted, *ranked))
-    name, path = next(((name, path) for name, path in found if path), ("", None))
+    paths = {name: checkpoint_of(run_paths, name) for name in (wanted, *ranked)}
+    name, path = next(((name, path) for name, path in paths.items() if path), ("", None))
     if path is None:
         raise ExplainError(
             f"none of {known} has a checkpoint in {run_paths.root / 'checkpoints'}; run notebook "

@@ -175,8 +175,5 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     if n > MOST_SILHOUETTE_PARTS:
         chosen = np.random.default_rng(seed).choice(chosen, MOST_SILHOUETTE_PARTS, replace=False)
     silhouette = float(silhouette_score(embeddings[chosen], labels[chosen]))
-    return {
-        "label_agreement": agreement,
-        "chance_agreement": chance,
-        "silhouette": silhouette,
-    }
+    names = ("label_agreement", "chance_agreement", "silhouette")
+    return dict(zip(names, (agreement, chance, silhouette), strict=True))
