@@ -28,7 +28,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +77,6 @@ EVENTS = (
 UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|device|^run$")  # columns and JSON keys
 
 
-@dataclass(frozen=True)
-class Kill:
-    """A kill of a stage, and what the same command then made of it."""
-
-    stage: str
-    moment: str  # a fraction of the undisturbed stage's duration, or after which file
-    where: str  # the cell it was in, or "" when the stage had ended before
-    result: str  # "equal", or what differed
-
-
 def write_images(root: Path, n: int = 40, size_px: int = 32) -> None:
     """Write `n` good and `n` bad parts; the bad ones have a spot that is only just brighter."""
     rng = np.random.default_rng(0)
@@ -110,7 +99,7 @@ class Series:
         self.expected: dict[str, dict[str, Any]] = {}
         write_images(self.images)
 
-    def start(self, stage: str, after: tuple[str, int] = ("", 0)) -> int:
+    def start(self, stage: str, after: Sequence = ("", 0)) -> int:
         """Return the process id of a child that runs the stage; its output goes to the log.
 
         With `after` (a file's name, how many times) it dies when that has been written.
@@ -155,11 +144,12 @@ class Series:
             self.seconds[stage] = time.monotonic() - started
             self.expected[stage] = contents(self.home)
 
-    def kill(self, stage: str, after: tuple[str, int] | None = None) -> Kill:
-        """Kill the stage, run it again, and compare.
+    def kill(self, stage: str, after: Sequence = ()) -> tuple[str, str, str, str]:
+        """Kill the stage, run it again, and return stage, moment, place, and result.
 
-        It is killed at a random moment, or when a file (its name, how many times) has been
-        written; then a training has to continue from the epochs that it had.
+        It is killed at a random moment, or `after` a file (its name, how many times) has been
+        written; then a training has to continue from the epochs that it had. The place is a cell,
+        "done" if the stage had ended before; the result is "equal", or what differed.
         """
         shutil.rmtree(self.home)
         shutil.copytree(self.saved / stage, self.home)
@@ -179,13 +169,13 @@ class Series:
             time.sleep(0.05)
         said = self.log.read_text(errors="replace")
         cells = ["before the first cell", *re.findall(r"@(cell \d+)", said)]
-        where = cells[-1] if os.WIFSIGNALED(status) else ""
-        if after and (not where or not list(self.home.rglob(after[0].rpartition("/")[2]))):
-            return Kill(stage, moment, where, f"was not killed:\n{said[-3000:]}")
+        where = cells[-1] if os.WIFSIGNALED(status) else "done"
+        if after and (where == "done" or not list(self.home.rglob(after[0].rpartition("/")[2]))):
+            return stage, moment, where, f"was not killed:\n{said[-3000:]}"
         try:
             self.finish(stage)
         except RuntimeError as error:
-            return Kill(stage, moment, where, str(error))
+            return stage, moment, where, str(error)
         sweep(self.home)
         expected, found = self.expected[stage], contents(self.home)
         names = sorted(expected.keys() | found.keys())
@@ -194,7 +184,7 @@ class Series:
         is_training = after and after[0].endswith((".resume", ".safetensors"))
         if is_training and "continuing after epoch" not in self.log.read_text():
             result = f"started from scratch, {result}"
-        return Kill(stage, moment, where, result)
+        return stage, moment, where, result
 
 
 @contextmanager
@@ -312,11 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kills = (series.kill(stage) for stage in stages for _ in range(options.kills))
         if options.events:
             kills = (series.kill(name, after) for name, *after in EVENTS if name in stages)
-        for kill in kills:
-            bad += kill.result != "equal"
-            took = series.seconds[kill.stage]
-            cells = (kill.stage, f"{took:.1f}", kill.moment, kill.where or "done", kill.result)
-            print("| " + " | ".join(cells) + " |", flush=True)
+        for stage, *cells in kills:
+            bad += cells[-1] != "equal"
+            print(f"| {stage} | {series.seconds[stage]:.1f} | {' | '.join(cells)} |", flush=True)
     return bad
 
 

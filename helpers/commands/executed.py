@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,13 +79,3 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     for name in ("papermill", "widgets"):
         notebook.metadata.pop(name, None)
     return notebook
-
-
-def without_outputs(content: bytes) -> bytes:
-    """Return a notebook's file without outputs: a few kilobytes to send around."""
-    notebook = json.loads(content)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"], cell["execution_count"] = [], None
-    notebook["metadata"].pop("published", None)
-    return json.dumps(notebook, indent=1, ensure_ascii=False).encode()

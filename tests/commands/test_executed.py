@@ -1,11 +1,9 @@
 """Executed notebooks: what papermill and progress bars add is removed, what a cell says stays."""
 
-import json
-
 import pytest
 from nbformat import v4
 
-from helpers.commands import executed, publish
+from helpers.commands import executed
 from helpers.core import files, paths
 from helpers.runs import stages
 from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
@@ -48,14 +46,3 @@ def test_a_notebook_that_is_missing_or_damaged_is_named(tmp_path, content, messa
         path.write_text(content)
     with pytest.raises(files.ArtifactError, match=f"x.ipynb {message}"):
         executed.read(path)
-
-
-def test_without_outputs_a_published_notebook_is_its_source_again(finished_run):
-    path = paths.notebooks_root() / "03_finetuning.ipynb"
-    source = path.read_bytes()
-    publish.publish(finished_run)
-    assert path.read_bytes() != source
-    kept = json.loads(executed.without_outputs(path.read_bytes()))
-    assert kept["cells"] == json.loads(executed.without_outputs(source))["cells"]
-    assert not any(cell.get("outputs") for cell in kept["cells"])
-    assert set(kept["metadata"]) == {"kernelspec", "language_info"}

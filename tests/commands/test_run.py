@@ -59,21 +59,18 @@ def _start(name, preset, dataset="elpv"):
     files.save_json(paths.RunPaths(name).run_json, record)
 
 
-def test_later_notebooks_take_the_preset_of_the_run(home):
-    _start("x", "full")
-    assert _plan("--name", "x", "--from", "02").preset == "full"
-    assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
-
-
 @pytest.mark.parametrize(
     ("option", "value", "started"), [("preset", "smoke", "full"), ("dataset", "chips", "elpv")]
 )
-def test_another_preset_or_data_set_for_later_notebooks_is_refused(home, option, value, started):
+def test_later_notebooks_take_the_preset_and_data_set_of_the_run_alone(
+    home, option, value, started
+):
     _start("x", "full")
     message = f"run 'x' was started with --{option} {started}, not {value}: leave it out"
     with pytest.raises(settings.SettingsError, match=message):
         _plan("--name", "x", "--only", "03", f"--{option}", value)
     assert _plan("--name", "x", "--only", "03", f"--{option}", started).preset == "full"
+    assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
 
 
 def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch):
