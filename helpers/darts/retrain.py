@@ -202,7 +202,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
 
     def words(column: str, form: str, unit: float = 1.0) -> pd.Series:
         values = summary.get(column, pd.Series(math.nan, summary.index)).astype(float) / unit
-        return values.map(form.format, na_action="ignore").fillna("").astype(str)
+        return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype(str)
 
     def auc(column: str) -> pd.Series:
         return words(column, "{:.1f}", 0.01) + words(f"{column}_std", " ± {:.1f}", 0.01)
@@ -219,7 +219,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Seeds": summary.seeds,
             "Val AUC": auc("val_auc"),
             "Test AUC": auc("test_auc"),
-            "Test flips": summary.test_flips.map({True: "yes", False: "no"}).fillna(""),
+            "Test flips": [{True: "yes", False: "no"}.get(v, "") for v in summary.test_flips],
             "Search s": words("search_s", "{:.0f}"),
             "Training s": words("retraining_s", "{:.0f}"),
             "Total s": words("total_s", "{:.0f}"),
