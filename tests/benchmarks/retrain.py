@@ -34,7 +34,7 @@ SIZES = {
     "channels": QUICK.retrain_channels,
     "layers": QUICK.retrain_layers,
 }
-SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "channels": 4, "layers": 2}
+SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "channels": 4, "layers": 3}
 
 
 def settings_of(sizes: dict[str, Any]) -> RetrainSettings:
