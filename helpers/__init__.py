@@ -1,6 +1,6 @@
 """Find faulty electronic parts in images: the package behind the numbered notebooks.
 
-README.md lists the modules. Importing them does nothing.
+README.md shows its rooms. Importing them does nothing.
 """
 
 __version__ = "0.2.0.dev0"

@@ -1,4 +1,4 @@
-"""Run `good-bad COMMAND`: each command is a module, `helpers.run`, `helpers.train`, ..."""
+"""Run `good-bad COMMAND`; `python -m helpers.COMMAND` does the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "say whether this machine can do a run",
     "kaggle": "download, submit and push to Kaggle",
 }
+MODULES = {"score": "score.command", "kaggle": "kaggle.command"}  # the others have their own name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,4 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     command = parser.parse_args(arguments[:1]).command
-    return importlib.import_module(f"helpers.{command}").main(arguments[1:])
+    module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+    return module.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,8 +13,8 @@ from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
+from helpers.runs import attached, stages
 from helpers.runs import settings as config
-from helpers.runs import stages
 
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
 
@@ -60,6 +60,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         chosen = [config.stage_name(options.only)]
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
+    attached.adopt(paths.RunPaths(run))  # on Kaggle, from the output of an attached notebook
     record = stages.load_run(paths.RunPaths(run))
     if chosen[0] != order[0]:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}

@@ -1,7 +1,8 @@
 """Write a run as one HTML file: `python -m helpers.run --html`.
 
 nbconvert converts one notebook that holds all executed notebooks below a summary of the run.
-Pictures, styles and formulas are inside the file; it needs no network and runs no script.
+Pictures and styles are inside the file, formulas are shown as TeX; it needs no network and runs no
+script.
 """
 
 from __future__ import annotations

@@ -97,24 +97,26 @@ def _train(options: argparse.Namespace) -> None:
     # `accelerate launch` starts one process if it finds no two GPUs. It leaves other launches to
     # MPI, but tells this process where the others would be.
     counts = {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
-    if {
-        "ACCELERATE_USE_CPU",
-        "MASTER_ADDR",
-    } <= os.environ.keys() and not counts & os.environ.keys():
+    launched = {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys()
+    if launched and not counts & os.environ.keys():
         raise settings.SettingsError(
             "accelerate launch has started one process, since it found no two GPUs: processes on a "
             "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
         )
     name = settings.stage_name(options.stage)
     if name not in PARTS:
-        known = ", ".join(known[:2] for known in PARTS)
-        raise settings.SettingsError(f"{name} trains no network; {known} do")
+        others = ", ".join(other[:2] for other in PARTS)
+        raise settings.SettingsError(f"{name} trains no network; {others} do")
     parts = PARTS[name]
     if options.part and options.part not in parts:
         raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
     given = dict(settings.parse_parameter(text) for text in options.parameter)
     if "RUN" in given:
         raise settings.SettingsError("RUN is given by --name, not by -p")
+    known = sorted(stages.parameter_names(name) - {"RUN"})
+    for parameter in given:
+        if parameter not in known:
+            raise settings.unknown_parameter(parameter, known, f"no cell of {name}")
     stage = stages.open_stage(name, given | {"RUN": options.name})
     with contextlib.ExitStack() as stack:
         if not processes.is_main():

@@ -51,7 +51,7 @@ def search_genotype(stage: Stage) -> Search:
     """Search a cell for the run's images, once; a killed search continues after its last epoch.
 
     Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
-    last weights and alpha as checkpoints/supernet.safetensors.
+    last weights and alpha as checkpoints/supernet/seed<k>.safetensors.
     """
     settings: SearchSettings = stage.settings
     paths, cache = stage.paths, stage.images(settings.image_size_px)

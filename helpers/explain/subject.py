@@ -22,6 +22,7 @@ from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
+from helpers.runs.costs import first_checkpoint
 from helpers.runs.names import display_name
 from helpers.runs.stages import images_of
 from helpers.training.features import image_batches
@@ -122,8 +123,7 @@ def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None
 
 def checkpoint_of(run_paths: RunPaths, model: str) -> Path | None:
     """Return the checkpoint of a model's first seed, or None if it has none (SVM, ensemble)."""
-    found = run_paths.trainings(model).glob("seed*.safetensors")
-    return min(found, key=lambda path: int(path.stem.removeprefix("seed")), default=None)
+    return first_checkpoint(run_paths.trainings(model))
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -47,6 +47,8 @@ def adopt(run_paths: paths.RunPaths) -> bool:
     submission = source.parents[2] / "submissions" / run_paths.submission.name
     if submission.is_file() and not run_paths.submission.exists():
         files.write_bytes(run_paths.submission, submission.read_bytes())
+    for leftover in here.parent.glob(f".{here.name}.*.tmp"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = here.with_name(f".{here.name}.{os.getpid()}.tmp")
     try:
         for file in source.rglob("*"):

@@ -1,8 +1,9 @@
-"""The cost of a model's training: seconds, parameters and device, from the files that it left."""
+"""What a model's trainings left: their records, their cost, and the checkpoint to open."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from helpers.core import files
@@ -20,13 +21,29 @@ def training_records(run_paths: RunPaths, model: str) -> list[dict[str, Any]]:
         ArtifactError: the file is damaged.
     """
     path = run_paths.metrics(f"{model}_history")
-    if not path.is_file():
-        return []
-    content = files.load_json(path)
+    return _records(path) if path.is_file() else []
+
+
+def _records(history: Path) -> list[dict[str, Any]]:
+    content = files.load_json(history)
     try:
         return [dict(record) for record in content["seeds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise files.damaged(path, f"it does not list its seeds: {error}") from None
+        raise files.damaged(history, f"it does not list its seeds: {error}") from None
+
+
+def first_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of a model's first seed, or None if it has none (SVM, ensemble).
+
+    `folder` is `checkpoints/<model>`. It may hold seeds of an earlier call; the model's learning
+    curves name the seeds that it has now. Without them the lowest seed counts.
+    """
+    history = folder.absolute().parents[1] / "metrics" / f"{folder.name}_history.json"
+    if history.is_file():
+        path = folder / f"seed{_records(history)[0]['seed']}.safetensors"
+        return path if path.is_file() else None
+    found = folder.glob("seed*.safetensors")
+    return min(found, key=lambda path: int(path.stem.removeprefix("seed")), default=None)
 
 
 def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> dict[str, Any]:

@@ -324,7 +324,7 @@ def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]
     """Refuse a stage (not the first) if its run has no split, or earlier files have changed."""
     order = list(settings.STAGES)
     if run.get("stages", {}).get(FIRST, {}).get("status") != "done":
-        existing = sorted(path.parent.name for path in paths.runs_root().glob("*/split.csv"))
+        existing = sorted(path.parent.name for path in paths.runs_root().glob("[!.]*/split.csv"))
         known = f" (there are: {', '.join(existing)})" if existing else ""
         raise StageError(
             f"{name} needs the split of run {run_paths.name!r}, which does not exist{known}: "

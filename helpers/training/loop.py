@@ -96,9 +96,10 @@ class Training:
         deadline_s: float | None = None,
     ) -> None:
         self.rank, self.count = processes.share()
-        if self.count > 1 and train.batch_size < 2 * self.count:  # batch norm needs two images
+        smallest = min(train.batch_size, train.epoch_size)
+        if self.count > 1 and smallest < 2 * self.count:  # batch norm needs two images
             raise TrainingError(
-                f"{name}: a batch of {train.batch_size} cannot be divided among {self.count} "
+                f"{name}: a batch of {smallest} cannot be divided among {self.count} "
                 f"processes with two images each: raise the batch size to {2 * self.count}, or "
                 "start fewer processes"
             )
@@ -326,7 +327,7 @@ class Training:
             return False
         try:
             self.load_state(state)
-        except (AttributeError, IndexError, KeyError, TypeError, RuntimeError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             if memory.is_full(error):
                 raise
             raise files.damaged(path, error) from None

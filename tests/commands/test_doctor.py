@@ -87,7 +87,7 @@ def test_credentials_are_named_and_need_not_be_there(monkeypatch):
     assert doctor.credentials().state == "note"
     monkeypatch.setenv("KAGGLE_USERNAME", "somebody")
     line = doctor.credentials()
-    assert line.state == "note" and "KAGGLE_KEY is not: set both" in line.text
+    assert line.state == "note" and "KAGGLE_KEY is not set: set both" in line.text
     monkeypatch.setenv("KAGGLE_KEY", "secret")
     text = "credentials: KAGGLE_USERNAME and KAGGLE_KEY (not tried)"
     assert doctor.credentials() == ("ok", "kaggle", text)

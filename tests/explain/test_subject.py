@@ -58,6 +58,9 @@ def test_the_checkpoint_is_that_of_the_lowest_seed(home):
         (folder / name).touch()
     (folder / "fbp" / "0123abcd.resume").touch()
     assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed2.safetensors"
+    # seeds of an earlier call stay in the folder; the learning curves name the model's own
+    files.save_json(run_paths.metrics("fbp_history"), {"seeds": [{"seed": 10}]})
+    assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed10.safetensors"
     assert checkpoint_of(run_paths, "svm") is None
 
 

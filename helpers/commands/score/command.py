@@ -29,6 +29,7 @@ from helpers.core import devices, files
 from helpers.datasets.decoding import CAMERA_BITS, deep_bits
 from helpers.datasets.folder import SUFFIXES
 from helpers.models import backbones
+from helpers.runs.costs import first_checkpoint
 from helpers.training.inference import precision_of
 
 PROBES = 64  # first images that tell the bits of deep ones
@@ -72,14 +73,14 @@ def run(options: argparse.Namespace) -> int:
             "--out, or overwrite it with --restart"
         )
     bits = options.bits or (before.settings.bits if before else backbones.bits_of(checkpoint))
-    first = [Path(entry.file) for entry in itertools.islice(images.entries(), PROBES)]
+    first = (Path(entry.file) for entry in itertools.islice(images.entries(), PROBES))
     settings = Settings(
         # relative: machines may mount the disk at different places
         images=os.path.relpath(images.place, out.absolute().parent),
         model=f"{checkpoint.name} ({files.file_digest(checkpoint)})",
         precision=precision_of(device, options.precision),
         flips=options.flips,
-        bits=bits or deep_bits(first) or 16,
+        bits=bits or deep_bits([file for file in first if file.is_file()]) or 16,
     )
     job = _survey(images, settings, before, out)
     parts = PartFiles(out, job)
@@ -117,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
     if own := set(missing).intersection(mine):
         raise ScoreError(
             f"{parts.path(min(own))} does not fit the list: {images.place} changed while it was "
-            "scored, or another process started from scratch. Run the same command again"
+            "scored, or another process started from scratch. Run the same command again, without "
+            "--restart"
         )
     if missing:
         shards = ", ".join(f"{i}/{count}" for i in sorted({number % count for number in missing}))
@@ -171,11 +173,9 @@ def check_options(options: argparse.Namespace) -> None:
 def _checkpoint_of(model: Path) -> Path:
     if not model.is_dir():
         return model
-    names = {path: re.fullmatch(r"seed(\d+)\.safetensors", path.name) for path in model.iterdir()}
-    seeds = {int(name[1]): path for path, name in names.items() if name}
-    if not seeds:
+    if (checkpoint := first_checkpoint(model)) is None:
         raise ScoreError(f"--model {model}: the folder has no checkpoint such as seed0.safetensors")
-    return seeds[min(seeds)]
+    return checkpoint
 
 
 def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
