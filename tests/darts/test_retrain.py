@@ -199,7 +199,8 @@ def test_a_checkpoint_with_a_damaged_genotype_is_refused(tmp_path):
     model = backbones.build(spec)
     spec.options["genotype"]["normal"][0][0] = "__import__('os')"
     backbones.save_model(tmp_path / "m.safetensors", model)
-    with pytest.raises(files.ArtifactError, match=r"expected an operation .* got \[\"__import__\('os'\)"):
+    message = r"normal\[0\]: expected an operation .* got \[\"__import__\('os'\)"
+    with pytest.raises(files.ArtifactError, match=message):
         backbones.load_model(tmp_path / "m.safetensors")
 
 
