@@ -203,11 +203,6 @@ def first_row(node: int) -> int:
     return node * (node + 3) // 2
 
 
-def reduction_cells(layers: int) -> tuple[int, ...]:
-    """Return the positions of the reduction cells: a third and two thirds of the way."""
-    return tuple(sorted({layers // 3, 2 * layers // 3}))
-
-
 class Supernet(nn.Module):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
@@ -241,7 +236,7 @@ class Supernet(nn.Module):
         c_pp = c_p = channels if before else 3 * channels
         self.cells = nn.ModuleList()
         for i in range(layers):
-            reduction = i in reduction_cells(layers)
+            reduction = i in (layers // 3, 2 * layers // 3)
             channels = channels * 2 if reduction else channels
             self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction
