@@ -145,7 +145,7 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
         found = predict(network, batches(scored), settings.precision, recipe.flips)
         if not processes.is_main():
             return
-        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits)
+        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)
         precision = training.precision.replace("no", "float32")
         record = {
             "seed": seed,

@@ -62,7 +62,9 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert found.table.id.tolist() == ["a", "b", "c"]
     assert found.table.width_px.tolist() == [30, 36, 17]
     assert found.table.height_px.tolist() == [40, 24, 17]
-    assert found.report == "3 gray images at 16 px"
+    assert found.report == (
+        "3 gray images at 16 px\nfitted by squashing: aspect ratios 0.75 to 1.50"
+    )
 
 
 @pytest.mark.parametrize("block", [2**24, 100])
@@ -77,7 +79,9 @@ def test_one_colour_file_anywhere_makes_all_images_three_channels(
     assert found.pixels.shape == (4, 16, 16, 3)
     for row, path in enumerate(paths):
         np.testing.assert_array_equal(found.pixels[row], pillow(path, "RGB", 16))
-    assert found.report == "4 colour images at 16 px"
+    assert found.report == (
+        "4 colour images at 16 px\nfitted by squashing: aspect ratios 0.75 to 1.50"
+    )
 
 
 def test_copies_have_one_digest_whatever_else_is_in_the_set(tmp_path, root, gray_files):
@@ -156,8 +160,9 @@ def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_fil
     found = open_cache(table, 16, root, skip_unreadable=True)
     assert found.table.id.tolist() == ["a", "b"]
     np.testing.assert_array_equal(found.pixels[1, :, :, 0], pillow(damaged_files[2], "L", 16))
-    assert found.report.splitlines()[:3] == [
+    assert found.report.splitlines()[:4] == [
         "2 gray images at 16 px",
+        "fitted by squashing: aspect ratios 0.75 to 1.50",
         "left out: empty.png: the file is empty (0 bytes)",
         "left out: text.jpg: not an image",
     ]

@@ -30,11 +30,10 @@ def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(
     for number in range(150):
         deep = np.full((4, 4), 3500 if number == 100 else 900, np.uint16)
         paths.append(save(tmp_path / f"{number}.png", deep))
-    assert decoding.deep_bits(paths) == 12
-    assert decoding.deep_bits(paths[:100]) == 10
-    assert (
-        decoding.deep_bits([]) == decoding.deep_bits([save(tmp_path / "8.png", noise(4, 4))]) == 0
-    )
+    assert decoding.depth_of(paths).bits == 12
+    assert decoding.depth_of(paths[:100]).bits == 10
+    for shallow in ([], [save(tmp_path / "8.png", noise(4, 4))]):
+        assert decoding.depth_of(shallow) == decoding.Depth(0, "")
 
 
 def test_files_that_cannot_be_used_say_nothing_about_the_bits_of_the_others(tmp_path):
@@ -43,10 +42,10 @@ def test_files_that_cannot_be_used_say_nothing_about_the_bits_of_the_others(tmp_
     negative = save(tmp_path / "negative.tif", np.array([[-1.0, 9.0]], np.float32))
     (tmp_path / "text.png").write_text("no image")
     broken = [infinite, negative, tmp_path / "text.png", tmp_path / "missing.png"]
-    assert decoding.deep_bits([*broken, usual]) == 1
+    assert decoding.depth_of([*broken, usual]).bits == 1
     for path, words in ((infinite, "are not finite"), (negative, "negative values, down to -1:")):
         with pytest.raises(ValueError, match=words):
-            decoding.read_pixels(path, bits=16)
+            decoding.read_image(path, bits=16)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -56,18 +55,19 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
     deep[0, 0], deep[0, 1] = 2**bits - 1, 0
     path = save(tmp_path / f"deep.{suffix}", deep)
     expected = deep.astype(np.float64) * 255 / (2**bits - 1)
-    found = decoding.read_pixels(path, bits)
+    found = decoding.read_image(path, bits).pixels
     assert np.abs(found - expected).max() <= 0.5001 and found.max() == 255
     with pytest.raises(decoding.BitsFound, match=f"^uses {bits} bits, the scale is of 2$"):
-        decoding.read_pixels(path, bits=2)
+        decoding.read_image(path, bits=2)
 
 
 def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
     gray, colour = noise(40, 30), noise(40, 30, 3)
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
-    np.testing.assert_array_equal(decoding.read_pixels(as_colour, 0), gray)
-    np.testing.assert_array_equal(decoding.read_pixels(save(tmp_path / "c.png", colour), 0), colour)
+    np.testing.assert_array_equal(decoding.read_image(as_colour, 0).pixels, gray)
+    found = decoding.read_image(save(tmp_path / "c.png", colour), 0).pixels
+    np.testing.assert_array_equal(found, colour)
     digests = {decoding.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
     assert len(digests) == 1
     assert decoding.decode(tmp_path / "c.png", 16, 0)[1]["digest"] not in digests

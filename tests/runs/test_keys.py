@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import datasets
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings
@@ -29,7 +29,7 @@ def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(parts_fold
     table = datasets.load(resolved).table
     labels = table.drop(columns="path").astype(str).to_numpy()
     content = {"settings": settings.decisive(resolved), "earlier": {}, "split_csv": None}
-    content["images"] = [cache.source_key(table), files.fingerprint(labels)]
+    content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
     assert stage_key("01_data_split", resolved, {}) == files.fingerprint(content)
 
 
