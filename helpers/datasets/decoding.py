@@ -33,7 +33,7 @@ DECODE_ERRORS = (
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
 SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
-BITS_PER_SAMPLE = 258  # a tag of TIFF
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
@@ -105,11 +105,12 @@ def depth_of(paths: Sequence[Path]) -> Depth:
     usual = next((b for b, n in zip(CAMERA_BITS, above, strict=True) if n <= rare), bits)
     if usual >= bits:
         return Depth(bits)
+    hot = above[CAMERA_BITS.index(usual)]
     return Depth(
         bits,
-        f"{name} has the largest value, {largest:g}, so all images are scaled by {bits} bits, but "
-        f"{usual} bits hold all except {above[CAMERA_BITS.index(usual)]} of {count} pixels: if "
-        "these are hot pixels, correct them or leave the file out, or the images stay dark",
+        f"{name} has the largest value, {largest:g}, so all deep images are scaled by {bits} "
+        f"bits, but {usual} bits hold all except {hot} of {count} pixels: if these are hot "
+        "pixels, correct them or leave the file out, or the images stay dark",
     )
 
 
@@ -172,13 +173,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a file whose header promises an image that Pillow reads whole."""
     _refuse_endless(path)
     with Image.open(path, formats=FORMATS) as image:
+        tags = getattr(image, "tag_v2", {})
         if _is_deep(image):
             if "transparency" in image.info:
                 raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
+            if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow would read a negative
+                raise ValueError("deep gray of which 0 is white: store it with 0 as black")
         else:
             # Pillow keeps the upper 8 bits of each channel alone
-            tag = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
-            if max(tag, default=8) > 8 or any(";16" in str(tile[3]) for tile in image.tile):
+            depths = tags.get(BITS_PER_SAMPLE, ())
+            if max(depths, default=8) > 8 or any(";16" in str(tile[3]) for tile in image.tile):
                 raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
         yield image
 

@@ -228,7 +228,9 @@ def test_a_hot_pixel_and_files_of_several_frames_are_said_in_the_report(tmp_path
         found = open_cache(table_of(*paths, tmp_path / "d.tif"), 12, root)
         _, frames, hot = found.report.splitlines()
         assert frames == "1 file(s) have several pages or frames, e.g. d; the first counts"
-        assert hot.startswith("b.png has the largest value, 65535, so all images are scaled by 16 ")
+        assert hot.startswith(
+            "b.png has the largest value, 65535, so all deep images are scaled by 16 "
+        )
         assert found.table.digest.nunique() == 3  # d is a copy of a
 
 

@@ -170,6 +170,19 @@ def test_gray_of_16_bits_is_read_whole_unless_one_of_its_values_is_transparent(t
         decoding.read_image(path, 16)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_of_which_0_is_white_is_turned_round_or_refused(tmp_path, dtype):
+    path = save(tmp_path / "a.tif", noise(4, 4).astype(dtype))
+    black, white = (struct.pack("<HHIH", 262, 3, 1, kind) for kind in (1, 0))
+    assert black in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(black, white))
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(4, 4))
+    else:
+        with pytest.raises(ValueError, match=r"^deep gray of which 0 is white: "):
+            decoding.read_image(path, 16)
+
+
 def test_a_tiff_that_pillow_does_not_know_and_other_formats_are_refused_with_a_way_out(tmp_path):
     five = write_deep_tiff(tmp_path / "five.tif", deep_noise(5, 4, 5))
     ppm = tmp_path / "ppm.png"  # deep colour, of which Pillow would take 8 bits
@@ -296,8 +309,8 @@ def test_images_that_a_hot_pixel_blackens_stay_different_and_the_file_is_named(t
     bits, warning = decoding.depth_of(paths)
     assert bits == 16
     assert warning.startswith(
-        "17.png has the largest value, 65535, so all images are scaled by 16 bits, but 8 bits hold "
-        "all except 1 of 5760 pixels: "
+        "17.png has the largest value, 65535, so all deep images are scaled by 16 bits, but 8 bits "
+        "hold all except 1 of 5760 pixels: "
     )
     assert len({decoding.decode(path, 8, bits)[1]["digest"] for path in paths}) == 40
     assert decoding.depth_of(paths[18:]) == (8, "")
