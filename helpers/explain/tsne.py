@@ -31,7 +31,7 @@ MOST_ON_ONE_THREAD = 3_000
 MOST_MAPPED = (
     30_000  # the time of exact neighbours grows with the square; more dots hide each other
 )
-MOST_MEASURED = 5_000  # the measures' time would grow with the square: under 1 s here
+MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
 NEIGHBOURS = 15
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 SIDES = {"train": "training", "val": "validation"}
