@@ -230,6 +230,8 @@ def data(settings: Any) -> tuple[Line, int]:
     labels = source.table.label.dropna()
     counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"
     text = f"{source.name}: {len(source.table):,} images, {counts}; their contents are not checked"
+    if source.left_out:
+        text += f"; left out: {', '.join(source.left_out)}"
     return Line("ok", "data", f"{text}. {source.caveats}".rstrip(" .")), len(kept.table)
 
 

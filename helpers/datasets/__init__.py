@@ -34,6 +34,8 @@ class Source:
     groups: tuple[str, ...] = ()  # columns whose subgroups are evaluated on their own
     attribution: str = ""
     caveats: str = ""
+    left_out: tuple[str, ...] = ()  # lines about files that are not in the table
+    dropped: pd.DataFrame | None = None  # id and path of images that were taken out of the table
 
 
 # module of each kind; imported only when asked for

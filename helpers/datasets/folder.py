@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,25 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 GOOD_WORDS = ("good", "ok", "functional", "0")
 BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
-NEGATIONS = ("not", "no", "non")  # "not_ok" says neither word alone
+NEGATIONS = ("not", "no", "non", "none", "without", "zero", "never")  # before a class's word
+FREE = ("free", "less")  # behind a word of bad
 TEST_WORDS = ("test", "unlabelled", "unlabeled")
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
+EXAMPLES = 5  # names in a line about what is left out
+LABELS = dict.fromkeys(GOOD_WORDS, 0) | dict.fromkeys(BAD_WORDS, 1)
+# words that are written as one, or in the plural: "nok", "nondefective", "defectfree", "defects"
+JOINED = re.compile(rf"(n|no|not|non)?({'|'.join(LABELS)})s?({'|'.join(FREE)})?")
+
+
+class Kind(Enum):
+    """What is found in a folder; all but images is left out."""
+
+    IMAGE = "image(s)"
+    HIDDEN = "hidden folder(s) or image(s)"
+    LINK = "link(s) to a folder"
+    OTHER = "file(s) with other suffixes"
+    BESIDE = "image(s) beside the class folders"
+    NO_CLASS = "image(s) in folders that are of no class by their name"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -28,10 +46,12 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
     A folder belongs to a class if one of the words of its name (split at anything that is not a
     letter) is one of the class's words, or it is 0, class 0, label 0 (or 1), or if
-    `settings.good_folders` or `settings.bad_folders` names it.
+    `settings.good_folders` or `settings.bad_folders` names it. A negation turns a word round:
+    "defect_free" is good, "not_ok" is bad.
 
     Raises:
-        DataError: no such folder, no class folder, an ambiguous one, a class without images.
+        DataError: no such folder, no class folder, an ambiguous one, a class without images, two
+            folders of test images.
     """
     if place is None:
         raise DataError("DATASET='folder' needs a path: folder:PATH")
@@ -39,11 +59,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
-    test = next((p for p in _subfolders(root) if p.name.lower() in TEST_WORDS), None)
-    if settings.test_folder:
-        test = root / Path(settings.test_folder).expanduser()
-        if not test.is_dir():
-            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
+    test = _test_folder(root, classes, settings)
     side = "" if test is None else "train"
     sources = [(folder, label, side) for folder, label in classes.items()]
     sources += [(test, pd.NA, "test")] if test else []
@@ -61,75 +77,138 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
     names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
-    remarks = _left_out([folder for folder, _, _ in sources], test, settings)
     return Source(
         name=f"folder:{place.name}",
         table=table[["id", "path", "label", "official_split"]],
         label_mapping=f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}",
-        caveats=" ".join(remarks),
+        caveats=_labels_not_read(test, settings),
+        left_out=tuple(left_out([folder for folder, _, _ in sources], root)),
     )
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List all images under a folder, in a fixed order; hidden files are left out.
+    """List all images under a folder, in a fixed order; hidden files and folders are left out.
 
-    Broken links are listed, so that they are reported as missing; links to folders are not
-    followed.
+    Broken links and pipes are listed, so that they are reported as unreadable; links to folders
+    are not followed.
 
     Raises:
         DataError: a folder that may not be read.
     """
-    found = (path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if path.is_file() or path.is_symlink())
+    return sorted(path for path, kind in _walk(folder) if kind is Kind.IMAGE)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
+    """Return a line with number and examples for each kind of file that is not an image to read.
+
+    That is what `image_files` leaves out of the `folders`, and with `root` also the images below it
+    that are in none of them. Any number of files takes constant memory.
+
+    Example:
+        ["2 hidden folder(s) or image(s) (good/.thumbnails, .git)"]
+    """
+    counts: Counter[Kind] = Counter()
+    names: dict[Kind, set[str]] = defaultdict(set)
+
+    def note(kind: Kind, name: str) -> None:
+        counts[kind] += 1
+        names[kind].add(name)
+        if len(names[kind]) > EXAMPLES + 1:
+            names[kind].remove(max(names[kind]))
+
+    for folder in folders:
+        above = root if root and folder.is_relative_to(root) else folder
+        for path, kind in _walk(folder):
+            if kind is Kind.OTHER:
+                note(kind, path.suffix.lower() or "none")
+            elif kind is not Kind.IMAGE:
+                note(kind, path.relative_to(above).as_posix())
+    for path in sorted(root.iterdir()) if root else ():
+        if path in folders:
+            continue
+        if not path.is_dir():
+            if _kind_of_file(path) is Kind.IMAGE:
+                note(Kind.BESIDE, path.name)
+        elif path.name.startswith("."):
+            note(Kind.HIDDEN, path.name)
+        else:
+            for _, kind in _walk(path, skip=folders):
+                if kind is Kind.IMAGE:
+                    note(Kind.NO_CLASS, path.name)
+    return [f"{counts[k]:,} {k.value} ({_listed(sorted(names[k]))})" for k in Kind if counts[k]]
+
+
+def _walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
+    """Yield all files below a folder with their kinds, and the folders that are not searched."""
+
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}")
 
-    for top, _, names in os.walk(folder, onerror=refuse):  # rglob would skip it in silence
-        yield from (Path(top) / name for name in names if not name.startswith("."))
+    for top, subfolders, names in os.walk(folder, onerror=refuse):  # rglob would skip it in silence
+        for path in (Path(top, name) for name in subfolders):
+            if path.name.startswith("."):
+                yield path, Kind.HIDDEN
+            elif path.is_symlink():
+                yield path, Kind.LINK
+        subfolders[:] = [n for n in subfolders if n[0] != "." and Path(top, n) not in skip]
+        for path in (Path(top, name) for name in names):
+            if kind := _kind_of_file(path):
+                yield path, kind
 
 
-def _left_out(folders: list[Path], test: Path | None, settings: SplitSettings) -> Iterator[str]:
-    """Yield sentences about labels and files that are not used."""
+def _kind_of_file(path: Path) -> Kind | None:
+    """Return what a file is; None for small files that programs leave behind."""
+    is_image = path.suffix.lower() in SUFFIXES
+    if path.name.startswith("."):
+        return Kind.HIDDEN if is_image else None
+    if is_image:
+        return Kind.IMAGE
+    return None if path.name.lower() in OF_SYSTEMS else Kind.OTHER
+
+
+def _labels_not_read(test: Path | None, settings: SplitSettings) -> str:
+    """Return a warning if the test folder has class folders, else an empty text."""
     subfolders = _subfolders(test) if test else []
-    if named := [f"{f.parent.name}/{f.name}" for f in subfolders if any(_says(f.name, settings))]:
-        yield (
-            f"The labels of {', '.join(named)} are not read: a test folder's images are "
-            "unlabelled. To test on them, move them into the class folders and say in a SPLIT_CSV "
-            "which are test."
-        )
-    others = [
-        path.suffix.lower() or "none"
-        for folder in folders
-        for path in _files(folder)
-        if path.suffix.lower() not in SUFFIXES and path.name.lower() not in OF_SYSTEMS
-    ]
-    if others:
-        suffixes = sorted(set(others))
-        listed = ", ".join(suffixes[:5]) + (", ..." if len(suffixes) > 5 else "")
-        yield f"{len(others):,} file(s) with other suffixes left out ({listed})."
+    named = [f"{f.parent.name}/{f.name}" for f in subfolders if _labels_of(f.name, settings)]
+    if not named:
+        return ""
+    return (
+        f"The labels of {_listed(named)} are not read: a test folder's images are "
+        "unlabelled. To test on them, move them into the class folders and say in a SPLIT_CSV "
+        "which are test."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
 
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _says(name: str, settings: SplitSettings) -> tuple[bool, bool]:
-    """Return if a folder's name says good, and if it says bad; both if it negates a word."""
-    good = {word.lower() for word in settings.good_folders}
-    bad = {word.lower() for word in settings.bad_folders}
+def _labels_of(name: str, settings: SplitSettings) -> set[int]:
+    """Return the labels that a folder's name says: 0 good, 1 bad; both if it is ambiguous."""
     name = name.lower()
-    if name in good | bad:
-        return name in good, name in bad
-    words = set(re.findall(r"[a-z]+", name))
-    if words <= {"class", "label"}:  # "0", "class1", but not "camera_1"
-        words |= set(re.findall(r"\d+", name))
-    says_good, says_bad = bool(words & set(GOOD_WORDS)), bool(words & set(BAD_WORDS))
-    if words & set(NEGATIONS) and (says_good or says_bad):
-        return True, True
-    return says_good, says_bad
+    given = (settings.good_folders, settings.bad_folders)
+    if found := {label for label in (0, 1) if name in {word.lower() for word in given[label]}}:
+        return found
+    words: list[str] = []
+    for word in re.findall(r"[a-z]+", name):
+        parts = JOINED.fullmatch(word)
+        before, own, behind = parts.groups(default="") if parts else ("", word, "")
+        words += ["not"] * bool(before) + [own] + [behind] * bool(behind)
+    if set(words) <= {"class", "label"}:  # "0", "class1", but not "camera_1"
+        words += re.findall(r"\d+", name)
+    labels, read = set[int](), 0
+    for before, word, behind in zip(["", *words], words, [*words[1:], ""], strict=False):
+        if word in LABELS:
+            negations = (before in NEGATIONS) + (behind in FREE and word in BAD_WORDS)
+            labels.add((LABELS[word] + negations) % 2)
+            read += negations
+    # a negation of something else, or a double one: "no_label_ok", "not_defect_free"
+    is_plain = read == sum(word in NEGATIONS + FREE for word in words) < 2
+    return labels if is_plain or not labels else {0, 1}
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
@@ -137,19 +216,36 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     subfolders = _subfolders(root)
     classes: dict[Path, int] = {}
     for folder in subfolders:
-        says_good, says_bad = _says(folder.name, settings)
-        if says_good and says_bad:
+        labels = _labels_of(folder.name, settings)
+        if len(labels) > 1:
             raise DataError(
                 f"{folder} could be good or bad by its name; "
                 f"name it with -p GOOD_FOLDERS={folder.name} or -p BAD_FOLDERS={folder.name}"
             )
-        if says_good or says_bad:
-            classes[folder] = int(says_bad)
+        if labels:
+            classes[folder] = labels.pop()
     if set(classes.values()) != {0, 1}:
-        listed = ", ".join(folder.name for folder in subfolders) or "no subfolder"
+        listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
         raise DataError(
             f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
             f"{'/'.join(GOOD_WORDS)} and {'/'.join(BAD_WORDS)}, or pass -p GOOD_FOLDERS=NAME "
             f"-p BAD_FOLDERS=NAME"
         )
     return classes
+
+
+def _test_folder(root: Path, classes: Container[Path], settings: SplitSettings) -> Path | None:
+    """Return the folder of unlabelled test images, if there is one."""
+    if settings.test_folder:
+        test = root / Path(settings.test_folder).expanduser()
+        if not test.is_dir():
+            raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
+        return test
+    found = [f for f in _subfolders(root) if f.name.lower() in TEST_WORDS and f not in classes]
+    if len(found) > 1:
+        names = " and ".join(folder.name for folder in found)
+        raise DataError(
+            f"{root} has several folders of test images, {names}: "
+            f"choose one with -p TEST_FOLDER={found[0].name}"
+        )
+    return found[0] if found else None

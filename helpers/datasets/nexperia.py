@@ -10,6 +10,7 @@ Folders may be nested once more under the same name; images are bmp, png or jpg.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
-from helpers.datasets.folder import image_files
+from helpers.datasets.folder import image_files, left_out
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
@@ -45,10 +46,12 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     root = (_with_train(place) or place) if place else _find_root()
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
+    classes = [_class_folders(root / "train", names) for names in (GOOD_FOLDERS, BAD_FOLDERS)]
     rows = [
         (file, label, "train")
-        for label, names in enumerate((GOOD_FOLDERS, BAD_FOLDERS))
-        for file in _class_files(root / "train", names)
+        for label, folders in enumerate(classes)
+        for images in folders.values()
+        for file in images
     ]
     test = image_files(root / "test")
     if not test:
@@ -79,6 +82,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         label_mapping="bad = the contest's class 1 (positive)",
         attribution=attribution,
         caveats=caveats,
+        left_out=tuple(left_out([*classes[0], *classes[1], root / "test"], root / "train")),
     )
 
 
@@ -128,17 +132,20 @@ def _how_to_fetch() -> str:
     )
 
 
-def _class_files(train: Path, names: tuple[str, ...]) -> list[Path]:
-    folders = [p for p in sorted(train.rglob("*")) if p.is_dir() and p.name in names]
-    top = [p for p in folders if not any(parent in folders for parent in p.parents)]
-    found = [file for folder in top for file in image_files(folder)]
-    if not found:
+def _class_folders(train: Path, names: tuple[str, ...]) -> dict[Path, list[Path]]:
+    """Return the images of each folder that has one of the names."""
+    found = list[Path]()
+    for top, subfolders, _ in os.walk(train):
+        found += [Path(top, name) for name in subfolders if name in names]
+        subfolders[:] = [n for n in subfolders if n not in names and not n.startswith(".")]
+    images = {folder: image_files(folder) for folder in sorted(found)}
+    if not any(images.values()):
         there = ", ".join(sorted(p.name for p in train.glob("*"))[:5]) or "nothing"
         raise DataError(
             f"{train} has no images in a folder {' or '.join(names)}; it holds {there}; "
             f"{_how_to_fetch()}"
         )
-    return found
+    return images
 
 
 def _order_by_sample(test: list[Path], root: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,31 @@ class Split:
     table: pd.DataFrame
     duplicates: pd.DataFrame  # images that share their pixels: id, label, group, two_labels
     excluded: pd.DataFrame  # copies that were left out, and why
+    unnamed: int = 0  # images that an external CSV does not name, "excluded" too
+    idle_lines: int = 0  # of an external CSV, about images that were dropped before
+
+    @property
+    def copies_left_out(self) -> int:
+        return int((self.table.split == "excluded").sum()) - self.unnamed
+
+    @property
+    def report(self) -> str:
+        """Lines that say how many copies there are, and what the split leaves out."""
+        lines = [
+            f"{len(self.duplicates)} images share their pixels with another image",
+            f"{self.duplicates.two_labels.sum()} of these have a copy with the other label",
+            f"{self.copies_left_out} copies were left out of the split",
+        ]
+        if self.unnamed:
+            lines.append(
+                f"{self.unnamed} images were left out because SPLIT_CSV does not name them"
+            )
+        if self.idle_lines:
+            lines.append(
+                f"{self.idle_lines} lines of SPLIT_CSV were passed over: MAX_IMAGES or "
+                "SKIP_UNREADABLE took their images out before"
+            )
+        return "\n".join(lines)
 
 
 def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> Split:
@@ -50,8 +76,11 @@ def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> S
     labels = copies.groupby("group").label.nunique()
     copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also without any row
     duplicates = copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
+    unnamed = idle_lines = 0
     if settings.split_csv:
-        table["split"] = _external_split(table, Path(settings.split_csv).expanduser())
+        path = Path(settings.split_csv).expanduser()
+        table["split"], idle_lines = _external_split(table, source.dropped, path)
+        unnamed = int((table.split == "excluded").sum())
     else:
         table["split"] = _random_split(table, source.stratify, settings)
     # copies of images that are on a better protected side are left out
@@ -66,7 +95,8 @@ def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> S
     _check_sides(table)
     columns = ["id", "path", "label", "split"]
     own = [c for c in table.columns if c not in (*columns, "official_split")]
-    return Split(table[columns + own], duplicates, excluded.drop(columns="digest"))
+    excluded = excluded.drop(columns="digest")
+    return Split(table[columns + own], duplicates, excluded, unnamed, idle_lines)
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
@@ -74,23 +104,29 @@ def subsample_source(source: Source, n: int | None, seed: int) -> Source:
     table = source.table
     if n is None or len(table) <= n:
         return source
-    side = table.official_split.astype(str) + table.label.astype(str)
+    side = table.official_split + _label_words(table)
     shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
     # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
     place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
-    kept = place.sort_values(kind="stable").index[:n]
-    return dataclasses.replace(source, table=table.loc[np.sort(kept)].reset_index(drop=True))
+    return _keep(source, table.index.isin(place.sort_values(kind="stable").index[:n]))
 
 
 def keep_readable(source: Source, ids: pd.Series) -> Source:
     """Drop the images that the cache had to leave out; `ids` are those that it holds."""
-    table = source.table[source.table.id.isin(ids)].reset_index(drop=True)
-    return dataclasses.replace(source, table=table)
+    return _keep(source, source.table.id.isin(ids).to_numpy())
+
+
+def _keep(source: Source, kept: np.ndarray) -> Source:
+    """Return the source with some rows of its table alone; it remembers the others."""
+    out = source.table.loc[~kept, ["id", "path"]]
+    dropped = out if source.dropped is None else pd.concat([source.dropped, out])
+    table = source.table[kept].reset_index(drop=True)
+    return dataclasses.replace(source, table=table, dropped=dropped)
 
 
 def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
     """Return what run.json and later notebooks must know about the data."""
-    counts = split.table.groupby(["split", split.table.label.astype(str)]).size()
+    counts = split.table.groupby(["split", _label_words(split.table)]).size()
     return {
         "label_mapping": source.label_mapping,
         "groups": list(source.groups),
@@ -98,9 +134,16 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
         "caveats": source.caveats,
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
         "duplicates": len(split.duplicates),
-        "excluded_copies": len(split.excluded),
+        "left_out": list(source.left_out),
+        "excluded_copies": split.copies_left_out,
+        "not_in_split_csv": split.unnamed,
         "unreadable": [Path(path).name for path, _ in unreadable],
     }
+
+
+def _label_words(table: pd.DataFrame) -> pd.Series:
+    """Return the labels as text, "hidden" for missing ones: NaN would drop out of every count."""
+    return table.label.map({0: "0", 1: "1"}).fillna("hidden")
 
 
 def _random_split(
@@ -157,30 +200,24 @@ def _draw(
     return pd.Index(drawn)
 
 
-def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
+def _external_split(
+    table: pd.DataFrame, dropped: pd.DataFrame | None, path: Path
+) -> tuple[pd.Series, int]:
     """Return the side of each image by a CSV with id or path, and split.
 
-    Paths are absolute, below the CSV's folder, or the unique end of one.
+    Paths are absolute, below the CSV's folder, or the unique end of one. Lines about images that
+    were `dropped` are known but say nothing; their number is returned too.
     """
     frame = files.load_csv(path, ("split",))
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside split")
-    own, named = table[by], frame[by]
+    known, named = pd.concat([table, dropped])[by].reset_index(drop=True), frame[by]
     if by == "path":
-        own = own.map(lambda p: Path(p).resolve().as_posix())
-        known = set(own)
-
-        def resolve(name: str) -> str:
-            given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
-            beside = (path.parent / given).resolve().as_posix()  # `given` if it is absolute
-            if beside in known:
-                return beside
-            ends = own[own.str.endswith("/" + given.as_posix())]
-            return ends.iloc[0] if len(ends) == 1 else beside
-
-        named = named.map(resolve)
-    unknown = ~named.isin(own)
+        known = known.map(os.path.realpath)
+        named = _resolved(named, known, path.parent)
+    own = known[: len(table)]
+    unknown = ~named.isin(known)
     for wrong, value, problem in (
         (~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"),
         (frame[by].isna(), frame[by], f"the {by} is missing"),
@@ -192,7 +229,28 @@ def _external_split(table: pd.DataFrame, path: Path) -> pd.Series:
             culprit = "empty" if pd.isna(value.iloc[row]) else value.iloc[row]
             line = files.line_of(path, row)
             raise DataError(f"{path}, line {line}: {problem.format(culprit)}")
-    return own.map(frame.split.set_axis(named)).astype(object).fillna("excluded")
+    side = own.map(frame.split.set_axis(named)).astype(object).fillna("excluded")
+    return side, int((~named.isin(own)).sum())
+
+
+def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
+    """Return the whole paths that a CSV in `folder` names; see `_external_split`."""
+    whole, ends = set(known), dict[int, dict[str, str]]()
+
+    def resolve(name: str) -> str:
+        given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
+        beside = os.path.realpath(folder / given)  # `given` if it is absolute
+        if beside in whole:
+            return beside
+        n = len(given.parts)
+        if n not in ends:  # the last n parts of all paths, looked up and not searched for
+            last = known.map(lambda file: "/".join(file.split("/")[-n:]))
+            ends[n] = dict(zip(last, known, strict=True))
+            for several in last[last.duplicated()]:
+                ends[n].pop(several, None)
+        return ends[n].get(given.as_posix(), beside)
+
+    return named.map(resolve)
 
 
 def _check_sides(table: pd.DataFrame) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,87 @@ def test_hidden_files_are_left_out_and_those_with_other_suffixes_are_counted(two
         (two_classes / name).touch()
     source = load(two_classes)
     assert source.table.id.tolist() == ["b", "a", "c", "d"]
-    assert source.caveats == "4 file(s) with other suffixes left out (.txt, .webp, none)."
+    assert source.left_out == (
+        "1 hidden folder(s) or image(s) (good/.thumb.png)",
+        "4 file(s) with other suffixes (.txt, .webp, none)",
+        "1 image(s) in folders that are of no class by their name (notes)",
+    )
     (two_classes / "good" / "more.heic").touch()
     for i in range(4):
         (two_classes / "good" / f"more.r{i}").touch()
-    assert load(two_classes).caveats.endswith("(.heic, .r0, .r1, .r2, .r3, ...).")
+    assert load(two_classes).left_out[1].endswith("(.heic, .r0, .r1, .r2, .r3, ...)")
 
 
-@pytest.mark.parametrize("name", ["not_ok", "good_bad", "non-functional", "no_defect", "not bad"])
-def test_a_folder_whose_name_says_both_or_negates_is_refused(two_classes, name):
+def test_hidden_files_and_folders_are_skipped_at_any_depth(two_classes):
+    for folder in ("good/.ipynb_checkpoints", "bad/deep/.thumbnails/x", ".git", ".good"):
+        fill(two_classes / folder, "c.png")
+    fill(two_classes / "bad/deep", "d.png", ".e.png")
+    source = load(two_classes)
+    assert labels(source) == {"a": 0, "b": 1, "d": 1}
+    names = ".git, .good, bad/deep/.e.png, bad/deep/.thumbnails, good/.ipynb_checkpoints"
+    assert source.left_out == (f"5 hidden folder(s) or image(s) ({names})",)
+
+
+def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
+    two_classes, tmp_path_factory
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    fill(elsewhere, "c.png")
+    (two_classes / "good" / "more").symlink_to(elsewhere)
+    fill(two_classes, "loose.png", "loose.jpg")
+    fill(two_classes / "scratched" / "deeper", "d.png")
+    fill(two_classes / "scratched", "e.png")
+    (two_classes / "documents").mkdir()
+    (two_classes / "documents" / "a.pdf").touch()
+    (two_classes / "README.txt").touch()
+    source = load(two_classes)
+    assert labels(source) == {"a": 0, "b": 1}
+    assert source.left_out == (
+        "1 link(s) to a folder (good/more)",
+        "2 image(s) beside the class folders (loose.jpg, loose.png)",
+        "2 image(s) in folders that are of no class by their name (scratched)",
+    )
+
+
+def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    fill(elsewhere, "c.png")
+    (two_classes / "ok").symlink_to(elsewhere)
+    source = load(two_classes)
+    assert labels(source) == {"a": 0, "b": 1, "c": 0} and source.left_out == ()
+
+
+def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_classes):
+    os.mkfifo(two_classes / "bad" / "pipe.png")
+    (two_classes / "good" / "gone.png").symlink_to(two_classes / "nothing")
+    assert labels(load(two_classes)) == {"a": 0, "b": 1, "pipe": 1, "gone": 0}
+
+
+def test_of_many_left_out_folders_a_few_are_named(two_classes):
+    for i in range(8):
+        fill(two_classes / f"type{i}", "c.png")
+    assert load(two_classes).left_out == (
+        "8 image(s) in folders that are of no class by their name "
+        "(type0, type1, type2, type3, type4, ...)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        *(("defect_free", 0), ("without_defect", 0), ("no defects", 0), ("non-defective", 0)),
+        *(("NoDefect", 0), ("defectfree", 0), ("zero_defects", 0), ("not bad", 0)),
+        *(("not_ok", 1), ("NOK", 1), ("non-functional", 1), ("nonfunctional", 1)),
+        *(("defects", 1), ("Defectives", 1), ("goods", 0), ("good, no defect", 0)),
+    ],
+)
+def test_negations_and_plurals_are_read_as_a_person_would(two_classes, name, label):
+    fill(two_classes / name, "c.png")
+    assert labels(load(two_classes))["c"] == label
+
+
+@pytest.mark.parametrize("name", ["good_bad", "no_label_ok", "not_defect_free", "ok_free"])
+def test_a_folder_whose_name_says_both_or_negates_something_else_is_refused(two_classes, name):
     fill(two_classes / name, "c.png")
     assert refused(two_classes) == (
         f"{two_classes / name} could be good or bad by its name; "
@@ -136,7 +209,30 @@ def test_a_test_folder_is_the_official_test_set_without_labels(two_classes, name
     table = source.table.set_index("id")
     assert table.official_split.to_dict() == {"a": "train", "b": "train", "c": "test", "d": "test"}
     assert table.label.isna().to_dict() == {"a": False, "b": False, "c": True, "d": True}
-    assert source.caveats == ""
+    assert source.caveats == "" and source.left_out == ()
+
+
+@pytest.mark.parametrize("names", [("test", "unlabelled"), ("Test", "unlabeled")])
+def test_two_folders_of_test_images_are_refused_until_one_is_chosen(two_classes, names):
+    fill(two_classes / names[0], "c.png")
+    fill(two_classes / names[1], "d.png")
+    assert refused(two_classes) == (
+        f"{two_classes} has several folders of test images, {names[0]} and {names[1]}: "
+        f"choose one with -p TEST_FOLDER={names[0]}"
+    )
+    source = load(two_classes, test_folder=names[1])
+    assert source.table.official_split.tolist() == ["train", "train", "test"]
+    assert source.left_out == (
+        f"1 image(s) in folders that are of no class by their name ({names[0]})",
+    )
+
+
+def test_a_test_folder_deeper_in_another_folder_is_not_listed_as_left_out(two_classes):
+    fill(two_classes / "lots" / "monday", "c.png")
+    fill(two_classes / "lots" / "tuesday", "d.png", "e.png")
+    assert load(two_classes, test_folder="lots/monday").left_out == (
+        "2 image(s) in folders that are of no class by their name (lots)",
+    )
 
 
 def test_a_test_folder_may_be_elsewhere_and_repeat_names(two_classes, tmp_path_factory):

@@ -78,6 +78,19 @@ def test_counts_are_compared_with_the_contest_s(tmp_path):
     )
 
 
+def test_hidden_folders_are_skipped_and_images_of_no_class_are_listed(tmp_path):
+    _write(tmp_path, SECOND)
+    for name in ("train/.old/good_all", "train/train_contest/defect/.thumbnails", "train/other"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / "x.bmp")
+    source = _load(tmp_path)
+    assert len(source.table) == 12
+    assert source.left_out == (
+        "2 hidden folder(s) or image(s) (.old, train_contest/defect/.thumbnails)",
+        "1 image(s) in folders that are of no class by their name (other)",
+    )
+
+
 def test_images_that_are_not_there_name_the_command_that_fetches_them(home):
     with pytest.raises(datasets.DataError, match=r"python -m helpers\.kaggle download -c semi-con"):
         datasets.load(SplitSettings(dataset="nexperia"))

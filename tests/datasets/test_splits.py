@@ -143,6 +143,74 @@ def test_a_copy_on_two_sides_of_an_external_split_stays_where_it_is_best_protect
     }
 
 
+def test_a_path_may_be_the_end_of_one_at_any_depth_if_no_other_ends_so(tmp_path):
+    source = toy_source(3, 3)
+    places = ["a/x/1.png", "b/x/1.png", "b/x/2.png", "b/x/3.png", "c/4.png", "c/y/4.png"]
+    source.table["path"] = [f"/data/{place}" for place in places]
+    named = ["a/x/1.png", "data/b/x/1.png", "2.png", "x/3.png", "c/4.png", "y/4.png"]
+    order = ["train", "val", "test"] * 2
+    csv = write_csv(tmp_path / "s.csv", path=named, split=order)
+    assert divide(source, split_csv=csv).table.split.tolist() == order
+    for name in ("x/1.png", "4.png", "ata/c/4.png"):  # two end so, or none
+        csv = write_csv(tmp_path / "s.csv", path=[name], split=["train"])
+        assert refused(source, split_csv=csv) == (
+            f"{csv}, line 2: no image has the path {name!r}; 1 such line(s)"
+        )
+
+
+def test_ends_of_paths_are_looked_up_and_not_searched_for_line_by_line(tmp_path, monkeypatch):
+    source = toy_source(150, 150)
+    named = source.table.path.str.removeprefix("/data/")
+    csv = write_csv(tmp_path / "s.csv", path=named, split=["train", "val", "test"] * 100)
+    calls = []
+    plain = pd.Series.map
+    monkeypatch.setattr(pd.Series, "map", lambda *given: calls.append(1) or plain(*given))
+    monkeypatch.setattr(pd.Series, "str", None)  # compares each line with all paths
+    assert divide(source, split_csv=csv).unnamed == 0
+    assert len(calls) < 20
+
+
+@pytest.mark.parametrize("by", ["id", "path"])
+def test_lines_about_images_that_were_dropped_before_are_known_and_counted(tmp_path, by):
+    source = toy_source(120, 60)
+    order = ["train", "val", "test"] * 60
+    csv = write_csv(tmp_path / "s.csv", **{by: source.table[by], "split": order})
+    fewer = splits.subsample_source(source, 60, seed=0)
+    fewer = splits.keep_readable(fewer, fewer.table.id.iloc[2:])
+    split = divide(fewer, split_csv=csv)
+    wanted = dict(zip(source.table.id, order, strict=True))
+    assert sides(split) == {name: wanted[name] for name in fewer.table.id}
+    assert (split.unnamed, split.idle_lines) == (0, 122)
+    assert split.report.endswith(
+        "\n122 lines of SPLIT_CSV were passed over: MAX_IMAGES or SKIP_UNREADABLE took their "
+        "images out before"
+    )
+
+
+def test_the_end_of_a_path_must_be_the_only_one_among_dropped_images_too(tmp_path):
+    source = toy_source(3, 3)
+    source.table.loc[0, "path"] = "/data/other/g001.png"
+    csv = write_csv(tmp_path / "s.csv", path=["g001.png"], split=["train"])
+    fewer = splits.keep_readable(source, source.table.id.iloc[1:])
+    assert refused(fewer, split_csv=csv).endswith(
+        "no image has the path 'g001.png'; 1 such line(s)"
+    )
+
+
+def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_path):
+    source = toy_source(5, 5)
+    given = ["train", "val", "test", "train"] * 2
+    csv = write_csv(tmp_path / "s.csv", id=source.table.id[:8], split=given)
+    split = divide(source, own_digests(source, g003="g002"), split_csv=csv)
+    assert (split.copies_left_out, split.unnamed) == (1, 2)
+    assert split.report.splitlines()[2:] == [
+        "1 copies were left out of the split",
+        "2 images were left out because SPLIT_CSV does not name them",
+    ]
+    facts = splits.describe(source, split, [])
+    assert (facts["excluded_copies"], facts["not_in_split_csv"]) == (1, 2)
+
+
 def refused(source: Source, **settings) -> str:
     with pytest.raises(DataError) as caught:
         divide(source, **settings)
@@ -206,13 +274,24 @@ def test_subsample_keeps_the_classes_in_proportion_and_the_order():
     assert len(splits.subsample_source(source, 500, seed=0).table) == 180
 
 
+def test_subsample_keeps_unlabelled_test_images_in_proportion_and_they_are_counted():
+    source = splits.subsample_source(toy_source(120, 60, test=60), 120, seed=0)
+    assert source.table.official_split.value_counts().to_dict() == {"train": 90, "test": 30}
+    assert source.table.label.isna().sum() == 30
+    facts = splits.describe(source, divide(source, val_per_class=5), [])
+    assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
+
+
 def test_keep_readable_and_describe_count_what_is_there():
     source = splits.keep_readable(toy_source(), toy_source().table.id.iloc[1:])
     assert len(source.table) == 199 and "g000" not in set(source.table.id)
     split = divide(source, own_digests(source, g002="g001"))
     facts = splits.describe(source, split, [("/data/good/g000.png", "not an image")])
     assert facts["unreadable"] == ["g000.png"]
-    assert (facts["duplicates"], facts["excluded_copies"]) == (2, 0)
+    assert (facts["duplicates"], facts["excluded_copies"]) == (
+        2,
+        1,
+    )  # g002 was drawn for validation
     assert facts["images"]["val 1"] == 20
     assert sum(facts["images"].values()) == 199
     assert facts["images"]["test 0"] + facts["images"]["test 1"] in (49, 50, 51)

@@ -135,6 +135,8 @@ def run(options: argparse.Namespace) -> int:
     parts.join()
     where = f" ({parts.unreadable})" if unreadable else ""
     print(f"{out}: scored {job.count - unreadable}, unreadable {unreadable}{where}", flush=True)
+    for line in images.left_out():
+        print(f"left out: {line}", flush=True)
     return unreadable
 
 

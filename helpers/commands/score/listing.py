@@ -11,11 +11,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from helpers.commands.score import ScoreError
-from helpers.datasets.folder import SUFFIXES
+from helpers.core import files
+from helpers.datasets.folder import SUFFIXES, left_out
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
 Name = tuple[str, str, str]  # path and id as in `Entry`, and file
@@ -37,6 +39,7 @@ class ImageList:
 
     place: str  # absolute: the folder, the pattern or the CSV
     names: Callable[[], Iterator[Name]]  # starts reading from the disk
+    left_out: Callable[[], list[str]] = list  # lines about files of a folder that are not listed
 
     def entries(self) -> Iterator[Entry]:
         """Yield every image from the first one on, read again from the disk."""
@@ -61,7 +64,8 @@ def open_list(text: str) -> ImageList:
     """
     place = Path(text).expanduser().absolute()
     if place.is_dir():
-        return ImageList(str(place), lambda: _folder_names(str(place), ""))
+        names = partial(_folder_names, str(place), "")
+        return ImageList(str(place), names, partial(left_out, [place]))
     if place.is_file() and place.suffix.lower() == ".csv":
         return ImageList(str(place), lambda: _csv_names(place))
     pattern = glob.escape(str(place)) if place.is_file() else str(place)
@@ -115,8 +119,8 @@ def _csv_names(table: Path) -> Iterator[Name]:
                 columns = ", ".join(reader.fieldnames or []) or "nothing"
                 raise ScoreError(f"{table} lacks the column path; it has {columns}")
             for row in reader:
-                path = row["path"]
-                name = row.get("id", os.path.splitext(path or "")[0])
+                path = files.from_cell(row["path"])
+                name = files.from_cell(row.get("id", os.path.splitext(path or "")[0]))
                 if not path or not name:
                     column = "id" if path else "path"
                     raise ScoreError(f"{table}, line {reader.line_num}: {column} is empty")
