@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
@@ -32,9 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    command = parser.parse_args(arguments[:1]).command
-    module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
-    return module.main(arguments[1:])
+    return start(parser.parse_args(arguments[:1]).command, arguments[1:])
+
+
+def start(command: str, arguments: Sequence[str] | None = None) -> int:
+    """Import a command, run it, and return its exit code; Ctrl-C at any moment returns 130."""
+    try:
+        module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+        return module.main(arguments)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def program(command: str) -> str:
+    """Return how the user calls a command: `good-bad run`, or else `python -m helpers.run`."""
+    installed = Path(sys.argv[0]).stem == "good-bad"
+    return f"good-bad {command}" if installed else f"python -m helpers.{command}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from helpers.commands.cli import program
 from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
@@ -205,7 +206,7 @@ def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.score",
+        prog=program("score"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
