@@ -15,7 +15,6 @@ from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
 
-
 # the report calls DARTS_V2 "DARTS ImageNet"
 _MODELS = {"DARTS_V2": "darts_imagenet", "searched": "darts_searched"}
 

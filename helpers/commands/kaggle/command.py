@@ -100,20 +100,22 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of helpers.run, as --run='...'; without them {shlex.join(DEFAULTS)}",
     )
     sub.add_argument("-c", "--competition", default=COMPETITION, help="attached; '' for none")
-    sub.add_argument(
-        "--title", default="", help="of the notebook on Kaggle; default: TITLE_DEFAULT"
-    )
+    sub.add_argument("--title", default="", help="name on Kaggle; default: by the file's name")
     sub.add_argument("--owner", default="", help="account; default: the one of the credentials")
     several: dict[str, Any] = {"action": "append", "default": []}
-    sub.add_argument("--dataset", dest="datasets", metavar="OWNER/NAME", **several)
-    sub.add_argument("--kernel", dest="kernels", metavar="OWNER/NAME", **several)
-    model = "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION"
-    sub.add_argument("--model", dest="models", metavar=model, **several)
-    sub.add_argument("--attach", type=Path, metavar="FILE", **several)
+    for name, shape, what in (
+        ("dataset", "OWNER/NAME", "a data set to attach"),
+        ("kernel", "OWNER/NAME", "a notebook whose output is attached, e.g. of an earlier push"),
+        ("model", "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION", "a model of Kaggle's to attach"),
+    ):
+        text = f"{what}; may be given several times"
+        sub.add_argument(f"--{name}", dest=f"{name}s", metavar=shape, help=text, **several)
+    text = "a file to upload: weights, or a wheel to install; may be given several times"
+    sub.add_argument("--attach", type=Path, metavar="FILE", help=text, **several)
     no: dict[str, Any] = {"action": "store_false"}
     sub.add_argument("--no-bundle", dest="bundle", **no, help="keep the helpers of the last push")
     sub.add_argument("--cpu", dest="gpu", **no, help="no GPU")
-    sub.add_argument("--public", dest="private", **no)
+    sub.add_argument("--public", dest="private", **no, help="show the notebook to everybody")
     sub.set_defaults(run=_push)
 
     sub = commands.add_parser("status", parents=[contest], help="a score, or the submissions left")
