@@ -125,8 +125,9 @@ def check_places(plan: Plan) -> None:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if "DATASET" in own:
             check_place(own["DATASET"])
-    if "06_analysis" in plan.chosen:
-        run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
+    run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
+    begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
+    if "06_analysis" in plan.chosen and begins:
         predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
 
 

@@ -226,7 +226,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, help="the CSV to write")
     add("--batch-size", type=int, default=64, help="default: %(default)s; at most 512")
-    add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto")
+    precision = "auto (default): the fastest safe one; no: float32"
+    add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto", help=precision)
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
     add("--flips", action="store_true", help="average over four mirror images")
     add(
