@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command line."""
-    return options.parser("helpers.run", __doc__)
+    return options.parser("run", __doc__)
 
 
 def execute(plan: Plan) -> None:
@@ -128,10 +128,11 @@ def _run_notebook(
 
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    # papermill formats paths: braces in a name are doubled
+    literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     try:
         papermill.execute_notebook(
-            str(source),
-            str(target),
+            *literal,
             parameters=parameters,
             kernel_name="python3",
             cwd=str(paths.working_folder()),

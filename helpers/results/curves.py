@@ -26,10 +26,9 @@ from helpers.results import calibration, operating_point
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, roc_auc
 from helpers.runs import settings
-from helpers.runs.names import FINETUNED, ROW_NAMES, display_name, model_colours
+from helpers.runs.names import CLASSICAL, FINETUNED, ROW_NAMES, display_name, model_colours
 from helpers.runs.predictions import Scored
 
-CLASSICAL = ("lda", "rf", "lr", "svm")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
 SCALED = "#de8f05"  # the colour of scores after temperature scaling
 

@@ -6,7 +6,7 @@ one block of rows per seed, named by a column `seed`; its scores are the mean ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.runs import settings
-from helpers.runs.names import display_name, order
+from helpers.runs.names import chosen, display_name, order
 
 SIDES = ("train", "val", "test")
 
@@ -173,6 +173,17 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     val = found[0].val.assign(defect_score=np.mean([s.val.defect_score for s in found], 0))
     test = found[0].test.assign(defect_score=np.mean([s.test.defect_score for s in found], 0))
     return Scored(path.stem, val, test, tuple(found))
+
+
+def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:
+    """Refuse a model that the run neither has nor will have; "" is the best one.
+
+    Args:
+        coming: the models that are still to be made, without the ensembles.
+    """
+    there = {path.stem for path in run_paths.predictions_root.glob("*.csv")}
+    if wanted:
+        chosen(wanted, sorted(there | {*coming, *settings.ENSEMBLES}, key=order))
 
 
 def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:
