@@ -37,6 +37,8 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
         assert tuple(row[list(metrics.Comparison._fields)]) == expected
     assert (table.loc["copy", ["difference", "low", "high"]] == 0).all()
     assert table.loc["copy", "p_value"] == 1
+    assert table.p_holm.tolist() == comparison.holm(table.p_value).tolist()
+    assert (table.p_holm > table.p_value).any()
 
 
 def test_the_same_seed_gives_the_same_bootstrap_and_another_seed_another():

@@ -107,13 +107,15 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
 
         def __init__(self, scores, labels):
             self.known = dict(zip(scores["a"].tolist(), labels, strict=True))
+            sizes.append(len(labels))
 
         def predict(self, scores):
             return np.array([self.known.get(s, 0.5) for s in scores["a"].tolist()])
 
     labels, _ = made_up(n=60)
-    scores = {"a": np.linspace(0, 1, 60)}
+    scores, sizes = {"a": np.linspace(0, 1, 60)}, []
     assert (ensembles.cross_validated_scores(Memory, scores, labels) == 0.5).all()
+    assert sizes == [48] * 5
 
 
 def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
@@ -182,6 +184,11 @@ def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():
 def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
     report = _write(run)
     assert report.kept.all() and report.ensemble.tolist() == list(settings.ENSEMBLES)
+    single = predictions.read_all_predictions(run).values()
+    val = {own.name: own.val.defect_score.to_numpy() for own in single}
+    labels = next(iter(single)).labels_scores("val")[0]
+    in_five_folds = ensembles.build_ensembles(val, labels, val, n_folds=5).values()
+    assert report.val_auc.tolist() == [roc_auc(labels, row.val_scores) for row in in_five_folds]
     table = results_table.whole_table(run).set_index("model")
     assert set(settings.ENSEMBLES) <= set(table.index)
     assert table.test_auc["stacking"] > table.test_auc[["svm", "cnn", "fbp"]].max()

@@ -1,5 +1,6 @@
 """The training loop: exact resume, schedules, loss, the rule for the best epoch."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -13,7 +14,7 @@ from helpers.runs.settings import TrainSettings
 from helpers.training.batches import EmbeddingBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
-from helpers.training.optim import AUXILIARY_WEIGHT, Loss, make_optimizer, make_scheduler
+from helpers.training.optim import Loss, make_optimizer, make_scheduler
 
 
 def _problem(n=96, d=6, seed=0):
@@ -92,14 +93,56 @@ def test_other_settings_seeds_and_inputs_have_resume_files_of_their_own(tmp_path
     assert resume_file(tmp_path, **same) != resume_file(tmp_path, **same | change)
 
 
-def test_the_model_keeps_the_epoch_of_the_best_validation_auc():
-    settings = TrainSettings(epochs=6, lr=0.05, precision="no")
-    model = _model()
-    fit = _fit(model, settings)
-    aucs = [record["val_auc"] for record in fit.history]
-    assert fit.best_epoch == int(np.argmax(aucs))
-    found = evaluate(model, _problem(seed=1), "no")
-    assert found["val_auc"] == pytest.approx(max(aucs), abs=1e-12)
+class _Planted(Hooks):
+    """Gives the epochs validation AUCs of its own, and keeps the weights before each step."""
+
+    def __init__(self, model, *aucs):
+        self.model, self.aucs, self.weights = model, list(aucs), []
+
+    def before_step(self, images, targets):
+        self.weights.append(self.model[0].weight.detach().clone())
+
+    def epoch_ends(self, record):
+        if self.aucs:
+            record["val_auc"] = self.aucs.pop(0)
+
+
+@pytest.mark.parametrize(("keep", "epochs"), [("best", 2), ("last", 4)])
+def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, epochs):
+    settings = TrainSettings(epochs=4, schedule="constant", lr=0.05, precision="no", keep=keep)
+    kept, shorter = _model(), _model()
+    fit = _fit(kept, settings, hooks=_Planted(kept, 0.6, 0.9, 0.9, 0.5))
+    assert fit.best_epoch == 1 and not kept.training
+    _fit(shorter, dataclasses.replace(settings, epochs=epochs, keep="last"))
+    for name, value in shorter.state_dict().items():
+        assert torch.equal(value, kept.state_dict()[name]), name
+
+
+def test_the_average_of_the_weights_is_judged_and_kept():
+    model, judged = _model(), _model()
+    settings = TrainSettings(epochs=1, lr=0.05, precision="no", keep="last", ema_decay=0.5)
+    hooks = _Planted(model)
+    fit = _fit(model, settings, hooks=hooks)
+    _, first, *later = [*hooks.weights, model[0].weight.detach()]
+    average = first
+    for weights in later:
+        average = 0.5 * average + 0.5 * weights
+    assert not torch.allclose(average, later[-1])
+    found = _fit(judged, dataclasses.replace(settings, keep="best"))
+    torch.testing.assert_close(judged[0].weight.detach(), average)
+    numbers = evaluate(judged, _problem(seed=1), "no")
+    assert all(fit.history[0][k] == found.history[0][k] == v for k, v in numbers.items())
+
+
+@pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])
+def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, longest):
+    model = nn.Sequential(nn.Linear(6, 2))
+    plain = {"optimizer": "sgd", "schedule": "constant", "momentum": 0.0, "weight_decay": 0.0}
+    settings = TrainSettings(**plain, lr=1.0, grad_clip=clip, epochs=1, precision="no")
+    hooks = _Planted(model)
+    _fit(model, settings, hooks=hooks)
+    steps = [float((b - a).norm()) for a, b in zip(hooks.weights, hooks.weights[1:], strict=False)]
+    assert 0 < max(steps) < longest * (1 + 1e-5) and (max(steps) > 0.02) == (clip == 0)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +175,7 @@ def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
     aux = -(0.95 * np.log(1 / (1 + np.e)) + 0.05 * np.log(np.e / (1 + np.e)))
     assert float(loss_of(scores, target)) == pytest.approx(main, abs=1e-6)
     total = float(loss_of((scores, auxiliary), target))
-    assert total == pytest.approx(main + AUXILIARY_WEIGHT * aux, abs=1e-6)
+    assert total == pytest.approx(main + 0.4 * aux, abs=1e-6)
 
 
 def test_exponential_schedule_multiplies_by_gamma_each_epoch():
