@@ -128,10 +128,79 @@ def test_the_average_of_the_weights_is_judged_and_kept():
     for weights in later:
         average = 0.5 * average + 0.5 * weights
     assert not torch.allclose(average, later[-1])
+    assert not torch.equal(fit.ema.module[1].running_mean, model[1].running_mean)  # averaged too
     found = _fit(judged, dataclasses.replace(settings, keep="best"))
     torch.testing.assert_close(judged[0].weight.detach(), average)
     numbers = evaluate(judged, _problem(seed=1), "no")
     assert all(fit.history[0][k] == found.history[0][k] == v for k, v in numbers.items())
+
+
+def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed():
+    train = _problem(n=90)  # five batches of 16 and one of 10
+    model = nn.Linear(6, 2)
+    settings = TrainSettings(epochs=2, lr=0.0, schedule="one_cycle", precision="no")
+    fit = Training(model, train, _problem(), settings, seed=0, name="toy").run()
+    assert fit.scheduler.total_steps == 2 * 6 + 1
+    with torch.no_grad():
+        scores = model(torch.from_numpy(train.embeddings))
+        loss = float(Loss(0.1)(scores, torch.from_numpy(train.labels)))
+    for epoch, record in enumerate(fit.history, 1):
+        assert (record["epoch"], record["images"], record["stopped"]) == (epoch, 90, False)
+        assert record["train_loss"] == pytest.approx(loss, abs=1e-6)
+        assert 90 / (record["seconds"] + 0.01) < record["images_per_s"]
+        assert 0 <= record["seconds"] <= record["total_seconds"] + 0.01
+    assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
+
+
+def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
+    class Two(Hooks):
+        calls = ()
+
+        def training_starts(self, optimizer):
+            self.calls += (type(optimizer).__name__,)
+
+        def epoch_starts(self, epoch, epochs):
+            self.calls += ((epoch, epochs),)
+
+        def before_step(self, images, targets):
+            assert torch.equal(images, x[rows[0]]) and torch.equal(targets, y[rows.pop(0)])
+
+        def epoch_ends(self, record):
+            return record["epoch"] == 2
+
+    x, y = (torch.from_numpy(v) for v in (_problem().embeddings, _problem().labels))
+    order = [epoch_order(96, 3, epoch)[i : i + 16] for epoch in (0, 1) for i in range(0, 96, 16)]
+    rows, hooks = [torch.from_numpy(part) for part in order], Two()
+    settings = TrainSettings(epochs=5, precision="no")
+    fit = _fit(_model(), settings, tmp_path / "resume", hooks)
+    assert hooks.calls == ("AdamW", (0, 5), (1, 5)) and not rows
+    assert fit.stopped and len(fit.history) == 2
+    again = _fit(_model(), settings, tmp_path / "resume", hooks)  # no epoch is added
+    assert [record["epoch"] for record in again.history] == [1, 2]
+
+
+def test_scores_of_validation_that_are_not_finite_name_the_image_and_the_way_out():
+    val = _problem()
+    val.embeddings[5] = np.nan
+    with pytest.raises(TrainingError) as error:
+        Training(_model(), _problem(), val, TrainSettings(precision="no"), seed=0, name="toy").run()
+    assert str(error.value) == (
+        "toy: after epoch 1 the scores of 1 image(s) are not finite, e.g. 5. Lower the learning "
+        "rate (now 0.0006): with another setting the training starts from scratch"
+    )
+
+
+def test_a_batch_needs_two_images_for_each_process(monkeypatch):
+    def start(n):
+        batches = _problem(n)
+        Training(_model(), batches, batches, TrainSettings(), seed=0, name="toy")
+
+    monkeypatch.setattr(processes, "share", lambda: (1, 2))
+    monkeypatch.setattr(processes, "same_weights", lambda model: None)
+    start(4)
+    message = "toy: a batch of 3 cannot be divided among 2 processes .* the batch size to 4, or"
+    with pytest.raises(TrainingError, match=message):
+        start(3)
 
 
 @pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])
