@@ -59,6 +59,20 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
         assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("bad_rate", "cheapest", "most_accurate"),
+    [(0.25, 0.475, 0.475), (0.4, 0.275, 0.475), (0.6, 0.275, 0.275)],
+)
+def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
+    # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
+    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1)
+    assert decision.thresholds(scored(), settings, bad_rate) == {
+        "escapes <= 1 %": pytest.approx(0.275),
+        "cheapest": pytest.approx(cheapest),
+        "most accurate": pytest.approx(most_accurate),
+    }
+
+
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate_model(scored(), 0.3)
     found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
