@@ -168,6 +168,12 @@ def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
         def epoch_ends(self, record):
             return record["epoch"] == 2
 
+        def state(self):
+            return {"calls": len(self.calls)}
+
+        def load_state(self, state):
+            self.calls = state["calls"]
+
     x, y = (torch.from_numpy(v) for v in (_problem().embeddings, _problem().labels))
     order = [epoch_order(96, 3, epoch)[i : i + 16] for epoch in (0, 1) for i in range(0, 96, 16)]
     rows, hooks = [torch.from_numpy(part) for part in order], Two()
@@ -176,7 +182,7 @@ def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
     assert hooks.calls == ("AdamW", (0, 5), (1, 5)) and not rows
     assert fit.stopped and len(fit.history) == 2
     again = _fit(_model(), settings, tmp_path / "resume", hooks)  # no epoch is added
-    assert [record["epoch"] for record in again.history] == [1, 2]
+    assert [record["epoch"] for record in again.history] == [1, 2] and hooks.calls == 3
 
 
 def test_scores_of_validation_that_are_not_finite_name_the_image_and_the_way_out():
@@ -351,7 +357,10 @@ def test_a_training_continues_with_scaled_losses_and_back_without(tmp_path):
     scaled = Training(_model(), _problem(), _problem(), settings, seed=3, name="toy", resume=path)
     scaled.scaler = torch.amp.GradScaler("cpu", enabled=True)
     assert scaled._continue() and scaled.scaler.get_scale() == 2.0**16
+    scaled.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=True)
     tensors.save_state(path, scaled.state())
+    scaled.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    assert scaled._continue() and scaled.scaler.get_scale() == 4.0
     assert len(_fit(_model(), settings, path).history) == 2
 
 
