@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.core import files, memory, processes, tensors
+from helpers.core import files, memory, processes, seeding, tensors
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
 from helpers.training.batches import EmbeddingBatches, epoch_order
@@ -270,6 +270,18 @@ def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
+def test_one_cycle_goes_on_with_every_batch():
+    settings = TrainSettings(epochs=2, precision="no")
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.lr)
+    scheduler, expected = make_scheduler(optimizer, settings, 12), []
+    for _ in range(12):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    lrs = [record["lr"] for record in _fit(_model(), settings).history]
+    assert lrs == pytest.approx(expected[5::6]) and lrs[0] != pytest.approx(lrs[1])
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 20])
 def test_one_cycle_rises_and_falls_for_any_number_of_steps(steps):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -315,9 +327,14 @@ def test_each_epoch_draws_its_own_dropout_masks():
     same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 2))
     settings = TrainSettings(epochs=2, lr=0.0, schedule="constant", precision="no")
-    fit = Training(model, same_order, problem, settings, seed=0, name="toy").run()
-    first, second = (record["train_loss"] for record in fit.history)
-    assert first != second
+    fit = Training(model, same_order, problem, settings, seed=2, name="toy").run()
+    expected = []
+    for epoch in range(2):
+        with seeding.torch_stream(2, "train", epoch), torch.no_grad():
+            scores = model.train()(torch.from_numpy(problem.embeddings))
+            expected.append(float(Loss(0.1)(scores, torch.from_numpy(problem.labels))))
+    assert [record["train_loss"] for record in fit.history] == pytest.approx(expected, abs=1e-6)
+    assert abs(expected[0] - expected[1]) > 1e-4
 
 
 def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there(tmp_path):
