@@ -11,6 +11,7 @@ from torch import nn
 from helpers.core import files, memory, processes, seeding, tensors
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
+from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
@@ -107,12 +108,19 @@ class _Planted(Hooks):
             record["val_auc"] = self.aucs.pop(0)
 
 
-@pytest.mark.parametrize(("keep", "epochs"), [("best", 2), ("last", 4)])
-def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, epochs):
+@pytest.mark.parametrize(
+    ("keep", "aucs", "epochs"),
+    [
+        ("best", (0.9, 0.6, 0.9, 0.5), 1),
+        ("best", (0.6, 0.7, 0.9, 0.8), 3),
+        ("last", (0.6, 0.7, 0.9, 0.8), 4),
+    ],
+)
+def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, aucs, epochs):
     settings = TrainSettings(epochs=4, schedule="constant", lr=0.05, precision="no", keep=keep)
     kept, shorter = _model(), _model()
-    fit = _fit(kept, settings, hooks=_Planted(kept, 0.6, 0.9, 0.9, 0.5))
-    assert fit.best_epoch == 1 and not kept.training
+    fit = _fit(kept, settings, hooks=_Planted(kept, *aucs))
+    assert fit.best_epoch == int(np.argmax(aucs)) and not kept.training
     _fit(shorter, dataclasses.replace(settings, epochs=epochs, keep="last"))
     for name, value in shorter.state_dict().items():
         assert torch.equal(value, kept.state_dict()[name]), name
@@ -150,6 +158,26 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
         assert 90 / (record["seconds"] + 0.01) < record["images_per_s"]
         assert 0 <= record["seconds"] <= record["total_seconds"] + 0.01
     assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
+
+
+def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch):
+    bars, shown = {}, []
+
+    class Bar(loop.tqdm):
+        def set_postfix(self, **values):
+            shown.append(values)
+
+        def close(self):
+            bars[self.desc] = (self.total, self.n, self.unit, self.leave, self.mininterval)
+            super().close()
+
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    fit = _fit(_model(), TrainSettings(epochs=2, precision="no"))
+    assert bars == {f"toy {epoch}/2: ": (96, 96, "img", False, 1) for epoch in (1, 2)}
+    first, second = fit.history
+    assert shown[5] == {"loss": f"{first['train_loss']:.4f}", "refresh": False}
+    assert shown[6] == {"val_auc": f"{first['val_auc']:.4f}", "refresh": False}
+    assert shown[12] == {"loss": f"{second['train_loss']:.4f}", "refresh": False}
 
 
 def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
