@@ -173,7 +173,7 @@ def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch):
 
     monkeypatch.setattr(loop, "tqdm", Bar)
     fit = _fit(_model(), TrainSettings(epochs=2, precision="no"))
-    assert bars == {f"toy {epoch}/2: ": (96, 96, "img", False, 1) for epoch in (1, 2)}
+    assert bars == {f"toy {epoch}/2": (96, 96, "img", False, 1) for epoch in (1, 2)}
     first, second = fit.history
     assert shown[5] == {"loss": f"{first['train_loss']:.4f}", "refresh": False}
     assert shown[6] == {"val_auc": f"{first['val_auc']:.4f}", "refresh": False}
