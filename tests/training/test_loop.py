@@ -160,7 +160,7 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
 
 
-def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch):
+def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch, capsys):
     bars, shown = {}, []
 
     class Bar(loop.tqdm):
@@ -178,6 +178,7 @@ def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch):
     assert shown[5] == {"loss": f"{first['train_loss']:.4f}", "refresh": False}
     assert shown[6] == {"val_auc": f"{first['val_auc']:.4f}", "refresh": False}
     assert shown[12] == {"loss": f"{second['train_loss']:.4f}", "refresh": False}
+    assert not capsys.readouterr().out  # nothing is continued
 
 
 def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
@@ -374,6 +375,9 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there
         "toy: the time budget is used up after epoch 0 of 3; finished work is kept: run the same "
         "command again to continue"
     )
+
+    # the first epoch is started if there is any time
+    assert _fit(_model(), TrainSettings(epochs=1), deadline_s=time.monotonic() + 0.9).history
 
     class Slow(Hooks):
         def epoch_ends(self, record):

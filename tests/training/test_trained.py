@@ -58,8 +58,13 @@ def _ids(stage, *sides):
 
 
 def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(stage, given):
-    cache, columns = stage.images(16), ["id", "label", "split"]
-    recipe = trained.Recipe("net", _cnn, SETTINGS, {"x": 1}, flips=True, sizes=("batch_size",))
+    cache, columns, built = stage.images(16), ["id", "label", "split"], []
+
+    def build(seed):
+        built.append(seed)
+        return _cnn(seed)
+
+    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, flips=True, sizes=("batch_size",))
     found = trained.train_model(stage, recipe, cache, [3, 4])
     inputs = {
         "images": cache.content,
@@ -92,7 +97,12 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert one.seed == seed and one.device.endswith(", float32")
         assert one.parameters == sum(p.numel() for p in network.parameters())
         assert one.seconds == round(sum(record["total_seconds"] for record in one.history), 2)
-    assert stage.notes["images_per_s"].keys() == {"net, seed 3", "net, seed 4"}
+    assert built == [3, 4] and stage.notes["images_per_s"].keys() == {"net, seed 3", "net, seed 4"}
+    (joined, parts, _), _ = stage.calls[2]
+    assert joined == "net" and parts == {
+        name: files.file_digest(folder / name)
+        for name in ("seed3.json", "seed4.json", "seed3.csv", "seed4.csv")
+    }
     frame = files.load_csv(stage.paths.predictions("net"), ("id", "split", "seed"))
     assert frame.groupby("seed").size().to_dict() == {3: 60, 4: 60}
     assert trained.load_trained(stage.paths, "net") == found
