@@ -10,7 +10,7 @@ from helpers.core import files, seeding, tensors
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
 from helpers.runs import settings, stages
-from helpers.training import trained
+from helpers.training import inference, trained
 from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.loop import Hooks, Training, resume_file
 from tests.conftest import split_of
@@ -105,7 +105,13 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
     }
     frame = files.load_csv(stage.paths.predictions("net"), ("id", "split", "seed"))
     assert frame.groupby("seed").size().to_dict() == {3: 60, 4: 60}
-    assert trained.load_trained(stage.paths, "net") == found
+    for (_, own), ((network, scored, *_), _) in zip(
+        frame.groupby("seed"), given["predict"], strict=True
+    ):
+        scores = inference.predict(network, scored, "no", flips=True)
+        np.testing.assert_allclose(own.defect_score, scores, atol=1e-6)
+    assert [one.model for one in found] == ["net", "net"]
+    assert trained.train_model(stage, recipe, cache, [3, 4]) == found and built == [3, 4]
 
 
 def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(stage, given):
