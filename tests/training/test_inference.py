@@ -20,7 +20,8 @@ class _Images:
     def __init__(self, images, labels):
         self.images, self.labels, self.ids = images, labels, np.array(list("abcde"))
 
-    def ordered(self, share=(0, 1)):
+    def ordered(self, share):
+        assert share == (0, 1)
         yield from self.images.split(3)
 
 
@@ -96,9 +97,8 @@ class _ThreeClasses(nn.Module):
 def test_all_classes_but_the_first_are_bad(images):
     model, labels = _ThreeClasses(), np.array([0, 1, 2, 0, 2])
     images.labels = labels
-    scorer = Scorer(model.train(), torch.device("cpu"), "no")
+    scorer = Scorer(model.train(), precision="no")
     assert scorer.model is model and not model.training
-    assert model.conv.weight.is_contiguous(memory_format=torch.channels_last)
     raw = scorer.scores(images)[0].astype(float)
     each = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(inference.predict(model, images, "no"), 1 - each[:, 0], atol=1e-7)
@@ -106,6 +106,29 @@ def test_all_classes_but_the_first_are_bad(images):
     assert found["val_auc"] == pytest.approx(roc_auc_score(labels > 0, 1 - each[:, 0]))
     assert found["val_loss"] == pytest.approx(log_loss(labels, each), abs=1e-6)
     assert found["val_accuracy"] == np.mean(each.argmax(axis=1) == labels)
+
+
+def test_a_network_is_moved_to_a_device_in_channels_last_or_stays_as_it_is():
+    stays, moved = (nn.Sequential(nn.Conv2d(2, 3, 4)).train() for _ in range(2))
+    assert Scorer(stays).device.type == "cpu" and not stays.training
+    assert stays[0].weight.is_contiguous()
+    scorer = Scorer(moved, torch.device("meta"), "no")
+    assert scorer.model is moved and not moved.training and scorer.device.type == "meta"
+    assert moved[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_without_another_wish_the_device_chooses_the_precision(images, monkeypatch):
+    model, seen = _LeftMinusRight(), []
+    assert Scorer(model).precision == devices.default_precision(torch.device("cpu"))
+    scorer = Scorer
+    monkeypatch.setattr(
+        inference,
+        "Scorer",
+        lambda *given, **options: seen.append(options) or scorer(*given, **options),
+    )
+    inference.predict(model, images)
+    inference.evaluate(model, images)
+    assert seen == [{"precision": "auto", "images": 5}, {"precision": "auto"}]
 
 
 @pytest.mark.parametrize(
