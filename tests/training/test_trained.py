@@ -1,6 +1,7 @@
 """One training for each seed: what it is given, what it leaves behind, what is read again."""
 
 import dataclasses
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,39 +13,22 @@ from helpers.models import backbones
 from helpers.runs import settings, stages
 from helpers.training import inference, trained
 from helpers.training.batches import EmbeddingBatches, ImageBatches
-from helpers.training.loop import Hooks, Training, resume_file
+from helpers.training.loop import Hooks, resume_file
 from tests.conftest import split_of
 
 SETTINGS = settings.TrainSettings(epochs=2, batch_size=20, epoch_images=40, precision="no")
 
 
 @pytest.fixture
-def stage(home, parts_folder):
-    """An opened stage 03 whose `calls` of `once` and trainings are kept."""
+def stage(home, parts_folder, monkeypatch):
+    """An opened stage 03; mocks keep what steps, trainings and predictions are given."""
     own = settings.FinetuneSettings(time_budget_min=5)
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
-    stage.calls = []
-    once = stage.once
-    stage.once = lambda *given, **options: (
-        stage.calls.append((given, options)) or once(*given, **options)
-    )
+    stage.once = Mock(wraps=stage.once)
+    for name in ("Training", "predict"):
+        monkeypatch.setattr(trained, name, Mock(wraps=getattr(trained, name)))
     return stage
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """What each training and each prediction was given."""
-    seen = {"Training": [], "predict": []}
-    for name, function in (("Training", Training), ("predict", trained.predict)):
-        monkeypatch.setattr(
-            trained,
-            name,
-            lambda *args, _name=name, _function=function, **options: (
-                seen[_name].append((args, options)) or _function(*args, **options)
-            ),
-        )
-    return seen
 
 
 def _cnn(seed):
@@ -57,7 +41,7 @@ def _ids(stage, *sides):
     return stage.split.id[stage.split.split.isin(sides)].tolist()
 
 
-def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(stage, given):
+def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(stage):
     cache, columns, built = stage.images(16), ["id", "label", "split"], []
 
     def build(seed):
@@ -75,7 +59,12 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
     }
     folder = stage.paths.trainings("net")
     for seed, one, training, prediction, step in zip(
-        (3, 4), found, given["Training"], given["predict"], stage.calls[:2], strict=True
+        (3, 4),
+        found,
+        trained.Training.call_args_list,
+        trained.predict.call_args_list,
+        stage.once.call_args_list[:2],
+        strict=True,
     ):
         (network, train, val, own), options = training
         assert own == SETTINGS and isinstance(train, ImageBatches)
@@ -98,23 +87,20 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert one.parameters == sum(p.numel() for p in network.parameters())
         assert one.seconds == round(sum(record["total_seconds"] for record in one.history), 2)
     assert built == [3, 4] and stage.notes["images_per_s"].keys() == {"net, seed 3", "net, seed 4"}
-    (joined, parts, _), _ = stage.calls[2]
+    (joined, parts, _), _ = stage.once.call_args
     assert joined == "net" and parts == {
         name: files.file_digest(folder / name)
         for name in ("seed3.json", "seed4.json", "seed3.csv", "seed4.csv")
     }
     frame = files.load_csv(stage.paths.predictions("net"), ("id", "split", "seed"))
     assert frame.groupby("seed").size().to_dict() == {3: 60, 4: 60}
-    for (_, own), ((network, scored, *_), _) in zip(
-        frame.groupby("seed"), given["predict"], strict=True
-    ):
-        scores = inference.predict(network, scored, "no", flips=True)
-        np.testing.assert_allclose(own.defect_score, scores, atol=1e-6)
+    for (_, own), call in zip(frame.groupby("seed"), trained.predict.call_args_list, strict=True):
+        np.testing.assert_allclose(own.defect_score, inference.predict(*call.args), atol=1e-6)
     assert [one.model for one in found] == ["net", "net"]
     assert trained.train_model(stage, recipe, cache, [3, 4]) == found and built == [3, 4]
 
 
-def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(stage, given):
+def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(stage):
     split, hooks = stage.split, Hooks()
     x = np.random.default_rng(0).normal(size=(len(split), 20)).astype(np.float32)
 
@@ -133,7 +119,7 @@ def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(sta
         batches=batches,
     )
     (found,) = trained.train_model(stage, recipe, stage.images(16), [0])
-    (network, train, val, _), options = given["Training"][0]
+    (network, train, val, _), options = trained.Training.call_args
     assert type(network) is torch.nn.Linear and found.parameters == 42
     assert train.ids.tolist() == _ids(stage, "train") and val.ids.tolist() == _ids(stage, "val")
     assert options["hooks"] is hooks and options["name"] == "PART"
