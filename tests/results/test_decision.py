@@ -49,6 +49,7 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2)
     table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
     assert table.index.tolist() == ["escapes <= 1 %", "cheapest", "most accurate"]
+    assert table.threshold.to_dict() == decision.thresholds(scored(), settings, 0.25)
     row = table.loc["cheapest"]
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
@@ -56,6 +57,20 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     for threshold in np.linspace(0, 1, 41):
         point = operating_point.escape_and_overkill(labels, scores, threshold)
         assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("bad_rate", "cheapest", "most_accurate"),
+    [(0.25, 0.475, 0.475), (0.4, 0.275, 0.475), (0.6, 0.275, 0.275)],
+)
+def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
+    # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
+    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1)
+    assert decision.thresholds(scored(), settings, bad_rate) == {
+        "escapes <= 1 %": pytest.approx(0.275),
+        "cheapest": pytest.approx(cheapest),
+        "most accurate": pytest.approx(most_accurate),
+    }
 
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
@@ -78,12 +93,20 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     assert "Test escape" not in decision.operating_shape(table)
 
 
-def test_the_shape_shows_counts_per_cent_and_interval():
-    table = decision.operating_table({"fbp": scored("fbp")}, config.AnalysisSettings(), 0.3)
-    row = decision.operating_shape(table).iloc[0]
-    assert row.Model == "FBP"
-    assert row["Test escape"] == "1 of 2: 50.0 % [1.3, 98.7]"
-    assert row["Valid overkill"].startswith("4 of 10: 40.0 % [")
+def test_the_shape_shows_counts_per_cent_interval_and_cost():
+    settings = config.AnalysisSettings(escape_cost=50_000, false_alarm_cost=1)
+    table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
+    assert decision.operating_shape(table).iloc[0].to_dict() == {
+        "Model": "FBP",
+        "Threshold chosen by": "escapes <= 1 %",
+        "Threshold": "0.275",
+        "Valid escape": "0 of 10: 0.0 % [0.0, 30.8]",
+        "Valid overkill": "4 of 10: 40.0 % [12.2, 73.8]",
+        "Valid cost per 1,000": "280.0",  # 0.7 x 0.4
+        "Test escape": "1 of 2: 50.0 % [1.3, 98.7]",
+        "Test overkill": "2 of 3: 66.7 % [9.4, 99.2]",
+        "Test cost per 1,000": "7,500,466.7",  # 0.3 x 0.5 x 50,000 + 0.7 x 2 / 3
+    }
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():
@@ -93,7 +116,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
         logits = rng.normal(0, 2, n)
         labels = (rng.random(n) < 1 / (1 + np.exp(-logits))).astype(int)
         sides.append((labels.tolist(), (1 / (1 + np.exp(-3 * logits))).tolist()))
-    table = decision.calibration_table({"m": scored(val=sides[0], test=sides[1])}, 0.3)
+    own = scored(val=sides[0], test=sides[1])
+    table = decision.calibration_table({"m": own}, 0.3)
     row = table.iloc[0]
     expected = calibration.temperature_scale(*sides[0], bad_rate=0.3)
     assert row.temperature == expected
@@ -101,5 +125,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
     assert row.brier_scaled < row.brier
     assert row.brier_low < row.brier < row.brier_high
+    assert row.tolist() == decision.calibration_table({"m": own}, 0.3, seed=0).iloc[0].tolist()
+    assert row.brier_low != decision.calibration_table({"m": own}, 0.3, seed=1).brier_low[0]
     share = labels.mean()
     assert table.iloc[-1].brier == pytest.approx(np.mean((labels - share) ** 2))
+    assert table.model.tolist() == ["m", "base rate"]

@@ -63,8 +63,9 @@ def test_delong_interval_covers_the_true_auc_as_often_as_it_says():
     assert 0.92 <= inside / 400 <= 0.98
 
 
-def test_delong_interval_of_a_perfect_model_is_the_point_one():
-    assert metrics.delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == (1.0, 1.0, 1.0)
+def test_delong_interval_of_a_perfect_a_reversed_and_a_constant_model_is_a_point():
+    for scores, auc in (([0.1, 0.2, 0.8, 0.9], 1), ([0.9, 0.8, 0.2, 0.1], 0), ([0.5] * 4, 0.5)):
+        assert metrics.delong_interval([0, 0, 1, 1], scores) == (auc, auc, auc)
 
 
 def test_delong_test_agrees_with_the_definition_over_all_pairs():
@@ -138,6 +139,11 @@ def test_bootstrap_repeats_with_the_seed_and_changes_with_it():
     labels, scores = made_up()
     first, again, other = (metrics.bootstrap_interval(labels, scores, seed=s) for s in (1, 1, 2))
     assert first == again != other
+    first = metrics.bootstrap_interval(labels, scores)
+    assert first == metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 1000, 0)
+    noise = np.random.default_rng(0).random(labels.size)
+    paired = metrics.paired_bootstrap(labels, scores, noise)
+    assert paired == metrics.paired_bootstrap(labels, scores, noise, 1000, 0)
 
 
 def test_paired_bootstrap_is_narrower_than_two_intervals_and_agrees_with_delong():
@@ -170,6 +176,7 @@ def test_exact_interval_agrees_with_scipy():
     ("labels", "scores", "message"),
     [
         ([0, 1, 2], [0, 0, 0], "0 (good) and 1 (bad), got shape (3,) with values [0, 1, 2]"),
+        ([[0, 1]], [[0, 1]], "got shape (1, 2) with values [0, 1]"),
         ([], [], "labels must be a non-empty list of 0 (good) and 1 (bad), got shape (0,)"),
         ([0, 1, np.nan], [0, 0, 0], "leave hidden labels out"),
         ([0, 1], [0.5], "2 labels but scores of shape (1,)"),
