@@ -42,15 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def start(command: str, arguments: Sequence[str] | None = None) -> int:
     """Import a command, run it, and return its exit code; Ctrl-C at any moment returns 130."""
-    before = signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
         return module.main(arguments)
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

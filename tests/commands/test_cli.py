@@ -70,6 +70,7 @@ INTERRUPTED = """
                 except BaseException as error:  # as libraries do
                     raise RuntimeError("no traceback of a library") from error
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run behind an &
     sys.meta_path.insert(0, Finder())
     sys.exit(cli.start(sys.argv[1], ["--help"]))
 """
@@ -84,9 +85,21 @@ def test_an_interrupt_while_importing_is_one_line(name):
 
 def test_an_interrupt_later_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "examine", lambda _: os.kill(os.getpid(), signal.SIGINT))
-    assert cli.main(["doctor"]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["doctor"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "\ninterrupted\n"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_command_that_ignores_interrupts_goes_on_ignoring_them(monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda _: os.kill(os.getpid(), signal.SIGINT) or [])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts it behind an &
+    try:
+        assert cli.main(["doctor"]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.runs import predictions
 from tests import planted
 
@@ -112,3 +114,12 @@ def test_a_label_of_the_split_other_than_0_and_1_is_named_with_its_line(run, lab
     message = rf"split\.csv, line 5: label '{label}' is not 0, 1 or empty; run notebook 01"
     with pytest.raises(files.ArtifactError, match=message):
         predictions.read_split(run)
+
+
+def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything(home):
+    run_paths = RunPaths("r")
+    files.write_bytes(run_paths.predictions("mine"), b"")
+    for wanted in ("", "mine", "stacking"):  # 06 makes the ensembles
+        predictions.check_model(run_paths, wanted)
+    with pytest.raises(SettingsError, match="MODEL='fbp' is not one of mine, rank_average, stack"):
+        predictions.check_model(run_paths, "fbp")
