@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -19,6 +20,7 @@ COMMANDS = {
     "kaggle": "download, submit and push to Kaggle",
 }
 MODULES = {"score": "score.command", "kaggle": "kaggle.command"}  # the others have their own name
+COMPUTING = ("train", "score")  # the others start processes that compute, or none
 _INTERRUPTED = "\ninterrupted"
 
 
@@ -45,8 +47,12 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
-        return module.main(arguments)
+        with contextlib.ExitStack() as stack:
+            if command in COMPUTING:  # before torch is imported
+                threads = importlib.import_module("helpers.core.threads")
+                stack.enter_context(threads.polite_waiting())
+            module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+            return module.main(arguments)
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
         return 130

@@ -17,7 +17,7 @@ import pandas as pd
 
 from helpers.commands import executed, options
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, memory, paths
+from helpers.core import files, memory, paths, threads
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages
@@ -84,7 +84,8 @@ def execute(plan: Plan) -> None:
             print(f"{head}: running as {plan.run}", flush=True)
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
-            _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
+            with threads.polite_waiting():
+                _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
         _show_results(run_paths, time.monotonic() - started_s)
