@@ -153,7 +153,7 @@ def test_models_worse_than_chance_stack_to_a_constant():
     labels, scores = made_up()
     upside_down = {name: 1 - own for name, own in scores.items()}
     fitted = ensembles.Stacking(upside_down, labels)
-    assert fitted.slope == 0
+    assert fitted.slope == 0 and list(fitted.weights.values()) == [1 / 3] * 3
     assert fitted.predict(upside_down) == pytest.approx(labels.mean(), abs=1e-3)
 
 
