@@ -67,9 +67,11 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     assert first == sides(divide(toy_source(), seed=3))
     other = sides(divide(toy_source(), seed=4))
     for side in ("val", "test"):
-        for letter in "gb":  # each class on each side is drawn anew
+        for letter in "gb":  # each class on each side is drawn again
             a, b = ({n for n in s if s[n] == side and n[0] == letter} for s in (first, other))
             assert len(a) == len(b) and len(a - b) > len(a) / 3
+    given, again = (sides(divide(toy_source(test=10), seed=seed)) for seed in (3, 4))
+    assert given != again  # with a test set of the source's own, validation is drawn again
 
 
 def test_copies_stay_on_one_side_whichever_seed():
