@@ -126,10 +126,13 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
     assert sizes == [48] * 5
 
 
-def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
+@pytest.mark.parametrize("sharpness", [1, 5])
+def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative(sharpness):
     labels, scores = made_up()
+    scores = {k: special.expit(sharpness * special.logit(own)) for k, own in scores.items()}
     fitted = ensembles.Stacking(scores, labels)
-    z = special.logit(np.stack(list(scores.values()), axis=1))
+    z = special.logit(np.clip(np.stack(list(scores.values()), axis=1), 1e-6, 1 - 1e-6))
+    assert (fitted.slope > 1) == (sharpness == 1)
     oracle = LogisticRegression(C=1.0, tol=1e-8).fit(z, labels)
     assert oracle.coef_.min() > 0
     expected = oracle.predict_proba(z)[:, 1]
@@ -153,7 +156,7 @@ def test_models_worse_than_chance_stack_to_a_constant():
     labels, scores = made_up()
     upside_down = {name: 1 - own for name, own in scores.items()}
     fitted = ensembles.Stacking(upside_down, labels)
-    assert fitted.slope == 0
+    assert fitted.slope == 0 and list(fitted.weights.values()) == [1 / 3] * 3
     assert fitted.predict(upside_down) == pytest.approx(labels.mean(), abs=1e-3)
 
 
@@ -288,6 +291,13 @@ def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
     _write(run)
     assert not run.predictions("stacking").exists()
     assert "stacking" not in predictions.read_all_predictions(run, ensembles=True)
+
+
+def test_an_ensemble_is_written_again_with_another_seed(run):
+    _write(run)
+    before = _files(run)
+    ensembles.write_ensembles(planted.analysis_stage(run), seed=1)
+    assert all(_files(run)[name] != before[name] for name in settings.ENSEMBLES)
 
 
 def test_a_file_of_the_user_s_with_an_ensemble_s_name_is_refused_and_left_alone(run):

@@ -84,8 +84,9 @@ def test_delong_test_agrees_with_the_definition_over_all_pairs():
 def test_delong_test_finds_no_difference_between_a_model_and_its_own_ranks():
     labels, scores = made_up()
     result = metrics.delong_test(labels, scores, stats.rankdata(scores))
-    assert result.difference == pytest.approx(0)
-    assert result.p_value == 1.0
+    assert result == pytest.approx((0, 0, 0, 1), abs=1e-12)
+    perfect = np.array([0.1, 0.2, 0.8, 0.9])
+    assert metrics.delong_test([0, 0, 1, 1], perfect, -perfect) == (1, 1, 1, 0)
 
 
 def test_delong_test_keeps_its_error_rate_on_two_equally_good_models():
@@ -139,6 +140,7 @@ def test_bootstrap_repeats_with_the_seed_and_changes_with_it():
     labels, scores = made_up()
     first, again, other = (metrics.bootstrap_interval(labels, scores, seed=s) for s in (1, 1, 2))
     assert first == again != other
+    assert metrics.bootstrap_interval(labels, scores, lambda *_: 1.0, 3) == (1, 1, 1)
     first = metrics.bootstrap_interval(labels, scores)
     assert first == metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 1000, 0)
     noise = np.random.default_rng(0).random(labels.size)
@@ -166,7 +168,7 @@ def test_paired_bootstrap_p_value_is_small_for_a_better_model_and_one_for_the_sa
 
 
 def test_exact_interval_agrees_with_scipy():
-    for count, total in [(0, 40), (3, 40), (40, 40)]:
+    for count, total in [(0, 40), (1, 40), (3, 40), (40, 40)]:
         expected = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
         got = metrics.exact_interval(count, total)
         assert got == pytest.approx((count / total, expected.low, expected.high))

@@ -81,7 +81,7 @@ def test_expected_cost_by_hand():
     assert op.expected_cost(point, 100, 1, bad_rate=0.5) == pytest.approx(12.5)
     assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.25)
     point = op.escape_and_overkill(LABELS, SCORES, 0.35)
-    assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.99 / 4)
+    assert op.expected_cost(point, 100, 2, bad_rate=0.01) == pytest.approx(2 * 0.99 / 4)
 
 
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
@@ -96,8 +96,8 @@ def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_th
 
 def test_the_rarer_bad_parts_are_on_the_line_the_higher_the_cheapest_threshold():
     # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape
-    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.6) == pytest.approx(0.35)
-    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.4) == pytest.approx(0.55)
+    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.55) == pytest.approx(0.35)
+    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.45) == pytest.approx(0.55)
 
 
 def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():

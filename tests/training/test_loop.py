@@ -147,7 +147,9 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
     train = _problem(n=90)  # five batches of 16 and one of 10
     model = nn.Linear(6, 2)
     settings = TrainSettings(epochs=2, lr=0.0, schedule="one_cycle", precision="no")
+    started = time.monotonic()
     fit = Training(model, train, _problem(), settings, seed=0, name="toy").run()
+    assert fit.seconds <= time.monotonic() - started + 0.02
     assert fit.scheduler.total_steps == 2 * 6 + 1
     with torch.no_grad():
         scores = model(torch.from_numpy(train.embeddings))
@@ -227,12 +229,14 @@ def test_scores_of_validation_that_are_not_finite_name_the_image_and_the_way_out
 
 def test_a_batch_needs_two_images_for_each_process(monkeypatch):
     def start(n):
-        batches = _problem(n)
-        Training(_model(), batches, batches, TrainSettings(), seed=0, name="toy")
+        batches, settings = _problem(n), TrainSettings(epochs=6, precision="fp16")
+        return Training(_model(), batches, batches, settings, seed=0, name="toy")
 
+    alone, same = start(1), []
+    assert alone.scheduler.total_steps == 6 + 1 and not alone.scaler.is_enabled()  # on a CPU
     monkeypatch.setattr(processes, "share", lambda: (1, 2))
-    monkeypatch.setattr(processes, "same_weights", lambda model: None)
-    start(4)
+    monkeypatch.setattr(processes, "same_weights", same.append)
+    assert same == [start(4).model]
     message = "toy: a batch of 3 cannot be divided among 2 processes .* the batch size to 4, or"
     with pytest.raises(TrainingError, match=message):
         start(3)
