@@ -59,7 +59,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 def group_columns(run_paths: RunPaths) -> list[str]:
     """Return the columns of split.csv that the data source names as kinds of parts."""
-    return stages.load_run(run_paths)["stages"]["01_data_split"].get("groups", [])
+    return stages.load_run(run_paths)["stages"]["01_data_split"].get("kinds", [])
 
 
 def subgroup_table(
