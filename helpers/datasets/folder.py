@@ -68,11 +68,10 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         if not (images := image_files(folder)):
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
         rows += [(file, label, side, folder) for file in images]
-    searched = [folder for folder, _, _ in sources]
+    searched = [root] if settings.labels_csv else [folder for folder, _, _ in sources]
     if settings.labels_csv:  # it may label images that are in no class folder
         taken = {file for file, *_ in rows}
         rows += [(file, pd.NA, side, root) for file in image_files(root) if file not in taken]
-        searched = [root]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
     columns = ["id", "path", "label", "official_split"]
     if settings.group_level:
@@ -98,7 +97,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
             else "good and bad as in LABELS_CSV"
         ),
         caveats=_labels_not_read(test, settings),
-        left_out=tuple(left_out(searched, root)),
+        left_out=tuple(left_out(searched, None if settings.labels_csv else root)),
     )
 
 

@@ -128,12 +128,7 @@ def make_split(
         pool = table[table.split.isin(["train", "val"]) & table.label.notna()]
         fold = _folds(pool, source.stratify, settings, settings.cross_fit)
         table["fold"] = fold.reindex(table.index).astype("Int64")
-        table["split"] = table.split.mask(table.fold.notna(), "train").mask(table.fold == 0, "val")
-    if by_groups and not (table.split == "train").any():
-        raise DataError(
-            f"{source.name}: every group has images in the source's own test set, so none is left "
-            "for training; use SPLIT='random'"
-        )
+        table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
     _check_sides(table)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     inner = (*names, "official_split", "unit", "block")
@@ -252,18 +247,22 @@ def _group_split(
 ) -> pd.Series:
     """Put whole groups on each side: about `test_fraction`, and one of five parts of the rest."""
     side = pd.Series("train", index=table.index)
-    side[table.group.isna()] = "excluded"
+    known = table.label.notna() & table.group.notna()
     if (table.official_split == "test").any():
         side[table.official_split == "test"] = "test"
     else:
-        pool = table[(side == "train") & table.label.notna()]
+        pool = table[known]
         parts = max(2, round(1 / settings.test_fraction))
         drawn = _folds(pool, stratify, settings, parts, "test")
         tested = table.block.isin(pool.block[drawn == 0])  # also images with a hidden label
         side[tested & (side == "train")] = "test"
+    pool = table[known & (side == "train") & ~table.block.isin(table.block[side == "test"])]
+    if pool.empty:
+        raise DataError(
+            "every group has images in the source's own test set, so none is left for training; "
+            "use SPLIT='random'"
+        )
     if not settings.cross_fit:
-        tested = table.block[side == "test"]
-        pool = table[(side == "train") & table.label.notna() & ~table.block.isin(tested)]
         drawn = _folds(pool, stratify, settings, VALIDATION_FOLDS)
         side[drawn.index[drawn == 0]] = "val"
     return side
@@ -279,22 +278,22 @@ def _folds(
     """Return the fold 0..n-1 of each image of a pool: stratified, and no block in two folds."""
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
-        drawn, strata, splitter = pool, pool.label.astype(int), StratifiedGroupKFold
-        what = "groups (twins join theirs)"
+        drawn, strata, blocks = pool, pool.label.astype(int), pool.block
+        splitter, what, advice = StratifiedGroupKFold, "groups", "use SPLIT='random'"
     else:
         drawn = pool.drop_duplicates("block")
-        strata = _strata(drawn, stratify, n)
-        splitter, what = StratifiedKFold, "different images"
+        strata, blocks = _strata(drawn, stratify, n), None
+        splitter, what, advice = StratifiedKFold, "different images", "lower TEST_FRACTION"
     fewest = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).min()
     if fewest < n:
         raise DataError(
             f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there "
-            f"are {fewest:.0f} of one. Add images, or lower "
-            f"{'CROSS_FIT' if settings.cross_fit == n else 'the number of parts'}"
+            f"are {fewest:.0f} of one. Add images, or "
+            f"{'lower CROSS_FIT' if purpose == 'folds' and settings.cross_fit else advice}"
         )
     fold = pd.Series(-1, index=drawn.index)
     folds = splitter(n, shuffle=True, random_state=random_state)
-    for number, (_, rows) in enumerate(folds.split(drawn, strata, drawn.block)):
+    for number, (_, rows) in enumerate(folds.split(drawn, strata, blocks)):
         fold.iloc[rows] = number
     return pool.block.map(fold.set_axis(drawn.block).groupby(level=0).first())
 
