@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
@@ -141,15 +142,17 @@ def bootstrap_interval(
     metric: Metric = roc_auc,
     n_resamples: int = 1000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> Interval:
     """Return the percentile bootstrap interval of `metric(labels, scores)`.
 
-    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). `roc_auc` takes
-    a vectorised path.
+    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). With `groups`
+    (N,), whole groups are resampled instead: parts of one module or lot are alike, so the interval
+    that counts them as independent is too narrow. `roc_auc` takes a vectorised path.
     """
     labels, scores = check_both_classes(labels, scores)
-    values = _resampled_metric(labels, [scores], metric, n_resamples, seed)[0]
-    low, high = np.quantile(values, TAILS)
+    values = _resampled_metric(labels, [scores], metric, n_resamples, seed, groups)[0]
+    low, high = np.nanquantile(values, TAILS)  # a resample of groups may lack a class
     return Interval(float(metric(labels, scores)), float(low), float(high))
 
 
@@ -159,24 +162,119 @@ def paired_bootstrap(
     scores_b: ArrayLike,
     n_resamples: int = 1000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> Comparison:
-    """Return the AUC of a minus that of b, both on the same resamples.
+    """Return the AUC of a minus that of b, both on the same resamples (of `groups`, if given).
 
     The p-value is at least 2 / (`n_resamples` + 1) (Davison and Hinkley 1997, section 4.2).
     """
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
-    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed)
-    differences = values_a - values_b
+    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed, groups)
+    differences = (values_a - values_b)[np.isfinite(values_a)]
     low, high = np.quantile(differences, TAILS)
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (n_resamples + 1))
+    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
     return Comparison(roc_auc(labels, a) - roc_auc(labels, b), float(low), float(high), p_value)
 
 
+class WithinGroups(NamedTuple):
+    """The mean AUC inside the groups, with its interval, and the number of groups behind it."""
+
+    auc: Interval
+    n_groups: int
+
+
+def within_group_auc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> WithinGroups | None:
+    """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
+
+    A pooled AUC also rewards a model that tells bad groups from good ones; this one does not. Only
+    groups with at least two good and two bad parts count; None if there is no such group. The
+    interval is a percentile bootstrap over these groups.
+    """
+    labels, scores = check_scores(labels, scores)
+    aucs, weights = [], []
+    for group in _group_numbers(groups, labels.size):
+        n_good, n_bad = np.bincount(labels[group], minlength=2).tolist()
+        if min(n_good, n_bad) >= 2:
+            aucs.append(roc_auc(labels[group], scores[group]))
+            weights.append(min(n_good, n_bad))
+    if not aucs:
+        return None
+    auc, weight = np.array(aucs), np.array(weights, dtype=float)
+    drawn = np.random.default_rng(seed).integers(auc.size, size=(n_resamples, auc.size))
+    means = (auc[drawn] * weight[drawn]).sum(axis=1) / weight[drawn].sum(axis=1)
+    low, high = np.quantile(means, TAILS)
+    estimate = float((auc * weight).sum() / weight.sum())
+    return WithinGroups(Interval(estimate, float(low), float(high)), auc.size)
+
+
+def _group_numbers(groups: ArrayLike, n: int) -> list[np.ndarray]:
+    # the rows of each group; a part without a group is a group of its own
+    names = pd.Series(np.asarray(groups, dtype=object)).reset_index(drop=True)
+    if len(names) != n:
+        raise ValueError(f"{n} labels but {len(names)} groups")
+    numbers = names.groupby(names).ngroup().to_numpy(copy=True)
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+
+
+def _resampled_groups(
+    labels: np.ndarray,
+    scores: list[np.ndarray],
+    metric: Metric,
+    n_resamples: int,
+    seed: int,
+    groups: ArrayLike,
+) -> np.ndarray:
+    # (models, n_resamples) as `_resampled_metric`; NaN if a resample lacks a class
+    rows = _group_numbers(groups, labels.size)
+    number = np.empty(labels.size, dtype=np.int64)
+    for i, own in enumerate(rows):
+        number[own] = i
+    rng = np.random.default_rng(seed)
+    values = np.full((len(scores), n_resamples), np.nan)
+    for r in range(n_resamples):
+        drawn = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
+        times = drawn[number]  # (N,), how often each part is in the resample
+        if not (times[labels == 0].any() and times[labels == 1].any()):
+            continue
+        chosen = None if metric is roc_auc else np.repeat(np.arange(labels.size), times)
+        for own, own_scores in zip(values, scores, strict=True):
+            own[r] = (
+                _weighted_auc(labels, own_scores, times)
+                if chosen is None
+                else metric(labels[chosen], own_scores[chosen])
+            )
+    return values
+
+
+def _weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
+    # each part counts `weights` times
+    _, value = np.unique(scores, return_inverse=True)
+    good, bad = (np.bincount(value, weights * (labels == label)) for label in (0, 1))
+    below = good.cumsum() - 0.5 * good  # good parts below each score, ties half
+    return float((bad * below).sum() / (good.sum() * bad.sum()))
+
+
 def _resampled_metric(
-    labels: np.ndarray, scores: list[np.ndarray], metric: Metric, n_resamples: int, seed: int
+    labels: np.ndarray,
+    scores: list[np.ndarray],
+    metric: Metric,
+    n_resamples: int,
+    seed: int,
+    groups: ArrayLike | None = None,
 ) -> np.ndarray:
     # (models, n_resamples), all models on the same resamples
+    if groups is not None:
+        return _resampled_groups(labels, scores, metric, n_resamples, seed, groups)
     good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ordered = np.repeat([0, 1], [good.size, bad.size])
     rng = np.random.default_rng(seed)
