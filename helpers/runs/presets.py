@@ -66,7 +66,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "full": {
-        "01_data_split": {"image_size_px": 256},
+        "01_data_split": {"image_size_px": 256, "cross_fit": 5},
         "02_features_baselines": {"image_size_px": 256},
         "03_finetuning": {
             "seeds": 3,
