@@ -16,8 +16,8 @@ from helpers.core.style import PALETTE
 from helpers.runs.names import display_name
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
-ONE_SEED: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
-ONE_SEED |= {"mec": "black", "label": "one seed: mean ± standard deviation over the seeds"}
+ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
+ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
 MARKERS = "osD^vP"
 
 
@@ -38,9 +38,9 @@ def _auc_column(table: pd.DataFrame) -> str:
 def auc_bars(table: pd.DataFrame) -> Figure:
     """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
-    Below a model with several seeds, which is the mean of their scores, one seed is drawn as mean
-    and standard deviation: this says how much the seed matters, an interval how much the draw of
-    the parts does. `table` is that of `results_table`.
+    Below a model of several trainings, which is the mean of their scores, one training is drawn as
+    mean and standard deviation: this says how much seed and fold matter, an interval how much the
+    draw of the parts does. `table` is that of `results_table`.
     """
     column = _auc_column(table)
     frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
@@ -50,10 +50,10 @@ def auc_bars(table: pd.DataFrame) -> Figure:
     for y, (value, arm) in enumerate(zip(frame[column], arms[1].fillna(0), strict=True)):
         at = (value + arm, y)
         ax.annotate(f"{value:.3f}", at, (6, 0), textcoords="offset points", va="center")
-    several = frame[frame.seeds.notna()] if "seeds" in frame else frame[:0]
+    several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
-        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_SEED)
+        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
     ax.set_yticks(frame.index, _titles(frame))
     ax.margins(x=0.16, y=0.5 / len(frame))
     ax.set(xlabel=f"{column.split('_')[0]} AUC")
@@ -65,8 +65,9 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over the number of parameters, on test or, if hidden, on validation.
 
     The names are in a column at the right, moved apart. `summary` has a row per model: `model,
-    parameters, val_auc, test_auc` with the ends of the intervals. A model with several seeds is
-    drawn as one seed, from `<auc>_mean` and `<auc>_std`: its own scores come from several networks.
+    parameters, val_auc, test_auc` with the ends of the intervals. A model of several trainings
+    is drawn as one of them, from `<auc>_mean` and `<auc>_std`: its own scores come from several
+    networks.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
@@ -79,7 +80,7 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
         arms = interval_arms(one, "auc", f"{column}_")
         ax.errorbar(one.parameters, one.auc, yerr=arms, label=label, **MODEL)
     if len(several):
-        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_SEED)
+        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
     ax.set_xscale("log")
     ax.margins(x=0.1, y=0.12)
@@ -159,5 +160,5 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
 
 
 def _titles(frame: pd.DataFrame) -> list[str]:
-    seeds = frame.get("seeds", pd.Series(1, frame.index)).fillna(1).astype(int)
-    return [display_name(name, n) for name, n in zip(frame.model, seeds, strict=True)]
+    averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
+    return [display_name(name, words) for name, words in zip(frame.model, averaged, strict=True)]

@@ -1,8 +1,8 @@
 """Comparisons of models on the same parts, and of kinds of parts within one model.
 
-All models have scored the same parts, so every comparison is paired: DeLong's test (DeLong, DeLong
-and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired bootstrap, which does not
-assume a normal distribution. Both are in `helpers.results.metrics`.
+Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
+test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired
+bootstrap, which does not assume a normal distribution. Both are in `helpers.results.metrics`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from helpers.core.paths import RunPaths
 from helpers.results import metrics
 from helpers.runs import stages
-from helpers.runs.predictions import Scored
+from helpers.runs.predictions import Scored, common
 
 RESAMPLES = 2000
 
@@ -31,6 +31,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
         One row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's
         `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p`.
     """
+    scored = common(scored)
     labels, own = scored[reference].labels_scores()
     rows = []
     for name in (name for name in scored if name != reference):
@@ -43,6 +44,23 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     table = pd.DataFrame(rows, columns=columns)
     table.insert(5, "p_holm", holm(table.p_value))
     return table
+
+
+def compare_held_out(one: Scored, other: Scored) -> metrics.Comparison:
+    """Return the validation AUC of one model minus that of another, with DeLong's test.
+
+    For cross-fitted models these are out-of-fold scores, pooled over the folds as if one model had
+    given them. The models may be those of two runs with the same images, labels and folds, such as
+    one recipe with two settings; images that only one of both has scored are left out.
+
+    Raises:
+        ValueError: an image has two labels, so the runs do not judge the same.
+    """
+    first, second = common({"one": one, "other": other}).values()
+    (labels, scores), (others, other_scores) = (m.labels_scores("val") for m in (first, second))
+    if not np.array_equal(labels, others):
+        raise ValueError(f"{one.name} and {other.name} were judged by different labels")
+    return metrics.delong_test(labels, scores, other_scores)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -72,8 +72,9 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
     labels are hidden or of one class.
 
-    The row of a model with several seeds also has `seeds` (their number), and for each metric
-    `<metric>_mean` and `<metric>_std` over the single seeds.
+    The row of a model of several trainings also has their number `members`, what they are
+    (`averaged`, such as "5 folds"), and for each metric `<metric>_mean` and `<metric>_std` over the
+    single trainings: on validation each has its own fold, if it has one.
     """
     threshold, judged = _judged_metrics(scored, bad_rate)
     row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
@@ -83,10 +84,10 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
             continue
         found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    if scored.seeds:
-        row["seeds"] = len(scored.seeds)
-        seeds = [_judged_metrics(one, bad_rate)[1] for one in scored.seeds]
-        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in seeds])
+    if scored.members:
+        row |= {"members": len(scored.members), "averaged": scored.averaged}
+        each = [_judged_metrics(one, bad_rate)[1] for one in scored.members]
+        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in each])
         row |= single.mean().add_suffix("_mean").to_dict()
         row |= single.std(ddof=1).add_suffix("_std").to_dict()
     return row
@@ -135,8 +136,8 @@ def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
     if not wanted:
         return best_model(table)
     known = table[table.model != "majority"].set_index("model")
-    seeds = known.get("seeds", pd.Series(1, known.index)).fillna(1).astype(int)
-    shown = {display_name(name, n): name for name in known.index for n in (1, seeds[name])}
+    averaged = known.get("averaged", pd.Series("", known.index)).fillna("")
+    shown = {display_name(n, words): n for n in known.index for words in ("", averaged[n])}
     wanted = shown.get(wanted, wanted)
     if wanted not in known.index:
         raise SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known.index)}")

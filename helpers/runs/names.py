@@ -34,13 +34,13 @@ OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
 _RANDOM = re.compile(r"random_cell_(\d+)")
 
 
-def display_name(model: str, seeds: int = 1) -> str:
+def display_name(model: str, averaged: str = "") -> str:
     """Return the name of a predictions file for tables, such as "FBP, 3 seeds averaged".
 
-    `seeds` is the number of seeds that the model's scores are the mean of.
+    `averaged` names what the model's scores are the mean of; it is empty for one training.
     """
-    if seeds > 1:
-        return f"{display_name(model)}, {seeds} seeds averaged"
+    if averaged:
+        return f"{display_name(model)}, {averaged} averaged"
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
     if drawn := _RANDOM.fullmatch(model):

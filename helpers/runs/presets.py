@@ -69,7 +69,6 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "01_data_split": {"image_size_px": 256, "cross_fit": 5},
         "02_features_baselines": {"image_size_px": 256},
         "03_finetuning": {
-            "seeds": 3,
             "image_size_px": 256,
             "cnn_epochs": 20,
             "cnn_image_size_px": 96,

@@ -2,7 +2,8 @@
 
 They are scikit-learn pipelines; scikit-learn-intelex makes them faster if it is installed.
 Hyper-parameters are chosen by cross-validation inside the training set alone, so nothing is chosen
-by the validation numbers of the table.
+by the validation numbers of the table. If the split has folds, each model is fitted once for each
+of them, on the images of the other folds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import importlib
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from helpers.core import files, seeding
+from helpers.runs.members import cross_fitted, sides
 from helpers.runs.predictions import save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import Features
@@ -48,27 +51,35 @@ class FittedBaseline:
 
 
 def fit_all(
-    stage: Stage, features: Features, origin: str, suffix: str = ""
+    stage: Stage,
+    features: Features | Callable[[int | None], Features],
+    origin: str,
+    suffix: str = "",
 ) -> list[dict[str, Any]]:
     """Fit the four models on embeddings and write their predictions, each of them once.
 
     Args:
-        stage: its settings give folds, trees and seed; its split gives the sides.
-        features: embeddings of all images of the split.
+        stage: its settings give folds, trees and seed; its split gives the sides, and the folds
+            that the models are cross-fitted over.
+        features: embeddings of all images of the split; if they come from networks that were
+            trained on its labels, a function from each fold (None if there are none) to the
+            embeddings by the network that has not seen this fold.
         origin: where the embeddings come from, for the record.
         suffix: of the predictions files' names.
 
     Returns:
-        One row per model: what was chosen, the cross-validated AUC, and the seconds.
+        One row per model: what was chosen (for each fold), the cross-validated AUC (the mean over
+        the folds), and the seconds.
     """
     settings, split = stage.settings, stage.split
-    train = split[split.split == "train"]
-    scored = split[split.split.isin(["val", "test"])]
-    x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
+    members = cross_fitted(split, [settings.seed])
+    embedded = features if callable(features) else lambda fold: features
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
+    digests = [_digest(embedded(fold).embeddings) for _, fold in members]
+    seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
-        "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "features": digests if len(members) > 1 else digests[0],
+        "split": files.fingerprint(split[seen].astype(str).to_numpy()),
         **own,
     }
     rows = []
@@ -76,13 +87,22 @@ def fit_all(
 
         def fit(predictions: Path, record: Path, name: str = name) -> None:
             started = time.monotonic()
-            fitted = fit_baseline(name, x, y, *own.values())
-            save_predictions(predictions, scored, fitted.defect_score(features.of(scored.id)))
+            scores, fitted = {}, []
+            for member in tqdm(members, desc=name, leave=False, disable=len(members) == 1):
+                table, vectors = sides(split, member.fold), embedded(member.fold)
+                train = table[table.split == "train"]
+                x, y = vectors.of(train.id), train.label.to_numpy(dtype=np.int64)
+                fitted.append(fit_baseline(name, x, y, *own.values()))
+                scored = table.split.isin(["val", "test"]).to_numpy()
+                scores[member] = np.full(len(table), np.nan)
+                scores[member][scored] = fitted[-1].defect_score(vectors.of(table.id[scored]))
+            save_predictions(predictions, split, scores)
+            chosen = [one.chosen for one in fitted]
             row = {
                 "model": name,
                 "features": origin,
-                "chosen": fitted.chosen,
-                "cv_auc": round(fitted.cv_auc, 4),
+                "chosen": chosen[0] if len(chosen) == 1 else chosen,
+                "cv_auc": round(float(np.mean([one.cv_auc for one in fitted])), 4),
                 "seconds": round(time.monotonic() - started, 1),
             }
             files.save_json(record, row)
@@ -93,6 +113,10 @@ def fit_all(
         stage.once(model, inputs, fit, sizes=sizes, predictions=predictions, record=record)
         rows.append(files.load_json(record))
     return rows
+
+
+def _digest(embeddings: np.ndarray) -> str:
+    return hashlib.blake2b(embeddings.tobytes(), digest_size=10).hexdigest()
 
 
 def fit_baseline(

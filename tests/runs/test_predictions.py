@@ -6,6 +6,7 @@ import pytest
 
 from helpers.core import files
 from helpers.runs import predictions
+from helpers.runs.members import Member
 from tests import planted
 
 
@@ -29,13 +30,14 @@ def _refusal(run_paths, name, damage):
 def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     split = predictions.read_split(run)
     model = predictions.read_predictions(run.predictions("fbp"), split)
-    assert [one.seed for one in model.seeds] == [3, 7] and model.title == "FBP, 2 seeds averaged"
+    assert [one.member for one in model.members] == [Member(3), Member(7)]
+    assert model.title == "FBP, 2 seeds averaged"
     frame = pd.read_csv(run.predictions("fbp"), dtype={"id": str})
     assert frame.columns.tolist() == ["id", "split", "defect_score", "seed"] and len(frame) == 160
     for side in ("val", "test"):
         rows = frame[frame.split == side]
         mean, three = rows.groupby("id").defect_score.mean(), rows[rows.seed == 3]
-        read, own = getattr(model, side), getattr(model.seeds[0], side)
+        read, own = getattr(model, side), getattr(model.members[0], side)
         assert read.id.tolist() == split.id[split.split == side].tolist()
         np.testing.assert_allclose(read.set_index("id").defect_score, mean[read.id], rtol=1e-12)
         assert own.defect_score.tolist() == three.defect_score.tolist()
@@ -50,10 +52,10 @@ def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
     predictions.save_predictions(run.predictions("cnn"), split, scores)
     plain = run.predictions("cnn").read_bytes()
     assert plain.startswith(b"id,split,defect_score\n")
-    predictions.save_predictions(run.predictions("cnn"), split, {5: scores})
+    predictions.save_predictions(run.predictions("cnn"), split, {Member(5): scores})
     assert run.predictions("cnn").read_bytes() == plain
     model = predictions.read_predictions(run.predictions("cnn"), split)
-    assert (model.seeds, model.seed, model.title) == ((), None, "two-layer CNN")
+    assert (model.members, model.member, model.title) == ((), None, "two-layer CNN")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_the_baselines_name_is_refused_for_a_predictions_file(run):
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
     planted.hide_test_labels(run)
     model = predictions.read_all_predictions(run)["fbp"]
-    assert model.judged_on == "val" and model.seeds[0].judged_on == "val"
+    assert model.judged_on == "val" and model.members[0].judged_on == "val"
     assert len(model.labels_scores()[0]) == 40 and len(model.labels_scores("test")[0]) == 0
 
 

@@ -72,7 +72,7 @@ def test_a_saved_model_predicts_what_its_predictions_file_says(stage):
 
 def test_the_last_layer_is_trained_on_the_stored_embeddings_alone(stage, weights):
     features.pretrained_features(stage, weights)
-    last_layer = finetune.train_last_layer(stage, weights)
+    (last_layer,) = finetune.train_last_layer(stage, weights)
     assert last_layer.parameters == 1280 * 2 + 2
     model = backbones.load_model(stage.paths.checkpoint("ll"))
     assert all((model.trunk.state_dict()[k] == v).all() for k, v in weights.state.items())
