@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
+from helpers.core.folds import stratified_folds
 from helpers.datasets import DataError, Source, named, twins
 from helpers.datasets.settings import SplitSettings
 
@@ -279,11 +280,11 @@ def _folds(
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, blocks = pool, pool.label.astype(int), pool.block
-        splitter, what, advice = StratifiedGroupKFold, "groups", "use SPLIT='random'"
+        what, advice = "groups", "use SPLIT='random'"
     else:
         drawn = pool.drop_duplicates("block")
         strata, blocks = _strata(drawn, stratify, n), None
-        splitter, what, advice = StratifiedKFold, "different images", "lower TEST_FRACTION"
+        what, advice = "different images", "lower TEST_FRACTION"
     fewest = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).min()
     if fewest < n:
         raise DataError(
@@ -291,11 +292,9 @@ def _folds(
             f"are {fewest:.0f} of one. Add images, or "
             f"{'lower CROSS_FIT' if purpose == 'folds' and settings.cross_fit else advice}"
         )
-    fold = pd.Series(-1, index=drawn.index)
-    folds = splitter(n, shuffle=True, random_state=random_state)
-    for number, (_, rows) in enumerate(folds.split(drawn, strata, blocks)):
-        fold.iloc[rows] = number
-    return pool.block.map(fold.set_axis(drawn.block).groupby(level=0).first())
+    found = stratified_folds(strata, n, random_state, blocks)
+    fold = pd.Series(found, drawn.block).groupby(level=0).first()
+    return pool.block.map(fold)
 
 
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:

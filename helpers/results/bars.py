@@ -113,8 +113,13 @@ def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
     return moved + offsets
 
 
-def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figure:
-    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model."""
+def differences(
+    table: pd.DataFrame, reference: str, side: str = "test", by_groups: bool = False
+) -> Figure:
+    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
+
+    `by_groups` is True if the split keeps groups apart, so that the intervals resample them.
+    """
     frame = table.iloc[::-1].reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
@@ -125,7 +130,7 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10)
     ax.margins(y=0.5 / len(frame))
     ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
-    ax.set(title="DeLong's 95 % interval, Holm's p-value")
+    ax.set(title=f"{'Group bootstrap' if by_groups else 'DeLong'}, 95 % interval, Holm's p-value")
     return figure
 
 
@@ -162,3 +167,26 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
 def _titles(frame: pd.DataFrame) -> list[str]:
     averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
     return [display_name(name, words) for name, words in zip(frame.model, averaged, strict=True)]
+
+
+def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
+    """Draw `comparison.group_table`: the share of bad parts of each group, and the AUC inside it.
+
+    `pooled` is the AUC over all groups together.
+    """
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(max(7, 0.28 * len(table) + 2), 5.5), sharex=True
+    )
+    places = np.arange(len(table))
+    top.bar(places, table.bad_rate, color=PALETTE["bad"], width=0.7)
+    top.set(ylabel="share of bad parts", ylim=(0, 1.02), title=title)
+    known = table.auc.notna()
+    arms = interval_arms(table[known], "auc")
+    bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)
+    bottom.axhline(pooled, color="0.4", lw=1, ls="--", label=f"all groups together: {pooled:.3f}")
+    bottom.legend(loc="lower left", fontsize=10)
+    bottom.set(ylabel="AUC inside the group", ylim=(min(0.4, bottom.get_ylim()[0]), 1.02))
+    bottom.set_xticks(places, table.group.astype(str), rotation=90, fontsize=8)
+    for ax in (top, bottom):
+        ax.grid(axis="x", visible=False)
+    return figure

@@ -28,17 +28,19 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     validation: the best of many on test is partly the luckiest.
 
     Returns:
-        One row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's
-        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p`.
+        One row per model: `difference`, its interval `low, high` and `p_value` by
+        `metrics.auc_difference` (DeLong, or over groups if the split keeps them apart), Holm's
+        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p` over the parts.
     """
     scored = common(scored)
     labels, own = scored[reference].labels_scores()
+    blocks = scored[reference].blocks()
     rows = []
     for name in (name for name in scored if name != reference):
         _, scores = scored[name].labels_scores()
-        delong = metrics.delong_test(labels, scores, own)
+        tested = metrics.auc_difference(labels, scores, own, blocks, seed=seed)
         resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
-        rows.append([name, *delong, resampled.low, resampled.high, resampled.p_value])
+        rows.append([name, *tested, resampled.low, resampled.high, resampled.p_value])
     columns = ["model", *metrics.Comparison._fields]
     columns += ["bootstrap_low", "bootstrap_high", "bootstrap_p"]
     table = pd.DataFrame(rows, columns=columns)
@@ -47,7 +49,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
 
 
 def compare_held_out(one: Scored, other: Scored) -> metrics.Comparison:
-    """Return the validation AUC of one model minus that of another, with DeLong's test.
+    """Return the validation AUC of one model minus that of another, with a paired test.
 
     For cross-fitted models these are out-of-fold scores, pooled over the folds as if one model had
     given them. The models may be those of two runs with the same images, labels and folds, such as
@@ -60,7 +62,7 @@ def compare_held_out(one: Scored, other: Scored) -> metrics.Comparison:
     (labels, scores), (others, other_scores) = (m.labels_scores("val") for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    return metrics.delong_test(labels, scores, other_scores)
+    return metrics.auc_difference(labels, scores, other_scores, first.blocks("val"))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -108,3 +110,27 @@ def subgroup_table(
                 rows.append([name, column, kind, *counts, *found])
     names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=names)
+
+
+def group_table(scored: Scored) -> pd.DataFrame:
+    """Return the AUC of a model inside each group (module, lot) of the judged side.
+
+    Returns:
+        One row per group, those with the most bad parts first: `group, n_good, n_bad, bad_rate,
+        auc, low, high` (DeLong); the AUC is missing if there are fewer than two of a class. Without
+        rows if there are no groups.
+    """
+    columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "low", "high"]
+    if (groups := scored.groups()) is None:
+        return pd.DataFrame(columns=columns)
+    labels, scores = scored.labels_scores()
+    rows = []
+    for group in pd.unique(groups):
+        own = groups == group
+        n_good, n_bad = np.bincount(labels[own], minlength=2).tolist()
+        found = metrics.Interval(np.nan, np.nan, np.nan)
+        if min(n_good, n_bad) >= 2:
+            found = metrics.delong_interval(labels[own], scores[own])
+        rows.append([group, n_good, n_bad, n_bad / (n_good + n_bad), *found])
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)

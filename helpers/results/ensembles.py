@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
-from sklearn.model_selection import StratifiedKFold
 
 from helpers.core import files
-from helpers.results.metrics import check_both_classes, delong_test, roc_auc
+from helpers.core.folds import stratified_folds
+from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
 from helpers.runs.members import Member
 from helpers.runs.predictions import (
@@ -62,10 +62,10 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     cross_fitted = len(first.val) > (split.split == "val").sum()
     fitted: dict[str, EnsembleRow] = {}
     if len(scored) > 1 and n_folds > 1:
-        folds = stratified_folds(labels, seed, n_folds)
+        folds = stratified_folds(labels, n_folds, seed, first.blocks("val"))
         if cross_fitted:
             folds = first.val.id.map(split.set_index("id").fold).to_numpy(dtype=np.int64)
-        fitted = build_ensembles(val, labels, test, folds)
+        fitted = build_ensembles(val, labels, test, folds, first.blocks("val"))
 
     def by_id(val_scores: np.ndarray, test_scores: np.ndarray) -> np.ndarray:
         joined = np.clip(np.concatenate([val_scores, test_scores]), 0, 1)
@@ -133,14 +133,16 @@ def build_ensembles(
     val_labels: ArrayLike,
     test_scores: Scores,
     folds: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, EnsembleRow]:
     """Fit both ensembles on validation, score validation (out of fold) and test, judge each.
 
     `folds` (N,) is the fold of each validation part; by default `stratified_folds`. An ensemble is
     kept if its out-of-fold validation AUC exceeds the best single model's by more than one standard
-    error of the paired difference (DeLong).
+    error of the paired difference: DeLong's, or over `groups` (N,) if they are given.
     """
-    folds = stratified_folds(val_labels) if folds is None else folds
+    if folds is None:
+        folds = stratified_folds(val_labels, MAX_FOLDS, random_state=0, groups=groups)
     aucs = {name: roc_auc(val_labels, own) for name, own in val_scores.items()}
     best = max(aucs, key=aucs.__getitem__)  # the first of equals
     rows = {}
@@ -148,7 +150,9 @@ def build_ensembles(
         ensemble = kind(val_scores, val_labels)
         by_fold = fit_without_each_fold(kind, val_scores, val_labels, folds)
         out_of_fold = out_of_fold_scores(by_fold, val_scores, folds)
-        gain = delong_test(val_labels, out_of_fold, val_scores[best], level=ONE_STANDARD_ERROR)
+        gain = auc_difference(
+            val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
+        )
         kept = bool(gain.low > 0)
         reason = (
             f"validation AUC {roc_auc(val_labels, out_of_fold):.4f} against {aucs[best]:.4f} of "
@@ -221,16 +225,6 @@ class Stacking:
         """Return probabilities (N,)."""
         joined = _logits(scores, self.weights) @ np.array(list(self.weights.values()))
         return special.expit(self.intercept + self.slope * joined)
-
-
-def stratified_folds(labels: ArrayLike, seed: int = 0, n_folds: int = MAX_FOLDS) -> np.ndarray:
-    """Return the fold (N,) of each part, each fold with the same share of bad parts."""
-    labels = np.asarray(labels)
-    found = np.empty(labels.size, dtype=np.int64)
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    for fold, (_, outside) in enumerate(splitter.split(labels, labels)):
-        found[outside] = fold
-    return found
 
 
 def fit_without_each_fold(

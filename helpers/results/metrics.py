@@ -163,6 +163,7 @@ def paired_bootstrap(
     n_resamples: int = 1000,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    level: float = LEVEL,
 ) -> Comparison:
     """Return the AUC of a minus that of b, both on the same resamples (of `groups`, if given).
 
@@ -171,10 +172,55 @@ def paired_bootstrap(
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
     values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed, groups)
     differences = (values_a - values_b)[np.isfinite(values_a)]
-    low, high = np.quantile(differences, TAILS)
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
     p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
     return Comparison(roc_auc(labels, a) - roc_auc(labels, b), float(low), float(high), p_value)
+
+
+def auc_difference(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Comparison:
+    """Return the AUC of a minus that of b by the paired test that fits the split.
+
+    It is DeLong's, which takes the parts as independent, or with `groups` the paired bootstrap over
+    whole groups.
+    """
+    if groups is None:
+        return delong_test(labels, scores_a, scores_b, level)
+    return paired_bootstrap(labels, scores_a, scores_b, 2000, seed, groups, level)
+
+
+class Judged(NamedTuple):
+    """Labels and scores of a side of a split, and the groups that intervals resample, if any."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    groups: np.ndarray | None = None
+
+
+def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Return the AUC of a minus that of b, of models judged on different parts.
+
+    Both are resampled on their own, so parts that are in both count as independent.
+    """
+    values = []
+    for stream, own in enumerate((a, b)):
+        labels, scores = check_both_classes(own.labels, own.scores)
+        drawn = _resampled_metric(labels, [scores], roc_auc, n_resamples, seed + stream, own.groups)
+        values.append(drawn[0])
+    differences = values[0] - values[1]
+    differences = differences[np.isfinite(differences)]
+    low, high = np.quantile(differences, TAILS)
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
+    difference = roc_auc(a.labels, a.scores) - roc_auc(b.labels, b.scores)
+    return Comparison(difference, float(low), float(high), p_value)
 
 
 class WithinGroups(NamedTuple):

@@ -28,6 +28,8 @@ REPORT = {
 REPORT_NAMES = {"darts_searched": "DARTS Nexperia"}  # its search was on its own images
 TITLES = {"val_accuracy": "Valid Acc", "val_auc": "Valid AUC", "test_auc": "Test AUC"}
 TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
+TITLES |= {"test_within_auc": "Test AUC within groups"}
+TESTED = ("test_auc", "test_accuracy", "test_f1")  # shown without a number if labels are hidden
 
 Cell = Callable[[Mapping[str, Any]], str]  # a row of the table to the text of one cell
 
@@ -61,8 +63,11 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
     return shape.fillna("-").reset_index(drop=True)
 
 
-def table_notes(table: pd.DataFrame) -> str:
-    """Return the meaning of the columns of `report_shape` in a few sentences."""
+def table_notes(table: pd.DataFrame, by_groups: bool = False) -> str:
+    """Return the meaning of the columns of `report_shape` in a few sentences.
+
+    `by_groups` is True if the split keeps groups apart.
+    """
     side = "test" if "test_auc" in table else "validation (test labels are hidden)"
     best = display_name(best_model(table))
     averaged = (
@@ -71,10 +76,17 @@ def table_notes(table: pd.DataFrame) -> str:
         if "members" in table
         else ""
     )
+    test = "paired bootstrap over groups" if by_groups else "DeLong's test"
+    within = (
+        "Within groups: the mean AUC inside each group (module, lot) with at least two images of "
+        "each class, weighted by its smaller class. "
+        if "test_within_auc" in table
+        else ""
+    )
     return (
-        f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, with "
+        f"p: {test} of the {side} AUC against {best}, the best by validation AUC, with "
         "Holm's correction for the number of rows. "
-        f"{averaged}"
+        f"{averaged}{within}"
         "Parameters are the trained ones; seconds are the model's own training, without the "
         "features or members that it builds on. Report: the report's own numbers on its own "
         "Nexperia images, not comparable with the others."
@@ -98,7 +110,8 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
 
 def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:
     """Return texts with the models as index, which is empty for the line of one training."""
-    shown = [name for name in METRICS if name != "val_auc" or "test_auc" not in table]
+    shown = [name for name in METRICS if name in table or name in TESTED]
+    shown = [name for name in shown if name != "val_auc" or "test_auc" not in table]
     cells: dict[str, Cell] = {TITLES[name]: partial(per_cent, column=name) for name in shown}
     cells |= more
     rows = {row["model"]: row for row in table.to_dict("records")}

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 
 from helpers.runs import settings
 
+BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
+    "lr_brightness": "brightness alone",
     "lda": "LDA",
     "rf": "RF",
     "lr": "LR",

@@ -41,6 +41,7 @@ class Scored:
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
     member: Member | None = None  # of one training's scores, if the file names it
+    groups_apart: bool = False  # True if no group of the split is in test and outside of it
 
     @property
     def averaged(self) -> str:
@@ -69,6 +70,14 @@ class Scored:
         """Return the groups (N,) of the images of `labels_scores`; None if the split has none."""
         frame = self._labelled(side)
         return frame.group.to_numpy() if "group" in frame else None
+
+    def blocks(self, side: str = "") -> np.ndarray | None:
+        """Return `groups` if the split keeps groups apart, else None.
+
+        Then they are what intervals resample and folds keep together: the question is how the model
+        does on new groups.
+        """
+        return self.groups(side) if self.groups_apart else None
 
     def _labelled(self, side: str) -> pd.DataFrame:
         frame = {"val": self.val, "test": self.test}[side or self.judged_on]
@@ -121,6 +130,14 @@ def predictions_frame(
         frame = frame.assign(seed=member.seed) if several else frame
         blocks.append(frame if member.fold is None else frame.assign(fold=member.fold))
     return pd.concat(blocks)
+
+
+def keeps_groups_apart(split: pd.DataFrame) -> bool:
+    """Return True if the split has groups, and none of them is in test and in train or val."""
+    if "group" not in split:
+        return False
+    used = split[split.split.isin(SIDES) & split.group.notna()]
+    return bool((used.split == "test").groupby(used.group).nunique().max() == 1)
 
 
 def read_split(run_paths: RunPaths) -> pd.DataFrame:
@@ -230,7 +247,7 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
         return found[0]
     val = _with_labels(split, pd.concat([one.val for one in found]))
     test = _with_labels(split, pd.concat([one.test for one in found]))
-    return Scored(path.stem, val, test, tuple(found))
+    return Scored(path.stem, val, test, tuple(found), groups_apart=found[0].groups_apart)
 
 
 def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, member: Member | None) -> Scored:
@@ -247,7 +264,8 @@ def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, member: Member |
                 f"e.g. {missing[0]!r}; write a row for each validation and test image of split.csv"
             )
         tables[side] = _with_labels(split, own)
-    return Scored(path.stem, tables["val"], tables["test"], member=member)
+    apart = keeps_groups_apart(split)
+    return Scored(path.stem, tables["val"], tables["test"], member=member, groups_apart=apart)
 
 
 def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -91,6 +91,7 @@ class BaselineSettings:
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
     trees: int = Field(default=500, ge=1)
+    repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -229,6 +230,7 @@ class AnalysisSettings:
     escape_cost: float = Field(default=0.0, ge=0)  # any unit; 0: not known
     false_alarm_cost: float = Field(default=0.0, ge=0)
     map_images: int = Field(default=48, ge=4)  # for the insertion and deletion curves of Grad-CAM
+    compare_run: Text = ""  # another run, split in another way: its rows beside these
     widgets: bool | None = None  # browse the images with widgets; None: if somebody can click
 
     def __post_init__(self) -> None:

@@ -12,24 +12,27 @@ import hashlib
 import importlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from helpers.core import files, seeding
+from helpers.core.folds import stratified_folds
+from helpers.datasets.cache import ImageCache
 from helpers.runs.members import cross_fitted, sides
-from helpers.runs.predictions import save_predictions
+from helpers.runs.predictions import keeps_groups_apart, save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import Features
 
@@ -55,8 +58,9 @@ def fit_all(
     features: Features | Callable[[int | None], Features],
     origin: str,
     suffix: str = "",
+    names: Sequence[str] = NAMES,
 ) -> list[dict[str, Any]]:
-    """Fit the four models on embeddings and write their predictions, each of them once.
+    """Fit the classical models on embeddings and write their predictions, each of them once.
 
     Args:
         stage: its settings give folds, trees and seed; its split gives the sides, and the folds
@@ -66,6 +70,7 @@ def fit_all(
             embeddings by the network that has not seen this fold.
         origin: where the embeddings come from, for the record.
         suffix: of the predictions files' names.
+        names: of the models to fit.
 
     Returns:
         One row per model: what was chosen (for each fold), the cross-validated AUC (the mean over
@@ -82,8 +87,10 @@ def fit_all(
         "split": files.fingerprint(split[seen].astype(str).to_numpy()),
         **own,
     }
+    if apart := keeps_groups_apart(split):
+        inputs["groups"] = files.fingerprint(split.group.astype(str).tolist())
     rows = []
-    for name in tqdm(NAMES, desc="classical models", leave=False):
+    for name in tqdm(names, desc="classical models", leave=False):
 
         def fit(predictions: Path, record: Path, name: str = name) -> None:
             started = time.monotonic()
@@ -92,7 +99,8 @@ def fit_all(
                 table, vectors = sides(split, member.fold), embedded(member.fold)
                 train = table[table.split == "train"]
                 x, y = vectors.of(train.id), train.label.to_numpy(dtype=np.int64)
-                fitted.append(fit_baseline(name, x, y, *own.values()))
+                groups = train.group.to_numpy() if apart else None
+                fitted.append(fit_baseline(name, x, y, groups=groups, **own))
                 scored = table.split.isin(["val", "test"]).to_numpy()
                 scores[member] = np.full(len(table), np.nan)
                 scores[member][scored] = fitted[-1].defect_score(vectors.of(table.id[scored]))
@@ -119,6 +127,15 @@ def _digest(embeddings: np.ndarray) -> str:
     return hashlib.blake2b(embeddings.tobytes(), digest_size=10).hexdigest()
 
 
+def brightness(split: pd.DataFrame, cache: ImageCache) -> Features:
+    """Return the mean gray value of each image as its only feature, (N, 1).
+
+    A classifier on it says how much of a result the brightness alone explains.
+    """
+    means = cache.table["mean"].to_numpy(dtype=np.float32)[cache.rows(split.id)]
+    return Features(split.id.to_numpy(dtype=str), means[:, None])
+
+
 def fit_baseline(
     name: str,
     embeddings: np.ndarray,
@@ -127,6 +144,7 @@ def fit_baseline(
     trees: int,
     seed: int,
     cv_images: int = 0,
+    groups: np.ndarray | None = None,
 ) -> FittedBaseline:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
@@ -138,6 +156,7 @@ def fit_baseline(
         trees: of the random forest.
         seed: of the folds and the forest.
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
+        groups: (N,) that the folds keep together, see `stratified_folds`.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
     smallest = int(np.bincount(labels, minlength=2).min())
@@ -145,7 +164,8 @@ def fit_baseline(
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
     rows = _sample(labels, cv_images, folds, random_state)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
+    of_rows = None if groups is None else groups[rows]
+    splitter = PredefinedSplit(stratified_folds(labels[rows], folds, random_state, of_rows))
     pipeline, grid = pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
@@ -155,11 +175,15 @@ def fit_baseline(
         if not hasattr(model, "predict_proba"):
             # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
             # On a large set the margins of two folds do: an SVM's time grows with the square.
-            cv = splitter if len(rows) == len(labels) else StratifiedKFold(2)
+            cv = splitter if len(rows) == len(labels) else _two_folds(labels, groups)
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     return FittedBaseline(name, model, chosen, float(search.best_score_))
+
+
+def _two_folds(labels: np.ndarray, groups: np.ndarray | None) -> PredefinedSplit:
+    return PredefinedSplit(stratified_folds(labels, 2, 0, groups))
 
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:

@@ -113,7 +113,7 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
 
     labels, _ = made_up(n=60)
     scores = {"a": np.linspace(0, 1, 60)}
-    folds = ensembles.stratified_folds(labels)
+    folds = ensembles.stratified_folds(labels, 5, 0)
     by_fold = ensembles.fit_without_each_fold(Memory, scores, labels, folds)
     assert (ensembles.out_of_fold_scores(by_fold, scores, folds) == 0.5).all()
 
