@@ -40,7 +40,7 @@ def write_run(parts_folder: Path) -> RunPaths:
     }
     files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
     split = predictions.read_split(run_paths)
-    model, scores = _trained(split)
+    model, scores = _trained(run_paths, split)
     backbones.save_model(run_paths.root / "checkpoints" / "cnn" / "seed0.safetensors", model)
     # one validation part is wrong, so that the svm, which knows all labels, is better
     scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
@@ -60,9 +60,9 @@ def write_masks(parts_folder: Path) -> None:
         Image.fromarray(mask).save(folder / f"{file.stem}.png")
 
 
-def _trained(split: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
+def _trained(run_paths: RunPaths, split: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
     torch.manual_seed(0)
-    cache = images_of(split, SIZE_PX)
+    cache = images_of(run_paths, split, SIZE_PX)
     spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)
     model = backbones.build(spec)
     pixels = cache.take(cache.rows(split.id))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.commands.score import listing
 from helpers.core import files
-from helpers.datasets import cache
+from helpers.datasets import cache, decoding
 from helpers.models import backbones
 from helpers.training import inference
 from helpers.training.features import image_batches
@@ -41,12 +41,12 @@ def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
     return frame.set_index("path")
 
 
-def by_the_series(folder: Path, flips: bool = False) -> pd.Series:
+def by_the_series(folder: Path, flips: bool = False, fit: decoding.Fit = "squash") -> pd.Series:
     """Return what the series itself predicts, by path below `folder`/parts."""
     root = folder / "parts"
     found = sorted(p for p in root.rglob("*") if p.is_file())
     table = pd.DataFrame({"id": [p.relative_to(root).as_posix() for p in found], "path": found})
-    cached = cache.open_cache(table, SIZE_PX, folder / "cache", skip_unreadable=True)
+    cached = cache.open_cache(table, SIZE_PX, folder / "cache", True, fit)
     table = table[table.id.isin(cached.table.id)].assign(label=0)
     model = backbones.load_model(folder / "m.safetensors")
     batches = image_batches(cached, table, model, 8, device=CPU)

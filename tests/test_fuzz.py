@@ -248,6 +248,8 @@ def _encoded(kind: str, pixels: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
+_TURNED = Image.Exif()
+_TURNED[0x0112] = 6  # the orientation
 _NOISE = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 WHOLE = {
     "a.png": _encoded("PNG", _NOISE[..., 0]),
@@ -258,6 +260,11 @@ WHOLE = {
     "f.tiff": _encoded("TIFF", _NOISE[..., 0].astype(np.float32) / 255),
     "g.bmp": _encoded("BMP", _NOISE),
     "h.png": _encoded("PNG", np.dstack([_NOISE, _NOISE[..., 0]])),  # with transparency
+    "i.png": _encoded("PNG", _NOISE[..., 0], transparency=7),
+    "j.jpg": _encoded("JPEG", _NOISE, exif=_TURNED),
+    "k.png": _encoded("PNG", _NOISE[..., 0].astype(np.uint16) * 16, exif=_TURNED),
+    "l.tif": _encoded("TIFF", _NOISE, save_all=True, append_images=[Image.fromarray(_NOISE)]),
+    "m.png": _encoded("PNG", _NOISE, save_all=True, append_images=[Image.fromarray(_NOISE // 2)]),
 }
 
 

@@ -8,23 +8,45 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 # what Pillow's decoders raise on damaged files
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
-DECODE_ERRORS = (*_BROKEN, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError)
+DECODE_ERRORS = (
+    *_BROKEN,
+    RuntimeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+# Suffixes may lie, so the content decides. Of these formats PNG and TIFF alone can be deep (more
+# than 8 bits); of other ones Pillow would drop bits unnoticed.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
+SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
+WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
 # takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
-SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
+RARE = 10_000  # one pixel in so many may be brighter than all others
 HEADERS_PER_TASK = 64
+
+BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
+
+Fit = Literal["squash", "pad"]
+ONE_SHAPE = 1.25  # aspect ratios that differ by this factor are about equal
+SHAPES_READ = 1000  # images that tell the aspect ratios of a set
 
 
 class BitsFound(Exception):
@@ -35,24 +57,61 @@ class BitsFound(Exception):
         self.bits = bits
 
 
-def deep_bits(paths: Sequence[Path]) -> int:
-    """Return the bits that the deep images (more than 8 bits) of a set use; 0 if none is deep.
+class Depth(NamedTuple):
+    """What is known about the deep images (more than 8 bits) of a set."""
+
+    bits: int = 0  # that the largest value needs; 0: no image is deep
+    warning: str = ""  # a sentence, if few pixels alone need so many bits
+
+
+class Picture(NamedTuple):
+    """The first page or frame of an image file, upright."""
+
+    pixels: np.ndarray  # uint8: (H, W) if all pixels are gray, otherwise (H, W, 3)
+    original: np.ndarray  # the pixels, or the values (H, W) that 8 bits cannot hold
+    has_more: bool  # pages or frames, which are not read
+
+
+def depth_of(paths: Sequence[Path]) -> Depth:
+    """Find the bits that the deep images of a set use.
 
     Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
     say how many bits the camera used. Ignores files that cannot be read; decoding names them.
     """
 
-    def largest_value(start: int) -> float:
-        largest = 0.0
+    def deep_ones(start: int) -> list[tuple[float, str, np.ndarray]]:
+        found = []
         for path in paths[start : start + HEADERS_PER_TASK]:
-            with contextlib.suppress(*DECODE_ERRORS, MemoryError), path.open("rb") as file:
-                if file.read(2) not in SHALLOW and _is_deep(image := Image.open(file)):
-                    largest = max(largest, float(_deep_values(image).max()))
-        return largest
+            with contextlib.suppress(*DECODE_ERRORS, MemoryError):
+                if _first_bytes(path, 2) in SHALLOW:
+                    continue
+                with _opened(path) as image:
+                    if _is_deep(image):
+                        values = _deep_values(image)
+                        above = [np.count_nonzero(values > 2**bits - 1) for bits in CAMERA_BITS]
+                        counts = np.array([*above, values.size])
+                        found.append((float(values.max()), path.name, counts))
+        return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        largest = max(pool.map(largest_value, range(0, len(paths), HEADERS_PER_TASK)), default=0.0)
-    return bits_for(largest) if largest > 0 else 0
+        tasks = pool.map(deep_ones, range(0, len(paths), HEADERS_PER_TASK))
+        deep = [one for found in tasks for one in found]
+    largest, name = max(((value, name) for value, name, _ in deep), default=(0.0, ""))
+    if largest == 0:
+        return Depth()
+    bits = bits_for(largest)
+    *above, count = np.sum([counts for *_, counts in deep], axis=0).tolist()
+    rare = max(1, count // RARE)
+    usual = next((b for b, n in zip(CAMERA_BITS, above, strict=True) if n <= rare), bits)
+    if usual >= bits:
+        return Depth(bits)
+    hot = above[CAMERA_BITS.index(usual)]
+    return Depth(
+        bits,
+        f"{name} has the largest value, {largest:g}, so all deep images are scaled by {bits} "
+        f"bits, but {usual} bits hold all except {hot} of {count} pixels: if these are hot "
+        "pixels, correct them or leave the file out, or the images stay dark",
+    )
 
 
 def bits_for(largest: float) -> int:
@@ -61,28 +120,82 @@ def bits_for(largest: float) -> int:
     return next(fitting, math.ceil(largest).bit_length())
 
 
-def read_pixels(path: Path, bits: int) -> np.ndarray:
-    """Decode a file to uint8: (H, W) if all pixels are gray, otherwise (H, W, 3).
+def choose_fit(paths: Sequence[Path]) -> Fit:
+    """Return how images lose less when they become squares.
+
+    "squash" if they have about one shape: all are distorted alike, and no pixel is spent on a
+    border. Otherwise "pad": parts of one kind must not look narrow here and wide there. One image
+    in a hundred at either end does not count. Reads the headers of at most 2,000 images.
+    """
+    ratios = []
+    for path in paths[:: max(1, len(paths) // SHAPES_READ)]:
+        with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
+            ratio = image.width / image.height
+            # Pillow turns a TIFF's size itself; a PNG's own `getexif` would decode its pixels
+            turned = image.format != "TIFF" and Image.Image.getexif(image).get(Base.Orientation, 1)
+            ratios.append(1 / ratio if turned >= 5 else ratio)
+    low, high = np.quantile(ratios or [1.0], (0.01, 0.99))
+    return "squash" if high <= ONE_SHAPE * low else "pad"
+
+
+def read_image(path: Path, bits: int) -> Picture:
+    """Decode a file, turned upright as its EXIF data say, transparent pixels on white.
 
     Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off.
 
     Raises:
         BitsFound: a value above the range.
-        ValueError: a value that is not finite, or below 0.
+        ValueError: a value that is not finite, or below 0; deep colour; a file that never ends.
         Exception: any of `DECODE_ERRORS`, if the file is damaged.
     """
-    with Image.open(path) as image:
+    with _opened(path) as image:
+        has_more = getattr(image, "is_animated", False)
+        image.load()
+        with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
+            ImageOps.exif_transpose(image, in_place=True)
         if _is_deep(image):
-            values = _deep_values(image)
-            largest = float(values.max())
-            if largest > 2**bits - 1:
+            values, full = _deep_values(image), 2**bits - 1
+            if (largest := float(values.max())) > full:
                 raise BitsFound(bits_for(largest), bits)
-            return (values * (255.0 / max(1, 2**bits - 1))).round().astype(np.uint8)
-        if image.mode == "L":
-            return np.asarray(image)
-        rgb = np.asarray(image.convert("RGB"))
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    return red if (red == green).all() and (red == blue).all() else rgb
+            pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
+            is_whole = (values * 255 == pixels * float(full)).all()
+            return Picture(pixels, pixels if is_whole else values, has_more)
+        upright = _on_background(image) if image.has_transparency_data else image
+        pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+    if pixels.ndim == 3:
+        red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+        pixels = red if (red == green).all() and (red == blue).all() else pixels
+    return Picture(pixels, pixels, has_more)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file whose header promises an image that Pillow reads whole."""
+    _refuse_endless(path)
+    with Image.open(path, formats=FORMATS) as image:
+        tags = getattr(image, "tag_v2", {})
+        if _is_deep(image):
+            if "transparency" in image.info:
+                raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
+            if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow would read a negative
+                raise ValueError("deep gray of which 0 is white: store it with 0 as black")
+        else:
+            # Pillow keeps the upper 8 bits of each channel alone
+            depths = tags.get(BITS_PER_SAMPLE, ())
+            if max(depths, default=8) > 8 or any(";16" in str(tile[3]) for tile in image.tile):
+                raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
+        yield image
+
+
+def _refuse_endless(path: Path) -> None:
+    if not path.is_file() and path.exists():  # reading a pipe or a device may never end
+        raise ValueError("not a file")
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    _refuse_endless(path)
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -90,7 +203,8 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _deep_values(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image, dtype=np.float32)
+    """Return float64, which holds the values of all deep formats as they are."""
+    values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds values that are not finite")
     if (smallest := float(values.min())) < 0:
@@ -101,33 +215,63 @@ def _deep_values(image: Image.Image) -> np.ndarray:
     return values
 
 
-def decode(path: Path, size_px: int, bits: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read one image and resize it to a square; raise what `read_pixels` raises.
+def _on_background(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow knows no direct way
+        image = image.convert("LA")
+    rgba = image.convert("RGBA")
+    background = Image.new("RGB", image.size, BACKGROUND)
+    background.paste(rgba, mask=rgba)
+    return background
+
+
+def decode(
+    path: Path, size_px: int, bits: int, fit: Fit = "squash"
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read one image and fit it into a square; raise what `read_image` raises.
 
     Returns:
-        Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its pixels
-        (equal for identical images), its size, mean and standard deviation (0 to 255).
+        Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its values
+        (equal for identical images), its size, mean and standard deviation (0 to 255), and if the
+        file has more than one page or frame.
     """
-    pixels = read_pixels(path, bits)
+    pixels, original, has_more = read_image(path, bits)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height}x{width}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(np.ascontiguousarray(original).data)
     counts = np.reshape(Image.fromarray(pixels).histogram(), (-1, 256)).sum(axis=0)
     values = np.arange(256)
     mean = counts @ values / counts.sum()
-    return resize(pixels, size_px), {
+    return resize(pixels, size_px, fit), {
         "digest": digest.hexdigest(),
         "width_px": width,
         "height_px": height,
         "mean": float(mean),
         "std": math.sqrt(counts @ (values - mean) ** 2 / counts.sum()),
+        "several_frames": has_more,
     }
 
 
-def resize(pixels: np.ndarray, size_px: int) -> np.ndarray:
-    """Resize (H, W) or (H, W, 3) uint8 to a square: bilinear, antialiased, aspect not kept."""
-    square = (size_px, size_px)
-    return np.asarray(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
+def resize(pixels: np.ndarray, size_px: int, fit: Fit) -> np.ndarray:
+    """Resize (H, W) or (H, W, 3) uint8 to a square: bilinear, antialiased.
+
+    "squash" does not keep the aspect ratio. "pad" does, and fills the border with the mean of the
+    image's own outermost pixels: that makes no strong edge, as black would, and no streaks, as
+    repeated pixels would, which look like scratches.
+    """
+    height, width = pixels.shape[:2]
+    scale = size_px / max(height, width)
+    size = (size_px, size_px)
+    if fit == "pad":
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    if size == (size_px, size_px):
+        return resized
+    sides = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    square = np.empty((size_px, size_px, *pixels.shape[2:]), np.uint8)
+    square[:] = np.concatenate(sides).mean(axis=0).round()
+    left, top = (size_px - size[0]) // 2, (size_px - size[1]) // 2
+    square[top : top + size[1], left : left + size[0]] = resized
+    return square
 
 
 def unreadable_reason(path: Path, error: Exception) -> str:
@@ -137,5 +281,7 @@ def unreadable_reason(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
+        if _first_bytes(path, 4) in TIFFS:
+            return f"damaged, or a kind of TIFF that cannot be read: {WAY_OUT}"
         return "not an image"
     return str(error) or type(error).__name__

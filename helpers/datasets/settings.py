@@ -35,4 +35,5 @@ class SplitSettings:
     bad_folders: Names = ()
     test_folder: Text = ""
     image_size_px: int = Field(default=192, ge=16)
+    fit: Literal["auto", "squash", "pad"] = "auto"  # images that are not square, into squares
     max_images: int | None = Field(default=None, ge=1)  # the smoke preset takes a few hundred

@@ -109,7 +109,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         f"{title}; {len(parts)} labelled {'validation' if source.judged_on == 'val' else 'test'} "
         f"parts, called bad from a score of {threshold:.3f} on, chosen on validation."
     )
-    cache = images_of(split, model.spec.image_size_px)
+    cache = images_of(run_paths, split, model.spec.image_size_px)
     return Subject(wanted, title, caption, model, cache, judged(parts, threshold), threshold)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -126,16 +126,19 @@ def build(spec: ModelSpec) -> Model:
 def save_model(path: Path, model: Model, **facts: Any) -> None:
     """Write a model's weights with its specification, atomically.
 
-    The fact `full_scale_bits` says how deep images were scaled in training: see `ImageCache.bits`.
+    The facts `full_scale_bits` and `fit` say how images were read in training: see `ImageCache`.
     """
     info = {"spec": dataclasses.asdict(model.spec), **facts}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
-def bits_of(path: Path) -> int:
-    """Return the bits that the deep images of a checkpoint's training used; 0 if none was deep."""
+def reading_of(path: Path) -> tuple[int, Literal["squash", "pad"]]:
+    """Return how images were read in a checkpoint's training.
+
+    That is the bits that the deep ones used, 0 if none was deep, and "squash" or "pad".
+    """
     _, info = tensors.load_tensors(path)
-    return int(info.get("full_scale_bits", 0))
+    return int(info.get("full_scale_bits", 0)), info.get("fit", "squash")
 
 
 def load_model(path: Path) -> Model:

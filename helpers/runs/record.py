@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import pandas as pd
@@ -34,6 +34,7 @@ class _Stage(BaseModel, strict=True):
     peak_memory_mb: float = 0
     images_per_s: dict[str, float] = {}
     reused: list[str] = []
+    fit: Literal["squash", "pad"] = "squash"  # of 01: how images became squares
     outputs: dict[str, str] = {}
 
 

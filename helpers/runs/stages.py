@@ -53,10 +53,11 @@ def default_run(dataset: str, preset: str) -> str:
     return f"{kind}-{Path(place).name}-{preset}" if place else f"{kind}-{preset}"
 
 
-def images_of(split: pd.DataFrame, size_px: int) -> ImageCache:
-    """Return the decoded images of a split at one size; decode them if they are not cached."""
+def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
+    """Return the decoded images of a run at one size; decode them if they are not cached."""
+    fit = load_run(run_paths).get("stages", {}).get(FIRST, {}).get("fit", "squash")
     with processes.main_first():
-        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True)
+        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Stage:
 
     def images(self, size_px: int) -> ImageCache:
         """Return the decoded images of the split at one size."""
-        return images_of(self.split, size_px)
+        return images_of(self.paths, self.split, size_px)
 
     def note(self, **facts: Any) -> None:
         """Add facts to the stage's record in run.json."""

@@ -163,7 +163,7 @@ def _train_member(
         found = predict(network, batches(scored), settings.precision, recipe.flips)
         if not processes.is_main():
             return
-        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits)
+        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)
         precision = training.precision.replace("no", "float32")
         record = {
             **member._asdict(),

@@ -1,11 +1,14 @@
 """Scores of many images: those of the series, the same by Ray; what is refused."""
 
+import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from helpers.commands.score import command as score
 from helpers.commands.score.engine import PartScorer
@@ -68,6 +71,42 @@ def test_deep_images_are_scaled_as_in_the_training_of_the_model_and_brighter_one
     assert table.reason.to_dict() == {
         "bad/deep2.png": "it uses 14 bits, the scale is of 10: see --bits"
     }
+
+
+def test_images_are_padded_if_they_were_in_the_training_of_the_model(folder):
+    save(folder / "parts" / "bad" / "wide.png", 20, 60)
+    assert score.main(command(folder)) == 0
+    squashed = scores(folder).defect_score
+    model = backbones.load_model(folder / "m.safetensors")
+    backbones.save_model(folder / "m.safetensors", model, fit="pad")
+    assert score.main(command(folder, "--restart")) == 0
+    padded = scores(folder).defect_score
+    np.testing.assert_allclose(padded, by_the_series(folder, fit="pad"), rtol=1e-6)
+    assert padded["bad/wide.png"] != squashed["bad/wide.png"]
+    assert padded["bad/bad00.png"] == squashed["bad/bad00.png"]
+
+
+def test_files_of_several_frames_are_counted_once_and_one_is_named(folder, capsys):
+    frames = [Image.fromarray(np.full((40, 40), value, np.uint8)) for value in (10, 200)]
+    for place in ("bad/two", "good/two"):
+        path = folder / "parts" / f"{place}.tif"
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert score.main(command(folder)) == 0
+    line = "2 file(s) have several pages or frames, e.g. bad/two.tif; the first counts\n"
+    assert capsys.readouterr().out.count(line) == 1
+    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
+
+
+@pytest.mark.parametrize("images", ["parts", "parts/**/*.png", "list.csv"])
+def test_a_pipe_is_listed_as_unreadable_and_does_not_hang(folder, images):
+    os.mkfifo(folder / "parts" / "pipe.png")
+    (folder / "parts" / "link.png").symlink_to("pipe.png")
+    lines = ["path", "parts/bad/bad00.png", "parts/pipe.png", "parts/link.png"]
+    (folder / "list.csv").write_text("\n".join(lines))
+    assert score.main(command(folder, images=str(folder / images))) == 0
+    table = pd.read_csv(folder / "scores.unreadable.csv")
+    assert sorted(Path(path).name for path in table.path) == ["link.png", "pipe.png"]
+    assert set(table.reason) == {"not a file"}
 
 
 def test_files_that_cannot_be_read_are_listed_and_the_others_scored(folder, capsys):

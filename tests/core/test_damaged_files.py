@@ -24,9 +24,9 @@ DAMAGES = pytest.mark.parametrize("damage", [change_a_byte, cut], ids=["changed"
 @pytest.mark.parametrize("name", ["images.u8", "images.csv", "cache.json"])
 def test_a_damaged_cache_is_decoded_again_and_said(run_copy, capsys, name, damage):
     split = predictions.read_split(paths.RunPaths("t"))
-    before = np.array(stages.images_of(split, 16).pixels)
+    before = np.array(stages.images_of(paths.RunPaths("t"), split, 16).pixels)
     damage(run_file(run_copy, name))
-    np.testing.assert_array_equal(stages.images_of(split, 16).pixels, before)
+    np.testing.assert_array_equal(stages.images_of(paths.RunPaths("t"), split, 16).pixels, before)
     assert "is damaged: its images are decoded again" in capsys.readouterr().out
 
 

@@ -1,4 +1,6 @@
+import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.core import files
-from helpers.datasets import DataError, cache
+from helpers.datasets import DataError, cache, decoding
 from helpers.datasets.cache import open_cache
 
 
@@ -62,7 +64,9 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert found.table.id.tolist() == ["a", "b", "c"]
     assert found.table.width_px.tolist() == [30, 36, 17]
     assert found.table.height_px.tolist() == [40, 24, 17]
-    assert found.report == "3 gray images at 16 px"
+    assert found.report == (
+        "3 gray images at 16 px\nfitted by squashing: aspect ratios 0.75 to 1.50"
+    )
 
 
 @pytest.mark.parametrize("block", [2**24, 100])
@@ -77,7 +81,9 @@ def test_one_colour_file_anywhere_makes_all_images_three_channels(
     assert found.pixels.shape == (4, 16, 16, 3)
     for row, path in enumerate(paths):
         np.testing.assert_array_equal(found.pixels[row], pillow(path, "RGB", 16))
-    assert found.report == "4 colour images at 16 px"
+    assert found.report == (
+        "4 colour images at 16 px\nfitted by squashing: aspect ratios 0.75 to 1.50"
+    )
 
 
 def test_copies_have_one_digest_whatever_else_is_in_the_set(tmp_path, root, gray_files):
@@ -127,6 +133,107 @@ def test_a_changed_file_or_another_size_gets_a_cache_of_its_own(root, gray_files
     np.testing.assert_array_equal(changed.pixels[0, :, :, 0], pillow(gray_files[0], "L", 16))
 
 
+def replace_quietly(path: Path, other: Path) -> None:
+    """Put other content into a file; its name, size and modification time stay."""
+    before = path.stat()
+    assert other.stat().st_size == before.st_size
+    shutil.copyfile(other, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("fresh_s", [cache.FRESH_S, -1.0])
+def test_other_content_of_equal_name_size_and_time_is_not_taken_for_the_old_one(
+    tmp_path, root, monkeypatch, fresh_s
+):
+    path = save(tmp_path / "a.bmp", noise(0, 24, 36))
+    other = save(tmp_path / "other.bmp", noise(1, 24, 36))
+    table = table_of(path)
+    open_cache(table, 16, root)
+    monkeypatch.setattr(cache, "FRESH_S", fresh_s)
+    open_cache(table, 16, root)
+    replace_quietly(path, other)
+    found = open_cache(table, 16, root)
+    np.testing.assert_array_equal(found.pixels[0, :, :, 0], pillow(other, "L", 16))
+
+
+def test_bytes_are_read_again_only_if_the_files_changed(root, gray_files, monkeypatch):
+    monkeypatch.setattr(cache, "FRESH_S", -1.0)  # these files are new
+    table, read = table_of(*gray_files), []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(
+        cache.hashlib,
+        "file_digest",
+        lambda file, kind: read.append(file.name) or digest(file, kind),
+    )
+    first = cache.source_key(table, root)
+    assert len(read) == 3 and cache.source_key(table, root) == first
+    assert cache.source_key(table[:2], root) != first and len(read) == 3  # a part of them
+    os.utime(gray_files[1], ns=(1, 1))
+    assert cache.source_key(table, root) == first
+    assert read[3:] == [str(gray_files[1])]
+    (memory,) = root.glob(".digests-*")
+    memory.write_text("damaged")
+    assert cache.source_key(table, root) == first and len(read) == 7
+
+
+def test_the_bytes_of_new_files_are_not_remembered(root, gray_files):
+    cache.source_key(table_of(*gray_files), root)
+    assert not list(root.glob(".digests-*"))
+
+
+def test_files_that_were_copied_are_not_decoded_again_and_named_at_their_new_place(
+    tmp_path, root, damaged_files, monkeypatch
+):
+    open_cache(table_of(*damaged_files), 16, root, skip_unreadable=True)
+    (tmp_path / "copy").mkdir()
+    copies = [Path(shutil.copyfile(p, tmp_path / "copy" / p.name)) for p in damaged_files]
+    monkeypatch.setattr(cache, "decode", None)
+    found = open_cache(table_of(*copies), 16, root, skip_unreadable=True)
+    assert found.table.id.tolist() == ["a", "b"]
+    assert found.unreadable[0] == (copies[1].as_posix(), "the file is empty (0 bytes)")
+
+
+def test_a_pipe_named_like_an_image_is_listed_and_does_not_hang(tmp_path, root, gray_files):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    table = table_of(gray_files[0], tmp_path / "pipe.png", tmp_path / "link.png")
+    found = open_cache(table, 16, root, skip_unreadable=True, fit="auto")
+    assert [(Path(path).name, why) for path, why in found.unreadable] == [
+        ("pipe.png", "not a file"),
+        ("link.png", "not a file"),
+    ]
+
+
+def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root, gray_files):
+    table = table_of(*gray_files)
+    padded = open_cache(table, 16, root, fit="auto")
+    assert padded.fit == open_cache(table, 16, root, fit="pad").fit == "pad"
+    assert padded.report.splitlines()[1] == "fitted by padding: aspect ratios 0.75 to 1.50"
+    for row, pixels in enumerate((noise(0, 40, 30), noise(1, 24, 36), noise(2, 17, 17))):
+        expected = decoding.resize(pixels, 16, "pad")
+        np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
+    squashed = open_cache(table, 16, root, fit="squash")
+    assert squashed.fit == "squash" and squashed.content != padded.content
+    square = open_cache(table[2:], 16, root, fit="auto")
+    assert square.fit == "squash" and square.report == "1 gray images at 16 px"
+
+
+def test_a_hot_pixel_and_files_of_several_frames_are_said_in_the_report(tmp_path, root):
+    dark = [noise(seed, 12, 12, high=100, dtype=np.uint16) for seed in range(3)]
+    dark[1][0, 0] = 65535
+    paths = [save(tmp_path / f"{name}.png", deep) for name, deep in zip("abc", dark, strict=True)]
+    pages = [Image.fromarray(deep) for deep in dark[:2]]
+    pages[0].save(tmp_path / "d.tif", save_all=True, append_images=pages[1:])
+    for _ in range(2):  # also from the cache
+        found = open_cache(table_of(*paths, tmp_path / "d.tif"), 12, root)
+        _, frames, hot = found.report.splitlines()
+        assert frames == "1 file(s) have several pages or frames, e.g. d; the first counts"
+        assert hot.startswith(
+            "b.png has the largest value, 65535, so all deep images are scaled by 16 "
+        )
+        assert found.table.digest.nunique() == 3  # d is a copy of a
+
+
 def test_all_unreadable_files_are_listed_in_one_error(tmp_path, root, damaged_files):
     gone, link = tmp_path / "gone.png", tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere.png")
@@ -156,8 +263,9 @@ def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_fil
     found = open_cache(table, 16, root, skip_unreadable=True)
     assert found.table.id.tolist() == ["a", "b"]
     np.testing.assert_array_equal(found.pixels[1, :, :, 0], pillow(damaged_files[2], "L", 16))
-    assert found.report.splitlines()[:3] == [
+    assert found.report.splitlines()[:4] == [
         "2 gray images at 16 px",
+        "fitted by squashing: aspect ratios 0.75 to 1.50",
         "left out: empty.png: the file is empty (0 bytes)",
         "left out: text.jpg: not an image",
     ]

@@ -1,10 +1,16 @@
+import os
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from helpers.datasets import decoding
+
+BILINEAR = Image.Resampling.BILINEAR
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -30,11 +36,10 @@ def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(
     for number in range(150):
         deep = np.full((4, 4), 3500 if number == 100 else 900, np.uint16)
         paths.append(save(tmp_path / f"{number}.png", deep))
-    assert decoding.deep_bits(paths) == 12
-    assert decoding.deep_bits(paths[:100]) == 10
-    assert (
-        decoding.deep_bits([]) == decoding.deep_bits([save(tmp_path / "8.png", noise(4, 4))]) == 0
-    )
+    assert decoding.depth_of(paths).bits == 12
+    assert decoding.depth_of(paths[:100]).bits == 10
+    for shallow in ([], [save(tmp_path / "8.png", noise(4, 4))]):
+        assert decoding.depth_of(shallow) == decoding.Depth(0, "")
 
 
 def test_files_that_cannot_be_used_say_nothing_about_the_bits_of_the_others(tmp_path):
@@ -43,10 +48,10 @@ def test_files_that_cannot_be_used_say_nothing_about_the_bits_of_the_others(tmp_
     negative = save(tmp_path / "negative.tif", np.array([[-1.0, 9.0]], np.float32))
     (tmp_path / "text.png").write_text("no image")
     broken = [infinite, negative, tmp_path / "text.png", tmp_path / "missing.png"]
-    assert decoding.deep_bits([*broken, usual]) == 1
+    assert decoding.depth_of([*broken, usual]).bits == 1
     for path, words in ((infinite, "are not finite"), (negative, "negative values, down to -1:")):
         with pytest.raises(ValueError, match=words):
-            decoding.read_pixels(path, bits=16)
+            decoding.read_image(path, bits=16)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -56,18 +61,19 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
     deep[0, 0], deep[0, 1] = 2**bits - 1, 0
     path = save(tmp_path / f"deep.{suffix}", deep)
     expected = deep.astype(np.float64) * 255 / (2**bits - 1)
-    found = decoding.read_pixels(path, bits)
+    found = decoding.read_image(path, bits).pixels
     assert np.abs(found - expected).max() <= 0.5001 and found.max() == 255
     with pytest.raises(decoding.BitsFound, match=f"^uses {bits} bits, the scale is of 2$"):
-        decoding.read_pixels(path, bits=2)
+        decoding.read_image(path, bits=2)
 
 
 def test_an_image_is_gray_by_its_pixels_and_not_by_its_header(tmp_path):
     gray, colour = noise(40, 30), noise(40, 30, 3)
     as_colour = save(tmp_path / "same.png", np.repeat(gray[..., None], 3, axis=2))
     plain = save(tmp_path / "gray.bmp", gray)
-    np.testing.assert_array_equal(decoding.read_pixels(as_colour, 0), gray)
-    np.testing.assert_array_equal(decoding.read_pixels(save(tmp_path / "c.png", colour), 0), colour)
+    np.testing.assert_array_equal(decoding.read_image(as_colour, 0).pixels, gray)
+    found = decoding.read_image(save(tmp_path / "c.png", colour), 0).pixels
+    np.testing.assert_array_equal(found, colour)
     digests = {decoding.decode(path, 16, 0)[1]["digest"] for path in (as_colour, plain)}
     assert len(digests) == 1
     assert decoding.decode(tmp_path / "c.png", 16, 0)[1]["digest"] not in digests
@@ -82,3 +88,302 @@ def test_a_decoded_image_has_pillow_s_pixels_and_the_facts_of_the_original(tmp_p
     assert (facts["height_px"], facts["width_px"]) == shape[:2]
     expected = (pixels.mean(), pixels.std())
     assert (facts["mean"], facts["std"]) == pytest.approx(expected, rel=1e-12)
+
+
+# --- deep colour -----------------------------------------------------------------------------
+
+
+def write_deep_png(path: Path, pixels: np.ndarray) -> Path:
+    """Write 16 bits per channel, which Pillow cannot."""
+    height, width, channels = pixels.shape
+    rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, *zip(*chunks, strict=True))))
+    return path
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def write_deep_tiff(path: Path, pixels: np.ndarray, planar: int = 1, order: str = "<") -> Path:
+    """Write 16 bits per channel, which Pillow cannot; `planar` 2: one channel after the other."""
+    height, width, channels = pixels.shape
+    planes = pixels if planar == 1 else pixels.transpose(2, 0, 1)
+    data, strips = planes.astype(f"{order}u2").tobytes(), 1 if planar == 1 else channels
+    after = 8 + len(data)  # lists of numbers
+    length, bits = len(data) // strips, struct.pack(f"{order}{channels}H", *[16] * channels)
+    offsets = struct.pack(f"{order}{strips}I", *[8 + i * length for i in range(strips)])
+    lengths = struct.pack(f"{order}{strips}I", *[length] * strips)
+    place = after + len(bits)
+    strip_values = (8, length) if strips == 1 else (place, place + len(offsets))
+    tags = [
+        *[(256, 4, 1, width), (257, 4, 1, height), (258, 3, channels, after), (259, 3, 1, 1)],
+        *[(262, 3, 1, 2), (273, 4, strips, strip_values[0]), (277, 3, 1, channels)],
+        *[(278, 4, 1, height), (279, 4, strips, strip_values[1]), (284, 3, 1, planar)],
+    ]
+    table = struct.pack(f"{order}H", len(tags))
+    for number, kind, count, value in tags:
+        form = f"{order}HHIHH" if kind == 3 and count == 1 else f"{order}HHII"
+        table += struct.pack(form, number, kind, count, value, *[0] * (form[-2:] == "HH"))
+    lists = bits + offsets + lengths
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", after + len(lists))
+    path.write_bytes(head + data + lists + table + b"\0" * 4)
+    return path
+
+
+def deep_noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 2**16, shape).astype(np.uint16)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_png_of_16_bits_and_several_channels_is_refused(tmp_path, channels):
+    path = write_deep_png(tmp_path / "a.png", deep_noise(5, 4, channels))
+    with pytest.raises(
+        ValueError, match=r"^several channels of more than 8 bits: convert it to 8 "
+    ):
+        decoding.read_image(path, 16)
+    assert decoding.depth_of([path]).bits == 0
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planar", [1, 2])
+def test_a_tiff_of_16_bits_and_several_channels_is_refused(tmp_path, planar, order):
+    path = write_deep_tiff(tmp_path / "a.tif", deep_noise(5, 4, 3), planar, order)
+    with pytest.raises(
+        ValueError, match=r"^several channels of more than 8 bits: convert it to 8 "
+    ):
+        decoding.read_image(path, 16)
+
+
+def test_gray_of_16_bits_is_read_whole_unless_one_of_its_values_is_transparent(tmp_path):
+    deep = deep_noise(5, 4, 1)
+    path = write_deep_png(tmp_path / "a.png", deep)
+    np.testing.assert_array_equal(decoding.read_image(path, 16).original, deep[..., 0])
+    whole = path.read_bytes()
+    place = whole.index(b"IDAT") - 4
+    path.write_bytes(whole[:place] + _chunk(b"tRNS", b"\x12\x34") + whole[place:])
+    with pytest.raises(ValueError, match=r"^16-bit gray with a transparent value: convert it "):
+        decoding.read_image(path, 16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_of_which_0_is_white_is_turned_round_or_refused(tmp_path, dtype):
+    path = save(tmp_path / "a.tif", noise(4, 4).astype(dtype))
+    black, white = (struct.pack("<HHIH", 262, 3, 1, kind) for kind in (1, 0))
+    assert black in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(black, white))
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(4, 4))
+    else:
+        with pytest.raises(ValueError, match=r"^deep gray of which 0 is white: "):
+            decoding.read_image(path, 16)
+
+
+def test_a_tiff_that_pillow_does_not_know_and_other_formats_are_refused_with_a_way_out(tmp_path):
+    five = write_deep_tiff(tmp_path / "five.tif", deep_noise(5, 4, 5))
+    ppm = tmp_path / "ppm.png"  # deep colour, of which Pillow would take 8 bits
+    ppm.write_bytes(b"P6 2 1 65535\n" + bytes(12))
+    for path, reason in (
+        (five, "damaged, or a kind of TIFF that cannot be read: convert it to 8 bit or to 16-"),
+        (ppm, "not an image"),
+    ):
+        with pytest.raises(UnidentifiedImageError) as caught:
+            decoding.read_image(path, 16)
+        assert decoding.unreadable_reason(path, caught.value).startswith(reason)
+
+
+# --- upright, on white, first frame ----------------------------------------------------------
+
+TURNED = {  # how a camera stores an image that is upright with this EXIF orientation
+    1: lambda p: p,
+    2: np.fliplr,
+    3: lambda p: np.rot90(p, 2),
+    4: np.flipud,
+    5: lambda p: np.swapaxes(p, 0, 1),
+    6: np.rot90,
+    7: lambda p: np.swapaxes(np.rot90(p, 2), 0, 1),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", list(TURNED))
+@pytest.mark.parametrize("kind", ["png", "tif", "webp", "deep.png"])
+def test_an_image_is_turned_upright_as_its_exif_data_say(tmp_path, kind, orientation):
+    upright = deep_noise(6, 4) if kind == "deep.png" else noise(6, 4, 3)
+    stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](upright)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{kind}"
+    stored.save(path, exif=exif, lossless=True)
+    np.testing.assert_array_equal(decoding.read_image(path, 16).original, upright)
+
+
+def test_damaged_exif_data_do_not_make_an_image_unreadable(tmp_path):
+    pixels = noise(6, 4)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0nothing of use")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = decoding.read_image(tmp_path / "a.png", 0).pixels
+    np.testing.assert_array_equal(found, pixels)
+
+
+def transparent_files(folder: Path, alpha: int) -> list[Path]:
+    """Write one dark gray pixel and one whose opacity is `alpha`, in every way that Pillow can."""
+    gray = np.array([[60, 20]], np.uint8)
+    opacity = np.array([[255, alpha]], np.uint8)
+    rgba = Image.fromarray(np.dstack([gray, gray, gray, opacity]))
+    la = Image.fromarray(np.dstack([gray, opacity]))
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), mode="L").convert("P")
+    palette.putpalette([60] * 3 + [20] * 3)
+    saved = [folder / name for name in ("rgba.png", "la.png", "p.png", "rgba.tif", "la.tif")]
+    rgba.save(saved[0])
+    la.save(saved[1])
+    palette.save(saved[2], transparency=bytes([255, alpha]))
+    rgba.save(saved[3])
+    la.save(saved[4])
+    return saved
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(255, 20), (0, 255), (51, 208)])
+def test_transparent_pixels_lie_on_white_and_opaque_ones_stay_as_they_are(
+    tmp_path, alpha, expected
+):
+    for path in transparent_files(tmp_path, alpha):
+        found = decoding.read_image(path, 0).pixels
+        assert found.tolist() == [[60, expected]], path.name
+
+
+def test_a_transparent_colour_and_premultiplied_alpha_are_read_too(tmp_path):
+    pixels = np.array([[[60, 60, 60], [20, 20, 20]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "key.png", transparency=(20, 20, 20))
+    assert decoding.read_image(tmp_path / "key.png", 0).pixels.tolist() == [[60, 255]]
+    premultiplied = Image.fromarray(np.dstack([pixels // 2, [[255, 128]]]).astype(np.uint8))
+    for mode in ("RGBA", "LA"):
+        path = tmp_path / f"{mode}.tif"
+        premultiplied.convert(mode).save(path)
+        straight, associated = (struct.pack("<HHIH", 338, 3, 1, kind) for kind in (2, 1))
+        assert straight in path.read_bytes()  # the tag ExtraSamples
+        path.write_bytes(path.read_bytes().replace(straight, associated))
+        found = decoding.read_image(path, 0).pixels[0].tolist()
+        assert found[0] == 30 and abs(found[1] - (10 + 127)) <= 1, mode
+
+
+def frames_of(folder: Path, kind: str) -> Path:
+    frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(folder / f"two.{kind}", save_all=True, append_images=frames[1:])
+    (folder / f"two.{kind}").rename(folder / f"two_{kind}.png")
+    return folder / f"two_{kind}.png"
+
+
+@pytest.mark.parametrize("kind", ["tiff", "png", "gif"])
+def test_of_several_frames_the_first_is_read_and_the_file_is_marked(tmp_path, kind):
+    found = decoding.read_image(frames_of(tmp_path, kind), 0)
+    assert found.has_more and (found.pixels == 10).all()
+    assert not decoding.read_image(save(tmp_path / "one.png", noise(4, 4)), 0).has_more
+
+
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    paths = [tmp_path / f"{name}.png" for name in ("pipe", "link", "zero")]
+    assert decoding.depth_of(paths).bits == 0 and decoding.choose_fit(paths) == "squash"
+    for path in paths:
+        with pytest.raises(ValueError, match=r"^not a file$"):
+            decoding.read_image(path, 16)
+
+
+# --- hot pixels ------------------------------------------------------------------------------
+
+
+def test_images_that_a_hot_pixel_blackens_stay_different_and_the_file_is_named(tmp_path):
+    paths = []
+    for number in range(40):
+        deep = np.random.default_rng(number).integers(0, 100, (12, 12)).astype(np.uint16)
+        deep[0, 0] = 65535 if number == 17 else 0
+        paths.append(save(tmp_path / f"{number}.png", deep))
+    bits, warning = decoding.depth_of(paths)
+    assert bits == 16
+    assert warning.startswith(
+        "17.png has the largest value, 65535, so all deep images are scaled by 16 bits, but 8 bits "
+        "hold all except 1 of 5760 pixels: "
+    )
+    assert len({decoding.decode(path, 8, bits)[1]["digest"] for path in paths}) == 40
+    assert decoding.depth_of(paths[18:]) == (8, "")
+
+
+def test_a_set_that_uses_its_bits_is_not_warned_of(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 4096, (50, 50)).astype(np.uint16)
+    assert decoding.depth_of([save(tmp_path / "a.png", deep)]) == (12, "")
+
+
+def test_equal_deep_images_have_one_digest_in_every_format(tmp_path):
+    deep = deep_noise(6, 4)
+    kinds = (("png", deep), ("tif", deep), ("int.tif", deep.astype(np.int32)))
+    paths = [save(tmp_path / f"a.{kind}", pixels) for kind, pixels in kinds]
+    paths.append(save(tmp_path / "float.tif", deep.astype(np.float32)))
+    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in paths}) == 1
+    deep[0, 0] ^= 1  # less than 8 bits can show
+    assert (
+        decoding.decode(save(paths[0], deep), 8, 16)[1]["digest"]
+        != (decoding.decode(paths[1], 8, 16)[1]["digest"])
+    )
+    shallow = noise(6, 4)
+    same = [save(tmp_path / "8.png", shallow), save(tmp_path / "16.png", shallow * np.uint16(257))]
+    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in same}) == 1
+
+
+# --- squares ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shapes", "fit"),
+    [
+        ([(40, 40)] * 3, "squash"),
+        ([(40, 80)] * 3, "squash"),  # (width, height): all have one shape
+        ([(40, 44), (44, 40)], "squash"),
+        ([(40, 80), (40, 40)], "pad"),
+        ([(40, 80), (80, 40)], "pad"),
+        ([(40, 40)] * 149 + [(40, 80)], "squash"),  # a single odd one
+    ],
+)
+def test_images_are_squashed_if_they_have_about_one_shape(tmp_path, shapes, fit):
+    paths = []
+    for number, (width, height) in enumerate(shapes):
+        paths.append(save(tmp_path / f"{number}.png", np.zeros((height, width), np.uint8)))
+    assert decoding.choose_fit(paths) == fit
+
+
+def test_the_shape_is_that_of_the_upright_image(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind in ("jpg", "png", "tif"):
+        upright = save(tmp_path / f"upright.{kind}", noise(40, 20))
+        turned = tmp_path / f"turned.{kind}"
+        Image.fromarray(noise(20, 40)).save(turned, exif=exif)
+        assert decoding.choose_fit([upright, turned]) == "squash", kind
+
+
+@pytest.mark.parametrize("shape", [(20, 40), (40, 20, 3)])
+def test_padding_keeps_the_shape_and_adds_a_border_in_the_mean_colour_of_the_edge(shape):
+    pixels = np.full(shape, 50, np.uint8)
+    pixels[0] = 170
+    found = decoding.resize(pixels, 20, "pad")
+    if shape[0] > shape[1]:  # look at the tall one as at the wide one
+        pixels, found = np.swapaxes(pixels, 0, 1), np.swapaxes(found, 0, 1)
+    expected = Image.fromarray(np.ascontiguousarray(pixels)).resize((20, 10), BILINEAR)
+    np.testing.assert_array_equal(found[5:15], np.asarray(expected))
+    edge = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    border = round(np.concatenate(edge).mean())
+    assert (found[:5] == border).all() and (found[15:] == border).all()
+
+
+def test_a_square_is_the_same_either_way_and_a_line_keeps_a_pixel():
+    pixels = noise(30, 30, 3)
+    squashed, padded = (decoding.resize(pixels, 16, fit) for fit in ("squash", "pad"))
+    np.testing.assert_array_equal(squashed, padded)
+    assert decoding.resize(np.full((1, 500), 7, np.uint8), 16, "pad").shape == (16, 16)

@@ -39,10 +39,10 @@ def test_a_pretrained_model_has_the_weights_that_were_found():
 def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
     images = torch.randn(3, 3, 16, 16)
-    backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12)
+    backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12, fit="pad")
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec and not loaded.training
-    assert backbones.bits_of(tmp_path / "m.safetensors") == 12
+    assert backbones.reading_of(tmp_path / "m.safetensors") == (12, "pad")
     np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
 
 

@@ -1,9 +1,11 @@
 """The key of a stage changes with its settings, with earlier stages, and with files it names."""
 
+import os
+
 import pytest
 
 from helpers import datasets
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings
@@ -23,14 +25,29 @@ def test_without_files_in_the_settings_the_key_is_of_settings_and_earlier_stages
     assert stage_key(name, resolved, run) == files.fingerprint(content)
 
 
-def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(parts_folder):
+def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(home, parts_folder):
     given = {"dataset": f"folder:{parts_folder}"}
     resolved = settings.resolve("01_data_split", "quick", given)
     table = datasets.load(resolved).table
     labels = table.drop(columns="path").astype(str).to_numpy()
     content = {"settings": settings.decisive(resolved), "earlier": {}, "split_csv": None}
-    content["images"] = [cache.source_key(table), files.fingerprint(labels)]
+    content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
     assert stage_key("01_data_split", resolved, {}) == files.fingerprint(content)
+
+
+def test_the_key_of_the_first_stage_changes_with_the_images_and_not_with_their_times(
+    home, parts_folder
+):
+    resolved = settings.resolve("01_data_split", "quick", {"dataset": f"folder:{parts_folder}"})
+    first = stage_key("01_data_split", resolved, {})
+    file, before = parts_folder / "good" / "good01.bmp", os.stat(parts_folder / "good/good01.bmp")
+    os.utime(file)
+    assert stage_key("01_data_split", resolved, {}) == first
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stage_key("01_data_split", resolved, {}) != first
 
 
 @pytest.mark.parametrize("name", ["02_features_baselines", "03_finetuning"])

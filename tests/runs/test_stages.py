@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from helpers.core import files, paths, style
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings, stages
+from tests.conftest import split_of
 
 
 def _stage(run="r", name="02_features_baselines"):
@@ -73,6 +74,19 @@ def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(
     assert written.is_file()
     stage.save_split(first.iloc[::-1])
     assert not written.is_file() and own.is_file()
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
+    stage = _stage()
+    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
+    run = {"run": "r", "stages": {"01_data_split": {"fit": fit}}}
+    files.save_json(stage.paths.run_json, run)
+    assert stage.images(16).fit == fit
+    run["stages"]["01_data_split"]["fit"] = "other"
+    files.save_json(stage.paths.run_json, run)
+    with pytest.raises(files.ArtifactError, match=r"stages\.01_data_split\.fit"):
+        stage.images(16)
 
 
 def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):

@@ -70,6 +70,14 @@ def test_a_saved_model_predicts_what_its_predictions_file_says(stage):
     assert abs(found - _scores(stage, "cnn").defect_score).max() < 1e-6
 
 
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_a_saved_model_says_how_its_images_were_read(stage, fit):
+    files.save_json(stage.paths.run_json, {"stages": {"01_data_split": {"fit": fit}}})
+    stage.settings = dataclasses.replace(stage.settings, cnn_epochs=1)
+    finetune.train_cnn(stage)
+    assert backbones.reading_of(stage.paths.checkpoint("cnn")) == (0, fit)
+
+
 def test_the_last_layer_is_trained_on_the_stored_embeddings_alone(stage, weights):
     features.pretrained_features(stage, weights)
     (last_layer,) = finetune.train_last_layer(stage, weights)

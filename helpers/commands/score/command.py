@@ -26,7 +26,7 @@ from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
 from helpers.core import devices, files
-from helpers.datasets.decoding import CAMERA_BITS, deep_bits
+from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES
 from helpers.models import backbones
 from helpers.runs.costs import checkpoints
@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
             f"{out} exists without {record_of(out)}, so it may hold something else: give another "
             "--out, or overwrite it with --restart"
         )
-    bits = options.bits or (before.settings.bits if before else backbones.bits_of(found[0]))
+    trained_bits, fit = backbones.reading_of(found[0])
+    bits = options.bits or (before.settings.bits if before else trained_bits)
     first = (Path(entry.file) for entry in itertools.islice(images.entries(), PROBES))
     settings = Settings(
         # relative: machines may mount the disk at different places
@@ -83,7 +84,8 @@ def run(options: argparse.Namespace) -> int:
         model=", ".join(f"{path.name} ({files.file_digest(path)})" for path in found),
         precision=precision_of(device, options.precision),
         flips=options.flips,
-        bits=bits or deep_bits([file for file in first if file.is_file()]) or 16,
+        bits=bits or depth_of(list(first)).bits or 16,
+        fit=fit,
     )
     job = _survey(images, settings, before, out)
     parts = PartFiles(out, job)
@@ -94,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
     sizes[max(sizes)] = job.count - listing.PART_IMAGES * max(sizes)
     mine = range(index, len(sizes), count)
     todo = set(parts.check()[0]).intersection(mine)
+    several, example = 0, ""
     began_s, left = time.monotonic(), sum(sizes[number] for number in todo)
     if todo:
         listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
@@ -113,10 +116,14 @@ def run(options: argparse.Namespace) -> int:
         ) as bar:
             for part in scored:
                 parts.write(part)
+                several += len(part.several_frames)
+                example = example or next(iter(part.several_frames), "")
                 bar.update(len(part.rows))
     seconds = max(time.monotonic() - began_s, 1e-9)
     rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"
     print(f"{out}: {left} images{rate}")
+    if several:
+        print(f"{several} file(s) have several pages or frames, e.g. {example}; the first counts")
     missing, unreadable = parts.check()
     if own := set(missing).intersection(mine):
         raise ScoreError(

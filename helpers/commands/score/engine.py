@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +19,19 @@ from helpers.commands.score.parts import Part, Row, Settings
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
     BitsFound,
-    read_pixels,
+    read_image,
     resize,
     unreadable_reason,
 )
 from helpers.models.spec import Model
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, probability_of_bad
+
+
+class _Decoded(NamedTuple):
+    pixels: np.ndarray
+    reason: str
+    has_more: bool = False
 
 
 class PartScorer:
@@ -57,10 +64,12 @@ class PartScorer:
         """
         decoded = self.pool.map(self._decode, entries)  # ahead of the batches that are scored
         reasons: list[str] = []
+        has_more: list[bool] = []
         raw: list[list[Tensor]] = [[] for _ in self.scorers]  # of each model (views, B, K)
         while batch := list(itertools.islice(decoded, self.batch_size)):
-            reasons += [reason for _, reason in batch]
-            readable = [pixels for pixels, reason in batch if not reason]
+            reasons += [one.reason for one in batch]
+            has_more += [one.has_more for one in batch]
+            readable = [one.pixels for one in batch if not one.reason]
             if not readable:
                 continue
             channels = max(pixels.shape[2] for pixels in readable)  # 1 if none has colour
@@ -82,18 +91,18 @@ class PartScorer:
                     f"{self.settings.model} gives no number for {entry.path}; try --precision no"
                 )
             rows.append(Row(entry.path, entry.id, score, reason))
-        return Part(entries[-1].part, rows, entries[-1].digest)
+        several = tuple(e.path for e, more in zip(entries, has_more, strict=True) if more)
+        return Part(entries[-1].part, rows, entries[-1].digest, several)
 
-    def _decode(self, entry: Entry) -> tuple[np.ndarray, str]:
-        """Return pixels (S, S, 1 or 3) uint8 and "", or no pixels and why it cannot be read."""
+    def _decode(self, entry: Entry) -> _Decoded:
+        """Return pixels (S, S, 1 or 3) uint8, or none and why it cannot be read."""
         path = Path(entry.file)
-        if not path.is_file():  # a pipe would never end
-            return np.empty(0), "not a file" if path.exists() else "No such file or directory"
         try:
-            pixels = resize(read_pixels(path, self.settings.bits), self.spec.image_size_px)
+            picture = read_image(path, self.settings.bits)
+            pixels = resize(picture.pixels, self.spec.image_size_px, self.settings.fit)
         except DECODE_ERRORS as error:
-            return np.empty(0), unreadable_reason(path, error)
+            return _Decoded(np.empty(0), unreadable_reason(path, error))
         except BitsFound as found:
             scale = f"the scale is of {self.settings.bits}: see --bits"
-            return np.empty(0), f"it uses {found.bits} bits, {scale}"
-        return pixels if pixels.ndim == 3 else pixels[..., None], ""
+            return _Decoded(np.empty(0), f"it uses {found.bits} bits, {scale}")
+        return _Decoded(pixels if pixels.ndim == 3 else pixels[..., None], "", picture.has_more)

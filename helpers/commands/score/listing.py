@@ -96,12 +96,15 @@ def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
 
 
 def _pattern_names(pattern: str) -> Iterator[Name]:
-    """Find files by a pattern, sorted; their paths start below its last folder without a *."""
+    """Find files by a pattern, sorted; their paths start below its last folder without a *.
+
+    Pipes and broken links are listed, to be reported as unreadable.
+    """
     parts = PurePath(pattern).parts
     plain = next((i for i, part in enumerate(parts[:-1]) if glob.has_magic(part)), len(parts) - 1)
     root = os.path.join(*parts[:plain])
     for file in sorted(glob.iglob(pattern, recursive=True)):
-        if file.lower().endswith(SUFFIXES) and os.path.isfile(file):
+        if file.lower().endswith(SUFFIXES) and not os.path.isdir(file):
             path = PurePath(os.path.relpath(file, root)).as_posix()
             yield path, os.path.splitext(path)[0], file
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from helpers.commands.score import ScoreError
 from helpers.core import files
+from helpers.datasets.decoding import Fit
 
 
 class Row(NamedTuple):
@@ -34,6 +35,7 @@ class Part(NamedTuple):
     number: int
     rows: list[Row]
     digest: str  # of all names of the list up to the end of this part
+    several_frames: tuple[str, ...] = ()  # paths of images with pages or frames behind the first
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Settings:
     precision: str  # "bf16", "fp16" or "no"
     flips: bool  # average over four mirror images
     bits: int  # that fill the range of images of more than 8 bits
+    fit: Fit = "squash"  # how images become squares
 
 
 @dataclass(frozen=True)
