@@ -95,14 +95,13 @@ def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
 def overkill_against_escapes(
     scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float
 ) -> Figure:
-    """Draw good parts thrown away against bad parts let through, at every threshold, by family.
+    """Draw good parts that do not pass against bad parts that do, at every threshold, by family.
 
-    The large markers are the first rule of each model in `decision.operating_table`, without a
-    third bin; the vertical line is the escape rate that was asked for, a fraction. The escapes'
-    axis is a square root, because the decision is made at its left end.
+    The large markers are the first rule of each model in `decision.operating_table`; the vertical
+    line is the escape rate that was asked for, a fraction. The escapes' axis is a square root,
+    because the decision is made at its left end.
     """
     panels = families(list(scored))
-    side = next(iter(scored.values())).judged_on
     points = points.drop_duplicates("model").set_index("model")
     n = len(panels)
     figure, axes = plt.subplots(1, n, figsize=(4.4 * n, 5.8), squeeze=False, sharey=True)
@@ -110,7 +109,10 @@ def overkill_against_escapes(
         for (name, style), marker in zip(_styles(names).items(), MARKERS, strict=False):
             escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
             ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
-            x, y = (100 * points.loc[name, f"{side}_{k}_rate"] for k in ("escape", "overkill"))
+            at = operating_point.escape_and_overkill(
+                *scored[name].labels_scores(), points.threshold[name]
+            )
+            x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
             text = f"{scored[name].title}: {x:.1f}, {y:.0f}"
             ax.plot([], [], marker=marker, label=text, **style)
             big = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
@@ -120,9 +122,9 @@ def overkill_against_escapes(
         ax.set_xscale("function", functions=root)
         ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
         ax.set(title=title, xlim=(0, 100), ylim=(-2, 102))
-        ax.set_xlabel("bad parts let through, % (square-root scale)")
-        _legend_below(ax, "let through %, thrown away %")
-    axes[0][0].set_ylabel("good parts thrown away, %")
+        ax.set_xlabel("bad parts that pass, % (square-root scale)")
+        _legend_below(ax, "bad that pass %, good that do not %")
+    axes[0][0].set_ylabel("good parts that do not pass, %")
     figure.suptitle(
         f"Overkill against escapes on {_side(scored[names[0]])}; markers: thresholds chosen on "
         f"validation for {100 * max_escape_rate:g} % of escapes, expected"
