@@ -264,9 +264,9 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
             text = f"{wrong:,} {kind} ({100 * wrong / counts.sum():.1f} %)"
             ax.text(101, y, text, va="center", fontsize=11, weight="bold")
         title = next((word for own, word in decision.PROMISES.items() if own == rule), rule)
-        title += f": pass below {bins.pass_below:.3f}"
+        title += f": pass below {bins.pass_below:.3g}"
         if bins.reject_from > bins.pass_below:
-            title += f", reject from {bins.reject_from:.3f} on"
+            title += f", reject from {bins.reject_from:.3g} on"
         title += "" if is_kept else " (too few bad parts held out)"
         ax.text(0, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
     ax.set_yticks(ticks, names)

@@ -118,17 +118,17 @@ def doubt_shape(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"Share": [per_cent(row, "share", " %") for row in rows]})
 
 
-def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame) -> str:
+def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
     """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say how to go on.
 
-    Columns: `id, path, label, reason`. A file in which a label differs from the run's is a person's
-    work: it is kept.
+    Columns: `id, path, label, reason`. A file in which a label differs from the split's is a
+    person's work: it is kept.
     """
     path = run_paths.labels_to_check
     rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
     if path.exists():
         own = files.load_csv(path, ("id", "label"), text=["label"])
-        now = own.id.map(audited.set_index("id").label).astype("Int64").astype("string")
+        now = own.id.map(split.set_index("id").label).astype("Int64").astype("string")
         if (edited := own.label.astype("string").fillna("") != now.fillna("")).any():
             return (
                 f"{path} has {edited.sum()} edited label(s) and was kept; delete it for a new list"
