@@ -133,6 +133,11 @@ class RunPaths:
         """A table that a notebook shows, as CSV."""
         return self.root / "metrics" / f"{name}.csv"
 
+    @property
+    def labels_to_check(self) -> Path:
+        """The labels most likely wrong, to be edited and given to 01 as LABELS_CSV."""
+        return self.root / "labels_to_check.csv"
+
     def notebook(self, name: str) -> Path:
         """The executed copy of a notebook."""
         return self.root / "notebooks" / f"{name}.ipynb"

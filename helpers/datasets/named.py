@@ -77,8 +77,8 @@ def read_named(
 def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
-    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`, and
-    others, which are added to the table. One with at most 20 different values is a kind of part,
+    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`,
+    `reason` (for people, not read), and others, which are added to the table. One with at most 20 different values is a kind of part,
     evaluated on its own in notebook 06. Images that have no label then are left out.
 
     Raises:
@@ -86,6 +86,7 @@ def with_labels(source: Source, path: Path) -> Source:
     """
     allowed = {"label": [*LABEL_WORDS, np.nan]}
     lines, _ = read_named(path, source, (), allowed)
+    lines = lines.drop(columns="reason", errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
     table, changed = source.table.copy(), 0

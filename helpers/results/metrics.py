@@ -356,3 +356,26 @@ def exact_interval(count: int, total: int) -> Interval:
     low = stats.beta.ppf(TAILS[0], count, total - count + 1) if count > 0 else 0.0
     high = stats.beta.ppf(TAILS[1], count + 1, total - count) if count < total else 1.0
     return Interval(count / total, float(low), float(high))
+
+
+def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None, seed: int = 0) -> Interval:
+    """Return the fraction of `flags` (N,) that are True, with its interval.
+
+    Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
+    the interval is the wider of the exact one and the percentile bootstrap that draws whole groups,
+    since parts of one group fail together. A part with an empty group is a group of its own.
+    """
+    flags = np.asarray(flags, dtype=bool)
+    exact = exact_interval(int(flags.sum()), flags.size)
+    if groups is None:
+        return exact
+    names = pd.Series(np.asarray(groups, dtype=object))
+    own, _ = pd.factorize(names.mask(names.isna() | (names == ""), pd.Series(names.index)))
+    sizes, hits = np.bincount(own), np.bincount(own, flags)
+    rng, n = np.random.default_rng(seed), len(sizes)
+    rates = []
+    for _ in range(1000 // RESAMPLES_AT_ONCE):
+        times = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES_AT_ONCE)  # each is drawn
+        rates.append(times @ hits / (times @ sizes))
+    low, high = np.quantile(np.concatenate(rates), TAILS)
+    return Interval(exact.estimate, min(exact.low, float(low)), max(exact.high, float(high)))

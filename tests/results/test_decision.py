@@ -22,33 +22,34 @@ def scored(name="m", val=None, test=None):
 
 
 def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
-    # validation: no bad part may escape of 10 at 5 %, so the threshold lies just below 0.3
-    table = decision.operating_table(
-        {"m": scored()}, config.AnalysisSettings(max_escape_rate=0.05), 0.3
-    )
+    # validation: of 10 bad parts none may escape at 10 %, so the threshold is just below 0.3
+    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    table = decision.operating_table({"m": scored()}, settings, 0.3)
     row = table.iloc[0]
-    assert 0.25 < row.threshold < 0.3
+    assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
+    assert (row.promised, row.is_kept) == (pytest.approx(1 / 11), True)
     assert (row.val_escapes, row.val_bad, row.val_overkilled, row.val_good) == (0, 10, 4, 10)
     assert (row.test_escapes, row.test_bad) == (1, 2)
     assert (row.test_overkilled, row.test_good) == (2, 3)
     exact = metrics.exact_interval(1, 2)
     assert (row.test_escape_rate_low, row.test_escape_rate_high) == (exact.low, exact.high)
-    assert table.rule.tolist() == ["escapes <= 5 %", "most accurate"] and "test_cost" not in table
+    assert table.rule.tolist() == ["expected", "confident", "most accurate"]
+    assert "test_cost" not in table
 
 
 def test_more_escapes_allowed_means_less_overkill():
     strict, loose = (
         decision.operating_table({"m": scored()}, config.AnalysisSettings(max_escape_rate=e), 0.3)
-        for e in (0.0, 0.3)
+        for e in (0.0, 0.37)
     )
     assert loose.val_escapes[0] == 3
     assert loose.val_overkilled[0] < strict.val_overkilled[0]
 
 
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
-    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2)
+    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
-    assert table.index.tolist() == ["escapes <= 1 %", "cheapest", "most accurate"]
+    assert table.index.tolist() == ["expected", "confident", "cheapest", "most accurate"]
     row = table.loc["cheapest"]
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
@@ -60,8 +61,8 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate_model(scored(), 0.3)
-    found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
-    assert found["most accurate"] == row["threshold"]
+    found = decision.decisions(scored(), config.AnalysisSettings(), 0.3)
+    assert found["most accurate"].bins == (row["threshold"], row["threshold"])
 
 
 @pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
@@ -75,15 +76,18 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert "Test escape" not in decision.operating_shape(table)
+    assert set(decision.operating_shape(table).On) == {"validation"}
 
 
 def test_the_shape_shows_counts_per_cent_and_interval():
-    table = decision.operating_table({"fbp": scored("fbp")}, config.AnalysisSettings(), 0.3)
-    row = decision.operating_shape(table).iloc[0]
-    assert row.Model == "FBP"
-    assert row["Test escape"] == "1 of 2: 50.0 % [1.3, 98.7]"
-    assert row["Valid overkill"].startswith("4 of 10: 40.0 % [")
+    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
+    valid, test = decision.operating_shape(table)[:2].to_dict("records")
+    assert (test["Model"], test["On"], test["Promised"]) == ("FBP", "test", "9.1 %")
+    assert test["Threshold chosen by"] == "escapes <= 10 %, expected"
+    assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
+    assert valid["Overkill"].startswith("4 of 10: 40.0 % [")
+    assert valid["Passes"].startswith("42.0 [")  # .7 of the good parts' 6 in 10, no bad one
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():
