@@ -67,7 +67,10 @@ class Scored:
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
     def groups(self, side: str = "") -> np.ndarray | None:
-        """Return the groups (N,) of the images of `labels_scores`; None if the split has none."""
+        """Return the groups (N,) of the images of `labels_scores`; None if the split has none.
+
+        A single image has no group: a missing value.
+        """
         frame = self._labelled(side)
         return frame.group.to_numpy() if "group" in frame else None
 
@@ -147,7 +150,7 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         ArtifactError: a line is not that of an image on a side of the split; the first is named.
     """
     path = run_paths.split_csv
-    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold"])
+    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold", "group"])
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
         "the id is missing": frame.id.isna(),
@@ -205,9 +208,9 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     values = columns[["defect_score", *Member._fields]].apply(pd.to_numeric, errors="coerce")
     values = values.astype(np.float64).assign(id=frame.id, split=frame.split)
     side = pd.Series("", frame.index, dtype=object)  # of each image, as the block's training saw it
-    for fold, rows in values.groupby("fold", dropna=False):
-        by_id = sides(split, None if pd.isna(fold) else fold).set_index("id").split
-        side[rows.index] = rows.id.map(by_id)
+    for fold in (None, *folds_of(split)):
+        rows = values.fold.isna() if fold is None else values.fold == fold
+        side[rows] = frame.id[rows].map(sides(split, fold).set_index("id").split)
     wrong_side = frame.split.isin(["val", "test"]) & (side != frame.split)
     checks = {
         "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad": (
@@ -273,8 +276,8 @@ def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     scores = rows.groupby("id").defect_score.mean()
     table = split.loc[split.id.isin(scores.index), ["id", "label"]]
     table["defect_score"] = table.id.map(scores).astype(np.float64)
-    if "group" in split:  # an image without a group is one of its own
-        table["group"] = split.group.fillna("image " + split.id)
+    if "group" in split:
+        table["group"] = split.group
     return table.reset_index(drop=True)
 
 

@@ -1,5 +1,7 @@
 """Comparisons with the best model, and AUC among parts of one kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,6 +54,25 @@ def test_where_test_labels_are_hidden_validation_is_compared():
     pd.testing.assert_frame_equal(
         comparison.compare_with(given, "best"), comparison.compare_with(open_ones, "best")
     )
+
+
+def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
+    labels, scores, given = models()
+    other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
+    found = comparison.compare_held_out(given["best"], other)
+    assert found == metrics.delong_test(labels[20:], scores["best"][20:], scores["worse"][20:])
+    assert found.difference > 0
+    swapped = other.val.assign(label=1 - other.val.label)
+    with pytest.raises(ValueError, match="best and worse were judged by different labels"):
+        comparison.compare_held_out(given["best"], replace(other, val=swapped))
+
+
+def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_compare():
+    labels, scores, given = models(hidden=True)
+    given["worse"] = replace(given["worse"], val=given["worse"].val[:70])
+    row = comparison.compare_with(given, "best").set_index("model").loc["random"]
+    expected = metrics.delong_test(labels[:70], scores["random"][:70], scores["best"][:70])
+    assert tuple(row[list(metrics.Comparison._fields)]) == expected
 
 
 def test_holm_by_hand():

@@ -210,6 +210,43 @@ def test_the_mean_over_a_model_s_seeds_is_what_is_joined(run):
     np.testing.assert_allclose(stacked(), joined, atol=1e-6)
 
 
+def test_ensembles_of_cross_fitted_models_are_cross_fitted_over_the_same_folds(run, monkeypatch):
+    planted.add_folds(run)
+    for seed, name in enumerate(("svm", "cnn", "fbp")):
+        planted.plant(run, name, 1.5 - 0.1 * seed, seed)
+    planted.plant(run, "ll", 3.0, 9, once=True)  # fewer validation images: not joined
+    fitted = []
+    plain = ensembles.Stacking.__init__
+    monkeypatch.setattr(
+        ensembles.Stacking,
+        "__init__",
+        lambda self, scores, labels: fitted.append(scores) or plain(self, scores, labels),
+    )
+    report = _write(run).set_index("ensemble")
+    assert report.kept.all() and "ll" not in report.weights["stacking"]
+    scored, split = predictions.read_all_predictions(run, True), predictions.read_split(run)
+    joined = scored["stacking"]
+    assert joined.averaged == "5 folds" and len(joined.val) == 400
+    assert roc_auc(*joined.labels_scores("val")) == pytest.approx(report.val_auc["stacking"])
+    everything, *without = fitted
+    assert set(everything) == {"svm", "cnn", "fbp"} and len(without) == 5
+    known = scored["svm"].val.set_index("id").defect_score
+    for fold, scores in enumerate(without):
+        others = split.id[(split.fold != fold).fillna(False)]
+        assert scores["svm"].tolist() == known[others].tolist()
+
+
+def test_one_cross_fitted_model_is_joined_with_the_others_on_what_all_have_scored(run):
+    planted.add_folds(run)
+    planted.plant(run, "fbp", 1.3, 2)
+    for seed, name in enumerate(("svm", "cnn")):
+        planted.plant(run, name, 1.5, seed, once=True)
+    report = _write(run)
+    assert report.kept.all() and "fbp" in report.weights[1]
+    joined = predictions.read_all_predictions(run, True)["stacking"]
+    assert joined.members == () and len(joined.val) == 200
+
+
 @pytest.mark.parametrize("change", [planted.shuffle_test_labels, planted.hide_test_labels])
 def test_other_or_hidden_test_labels_leave_the_fitted_ensembles_unchanged(run, change):
     report = _write(run)

@@ -201,7 +201,7 @@ def test_an_interval_without_groups_is_exact_and_with_groups_never_narrower():
 
 def test_groups_widen_the_intervals_of_the_table():
     class Grouped(Scored):
-        def groups(self, side=""):
+        def blocks(self, side=""):
             return np.where(self.labels_scores(side)[1] > 0.52, "b", "a")
 
     plain = scored()

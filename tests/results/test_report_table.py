@@ -81,6 +81,19 @@ def test_a_model_with_several_seeds_has_a_line_for_their_mean_and_one_for_a_sing
     assert "mean of their scores" in report_table.table_notes(table)
 
 
+def test_a_cross_fitted_classical_model_has_both_features_on_both_of_its_lines(run):
+    planted.add_folds(run)
+    for seed, name in enumerate(("svm", "svm_finetuned")):
+        planted.plant(run, name, 1.0 + seed, seed)
+    table = results_table.whole_table(run)
+    row, shape = table.set_index("model").test_auc_mean, _shape(run)
+    one = shape.loc["SVM, one model", "Test AUC"]
+    assert one.startswith(f"{100 * row['svm']:.1f} ± ")
+    assert f" ({100 * row['svm_finetuned']:.1f} ± " in one
+    assert "SVM, 5 folds averaged" in shape.index and "FBP" in shape.index
+    assert shape.loc["SVM, one model", "Seconds"] == "0.5 (-)"  # of 2.4 for all folds
+
+
 def test_a_users_own_finetuned_name_without_a_twin_is_a_row(run):
     planted.plant(run, "mynet_finetuned", 3.0, 9)
     assert display_name("mynet_finetuned") in _shape(run).index

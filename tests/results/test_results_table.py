@@ -77,6 +77,26 @@ def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     assert row.test_f1_mean == pytest.approx(np.mean(own))  # each at its own threshold
 
 
+def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_own_folds(run):
+    planted.add_folds(run, 4)
+    planted.plant(run, "fbp", 1.0, 0)
+    split, frame = predictions.read_split(run), files.load_csv(run.predictions("fbp"), ("id",))
+    row = results_table.results_table(run).iloc[0]
+    assert (row.members, row.averaged) == (4, "4 folds")
+    label = split.set_index("id").label
+    held_out, test = (frame[frame.split == side] for side in ("val", "test"))
+    assert len(held_out) == 120
+    every = roc_auc_score(label[held_out.id].astype(int), held_out.defect_score)
+    assert row.val_auc == pytest.approx(every)
+    own = [
+        roc_auc_score(label[f.id].astype(int), f.defect_score) for _, f in held_out.groupby("fold")
+    ]
+    assert row.val_auc_mean == pytest.approx(np.mean(own))
+    assert row.val_auc_std == pytest.approx(np.std(own, ddof=1))
+    mean = test.groupby("id").defect_score.mean()
+    assert row.test_auc == pytest.approx(roc_auc_score(label[mean.index].astype(int), mean))
+
+
 def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
     split = predictions.read_split(run)
     label = split.label.astype(float).to_numpy()
