@@ -16,10 +16,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ import psutil
 from helpers.core import memory, paths
 
 LEFTOVER_AGE_S = 3600  # no write takes this long
+# Text that a spreadsheet would run as a formula; apostrophes before it are of an escaped one. A
+# number or a single sign is harmless.
+FORMULA = re.compile(r"'*(?![+-][\d.]+(e[+-]?\d+)?\Z)[=+\-@\t\r\n].", re.DOTALL | re.IGNORECASE)
 
 
 class ArtifactError(ValueError):
@@ -163,13 +167,28 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in names}
 
 
+def as_cell(value: Any) -> Any:
+    """Return text so that a spreadsheet shows it and does not run it: "=1+1" becomes "'=1+1"."""
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def from_cell(value: Any) -> Any:
+    """Return the text that `as_cell` was given."""
+    escaped = isinstance(value, str) and value.startswith("'") and FORMULA.match(value, 1)
+    return value[1:] if escaped else value
+
+
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """Return a table as the bytes that `save_csv` writes."""
+    frame = _with_texts(frame, as_cell)
     return frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def save_csv(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table atomically, without its index, floats to 9 significant digits."""
+    """Write a table atomically, without its index, floats to 9 significant digits.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe, which `load_csv` removes.
+    """
     write_bytes(path, csv_bytes(frame))
 
 
@@ -196,6 +215,17 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
     if missing := ", ".join(name for name in columns if name not in frame.columns):
         has = ", ".join(frame.columns)
         raise ArtifactError(f"{path} lacks the column(s) {missing}; it has {has}")
+    return _with_texts(frame, from_cell)
+
+
+def _with_texts(frame: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """Return a table with its texts changed; a column of which nothing changes stays as it is."""
+    for name, column in frame.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            old = column.tolist()
+            new = [change(value) for value in old]
+            if any(one is not other for one, other in zip(old, new, strict=True)):
+                frame = frame.assign(**{str(name): pd.Series(new, frame.index, column.dtype)})
     return frame
 
 

@@ -165,7 +165,7 @@ def subsample_source(source: Source, n: int | None, seed: int) -> Source:
     table = source.table
     if n is None or len(table) <= n:
         return source
-    side = table.official_split.astype(str) + table.label.astype(str)
+    side = table.official_split + _label_words(table)
     shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
     # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
     place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
@@ -187,7 +187,7 @@ def _keep(source: Source, kept: np.ndarray) -> Source:
 
 def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
     """Return what run.json and later notebooks must know about the data."""
-    counts = split.table.groupby(["split", split.table.label.astype(str)]).size()
+    counts = split.table.groupby(["split", _label_words(split.table)]).size()
     return {
         "label_mapping": source.label_mapping,
         "kinds": list(source.kinds),
@@ -200,6 +200,11 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
         "not_in_split_csv": split.unnamed,
         "unreadable": [Path(path).name for path, _ in unreadable],
     }
+
+
+def _label_words(table: pd.DataFrame) -> pd.Series:
+    """Return the labels as text, "hidden" for missing ones: NaN would drop out of every count."""
+    return table.label.map({0: "0", 1: "1"}).fillna("hidden")
 
 
 def _random_split(

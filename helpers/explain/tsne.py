@@ -28,7 +28,10 @@ MOST_BARNES_HUT = 5_000  # the faster one up to here, interpolation (FIt-SNE) be
 # A second thread saves 0.2 s at 500 parts, but threads wait for each other if another program uses
 # a core: 26 s instead of 7 s at 1,668 parts.
 MOST_ON_ONE_THREAD = 3_000
-MOST_SILHOUETTE_PARTS = 5_000  # the silhouette's time grows with the square: under 1 s here
+MOST_MAPPED = (
+    30_000  # the time of exact neighbours grows with the square; more dots hide each other
+)
+MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
 NEIGHBOURS = 15
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 SIDES = {"train": "training", "val": "validation"}
@@ -51,7 +54,8 @@ def before_and_after(
     """Map training and validation parts, each pretrained and fine-tuned (report, figures 12, 13).
 
     `backbone` names the features of notebook 02; the fine-tuned ones are FBP's of notebook 03. A
-    side with fewer parts than t-SNE needs is left out, with a printed line.
+    side with fewer parts than t-SNE needs is left out, and of one with more than 30,000 so many are
+    drawn with `seed`; a printed line says so.
     """
     features = {}
     for kind, name in (("pretrained", backbone), ("fine-tuned", "fbp")):
@@ -63,6 +67,9 @@ def before_and_after(
         if len(rows) < FEWEST_PARTS:
             print(f"no map of the {word} parts: there are {len(rows)}, t-SNE needs {FEWEST_PARTS}")
             continue
+        if len(rows) > MOST_MAPPED:
+            print(f"{MOST_MAPPED:,} of the {len(rows):,} {word} parts are drawn for the map")
+            rows = rows.iloc[_drawn(len(rows), MOST_MAPPED, seed)]
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, found in features.items():
             x = found.of(rows.id)
@@ -91,8 +98,9 @@ def figure(mapped: list[Mapped]) -> Figure:
                 x, y = m.plane[group[m.labels[group] == label]].T
                 look |= {"color": PALETTE[word], "marker": MARKERS[word]}
                 ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
+        measured = f" of {m.separation['measured']:,} parts" if n > MOST_MEASURED else ""
         ax.set_title(
-            f"{SIDES[m.side]}, {m.embedding}\n{min(NEIGHBOURS, n - 1)} neighbours agree "
+            f"{SIDES[m.side]}, {m.embedding}\n{min(NEIGHBOURS, n - 1)} neighbours{measured} agree "
             "{label_agreement:.2f} (chance {chance_agreement:.2f}), "
             "silhouette {silhouette:.2f}".format(**m.separation),
             fontsize=10,
@@ -154,26 +162,42 @@ def _has_opentsne() -> bool:
     return True
 
 
-def label_agreement(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> float:
+def label_agreement(
+    embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS, parts: np.ndarray | None = None
+) -> float:
     """Return the mean fraction of the `k` nearest neighbours (Euclidean, without the part itself)
-    that have the part's own label."""
-    index = NearestNeighbors(n_neighbors=k, n_jobs=-1).fit(embeddings)
-    neighbours = index.kneighbors(return_distance=False)  # (N, k), never the part itself
-    labels = np.asarray(labels)
-    return float((labels[neighbours] == labels[:, None]).mean())
+    that have the part's own label. It is the mean over some `parts` (row numbers), or over all;
+    their neighbours are looked for among all."""
+    embeddings, labels = np.asarray(embeddings), np.asarray(labels)
+    parts = np.arange(len(labels)) if parts is None else parts
+    index = NearestNeighbors(n_neighbors=k + 1, n_jobs=-1).fit(embeddings)
+    nearest = index.kneighbors(embeddings[parts], return_distance=False)  # (P, k + 1)
+    itself = nearest == parts[:, None]
+    itself[~itself.any(axis=1), -1] = True  # it has more than k copies
+    neighbours = nearest[~itself].reshape(len(parts), k)
+    return float((labels[neighbours] == labels[parts, None]).mean())
 
 
 def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, float]:
     """Return "label_agreement" of the 15 nearest neighbours, the "chance_agreement" of embeddings
-    that know nothing about the labels, and the "silhouette", from -1 to 1 (Rousseeuw 1987), of at
-    most 5,000 parts, drawn with `seed`. There must be two classes."""
+    that know nothing about the labels, and the "silhouette", from -1 to 1 (Rousseeuw 1987).
+    Agreement and silhouette are those of at most 5,000 parts, drawn with `seed`; "measured" is
+    their number. The silhouette is NaN if these are of one class."""
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
     n, counts = len(labels), np.unique(labels, return_counts=True)[1]
-    agreement = label_agreement(embeddings, labels, min(NEIGHBOURS, n - 1))
-    chance = float((counts * (counts - 1)).sum() / (n * (n - 1)))
-    chosen = np.arange(n)
-    if n > MOST_SILHOUETTE_PARTS:
-        chosen = np.random.default_rng(seed).choice(chosen, MOST_SILHOUETTE_PARTS, replace=False)
-    silhouette = float(silhouette_score(embeddings[chosen], labels[chosen]))
-    names = ("label_agreement", "chance_agreement", "silhouette")
-    return dict(zip(names, (agreement, chance, silhouette), strict=True))
+    parts, silhouette = _drawn(n, MOST_MEASURED, seed), np.nan
+    if len(np.unique(labels[parts])) > 1:
+        silhouette = float(silhouette_score(embeddings[parts], labels[parts]))
+    return {
+        "measured": len(parts),
+        "label_agreement": label_agreement(embeddings, labels, min(NEIGHBOURS, n - 1), parts),
+        "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
+        "silhouette": silhouette,
+    }
+
+
+def _drawn(n: int, most: int, seed: int) -> np.ndarray:
+    """Return all row numbers if there are few enough, otherwise `most` of them in order."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.core.files import write_bytes
+from helpers.core.files import as_cell, write_bytes
 from helpers.core.paths import RunPaths
 from helpers.runs.predictions import read_predictions, read_split
+from helpers.runs.record import load_run
 
 COLUMNS = ["id", "defect_score"]
+CONTESTS = ("nexperia", "chips")  # data sets whose submissions are judged by their ids
 
 
 class SubmissionError(ValueError):
@@ -29,16 +31,19 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
     """Write the submission of one model of a run, and return its path.
 
     The rows are in the order of the split. The rules of `validate_submission` are those of a
-    predictions file too, so the file can be sent as it is.
+    predictions file too, so the file can be sent as it is. A contest gets its ids to the letter;
+    otherwise a spreadsheet may open the file (see `files.save_csv`).
 
     Raises:
         ArtifactError: the model's predictions do not fit the split; an older file is kept.
         SubmissionError: there is no test image.
     """
-    test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test
+    test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test[COLUMNS]
     if test.empty:
         raise SubmissionError(f"{run_paths.split_csv} has no test images to predict")
-    content = test[COLUMNS].to_csv(index=False, lineterminator="\n")
+    if load_run(run_paths).get("dataset", "").partition(":")[0] not in CONTESTS:
+        test = test.assign(id=test.id.map(as_cell))
+    content = test.to_csv(index=False, lineterminator="\n")
     write_bytes(run_paths.submission, content.encode())
     return run_paths.submission
 

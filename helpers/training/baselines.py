@@ -37,6 +37,7 @@ from helpers.runs.stages import Stage
 from helpers.training.features import Features
 
 NAMES = ("LDA", "RF", "LR", "SVM")
+MOST_SVM_IMAGES = 50_000  # its time grows with the square
 
 
 @dataclass(frozen=True)
@@ -157,12 +158,20 @@ def fit_baseline(
         seed: of the folds and the forest.
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
         groups: (N,) that the folds keep together, see `stratified_folds`.
+
+    An SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class; if there are more, `chosen`
+    says so.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
     smallest = int(np.bincount(labels, minlength=2).min())
     if smallest < 2:
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
+    limited = name == "SVM" and len(labels) > MOST_SVM_IMAGES
+    if limited:
+        drawn = _sample(labels, MOST_SVM_IMAGES, folds, random_state)
+        embeddings, labels = embeddings[drawn], labels[drawn]
+        groups = None if groups is None else groups[drawn]
     rows = _sample(labels, cv_images, folds, random_state)
     of_rows = None if groups is None else groups[rows]
     splitter = PredefinedSplit(stratified_folds(labels[rows], folds, random_state, of_rows))
@@ -179,6 +188,8 @@ def fit_baseline(
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
+    if limited:
+        chosen["images"] = len(labels)
     return FittedBaseline(name, model, chosen, float(search.best_score_))
 
 

@@ -1,6 +1,7 @@
 """Scores of many images: those of the series, the same by Ray; what is refused."""
 
 import os
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,6 +126,45 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_scored(folder, caps
     assert table.reason["good/text.bmp"] == "not an image"
     assert len(scores(folder)) == 120
     assert score.main(command(folder, "--strict")) == 1
+
+
+def test_names_like_formulas_are_written_so_that_a_spreadsheet_does_not_run_them(folder, capsys):
+    parts = folder / "parts"
+    for name in ("=1+1.png", "-12.png", "@a.png"):
+        shutil.copy(parts / "bad" / "bad00.png", parts / name)
+    (parts / "+broken.png").write_text("not an image")
+    assert score.main(command(folder)) == 0
+    lines = (folder / "scores.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:4]] == [
+        ["'-12.png", "-12"],  # the number is harmless
+        ["'=1+1.png", "'=1+1"],
+        ["'@a.png", "'@a"],
+    ]
+    unreadable = (folder / "scores.unreadable.csv").read_text().splitlines()
+    assert unreadable[1] == "'+broken.png,not an image,0"
+    assert {"-12.png", "=1+1.png", "@a.png"} < set(scores(folder).index)
+    for part in (folder / "scores.csv.parts").glob("*.csv"):
+        assert not re.search(r"(?m)^[=+@]|,[=+@]", part.read_text())
+    assert score.main(command(folder)) == 0  # the parts are read back as they were
+    assert "nothing to do" in capsys.readouterr().out
+    # the scores name the images of another scoring
+    shutil.copy(folder / "scores.csv", parts / "list.csv")
+    again = [*command(folder, images=str(parts / "list.csv")), "--out", str(folder / "b.csv")]
+    assert score.main(again) == 0
+    assert (folder / "b.csv").read_bytes() == (folder / "scores.csv").read_bytes()
+
+
+def test_what_a_folder_holds_beside_the_images_to_score_is_listed(folder, capsys):
+    parts = folder / "parts"
+    (parts / "good" / ".thumbnails").mkdir()
+    (parts / "notes.txt").touch()
+    (parts / "bad" / "more").symlink_to(folder)
+    assert score.main(command(folder)) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "left out: 1 hidden folder(s) or image(s) (good/.thumbnails)",
+        "left out: 1 link(s) to a folder (bad/more)",
+        "left out: 1 file(s) with other suffixes (.txt)",
+    ]
 
 
 def test_a_file_of_a_csv_that_is_not_there_is_listed_too(folder):

@@ -278,6 +278,14 @@ def test_subsample_keeps_the_classes_in_proportion_and_the_order():
     assert len(splits.subsample_source(source, 500, seed=0).table) == 180
 
 
+def test_subsample_keeps_unlabelled_test_images_in_proportion_and_they_are_counted():
+    source = splits.subsample_source(toy_source(120, 60, test=60), 120, seed=0)
+    assert source.table.official_split.value_counts().to_dict() == {"train": 90, "test": 30}
+    assert source.table.label.isna().sum() == 30
+    facts = splits.describe(source, divide(source, val_per_class=5), [])
+    assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
+
+
 def test_keep_readable_and_describe_count_what_is_there():
     source = splits.keep_readable(toy_source(), toy_source().table.id.iloc[1:])
     assert len(source.table) == 199 and "g000" not in set(source.table.id)

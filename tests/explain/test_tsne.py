@@ -71,8 +71,43 @@ def test_silhouette_is_the_mean_over_the_parts_and_a_sample_comes_close(monkeypa
     x, labels = two_clouds(n=400)
     expected = silhouette_samples(x, labels).mean()
     assert tsne.separation(x, labels)["silhouette"] == pytest.approx(expected, abs=1e-6)
-    monkeypatch.setattr(tsne, "MOST_SILHOUETTE_PARTS", 150)
+    monkeypatch.setattr(tsne, "MOST_MEASURED", 150)
     assert tsne.separation(x, labels)["silhouette"] == pytest.approx(expected, abs=0.03)
+
+
+def test_of_many_parts_some_are_measured_with_their_neighbours_among_all(monkeypatch):
+    x, labels = two_clouds(n=1000, dimensions=4, distance=1.5)
+    whole = tsne.separation(x, labels)
+    monkeypatch.setattr(tsne, "MOST_MEASURED", 300)
+    found = tsne.separation(x, labels, seed=1)
+    assert (whole["measured"], found["measured"]) == (1000, 300)
+    assert found["chance_agreement"] == whole["chance_agreement"]
+    assert found["label_agreement"] == pytest.approx(whole["label_agreement"], abs=0.03)
+    assert found == tsne.separation(x, labels, seed=1) != tsne.separation(x, labels, seed=2)
+    few = np.arange(0, 1000, 50)
+    by_hand = []
+    for part in few:
+        order = np.argsort(((x - x[part]) ** 2).sum(axis=1), kind="stable")[1:16]
+        by_hand.append((labels[order] == labels[part]).mean())
+    assert tsne.label_agreement(x, labels, 15, few) == pytest.approx(np.mean(by_hand))
+
+
+def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so(
+    home, monkeypatch, capsys
+):
+    monkeypatch.setattr(tsne, "MOST_MAPPED", 60)
+    monkeypatch.setattr(tsne, "MOST_MEASURED", 40)
+    split = pd.DataFrame({"split": ["train"] * 80 + ["val"] * 30})
+    split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
+    x = two_clouds(n=len(split))[0]
+    for name in ("net", "fbp"):
+        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
+    mapped = tsne.before_and_after(RunPaths("r"), split, "net")
+    assert capsys.readouterr().out == "60 of the 80 training parts are drawn for the map\n"
+    table = tsne.table(mapped)
+    assert table.images.tolist() == [60, 60, 30, 30] and table.measured.tolist() == [40, 40, 30, 30]
+    titles = [ax.get_title() for ax in tsne.figure(mapped).axes]
+    assert "15 neighbours of 40 parts agree" in titles[0] and "15 neighbours agree" in titles[3]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core import files
 from helpers.core.files import ArtifactError
 from helpers.results.submission import (
     SubmissionError,
@@ -54,6 +55,23 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
     assert sample_ids(sample) == ["b", "a"]
     good = csv_file(tmp_path, "id,defect_score\na,0.1\nb,0.2\n")
     assert validate_submission(good, None, sample)["id"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "written"), [("folder:parts", "'=1+1"), ("nexperia", "=1+1"), ("chips", "=1+1")]
+)
+def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(home, dataset, written):
+    run_paths = planted.make_run(n=20)
+    split = predictions.read_split(run_paths)
+    split.loc[split.index[-1], "id"] = "=1+1"
+    files.save_csv(run_paths.split_csv, split)
+    planted.plant(run_paths, "fbp", 1.0, 0, 1)
+    record = files.load_json(run_paths.run_json)
+    files.save_json(run_paths.run_json, record | {"dataset": dataset})
+    path = write_submission(run_paths, "fbp")
+    assert path.read_text().splitlines()[-1].startswith(f"{written},0.")
+    ids = [*_test_ids(run_paths)[:-1], written]
+    assert len(validate_submission(path, ids)) == 20
 
 
 @pytest.mark.parametrize(

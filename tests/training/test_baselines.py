@@ -53,3 +53,13 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
     x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
     fitted = baselines.fit_baseline("LR", x, labels, 3, 10, 0, cv_images=200)
     assert len(searched[0]) == 200 and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
+
+
+def test_an_svm_of_a_very_large_set_is_fitted_on_a_sample_and_says_so(problem, monkeypatch):
+    x, y, x_new, y_new = problem
+    monkeypatch.setattr(baselines, "MOST_SVM_IMAGES", 120)
+    fitted = baselines.fit_baseline("SVM", x, y, folds=3, trees=60, seed=0)
+    assert fitted.chosen["images"] == 120
+    assert fitted.model.calibrated_classifiers_[0].estimator["scale"].n_samples_seen_ == 120
+    assert roc_auc_score(y_new, fitted.defect_score(x_new)) > 0.8
+    assert "images" not in baselines.fit_baseline("LDA", x, y, folds=3, trees=60, seed=0).chosen

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from helpers.commands.score import ScoreError
+from helpers.core import files
 from helpers.datasets.folder import SUFFIXES, left_out
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
@@ -118,8 +119,8 @@ def _csv_names(table: Path) -> Iterator[Name]:
                 columns = ", ".join(reader.fieldnames or []) or "nothing"
                 raise ScoreError(f"{table} lacks the column path; it has {columns}")
             for row in reader:
-                path = row["path"]
-                name = row.get("id", os.path.splitext(path or "")[0])
+                path = files.from_cell(row["path"])
+                name = files.from_cell(row.get("id", os.path.splitext(path or "")[0]))
                 if not path or not name:
                     column = "id" if path else "path"
                     raise ScoreError(f"{table}, line {reader.line_num}: {column} is empty")

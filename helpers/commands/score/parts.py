@@ -83,7 +83,8 @@ class PartFiles:
     def write(self, part: Part) -> None:
         """Write a part atomically."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([Row._fields, *part.rows])
+        rows = (map(files.as_cell, row) for row in part.rows)
+        csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
         body = text.getvalue().encode()
         files.write_bytes(self.path(part.number), self._seal(part.digest, body) + b"\n" + body)
 
@@ -96,7 +97,7 @@ class PartFiles:
         if seal != self._seal(self.job.digests[number], body):
             return None
         _, *rows = csv.reader(io.StringIO(body.decode(), newline=""))
-        return [Row(*row) for row in rows]
+        return [Row(*map(files.from_cell, row)) for row in rows]
 
     def _seal(self, names: str, body: bytes) -> bytes:
         start = files.fingerprint([asdict(self.job.settings), names]).encode()
@@ -135,10 +136,11 @@ class PartFiles:
                 if rows is None:
                     raise ScoreError(f"{self.path(number)} is missing: run the same command again")
                 for row in rows:
-                    if row.defect_score:
-                        scores.writerow((row.path, row.id, row.defect_score))
+                    path, name, score, reason = map(files.as_cell, row)
+                    if score:
+                        scores.writerow((path, name, score))
                     else:
-                        unreadable.writerow((row.path, row.reason, position))
+                        unreadable.writerow((path, reason, position))
                         unreadable_count += 1
                     position += 1
         if not unreadable_count:
