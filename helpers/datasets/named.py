@@ -78,8 +78,9 @@ def with_labels(source: Source, path: Path) -> Source:
     """Return a source with the labels, groups and further columns of a LABELS_CSV.
 
     Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`,
-    `reason` (for people, not read), and others, which are added to the table. One with at most 20 different values is a kind of part,
-    evaluated on its own in notebook 06. Images that have no label then are left out.
+    `reason` (for people, not read), and others, which are added to the table. One with at most 20
+    different values is a kind of part, evaluated on its own in notebook 06. Images that have no
+    label then are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.
