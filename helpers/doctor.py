@@ -1,6 +1,6 @@
 """Run `python -m helpers.doctor`; see `helpers.commands.doctor`."""
 
-from helpers.commands.doctor import main
+from helpers.commands.cli import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("doctor"))

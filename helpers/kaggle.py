@@ -1,6 +1,6 @@
 """Run `python -m helpers.kaggle`; see `helpers.commands.kaggle`."""
 
-from helpers.commands.kaggle.command import main
+from helpers.commands.cli import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("kaggle"))

@@ -1,6 +1,6 @@
 """Run `python -m helpers.run`; see `helpers.commands.run`."""
 
-from helpers.commands.run import main
+from helpers.commands.cli import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("run"))

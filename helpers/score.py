@@ -1,6 +1,6 @@
 """Run `python -m helpers.score`; see `helpers.commands.score.command`."""
 
-from helpers.commands.score.command import main
+from helpers.commands.cli import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("score"))

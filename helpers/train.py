@@ -1,6 +1,6 @@
 """Run `python -m helpers.train`; see `helpers.commands.train`."""
 
-from helpers.commands.train import main
+from helpers.commands.cli import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("train"))

@@ -213,7 +213,12 @@ def search_of(order, kind=Supernet):
     torch.manual_seed(0)
     net = kind(4, 3, 2, nodes=1).double()
     settings = config.SearchSettings(
-        batch_size=7, epochs=1, order=order, alpha_lr=0.05, eigenvalue_every=1
+        batch_size=7,
+        epochs=1,
+        order=order,
+        alpha_lr=0.05,
+        eigenvalue_every=1,
+        rollback_growth=0.0,
     )
     with (
         patch.object(search.guard, "architecture_record", lambda net, limit: {"genotype": None}),

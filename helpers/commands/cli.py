@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
 
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
@@ -15,6 +20,8 @@ COMMANDS = {
     "kaggle": "download, submit and push to Kaggle",
 }
 MODULES = {"score": "score.command", "kaggle": "kaggle.command"}  # the others have their own name
+COMPUTING = ("train", "score")  # the others start processes that compute, or none
+_INTERRUPTED = "\ninterrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,9 +39,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
-    command = parser.parse_args(arguments[:1]).command
-    module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
-    return module.main(arguments[1:])
+    return start(parser.parse_args(arguments[:1]).command, arguments[1:])
+
+
+def start(command: str, arguments: Sequence[str] | None = None) -> int:
+    """Import a command, run it, and return its exit code; Ctrl-C at any moment returns 130."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        with contextlib.ExitStack() as stack:
+            if command in COMPUTING:  # before torch is imported
+                threads = importlib.import_module("helpers.core.threads")
+                stack.enter_context(threads.polite_waiting())
+            module = importlib.import_module(f"helpers.commands.{MODULES.get(command, command)}")
+            return module.main(arguments)
+    except KeyboardInterrupt:
+        print(_INTERRUPTED, file=sys.stderr)
+        return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but end the process at once if a library is being imported.
+
+    Libraries turn an interrupt of their import into other errors, an abort, or nothing.
+    """
+    while frame:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            os.write(2, f"{_INTERRUPTED}\n".encode())
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def program(command: str) -> str:
+    """Return how the user calls a command: `good-bad run`, or else `python -m helpers.run`."""
+    installed = Path(sys.argv[0]).stem == "good-bad"
+    return f"good-bad {command}" if installed else f"python -m helpers.{command}"
 
 
 if __name__ == "__main__":

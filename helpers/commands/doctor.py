@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print all lines; return 0 if the chosen run can be done, otherwise 1."""
-    options = run_options.parser("helpers.doctor", __doc__).parse_args(arguments)
+    options = run_options.parser("doctor", __doc__).parse_args(arguments)
     problems = 0
     for state, name, text in examine(options):
         print(f"{state:<8} {name:<10} {text}", flush=True)

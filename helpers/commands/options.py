@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from helpers.commands.cli import program
 from helpers.runs.presets import PRESETS
 
 DEFAULT_DATASET = "elpv"
 
 
-def parser(program: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the command line of `python -m program`."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a command."""
+    parser = argparse.ArgumentParser(prog=program(command), description=description)
     data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
     parser.add_argument("--dataset", help=data_sets)
     parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers.commands.cli import program
 from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
-from helpers.runs import attached, stages
+from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
 PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
@@ -35,7 +36,7 @@ class Plan:
     @property
     def command(self) -> str:
         """The command that makes this plan again, for hints after a failure."""
-        return shlex.join(["python", "-m", "helpers.run", *self.arguments])
+        return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 
 def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
@@ -113,14 +114,31 @@ def _resolved(dataset: str) -> tuple[str, str]:
 
 
 def check_places(plan: Plan) -> None:
-    """Refuse files and folders that do not exist, before the first notebook starts.
+    """Refuse files, folders and a model that do not exist, before the first notebook starts.
 
     Raises:
         SettingsError, DataError: the message names the parameter.
     """
     for own in (plan.parameters[stage] for stage in plan.chosen):
         for name in PATH_PARAMETERS & own.keys():
-            if own[name] and not Path(own[name]).is_file():
+            if own[name] and not os.path.isfile(own[name]):
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if "DATASET" in own:
             check_place(own["DATASET"])
+    run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
+    begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
+    if "06_analysis" in plan.chosen and begins:
+        predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
+
+
+def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
+    """Return the models that the chosen stages make."""
+    cells = plan.settings["05_genotype_retraining"]
+    searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
+    genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    made = {
+        "02_features_baselines": names.CLASSICAL,
+        "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
+        "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
+    }
+    return [model for stage in plan.chosen for model in made.get(stage, [])]

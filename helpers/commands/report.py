@@ -20,10 +20,13 @@ from helpers.core.paths import RunPaths
 from helpers.runs import record as run_record
 from helpers.runs import settings as config
 
-# nbconvert's "lab" page without its scripts, and with the code folded away
+# nbconvert's "lab" page without its scripts, and with the code folded away. The policy forbids a
+# browser to run or load anything, whatever the texts on the page say.
 TEMPLATE = """\
 {%- extends 'lab/index.html.j2' -%}
-{% block html_head_js %}{% endblock %}
+{% block html_head_js %}<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+ img-src data:; font-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>
@@ -105,7 +108,8 @@ def _summary(run_paths: RunPaths) -> str:
     smoke = "Smoke preset: wiring only, the numbers mean nothing."
     return "\n\n".join(
         [
-            f"# Good or bad: run {html.escape(run_paths.name)}",
+            # in HTML, as a name may hold Markdown
+            f"<h1>Good or bad: run {html.escape(run_paths.name)}</h1>",
             f'<p class="warning">{smoke}</p>' if record.get("preset") == "smoke" else "",
             "\n".join(f"- [{stage}](#{stage})" for stage in config.STAGES),
             _table([(name, str(text)) for name, text in facts.items() if text]),

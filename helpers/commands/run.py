@@ -17,7 +17,7 @@ import pandas as pd
 
 from helpers.commands import executed, options
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, memory, paths
+from helpers.core import files, memory, paths, threads
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command line."""
-    return options.parser("helpers.run", __doc__)
+    return options.parser("run", __doc__)
 
 
 def execute(plan: Plan) -> None:
@@ -84,7 +84,8 @@ def execute(plan: Plan) -> None:
             print(f"{head}: running as {plan.run}", flush=True)
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
-            _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
+            with threads.polite_waiting():
+                _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
         _show_results(run_paths, time.monotonic() - started_s)
@@ -128,10 +129,11 @@ def _run_notebook(
 
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    # papermill formats paths: braces in a name are doubled
+    literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     try:
         papermill.execute_notebook(
-            str(source),
-            str(target),
+            *literal,
             parameters=parameters,
             kernel_name="python3",
             cwd=str(paths.working_folder()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,21 @@ SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
 def use_style() -> None:
-    """Set the look of all figures; call it once in a notebook."""
+    """Set the look of all figures and tables; call it once in a notebook.
+
+    No text is read as a formula: a name may hold dollar signs.
+    """
     import matplotlib.pyplot as plt  # these take a second: only if pictures are drawn
     import seaborn as sns
 
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
+    plt.rcParams["text.parse_math"] = False
+    pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:
-    """Return a table for a notebook, with its caption above it.
+    """Return a table for a notebook, with its caption above it, all text escaped.
 
     `wrap` breaks the cells of a wide table into lines, but never between a number and its interval.
     """
@@ -40,5 +46,5 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
     if wrap:
         joined = functools.partial(_SPACE_IN_INTERVAL.sub, "\N{NO-BREAK SPACE}")
         table = table.map(lambda cell: joined(cell) if isinstance(cell, str) else cell)
-    style = table.style.format(escape="html").hide(axis="index")
-    return style.set_caption(caption).set_table_styles(styles)
+    style = table.style.format(escape="html").format_index(escape="html", axis="columns")
+    return style.hide(axis="index").set_caption(html.escape(caption)).set_table_styles(styles)

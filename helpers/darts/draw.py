@@ -26,7 +26,7 @@ from helpers.darts.layout import Edge, Layout, Size, lay_out
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
 OUTPUT = 6
-STATE_NAMES = {0: "$c_{k-2}$", 1: "$c_{k-1}$", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "$c_k$"}
+STATE_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "cₖ"}
 _FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # the figures' green, blue and yellow
 _INK = "#222222"
 FONT_PT = 13.0  # size of the labels in a figure that `draw_cell` makes itself

@@ -16,9 +16,7 @@ import torch
 from helpers.core import processes
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, to_json
 from helpers.darts.space import KINDS
-from helpers.runs.settings import SearchSettings
-
-MEASUREMENTS = 4  # the eigenvalue is compared with the one so many measurements before
+from helpers.runs.settings import ROLLBACK_MEASUREMENTS, SearchSettings
 
 Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
@@ -58,12 +56,13 @@ def is_stable(history: Sequence[Record], epochs: int) -> bool:
 def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | None:
     """Return the position to roll back to if the eigenvalue grew by `growth`, else None.
 
-    The last measurement is compared with the one MEASUREMENTS before it. 0 switches the rule off.
+    The last measurement is compared with the one ROLLBACK_MEASUREMENTS before it. 0 switches the
+    rule off.
     """
     measured = [i for i, record in enumerate(history) if record.get("eigenvalue") is not None]
-    if growth <= 0 or len(measured) <= MEASUREMENTS or measured[-1] != len(history) - 1:
+    if growth <= 0 or len(measured) <= ROLLBACK_MEASUREMENTS or measured[-1] != len(history) - 1:
         return None
-    before = measured[-1 - MEASUREMENTS]
+    before = measured[-1 - ROLLBACK_MEASUREMENTS]
     grown = abs(history[-1]["eigenvalue"]) > growth * abs(history[before]["eigenvalue"])
     return before if grown else None
 

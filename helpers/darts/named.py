@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
+
+# the report calls DARTS_V2 "DARTS ImageNet"
+_MODELS = {"DARTS_V2": "darts_imagenet", "searched": "darts_searched"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,13 @@ def check_names(names: Sequence[str]) -> None:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
         if name.endswith(".json"):
-            if not Path(name).expanduser().is_file():
+            if not os.path.isfile(os.path.expanduser(name)):
                 raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
+            if len(Path(name).stem) > paths.LONGEST_NAME:
+                raise GenotypeError(
+                    f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
+                    f"{paths.LONGEST_NAME} letters: rename it"
+                )
         elif name not in known:
             lower = {k.lower(): k for k in known}
             close = difflib.get_close_matches(name.lower(), list(lower), n=1)
@@ -45,6 +55,20 @@ def check_names(names: Sequence[str]) -> None:
                 f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
                 "path of a .json file as the search writes it)"
             )
+
+
+def model_names(names: Sequence[str], random_cells: int) -> list[str]:
+    """Return the names of the models of these cells, in their order."""
+    models = []
+    for name in names:
+        if name == "random":
+            models += [f"random_cell_{seed}" for seed in range(random_cells)]
+        elif name.endswith(".json"):
+            stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
+            models.append(f"cell_{stem}")
+        else:
+            models.append(_MODELS.get(name, name.lower()))
+    return models
 
 
 def absolute(names: Sequence[str]) -> tuple[str, ...]:
@@ -70,19 +94,18 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
     check_names(names)
     cells: list[NamedCell] = []
     for name in names:
+        models = model_names([name], random_cells)
         if name in PUBLISHED:
-            # the report calls this one "DARTS ImageNet"
-            model = "darts_imagenet" if name == "DARTS_V2" else name.lower()
-            cells.append(NamedCell(model, PUBLISHED[name], {"origin": f"published as {name}"}))
+            origin = {"origin": f"published as {name}"}
+            cells.append(NamedCell(models[0], PUBLISHED[name], origin))
         elif name == "random":
-            for seed in range(random_cells):
+            for seed, model in enumerate(models):
                 cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
-                cells.append(NamedCell(f"random_cell_{seed}", random_genotype(seed), cost))
+                cells.append(NamedCell(model, random_genotype(seed), cost))
         elif name != "searched":
-            stem = re.sub(r"[^0-9A-Za-z]+", "_", Path(name).stem).strip("_").lower()
-            cells.append(_from_file(f"cell_{stem}", Path(name).expanduser()))
+            cells.append(_from_file(models[0], Path(name).expanduser()))
         elif searched.is_file():
-            cells.append(_from_file("darts_searched", searched))
+            cells.append(_from_file(models[0], searched))
         else:
             print(
                 f"the searched cell is skipped: {searched.name} is not in the run's genotypes/; "

@@ -24,9 +24,9 @@ History = Sequence[Mapping[str, Any]]
 
 
 def edge_name(edge: tuple[int, int]) -> str:
-    """Return "source → target", with the states named as in the drawings but without LaTeX."""
-    source, target = (STATE_NAMES[s].strip("$").replace("_{", "(").replace("}", ")") for s in edge)
-    return f"{source} → {target}"
+    """Return "source → target", with the states named as in the drawings."""
+    source, target = edge
+    return f"{STATE_NAMES[source]} → {STATE_NAMES[target]}"
 
 
 def edge_table(history: History, kind: str) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def alpha_trajectories(history: History, kind: str, used: int) -> Figure:
     sns.move_legend(grid, "lower right", bbox_to_anchor=(0.985, 0), ncol=1, title="", fontsize=10)
     word = "reduction" if kind == "reduce" else "normal"
     grid.figure.suptitle(
-        f"softmax($\\alpha$) of the {word} cells over the epochs; dotted: 1/8; "
+        f"softmax(α) of the {word} cells over the epochs; dotted: 1/8; "
         f"* best at least {CLEAR_LEAD:g} times the next, without the operation none",
         y=0.99,
     )
@@ -112,7 +112,7 @@ def decidedness(history: History) -> Figure:
     measured = frame.dropna(subset="eigenvalue")
     panels = 4 if len(measured) else 3
     figure, axes = plt.subplots(1, panels, figsize=(4.4 * panels, 3.4))
-    titles = {"entropy": "entropy of softmax($\\alpha$) in nats, mean of the edges"}
+    titles = {"entropy": "entropy of softmax(α) in nats, mean of the edges"}
     titles["none"] = "weight on none, mean of the edges"
     for ax, (name, title) in zip(axes, titles.items(), strict=False):
         columns = {f"{name}_normal": "normal cell", f"{name}_reduce": "reduction cell"}
@@ -128,7 +128,7 @@ def decidedness(history: History) -> Figure:
     axes[2].set(title="skips in the normal cell, before the limit", ylabel="", ylim=(-0.3, 8.3))
     if len(measured):
         sns.lineplot(measured, y="eigenvalue", ax=axes[3], **single)
-        axes[3].set(title="dominant eigenvalue of $d^2L/d\\alpha^2$", ylabel="")
+        axes[3].set(title="dominant eigenvalue of d²L/dα²", ylabel="")
     for ax in axes[2:]:
         ax.locator_params(axis="x", integer=True)
     return figure

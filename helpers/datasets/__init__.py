@@ -9,6 +9,7 @@ wafer, module or tool of the part, which `SPLIT="groups"` keeps on one side.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def check_name(dataset: str) -> None:
     """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind."""
     kind, colon, place = dataset.partition(":")
     if kind not in REGISTRY:
-        is_folder = bool(dataset) and not colon and Path(dataset).expanduser().is_dir()
+        is_folder = bool(dataset) and not colon and os.path.isdir(os.path.expanduser(dataset))
         hint = f"; for the images in that folder write folder:{dataset}" if is_folder else ""
         raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}{hint}")
     if colon and not place.strip():  # an unset variable leaves a colon alone
@@ -86,7 +87,7 @@ def check_place(dataset: str) -> None:
     kind, _, place = dataset.partition(":")
     if kind == "folder" and not place:
         raise DataError("DATASET='folder' needs a path: folder:PATH")
-    if place and not Path(place).expanduser().exists():
+    if place and not os.path.exists(os.path.expanduser(place)):  # False for a name too long
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 

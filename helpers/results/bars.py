@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from sklearn.isotonic import isotonic_regression
 
 from helpers.core.style import PALETTE
@@ -83,6 +84,9 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
         ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k; the default writes a formula
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.1, y=0.12)
     ax.set(xlabel="parameters", ylabel=f"{column.split('_')[0]} AUC")
     low, high = ax.get_ylim()

@@ -36,9 +36,7 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
     labels, scores = check_scores(labels, scores)
     _check_probabilities(scores)
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
-    count, score_sum, bad = (
-        np.bincount(bins, weights, n_bins) for weights in (None, scores, labels)
-    )
+    count, score_sum, bad = (np.bincount(bins, weights) for weights in (None, scores, labels))
     filled = count > 0
     return CalibrationBins(
         score_sum[filled] / count[filled], bad[filled] / count[filled], count[filled].astype(int)
@@ -64,7 +62,7 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | No
         return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
 
     fit = optimize.minimize_scalar(
-        cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), method="bounded", options={"xatol": 1e-8}
+        cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), options={"xatol": 1e-8}
     )
     return float(np.exp(fit.x))
 

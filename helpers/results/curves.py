@@ -25,11 +25,10 @@ from helpers.results import calibration, decision, operating_point
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
 from helpers.runs import settings
-from helpers.runs.names import FINETUNED, ROW_NAMES, display_name, model_colours
+from helpers.runs.names import CLASSICAL, FINETUNED, ROW_NAMES, display_name, model_colours
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
-CLASSICAL = ("lda", "rf", "lr", "svm")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
 # the three bins of a decision; hatches and lightness distinguish them in gray
 MOST_POINTS = 100  # of a curve whose intervals are resampled

@@ -112,7 +112,7 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike) -> Interval:
     If the variance is 0 (a perfect or a constant model), the interval shrinks to the estimate.
     """
     auc, variance = roc_auc(labels, scores), float(_delong_covariance(labels, scores)[0, 0])
-    if variance == 0 or auc in (0, 1):
+    if variance == 0:
         return Interval(auc, auc, auc)
     # delta method on the logit
     half_width = stats.norm.ppf(TAILS[1]) * np.sqrt(variance) / (auc * (1 - auc))

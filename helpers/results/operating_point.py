@@ -78,7 +78,7 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
     half_way = values[:-1] + np.diff(values) / 2
     half_way = np.where(half_way > values[:-1], half_way, values[1:])  # no float in between
     thresholds = np.concatenate([values[:1], half_way, [np.nextafter(values[-1], np.inf)]])
-    bad, good = (np.bincount(group, labels == c, values.size).astype(int) for c in (1, 0))
+    bad, good = (np.bincount(group, labels == c).astype(int) for c in (1, 0))
     n_escaped = np.concatenate([[0], bad.cumsum()])
     n_overkilled = good.sum() - np.concatenate([[0], good.cumsum()])
     return Sweep(thresholds, n_escaped, n_overkilled)

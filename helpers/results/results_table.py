@@ -15,10 +15,8 @@ import pandas as pd
 
 from helpers.core.paths import RunPaths
 from helpers.results import comparison, metrics, operating_point
-from helpers.runs import costs, stages
-from helpers.runs.names import display_name
+from helpers.runs import costs, names, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
-from helpers.runs.settings import SettingsError
 
 METRICS = ("val_accuracy", "val_auc", "test_auc", "test_within_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
@@ -145,17 +143,6 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
-    """Return the model called `wanted`, by its file's name or as a table shows it.
-
-    An empty `wanted` stands for the best model on validation. SettingsError if no row of the table
-    has this name.
-    """
-    if not wanted:
-        return best_model(table)
-    known = table[table.model != "majority"].set_index("model")
-    averaged = known.get("averaged", pd.Series("", known.index)).fillna("")
-    shown = {display_name(n, words): n for n in known.index for words in ("", averaged[n])}
-    wanted = shown.get(wanted, wanted)
-    if wanted not in known.index:
-        raise SettingsError(f"MODEL={wanted!r} has no predictions: {', '.join(known.index)}")
-    return wanted
+    """Return the model that `names.chosen` finds; "" stands for the best model on validation."""
+    models = table.model[table.model != "majority"]
+    return names.chosen(wanted, list(models)) if wanted else best_model(table)

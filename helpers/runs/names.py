@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from helpers.core.rules import SettingsError
 from helpers.runs import settings
 
 BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
+CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
+NETWORKS = ("cnn", "ll", "fbp")  # the other models of 03
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
     "lr_brightness": "brightness alone",
@@ -34,6 +37,7 @@ OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2
 OWN_COLOURS |= {"darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
 OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
 _RANDOM = re.compile(r"random_cell_(\d+)")
+_AVERAGED = re.compile(r", \d+ (seeds|folds)( x \d+ folds)? averaged$")
 
 
 def display_name(model: str, averaged: str = "") -> str:
@@ -48,6 +52,19 @@ def display_name(model: str, averaged: str = "") -> str:
     if drawn := _RANDOM.fullmatch(model):
         return f"{ROW_NAMES['random_cell']} {drawn[1]}"
     return ROW_NAMES.get(model, model)
+
+
+def chosen(wanted: str, models: Sequence[str]) -> str:
+    """Return the model called `wanted`, by its file's name or as a table shows it.
+
+    Raises:
+        SettingsError: no model has this name.
+    """
+    shown = {display_name(name): name for name in models}
+    name = shown.get(_AVERAGED.sub("", wanted), wanted)
+    if name not in models:
+        raise SettingsError(f"MODEL={wanted!r} is not one of {', '.join(models)}")
+    return name
 
 
 def order(name: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ has not seen, so a cross-fitted model has a score for every training and validat
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.runs import settings
 from helpers.runs.members import Member, averaged_text, cross_fitted, folds_of, sides
-from helpers.runs.names import display_name, order
+from helpers.runs.names import chosen, display_name, order
 
 SIDES = ("train", "val", "test")
 
@@ -279,6 +279,17 @@ def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     if "group" in split:
         table["group"] = split.group
     return table.reset_index(drop=True)
+
+
+def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:
+    """Refuse a model that the run neither has nor will have; "" is the best one.
+
+    Args:
+        coming: the models that are still to be made, without the ensembles.
+    """
+    there = {path.stem for path in run_paths.predictions_root.glob("*.csv")}
+    if wanted:
+        chosen(wanted, sorted(there | {*coming, *settings.ENSEMBLES}, key=order))
 
 
 def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:

@@ -26,6 +26,7 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
+ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
 STEERING = ("time_budget_min",)  # no result depends on these settings, so they are in no key
 
 
@@ -160,7 +161,7 @@ class SearchSettings:
     max_skips: int = Field(default=2, ge=-1)  # skips in the derived normal cell; -1: no limit
     stop_when_stable: int = Field(default=0, ge=0)  # stop after so many equal epochs; 0: never
     eigenvalue_every: int = Field(default=0, ge=0)  # of d2L/dalpha2, in epochs; 0: never
-    # roll back if the eigenvalue grew by this factor in 4 measurements; 0: never
+    # roll back if the eigenvalue grew by this factor in ROLLBACK_MEASUREMENTS; 0: never
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
     random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
@@ -172,6 +173,13 @@ class SearchSettings:
         if self.alpha_warmup >= self.epochs:
             warmup = f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}"
             raise SettingsError(f"{warmup}: alpha would never move")
+        every, enough = self.eigenvalue_every, ROLLBACK_MEASUREMENTS + 1
+        measured = self.epochs // every - self.alpha_warmup // every if every else enough
+        if self.rollback_growth and measured < enough:
+            raise SettingsError(
+                f"EIGENVALUE_EVERY={every} measures {measured} times in EPOCHS={self.epochs}, and "
+                f"a roll-back needs {enough}: measure more often, or give ROLLBACK_GROWTH=0"
+            )
         if self.lr_min > self.lr:
             raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
 

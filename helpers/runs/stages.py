@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIRST = next(iter(settings.STAGES))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this process has open
 
 
@@ -289,9 +292,14 @@ def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str
 
 
 def check_run_name(name: str) -> None:
-    """Refuse a name that would leave the folder of runs."""
-    if name != Path(name).name or name.startswith("."):
+    """Refuse a name that would leave the folder of runs, or that a file system does not take."""
+    if name != Path(name).name or name.startswith(".") or _CONTROL.search(name):
         raise settings.SettingsError(f"RUN={name!r} must be a plain folder name")
+    if (size := len(os.fsencode(name))) > paths.LONGEST_NAME:
+        raise settings.SettingsError(
+            f"RUN={name!r} has {size} bytes, and may have {paths.LONGEST_NAME}: choose a shorter "
+            "name (--name; RUN in a notebook)"
+        )
 
 
 def parameter_names(name: str) -> set[str]:

@@ -65,8 +65,8 @@ class Blocked:
         if name.partition(".")[0] not in sys.stdlib_module_names | {"helpers"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
-from helpers import doctor
-sys.exit(doctor.main(["--preset", "smoke"]))
+from helpers.commands.cli import start
+sys.exit(start("doctor", ["--preset", "smoke"]))
 """
     command, options = [sys.executable, "-c", code], {"capture_output": True, "text": True}
     result = subprocess.run(command, cwd=paths.project_root(), check=False, **options)
@@ -226,7 +226,7 @@ def test_later_stages_take_the_images_of_the_run(run_copy, capsys):
 def test_it_imports_no_slow_package():
     slow = {"kaggle", "kagglesdk", "openvino", "papermill", "matplotlib", "seaborn", "kornia"}
     code = (
-        "import sys; from helpers import doctor; doctor.main(['--preset', 'smoke']);"
+        "import sys; from helpers.commands import cli; cli.start('doctor', ['--preset', 'smoke']);"
         f"print({slow} & set(sys.modules))"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=paths.project_root())

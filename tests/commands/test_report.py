@@ -5,7 +5,7 @@ import re
 import pytest
 
 from helpers.commands import report, run
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.runs import settings, stages
 from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
 from tests.executed_fixtures import bar, execute, loaded_from_elsewhere, said, shown
@@ -42,6 +42,23 @@ def test_nothing_of_an_output_is_run_or_loaded(finished_run, html):
     assert loaded_from_elsewhere(text) == []
     assert "run()" not in text and "http://a" not in text
     assert "<th>kept</th>" in text
+
+
+def test_the_policy_forbids_to_run_or_load_anything_before_anything_else_is_said(finished_run):
+    text = _written(finished_run)
+    (meta,) = re.findall(r'<meta\b[^>]*"Content-Security-Policy"[^>]*>', text)
+    policy = re.search(r'content="([^"]*)"', meta)[1]
+    allowed = dict(rule.split(maxsplit=1) for rule in policy.split(";"))
+    assert allowed["default-src"] == "'none'" and allowed["img-src"] == "data:"
+    assert "script-src" not in allowed and "connect-src" not in allowed
+    assert text.index("Content-Security-Policy") < text.index("<style")
+
+
+def test_a_run_s_name_is_neither_html_nor_markdown(finished_run):
+    root = finished_run.root.rename(finished_run.root.with_name("<b> *x* [y](z)"))
+    text = _written(paths.RunPaths(root.name))
+    assert "<h1>Good or bad: run &lt;b&gt; *x* [y](z)</h1>" in text
+    assert "<title>Good or bad: run &lt;b&gt; *x* [y](z)</title>" in text
 
 
 def test_printed_text_is_shown_as_it_is_and_progress_bars_are_not_shown(finished_run):

@@ -1,12 +1,18 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
+import json
+
 import pandas as pd
+import papermill
 import pytest
 
 from helpers.commands import run
-from helpers.commands.plan import make_plan
+from helpers.commands.plan import check_places, make_plan
 from helpers.core import files, paths
-from helpers.runs import settings
+from helpers.runs import names, settings
+from helpers.training import baselines
+
+LONG = 300 * "a"
 
 
 def _plan(*arguments):
@@ -43,6 +49,9 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["--only", "9"], "no stage '9'"),
         (["--preset", "smoke", "--publish"], "--publish needs another preset: smoke's numbers"),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
+        (["--name", "a\n\nb"], "must be a plain folder name"),
+        (["--name", LONG], "has 300 bytes, and may have 200: choose a shorter name (--name;"),
+        (["--name", 101 * "é"], "has 202 bytes, and may have 200"),
         (["--dataset", ""], "DATASET='' is not one of chips, elpv, folder, nexperia"),
         (["--dataset", "folder:"], "DATASET='folder:' has no path after the colon: folder:PATH"),
         (["--dataset", "chips: "], "no path after the colon: chips:PATH, or chips alone"),
@@ -165,9 +174,69 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         (["--dataset", "folder"], "DATASET='folder' needs a path: folder:PATH"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+        (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),
+        (["-p", f"WEIGHTS=/{LONG}"], f"WEIGHTS='/{LONG}' is not a file"),
+        (["-p", f"GENOTYPES={LONG}.json"], f"GENOTYPES: '{LONG}.json' is not a file"),
+        (["--dataset", f"folder:/{LONG}"], f"DATASET='folder:/{LONG}': /{LONG} does not exist"),
+        (["--dataset", LONG], f"DATASET='{LONG}' is not one of chips, elpv"),
+        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lda, lda_finetuned, rf"),
     ],
 )
 def test_missing_files_are_refused_before_a_run_is_started(home, capsys, arguments, message):
     assert run.main([*arguments, "--preset", "smoke", "--name", "t"]) == 1
     assert f"error: {message}" in capsys.readouterr().err
     assert not paths.RunPaths("t").root.exists()
+
+
+MODELS = "lda, LDA, svm_finetuned, SVM on FBP features, darts_imagenet, pdarts, darts_searched"
+MODELS += ", random_cell_1, cell_my_own, stacking"
+
+
+@pytest.mark.parametrize("model", ["", "FBP, 3 seeds averaged", *MODELS.split(", ")])
+def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
+    cell = tmp_path / "My-own.json"
+    cell.write_text("{}")
+    cells = json.dumps(["DARTS_V2", "PDARTS", "searched", "random", str(cell)])
+    given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
+    check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
+
+
+def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):
+    own = ["--preset", "smoke", "--name", "t", "-p", "MODEL=mine"]
+    check_places(_plan(*own, "--only", "02"))  # 06 does not run
+    check_places(_plan(*own, "--only", "06"))  # refused later, as the run does not exist
+    files.write_bytes(paths.RunPaths("t").split_csv, b"")
+    with pytest.raises(settings.SettingsError, match=r"MODEL='mine' is not one of rank_average"):
+        check_places(_plan(*own, "--only", "06"))
+    files.write_bytes(paths.RunPaths("t").predictions("mine"), b"")
+    check_places(_plan(*own, "--only", "06"))
+    searched = [*own[:-1], "MODEL=darts_searched", "--from", "05"]
+    with pytest.raises(settings.SettingsError, match="MODEL='darts_searched' is not one of"):
+        check_places(_plan(*searched))
+    files.write_bytes(paths.RunPaths("t").genotype("searched"), b"")
+    check_places(_plan(*searched))
+
+
+def test_the_planned_models_of_02_and_03_are_those_that_are_fitted():
+    assert tuple(name.lower() for name in baselines.NAMES) == names.CLASSICAL
+
+
+def test_a_genotype_whose_model_would_have_too_long_a_name_is_refused(home, tmp_path, capsys):
+    cell = tmp_path / f"{230 * 'a'}.json"
+    cell.write_text("{}")
+    assert run.main(["--preset", "smoke", "-p", f"GENOTYPES={cell}"]) == 1
+    assert "whose name may have 200 letters: rename it" in capsys.readouterr().err
+
+
+def test_braces_in_a_run_s_name_are_taken_as_they_are(home, monkeypatch):
+    monkeypatch.setattr(papermill.execute, "load_notebook_node", _stop)
+    seen = []
+    monkeypatch.setattr(papermill.execute, "get_pretty_path", lambda path: seen.append(path) or "")
+    source, target = paths.notebooks_root() / "01_data_split.ipynb", home / "a{b}{" / "01.ipynb"
+    with pytest.raises(run.RunError, match="stopped here"):
+        run._run_notebook(source, target, _plan("--name", "a{b}{"), {}, "01_data_split")
+    assert seen[:2] == [str(source), str(target)]
+
+
+def _stop(*_):
+    raise OSError("stopped here")

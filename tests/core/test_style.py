@@ -1,5 +1,6 @@
-"""The look of tables in the notebooks."""
+"""The look of figures and tables in the notebooks."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from helpers.core import style
@@ -11,3 +12,29 @@ def test_a_wrapped_table_breaks_no_number_from_its_interval():
     space = "\N{NO-BREAK SPACE}"
     assert f"86.6{space}[83.1,{space}89.7] (90.9{space}[88.2,{space}93.6])" in html
     assert "white-space: nowrap" in style.styled(table, "c").to_html()
+
+
+HOSTILE = "a$_$b_{c <img src=x onerror=alert(1)>"
+
+
+def test_a_name_with_dollar_signs_is_drawn_as_it_is():
+    style.use_style()
+    figure, ax = plt.subplots()
+    ax.set(title=HOSTILE, xlabel=HOSTILE)
+    ax.set_xticks([0, 1], [HOSTILE, "$"])
+    ax.plot([0, 1], [0, 1], label=HOSTILE)
+    ax.legend()
+    figure.suptitle(HOSTILE)
+    figure.canvas.draw()  # raises if one of them is read as a formula
+    width = {text: ax.set_title(text).get_window_extent().width for text in ("$x$", "x")}
+    assert width["$x$"] > 2 * width["x"]
+    plt.close(figure)
+
+
+def test_the_texts_of_a_table_are_escaped_and_no_formulas():
+    style.use_style()
+    table = pd.DataFrame({HOSTILE: [HOSTILE]})
+    for html in (style.styled(table, HOSTILE).to_html(), table._repr_html_()):
+        assert "<img" not in html and "&lt;img src=x" in html
+        assert "mathjax_ignore" in html
+    assert style.styled(table, HOSTILE).to_html().count("&lt;img src=x") == 3

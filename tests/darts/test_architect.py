@@ -106,6 +106,13 @@ def test_the_error_falls_with_the_square_of_the_step(monkeypatch):
     assert errors[0] / errors[1] == pytest.approx(100, rel=0.05)
 
 
+def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
+    net, sgd = search()
+    flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
+    loss, grads = flat_loss.gradient(VAL, TRAIN, sgd)
+    assert loss == 0 and not flat(grads).any()
+
+
 def test_float32_is_enough_for_the_finite_difference():
     net, sgd = search()
     exact = exact_gradient(net, sgd, 0.025)

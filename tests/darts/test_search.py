@@ -60,6 +60,11 @@ def record(**changes):
         ({"lr": 0.001, "lr_min": 0.01}, "LR_MIN=0.01 must not be above LR=0.001"),
         ({"layers": 2}, "LAYERS=2 must be 3 or more"),
         ({"rollback_growth": 0.5}, "ROLLBACK_GROWTH=0.5 must be above 1"),
+        (
+            {"epochs": 16, "eigenvalue_every": 4},
+            "EIGENVALUE_EVERY=4 measures 4 times in EPOCHS=16, and a roll-back needs 5",
+        ),
+        ({"epochs": 6, "eigenvalue_every": 1, "alpha_warmup": 2}, "=1 measures 4 times in EPOCHS"),
         ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
         ({"lr": float("inf")}, "LR=inf must be a finite number"),
     ],
@@ -67,6 +72,23 @@ def record(**changes):
 def test_settings_that_make_no_search_are_refused_before_it(values, message):
     with pytest.raises(settings.SettingsError, match=re.escape(message)):
         settings.resolve("04_darts_search", "quick", values)
+
+
+def test_a_search_that_only_measures_or_only_watches_is_not_refused():
+    settings.SearchSettings(epochs=2, eigenvalue_every=1, rollback_growth=0.0)
+    settings.SearchSettings(epochs=2)
+    settings.SearchSettings(epochs=7, eigenvalue_every=1, alpha_warmup=2)
+
+
+def test_full_can_roll_back_well_before_its_last_epoch():
+    own = settings.resolve("04_darts_search", "full", {})
+    history = []
+    for epoch in range(1, own.epochs + 1):
+        measured = epoch % own.eigenvalue_every == 0
+        history.append(record(epoch=epoch, eigenvalue=2.0**epoch if measured else None))
+        if guard.epoch_before_sharpening(history, own.rollback_growth) is not None:
+            break
+    assert epoch <= own.epochs / 2
 
 
 def test_the_halves_are_stratified_disjoint_and_of_training_images_only(stage):
@@ -138,7 +160,8 @@ def test_alpha_moves_in_every_step_but_the_warm_up(stage):
 
 @pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}, {"eigenvalue_every": 1}])
 def test_every_kind_of_search_runs(stage, options):
-    stage.settings = dataclasses.replace(stage.settings, epochs=1, **options)
+    never = {"rollback_growth": 0.0}  # one measurement cannot roll back
+    stage.settings = dataclasses.replace(stage.settings, epochs=1, **never, **options)
     found = search.search_genotype(stage)
     assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
     assert (found.history[0]["eigenvalue"] is not None) == ("eigenvalue_every" in options)
@@ -161,6 +184,7 @@ KILLED = """
     from tests.darts.test_search import make_stage
 
     options = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
+    options["rollback_growth"] = 0.0  # so few epochs cannot roll back
     stage = make_stage(Path(sys.argv[1]), **options)
     steps = 0
     before_step = search.AlphaSteps.before_step

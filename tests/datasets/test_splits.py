@@ -69,21 +69,55 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     first = sides(divide(toy_source(), seed=3))
     assert first == sides(divide(toy_source(), seed=3))
     other = sides(divide(toy_source(), seed=4))
-    assert sum(first[name] != other[name] for name in first) > 40
+    for side in ("val", "test"):
+        for letter in "gb":  # each class on each side is drawn again
+            a, b = ({n for n in s if s[n] == side and n[0] == letter} for s in (first, other))
+            assert len(a) == len(b) and len(a - b) > len(a) / 3
+    given, again = (sides(divide(toy_source(test=10), seed=seed)) for seed in (3, 4))
+    assert given != again  # with a test set of the source's own, validation is drawn again
 
 
 def test_copies_stay_on_one_side_whichever_seed():
     source = toy_source()
-    digests = own_digests(source, g001="g000", g002="g000", b079="b010")
+    digests, in_val = own_digests(source, g001="g000", g002="g000", b079="b010"), []
     for seed in range(8):
         split = divide(source, digests, seed=seed)
         side = sides(split)
-        assert len({side[name] for name in ("g000", "g001", "g002")} - {"excluded"}) == 1
-        # in validation one of the two is left out, elsewhere both stay
-        assert len({side["b010"], side["b079"]} - {"excluded"}) == 1
+        three, two = ([side[n] for n in c] for c in (("g000", "g001", "g002"), ("b010", "b079")))
+        # in validation one of each image stays, elsewhere all do
+        assert set(three) in ({"train"}, {"test"}, {"val", "excluded"}) and three.count("val") < 2
+        assert set(two) in ({"train"}, {"test"}, {"val", "excluded"})
+        in_val.append("val" in (*three, *two))
         assert split.excluded.empty
+    assert any(in_val)
     assert split.duplicates.id.tolist() == ["g000", "g001", "g002", "b010", "b079"]
     assert not split.duplicates.two_labels.any()
+
+
+def test_test_gets_a_quarter_of_the_different_images():
+    source = toy_source()
+    copies = {f"g{i:03d}": f"g{i - 60:03d}" for i in range(60, 120)}
+    for seed in range(4):
+        table = divide(source, own_digests(source, **copies), seed=seed).table
+        assert table[table.split == "test"].digest.nunique() == 35  # of 140
+
+
+def test_a_part_is_drawn_by_strata_and_by_label_where_a_stratum_is_too_small():
+    def drawn(kinds, size):
+        table = pd.DataFrame({"label": 0, "kind": kinds})
+        parts = [splits._draw(table, ("kind",), size, seed, "x") for seed in range(8)]
+        return [table.kind[part].tolist() for part in parts], {frozenset(part) for part in parts}
+
+    some, sets = drawn(["a"] * 8 + ["b"] * 2, 5)
+    assert {kinds.count("b") for kinds in some} == {1} and len(sets) > 2
+    assert {kinds.count("b") for kinds in drawn(list("aaaabbbb"), 2)[0]} == {1}
+    some, _ = drawn(["a"] * 8 + ["b", "c"], 0.5)  # b and c together are a stratum
+    assert {kinds.count("a") for kinds in some} == {4}
+    assert {len(kinds) for kinds in drawn(["a"] * 7 + ["b"], 4)[0]} == {4}
+    assert {len(kinds) for kinds in drawn(list("aabbccdd"), 1)[0]} == {1}
+    for size in (0, 4):
+        with pytest.raises(DataError, match=f"^4 images are too few to draw {size} of them for x$"):
+            drawn(list("aabb"), size)
 
 
 def test_copies_with_two_labels_are_reported():
@@ -245,9 +279,14 @@ def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, lines,
     ("order", "problem"),
     [
         ("train val test train train test", "the split leaves no bad image in val"),
+        ("val val test train train test", "the split leaves no good image in train"),
         ("train val train train val train", "the split leaves no image in test"),
         (
             "train val test train val test train",
+            "1 images in train or val have no label, e.g. 't000'",
+        ),
+        (
+            "train val test train val test val",
             "1 images in train or val have no label, e.g. 't000'",
         ),
     ],
@@ -265,6 +304,10 @@ def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
         "VAL_PER_CLASS=20 needs at least 40 bad images for training and validation; "
         "there are 30. Set -p VAL_PER_CLASS=15 or less"
     )
+    assert refused(toy_source(1, 120, test=4), max_images=150) == (
+        "VAL_PER_CLASS=20 needs at least 40 good images for training and validation; "
+        "there are 1 among the 150 that MAX_IMAGES keeps. Add images"
+    )
     table = divide(toy_source(120, 40), val_per_class=15).table
     assert (table[table.label == 1].split == "train").sum() == 15
 
@@ -274,7 +317,11 @@ def test_subsample_keeps_the_classes_in_proportion_and_the_order():
     small = splits.subsample_source(source, 60, seed=0).table
     assert small.label.value_counts().to_dict() == {0: 40, 1: 20}
     assert small.id.tolist() == [i for i in source.table.id if i in set(small.id)]
+    assert small.index.tolist() == list(range(60)) and list(small) == list(source.table)
+    again, other = (splits.subsample_source(source, 60, seed).table for seed in (0, 1))
+    assert small.equals(again) and not small.equals(other)
     assert splits.subsample_source(source, None, seed=0) is source
+    assert splits.subsample_source(source, 180, seed=0) is source
     assert len(splits.subsample_source(source, 500, seed=0).table) == 180
 
 
@@ -291,11 +338,11 @@ def test_keep_readable_and_describe_count_what_is_there():
     assert len(source.table) == 199 and "g000" not in set(source.table.id)
     split = divide(source, own_digests(source, g002="g001"))
     facts = splits.describe(source, split, [("/data/good/g000.png", "not an image")])
+    assert list(source.table) == list(toy_source().table)
     assert facts["unreadable"] == ["g000.png"]
-    assert (facts["duplicates"], facts["excluded_copies"]) == (
-        2,
-        1,
-    )  # g002 was drawn for validation
+    about = {"label_mapping": "bad = b", "kinds": [], "attribution": "", "caveats": ""}
+    assert {name: facts[name] for name in about} == about
+    assert (facts["duplicates"], facts["excluded_copies"]) == (2, 1)  # g002 was drawn for val
     assert facts["images"]["val 1"] == 20
     assert sum(facts["images"].values()) == 199
     assert facts["images"]["test 0"] + facts["images"]["test 1"] in (49, 50, 51)

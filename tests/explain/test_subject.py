@@ -75,6 +75,16 @@ def test_validation_parts_are_shown_if_test_labels_are_hidden(own_run):
     assert set(subject.parts.id) == set(split.id[split.split == "val"])
 
 
+def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(own_run):
+    split = predictions.read_split(own_run)
+    expected = open_subject(own_run, "svm", own_scores=True).threshold
+    test = split.split == "test"
+    split.loc[test, "label"] = 1 - split.label[test]
+    files.save_csv(own_run.split_csv, split)
+    subject = open_subject(own_run, "svm", own_scores=True)
+    assert subject.threshold == expected == 0.5 and not subject.parts.right.any()
+
+
 def test_what_is_missing_is_named(own_run, capsys):
     with pytest.raises(ExplainError, match="run r has no model 'cn'; it has cnn, svm"):
         open_subject(own_run, "cn")

@@ -29,7 +29,9 @@ def test_calibration_bins_agree_with_scikit_learn_and_count_every_part():
     bad_fraction, mean_score = calibration_curve(labels, scores, n_bins=20)
     np.testing.assert_allclose(bins.bad_fraction, bad_fraction)
     np.testing.assert_allclose(bins.mean_score, mean_score)
-    assert bins.n_parts.sum() == 50 and bins.n_parts.min() > 0
+    assert bins.n_parts.sum() == 50 and bins.n_parts.min() > 0 and bins.n_parts.dtype == int
+    ten = calibration.calibration_bins(labels, scores)
+    np.testing.assert_allclose(ten.bad_fraction, calibration_curve(labels, scores, n_bins=10)[0])
     bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)  # the outer ones
     assert bins.n_parts.tolist() == [1, 1] and bins.bad_fraction.tolist() == [0, 1]
 
@@ -48,7 +50,7 @@ def test_temperature_is_the_slope_of_a_logistic_regression_weighted_as_the_line(
         special.logit(scores)[:, None], labels, sample_weight=weights
     )
     temperature = calibration.temperature_scale(labels, scores, bad_rate)
-    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-4)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-6)
     unweighted = calibration.temperature_scale(labels, scores)
     assert (temperature == pytest.approx(unweighted, rel=1e-3)) == (bad_rate is None)
 
@@ -69,8 +71,11 @@ def test_perfect_validation_scores_keep_a_finite_temperature():
     temperature = calibration.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0])
     assert temperature == pytest.approx(0.05, abs=1e-4)
     assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
+    assert (calibration.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded
 
 
-def test_decision_values_are_named():
-    with pytest.raises(ValueError, match=r"scores run from -2 to 3; .* through a sigmoid first"):
-        calibration.brier([0, 1], [-2, 3])
+@pytest.mark.parametrize("scores", [[-2, 3], [-0.1, 1], [0, 1.1]])
+def test_decision_values_are_named(scores):
+    message = rf"scores run from {scores[0]} to {scores[1]}; .* through a sigmoid first"
+    with pytest.raises(ValueError, match=message):
+        calibration.brier([0, 1], scores)

@@ -1,5 +1,6 @@
 """Comparisons with the best model, and AUC among parts of one kind."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from helpers.core import files
+from helpers.core.paths import RunPaths
 from helpers.results import comparison, metrics
 from helpers.runs.predictions import Scored
 
@@ -39,6 +42,12 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
         assert tuple(row[list(metrics.Comparison._fields)]) == expected
     assert (table.loc["copy", ["difference", "low", "high"]] == 0).all()
     assert table.loc["copy", "p_value"] == 1
+    assert table.p_holm.tolist() == comparison.holm(table.p_value).tolist()
+    assert (table.p_holm > table.p_value).any()
+    columns = ["difference", "low", "high", "p_value", "p_holm"]
+    assert table.columns.tolist() == [*columns, "bootstrap_low", "bootstrap_high", "bootstrap_p"]
+    drawn = metrics.paired_bootstrap(labels, scores["worse"], scores["best"], 2000, seed=0)
+    assert table.loc["worse"].tolist()[-3:] == [drawn.low, drawn.high, drawn.p_value]
 
 
 def test_the_same_seed_gives_the_same_bootstrap_and_another_seed_another():
@@ -98,7 +107,10 @@ def test_subgroup_auc_is_that_of_the_kind_alone():
     labels, scores, given = models()
     kinds = np.where(np.arange(80) % 3 == 0, "mono", "poly")
     split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
+    given["worse"] = dataclasses.replace(given["worse"], val=given["random"].val)
     table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
+    columns = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
+    assert table.columns.tolist() == columns and set(table.group) == {"cell_type"}
     table = table.set_index("kind")
     for kind in ("mono", "poly"):
         mask = kinds == kind
@@ -109,10 +121,21 @@ def test_subgroup_auc_is_that_of_the_kind_alone():
         assert (row.n_good, row.n_bad) == tuple(np.bincount(labels[mask]))
 
 
-def test_a_kind_with_one_bad_part_has_no_auc_and_no_columns_give_no_rows():
-    _, _, given = models()
-    kinds = np.where(np.arange(80) == 79, "rare", "usual")
+def test_a_kind_needs_two_parts_of_each_label_and_no_columns_give_no_rows():
+    _, _, given = models(hidden=True)
+    kinds = np.full(80, "usual")
+    kinds[:10], kinds[[10, 11, 79]], kinds[[12, 13, 77, 78]] = "good", "one", "two"
     split = pd.DataFrame({"id": given["best"].test.id, "kind_of": kinds})
     table = comparison.subgroup_table({"best": given["best"]}, split, ["kind_of"])
-    assert table.set_index("kind").auc.isna().to_dict() == {"rare": True, "usual": False}
+    table = table.set_index("kind")
+    counts = {kind: (row.n_good, row.n_bad) for kind, row in table.iterrows()}
+    assert counts == {"good": (10, 0), "one": (2, 1), "two": (2, 2), "usual": (36, 27)}
+    assert table.index[table.auc.isna()].tolist() == ["good", "one"]
     assert comparison.subgroup_table(given, split, []).empty
+
+
+def test_the_kinds_are_those_that_the_data_source_names(home):
+    run_paths = RunPaths("r")
+    for stage, kinds in (({"kinds": ["cell_type"]}, ["cell_type"]), ({}, [])):
+        files.save_json(run_paths.run_json, {"stages": {"01_data_split": stage}})
+        assert comparison.group_columns(run_paths) == kinds

@@ -59,6 +59,18 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
         assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
 
 
+@pytest.mark.parametrize(
+    ("bad_rate", "cheapest", "most_accurate"),
+    [(0.25, 0.475, 0.475), (0.4, 0.275, 0.475), (0.6, 0.275, 0.275)],
+)
+def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
+    # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
+    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
+    found = decision.decisions(scored(), settings, bad_rate)
+    assert found["cheapest"].bins == pytest.approx((cheapest, cheapest))
+    assert found["most accurate"].bins == pytest.approx((most_accurate, most_accurate))
+
+
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate_model(scored(), 0.3)
     found = decision.decisions(scored(), config.AnalysisSettings(), 0.3)
@@ -97,7 +109,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
         logits = rng.normal(0, 2, n)
         labels = (rng.random(n) < 1 / (1 + np.exp(-logits))).astype(int)
         sides.append((labels.tolist(), (1 / (1 + np.exp(-3 * logits))).tolist()))
-    table = decision.calibration_table({"m": scored(val=sides[0], test=sides[1])}, 0.3)
+    own = scored(val=sides[0], test=sides[1])
+    table = decision.calibration_table({"m": own}, 0.3)
     row = table.iloc[0]
     expected = calibration.temperature_scale(*sides[0], bad_rate=0.3)
     assert row.temperature == expected
@@ -105,5 +118,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
     assert row.brier_scaled < row.brier
     assert row.brier_low < row.brier < row.brier_high
+    assert row.tolist() == decision.calibration_table({"m": own}, 0.3, seed=0).iloc[0].tolist()
+    assert row.brier_low != decision.calibration_table({"m": own}, 0.3, seed=1).brier_low[0]
     share = labels.mean()
     assert table.iloc[-1].brier == pytest.approx(np.mean((labels - share) ** 2))
+    assert table.model.tolist() == ["m", "base rate"]

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from helpers.core import files
-from helpers.results import decision, ensembles, results_table
+from helpers.results import decision, ensembles, metrics, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, settings, stages
 from tests import planted
@@ -51,9 +51,17 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
     best = max(roc_auc(test_labels, own) for own in test.values())
     rows = ensembles.build_ensembles(val, val_labels, test)
     assert list(rows) == ["rank_average", "stacking"]
+    single = {name: roc_auc(val_labels, own) for name, own in val.items()}
+    first = max(single, key=single.get)
     for row in rows.values():
         assert row.kept
-        assert "more than one standard error" in row.reason
+        gain = metrics.delong_test(val_labels, row.val_scores, val[first])
+        standard_error = (gain.high - gain.low) / 2 / stats.norm.ppf(0.975)
+        assert row.reason == (
+            f"validation AUC {roc_auc(val_labels, row.val_scores):.4f} against "
+            f"{single[first]:.4f} of {first}: {gain.difference:+.4f} is more than one standard "
+            f"error ({standard_error:.4f})"
+        )
         assert roc_auc(test_labels, row.test_scores) > best + 0.02
 
 
@@ -107,21 +115,26 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
 
         def __init__(self, scores, labels):
             self.known = dict(zip(scores["a"].tolist(), labels, strict=True))
+            sizes.append(len(labels))
 
         def predict(self, scores):
             return np.array([self.known.get(s, 0.5) for s in scores["a"].tolist()])
 
     labels, _ = made_up(n=60)
-    scores = {"a": np.linspace(0, 1, 60)}
+    scores, sizes = {"a": np.linspace(0, 1, 60)}, []
     folds = ensembles.stratified_folds(labels, 5, 0)
     by_fold = ensembles.fit_without_each_fold(Memory, scores, labels, folds)
     assert (ensembles.out_of_fold_scores(by_fold, scores, folds) == 0.5).all()
+    assert sizes == [48] * 5
 
 
-def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative():
+@pytest.mark.parametrize("sharpness", [1, 5])
+def test_stacking_agrees_with_scikit_learn_where_no_weight_is_negative(sharpness):
     labels, scores = made_up()
+    scores = {k: special.expit(sharpness * special.logit(own)) for k, own in scores.items()}
     fitted = ensembles.Stacking(scores, labels)
-    z = special.logit(np.stack(list(scores.values()), axis=1))
+    z = special.logit(np.clip(np.stack(list(scores.values()), axis=1), 1e-6, 1 - 1e-6))
+    assert (fitted.slope > 1) == (sharpness == 1)
     oracle = LogisticRegression(C=1.0, tol=1e-8).fit(z, labels)
     assert oracle.coef_.min() > 0
     expected = oracle.predict_proba(z)[:, 1]
@@ -145,7 +158,7 @@ def test_models_worse_than_chance_stack_to_a_constant():
     labels, scores = made_up()
     upside_down = {name: 1 - own for name, own in scores.items()}
     fitted = ensembles.Stacking(upside_down, labels)
-    assert fitted.slope == 0
+    assert fitted.slope == 0 and list(fitted.weights.values()) == [1 / 3] * 3
     assert fitted.predict(upside_down) == pytest.approx(labels.mean(), abs=1e-3)
 
 
@@ -184,6 +197,15 @@ def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():
 def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
     report = _write(run)
     assert report.kept.all() and report.ensemble.tolist() == list(settings.ENSEMBLES)
+    single = predictions.read_all_predictions(run).values()
+    val = {own.name: own.val.defect_score.to_numpy() for own in single}
+    labels = next(iter(single)).labels_scores("val")[0]
+    in_five_folds = ensembles.build_ensembles(val, labels, val).values()
+    assert report.val_auc.tolist() == [roc_auc(labels, row.val_scores) for row in in_five_folds]
+    for row, text in zip(in_five_folds, report.weights, strict=True):
+        weights = dict(part.split(" ") for part in text.split(", "))
+        assert {k: float(v) for k, v in weights.items()} == pytest.approx(row.weights, abs=0.005)
+        assert sorted(weights.values(), reverse=True) == list(weights.values())
     table = results_table.whole_table(run).set_index("model")
     assert set(settings.ENSEMBLES) <= set(table.index)
     assert table.test_auc["stacking"] > table.test_auc[["svm", "cnn", "fbp"]].max()
@@ -310,6 +332,13 @@ def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
     assert "stacking" not in predictions.read_all_predictions(run, ensembles=True)
 
 
+def test_an_ensemble_is_written_again_with_another_seed(run):
+    _write(run)
+    before = _files(run)
+    ensembles.write_ensembles(planted.analysis_stage(run), seed=1)
+    assert all(_files(run)[name] != before[name] for name in settings.ENSEMBLES)
+
+
 def test_a_file_of_the_user_s_with_an_ensemble_s_name_is_refused_and_left_alone(run):
     planted.plant(run, "stacking", 1, seed=4)
     before = _files(run)
@@ -335,6 +364,10 @@ def test_one_model_or_a_tiny_validation_set_gives_no_ensemble(home):
     for seed, name in enumerate(("svm", "fbp")):
         planted.plant(tiny, name, 1, seed)
     assert _write(tiny).empty
+    small = planted.make_run(n=8, name="small")  # four of each label in val: two folds
+    for seed, name in enumerate(("svm", "fbp")):
+        planted.plant(small, name, 1, seed)
+    assert len(_write(small)) == 2
 
 
 def test_the_stage_is_done_again_when_a_model_comes_or_changes_but_not_for_its_own_ensembles(run):

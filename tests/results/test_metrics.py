@@ -63,8 +63,9 @@ def test_delong_interval_covers_the_true_auc_as_often_as_it_says():
     assert 0.92 <= inside / 400 <= 0.98
 
 
-def test_delong_interval_of_a_perfect_model_is_the_point_one():
-    assert metrics.delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == (1.0, 1.0, 1.0)
+def test_delong_interval_of_a_perfect_a_reversed_and_a_constant_model_is_a_point():
+    for scores, auc in (([0.1, 0.2, 0.8, 0.9], 1), ([0.9, 0.8, 0.2, 0.1], 0), ([0.5] * 4, 0.5)):
+        assert metrics.delong_interval([0, 0, 1, 1], scores) == (auc, auc, auc)
 
 
 def test_delong_test_agrees_with_the_definition_over_all_pairs():
@@ -83,8 +84,9 @@ def test_delong_test_agrees_with_the_definition_over_all_pairs():
 def test_delong_test_finds_no_difference_between_a_model_and_its_own_ranks():
     labels, scores = made_up()
     result = metrics.delong_test(labels, scores, stats.rankdata(scores))
-    assert result.difference == pytest.approx(0)
-    assert result.p_value == 1.0
+    assert result == pytest.approx((0, 0, 0, 1), abs=1e-12)
+    perfect = np.array([0.1, 0.2, 0.8, 0.9])
+    assert metrics.delong_test([0, 0, 1, 1], perfect, -perfect) == (1, 1, 1, 0)
 
 
 def test_delong_test_keeps_its_error_rate_on_two_equally_good_models():
@@ -138,6 +140,12 @@ def test_bootstrap_repeats_with_the_seed_and_changes_with_it():
     labels, scores = made_up()
     first, again, other = (metrics.bootstrap_interval(labels, scores, seed=s) for s in (1, 1, 2))
     assert first == again != other
+    assert metrics.bootstrap_interval(labels, scores, lambda *_: 1.0, 3) == (1, 1, 1)
+    first = metrics.bootstrap_interval(labels, scores)
+    assert first == metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 1000, 0)
+    noise = np.random.default_rng(0).random(labels.size)
+    paired = metrics.paired_bootstrap(labels, scores, noise)
+    assert paired == metrics.paired_bootstrap(labels, scores, noise, 1000, 0)
 
 
 def test_paired_bootstrap_is_narrower_than_two_intervals_and_agrees_with_delong():
@@ -160,7 +168,7 @@ def test_paired_bootstrap_p_value_is_small_for_a_better_model_and_one_for_the_sa
 
 
 def test_exact_interval_agrees_with_scipy():
-    for count, total in [(0, 40), (3, 40), (40, 40)]:
+    for count, total in [(0, 40), (1, 40), (3, 40), (40, 40)]:
         expected = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
         got = metrics.exact_interval(count, total)
         assert got == pytest.approx((count / total, expected.low, expected.high))
@@ -170,6 +178,7 @@ def test_exact_interval_agrees_with_scipy():
     ("labels", "scores", "message"),
     [
         ([0, 1, 2], [0, 0, 0], "0 (good) and 1 (bad), got shape (3,) with values [0, 1, 2]"),
+        ([[0, 1]], [[0, 1]], "got shape (1, 2) with values [0, 1]"),
         ([], [], "labels must be a non-empty list of 0 (good) and 1 (bad), got shape (0,)"),
         ([0, 1, np.nan], [0, 0, 0], "leave hidden labels out"),
         ([0, 1], [0.5], "2 labels but scores of shape (1,)"),

@@ -21,11 +21,12 @@ def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores():
     assert thresholds[3] > 0.8
     assert n_escaped.tolist() == [0, 1, 1, 2]
     assert n_overkilled.tolist() == [1, 1, 0, 0]
+    assert n_escaped.dtype == n_overkilled.dtype == int
 
 
 def test_sweep_tells_neighbouring_floats_apart():
     low, high = 0.5, np.nextafter(0.5, 1)
-    threshold = op.cheapest_threshold([0, 1], [low, high], 1, 1)
+    threshold = op.cheapest_threshold([0, 0, 1], [0.1, low, high], 1, 1)
     assert low < threshold <= high
 
 
@@ -98,7 +99,7 @@ def test_expected_cost_by_hand():
     assert op.expected_cost(point, 100, 1, bad_rate=0.5) == pytest.approx(12.5)
     assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.25)
     point = op.escape_and_overkill(LABELS, SCORES, 0.35)
-    assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.99 / 4)
+    assert op.expected_cost(point, 100, 2, bad_rate=0.01) == pytest.approx(2 * 0.99 / 4)
 
 
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
@@ -109,6 +110,12 @@ def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_th
         best = op.cheapest_threshold(labels, scores, 1, 1)
         right = {t: accuracy(labels, scores, t) for t in op.threshold_sweep(labels, scores)[0]}
         assert best == min(t for t in right if right[t] == max(right.values()))
+
+
+def test_the_rarer_bad_parts_are_on_the_line_the_higher_the_cheapest_threshold():
+    # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape
+    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.55) == pytest.approx(0.35)
+    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.45) == pytest.approx(0.55)
 
 
 def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():

@@ -114,7 +114,7 @@ def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
     assert results_table.chosen_model(table, "svm") == "svm"
     assert results_table.chosen_model(table, "FBP") == "fbp"
     assert results_table.chosen_model(table, "FBP, 2 seeds averaged") == "fbp"
-    with pytest.raises(settings.SettingsError, match="MODEL='lda' has no predictions: svm, fbp"):
+    with pytest.raises(settings.SettingsError, match="MODEL='lda' is not one of svm, fbp"):
         results_table.chosen_model(table, "lda")
 
 

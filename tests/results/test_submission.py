@@ -47,7 +47,9 @@ def test_a_good_file_comes_back_as_text_ids_and_float_scores(tmp_path):
     assert list(frame.columns) == ["id", "defect_score"]
     assert frame["id"].tolist() == IDS
     assert frame["defect_score"].tolist() == [0.25, 0.0, 1.0, 0.001]
-    assert frame["defect_score"].dtype == np.float64
+    assert frame["defect_score"].dtype == np.float64 and frame["id"].dtype == object
+    marked = csv_file(tmp_path, "\ufeff" + GOOD, "with_bom.csv")  # as some spreadsheets write it
+    assert validate_submission(marked, IDS)["id"].tolist() == IDS
 
 
 def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
@@ -55,6 +57,8 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
     assert sample_ids(sample) == ["b", "a"]
     good = csv_file(tmp_path, "id,defect_score\na,0.1\nb,0.2\n")
     assert validate_submission(good, None, sample)["id"].tolist() == ["a", "b"]
+    with pytest.raises(SubmissionError, match=r"this id is not in the sample .*sample\.csv"):
+        validate_submission(csv_file(tmp_path, GOOD), None, sample)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,12 @@ def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(home,
             "line 2 (id '007.bmp'): this id is not in the test set. "
             "An id is the file's name without folder and extension.",
         ),
-        ("id,defect_score\n7,0\n", "line 2 (id '7'): this id is not in the test set. Ids look"),
+        *(
+            (f"id,defect_score\n007{suffix},0\n", "An id is the file's name without folder and")
+            for suffix in (".PNG", ".jpg", ".jpeg")
+        ),
+        ("id,defect_score\n7,0\n", "(id '7'): this id is not in the test set. Ids look like '007'"),
+        ('id,defect_score\n"007"x,0\n', "is not a CSV in UTF-8 ("),
     ],
 )
 def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, body, message):

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.runs import predictions
 from helpers.runs.members import Member
 from tests import planted
@@ -225,3 +227,12 @@ def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
     assert len(model.groups("val")) == len(model.labels_scores("val")[0]) == 80
     assert pd.isna(model.groups("val")[0]) and model.groups("val")[1] == "000"
     assert model.groups().tolist() == model.groups("test").tolist()
+
+
+def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything(home):
+    run_paths = RunPaths("r")
+    files.write_bytes(run_paths.predictions("mine"), b"")
+    for wanted in ("", "mine", "stacking"):  # 06 makes the ensembles
+        predictions.check_model(run_paths, wanted)
+    with pytest.raises(SettingsError, match="MODEL='fbp' is not one of mine, rank_average, stack"):
+        predictions.check_model(run_paths, "fbp")

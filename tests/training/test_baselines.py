@@ -1,11 +1,16 @@
 """The four classical models."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.runs import settings, stages
 from helpers.training import baselines
+from helpers.training.features import Features
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +27,27 @@ def test_each_model_learns_and_gives_probabilities_of_bad(problem, name):
     assert scores.shape == (100,) and scores.min() >= 0 and scores.max() <= 1
     assert roc_auc_score(y_new, scores) > 0.8
     assert fitted.cv_auc > 0.8 and fitted.chosen
+    assert name != "SVM" or fitted.model.cv.get_n_splits() == 3
+
+
+def test_models_are_fitted_on_train_alone_and_score_val_and_test(home):
+    # val shows the opposite label, and more clearly: a model that saw it would follow it
+    sides = np.repeat(["train", "val", "test"], 40)
+    labels = np.arange(120) % 2
+    factor = pd.Series(sides).map({"train": 1, "val": -2, "test": 2}).to_numpy()
+    x = (factor * (2 * labels - 1) + np.random.default_rng(0).normal(size=120) / 4)[:, None]
+    ids = np.array([f"{i:03d}" for i in range(120)])
+    stage = stages.Stage(
+        "02_features_baselines", RunPaths("r"), "quick", settings.BaselineSettings(trees=9), "key"
+    )
+    split = pd.DataFrame({"id": ids, "path": "x.png", "label": labels, "split": sides})
+    files.save_csv(stage.paths.split_csv, split)
+    baselines.fit_all(stage, Features(ids, x.astype(np.float32)), "planted")
+    for name in baselines.NAMES:
+        frame = files.load_csv(stage.paths.predictions(name.lower()), ("id", "split"))
+        for side, auc in (("val", 0), ("test", 1)):
+            own = frame[frame.split == side].defect_score
+            assert roc_auc_score(labels[sides == side], own) == auc, (name, side)
 
 
 @pytest.mark.parametrize("name", baselines.NAMES)
@@ -48,11 +74,13 @@ def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_al
     searched = []
     search = baselines.GridSearchCV.fit
     monkeypatch.setattr(
-        baselines.GridSearchCV, "fit", lambda self, x, y: search(self, searched.append(x) or x, y)
+        baselines.GridSearchCV,
+        "fit",
+        lambda self, x, y: searched.append((len(x), self.cv.get_n_splits())) or search(self, x, y),
     )
     x = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
     fitted = baselines.fit_baseline("LR", x, labels, 3, 10, 0, cv_images=200)
-    assert len(searched[0]) == 200 and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
+    assert searched == [(200, 3)] and fitted.model.named_steps["scale"].n_samples_seen_ == 1000
 
 
 def test_an_svm_of_a_very_large_set_is_fitted_on_a_sample_and_says_so(problem, monkeypatch):

@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
+from sklearn.metrics import roc_auc_score
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
@@ -32,6 +35,10 @@ def weights():
 
 def _scores(stage, model="fbp"):
     return files.load_csv(stage.paths.predictions(model), ("id", "split", "defect_score"))
+
+
+def _sides(frame):
+    return [frame[frame.split == side] for side in ("val", "test")]
 
 
 def test_the_two_layer_cnn_finds_the_bright_spot(stage):
@@ -78,12 +85,24 @@ def test_a_saved_model_says_how_its_images_were_read(stage, fit):
     assert backbones.reading_of(stage.paths.checkpoint("cnn")) == (0, fit)
 
 
-def test_the_last_layer_is_trained_on_the_stored_embeddings_alone(stage, weights):
-    features.pretrained_features(stage, weights)
+def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test(stage, weights):
+    split = stage.split
+    planted = np.random.default_rng(0).normal(0, 0.05, (len(split), 1280)).astype(np.float32)
+    sign = split.split.map({"train": 3, "val": 3, "test": -3})  # test shows the opposite label
+    planted[:, 0] += sign * (2 * split.label.astype(int) - 1)
+    stored = features.Features(split.id.to_numpy(dtype=str), planted)
+    features.save_features(stage.paths.features(weights.backbone), stored)
     (last_layer,) = finetune.train_last_layer(stage, weights)
     assert last_layer.parameters == 1280 * 2 + 2
     model = backbones.load_model(stage.paths.checkpoint("ll"))
     assert all((model.trunk.state_dict()[k] == v).all() for k, v in weights.state.items())
+    frame = _scores(stage, "ll").merge(split[["id", "label"]], on="id")
+    with torch.no_grad():
+        expected = model.head(torch.from_numpy(stored.of(frame.id))).softmax(dim=1)[:, 1]
+    np.testing.assert_allclose(frame.defect_score, expected, atol=1e-6)
+    val, test = (roc_auc_score(own.label, own.defect_score) for own in _sides(frame))
+    assert val > 0.9 and test < 0.1
+    assert last_layer.history[last_layer.best_epoch]["val_auc"] == pytest.approx(val)
 
 
 def test_each_seed_of_all_layers_has_its_rows_and_its_checkpoint(stage, weights):

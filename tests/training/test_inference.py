@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
+from helpers.core import devices
 from helpers.models import backbones, compiled
 from helpers.training import inference
 from helpers.training.inference import Scorer
@@ -19,7 +20,8 @@ class _Images:
     def __init__(self, images, labels):
         self.images, self.labels, self.ids = images, labels, np.array(list("abcde"))
 
-    def ordered(self, share=(0, 1)):
+    def ordered(self, share):
+        assert share == (0, 1)
         yield from self.images.split(3)
 
 
@@ -74,10 +76,79 @@ def test_validation_numbers_are_those_of_scikit_learn(images):
 
 
 def test_images_without_a_finite_score_are_named(images):
-    images.images[[1, 4]] = torch.nan
-    message = r"^the scores of 2 image\(s\) are not finite, e\.g\. b, e$"
+    images.images[[0, 1, 3, 4]] = torch.nan
+    message = r"^the scores of 4 image\(s\) are not finite, e\.g\. a, b, d$"
     with pytest.raises(inference.ScoresError, match=message):
         inference.predict(_LeftMinusRight(), images, "no", flips=True)
+
+
+class _ThreeClasses(nn.Module):
+    """Gives scores of three classes, and a second output, to be ignored."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 4)
+
+    def forward(self, x):
+        scores = self.conv(x)[..., 0, 0]
+        return scores, torch.full_like(scores, torch.nan)
+
+
+def test_all_classes_but_the_first_are_bad(images):
+    model, labels = _ThreeClasses(), np.array([0, 1, 2, 0, 2])
+    images.labels = labels
+    scorer = Scorer(model.train(), precision="no")
+    assert scorer.model is model and not model.training
+    raw = scorer.scores(images)[0].astype(float)
+    each = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(inference.predict(model, images, "no"), 1 - each[:, 0], atol=1e-7)
+    found = inference.evaluate(model, images, "no")
+    assert found["val_auc"] == pytest.approx(roc_auc_score(labels > 0, 1 - each[:, 0]))
+    assert found["val_loss"] == pytest.approx(log_loss(labels, each), abs=1e-6)
+    assert found["val_accuracy"] == np.mean(each.argmax(axis=1) == labels)
+
+
+def test_a_network_is_moved_to_a_device_in_channels_last_or_stays_as_it_is():
+    stays, moved = (nn.Sequential(nn.Conv2d(2, 3, 4)).train() for _ in range(2))
+    assert Scorer(stays).device.type == "cpu" and not stays.training
+    assert stays[0].weight.is_contiguous()
+    scorer = Scorer(moved, torch.device("meta"), "no")
+    assert scorer.model is moved and not moved.training and scorer.device.type == "meta"
+    assert moved[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_without_another_wish_the_device_chooses_the_precision(images, monkeypatch):
+    model, seen = _LeftMinusRight(), []
+    assert Scorer(model).precision == devices.default_precision(torch.device("cpu"))
+    scorer = Scorer
+    monkeypatch.setattr(
+        inference,
+        "Scorer",
+        lambda *given, **options: seen.append(options) or scorer(*given, **options),
+    )
+    inference.predict(model, images)
+    inference.evaluate(model, images)
+    assert seen == [{"precision": "auto", "images": 5}, {"precision": "auto"}]
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "depthwise"), [(1, 1, False), (2, 1, False), (4, 2, False), (2, 2, True)]
+)
+def test_a_convolution_is_depthwise_if_each_of_several_channels_is_its_own_group(
+    channels, groups, depthwise
+):
+    conv = nn.Conv2d(channels, 4, 1, groups=groups)
+    assert inference.has_depthwise(nn.Sequential(nn.Conv2d(2, 2, 1), conv)) is depthwise
+
+
+def test_a_block_is_computed_in_the_precision_that_its_name_says():
+    cpu, own = torch.device("cpu"), devices.default_precision(torch.device("cpu"))
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": None}
+    for name, kind in (kinds | {"auto": kinds[own]}).items():
+        with inference.autocast(cpu, name):
+            assert torch.is_autocast_enabled("cpu") is (kind is not None)
+            assert kind in (None, torch.get_autocast_dtype("cpu"))
+    assert inference.precision_of(cpu, "auto") == inference.judging_precision(nn.ReLU(), cpu) == own
 
 
 def _network(kind="resnet18"):

@@ -1,4 +1,4 @@
-"""python -m helpers.kaggle download | submit | push | status"""
+"""Download the contest's files, submit a CSV, run notebooks on Kaggle, ask for a score."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from helpers.commands.cli import program
 from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
@@ -66,7 +67,7 @@ def _status(options: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m helpers.kaggle", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("kaggle"), description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     contest = argparse.ArgumentParser(add_help=False)
     contest.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
@@ -80,15 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(run=lambda o: f"Ready: {download(o.competition, o.root, force=o.force)}")
 
     sub = commands.add_parser("submit", parents=[contest, data], help="check a CSV and submit it")
-    sub.add_argument("-f", "--file", type=Path, required=True)
-    sub.add_argument("-m", "--message", required=True)
+    sub.add_argument("-f", "--file", type=Path, required=True, help="the CSV to submit")
+    sub.add_argument("-m", "--message", required=True, help="a note beside the submission")
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
     sub.add_argument("--wait", type=float, default=1800, help="seconds to wait for the score")
     sub.set_defaults(run=_submit)
 
     sub = commands.add_parser("push", help="run a notebook, or the whole series, on Kaggle")
     pushed = sub.add_mutually_exclusive_group(required=True)
-    pushed.add_argument("notebook", type=Path, nargs="?")
+    pushed.add_argument("notebook", type=Path, nargs="?", help="a notebook's file")
     pushed.add_argument("--series", action="store_true", help="all notebooks, by helpers.run")
     sub.add_argument(
         "--run",
@@ -99,18 +100,22 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of helpers.run, as --run='...'; without them {shlex.join(DEFAULTS)}",
     )
     sub.add_argument("-c", "--competition", default=COMPETITION, help="attached; '' for none")
-    sub.add_argument("--title", default="")
+    sub.add_argument("--title", default="", help="name on Kaggle; default: by the file's name")
     sub.add_argument("--owner", default="", help="account; default: the one of the credentials")
     several: dict[str, Any] = {"action": "append", "default": []}
-    sub.add_argument("--dataset", dest="datasets", metavar="OWNER/NAME", **several)
-    sub.add_argument("--kernel", dest="kernels", metavar="OWNER/NAME", **several)
-    model = "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION"
-    sub.add_argument("--model", dest="models", metavar=model, **several)
-    sub.add_argument("--attach", type=Path, metavar="FILE", **several)
+    for name, shape, what in (
+        ("dataset", "OWNER/NAME", "a data set to attach"),
+        ("kernel", "OWNER/NAME", "a notebook whose output is attached, e.g. of an earlier push"),
+        ("model", "OWNER/MODEL/FRAMEWORK/VARIATION/VERSION", "a model of Kaggle's to attach"),
+    ):
+        text = f"{what}; may be given several times"
+        sub.add_argument(f"--{name}", dest=f"{name}s", metavar=shape, help=text, **several)
+    text = "a file to upload: weights, or a wheel to install; may be given several times"
+    sub.add_argument("--attach", type=Path, metavar="FILE", help=text, **several)
     no: dict[str, Any] = {"action": "store_false"}
     sub.add_argument("--no-bundle", dest="bundle", **no, help="keep the helpers of the last push")
     sub.add_argument("--cpu", dest="gpu", **no, help="no GPU")
-    sub.add_argument("--public", dest="private", **no)
+    sub.add_argument("--public", dest="private", **no, help="show the notebook to everybody")
     sub.set_defaults(run=_push)
 
     sub = commands.add_parser("status", parents=[contest], help="a score, or the submissions left")

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from helpers.commands.cli import program
 from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
@@ -216,7 +217,7 @@ def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m helpers.score",
+        prog=program("score"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -236,7 +237,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, help="the CSV to write")
     add("--batch-size", type=int, default=64, help="default: %(default)s; at most 512")
-    add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto")
+    precision = "auto (default): the fastest safe one; no: float32"
+    add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto", help=precision)
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
     add("--flips", action="store_true", help="average over four mirror images")
     add(

@@ -1,0 +1,37 @@
+"""How the threads of a process wait for each other, on a machine that may be shared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import psutil
+
+SAMPLE_S = 0.3
+BUSY_CORES = 0.5  # in use by others: from here on the machine counts as shared
+POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+@contextlib.contextmanager
+def polite_waiting() -> Iterator[None]:
+    """Let OpenMP's threads sleep while they wait, in processes started in this block.
+
+    By default they spin, which is quicker if the cores are free, and takes the cores from those who
+    work if they are not: several trainings at once then do a third of what they could. So they
+    sleep only if other processes use half a core or more when the block begins. A policy that the
+    user has set counts.
+    """
+    if any(name in os.environ for name in POLICIES) or not _is_shared():
+        yield
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is imported
+    try:
+        yield
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
+
+
+def _is_shared() -> bool:
+    used = psutil.cpu_percent(SAMPLE_S) / 100 * (os.cpu_count() or 1)
+    return used >= BUSY_CORES
