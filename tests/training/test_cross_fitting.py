@@ -85,6 +85,25 @@ def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_ima
     assert not after.equals(before)  # but the other folds were
 
 
+def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_fold(
+    stage, monkeypatch
+):
+    monkeypatch.setattr(baselines, "NAMES", ("LDA",))
+    split, base = stage.split, _embedding(stage)
+    by_fold = {
+        fold: features.Features(base.ids, np.roll(base.embeddings, fold, axis=0))
+        for fold in range(FOLDS)
+    }
+    baselines.fit_all(stage, by_fold.__getitem__, "fbp", "_finetuned")
+    found = _out_of_fold(stage, "lda_finetuned")
+    for fold, own in by_fold.items():
+        inside = split[(split.split != "test") & (split.fold != fold).fillna(False)]
+        x, y = own.of(inside.id), inside.label.to_numpy(np.int64)
+        fitted = baselines.fit_baseline("LDA", x, y, folds=2, trees=10, seed=0)
+        ids = split.id[(split.fold == fold).fillna(False)]
+        np.testing.assert_allclose(found[ids], fitted.defect_score(own.of(ids)), atol=1e-6)
+
+
 def test_a_network_s_score_of_an_image_does_not_depend_on_the_image_s_label(stage):
     members, own_id = cross_fitted(stage.split, [0]), stage.split.id[_planted(stage)]
     train_members(stage, members)
