@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 
 SAMPLE_S = 0.3
-BUSY_CORES = 0.5  # in use by others: from here on the machine counts as shared
+BUSY_PERCENT = 25  # of all cores in use by others: from here on the machine counts as shared
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
@@ -19,10 +19,11 @@ def polite_waiting() -> Iterator[None]:
 
     By default they spin, which is quicker if the cores are free, and takes the cores from those who
     work if they are not: several trainings at once then do a third of what they could. So they
-    sleep only if other processes use half a core or more when the block begins. A policy that the
-    user has set counts.
+    sleep only if other processes use a quarter of the cores or more when the block begins. A policy
+    that the user has set counts.
     """
-    if any(name in os.environ for name in POLICIES) or not _is_shared():
+    chosen = any(name in os.environ for name in POLICIES)
+    if chosen or psutil.cpu_percent(SAMPLE_S) < BUSY_PERCENT:
         yield
         return
     os.environ["OMP_WAIT_POLICY"] = "passive"  # read when torch is imported
@@ -30,8 +31,3 @@ def polite_waiting() -> Iterator[None]:
         yield
     finally:
         del os.environ["OMP_WAIT_POLICY"]
-
-
-def _is_shared() -> bool:
-    used = psutil.cpu_percent(SAMPLE_S) / 100 * (os.cpu_count() or 1)
-    return used >= BUSY_CORES

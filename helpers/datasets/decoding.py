@@ -39,7 +39,9 @@ WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
 # takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
-RARE = 10_000  # one pixel in so many may be brighter than all others
+COUNTED_BITS = (*CAMERA_BITS, 20, 24, 28)  # 32-bit files may hold more than a camera delivers
+RARE = 10_000  # one pixel in so many may be brighter than all others,
+HOT = 2  # or so many pixels of each image: a defective one of the sensor is in all
 HEADERS_PER_TASK = 64
 
 BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
@@ -88,7 +90,7 @@ def depth_of(paths: Sequence[Path]) -> Depth:
                 with _opened(path) as image:
                     if _is_deep(image):
                         values = _deep_values(image)
-                        above = [np.count_nonzero(values > 2**bits - 1) for bits in CAMERA_BITS]
+                        above = [np.count_nonzero(values > 2**b - 1) for b in COUNTED_BITS]
                         counts = np.array([*above, values.size])
                         found.append((float(values.max()), path.name, counts))
         return found
@@ -101,11 +103,11 @@ def depth_of(paths: Sequence[Path]) -> Depth:
         return Depth()
     bits = bits_for(largest)
     *above, count = np.sum([counts for *_, counts in deep], axis=0).tolist()
-    rare = max(1, count // RARE)
-    usual = next((b for b, n in zip(CAMERA_BITS, above, strict=True) if n <= rare), bits)
+    rare = max(HOT * len(deep), count // RARE)
+    usual = next((b for b, n in zip(COUNTED_BITS, above, strict=True) if n <= rare), bits)
     if usual >= bits:
         return Depth(bits)
-    hot = above[CAMERA_BITS.index(usual)]
+    hot = above[COUNTED_BITS.index(usual)]
     return Depth(
         bits,
         f"{name} has the largest value, {largest:g}, so all deep images are scaled by {bits} "
@@ -182,7 +184,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         else:
             # Pillow keeps the upper 8 bits of each channel alone
             depths = tags.get(BITS_PER_SAMPLE, ())
-            if max(depths, default=8) > 8 or any(";16" in str(tile[3]) for tile in image.tile):
+            deep_png = image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
+            if max(depths, default=8) > 8 or deep_png:
                 raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
         yield image
 

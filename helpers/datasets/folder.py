@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 GOOD_WORDS = ("good", "ok", "functional", "0")
 BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
-NEGATIONS = ("not", "no", "non", "none", "without", "zero", "never")  # before a class's word
+NEGATIONS = (
+    "not",
+    "no",
+    "non",
+    "none",
+    "n",
+    "un",
+    "isnt",
+    "cannot",
+    "without",
+    "zero",
+    "never",
+)  # before a class's word
 FREE = ("free", "less")  # behind a word of bad
 TEST_WORDS = ("test", "unlabelled", "unlabeled")
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
@@ -38,7 +50,7 @@ class Kind(Enum):
     LINK = "link(s) to a folder"
     OTHER = "file(s) with other suffixes"
     BESIDE = "image(s) beside the class folders"
-    NO_CLASS = "image(s) in folders that are of no class by their name"
+    NO_CLASS = "image(s) in folders whose names say no class"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -135,21 +147,25 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
         above = root if root and folder.is_relative_to(root) else folder
         for path, kind in _walk(folder):
             if kind is Kind.OTHER:
-                note(kind, path.suffix.lower() or "none")
+                note(kind, _suffix(path))
             elif kind is not Kind.IMAGE:
                 note(kind, path.relative_to(above).as_posix())
     for path in sorted(root.iterdir()) if root else ():
         if path in folders:
             continue
         if not path.is_dir():
-            if _kind_of_file(path) is Kind.IMAGE:
-                note(Kind.BESIDE, path.name)
+            if own := _kind_of_file(path):
+                beside = Kind.BESIDE if own is Kind.IMAGE else own
+                note(beside, _suffix(path) if own is Kind.OTHER else path.name)
         elif path.name.startswith("."):
             note(Kind.HIDDEN, path.name)
         else:
-            for _, kind in _walk(path, skip=folders):
+            for found, kind in _walk(path, skip=folders):
                 if kind is Kind.IMAGE:
                     note(Kind.NO_CLASS, path.name)
+                else:
+                    below = found.relative_to(root).as_posix() if root else found.name
+                    note(kind, _suffix(found) if kind is Kind.OTHER else below)
     return [f"{counts[k]:,} {k.value} ({_listed(sorted(names[k]))})" for k in Kind if counts[k]]
 
 
@@ -157,6 +173,10 @@ def _group(file: Path, folder: Path, level: int) -> str | None:
     """Return the name of the subfolder `level` levels below `folder`, or None if there is none."""
     parts = file.relative_to(folder).parts[:-1]
     return parts[level - 1] if len(parts) >= level else None
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower() or "none"
 
 
 def _walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
@@ -210,7 +230,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _labels_of(name: str, settings: SplitSettings) -> set[int]:
     """Return the labels that a folder's name says: 0 good, 1 bad; both if it is ambiguous."""
-    name = name.lower()
+    name = name.lower().replace("'", "")
     given = (settings.good_folders, settings.bad_folders)
     if found := {label for label in (0, 1) if name in {word.lower() for word in given[label]}}:
         return found
@@ -227,6 +247,8 @@ def _labels_of(name: str, settings: SplitSettings) -> set[int]:
             negations = (before in NEGATIONS) + (behind in FREE and word in BAD_WORDS)
             labels.add((LABELS[word] + negations) % 2)
             read += negations
+    if labels == {1} and re.match(r"0[\W_]+[a-z]", name):  # none of these defects, or label 0?
+        return {0, 1}
     # a negation of something else, or a double one: "no_label_ok", "not_defect_free"
     is_plain = read == sum(word in NEGATIONS + FREE for word in words) < 2
     return labels if is_plain or not labels else {0, 1}

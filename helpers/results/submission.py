@@ -31,8 +31,8 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
     """Write the submission of one model of a run, and return its path.
 
     The rows are in the order of the split. The rules of `validate_submission` are those of a
-    predictions file too, so the file can be sent as it is. A contest gets its ids to the letter;
-    otherwise a spreadsheet may open the file (see `files.save_csv`).
+    predictions file too, so a contest's file, which has the ids unchanged, can be sent as it is.
+    Otherwise a spreadsheet may open the file (see `files.save_csv`).
 
     Raises:
         ArtifactError: the model's predictions do not fit the split; an older file is kept.

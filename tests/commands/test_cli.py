@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import types
 
 import pytest
 
 from helpers.commands import cli, doctor
-from helpers.core import paths
+from helpers.core import paths, threads
 
 
 def test_the_help_lists_every_command_and_imports_none(capsys):
@@ -74,6 +75,24 @@ INTERRUPTED = """
     sys.meta_path.insert(0, Finder())
     sys.exit(cli.start(sys.argv[1], ["--help"]))
 """
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_commands_that_compute_look_whether_the_machine_is_shared(monkeypatch, name):
+    seen = []
+
+    def main(arguments):
+        seen.append(os.environ.get("OMP_WAIT_POLICY"))
+        return 0
+
+    module = types.SimpleNamespace(main=main)
+    own = f"helpers.commands.{cli.MODULES.get(name, name)}"
+    monkeypatch.setitem(sys.modules, own, module)
+    monkeypatch.setattr(threads.psutil, "cpu_percent", lambda seconds: 100)
+    for policy in threads.POLICIES:
+        monkeypatch.delenv(policy, raising=False)
+    assert cli.start(name, []) == 0
+    assert seen == ["passive" if name in cli.COMPUTING else None]
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -6,10 +6,9 @@ from helpers.core import threads
 
 
 @pytest.fixture(autouse=True)
-def two_cores(monkeypatch):
+def no_policy(monkeypatch):
     for name in threads.POLICIES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
 
 
 def policy_inside(monkeypatch, per_cent: float) -> str | None:
@@ -19,7 +18,7 @@ def policy_inside(monkeypatch, per_cent: float) -> str | None:
 
 
 @pytest.mark.parametrize(("per_cent", "policy"), [(0, None), (20, None), (25, "passive")])
-def test_waiting_threads_sleep_if_others_use_half_a_core(monkeypatch, per_cent, policy):
+def test_waiting_threads_sleep_if_others_use_a_quarter_of_the_cores(monkeypatch, per_cent, policy):
     assert policy_inside(monkeypatch, per_cent) == policy
     assert "OMP_WAIT_POLICY" not in os.environ  # the next stage looks again
 

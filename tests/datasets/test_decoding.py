@@ -316,6 +316,28 @@ def test_images_that_a_hot_pixel_blackens_stay_different_and_the_file_is_named(t
     assert decoding.depth_of(paths[18:]) == (8, "")
 
 
+def test_a_hot_pixel_in_every_image_and_one_beyond_all_cameras_are_warned_of(tmp_path):
+    paths = []
+    for number in range(8):
+        deep = np.random.default_rng(number).integers(0, 100, (20, 20)).astype(np.uint16)
+        deep[3, 4] = 65535  # a defective pixel of the sensor
+        paths.append(save(tmp_path / f"{number}.png", deep))
+    assert "8 bits hold all except 8 of 3200 pixels" in decoding.depth_of(paths).warning
+    wide = np.random.default_rng(0).integers(0, 100_000, (20, 20)).astype(np.int32)
+    wide[0, 0] = 2**31 - 1
+    found = decoding.depth_of([save(tmp_path / "wide.tif", wide)])
+    assert found.bits == 31 and "20 bits hold all except 1 of 400" in found.warning
+
+
+def test_a_bmp_of_five_and_six_bits_a_channel_is_read(tmp_path):
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)  # RGB565
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0)
+    body = header + masks + struct.pack("<HH", 0xF800, 0x001F)
+    path = tmp_path / "a.bmp"
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 40 + 12) + body)
+    assert decoding.read_image(path, 8).pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
+
+
 def test_a_set_that_uses_its_bits_is_not_warned_of(tmp_path):
     deep = np.random.default_rng(0).integers(0, 4096, (50, 50)).astype(np.uint16)
     assert decoding.depth_of([save(tmp_path / "a.png", deep)]) == (12, "")
