@@ -20,19 +20,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 GOOD_WORDS = ("good", "ok", "functional", "0")
 BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
-NEGATIONS = (
-    "not",
-    "no",
-    "non",
-    "none",
-    "n",
-    "un",
-    "isnt",
-    "cannot",
-    "without",
-    "zero",
-    "never",
-)  # before a class's word
+# before a class's word
+NEGATIONS = ("not", "no", "non", "none", "n", "un", "isnt", "cannot", "without", "zero", "never")
 FREE = ("free", "less")  # behind a word of bad
 TEST_WORDS = ("test", "unlabelled", "unlabeled")
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden

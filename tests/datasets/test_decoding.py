@@ -257,6 +257,12 @@ def test_transparent_pixels_lie_on_white_and_opaque_ones_stay_as_they_are(
         assert found.tolist() == [[60, expected]], path.name
 
 
+def test_an_image_whose_alpha_is_0_everywhere_is_read_as_if_it_had_none(tmp_path):
+    pixels = np.array([[[60, 60, 60, 0], [20, 20, 20, 0]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "unused.png")
+    assert decoding.read_image(tmp_path / "unused.png", 0).pixels.tolist() == [[60, 20]]
+
+
 def test_a_transparent_colour_and_premultiplied_alpha_are_read_too(tmp_path):
     pixels = np.array([[[60, 60, 60], [20, 20, 20]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "key.png", transparency=(20, 20, 20))

@@ -80,7 +80,7 @@ def test_hidden_files_are_left_out_and_those_with_other_suffixes_are_counted(two
     (two_classes / "good" / "more.heic").touch()
     for i in range(4):
         (two_classes / "good" / f"more.r{i}").touch()
-    assert load(two_classes).left_out[1].endswith("(.heic, .r0, .r1, .r2, .r3, ...)")
+    assert load(two_classes).left_out[1].endswith("(.doc, .heic, .r0, .r1, .r2, ...)")
 
 
 def test_hidden_files_and_folders_are_skipped_at_any_depth(two_classes):
