@@ -222,7 +222,7 @@ def _on_background(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # Pillow knows no direct way
         image = image.convert("LA")
     rgba = image.convert("RGBA")
-    if not rgba.getextrema()[3][1]:  # nothing is visible: some programs leave alpha at 0
+    if not np.asarray(rgba)[..., 3].any():  # nothing is visible: some programs leave alpha at 0
         return rgba.convert("RGB")
     background = Image.new("RGB", image.size, BACKGROUND)
     background.paste(rgba, mask=rgba)
