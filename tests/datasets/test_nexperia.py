@@ -87,7 +87,7 @@ def test_hidden_folders_are_skipped_and_images_of_no_class_are_listed(tmp_path):
     assert len(source.table) == 12
     assert source.left_out == (
         "2 hidden folder(s) or image(s) (.old, train_contest/defect/.thumbnails)",
-        "1 image(s) in folders that are of no class by their name (other)",
+        "1 image(s) in folders whose names say no class (other)",
     )
 
 
