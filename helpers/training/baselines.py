@@ -59,7 +59,7 @@ def fit_all(
     features: Features | Callable[[int | None], Features],
     origin: str,
     suffix: str = "",
-    names: Sequence[str] = NAMES,
+    names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Fit the classical models on embeddings and write their predictions, each of them once.
 
@@ -71,7 +71,7 @@ def fit_all(
             embeddings by the network that has not seen this fold.
         origin: where the embeddings come from, for the record.
         suffix: of the predictions files' names.
-        names: of the models to fit.
+        names: of the models to fit; default: all four.
 
     Returns:
         One row per model: what was chosen (for each fold), the cross-validated AUC (the mean over
@@ -91,7 +91,7 @@ def fit_all(
     if apart := keeps_groups_apart(split):
         inputs["groups"] = files.fingerprint(split.group.astype(str).tolist())
     rows = []
-    for name in tqdm(names, desc="classical models", leave=False):
+    for name in tqdm(names or NAMES, desc="classical models", leave=False):
 
         def fit(predictions: Path, record: Path, name: str = name) -> None:
             started = time.monotonic()
