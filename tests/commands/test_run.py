@@ -1,6 +1,7 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import json
+import os
 
 import pandas as pd
 import papermill
@@ -8,8 +9,9 @@ import pytest
 
 from helpers.commands import run
 from helpers.commands.plan import check_places, make_plan
-from helpers.core import files, paths
+from helpers.core import files, paths, threads
 from helpers.runs import names, settings
+from helpers.runs.record import RunError
 from helpers.training import baselines
 
 LONG = 300 * "a"
@@ -61,6 +63,23 @@ def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
     with pytest.raises(settings.SettingsError) as error:
         _plan(*arguments)
     assert message in str(error.value)
+
+
+def test_each_notebook_is_started_with_the_policy_of_a_shared_machine(home, monkeypatch):
+    seen = []
+
+    def stop(*_):
+        seen.append(os.environ.get("OMP_WAIT_POLICY"))
+        raise RunError("enough")
+
+    monkeypatch.setattr(run, "_run_notebook", stop)
+    for policy in threads.POLICIES:
+        monkeypatch.delenv(policy, raising=False)
+    for busy in (100, 0):
+        monkeypatch.setattr(threads.psutil, "cpu_percent", lambda seconds, busy=busy: busy)
+        with pytest.raises(RunError, match="enough"):
+            run.execute(_plan("--preset", "smoke"))
+    assert seen == ["passive", None]
 
 
 def _start(name, preset, dataset="elpv"):
