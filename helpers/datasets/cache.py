@@ -71,8 +71,8 @@ class ImageCache:
             lines += [f"fitted by {way}: aspect ratios {ratios.min():.2f} to {ratios.max():.2f}"]
         if len(several := self.table.id[self.table.several_frames]):
             lines += [
-                f"{len(several)} file(s) have several pages or frames, e.g. {several.iloc[0]}; the "
-                "first counts"
+                f"{len(several)} file(s) have several pages or frames, e.g. {several.iloc[0]}; "
+                "only the first is read"
             ]
         lines += [self.warning] if self.warning else []
         lines += [f"left out: {Path(path).name}: {reason}" for path, reason in self.unreadable]

@@ -180,7 +180,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             if "transparency" in image.info:
                 raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
             if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow would read a negative
-                raise ValueError("deep gray of which 0 is white: store it with 0 as black")
+                raise ValueError("16-bit gray where 0 is white: store it with 0 as black")
         else:
             # Pillow keeps the upper 8 bits of each channel alone
             depths = tags.get(BITS_PER_SAMPLE, ())

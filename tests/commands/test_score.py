@@ -94,7 +94,7 @@ def test_files_of_several_frames_are_counted_once_and_one_is_named(folder, capsy
         path = folder / "parts" / f"{place}.tif"
         frames[0].save(path, save_all=True, append_images=frames[1:])
     assert score.main(command(folder)) == 0
-    line = "2 file(s) have several pages or frames, e.g. bad/two.tif; the first counts\n"
+    line = "2 file(s) have several pages or frames, e.g. bad/two.tif; only the first is read\n"
     assert capsys.readouterr().out.count(line) == 1
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
 

@@ -227,7 +227,7 @@ def test_a_hot_pixel_and_files_of_several_frames_are_said_in_the_report(tmp_path
     for _ in range(2):  # also from the cache
         found = open_cache(table_of(*paths, tmp_path / "d.tif"), 12, root)
         _, frames, hot = found.report.splitlines()
-        assert frames == "1 file(s) have several pages or frames, e.g. d; the first counts"
+        assert frames == "1 file(s) have several pages or frames, e.g. d; only the first is read"
         assert hot.startswith(
             "b.png has the largest value, 65535, so all deep images are scaled by 16 "
         )

@@ -179,7 +179,7 @@ def test_a_tiff_of_which_0_is_white_is_turned_round_or_refused(tmp_path, dtype):
     if dtype == np.uint8:
         np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(4, 4))
     else:
-        with pytest.raises(ValueError, match=r"^deep gray of which 0 is white: "):
+        with pytest.raises(ValueError, match=r"^16-bit gray where 0 is white: "):
             decoding.read_image(path, 16)
 
 

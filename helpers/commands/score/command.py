@@ -121,7 +121,10 @@ def run(options: argparse.Namespace) -> int:
     rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"
     print(f"{out}: {left} images{rate}")
     if several:
-        print(f"{several} file(s) have several pages or frames, e.g. {example}; the first counts")
+        print(
+            f"{several} file(s) have several pages or frames, e.g. {example}; "
+            "only the first is read"
+        )
     missing, unreadable = parts.check()
     if own := set(missing).intersection(mine):
         raise ScoreError(
