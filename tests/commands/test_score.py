@@ -166,6 +166,17 @@ def test_what_a_folder_holds_beside_the_images_to_score_is_listed(folder, capsys
     ]
 
 
+def test_a_folder_that_may_not_be_read_is_one_line(folder, capsys, monkeypatch):
+    def refused(top, onerror):
+        onerror(PermissionError(13, "Permission denied", f"{top}/locked"))
+        return iter(())
+
+    monkeypatch.setattr(os, "walk", refused)
+    assert score.main(command(folder)) == 1
+    expected = f"error: {folder / 'parts'}/locked cannot be read: Permission denied\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_file_of_a_csv_that_is_not_there_is_listed_too(folder):
     (folder / "list.csv").write_text("id,path\n7,parts/bad/bad00.png\n8,parts/gone.png\n")
     assert score.main(command(folder, images=str(folder / "list.csv"))) == 0

@@ -27,6 +27,7 @@ from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
 from helpers.core import devices, files
+from helpers.datasets import DataError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES
 from helpers.models import backbones
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         unreadable = run(options)
-    except (ScoreError, files.ArtifactError, OSError) as error:
+    except (ScoreError, DataError, files.ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
