@@ -208,8 +208,8 @@ def _build_cache(
     try:
         with writing(folder):
             depth = depth_of([Path(path) for path in table.path])
-            how = (size_px, depth.bits, fit)
-            channels, kept, failed = _decode_all(table, how, partial / "images.u8")
+            pixels_file = partial / "images.u8"
+            channels, kept, failed = _decode_all(table, size_px, depth.bits, fit, pixels_file)
             if failed and not skip_unreadable:
                 raise _unreadable(table, failed)
             if not kept:
@@ -238,11 +238,9 @@ def _build_cache(
 
 
 def _decode_all(
-    table: pd.DataFrame, how: tuple[int, int, Fit], pixels_file: Path
+    table: pd.DataFrame, size_px: int, bits: int, fit: Fit, pixels_file: Path
 ) -> tuple[int, list[dict], list[tuple[str, str]]]:
     """Decode in parallel and write the pixels in the table's order.
-
-    `how` is the size in pixels, the bits of deep images, and the fit.
 
     Pixels are written gray until the first image in colour: its header would not do, since gray
     images are often saved as colour. What has been written is then repeated for three channels.
@@ -253,7 +251,7 @@ def _decode_all(
 
     def attempt(path: str) -> tuple[np.ndarray, dict[str, Any]] | str:
         try:
-            return decode(Path(path), *how)
+            return decode(Path(path), size_px, bits, fit)
         except MemoryError:
             raise DataError(f"{path} does not fit into the memory") from None
         except (*DECODE_ERRORS, BitsFound) as error:
@@ -264,7 +262,7 @@ def _decode_all(
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
         pixels_file.open("w+b") as file,
-        tqdm(total=len(table), desc=f"decode to {how[0]} px", unit="img", leave=False) as bar,
+        tqdm(total=len(table), desc=f"decode to {size_px} px", unit="img", leave=False) as bar,
     ):
         for start in range(0, len(table), CHUNK):
             part = table.iloc[start : start + CHUNK]

@@ -28,9 +28,8 @@ MOST_BARNES_HUT = 5_000  # the faster one up to here, interpolation (FIt-SNE) be
 # A second thread saves 0.2 s at 500 parts, but threads wait for each other if another program uses
 # a core: 26 s instead of 7 s at 1,668 parts.
 MOST_ON_ONE_THREAD = 3_000
-MOST_MAPPED = (
-    30_000  # the time of exact neighbours grows with the square; more dots hide each other
-)
+# The time of exact neighbours grows with the square, and more dots hide each other.
+MOST_MAPPED = 30_000
 MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
 NEIGHBOURS = 15
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
