@@ -150,7 +150,10 @@ def test_names_like_formulas_are_written_so_that_a_spreadsheet_does_not_run_them
     shutil.copy(folder / "scores.csv", parts / "list.csv")
     again = [*command(folder, images=str(parts / "list.csv")), "--out", str(folder / "b.csv")]
     assert score.main(again) == 0
-    assert (folder / "b.csv").read_bytes() == (folder / "scores.csv").read_bytes()
+    first, second = (pd.read_csv(folder / name) for name in ("scores.csv", "b.csv"))
+    assert second[["path", "id"]].equals(first[["path", "id"]])
+    # without the broken file the images are in other batches, which add up in another order
+    np.testing.assert_allclose(second.defect_score, first.defect_score, atol=1e-6)
 
 
 def test_what_a_folder_holds_beside_the_images_to_score_is_listed(folder, capsys):
