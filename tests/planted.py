@@ -8,6 +8,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
+from helpers.runs.members import cross_fitted
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -29,21 +30,36 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
     return run_paths
 
 
-def plant(run_paths: RunPaths, name: str, separation: float, seed: int, *others: int) -> None:
+def plant(
+    run_paths: RunPaths, name: str, separation: float, seed: int, *others: int, once=False
+) -> None:
     """A model whose logits are `separation` apart for good and bad; infinite is perfect.
 
-    With `others` it is a model that was trained with several seeds.
+    With `others` it is a model that was trained with several seeds. On a split with folds it is
+    cross-fitted unless `once`.
     """
     split = predictions.read_split(run_paths)
     label = split.label.astype(float).to_numpy()
     scores = {}
-    for one in (seed, *others):
-        noise = np.random.default_rng(one).normal(size=len(split))
+    members = cross_fitted(split.drop(columns="fold") if once else split, (seed, *others))
+    for one in members:
+        draw = (one.seed, one.fold) if one.fold else one.seed
+        noise = np.random.default_rng(draw).normal(size=len(split))
         logits = noise + separation * (label - 0.5) if np.isfinite(separation) else noise
         scores[one] = special.expit(logits)
         if np.isinf(separation):
             scores[one] = 0.5 * scores[one] + 0.5 * label
     predictions.save_predictions(run_paths.predictions(name), split, scores)
+
+
+def add_folds(run_paths: RunPaths, folds: int = 5) -> None:
+    """Divide the training images among the folds 1, 2, ...; validation is fold 0."""
+    split = predictions.read_split(run_paths)
+    train = split.split == "train"
+    split["fold"] = pd.array([pd.NA] * len(split), dtype="Int64")
+    split.loc[train, "fold"] = 1 + np.arange(train.sum()) % (folds - 1)
+    split.loc[split.split == "val", "fold"] = 0
+    files.save_csv(run_paths.split_csv, split)
 
 
 def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:

@@ -13,6 +13,7 @@ from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.runs import stages
+from helpers.runs.members import Member
 from helpers.training import features, trained
 from tests import faults
 
@@ -35,6 +36,12 @@ def run_split(parts: Path, *more: str) -> int:
 
 def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
     """Train the two-layer CNN on the run's images."""
+    (found,) = train_members(stage, [Member(seed)], **options)
+    return found
+
+
+def train_members(stage: stages.Stage, members: list[Member], **options) -> list[trained.Trained]:
+    """Train the two-layer CNN on the run's images once for each member."""
     cache = stage.images(16)
 
     def build(seed: int) -> backbones.TwoLayerCNN:
@@ -42,8 +49,7 @@ def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
         return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, cache.channels), hidden=20)
 
     recipe = trained.Recipe("cnn", build, stage.settings.cnn, {"architecture": "cnn"}, **options)
-    (found,) = trained.train_model(stage, recipe, cache, [seed])
-    return found
+    return trained.train_model(stage, recipe, cache, members)
 
 
 def make_run(place: Path) -> Path:

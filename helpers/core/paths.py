@@ -67,6 +67,11 @@ def notebooks_root() -> Path:
     return packed if packed.is_dir() else project_root() / "notebooks"
 
 
+def checkpoint_name(seed: int, fold: int | None = None) -> str:
+    """Return the file name of the weights of one training, in its model's folder."""
+    return f"seed{seed}.safetensors" if fold is None else f"seed{seed}_fold{fold}.safetensors"
+
+
 @dataclass(frozen=True)
 class RunPaths:
     """All files of one run; see the table in data/README.md."""
@@ -96,12 +101,12 @@ class RunPaths:
         """Embeddings of every image of the split."""
         return self.root / "features" / f"{model}.npz"
 
-    def checkpoint(self, model: str, seed: int = 0) -> Path:
-        """Weights of a model trained with one seed, and the settings as JSON inside."""
-        return self.trainings(model) / f"seed{seed}.safetensors"
+    def checkpoint(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
+        """Weights of one training of a model, and the settings as JSON inside."""
+        return self.trainings(model) / checkpoint_name(seed, fold)
 
     def trainings(self, model: str) -> Path:
-        """The folder of a model's trainings: checkpoint, learning curve and scores of each seed."""
+        """The folder of a model's trainings: checkpoint, learning curve and scores of each."""
         return self.root / "checkpoints" / model
 
     def genotype(self, name: str) -> Path:
@@ -128,6 +133,11 @@ class RunPaths:
     def table(self, name: str) -> Path:
         """A table that a notebook shows, as CSV."""
         return self.root / "metrics" / f"{name}.csv"
+
+    @property
+    def labels_to_check(self) -> Path:
+        """The labels most likely wrong, to be edited and given to 01 as LABELS_CSV."""
+        return self.root / "labels_to_check.csv"
 
     def notebook(self, name: str) -> Path:
         """The executed copy of a notebook."""

@@ -21,6 +21,7 @@ from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
 from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_macs, count_parameters, trace
 from helpers.models.spec import ModelSpec
+from helpers.runs.members import Member
 from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
@@ -72,9 +73,9 @@ def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
     """Train the network of every cell from random weights, once for each seed."""
     settings: RetrainSettings = stage.settings
     cache = stage.images(settings.retrain_image_size_px)
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    members = [Member(settings.seed + k) for k in range(settings.seeds)]
     recipes = [_recipe(settings, cell, cache) for cell in cells]
-    return [one for recipe in recipes for one in train_model(stage, recipe, cache, seeds)]
+    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
 
 
 def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:
@@ -105,7 +106,7 @@ def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Re
 
 
 def references(run_paths: RunPaths) -> list[Trained]:
-    """Return the trainings of the two-layer CNN and of FBP that the run has, all their seeds."""
+    """Return the trainings of the two-layer CNN and of FBP that the run has."""
     return [trained for name in REFERENCES for trained in load_trained(run_paths, name)]
 
 
@@ -137,7 +138,7 @@ def describe(network: DerivedNetwork, image_size_px: int | tuple[int, int]) -> p
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
     """Return each model's best validation AUC within the epochs that all have had, and in all.
 
-    A model with several seeds has the mean over them.
+    A model of several trainings has the mean over them.
     """
     common = min(len(model.history) for model in models)
     aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]
@@ -154,7 +155,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each trained cell, CNN and FBP: size, AUC, and the whole cost in seconds.
 
     `table` is the results table. Cells trained by an earlier call are listed too, with the settings
-    of their own training. The seconds of retraining are the sum over the seeds.
+    of their own training. The seconds of retraining are the sum over a model's trainings.
     """
     by_name = table.set_index("model")
     parts = ("", "_low", "_high", "_mean", "_std")
@@ -176,7 +177,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
                 "macs": facts.get("macs"),
                 "image_size_px": facts.get("image_size_px"),
                 "epochs": len(first.history),
-                "seeds": len(models),
+                "trainings": len(models),
                 "test_flips": facts.get("test_flips"),
                 **own,
                 "search_s": search_s,
@@ -216,7 +217,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Multiply-adds": words("macs", "{:.3g} M", 1e6),
             "Image px": words("image_size_px", "{:.0f}"),
             "Epochs": summary.epochs,
-            "Seeds": summary.seeds,
+            "Trainings": summary.trainings,
             "Val AUC": auc("val_auc"),
             "Test AUC": auc("test_auc"),
             "Test flips": [{True: "yes", False: "no"}.get(v, "") for v in summary.test_flips],

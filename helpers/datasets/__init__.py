@@ -2,7 +2,8 @@
 
 A source's table has one row per image: `id` (text, unique), `path`, `label` (0 good, 1 bad,
 missing if hidden), `official_split` ("train", "test", or "" if the source has no test set of its
-own), and columns of the source's own.
+own), and columns of the source's own. One of these may be `group` (text, or missing): the lot,
+wafer, module or tool of the part, which `SPLIT="groups"` keeps on one side.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Source:
     table: pd.DataFrame
     label_mapping: str
     stratify: tuple[str, ...] = ()  # columns that a random split keeps in proportion
-    groups: tuple[str, ...] = ()  # columns whose subgroups are evaluated on their own
+    kinds: tuple[str, ...] = ()  # columns whose kinds of parts are evaluated on their own
     attribution: str = ""
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table
@@ -61,6 +62,9 @@ def load(settings: SplitSettings) -> Source:
     kind, _, place = settings.dataset.partition(":")
     open_source: Callable[..., Source] = importlib.import_module(REGISTRY[kind]).load
     source = open_source(Path(place).expanduser() if place else None, settings)
+    if settings.labels_csv:
+        named = importlib.import_module("helpers.datasets.named")  # it imports this module
+        source = named.with_labels(source, Path(settings.labels_csv).expanduser())
     _check_table(source)
     return source
 

@@ -3,30 +3,41 @@
 Buerhop-Lutz et al. 2018 (doi 10.4229/35thEUPVSEC20182018-5CV.3.15), Deitsch et al. 2021
 (doi 10.1007/s00138-021-01191-9), Deitsch et al. 2019 (doi 10.1016/j.solener.2019.02.067);
 images CC BY-NC-SA 4.0.
+
+The package names no module. `group_table` infers them from the order of the files; data/README.md
+says how, and how sure that is.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
+from helpers.core import files
 from helpers.datasets import DataError, Source
-
-if TYPE_CHECKING:
-    from helpers.datasets.settings import SplitSettings
+from helpers.datasets.settings import SplitSettings
 
 BAD_FROM = 0.5  # defect probabilities are 0, 1/3, 2/3 and 1; this maps 2/3 and 1 to bad
+# Images of each module in the order of the files. The cell type changes after 60, 360, 540, 900,
+# 1614, 2144, 2216, 2396 and 2444 files; the runs between are whole modules of 60 (one of 72, one of
+# 48), but 6 files are missing in the 21st module and 10 in the 30th.
+MODULE_SIZES = (*[60] * 20, 54, *[60] * 8, 50, *[60] * 6, 72, *[60] * 3, 48, *[60] * 3)
+# The 30th module was photographed twice: cell1735-cell1784 are the cells cell2277-cell2326.
+TWINS = (1735, 1784, 2277 - 1735)  # first, last, distance of the second picture
+FOLDS = 5  # of the published table
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Load the whole set; `place` may name a folder that holds `labels.csv` and `images/`.
 
-    Columns of its own: `probability` (of a defect) and `cell_type` ("mono" or "poly").
+    Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), and `group`
+    (the inferred solar module), unless a file has a name that ELPV does not have.
     """
     root = place or _package_folder()
     labels = root / "labels.csv"
@@ -56,21 +67,61 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["label"] = (table.probability >= BAD_FROM).astype("Int64")
     table["official_split"] = ""
     table["probability"] = table.probability.round(4)
+    columns = ["id", "path", "label", "official_split", "probability", "cell_type"]
+    modules = group_table().set_index("id").group
+    if table.id.isin(modules.index).all():
+        table["group"] = table.id.map(modules)
+        columns.append("group")
     return Source(
         name="elpv",
-        table=table[["id", "path", "label", "official_split", "probability", "cell_type"]],
+        table=table[columns],
         label_mapping="bad = defect probability >= 0.5",
         stratify=("probability", "cell_type"),
-        groups=("cell_type",),
+        kinds=("cell_type",),
         attribution=(
             "Images: ELPV data set, Buerhop-Lutz et al. 2018, Deitsch et al. 2019 and 2021, "
             "CC BY-NC-SA 4.0"
         ),
         caveats=(
-            "ELPV names no module, so cells of one module can lie on both sides of the split "
-            "and scores may be somewhat too good."
+            "ELPV names no solar module. With SPLIT='random' images of one module are on both "
+            "sides, so scores are too good for a new module; SPLIT='groups' keeps the modules "
+            "inferred from the order of the files apart."
         ),
     )
+
+
+def group_table() -> pd.DataFrame:
+    """Return the inferred module and the twin of each of the 2,624 images.
+
+    Returns:
+        `id, group, twin_of`; `twin_of` is the id of the other picture of the same solar cell, or
+        missing.
+    """
+    number = np.arange(1, sum(MODULE_SIZES) + 1)
+    names = pd.Series(number).map("cell{:04d}".format)
+    twin = pd.Series(pd.NA, index=names.index, dtype=object)
+    first, last, distance = TWINS
+    rows = np.arange(first, last + 1) - 1
+    twin[rows], twin[rows + distance] = names[rows + distance].values, names[rows].values
+    module = pd.Series(np.repeat(np.arange(1, len(MODULE_SIZES) + 1), MODULE_SIZES))
+    groups = module.map("module{:02d}".format)
+    return pd.DataFrame({"id": names, "group": groups, "twin_of": twin})
+
+
+def write_group_table(path: Path) -> None:
+    """Write `group_table` with a column `fold` (0 to 4), for other work on ELPV to use.
+
+    No module is in two folds, nor the module that was photographed twice; the folds have about the
+    same share of bad images (scikit-learn's StratifiedGroupKFold, shuffled with seed 0).
+    """
+    table = load(None, SplitSettings()).table.merge(group_table()[["id", "twin_of"]], on="id")
+    first, _, distance = TWINS
+    twice = table.group[[first - 1, first - 1 + distance]].tolist()
+    blocks = table.group.replace(twice[1], twice[0])
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for number, (_, rows) in enumerate(folds.split(table, table.label.astype(int), blocks)):
+        table.loc[rows, "fold"] = number
+    files.save_csv(path, table[["id", "group", "twin_of", "fold"]].astype({"fold": int}))
 
 
 def _package_folder() -> Path:
@@ -79,3 +130,7 @@ def _package_folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DataError("the package elpv-dataset is not installed: `pip install elpv-dataset`")
     return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
+if __name__ == "__main__":
+    write_group_table(Path(sys.argv[1]))

@@ -74,5 +74,116 @@ def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
     return figure
 
 
+def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
+    """Draw brightness and the share of bad images along the order of the files.
+
+    Neighbouring files that are alike come from one module, lot or camera. If the split has a column
+    `group`, its borders are drawn where they follow the order of the files.
+    """
+    frame = split.merge(cache.table[["id", "mean"]], on="id").reset_index(drop=True)
+    labels = frame.label.astype(float)
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(12, 5), sharex=True)
+    step = max(1, len(frame) // 6000)
+    for label, word in LABEL_NAMES.items():
+        own = frame[labels == label].iloc[::step]
+        top.scatter(own.index, own["mean"], s=5, color=PALETTE[word], label=word, linewidths=0)
+    top.set(ylabel="mean gray value", title="Brightness and label along the order of the files")
+    top.legend(title="", loc="upper right", markerscale=3)
+    window = max(5, min(30, len(frame) // 20))
+    share = labels.rolling(window, center=True, min_periods=1).mean()
+    bottom.plot(frame.index, share, color="0.4", linewidth=1, label=f"mean of {window} files")
+    if "group" in frame:
+        groups = frame.group.fillna("")
+        starts = np.flatnonzero(groups.ne(groups.shift()))
+        if len(starts) <= 2 * groups.nunique():  # the order follows the groups
+            for ax in (top, bottom):
+                ax.vlines(starts, *ax.get_ylim(), color="0.75", linewidth=0.8, zorder=0)
+            means = labels.groupby(groups).transform("mean")
+            bottom.plot(frame.index, means, color=PALETTE["bad"], label="mean of the group")
+    bottom.set(xlabel="number of the file", ylabel="share of bad images", ylim=(-0.03, 1.03))
+    bottom.legend(title="", loc="upper right")
+    for ax in (top, bottom):
+        ax.grid(False)
+        ax.set_xlim(0, len(frame))
+    return figure
+
+
+def near_duplicates(
+    split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache, columns: int = 8
+) -> Figure:
+    """Draw pairs of near duplicates, one above the other, from the nearest to the farthest.
+
+    Args:
+        split: the table of the split, in the cache's order.
+        pairs: `first, second, bits`.
+        cache: the images.
+        columns: the number of pairs.
+    """
+    order = pairs.sort_values(["bits", "first"], kind="stable").reset_index(drop=True)
+    places = np.unique(np.linspace(0, len(order) - 1, min(columns, len(order))).round())
+    drawn = order.iloc[places.astype(int)]
+    figure, axes = plt.subplots(2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 4), squeeze=False)
+    names = _label_names(split)
+    for column, pair in zip(axes.T, drawn.itertuples(), strict=True):
+        rows = np.array([pair.first, pair.second])
+        images = cache.take(cache.rows(split.id.iloc[rows]))
+        for ax, row, pixels in zip(column, rows, images, strict=True):
+            ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+            ax.set_axis_off()
+            label = names.iloc[row]
+            colour = PALETTE.get(label, "0.3")
+            ax.set_title(f"{str(split.id.iloc[row])[-16:]}\n{label}", fontsize=8, color=colour)
+        column[1].text(
+            0.5, -0.04, f"{pair.bits} bits", transform=column[1].transAxes, ha="center", va="top"
+        )
+    figure.suptitle(f"{len(drawn)} of {len(pairs)} pairs of near duplicates, by distance of hashes")
+    return figure
+
+
+def mean_images(split: pd.DataFrame, cache: ImageCache, most: int = 2000) -> Figure:
+    """Draw the mean training image of each class, and their difference in standard errors.
+
+    Args:
+        split: the table of the split.
+        cache: the images.
+        most: images of each class that are averaged, spread evenly over the files.
+    """
+    means, variances = [], []
+    for label in LABEL_NAMES:
+        ids = split.id[(split.split == "train") & (split.label == label)]
+        ids = ids.iloc[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+        total = squares = np.zeros(cache.pixels.shape[1:3])
+        for start in range(0, len(ids), 256):
+            images = cache.take(cache.rows(ids.iloc[start : start + 256])).mean(axis=3)
+            total, squares = total + images.sum(axis=0), squares + (images**2).sum(axis=0)
+        mean = total / len(ids)
+        means.append(mean)
+        variances.append(np.maximum(squares / len(ids) - mean**2, 1e-9) / len(ids))
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2))
+    for ax, mean, word in zip(axes, means, PALETTE, strict=False):
+        ax.imshow(mean, cmap="gray", vmin=0, vmax=255)
+        ax.set_title(f"mean of {word} images")
+    z = (means[1] - means[0]) / np.sqrt(sum(variances))
+    limit = float(np.abs(z).max()) or 1.0
+    shown = axes[2].imshow(z, cmap="coolwarm", vmin=-limit, vmax=limit)
+    axes[2].set_title("bad minus good, in standard errors")
+    figure.colorbar(shown, ax=axes[2])
+    for ax in axes:
+        ax.set_axis_off()
+    return figure
+
+
+def counts_by_kind(split: pd.DataFrame, columns: list[str]) -> Figure:
+    """Draw how many images have each value of a column, or of two columns together."""
+    first, *others = columns[:2]
+    values = split[others[0]] if others else pd.Series("images", index=split.index, name="")
+    counts = pd.crosstab(values, split[first])
+    figure, ax = plt.subplots(figsize=(1.4 * counts.shape[1] + 2, 0.7 * counts.shape[0] + 1.2))
+    sns.heatmap(counts, annot=True, fmt="d", cmap="Blues", cbar=False, linewidths=1, ax=ax)
+    ax.set_title("Number of images")
+    ax.tick_params(axis="y", rotation=0)
+    return figure
+
+
 def _label_names(frame: pd.DataFrame) -> pd.Series:
     return frame.label.map(LABEL_NAMES).fillna("hidden")

@@ -68,8 +68,19 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     for folder, label, side in sources:
         if not (images := image_files(folder)):
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
-        rows += [(file, label, side) for file in images]
-    table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
+        rows += [(file, label, side, folder) for file in images]
+    searched = [root] if settings.labels_csv else [folder for folder, _, _ in sources]
+    if settings.labels_csv:  # it may label images that are in no class folder
+        taken = {file for file, *_ in rows}
+        rows += [(file, pd.NA, side, root) for file in image_files(root) if file not in taken]
+    table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
+    columns = ["id", "path", "label", "official_split"]
+    if settings.group_level:
+        table["group"] = [
+            _group(file, folder, settings.group_level)
+            for file, folder in zip(table.file, table.folder, strict=True)
+        ]
+        columns.append("group")
     # an id is the file name without extension; where these repeat, the path below the root
     stems = table.file.map(lambda file: file.stem)
     below = table.file.map(lambda f: f.relative_to(root) if f.is_relative_to(root) else f)
@@ -80,10 +91,14 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
     return Source(
         name=f"folder:{place.name}",
-        table=table[["id", "path", "label", "official_split"]],
-        label_mapping=f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}",
+        table=table[columns],
+        label_mapping=(
+            f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}"
+            if classes
+            else "good and bad as in LABELS_CSV"
+        ),
         caveats=_labels_not_read(test, settings),
-        left_out=tuple(left_out([folder for folder, _, _ in sources], root)),
+        left_out=tuple(left_out(searched, None if settings.labels_csv else root)),
     )
 
 
@@ -141,6 +156,12 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
                     below = found.relative_to(root).as_posix() if root else found.name
                     note(kind, _suffix(found) if kind is Kind.OTHER else below)
     return [f"{counts[k]:,} {k.value} ({_listed(sorted(names[k]))})" for k in Kind if counts[k]]
+
+
+def _group(file: Path, folder: Path, level: int) -> str | None:
+    """Return the name of the subfolder `level` levels below `folder`, or None if there is none."""
+    parts = file.relative_to(folder).parts[:-1]
+    return parts[level - 1] if len(parts) >= level else None
 
 
 def _suffix(path: Path) -> str:
@@ -235,12 +256,12 @@ def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
             )
         if labels:
             classes[folder] = labels.pop()
-    if set(classes.values()) != {0, 1}:
+    if set(classes.values()) != {0, 1} and not settings.labels_csv:
         listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
         raise DataError(
             f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
             f"{'/'.join(GOOD_WORDS)} and {'/'.join(BAD_WORDS)}, or pass -p GOOD_FOLDERS=NAME "
-            f"-p BAD_FOLDERS=NAME"
+            f"-p BAD_FOLDERS=NAME, or label the images by -p LABELS_CSV=FILE"
         )
     return classes
 

@@ -32,6 +32,7 @@ GOOD_FOLDERS, BAD_FOLDERS = ("good_0", "good_all"), ("bad_1", "defect")
 SAMPLE_NAMES = ("submission_sample.csv", "sample_submission.csv")
 CONTEST_COUNTS = (30_000, 3_000)  # training and test images of the first stage
 MARKER = "chips.json"
+LOTS = "lots.csv"  # of a synthetic set: id, lot
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -76,9 +77,14 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
             )
         name, caveats = "chips", f"{caveats} Synthetic."
         attribution = "Images: synthetic, drawn by helpers.datasets.chips; not Nexperia's"
+    columns = ["id", "path", "label", "official_split"]
+    if (root / LOTS).is_file():
+        lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
+        table["group"] = table.id.map(lots)
+        columns.append("group")
     return Source(
         name=name,
-        table=table[["id", "path", "label", "official_split"]],
+        table=table[columns],
         label_mapping="bad = the contest's class 1 (positive)",
         attribution=attribution,
         caveats=caveats,

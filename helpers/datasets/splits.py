@@ -1,9 +1,12 @@
-"""Split a source: seeded, stratified, balanced validation, and no image on two sides."""
+"""Split a source: seeded and stratified, and no image, near duplicate or group on two sides.
+
+Images that must stay together form a block: those with equal pixels, near duplicates, and with
+`SPLIT="groups"` all images of one group (a module, a lot, a tool).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,41 +15,55 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from helpers.core import files, seeding
-from helpers.datasets import DataError, Source
+from helpers.core import seeding
+from helpers.core.folds import stratified_folds
+from helpers.datasets import DataError, Source, named, twins
 from helpers.datasets.settings import SplitSettings
 
 SIDES = ("train", "val", "test")
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
+VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
+NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The table with its `split` column ("train", "val", "test" or "excluded")."""
+    """The table with its column `split` ("train", "val", "test" or "excluded").
+
+    With CROSS_FIT it also has a column `fold`: 0, 1, ... in train and val, missing elsewhere. Val
+    is fold 0.
+    """
 
     table: pd.DataFrame
-    duplicates: pd.DataFrame  # images that share their pixels: id, label, group, two_labels
-    excluded: pd.DataFrame  # copies that were left out, and why
+    # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
+    duplicates: pd.DataFrame
+    excluded: pd.DataFrame  # images that were left out because they belong to another side
     unnamed: int = 0  # images that an external CSV does not name, "excluded" too
     idle_lines: int = 0  # of an external CSV, about images that were dropped before
+    ungrouped: int = 0  # images without a group in a split by groups, "excluded" too
 
     @property
     def copies_left_out(self) -> int:
-        return int((self.table.split == "excluded").sum()) - self.unnamed
+        return int((self.table.split == "excluded").sum()) - self.unnamed - self.ungrouped
 
     @property
     def report(self) -> str:
-        """Lines that say how many copies there are, and what the split leaves out."""
+        """Lines that say how many duplicates there are, and what the split leaves out."""
+        equal = self.duplicates.bits == 0
         lines = [
-            f"{len(self.duplicates)} images share their pixels with another image",
-            f"{self.duplicates.two_labels.sum()} of these have a copy with the other label",
-            f"{self.copies_left_out} copies were left out of the split",
+            f"{equal.sum()} images share their pixels with another image, {(~equal).sum()} more "
+            "have a near duplicate",
+            f"{self.duplicates.two_labels.sum()} of these have one with the other label",
+            f"{self.copies_left_out} images were left out because a copy, a near duplicate or an "
+            "image of their group is on another side",
         ]
         if self.unnamed:
             lines.append(
                 f"{self.unnamed} images were left out because SPLIT_CSV does not name them"
             )
+        if self.ungrouped:
+            lines.append(f"{self.ungrouped} images were left out because they have no group")
         if self.idle_lines:
             lines.append(
                 f"{self.idle_lines} lines of SPLIT_CSV were passed over: MAX_IMAGES or "
@@ -55,48 +72,92 @@ class Split:
         return "\n".join(lines)
 
 
-def make_split(source: Source, digests: pd.Series, settings: SplitSettings) -> Split:
+def make_split(
+    source: Source, digests: pd.Series, settings: SplitSettings, pairs: pd.DataFrame = NO_PAIRS
+) -> Split:
     """Divide the images of a source.
 
-        split = make_split(source, cache.table.digest, settings)
+        pairs, _ = twins.find(cache, settings.twin_bits)
+        split = make_split(source, cache.table.digest, settings, pairs)
         train = split.table[split.table.split == "train"]
 
     Args:
         source: its table's `official_split` is respected; without one, `test_fraction` of the
-            images is split off, stratified on the label and the source's `stratify` columns.
+            images is split off: stratified on the label and the source's `stratify` columns, or
+            whole groups, stratified on the label.
         digests: digest of each image's pixels, in the table's order.
-        settings: seed, sizes, or an external `split_csv`.
+        settings: the kind of split, seed, sizes, number of folds, or an external `split_csv`.
+        pairs: near duplicates, `first, second, bits` (row numbers of the table).
 
     Raises:
-        DataError: too few images for the split, or an external CSV that does not fit.
+        DataError: too few images or groups for the split, no column `group`, or an external CSV
+            that does not fit.
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
-    copies = table[table.digest.duplicated(keep=False)].copy()
-    copies["group"] = copies.groupby("digest").ngroup()
-    labels = copies.groupby("group").label.nunique()
-    copies["two_labels"] = copies.group.map(labels > 1).astype(bool)  # also without any row
-    duplicates = copies.sort_values(["group", "id"])[["id", "label", "group", "two_labels"]]
-    unnamed = idle_lines = 0
+    by_groups = settings.split == "groups"
+    if by_groups and "group" not in table:
+        raise DataError(
+            f"SPLIT='groups' needs the group of each image, and {source.name} has none: name them "
+            "in a LABELS_CSV (columns path and group), or use SPLIT='random'"
+        )
+    # a unit is an image with its copies and near duplicates; a block is what stays on one side
+    table["unit"] = twins.clusters(len(table), pairs, table.digest)
+    columns = (table.digest, table.group) if by_groups else (table.digest,)
+    table["block"] = twins.clusters(len(table), pairs, *columns)
+    unnamed = idle_lines = ungrouped = 0
     if settings.split_csv:
-        path = Path(settings.split_csv).expanduser()
-        table["split"], idle_lines = _external_split(table, source.dropped, path)
-        unnamed = int((table.split == "excluded").sum())
+        path, allowed = Path(settings.split_csv).expanduser(), {"split": SIDES}
+        lines, idle_lines = named.read_named(path, source, ("split",), allowed)
+        table["split"] = lines.split.to_numpy(dtype=object)
+        table["split"], unnamed = table.split.fillna("excluded"), int(table.split.isna().sum())
     else:
-        table["split"] = _random_split(table, source.stratify, settings)
-    # copies of images that are on a better protected side are left out
+        draw = _group_split if by_groups else _random_split
+        table["split"] = draw(table, source.stratify, settings)
+    if by_groups:
+        without = table.group.isna() & (table.split != "excluded")
+        table["split"], ungrouped = table.split.mask(without, "excluded"), int(without.sum())
+    # images whose block is on a better protected side are left out
     rank = table.split.map(PROTECTION)
-    best = rank.groupby(table.digest).transform("min")
+    best = rank.groupby(table.block).transform("min")
     leaking = rank.notna() & (rank > best)
-    excluded = table.loc[leaking, ["id", "label", "split", "digest"]].copy()
-    keepers = table[rank == best].drop_duplicates("digest").set_index("digest")
-    excluded["copy_of"] = excluded.digest.map(keepers.id)
-    excluded["kept_on"] = excluded.digest.map(keepers.split)
+    excluded = table.loc[leaking, ["id", "label", "split", "block"]].copy()
+    keepers = table[rank == best].drop_duplicates("block").set_index("block")
+    excluded["copy_of"] = excluded.block.map(keepers.id)
+    excluded["kept_on"] = excluded.block.map(keepers.split)
     table["split"] = table.split.mask(leaking, "excluded")
+    if settings.cross_fit:
+        pool = table[table.split.isin(["train", "val"]) & table.label.notna()]
+        fold = _folds(pool, source.stratify, settings, settings.cross_fit)
+        table["fold"] = fold.reindex(table.index).astype("Int64")
+        table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
     _check_sides(table)
-    columns = ["id", "path", "label", "split"]
-    own = [c for c in table.columns if c not in (*columns, "official_split")]
-    excluded = excluded.drop(columns="digest")
-    return Split(table[columns + own], duplicates, excluded, unnamed, idle_lines)
+    names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
+    inner = (*names, "official_split", "unit", "block")
+    own = [c for c in table.columns if c not in inner]
+    return Split(
+        table[names + own],
+        _duplicates(table, pairs),
+        excluded.drop(columns="block"),
+        unnamed,
+        idle_lines,
+        ungrouped,
+    )
+
+
+def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return `id, label, cluster, bits, two_labels` of all images that have a (near) duplicate.
+
+    `bits` is the distance of the nearest one's hash, 0 if the pixels are equal.
+    """
+    found = table[table.unit.duplicated(keep=False)].copy()
+    ends = pd.concat([pairs.set_index(end).bits for end in ("first", "second")])
+    found["bits"] = ends.groupby(level=0).min().reindex(found.index)
+    found["bits"] = found.bits.mask(found.digest.duplicated(keep=False), 0).astype(int)
+    found["cluster"] = found.groupby("unit").ngroup()
+    labels = found.groupby("cluster").label.nunique()
+    found["two_labels"] = found.cluster.map(labels > 1).astype(bool)  # also without any row
+    columns = ["id", "label", "cluster", "bits", "two_labels"]
+    return found.sort_values(["cluster", "id"])[columns]
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
@@ -129,7 +190,7 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
     counts = split.table.groupby(["split", _label_words(split.table)]).size()
     return {
         "label_mapping": source.label_mapping,
-        "groups": list(source.groups),
+        "kinds": list(source.kinds),
         "attribution": source.attribution,
         "caveats": source.caveats,
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
@@ -150,15 +211,27 @@ def _random_split(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
 ) -> pd.Series:
     side = pd.Series("train", index=table.index)
-    first = ~table.digest.duplicated()  # the first of several copies is drawn, the others follow
+    first = ~table.unit.duplicated()  # the first of several copies is drawn, the others follow
     is_official = (table.official_split == "test").any()
     if is_official:
         side[table.official_split == "test"] = "test"
     else:
         pool = table[first & table.label.notna()]
         side[_draw(pool, stratify, settings.test_fraction, settings.seed, "test")] = "test"
-    test_digests = table.loc[side == "test", "digest"]
-    pool = table[first & (side == "train") & table.label.notna() & ~table.digest.isin(test_digests)]
+    if not settings.cross_fit:  # otherwise validation is a fold
+        tested = table.loc[side == "test", "unit"]
+        free = first & (side == "train") & table.label.notna() & ~table.unit.isin(tested)
+        side[_balanced(table[free], stratify, settings)] = "val"
+    if not is_official:
+        side = table.unit.map(side[first].set_axis(table.unit[first]))
+        # Copies would unbalance validation; one of each image is enough there.
+        side[~first & (side == "val")] = "excluded"
+    return side
+
+
+def _balanced(pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings) -> pd.Index:
+    """Draw the same number of good and bad images, `val_per_class`, as in the report."""
+    drawn = []
     for label, word in ((0, "good"), (1, "bad")):
         of_class = pool[pool.label == label]
         if len(of_class) < 2 * settings.val_per_class:
@@ -170,22 +243,77 @@ def _random_split(
                 f"{2 * settings.val_per_class} {word} images for training and validation; there "
                 f"are {len(of_class)}{limit if settings.max_images else ''}. {advice}"
             )
-        drawn = _draw(of_class, stratify, settings.val_per_class, settings.seed, f"val {word}")
-        side[drawn] = "val"
-    if not is_official:
-        side = table.digest.map(side[first].set_axis(table.digest[first]))
-        # Copies would unbalance validation; one of each image is enough there.
-        side[~first & (side == "val")] = "excluded"
+        purpose = f"val {word}"
+        drawn += [*_draw(of_class, stratify, settings.val_per_class, settings.seed, purpose)]
+    return pd.Index(drawn)
+
+
+def _group_split(
+    table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
+) -> pd.Series:
+    """Put whole groups on each side: about `test_fraction`, and one of five parts of the rest."""
+    side = pd.Series("train", index=table.index)
+    known = table.label.notna() & table.group.notna()
+    if (table.official_split == "test").any():
+        side[table.official_split == "test"] = "test"
+    else:
+        pool = table[known]
+        parts = max(2, round(1 / settings.test_fraction))
+        drawn = _folds(pool, stratify, settings, parts, "test")
+        tested = table.block.isin(pool.block[drawn == 0])  # also images with a hidden label
+        side[tested & (side == "train")] = "test"
+    pool = table[known & (side == "train") & ~table.block.isin(table.block[side == "test"])]
+    if pool.empty:
+        raise DataError(
+            "every group has images in the source's own test set, so none is left for training; "
+            "use SPLIT='random'"
+        )
+    if not settings.cross_fit:
+        drawn = _folds(pool, stratify, settings, VALIDATION_FOLDS)
+        side[drawn.index[drawn == 0]] = "val"
     return side
+
+
+def _folds(
+    pool: pd.DataFrame,
+    stratify: tuple[str, ...],
+    settings: SplitSettings,
+    n: int,
+    purpose: str = "folds",
+) -> pd.Series:
+    """Return the fold 0..n-1 of each image of a pool: stratified, and no block in two folds."""
+    random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
+    if settings.split == "groups":
+        drawn, strata, blocks = pool, pool.label.astype(int), pool.block
+        what, advice = "groups", "use SPLIT='random'"
+    else:
+        drawn = pool.drop_duplicates("block")
+        strata, blocks = _strata(drawn, stratify, n), None
+        what, advice = "different images", "lower TEST_FRACTION"
+    fewest = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).min()
+    if fewest < n:
+        raise DataError(
+            f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there "
+            f"are {fewest:.0f} of one. Add images, or "
+            f"{'lower CROSS_FIT' if purpose == 'folds' and settings.cross_fit else advice}"
+        )
+    found = stratified_folds(strata, n, random_state, blocks)
+    fold = pd.Series(found, drawn.block).groupby(level=0).first()
+    return pool.block.map(fold)
+
+
+def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
+    """Return the stratum of each row; rows of one with fewer than `least` go by their label."""
+    labels = table.label.astype(str)
+    strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
+    return strata.where(strata.map(strata.value_counts()) >= least, labels)
 
 
 def _draw(
     table: pd.DataFrame, stratify: tuple[str, ...], size: float | int, seed: int, purpose: str
 ) -> pd.Index:
     """Draw a stratified part: a fraction or a number of the rows."""
-    strata = table[["label", *stratify]].astype(str).agg("/".join, axis=1)
-    # A stratum of one image cannot be divided; such images go by their label alone.
-    strata = strata.where(strata.map(strata.value_counts()) > 1, table.label.astype(str))
+    strata = _strata(table, stratify, least=2)  # a stratum of one image cannot be divided
     counts = strata.value_counts()
     strata = strata.where(strata.map(counts) > 1, counts.index[0])
     n = size if isinstance(size, int) else int(np.ceil(size * len(table)))
@@ -198,59 +326,6 @@ def _draw(
         table.index, test_size=n, stratify=strata, random_state=random_state
     )
     return pd.Index(drawn)
-
-
-def _external_split(
-    table: pd.DataFrame, dropped: pd.DataFrame | None, path: Path
-) -> tuple[pd.Series, int]:
-    """Return the side of each image by a CSV with id or path, and split.
-
-    Paths are absolute, below the CSV's folder, or the unique end of one. Lines about images that
-    were `dropped` are known but say nothing; their number is returned too.
-    """
-    frame = files.load_csv(path, ("split",))
-    by = next((name for name in ("id", "path") if name in frame.columns), None)
-    if by is None:
-        raise DataError(f"{path} needs a column id or path beside split")
-    known, named = pd.concat([table, dropped])[by].reset_index(drop=True), frame[by]
-    if by == "path":
-        known = known.map(os.path.realpath)
-        named = _resolved(named, known, path.parent)
-    own = known[: len(table)]
-    unknown = ~named.isin(known)
-    for wrong, value, problem in (
-        (~frame.split.isin(SIDES), frame.split, "split must be train, val or test, not {}"),
-        (frame[by].isna(), frame[by], f"the {by} is missing"),
-        (named.duplicated(), frame[by], "{!r} is named more than once"),
-        (unknown, frame[by], f"no image has the {by} {{!r}}; {unknown.sum()} such line(s)"),
-    ):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            culprit = "empty" if pd.isna(value.iloc[row]) else value.iloc[row]
-            line = files.line_of(path, row)
-            raise DataError(f"{path}, line {line}: {problem.format(culprit)}")
-    side = own.map(frame.split.set_axis(named)).astype(object).fillna("excluded")
-    return side, int((~named.isin(own)).sum())
-
-
-def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
-    """Return the whole paths that a CSV in `folder` names; see `_external_split`."""
-    whole, ends = set(known), dict[int, dict[str, str]]()
-
-    def resolve(name: str) -> str:
-        given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
-        beside = os.path.realpath(folder / given)  # `given` if it is absolute
-        if beside in whole:
-            return beside
-        n = len(given.parts)
-        if n not in ends:  # the last n parts of all paths, looked up and not searched for
-            last = known.map(lambda file: "/".join(file.split("/")[-n:]))
-            ends[n] = dict(zip(last, known, strict=True))
-            for several in last[last.duplicated()]:
-                ends[n].pop(several, None)
-        return ends[n].get(given.as_posix(), beside)
-
-    return named.map(resolve)
 
 
 def _check_sides(table: pd.DataFrame) -> None:

@@ -22,7 +22,7 @@ from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
-from helpers.runs.costs import first_checkpoint
+from helpers.runs.costs import checkpoints
 from helpers.runs.names import display_name
 from helpers.runs.stages import images_of
 from helpers.training.features import image_batches
@@ -70,7 +70,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
 
     An empty `wanted` is the best model on validation. If it has no network (an SVM, an ensemble),
     the best that has one replaces it; with `own_scores` only for the maps, and the scores stay
-    those of `wanted` (the mean over its seeds).
+    those of `wanted` (the mean over its trainings).
 
     Raises:
         ExplainError: no such model, or no model with a checkpoint.
@@ -92,14 +92,15 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     with record.naming_maker(run_paths, path):
         model = backbones.load_model(path)
     placed(model, devices.default_device())
-    source = scored[wanted] if own_scores else (*scored[name].seeds, scored[name])[0]
+    source = scored[wanted] if own_scores else (*scored[name].members, scored[name])[0]
     split = predictions.read_split(run_paths)
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.cheapest_threshold(*source.labels_scores("val"), 1, 1, bad_rate)
     parts = source.test if source.judged_on == "test" else source.val
     parts = parts[parts.label.notna()]
     parts = parts.assign(label=parts.label.astype(int)).merge(split[["id", "path"]], on="id")
-    title = network = display_name(name) + (", first seed" if scored[name].seeds else "")
+    averaged = scored[name].averaged
+    title = network = display_name(name) + (f", first of {averaged}" if averaged else "")
     if own_scores and network != display_name(wanted):
         title = f"{display_name(wanted)}, maps of {network}"
     elif name != wanted:
@@ -122,8 +123,8 @@ def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None
 
 
 def checkpoint_of(run_paths: RunPaths, model: str) -> Path | None:
-    """Return the checkpoint of a model's first seed, or None if it has none (SVM, ensemble)."""
-    return first_checkpoint(run_paths.trainings(model))
+    """Return the checkpoint of a model's first training, None if it has none (SVM, ensemble)."""
+    return next(iter(checkpoints(run_paths.trainings(model))), None)
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:

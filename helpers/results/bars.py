@@ -17,8 +17,8 @@ from helpers.core.style import PALETTE
 from helpers.runs.names import display_name
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
-ONE_SEED: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
-ONE_SEED |= {"mec": "black", "label": "one seed: mean ± standard deviation over the seeds"}
+ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
+ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
 MARKERS = "osD^vP"
 
 
@@ -39,9 +39,9 @@ def _auc_column(table: pd.DataFrame) -> str:
 def auc_bars(table: pd.DataFrame) -> Figure:
     """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
-    Below a model with several seeds, which is the mean of their scores, one seed is drawn as mean
-    and standard deviation: this says how much the seed matters, an interval how much the draw of
-    the parts does. `table` is that of `results_table`.
+    Below a model of several trainings, which is the mean of their scores, one training is drawn as
+    mean and standard deviation: this says how much seed and fold matter, an interval how much the
+    draw of the parts does. `table` is that of `results_table`.
     """
     column = _auc_column(table)
     frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
@@ -51,10 +51,10 @@ def auc_bars(table: pd.DataFrame) -> Figure:
     for y, (value, arm) in enumerate(zip(frame[column], arms[1].fillna(0), strict=True)):
         at = (value + arm, y)
         ax.annotate(f"{value:.3f}", at, (6, 0), textcoords="offset points", va="center")
-    several = frame[frame.seeds.notna()] if "seeds" in frame else frame[:0]
+    several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
-        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_SEED)
+        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
     ax.set_yticks(frame.index, _titles(frame))
     ax.margins(x=0.16, y=0.5 / len(frame))
     ax.set(xlabel=f"{column.split('_')[0]} AUC")
@@ -66,8 +66,9 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over the number of parameters, on test or, if hidden, on validation.
 
     The names are in a column at the right, moved apart. `summary` has a row per model: `model,
-    parameters, val_auc, test_auc` with the ends of the intervals. A model with several seeds is
-    drawn as one seed, from `<auc>_mean` and `<auc>_std`: its own scores come from several networks.
+    parameters, val_auc, test_auc` with the ends of the intervals. A model of several trainings
+    is drawn as one of them, from `<auc>_mean` and `<auc>_std`: its own scores come from several
+    networks.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
@@ -80,7 +81,7 @@ def parameters_against_auc(summary: pd.DataFrame) -> Figure:
         arms = interval_arms(one, "auc", f"{column}_")
         ax.errorbar(one.parameters, one.auc, yerr=arms, label=label, **MODEL)
     if len(several):
-        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_SEED)
+        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -116,8 +117,13 @@ def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
     return moved + offsets
 
 
-def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figure:
-    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model."""
+def differences(
+    table: pd.DataFrame, reference: str, side: str = "test", by_groups: bool = False
+) -> Figure:
+    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
+
+    `by_groups` is True if the split keeps groups apart, so that the intervals resample them.
+    """
     frame = table.iloc[::-1].reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
@@ -128,7 +134,7 @@ def differences(table: pd.DataFrame, reference: str, side: str = "test") -> Figu
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10)
     ax.margins(y=0.5 / len(frame))
     ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
-    ax.set(title="DeLong's 95 % interval, Holm's p-value")
+    ax.set(title=f"{'Group bootstrap' if by_groups else 'DeLong'}, 95 % interval, Holm's p-value")
     return figure
 
 
@@ -163,5 +169,28 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
 
 
 def _titles(frame: pd.DataFrame) -> list[str]:
-    seeds = frame.get("seeds", pd.Series(1, frame.index)).fillna(1).astype(int)
-    return [display_name(name, n) for name, n in zip(frame.model, seeds, strict=True)]
+    averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
+    return [display_name(name, words) for name, words in zip(frame.model, averaged, strict=True)]
+
+
+def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
+    """Draw `comparison.group_table`: the share of bad parts of each group, and the AUC inside it.
+
+    `pooled` is the AUC over all groups together.
+    """
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(max(7, 0.28 * len(table) + 2), 5.5), sharex=True
+    )
+    places = np.arange(len(table))
+    top.bar(places, table.bad_rate, color=PALETTE["bad"], width=0.7)
+    top.set(ylabel="share of bad parts", ylim=(0, 1.02), title=title)
+    known = table.auc.notna()
+    arms = interval_arms(table[known], "auc")
+    bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)
+    bottom.axhline(pooled, color="0.4", lw=1, ls="--", label=f"all groups together: {pooled:.3f}")
+    bottom.legend(loc="lower left", fontsize=10)
+    bottom.set(ylabel="AUC inside the group", ylim=(min(0.4, bottom.get_ylim()[0]), 1.02))
+    bottom.set_xticks(places, table.group.astype(str), rotation=90, fontsize=8)
+    for ax in (top, bottom):
+        ax.grid(axis="x", visible=False)
+    return figure

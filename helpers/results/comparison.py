@@ -1,8 +1,8 @@
 """Comparisons of models on the same parts, and of kinds of parts within one model.
 
-All models have scored the same parts, so every comparison is paired: DeLong's test (DeLong, DeLong
-and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired bootstrap, which does not
-assume a normal distribution. Both are in `helpers.results.metrics`.
+Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
+test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired
+bootstrap, which does not assume a normal distribution. Both are in `helpers.results.metrics`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from helpers.core.paths import RunPaths
 from helpers.results import metrics
 from helpers.runs import stages
-from helpers.runs.predictions import Scored
+from helpers.runs.predictions import Scored, common
 
 RESAMPLES = 2000
 
@@ -28,21 +28,41 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     validation: the best of many on test is partly the luckiest.
 
     Returns:
-        One row per model: `difference`, its DeLong interval `low, high`, `p_value`, Holm's
-        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p`.
+        One row per model: `difference`, its interval `low, high` and `p_value` by
+        `metrics.auc_difference` (DeLong, or over groups if the split keeps them apart), Holm's
+        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p` over the parts.
     """
+    scored = common(scored)
     labels, own = scored[reference].labels_scores()
+    blocks = scored[reference].blocks()
     rows = []
     for name in (name for name in scored if name != reference):
         _, scores = scored[name].labels_scores()
-        delong = metrics.delong_test(labels, scores, own)
+        tested = metrics.auc_difference(labels, scores, own, blocks, seed=seed)
         resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
-        rows.append([name, *delong, resampled.low, resampled.high, resampled.p_value])
+        rows.append([name, *tested, resampled.low, resampled.high, resampled.p_value])
     columns = ["model", *metrics.Comparison._fields]
     columns += ["bootstrap_low", "bootstrap_high", "bootstrap_p"]
     table = pd.DataFrame(rows, columns=columns)
     table.insert(5, "p_holm", holm(table.p_value))
     return table
+
+
+def compare_held_out(one: Scored, other: Scored) -> metrics.Comparison:
+    """Return the validation AUC of one model minus that of another, with a paired test.
+
+    For cross-fitted models these are out-of-fold scores, pooled over the folds as if one model had
+    given them. The models may be those of two runs with the same images, labels and folds, such as
+    one recipe with two settings; images that only one of both has scored are left out.
+
+    Raises:
+        ValueError: an image has two labels, so the runs do not judge the same.
+    """
+    first, second = common({"one": one, "other": other}).values()
+    (labels, scores), (others, other_scores) = (m.labels_scores("val") for m in (first, second))
+    if not np.array_equal(labels, others):
+        raise ValueError(f"{one.name} and {other.name} were judged by different labels")
+    return metrics.auc_difference(labels, scores, other_scores, first.blocks("val"))
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -59,7 +79,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 def group_columns(run_paths: RunPaths) -> list[str]:
     """Return the columns of split.csv that the data source names as kinds of parts."""
-    return stages.load_run(run_paths)["stages"]["01_data_split"].get("groups", [])
+    return stages.load_run(run_paths)["stages"]["01_data_split"].get("kinds", [])
 
 
 def subgroup_table(
@@ -90,3 +110,27 @@ def subgroup_table(
                 rows.append([name, column, kind, *counts, *found])
     names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=names)
+
+
+def group_table(scored: Scored) -> pd.DataFrame:
+    """Return the AUC of a model inside each group (module, lot) of the judged side.
+
+    Returns:
+        One row per group, those with the most bad parts first: `group, n_good, n_bad, bad_rate,
+        auc, low, high` (DeLong); the AUC is missing if there are fewer than two of a class. Without
+        rows if there are no groups.
+    """
+    columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "low", "high"]
+    if (groups := scored.groups()) is None:
+        return pd.DataFrame(columns=columns)
+    labels, scores = scored.labels_scores()
+    rows = []
+    for group in pd.unique(groups):
+        own = groups == group
+        n_good, n_bad = np.bincount(labels[own], minlength=2).tolist()
+        found = metrics.Interval(np.nan, np.nan, np.nan)
+        if min(n_good, n_bad) >= 2:
+            found = metrics.delong_interval(labels[own], scores[own])
+        rows.append([group, n_good, n_bad, n_bad / (n_good + n_bad), *found])
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)

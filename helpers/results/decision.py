@@ -6,84 +6,171 @@ Everything is chosen on validation and reported on test.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from helpers.results import calibration, metrics, operating_point
+from helpers.results.operating_point import Bins, Line
 from helpers.results.report_table import per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
-KINDS = ("escape", "overkill")
+PROMISES: dict[operating_point.Rule, str] = {
+    "expected": "expected",
+    "confident": "at 95 % confidence",
+}
+SIDES = {"val": "validation", "test": "test"}
+SHARES = {"passed": "Passes", "reviewed": "Looked at again", "rejected": "Rejected"}
+TYPICAL = (30, 100, 300, 1000, 3000)  # numbers of bad parts in `promise_table`
 
 
-def thresholds(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> dict[str, float]:
+class Decision(NamedTuple):
+    """Two thresholds, and the escape rate that they promise (NaN if they promise none)."""
+
+    bins: Bins
+    promised: float = np.nan
+    is_kept: bool = True  # False if the rate that was asked for cannot be promised
+
+
+def line_of(settings: AnalysisSettings, bad_rate: float) -> Line:
+    """Return the production line that the settings describe."""
+    costs = settings.escape_cost, settings.false_alarm_cost
+    return Line(bad_rate, *costs, settings.share_looked_at_again, settings.review_cost)
+
+
+def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> dict[str, Decision]:
     """Return the thresholds of one model by the rule that chose them on validation.
 
-    The rules: at most `max_escape_rate` of the bad parts escape, with the least overkill; if both
-    costs are above 0, the least expected cost; and the fewest mistakes. For the last two, good and
-    bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
+    The rules: "expected" and "confident" promise that at most `max_escape_rate` of the bad parts
+    escape (see `operating_point.promised_rate`), with the least overkill; if both costs are above
+    0, "cheapest" has the least expected cost; "most accurate" makes the fewest mistakes and has no
+    third bin. Good and bad parts are weighted as on the line, where `bad_rate` is bad.
     """
     labels, scores = scored.labels_scores("val")
-    most, costs = settings.max_escape_rate, (settings.escape_cost, settings.false_alarm_cost)
-    at_most = operating_point.threshold_for_escape_rate(labels, scores, most)
-    found = {f"escapes <= {100 * most:g} %": at_most}
-    if min(costs) > 0:
-        found["cheapest"] = operating_point.cheapest_threshold(labels, scores, *costs, bad_rate)
-    found["most accurate"] = operating_point.cheapest_threshold(labels, scores, 1, 1, bad_rate)
+    line, found = line_of(settings, bad_rate), dict[str, Decision]()
+    for rule in PROMISES:
+        threshold, rate, is_kept = operating_point.threshold_for_escape_rate(
+            labels, scores, settings.max_escape_rate, rule
+        )
+        reject_from = operating_point.reject_threshold(labels, scores, threshold, line)
+        found[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
+    if line.escape_cost:
+        found["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
+    mistakes = Line(bad_rate, escape_cost=1, false_alarm_cost=1)
+    found["most accurate"] = Decision(operating_point.cheapest_bins(labels, scores, mistakes))
     return found
 
 
 def operating_table(
     scored: Mapping[str, Scored], settings: AnalysisSettings, bad_rate: float
 ) -> pd.DataFrame:
-    """Return what each of the `thresholds` does: a row per model and rule.
+    """Return what each of the `decisions` does: a row per model and rule.
 
     Returns:
-        `model, rule, threshold`, then for `val` and, if its labels are known, `test`:
-        `*_escapes, *_bad, *_overkilled, *_good` (counts), `*_escape_rate, *_overkill_rate` with
-        `*_low, *_high` (exact 95 %), and with costs `*_cost` per 1,000 parts.
+        `model, rule, asked, promised, is_kept, threshold, reject_threshold`, then for `val` and, if
+        its labels are known, `test`: `*_escapes, *_bad, *_overkilled, *_good` (counts),
+        `*_escape_rate, *_overkill_rate` of the class and `*_passed, *_reviewed, *_rejected` of all
+        parts on the line with `*_low, *_high` (95 %), and with costs `*_cost` per 1,000 parts.
     """
-    costs = settings.escape_cost, settings.false_alarm_cost
-    rows = []
+    line, rows = line_of(settings, bad_rate), []
     for name, own in scored.items():
-        for rule, threshold in thresholds(own, settings, bad_rate).items():
-            row: dict[str, Any] = {"model": name, "rule": rule, "threshold": threshold}
+        for rule, (bins, promised, is_kept) in decisions(own, settings, bad_rate).items():
+            row: dict[str, Any] = {"model": name, "rule": rule, "asked": settings.max_escape_rate}
+            row |= {"promised": promised, "is_kept": is_kept}
+            row |= {"threshold": bins.pass_below, "reject_threshold": bins.reject_from}
             for side in dict.fromkeys(["val", own.judged_on]):
-                point = operating_point.escape_and_overkill(*own.labels_scores(side), threshold)
-                counts = ("escapes", "bad", "overkilled", "good")
-                rates = (f"{kind}_rate{end}" for kind in KINDS for end in ("", "_low", "_high"))
-                values = (*point[2:], *point.escape_rate, *point.overkill_rate)
-                columns = (f"{side}_{name}" for name in (*counts, *rates))
-                row |= dict(zip(columns, values, strict=True))
-                if min(costs) > 0:
+                data, groups = own.labels_scores(side), own.blocks(side)
+                point = operating_point.escape_and_overkill(*data, *bins, groups)
+                counts = zip(("escapes", "bad", "overkilled", "good"), point[2:], strict=True)
+                row |= {f"{side}_{count}": value for count, value in counts}
+                rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
+                rates |= operating_point.bin_shares(*data, bins, bad_rate, groups)
+                for rate, interval in rates.items():
+                    ends = zip(("", "_low", "_high"), interval, strict=True)
+                    row |= {f"{side}_{rate}{end}": value for end, value in ends}
+                if line.escape_cost:
+                    costs = line.escape_cost, line.false_alarm_cost
                     cost = operating_point.expected_cost(point, *costs, bad_rate)
+                    cost += line.review_cost * rates["reviewed"].estimate
                     row[f"{side}_cost"] = PER_PARTS * cost
             rows.append(row)
     return pd.DataFrame(rows)
 
 
+def rule_text(row: Mapping[str, Any]) -> str:
+    """Return the rule of a row of `operating_table` in words, and what it cannot promise."""
+    rule, asked = row["rule"], f"{100 * row['asked']:g} %"
+    if rule not in PROMISES:
+        return rule
+    if row["is_kept"]:
+        return f"escapes <= {asked}, {PROMISES[rule]}"
+    needed = operating_point.bad_parts_needed(row["asked"], rule)
+    enough = f"needs {needed:,.0f} bad parts" if np.isfinite(needed) else "cannot be promised"
+    none = f"none of the {row['val_bad']:.0f} bad parts escaped"
+    return f"{none} ({asked} {PROMISES[rule]} {enough})"
+
+
 def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `operating_table` with counts, per cent and intervals in one cell each."""
-    columns = {"Model": table.model.map(display_name), "Threshold chosen by": table.rule}
-    shape = pd.DataFrame(columns | {"Threshold": table.threshold.map("{:.3g}".format)})
-    rows = table.to_dict("records")
-    for side, word in (("val", "Valid"), ("test", "Test")):
-        if f"{side}_escapes" not in table:
-            continue
-        for kind, count, of in (("escape", "escapes", "bad"), ("overkill", "overkilled", "good")):
-            shape[f"{word} {kind}"] = [
-                f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}: "
-                f"{per_cent(row, f'{side}_{kind}_rate', ' %')}"
-                for row in rows
-            ]
-        if f"{side}_cost" in table:
-            shape[f"{word} cost per {PER_PARTS:,}"] = table[f"{side}_cost"].map("{:,.1f}".format)
-    return shape
+    """Return `operating_table` for the eye: a row per model, rule and side, in per cent."""
+    lines = []
+    for row in table.to_dict("records"):
+        for side, word in SIDES.items():
+            if f"{side}_escapes" not in row:
+                continue
+            line = {"Model": display_name(row["model"]), "Threshold chosen by": rule_text(row)}
+            line["Promised"] = per_cent(row, "promised", " %")
+            line["Pass below / reject from"] = (
+                f"{row['threshold']:.3g} / {row['reject_threshold']:.3g}"
+            )
+            line["On"] = word
+            line |= {title: per_cent(row, f"{side}_{share}") for share, title in SHARES.items()}
+            for title, count, of, rate in (
+                ("Escapes", "escapes", "bad", "escape_rate"),
+                ("Overkill", "overkilled", "good", "overkill_rate"),
+            ):
+                counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
+                line[title] = f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"
+            if f"{side}_cost" in row:
+                line[f"Cost per {PER_PARTS:,}"] = f"{row[f'{side}_cost']:,.1f}"
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:
+    """Return the lowest escape rate that a number of held-out bad parts can promise.
+
+    Args:
+        n_bad: the bad parts of this run's validation set.
+        max_escape_rate: the rate that is wanted.
+
+    Returns:
+        `bad_parts, expected, confident, note`: a row for `n_bad`, for the numbers that
+        `max_escape_rate` needs, and for `TYPICAL` ones, ascending. At these rates none of the bad
+        parts may escape.
+    """
+    asked = f"{100 * max_escape_rate:g} %"
+    notes = dict.fromkeys(TYPICAL, "") | {n_bad: "held out in this run"}
+    for rule, word in PROMISES.items():
+        if np.isfinite(needed := operating_point.bad_parts_needed(max_escape_rate, rule)):
+            text = f"needed for {asked} {word}"
+            notes[int(needed)] = ", ".join(filter(None, [notes.get(int(needed), ""), text]))
+    rows = [
+        [n, *(float(operating_point.promised_rate(n, 0, rule)) for rule in PROMISES), notes[n]]
+        for n in sorted(notes)
+    ]
+    return pd.DataFrame(rows, columns=["bad_parts", *PROMISES, "note"])
+
+
+def promise_shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `promise_table` for the eye."""
+    shape = pd.DataFrame({"Bad parts held out": table.bad_parts.map("{:,}".format)})
+    for rule, word in PROMISES.items():
+        shape[f"Lowest rate {word}"] = (100 * table[rule]).map("{:.2f} %".format)
+    return shape.assign(**{"": table.note})
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int = 0) -> pd.DataFrame:

@@ -14,12 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
-from sklearn.model_selection import StratifiedKFold
 
 from helpers.core import files
-from helpers.results.metrics import check_both_classes, delong_test, roc_auc
+from helpers.core.folds import stratified_folds
+from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
-from helpers.runs.predictions import predictions_frame, read_all_predictions, read_split
+from helpers.runs.members import Member
+from helpers.runs.predictions import (
+    Scored,
+    common,
+    predictions_frame,
+    read_all_predictions,
+    read_split,
+)
 
 Scores = Mapping[str, np.ndarray]
 
@@ -35,6 +42,9 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     An ensemble that is no longer kept is removed. The validation rows of the file are out-of-fold
     scores, so that the ensemble's validation numbers are comparable with the other models'.
 
+    The models that are joined are those with scores of the most validation images. If there are
+    several cross-fitted models, an ensemble of these is cross-fitted over the same folds.
+
     Returns:
         `ensemble, val_auc, kept, reason`, and the weight of each model that has one, as text;
         without rows if there is one model, or if validation is too small for two folds.
@@ -42,23 +52,33 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     Raises:
         ArtifactError: a file has the name of an ensemble, but this stage did not write it.
     """
-    scored = read_all_predictions(stage.paths)
+    scored = models_to_join(read_all_predictions(stage.paths))
+    split = read_split(stage.paths)
     first = next(iter(scored.values()))
     labels = first.labels_scores("val")[0]
     val = {name: model.val.defect_score.to_numpy() for name, model in scored.items()}
     test = {name: model.test.defect_score.to_numpy() for name, model in scored.items()}
-    folds = min(MAX_FOLDS, int(np.bincount(labels, minlength=2).min()) // 2)
+    n_folds = min(MAX_FOLDS, int(np.bincount(labels, minlength=2).min()) // 2)
+    cross_fitted = len(first.val) > (split.split == "val").sum()
     fitted: dict[str, EnsembleRow] = {}
-    if len(scored) > 1 and folds > 1:
-        fitted = build_ensembles(val, labels, test, seed, folds)
+    if len(scored) > 1 and n_folds > 1:
+        folds = stratified_folds(labels, n_folds, seed, first.blocks("val"))
+        if cross_fitted:
+            folds = first.val.id.map(split.set_index("id").fold).to_numpy(dtype=np.int64)
+        fitted = build_ensembles(val, labels, test, folds, first.blocks("val"))
 
-    split, ids = read_split(stage.paths), [*first.val.id, *first.test.id]
+    def by_id(val_scores: np.ndarray, test_scores: np.ndarray) -> np.ndarray:
+        joined = np.clip(np.concatenate([val_scores, test_scores]), 0, 1)
+        return split.id.map(pd.Series(joined, [*first.val.id, *first.test.id])).to_numpy()
+
     contents: dict[str, bytes] = {}
     for name, row in fitted.items():
+        scores: np.ndarray | dict[Member, np.ndarray] = by_id(row.val_scores, row.test_scores)
+        if cross_fitted:
+            tests = row.test_scores_by_fold.items()
+            scores = {Member(0, fold): by_id(row.val_scores, own) for fold, own in tests}
         if row.kept:
-            joined = np.clip(np.concatenate([row.val_scores, row.test_scores]), 0, 1)
-            by_id = split.id.map(pd.Series(joined, index=ids)).to_numpy()
-            contents[name] = files.csv_bytes(predictions_frame(split, by_id))
+            contents[name] = files.csv_bytes(predictions_frame(split, scores))
     steps = stages.load_run(stage.paths).get("steps", {})
     for name in settings.ENSEMBLES:
         path, written = stage.paths.predictions(name), steps.get(name, {}).get("outputs", {})
@@ -87,6 +107,16 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["ensemble", "val_auc", "kept", "reason", "weights"])
 
 
+def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Return the models with the most validation images, or all with those that all have.
+
+    Cross-fitted models have the most. If there is one alone, it is joined with the others.
+    """
+    most = max(len(model.val) for model in scored.values())
+    largest = {name: model for name, model in scored.items() if len(model.val) == most}
+    return common(largest if len(largest) > 1 else scored)
+
+
 class EnsembleRow(NamedTuple):
     """A fitted ensemble, and whether validation says to keep it."""
 
@@ -95,23 +125,34 @@ class EnsembleRow(NamedTuple):
     weights: dict[str, float]
     val_scores: np.ndarray  # out of fold: never from a fit that saw the part's own label
     test_scores: np.ndarray
+    test_scores_by_fold: dict[int, np.ndarray]  # by the fits without each fold
 
 
 def build_ensembles(
-    val_scores: Scores, val_labels: ArrayLike, test_scores: Scores, seed: int = 0, n_folds: int = 5
+    val_scores: Scores,
+    val_labels: ArrayLike,
+    test_scores: Scores,
+    folds: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> dict[str, EnsembleRow]:
     """Fit both ensembles on validation, score validation (out of fold) and test, judge each.
 
-    An ensemble is kept if its out-of-fold validation AUC exceeds the best single model's by more
-    than one standard error of the paired difference (DeLong).
+    `folds` (N,) is the fold of each validation part; by default `stratified_folds`. An ensemble is
+    kept if its out-of-fold validation AUC exceeds the best single model's by more than one standard
+    error of the paired difference: DeLong's, or over `groups` (N,) if they are given.
     """
+    if folds is None:
+        folds = stratified_folds(val_labels, MAX_FOLDS, random_state=0, groups=groups)
     aucs = {name: roc_auc(val_labels, own) for name, own in val_scores.items()}
     best = max(aucs, key=aucs.__getitem__)  # the first of equals
     rows = {}
     for name, kind in (("rank_average", RankAverage), ("stacking", Stacking)):
         ensemble = kind(val_scores, val_labels)
-        out_of_fold = cross_validated_scores(kind, val_scores, val_labels, seed, n_folds)
-        gain = delong_test(val_labels, out_of_fold, val_scores[best], level=ONE_STANDARD_ERROR)
+        by_fold = fit_without_each_fold(kind, val_scores, val_labels, folds)
+        out_of_fold = out_of_fold_scores(by_fold, val_scores, folds)
+        gain = auc_difference(
+            val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
+        )
         kept = bool(gain.low > 0)
         reason = (
             f"validation AUC {roc_auc(val_labels, out_of_fold):.4f} against {aucs[best]:.4f} of "
@@ -119,7 +160,8 @@ def build_ensembles(
             f"error ({(gain.high - gain.low) / 2:.4f})"
         )
         test = ensemble.predict(test_scores)
-        rows[name] = EnsembleRow(kept, reason, ensemble.weights, out_of_fold, test)
+        tests = {fold: fitted.predict(test_scores) for fold, fitted in by_fold.items()}
+        rows[name] = EnsembleRow(kept, reason, ensemble.weights, out_of_fold, test, tests)
     return rows
 
 
@@ -185,21 +227,27 @@ class Stacking:
         return special.expit(self.intercept + self.slope * joined)
 
 
-def cross_validated_scores(
-    kind: type[RankAverage | Stacking],
-    scores: Scores,
-    labels: ArrayLike,
-    seed: int = 0,
-    n_folds: int = 5,
-) -> np.ndarray:
-    """Return scores (N,) of each part by an ensemble fitted without it, in stratified folds."""
+def fit_without_each_fold(
+    kind: type[RankAverage | Stacking], scores: Scores, labels: ArrayLike, folds: np.ndarray
+) -> dict[int, RankAverage | Stacking]:
+    """Return an ensemble for each fold, fitted without the parts of this fold."""
     labels = np.asarray(labels)
-    out_of_fold = np.empty(labels.size)
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    for inside, outside in folds.split(labels, labels):
-        fitted = kind({name: own[inside] for name, own in scores.items()}, labels[inside])
-        out_of_fold[outside] = fitted.predict({n: own[outside] for n, own in scores.items()})
-    return out_of_fold
+    inside = {int(fold): folds != fold for fold in np.unique(folds)}
+    return {
+        fold: kind({name: scores[name][rows] for name in scores}, labels[rows])
+        for fold, rows in inside.items()
+    }
+
+
+def out_of_fold_scores(
+    by_fold: Mapping[int, RankAverage | Stacking], scores: Scores, folds: np.ndarray
+) -> np.ndarray:
+    """Return the score (N,) of each part by the ensemble that was fitted without it."""
+    found = np.empty(folds.size)
+    for fold, fitted in by_fold.items():
+        outside = folds == fold
+        found[outside] = fitted.predict({name: own[outside] for name, own in scores.items()})
+    return found
 
 
 def _rank_fraction(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

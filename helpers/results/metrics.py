@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
@@ -141,15 +142,17 @@ def bootstrap_interval(
     metric: Metric = roc_auc,
     n_resamples: int = 1000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> Interval:
     """Return the percentile bootstrap interval of `metric(labels, scores)`.
 
-    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). `roc_auc` takes
-    a vectorised path.
+    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). With `groups`
+    (N,), whole groups are resampled instead: parts of one module or lot are alike, so the interval
+    that counts them as independent is too narrow. `roc_auc` takes a vectorised path.
     """
     labels, scores = check_both_classes(labels, scores)
-    values = _resampled_metric(labels, [scores], metric, n_resamples, seed)[0]
-    low, high = np.quantile(values, TAILS)
+    values = _resampled_metric(labels, [scores], metric, n_resamples, seed, groups)[0]
+    low, high = np.nanquantile(values, TAILS)  # a resample of groups may lack a class
     return Interval(float(metric(labels, scores)), float(low), float(high))
 
 
@@ -159,24 +162,165 @@ def paired_bootstrap(
     scores_b: ArrayLike,
     n_resamples: int = 1000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
+    level: float = LEVEL,
 ) -> Comparison:
-    """Return the AUC of a minus that of b, both on the same resamples.
+    """Return the AUC of a minus that of b, both on the same resamples (of `groups`, if given).
 
     The p-value is at least 2 / (`n_resamples` + 1) (Davison and Hinkley 1997, section 4.2).
     """
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
-    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed)
-    differences = values_a - values_b
-    low, high = np.quantile(differences, TAILS)
+    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed, groups)
+    differences = (values_a - values_b)[np.isfinite(values_a)]
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (n_resamples + 1))
+    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
     return Comparison(roc_auc(labels, a) - roc_auc(labels, b), float(low), float(high), p_value)
 
 
+def auc_difference(
+    labels: ArrayLike,
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Comparison:
+    """Return the AUC of a minus that of b by the paired test that fits the split.
+
+    It is DeLong's, which takes the parts as independent, or with `groups` the paired bootstrap over
+    whole groups.
+    """
+    if groups is None:
+        return delong_test(labels, scores_a, scores_b, level)
+    return paired_bootstrap(labels, scores_a, scores_b, 2000, seed, groups, level)
+
+
+class Judged(NamedTuple):
+    """Labels and scores of a side of a split, and the groups that intervals resample, if any."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    groups: np.ndarray | None = None
+
+
+def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Return the AUC of a minus that of b, of models judged on different parts.
+
+    Both are resampled on their own, so parts that are in both count as independent.
+    """
+    values = []
+    for stream, own in enumerate((a, b)):
+        labels, scores = check_both_classes(own.labels, own.scores)
+        drawn = _resampled_metric(labels, [scores], roc_auc, n_resamples, seed + stream, own.groups)
+        values.append(drawn[0])
+    differences = values[0] - values[1]
+    differences = differences[np.isfinite(differences)]
+    low, high = np.quantile(differences, TAILS)
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
+    difference = roc_auc(a.labels, a.scores) - roc_auc(b.labels, b.scores)
+    return Comparison(difference, float(low), float(high), p_value)
+
+
+class WithinGroups(NamedTuple):
+    """The mean AUC inside the groups, with its interval, and the number of groups behind it."""
+
+    auc: Interval
+    n_groups: int
+
+
+def within_group_auc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> WithinGroups | None:
+    """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
+
+    A pooled AUC also rewards a model that tells bad groups from good ones; this one does not. Only
+    groups with at least two good and two bad parts count; None if there is no such group. The
+    interval is a percentile bootstrap over these groups.
+    """
+    labels, scores = check_scores(labels, scores)
+    aucs, weights = [], []
+    for group in _group_numbers(groups, labels.size):
+        n_good, n_bad = np.bincount(labels[group], minlength=2).tolist()
+        if min(n_good, n_bad) >= 2:
+            aucs.append(roc_auc(labels[group], scores[group]))
+            weights.append(min(n_good, n_bad))
+    if not aucs:
+        return None
+    auc, weight = np.array(aucs), np.array(weights, dtype=float)
+    drawn = np.random.default_rng(seed).integers(auc.size, size=(n_resamples, auc.size))
+    means = (auc[drawn] * weight[drawn]).sum(axis=1) / weight[drawn].sum(axis=1)
+    low, high = np.quantile(means, TAILS)
+    estimate = float((auc * weight).sum() / weight.sum())
+    return WithinGroups(Interval(estimate, float(low), float(high)), auc.size)
+
+
+def _group_numbers(groups: ArrayLike, n: int) -> list[np.ndarray]:
+    # the rows of each group; a part without a group is a group of its own
+    names = pd.Series(np.asarray(groups, dtype=object)).reset_index(drop=True)
+    if len(names) != n:
+        raise ValueError(f"{n} labels but {len(names)} groups")
+    numbers = names.groupby(names).ngroup().to_numpy(copy=True)
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+
+
+def _resampled_groups(
+    labels: np.ndarray,
+    scores: list[np.ndarray],
+    metric: Metric,
+    n_resamples: int,
+    seed: int,
+    groups: ArrayLike,
+) -> np.ndarray:
+    # (models, n_resamples) as `_resampled_metric`; NaN if a resample lacks a class
+    rows = _group_numbers(groups, labels.size)
+    number = np.empty(labels.size, dtype=np.int64)
+    for i, own in enumerate(rows):
+        number[own] = i
+    rng = np.random.default_rng(seed)
+    values = np.full((len(scores), n_resamples), np.nan)
+    for r in range(n_resamples):
+        drawn = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
+        times = drawn[number]  # (N,), how often each part is in the resample
+        if not (times[labels == 0].any() and times[labels == 1].any()):
+            continue
+        chosen = None if metric is roc_auc else np.repeat(np.arange(labels.size), times)
+        for own, own_scores in zip(values, scores, strict=True):
+            own[r] = (
+                _weighted_auc(labels, own_scores, times)
+                if chosen is None
+                else metric(labels[chosen], own_scores[chosen])
+            )
+    return values
+
+
+def _weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
+    # each part counts `weights` times
+    _, value = np.unique(scores, return_inverse=True)
+    good, bad = (np.bincount(value, weights * (labels == label)) for label in (0, 1))
+    below = good.cumsum() - 0.5 * good  # good parts below each score, ties half
+    return float((bad * below).sum() / (good.sum() * bad.sum()))
+
+
 def _resampled_metric(
-    labels: np.ndarray, scores: list[np.ndarray], metric: Metric, n_resamples: int, seed: int
+    labels: np.ndarray,
+    scores: list[np.ndarray],
+    metric: Metric,
+    n_resamples: int,
+    seed: int,
+    groups: ArrayLike | None = None,
 ) -> np.ndarray:
     # (models, n_resamples), all models on the same resamples
+    if groups is not None:
+        return _resampled_groups(labels, scores, metric, n_resamples, seed, groups)
     good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     ordered = np.repeat([0, 1], [good.size, bad.size])
     rng = np.random.default_rng(seed)
@@ -212,3 +356,26 @@ def exact_interval(count: int, total: int) -> Interval:
     low = stats.beta.ppf(TAILS[0], count, total - count + 1) if count > 0 else 0.0
     high = stats.beta.ppf(TAILS[1], count + 1, total - count) if count < total else 1.0
     return Interval(count / total, float(low), float(high))
+
+
+def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None, seed: int = 0) -> Interval:
+    """Return the fraction of `flags` (N,) that are True, with its interval.
+
+    Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
+    the interval is the wider of the exact one and the percentile bootstrap that draws whole groups,
+    since parts of one group fail together. A part with an empty group is a group of its own.
+    """
+    flags = np.asarray(flags, dtype=bool)
+    exact = exact_interval(int(flags.sum()), flags.size)
+    if groups is None:
+        return exact
+    names = pd.Series(np.asarray(groups, dtype=object))
+    own, _ = pd.factorize(names.mask(names.isna() | (names == ""), pd.Series(names.index)))
+    sizes, hits = np.bincount(own), np.bincount(own, flags)
+    rng, n = np.random.default_rng(seed), len(sizes)
+    rates = []
+    for _ in range(1000 // RESAMPLES_AT_ONCE):
+        times = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES_AT_ONCE)  # each is drawn
+        rates.append(times @ hits / (times @ sizes))
+    low, high = np.quantile(np.concatenate(rates), TAILS)
+    return Interval(exact.estimate, min(exact.low, float(low)), max(exact.high, float(high)))

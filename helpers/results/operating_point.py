@@ -1,15 +1,27 @@
 """Thresholds, and what they do to bad parts (escapes) and good ones (overkill).
 
-Choose a threshold on validation, report `escape_and_overkill` on test. Labels, scores and rates
-are those of `helpers.results.metrics`.
+A part passes if its score is below `pass_below`, is rejected if it is `reject_from` or more, and a
+person looks at it again if it is in between. Choose both thresholds on held-out scores, report
+what they do on test. Labels, scores and rates are those of `helpers.results.metrics`.
+
+    promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
+    bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
+    escape_and_overkill(test_labels, test_scores, *bins)
+
+A promised escape rate holds for bad parts that are drawn like the held-out ones: of the same line,
+and of the same groups (lots, modules) if the split is random.
 """
 
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from helpers.results.metrics import Interval, check_both_classes, exact_interval
+from helpers.results.metrics import LEVEL, Interval, check_both_classes, rate_interval
+
+Rule = Literal["expected", "confident"]  # how an escape rate is promised
 
 
 class OperatingPoint(NamedTuple):
@@ -21,6 +33,31 @@ class OperatingPoint(NamedTuple):
     n_bad: int
     n_overkilled: int
     n_good: int
+
+
+class Promise(NamedTuple):
+    """A threshold, and the escape rate that it promises."""
+
+    threshold: float
+    rate: float
+    is_kept: bool  # False if the rate that was asked for cannot be promised
+
+
+class Bins(NamedTuple):
+    """The two thresholds; without a third bin they are equal."""
+
+    pass_below: float
+    reject_from: float
+
+
+class Line(NamedTuple):
+    """A production line: its fraction of bad parts, and what decisions cost (any unit)."""
+
+    bad_rate: float
+    escape_cost: float = 0.0
+    false_alarm_cost: float = 0.0
+    review_share: float = 0.0  # of all parts, that a person can look at again
+    review_cost: float = 0.0  # of one look; 0: `review_share` decides
 
 
 class Sweep(NamedTuple):
@@ -53,28 +90,151 @@ def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np
     return sweep.n_escaped / sweep.n_escaped[-1], sweep.n_overkilled / sweep.n_overkilled[0]
 
 
-def threshold_for_escape_rate(
-    labels: ArrayLike, scores: ArrayLike, max_escape_rate: float
-) -> float:
-    """Return the threshold with the least overkill that lets few enough bad parts escape.
+def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
+    """Return the escape rate that a threshold promises if `n_escaped` of `n_bad` parts are below.
 
-    It is the lowest of equals. `max_escape_rate` is the fraction of bad parts that may escape.
+    The threshold is the (k + 1)-th smallest score of n held-out bad parts. The chance of a new bad
+    part to score below it is distributed as Beta(k + 1, n - k), or smaller if scores are equal.
+
+    Args:
+        n_bad: n.
+        n_escaped: k, from 0 to n - 1.
+        rule: "expected" returns the mean of this distribution, (k + 1) / (n + 1), as in conformal
+            risk control (arXiv 2208.02814); "confident" its 95 % quantile: the largest rate with
+            P(Bin(n, rate) <= k) >= 5 %.
+    """
+    k = np.asarray(n_escaped)
+    return (k + 1) / (n_bad + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n_bad - k)
+
+
+@functools.cache
+def escapes_allowed(n_bad: int, max_escape_rate: float, rule: Rule) -> int:
+    """Return how many of `n_bad` held-out bad parts may escape; -1 if they are too few."""
+    rates = promised_rate(n_bad, np.arange(n_bad), rule)
+    return int((rates <= max_escape_rate + 1e-12).sum()) - 1  # the rates ascend
+
+
+def bad_parts_needed(max_escape_rate: float, rule: Rule) -> float:
+    """Return the smallest number of held-out bad parts that can promise a rate; inf for 0."""
+    if max_escape_rate == 0:
+        return np.inf
+    if max_escape_rate == 1:
+        return 1
+    if rule == "expected":
+        return max(1, np.ceil(1 / max_escape_rate - 1 - 1e-9))
+    return max(1, np.ceil(np.log(1 - LEVEL) / np.log1p(-max_escape_rate) - 1e-9))
+
+
+def threshold_for_escape_rate(
+    labels: ArrayLike, scores: ArrayLike, max_escape_rate: float, rule: Rule = "expected"
+) -> Promise:
+    """Return the threshold with the least overkill that promises an escape rate.
+
+    It is the lowest of equals. If the bad parts are too few to promise the rate, the threshold lets
+    none of them escape; the promise then is a higher rate.
     """
     sweep = threshold_sweep(labels, scores)
-    allowed = sweep.n_escaped <= max_escape_rate * sweep.n_escaped[-1] + 1e-9
-    overkill = np.where(allowed, sweep.n_overkilled, np.inf)
-    return float(sweep.thresholds[np.argmin(overkill)])
+    n_bad = int(sweep.n_escaped[-1])
+    most = escapes_allowed(n_bad, max_escape_rate, rule)
+    rate = float(promised_rate(n_bad, max(0, most), rule))
+    overkill = np.where(sweep.n_escaped <= max(0, most), sweep.n_overkilled, np.inf)
+    threshold = float(sweep.thresholds[np.argmin(overkill)])
+    return Promise(threshold, rate, most >= 0)
 
 
-def escape_and_overkill(labels: ArrayLike, scores: ArrayLike, threshold: float) -> OperatingPoint:
-    """Return escapes among the bad parts and overkill among the good ones, with exact intervals."""
+def escape_and_overkill(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    pass_below: float,
+    reject_from: float | None = None,
+    groups: ArrayLike | None = None,
+) -> OperatingPoint:
+    """Return escapes among the bad parts and overkill among the good ones, with intervals.
+
+    Args:
+        labels: (N,)
+        scores: (N,)
+        pass_below: parts with a lower score pass.
+        reject_from: parts with this score or more are rejected; None: `pass_below`.
+        groups: (N,) of each part; the intervals are those of `rate_interval`.
+    """
     labels, scores = check_both_classes(labels, scores)
-    called_bad = scores >= threshold
-    n_good, n_bad = np.bincount(labels).tolist()
-    n_escaped = int((~called_bad & (labels == 1)).sum())
-    n_overkilled = int((called_bad & (labels == 0)).sum())
-    escapes, overkill = exact_interval(n_escaped, n_bad), exact_interval(n_overkilled, n_good)
-    return OperatingPoint(escapes, overkill, n_escaped, n_bad, n_overkilled, n_good)
+    good, bad = labels == 0, labels == 1
+    escaped = scores[bad] < pass_below
+    overkilled = scores[good] >= (pass_below if reject_from is None else reject_from)
+    of_good, of_bad = (None if groups is None else np.asarray(groups)[own] for own in (good, bad))
+    return OperatingPoint(
+        rate_interval(escaped, of_bad),
+        rate_interval(overkilled, of_good),
+        *(int(escaped.sum()), escaped.size, int(overkilled.sum()), overkilled.size),
+    )
+
+
+def bin_shares(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    bins: Bins,
+    bad_rate: float,
+    groups: ArrayLike | None = None,
+) -> dict[str, Interval]:
+    """Return the shares of all parts that are `passed`, `reviewed` and `rejected`.
+
+    Good and bad parts are weighted as on a line where the fraction `bad_rate` is bad. The interval
+    joins those of the two classes (MOVER: Donner and Zou 2012, doi 10.1177/0962280210383082).
+    """
+    labels, scores = check_both_classes(labels, scores)
+    passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
+    shares = {}
+    for name, flags in (
+        ("passed", passed),
+        ("reviewed", ~passed & ~rejected),
+        ("rejected", rejected),
+    ):
+        classes = [
+            rate_interval(flags[own], None if groups is None else np.asarray(groups)[own])
+            for own in (labels == 0, labels == 1)
+        ]
+        rates, low, high = np.transpose(classes)
+        weights = np.array([1 - bad_rate, bad_rate])
+        share = weights @ rates
+        arms = (np.sqrt((weights**2) @ (rates - end) ** 2) for end in (low, high))
+        shares[name] = Interval(
+            float(share), *(float(share + s * a) for s, a in zip((-1, 1), arms, strict=True))
+        )
+    return shares
+
+
+def reject_threshold(labels: ArrayLike, scores: ArrayLike, pass_below: float, line: Line) -> float:
+    """Return the threshold from which on parts are rejected, at least `pass_below`.
+
+    With `line.review_cost` it is the cheapest one, otherwise the highest that lets a person look at
+    no more than `line.review_share` of all parts. `pass_below` is a threshold of `threshold_sweep`.
+    """
+    sweep = threshold_sweep(labels, scores)
+    place = int(np.searchsorted(sweep.thresholds, pass_below))
+    return float(sweep.thresholds[_reject_places(sweep, line)[place]])
+
+
+def _reject_places(sweep: Sweep, line: Line) -> np.ndarray:
+    """Return for each threshold of a sweep, taken as `pass_below`, the place of `reject_from`."""
+    below, places = _share_below(sweep, line), np.arange(len(sweep.thresholds))
+    if not line.review_cost:
+        found = np.searchsorted(below, below + line.review_share + 1e-12, side="right") - 1
+        return np.maximum(found, places)
+    cost = (line.review_cost * below + _overkill_cost(sweep, line)).round(12)
+    least = np.minimum.accumulate(cost[::-1])[::-1]  # from each place on
+    where = np.flatnonzero(cost == least)
+    return where[np.searchsorted(where, places)]
+
+
+def _share_below(sweep: Sweep, line: Line) -> np.ndarray:
+    good = 1 - sweep.n_overkilled / sweep.n_overkilled[0]
+    return line.bad_rate * sweep.n_escaped / sweep.n_escaped[-1] + (1 - line.bad_rate) * good
+
+
+def _overkill_cost(sweep: Sweep, line: Line) -> np.ndarray:
+    rate = sweep.n_overkilled / sweep.n_overkilled[0]
+    return (1 - line.bad_rate) * line.false_alarm_cost * rate
 
 
 def expected_cost(
@@ -83,6 +243,16 @@ def expected_cost(
     """Return the mean cost per part on a line where the fraction `bad_rate` is bad."""
     escapes = bad_rate * point.escape_rate.estimate * cost_escape
     return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
+
+
+def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
+    """Return the two thresholds with the least expected cost; the lowest of equals."""
+    sweep = threshold_sweep(labels, scores)
+    places, below = _reject_places(sweep, line), _share_below(sweep, line)
+    cost = line.bad_rate * line.escape_cost * sweep.n_escaped / sweep.n_escaped[-1]
+    cost = cost + line.review_cost * (below[places] - below) + _overkill_cost(sweep, line)[places]
+    best = int(np.argmin(cost.round(12)))  # rounded: equal costs must compare equal
+    return Bins(float(sweep.thresholds[best]), float(sweep.thresholds[places[best]]))
 
 
 def cheapest_threshold(
@@ -96,9 +266,5 @@ def cheapest_threshold(
 
     `bad_rate` is the fraction of bad parts on the line; None takes that of `labels`.
     """
-    thresholds, n_escaped, n_overkilled = threshold_sweep(labels, scores)
-    n_bad, n_good = n_escaped[-1], n_overkilled[0]
-    bad_rate = n_bad / (n_bad + n_good) if bad_rate is None else bad_rate
-    cost = bad_rate * cost_escape * n_escaped / n_bad
-    cost = cost + (1 - bad_rate) * cost_overkill * n_overkilled / n_good
-    return float(thresholds[np.argmin(cost.round(12))])  # rounded: equal costs must compare equal
+    bad_rate = float(np.mean(np.asarray(labels))) if bad_rate is None else bad_rate
+    return cheapest_bins(labels, scores, Line(bad_rate, cost_escape, cost_overkill)).pass_below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,8 @@ REPORT = {
 REPORT_NAMES = {"darts_searched": "DARTS Nexperia"}  # its search was on its own images
 TITLES = {"val_accuracy": "Valid Acc", "val_auc": "Valid AUC", "test_auc": "Test AUC"}
 TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
+TITLES |= {"test_within_auc": "Test AUC within groups"}
+TESTED = ("test_auc", "test_accuracy", "test_f1")  # shown without a number if labels are hidden
 
 Cell = Callable[[Mapping[str, Any]], str]  # a row of the table to the text of one cell
 
@@ -35,8 +37,8 @@ Cell = Callable[[Mapping[str, Any]], str]  # a row of the table to the text of o
 def paper_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return `results_table` in the shape of the report's Table 2, in per cent.
 
-    A model on fine-tuned features is in parentheses. A model with several seeds has two lines: the
-    mean of their scores with its intervals, and one seed as mean ± standard deviation. The
+    A model on fine-tuned features is in parentheses. A model of several trainings has two lines:
+    the mean of their scores with its intervals, and one training as mean ± standard deviation. The
     validation AUC is shown if test labels are hidden.
     """
     return _shape(table, {}).reset_index(drop=True)
@@ -61,20 +63,30 @@ def report_shape(table: pd.DataFrame) -> pd.DataFrame:
     return shape.fillna("-").reset_index(drop=True)
 
 
-def table_notes(table: pd.DataFrame) -> str:
-    """Return the meaning of the columns of `report_shape` in a few sentences."""
+def table_notes(table: pd.DataFrame, by_groups: bool = False) -> str:
+    """Return the meaning of the columns of `report_shape` in a few sentences.
+
+    `by_groups` is True if the split keeps groups apart.
+    """
     side = "test" if "test_auc" in table else "validation (test labels are hidden)"
     best = display_name(best_model(table))
     averaged = (
-        "A model with several seeds is the mean of their scores, its seconds are their sum; the "
-        "line below it is one training, as mean ± standard deviation over the seeds. "
-        if "seeds" in table
+        "A model of several trainings (seeds or folds) is the mean of their scores, its seconds "
+        "are their sum; the line below it is one training, as mean ± standard deviation. "
+        if "members" in table
+        else ""
+    )
+    test = "paired bootstrap over groups" if by_groups else "DeLong's test"
+    within = (
+        "Within groups: the mean AUC inside each group (module, lot) with at least two images of "
+        "each class, weighted by its smaller class. "
+        if "test_within_auc" in table
         else ""
     )
     return (
-        f"p: DeLong's test of the {side} AUC against {best}, the best by validation AUC, with "
+        f"p: {test} of the {side} AUC against {best}, the best by validation AUC, with "
         "Holm's correction for the number of rows. "
-        f"{averaged}"
+        f"{averaged}{within}"
         "Parameters are the trained ones; seconds are the model's own training, without the "
         "features or members that it builds on. Report: the report's own numbers on its own "
         "Nexperia images, not comparable with the others."
@@ -97,8 +109,9 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
 
 
 def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:
-    """Return texts with the models as index, which is empty for the line of one seed."""
-    shown = [name for name in METRICS if name != "val_auc" or "test_auc" not in table]
+    """Return texts with the models as index, which is empty for the line of one training."""
+    shown = [name for name in METRICS if name in table or name in TESTED]
+    shown = [name for name in shown if name != "val_auc" or "test_auc" not in table]
     cells: dict[str, Cell] = {TITLES[name]: partial(per_cent, column=name) for name in shown}
     cells |= more
     rows = {row["model"]: row for row in table.to_dict("records")}
@@ -107,24 +120,34 @@ def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:
     for name, row in rows.items():
         if name.endswith(FINETUNED) and name.removesuffix(FINETUNED) in rows:
             continue  # in the parentheses of another line
-        seeds = 1 if pd.isna(row.get("seeds")) else int(row["seeds"])
-        line = {title: cell(row) for title, cell in cells.items()}
-        if twin := rows.get(name + FINETUNED):
-            others = {title: cell(twin) for title, cell in cells.items()}
-            both = {title: f"{line[title]} ({others[title]})" for title in cells}
-            line = {title: "-" if text == "- (-)" else text for title, text in both.items()}
-        lines.append({"Model": display_name(name, seeds)} | line)
+        both = [row, rows[name + FINETUNED]] if name + FINETUNED in rows else [row]
+        several = not pd.isna(row.get("members"))
+        title = display_name(name, row["averaged"] if several else "")
+        lines.append({"Model": title} | _line(both, cells))
         index.append(name)
-        if seeds > 1:
-            one = {metric: row.get(f"{metric}_mean") for metric in METRICS}
-            one |= {f"{metric}_spread": row.get(f"{metric}_std") for metric in METRICS}
-            one |= {key: row.get(key) for key in ("parameters", "device")}
-            if not pd.isna(row.get("seconds")):
-                one["seconds"] = row["seconds"] / seeds
-            line = {title: cell(one) for title, cell in cells.items()}
-            lines.append({"Model": f"{display_name(name)}, one seed"} | line)
+        if several:
+            singles = [_one_training(own) for own in both]
+            lines.append({"Model": f"{display_name(name)}, one model"} | _line(singles, cells))
             index.append("")
     return pd.DataFrame(lines, index)
+
+
+def _line(rows: Sequence[Mapping[str, Any]], cells: Mapping[str, Cell]) -> dict[str, str]:
+    """Return the cells of a row, those of a second row in parentheses behind them."""
+    first, *others = [{title: cell(row) for title, cell in cells.items()} for row in rows]
+    for other in others:
+        first = {title: f"{text} ({other[title]})" for title, text in first.items()}
+    return {title: "-" if text == "- (-)" else text for title, text in first.items()}
+
+
+def _one_training(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of one of a model's trainings: mean and spread of each metric."""
+    one = {metric: row.get(f"{metric}_mean", np.nan) for metric in METRICS}
+    one |= {f"{metric}_spread": row.get(f"{metric}_std") for metric in METRICS}
+    one |= {key: row.get(key) for key in ("parameters", "device")}
+    if not pd.isna(row.get("seconds")) and not pd.isna(row.get("members")):
+        one["seconds"] = row["seconds"] / row["members"]
+    return one
 
 
 def _p_value(row: Mapping[str, Any]) -> str:
@@ -136,7 +159,7 @@ def _p_value(row: Mapping[str, Any]) -> str:
 def _parameters(row: Mapping[str, Any]) -> str:
     if pd.isna(row["parameters"]):
         return "-"
-    networks = "" if pd.isna(row.get("seeds")) else f"{int(row['seeds'])} x "
+    networks = "" if pd.isna(row.get("members")) else f"{int(row['members'])} x "
     return f"{networks}{int(row['parameters']):,}"
 
 

@@ -18,7 +18,7 @@ from helpers.results import comparison, metrics, operating_point
 from helpers.runs import costs, names, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 
-METRICS = ("val_accuracy", "val_auc", "test_auc", "test_accuracy", "test_f1")
+METRICS = ("val_accuracy", "val_auc", "test_auc", "test_within_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
 
 
@@ -68,10 +68,12 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
     threshold for test is chosen on validation too, with good and bad parts weighted as on the line
     (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
-    labels are hidden or of one class.
+    labels are hidden or of one class. If the split keeps groups apart, the intervals resample
+    groups; if there are groups at all, `test_within_auc` is the AUC inside them.
 
-    The row of a model with several seeds also has `seeds` (their number), and for each metric
-    `<metric>_mean` and `<metric>_std` over the single seeds.
+    The row of a model of several trainings also has their number `members`, what they are
+    (`averaged`, such as "5 folds"), and for each metric `<metric>_mean` and `<metric>_std` over the
+    single trainings: on validation each has its own fold, if it has one.
     """
     threshold, judged = _judged_metrics(scored, bad_rate)
     row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
@@ -79,15 +81,31 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
         if name == "test_f1":
             row[name] = metric(labels, scores)
             continue
-        found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed)
+        blocks = scored.blocks(name.partition("_")[0])
+        found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed, blocks)
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    if scored.seeds:
-        row["seeds"] = len(scored.seeds)
-        seeds = [_judged_metrics(one, bad_rate)[1] for one in scored.seeds]
-        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in seeds])
+    row |= _within_groups(scored, seed)
+    if scored.members:
+        row |= {"members": len(scored.members), "averaged": scored.averaged}
+        each = [_judged_metrics(one, bad_rate)[1] for one in scored.members]
+        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in each])
         row |= single.mean().add_suffix("_mean").to_dict()
         row |= single.std(ddof=1).add_suffix("_std").to_dict()
     return row
+
+
+def _within_groups(scored: Scored, seed: int) -> dict[str, float]:
+    """Return the AUC inside the groups of the judged side with its interval, if there are groups.
+
+    The keys are `<side>_within_auc`, `..._low` and `..._high`.
+    """
+    if (groups := scored.groups()) is None:
+        return {}
+    found = metrics.within_group_auc(*scored.labels_scores(), groups, RESAMPLES, seed)
+    if found is None:
+        return {}
+    name = f"{scored.judged_on}_within_auc"
+    return {name: found.auc.estimate, f"{name}_low": found.auc.low, f"{name}_high": found.auc.high}
 
 
 def _judged_metrics(

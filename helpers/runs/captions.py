@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from helpers.core import files
 from helpers.runs import costs, stages
@@ -34,7 +35,7 @@ def caption(stage: stages.Stage) -> str:
         devices = sorted({str(r["device"]) for r in records if r.get("device")})
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
-            f"split seed {split['settings']['seed']}; "
+            f"split seed {split['settings']['seed']}{_folds_text(split['settings'])}; "
             f"backbone {stage.notes.get('backbone') or 'none'}; {_seeds_text(seeds)}"
             f"{' and '.join(devices) or costs.stage_device(last)}. {split['caveats']}"
         )
@@ -53,6 +54,11 @@ def _images_text(counts: Mapping[str, int]) -> str:
         if hidden:
             parts.append(f"{name} {hidden:,} unlabelled")
     return "images: " + ", ".join(parts)
+
+
+def _folds_text(settings: Mapping[str, Any]) -> str:
+    folds = settings.get("cross_fit", 0)
+    return f", training and validation in {folds} folds, validation is the first" if folds else ""
 
 
 def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:

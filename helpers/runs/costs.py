@@ -1,20 +1,23 @@
-"""What a model's trainings left: their records, their cost, and the checkpoint to open."""
+"""What a model's trainings left: their records, their cost, and the checkpoints to open."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.core.paths import RunPaths
+
+_CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
 
 
 def training_records(run_paths: RunPaths, model: str) -> list[dict[str, Any]]:
-    """Load what each seed's training of a network recorded about itself.
+    """Load what each training of a network recorded about itself.
 
     Returns:
-        One record per seed (`seconds, parameters, device, ...`) from
+        One record per seed and fold (`seconds, parameters, device, ...`) from
         `metrics/<model>_history.json`; empty if there is no such file.
 
     Raises:
@@ -29,27 +32,33 @@ def _records(history: Path) -> list[dict[str, Any]]:
     try:
         return [dict(record) for record in content["seeds"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise files.damaged(history, f"it does not list its seeds: {error}") from None
+        raise files.damaged(history, f"it does not list its trainings: {error}") from None
 
 
-def first_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint of a model's first seed, or None if it has none (SVM, ensemble).
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of all trainings of a model, the first seed's first.
 
-    `folder` is `checkpoints/<model>`. It may hold seeds of an earlier call; the model's learning
-    curves name the seeds that it has now. Without them the lowest seed counts.
+    `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the model's
+    learning curves name those that it has now. Without them all in the folder count. The list is
+    empty if there is no checkpoint (SVM, ensemble).
+
+    Raises:
+        ArtifactError: the learning curves are damaged.
     """
     history = folder.absolute().parents[1] / "metrics" / f"{folder.name}_history.json"
-    if history.is_file():
-        path = folder / f"seed{_records(history)[0]['seed']}.safetensors"
-        return path if path.is_file() else None
-    found = folder.glob("seed*.safetensors")
-    return min(found, key=lambda path: int(path.stem.removeprefix("seed")), default=None)
+    if not history.is_file():
+        matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
+        found = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]
+        return [folder / name for *_, name in sorted(found)]
+    records = _records(history)
+    named = [folder / paths.checkpoint_name(r["seed"], r.get("fold")) for r in records]
+    return named if named and named[0].is_file() else []
 
 
 def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return `parameters`, `seconds` and `device` of one model's own training, None if unknown.
 
-    Parameters are the trained ones of one network; seconds are the sum over the seeds. What the
+    Parameters are the trained ones of one network; seconds are the sum over its trainings. What the
     model builds on, such as features or the members of an ensemble, is not counted again. A model
     whose files do not name a device has that of the stage which wrote the predictions. `run` is the
     content of run.json.

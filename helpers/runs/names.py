@@ -9,11 +9,13 @@ from collections.abc import Iterable, Sequence
 from helpers.core.rules import SettingsError
 from helpers.runs import settings
 
+BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
 CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
 NETWORKS = ("cnn", "ll", "fbp")  # the other models of 03
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
+    "lr_brightness": "brightness alone",
     "lda": "LDA",
     "rf": "RF",
     "lr": "LR",
@@ -35,16 +37,16 @@ OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2
 OWN_COLOURS |= {"darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
 OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
 _RANDOM = re.compile(r"random_cell_(\d+)")
-_SEEDS = re.compile(r", \d+ seeds averaged$")
+_AVERAGED = re.compile(r", \d+ (seeds|folds)( x \d+ folds)? averaged$")
 
 
-def display_name(model: str, seeds: int = 1) -> str:
+def display_name(model: str, averaged: str = "") -> str:
     """Return the name of a predictions file for tables, such as "FBP, 3 seeds averaged".
 
-    `seeds` is the number of seeds that the model's scores are the mean of.
+    `averaged` names what the model's scores are the mean of; it is empty for one training.
     """
-    if seeds > 1:
-        return f"{display_name(model)}, {seeds} seeds averaged"
+    if averaged:
+        return f"{display_name(model)}, {averaged} averaged"
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
     if drawn := _RANDOM.fullmatch(model):
@@ -59,7 +61,7 @@ def chosen(wanted: str, models: Sequence[str]) -> str:
         SettingsError: no model has this name.
     """
     shown = {display_name(name): name for name in models}
-    name = shown.get(_SEEDS.sub("", wanted), wanted)
+    name = shown.get(_AVERAGED.sub("", wanted), wanted)
     if name not in models:
         raise SettingsError(f"MODEL={wanted!r} is not one of {', '.join(models)}")
     return name

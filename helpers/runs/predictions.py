@@ -1,11 +1,14 @@
 """Predictions files: a model's defect scores of the validation and test images.
 
-A file has the columns `id, split, defect_score`. A model that was trained with several seeds has
-one block of rows per seed, named by a column `seed`; its scores are the mean over the seeds.
+A file has the columns `id, split, defect_score`. A model of several trainings has one block of rows
+for each, named by the columns `seed` and `fold`; an image's score is the mean over the blocks that
+hold it. The validation rows of a block with a fold are the images of that fold, which its training
+has not seen, so a cross-fitted model has a score for every training and validation image.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ import pandas as pd
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.runs import settings
+from helpers.runs.members import Member, averaged_text, cross_fitted, folds_of, sides
 from helpers.runs.names import chosen, display_name, order
 
 SIDES = ("train", "val", "test")
@@ -31,15 +35,23 @@ class Scored:
     """
 
     name: str
-    val: pd.DataFrame  # id, label, defect_score (the mean over the seeds)
+    # Images that the model was not trained on, in the split's order: id, label, defect_score, and
+    # group if the split has it. Of a cross-fitted model these are all of training and validation.
+    val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
-    seeds: tuple[Scored, ...] = ()  # each seed's own scores, by seed; empty if there is one
-    seed: int | None = None  # of one seed's scores, if the file names it
+    members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
+    member: Member | None = None  # of one training's scores, if the file names it
+    groups_apart: bool = False  # True if no group of the split is in test and outside of it
+
+    @property
+    def averaged(self) -> str:
+        """What was averaged, such as "3 seeds" or "5 folds"; empty if nothing was."""
+        return averaged_text([one.member for one in self.members if one.member])
 
     @property
     def title(self) -> str:
-        """The name for legends; it says how many seeds were averaged."""
-        return display_name(self.name, len(self.seeds) or 1)
+        """The name for legends; it says what was averaged."""
+        return display_name(self.name, self.averaged)
 
     @property
     def judged_on(self) -> str:
@@ -51,38 +63,84 @@ class Scored:
 
         An empty `side` stands for `judged_on`.
         """
-        frame = {"val": self.val, "test": self.test}[side or self.judged_on]
-        frame = frame[frame.label.notna()]
+        frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
+
+    def groups(self, side: str = "") -> np.ndarray | None:
+        """Return the groups (N,) of the images of `labels_scores`; None if the split has none.
+
+        A single image has no group: a missing value.
+        """
+        frame = self._labelled(side)
+        return frame.group.to_numpy() if "group" in frame else None
+
+    def blocks(self, side: str = "") -> np.ndarray | None:
+        """Return `groups` if the split keeps groups apart, else None.
+
+        Then they are what intervals resample and folds keep together: the question is how the model
+        does on new groups.
+        """
+        return self.groups(side) if self.groups_apart else None
+
+    def _labelled(self, side: str) -> pd.DataFrame:
+        frame = {"val": self.val, "test": self.test}[side or self.judged_on]
+        return frame[frame.label.notna()]
+
+
+def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Return the models with the validation images that all of them have scored, in one order.
+
+    Models may differ in them: a cross-fitted one has all folds, one trained once has fold 0.
+    """
+    tables = {name: model.val.set_index("id") for name, model in scored.items()}
+    first, *others = tables.values()
+    ids = [own for own in first.index if all(own in table.index for table in others)]
+    return {
+        name: dataclasses.replace(model, val=tables[name].loc[ids].reset_index())
+        for name, model in scored.items()
+    }
 
 
 def save_predictions(
-    path: Path, table: pd.DataFrame, scores: np.ndarray | Mapping[int, np.ndarray]
+    path: Path, table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
 ) -> None:
     """Write the scores of the validation and test rows of a table; see `predictions_frame`.
 
     Example:
-        save_predictions(run_paths.predictions("fbp"), split, {0: scores, 1: other_scores})
+        save_predictions(run_paths.predictions("fbp"), split, {Member(0): scores, Member(1): more})
     """
     files.save_csv(path, predictions_frame(table, scores))
 
 
 def predictions_frame(
-    table: pd.DataFrame, scores: np.ndarray | Mapping[int, np.ndarray]
+    table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
 ) -> pd.DataFrame:
     """Return the content of a predictions file.
 
     Args:
-        table: has `id` and `split`; only validation and test rows are taken.
-        scores: (N,) in the order of the table's rows, or one such array per seed. A single seed
-            is written without the column `seed`.
+        table: has `id` and `split`, and `fold` if a member has one.
+        scores: (N,) in the order of the table's rows, or one such array for each member. Only
+            validation (or the member's own fold) and test rows are taken. A column is written for
+            seeds if there are several, and for folds if there are any.
     """
-    if isinstance(scores, Mapping) and len(scores) > 1:
-        blocks = [predictions_frame(table, own).assign(seed=k) for k, own in scores.items()]
-        return pd.concat(blocks)
-    own = next(iter(scores.values())) if isinstance(scores, Mapping) else scores
-    frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": own})
-    return frame[frame.split.isin(["val", "test"])]
+    if not isinstance(scores, Mapping):
+        frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
+        return frame[frame.split.isin(["val", "test"])]
+    several = len({member.seed for member in scores}) > 1
+    blocks = []
+    for member, own in scores.items():
+        frame = predictions_frame(sides(table, member.fold), own)
+        frame = frame.assign(seed=member.seed) if several else frame
+        blocks.append(frame if member.fold is None else frame.assign(fold=member.fold))
+    return pd.concat(blocks)
+
+
+def keeps_groups_apart(split: pd.DataFrame) -> bool:
+    """Return True if the split has groups, and none of them is in test and in train or val."""
+    if "group" not in split:
+        return False
+    used = split[split.split.isin(SIDES) & split.group.notna()]
+    return bool((used.split == "test").groupby(used.group).nunique().max() == 1)
 
 
 def read_split(run_paths: RunPaths) -> pd.DataFrame:
@@ -92,7 +150,7 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         ArtifactError: a line is not that of an image on a side of the split; the first is named.
     """
     path = run_paths.split_csv
-    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label"])
+    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold", "group"])
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
         "the id is missing": frame.id.isna(),
@@ -101,7 +159,20 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
         "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
     }
+    if "fold" in frame:
+        folds = pd.to_numeric(frame.fold, errors="coerce")
+        has_fold = frame.split.isin(["train", "val"])
+        checks["fold {fold!r} is not a whole number from 0"] = has_fold & ~(folds >= 0)
+        checks["fold {fold!r} is not a whole number from 0"] |= folds % 1 > 0
+        checks["a {split} image has fold {fold!r}; only train and val have folds"] = (
+            ~has_fold & frame.fold.notna()
+        )
+        checks["a {split} image has fold {fold!r}; fold 0 is val, the others are train"] = (
+            has_fold & ((folds == 0) != (frame.split == "val"))
+        )
     _refuse_marked(path, frame, checks, "; run notebook 01")
+    if "fold" in frame:
+        frame = frame.assign(fold=folds.astype("Int64"))
     return frame.assign(label=labels.astype("Int64"))
 
 
@@ -124,55 +195,90 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
 
     Raises:
         ArtifactError: a column is missing, a score is outside [0, 1], a seed is not a whole
-            number, or a seed's ids are not exactly the split's. File and line are named.
+            number, a fold is unknown or missing, or the ids of a block are not exactly those that
+            its training has not seen. File and line are named.
     """
     if path.stem == "majority":
         raise files.ArtifactError(
             f"{path}: 'majority' is the table's baseline row; give the file another name"
         )
     frame = files.load_csv(path, ("id", "split", "defect_score"))
-    scores = pd.to_numeric(frame.defect_score, errors="coerce").astype(np.float64)
-    has_seeds = "seed" in frame
-    named = frame.seed if has_seeds else pd.Series(0, frame.index)
-    seeds = pd.to_numeric(named, errors="coerce").astype(np.float64)
-    side = frame.id.map(split.set_index("id").split)
+    named = [column for column in Member._fields if column in frame]
+    columns = frame.assign(seed=frame.get("seed", 0), fold=frame.get("fold", np.nan))
+    values = columns[["defect_score", *Member._fields]].apply(pd.to_numeric, errors="coerce")
+    values = values.astype(np.float64).assign(id=frame.id, split=frame.split)
+    side = pd.Series("", frame.index, dtype=object)  # of each image, as the block's training saw it
+    for fold in (None, *folds_of(split)):
+        rows = values.fold.isna() if fold is None else values.fold == fold
+        side[rows] = frame.id[rows].map(sides(split, fold).set_index("id").split)
+    wrong_side = frame.split.isin(["val", "test"]) & (side != frame.split)
     checks = {
         "defect_score {defect_score} is not a number from 0 to 1; write a probability of bad": (
-            ~scores.between(0, 1)
+            ~values.defect_score.between(0, 1)
         ),
         "the seed is not a whole number from 0; write one, or leave the column out": (
-            (seeds < 0) | (seeds % 1 != 0)
+            ~(values.seed >= 0) | (values.seed % 1 != 0)
         ),
         "the id is missing; write the id of split.csv": frame.id.isna(),
-        "id {id!r} occurs twice; keep one row for each image and seed": (
-            pd.DataFrame({"id": frame.id, "seed": seeds}).duplicated()
-        ),
-        "{id!r} is not a {split} id of this split; make the predictions again": (
-            frame.split.isin(["val", "test"]) & (side != frame.split)
+        "id {id!r} occurs twice; keep one row for each image, seed and fold": (
+            values.duplicated(["id", *Member._fields])
         ),
     }
+    again = "; make the predictions again"
+    if "fold" in named:
+        checks |= {
+            f"fold {{fold}} is not in split.csv{again}": ~values.fold.isin(folds_of(split)),
+            f"{{id!r}} is not a {{split}} id of fold {{fold}}{again}": wrong_side,
+        }
+    checks[f"{{id!r}} is not a {{split}} id of this split{again}"] = wrong_side
     _refuse_marked(path, frame, checks)
-    frame = frame[["id", "split"]].assign(defect_score=scores, seed=seeds)
-    found = []
-    for seed, own in frame.groupby("seed") if len(frame) else [(0, frame)]:
-        sides = []
-        for side in ("val", "test"):
-            wanted = split.loc[split.split == side, ["id", "label"]]
-            missing = sorted(set(wanted.id) - set(own.id[own.split == side]))
-            if missing:
-                of_seed = f" of seed {int(seed)}" if has_seeds else ""
-                raise files.ArtifactError(
-                    f"{path} lacks {len(missing)} {side} id(s){of_seed}, e.g. {missing[0]!r}; "
-                    "write a row for each validation and test image of split.csv"
-                )
-            sides.append(wanted.merge(own[["id", "defect_score"]], on="id"))
-        number = int(seed) if has_seeds else None
-        found.append(Scored(path.stem, sides[0], sides[1], seed=number))
+    blocks = {
+        Member(int(seed), None if pd.isna(fold) else int(fold)): rows
+        for (seed, fold), rows in values.groupby([*Member._fields], dropna=False)
+    }
+    wanted = cross_fitted(split, {member.seed: None for member in blocks})
+    for member in wanted if "fold" in named else ():
+        if member not in blocks:
+            raise files.ArtifactError(
+                f"{path} lacks {member}; write a block of rows for each fold of split.csv"
+            )
+    found = [
+        _block(path, split, rows, member if named else None)
+        for member, rows in (blocks or {Member(): values}).items()
+    ]
     if len(found) == 1:
         return found[0]
-    val = found[0].val.assign(defect_score=np.mean([s.val.defect_score for s in found], 0))
-    test = found[0].test.assign(defect_score=np.mean([s.test.defect_score for s in found], 0))
-    return Scored(path.stem, val, test, tuple(found))
+    val = _with_labels(split, pd.concat([one.val for one in found]))
+    test = _with_labels(split, pd.concat([one.test for one in found]))
+    return Scored(path.stem, val, test, tuple(found), groups_apart=found[0].groups_apart)
+
+
+def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, member: Member | None) -> Scored:
+    """Return the scores of one training; ArtifactError if an image that it should have is missing.
+
+    `member` is None if the file does not name it.
+    """
+    seen, tables = sides(split, member.fold if member else None), {}
+    for side in ("val", "test"):
+        own = rows[rows.split == side]
+        if missing := sorted(set(seen.id[seen.split == side]) - set(own.id)):
+            raise files.ArtifactError(
+                f"{path} lacks {len(missing)} {side} id(s){f' of {member}' if member else ''}, "
+                f"e.g. {missing[0]!r}; write a row for each validation and test image of split.csv"
+            )
+        tables[side] = _with_labels(split, own)
+    apart = keeps_groups_apart(split)
+    return Scored(path.stem, tables["val"], tables["test"], member=member, groups_apart=apart)
+
+
+def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return id, label, mean score and, if the split has it, group of each image among the rows."""
+    scores = rows.groupby("id").defect_score.mean()
+    table = split.loc[split.id.isin(scores.index), ["id", "label"]]
+    table["defect_score"] = table.id.map(scores).astype(np.float64)
+    if "group" in split:
+        table["group"] = split.group
+    return table.reset_index(drop=True)
 
 
 def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:

@@ -66,10 +66,9 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "full": {
-        "01_data_split": {"image_size_px": 256},
-        "02_features_baselines": {"image_size_px": 256},
+        "01_data_split": {"image_size_px": 256, "cross_fit": 5},
+        "02_features_baselines": {"image_size_px": 256, "repeats": 5},
         "03_finetuning": {
-            "seeds": 3,
             "image_size_px": 256,
             "cnn_epochs": 20,
             "cnn_image_size_px": 96,

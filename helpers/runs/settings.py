@@ -25,6 +25,7 @@ from helpers.datasets.settings import SplitSettings
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
+REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
 STEERING = ("time_budget_min",)  # no result depends on these settings, so they are in no key
 
@@ -92,6 +93,7 @@ class BaselineSettings:
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
     trees: int = Field(default=500, ge=1)
+    repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -236,7 +238,11 @@ class AnalysisSettings:
     max_escape_rate: float = Field(default=0.01, ge=0, le=1)  # fraction of bad parts
     escape_cost: float = Field(default=0.0, ge=0)  # any unit; 0: not known
     false_alarm_cost: float = Field(default=0.0, ge=0)
+    # share of all parts that a person can look at again; None: 0.1, or what REVIEW_COST gives
+    review_share: float | None = Field(default=None, ge=0, le=1)
+    review_cost: float = Field(default=0.0, ge=0)  # of one look; 0: review_share decides
     map_images: int = Field(default=48, ge=4)  # for the insertion and deletion curves of Grad-CAM
+    compare_run: Text = ""  # another run, split in another way: its rows beside these
     widgets: bool | None = None  # browse the images with widgets; None: if somebody can click
 
     def __post_init__(self) -> None:
@@ -244,6 +250,20 @@ class AnalysisSettings:
             raise SettingsError(
                 "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
             )
+        if self.review_cost and not self.escape_cost:
+            raise SettingsError(
+                "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
+                "REVIEW_SHARE instead"
+            )
+        if self.review_cost and self.review_share is not None:
+            raise SettingsError(
+                "REVIEW_SHARE and REVIEW_COST both say which parts are looked at again: give one"
+            )
+
+    @property
+    def share_looked_at_again(self) -> float:
+        """The largest share of all parts that is looked at again, if no cost decides."""
+        return REVIEW_SHARE if self.review_share is None else self.review_share
 
 
 STAGES: dict[str, type] = {

@@ -2,7 +2,8 @@
 
 They are scikit-learn pipelines; scikit-learn-intelex makes them faster if it is installed.
 Hyper-parameters are chosen by cross-validation inside the training set alone, so nothing is chosen
-by the validation numbers of the table.
+by the validation numbers of the table. If the split has folds, each model is fitted once for each
+of them, on the images of the other folds.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ import hashlib
 import importlib
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
 
 from helpers.core import files, seeding
-from helpers.runs.predictions import save_predictions
+from helpers.core.folds import stratified_folds
+from helpers.datasets.cache import ImageCache
+from helpers.runs.members import cross_fitted, sides
+from helpers.runs.predictions import keeps_groups_apart, save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import Features
 
@@ -49,41 +55,63 @@ class FittedBaseline:
 
 
 def fit_all(
-    stage: Stage, features: Features, origin: str, suffix: str = ""
+    stage: Stage,
+    features: Features | Callable[[int | None], Features],
+    origin: str,
+    suffix: str = "",
+    names: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Fit the four models on embeddings and write their predictions, each of them once.
+    """Fit the classical models on embeddings and write their predictions, each of them once.
 
     Args:
-        stage: its settings give folds, trees and seed; its split gives the sides.
-        features: embeddings of all images of the split.
+        stage: its settings give folds, trees and seed; its split gives the sides, and the folds
+            that the models are cross-fitted over.
+        features: embeddings of all images of the split; if they come from networks that were
+            trained on its labels, a function from each fold (None if there are none) to the
+            embeddings by the network that has not seen this fold.
         origin: where the embeddings come from, for the record.
         suffix: of the predictions files' names.
+        names: of the models to fit; default: all four.
 
     Returns:
-        One row per model: what was chosen, the cross-validated AUC, and the seconds.
+        One row per model: what was chosen (for each fold), the cross-validated AUC (the mean over
+        the folds), and the seconds.
     """
     settings, split = stage.settings, stage.split
-    train = split[split.split == "train"]
-    scored = split[split.split.isin(["val", "test"])]
-    x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
+    members = cross_fitted(split, [settings.seed])
+    embedded = features if callable(features) else lambda fold: features
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
+    digests = [_digest(embedded(fold).embeddings) for _, fold in members]
+    seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
-        "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "features": digests if len(members) > 1 else digests[0],
+        "split": files.fingerprint(split[seen].astype(str).to_numpy()),
         **own,
     }
+    if apart := keeps_groups_apart(split):
+        inputs["groups"] = files.fingerprint(split.group.astype(str).tolist())
     rows = []
-    for name in tqdm(NAMES, desc="classical models", leave=False):
+    for name in tqdm(names or NAMES, desc="classical models", leave=False):
 
         def fit(predictions: Path, record: Path, name: str = name) -> None:
             started = time.monotonic()
-            fitted = fit_baseline(name, x, y, *own.values())
-            save_predictions(predictions, scored, fitted.defect_score(features.of(scored.id)))
+            scores, fitted = {}, []
+            for member in tqdm(members, desc=name, leave=False, disable=len(members) == 1):
+                table, vectors = sides(split, member.fold), embedded(member.fold)
+                train = table[table.split == "train"]
+                x, y = vectors.of(train.id), train.label.to_numpy(dtype=np.int64)
+                groups = train.group.to_numpy() if apart else None
+                fitted.append(fit_baseline(name, x, y, groups=groups, **own))
+                scored = table.split.isin(["val", "test"]).to_numpy()
+                scores[member] = np.full(len(table), np.nan)
+                scores[member][scored] = fitted[-1].defect_score(vectors.of(table.id[scored]))
+            save_predictions(predictions, split, scores)
+            chosen = [one.chosen for one in fitted]
             row = {
                 "model": name,
                 "features": origin,
-                "chosen": fitted.chosen,
-                "cv_auc": round(fitted.cv_auc, 4),
+                "chosen": chosen[0] if len(chosen) == 1 else chosen,
+                "cv_auc": round(float(np.mean([one.cv_auc for one in fitted])), 4),
                 "seconds": round(time.monotonic() - started, 1),
             }
             files.save_json(record, row)
@@ -96,6 +124,19 @@ def fit_all(
     return rows
 
 
+def _digest(embeddings: np.ndarray) -> str:
+    return hashlib.blake2b(embeddings.tobytes(), digest_size=10).hexdigest()
+
+
+def brightness(split: pd.DataFrame, cache: ImageCache) -> Features:
+    """Return the mean gray value of each image as its only feature, (N, 1).
+
+    A classifier on it says how much of a result the brightness alone explains.
+    """
+    means = cache.table["mean"].to_numpy(dtype=np.float32)[cache.rows(split.id)]
+    return Features(split.id.to_numpy(dtype=str), means[:, None])
+
+
 def fit_baseline(
     name: str,
     embeddings: np.ndarray,
@@ -104,6 +145,7 @@ def fit_baseline(
     trees: int,
     seed: int,
     cv_images: int = 0,
+    groups: np.ndarray | None = None,
 ) -> FittedBaseline:
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
@@ -115,6 +157,7 @@ def fit_baseline(
         trees: of the random forest.
         seed: of the folds and the forest.
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
+        groups: (N,) that the folds keep together, see `stratified_folds`.
 
     An SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class; if there are more, `chosen`
     says so.
@@ -128,8 +171,10 @@ def fit_baseline(
     if limited:
         drawn = _sample(labels, MOST_SVM_IMAGES, folds, random_state)
         embeddings, labels = embeddings[drawn], labels[drawn]
+        groups = None if groups is None else groups[drawn]
     rows = _sample(labels, cv_images, folds, random_state)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=random_state)
+    of_rows = None if groups is None else groups[rows]
+    splitter = PredefinedSplit(stratified_folds(labels[rows], folds, random_state, of_rows))
     pipeline, grid = pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
@@ -139,13 +184,17 @@ def fit_baseline(
         if not hasattr(model, "predict_proba"):
             # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
             # On a large set the margins of two folds do: an SVM's time grows with the square.
-            cv = splitter if len(rows) == len(labels) else StratifiedKFold(2)
+            cv = splitter if len(rows) == len(labels) else _two_folds(labels, groups)
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     if limited:
         chosen["images"] = len(labels)
     return FittedBaseline(name, model, chosen, float(search.best_score_))
+
+
+def _two_folds(labels: np.ndarray, groups: np.ndarray | None) -> PredefinedSplit:
+    return PredefinedSplit(stratified_folds(labels, 2, 0, groups))
 
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:

@@ -19,8 +19,8 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     ones.
 
     Args:
-        curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` if
-            models were trained with several seeds. Their line is the mean, in a band of one
+        curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
+            `fold` if models were trained several times. Their line is the mean, in a band of one
             standard deviation.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
@@ -49,7 +49,7 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
     Args:
         curves: see `learning_curves`.
     """
-    one = ["model", "seed"] if "seed" in curves else ["model"]
+    one = [column for column in ("model", "seed", "fold") if column in curves]
     curves = curves.reset_index(drop=True)
     best = curves.sort_values("epoch").groupby(one, dropna=False).val_auc.cummax()
     figure, ax = plt.subplots(figsize=(9, 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,13 @@ from helpers.core import devices, files, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
+from helpers.runs import names
+from helpers.runs.members import Member, cross_fitted
 from helpers.runs.settings import FinetuneSettings
 from helpers.runs.stages import Stage
+from helpers.training import baselines
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.features import Features, embed, load_features, save_features
+from helpers.training.features import embed, load_features, save_features
 from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model
 
 
@@ -37,12 +41,15 @@ def train_cnn(stage: Stage) -> Trained:
         flips=settings.flip_test,
         sizes=("cnn_image_size_px", "batch_size"),
     )
-    (trained,) = train_model(stage, recipe, cache, [settings.seed])
+    (trained,) = train_model(stage, recipe, cache, [Member(settings.seed)])
     return trained
 
 
 def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
-    """Fine-tune all layers (FBP) of a pretrained backbone with a new head, once for each seed."""
+    """Fine-tune all layers (FBP) of a pretrained backbone with a new head.
+
+    There is a training for each seed, and for each of the split's folds.
+    """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
     recipe = Recipe(
@@ -53,11 +60,15 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         flips=settings.flip_test,
         sizes=("image_size_px", "batch_size"),
     )
-    return train_model(stage, recipe, cache, range(settings.seed, settings.seed + settings.seeds))
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    return train_model(stage, recipe, cache, cross_fitted(stage.split, seeds))
 
 
-def train_last_layer(stage: Stage, weights: backbones.Weights) -> Trained:
-    """Train the last layer alone (LL, a linear probe) on the frozen backbone's embeddings."""
+def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
+    """Train the last layer alone (LL, a linear probe) on the frozen backbone's embeddings.
+
+    There is a training for each of the split's folds.
+    """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
     features = load_features(stage.paths.features(weights.backbone))
@@ -75,27 +86,42 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> Trained:
         part=lambda model: model.head,
         batches=batches,
     )
-    (trained,) = train_model(stage, recipe, cache, [settings.seed])
-    return trained
+    return train_model(stage, recipe, cache, cross_fitted(stage.split, [settings.seed]))
 
 
-def finetuned_features(stage: Stage) -> Features:
-    """Return the embeddings of all images by the fine-tuned backbone (its first seed)."""
+def fit_on_finetuned(stage: Stage) -> list[dict[str, Any]]:
+    """Fit the classical models on FBP's features (of its first seed); see `baselines.fit_all`.
+
+    The model of a fold is fitted on the features of the network that has not seen this fold.
+    """
+    members = cross_fitted(stage.split, [stage.settings.seed])
+    found = {member.fold: finetuned_features(stage, member) for member in members}
+    return baselines.fit_all(
+        stage, lambda fold: load_features(found[fold]), "fbp", suffix=names.FINETUNED
+    )
+
+
+def finetuned_features(stage: Stage, member: Member) -> Path:
+    """Compute the embeddings of all images by one training of FBP once, and return their file.
+
+    Those of the first training are `features/fbp.npz`.
+    """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
-    checkpoint = stage.paths.checkpoint("fbp", settings.seed)
-    path = stage.paths.features("fbp")
+    checkpoint = stage.paths.checkpoint("fbp", *member)
+    name = f"fbp_fold{member.fold}" if member.fold else "fbp"
+    path = stage.paths.features(name)
 
     def compute(features: Path) -> None:
         model = backbones.load_model(checkpoint)
         started, device = time.monotonic(), devices.default_device()
         found = embed(model, cache, stage.split, device, precision=settings.precision)
-        stage.rate("embed fbp", len(stage.split) / (time.monotonic() - started))
+        stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}
-    stage.once("features fbp", inputs, compute, sizes=["image_size_px"], features=path)
-    return load_features(path)
+    stage.once(f"features {name}", inputs, compute, sizes=["image_size_px"], features=path)
+    return path
 
 
 def _pretrained(

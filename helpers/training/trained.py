@@ -1,8 +1,9 @@
-"""A network trained on the images of a run, with one or several seeds: done once, resumed exactly.
+"""A network trained on the images of a run, once for each member: done once, resumed exactly.
 
-Each seed leaves its checkpoint, learning curve and scores in `checkpoints/<model>/`; all seeds
-together make the model's predictions file and its learning curves in `metrics/`. A training is not
-repeated as long as everything that it depends on stays the same.
+A member is a training with one seed, and without one fold if the model is cross-fitted. Each leaves
+its checkpoint, learning curve and scores in `checkpoints/<model>/`; together they make the model's
+predictions file and its learning curves in `metrics/`. A training is not repeated as long as
+everything that it depends on stays the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
 from helpers.models.spec import Model
+from helpers.runs.members import Member, sides
 from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
@@ -35,7 +37,7 @@ NUM_CLASSES = 2
 
 @dataclass(frozen=True)
 class Trained:
-    """A model trained with one seed: its learning curve and its cost."""
+    """One training of a model: its learning curve and its cost."""
 
     model: str  # name of the predictions file
     seed: int
@@ -45,6 +47,12 @@ class Trained:
     parameters: int  # trained ones
     device: str = ""  # where it was trained, and in which precision
     facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
+    fold: int | None = None  # that it has not seen; None if it was trained on the side `train`
+
+    @property
+    def member(self) -> Member:
+        """Seed and fold of the training."""
+        return Member(self.seed, self.fold)
 
     @property
     def images_per_s(self) -> float | None:
@@ -54,13 +62,13 @@ class Trained:
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The learning curve: a row for each epoch, with the columns `model` and `seed`."""
-        return pd.DataFrame(self.history).assign(model=self.model, seed=self.seed)
+        """The learning curve: a row for each epoch, with the columns `model`, `seed`, `fold`."""
+        return pd.DataFrame(self.history).assign(model=self.model, seed=self.seed, fold=self.fold)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network of a run is trained, except for the images and the seed."""
+    """How a network of a run is trained, except for the images, the seed and the fold."""
 
     name: str  # of the model, so of its predictions file
     build: Callable[[int], Model]  # from a seed: the network with its initial weights
@@ -75,23 +83,29 @@ class Recipe:
 
 
 def train_model(
-    stage: Stage, recipe: Recipe, cache: ImageCache, seeds: Sequence[int]
+    stage: Stage, recipe: Recipe, cache: ImageCache, members: Sequence[Member]
 ) -> list[Trained]:
-    """Train a network with every seed on train, choose the epoch on val, predict val and test.
+    """Train a network once for each member, and predict the images that it has not seen.
+
+    A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
+    One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
+    on must not choose, and predicts its fold and test.
 
     Writes `predictions/<name>.csv` and `metrics/<name>_history.json`; see `load_trained`.
     """
-    name, folder = recipe.name, stage.paths.trainings(recipe.name)
-    words = {seed: f", seed {seed}" if len(seeds) > 1 else "" for seed in seeds}
-    for seed in seeds:
-        _train_seed(stage, recipe, cache, seed, words[seed])
-    curves = [folder / f"seed{seed}.json" for seed in seeds]
-    scores = [folder / f"seed{seed}.csv" for seed in seeds]
+    name = recipe.name
+    words = {member: f", {member}" if len(members) > 1 else "" for member in members}
+    for member in members:
+        _train_member(stage, recipe, cache, member, words[member])
+    checkpoints = [stage.paths.checkpoint(name, *member) for member in members]
+    curves = [path.with_suffix(".json") for path in checkpoints]
+    scores = [path.with_suffix(".csv") for path in checkpoints]
 
     def join(predictions: Path, history: Path) -> None:
         tables = [files.load_csv(path, ("id", "split", "defect_score")) for path in scores]
-        by_seed = [table.defect_score.to_numpy() for table in tables]
-        save_predictions(predictions, tables[0], dict(zip(seeds, by_seed, strict=True)))
+        by_id = [stage.split.id.map(table.set_index("id").defect_score) for table in tables]
+        found = {member: own.to_numpy() for member, own in zip(members, by_id, strict=True)}
+        save_predictions(predictions, stage.split, found)
         files.save_json(history, {"seeds": [files.load_json(path) for path in curves]})
 
     stage.once(
@@ -103,26 +117,30 @@ def train_model(
     )
     trained = processes.from_main(load_trained, stage.paths, name)
     for one in trained:
-        stage.rate(name + words[one.seed], one.images_per_s)
+        stage.rate(name + words[one.member], one.images_per_s)
     return trained
 
 
-def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suffix: str) -> None:
-    split, settings, name = stage.split, recipe.settings, recipe.name
+def _train_member(
+    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str
+) -> None:
+    split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
+    if member.fold is not None:
+        settings = dataclasses.replace(settings, keep="last")
     scored = split[split.split.isin(["val", "test"])]
     inputs = {
         "images": cache.content,
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
-        "seed": seed,
+        "seed": member.seed,
         "settings": dataclasses.asdict(settings),
         "flips": recipe.flips,
         **recipe.inputs,
     }
     folder = stage.paths.trainings(name)
-    resume = resume_file(folder, settings, seed, inputs)
+    resume = resume_file(folder, settings, member.seed, inputs)
 
     def train(checkpoint: Path, curve: Path, scores: Path) -> None:
-        model = recipe.build(seed)
+        model = recipe.build(member.seed)
         network = recipe.part(model)
 
         def batches(rows: pd.DataFrame, augment: str = "none", epoch_images: int = 0) -> Batches:
@@ -136,7 +154,7 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
             batches(split[split.split == "train"], settings.augment, settings.epoch_images),
             batches(split[split.split == "val"]),
             settings,
-            seed=seed,
+            seed=member.seed,
             name=name.upper() + suffix,
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
@@ -148,7 +166,7 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
         backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)
         precision = training.precision.replace("no", "float32")
         record = {
-            "seed": seed,
+            **member._asdict(),
             "history": training.history,
             "best_epoch": training.best_epoch,
             "seconds": training.seconds,
@@ -159,22 +177,23 @@ def _train_seed(stage: Stage, recipe: Recipe, cache: ImageCache, seed: int, suff
         files.save_json(curve, record)
         save_predictions(scores, scored, found)
 
+    checkpoint = stage.paths.checkpoint(name, *member)
     stage.once(
-        f"{name}, seed {seed}",
+        f"{name}, {member}",
         inputs,
         train,
         sizes=recipe.sizes,
         everywhere=True,
-        checkpoint=stage.paths.checkpoint(name, seed),
-        curve=folder / f"seed{seed}.json",
-        scores=folder / f"seed{seed}.csv",
+        checkpoint=checkpoint,
+        curve=checkpoint.with_suffix(".json"),
+        scores=checkpoint.with_suffix(".csv"),
     )
     if processes.is_main():  # not before the step is on record
         resume.unlink(missing_ok=True)
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
-    """Return the trainings of a model, one for each seed; an empty list if it was not trained.
+    """Return the trainings of a model in the order of its members; an empty list if it has none.
 
     Raises:
         ArtifactError: the file of its learning curves is damaged.
@@ -189,6 +208,8 @@ def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
             _ = one.curve["val_auc"].astype(float), one.images_per_s, one.facts.items()
             if not (isinstance(one.device, str) and isinstance(one.seed, int)):
                 raise ValueError(f"the device is {one.device!r}, the seed {one.seed!r}")
+            if not isinstance(one.fold, int | None):
+                raise ValueError(f"the fold is {one.fold!r}")
             if not all(n >= 0 for n in (one.seconds, one.parameters, one.best_epoch)):
                 raise ValueError("seconds, parameters and the best epoch cannot be negative")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

@@ -16,6 +16,7 @@ from helpers.commands.score import command as score
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.listing import open_list
 from helpers.commands.score.parts import load_job
+from helpers.core import files
 from helpers.models import backbones, compiled
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
@@ -206,15 +207,75 @@ def test_images_are_read_one_part_at_a_time(folder, monkeypatch):
     assert scored == list(range(8))
 
 
-def test_a_folder_of_seeds_stands_for_the_lowest_seed(folder, capsys):
-    seeds = folder / "checkpoints" / "cnn"
-    for seed in (10, 9):
-        make_model(seeds / f"seed{seed}.safetensors", seed=seed)
-    assert score.main([*command(folder), "--model", str(seeds)]) == 0
-    assert load_job(folder / "scores.csv").settings.model.startswith("seed9.safetensors (")
-    assert score.main([*command(folder), "--model", str(folder / "parts")]) == 1
-    told = capsys.readouterr().err
-    assert "parts: the folder has no checkpoint such as seed0.safetensors" in told
+@pytest.fixture
+def several(folder):
+    """A model's folder with the trainings of two folds and of a seed of an earlier call."""
+    models = folder / "checkpoints" / "cnn"
+    for number, name in enumerate(("seed2_fold0", "seed2_fold1", "seed10")):
+        make_model(models / f"{name}.safetensors", seed=number)
+    (models / "seed2_fold0.json").touch()
+    return models
+
+
+def _record(folder, *members):
+    records = [{"seed": seed, "fold": fold} for seed, fold in members]
+    files.save_json(folder / "metrics" / "cnn_history.json", {"seeds": records})
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_folder_stands_for_the_average_of_its_trainings(folder, several, flips):
+    each = []
+    for path in sorted(several.glob("*.safetensors")):
+        shutil.copy(path, folder / "m.safetensors")
+        each.append(by_the_series(folder, flips))
+    arguments = [*command(folder), "--model", str(several), *["--flips"] * flips]
+    assert score.main(arguments) == 0
+    np.testing.assert_allclose(scores(folder).defect_score, np.mean(each, axis=0), rtol=1e-6)
+    named = load_job(folder / "scores.csv").settings.model.split(", ")
+    assert [name.split()[0] for name in named] == [
+        "seed2_fold0.safetensors",
+        "seed2_fold1.safetensors",
+        "seed10.safetensors",
+    ]
+
+
+def test_the_learning_curves_name_the_trainings_that_a_folder_stands_for(folder, several):
+    _record(folder, (2, 0), (2, 1))
+    assert score.main([*command(folder), "--model", str(several)]) == 0
+    named = load_job(folder / "scores.csv").settings.model
+    assert "seed2_fold1.safetensors" in named and "seed10" not in named
+
+
+def test_one_checkpoint_of_several_is_scored_alone(folder, several):
+    one = several / "seed2_fold1.safetensors"
+    assert score.main([*command(folder), "--model", str(one)]) == 0
+    shutil.copy(one, folder / "m.safetensors")
+    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
+
+
+def test_parts_are_refused_if_one_of_several_trainings_has_changed(folder, several, capsys):
+    arguments = [*command(folder), "--model", str(several)]
+    assert score.main([*arguments, "--shard", "0/2"]) == 0
+    make_model(several / "seed2_fold1.safetensors", seed=7)
+    assert score.main([*arguments, "--shard", "1/2"]) == 1
+    assert "was started with other settings: model was seed2_fold0" in capsys.readouterr().err
+
+
+def test_a_folder_without_checkpoints_or_with_one_missing_or_of_another_model_is_refused(
+    folder, several, capsys
+):
+    def refused(model):
+        assert score.main([*command(folder), "--model", str(model)]) == 1
+        assert not (folder / "scores.csv").exists()
+        return capsys.readouterr().err
+
+    text = "parts: the folder has no checkpoint such as seed0.safetensors"
+    assert text in refused(folder / "parts")
+    _record(folder, (2, 0), (2, 1), (2, 2))
+    assert "seed2_fold2.safetensors is missing" in refused(several)
+    make_model(several / "seed2_fold2.safetensors", in_channels=1)
+    text = "seed2_fold2.safetensors and seed2_fold0.safetensors are not trainings of one model"
+    assert text in refused(several)
 
 
 def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):

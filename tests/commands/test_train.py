@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from helpers.commands import run, train
-from helpers.core import devices, files
+from helpers.core import devices, files, seeding
 from helpers.core.paths import RunPaths
 from helpers.darts import search
-from helpers.runs import stages
+from helpers.models import backbones
+from helpers.runs import predictions, stages
 from helpers.runs.settings import parse_parameter
-from helpers.training import launch, loop
+from helpers.training import finetune, launch, loop
 from tests.conftest import split_of
 
 TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]
@@ -60,6 +61,28 @@ def test_the_command_does_the_trainings_and_the_notebook_finds_them_done(run_pat
     stage = search_stage(*TINY, "EPOCHS=1")
     search.search_genotype(stage)
     assert stage.notes["reused"] == ["search"]
+
+
+def test_the_command_trains_all_folds_and_finds_them_done(run_paths, monkeypatch, capsys):
+    def small(seed, weights, cache):  # in place of a pretrained backbone
+        with seeding.torch_stream(seed, "weights"):
+            return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, cache.size_px, cache.channels))
+
+    weights = backbones.Weights("net", {}, "nowhere")
+    monkeypatch.setattr(finetune, "_pretrained", small)
+    monkeypatch.setattr(backbones, "find_weights", lambda *given: weights)
+    split = split_of(run_paths.root.parents[2] / "parts")
+    fold = split.split.map({"train": 1, "val": 0}).astype("Int64")
+    files.save_csv(run_paths.split_csv, split.assign(fold=fold))
+    given = ["--part", "fbp", "-p", "IMAGE_SIZE_PX=16", "-p", "SEEDS=2"]
+    for _ in range(2):
+        assert train.main(["03", "--name", "r", *given]) == 0
+    assert capsys.readouterr().out.count("trained: ") == 2
+    steps = files.load_json(run_paths.run_json)["steps"]
+    members = [f"fbp, seed {seed}, fold {fold}" for seed in (0, 1) for fold in (0, 1)]
+    assert list(steps) == [*members, "fbp"]
+    scored = predictions.read_all_predictions(run_paths)["fbp"]
+    assert scored.averaged == "2 seeds x 2 folds" and len(scored.val) == 90
 
 
 def test_the_time_budget_ends_with_its_exit_code_but_leaves_the_verdict_to_a_notebook(

@@ -28,7 +28,7 @@ def raising(error: Exception, **options) -> None:
         raise error
 
 
-def full(*_):
+def full(*_, **__):
     raise MemoryError
 
 
@@ -75,9 +75,8 @@ def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, m
     monkeypatch.setattr(baselines, "fit_baseline", full)
     advice = {"RF": "TREES (now 9) or CV_IMAGES (now 50)", "SVM": "CV_IMAGES (now 50)"}
     for name, parameters in advice.items():
-        monkeypatch.setattr(baselines, "NAMES", (name,))
         with pytest.raises(memory.MemoryFullError) as caught:
-            baselines.fit_all(stage, embedded, "net")
+            baselines.fit_all(stage, embedded, "net", names=(name,))
         assert str(caught.value) == (
             f"{name.lower()}: the memory is full; lower {parameters}. Finished work is kept"
         )

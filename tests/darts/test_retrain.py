@@ -226,14 +226,14 @@ def test_several_seeds_are_averaged_and_their_spread_is_shown(stage):
     table = results_table.results_table(stage.paths)
     assert table.model.tolist() == ["fbp", "darts_imagenet", "majority"]
     scored = predictions.read_all_predictions(stage.paths)["darts_imagenet"]
-    aucs = [roc_auc_score(*seed.labels_scores("test")) for seed in scored.seeds]
+    aucs = [roc_auc_score(*seed.labels_scores("test")) for seed in scored.members]
     row = table.set_index("model").loc["darts_imagenet"]
     assert row.test_auc == pytest.approx(roc_auc_score(*scored.labels_scores("test")))
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
     cost = retrain.summary(stage, table).set_index("model").loc["darts_imagenet"]
     assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
-    assert cost.seeds == 3
+    assert cost.trainings == 3
     # fewer seeds later: the old ones no longer count
     stage.settings = dataclasses.replace(stage.settings, seeds=1)
     retrain.train_cells(stage, cells)

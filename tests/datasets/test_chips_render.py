@@ -41,7 +41,8 @@ def test_the_mask_is_where_the_same_part_with_and_without_defect_differs(index):
     np.testing.assert_array_equal(mask, good != bad)
     assert mask.any() and not empty.any()
     assert (bad.shape, bad.dtype, mask.dtype) == ((112, 112), np.uint8, bool)
-    assert good_info == {"defect": "", "difficulty": None, "package": bad_info["package"]}
+    same = {name: bad_info[name] for name in ("package", "lot")}
+    assert good_info == {"defect": "", "difficulty": None, **same}
     assert bad_info["defect"] in DEFECTS and 0 <= bad_info["difficulty"] <= 1
 
 

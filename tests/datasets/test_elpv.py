@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from helpers import datasets
+from helpers.datasets import elpv
 from helpers.datasets.settings import SplitSettings
 
 
@@ -27,8 +29,8 @@ def test_two_thirds_is_bad_and_one_third_good(source):
     by_probability = source.table.groupby("probability").label.unique().map(list).to_dict()
     assert by_probability == {0.0: [0], 0.3333: [0], 0.6667: [1], 1.0: [1]}
     assert source.label_mapping == "bad = defect probability >= 0.5"
-    assert source.stratify == ("probability", "cell_type") and source.groups == ("cell_type",)
-    assert "CC BY-NC-SA 4.0" in source.attribution and "names no module" in source.caveats
+    assert source.stratify == ("probability", "cell_type") and source.kinds == ("cell_type",)
+    assert "CC BY-NC-SA 4.0" in source.attribution and "names no solar module" in source.caveats
 
 
 def test_a_folder_of_the_same_layout_is_read(tmp_path):
@@ -60,3 +62,36 @@ def test_a_table_that_is_missing_or_wrong_is_named_with_its_line(tmp_path, conte
     with pytest.raises(datasets.DataError) as error:
         datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}"))
     assert str(error.value).startswith(f"{tmp_path / 'labels.csv'}{words}")
+
+
+def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_twins(source):
+    table = source.table
+    assert table.group.nunique() == 44 and table.group.is_monotonic_increasing
+    assert table.groupby("group").cell_type.nunique().max() == 1
+    assert table.group.value_counts().value_counts().to_dict() == {
+        60: 40,
+        54: 1,
+        50: 1,
+        72: 1,
+        48: 1,
+    }
+    modules = elpv.group_table().set_index("id")
+    twins = modules.twin_of.dropna()
+    assert len(twins) == 100 and twins["cell1735"] == "cell2277" and twins["cell2326"] == "cell1784"
+    assert set(modules.group[twins.index]) == {"module30", "module39"}
+    assert (modules.group == "module30").sum() == 50  # all of its images have a twin
+
+
+def test_the_published_groups_are_those_of_the_code(tmp_path, source):
+    elpv.write_group_table(tmp_path / "groups.csv")
+    published = Path(__file__).parents[2] / "data" / "elpv_groups.csv"
+    assert published.read_bytes() == (tmp_path / "groups.csv").read_bytes()
+    folds = pd.read_csv(published).merge(source.table[["id", "label"]], on="id")
+    assert folds.groupby("group").fold.nunique().max() == 1
+    assert folds.fold[folds.group.isin(["module30", "module39"])].nunique() == 1
+    assert folds.groupby("fold").label.mean().between(0.28, 0.35).all()
+
+
+def test_a_set_with_other_names_has_no_groups(tmp_path):
+    (tmp_path / "labels.csv").write_text("images/cell9999.png 0.0 mono\nimages/b.png 1.0 poly\n")
+    assert "group" not in datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}")).table

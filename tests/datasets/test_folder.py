@@ -185,7 +185,7 @@ def test_a_missing_or_an_empty_class_is_refused_with_what_is_there(tmp_path):
     assert refused(tmp_path) == (
         f"{tmp_path} needs one subfolder of good and one of bad parts; it has good, others. "
         "Name them good/ok/functional/0 and bad/defect/defective/ng/1, or pass "
-        "-p GOOD_FOLDERS=NAME -p BAD_FOLDERS=NAME"
+        "-p GOOD_FOLDERS=NAME -p BAD_FOLDERS=NAME, or label the images by -p LABELS_CSV=FILE"
     )
     assert "it has no subfolder." in refused(tmp_path / "others")
     (tmp_path / "bad").mkdir()

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets.settings import SplitSettings
@@ -87,7 +90,7 @@ def test_copies_stay_on_one_side_whichever_seed():
         in_val.append("val" in (*three, *two))
         assert split.excluded.empty
     assert any(in_val)
-    assert split.duplicates.id.tolist() == ["b010", "b079", "g000", "g001", "g002"]
+    assert split.duplicates.id.tolist() == ["g000", "g001", "g002", "b010", "b079"]
     assert not split.duplicates.two_labels.any()
 
 
@@ -238,7 +241,8 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     split = divide(source, own_digests(source, g003="g002"), split_csv=csv)
     assert (split.copies_left_out, split.unnamed) == (1, 2)
     assert split.report.splitlines()[2:] == [
-        "1 copies were left out of the split",
+        "1 images were left out because a copy, a near duplicate or an image of their group is on "
+        "another side",
         "2 images were left out because SPLIT_CSV does not name them",
     ]
     facts = splits.describe(source, split, [])
@@ -336,12 +340,127 @@ def test_keep_readable_and_describe_count_what_is_there():
     facts = splits.describe(source, split, [("/data/good/g000.png", "not an image")])
     assert list(source.table) == list(toy_source().table)
     assert facts["unreadable"] == ["g000.png"]
-    about = {"label_mapping": "bad = b", "groups": [], "attribution": "", "caveats": ""}
+    about = {"label_mapping": "bad = b", "kinds": [], "attribution": "", "caveats": ""}
     assert {name: facts[name] for name in about} == about
-    assert (facts["duplicates"], facts["excluded_copies"]) == (
-        2,
-        1,
-    )  # g002 was drawn for validation
+    assert (facts["duplicates"], facts["excluded_copies"]) == (2, 1)  # g002 was drawn for val
     assert facts["images"]["val 1"] == 20
     assert sum(facts["images"].values()) == 199
     assert facts["images"]["test 0"] + facts["images"]["test 1"] in (49, 50, 51)
+
+
+def grouped_source(n_groups=20, each=12, seed=0) -> Source:
+    """Groups with between 0 and all of their images bad, as solar modules have."""
+    rng = np.random.default_rng(seed)
+    rates = np.repeat(rng.random(n_groups), each)
+    n = len(rates)
+    table = pd.DataFrame(
+        {
+            "id": [f"i{i:04d}" for i in range(n)],
+            "path": [f"/data/i{i:04d}.png" for i in range(n)],
+            "label": pd.array((rng.random(n) < rates).astype(int), dtype="Int64"),
+            "official_split": "",
+            "group": np.repeat([f"lot{i:02d}" for i in range(n_groups)], each),
+        }
+    )
+    return Source("lots", table, "bad = 1")
+
+
+def pairs(*rows: tuple[int, int]) -> pd.DataFrame:
+    first, second = zip(*rows, strict=True)
+    return pd.DataFrame({"first": first, "second": second, "bits": 8})
+
+
+@pytest.mark.parametrize("cross_fit", [0, 4])
+def test_no_group_is_on_two_sides_or_in_two_folds(cross_fit):
+    for seed in range(5):
+        settings = {"split": "groups", "cross_fit": cross_fit, "seed": seed}
+        table = divide(grouped_source(), **settings).table
+        assert table.groupby("group").split.nunique().max() == 1
+        assert set(table.split) == {"train", "val", "test"}
+        assert (table.split == "test").mean() == pytest.approx(0.25, abs=0.11)
+        if cross_fit:
+            assert table.groupby("group").fold.nunique().max() == 1
+            pool = table[table.split != "test"]
+            assert sorted(pool.fold.unique()) == [0, 1, 2, 3]
+            assert ((pool.split == "val") == (pool.fold == 0)).all()
+            assert table.fold[table.split == "test"].isna().all()
+        else:
+            assert "fold" not in table
+
+
+def test_twins_of_two_groups_join_the_groups():
+    for seed in range(5):
+        split = splits.make_split(
+            grouped_source(),
+            own_digests(grouped_source()),
+            SplitSettings(split="groups", seed=seed),
+            pairs((0, 239)),  # of the first and the last lot
+        )
+        side = split.table.groupby("group").split.first()
+        assert side["lot00"] == side["lot19"]
+        assert split.duplicates.bits.tolist() == [8, 8]
+
+
+def test_near_duplicates_share_a_side_and_a_fold_of_a_random_split():
+    source = toy_source()
+    near = pairs((0, 1), (1, 2), (130, 150))
+    for seed in range(5):
+        settings = SplitSettings(cross_fit=5, seed=seed)
+        table = splits.make_split(source, own_digests(source), settings, near).table
+        for rows in ([0, 1, 2], [130, 150]):
+            assert table.split.iloc[rows].nunique() == 1
+            assert table.fold.iloc[rows].fillna(-1).nunique() == 1
+        pool = table[table.split != "test"]
+        shares = pool.groupby("fold").label.mean()
+        assert shares.between(0.35, 0.45).all()  # 40 % of the toy images are bad
+
+
+def test_images_without_a_group_are_left_out_of_a_split_by_groups_and_counted():
+    source = grouped_source()
+    source.table.loc[[3, 5], "group"] = None
+    split = divide(source, split="groups")
+    assert split.table.split.iloc[[3, 5]].tolist() == ["excluded"] * 2
+    assert (split.ungrouped, split.copies_left_out) == (2, 0)
+    assert "2 images were left out because they have no group" in split.report
+
+
+def test_a_split_by_groups_needs_groups_and_enough_of_them():
+    assert "LABELS_CSV" in refused(toy_source(), split="groups")
+    few = grouped_source(n_groups=4)
+    assert "need 4 groups with good and 4 with bad images" in refused(few, split="groups")
+    some = grouped_source(n_groups=9)
+    assert "lower CROSS_FIT" in refused(some, split="groups", cross_fit=8)
+    official = grouped_source()
+    official.table["official_split"] = ["train", "test"] * 120
+    assert "every group has images in the source's own test set" in refused(
+        official, split="groups"
+    )
+
+
+def test_an_external_split_by_groups_keeps_the_better_protected_side(tmp_path):
+    source = grouped_source()
+    given = np.where(source.table.index < 12, "test", "train")
+    given[[0, *range(12, 36)]] = ["train"] + ["val"] * 24  # one image of the test lot is in train
+    csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=given)
+    split = divide(source, split="groups", split_csv=csv)
+    assert split.table.split[0] == "excluded" and split.excluded.kept_on.tolist() == ["test"]
+    table = divide(source, split="groups", split_csv=csv, cross_fit=3).table
+    assert (table.split[1:12] == "test").all() and set(table.fold.dropna()) == {0, 1, 2}
+
+
+def test_a_leak_by_groups_is_rewarded_by_a_random_split_and_not_by_a_split_by_groups():
+    """The feature is one-hot of the group, so it tells the group's share of bad parts."""
+    aucs = {}
+    for kind in ("random", "groups"):
+        found = []
+        for seed in range(5):
+            source = grouped_source(n_groups=40, seed=seed)
+            table = divide(source, split=kind, seed=seed).table
+            x = pd.get_dummies(table.group).to_numpy(dtype=float)
+            train, test = table.split == "train", table.split == "test"
+            model = LogisticRegression().fit(x[train], table.label[train].astype(int))
+            scores = model.predict_proba(x[test])[:, 1]
+            found.append(roc_auc_score(table.label[test].astype(int), scores))
+        aucs[kind] = np.mean(found)
+    assert aucs["random"] > 0.7
+    assert aucs["groups"] == pytest.approx(0.5, abs=0.05)

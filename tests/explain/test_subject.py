@@ -11,6 +11,7 @@ from helpers.core import files
 from helpers.explain import subject as subjects
 from helpers.explain.subject import ExplainError, checkpoint_of, open_subject
 from helpers.runs import predictions
+from helpers.runs.members import Member
 
 
 def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
@@ -35,18 +36,19 @@ def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_
 
 def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
     scored = predictions.read_all_predictions(run_paths)
-    seeds = tuple(
-        replace(scored["cnn"], **{side: frame.assign(defect_score=1 - frame.label * at)})
-        for at in (0.25, 0.75)
-        for side, frame in (("test", scored["cnn"].test),)
+    test = scored["cnn"].test
+    members = tuple(
+        replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * at), member=member)
+        for at, member in ((0.25, Member(0)), (0.75, Member(1)))
     )
-    object.__setattr__(scored["cnn"], "seeds", seeds)
+    scored["cnn"] = replace(scored["cnn"], members=members)
     monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
     first = open_subject(run_paths, "cnn")
-    assert set(first.parts.defect_score) == {0.75, 1} and first.title == "two-layer CNN, first seed"
+    assert set(first.parts.defect_score) == {0.75, 1}
+    assert first.title == "two-layer CNN, first of 2 seeds"
     mean = open_subject(run_paths, "cnn", own_scores=True)
     assert mean.parts.defect_score.tolist() == scored["cnn"].test.defect_score.tolist()
-    assert mean.title == "two-layer CNN, maps of two-layer CNN, first seed"
+    assert mean.title == "two-layer CNN, maps of two-layer CNN, first of 2 seeds"
 
 
 def test_the_checkpoint_is_that_of_the_lowest_seed(home):

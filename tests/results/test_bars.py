@@ -56,7 +56,8 @@ def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
             "test_auc": [0.9, 0.8],
             "test_auc_low": [0.85, 0.7],
             "test_auc_high": [0.95, 0.9],
-            "seeds": [np.nan, 3],
+            "members": [np.nan, 3],
+            "averaged": [None, "3 seeds"],
             "test_auc_mean": [np.nan, 0.78],
             "test_auc_std": [np.nan, 0.02],
         }
@@ -71,7 +72,7 @@ def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
     assert -0.5 < one_seed.lines[0].get_ydata()[0] < 0  # below its model, the first from below
     assert models.lines[0].get_marker() != one_seed.lines[0].get_marker()
     assert models.lines[0].get_color() != one_seed.lines[0].get_color()
-    assert ["seed" in text for text in _legend(figure)] == [False, True]
+    assert ["one of several" in text for text in _legend(figure)] == [False, True]
 
 
 def test_names_beside_the_points_do_not_overlap_even_where_the_points_do():

@@ -1,6 +1,7 @@
 """Comparisons with the best model, and AUC among parts of one kind."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,25 @@ def test_where_test_labels_are_hidden_validation_is_compared():
     )
 
 
+def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
+    labels, scores, given = models()
+    other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
+    found = comparison.compare_held_out(given["best"], other)
+    assert found == metrics.delong_test(labels[20:], scores["best"][20:], scores["worse"][20:])
+    assert found.difference > 0
+    swapped = other.val.assign(label=1 - other.val.label)
+    with pytest.raises(ValueError, match="best and worse were judged by different labels"):
+        comparison.compare_held_out(given["best"], replace(other, val=swapped))
+
+
+def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_compare():
+    labels, scores, given = models(hidden=True)
+    given["worse"] = replace(given["worse"], val=given["worse"].val[:70])
+    row = comparison.compare_with(given, "best").set_index("model").loc["random"]
+    expected = metrics.delong_test(labels[:70], scores["random"][:70], scores["best"][:70])
+    assert tuple(row[list(metrics.Comparison._fields)]) == expected
+
+
 def test_holm_by_hand():
     # sorted .01 .02 .03 .04 -> x4 x3 x2 x1 = .04 .06 .06 .04, and never falling: .04 .06 .06 .06
     assert comparison.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
@@ -116,6 +136,6 @@ def test_a_kind_needs_two_parts_of_each_label_and_no_columns_give_no_rows():
 
 def test_the_kinds_are_those_that_the_data_source_names(home):
     run_paths = RunPaths("r")
-    for stage, groups in (({"groups": ["cell_type"]}, ["cell_type"]), ({}, [])):
+    for stage, kinds in (({"kinds": ["cell_type"]}, ["cell_type"]), ({}, [])):
         files.save_json(run_paths.run_json, {"stages": {"01_data_split": stage}})
-        assert comparison.group_columns(run_paths) == groups
+        assert comparison.group_columns(run_paths) == kinds

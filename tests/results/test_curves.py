@@ -74,28 +74,47 @@ def test_the_precision_recall_steps_enclose_the_average_precision(scored):
 def test_operating_points_lie_on_their_curves(scored):
     points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
     figure = curves.overkill_against_escapes(scored, points, 0.01)
-    rates = points.drop_duplicates("model").set_index("model")
+    first = points.drop_duplicates("model").set_index("model")
     for name in scored:
-        x, y = 100 * rates.loc[name, ["test_escape_rate", "test_overkill_rate"]]
+        labels, scores = scored[name].labels_scores("test")
+        passed = scores < first.threshold[name]
+        x, y = 100 * passed[labels == 1].mean(), 100 * (~passed)[labels == 0].mean()
+        assert first.test_overkill_rate[name] < y / 100  # some of these are looked at again
         shown = [
             line
             for ax in figure.axes
             for line in ax.get_lines()
-            if len(line.get_xdata()) == 1 and line.get_xdata()[0] == x and line.get_ydata()[0] == y
+            if len(line.get_xdata()) == 1 and np.isclose(line.get_xydata()[0], [x, y]).all()
         ]
         assert len(shown) == 1
         lines = [line.get_xydata() for ax in figure.axes for line in ax.get_lines()]
         assert any(np.isclose(own, [x, y]).all(axis=1).any() for own in lines if len(own) > 2)
 
 
-def test_the_confusion_matrix_counts_every_part_once(scored):
-    figure = curves.confusion(scored["fbp"], {"one": 0.5, "all bad": 0.0})
+def test_the_decision_figure_counts_every_part_once_per_rule(scored):
+    given = settings.AnalysisSettings(max_escape_rate=0.05)
+    chosen = decision.decisions(scored["fbp"], given, 0.3)
+    right = curves.decision_figure(scored["fbp"], given, 0.3).axes[1]
     labels, scores = scored["fbp"].labels_scores("test")
-    texts = [[t.get_text().split("\n")[0] for t in ax.texts] for ax in figure.axes]
-    called = scores >= 0.5
-    expected = [((labels == t) & (called == c)).sum() for t in (0, 1) for c in (0, 1)]
-    assert texts[0] == [str(n) for n in expected]
-    assert texts[1] == ["0", "140", "0", "60"]
+    n = np.bincount(labels)
+    widths = np.reshape([bar.get_width() for bar in right.patches], (len(chosen), 2, 3))
+    for (bins, *_), own in zip(chosen.values(), widths, strict=True):
+        passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
+        for label in (0, 1):
+            kinds = (passed, ~passed & ~rejected, rejected)
+            counts = [(kind & (labels == label)).sum() for kind in kinds]
+            assert own[label] == pytest.approx(100 * np.array(counts) / n[label])
+    texts = " ".join(text.get_text() for text in right.texts)
+    escapes = (scores[labels == 1] < chosen["expected"].bins.pass_below).sum()
+    assert f"{escapes} escape ({100 * escapes / n[1]:.1f} %)" in texts
+
+
+def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
+    given = settings.AnalysisSettings(max_escape_rate=0.02)  # of 100 bad parts: k = 1, none
+    left = curves.decision_figure(scored["fbp"], given, 0.3).axes[0]
+    texts = [text.get_text() for text in left.get_legend().get_texts()]
+    assert any("promised expected" in t and t.endswith("\n2 % promised") for t in texts)
+    assert any("confidence" in t and t.endswith("3 % promised (too few bad parts)") for t in texts)
 
 
 def test_a_legend_says_how_many_seeds_a_line_averages(home):

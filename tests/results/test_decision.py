@@ -22,34 +22,34 @@ def scored(name="m", val=None, test=None):
 
 
 def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
-    # validation: no bad part may escape of 10 at 5 %, so the threshold lies just below 0.3
-    table = decision.operating_table(
-        {"m": scored()}, config.AnalysisSettings(max_escape_rate=0.05), 0.3
-    )
+    # validation: of 10 bad parts none may escape at 10 %, so the threshold is just below 0.3
+    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    table = decision.operating_table({"m": scored()}, settings, 0.3)
     row = table.iloc[0]
-    assert 0.25 < row.threshold < 0.3
+    assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
+    assert (row.promised, row.is_kept) == (pytest.approx(1 / 11), True)
     assert (row.val_escapes, row.val_bad, row.val_overkilled, row.val_good) == (0, 10, 4, 10)
     assert (row.test_escapes, row.test_bad) == (1, 2)
     assert (row.test_overkilled, row.test_good) == (2, 3)
     exact = metrics.exact_interval(1, 2)
     assert (row.test_escape_rate_low, row.test_escape_rate_high) == (exact.low, exact.high)
-    assert table.rule.tolist() == ["escapes <= 5 %", "most accurate"] and "test_cost" not in table
+    assert table.rule.tolist() == ["expected", "confident", "most accurate"]
+    assert "test_cost" not in table
 
 
 def test_more_escapes_allowed_means_less_overkill():
     strict, loose = (
         decision.operating_table({"m": scored()}, config.AnalysisSettings(max_escape_rate=e), 0.3)
-        for e in (0.0, 0.3)
+        for e in (0.0, 0.37)
     )
     assert loose.val_escapes[0] == 3
     assert loose.val_overkilled[0] < strict.val_overkilled[0]
 
 
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
-    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2)
+    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
-    assert table.index.tolist() == ["escapes <= 1 %", "cheapest", "most accurate"]
-    assert table.threshold.to_dict() == decision.thresholds(scored(), settings, 0.25)
+    assert table.index.tolist() == ["expected", "confident", "cheapest", "most accurate"]
     row = table.loc["cheapest"]
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
@@ -65,18 +65,16 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
 )
 def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
     # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
-    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1)
-    assert decision.thresholds(scored(), settings, bad_rate) == {
-        "escapes <= 1 %": pytest.approx(0.275),
-        "cheapest": pytest.approx(cheapest),
-        "most accurate": pytest.approx(most_accurate),
-    }
+    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
+    found = decision.decisions(scored(), settings, bad_rate)
+    assert found["cheapest"].bins == pytest.approx((cheapest, cheapest))
+    assert found["most accurate"].bins == pytest.approx((most_accurate, most_accurate))
 
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate_model(scored(), 0.3)
-    found = decision.thresholds(scored(), config.AnalysisSettings(), 0.3)
-    assert found["most accurate"] == row["threshold"]
+    found = decision.decisions(scored(), config.AnalysisSettings(), 0.3)
+    assert found["most accurate"].bins == (row["threshold"], row["threshold"])
 
 
 @pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
@@ -90,23 +88,18 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert "Test escape" not in decision.operating_shape(table)
+    assert set(decision.operating_shape(table).On) == {"validation"}
 
 
-def test_the_shape_shows_counts_per_cent_interval_and_cost():
-    settings = config.AnalysisSettings(escape_cost=50_000, false_alarm_cost=1)
+def test_the_shape_shows_counts_per_cent_and_interval():
+    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    assert decision.operating_shape(table).iloc[0].to_dict() == {
-        "Model": "FBP",
-        "Threshold chosen by": "escapes <= 1 %",
-        "Threshold": "0.275",
-        "Valid escape": "0 of 10: 0.0 % [0.0, 30.8]",
-        "Valid overkill": "4 of 10: 40.0 % [12.2, 73.8]",
-        "Valid cost per 1,000": "280.0",  # 0.7 x 0.4
-        "Test escape": "1 of 2: 50.0 % [1.3, 98.7]",
-        "Test overkill": "2 of 3: 66.7 % [9.4, 99.2]",
-        "Test cost per 1,000": "7,500,466.7",  # 0.3 x 0.5 x 50,000 + 0.7 x 2 / 3
-    }
+    valid, test = decision.operating_shape(table)[:2].to_dict("records")
+    assert (test["Model"], test["On"], test["Promised"]) == ("FBP", "test", "9.1 %")
+    assert test["Threshold chosen by"] == "escapes <= 10 %, expected"
+    assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
+    assert valid["Overkill"].startswith("4 of 10: 40.0 % [")
+    assert valid["Passes"].startswith("42.0 [")  # .7 of the good parts' 6 in 10, no bad one
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():

@@ -122,7 +122,9 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
 
     labels, _ = made_up(n=60)
     scores, sizes = {"a": np.linspace(0, 1, 60)}, []
-    assert (ensembles.cross_validated_scores(Memory, scores, labels) == 0.5).all()
+    folds = ensembles.stratified_folds(labels, 5, 0)
+    by_fold = ensembles.fit_without_each_fold(Memory, scores, labels, folds)
+    assert (ensembles.out_of_fold_scores(by_fold, scores, folds) == 0.5).all()
     assert sizes == [48] * 5
 
 
@@ -198,7 +200,7 @@ def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
     single = predictions.read_all_predictions(run).values()
     val = {own.name: own.val.defect_score.to_numpy() for own in single}
     labels = next(iter(single)).labels_scores("val")[0]
-    in_five_folds = ensembles.build_ensembles(val, labels, val, n_folds=5).values()
+    in_five_folds = ensembles.build_ensembles(val, labels, val).values()
     assert report.val_auc.tolist() == [roc_auc(labels, row.val_scores) for row in in_five_folds]
     for row, text in zip(in_five_folds, report.weights, strict=True):
         weights = dict(part.split(" ") for part in text.split(", "))
@@ -228,6 +230,43 @@ def test_the_mean_over_a_model_s_seeds_is_what_is_joined(run):
     scores = split.id.map(by_id).to_numpy()
     predictions.save_predictions(run.predictions("fbp"), split, scores)
     np.testing.assert_allclose(stacked(), joined, atol=1e-6)
+
+
+def test_ensembles_of_cross_fitted_models_are_cross_fitted_over_the_same_folds(run, monkeypatch):
+    planted.add_folds(run)
+    for seed, name in enumerate(("svm", "cnn", "fbp")):
+        planted.plant(run, name, 1.5 - 0.1 * seed, seed)
+    planted.plant(run, "ll", 3.0, 9, once=True)  # fewer validation images: not joined
+    fitted = []
+    plain = ensembles.Stacking.__init__
+    monkeypatch.setattr(
+        ensembles.Stacking,
+        "__init__",
+        lambda self, scores, labels: fitted.append(scores) or plain(self, scores, labels),
+    )
+    report = _write(run).set_index("ensemble")
+    assert report.kept.all() and "ll" not in report.weights["stacking"]
+    scored, split = predictions.read_all_predictions(run, True), predictions.read_split(run)
+    joined = scored["stacking"]
+    assert joined.averaged == "5 folds" and len(joined.val) == 400
+    assert roc_auc(*joined.labels_scores("val")) == pytest.approx(report.val_auc["stacking"])
+    everything, *without = fitted
+    assert set(everything) == {"svm", "cnn", "fbp"} and len(without) == 5
+    known = scored["svm"].val.set_index("id").defect_score
+    for fold, scores in enumerate(without):
+        others = split.id[(split.fold != fold).fillna(False)]
+        assert scores["svm"].tolist() == known[others].tolist()
+
+
+def test_one_cross_fitted_model_is_joined_with_the_others_on_what_all_have_scored(run):
+    planted.add_folds(run)
+    planted.plant(run, "fbp", 1.3, 2)
+    for seed, name in enumerate(("svm", "cnn")):
+        planted.plant(run, name, 1.5, seed, once=True)
+    report = _write(run)
+    assert report.kept.all() and "fbp" in report.weights[1]
+    joined = predictions.read_all_predictions(run, True)["stacking"]
+    assert joined.members == () and len(joined.val) == 200
 
 
 @pytest.mark.parametrize("change", [planted.shuffle_test_labels, planted.hide_test_labels])
@@ -277,8 +316,8 @@ def test_a_planted_perfect_and_a_planted_random_model_come_out_as_they_must(run)
     assert table.difference["random"] == pytest.approx(table.test_auc["random"] - 1)
 
     scored = predictions.read_all_predictions(run, ensembles=True)
-    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
-    points = points[points.rule == "escapes <= 1 %"].set_index("model")
+    points = decision.operating_table(scored, settings.AnalysisSettings(review_share=0), 0.3)
+    points = points[points.rule == "expected"].set_index("model")
     assert points.loc["perfect", ["test_escapes", "test_overkilled"]].tolist() == [0, 0]
     assert points.loc["random", "test_overkill_rate"] > 0.9
     assert points.loc["svm", "test_overkill_rate"] < points.loc["random", "test_overkill_rate"]

@@ -31,32 +31,50 @@ def test_sweep_tells_neighbouring_floats_apart():
 
 
 def test_threshold_for_escape_rate_on_eight_parts():
-    def threshold(rate):
+    # the four bad parts score .4, .6, .8 and .9, and (k + 1) / 5 is promised
+    def promise(rate):
         return op.threshold_for_escape_rate(LABELS, SCORES, rate)
 
-    assert threshold(0) == pytest.approx(0.35)
-    assert threshold(0.24) == pytest.approx(0.35)
-    assert threshold(0.25) == pytest.approx(0.55)
+    assert promise(0.2) == pytest.approx((0.35, 0.2, True))
+    assert promise(0.39) == pytest.approx((0.35, 0.2, True))
+    assert promise(0.4) == pytest.approx((0.55, 0.4, True))
     # No good part scores above 0.55, so that letting more escape would gain nothing.
-    assert threshold(1) == pytest.approx(0.55)
+    assert promise(1) == pytest.approx((0.55, 0.8, True))
+
+
+def test_too_few_bad_parts_let_none_escape_and_say_that_the_promise_is_not_kept():
+    for rate, rule, promised in (
+        (0, "expected", 0.2),
+        (0.19, "expected", 0.2),
+        (0.5, "confident", 1 - 0.05**0.25),
+    ):
+        found = op.threshold_for_escape_rate(LABELS, SCORES, rate, rule)
+        assert found == pytest.approx((0.35, promised, False))
 
 
 def test_threshold_for_escape_rate_has_the_least_overkill_of_all_allowed_ones():
     for seed in range(5):
         labels, scores = made_up(seed)
-        point = op.escape_and_overkill(
-            labels, scores, op.threshold_for_escape_rate(labels, scores, 0.1)
-        )
-        assert point.n_escaped <= 3
+        threshold = op.threshold_for_escape_rate(labels, scores, 0.13).threshold
+        point = op.escape_and_overkill(labels, scores, threshold)
+        assert point.n_escaped <= 3  # of 30: 4 / 31 = .129
         allowed = [t for t in scores if (scores[labels == 1] < t).sum() <= 3]
         assert point.n_overkilled == min((scores[labels == 0] >= t).sum() for t in allowed)
 
 
+def test_equal_scores_stay_on_the_safe_side():
+    labels, scores = np.repeat([1, 0], [30, 5]), np.repeat([0.2, 0.7, 0.5], [10, 20, 5])
+    # two of 30 may escape, but ten bad parts share the lowest score: none does
+    found = op.threshold_for_escape_rate(labels, scores, 0.1)
+    assert found.threshold <= 0.2
+    assert op.escape_and_overkill(labels, scores, found.threshold).n_escaped == 0
+
+
 def test_perfect_model_neither_lets_escape_nor_overkills_and_a_constant_one_overkills_all():
     labels = np.array([0, 0, 1])
-    perfect = op.threshold_for_escape_rate(labels, labels, 0.0)
+    perfect = op.threshold_for_escape_rate(labels, labels, 0.0).threshold
     assert op.escape_and_overkill(labels, labels, perfect)[2:] == (0, 1, 0, 2)
-    constant = op.threshold_for_escape_rate(labels, [0.5] * 3, 0.0)
+    constant = op.threshold_for_escape_rate(labels, [0.5] * 3, 0.0).threshold
     assert op.escape_and_overkill(labels, [0.5] * 3, constant)[2:] == (0, 1, 2, 2)
 
 

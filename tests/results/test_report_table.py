@@ -62,12 +62,12 @@ def test_rows_of_the_report_that_the_run_lacks_show_the_reports_numbers_alone(ru
     assert shape.loc["DARTS ImageNet", "Valid Acc"] != "-"
 
 
-def test_a_model_with_several_seeds_has_a_line_for_their_mean_and_one_for_a_single_seed(run):
+def test_a_model_with_several_seeds_has_a_line_for_their_mean_and_one_for_a_single_one(run):
     planted.plant(run, "fbp", 1.0, 0, 1, 2)
     _record(run, "fbp", seeds=3, seconds=900.0, parameters=1000)
     table = results_table.whole_table(run)
     row, shape = table.set_index("model").loc["fbp"], _shape(run)
-    mean, one = shape.loc["FBP, 3 seeds averaged"], shape.loc["FBP, one seed"]
+    mean, one = shape.loc["FBP, 3 seeds averaged"], shape.loc["FBP, one model"]
     for title, column in (("Test AUC", "test_auc"), ("Valid Acc", "val_accuracy")):
         low, high = row[f"{column}_low"], row[f"{column}_high"]
         assert mean[title] == f"{100 * row[column]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
@@ -77,8 +77,21 @@ def test_a_model_with_several_seeds_has_a_line_for_their_mean_and_one_for_a_sing
     assert mean[["Parameters", "Seconds"]].tolist() == ["3 x 1,000", "2700"]
     assert one[["p", "Parameters", "Seconds"]].tolist() == ["-", "1,000", "900"]
     assert (mean["Report: Test AUC"], one["Report: Test AUC"]) == ("98.30", "-")
-    assert shape.index.tolist().index("FBP, one seed") == 2
+    assert shape.index.tolist().index("FBP, one model") == 2
     assert "mean of their scores" in report_table.table_notes(table)
+
+
+def test_a_cross_fitted_classical_model_has_both_features_on_both_of_its_lines(run):
+    planted.add_folds(run)
+    for seed, name in enumerate(("svm", "svm_finetuned")):
+        planted.plant(run, name, 1.0 + seed, seed)
+    table = results_table.whole_table(run)
+    row, shape = table.set_index("model").test_auc_mean, _shape(run)
+    one = shape.loc["SVM, one model", "Test AUC"]
+    assert one.startswith(f"{100 * row['svm']:.1f} ± ")
+    assert f" ({100 * row['svm_finetuned']:.1f} ± " in one
+    assert "SVM, 5 folds averaged" in shape.index and "FBP" in shape.index
+    assert shape.loc["SVM, one model", "Seconds"] == "0.5 (-)"  # of 2.4 for all folds
 
 
 def test_a_users_own_finetuned_name_without_a_twin_is_a_row(run):
@@ -100,7 +113,7 @@ def test_hidden_test_labels_are_said_and_validation_is_compared(run):
     table = results_table.whole_table(run)
     assert "test_auc" not in table and table.p_value.notna().sum() == 3
     notes = report_table.table_notes(table)
-    assert "of the validation (test labels are hidden) AUC" in notes and "seeds" not in notes
+    assert "of the validation (test labels are hidden) AUC" in notes and "trainings" not in notes
     shape = report_table.report_shape(table)
     assert (shape["Test AUC"] == "-").all()
     assert "Valid AUC" not in report_table.report_shape(table.assign(test_auc=0.5))

@@ -38,7 +38,7 @@ def costly(home):
 def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     planted.plant(run, "svm", 1, 0)
     table = results_table.results_table(run)
-    assert not [c for c in table if c == "seeds" or c.endswith(("_mean", "_std"))]
+    assert not [c for c in table if c in ("members", "averaged") or c.endswith(("_mean", "_std"))]
     row = table.iloc[0]
     frame = files.load_csv(run.predictions("svm"), ("id",)).merge(
         predictions.read_split(run)[["id", "label"]], on="id"
@@ -61,7 +61,7 @@ def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
 
 def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     planted.plant(run, "fbp", 1.0, 0, 1, 2)
-    seeds = predictions.read_all_predictions(run)["fbp"].seeds
+    seeds = predictions.read_all_predictions(run)["fbp"].members
     scores = np.mean([one.test.defect_score for one in seeds], axis=0)
     labels = seeds[0].labels_scores("test")[0]
     row = results_table.results_table(run).iloc[0]
@@ -69,12 +69,32 @@ def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     assert row.test_auc_low < row.test_auc < row.test_auc_high
     aucs = [roc_auc_score(*one.labels_scores("test")) for one in seeds]
     assert row.test_auc > max(aucs)  # their errors are independent
-    assert row.seeds == 3
+    assert (row.members, row.averaged) == (3, "3 seeds")
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.std(aucs, ddof=1))
     bad_rate = results_table.training_bad_rate(predictions.read_split(run))
     own = [results_table.evaluate_model(one, bad_rate)["test_f1"] for one in seeds]
     assert row.test_f1_mean == pytest.approx(np.mean(own))  # each at its own threshold
+
+
+def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_own_folds(run):
+    planted.add_folds(run, 4)
+    planted.plant(run, "fbp", 1.0, 0)
+    split, frame = predictions.read_split(run), files.load_csv(run.predictions("fbp"), ("id",))
+    row = results_table.results_table(run).iloc[0]
+    assert (row.members, row.averaged) == (4, "4 folds")
+    label = split.set_index("id").label
+    held_out, test = (frame[frame.split == side] for side in ("val", "test"))
+    assert len(held_out) == 120
+    every = roc_auc_score(label[held_out.id].astype(int), held_out.defect_score)
+    assert row.val_auc == pytest.approx(every)
+    own = [
+        roc_auc_score(label[f.id].astype(int), f.defect_score) for _, f in held_out.groupby("fold")
+    ]
+    assert row.val_auc_mean == pytest.approx(np.mean(own))
+    assert row.val_auc_std == pytest.approx(np.std(own, ddof=1))
+    mean = test.groupby("id").defect_score.mean()
+    assert row.test_auc == pytest.approx(roc_auc_score(label[mean.index].astype(int), mean))
 
 
 def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):

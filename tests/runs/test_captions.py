@@ -39,6 +39,16 @@ def test_a_caption_says_what_a_table_rests_on(stage):
     )
 
 
+def test_a_caption_says_that_training_and_validation_have_folds(stage):
+    record = stages.load_run(stage.paths)
+    record["stages"]["01_data_split"]["settings"]["cross_fit"] = 5
+    files.save_json(stage.paths.run_json, record)
+    assert (
+        "split seed 4, training and validation in 5 folds, validation is the first; backbone"
+        in captions.caption(stage)
+    )
+
+
 def test_seeds_that_differ_between_the_notebooks_are_all_said(stage):
     record = stages.load_run(stage.paths)
     record["stages"]["05_genotype_retraining"] = {"settings": {"seed": 0}} | DEVICE

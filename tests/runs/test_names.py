@@ -16,7 +16,7 @@ from helpers.runs import names
 )
 def test_a_model_is_shown_by_the_report_s_name_or_its_own(model, shown):
     assert names.display_name(model) == shown
-    assert names.display_name(model, 3) == f"{shown}, 3 seeds averaged"
+    assert names.display_name(model, "3 seeds") == f"{shown}, 3 seeds averaged"
 
 
 def test_ensembles_are_sorted_to_the_end():

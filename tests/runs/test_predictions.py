@@ -8,6 +8,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.runs import predictions
+from helpers.runs.members import Member
 from tests import planted
 
 
@@ -31,13 +32,14 @@ def _refusal(run_paths, name, damage):
 def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     split = predictions.read_split(run)
     model = predictions.read_predictions(run.predictions("fbp"), split)
-    assert [one.seed for one in model.seeds] == [3, 7] and model.title == "FBP, 2 seeds averaged"
+    assert [one.member for one in model.members] == [Member(3), Member(7)]
+    assert model.title == "FBP, 2 seeds averaged"
     frame = pd.read_csv(run.predictions("fbp"), dtype={"id": str})
     assert frame.columns.tolist() == ["id", "split", "defect_score", "seed"] and len(frame) == 160
     for side in ("val", "test"):
         rows = frame[frame.split == side]
         mean, three = rows.groupby("id").defect_score.mean(), rows[rows.seed == 3]
-        read, own = getattr(model, side), getattr(model.seeds[0], side)
+        read, own = getattr(model, side), getattr(model.members[0], side)
         assert read.id.tolist() == split.id[split.split == side].tolist()
         np.testing.assert_allclose(read.set_index("id").defect_score, mean[read.id], rtol=1e-12)
         assert own.defect_score.tolist() == three.defect_score.tolist()
@@ -52,10 +54,10 @@ def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
     predictions.save_predictions(run.predictions("cnn"), split, scores)
     plain = run.predictions("cnn").read_bytes()
     assert plain.startswith(b"id,split,defect_score\n")
-    predictions.save_predictions(run.predictions("cnn"), split, {5: scores})
+    predictions.save_predictions(run.predictions("cnn"), split, {Member(5): scores})
     assert run.predictions("cnn").read_bytes() == plain
     model = predictions.read_predictions(run.predictions("cnn"), split)
-    assert (model.seeds, model.seed, model.title) == ((), None, "two-layer CNN")
+    assert (model.members, model.member, model.title) == ((), None, "two-layer CNN")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_the_baselines_name_is_refused_for_a_predictions_file(run):
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
     planted.hide_test_labels(run)
     model = predictions.read_all_predictions(run)["fbp"]
-    assert model.judged_on == "val" and model.seeds[0].judged_on == "val"
+    assert model.judged_on == "val" and model.members[0].judged_on == "val"
     assert len(model.labels_scores()[0]) == 40 and len(model.labels_scores("test")[0]) == 0
 
 
@@ -114,6 +116,117 @@ def test_a_label_of_the_split_other_than_0_and_1_is_named_with_its_line(run, lab
     message = rf"split\.csv, line 5: label '{label}' is not 0, 1 or empty; run notebook 01"
     with pytest.raises(files.ArtifactError, match=message):
         predictions.read_split(run)
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folded(run):
+    """A cross-fitted FBP, and an SVM that was trained once, on a split with four folds."""
+    planted.add_folds(run, 4)
+    planted.plant(run, "fbp", 1.0, 7)
+    return run
+
+
+def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_images(folded):
+    split = predictions.read_split(folded)
+    model = predictions.read_predictions(folded.predictions("fbp"), split)
+    assert model.val.id.tolist() == split.id[split.split != "test"].tolist()
+    assert model.title == "FBP, 4 folds averaged"
+    assert [one.member for one in model.members] == [Member(0, fold) for fold in range(4)]
+    frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
+    assert frame.columns.tolist() == ["id", "split", "defect_score", "fold"]
+    held_out = frame[frame.split == "val"].set_index("id").defect_score
+    assert model.val.defect_score.tolist() == held_out[model.val.id].tolist()
+    test = frame[frame.split == "test"].groupby("id").defect_score.mean()
+    np.testing.assert_allclose(model.test.defect_score, test[model.test.id], rtol=1e-12)
+    for member in model.members:
+        own = split.id[split.fold == member.member.fold]
+        assert member.val.id.tolist() == own.tolist() and len(member.test) == 40
+
+
+def test_seeds_and_folds_are_averaged_together(folded):
+    planted.plant(folded, "fbp", 1.0, 7, 3)
+    frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
+    model = predictions.read_predictions(folded.predictions("fbp"), predictions.read_split(folded))
+    assert model.title == "FBP, 2 seeds x 4 folds averaged" and len(model.members) == 8
+    mean = frame.groupby("id").defect_score.mean()
+    np.testing.assert_allclose(model.val.defect_score, mean[model.val.id], rtol=1e-12)
+    np.testing.assert_allclose(model.test.defect_score, mean[model.test.id], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        # a score by a training that has seen the image
+        (lambda f: f.assign(fold=f.fold.replace({1: 2, 2: 1})), "is not a val id of fold 2"),
+        (
+            lambda f: pd.concat([f, f[(f.split == "val") & (f.fold == 1)].assign(fold=2)]),
+            "is not a val id of fold 2; make the predictions again",
+        ),
+        (lambda f: f[f.fold != 3], " lacks seed 0, fold 3; write a block of rows for each fold"),
+        (lambda f: f[(f.split != "val") | (f.fold != 3)], " val id(s) of seed 0, fold 3, e.g."),
+        (lambda f: f.assign(fold=f.fold.replace(3, 9)), "fold 9 is not in split.csv"),
+        (lambda f: f.assign(fold=f.fold.replace(3, np.nan)), "is not in split.csv"),
+        (lambda f: f.drop(columns="fold"), "occurs twice; keep one row for each image, seed"),
+    ],
+)
+def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
+    folded, damage, message
+):
+    assert message in _refusal(folded, "fbp", damage)
+
+
+def test_a_model_with_folds_on_a_split_without_them_is_refused(folded):
+    split = predictions.read_split(folded)
+    files.save_csv(folded.split_csv, split.drop(columns="fold"))
+    with pytest.raises(files.ArtifactError, match=r"line 2: fold 0 is not in split\.csv"):
+        predictions.read_all_predictions(folded)
+
+
+@pytest.mark.parametrize(
+    ("side", "fold", "message"),
+    [
+        ("train", "", "is not a whole number from 0"),
+        ("train", "-1", "fold '-1' is not a whole number from 0"),
+        ("train", "1.5", "fold '1.5' is not a whole number from 0"),
+        ("train", "x", "fold 'x' is not a whole number from 0"),
+        ("test", "1", "a test image has fold '1'; only train and val have folds"),
+        ("train", "0", "a train image has fold '0'; fold 0 is val, the others are train"),
+        ("val", "1", "a val image has fold '1'; fold 0 is val, the others are train"),
+    ],
+)
+def test_a_fold_that_does_not_fit_its_side_is_named_with_its_line(folded, side, fold, message):
+    frame = files.load_csv(folded.split_csv, ("id",), text=["label", "fold"])
+    row = int(np.flatnonzero(frame.split == side)[0])
+    frame.loc[row, "fold"] = fold or np.nan
+    files.save_csv(folded.split_csv, frame)
+    with pytest.raises(files.ArtifactError) as error:
+        predictions.read_split(folded)
+    assert f"split.csv, line {row + 2}: " in str(error.value) and message in str(error.value)
+
+
+def test_models_are_compared_on_the_validation_images_that_all_have_scored(folded):
+    scored = predictions.read_all_predictions(folded)
+    split = predictions.read_split(folded)
+    assert [len(model.val) for model in scored.values()] == [40, 80]
+    for model in predictions.common(scored).values():
+        assert model.val.id.tolist() == split.id[split.split == "val"].tolist()
+    both = predictions.common({"fbp": scored["fbp"]})["fbp"]
+    pd.testing.assert_frame_equal(both.val, scored["fbp"].val)
+
+
+def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
+    split = predictions.read_split(folded)
+    assert predictions.read_all_predictions(folded)["fbp"].groups("val") is None
+    group = pd.Series(np.arange(len(split)) // 10).map("{:03d}".format)
+    files.save_csv(folded.split_csv, split.assign(group=group.where(split.index > 0)))
+    model = predictions.read_all_predictions(folded)["fbp"]
+    assert model.groups("test").tolist() == group[split.split == "test"].tolist()
+    assert len(model.groups("val")) == len(model.labels_scores("val")[0]) == 80
+    assert pd.isna(model.groups("val")[0]) and model.groups("val")[1] == "000"
+    assert model.groups().tolist() == model.groups("test").tolist()
 
 
 def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything(home):

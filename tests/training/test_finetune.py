@@ -92,7 +92,7 @@ def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test
     planted[:, 0] += sign * (2 * split.label.astype(int) - 1)
     stored = features.Features(split.id.to_numpy(dtype=str), planted)
     features.save_features(stage.paths.features(weights.backbone), stored)
-    last_layer = finetune.train_last_layer(stage, weights)
+    (last_layer,) = finetune.train_last_layer(stage, weights)
     assert last_layer.parameters == 1280 * 2 + 2
     model = backbones.load_model(stage.paths.checkpoint("ll"))
     assert all((model.trunk.state_dict()[k] == v).all() for k, v in weights.state.items())

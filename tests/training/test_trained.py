@@ -11,6 +11,7 @@ from helpers.core import files, seeding, tensors
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
 from helpers.runs import settings, stages
+from helpers.runs.members import Member
 from helpers.training import inference, trained
 from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.loop import Hooks, resume_file
@@ -49,7 +50,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         return _cnn(seed)
 
     recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, flips=True, sizes=("batch_size",))
-    found = trained.train_model(stage, recipe, cache, [3, 4])
+    found = trained.train_model(stage, recipe, cache, [Member(3), Member(4)])
     inputs = {
         "images": cache.content,
         "split": files.fingerprint(stage.split[columns].astype(str).to_numpy()),
@@ -97,7 +98,10 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
     for (_, own), call in zip(frame.groupby("seed"), trained.predict.call_args_list, strict=True):
         np.testing.assert_allclose(own.defect_score, inference.predict(*call.args), atol=1e-6)
     assert [one.model for one in found] == ["net", "net"]
-    assert trained.train_model(stage, recipe, cache, [3, 4]) == found and built == [3, 4]
+    assert trained.train_model(stage, recipe, cache, [Member(3), Member(4)]) == found and built == [
+        3,
+        4,
+    ]
 
 
 def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(stage):
@@ -118,7 +122,7 @@ def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(sta
         part=lambda model: model.head,
         batches=batches,
     )
-    (found,) = trained.train_model(stage, recipe, stage.images(16), [0])
+    (found,) = trained.train_model(stage, recipe, stage.images(16), [Member(0)])
     (network, train, val, _), options = trained.Training.call_args
     assert type(network) is torch.nn.Linear and found.parameters == 42
     assert train.ids.tolist() == _ids(stage, "train") and val.ids.tolist() == _ids(stage, "val")
@@ -147,7 +151,7 @@ def test_the_speed_is_that_over_all_epochs():
     ]
     assert speeds == [pytest.approx(15), None, None, None]
     assert dataclasses.replace(one, seed=7).curve.to_dict("records") == [
-        one.history[0] | {"model": "net", "seed": 7}
+        one.history[0] | {"model": "net", "seed": 7, "fold": None}
     ]
 
 

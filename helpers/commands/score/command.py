@@ -31,7 +31,7 @@ from helpers.datasets import DataError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES
 from helpers.models import backbones
-from helpers.runs.costs import first_checkpoint
+from helpers.runs.costs import checkpoints
 from helpers.training.inference import precision_of
 
 PROBES = 64  # first images that tell the bits of deep ones
@@ -66,21 +66,24 @@ def run(options: argparse.Namespace) -> int:
     check_options(options)
     (index, count), device = _place(options)
     out, images = options.out, listing.open_list(options.images[0])
-    checkpoint = _checkpoint_of(options.model)
-    model = backbones.load_model(checkpoint)
+    found = _checkpoints_of(options.model)
+    models = [backbones.load_model(path) for path in found]
+    for path, model in zip(found, models, strict=True):
+        if model.spec != models[0].spec:
+            raise ScoreError(f"{path} and {found[0].name} are not trainings of one model")
     before = None if options.restart else load_job(out)
     if before is None and out.exists() and not options.restart:
         raise ScoreError(
             f"{out} exists without {record_of(out)}, so it may hold something else: give another "
             "--out, or overwrite it with --restart"
         )
-    trained_bits, fit = backbones.reading_of(checkpoint)
+    trained_bits, fit = backbones.reading_of(found[0])
     bits = options.bits or (before.settings.bits if before else trained_bits)
     first = (Path(entry.file) for entry in itertools.islice(images.entries(), PROBES))
     settings = Settings(
         # relative: machines may mount the disk at different places
         images=os.path.relpath(images.place, out.absolute().parent),
-        model=f"{checkpoint.name} ({files.file_digest(checkpoint)})",
+        model=", ".join(f"{path.name} ({files.file_digest(path)})" for path in found),
         precision=precision_of(device, options.precision),
         flips=options.flips,
         bits=bits or depth_of(list(first)).bits or 16,
@@ -100,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     if todo:
         listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
         entries = (list(part) for number, part in listed if number in todo)
-        given = (model, settings, device, job.count, options.batch_size)
+        given = (models, settings, device, job.count, options.batch_size)
         if options.engine == "ray":
             from helpers.commands.score import ray
 
@@ -184,12 +187,11 @@ def check_options(options: argparse.Namespace) -> None:
         raise ScoreError(f"--batch-size {options.batch_size} must be 1 or more")
 
 
-def _checkpoint_of(model: Path) -> Path:
-    if not model.is_dir():
-        return model
-    if (checkpoint := first_checkpoint(model)) is None:
+def _checkpoints_of(model: Path) -> list[Path]:
+    found = checkpoints(model) if model.is_dir() else [model]
+    if not found:
         raise ScoreError(f"--model {model}: the folder has no checkpoint such as seed0.safetensors")
-    return checkpoint
+    return found
 
 
 def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
@@ -228,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         required=True,
-        help="a checkpoint of the series, or a model's folder of them",
+        help="a model's folder, to average all its trainings, or one checkpoint in it",
     )
     add(
         "--images",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -34,20 +35,23 @@ class _Decoded(NamedTuple):
 
 
 class PartScorer:
-    """A model that is ready on a device, and the threads that decode for it."""
+    """Models that are ready on a device, and the threads that decode for them."""
 
     def __init__(
         self,
-        model: Model,
+        models: Sequence[Model],
         settings: Settings,
         device: torch.device,
         images: int,
         batch_size: int = 64,
         threads: int = 0,
     ) -> None:
-        """`images` will be scored in all; 0 `threads`: a launcher's processes divide the cores."""
-        self.spec, self.settings, self.batch_size = model.spec, settings, batch_size
-        self.scorer = Scorer(model, device, settings.precision, images)
+        """Make the scorers of all models, which see the same images; their scores are averaged.
+
+        `images` will be scored in all; 0 `threads`: a launcher's processes divide the cores.
+        """
+        self.spec, self.settings, self.batch_size = models[0].spec, settings, batch_size
+        self.scorers = [Scorer(model, device, settings.precision, images) for model in models]
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
         self.pool = ThreadPoolExecutor(threads or max(1, (os.cpu_count() or 1) // neighbours))
@@ -61,7 +65,7 @@ class PartScorer:
         decoded = self.pool.map(self._decode, entries)  # ahead of the batches that are scored
         reasons: list[str] = []
         has_more: list[bool] = []
-        raw: list[Tensor] = []  # (views, B, K)
+        raw: list[list[Tensor]] = [[] for _ in self.scorers]  # of each model (views, B, K)
         while batch := list(itertools.islice(decoded, self.batch_size)):
             reasons += [one.reason for one in batch]
             has_more += [one.has_more for one in batch]
@@ -70,10 +74,14 @@ class PartScorer:
                 continue
             channels = max(pixels.shape[2] for pixels in readable)  # 1 if none has colour
             same = [np.broadcast_to(p, (*p.shape[:2], channels)) for p in readable]
-            images = to_float(torch.from_numpy(np.stack(same)), self.scorer.device)
-            views = 4 if self.settings.flips else 1
-            raw.append(self.scorer.score_batch(normalise(images, self.spec), views))
-        scores = probability_of_bad(torch.cat(raw, dim=1).cpu().numpy()) if raw else np.empty(0)
+            images = to_float(torch.from_numpy(np.stack(same)), self.scorers[0].device)
+            prepared, views = normalise(images, self.spec), 4 if self.settings.flips else 1
+            for scorer, own in zip(self.scorers, raw, strict=True):
+                own.append(scorer.score_batch(prepared, views))
+        scores = np.empty(0)
+        if raw[0]:
+            each = [probability_of_bad(torch.cat(own, dim=1).cpu().numpy()) for own in raw]
+            scores = np.mean(each, axis=0)
         remaining = iter(scores)
         rows = []
         for entry, reason in zip(entries, reasons, strict=True):

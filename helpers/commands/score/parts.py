@@ -43,7 +43,7 @@ class Settings:
     """What the scores depend on beside the images."""
 
     images: str  # folder, pattern or CSV, relative to the folder of the scores
-    model: str  # name and digest of the checkpoint
+    model: str  # name and digest of each checkpoint
     precision: str  # "bf16", "fp16" or "no"
     flips: bool  # average over four mirror images
     bits: int  # that fill the range of images of more than 8 bits

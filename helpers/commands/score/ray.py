@@ -1,4 +1,4 @@
-"""Scoring on a Ray cluster: parts of the list go to actors that hold the model.
+"""Scoring on a Ray cluster: parts of the list go to actors that hold the models.
 
 An optional extra: `pip install .[ray]`. Every machine of the cluster must find the images under the
 same path. The process that was started writes the parts.
@@ -6,7 +6,7 @@ same path. The process that was started writes the parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -20,7 +20,7 @@ RETRIES = 3  # of an actor whose machine was lost
 
 
 def score_parts(
-    model: Model,
+    models: Sequence[Model],
     settings: Settings,
     device: torch.device,
     images: int,
@@ -50,7 +50,7 @@ def score_parts(
     remote = ray.remote(
         num_cpus=threads, num_gpus=int(on_gpu), max_restarts=RETRIES, max_task_retries=RETRIES
     )(PartScorer)
-    given = (ray.put(model), settings, torch.device(device.type), images, batch_size, threads)
+    given = (ray.put(models), settings, torch.device(device.type), images, batch_size, threads)
     pool = ActorPool([remote.remote(*given) for _ in range(actors)])
     try:
         yield from pool.map(lambda actor, entries: actor.score.remote(entries), parts)

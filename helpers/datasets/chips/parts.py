@@ -92,6 +92,7 @@ class Part:
     """Everything that varies from image to image, apart from noise."""
 
     package: Package
+    marking: str  # printed on the package; parts of one lot have the same
     centre: Point
     angle_deg: float
     body: tuple[float, float]
@@ -133,6 +134,7 @@ def draw_parameters(rng: np.random.Generator) -> Part:
     bottom = body[1] * rng.uniform(0.33, 0.38)
     return Part(
         package=package,
+        marking=marking,
         centre=(middle + shift[0] + in_pocket[0], 112 + shift[1] + in_pocket[1]),
         angle_deg=angle_deg,
         body=body,

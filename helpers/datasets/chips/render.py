@@ -54,7 +54,7 @@ def render_part(
     Returns:
         image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel, empty for
         good parts; info with keys defect ("" if good), difficulty (0 easy ... 1 hard, None if
-        good) and package.
+        good), package and lot (package and marking).
 
     Raises:
         ValueError: unknown split, or size_px out of range.
@@ -68,6 +68,7 @@ def render_part(
 
     part = draw_parameters(stream(seed, "part", split, index))
     info: dict[str, Any] = {"defect": "", "difficulty": None, "package": part.package.name}
+    info["lot"] = f"{part.package.name} {part.marking}"
     good = image = photograph(part)
     if label == 1:
         rng = stream(seed, "defect", split, index)

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from helpers.core.files import write_bytes, writing
 from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, check_size, render_part, stream
-from helpers.datasets.nexperia import MARKER, is_done, read_marker
+from helpers.datasets.nexperia import LOTS, MARKER, is_done, read_marker
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 1  # raise it when a change of the drawing changes any pixel
@@ -41,6 +41,7 @@ Nexperia. Scores reached here say nothing about scores on the contest's images.
 train/good_0, train/bad_1, test/all_tests   the images, laid out as in the contest
 sample_submission.csv                       id, defect_score: one row per test image
 masks/train, masks/test                     PNG per bad part: white where the defect changed a pixel
+lots.csv                                    id, lot: parts with one package and marking
 hidden_test_labels.csv                      id, label (1 bad): for scoring only, never for fitting
 hidden_part_info.csv                        defect, difficulty (0 easy ... 1 hard), package; ditto
 chips.json                                  settings; "state": "done" when the set is whole
@@ -166,6 +167,7 @@ def write_dataset(
     part_info = ["id", "split", "label", "defect", "difficulty", "package"]
     for name, columns in (
         ("sample_submission.csv", tests[["id", "defect_score"]]),
+        (LOTS, table[["id", "lot"]]),
         (HIDDEN_LABELS, tests[["id", "label"]]),
         ("hidden_part_info.csv", table[part_info]),
     ):

@@ -1,0 +1,35 @@
+"""Stratified folds, by groups if there are any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+
+def stratified_folds(
+    labels: ArrayLike, n: int, random_state: int, groups: ArrayLike | None = None
+) -> np.ndarray:
+    """Return the fold (N,) of each part, 0 to n - 1, each fold with about the same share of labels.
+
+    Args:
+        labels: (N,) classes or strata.
+        n: folds; fewer if there are fewer groups.
+        random_state: of the shuffling.
+        groups: (N,) no group is in two folds; a missing one is a group of its own. None, or a
+            single group: parts are drawn one by one.
+    """
+    labels = np.asarray(labels)
+    fold = np.empty(labels.size, dtype=np.int64)
+    splits = StratifiedKFold(n, shuffle=True, random_state=random_state).split(labels, labels)
+    if groups is not None:
+        numbers = pd.factorize(np.asarray(groups, dtype=object))[0]
+        alone = numbers < 0
+        numbers[alone] = numbers.max() + 1 + np.arange(alone.sum())
+        if (count := len(np.unique(numbers))) > 1:
+            splitter = StratifiedGroupKFold(min(n, count), shuffle=True, random_state=random_state)
+            splits = splitter.split(labels, labels, numbers)
+    for number, (_, rows) in enumerate(splits):
+        fold[rows] = number
+    return fold

@@ -1,0 +1,138 @@
+"""Read CSV files of the user that say something about images: SPLIT_CSV and LABELS_CSV."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files
+from helpers.datasets import DataError, Source
+
+LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
+RESERVED = ("split", "fold", "official_split", "digest", "unit", "block")  # columns of the package
+MOST_KINDS = 20  # a column with more different values is not evaluated by its values
+
+
+def read_named(
+    path: Path,
+    source: Source,
+    columns: Sequence[str],
+    allowed: Mapping[str, Sequence[Any]],
+) -> tuple[pd.DataFrame, int]:
+    """Return the lines of a CSV in the order of the source's images, and the lines without one.
+
+    The CSV names images by a column `id` or `path`: paths are absolute, below the CSV's folder, or
+    the unique end of one. Lines about images that were dropped before (`source.dropped`) are known,
+    but say nothing; their number is returned.
+
+    Args:
+        path: the CSV.
+        source: its table has `id` and `path`.
+        columns: that the CSV must have.
+        allowed: the values that a column may have, as text.
+
+    Returns:
+        The other columns as text, a row per image; missing where the CSV says nothing.
+
+    Raises:
+        DataError: an unknown image, one that is named twice, or a value that is not allowed; the
+            line is named.
+    """
+    frame = files.load_csv(path, columns, text=[*allowed])
+    by = next((name for name in ("id", "path") if name in frame.columns), None)
+    if by is None:
+        raise DataError(f"{path} needs a column id or path beside {', '.join(columns)}")
+    known = pd.concat([source.table, source.dropped])[by].reset_index(drop=True)
+    named = frame[by]
+    if by == "path":
+        known = known.map(os.path.realpath)
+        named = _resolved(named, known, path.parent)
+    own, unknown = known[: len(source.table)], ~named.isin(known)
+    checks = [
+        (~frame[column].isin(values), frame[column], f"{column} must be {_or(values)}, not {{}}")
+        for column, values in allowed.items()
+        if column in frame
+    ]
+    for wrong, value, problem in (
+        *checks,
+        (frame[by].isna(), frame[by], f"the {by} is missing"),
+        (named.duplicated(), frame[by], "{!r} is named more than once"),
+        (unknown, frame[by], f"no image has the {by} {{!r}}; {unknown.sum()} such line(s)"),
+    ):
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            culprit = "empty" if pd.isna(value.iloc[row]) else value.iloc[row]
+            line = files.line_of(path, row)
+            raise DataError(f"{path}, line {line}: {problem.format(culprit)}")
+    lines = frame.drop(columns=["id", "path"], errors="ignore").set_axis(named, axis=0)
+    return lines.reindex(own).set_axis(source.table.index), int((~named.isin(own)).sum())
+
+
+def with_labels(source: Source, path: Path) -> Source:
+    """Return a source with the labels, groups and further columns of a LABELS_CSV.
+
+    Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`,
+    `reason` (for people, not read), and others, which are added to the table. One with at most 20
+    different values is a kind of part, evaluated on its own in notebook 06. Images that have no
+    label then are left out.
+
+    Raises:
+        DataError: see `read_named`; or a column has the name of one of the package's own.
+    """
+    allowed = {"label": [*LABEL_WORDS, np.nan]}
+    lines, _ = read_named(path, source, (), allowed)
+    lines = lines.drop(columns="reason", errors="ignore")
+    if reserved := [name for name in RESERVED if name in lines]:
+        raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
+    table, changed = source.table.copy(), 0
+    if "label" in lines:
+        labels = lines.pop("label").map(LABEL_WORDS).astype("Int64")
+        changed = int((labels.notna() & table.label.notna() & (labels != table.label)).sum())
+        table["label"] = labels.fillna(table.label)
+    if "group" in lines:
+        groups = lines.pop("group").astype("string").astype(object)
+        table["group"] = groups.fillna(table["group"]) if "group" in table else groups
+    table = table.drop(columns=lines.columns, errors="ignore").join(lines)
+    kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
+    hidden = table.label.isna() & (table.official_split != "test")
+    notes = [f"LABELS_CSV changed {changed} label(s)"] if changed else []
+    if hidden.any():
+        notes.append(f"{hidden.sum():,} image(s) without a label")
+    return dataclasses.replace(
+        source,
+        table=table[~hidden].reset_index(drop=True),
+        dropped=pd.concat([source.dropped, table.loc[hidden, ["id", "path"]]]),
+        kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
+        left_out=(*source.left_out, *notes),
+    )
+
+
+def _or(values: Sequence[Any]) -> str:
+    *others, last = [value if isinstance(value, str) else "empty" for value in values]
+    return f"{', '.join(others)} or {last}"
+
+
+def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
+    """Return the whole paths that a CSV in `folder` names; see `read_named`."""
+    whole, ends = set(known), dict[int, dict[str, str]]()
+
+    def resolve(name: str) -> str:
+        given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
+        beside = os.path.realpath(folder / given)  # `given` if it is absolute
+        if beside in whole:
+            return beside
+        n = len(given.parts)
+        if n not in ends:  # the last n parts of all paths, looked up and not searched for
+            last = known.map(lambda file: "/".join(file.split("/")[-n:]))
+            ends[n] = dict(zip(last, known, strict=True))
+            for several in last[last.duplicated()]:
+                ends[n].pop(several, None)
+        return ends[n].get(given.as_posix(), beside)
+
+    return named.map(resolve)

@@ -1,0 +1,171 @@
+"""The labels most likely wrong, found from held-out scores by confident learning.
+
+Scores are turned into probabilities by a logistic regression on their logit (Platt 1999), so that
+ranks and balanced classifiers can be used too. Then, by confident learning (Northcutt et al. 2021,
+arXiv 1911.00068), a class's threshold is its mean probability on the images labelled so, and a
+label is suspect if the probability of the other class reaches that class's threshold. Labels are
+ranked by the probability of the given label.
+
+Test labels are never audited: correcting those that a model disagrees with would favour the model.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+from scipy import special
+from sklearn.linear_model import LogisticRegression
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.style import LABEL_NAMES
+from helpers.datasets.cache import ImageCache
+from helpers.results.metrics import check_both_classes, rate_interval
+from helpers.results.report_table import per_cent
+from helpers.runs.predictions import Scored
+from helpers.runs.stages import Stage, load_run
+
+FIRST = 50  # rows that a person looks at in any case
+OWN = ["rank", "id", "path", "label", "suggested_label", "quality", "is_suspect", "defect_score"]
+OWN += ["reason"]
+TO_CHECK = ["id", "path", "label", "reason"]
+
+
+def class_probabilities(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
+    """Return the probabilities (N, 2) of good and bad that held-out scores (N,) stand for."""
+    labels, scores = check_both_classes(labels, scores)
+    logits = special.logit(np.clip(scores, 1e-4, 1 - 1e-4))[:, None]
+    return LogisticRegression().fit(logits, labels).predict_proba(logits)
+
+
+def confident_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
+    """Return the class (N,) to which each image confidently belongs, the likelier of two, or -1."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    thresholds = [probabilities[labels == label, label].mean() for label in LABEL_NAMES]
+    reached = probabilities >= thresholds
+    likelier = np.where(reached, probabilities, -1).argmax(axis=1)
+    return np.where(reached.any(axis=1), likelier, -1)
+
+
+def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
+    """Return the images with a held-out score, the labels most likely wrong first.
+
+    Args:
+        scored: the scores of one model; those of its `val` are used.
+        split: split.csv.
+
+    Returns:
+        `rank` (from 1), `id, path, label, suggested_label`, `quality` (the probability of the given
+        label), `is_suspect, defect_score, reason`, and the source's own columns. Suspect labels
+        come first, then those of low quality.
+    """
+    labels, scores = scored.labels_scores("val")
+    ids = scored.val.id[scored.val.label.notna()].to_numpy()
+    means = {word: scores[labels == label].mean() for label, word in LABEL_NAMES.items()}
+    usual = ", ".join(f"{mean:.2f} on average if {word}" for word, mean in means.items())
+    probabilities = class_probabilities(labels, scores)
+    frame = pd.DataFrame({"id": ids, "label": labels, "suggested_label": 1 - labels})
+    frame["quality"] = probabilities[np.arange(len(labels)), labels]
+    frame["is_suspect"] = confident_class(labels, probabilities) == 1 - labels
+    frame["defect_score"] = scores
+    frame["reason"] = [
+        f"labelled {LABEL_NAMES[label]}, score {score:.4f} ({usual})"
+        for label, score in zip(labels, scores, strict=True)
+    ]
+    others = split.drop(columns=[*OWN, "split", "fold"], errors="ignore")
+    frame = frame.merge(others.assign(id=split.id, path=split.path), on="id")
+    frame = frame.sort_values(
+        ["is_suspect", "quality"], ascending=[False, True], kind="stable", ignore_index=True
+    )
+    frame["rank"] = np.arange(1, len(frame) + 1)
+    return frame[[*OWN, *(name for name in frame if name not in OWN)]]
+
+
+def doubt_table(audited: pd.DataFrame) -> pd.DataFrame:
+    """Return how many of the suspect labels the annotators doubted themselves.
+
+    It needs the column `probability`, the annotators' defect probability; a label is doubted if it
+    is neither 0 nor 1.
+
+    Returns:
+        `labels` (all, suspect, first 50), `n, doubted, share, share_low, share_high` (95 %, by
+        groups if there are any); empty without probabilities.
+    """
+    columns = ["labels", "n", "doubted", "share", "share_low", "share_high"]
+    if "probability" not in audited or audited.probability.isna().all():
+        return pd.DataFrame(columns=columns)
+    doubted = audited.probability.between(0, 1, inclusive="neither")
+    rows = []
+    for name, chosen in (
+        ("all audited", audited["rank"] > 0),
+        ("suspect", audited.is_suspect),
+        (f"first {min(FIRST, len(audited))}", audited["rank"] <= FIRST),
+    ):
+        if chosen.any():
+            groups = audited.group[chosen] if "group" in audited else None
+            interval = rate_interval(doubted[chosen], groups)
+            rows.append([name, int(chosen.sum()), int(doubted[chosen].sum()), *interval])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def doubt_shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `doubt_table` for the eye, in per cent."""
+    rows = table.to_dict("records")
+    columns = {"Labels": table.labels, "Number": table.n, "Doubted by annotators": table.doubted}
+    return pd.DataFrame(columns | {"Share": [per_cent(row, "share", " %") for row in rows]})
+
+
+def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
+    """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say how to go on.
+
+    Columns: `id, path, label, reason`. A file in which a label differs from the split's is a
+    person's work: it is kept.
+    """
+    path = run_paths.labels_to_check
+    rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
+    if path.exists():
+        own = files.load_csv(path, ("id", "label"), text=["label"])
+        now = own.id.map(split.set_index("id").label).astype("Int64").astype("string")
+        if (edited := own.label.astype("string").fillna("") != now.fillna("")).any():
+            return (
+                f"{path} has {edited.sum()} edited label(s) and was kept; delete it for a new list"
+            )
+    files.save_csv(path, rows)
+    return (
+        f"{len(rows)} labels to check: {path}\nCorrect its column `label`, then start a run with "
+        "another --name and -p LABELS_CSV=FILE"
+    )
+
+
+def images_of_split(stage: Stage) -> ImageCache:
+    """Return the images at the size of notebook 01, at which they are decoded already."""
+    first = load_run(stage.paths)["stages"]["01_data_split"]
+    return stage.images(first["settings"]["image_size_px"])
+
+
+def contact_sheet(
+    audited: pd.DataFrame, cache: ImageCache, title: str, rows: int = 3, columns: int = 8
+) -> Figure:
+    """Draw the first images of an audit with label, score, annotators' probability and group."""
+    shown = audited.head(rows * columns)
+    size = (1.75 * columns, 2.2 * rows + 0.3)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    images = cache.take(cache.rows(shown.id))
+    for ax, pixels, row in zip(axes.ravel(), images, shown.to_dict("records"), strict=False):
+        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+        text = f"{row['rank']}: {str(row['id'])[-16:]}\n"
+        text += f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
+        more = {"annotators": row.get("probability"), "group": row.get("group")}
+        known = [
+            f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}"
+            for k, v in more.items()
+            if not pd.isna(v)
+        ]
+        ax.set_title("\n".join([text, *filter(None, [", ".join(known)])]), fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure

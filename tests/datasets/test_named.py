@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers import datasets
+from helpers.datasets import DataError
+from helpers.datasets.settings import SplitSettings
+from tests.datasets.test_folder import fill, load
+
+
+@pytest.fixture
+def flat(tmp_path) -> Path:
+    """Four images in one folder without classes."""
+    fill(tmp_path / "parts", "a.png", "b.png", "c.png", "d.png")
+    return tmp_path / "parts"
+
+
+def labels_csv(folder: Path, **columns) -> str:
+    path = folder.parent / "labels.csv"
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return str(path)
+
+
+def test_a_csv_labels_images_that_are_in_no_class_folder(flat):
+    csv = labels_csv(
+        flat,
+        path=["parts/a.png", "parts/b.png", "d.png"],
+        label=["0", "bad", "good"],
+        group=["lot1", "007", ""],
+        camera=["left", "right", "left"],
+    )
+    source = load(flat, labels_csv=csv)
+    table = source.table
+    assert dict(zip(table.id, table.label, strict=True)) == {"a": 0, "b": 1, "d": 0}
+    assert table.group.fillna("none").tolist() == ["lot1", "007", "none"]
+    assert source.kinds == ("camera",) and table.camera.tolist() == ["left", "right", "left"]
+    assert "1 image(s) without a label" in source.left_out
+    assert source.dropped.id.tolist() == ["c"]
+    assert source.label_mapping == "good and bad as in LABELS_CSV"
+
+
+def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
+    fill(tmp_path / "p" / "good", "a.png", "b.png")
+    fill(tmp_path / "p" / "bad", "c.png")
+    csv = labels_csv(tmp_path / "p", id=["a", "c"], label=["1", ""])
+    source = load(tmp_path / "p", labels_csv=csv)
+    assert dict(zip(source.table.id, source.table.label, strict=True)) == {"a": 1, "b": 0, "c": 1}
+    assert source.left_out == ("LABELS_CSV changed 1 label(s)",)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"id": ["a", "x"], "label": ["0", "1"]}, "line 3: no image has the id 'x'"),
+        ({"id": ["a", "b"], "label": ["0", "2"]}, "line 3: label must be 0, good, 1, bad or empty"),
+        ({"id": ["a", "a"], "label": ["0", "1"]}, "line 3: 'a' is named more than once"),
+        ({"id": ["a", "b"], "label": ["0", "1"], "split": ["x", "y"]}, "rename the column split"),
+        ({"file": ["a"], "label": ["0"]}, "needs a column id or path"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
+    with pytest.raises(DataError, match=problem):
+        load(flat, labels_csv=labels_csv(flat, **columns))
+
+
+def test_groups_come_from_a_level_of_subfolders(tmp_path):
+    for label in ("good", "bad"):
+        fill(tmp_path / label / "monday" / "lot1", f"{label}1.png")
+        fill(tmp_path / label, f"{label}2.png")
+    groups = load(tmp_path, group_level=1).table.set_index("id").group
+    assert groups["good1"] == groups["bad1"] == "monday" and groups.isna().sum() == 2
+    assert load(tmp_path, group_level=2).table.set_index("id").group["good1"] == "lot1"
+
+
+def test_elpv_takes_corrected_labels_too(tmp_path):
+    path = tmp_path / "labels.csv"
+    pd.DataFrame({"id": ["cell0001"], "label": [0]}).to_csv(path, index=False)
+    source = datasets.load(SplitSettings(labels_csv=str(path)))
+    assert source.table.label[0] == 0 and len(source.table) == 2624

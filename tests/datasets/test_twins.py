@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageFilter
+
+from helpers.datasets import twins
+from helpers.datasets.cache import open_cache
+
+
+def write_images(folder, images):
+    folder.mkdir()
+    rows = []
+    for name, image in images.items():
+        image.save(folder / f"{name}.png")
+        rows.append({"id": name, "path": str(folder / f"{name}.png")})
+    return pd.DataFrame(rows)
+
+
+def scenes(n, seed=0):
+    """Smooth random gray images, as different as solar cells are."""
+    rng = np.random.default_rng(seed)
+    blots = [Image.fromarray(rng.integers(0, 256, (12, 12), dtype=np.uint8)) for _ in range(n)]
+    return [blot.resize((96, 96), Image.Resampling.BICUBIC) for blot in blots]
+
+
+@pytest.fixture
+def cache(tmp_path):
+    images = dict(zip("abcdef", scenes(6), strict=True))
+    images["a_blurred"] = images["a"].filter(ImageFilter.GaussianBlur(2))
+    images["b_dark"] = images["b"].point(lambda value: value * 0.6 + 10)
+    return open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
+
+
+def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_not(cache):
+    pairs, remark = twins.find(cache, 20)
+    ids = cache.table.id
+    found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
+    assert found == {("a", "a_blurred"), ("b", "b_dark")} and remark == ""
+    assert pairs.bits.between(0, 20).all()
+
+
+def test_zero_bits_search_nothing_and_say_so(cache):
+    pairs, remark = twins.find(cache, 0)
+    assert pairs.empty and remark == "Near duplicates were not searched (TWIN_BITS=0)."
+
+
+def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
+    monkeypatch.setattr(twins, "ROWS_AT_ONCE", 7)  # several blocks
+    rng = np.random.default_rng(1)
+    hashes = rng.random((30, 64)) < 0.5
+    hashes[20] = hashes[3]
+    hashes[20, :5] ^= True
+    pairs = twins.near_pairs(hashes, 22)
+    counted = [
+        (i, j, int((hashes[i] != hashes[j]).sum())) for i in range(30) for j in range(i + 1, 30)
+    ]
+    expected = sorted(row for row in counted if row[2] <= 22)
+    assert sorted(pairs.itertuples(index=False, name=None)) == expected
+    assert (3, 20, 5) in expected and len(expected) > 3
+
+
+def test_many_parts_that_look_alike_are_not_called_duplicates(tmp_path):
+    plain = {f"plain{i:02d}": scenes(1)[0] for i in range(twins.LARGEST_CLUSTER + 1)}
+    pair = scenes(2, seed=5)[1]
+    images = plain | {"x": pair, "y": pair.filter(ImageFilter.GaussianBlur(1))}
+    cache = open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
+    pairs, remark = twins.find(cache, 20)
+    assert len(pairs) == 1 and cache.table.id[pairs["first"][0]] == "x"
+    assert remark.startswith("21 images look alike to the hash")
+
+
+def test_clusters_join_pairs_and_equal_values_and_missing_values_join_nothing():
+    pairs = pd.DataFrame({"first": [0], "second": [4]})
+    cluster = twins.clusters(6, pairs, pd.Series(["a", "b", "b", None, "c", None]))
+    assert cluster[0] == cluster[4] and cluster[1] == cluster[2]
+    assert len(set(cluster)) == 4

@@ -1,0 +1,232 @@
+"""Promised escape rates hold in simulation; the bins between pass and reject are the right ones."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from helpers.results import decision, metrics
+from helpers.results import operating_point as op
+from helpers.runs import settings as config
+from helpers.runs.predictions import Scored
+from tests.results.test_decision import scored
+
+DRAWS = 2000
+ASKED = 0.01
+
+
+def share_of_the_sample(labels, scores, rate):
+    """The rule of earlier versions: at most this share of the held-out bad parts escapes."""
+    sweep = op.threshold_sweep(labels, scores)
+    allowed = sweep.n_escaped <= rate * sweep.n_escaped[-1] + 1e-9
+    return sweep.thresholds[np.argmin(np.where(allowed, sweep.n_overkilled, np.inf))]
+
+
+def true_rates(n_bad, choose, draws=DRAWS, n_good=100):
+    """The escape rate on the line of the threshold chosen in each draw, in closed form.
+
+    Bad parts score N(0, 1), and good ones N(-2, 1.5), so that some are between any two bad ones.
+    """
+    rng = np.random.default_rng(n_bad)
+    labels = np.repeat([1, 0], [n_bad, n_good])
+    scores = rng.normal(size=(draws, n_bad + n_good))
+    scores[:, n_bad:] = 1.5 * scores[:, n_bad:] - 2
+    return stats.norm.cdf([choose(labels, own) for own in scores])
+
+
+def too_high(rates, asked):
+    """True if the mean rate is above the one asked for by more than three standard errors."""
+    return rates.mean() > asked + 3 * rates.std(ddof=1) / np.sqrt(len(rates))
+
+
+def fails_too_often(rates, asked):
+    """True if more than 5 % of the draws are above `asked`, by more than three standard errors."""
+    return np.mean(rates > asked) > 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(rates))
+
+
+@pytest.mark.parametrize("n_bad", [150, 492])
+def test_the_expected_escape_rate_is_at_most_the_promised_one(n_bad):
+    def choose(labels, scores):
+        return op.threshold_for_escape_rate(labels, scores, ASKED, "expected").threshold
+
+    rates = true_rates(n_bad, choose)
+    assert not too_high(rates, ASKED)
+    assert rates.mean() > 0.4 * ASKED  # it lets pass what it may: (k + 1) / (n + 1) = .66, .81 %
+
+
+@pytest.mark.parametrize(("n_bad", "asked"), [(150, 0.02), (492, ASKED)])
+def test_the_confident_rule_fails_in_at_most_five_per_cent_of_the_draws(n_bad, asked):
+    def choose(labels, scores):
+        promise = op.threshold_for_escape_rate(labels, scores, asked, "confident")
+        assert promise.is_kept
+        return promise.threshold
+
+    assert not fails_too_often(true_rates(n_bad, choose), asked)
+
+
+@pytest.mark.parametrize("n_bad", [150, 299])
+def test_the_share_of_the_sample_breaks_both_promises(n_bad):
+    rates = true_rates(n_bad, lambda *data: share_of_the_sample(*data, ASKED))
+    assert fails_too_often(rates, ASKED)
+    if n_bad == 150:  # one of 150 may escape: 2 / 151 of the next ones
+        assert too_high(rates, ASKED)
+
+
+@pytest.mark.parametrize("n_bad", [1, 20, 150, 492, 3000])
+@pytest.mark.parametrize("asked", [0.001, 0.01, 0.2])
+def test_the_confident_promise_is_the_binomial_one(n_bad, asked):
+    kept = op.promised_rate(n_bad, np.arange(n_bad), "confident") <= asked
+    binomial = stats.binom.cdf(np.arange(n_bad), n_bad, asked) <= 0.05
+    np.testing.assert_array_equal(kept, binomial)
+
+
+@pytest.mark.parametrize("asked", [1.0, 0.5, 0.05, 0.01, 0.002, 1 / 151])
+def test_the_number_of_bad_parts_needed_is_the_smallest_that_keeps_the_promise(asked):
+    for rule in decision.PROMISES:
+        n = int(op.bad_parts_needed(asked, rule))
+        assert op.promised_rate(n, 0, rule) <= asked + 1e-12 or asked == 1
+        assert n == 1 or op.promised_rate(n - 1, 0, rule) > asked
+    assert [op.bad_parts_needed(0.01, rule) for rule in decision.PROMISES] == [99, 299]
+    assert op.bad_parts_needed(0, "expected") == np.inf
+
+
+def test_the_promise_table_has_this_run_s_and_the_needed_numbers():
+    table = decision.promise_table(150, 0.01).set_index("bad_parts")
+    assert table.index.tolist() == sorted([30, 99, 100, 150, 299, 300, 1000, 3000])
+    assert table.loc[150, "expected"] == pytest.approx(1 / 151)
+    assert table.loc[150, "confident"] == pytest.approx(1 - 0.05 ** (1 / 150))
+    assert table.note[150] == "held out in this run"
+    assert table.note[299] == "needed for 1 % at 95 % confidence"
+    assert decision.promise_table(99, 0.01).set_index("bad_parts").note[99].count(",") == 1
+    assert len(decision.promise_table(150, 0)) == 6  # no number promises 0
+    assert "0.66 %" in decision.promise_shape(table.reset_index()).iloc[3].tolist()
+
+
+def test_a_rule_that_cannot_be_kept_is_named_with_what_it_needs():
+    settings = config.AnalysisSettings(max_escape_rate=0.1)
+    table = decision.operating_table({"m": scored()}, settings, 0.3)
+    text = decision.rule_text(table[table.rule == "confident"].iloc[0])
+    assert text == ("none of the 10 bad parts escaped (10 % at 95 % confidence needs 29 bad parts)")
+    settings = config.AnalysisSettings(max_escape_rate=0.0)
+    row = decision.operating_table({"m": scored()}, settings, 0.3).iloc[0]
+    assert decision.rule_text(row).endswith("(0 % expected cannot be promised)")
+
+
+def random_parts(seed, n=36):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([0, 1], [n - n // 3, n // 3]))
+    return labels, (rng.normal(size=n) + 1.5 * labels).round(1)
+
+
+def cost_of(labels, scores, bins, line):
+    """The expected cost of two thresholds, by hand."""
+    passed, rejected = scores < bins[0], scores >= bins[1]
+    looked = ~passed & ~rejected
+    cost = 0.0
+    for label, weight in ((0, 1 - line.bad_rate), (1, line.bad_rate)):
+        own = labels == label
+        wrong = line.escape_cost * passed[own] if label else line.false_alarm_cost * rejected[own]
+        cost += weight * (wrong + line.review_cost * looked[own]).mean()
+    return cost
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_person_looks_at_no_more_than_the_share_and_at_no_less_than_possible(seed):
+    labels, scores = random_parts(seed)
+    sweep = op.threshold_sweep(labels, scores).thresholds
+    for share in (0.0, 0.1, 0.35, 1.0):
+        line = op.Line(0.2, review_share=share)
+        for low in sweep[::6]:
+            high = op.reject_threshold(labels, scores, low, line)
+            looked = [
+                op.bin_shares(labels, scores, op.Bins(low, t), 0.2)["reviewed"].estimate
+                for t in sweep[sweep >= low]
+            ]
+            found = op.bin_shares(labels, scores, op.Bins(low, high), 0.2)["reviewed"].estimate
+            assert found == pytest.approx(max(s for s in looked if s <= share + 1e-9))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_cheapest_bins_are_the_cheapest_of_all_pairs(seed):
+    labels, scores = random_parts(seed)
+    sweep = op.threshold_sweep(labels, scores).thresholds
+    for line in (op.Line(0.2, 20, 2, review_cost=0.3), op.Line(0.05, 20, 2, review_cost=3)):
+        pairs = [(low, high) for low in sweep for high in sweep if high >= low]
+        costs = [cost_of(labels, scores, pair, line) for pair in pairs]
+        bins = op.cheapest_bins(labels, scores, line)
+        assert cost_of(labels, scores, bins, line) == pytest.approx(min(costs))
+        low = sweep[len(sweep) // 3]
+        high = op.reject_threshold(labels, scores, low, line)
+        own = min(c for pair, c in zip(pairs, costs, strict=True) if pair[0] == low)
+        assert cost_of(labels, scores, (low, high), line) == pytest.approx(own)
+    assert bins.pass_below == bins.reject_from  # a look that costs more than a false alarm
+
+
+def test_a_share_looked_at_for_nothing_lowers_the_cheapest_cost():
+    labels, scores = random_parts(0)
+    alone, helped = op.Line(0.2, 20, 2), op.Line(0.2, 20, 2, review_share=0.2)
+    costs = [
+        cost_of(labels, scores, op.cheapest_bins(labels, scores, line), line)
+        for line in (alone, helped)
+    ]
+    assert costs[1] < costs[0]
+
+
+def test_the_shares_weigh_good_and_bad_parts_as_on_the_line_and_add_up_to_one():
+    labels, scores = np.repeat([0, 1], 10), np.tile(np.arange(10) / 10, 2)
+    scores[10:] += 0.25
+    shares = op.bin_shares(labels, scores, op.Bins(0.5, 0.8), bad_rate=0.1)
+    assert shares["passed"].estimate == pytest.approx(0.9 * 0.5 + 0.1 * 0.3)
+    assert sum(share.estimate for share in shares.values()) == pytest.approx(1)
+    good, bad = metrics.exact_interval(5, 10), metrics.exact_interval(3, 10)
+    arm = np.hypot(0.9 * (0.5 - good.low), 0.1 * (0.3 - bad.low))
+    assert shares["passed"].low == pytest.approx(shares["passed"].estimate - arm)
+
+
+def test_an_interval_without_groups_is_exact_and_with_groups_never_narrower():
+    flags = np.repeat([True, False], [6, 54])
+    exact = metrics.exact_interval(6, 60)
+    assert metrics.rate_interval(flags) == exact
+    single = metrics.rate_interval(flags, [f"g{i}" for i in range(60)])
+    assert single == pytest.approx(exact, abs=0.02)
+    clustered = metrics.rate_interval(flags, np.repeat(np.arange(10).astype(str), 6))
+    assert clustered.high > exact.high + 0.05  # all six are in one lot of ten
+    assert clustered.low < exact.low
+    assert clustered == metrics.rate_interval(flags, np.repeat(np.arange(10).astype(str), 6))
+    for empty in ("", np.nan, None):
+        own = metrics.rate_interval(flags, np.full(60, empty, dtype=object))
+        assert own.high < exact.high + 0.02  # each part is a group of its own
+    none = metrics.rate_interval(np.zeros(60, bool), np.repeat(["a", "b", "c"], 20))
+    assert none == metrics.exact_interval(0, 60)
+
+
+def test_groups_widen_the_intervals_of_the_table():
+    class Grouped(Scored):
+        def blocks(self, side=""):
+            return np.where(self.labels_scores(side)[1] > 0.52, "b", "a")
+
+    plain = scored()
+    grouped = Grouped("m", plain.val, plain.test)
+    settings = config.AnalysisSettings(max_escape_rate=0.5)
+    one, other = (decision.operating_table({"m": m}, settings, 0.3) for m in (plain, grouped))
+    assert other.val_overkill_rate[0] == one.val_overkill_rate[0]
+    assert other.val_overkill_rate_high[0] >= one.val_overkill_rate_high[0]
+    assert other.val_escape_rate_low[0] < one.val_escape_rate_low[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"review_share": 0.1, "review_cost": 1.0}, "both say which parts are looked at again"),
+        ({"review_cost": 1.0}, "REVIEW_COST says nothing alone"),
+        ({"review_share": 1.5}, "REVIEW_SHARE=1.5 must be at most 1"),
+    ],
+)
+def test_review_settings_that_contradict_each_other_are_refused(given, message):
+    costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0} if "review_share" in given else {}
+    with pytest.raises(config.SettingsError, match=message):
+        config.resolve("06_analysis", "quick", given | costs)
+
+
+def test_a_tenth_is_looked_at_again_if_nothing_is_said():
+    assert config.AnalysisSettings().share_looked_at_again == 0.1
+    assert config.AnalysisSettings(review_share=0).share_looked_at_again == 0

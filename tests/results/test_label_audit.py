@@ -1,0 +1,172 @@
+"""Flipped labels come first, the annotators' doubts are counted, and a person's edits are kept."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.datasets.cache import ImageCache
+from helpers.results import label_audit, metrics
+from helpers.runs import predictions
+from helpers.runs.predictions import Scored
+from tests import planted
+from tests.benchmarks import label_audit as benchmark
+
+
+def made_up(n=400, flipped=20, separation=6.0, seed=0):
+    """Held-out scores of a good model, and labels of which some were flipped afterwards."""
+    rng = np.random.default_rng(seed)
+    truth = (np.arange(n) % 10 < 3).astype(int)
+    scores = special.expit(rng.normal(size=n) + separation * (truth - 0.5))
+    labels, wrong = truth.copy(), rng.permutation(n)[:flipped]
+    labels[wrong] = 1 - labels[wrong]
+    ids = np.array([f"{i:03d}" for i in range(n)])
+    val = pd.DataFrame({"id": ids, "label": labels, "defect_score": scores}).astype(
+        {"label": "Int64"}
+    )
+    split = pd.DataFrame({"id": ids, "path": ids + ".png", "label": val.label, "split": "val"})
+    split["probability"] = np.where(np.isin(np.arange(n), wrong[::2]), 0.3333, truth)
+    split["group"] = [f"lot{i // 40}" for i in range(n)]
+    return Scored("m", val, val[:0]), split, set(ids[wrong])
+
+
+def test_flipped_labels_come_first():
+    scored, split, wrong = made_up()
+    audited = label_audit.audit(scored, split)
+    assert len(wrong & set(audited.id[:20])) >= 18
+    assert len(wrong & set(audited.id[audited.is_suspect])) >= 19
+    assert audited["rank"].tolist() == list(range(1, 401))
+    assert (audited.suggested_label == 1 - audited.label).all()
+    assert {"probability", "group"} <= set(audited) and "split" not in audited
+
+
+def test_the_confident_class_by_hand():
+    labels = [0, 0, 0, 1, 1, 1]
+    bad = np.array([0.1, 0.2, 0.9, 0.3, 0.7, 0.8])
+    # thresholds: good (.9 + .8 + .1) / 3 = .6, bad (.3 + .7 + .8) / 3 = .6
+    found = label_audit.confident_class(labels, np.stack([1 - bad, bad], 1))
+    assert found.tolist() == [0, 0, 1, 0, 1, 1]
+    halves = [[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.4, 0.6]]
+    assert label_audit.confident_class([0, 1, 0, 1], halves).tolist() == [0, 1, -1, -1]
+    both = label_audit.confident_class([0, 1], [[0.4, 0.6], [0.7, 0.3]])  # a model that is wrong
+    assert both.tolist() == [1, 0]
+
+
+def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
+    scored, split, _ = made_up()
+    ranks = scored.val.defect_score.rank() / (len(split) + 1)
+    shifted = special.expit(special.logit(scored.val.defect_score) + 2)
+    first = label_audit.audit(scored, split)
+    for scores in (ranks, shifted):
+        other = label_audit.audit(
+            Scored("m", scored.val.assign(defect_score=scores), scored.test), split
+        )
+        for label in (0, 1):
+            own, theirs = (list(a.id[a.label == label]) for a in (first, other))
+            assert own[:5] == theirs[:5]
+    # a shift changes nothing but the scores
+    assert set(other.id[other.is_suspect]) == set(first.id[first.is_suspect])
+
+
+def test_test_labels_are_not_audited():
+    scored, split, _ = made_up()
+    hidden = Scored("m", scored.val[:300], scored.val[300:])
+    assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
+
+
+def test_the_annotators_doubt_is_counted_among_all_and_among_the_suspect():
+    scored, split, _ = made_up()
+    audited = label_audit.audit(scored, split.drop(columns="group"))
+    table = label_audit.doubt_table(audited).set_index("labels")
+    assert table.index.tolist() == ["all audited", "suspect", "first 50"]
+    assert table.loc["all audited", ["n", "doubted"]].tolist() == [400, 10]
+    doubted = ((audited.probability > 0) & (audited.probability < 1) & audited.is_suspect).sum()
+    n = audited.is_suspect.sum()
+    exact = metrics.exact_interval(int(doubted), int(n))
+    assert table.loc["suspect", ["share", "share_low", "share_high"]].tolist() == list(exact)
+    assert table.share["suspect"] > 5 * table.share["all audited"]
+    by_lots = label_audit.doubt_table(label_audit.audit(scored, split)).set_index("labels")
+    assert by_lots.share_high["all audited"] >= table.share_high["all audited"]
+    assert label_audit.doubt_shape(table.reset_index()).Share[0].startswith("2.5 % [")
+    assert label_audit.doubt_table(audited.drop(columns="probability")).empty
+
+
+def test_an_edited_list_is_kept_and_one_that_is_not_is_written_again(home):
+    scored, split, _ = made_up()
+    audited, run_paths = label_audit.audit(scored, split), RunPaths("t")
+    assert "50 labels to check" in label_audit.write_labels_to_check(run_paths, audited, split)
+    path = run_paths.labels_to_check
+    frame = pd.read_csv(path, dtype={"id": str})
+    assert frame.columns.tolist() == ["id", "path", "label", "reason"]
+    assert frame.id.tolist() == audited.id[:50].tolist()
+    assert frame.reason.nunique() == 50 and frame.reason[0].startswith("labelled ")
+    path.write_text("id,path,label,reason\n")
+    assert "50 labels" in label_audit.write_labels_to_check(run_paths, audited, split)
+    for edited in (1 - frame.label[0], "", "bad?"):
+        frame.astype({"label": object}).assign(label=[edited, *frame.label[1:]]).to_csv(
+            path, index=False
+        )
+        before = path.read_bytes()
+        text = label_audit.write_labels_to_check(run_paths, audited, split)
+        assert "1 edited label(s) and was kept" in text and path.read_bytes() == before
+
+
+def test_the_contact_sheet_shows_label_score_annotators_and_group_of_the_first(home):
+    scored, split, _ = made_up()
+    audited = label_audit.audit(scored, split)
+    pixels = np.zeros((400, 8, 8, 1), np.uint8)
+    cache = ImageCache(pixels, pd.DataFrame({"id": split.id}), "content")
+    figure = label_audit.contact_sheet(audited, cache, "title", rows=2, columns=3)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert len(titles) == 6
+    row = audited.iloc[0]
+    first = f"1: {row.id}\nlabelled {'bad' if row.label else 'good'}, score {row.defect_score:.3f}"
+    assert titles[0] == f"{first}\nannotators {row.probability:.2g}, group {row.group}"
+    bare = audited.drop(columns=["probability", "group"]).head(2)
+    figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
+    assert [ax.get_title() for ax in figure.axes] == [
+        first,
+        *[figure.axes[1].get_title()],
+        *[""] * 4,
+    ]
+    plt.close("all")
+
+
+def test_one_class_alone_is_refused():
+    with pytest.raises(ValueError, match="good and bad parts are both needed"):
+        label_audit.class_probabilities([1, 1], [0.2, 0.3])
+
+
+def test_the_benchmark_counts_flipped_and_doubted_labels_of_the_first_rows():
+    scored, split, wrong = made_up()
+    truth = split.assign(
+        label=[1 - y if i in wrong else y for i, y in zip(split.id, split.label, strict=True)]
+    )
+    found = benchmark.judge(scored, split, truth)
+    assert found["all_flipped"] == 20 and found["flipped"] >= 18
+    assert found["doubted"] == 0  # all doubted ones are flipped
+    assert f"first 50 rows: {found['flipped']} flipped" in benchmark.row(found)
+    labels = split.label.to_numpy(int)
+    assert (benchmark.flip(labels, 1) != labels).sum() == benchmark.FLIPPED
+
+
+def test_the_benchmark_writes_flipped_labels_of_a_run_and_judges_a_run(home, capsys, monkeypatch):
+    run_paths = planted.make_run()
+    planted.plant(run_paths, "svm", 4, 0)
+    split = predictions.read_split(run_paths)
+    truth = split.assign(probability=split.label.astype(float))
+    monkeypatch.setattr(benchmark.datasets, "load", lambda _: SimpleNamespace(table=truth))
+    target = home / "flipped.csv"
+    assert benchmark.main(["--run", "toy", "--flip", str(target)]) == 0
+    assert "400 labels, 40 flipped" in capsys.readouterr().out
+    flipped = pd.read_csv(target, dtype={"id": str}).set_index("id").label
+    labels = split.id.map(flipped).fillna(split.label).astype("Int64")
+    files.save_csv(run_paths.split_csv, split.assign(label=labels))
+    assert benchmark.main(["--run", "toy"]) == 0
+    n = (labels != split.label)[split.split == "val"].sum()
+    assert f" of {n}, 0 others that the annotators doubted" in capsys.readouterr().out

@@ -1,0 +1,38 @@
+"""Members: one training for each seed and fold, and the split as each of them sees it."""
+
+import pandas as pd
+import pytest
+
+from helpers.runs.members import Member, averaged_text, cross_fitted, sides
+
+
+@pytest.fixture
+def split():
+    return pd.DataFrame(
+        {
+            "id": list("abcdef"),
+            "split": ["train", "val", "train", "test", "excluded", "train"],
+            "fold": pd.array([1, 0, 2, pd.NA, pd.NA, 1], dtype="Int64"),
+        }
+    )
+
+
+def test_there_is_a_training_for_each_seed_and_fold_or_for_each_seed_without_folds(split):
+    assert cross_fitted(split, [4]) == [Member(4, 0), Member(4, 1), Member(4, 2)]
+    assert cross_fitted(split.drop(columns="fold"), [4, 5]) == [Member(4), Member(5)]
+    assert len(cross_fitted(split, [4, 5])) == 6
+    assert [str(Member(4)), str(Member(4, 1))] == ["seed 4", "seed 4, fold 1"]
+
+
+def test_a_training_validates_on_its_fold_and_trains_on_all_others(split):
+    assert sides(split, None) is split
+    assert sides(split, 0).split.tolist() == split.split.tolist()  # what a single training sees
+    seen = sides(split, 1).split.tolist()
+    assert seen == ["val", "train", "train", "test", "excluded", "val"]
+
+
+def test_the_text_says_what_was_averaged():
+    assert averaged_text([Member(0), Member(1), Member(2)]) == "3 seeds"
+    assert averaged_text([Member(0, 0), Member(0, 1)]) == "2 folds"
+    assert averaged_text([Member(s, f) for s in (1, 2) for f in range(5)]) == "2 seeds x 5 folds"
+    assert averaged_text([Member(0)]) == averaged_text([]) == ""
