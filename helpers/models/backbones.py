@@ -111,18 +111,19 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
         f"trunk.{found.layer}",
         found.layout,
         found.prefix_tokens,
-        found.options,
+        {"img_size": image_size_px} if found.fixed_size else {},
     )
 
 
 def build(spec: ModelSpec) -> Model:
-    """Build the untrained network of a specification."""
+    """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    return PretrainedClassifier(libraries.trunk(spec.kind, **spec.options), spec)
+    trunk = libraries.trunk(libraries.canonical(spec.kind), **spec.options)
+    return PretrainedClassifier(trunk, spec)
 
 
 def save_model(path: Path, model: Model, **facts: Any) -> None:

@@ -15,8 +15,7 @@ import difflib
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import timm
 import torch
@@ -51,7 +50,7 @@ class Anatomy:
     layer: str  # dotted name in the trunk
     layout: Layout
     prefix_tokens: int
-    options: dict[str, Any] = field(default_factory=dict)  # that `trunk` needs for this size
+    fixed_size: bool  # built for this image size: `trunk` needs `img_size`
 
 
 def title(backbone: str) -> str:
@@ -70,7 +69,7 @@ def canonical(name: str) -> str:
         return bare if name == "torchvision/resnet18" else name
     if library in ("", "timm") and _in_timm(bare):
         return name if bare in TITLES else bare
-    raise BackboneError(f"is not a backbone of timm or torchvision{_hint(bare, library)}")
+    raise BackboneError(f"{name!r} is not a backbone of timm or torchvision{_hint(bare, library)}")
 
 
 def _in_timm(name: str) -> bool:
@@ -136,20 +135,20 @@ def own_size_px(backbone: str) -> int:
     return torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0]
 
 
-def network(backbone: str, **options: Any) -> nn.Module:
+def network(backbone: str, img_size: int | None = None) -> nn.Module:
     """Build the library's network with random weights, with its ImageNet head."""
     library, name = source(backbone)
     if library == "timm":
-        return timm.create_model(name, **options)
-    return torchvision.models.get_model(name, weights=None, **options)
+        return timm.create_model(name, img_size=img_size)
+    return torchvision.models.get_model(name, weights=None)
 
 
-def trunk(backbone: str, **options: Any) -> nn.Module:
-    """Build a trunk with random weights; `options` are those of its `anatomy`."""
+def trunk(backbone: str, img_size: int | None = None) -> nn.Module:
+    """Build a trunk with random weights; `img_size` (px) if its anatomy says `fixed_size`."""
     library, name = source(backbone)
     if library == "timm":
-        return timm.create_model(name, num_classes=0, **options)
-    built = network(backbone, **options)
+        return timm.create_model(name, num_classes=0, img_size=img_size)
+    built = network(backbone)
     layers = [n for n, m in built.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     built.set_submodule(layers[-1], nn.Identity())
     return built
@@ -162,29 +161,26 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
     Raises:
         BackboneError: it cannot take images of this size, or it has no layer for Grad-CAM.
     """
-    options: dict[str, Any] = {}
-    own_px = own_size_px(backbone)
-    library, name = source(backbone)
-    if library == "timm" and timm_config(name).fixed_input_size:
-        options = {"img_size": image_size_px}
+    own_px, (library, name) = own_size_px(backbone), source(backbone)
+    fixed = library == "timm" and timm_config(name).fixed_input_size
     with seeding.torch_stream(0, "anatomy"):
         built = _probe(backbone)
         # at its own size, since small images leave a single position in the last maps
         embedding_size, layer, layout, prefix = _examine(backbone, built, own_px)
         try:
-            _check_size(_probe(backbone, **options) if options else built, image_size_px)
+            _check_size(_probe(backbone, image_size_px) if fixed else built, image_size_px)
         except Exception as error:  # each network says it in its own way
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise BackboneError(
                 f"{title(backbone)} cannot take images of {image_size_px} px ({reason}): set "
                 f"IMAGE_SIZE_PX={own_px}, the size of its pretraining, or choose another BACKBONE"
             ) from None
-    return Anatomy(embedding_size, layer, layout, prefix, options)
+    return Anatomy(embedding_size, layer, layout, prefix, fixed)
 
 
-def _probe(backbone: str, **options: Any) -> nn.Module:
+def _probe(backbone: str, img_size: int | None = None) -> nn.Module:
     """Build a trunk in which every branch matters: some start with weights of zero."""
-    built = trunk(backbone, **options).eval()
+    built = trunk(backbone, img_size).eval()
     for weights in built.parameters():
         if not weights.any():
             nn.init.normal_(weights)
@@ -264,10 +260,10 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> Ma
     Raises:
         ValueError: they are of another network; the message names a tensor.
     """
-    options = anatomy(backbone, image_size_px).options
+    img_size = image_size_px if anatomy(backbone, image_size_px).fixed_size else None
     library, name = source(backbone)
     with seeding.torch_stream(0, "replaced weights"):
-        built, whole = trunk(backbone, **options), network(backbone, **options)
+        built, whole = trunk(backbone, img_size), network(backbone, img_size)
     own, whole_names = built.state_dict(), set(whole.state_dict())
 
     def wrong(found: Mapping[str, Tensor]) -> list[str]:
@@ -279,10 +275,9 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> Ma
     state = counters | {_OLD_DENSENET.sub(r"\1", n): value for n, value in state.items()}
     if (bad := wrong(state)) and library == "timm":
         overlay = {"state_dict": state, "custom_load": False}
-        classes = timm_config(name).num_classes  # all of them: timm loads strictly
-        try:
+        try:  # with its head, since timm checks less strictly without
             state = timm.create_model(
-                name, True, pretrained_cfg_overlay=overlay, num_classes=classes, **options
+                name, True, pretrained_cfg_overlay=overlay, img_size=img_size
             ).state_dict()
         except Exception:  # each network's converter fails in its own way
             pass

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from helpers.core import paths, seeding
 from helpers.models import AUTO, RANDOM, libraries
-from helpers.models.libraries import BackboneError, title
+from helpers.models.libraries import title
 
 # BACKBONE=auto is the first of these whose weights can be had
 AUTO_ORDER = ("resnet18", "efficientnet_lite0")
@@ -84,14 +84,11 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 
 
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
-    try:
-        backbone = libraries.canonical(name)
-    except BackboneError as error:
-        raise BackboneError(f"BACKBONE={name!r} {error}") from None
-    options = libraries.anatomy(backbone, image_size_px).options  # refuses images of this size
+    backbone = libraries.canonical(name)
+    fixed = libraries.anatomy(backbone, image_size_px).fixed_size  # or refuses such images
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
-            state = libraries.trunk(backbone, **options).state_dict()
+            state = libraries.trunk(backbone, image_size_px if fixed else None).state_dict()
         return Weights(backbone, state, "random weights, not pretrained")
     if given:
         file = Path(given).expanduser()

@@ -57,8 +57,7 @@ def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
         try:
             found[libraries.canonical(name)] = name
         except libraries.BackboneError as error:
-            who = f"names {name!r}, which " if len(given) > 1 else ""
-            raise ValueError(f"{who}{error}") from None
+            raise ValueError(f"cannot be used: {error}") from None
     return tuple(found)
 
 

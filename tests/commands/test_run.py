@@ -48,7 +48,10 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' must be a whole number"),
-        (["-p", "BACKBONE=resnet81"], "BACKBONE='resnet81' is not a backbone of timm or torchvis"),
+        (
+            ["-p", "BACKBONE=resnet81"],
+            "'resnet81' is not a backbone of timm or torchvision: did you",
+        ),
         (["--only", "9"], "no stage '9'"),
         (["--preset", "smoke", "--publish"], "--publish needs another preset: smoke's numbers"),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),

@@ -2,6 +2,7 @@ import socket
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -91,6 +92,25 @@ def test_grad_cam_sees_where_a_backbone_looks(kind):
         if maps.any():  # nothing may support one of the classes
             break
     assert maps.flatten(1).std(dim=1).max() > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"options": {"checkpoint_path": "evil.pth"}},
+        {"options": {"img_size": 16, "pretrained": True}},
+        {"kind": "local-dir:evil"},
+        {"kind": "hf-hub:somebody/network"},
+    ],
+)
+def test_a_checkpoint_cannot_make_a_library_read_other_files(tmp_path, monkeypatch, change):
+    model = backbones.build(backbones.spec_of("test_vit", 2, 16))
+    backbones.save_model(file := tmp_path / "m.safetensors", model)
+    state, info = tensors.load_tensors(file)
+    tensors.save_tensors(file, state, {"spec": info["spec"] | change})
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm builds it"))
+    with pytest.raises(files.ArtifactError, match="does not hold a model: "):
+        backbones.load_model(file)
 
 
 def test_a_checkpoint_that_holds_no_model_is_refused(tmp_path):

@@ -52,7 +52,7 @@ def test_an_unknown_name_is_refused_with_near_ones(given, near):
     with pytest.raises(BackboneError) as error:
         libraries.canonical(given)
     said = str(error.value)
-    assert said.startswith("is not a backbone of timm or torchvision") and near in said
+    assert said.startswith(f"{given!r} is not a backbone of timm or torchvision") and near in said
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "vit_tiny_patch16_224", "resnet18"])
@@ -128,7 +128,7 @@ def test_a_transformer_s_position_embeddings_follow_the_image_size():
 
 
 def test_weights_fit_whatever_their_head_is_and_without_the_counters_of_batch_norms():
-    state = libraries.network("mobilenetv3_small_050", num_classes=7).state_dict()
+    state = timm.create_model("mobilenetv3_small_050", num_classes=7).state_dict()
     kept = {n: v for n, v in state.items() if not n.endswith("num_batches_tracked")}
     assert len(kept) < len(state)
     fitted = libraries.fitted("mobilenetv3_small_050", kept, 64)

@@ -156,7 +156,9 @@ def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys)
 
 
 def test_a_name_or_file_that_does_not_exist_is_told():
-    with pytest.raises(BackboneError, match="BACKBONE='vgg' is not a backbone of timm or torchvis"):
+    with pytest.raises(
+        BackboneError, match="'vgg' is not a backbone of timm or torchvision: did you mean"
+    ):
         find_weights("vgg")
     with pytest.raises(WeightsError, match=r"^WEIGHTS='none\.pth' is not a file$"):
         find_weights("auto", "none.pth")
