@@ -116,9 +116,10 @@ def test_a_backbone_without_published_weights_is_told(no_network):
 
 
 def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tmp_path):
-    (tmp_path / "input/mine").mkdir(parents=True)
+    for folder in ("input/a", "input/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    torch.save({}, tmp_path / f"input/a/{SMALL}x.pth")  # another network's
     torch.save(state_of(SMALL), tmp_path / f"input/mine/{SMALL}.pth")
-    torch.save({}, tmp_path / f"input/mine/{SMALL}a.pth")  # another network's
     assert find_weights(SMALL).origin == f"{SMALL}.pth"
     folder = tmp_path / f"hub/models--timm--{SMALL}.lamb_in1k"
     (folder / "refs").mkdir(parents=True)
