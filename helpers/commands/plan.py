@@ -17,7 +17,7 @@ from helpers.datasets import DataError, check_name, check_place
 from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
-PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
+PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,10 @@ def check_places(plan: Plan) -> None:
             check_place(own["DATASET"])
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
+    if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
+        stages.check_run_name(other)
+        if not paths.RunPaths(other).split_csv.is_file():
+            raise config.SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
     if "06_analysis" in plan.chosen and begins:
         predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
 
@@ -137,7 +141,7 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
     genotypes = [name for name in cells.genotypes if name != "searched" or searched]
     made = {
-        "02_features_baselines": names.CLASSICAL,
+        "02_features_baselines": [*names.CLASSICAL, "lr" + names.BRIGHTNESS],
         "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
         "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
     }

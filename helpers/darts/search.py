@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import files, processes, seeding, tensors
+from helpers.core.folds import stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
@@ -29,6 +30,7 @@ from helpers.darts.differences import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
+from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
@@ -108,7 +110,7 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 
     If there are more than `limit` rows, as many are drawn, with the classes in proportion (PC-DARTS
     searches on a tenth of ImageNet); 0 takes all. The order matters: batch norm uses the statistics
-    of the batch, so classes must be mixed.
+    of the batch, so classes must be mixed. If the split keeps groups apart, so do the halves.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]
@@ -118,8 +120,11 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
         position, size = train.groupby("label").cumcount(), train.groupby("label").label
         # at least two of each class, one for either half
         train = train[position < (size.transform("size") * share).round().clip(lower=2)]
-    position = train.groupby("label").cumcount()
-    return train[position % 2 == 0], train[position % 2 == 1]
+    half = train.groupby("label").cumcount().to_numpy() % 2
+    if keeps_groups_apart(split):
+        random_state = seeding.stream_seed(seed, "search halves") % 2**32
+        half = stratified_folds(train.label, 2, random_state, train.group)
+    return train[half == 0], train[half == 1]
 
 
 def search_batches(

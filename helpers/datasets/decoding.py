@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import imagehash
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
@@ -34,6 +35,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
 SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
+HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
@@ -236,8 +238,9 @@ def decode(
 
     Returns:
         Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its values
-        (equal for identical images), its size, mean and standard deviation (0 to 255), and if the
-        file has more than one page or frame.
+        (equal for identical images), its perceptual hash (`HASH_SIDE` squared bits, as hexadecimal
+        digits), its size, mean and standard deviation (0 to 255), and if the file has more than one
+        page or frame.
     """
     pixels, original, has_more = read_image(path, bits)
     height, width = pixels.shape[:2]
@@ -248,6 +251,7 @@ def decode(
     mean = counts @ values / counts.sum()
     return resize(pixels, size_px, fit), {
         "digest": digest.hexdigest(),
+        "hash": str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE)),
         "width_px": width,
         "height_px": height,
         "mean": float(mean),
