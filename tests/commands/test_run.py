@@ -193,12 +193,14 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         (["--dataset", "folder"], "DATASET='folder' needs a path: folder:PATH"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+        (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
+        (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),
         (["-p", f"WEIGHTS=/{LONG}"], f"WEIGHTS='/{LONG}' is not a file"),
         (["-p", f"GENOTYPES={LONG}.json"], f"GENOTYPES: '{LONG}.json' is not a file"),
         (["--dataset", f"folder:/{LONG}"], f"DATASET='folder:/{LONG}': /{LONG} does not exist"),
         (["--dataset", LONG], f"DATASET='{LONG}' is not one of chips, elpv"),
-        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lda, lda_finetuned, rf"),
+        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lr_brightness, lda, lda_finetuned"),
     ],
 )
 def test_missing_files_are_refused_before_a_run_is_started(home, capsys, arguments, message):

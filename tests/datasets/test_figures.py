@@ -62,7 +62,7 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     np.testing.assert_array_equal(
         shown[titles.index("i12")].images[0].get_array().squeeze(), cache.pixels[12].squeeze()
     )
-    assert [ax.get_xlabel() for ax in figure.axes if ax.get_xlabel()] == ["4 bits", "8 bits"]
+    assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["4 bits", "8 bits"]
 
 
 def test_mean_images_are_those_of_the_classes_and_darker_bad_ones_are_negative(images):

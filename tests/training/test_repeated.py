@@ -43,7 +43,7 @@ def test_a_leak_by_groups_pays_on_random_splits_and_not_on_unseen_groups(stage, 
     scores = repeated.score_repeated_splits(stage, leaking(stage))
     table = two_splits.repeated_table(scores).groupby(["model", "split"]).auc.mean()
     for model in repeated.MODELS:
-        assert table[model, "random"] > 0.75 and table[model, "groups"] < 0.65
+        assert table[model, "random"] > 0.75 and table[model, "groups"] < 0.7
     seen = scores[scores.split == "groups"].groupby(["model", "repetition"]).group.unique()
     assert all(len(groups) == 6 for groups in seen)  # a quarter of the groups, whole ones
     monkeypatch.setattr(repeated, "fit_baseline", None)  # a second call fits nothing
