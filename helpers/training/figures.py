@@ -81,11 +81,11 @@ def lr_range(found: pd.DataFrame, lr: float) -> Figure:
     ax.plot(found.lr, found.loss, ".", color="0.7", label="each batch")
     ax.plot(found.lr, found.smoothed, label="smoothed")
     ax.axvline(lr, color="0.5", linestyle=":", label=f"in use: {lr:g}")
-    # a diverging loss must not flatten the rest
-    low, start = found.smoothed.min(), found.smoothed.iloc[0]
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
-    ax.set_ylim(low - 0.2 * (start - low) - 0.05, start + 0.5 * (start - low) + 0.1)
-    ax.legend()
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    low, start = found.loss.min(), found.smoothed.iloc[0]
+    ax.set_ylim(low - 0.05, start + 0.5 * (start - low) + 0.1)  # not of the diverging end
+    ax.legend(loc="lower left")
     return figure
 
 

@@ -88,4 +88,7 @@ def test_the_figure_shows_all_losses_and_the_rate_in_use():
     assert list(points.get_ydata()) == found.loss.tolist()
     assert list(line.get_xdata()) == found.lr.tolist()
     assert list(used.get_xdata()) == [1e-3, 1e-3] and ax.get_xscale() == "log"
+    assert ax.get_ylim()[0] < found.loss.min()
+    ax.figure.canvas.draw()
+    assert "0.001" in [text.get_text() for text in ax.get_xticklabels()]
     plt.close("all")
