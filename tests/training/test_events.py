@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from torch import nn
 
+from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.darts import search
 from helpers.runs import settings as config
-from helpers.training import events
+from helpers.runs import stages
+from helpers.training import events, finetune
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training
+from tests.conftest import split_of
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="an optional package"
@@ -65,6 +69,31 @@ def test_the_file_of_a_finished_training_takes_the_place_of_an_older_one(tmp_pat
         history = [record | {"epoch": k, "val_auc": auc} for k, auc in enumerate(aucs, 1)]
         events.write_history(tmp_path / "own", history)
     assert read(tmp_path / "own") == {"val_auc": [(1, pytest.approx(0.8))]}
+
+
+@needs_tensorboard
+def test_the_trainings_of_a_run_leave_their_files_also_if_they_were_done_before(home, parts_folder):
+    small = {"cnn_epochs": 2, "cnn_image_size_px": 16, "precision": "no"}
+    found = []
+    for shown in (False, True, True):
+        own = config.FinetuneSettings(**small, tensorboard=shown)
+        stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
+        files.save_csv(stage.paths.split_csv, split_of(parts_folder))
+        history = finetune.train_cnn(stage).history
+        folder = stage.paths.events("cnn")
+        found.append(read(folder)["val_auc"] if folder.exists() else None)
+    assert found == [None] + [[(r["epoch"], pytest.approx(r["val_auc"])) for r in history]] * 2
+
+
+@needs_tensorboard
+def test_the_search_leaves_its_file(home, parts_folder):
+    tiny = {"image_size_px": 16, "channels": 2, "layers": 3, "epochs": 1, "random_cells": 0}
+    own = config.SearchSettings(**tiny, batch_size=30, tensorboard=True)
+    stage = stages.Stage("04_darts_search", RunPaths("r"), "quick", own, "key")
+    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
+    history = search.search_genotype(stage).history
+    found = read(stage.paths.events("supernet"))
+    assert found["alpha_loss"] == [(1, pytest.approx(history[0]["alpha_loss"]))]
 
 
 def test_nothing_is_written_unless_a_folder_is_given():
