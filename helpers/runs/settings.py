@@ -44,6 +44,12 @@ def _off_or_above_one(value: float) -> float:
     return value
 
 
+def _number_of_symmetries(value: int) -> int:
+    if value not in (1, 4, 8):
+        raise ValueError("is not one of 1, 4, 8")
+    return value
+
+
 def _installed(wanted: bool) -> bool:
     if wanted and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("needs the package tensorboard: pip install tensorboard")
@@ -54,7 +60,8 @@ Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
 Backbone = Literal["auto", "resnet18", "efficientnet_lite0"]
 EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
-TestViews = Literal[1, 4, 8]  # the image; its mirror images too; all symmetries of the square
+# the image; its mirror images too; all symmetries of the square
+TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
 Tensorboard = Annotated[bool, AfterValidator(_installed)]  # write event files of the trainings
 
 
