@@ -88,7 +88,7 @@ def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Re
             # of the network that predicts: the auxiliary head serves the training alone
             "parameters": count_parameters(network) - (count_parameters(head) if head else 0),
             "macs": count_macs(network, cache.size_px, cache.channels),
-            "test_flips": settings.flip_test,
+            "test_views": settings.test_views,
             "ema_decay": settings.ema_decay,
             **cell.cost,
         }
@@ -99,7 +99,7 @@ def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Re
         lambda seed: make_network(settings, cell.genotype, cache, seed),
         settings.training,
         {"architecture": "derived", "network": options, "drop_path": settings.drop_path},
-        flips=settings.flip_test,
+        views=settings.test_views,
         hooks=lambda network: DropPathSchedule(network, settings.drop_path),
         facts=facts,
     )
@@ -178,7 +178,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
                 "image_size_px": facts.get("image_size_px"),
                 "epochs": len(first.history),
                 "trainings": len(models),
-                "test_flips": facts.get("test_flips"),
+                "test_views": facts.get("test_views"),
                 **own,
                 "search_s": search_s,
                 "retraining_s": round(seconds, 1),
@@ -220,7 +220,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Trainings": summary.trainings,
             "Val AUC": auc("val_auc"),
             "Test AUC": auc("test_auc"),
-            "Test flips": [{True: "yes", False: "no"}.get(v, "") for v in summary.test_flips],
+            "Test views": words("test_views", "{:.0f}"),
             "Search s": words("search_s", "{:.0f}"),
             "Training s": words("retraining_s", "{:.0f}"),
             "Total s": words("total_s", "{:.0f}"),

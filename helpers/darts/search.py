@@ -33,6 +33,7 @@ from helpers.models.spec import ModelSpec
 from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
+from helpers.training import events
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
@@ -64,12 +65,13 @@ def search_genotype(stage: Stage) -> Search:
         "settings": decisive(dataclasses.replace(settings, random_cells=0)),
     }
     resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
+    shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
 
     def search(genotype: Path, history: Path, weights: Path) -> None:
         classes = int(max(part.label.max() for part in parts)) + 1
         net = make_supernet(settings, cache, classes)
         train, part = (search_batches(half, cache, settings, classes) for half in parts)
-        training = run_search(net, train, part, settings, resume, stage.deadline_s)
+        training = run_search(net, train, part, settings, resume, stage.deadline_s, shown)
         found, provenance = guard.conclusion(training.history, settings)
         count = sum(p.numel() for p in net.weight_parameters())
         partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
@@ -88,6 +90,8 @@ def search_genotype(stage: Stage) -> Search:
         resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(files.load_json, record)
+    if shown and processes.is_main():  # also if the search was done before
+        events.write_history(shown, history)
     # of whole epochs: images for w, while as many pass for alpha
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)
@@ -260,6 +264,7 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     deadline_s: float | None = None,
+    events: Path | None = None,
 ) -> Training:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
@@ -276,4 +281,5 @@ def run_search(
         parameters=net.weight_parameters(),
         resume=resume,
         deadline_s=deadline_s,
+        events=events,
     ).run()

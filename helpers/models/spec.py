@@ -23,6 +23,7 @@ class ModelSpec:
     embedding_size: int
     feature_layer: str  # dotted name of the last convolutional layer, for Grad-CAM
     options: dict[str, Any] = field(default_factory=dict)  # what else `build` needs, JSON-able
+    standardise: bool = False  # by each image's own mean and deviation, not by `mean` and `std`
 
 
 class Model(nn.Module):

@@ -74,7 +74,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
             "fbp_epochs": 12,
-            "flip_test": True,
+            "test_views": 8,
         },
         "04_darts_search": {
             "batch_size": 32,
@@ -97,7 +97,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "auxiliary": False,
             "retrain_augment": "full",
             "ema_decay": 0.99,
-            "flip_test": True,
+            "test_views": 8,
         },
         "06_analysis": {"map_images": 200},
     },

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import importlib.util
 import json
 import textwrap
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
-STEERING = ("time_budget_min",)  # no result depends on these settings, so they are in no key
+# no result depends on these settings, so they are in no key
+STEERING = ("time_budget_min", "tensorboard")
 
 
 def _all_or_two(value: int) -> int:
@@ -42,10 +44,25 @@ def _off_or_above_one(value: float) -> float:
     return value
 
 
-Augment = Literal["none", "flips", "full"]
+def _number_of_symmetries(value: int) -> int:
+    if value not in (1, 4, 8):
+        raise ValueError("is not one of 1, 4, 8")
+    return value
+
+
+def _installed(wanted: bool) -> bool:
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("needs the package tensorboard: pip install tensorboard")
+    return wanted
+
+
+Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
 Backbone = Literal["auto", "resnet18", "efficientnet_lite0"]
 EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
+# the image; its mirror images too; all symmetries of the square
+TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
+Tensorboard = Annotated[bool, AfterValidator(_installed)]  # write event files of the trainings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +81,9 @@ class TrainSettings:
     gamma: float = 0.97  # exponential: the factor per epoch
     label_smoothing: float = 0.1
     grad_clip: float = 5.0
-    augment: str = "full"  # "none", "flips" or "full"
+    augment: str = "full"  # see `training.augment`
+    class_weights: bool = False  # in the loss, so that each class counts the same in all
+    head_lr_factor: float = 1.0  # of the learning rate, for the model's `head`
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
@@ -115,10 +134,17 @@ class FinetuneSettings:
     ll_lr: float = Field(default=3e-3, gt=0)
     fbp_epochs: int = Field(default=8, ge=1)
     fbp_lr: float = Field(default=1e-3, gt=0)
-    flip_test: bool = False  # average the scores of the image and its mirror images
+    fbp_augment: Augment = "full"
+    fbp_ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
+    fbp_class_weights: bool = False  # in the loss, so that each class counts the same in all
+    fbp_head_lr_factor: float = Field(default=1.0, gt=0)  # of FBP_LR, for the new last layer
+    fbp_standardise: bool = False  # bring each image to mean 0 and deviation 1
+    lr_range_test: bool = False  # draw the loss over the learning rate before FBP is trained
+    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # as in 02
     trees: int = Field(default=500, ge=1)
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     @property
@@ -164,6 +190,7 @@ class SearchSettings:
     # roll back if the eigenvalue grew by this factor in ROLLBACK_MEASUREMENTS; 0: never
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
     random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     def __post_init__(self) -> None:
@@ -219,8 +246,9 @@ class RetrainSettings:
     drop_path: float = Field(default=0.0, ge=0, lt=1)  # at the end; it starts from 0
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
     retrain_augment: Augment = "flips"
-    flip_test: bool = False  # average the scores of the image and its mirror images
+    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
     precision: Precision = "auto"
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     @property

@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from helpers.core import devices, processes
 from helpers.models.compiled import CompiledNetwork, is_worth_it
+from helpers.training.augment import symmetries_of, symmetry
 from helpers.training.batches import Batches
 
 Network = TypeVar("Network", bound=nn.Module)
-_MIRRORED_ALONG: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes of each view
 
 
 class ScoresError(RuntimeError):
@@ -63,7 +64,8 @@ class Scorer:
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
-        `views` is 1, or 4 to score the mirror images of each image too.
+        `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
+        the square. Images that are not square have four views at most.
         If there are several processes, all have to call it: they divide the batches, and each
         gets all scores, the same as one process would compute.
 
@@ -83,8 +85,8 @@ class Scorer:
     @torch.no_grad()
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
-        mirrored = [images.flip(axes) if axes else images for axes in _MIRRORED_ALONG[:views]]
-        return torch.stack([self._run(self._class_scores, view) for view in mirrored])
+        seen = (symmetry(images, k) for k in symmetries_of(images, views))
+        return torch.stack([self._run(self._class_scores, view) for view in seen])
 
     @torch.no_grad()
     def embed_batch(self, images: Tensor) -> Tensor:
@@ -110,11 +112,11 @@ class Scorer:
 
 
 def predict(
-    model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
+    model: nn.Module, batches: Batches, precision: str = "auto", views: int = 1
 ) -> np.ndarray:
-    """Return the probability of bad (N,); `flips` averages it over four mirror images."""
+    """Return the probability of bad (N,), averaged over `views` symmetries of each image."""
     scorer = Scorer(model, precision=precision, images=len(batches.labels))
-    return probability_of_bad(scorer.scores(batches, 4 if flips else 1))
+    return probability_of_bad(scorer.scores(batches, views))
 
 
 def probability_of_bad(scores: np.ndarray) -> np.ndarray:
@@ -138,6 +140,17 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
+
+
+def adapt_batch_norm(model: Network, batches: Batches) -> Network:
+    """Replace the statistics of batch norm by those of other images, in place; return the network.
+
+    AdaBN (Li et al. 2017, arXiv 1603.04779): a new lot may be brighter or blurred, which shifts the
+    inputs of every layer. It takes no labels. Each batch counts the same, so choose a batch size
+    that leaves no small last batch, e.g. all images of a lot.
+    """
+    update_bn(batches.ordered(), model)
+    return model.eval()
 
 
 def placed(model: Network, device: torch.device) -> Network:

@@ -27,6 +27,7 @@ from helpers.runs.members import Member, sides
 from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
+from helpers.training import events
 from helpers.training.batches import Batches
 from helpers.training.features import image_batches
 from helpers.training.inference import predict
@@ -74,7 +75,7 @@ class Recipe:
     build: Callable[[int], Model]  # from a seed: the network with its initial weights
     settings: TrainSettings
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
-    flips: bool = False  # average the scores of the images and their mirror images
+    views: int = 1  # symmetries of each image over which its scores are averaged
     hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
     facts: Callable[[Any], dict[str, Any]] = lambda model: {}  # of it, kept beside the curve
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
@@ -118,6 +119,8 @@ def train_model(
     trained = processes.from_main(load_trained, stage.paths, name)
     for one in trained:
         stage.rate(name + words[one.member], one.images_per_s)
+        if stage.settings.tensorboard and processes.is_main():  # also if it was done before
+            events.write_history(stage.paths.events(name, *one.member), one.history)
     return trained
 
 
@@ -133,7 +136,7 @@ def _train_member(
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
         "seed": member.seed,
         "settings": dataclasses.asdict(settings),
-        "flips": recipe.flips,
+        "views": recipe.views,
         **recipe.inputs,
     }
     folder = stage.paths.trainings(name)
@@ -159,8 +162,9 @@ def _train_member(
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
             deadline_s=stage.deadline_s,
+            events=stage.paths.events(name, *member) if stage.settings.tensorboard else None,
         ).run()
-        found = predict(network, batches(scored), settings.precision, recipe.flips)
+        found = predict(network, batches(scored), settings.precision, recipe.views)
         if not processes.is_main():
             return
         backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)

@@ -102,7 +102,7 @@ def computations(n: int, folder: Path) -> dict[str, Callable[[], Any]]:
     listed = listing.open_list(str(root))
     rows = [parts.Row(f"{i}.png", i, f"{s:.9g}", "") for i, s in zip(ids, first, strict=True)]
     cut = range(0, n, listing.PART_IMAGES)
-    job = parts.Job(parts.Settings("i", "m", "no", False, 8), n, ["d"] * len(cut))
+    job = parts.Job(parts.Settings("i", "m", "no", 1, 8), n, ["d"] * len(cut))
     part_files = parts.PartFiles(folder / "scores.csv", job)
     cached = cache.ImageCache(np.zeros((n, 1, 1, 1), np.uint8), table[["id"]], "")
     facts = dict.fromkeys(("width_px", "height_px"), 8) | {"mean": 255 * first, "std": 255 * other}

@@ -23,12 +23,23 @@ from tests.score_fixtures import by_the_series, command, folder, make_model, sav
 __all__ = ["folder"]
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_scores_are_those_that_the_series_predicts(folder, flips):
-    assert score.main(command(folder, *["--flips"] * flips)) == 0
-    found, expected = scores(folder).defect_score, by_the_series(folder, flips)
+@pytest.mark.parametrize(
+    ("words", "views"), [([], 1), (["--flips"], 4), (["--views", "4"], 4), (["--views", "8"], 8)]
+)
+def test_scores_are_those_that_the_series_predicts(folder, words, views):
+    assert score.main(command(folder, *words)) == 0
+    found, expected = scores(folder).defect_score, by_the_series(folder, views)
     assert found.index.tolist() == expected.index.tolist()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_model_of_standardised_images_is_given_such_images(folder):
+    plainly = by_the_series(folder)
+    make_model(folder / "m.safetensors", standardise=True)  # the same weights
+    assert score.main(command(folder)) == 0
+    found, expected = scores(folder).defect_score, by_the_series(folder)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.abs(expected - plainly).max() > 1e-3
 
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
@@ -222,13 +233,13 @@ def _record(folder, *members):
     files.save_json(folder / "metrics" / "cnn_history.json", {"seeds": records})
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_a_folder_stands_for_the_average_of_its_trainings(folder, several, flips):
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_folder_stands_for_the_average_of_its_trainings(folder, several, views):
     each = []
     for path in sorted(several.glob("*.safetensors")):
         shutil.copy(path, folder / "m.safetensors")
-        each.append(by_the_series(folder, flips))
-    arguments = [*command(folder), "--model", str(several), *["--flips"] * flips]
+        each.append(by_the_series(folder, views))
+    arguments = [*command(folder), "--model", str(several), "--views", str(views)]
     assert score.main(arguments) == 0
     np.testing.assert_allclose(scores(folder).defect_score, np.mean(each, axis=0), rtol=1e-6)
     named = load_job(folder / "scores.csv").settings.model.split(", ")

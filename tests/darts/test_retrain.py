@@ -167,14 +167,14 @@ def test_initial_weights_depend_on_the_seed_alone(stage):
 
 
 def test_a_loaded_network_predicts_what_its_predictions_file_says(stage):
-    stage.settings = dataclasses.replace(stage.settings, flip_test=True)
+    stage.settings = dataclasses.replace(stage.settings, test_views=4)
     _train(stage)
     model = backbones.load_model(stage.paths.checkpoint("darts_imagenet"))
     assert model.genotype == DARTS_V2 and model.spec.in_channels == 1 and not model.training
     scored = stage.split[stage.split.split.isin(["val", "test"])]
     batches = features.image_batches(stage.images(32), scored, model, 16)
     frame = files.load_csv(stage.paths.predictions("darts_imagenet"), ("defect_score",))
-    np.testing.assert_allclose(predict(model, batches, "no", flips=True), frame.defect_score, 1e-6)
+    np.testing.assert_allclose(predict(model, batches, "no", views=4), frame.defect_score, 1e-6)
     assert abs(predict(model, batches, "no") - frame.defect_score).max() > 1e-6
 
 
@@ -265,7 +265,7 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     again = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
     assert again.loc["darts_searched"].search_s == 99
     assert words.loc["DARTS ImageNet", "Search s"] == ""
-    assert words.loc["DARTS searched", "Test flips"] == "no"
+    assert words.loc["DARTS searched", "Test views"] == "1"
 
 
 def test_a_cell_trained_by_an_earlier_call_keeps_its_row(stage):

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         images=os.path.relpath(images.place, out.absolute().parent),
         model=", ".join(f"{path.name} ({files.file_digest(path)})" for path in found),
         precision=precision_of(device, options.precision),
-        flips=options.flips,
+        views=options.views,
         bits=bits or depth_of(list(first)).bits or 16,
         fit=fit,
     )
@@ -244,7 +244,9 @@ def _parser() -> argparse.ArgumentParser:
     precision = "auto (default): the fastest safe one; no: float32"
     add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto", help=precision)
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
-    add("--flips", action="store_true", help="average over four mirror images")
+    views = "average over 4 mirror images, or all 8 symmetries of the square; default: %(default)s"
+    add("--views", type=int, choices=(1, 4, 8), default=1, help=views)
+    add("--flips", dest="views", action="store_const", const=4, help="the same as --views 4")
     add(
         "--bits",
         type=int,

@@ -75,9 +75,9 @@ class PartScorer:
             channels = max(pixels.shape[2] for pixels in readable)  # 1 if none has colour
             same = [np.broadcast_to(p, (*p.shape[:2], channels)) for p in readable]
             images = to_float(torch.from_numpy(np.stack(same)), self.scorers[0].device)
-            prepared, views = normalise(images, self.spec), 4 if self.settings.flips else 1
+            prepared = normalise(images, self.spec)
             for scorer, own in zip(self.scorers, raw, strict=True):
-                own.append(scorer.score_batch(prepared, views))
+                own.append(scorer.score_batch(prepared, self.settings.views))
         scores = np.empty(0)
         if raw[0]:
             each = [probability_of_bad(torch.cat(own, dim=1).cpu().numpy()) for own in raw]

@@ -45,7 +45,7 @@ class Settings:
     images: str  # folder, pattern or CSV, relative to the folder of the scores
     model: str  # name and digest of each checkpoint
     precision: str  # "bf16", "fp16" or "no"
-    flips: bool  # average over four mirror images
+    views: int  # symmetries of each image over which its scores are averaged
     bits: int  # that fill the range of images of more than 8 bits
     fit: Fit = "squash"  # how images become squares
 
