@@ -14,6 +14,7 @@ from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
+from helpers.models import AUTO, RANDOM, libraries
 from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
@@ -92,7 +93,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in given:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
-        if name in PATH_PARAMETERS and given[name]:
+        if name in PATH_PARAMETERS and given[name] and (name, given[name]) != ("WEIGHTS", RANDOM):
             given[name] = str(Path(str(given[name])).expanduser().absolute())
     given["DATASET"] = dataset
     settings, parameters = {}, {}
@@ -121,10 +122,17 @@ def check_places(plan: Plan) -> None:
     """
     for own in (plan.parameters[stage] for stage in plan.chosen):
         for name in PATH_PARAMETERS & own.keys():
-            if own[name] and not os.path.isfile(own[name]):
+            is_file = os.path.isfile(own[name]) or (name, own[name]) == ("WEIGHTS", RANDOM)
+            if own[name] and not is_file:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if "DATASET" in own:
             check_place(own["DATASET"])
+    for settings in (plan.settings[stage] for stage in plan.chosen):
+        for backbone in set(getattr(settings, "backbone", ())) - {AUTO}:
+            try:
+                libraries.anatomy(backbone, settings.image_size_px)
+            except libraries.BackboneError as error:
+                raise config.SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
     if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
@@ -140,9 +148,17 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     cells = plan.settings["05_genotype_retraining"]
     searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
     genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
     made = {
-        "02_features_baselines": [*names.CLASSICAL, "lr" + names.BRIGHTNESS],
-        "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
+        "02_features_baselines": [
+            *names.on_backbones(names.CLASSICAL, frozen),
+            "lr" + names.BRIGHTNESS,
+        ],
+        "03_finetuning": [
+            "cnn",
+            *names.on_backbones(names.PRETRAINED, tuned),
+            *names.on_backbones(names.CLASSICAL, tuned, names.FINETUNED),
+        ],
         "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
     }
     return [model for stage in plan.chosen for model in made.get(stage, [])]

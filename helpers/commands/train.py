@@ -41,22 +41,27 @@ _LOCAL = (
 )
 
 
-def _weights(stage: Stage) -> backbones.Weights:
+def _weights(stage: Stage) -> list[backbones.Weights]:
     with processes.main_first():  # they may have to be downloaded
-        return backbones.find_weights(stage.settings.backbone, stage.settings.weights)
+        return features.weights_of(stage)
 
 
-def _last_layer(stage: Stage) -> None:
-    weights = _weights(stage)
-    features.pretrained_features(stage, weights)
-    finetune.train_last_layer(stage, weights)
+def _last_layers(stage: Stage) -> None:
+    for weights in _weights(stage):
+        features.pretrained_features(stage, weights)
+        finetune.train_last_layer(stage, weights)
+
+
+def _all_layers(stage: Stage) -> None:
+    for weights in _weights(stage):
+        finetune.train_all_layers(stage, weights)
 
 
 PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
     "03_finetuning": {
         "cnn": finetune.train_cnn,
-        "ll": _last_layer,
-        "fbp": lambda stage: finetune.train_all_layers(stage, _weights(stage)),
+        "ll": _last_layers,
+        "fbp": _all_layers,
     },
     "04_darts_search": {"search": search.search_genotype},
     "05_genotype_retraining": {
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n{error}")
         if not options.from_notebook:  # a notebook notices by itself and stops
             return run.RunOutOfTime.exit_code
-    except (settings.SettingsError, TrainingError, *_LOCAL) as error:
+    except (settings.SettingsError, TrainingError, backbones.BackboneError, *_LOCAL) as error:
         if processes.is_main() or isinstance(error, _LOCAL):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 1

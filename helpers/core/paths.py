@@ -98,8 +98,8 @@ class RunPaths:
         return self.root / "split.csv"
 
     def features(self, model: str) -> Path:
-        """Embeddings of every image of the split."""
-        return self.root / "features" / f"{model}.npz"
+        """Embeddings of every image of the split, by a network or a backbone."""
+        return self.root / "features" / f"{model.replace('/', '_')}.npz"  # torchvision/resnet50
 
     def checkpoint(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
         """Weights of one training of a model, and the settings as JSON inside."""

@@ -12,12 +12,12 @@ import importlib
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
-import torchvision
 from torch import nn
 
 from helpers.core import files, tensors
+from helpers.models import libraries
+from helpers.models.libraries import BackboneError as BackboneError
 from helpers.models.spec import Model as Model
 from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.weights import Weights as Weights
@@ -29,7 +29,6 @@ BUILDERS = {"derived": "helpers.darts.network.build_derived"}
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 
 class PretrainedClassifier(Model):
@@ -93,34 +92,38 @@ def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> Pretra
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
-    """Return the specification of a named architecture; backbones take three channels."""
+    """Return the specification of "cnn" or of a backbone; backbones take three channels.
+
+    Raises:
+        BackboneError: the backbone cannot take images of this size.
+    """
     given = (kind, num_classes, image_size_px)
-    if kind == "resnet18":
-        return ModelSpec("ResNet-18", *given, 3, *IMAGENET, 512, "trunk.layer4")
-    if kind == "efficientnet_lite0":  # its authors take (x - 127) / 128 of 0..255
-        mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-        return ModelSpec("EfficientNet-Lite0", *given, 3, mean, std, 1280, "trunk.bn2")
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    raise ValueError(f"no architecture {kind!r}")
+    found = libraries.anatomy(kind, image_size_px)
+    return ModelSpec(
+        libraries.title(kind),
+        *given,
+        3,
+        *libraries.normalisation(kind),
+        found.embedding_size,
+        f"trunk.{found.layer}",
+        found.layout,
+        found.prefix_tokens,
+        {"img_size": image_size_px} if found.fixed_size else {},
+    )
 
 
 def build(spec: ModelSpec) -> Model:
-    """Build the untrained network of a specification."""
+    """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    if spec.kind == "resnet18":
-        trunk = torchvision.models.resnet18(weights=None)
-        trunk.fc = nn.Identity()
-        return PretrainedClassifier(trunk, spec)
-    if spec.kind == "efficientnet_lite0":
-        trunk = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-        return PretrainedClassifier(trunk, spec)
-    raise ValueError(f"no architecture {spec.kind!r}")
+    trunk = libraries.trunk(libraries.canonical(spec.kind), **spec.options)
+    return PretrainedClassifier(trunk, spec)
 
 
 def save_model(path: Path, model: Model, **facts: Any) -> None:

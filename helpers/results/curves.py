@@ -30,6 +30,7 @@ from helpers.runs.names import (
     CLASSICAL,
     FINETUNED,
     ROW_NAMES,
+    base_name,
     display_name,
     model_colours,
 )
@@ -57,11 +58,11 @@ def families(models: list[str]) -> dict[str, list[str]]:
     for name in models:
         if name.endswith(FINETUNED):
             family = "classical models on FBP features"
-        elif name in CLASSICAL or name.endswith(BRIGHTNESS):
+        elif base_name(name) in CLASSICAL or name.endswith(BRIGHTNESS):
             family = "classical models"
         elif name in settings.ENSEMBLES:
             family = "ensembles"
-        elif name in ROW_NAMES or name.startswith("random_cell"):
+        elif base_name(name) in ROW_NAMES or name.startswith("random_cell"):
             family = "networks"
         else:
             family = "other models"

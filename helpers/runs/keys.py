@@ -13,6 +13,7 @@ from typing import Any
 from helpers import datasets
 from helpers.core import files, paths
 from helpers.datasets import cache
+from helpers.models import RANDOM
 from helpers.runs.settings import ENSEMBLES, STAGES, AnalysisSettings, SettingsError, decisive
 
 
@@ -41,7 +42,8 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
         content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
         content["split_csv"] = None
     for name in ("split_csv", "weights"):
-        if given := getattr(settings, name, ""):
+        given = getattr(settings, name, "")
+        if given and (name, given) != ("weights", RANDOM):
             file = Path(given).expanduser()
             if not file.is_file():
                 raise SettingsError(f"{name.upper()}={given!r} is not a file")

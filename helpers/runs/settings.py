@@ -23,6 +23,7 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked
 from helpers.datasets.settings import SplitSettings
+from helpers.models import AUTO, RANDOM
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
@@ -56,8 +57,35 @@ def _installed(wanted: bool) -> bool:
     return wanted
 
 
+def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given:
+        raise ValueError("names no backbone")
+    if given == (AUTO,):
+        return given
+    if AUTO in given:
+        raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
+    from helpers.models import libraries  # slow to import: timm comes along
+
+    found = {}
+    for name in given:
+        try:
+            found[libraries.canonical(name)] = name
+        except libraries.BackboneError as error:
+            raise ValueError(f"cannot be used: {error}") from None
+    return tuple(found)
+
+
+def _one_file_for_one_backbone(settings: Any) -> None:
+    if len(settings.backbone) > 1 and settings.weights not in ("", RANDOM):
+        raise SettingsError(
+            f"WEIGHTS={settings.weights!r} is a file for one backbone, but BACKBONE names "
+            f"{len(settings.backbone)}: leave WEIGHTS out, and put the files where they are looked "
+            "for (see README)"
+        )
+
+
 Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
-Backbone = Literal["auto", "resnet18", "efficientnet_lite0"]
+Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
 # the image; its mirror images too; all symmetries of the square
@@ -105,7 +133,7 @@ class BaselineSettings:
     """02: pretrained features and the four classical models."""
 
     seed: Seed = 0
-    backbone: Backbone = "auto"
+    backbone: Backbones = (AUTO,)
     weights: Text = ""
     image_size_px: int = Field(default=192, ge=16)
     batch_size: int = Field(default=64, ge=2)
@@ -114,6 +142,9 @@ class BaselineSettings:
     trees: int = Field(default=500, ge=1)
     repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
 
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
+
 
 @dataclass(frozen=True, config=STRICT)
 class FinetuneSettings:
@@ -121,7 +152,7 @@ class FinetuneSettings:
 
     seed: Seed = 0
     seeds: int = Field(default=1, ge=1)  # trainings of all layers, with seeds SEED, SEED + 1, ...
-    backbone: Backbone = "auto"
+    backbone: Backbones = (AUTO,)
     weights: Text = ""
     image_size_px: int = Field(default=192, ge=16)
     batch_size: int = Field(default=32, ge=2)
@@ -146,6 +177,9 @@ class FinetuneSettings:
     trees: int = Field(default=500, ge=1)
     tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
+
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
 
     @property
     def cnn(self) -> TrainSettings:

@@ -50,12 +50,13 @@ def train_cnn(stage: Stage) -> Trained:
 def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     """Fine-tune all layers (FBP) of a pretrained backbone with a new head.
 
-    There is a training for each seed, and for each of the split's folds.
+    There is a training for each seed, and for each of the split's folds. The model is called "fbp",
+    on further backbones of the stage "fbp_<backbone>".
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
     recipe = Recipe(
-        "fbp",
+        "fbp" + _suffix(stage, weights),
         lambda seed: _all_layers(stage, weights, cache, seed),
         settings.fbp,
         {
@@ -100,7 +101,8 @@ def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame
 def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     """Train the last layer alone (LL, a linear probe) on the frozen backbone's embeddings.
 
-    There is a training for each of the split's folds.
+    There is a training for each of the split's folds. The model is called "ll", on further
+    backbones of the stage "ll_<backbone>".
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
@@ -111,7 +113,7 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         return EmbeddingBatches(features.of(rows.id), labels, ids, settings.ll.batch_size)
 
     recipe = Recipe(
-        "ll",
+        "ll" + _suffix(stage, weights),
         lambda seed: _pretrained(seed, weights, cache),
         settings.ll,
         {"architecture": weights.backbone, "weights": weights.digest},
@@ -122,33 +124,38 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     return train_model(stage, recipe, cache, cross_fitted(stage.split, [settings.seed]))
 
 
-def fit_on_finetuned(stage: Stage) -> list[dict[str, Any]]:
+def fit_on_finetuned(stage: Stage, weights: backbones.Weights) -> list[dict[str, Any]]:
     """Fit the classical models on FBP's features (of its first seed); see `baselines.fit_all`.
 
     The model of a fold is fitted on the features of the network that has not seen this fold.
     """
+    suffix = _suffix(stage, weights)
     members = cross_fitted(stage.split, [stage.settings.seed])
-    found = {member.fold: finetuned_features(stage, member) for member in members}
+    found = {member.fold: finetuned_features(stage, member, "fbp" + suffix) for member in members}
     return baselines.fit_all(
-        stage, lambda fold: load_features(found[fold]), "fbp", suffix=names.FINETUNED
+        stage,
+        lambda fold: load_features(found[fold]),
+        "fbp" + suffix,
+        suffix=suffix + names.FINETUNED,
     )
 
 
-def finetuned_features(stage: Stage, member: Member) -> Path:
+def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path:
     """Compute the embeddings of all images by one training of FBP once, and return their file.
 
-    Those of the first training are `features/fbp.npz`.
+    Those of the first training are `features/fbp.npz`. `model` is FBP's name, see
+    `train_all_layers`.
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
-    checkpoint = stage.paths.checkpoint("fbp", *member)
-    name = f"fbp_fold{member.fold}" if member.fold else "fbp"
+    checkpoint = stage.paths.checkpoint(model, *member)
+    name = f"{model}_fold{member.fold}" if member.fold else model
     path = stage.paths.features(name)
 
     def compute(features: Path) -> None:
-        model = backbones.load_model(checkpoint)
+        network = backbones.load_model(checkpoint)
         started, device = time.monotonic(), devices.default_device()
-        found = embed(model, cache, stage.split, device, precision=settings.precision)
+        found = embed(network, cache, stage.split, device, precision=settings.precision)
         stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
@@ -163,6 +170,10 @@ def _all_layers(
     model = use_fast_depthwise(_pretrained(seed, weights, cache))
     model.spec = dataclasses.replace(model.spec, standardise=stage.settings.fbp_standardise)
     return model
+
+
+def _suffix(stage: Stage, weights: backbones.Weights) -> str:
+    return names.backbone_suffix(weights.backbone, stage.settings.backbone)
 
 
 def _pretrained(

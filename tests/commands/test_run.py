@@ -48,6 +48,10 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' must be a whole number"),
+        (
+            ["-p", "BACKBONE=resnet81"],
+            "'resnet81' is not a backbone of timm or torchvision: did you",
+        ),
         (["--only", "9"], "no stage '9'"),
         (["--preset", "smoke", "--publish"], "--publish needs another preset: smoke's numbers"),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
@@ -192,6 +196,10 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         (["--dataset", "folder:/not/there"], "DATASET='folder:/not/there': /not/there does not"),
         (["--dataset", "folder"], "DATASET='folder' needs a path: folder:PATH"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
+        (
+            ["-p", "WEIGHTS=random", "-p", "BACKBONE=convnext_atto", "-p", "IMAGE_SIZE_PX=16"],
+            "convnext_atto cannot take images of 16 px (",
+        ),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
         (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
         (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
@@ -220,6 +228,15 @@ def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, mod
     cells = json.dumps(["DARTS_V2", "PDARTS", "searched", "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
+
+
+@pytest.mark.parametrize("model", ["FBP (EfficientNet-Lite2)", "lda_efficientnet_lite2_finetuned"])
+def test_models_on_further_backbones_can_be_looked_at(home, model):
+    both = '["efficientnet_lite0", "efficientnet_lite2"]'
+    given = ["--preset", "smoke", "--name", "t", "-p", f"MODEL={model}"]
+    check_places(_plan(*given, "-p", f"BACKBONE={both}"))
+    with pytest.raises(settings.SettingsError, match="is not one of"):
+        check_places(_plan(*given, "-p", "BACKBONE=efficientnet_lite0"))
 
 
 def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):

@@ -16,7 +16,7 @@ from helpers.darts import search
 from helpers.models import backbones
 from helpers.runs import predictions, stages
 from helpers.runs.settings import parse_parameter
-from helpers.training import finetune, launch, loop
+from helpers.training import features, finetune, launch, loop
 from tests.conftest import split_of
 
 TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]
@@ -70,7 +70,7 @@ def test_the_command_trains_all_folds_and_finds_them_done(run_paths, monkeypatch
 
     weights = backbones.Weights("net", {}, "nowhere")
     monkeypatch.setattr(finetune, "_pretrained", small)
-    monkeypatch.setattr(backbones, "find_weights", lambda *given: weights)
+    monkeypatch.setattr(features, "find_weights", lambda *given: weights)
     split = split_of(run_paths.root.parents[2] / "parts")
     fold = split.split.map({"train": 1, "val": 0}).astype("Int64")
     files.save_csv(run_paths.split_csv, split.assign(fold=fold))

@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
+from helpers.runs import names, stages
 from helpers.runs import settings as config
-from helpers.runs import stages
+from helpers.runs.members import Member
 from helpers.training import features, finetune, trained
 from helpers.training.inference import predict
 from tests.conftest import split_of
@@ -120,6 +121,41 @@ def test_each_seed_of_all_layers_has_its_rows_and_its_checkpoint(stage, weights)
     assert finetune.train_all_layers(stage, weights) == [second]  # not trained again
     assert "seed" not in _scores(stage)
     assert (_scores(stage).defect_score.to_numpy() == by_seed[1]).all()
+
+
+def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints(stage):
+    chosen = ("test_vit", "torchvision/mobilenet_v3_small")
+    stage.settings = dataclasses.replace(
+        stage.settings, backbone=chosen, weights="random", image_size_px=32, ll_epochs=1, trees=5
+    )
+    found = features.weights_of(stage)
+    assert stage.notes["backbone"] == "test_vit, torchvision/mobilenet_v3_small"
+    assert stage.notes["weights"].startswith("random weights, not pretrained, random")
+    sizes = []
+    for weights in found:
+        embedded = features.pretrained_features(stage, weights)
+        sizes.append(embedded.embeddings.shape[1])
+        assert embedded.embeddings.std(axis=0).max() > 0
+        finetune.train_last_layer(stage, weights)
+        finetune.train_all_layers(stage, weights)
+        suffix = names.backbone_suffix(weights.backbone, chosen)
+        finetune.finetuned_features(stage, Member(0), f"fbp{suffix}")
+    assert sizes == [64, 1024]
+    assert suffix == "_torchvision_mobilenet_v3_small"
+    assert sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv")) == [
+        "fbp",
+        f"fbp{suffix}",
+        "ll",
+        f"ll{suffix}",
+    ]
+    for end, weights in zip(("", suffix), found, strict=True):
+        model = backbones.load_model(stage.paths.checkpoint(f"fbp{end}"))
+        assert model.spec.kind == weights.backbone and model.spec.image_size_px == 32
+        stored = features.load_features(stage.paths.features(f"fbp{end}"))
+        table = stage.split.iloc[:2]
+        fresh = features.embed(model, stage.images(32), table, torch.device("cpu"), 2, "no")
+        np.testing.assert_allclose(stored.of(table.id), fresh.embeddings, rtol=0.02, atol=0.02)
+    assert (_scores(stage).defect_score != _scores(stage, f"fbp{suffix}").defect_score).any()
 
 
 def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
