@@ -74,11 +74,12 @@ def described(folder, models, **changes):
 def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, views):
     models = small_models(kind)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
     expected = predictor.Averaged(models, views, "no", torch.device("cpu")).scores(pixels)
     with torch.no_grad():
         own = export.ExportedNetwork(models, views, 0.3)
         score, probability = own(torch.from_numpy(pixels))
-    assert np.ptp(expected) > 0.01
+    assert np.ptp(expected) > 2e-3
     np.testing.assert_allclose(score, expected, atol=1e-5)
     np.testing.assert_allclose(probability, apply_temperature(expected, 0.3), atol=1e-5)
 
@@ -108,8 +109,8 @@ def test_depthwise_convolutions_become_plain_ones_and_their_outputs_stay():
 
 
 CASES = [
-    ("openvino", "cnn", 3, {"fit": "pad"}),
-    ("torch", "derived", 1, {"full_scale_bits": 10}),
+    ("openvino", "derived", 1, {"full_scale_bits": 10}),
+    ("torch", "cnn", 3, {"fit": "pad"}),
     ("onnx", "cnn", 1, {"flips": False}),
 ]
 
