@@ -18,6 +18,35 @@ from tests.small_run import FINETUNING, run_split
 
 OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
 BAD_RATE = 0.5
+CONTENT = {  # of a model.json, made up
+    "model": "net",
+    "run": "t",
+    "title": "net",
+    "is_smoke": False,
+    "checkpoints": {},
+    "classes": ["good", "bad"],
+    "image_size_px": 32,
+    "channels": 3,
+    "fit": "squash",
+    "full_scale_bits": 0,
+    "views": 4,
+    "precision": "no",
+    "temperature": 1.7,
+    "pass_below": 0.4,
+    "reject_from": 0.6,
+    "rule": "expected",
+    "asked_escape_rate": 0.01,
+    "promised_escape_rate": 0.01,
+    "held_out_bad_parts": 99,
+    "val_auc": 0.9,
+    "caveat": "",
+    "dataset": "",
+    "images_digest": "",
+    "split_digest": "",
+    "attribution": "mine",
+    "weights": "",
+    "made_with": {"commit": None},
+}
 
 
 def make_run(place: Path) -> Path:

@@ -20,6 +20,7 @@ from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones, depthwise
 from helpers.results.calibration import apply_temperature
+from tests.deploy_run import CONTENT
 
 NEEDED = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 # as a user's process: `helpers` cannot be imported
@@ -47,23 +48,13 @@ def small_models(kind, count=2, channels=3):
 def described(folder, models, **changes):
     """Save networks with a description; return what the folder stands for."""
     facts = {"full_scale_bits": 0, "fit": "squash", "flips": True, "precision": "no"}
-    facts |= {name: value for name, value in changes.items() if name in facts}
+    facts |= changes
     for number, model in enumerate(models):
         backbones.save_model(folder / f"seed{number}.safetensors", model, **facts)
-    path = folder / NAME
-    spec, plain = models[0].spec, {"flips"}
-    content = {
-        **{name: value for name, value in facts.items() if name not in plain},
-        **{"model": "net", "run": "t", "title": "net", "is_smoke": False, "rule": "expected"},
-        "checkpoints": {p.name: files.file_digest(p) for p in folder.glob("*.safetensors")},
-        **{"classes": ["good", "bad"], "image_size_px": spec.image_size_px},
-        **{"channels": spec.in_channels, "views": 4 if facts["flips"] else 1, "temperature": 1.7},
-        **{"pass_below": 0.4, "reject_from": 0.6, "asked_escape_rate": 0.01},
-        **{"promised_escape_rate": 0.01, "held_out_bad_parts": 99, "val_auc": 0.9, "caveat": ""},
-        **{"dataset": "", "images_digest": "", "split_digest": "", "attribution": "mine"},
-        **{"weights": "", "made_with": {}},
-    }
-    files.save_json(path, content)
+    digests = {path.name: files.file_digest(path) for path in folder.glob("*.safetensors")}
+    content = CONTENT | {"checkpoints": digests, "channels": models[0].spec.in_channels}
+    content |= {"fit": facts["fit"], "full_scale_bits": facts["full_scale_bits"]}
+    files.save_json(folder / NAME, content | {"views": 4 if facts["flips"] else 1})
     opened = predictor.open_model(folder)
     assert opened.description is not None
     return opened
