@@ -79,6 +79,7 @@ def _description(
 ) -> Description:
     run, facts = load_run(stage.paths), backbones.facts_of(found[0])
     model = backbones.load_model(found[0])
+    kind, colon, place = run.get("dataset", "").partition(":")
     step = run.get("steps", {}).get(scored.name, {})
     maker = run["stages"].get(step.get("stage"), {})
     precision: Any = facts.precision  # the class checks its value
@@ -104,7 +105,7 @@ def _description(
         held_out_bad_parts=int(point.val_bad),
         val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
         caveat=CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else "") + ".",
-        dataset=run.get("dataset", ""),
+        dataset=f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
         images_digest=label_audit.images_of_split(stage).content,
         split_digest=run.get("split", ""),
         attribution=run["stages"][FIRST].get("attribution", ""),

@@ -45,6 +45,7 @@ def test_it_says_how_images_are_read_and_where_the_model_comes_from(described, f
         for name in ("seed0.safetensors", "seed1.safetensors")
     }
     assert own.made_with == {"commit": environment.commit(), **environment.versions()}
+    assert own.dataset == "folder:parts"  # without the folders above it
     assert own.weights == ""  # random ones
 
 
