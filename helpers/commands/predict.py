@@ -59,16 +59,17 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     from helpers.explain import maps
     from helpers.explain.gradcam import grad_cam
 
+    plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
     names: set[str] = set()
     for row in table.itertuples():
         pixels, _ = model.read(str(row.file))
         assert pixels is not None
         images = model.averaged.prepared([pixels])
         heat = grad_cam(model.network, images, 1, model.network.spec.feature_layer)[0]
-        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{row.file}: {row.verdict or 'no verdict'}")
+        name = stem = Path(str(row.file)).stem
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
         maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
-        name = stem = Path(str(row.file)).stem
         for number in itertools.count(2):
             if name not in names:
                 break

@@ -53,16 +53,18 @@ def test_without_thresholds_there_are_scores_and_a_remark(described, parts, caps
 
 
 def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsys):
-    same = tmp_path / "bad00.png"
-    Image.open(parts[0]).rotate(90).save(same)
+    same, priced = tmp_path / "bad00.png", tmp_path / "$1_$.png"
+    for path in (same, priced):
+        Image.open(parts[0]).rotate(90).save(path)
     maps = tmp_path / "maps"
-    command = [*parts, "gone.png", str(same), "--model", "t", "--maps", str(maps)]
+    images = [*parts, "gone.png", str(same), str(priced)]
+    command = [*images, "--model", "t", "--maps", str(maps)]
     assert predict.main(command) == 1
-    names = ["bad00.png", "bad00_2.png", "good00.png"]
+    names = ["$1_$.png", "bad00.png", "bad00_2.png", "good00.png"]
     assert sorted(path.name for path in maps.iterdir()) == names
     pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]
     assert all(picture.std() > 10 for picture in pictures)
-    assert f"3 map(s) in {maps}" in capsys.readouterr().out
+    assert f"4 map(s) in {maps}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
