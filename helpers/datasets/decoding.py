@@ -153,19 +153,28 @@ def read_image(path: Path, bits: int) -> Picture:
         Exception: any of `DECODE_ERRORS`, if the file is damaged.
     """
     with _opened(path) as image:
-        has_more = getattr(image, "is_animated", False)
-        image.load()
-        with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
-            ImageOps.exif_transpose(image, in_place=True)
-        if _is_deep(image):
-            values, full = _deep_values(image), 2**bits - 1
-            if (largest := float(values.max())) > full:
-                raise BitsFound(bits_for(largest), bits)
-            pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
-            is_whole = (values * 255 == pixels * float(full)).all()
-            return Picture(pixels, pixels if is_whole else values, has_more)
-        upright = _on_background(image) if image.has_transparency_data else image
-        pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+        return picture_of(image, bits)
+
+
+def picture_of(image: Image.Image, bits: int) -> Picture:
+    """Return the pixels of an image that Pillow has opened, as `read_image` does; turns it upright.
+
+    Raises:
+        BitsFound, ValueError, Exception: see `read_image`.
+    """
+    has_more = getattr(image, "is_animated", False)
+    image.load()
+    with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
+        ImageOps.exif_transpose(image, in_place=True)
+    if _is_deep(image):
+        values, full = _deep_values(image), 2**bits - 1
+        if (largest := float(values.max())) > full:
+            raise BitsFound(bits_for(largest), bits)
+        pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
+        is_whole = (values * 255 == pixels * float(full)).all()
+        return Picture(pixels, pixels if is_whole else values, has_more)
+    upright = _on_background(image) if image.has_transparency_data else image
+    pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
     if pixels.ndim == 3:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         pixels = red if (red == green).all() and (red == blue).all() else pixels

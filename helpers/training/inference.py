@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -132,6 +131,8 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
     Raises:
         ScoresError: scores are not finite.
     """
+    from sklearn.metrics import roc_auc_score  # takes a second: predicting does without it
+
     scores = torch.from_numpy(Scorer(model, precision=precision).scores(batches)[0]).double()
     labels = torch.tensor(batches.labels)
     bad = 1 - scores.softmax(dim=1)[:, 0]

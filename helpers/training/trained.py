@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers.core import files, processes
+from helpers.core import environment, files, processes
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
@@ -30,7 +30,7 @@ from helpers.runs.stages import Stage
 from helpers.training import events
 from helpers.training.batches import Batches
 from helpers.training.features import image_batches
-from helpers.training.inference import predict
+from helpers.training.inference import judging_precision, predict
 from helpers.training.loop import Hooks, Training, resume_file
 
 NUM_CLASSES = 2
@@ -167,7 +167,15 @@ def _train_member(
         found = predict(network, batches(scored), settings.precision, recipe.views)
         if not processes.is_main():
             return
-        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)
+        backbones.save_model(
+            checkpoint,
+            model,
+            full_scale_bits=cache.bits,
+            fit=cache.fit,
+            views=recipe.views,
+            precision=judging_precision(model, processes.device(), settings.precision),
+            made_with={"commit": environment.commit(), **environment.versions()},
+        )
         precision = training.precision.replace("no", "float32")
         record = {
             **member._asdict(),

@@ -84,7 +84,8 @@ def test_a_saved_model_says_how_its_images_were_read(stage, fit):
     files.save_json(stage.paths.run_json, {"stages": {"01_data_split": {"fit": fit}}})
     stage.settings = dataclasses.replace(stage.settings, cnn_epochs=1)
     finetune.train_cnn(stage)
-    assert backbones.reading_of(stage.paths.checkpoint("cnn")) == (0, fit)
+    facts = backbones.facts_of(stage.paths.checkpoint("cnn"))
+    assert (facts.full_scale_bits, facts.fit, facts.views, facts.precision) == (0, fit, 1, "no")
 
 
 def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test(stage, weights):
