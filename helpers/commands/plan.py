@@ -137,7 +137,7 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
     genotypes = [name for name in cells.genotypes if name != "searched" or searched]
     made = {
-        "02_features_baselines": names.CLASSICAL,
+        "02_features_baselines": [*names.CLASSICAL, names.PATCHCORE],
         "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
         "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
     }
