@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from helpers.core import devices, files, seeding, tensors
+from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Model, Weights, pretrained
 from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
@@ -84,7 +85,7 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
         print(f"PatchCore is left out: {error}")
         return []
     members = cross_fitted(split, [settings.seed])
-    path = stage.paths.trainings(PATCHCORE) / "memory.safetensors"
+    path = memory_path(stage.paths)
     record = stage.paths.metrics(f"fit_{PATCHCORE}")
     seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
@@ -119,6 +120,11 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
     predictions = stage.paths.predictions(PATCHCORE)
     stage.once(PATCHCORE, scored, predict, sizes=sizes, predictions=predictions)
     return [files.load_json(record)]
+
+
+def memory_path(run_paths: RunPaths) -> Path:
+    """Return the file of a run's memories."""
+    return run_paths.trainings(PATCHCORE) / "memory.safetensors"
 
 
 class _Good(NamedTuple):
