@@ -133,6 +133,11 @@ class _Good(NamedTuple):
     remembered: np.ndarray  # their patches are offered to the memory
     aside: np.ndarray  # their scores say what is usual
 
+    @property
+    def patches_each(self) -> int:
+        """The number of patches that each image offers, all of its own if it has fewer."""
+        return MOST_PATCHES // len(self.remembered)
+
 
 def _good(split: pd.DataFrame, member: Member) -> _Good:
     """Divide a member's good training images at random: a tenth of them is put aside."""
@@ -160,14 +165,16 @@ def _filled(
 ) -> tuple[PatchCore, dict[str, Any]]:
     """Return the model with the memories of all members, and facts about them."""
     good = {member: _good(split, member) for member in members}
-    candidates = _candidates(empty, cache, split, good, settings)
-    banks, device = {}, devices.default_device()
+    drawn = _drawn(empty, cache, split, good, settings)
+    banks, offered, device = {}, [], devices.default_device()
     for member in tqdm(members, desc="core sets", leave=False, disable=len(members) == 1):
-        patches = candidates[member]
+        own = good[member]
+        patches = np.concatenate([drawn[row][: own.patches_each] for row in own.remembered])
         size = max(round(settings.patchcore_share * len(patches)), NEIGHBOURS)
         seed = seeding.stream_seed(member.seed, f"core set {member.fold}")
         rows = core_set(patches, min(size, len(patches)), seed, device)
         banks[member] = MemoryBank(torch.from_numpy(patches[rows]))
+        offered.append(len(patches))
     filled = PatchCore(empty.backbone, empty.layers, banks)
     aside = {m: np.isin(np.arange(len(split)), good[m].aside) for m in members}
     raw = _scores(filled, cache, split, aside, settings.batch_size)
@@ -175,7 +182,7 @@ def _filled(
     banks = {m: MemoryBank(bank.patches, usual[m]) for m, bank in banks.items()}
     facts: dict[str, Any] = {
         "good_images": [len(good[m].remembered) for m in members],
-        "patches": [len(candidates[m]) for m in members],
+        "patches": offered,
         "memory": [len(banks[m].patches) for m in members],
     }
     if len(members) == 1:
@@ -185,33 +192,28 @@ def _filled(
     return PatchCore(empty.backbone, empty.layers, banks), facts
 
 
-def _candidates(
+def _drawn(
     empty: PatchCore,
     cache: ImageCache,
     split: pd.DataFrame,
     good: Mapping[Member, _Good],
     settings: BaselineSettings,
-) -> dict[Member, np.ndarray]:
-    """Return up to `MOST_PATCHES` patches (N, D) of each member's good images.
+) -> dict[int, np.ndarray]:
+    """Return patches (k, D) of each image that a memory is made from, by row of the split.
 
-    Every image goes through the backbone once. Each gives the same number of patches, drawn at
-    random in an order of the image's own, so they do not depend on the other images.
+    Each image goes through the backbone once. Its patches are drawn at random in an order of its
+    own, of which each member takes the first ones, so they do not depend on the other images.
     """
-    share = {member: MOST_PATCHES // len(own.remembered) for member, own in good.items()}
     rows = np.unique(np.concatenate([own.remembered for own in good.values()]))
-    table = split.iloc[rows]
-    ids, drawn = iter(table.id), list[np.ndarray]()
-    for features in empty.features(cache, table, settings.batch_size, "good patches"):
+    most = max(own.patches_each for own in good.values())
+    images, drawn = iter(rows), dict[int, np.ndarray]()
+    for features in empty.features(cache, split.iloc[rows], settings.batch_size, "good patches"):
         for patches in features.flatten(2).transpose(1, 2):  # (h w, D)
-            generator = seeding.numpy_stream(settings.seed, f"patches {next(ids)}")
-            order = generator.permutation(len(patches))[: max(share.values())]
-            drawn.append(patches[torch.from_numpy(order).to(patches.device)].cpu().numpy())
-    return {
-        member: np.concatenate(
-            [drawn[i][: share[member]] for i in np.searchsorted(rows, own.remembered)]
-        )
-        for member, own in good.items()
-    }
+            row = next(images)
+            purpose = f"patches of {split.id.iloc[row]}"
+            order = seeding.numpy_stream(settings.seed, purpose).permutation(len(patches))[:most]
+            drawn[row] = patches[torch.from_numpy(order).to(patches.device)].cpu().numpy()
+    return drawn
 
 
 def _scores(
