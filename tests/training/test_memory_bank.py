@@ -54,10 +54,11 @@ def _maps(*images):
 
 def test_equations_6_and_7_by_hand(monkeypatch):
     monkeypatch.setattr(memory_bank, "NEIGHBOURS", 3)
-    bank = MemoryBank(torch.tensor([[0.0, 0], [1, 0], [0, 2], [50, 50]]))
+    bank = MemoryBank(torch.tensor([[0.0, 0], [1, 0], [0, 2], [4, 3.1]]))
     # the second patch is the farthest: 3 from its nearest neighbour m = (1, 0)
     (found,) = bank.scores(_maps([[0, 0.5], [4, 0], [0, 2]]))
-    # N_3(m) = m itself, (0, 0) at 1, and (0, 2) at sqrt 5; the patch is 3, 4 and sqrt 20 from them
+    # N_3(m) = m itself, (0, 0) at 1, and (0, 2) at sqrt 5; the patch is 3, 4 and sqrt 20 from them,
+    # nearer to (4, 3.1), which is farther from m
     exponentials = np.exp([3, 4, np.sqrt(20)])
     assert found.item() == pytest.approx((1 - exponentials[0] / exponentials.sum()) * 3, rel=1e-6)
 
