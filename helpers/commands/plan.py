@@ -153,6 +153,7 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
         "02_features_baselines": [
             *names.on_backbones(names.CLASSICAL, frozen),
             "lr" + names.BRIGHTNESS,
+            names.PATCHCORE,
         ],
         "03_finetuning": [
             "cnn",

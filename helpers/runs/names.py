@@ -14,6 +14,7 @@ BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gra
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
 CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
 PRETRAINED = ("ll", "fbp")  # the other models of 03 on a backbone
+PATCHCORE = "patchcore"  # another model of 02
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
     "lr_brightness": "brightness alone",
@@ -21,6 +22,7 @@ ROW_NAMES = {
     "rf": "RF",
     "lr": "LR",
     "svm": "SVM",
+    "patchcore": "PatchCore (good parts only)",
     "ll": "LL",
     "cnn": "two-layer CNN",
     "fbp": "FBP",
@@ -35,6 +37,7 @@ ROW_NAMES = {
 }
 # positions in seaborn's "colorblind" palette; 6 to 8 are too pale or gray
 OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2}
+OWN_COLOURS |= {"patchcore": 9}
 OWN_COLOURS |= {"darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
 OTHER_COLOURS = (9, 7, 8, 6, 0, 1)
 _ON_BACKBONE = re.compile(rf"({'|'.join((*CLASSICAL, *PRETRAINED))})_(.+)")

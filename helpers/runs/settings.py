@@ -130,7 +130,7 @@ def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class BaselineSettings:
-    """02: pretrained features and the four classical models."""
+    """02: pretrained features, the four classical models, and PatchCore."""
 
     seed: Seed = 0
     backbone: Backbones = (AUTO,)
@@ -140,6 +140,7 @@ class BaselineSettings:
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
     trees: int = Field(default=500, ge=1)
+    patchcore_share: float = Field(default=0.01, gt=0, le=1)  # of the good patches in its memory
     repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
 
     def __post_init__(self) -> None:

@@ -92,6 +92,14 @@ class Scorer:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
         return self._run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
 
+    @torch.no_grad()
+    def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return what any function of the model gives for one batch, float32 on the device.
+
+        Pass the same object each time: a function is compiled once.
+        """
+        return self._run(function, images)
+
     def _class_scores(self, images: Tensor) -> Tensor:
         output = self.model(images)
         return output[0] if isinstance(output, tuple) else output
