@@ -1,33 +1,160 @@
-"""Build the DARTS supernet: all operations on all edges, weighted by softmax(alpha), fused.
+"""Build the DARTS supernet: all operations on all edges, weighted by softmax(alpha).
 
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
-1907.05737 (partial channels, edge normalisation). The arithmetic is in `cell.py`, `mixed.py` and
-`folding.py`.
+1907.05737 (partial channels, edge normalisation).
+
+The edges that leave one state read the same maps, so they are computed together, in layers whose
+channels are E edges times C channels: an operation is a few layers however many edges there are.
+In the shapes B are the images, H and W the size of a state's maps, h and w that of the nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.cell import Plan, mixed_cell
-from helpers.darts.folding import to_maps, to_rows
-from helpers.darts.linear_pieces import ReLU
+from helpers.darts.linear_pieces import ReLU, max_pool, relu
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import PRIMITIVES
-from helpers.models.depthwise import half_resolution
+from helpers.models.depthwise import DepthwiseConv2d
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 
 
-def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
-    """Return a parameter as torch starts convolutions: uniform within 1 / sqrt(fan_in)."""
-    return nn.Parameter(torch.empty(*shape).uniform_(-1, 1) * fan_in**-0.5)
+def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Normalise (B, C, H, W) by the statistics of the batch; `scale` (C,) multiplies the result."""
+    return F.batch_norm(x, None, None, scale, None, training=True)
+
+
+class ConvBN(nn.Module):
+    """Depthwise convolution, 1x1 convolution and BN on `edges` edges, each with its own filters."""
+
+    def __init__(self, channels: int, edges: int, kernel: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        width, padding = edges * channels, dilation * (kernel - 1) // 2
+        self.depthwise = DepthwiseConv2d(
+            width, width, kernel, stride, padding, dilation, groups=width, bias=False
+        )
+        self.pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, E * C, H, W) -> (B, E * C, h, w), times scale (E * C,)."""
+        return batch_norm(self.pointwise(self.depthwise(x)), scale)
+
+
+class Reduce(nn.Module):
+    """Factorized reduce without its ReLU on `edges` edges: halve the map, losing no pixel.
+
+    The first half of an edge's 1x1 filters reads the even pixels, the other half the odd ones,
+    shifted by a pixel both ways. So each is one of the taps of a 2x2 filter of stride 2.
+    """
+
+    def __init__(self, in_channels: int, channels: int, edges: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Conv2d(in_channels, edges * channels, 1, bias=False).weight
+        self.odd = [c >= channels // 2 for c in range(channels)] * edges
+
+    def forward(self, r: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, C_in, H, W) -> (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
+        odd = torch.tensor(self.odd, device=r.device)[:, None, None, None]
+        first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))
+        return batch_norm(F.conv2d(pad_to_even(r), torch.where(odd, last, first), stride=2), scale)
+
+
+class Edges(nn.Module):
+    """All edges that leave one state: x (B, C, H, W) to (B, E * C, h, w), one block for each."""
+
+    def __init__(self, channels: int, edges: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.edges, self.stride = channels, edges, stride
+
+        def conv(kernel: int, stride: int, dilation: int = 1) -> ConvBN:
+            return ConvBN(channels, edges, kernel, stride, dilation)
+
+        self.sep3 = nn.ModuleList([conv(3, stride), conv(3, 1)])
+        self.sep5 = nn.ModuleList([conv(5, stride), conv(5, 1)])
+        self.dil3 = conv(3, stride, dilation=2)
+        self.dil5 = conv(5, stride, dilation=2)
+        self.reduce = Reduce(channels, channels, edges) if stride == 2 else None
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return sum_o weights[e, o] * o(x) for each edge e; weights (E, 7)."""
+        # BN multiplies by a number per channel anyway: the weight of the edge.
+        scale = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
+        r = relu(x)
+        wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
+        out = self.sep3[1](relu(self.sep3[0](wide), inplace=True), scale[3])
+        out += self.sep5[1](relu(self.sep5[0](wide), inplace=True), scale[4])
+        out += self.dil3(wide, scale[5])
+        out += self.dil5(wide, scale[6])
+        # Pools and skip are the same for all edges
+        maps = [
+            batch_norm(max_pool(x, 3, self.stride, 1)),
+            batch_norm(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
+        ]
+        if self.reduce is None:
+            maps.append(x)
+        else:
+            out += self.reduce(r, scale[2])
+        eye = torch.eye(self.channels, dtype=x.dtype, device=x.device)
+        matrix = torch.kron(weights[:, : len(maps)], eye)[:, :, None, None]  # (E * C, 3 * C, 1, 1)
+        out += F.conv2d(torch.cat(maps, dim=1), matrix)
+        return out
+
+
+class Cell(nn.Module):
+    """One cell: (B, C_pp, ., .) and (B, C_p, ., .) to (B, nodes * C, h, w)."""
+
+    def __init__(self, in_channels, channels, nodes, partial, reduction, reduction_before) -> None:
+        super().__init__()
+        self.nodes, self.partial, self.reduction = nodes, partial, reduction
+        if reduction_before:
+            self.pre0 = Reduce(in_channels[0], channels)
+        else:
+            self.pre0 = nn.Conv2d(in_channels[0], channels, 1, bias=False)
+        self.pre1 = nn.Conv2d(in_channels[1], channels, 1, bias=False)
+        self.states = nn.ModuleList(
+            Edges(channels // partial, len(self.targets(s)), 2 if reduction and s < 2 else 1)
+            for s in range(nodes + 1)
+        )
+
+    def targets(self, state: int) -> range:
+        """Return the nodes that an edge from `state` reaches."""
+        return range(max(0, state - 1), self.nodes)
+
+    def forward(self, r0: Tensor, r1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
+        x0 = self.pre0(r0) if isinstance(self.pre0, Reduce) else batch_norm(self.pre0(r0))
+        states, rests = [x0, batch_norm(self.pre1(r1))], []
+        sums: list = [0] * self.nodes
+        for s, edges in enumerate(self.states):
+            if s >= 2:
+                states.append(self.node(s - 2, sums[s - 2], rests, beta))
+            x = states[s]
+            if self.partial > 1:
+                x, rest = x.tensor_split([edges.channels], dim=1)
+                x = x.contiguous(memory_format=torch.channels_last)
+                rests.append(max_pool(rest, 2, 2, 0, ceil=True) if edges.stride == 2 else rest)
+            rows = [node * (node + 3) // 2 + s for node in self.targets(s)]
+            out = edges(x, weights[rows])
+            for node, term in zip(self.targets(s), out.chunk(len(rows), dim=1)):
+                sums[node] = sums[node] + term
+        states.append(self.node(self.nodes - 1, sums[-1], rests, beta))
+        return torch.cat(states[2:], dim=1)
+
+    def node(self, node, total, rests, beta):
+        if beta is None:
+            return total
+        start = node * (node + 3) // 2
+        inputs = torch.cat(rests, dim=1)
+        eye = torch.eye(rests[0].shape[1], dtype=beta.dtype, device=beta.device)
+        bypass = F.conv2d(inputs, torch.kron(beta[None, start : start + node + 2], eye)[:, :, None, None])
+        both = torch.cat([total, bypass], dim=1)
+        rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))
+        return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 def reduction_cells(layers: int) -> tuple[int, ...]:
@@ -35,89 +162,7 @@ def reduction_cells(layers: int) -> tuple[int, ...]:
     return tuple(sorted({layers // 3, 2 * layers // 3}))
 
 
-class StateEdges(nn.Module):
-    """The weights of the operations on all E edges that leave one state; C channels.
-
-    They are stacked over operations and edges: dw3 (sep first, sep second, dil; E, C, 1, 3, 3),
-    dw5 likewise, pw (sep3 first, sep5 first, sep3 second, sep5 second, dil3, dil5; E, C, C), and
-    with stride 2 the skip's factorized reduce (E, C, C), whose first C // 2 filters read even
-    pixels.
-    """
-
-    def __init__(self, channels: int, edges: int, stride: int) -> None:
-        super().__init__()
-        self.dw3 = _uniform(3, edges, channels, 1, 3, 3, fan_in=9)
-        self.dw5 = _uniform(3, edges, channels, 1, 5, 5, fan_in=25)
-        self.pw = _uniform(6, edges, channels, channels, fan_in=channels)
-        self.reduce = _uniform(edges, channels, channels, fan_in=channels) if stride == 2 else None
-
-    def weights(self) -> list[nn.Parameter | None]:
-        """Return the weights as `mixed_cell` takes them."""
-        return [self.dw3, self.dw5, self.pw, self.reduce]
-
-
-class Cell(nn.Module):
-    """One cell: (B, C_pp, ., .) and (B, C_p, ., .) to (B, nodes * C, H, W)."""
-
-    def __init__(
-        self,
-        in_channels: tuple[int, int],
-        channels: int,
-        plan: Plan,
-        reduction_before: bool,
-    ) -> None:
-        super().__init__()
-        self.plan, self.reduction_before = plan, reduction_before
-        self.pre0 = _uniform(channels, in_channels[0], fan_in=in_channels[0])
-        self.pre1 = _uniform(channels, in_channels[1], fan_in=in_channels[1])
-        width = channels // plan.partial
-        self.states = nn.ModuleList(
-            StateEdges(width, len(plan.edges(s)), plan.stride(s)) for s in plan.states
-        )
-
-    def forward(self, r0: Tensor, r1: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
-        """Return the nodes from the inputs after their ReLU; scale and beta as in `mixed_cell`."""
-        x0 = pointwise_bn(r0, self.pre0, self.reduction_before)
-        x1 = pointwise_bn(r1, self.pre1)
-        states = cast("Iterable[StateEdges]", self.states)
-        weights = [weight for state in states for weight in state.weights()]
-        return mixed_cell(self.plan, x0, x1, scale, beta, weights)
-
-
-def pointwise_bn(r: Tensor, weight: Tensor, reduce: bool = False) -> Tensor:
-    """Apply a 1x1 convolution (O, K) and BN without affine: (B, K, H, W) to (B, O, H, W).
-
-    With `reduce` the first O // 2 filters read the even pixels, the others the odd ones, as in
-    `operations.FactorizedReduce`: (B, O, ceil(H / 2), ceil(W / 2)).
-    """
-    if reduce:
-        r = pad_to_even(r)
-        even, odd = half_resolution(r), half_resolution(r, 1)
-        half = weight.shape[0] // 2
-        rows = torch.cat([to_rows(even) @ weight[:half].t(), to_rows(odd) @ weight[half:].t()], 1)
-        maps = to_maps(rows, even)
-    else:
-        maps = to_maps(to_rows(r) @ weight.t(), r)
-    return F.batch_norm(maps, None, None, training=True)
-
-
 class Supernet(nn.Module):
-    """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
-
-    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
-    "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
-    channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
-    BN always uses batch statistics, so that no pass leaves a trace in the network. Everything is
-    computed in the precision of the weights: autocast is switched off inside.
-
-    Raises:
-        ValueError: unknown stem.
-
-    Example:
-        >>> net = Supernet(channels=16, layers=8, num_classes=2)
-        >>> loss = F.cross_entropy(net(images), targets)
-    """
-
     def __init__(
         self,
         channels: int,
@@ -130,7 +175,6 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.partial, self.nodes = partial, nodes
-        self.relu = ReLU()
         self.stem0, self.stem1 = stems(stem, in_channels, channels, ReLU, track_statistics=False)
         before = stem == "imagenet"
         c_pp = c_p = channels if before else 3 * channels
@@ -138,8 +182,7 @@ class Supernet(nn.Module):
         for i in range(layers):
             reduction = i in reduction_cells(layers)
             channels = channels * 2 if reduction else channels
-            plan = Plan(nodes, partial, reduction)
-            self.cells.append(Cell((c_pp, c_p), channels, plan, before))
+            self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction
             c_pp, c_p = c_p, nodes * channels
         self.classifier = nn.Linear(c_p, num_classes)
@@ -181,25 +224,18 @@ class Supernet(nn.Module):
         beta = getattr(self, f"beta_{kind}")
         return None if beta is None else softmax_by_node(beta)
 
-    def _scales(self) -> dict[bool, tuple[Tensor, Tensor | None]]:
-        scales = {}
-        for reduction, kind in ((False, "normal"), (True, "reduce")):
-            weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
-            if beta is not None:
-                weights = weights * beta[:, None]
-            scales[reduction] = (weights.t(), beta)
-        return scales
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
-            scales = self._scales()
-            s0 = self.stem0(x)
-            s1 = self.stem1(s0)
-            r0 = self.relu(s0)
-            r1 = r0 if s1 is s0 else self.relu(s1)
-            for cell in cast("Iterable[Cell]", self.cells):
-                out = cell(r0, r1, *scales[cell.plan.reduction])
-                r0, r1 = r1, self.relu(out)
-            return self.classifier(out.mean(dim=(2, 3)))
+        x = x.contiguous(memory_format=torch.channels_last)
+        scales = {}
+        for kind in ("normal", "reduce"):
+            weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
+            scales[kind] = (weights if beta is None else weights * beta[:, None], beta)
+        s0 = self.stem0(x)
+        s1 = self.stem1(s0)
+        r0 = relu(s0)
+        r1 = r0 if s1 is s0 else relu(s1)
+        for cell in self.cells:
+            out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
+            r0, r1 = r1, relu(out)
+        return self.classifier(out.mean(dim=(2, 3)))

@@ -13,6 +13,7 @@ from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
 from tests.toy_search import (
     MOMENTUM,
+    SMALL,
     TRAIN,
     VAL,
     WEIGHT_DECAY,
@@ -301,14 +302,15 @@ def rounded():
 def test_the_two_passes_of_the_difference_are_in_true_float32(rounded):
     exact = [False] + [value for *_, value in differences._float32_switches()]
     assert rounded[:2] != exact[:2]
-    net, sgd = search()
+    net, sgd = search(torch.float32)
+    train, val = batch(1, *SMALL, torch.float32), batch(2, *SMALL, torch.float32)
     seen = []
 
     def loss_of(logits, targets):
         seen.append(rounding())
-        return F.cross_entropy(logits, targets)
+        return F.cross_entropy(logits.float(), targets)
 
-    Architect(net, loss_of, order=2).gradient(VAL, TRAIN, sgd)
+    Architect(net, loss_of, order=2).gradient(val, train, sgd)
     assert seen == [rounded, rounded, exact, exact]
     assert rounding() == rounded
     assert torch.get_float32_matmul_precision() == "medium"
