@@ -10,8 +10,9 @@ In the shapes B are the images, H and W the size of a state's maps, h and w that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,18 @@ class ConvBN(nn.Module):
         return batch_norm(self.pointwise(self.depthwise(x)), scale)
 
 
+class Pointwise(nn.Module):
+    """1x1 convolution and BN."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Conv2d(in_channels, channels, 1, bias=False).weight
+
+    def forward(self, r: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H, W)."""
+        return batch_norm(F.conv2d(r, self.weight))
+
+
 class Reduce(nn.Module):
     """Factorized reduce without its ReLU on `edges` edges: halve the map, losing no pixel.
 
@@ -77,84 +90,117 @@ class Edges(nn.Module):
 
         self.sep3 = nn.ModuleList([conv(3, stride), conv(3, 1)])
         self.sep5 = nn.ModuleList([conv(5, stride), conv(5, 1)])
-        self.dil3 = conv(3, stride, dilation=2)
-        self.dil5 = conv(5, stride, dilation=2)
+        # With stride 2 and dilation 2 only the even pixels are read: see `forward`.
+        self.dil3 = conv(3, 1, 3 - stride)
+        self.dil5 = conv(5, 1, 3 - stride)
         self.reduce = Reduce(channels, channels, edges) if stride == 2 else None
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Return sum_o weights[e, o] * o(x) for each edge e; weights (E, 7)."""
-        # BN multiplies by a number per channel anyway: the weight of the edge.
+        """Return sum_o weights[e, o] o(x) for each edge e (arXiv 1806.09055, equation 2).
+
+        weights (E, 7) are those of all operations but `none`, which adds nothing.
+        """
+        # BN multiplies each channel by a number anyway: by the weight of the operation.
         scale = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
         r = relu(x)
         wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
         out = self.sep3[1](relu(self.sep3[0](wide), inplace=True), scale[3])
         out += self.sep5[1](relu(self.sep5[0](wide), inplace=True), scale[4])
+        if self.stride == 2:
+            wide = torch.cat([r[:, :, ::2, ::2]] * self.edges, dim=1)  # (B, E * C, h, w)
         out += self.dil3(wide, scale[5])
         out += self.dil5(wide, scale[6])
-        # Pools and skip are the same for all edges
-        maps = [
+        # Pools, and the skip at stride 1, are the same for all edges: their weighted sums are one
+        # 1x1 convolution by weights[e, o] times the identity.
+        shared = [
             batch_norm(max_pool(x, 3, self.stride, 1)),
             batch_norm(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
         ]
         if self.reduce is None:
-            maps.append(x)
+            shared.append(x)
         else:
             out += self.reduce(r, scale[2])
-        eye = torch.eye(self.channels, dtype=x.dtype, device=x.device)
-        matrix = torch.kron(weights[:, : len(maps)], eye)[:, :, None, None]  # (E * C, 3 * C, 1, 1)
-        out += F.conv2d(torch.cat(maps, dim=1), matrix)
+        out += weighted_sums(shared, weights[:, : len(shared)])
         return out
 
 
-class Cell(nn.Module):
-    """One cell: (B, C_pp, ., .) and (B, C_p, ., .) to (B, nodes * C, h, w)."""
+def weighted_sums(maps: list[Tensor], weights: Tensor) -> Tensor:
+    """Return sum_s weights[e, s] maps[s] for each row e: S maps (B, C, H, W) to (B, E * C, H, W)"""
+    eye = torch.eye(maps[0].shape[1], dtype=weights.dtype, device=weights.device)
+    matrix = torch.kron(weights, eye)[:, :, None, None]  # (E * C, S * C, 1, 1)
+    return F.conv2d(torch.cat(maps, dim=1), matrix)
 
-    def __init__(self, in_channels, channels, nodes, partial, reduction, reduction_before) -> None:
+
+class Cell(nn.Module):
+    """One cell: (B, C_pp, H0, W0) and (B, C_p, H, W) to (B, nodes * C, h, w).
+
+    With `partial` = K only C / K channels of a state go through the operations (arXiv 1907.05737,
+    equation 1), and the rest goes past them.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, int],
+        channels: int,
+        nodes: int,
+        partial: int,
+        reduction: bool,
+        reduction_before: bool,
+    ) -> None:
         super().__init__()
         self.nodes, self.partial, self.reduction = nodes, partial, reduction
-        if reduction_before:
-            self.pre0 = Reduce(in_channels[0], channels)
-        else:
-            self.pre0 = nn.Conv2d(in_channels[0], channels, 1, bias=False)
-        self.pre1 = nn.Conv2d(in_channels[1], channels, 1, bias=False)
+        older = Reduce if reduction_before else Pointwise
+        self.pre0 = older(in_channels[0], channels)
+        self.pre1 = Pointwise(in_channels[1], channels)
+        # A state reaches all later nodes; states 0 and 1 are the cell's inputs.
+        self.targets = [range(max(0, state - 1), nodes) for state in range(nodes + 1)]
         self.states = nn.ModuleList(
-            Edges(channels // partial, len(self.targets(s)), 2 if reduction and s < 2 else 1)
-            for s in range(nodes + 1)
+            Edges(channels // partial, len(targets), 2 if reduction and state < 2 else 1)
+            for state, targets in enumerate(self.targets)
         )
 
-    def targets(self, state: int) -> range:
-        """Return the nodes that an edge from `state` reaches."""
-        return range(max(0, state - 1), self.nodes)
-
     def forward(self, r0: Tensor, r1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
-        x0 = self.pre0(r0) if isinstance(self.pre0, Reduce) else batch_norm(self.pre0(r0))
-        states, rests = [x0, batch_norm(self.pre1(r1))], []
-        sums: list = [0] * self.nodes
-        for s, edges in enumerate(self.states):
-            if s >= 2:
-                states.append(self.node(s - 2, sums[s - 2], rests, beta))
-            x = states[s]
-            if self.partial > 1:
-                x, rest = x.tensor_split([edges.channels], dim=1)
-                x = x.contiguous(memory_format=torch.channels_last)
-                rests.append(max_pool(rest, 2, 2, 0, ceil=True) if edges.stride == 2 else rest)
-            rows = [node * (node + 3) // 2 + s for node in self.targets(s)]
-            out = edges(x, weights[rows])
-            for node, term in zip(self.targets(s), out.chunk(len(rows), dim=1)):
-                sums[node] = sums[node] + term
-        states.append(self.node(self.nodes - 1, sums[-1], rests, beta))
-        return torch.cat(states[2:], dim=1)
+        """Return the nodes from the inputs after their ReLU.
 
-    def node(self, node, total, rests, beta):
+        weights (edges, 7) hold the weights of the operations, times beta (edges,) if there is one.
+        """
+        x, nodes = self.pre0(r0), []
+        terms: list[list[Tensor]] = [[] for _ in range(self.nodes)]
+        rests: list[Tensor] = []
+        for state, edges in enumerate(self.states):
+            if state == 1:
+                x = self.pre1(r1)
+            elif state > 1:
+                x = self._node(state - 2, terms, rests, beta)
+                nodes.append(x)
+            if self.partial > 1:
+                x, rest = x.tensor_split([x.shape[1] // self.partial], dim=1)
+                x = x.contiguous(memory_format=torch.channels_last)
+                halved = self.reduction and state < 2
+                rests.append(max_pool(rest, 2, 2, 0, ceil=True) if halved else rest)
+            rows = [first_row(node) + state for node in self.targets[state]]
+            out = edges(x, weights[rows]).chunk(len(rows), dim=1)  # E times (B, C / K, h, w)
+            for node, term in zip(self.targets[state], out, strict=True):
+                terms[node].append(term)
+        return torch.cat([*nodes, self._node(self.nodes - 1, terms, rests, beta)], dim=1)
+
+    def _node(
+        self, node: int, terms: list[list[Tensor]], rests: list[Tensor], beta: Tensor | None
+    ) -> Tensor:
+        """Return the sum of all edges into a node (arXiv 1806.09055, equation 1)."""
+        total = sum(terms[node][1:], terms[node][0])
         if beta is None:
             return total
-        start = node * (node + 3) // 2
-        inputs = torch.cat(rests, dim=1)
-        eye = torch.eye(rests[0].shape[1], dtype=beta.dtype, device=beta.device)
-        bypass = F.conv2d(inputs, torch.kron(beta[None, start : start + node + 2], eye)[:, :, None, None])
-        both = torch.cat([total, bypass], dim=1)
-        rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))
+        # sum_s beta_s (mixed_s, rest_s) (arXiv 1907.05737, equation 2), channels shuffled
+        into = slice(first_row(node), first_row(node + 1))
+        both = torch.cat([total, weighted_sums(rests[: node + 2], beta[None, into])], dim=1)
+        rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))  # (B, h, w, K, C / K)
         return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+
+
+def first_row(node: int) -> int:
+    """Return the row of alpha of the first edge into a node: node 0 has 2 edges, node 1 has 3..."""
+    return node * (node + 3) // 2
 
 
 def reduction_cells(layers: int) -> tuple[int, ...]:
@@ -163,6 +209,21 @@ def reduction_cells(layers: int) -> tuple[int, ...]:
 
 
 class Supernet(nn.Module):
+    """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
+
+    `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
+    "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
+    channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
+    BN always uses batch statistics, so that no pass leaves a trace in the network.
+
+    Raises:
+        ValueError: unknown stem.
+
+    Example:
+        >>> net = Supernet(channels=16, layers=8, num_classes=2)
+        >>> loss = F.cross_entropy(net(images), targets)
+    """
+
     def __init__(
         self,
         channels: int,
@@ -186,7 +247,7 @@ class Supernet(nn.Module):
             before = reduction
             c_pp, c_p = c_p, nodes * channels
         self.classifier = nn.Linear(c_p, num_classes)
-        edges = nodes * (nodes + 3) // 2
+        edges = first_row(nodes)
         for kind in ("normal", "reduce"):
             alpha = ALPHA_STD * torch.randn(edges, len(PRIMITIVES))
             self.register_parameter(f"alpha_{kind}", nn.Parameter(alpha))
@@ -226,7 +287,7 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
         scales = {}
         for kind in ("normal", "reduce"):
             weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
@@ -235,7 +296,7 @@ class Supernet(nn.Module):
         s1 = self.stem1(s0)
         r0 = relu(s0)
         r1 = r0 if s1 is s0 else relu(s1)
-        for cell in self.cells:
+        for cell in cast("Iterable[Cell]", self.cells):
             out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
             r0, r1 = r1, relu(out)
         return self.classifier(out.mean(dim=(2, 3)))
