@@ -25,7 +25,7 @@ from helpers.core import files, processes, seeding, tensors
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.differences import GradientError
+from helpers.darts.gradients import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec

@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.linear_pieces import ReLU, max_pool, relu
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import PRIMITIVES
-from helpers.models.depthwise import DepthwiseConv2d
+from helpers.models.convolution import convolve
+from helpers.models.depthwise import DepthwiseConv2d, half_resolution
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
+NARROW = 16  # below so many channels one product for all edges is faster than one for each
 
 
 def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -44,7 +45,11 @@ class ConvBN(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         """(B, E * C, H, W) -> (B, E * C, h, w), times scale (E * C,)."""
-        return batch_norm(self.pointwise(self.depthwise(x)), scale)
+        weight, edges = self.pointwise.weight, self.pointwise.groups
+        if weight.shape[1] < NARROW:
+            blocks = weight.flatten(1).chunk(edges)
+            weight, edges = torch.block_diag(*blocks)[:, :, None, None], 1
+        return batch_norm(convolve(self.depthwise(x), weight, groups=edges), scale)
 
 
 class Pointwise(nn.Module):
@@ -56,7 +61,7 @@ class Pointwise(nn.Module):
 
     def forward(self, r: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H, W)."""
-        return batch_norm(F.conv2d(r, self.weight))
+        return batch_norm(convolve(r, self.weight))
 
 
 class Reduce(nn.Module):
@@ -75,7 +80,8 @@ class Reduce(nn.Module):
         """(B, C_in, H, W) -> (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
         odd = torch.tensor(self.odd, device=r.device)[:, None, None, None]
         first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))
-        return batch_norm(F.conv2d(pad_to_even(r), torch.where(odd, last, first), stride=2), scale)
+        weight = torch.where(odd, last, first)
+        return batch_norm(convolve(pad_to_even(r), weight, stride=2), scale)
 
 
 class Edges(nn.Module):
@@ -102,18 +108,18 @@ class Edges(nn.Module):
         """
         # BN multiplies each channel by a number anyway: by the weight of the operation.
         scale = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
-        r = relu(x)
+        r = F.relu(x)
         wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
-        out = self.sep3[1](relu(self.sep3[0](wide), inplace=True), scale[3])
-        out += self.sep5[1](relu(self.sep5[0](wide), inplace=True), scale[4])
+        out = self.sep3[1](F.relu(self.sep3[0](wide), inplace=True), scale[3])
+        out += self.sep5[1](F.relu(self.sep5[0](wide), inplace=True), scale[4])
         if self.stride == 2:
-            wide = torch.cat([r[:, :, ::2, ::2]] * self.edges, dim=1)  # (B, E * C, h, w)
+            wide = torch.cat([half_resolution(r)] * self.edges, dim=1)  # (B, E * C, h, w)
         out += self.dil3(wide, scale[5])
         out += self.dil5(wide, scale[6])
         # Pools, and the skip at stride 1, are the same for all edges: their weighted sums are one
-        # 1x1 convolution by weights[e, o] times the identity.
+        # product with a matrix whose blocks are weights[e, o] times the identity.
         shared = [
-            batch_norm(max_pool(x, 3, self.stride, 1)),
+            batch_norm(F.max_pool2d(x, 3, self.stride, 1)),
             batch_norm(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
         ]
         if self.reduce is None:
@@ -127,8 +133,8 @@ class Edges(nn.Module):
 def weighted_sums(maps: list[Tensor], weights: Tensor) -> Tensor:
     """Return sum_s weights[e, s] maps[s] for each row e: S maps (B, C, H, W) to (B, E * C, H, W)"""
     eye = torch.eye(maps[0].shape[1], dtype=weights.dtype, device=weights.device)
-    matrix = torch.kron(weights, eye)[:, :, None, None]  # (E * C, S * C, 1, 1)
-    return F.conv2d(torch.cat(maps, dim=1), matrix)
+    rows = torch.cat(maps, dim=1).permute(0, 2, 3, 1)  # (B, H, W, S * C)
+    return (rows @ torch.kron(weights, eye).t()).permute(0, 3, 1, 2)
 
 
 class Cell(nn.Module):
@@ -177,7 +183,7 @@ class Cell(nn.Module):
                 x, rest = x.tensor_split([x.shape[1] // self.partial], dim=1)
                 x = x.contiguous(memory_format=torch.channels_last)
                 halved = self.reduction and state < 2
-                rests.append(max_pool(rest, 2, 2, 0, ceil=True) if halved else rest)
+                rests.append(F.max_pool2d(rest, 2, ceil_mode=True) if halved else rest)
             rows = [first_row(node) + state for node in self.targets[state]]
             out = edges(x, weights[rows]).chunk(len(rows), dim=1)  # E times (B, C / K, h, w)
             for node, term in zip(self.targets[state], out, strict=True):
@@ -236,7 +242,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.partial, self.nodes = partial, nodes
-        self.stem0, self.stem1 = stems(stem, in_channels, channels, ReLU, track_statistics=False)
+        self.stem0, self.stem1 = stems(stem, in_channels, channels, track_statistics=False)
         before = stem == "imagenet"
         c_pp = c_p = channels if before else 3 * channels
         self.cells = nn.ModuleList()
@@ -294,9 +300,9 @@ class Supernet(nn.Module):
             scales[kind] = (weights if beta is None else weights * beta[:, None], beta)
         s0 = self.stem0(x)
         s1 = self.stem1(s0)
-        r0 = relu(s0)
-        r1 = r0 if s1 is s0 else relu(s1)
+        r0 = F.relu(s0)
+        r1 = r0 if s1 is s0 else F.relu(s1)
         for cell in cast("Iterable[Cell]", self.cells):
             out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
-            r0, r1 = r1, relu(out)
+            r0, r1 = r1, F.relu(out)
         return self.classifier(out.mean(dim=(2, 3)))
