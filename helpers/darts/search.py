@@ -26,7 +26,7 @@ from helpers.core.folds import stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.differences import GradientError
+from helpers.darts.gradients import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
