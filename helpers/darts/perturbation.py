@@ -57,7 +57,7 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     def loss(changed: dict[str, Tensor]) -> float:
         return float(F.cross_entropy(functional_call(net, changed, (images,)), targets))
 
-    whole, rows = loss({}), range(len(net.alpha_normal))
+    whole, rows = loss({}), range(len(net.operation_weights("normal")))
     columns = range(1, 1 + len(OPERATIONS))
     return {
         kind: {
@@ -100,14 +100,14 @@ def genotype_by_perturbation(stage: Stage, found: search.Search) -> tuple[Genoty
             for kind in KINDS
         )
         seconds = time.monotonic() - started
-        kept = ("run", "supernet", "settings", "epochs_run", "device")
         about = {
-            **{name: found.provenance[name] for name in kept},
             "method": f"{found.provenance['method']}, by perturbation",
             "images": len(part),
             "worth": worth,
             "selection_seconds": round(seconds, 1),
             "seconds": round(found.provenance["seconds"] + seconds, 1),
+            "device": found.provenance["device"],
+            "search": found.provenance,
         }
         genotypes.save(genotype, Genotype(*cells), about)
 
