@@ -60,7 +60,7 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
             ax.plot(x, y, "o", color="#de8f05", markeredgecolor="black", markersize=7)
-    figure.suptitle(f"Epoch {used}: framed if the arg max keeps it, dotted if perturbation does")
+    figure.suptitle(f"In epoch {used}, frame: kept by the arg max; dot: kept by perturbation")
     figure.colorbar(shades, ax=axes, label="softmax(α)", fraction=0.02)
     return figure
 

@@ -52,13 +52,13 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
             "weight": first.round(3),
             "lead": (first / second).round(2),
             "decided": first / second >= CLEAR_LEAD,
-            "edge_weight": None if beta is None else softmax_by_node(torch.tensor(beta)).tolist(),
+            "edge_weight": None if beta is None else softmax_by_node(torch.tensor(beta)).numpy(),
             "perturbation": np.array(OPERATIONS)[worths.argmax(axis=1)],
-            "loss_rise": worths.max(axis=1).round(4),
-            "edge_loss_rise": np.round(worth[kind]["edges"], 4),
+            "loss_rise": worths.max(axis=1),
+            "edge_loss_rise": worth[kind]["edges"],
         }
         tables.append(pd.DataFrame(columns).dropna(axis=1, how="all"))
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True).round(5)
 
 
 def verdict(history: History, used: int, table: pd.DataFrame) -> str:
