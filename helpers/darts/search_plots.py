@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -33,26 +34,15 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
         (kind, epoch): softmax(np.array(history[epoch - 1][f"alpha_{kind}"]), axis=-1)
         for kind, epoch in product(KINDS, epochs)
     }
-    figure, axes = plt.subplots(
-        2,
-        len(epochs),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        width_ratios=[1.0] * (len(epochs) - 1) + [1.7],
-        figsize=(2.0 * len(epochs) + 3.4, 9.0),
-    )
-    highest = max(values.max() for values in weights.values())
+    size, widths = (2.0 * len(epochs) + 3.4, 9.0), [1.0] * (len(epochs) - 1) + [2.0]
+    shape: dict[str, Any] = {"width_ratios": widths, "figsize": size, "squeeze": False}
+    figure, axes = plt.subplots(2, len(epochs), sharex=True, sharey=True, **shape)
+    options = {"cmap": "Blues", "vmin": 0, "vmax": max(values.max() for values in weights.values())}
+    options |= {"xticklabels": PRIMITIVES, "yticklabels": [edge_name(edge) for edge in EDGES]}
     for ((kind, epoch), values), ax in zip(weights.items(), axes.flat, strict=True):
-        shades = ax.pcolormesh(values, cmap="Blues", vmin=0, vmax=highest)
-        word = "reduction" if kind == "reduce" else "normal"
-        ax.set_title(f"{word}, epoch {epoch}", fontsize=10)
+        sns.heatmap(values, ax=ax, cbar=epoch == used, **options)
+        ax.set_title(f"{'reduction' if kind == 'reduce' else kind}, epoch {epoch}", fontsize=10)
         ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
-        ax.grid(visible=False)
-    axes[0, 0].set_yticks(np.arange(len(EDGES)) + 0.5, [edge_name(edge) for edge in EDGES])
-    axes[0, 0].invert_yaxis()
-    for ax in axes[1]:
-        ax.set_xticks(np.arange(len(PRIMITIVES)) + 0.5, PRIMITIVES, rotation=90)
     for kind, ax in zip(KINDS, axes[:, -1], strict=True):
         for name, *edge in cell.edges(kind):
             corner = (PRIMITIVES.index(name), EDGES.index(tuple(edge)))
@@ -60,8 +50,9 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
             ax.plot(x, y, "o", color="#de8f05", markeredgecolor="black", markersize=7)
-    figure.suptitle(f"In epoch {used}, frame: kept by the arg max; dot: kept by perturbation")
-    figure.colorbar(shades, ax=axes, label="softmax(α)", fraction=0.02)
+    figure.suptitle(
+        f"softmax(α); in epoch {used}, frame: kept by the arg max, dot: kept by perturbation"
+    )
     return figure
 
 
