@@ -146,8 +146,9 @@ def check_places(plan: Plan) -> None:
 def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     """Return the models that the chosen stages make."""
     cells = plan.settings["05_genotype_retraining"]
-    searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
-    genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    found = [n for n in named.OWN if run_paths.genotype(n).is_file()]
+    found = list(named.OWN) if "04_darts_search" in plan.chosen else found
+    genotypes = [n for n in cells.genotypes if n not in named.OWN or n in found]
     frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
     made = {
         "02_features_baselines": [

@@ -15,8 +15,12 @@ from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
 
-# the report calls DARTS_V2 "DARTS ImageNet"
-_MODELS = {"DARTS_V2": "darts_imagenet", "searched": "darts_searched"}
+_MODELS = {
+    "DARTS_V2": "darts_imagenet",  # the report calls it "DARTS ImageNet"
+    "searched": "darts_searched",
+    "searched_perturbation": "darts_perturbation",
+}
+OWN = ("searched", "searched_perturbation")  # the cells that 04 writes, named like their files
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         GenotypeError: the name, and the nearest one that exists.
     """
-    known = [*PUBLISHED, "searched", "random"]
+    known = [*PUBLISHED, *OWN, "random"]
     if not names:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
@@ -83,10 +87,10 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
     """Return the cells with these names, in their order.
 
     Args:
-        names: keys of PUBLISHED, "searched", "random" (as many as `random_cells`, drawn with the
+        names: keys of PUBLISHED, names of OWN, "random" (as many as `random_cells`, drawn with the
             seeds 0, 1, ...) or paths of genotype files.
-        searched: the file of the run's own search. If it is missing, "searched" is skipped with a
-            message.
+        searched: the file of the run's own search, beside which the others of OWN are. A name whose
+            file is missing is skipped with a message.
 
     Raises:
         GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
@@ -102,13 +106,13 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
             for seed, model in enumerate(models):
                 cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
                 cells.append(NamedCell(model, random_genotype(seed), cost))
-        elif name != "searched":
+        elif name not in OWN:
             cells.append(_from_file(models[0], Path(name).expanduser()))
-        elif searched.is_file():
-            cells.append(_from_file(models[0], searched))
+        elif (own := searched.with_stem(name)).is_file():
+            cells.append(_from_file(models[0], own))
         else:
             print(
-                f"the searched cell is skipped: {searched.name} is not in the run's genotypes/; "
+                f"the {name} cell is skipped: {own.name} is not in the run's genotypes/; "
                 "run notebooks/04_darts_search.ipynb first to have it trained here"
             )
     taken = [cell.name for cell in cells]

@@ -62,7 +62,7 @@ def search_genotype(stage: Stage) -> Search:
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": decisive(dataclasses.replace(settings, random_cells=0)),
+        "settings": decisive(dataclasses.replace(settings, random_cells=0, perturbation_images=2)),
     }
     resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
     shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
@@ -188,6 +188,7 @@ class AlphaSteps(Hooks):
         self.started, self.epoch = time.monotonic(), epoch
         self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
+        self.architect.beta_decay = self.settings.beta_decay * epoch / epochs
 
     def before_step(self, images: Tensor, targets: Tensor) -> None:
         """Take one step of alpha, except during the warm-up."""
@@ -213,11 +214,11 @@ class AlphaSteps(Hooks):
 
     def state(self) -> dict[str, Any]:
         """Return the state of Adam and the history; w and alpha belong to the network."""
-        return {"architect": self.architect.state_dict(), "history": self.history}
+        return {"adam": self.architect.adam.state_dict(), "history": self.history}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
-        self.architect.load_state_dict(state["architect"])
+        self.architect.adam.load_state_dict(state["adam"])
         self.history = state["history"]
 
     def _eigenvalue(self) -> float | None:

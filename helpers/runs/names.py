@@ -28,6 +28,7 @@ ROW_NAMES = {
     "fbp": "FBP",
     "darts_imagenet": "DARTS ImageNet",
     "darts_searched": "DARTS searched",
+    "darts_perturbation": "DARTS perturbation",
     "darts_v1": "DARTS V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
     "pc_darts_imagenet": "PC-DARTS ImageNet",

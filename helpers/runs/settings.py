@@ -218,12 +218,14 @@ class SearchSettings:
     weight_decay: float = Field(default=3e-4, ge=0)
     alpha_lr: float = Field(default=3e-4, gt=0)
     alpha_weight_decay: float = Field(default=1e-3, ge=0)
+    beta_decay: float = Field(default=0.0, ge=0)  # of beta-DARTS, grows from 0 to this
     augment: Augment = "flips"
     max_skips: int = Field(default=2, ge=-1)  # skips in the derived normal cell; -1: no limit
     stop_when_stable: int = Field(default=0, ge=0)  # stop after so many equal epochs; 0: never
     eigenvalue_every: int = Field(default=0, ge=0)  # of d2L/dalpha2, in epochs; 0: never
     # roll back if the eigenvalue grew by this factor in ROLLBACK_MEASUREMENTS; 0: never
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
+    perturbation_images: int = Field(default=256, ge=2)  # of alpha's part, for the second selection
     random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
     tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit

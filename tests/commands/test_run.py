@@ -10,6 +10,7 @@ import pytest
 from helpers.commands import run
 from helpers.commands.plan import check_places, make_plan
 from helpers.core import files, paths, threads
+from helpers.darts import named
 from helpers.runs import names, settings
 from helpers.runs.record import RunError
 from helpers.training import baselines
@@ -218,14 +219,14 @@ def test_missing_files_are_refused_before_a_run_is_started(home, capsys, argumen
 
 
 MODELS = "lda, LDA, svm_finetuned, SVM on FBP features, darts_imagenet, pdarts, darts_searched"
-MODELS += ", random_cell_1, cell_my_own, stacking"
+MODELS += ", darts_perturbation, random_cell_1, cell_my_own, stacking"
 
 
 @pytest.mark.parametrize("model", ["", "FBP, 3 seeds averaged", *MODELS.split(", ")])
 def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
     cell = tmp_path / "My-own.json"
     cell.write_text("{}")
-    cells = json.dumps(["DARTS_V2", "PDARTS", "searched", "random", str(cell)])
+    cells = json.dumps(["DARTS_V2", "PDARTS", *named.OWN, "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
 

@@ -308,6 +308,18 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
 
 
+def test_both_cells_of_a_search_are_found_beside_each_other(tmp_path, capsys):
+    own = genotypes.random_genotype(4)
+    genotypes.save(tmp_path / "searched.json", DARTS_V2, {"method": "arg max"})
+    genotypes.save(tmp_path / "searched_perturbation.json", own, {"method": "x", "seconds": 7.0})
+    cells = _named(("searched", "searched_perturbation"), tmp_path)
+    assert [c.name for c in cells] == ["darts_searched", "darts_perturbation"]
+    assert [c.genotype for c in cells] == [DARTS_V2, own] and cells[1].cost["search_seconds"] == 7.0
+    (tmp_path / "searched_perturbation.json").unlink()
+    assert len(_named(("searched", "searched_perturbation"), tmp_path)) == 1
+    assert "the searched_perturbation cell is skipped" in capsys.readouterr().out
+
+
 def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
     genotypes.save(tmp_path / "own.json", DARTS_V2, {})
     monkeypatch.chdir(tmp_path)
@@ -327,6 +339,7 @@ def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     [
         (("DRATS_V2",), "no cell is called 'DRATS_V2'; did you mean DARTS_V2?"),
         (("Searched",), "no cell is called 'Searched'; did you mean searched?"),
+        (("searched_pertubation",), "did you mean searched_perturbation?"),
         (("x/y.json",), "'x/y.json' is not a file"),
         ((__file__,), f"no cell is called {__file__!r} (known: DARTS_V1, "),  # no .json file
         ((), "GENOTYPES is empty; name some of DARTS_V1, DARTS_V2, "),
