@@ -19,7 +19,7 @@ from helpers.commands import cli, run
 from helpers.commands import options as command_line
 from helpers.core import files, processes
 from helpers.core.memory import MemoryFullError
-from helpers.darts import retrain, search
+from helpers.darts import halving, retrain, search
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.models import backbones
@@ -60,7 +60,8 @@ PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
     },
     "04_darts_search": {"search": search.search_genotype},
     "05_genotype_retraining": {
-        "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage))
+        "halving": halving.run_halving,
+        "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage)),
     },
 }
 

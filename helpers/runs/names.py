@@ -25,6 +25,7 @@ ROW_NAMES = {
     "fbp": "FBP",
     "darts_imagenet": "DARTS ImageNet",
     "darts_searched": "DARTS searched",
+    "darts_halving": "best of halving",
     "darts_v1": "DARTS V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
     "pc_darts_imagenet": "PC-DARTS ImageNet",

@@ -96,7 +96,7 @@ def train_model(
     name = recipe.name
     words = {member: f", {member}" if len(members) > 1 else "" for member in members}
     for member in members:
-        _train_member(stage, recipe, cache, member, words[member])
+        train_member(stage, recipe, cache, member, words[member])
     checkpoints = [stage.paths.checkpoint(name, *member) for member in members]
     curves = [path.with_suffix(".json") for path in checkpoints]
     scores = [path.with_suffix(".csv") for path in checkpoints]
@@ -121,9 +121,13 @@ def train_model(
     return trained
 
 
-def _train_member(
-    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str
-) -> None:
+def train_member(
+    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str = ""
+) -> Trained:
+    """Train a network for one member, see `train_model`; write only into `checkpoints/<name>/`.
+
+    Without a predictions file the training is no row of the results.
+    """
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
@@ -190,6 +194,8 @@ def _train_member(
     )
     if processes.is_main():  # not before the step is on record
         resume.unlink(missing_ok=True)
+    record = processes.from_main(files.load_json, checkpoint.with_suffix(".json"))
+    return Trained(model=name, **record)
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
