@@ -134,8 +134,12 @@ def check_places(plan: Plan) -> None:
 def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     """Return the models that the chosen stages make."""
     cells = plan.settings["05_genotype_retraining"]
-    searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
-    genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    found = {"searched": "04_darts_search" in plan.chosen, "halving": cells.halving_epochs > 0}
+    genotypes = [
+        name
+        for name in cells.genotypes
+        if found.get(name, True) or run_paths.genotype(name).is_file()
+    ]
     made = {
         "02_features_baselines": names.CLASSICAL,
         "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],

@@ -9,6 +9,7 @@ on (Jamieson and Talwalkar 2016, arXiv 1502.07943; for architectures Li and Talw
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -24,6 +25,7 @@ from helpers.runs.members import Member
 from helpers.runs.names import display_name, model_colours
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage
+from helpers.training.jobs import run_all
 from helpers.training.trained import Trained, train_member
 
 ETA = 3  # a third of the candidates continues, with three times the epochs
@@ -71,7 +73,9 @@ def run_halving(stage: Stage) -> pd.DataFrame:
             short = dataclasses.replace(recipe.settings, epochs=epochs, keep="last")
             place = f"halving/{epochs}_epochs/{name}"
             recipes.append(dataclasses.replace(recipe, name=place, settings=short))
-        return [train_member(stage, recipe, cache, Member(settings.seed)) for recipe in recipes]
+        one = Member(settings.seed)
+        jobs = [functools.partial(train_member, stage, r, cache, one) for r in recipes]
+        return run_all(jobs, stage.engine)
 
     trials = successive_halving(list(cells), settings.halving_epochs, train_rung)
     kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}

@@ -26,7 +26,7 @@ from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
 from helpers.training.loop import Hooks
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_models
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
 
@@ -75,7 +75,7 @@ def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
     cache = stage.images(settings.retrain_image_size_px)
     members = [Member(settings.seed + k) for k in range(settings.seeds)]
     recipes = [recipe_of(settings, cell, cache) for cell in cells]
-    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
+    return train_models(stage, recipes, cache, members)
 
 
 def recipe_of(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:

@@ -20,7 +20,7 @@ from helpers.runs.stages import Stage
 from helpers.training import baselines
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.features import embed, load_features, save_features
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
 
 
 def train_cnn(stage: Stage) -> Trained:
@@ -61,7 +61,7 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         sizes=("image_size_px", "batch_size"),
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    return train_model(stage, recipe, cache, cross_fitted(stage.split, seeds))
+    return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
 
 
 def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:

@@ -9,6 +9,8 @@ everything that it depends on stays the same.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ from helpers.runs.stages import Stage
 from helpers.training.batches import Batches
 from helpers.training.features import image_batches
 from helpers.training.inference import predict
+from helpers.training.jobs import run_all
 from helpers.training.loop import Hooks, Training, resume_file
 
 NUM_CLASSES = 2
@@ -80,6 +83,17 @@ class Recipe:
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
+
+
+def train_models(
+    stage: Stage, recipes: Sequence[Recipe], cache: ImageCache, members: Sequence[Member]
+) -> list[Trained]:
+    """Train several networks, each as `train_model` does; at once with the stage's engine "ray"."""
+    if stage.engine != "plain":  # the loop below then finds all trainings done
+        pairs = itertools.product(recipes, members)
+        jobs = [functools.partial(train_member, stage, r, cache, m) for r, m in pairs]
+        run_all(jobs, stage.engine)
+    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
 
 
 def train_model(
