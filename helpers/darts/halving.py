@@ -54,9 +54,6 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     Returns:
         A row for each training: epochs, model, parameters, val_auc, seconds, kept (the cell
         continues, or has won), kind. The table is empty if HALVING_EPOCHS is 0.
-
-    Raises:
-        GenotypeError: GENOTYPES names an unknown cell, or a file of a searched cell is damaged.
     """
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
@@ -64,27 +61,23 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     check_names(settings.genotypes)  # of the trainings that follow: not after this one
     by_kind = candidates(stage)
     cells = {cell.name: cell for own in by_kind.values() for cell in own}
-    cache = stage.images(settings.retrain_image_size_px)
+    cache, member = stage.images(settings.retrain_image_size_px), Member(settings.seed)
 
     def train_rung(names: Sequence[str], epochs: int) -> list[Trained]:
-        recipes = []
-        for name in names:
-            recipe = recipe_of(settings, cells[name], cache)
-            short = dataclasses.replace(recipe.settings, epochs=epochs, keep="last")
-            place = f"halving/{epochs}_epochs/{name}"
-            recipes.append(dataclasses.replace(recipe, name=place, settings=short))
-        one = Member(settings.seed)
-        jobs = [functools.partial(train_member, stage, r, cache, one) for r in recipes]
+        short = dataclasses.replace(settings, retrain_epochs=epochs)
+        own = [dataclasses.replace(cells[n], name=f"halving/{epochs}_epochs/{n}") for n in names]
+        recipes = [recipe_of(short, cell, cache) for cell in own]
+        jobs = [functools.partial(train_member, stage, r, cache, member) for r in recipes]
         return run_all(jobs, stage.engine)
 
     trials = successive_halving(list(cells), settings.halving_epochs, train_rung)
-    kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
     winner = trials[trials.kept].model.iloc[-1]
-    about = {"method": f"best of {len(cells)} by successive halving: {display_name(winner)}"}
-    about |= {"seconds": round(trials.seconds.sum(), 1)}
+    method = f"best of {len(cells)} by successive halving: {display_name(winner)}"
+    about = {"method": method, "seconds": round(trials.seconds.sum(), 1)}
     path = stage.output(stage.paths.genotype("halving"))
     if processes.is_main():
         genotypes.save(path, cells[winner].genotype, about)
+    kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
     return trials.assign(kind=trials.model.map(kinds))
 
 
@@ -124,14 +117,10 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     for _, rung in trials.groupby("epochs"):
         random = rung[rung.kind == "random"]
         own = rung.loc[rung.kind != "random", columns].sort_values("val_auc", ascending=False)
-        facts = {
-            "rank": [1 + int((random.val_auc >= auc).sum()) for auc in own.val_auc],
-            "random_cells": len(random),
-            "random_auc": random.val_auc.mean(),
-            "random_std": random.val_auc.std(),
-            "random_parameters": random.parameters.mean(),
-        }
-        rungs.append(own.assign(**facts))
+        own["rank"] = [1 + int((random.val_auc >= auc).sum()) for auc in own.val_auc]
+        own["random_cells"] = len(random)
+        own["random_auc"], own["random_std"] = random.val_auc.mean(), random.val_auc.std()
+        rungs.append(own.assign(random_parameters=random.parameters.mean()))
     return pd.concat(rungs, ignore_index=True).astype({"rank": int})
 
 
@@ -139,8 +128,7 @@ def conclusion(trials: pd.DataFrame) -> str:
     """Return sentences: how the searched cells rank among the random ones, and which cell won."""
     if trials.empty:
         return "Successive halving is off: HALVING_EPOCHS is 0."
-    first = trials.epochs.min()
-    won = trials[trials.kept].iloc[-1]
+    first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
     lines = [
         f"{display_name(row.model)} has rank {row.rank} of {row.random_cells + 1} among "
         f"{row.random_cells} random cells after {first} epoch(s): validation AUC {row.val_auc:.3f},"
@@ -148,15 +136,14 @@ def conclusion(trials: pd.DataFrame) -> str:
         for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples()
     ]
     lines = lines or ["This run has no searched cell to compare."]
-    lines += [f"The best of all {trials.model.nunique()} cells is {display_name(won.model)}."]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"The best of all {len(set(trials.model))} is {display_name(won)}."])
 
 
 def plot(trials: pd.DataFrame) -> Figure:
     """Draw the validation AUC by rung: random cells as gray dots, the others as lines."""
     counts = trials.groupby("epochs").size()
-    table = trials.assign(rung=trials.epochs.map(counts.index.get_loc))
-    table = table.assign(cell=table.model.map(display_name))
+    table = trials.assign(cell=trials.model.map(display_name))
+    table["rung"] = table.epochs.map(counts.index.get_loc)
     random, named = table[table.kind == "random"], table[table.kind != "random"]
     figure, ax = plt.subplots(figsize=(9, 4.5))
     places = random.model.rank(method="dense")  # a random cell has one place in all clouds
@@ -167,8 +154,7 @@ def plot(trials: pd.DataFrame) -> Figure:
     colours = {display_name(name): c for name, c in model_colours(named.model).items()}
     look = {"hue": "cell", "style": "cell", "palette": colours, "markers": True, "dashes": False}
     sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
-    labels = [f"{epochs} epochs,\n{count} cells" for epochs, count in counts.items()]
-    ax.set_xticks(range(len(labels)), labels)
+    ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
     ax.set(xlabel="", ylabel="validation AUC")
     ax.margins(x=0.2)
     ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))

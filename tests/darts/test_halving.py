@@ -114,7 +114,7 @@ def test_the_sentence_says_the_rank_of_each_searched_cell_and_the_winner():
     assert text.splitlines() == [
         "s has rank 4 of 8 among 7 random cells after 2 epoch(s): validation AUC 0.800, random "
         "cells 0.750 ± 0.108.",
-        "The best of all 9 cells is r6.",
+        "The best of all 9 is r6.",
     ]
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
     assert halving.conclusion(_trials(without)).startswith("This run has no searched cell")
