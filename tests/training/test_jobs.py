@@ -11,7 +11,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, named
 from helpers.training import jobs
-from helpers.training.loop import TrainingError
+from helpers.training.loop import Training, TrainingError
 from tests.conftest import split_of
 
 TINY = {
@@ -71,9 +71,10 @@ def test_on_ray_seeds_and_candidates_get_the_same_predictions(home, parts_folder
     torch.set_num_threads(1)  # as each training on Ray
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        for name, engine in (("plain", "plain"), ("on_ray", "ray")):
-            given = {"HALVING_EPOCHS": 1, "HALVING_CELLS": 2}
-            assert train.main(_command(name, "--engine", engine, **given)) == 0
+        given = {"HALVING_EPOCHS": 1, "HALVING_CELLS": 2}
+        assert train.main(_command("plain", **given)) == 0
+        monkeypatch.setattr(Training, "run", lambda self: _fail("trained here"))
+        assert train.main(_command("on_ray", "--engine", "ray", **given)) == 0
         with pytest.raises(TrainingError, match=r"^it has failed$"):
             jobs.run_all([functools.partial(_fail, "it has failed")], "ray")
     finally:
