@@ -146,9 +146,10 @@ def check_places(plan: Plan) -> None:
 def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     """Return the models that the chosen stages make."""
     cells = plan.settings["05_genotype_retraining"]
-    found = [n for n in named.OWN if run_paths.genotype(n).is_file()]
-    found = list(named.OWN) if "04_darts_search" in plan.chosen else found
-    genotypes = [n for n in cells.genotypes if n not in named.OWN or n in found]
+    here = {name for name in named.FOUND if run_paths.genotype(name).is_file()}
+    here |= set(named.BY_SEARCH) if "04_darts_search" in plan.chosen else set()
+    here |= {"halving"} if cells.halving_epochs else set()
+    genotypes = [n for n in cells.genotypes if n not in named.FOUND or n in here]
     frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
     made = {
         "02_features_baselines": [

@@ -115,7 +115,12 @@ class RunPaths:
 
     def genotype(self, name: str) -> Path:
         """A cell, and how it was found."""
-        return self.root / "genotypes" / f"{name}.json"
+        return self.genotypes_root / f"{name}.json"
+
+    @property
+    def genotypes_root(self) -> Path:
+        """One JSON file per cell."""
+        return self.root / "genotypes"
 
     def predictions(self, model: str) -> Path:
         """`id, split, defect_score` for validation and test."""

@@ -26,7 +26,7 @@ from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
 from helpers.training.loop import Hooks
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_models
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
 
@@ -45,7 +45,7 @@ class DropPathSchedule(Hooks):
 def cells_of(stage: Stage) -> list[NamedCell]:
     """Return the cells that the stage's GENOTYPES name; `named_cells` says what is refused."""
     settings: RetrainSettings = stage.settings
-    return named_cells(settings.genotypes, stage.paths.genotype("searched"), settings.random_cells)
+    return named_cells(settings.genotypes, stage.paths.genotypes_root, settings.random_cells)
 
 
 def network_spec(settings: RetrainSettings, genotype: Genotype, cache: ImageCache) -> ModelSpec:
@@ -74,11 +74,13 @@ def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
     settings: RetrainSettings = stage.settings
     cache = stage.images(settings.retrain_image_size_px)
     members = [Member(settings.seed + k) for k in range(settings.seeds)]
-    recipes = [_recipe(settings, cell, cache) for cell in cells]
-    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
+    recipes = [recipe_of(settings, cell, cache) for cell in cells]
+    return train_models(stage, recipes, cache, members)
 
 
-def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:
+def recipe_of(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:
+    """Return how the network of a cell is trained at the stage's size."""
+
     def facts(network: DerivedNetwork) -> dict[str, Any]:
         head = network.auxiliary_head
         return {

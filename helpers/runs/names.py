@@ -29,6 +29,7 @@ ROW_NAMES = {
     "darts_imagenet": "DARTS ImageNet",
     "darts_searched": "DARTS searched",
     "darts_perturbation": "DARTS perturbation",
+    "darts_halving": "best of halving",
     "darts_v1": "DARTS V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
     "pc_darts_imagenet": "PC-DARTS ImageNet",

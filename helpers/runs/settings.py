@@ -265,6 +265,8 @@ class RetrainSettings:
     seeds: int = Field(default=1, ge=1)  # trainings of each cell, with seeds SEED, SEED + 1, ...
     genotypes: Names = ("DARTS_V2", "searched", "random")
     random_cells: int = Field(default=1, ge=0)
+    halving_epochs: int = Field(default=0, ge=0)  # of successive halving's first rung; 0: off
+    halving_cells: int = Field(default=8, ge=2)  # its random cells, beside searched and published
     retrain_image_size_px: int = Field(default=224, ge=16)
     retrain_batch_size: int = Field(default=32, ge=2)
     retrain_channels: int = Field(default=48, ge=2)  # "init channels"

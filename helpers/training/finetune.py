@@ -22,7 +22,7 @@ from helpers.training import baselines
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.features import embed, image_batches, load_features, save_features
 from helpers.training.lr_range import lr_range_test
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
 
 
 def train_cnn(stage: Stage) -> Trained:
@@ -68,7 +68,7 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         sizes=("image_size_px", "batch_size"),
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    return train_model(stage, recipe, cache, cross_fitted(stage.split, seeds))
+    return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
 
 
 def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame:

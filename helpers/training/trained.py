@@ -9,6 +9,8 @@ everything that it depends on stays the same.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ from helpers.training import events
 from helpers.training.batches import Batches
 from helpers.training.features import image_batches
 from helpers.training.inference import judging_precision, predict
+from helpers.training.jobs import run_all
 from helpers.training.loop import Hooks, Training, resume_file
 
 NUM_CLASSES = 2
@@ -83,6 +86,17 @@ class Recipe:
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
 
 
+def train_models(
+    stage: Stage, recipes: Sequence[Recipe], cache: ImageCache, members: Sequence[Member]
+) -> list[Trained]:
+    """Train several networks, each as `train_model` does; at once with the stage's engine "ray"."""
+    if stage.engine != "plain":  # the loop below then finds all trainings done
+        pairs = itertools.product(recipes, members)
+        jobs = [functools.partial(train_member, stage, r, cache, m) for r, m in pairs]
+        run_all(jobs, stage.engine)
+    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
+
+
 def train_model(
     stage: Stage, recipe: Recipe, cache: ImageCache, members: Sequence[Member]
 ) -> list[Trained]:
@@ -97,7 +111,7 @@ def train_model(
     name = recipe.name
     words = {member: f", {member}" if len(members) > 1 else "" for member in members}
     for member in members:
-        _train_member(stage, recipe, cache, member, words[member])
+        train_member(stage, recipe, cache, member, words[member])
     checkpoints = [stage.paths.checkpoint(name, *member) for member in members]
     curves = [path.with_suffix(".json") for path in checkpoints]
     scores = [path.with_suffix(".csv") for path in checkpoints]
@@ -124,9 +138,13 @@ def train_model(
     return trained
 
 
-def _train_member(
-    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str
-) -> None:
+def train_member(
+    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str = ""
+) -> Trained:
+    """Train a network for one member, see `train_model`; write only into `checkpoints/<name>/`.
+
+    Without a predictions file the training is no row of the results.
+    """
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
@@ -202,6 +220,8 @@ def _train_member(
     )
     if processes.is_main():  # not before the step is on record
         resume.unlink(missing_ok=True)
+    record = processes.from_main(files.load_json, checkpoint.with_suffix(".json"))
+    return Trained(model=name, **record)
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:

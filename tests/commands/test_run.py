@@ -226,7 +226,7 @@ MODELS += ", darts_perturbation, random_cell_1, cell_my_own, stacking"
 def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
     cell = tmp_path / "My-own.json"
     cell.write_text("{}")
-    cells = json.dumps(["DARTS_V2", "PDARTS", *named.OWN, "random", str(cell)])
+    cells = json.dumps(["DARTS_V2", "PDARTS", *named.BY_SEARCH, "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
 

@@ -295,7 +295,7 @@ def test_equal_epochs_compares_within_the_shortest_training(stage):
 
 
 def _named(names, tmp_path, random_cells=2):
-    return named.named_cells(names, tmp_path / "searched.json", random_cells)
+    return named.named_cells(names, tmp_path, random_cells)
 
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
@@ -329,7 +329,7 @@ def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypat
 
 def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     assert [c.name for c in _named(("DARTS_V2", "searched"), tmp_path)] == ["darts_imagenet"]
-    assert "the searched cell is skipped: searched.json is not in" in capsys.readouterr().out
+    assert "the cell 'searched' is skipped: searched.json is not in" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError, match="no cell is left to train"):
         _named(("searched",), tmp_path)
 
