@@ -136,9 +136,12 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     cells = plan.settings["05_genotype_retraining"]
     searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
     genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    networks = named.model_names(genotypes, cells.random_cells)
+    if cells.distill:
+        networks += [network + names.DISTILLED for network in networks]
     made = {
         "02_features_baselines": names.CLASSICAL,
         "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
-        "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
+        "05_genotype_retraining": networks,
     }
     return [model for stage in plan.chosen for model in made.get(stage, [])]

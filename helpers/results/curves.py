@@ -25,7 +25,14 @@ from helpers.results import calibration, decision, operating_point
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
 from helpers.runs import settings
-from helpers.runs.names import CLASSICAL, FINETUNED, ROW_NAMES, display_name, model_colours
+from helpers.runs.names import (
+    CLASSICAL,
+    FINETUNED,
+    ROW_NAMES,
+    base_name,
+    display_name,
+    model_colours,
+)
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
@@ -54,7 +61,7 @@ def families(models: list[str]) -> dict[str, list[str]]:
             family = "classical models on ImageNet features"
         elif name in settings.ENSEMBLES:
             family = "ensembles"
-        elif name in ROW_NAMES or name.startswith("random_cell"):
+        elif base_name(name) in ROW_NAMES or name.startswith("random_cell"):
             family = "networks"
         else:
             family = "other models"

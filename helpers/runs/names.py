@@ -12,6 +12,7 @@ from helpers.runs import settings
 BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
 CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
+DISTILLED = "_distilled"  # suffix of a network's file if a teacher taught it
 NETWORKS = ("cnn", "ll", "fbp")  # the other models of 03
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
@@ -47,11 +48,18 @@ def display_name(model: str, averaged: str = "") -> str:
     """
     if averaged:
         return f"{display_name(model)}, {averaged} averaged"
+    if model.endswith(DISTILLED):
+        return f"{display_name(model.removesuffix(DISTILLED))}, distilled"
     if model.endswith(FINETUNED):
         return f"{display_name(model.removesuffix(FINETUNED))} on FBP features"
     if drawn := _RANDOM.fullmatch(model):
         return f"{ROW_NAMES['random_cell']} {drawn[1]}"
     return ROW_NAMES.get(model, model)
+
+
+def base_name(model: str) -> str:
+    """Return the name without what says how it was fitted or taught: "svm_finetuned" -> "svm"."""
+    return model.removesuffix(FINETUNED).removesuffix(DISTILLED)
 
 
 def chosen(wanted: str, models: Sequence[str]) -> str:
@@ -69,7 +77,7 @@ def chosen(wanted: str, models: Sequence[str]) -> str:
 
 def order(name: str) -> tuple[int, str]:
     """Return a key that sorts models: the report's order, then other models, ensembles last."""
-    stem = name.removesuffix(FINETUNED)
+    stem = base_name(name)
     stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
     if name in settings.ENSEMBLES:
@@ -80,13 +88,14 @@ def order(name: str) -> tuple[int, str]:
 def model_colours(models: Iterable[str]) -> dict[str, str]:
     """Return a colour of the colour-blind palette for each model.
 
-    The series' own models have the same colour in all figures, and a classifier on FBP features
-    has that of the classifier. Dash patterns distinguish models that share a colour.
+    The series' own models have the same colour in all figures. A classifier on FBP features has
+    that of the classifier, and a distilled network that of the network. Dash patterns distinguish
+    models that share a colour.
     """
     import seaborn as sns  # takes a second: only where pictures are drawn
 
     palette = sns.color_palette("colorblind").as_hex()
-    bases = {name: name.removesuffix(FINETUNED) for name in models}
+    bases = {name: base_name(name) for name in models}
     others = [base for base in dict.fromkeys(bases.values()) if base not in OWN_COLOURS]
     places = OWN_COLOURS | dict(zip(others, itertools.cycle(OTHER_COLOURS), strict=False))
     return {name: palette[places[base]] for name, base in bases.items()}

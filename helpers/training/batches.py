@@ -18,7 +18,8 @@ from helpers.models.spec import ModelSpec
 RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
 AUGMENTATIONS = ("none", "flips", "full")
 Share = tuple[int, int]  # (rank, processes): each process takes its part
-Shuffled = Iterator[tuple[np.ndarray, Tensor]]
+Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
+VIEWS = 8  # symmetries of the square
 
 
 class Batches(Protocol):
@@ -33,7 +34,10 @@ class Batches(Protocol):
         """Rows that an epoch of training draws."""
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield rows and inputs of each training batch, augmented; `share` is a part of each."""
+        """Yield each training batch: rows, augmented inputs, and what the loss compares them with.
+
+        `share` is a part of each batch.
+        """
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield the inputs in the rows' own order, not augmented; of `share` each P-th batch."""
@@ -46,8 +50,8 @@ class ImageBatches:
     Gray images stay one channel until they are augmented, which costs a third of the time.
 
         batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
-        for rows, images in batches.shuffled(seed=0, epoch=3):
-            loss = F.cross_entropy(model(images), torch.from_numpy(batches.labels[rows]))
+        for rows, images, targets in batches.shuffled(seed=0, epoch=3):
+            loss = F.cross_entropy(model(images), targets)
     """
 
     cache: ImageCache
@@ -69,7 +73,7 @@ class ImageBatches:
         return min(len(self), self.epoch_images) if self.epoch_images else len(self)
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, C, H, W) float32), augmented.
+        """Yield (rows of the batch, (B, C, H, W) float32 augmented, labels (B,)).
 
         Each process takes its part of every batch. A last batch of fewer than two images per
         process is dropped: batch normalisation cannot train on one.
@@ -80,7 +84,8 @@ class ImageBatches:
         parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):
-            yield part, normalise(augment(to_float(pixels, self.device)), self.spec)
+            images = normalise(augment(to_float(pixels, self.device)), self.spec)
+            yield part, images, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield (B, C, H, W) float32 in the rows' order; each process takes every P-th batch."""
@@ -117,11 +122,12 @@ class EmbeddingBatches:
         return len(self)
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
+        """Yield (rows of the batch, (B, D) float32, labels (B,)); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size][share[0] :: share[1]]
-            yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
+            embeddings = torch.from_numpy(self.embeddings[part]).to(self.device)
+            yield part, embeddings, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield (B, D) float32 in the rows' order; each process takes every P-th batch."""
@@ -152,6 +158,18 @@ def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
     mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
     std = images.new_tensor(spec.std).view(1, -1, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def symmetry(images: Tensor, k: int) -> Tensor:
+    """Return images (B, C, H, W) under one of the eight symmetries of the square, exactly.
+
+    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
+    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
+    are the quarter turns and the mirror images along the diagonals.
+    """
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
+    view = images.flip(axes) if axes else images
+    return view if k < 4 else view.mT.contiguous(memory_format=torch.channels_last)
 
 
 def augmentation(kind: str) -> nn.Module:

@@ -7,6 +7,7 @@ scores; `probability_of_bad` makes one number of them, the defect score of the t
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,11 +18,11 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from helpers.core import devices, processes
-from helpers.models.compiled import CompiledNetwork, is_worth_it
-from helpers.training.batches import Batches
+from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
+from helpers.models.spec import Model
+from helpers.training.batches import Batches, symmetry
 
 Network = TypeVar("Network", bound=nn.Module)
-_MIRRORED_ALONG: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))  # axes of each view
 
 
 class ScoresError(RuntimeError):
@@ -63,7 +64,8 @@ class Scorer:
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
-        `views` is 1, or 4 to score the mirror images of each image too.
+        `views` is 1, 4 to score the mirror images of each image too, or 8 for all symmetries of
+        the square; see `symmetry`.
         If there are several processes, all have to call it: they divide the batches, and each
         gets all scores, the same as one process would compute.
 
@@ -83,8 +85,8 @@ class Scorer:
     @torch.no_grad()
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
-        mirrored = [images.flip(axes) if axes else images for axes in _MIRRORED_ALONG[:views]]
-        return torch.stack([self._run(self._class_scores, view) for view in mirrored])
+        seen = (symmetry(images, k) for k in range(views))
+        return torch.stack([self._run(self._class_scores, view) for view in seen])
 
     @torch.no_grad()
     def embed_batch(self, images: Tensor) -> Tensor:
@@ -138,6 +140,24 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
+
+
+def milliseconds_per_image(
+    model: Model, batch_size: int, precision: str = "auto", repeats: int = 7
+) -> float:
+    """Return the median milliseconds per image on this machine's CPU, as a `Scorer` takes them.
+
+    A first batch warms up: it is where the network is compiled. The images are ready in memory.
+    """
+    spec = model.spec
+    scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
+    images = torch.zeros(batch_size, spec.in_channels, spec.image_size_px, spec.image_size_px)
+    images, seconds = images.contiguous(memory_format=torch.channels_last), []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        scorer.score_batch(images)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[1:])) / batch_size
 
 
 def placed(model: Network, device: torch.device) -> Network:

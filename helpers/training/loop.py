@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Hooks:
 
 
 class Training:
-    """A training with cross-entropy that keeps the epoch of the best validation AUC (or the last).
+    """A training that keeps the epoch of the best validation AUC (or the last).
 
     Args:
         model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
@@ -70,6 +71,7 @@ class Training:
         settings: epochs, optimiser, schedule, precision, ...
         seed: of the order, the augmentation and the dropout.
         name: shown by the progress bar and in messages.
+        loss: of the model's output and the targets of a training batch; by default cross-entropy.
         hooks: additions to the loop.
         parameters: those to train; by default all that require gradients.
         resume: file to continue from and to write after every epoch; the caller removes it.
@@ -90,6 +92,7 @@ class Training:
         *,
         seed: int,
         name: str,
+        loss: Callable[[Any, Tensor], Tensor] | None = None,
         hooks: Hooks | None = None,
         parameters: list[nn.Parameter] | None = None,
         resume: Path | None = None,
@@ -110,7 +113,7 @@ class Training:
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.resume, self.deadline_s = resume, deadline_s
         self.precision = precision_of(device, settings.precision)
-        self.loss_of = Loss(settings.label_smoothing)
+        self.loss_of = loss or Loss(settings.label_smoothing)
 
         processes.same_weights(model)
         self.optimizer = make_optimizer(self.parameters, settings)
@@ -166,23 +169,22 @@ class Training:
             self._spent_s = time.monotonic() - started
         if self.settings.keep == "best":
             self.model.load_state_dict(self.best)
+        elif self.ema:
+            self.model.load_state_dict(self.ema.module.state_dict())
         self.model.eval()
         return self
 
     def _run_epoch(self) -> None:
         """Train on every batch once, validate, and keep the weights if they are the best."""
-        settings, device = self.settings, processes.device()
-        started = time.monotonic()
+        settings, started = self.settings, time.monotonic()
         self.hooks.epoch_starts(self.epoch, settings.epochs)
         self.model.train()
-        labels = torch.tensor(self.train.labels, device=device)
         draws = f"train {self.rank} of {self.count}" if self.count > 1 else "train"
         total, seen = 0.0, 0
         training_started = time.monotonic()
         with seeding.torch_stream(self.seed, draws, self.epoch), self._bar() as bar:
             share = (self.rank, self.count)
-            for rows, images in self.train.shuffled(self.seed, self.epoch, share):
-                targets = labels[torch.from_numpy(rows).to(device)]
+            for rows, images, targets in self.train.shuffled(self.seed, self.epoch, share):
                 lr = self.optimizer.param_groups[0]["lr"]
                 self.hooks.before_step(images, targets)
                 self.optimizer.zero_grad(set_to_none=True)

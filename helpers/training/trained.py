@@ -28,6 +28,7 @@ from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
 from helpers.training.batches import Batches
+from helpers.training.distillation import Teacher
 from helpers.training.features import image_batches
 from helpers.training.inference import predict
 from helpers.training.loop import Hooks, Training, resume_file
@@ -80,6 +81,7 @@ class Recipe:
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
+    teacher: Teacher | None = None  # its views replace the augmentation
 
 
 def train_model(
@@ -127,6 +129,8 @@ def _train_member(
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
+    if teacher := recipe.teacher:
+        settings = dataclasses.replace(settings, augment="none")
     scored = split[split.split.isin(["val", "test"])]
     inputs = {
         "images": cache.content,
@@ -136,6 +140,8 @@ def _train_member(
         "flips": recipe.flips,
         **recipe.inputs,
     }
+    if teacher:
+        inputs["teacher"] = teacher.inputs
     folder = stage.paths.trainings(name)
     resume = resume_file(folder, settings, member.seed, inputs)
 
@@ -149,13 +155,15 @@ def _train_member(
             size = settings.batch_size
             return image_batches(cache, rows, model, size, augment, epoch_images=epoch_images)
 
+        train = batches(split[split.split == "train"], settings.augment, settings.epoch_images)
         training = Training(
             network,
-            batches(split[split.split == "train"], settings.augment, settings.epoch_images),
+            teacher.lesson(train) if teacher else train,
             batches(split[split.split == "val"]),
             settings,
             seed=member.seed,
             name=name.upper() + suffix,
+            loss=teacher.loss if teacher else None,
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
             deadline_s=stage.deadline_s,

@@ -40,7 +40,7 @@ def embedding_batches(n=23, batch_size=5) -> batches.EmbeddingBatches:
 
 
 def rows_of(data, seed, epoch, share=(0, 1)) -> list[np.ndarray]:
-    return [rows for rows, _ in data.shuffled(seed, epoch, share)]
+    return [rows for rows, *_ in data.shuffled(seed, epoch, share)]
 
 
 @pytest.fixture(params=[image_batches, embedding_batches], ids=["images", "embeddings"])
@@ -54,8 +54,10 @@ def test_an_epoch_is_a_permutation_of_its_own_and_each_row_comes_with_its_input(
     assert all(sorted(order) == list(range(23)) for order in orders)
     same = [np.array_equal(orders[0], order) for order in orders]
     assert same == [True, True, False, False]
-    for rows, inputs in data.shuffled(0, 0):
+    data.labels = np.arange(23) % 3
+    for rows, inputs, targets in data.shuffled(0, 0):
         assert len(rows) == len(inputs) <= 5
+        assert targets.tolist() == (rows % 3).tolist()
         np.testing.assert_allclose(inputs.flatten(1)[:, 0], rows * step, rtol=1e-6)
 
 
@@ -99,7 +101,9 @@ def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_stay_the_same(mon
     from_disk, resident = image_batches(), image_batches()
     expected, in_order = list(from_disk.shuffled(0, 1)), list(from_disk.ordered())
     monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
-    for (rows, images), (others, found) in zip(expected, resident.shuffled(0, 1), strict=True):
+    for (rows, images, _), (others, found, _) in zip(
+        expected, resident.shuffled(0, 1), strict=True
+    ):
         assert rows.tolist() == others.tolist() and torch.equal(images, found)
     monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
     assert torch.equal(torch.cat(list(resident.ordered())), torch.cat(in_order))
@@ -131,6 +135,16 @@ def test_images_get_the_model_s_channels_each_with_its_own_mean_and_spread(
     result = batches.normalise(image, spec)
     assert result.shape == (2, channels, 2, 3)
     np.testing.assert_allclose(result[1, :, 1, 0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_eight_symmetries_are_the_turns_and_mirror_images_of_the_square():
+    images = torch.rand(2, 3, 5, 5)
+    turns = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
+    expected = [*turns, *(turn.flip(-1) for turn in turns)]
+    found = [batches.symmetry(images, k) for k in range(batches.VIEWS)]
+    assert torch.equal(found[0], images)
+    matches = [[torch.equal(view, other) for other in expected] for view in found]
+    assert (np.sum(matches, axis=0) == 1).all() and (np.sum(matches, axis=1) == 1).all()
 
 
 def test_flips_mirror_each_image_both_ways_on_its_own():
