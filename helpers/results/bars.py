@@ -80,7 +80,7 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     height = max(4, 0.32 * len(frame) + 1)
     figure, axes = plt.subplots(len(COSTS), 1, figsize=(9, len(COSTS) * height))
     for ax, (cost, words) in zip(axes, COSTS.items(), strict=True):
-        ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC", xscale="log")
+        ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
         _points(ax, frame, cost, f"{column}_")
     shown = axes[0].get_legend_handles_labels()
     figure.legend(*shown, loc="outside upper center", ncols=2, frameon=False, fontsize=10)
@@ -95,6 +95,7 @@ def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
         ax.errorbar(one[cost], one.auc, yerr=interval_arms(one, "auc", ends), label=label, **MODEL)
     if len(several):
         ax.errorbar(several[cost], several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
+    ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     # 200k parameters, 0.5 milliseconds; the default writes a formula
     many = cost == "parameters"

@@ -37,7 +37,8 @@ def learning_curves(curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES)
         _line_per_model(ax, curves, column, legend=ax is axes[-1])
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
         low, high = curves[column].quantile(shown)
-        ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        if high > low:
+            ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=TITLES[column], ylabel="")
         if unequal:
             ax.set(xscale="log", xlabel="epoch (logarithmic)")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.core import files, seeding
+from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
 from helpers.runs import settings as config
@@ -34,20 +34,6 @@ def stage(home, parts_folder):
     files.save_csv(stage.paths.split_csv, folded_split(parts_folder))
     files.save_json(stage.paths.run_json, {"stages": {}})
     return stage
-
-
-def _build(stage, seed):
-    spec = backbones.spec_of("cnn", 2, 16, stage.images(16).channels)
-    with seeding.torch_stream(seed, "weights"):
-        return backbones.TwoLayerCNN(spec)
-
-
-def _plant_teachers(stage, *seeds):
-    """Leave the files of a cross-fitted FBP; each of its networks has weights of its own."""
-    planted.plant(stage.paths, "fbp", 1.0, *seeds)
-    for member in cross_fitted(stage.split, seeds):
-        model = _build(stage, 10 * member.seed + member.fold)
-        backbones.save_model(stage.paths.checkpoint("fbp", *member), model)
 
 
 # --- the loss ----------------------------------------------------------------------------------
@@ -125,7 +111,7 @@ def test_the_processes_of_a_training_see_the_views_that_one_process_sees():
 
 
 def test_a_teacher_s_scores_of_a_view_are_the_model_s_output_on_the_turned_image(stage):
-    _plant_teachers(stage, 0)
+    planted.plant_teachers(stage, 0)
     teacher = find_teacher(stage)
     train = stage.split[stage.split.split == "train"]
     assert sorted(teacher.ids) == sorted(train.id)
@@ -144,7 +130,7 @@ def test_a_teacher_s_scores_of_a_view_are_the_model_s_output_on_the_turned_image
 def test_a_teacher_s_scores_of_an_image_do_not_depend_on_the_image_s_label(stage):
     recipe = Recipe(
         "fbp",
-        lambda seed: _build(stage, seed),
+        lambda seed: planted.small_network(stage.images(16), seed),
         TrainSettings(epochs=1, precision="no"),
         {"architecture": "cnn"},
     )
@@ -167,7 +153,7 @@ def test_a_teacher_s_scores_of_an_image_do_not_depend_on_the_image_s_label(stage
 
 
 def test_a_lesson_finds_the_scores_of_its_images_whatever_their_order(stage):
-    _plant_teachers(stage, 0)
+    planted.plant_teachers(stage, 0)
     teacher = find_teacher(stage)
     model = backbones.load_model(stage.paths.checkpoint("fbp", 0, 1))
     some = stage.split[stage.split.split == "train"].iloc[::-3]
@@ -178,14 +164,14 @@ def test_a_lesson_finds_the_scores_of_its_images_whatever_their_order(stage):
 
 
 def test_the_first_of_several_seeds_teaches(stage):
-    _plant_teachers(stage, 3, 4)
+    planted.plant_teachers(stage, 3, 4)
     assert find_teacher(stage) is not None
     written = sorted(path.name for path in stage.paths.trainings("fbp").glob("*.npz"))
     assert written == ["seed3_fold1.npz", "seed3_fold2.npz"]
 
 
 def test_scores_are_computed_once_and_after_a_kill_for_the_folds_that_lack_them(stage, monkeypatch):
-    _plant_teachers(stage, 0)
+    planted.plant_teachers(stage, 0)
     plain, scored = Scorer.scores, []
 
     def killed(self, batches, views):
@@ -212,14 +198,14 @@ def test_without_a_teacher_that_has_not_seen_the_image_the_rows_are_left_out_and
         files.save_csv(stage.paths.split_csv, split_of(parts_folder))
         planted.plant(stage.paths, "fbp", 1.0, 0)
     elif lacking == "checkpoint":
-        _plant_teachers(stage, 0)
+        planted.plant_teachers(stage, 0)
         stage.paths.checkpoint("fbp", 0, 2).unlink()
     assert find_teacher(stage) is None
     assert "the distilled rows are left out: a teacher must not have" in capsys.readouterr().out
 
 
 def test_an_fbp_of_other_folds_is_refused(stage):
-    _plant_teachers(stage, 0)
+    planted.plant_teachers(stage, 0)
     split = stage.split.copy()
     split["fold"] = split.fold.map({0: 0, 1: 2, 2: 1}).astype("Int64")
     files.save_csv(stage.paths.split_csv, split)
