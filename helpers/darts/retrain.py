@@ -11,6 +11,7 @@ parameters, multiply-adds and milliseconds per image beside its AUC.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,7 @@ def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
     precision, cpu = stage.settings.precision, torch.device("cpu")
     inputs = {
         "weights": files.file_digest(found[0]),
-        "cpu": devices.device_name(cpu),
+        "machine": [platform.node(), devices.device_name(cpu)],
         "precision": precision,
     }
 
