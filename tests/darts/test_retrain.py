@@ -235,6 +235,15 @@ def test_another_lesson_is_learnt_and_the_same_is_not_repeated(distilling, chang
     assert "darts_imagenet, seed 0" in distilling.notes["reused"]  # it has no teacher
 
 
+def test_the_views_of_a_lesson_replace_the_augmentation(distilling):
+    distilling.settings = dataclasses.replace(distilling.settings, seeds=1, retrain_epochs=1)
+    _train_cells(distilling)
+    distilling.settings = dataclasses.replace(distilling.settings, retrain_augment="full")
+    _train_cells(distilling)
+    assert "darts_imagenet_distilled, seed 0" in distilling.notes["reused"]
+    assert "darts_imagenet, seed 0" not in distilling.notes["reused"]
+
+
 def test_a_student_that_was_killed_continues_to_the_same_bits(distilling, monkeypatch):
     plain, epochs = retrain.DropPathSchedule.epoch_starts, []
 
