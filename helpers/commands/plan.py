@@ -151,6 +151,9 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     here |= {"halving"} if cells.halving_epochs else set()
     genotypes = [n for n in cells.genotypes if n not in named.FOUND or n in here]
     frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
+    networks = named.model_names(genotypes, cells.random_cells)
+    if cells.distill:
+        networks += [network + names.DISTILLED for network in networks]
     made = {
         "02_features_baselines": [
             *names.on_backbones(names.CLASSICAL, frozen),
@@ -162,6 +165,6 @@ def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
             *names.on_backbones(names.PRETRAINED, tuned),
             *names.on_backbones(names.CLASSICAL, tuned, names.FINETUNED),
         ],
-        "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
+        "05_genotype_retraining": networks,
     }
     return [model for stage in plan.chosen for model in made.get(stage, [])]

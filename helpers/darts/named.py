@@ -14,6 +14,7 @@ from typing import Any
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
+from helpers.runs.names import DISTILLED
 
 _MODELS = {
     "DARTS_V2": "darts_imagenet",  # the report calls it "DARTS ImageNet"
@@ -54,6 +55,11 @@ def check_names(names: Sequence[str]) -> None:
                 raise GenotypeError(
                     f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
                     f"{paths.LONGEST_NAME} letters: rename it"
+                )
+            if model_names([name], 0)[0].endswith(DISTILLED):
+                raise GenotypeError(
+                    f"GENOTYPES: {name!r}: the model is called like the file, and {DISTILLED!r} at "
+                    "the end is kept for networks that DISTILL trains: rename it"
                 )
         elif name not in known:
             lower = {k.lower(): k for k in known}

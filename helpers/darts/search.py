@@ -254,8 +254,8 @@ class AlphaSteps(Hooks):
             )
         seed = seeding.stream_seed(self.settings.seed, "alpha part")
         while True:  # both halves have as many batches, give or take one
-            for rows, images in self.part.shuffled(seed, epoch, share):
-                yield images, torch.tensor(self.part.labels[rows], device=images.device)
+            for _, images, targets in self.part.shuffled(seed, epoch, share):
+                yield images, targets
 
 
 def run_search(

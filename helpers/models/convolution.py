@@ -95,6 +95,8 @@ def bilinear(geometry: Geometry, x: Tensor, w: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, w = x.to(dtype), w.to(dtype)
+    if torch.jit.is_tracing():  # a compiler knows torch's convolution, and no Python function
+        return geometry.output(x, w)
     return _Bilinear.apply(geometry, Y, x, w)
 
 

@@ -28,6 +28,7 @@ from helpers.runs import settings
 from helpers.runs.names import (
     BRIGHTNESS,
     CLASSICAL,
+    DISTILLED,
     FINETUNED,
     ROW_NAMES,
     base_name,
@@ -62,7 +63,7 @@ def families(models: list[str]) -> dict[str, list[str]]:
             family = "classical models"
         elif name in settings.ENSEMBLES:
             family = "ensembles"
-        elif base_name(name) in ROW_NAMES or name.startswith("random_cell"):
+        elif base_name(name).removesuffix(DISTILLED) in ROW_NAMES or name.startswith("random_cell"):
             family = "networks"
         else:
             family = "other models"

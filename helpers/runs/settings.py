@@ -285,6 +285,10 @@ class RetrainSettings:
     drop_path: float = Field(default=0.0, ge=0, lt=1)  # at the end; it starts from 0
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
     retrain_augment: Augment = "flips"
+    keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation, or last
+    distill: bool = False  # train each cell a second time, with cross-fitted FBP as the teacher
+    distill_weight: float = Field(default=0.7, ge=0, le=1)  # of the teacher in the loss
+    distill_temperature: float = Field(default=2.0, gt=0)
     test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
     precision: Precision = "auto"
     tensorboard: Tensorboard = False

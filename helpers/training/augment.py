@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 AUGMENTATIONS = ("none", "flips", "symmetries", "full", "photometric")
+VIEWS = 8  # symmetries of the square
 MIRRORED = 4  # symmetries that keep height and width: those of an image that is not square
 
 
@@ -28,7 +29,16 @@ def symmetries_of(images: Tensor, count: int) -> range:
 
     Images that are not square have four, the mirror images.
     """
-    return range(min(count, 8 if images.shape[-2] == images.shape[-1] else MIRRORED))
+    return range(min(count, VIEWS if images.shape[-2] == images.shape[-1] else MIRRORED))
+
+
+def turned(images: Tensor, views: Tensor) -> Tensor:
+    """Return each of the images (B, C, H, W) under its own `symmetry`, given by `views` (B,)."""
+    found = torch.empty_like(images)
+    for k in views.unique().tolist():
+        rows = (views == k).nonzero().flatten().to(images.device)
+        found[rows] = symmetry(images[rows], k)
+    return found
 
 
 class RandomSymmetry(nn.Module):
@@ -40,12 +50,8 @@ class RandomSymmetry(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        own = symmetries_of(images, self.count)
-        drawn, views = torch.randint(len(own), (len(images),)), torch.empty_like(images)
-        for k in own:
-            rows = (drawn == k).nonzero().flatten().to(images.device)
-            views[rows] = symmetry(images[rows], k)
-        return views
+        count = len(symmetries_of(images, self.count))
+        return turned(images, torch.randint(count, (len(images),)))
 
 
 def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Module:

@@ -19,7 +19,7 @@ from helpers.training.augment import augmentation
 RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
 ONE_LEVEL = 1 / 255  # least standard deviation of an image: a blank one is not blown up to noise
 Share = tuple[int, int]  # (rank, processes): each process takes its part
-Shuffled = Iterator[tuple[np.ndarray, Tensor]]
+Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
 
 
 class Batches(Protocol):
@@ -34,7 +34,10 @@ class Batches(Protocol):
         """Rows that an epoch of training draws."""
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield rows and inputs of each training batch, augmented; `share` is a part of each."""
+        """Yield each training batch: rows, augmented inputs, and what the loss compares them with.
+
+        `share` is a part of each batch.
+        """
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield the inputs in the rows' own order, not augmented; of `share` each P-th batch."""
@@ -47,8 +50,8 @@ class ImageBatches:
     Gray images stay one channel until they are augmented, which costs a third of the time.
 
         batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
-        for rows, images in batches.shuffled(seed=0, epoch=3):
-            loss = F.cross_entropy(model(images), torch.from_numpy(batches.labels[rows]))
+        for rows, images, targets in batches.shuffled(seed=0, epoch=3):
+            loss = F.cross_entropy(model(images), targets)
     """
 
     cache: ImageCache
@@ -79,7 +82,7 @@ class ImageBatches:
         return n - rest if rest < least and rest < n else n
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, C, H, W) float32), augmented.
+        """Yield (rows of the batch, (B, C, H, W) float32 augmented, labels (B,)).
 
         Each process takes its part of every batch. A small last batch is dropped, since each epoch
         leaves out other images: it would count as a whole step, and as a tenth of the statistics of
@@ -91,7 +94,8 @@ class ImageBatches:
         starts = range(0, len(order), self.batch_size)
         parts = [order[i : i + self.batch_size][rank::count] for i in starts]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):
-            yield part, normalise(augment(to_float(pixels, self.device)), self.spec)
+            images = normalise(augment(to_float(pixels, self.device)), self.spec)
+            yield part, images, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield (B, C, H, W) float32 in the rows' order; each process takes every P-th batch."""
@@ -128,11 +132,12 @@ class EmbeddingBatches:
         return len(self)
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, D) float32); a process's part may be empty."""
+        """Yield (rows of the batch, (B, D) float32, labels (B,)); a process's part may be empty."""
         order = epoch_order(len(self), seed, epoch)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size][share[0] :: share[1]]
-            yield part, torch.from_numpy(self.embeddings[part]).to(self.device)
+            embeddings = torch.from_numpy(self.embeddings[part]).to(self.device)
+            yield part, embeddings, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield (B, D) float32 in the rows' order; each process takes every P-th batch."""

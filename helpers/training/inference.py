@@ -7,6 +7,7 @@ scores; `probability_of_bad` makes one number of them, the defect score of the t
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from helpers.core import devices, processes
-from helpers.models.compiled import CompiledNetwork, is_worth_it
+from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
+from helpers.models.spec import Model
 from helpers.training.augment import symmetries_of, symmetry
 from helpers.training.batches import Batches
 
@@ -160,6 +162,24 @@ def adapt_batch_norm(model: Network, batches: Batches) -> Network:
     """
     update_bn(batches.ordered(), model)
     return model.eval()
+
+
+def milliseconds_per_image(
+    model: Model, batch_size: int, precision: str = "auto", repeats: int = 7
+) -> float:
+    """Return the median milliseconds per image on this machine's CPU, as a `Scorer` takes them.
+
+    A first batch warms up: it is where the network is compiled. The images are ready in memory.
+    """
+    spec = model.spec
+    scorer = Scorer(model, torch.device("cpu"), precision, images=WORTH_IT_FROM)
+    images = torch.zeros(batch_size, spec.in_channels, spec.image_size_px, spec.image_size_px)
+    images, seconds = images.contiguous(memory_format=torch.channels_last), []
+    for _ in range(1 + repeats):
+        started = time.perf_counter()
+        scorer.score_batch(images)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds[1:])) / batch_size
 
 
 def placed(model: Network, device: torch.device) -> Network:

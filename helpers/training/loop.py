@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Hooks:
 
 
 class Training:
-    """A training with cross-entropy that keeps the epoch of the best validation AUC (or the last).
+    """A training that keeps the epoch of the best validation AUC (or the last).
 
     Args:
         model: returns raw class scores (B, K), or (scores, auxiliary scores) in training.
@@ -71,6 +72,7 @@ class Training:
         settings: epochs, optimiser, schedule, precision, ...
         seed: of the order, the augmentation and the dropout.
         name: shown by the progress bar and in messages.
+        loss: of the model's output and the targets of a training batch; by default cross-entropy.
         hooks: additions to the loop.
         parameters: those to train; by default all that require gradients.
         resume: file to continue from and to write after every epoch; the caller removes it.
@@ -92,6 +94,7 @@ class Training:
         *,
         seed: int,
         name: str,
+        loss: Callable[[Any, Tensor], Tensor] | None = None,
         hooks: Hooks | None = None,
         parameters: list[nn.Parameter] | None = None,
         resume: Path | None = None,
@@ -113,10 +116,9 @@ class Training:
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.resume, self.deadline_s = resume, deadline_s
         self.events = events if self.rank == 0 else None
-        self.labels = torch.tensor(train.labels, device=device)
         self.precision = precision_of(device, settings.precision)
         weights = balanced_weights(train.labels) if settings.class_weights else None
-        self.loss_of = Loss(settings.label_smoothing, weights)
+        self.loss_of = loss or Loss(settings.label_smoothing, weights)
 
         processes.same_weights(model)
         own_rate = settings.head_lr_factor != 1
@@ -191,9 +193,9 @@ class Training:
         training_started = time.monotonic()
         with seeding.torch_stream(self.seed, draws, self.epoch), self._bar() as bar:
             share = (self.rank, self.count)
-            for rows, images in self.train.shuffled(self.seed, self.epoch, share):
+            for rows, images, targets in self.train.shuffled(self.seed, self.epoch, share):
                 lr = self.optimizer.param_groups[0]["lr"]
-                loss, n = self.step(rows, images)
+                loss, n = self.step(rows, images, targets)
                 if self.ema:
                     self.ema.update_parameters(self.model)
                 if settings.schedule == "one_cycle":
@@ -231,13 +233,12 @@ class Training:
             self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
         self.epoch += 1
 
-    def step(self, rows: np.ndarray, images: Tensor) -> tuple[float, int]:
+    def step(self, rows: np.ndarray, images: Tensor, targets: Tensor) -> tuple[float, int]:
         """Take a step of the weights on one batch; return its loss and its size.
 
         Raises:
             TrainingError: the loss is not finite.
         """
-        targets = self.labels[torch.from_numpy(rows).to(self.labels.device)]
         self.hooks.before_step(images, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss, n = self._backward(images, targets)

@@ -31,6 +31,7 @@ from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
 from helpers.training import events
 from helpers.training.batches import Batches
+from helpers.training.distillation import Teacher
 from helpers.training.features import image_batches
 from helpers.training.inference import judging_precision, predict
 from helpers.training.jobs import run_all
@@ -84,6 +85,7 @@ class Recipe:
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
+    teacher: Teacher | None = None  # its views replace the augmentation
 
 
 def train_models(
@@ -148,6 +150,8 @@ def train_member(
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
+    if teacher := recipe.teacher:
+        settings = dataclasses.replace(settings, augment="none")
     scored = split[split.split.isin(["val", "test"])]
     inputs = {
         "images": cache.content,
@@ -157,6 +161,8 @@ def train_member(
         "views": recipe.views,
         **recipe.inputs,
     }
+    if teacher:
+        inputs["teacher"] = teacher.inputs
     folder = stage.paths.trainings(name)
     resume = resume_file(folder, settings, member.seed, inputs)
 
@@ -170,13 +176,15 @@ def train_member(
             size = settings.batch_size
             return image_batches(cache, rows, model, size, augment, epoch_images=epoch_images)
 
+        train = batches(split[split.split == "train"], settings.augment, settings.epoch_images)
         training = Training(
             network,
-            batches(split[split.split == "train"], settings.augment, settings.epoch_images),
+            teacher.lesson(train) if teacher else train,
             batches(split[split.split == "val"]),
             settings,
             seed=member.seed,
             name=name.upper() + suffix,
+            loss=teacher.loss if teacher else None,
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
             deadline_s=stage.deadline_s,

@@ -254,6 +254,10 @@ def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):
         check_places(_plan(*searched))
     files.write_bytes(paths.RunPaths("t").genotype("searched"), b"")
     check_places(_plan(*searched))
+    taught = [*own[:-1], "MODEL=random_cell_0_distilled", "--from", "05", "-p", "DISTILL=True"]
+    with pytest.raises(settings.SettingsError, match="is not one of"):
+        check_places(_plan(*taught[:-2]))
+    check_places(_plan(*taught))
 
 
 def test_the_planned_models_of_02_and_03_are_those_that_are_fitted():

@@ -112,6 +112,9 @@ def test_the_trainings_of_03_take_its_parameters():
         ("05_genotype_retraining", "momentum", 1.0, "must be below 1"),
         ("05_genotype_retraining", "gamma", 0.0, "must be above 0"),
         ("05_genotype_retraining", "gamma", 1.5, "must be at most 1"),
+        ("05_genotype_retraining", "keep", "first", "is not one of best, last"),
+        ("05_genotype_retraining", "distill_weight", 1.1, "must be at most 1"),
+        ("05_genotype_retraining", "distill_temperature", 0.0, "must be above 0"),
         ("01_data_split", "good_folders", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
@@ -133,9 +136,10 @@ def test_every_number_has_a_smallest_value(stage):
 def test_the_smallest_and_the_largest_values_are_taken():
     split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
     assert (split.max_images, split.seed) == (1, 2**32 - 1)
-    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2, "keep": "last"}
     training = config.resolve("05_genotype_retraining", "quick", given).training
     assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
+    assert training.keep == "last"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def embedding_batches(n=23, batch_size=5) -> batches.EmbeddingBatches:
 
 
 def rows_of(data, seed, epoch, share=(0, 1)) -> list[np.ndarray]:
-    return [rows for rows, _ in data.shuffled(seed, epoch, share)]
+    return [rows for rows, *_ in data.shuffled(seed, epoch, share)]
 
 
 @pytest.fixture(params=[image_batches, embedding_batches], ids=["images", "embeddings"])
@@ -56,8 +56,10 @@ def test_an_epoch_is_a_permutation_of_its_own_and_each_row_comes_with_its_input(
     assert all(sorted(order) == list(range(23)) for order in orders)
     same = [np.array_equal(orders[0], order) for order in orders]
     assert same == [True, True, False, False]
-    for rows, inputs in data.shuffled(0, 0):
+    data.labels = np.arange(23) % 3
+    for rows, inputs, targets in data.shuffled(0, 0):
         assert len(rows) == len(inputs) <= 5
+        assert targets.tolist() == (rows % 3).tolist()
         np.testing.assert_allclose(inputs.flatten(1)[:, 0], rows * step, rtol=1e-6)
 
 
@@ -124,7 +126,9 @@ def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_stay_the_same(mon
     from_disk, resident = image_batches(), image_batches()
     expected, in_order = list(from_disk.shuffled(0, 1)), list(from_disk.ordered())
     monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
-    for (rows, images), (others, found) in zip(expected, resident.shuffled(0, 1), strict=True):
+    for (rows, images, _), (others, found, _) in zip(
+        expected, resident.shuffled(0, 1), strict=True
+    ):
         assert rows.tolist() == others.tolist() and torch.equal(images, found)
     monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
     assert torch.equal(torch.cat(list(resident.ordered())), torch.cat(in_order))
@@ -176,4 +180,4 @@ def test_all_images_of_a_model_are_standardised_if_its_specification_says_so():
     spec = dataclasses.replace(model_spec(), standardise=True)
     data = image_batches(spec=spec)  # each image is of one gray level
     assert all(not images.any() for images in data.ordered())
-    assert all(not images.any() for _, images in data.shuffled(0, 0))
+    assert all(not images.any() for _, images, _ in data.shuffled(0, 0))

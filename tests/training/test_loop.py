@@ -444,7 +444,8 @@ def test_an_unknown_optimiser_or_schedule_is_named(field, make):
 def test_each_epoch_draws_its_own_dropout_masks():
     class Unshuffled(EmbeddingBatches):
         def shuffled(self, seed, epoch, share=(0, 1)):
-            yield np.arange(len(self)), torch.from_numpy(self.embeddings)
+            inputs, targets = torch.from_numpy(self.embeddings), torch.from_numpy(self.labels)
+            yield np.arange(len(self)), inputs, targets
 
     problem = _problem()
     same_order = Unshuffled(problem.embeddings, problem.labels, problem.ids, 96)
