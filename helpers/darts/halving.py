@@ -17,7 +17,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.core import processes
 from helpers.darts import genotypes
 from helpers.darts.named import NamedCell, check_names, named_cells
 from helpers.darts.retrain import recipe_of
@@ -71,12 +70,12 @@ def run_halving(stage: Stage) -> pd.DataFrame:
         return run_all(jobs, stage.engine)
 
     trials = successive_halving(list(cells), settings.halving_epochs, train_rung)
-    winner = trials[trials.kept].model.iloc[-1]
-    method = f"best of {len(cells)} by successive halving: {display_name(winner)}"
+    winner = cells[trials[trials.kept].model.iloc[-1]]
+    method = f"best of {len(cells)} by successive halving: {display_name(winner.name)}"
     about = {"method": method, "seconds": round(trials.seconds.sum(), 1)}
-    path = stage.output(stage.paths.genotype("halving"))
-    if processes.is_main():
-        genotypes.save(path, cells[winner].genotype, about)
+    save = functools.partial(genotypes.save, genotype=winner.genotype, provenance=about)
+    inputs = [genotypes.to_json(winner.genotype), about]
+    stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
     kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
     return trials.assign(kind=trials.model.map(kinds))
 

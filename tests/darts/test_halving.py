@@ -146,7 +146,7 @@ def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_nam
     assert results_table.results_table(stage.paths).model.tolist() == ["fbp", "majority"]
     pd.testing.assert_frame_equal(halving.run_halving(stage), trials)
     done = [f"halving/1_epochs/{name}, seed 0" for name in trials.model]
-    assert stage.notes["reused"] == done
+    assert stage.notes["reused"] == [*done, "halving"]
     winner = trials[trials.kept].model.iloc[0]
     cells = {cell.name: cell for own in halving.candidates(stage).values() for cell in own}
     stage.settings = dataclasses.replace(stage.settings, genotypes=("halving",))
