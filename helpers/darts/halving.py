@@ -18,7 +18,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.darts import genotypes
-from helpers.darts.named import NamedCell, check_names, named_cells
+from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
 from helpers.darts.retrain import recipe_of
 from helpers.runs.members import Member
 from helpers.runs.names import display_name, model_colours
@@ -35,7 +35,7 @@ def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
     found = sorted(folder.glob("searched*.json"))
     names = {
-        "searched": ["searched" if path.stem == "searched" else str(path) for path in found],
+        "searched": [path.stem if path.stem in FOUND else str(path) for path in found],
         "published": list(genotypes.PUBLISHED),
         "random": ["random"],
     }
@@ -91,7 +91,7 @@ def successive_halving(
     rungs = []
     while len(names) > 1:
         rows = [
-            (epochs, name, one.facts["parameters"], one.history[-1]["val_auc"], one.seconds)
+            (epochs, name, one.parameters, one.history[-1]["val_auc"], one.seconds)
             for name, one in zip(names, train_rung(names, epochs), strict=True)
         ]
         rung = pd.DataFrame(rows, columns=["epochs", "model", "parameters", "val_auc", "seconds"])

@@ -55,10 +55,7 @@ def _planted(aucs, log=None):
             log.append((epochs, list(names)))
         last = [aucs.get((name, epochs), aucs.get(name)) for name in names]
         curves = [[{"val_auc": 0.99}, {"val_auc": auc}] for auc in last]
-        facts = {"parameters": 100}
-        return [
-            Trained(n, 0, c, 0, 1.5, 120, facts=facts) for n, c in zip(names, curves, strict=True)
-        ]
+        return [Trained(n, 0, c, 0, 1.5, 100) for n, c in zip(names, curves, strict=True)]
 
     return train_rung
 

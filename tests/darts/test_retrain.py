@@ -458,7 +458,7 @@ def test_both_cells_of_a_search_are_found_beside_each_other(tmp_path, capsys):
     assert [c.genotype for c in cells] == [DARTS_V2, own] and cells[1].cost["search_seconds"] == 7.0
     (tmp_path / "searched_perturbation.json").unlink()
     assert len(_named(("searched", "searched_perturbation"), tmp_path)) == 1
-    assert "the searched_perturbation cell is skipped" in capsys.readouterr().out
+    assert "the cell 'searched_perturbation' is skipped" in capsys.readouterr().out
 
 
 def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def _backbone(kind="resnet18", size_px=64):
 def _timm_model(name, size_px=64, **options):
     trunk = timm.create_model(name, num_classes=0, **options)
     spec = backbones.ModelSpec(
-        name, name, 2, size_px, 3, *backbones.IMAGENET, trunk.num_features, "trunk"
+        name, name, 2, size_px, 3, (0.5,) * 3, (0.25,) * 3, trunk.num_features, "trunk"
     )
     return backbones.PretrainedClassifier(trunk, spec).eval()
 
