@@ -18,7 +18,7 @@ from helpers.darts.space import GenotypeError
 # the report calls DARTS_V2 "DARTS ImageNet"
 _MODELS = {"DARTS_V2": "darts_imagenet", "searched": "darts_searched", "halving": "darts_halving"}
 # cells that the run finds itself, and the way to have them
-_FOUND = {
+FOUND = {
     "searched": "run notebooks/04_darts_search.ipynb first",
     "halving": "set HALVING_EPOCHS, which compares cells",
 }
@@ -40,7 +40,7 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         GenotypeError: the name, and the nearest one that exists.
     """
-    known = [*PUBLISHED, *_FOUND, "random"]
+    known = [*PUBLISHED, *FOUND, "random"]
     if not names:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
@@ -107,14 +107,14 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[N
             for seed, model in enumerate(models):
                 cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
                 cells.append(NamedCell(model, random_genotype(seed), cost))
-        elif name not in _FOUND:
+        elif name not in FOUND:
             cells.append(_from_file(models[0], Path(name).expanduser()))
         elif (path := folder / f"{name}.json").is_file():
             cells.append(_from_file(models[0], path))
         else:
             print(
                 f"the cell {name!r} is skipped: {path.name} is not in the run's genotypes/; "
-                f"{_FOUND[name]} to have it trained here"
+                f"{FOUND[name]} to have it trained here"
             )
     taken = [cell.name for cell in cells]
     for name in taken:
