@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from helpers.darts import genotypes
 from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
-from helpers.darts.retrain import recipe_of
+from helpers.darts.retrain import make_network, recipe_of
+from helpers.models.complexity import count_parameters
 from helpers.runs.members import Member
 from helpers.runs.names import display_name, model_colours
 from helpers.runs.settings import RetrainSettings
@@ -51,8 +52,9 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     unsteady curves. All files are in checkpoints/halving/: a candidate is no row of the results.
 
     Returns:
-        A row for each training: epochs, model, parameters, val_auc, seconds, kept (the cell
-        continues, or has won), kind. The table is empty if HALVING_EPOCHS is 0.
+        A row for each training: epochs, model, val_auc, seconds, kept (the cell continues, or has
+        won), kind, parameters (of the network that predicts, without the auxiliary head). The table
+        is empty if HALVING_EPOCHS is 0.
     """
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
@@ -77,7 +79,11 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     inputs = [genotypes.to_json(winner.genotype), about]
     stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
     kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
-    return trials.assign(kind=trials.model.map(kinds))
+    plain = dataclasses.replace(settings, auxiliary=False)
+    sizes = {
+        n: count_parameters(make_network(plain, c.genotype, cache, 0)) for n, c in cells.items()
+    }
+    return trials.assign(kind=trials.model.map(kinds), parameters=trials.model.map(sizes))
 
 
 def successive_halving(
@@ -86,15 +92,15 @@ def successive_halving(
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 
     Returns:
-        The table of `run_halving` without `kind`, rung after rung. Of equal cells the first wins.
+        The table of `run_halving` without kind and parameters. Of equal cells the first wins.
     """
     rungs = []
     while len(names) > 1:
         rows = [
-            (epochs, name, one.parameters, one.history[-1]["val_auc"], one.seconds)
+            (epochs, name, one.history[-1]["val_auc"], one.seconds)
             for name, one in zip(names, train_rung(names, epochs), strict=True)
         ]
-        rung = pd.DataFrame(rows, columns=["epochs", "model", "parameters", "val_auc", "seconds"])
+        rung = pd.DataFrame(rows, columns=["epochs", "model", "val_auc", "seconds"])
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
         names = best.iloc[: max(1, len(best) // ETA)].tolist()
         rungs.append(rung.assign(kept=rung.model.isin(names)))

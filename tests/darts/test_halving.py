@@ -8,6 +8,7 @@ import pytest
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, halving, named, retrain
+from helpers.models import backbones
 from helpers.results import results_table
 from helpers.runs import settings, stages
 from helpers.training.trained import Trained
@@ -55,7 +56,7 @@ def _planted(aucs, log=None):
             log.append((epochs, list(names)))
         last = [aucs.get((name, epochs), aucs.get(name)) for name in names]
         curves = [[{"val_auc": 0.99}, {"val_auc": auc}] for auc in last]
-        return [Trained(n, 0, c, 0, 1.5, 100) for n, c in zip(names, curves, strict=True)]
+        return [Trained(n, 0, c, 0, 1.5, 120) for n, c in zip(names, curves, strict=True)]
 
     return train_rung
 
@@ -64,7 +65,11 @@ def _trials(aucs):
     """The table of halving cells with planted AUCs; the first letter of a name is its kind."""
     trials = halving.successive_halving(list(aucs), 2, _planted(aucs))
     kinds = {"s": "searched", "p": "published", "r": "random"}
-    return trials.assign(kind=[kinds[name[0]] for name in trials.model])
+    return trials.assign(kind=[kinds[name[0]] for name in trials.model], parameters=100)
+
+
+def _checkpoints(stage):
+    return sorted(stage.paths.trainings("halving").rglob("*.safetensors"))
 
 
 # --- the rungs ---------------------------------------------------------------------------------
@@ -139,7 +144,11 @@ def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_nam
     assert trials.model.tolist() == ["darts_imagenet", "random_cell_0", "random_cell_1"]
     assert trials.kind.tolist() == ["published", "random", "random"]
     assert trials.kept.sum() == 1 and trials.val_auc.idxmax() == trials.kept.idxmax()
-    assert (trials.parameters > 0).all() and "reused" not in stage.notes
+    networks = [backbones.load_model(path) for path in _checkpoints(stage)]
+    heads = [sum(p.numel() for p in one.auxiliary_head.parameters()) for one in networks]
+    wholes = [sum(p.numel() for p in one.parameters()) for one in networks]
+    assert trials.parameters.tolist() == [w - h for w, h in zip(wholes, heads, strict=True)]
+    assert "reused" not in stage.notes
     assert results_table.results_table(stage.paths).model.tolist() == ["fbp", "majority"]
     pd.testing.assert_frame_equal(halving.run_halving(stage), trials)
     done = [f"halving/1_epochs/{name}, seed 0" for name in trials.model]
