@@ -59,6 +59,7 @@ PARAMETERS = {
     "CNN_EPOCHS": 3,
     "FBP_EPOCHS": 2,
     "RETRAIN_EPOCHS": 2,
+    "HALVING_EPOCHS": 0,  # its trainings are made as those of the cells are
     "MAP_IMAGES": 4,
 }
 IMPORTED = ("kornia.augmentation", "papermill", "openTSNE", "timm", "sklearnex", "seaborn")
@@ -74,7 +75,8 @@ EVENTS = (
     ("05_genotype_retraining", "darts_imagenet/seed0.safetensors", 1),
     ("06_analysis", "06_results.csv", 1),
 )
-UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|device|^run$")  # columns and JSON keys
+# columns and JSON keys
+UNEQUAL = re.compile(r"seconds|_s$|images_per_s|^Seconds$|^ms[ ,_]|device|^run$")
 
 
 def write_images(root: Path, n: int = 40, size_px: int = 32) -> None:
@@ -194,7 +196,7 @@ def in_this_process(quick: bool = False):
         patch.setattr(run, "_run_notebook", run_cells)
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
-            patch.setattr(search_plots, "alpha_trajectories", lambda *_: plt.figure())
+            patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
             patch.setattr(baselines, "NAMES", ("RF", "SVM"))
         yield
 

@@ -228,18 +228,20 @@ def plain_step(net, train, val, optimizer, alpha_optimizer, second_order: bool) 
 
 
 def operation_slots(edges_of_state: nn.Module, operations: nn.ModuleList, edge: int):
-    """Pairs (parameter of the plain operations, its slice of the fused state's tensor)."""
+    """Pairs (parameter of the plain operations, its slice of the weights of a state's edges)."""
     state = edges_of_state
-    for size, sep, dil, at in ((3, 4, 6, 0), (5, 5, 7, 1)):
-        dw = f"dw{size}"
-        yield operations[sep][1].weight, getattr(state, dw)[0, edge]
-        yield operations[sep][2].weight, state.pw[at, edge]
-        yield operations[sep][5].weight, getattr(state, dw)[1, edge]
-        yield operations[sep][6].weight, state.pw[2 + at, edge]
-        yield operations[dil][1].weight, getattr(state, dw)[2, edge]
-        yield operations[dil][2].weight, state.pw[4 + at, edge]
+
+    def slices(depthwise: nn.Module, pointwise: nn.Module, layer: nn.Module):
+        for mine, theirs in ((depthwise, layer.depthwise), (pointwise, layer.pointwise)):
+            yield mine.weight, theirs.weight.chunk(state.edges)[edge]
+
+    for name, at in (("sep3", 4), ("sep5", 5)):
+        yield from slices(operations[at][1], operations[at][2], getattr(state, name)[0])
+        yield from slices(operations[at][5], operations[at][6], getattr(state, name)[1])
+    for name, at in (("dil3", 6), ("dil5", 7)):
+        yield from slices(operations[at][1], operations[at][2], getattr(state, name))
     if state.reduce is not None:
-        yield from reduce_slots(operations[3], state.reduce[edge])
+        yield from reduce_slots(operations[3], state.reduce.weight.chunk(state.edges)[edge])
 
 
 def reduce_slots(plain: PlainReduce, weight: Tensor):
@@ -255,10 +257,10 @@ def slots(plain: PlainSupernet, fused: nn.Module):
         yield from zip(a.parameters(), b.parameters(), strict=True)
     for a, b in zip(plain.cells, fused.cells, strict=True):
         if isinstance(a.pre0, PlainReduce):
-            yield from reduce_slots(a.pre0, b.pre0)
+            yield from reduce_slots(a.pre0, b.pre0.weight)
         else:
-            yield a.pre0[1].weight, b.pre0
-        yield a.pre1[1].weight, b.pre1
+            yield a.pre0[1].weight, b.pre0.weight
+        yield a.pre1[1].weight, b.pre1.weight
         e = 0
         for node in range(a.nodes):
             for source in range(node + 2):

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from helpers.core import files
+from helpers.core import files, seeding
 from helpers.core.paths import RunPaths
+from helpers.datasets.cache import ImageCache
+from helpers.models import backbones
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
 from helpers.runs.members import cross_fitted
@@ -50,6 +52,21 @@ def plant(
         if np.isinf(separation):
             scores[one] = 0.5 * scores[one] + 0.5 * label
     predictions.save_predictions(run_paths.predictions(name), split, scores)
+
+
+def small_network(cache: ImageCache, seed: int) -> backbones.TwoLayerCNN:
+    """A network for the images of a cache, with random weights."""
+    spec = backbones.spec_of("cnn", 2, cache.size_px, cache.channels)
+    with seeding.torch_stream(seed, "weights"):
+        return backbones.TwoLayerCNN(spec)
+
+
+def plant_teachers(stage: stages.Stage, *seeds: int) -> None:
+    """A cross-fitted FBP of untrained networks; each has weights of its own."""
+    plant(stage.paths, "fbp", 1.0, *seeds)
+    for member in cross_fitted(stage.split, seeds):
+        model = small_network(stage.images(16), 10 * member.seed + (member.fold or 0))
+        backbones.save_model(stage.paths.checkpoint("fbp", *member), model)
 
 
 def add_folds(run_paths: RunPaths, folds: int = 5) -> None:

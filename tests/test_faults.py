@@ -173,7 +173,7 @@ class Poison(Hooks):
         self.now, self.steps = epoch, itertools.count()
 
     def before_step(self, images, targets):
-        last, parameter = next(self.steps) == 1, next(self.model.parameters())  # of two batches
+        last, parameter = next(self.steps) == 0, next(self.model.parameters())  # of one batch
         if self.now == self.epoch and not self.at_the_end:
             parameter.data.fill_(float("nan"))
         elif self.now == self.epoch and last:  # the loss is finite still, the gradient is not

@@ -27,7 +27,7 @@ def search(dtype=torch.float64, xi=0.025, nodes=1, **options):
             alpha.copy_(torch.randn_like(alpha))
     weights = net.weight_parameters()
     sgd = torch.optim.SGD(weights, lr=0.1, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    F.cross_entropy(net(EARLIER[0]), EARLIER[1]).backward()
+    F.cross_entropy(net(EARLIER[0].to(dtype)), EARLIER[1]).backward()
     sgd.step()
     sgd.param_groups[0]["lr"] = xi
     net.zero_grad(set_to_none=True)

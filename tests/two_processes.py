@@ -191,7 +191,7 @@ class ToyImages:
         rows = np.random.default_rng([seed % 2**32, epoch]).permutation(22)
         for whole in (rows[:7], rows[7:14], rows[14:21]):
             part = whole[share[0] :: share[1]]  # 4 and 3 of two processes
-            yield part, self.images[part]
+            yield part, self.images[part], torch.from_numpy(self.labels[part])
 
     def ordered(self, share=(0, 1)):
         yield from self.images.split(7)[share[0] :: share[1]]

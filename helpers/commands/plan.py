@@ -18,7 +18,7 @@ from helpers.models import AUTO, RANDOM, libraries
 from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
-PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
+PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,10 @@ def check_places(plan: Plan) -> None:
                 raise config.SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
+    if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
+        stages.check_run_name(other)
+        if not paths.RunPaths(other).split_csv.is_file():
+            raise config.SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
     if "06_analysis" in plan.chosen and begins:
         predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
 
@@ -142,16 +146,25 @@ def check_places(plan: Plan) -> None:
 def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     """Return the models that the chosen stages make."""
     cells = plan.settings["05_genotype_retraining"]
-    searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
-    genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    here = {name for name in named.FOUND if run_paths.genotype(name).is_file()}
+    here |= set(named.BY_SEARCH) if "04_darts_search" in plan.chosen else set()
+    here |= {"halving"} if cells.halving_epochs else set()
+    genotypes = [n for n in cells.genotypes if n not in named.FOUND or n in here]
     frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
+    networks = named.model_names(genotypes, cells.random_cells)
+    if cells.distill:
+        networks += [network + names.DISTILLED for network in networks]
     made = {
-        "02_features_baselines": names.on_backbones(names.CLASSICAL, frozen),
+        "02_features_baselines": [
+            *names.on_backbones(names.CLASSICAL, frozen),
+            "lr" + names.BRIGHTNESS,
+            names.PATCHCORE,
+        ],
         "03_finetuning": [
             "cnn",
             *names.on_backbones(names.PRETRAINED, tuned),
             *names.on_backbones(names.CLASSICAL, tuned, names.FINETUNED),
         ],
-        "05_genotype_retraining": named.model_names(genotypes, cells.random_cells),
+        "05_genotype_retraining": networks,
     }
     return [model for stage in plan.chosen for model in made.get(stage, [])]

@@ -28,12 +28,16 @@ THUMBNAILS = {
     "02": "02_auc",
     "03": "03_learning_curves",
     "04": "04_cells",
-    "05": "05_parameters_auc",
+    "05": "05_auc_cost",
     "06": "06_gallery",
 }
 THUMBNAIL_PX = 240
 WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure
-CROPS = {"02_auc": (0, 0, 1, 0.5), "06_gallery": (0.328, 0.058, 0.765, 0.35)}
+CROPS = {
+    "02_auc": (0, 0, 1, 0.5),
+    "05_auc_cost": (0, 0, 1, 0.5),
+    "06_gallery": (0.328, 0.058, 0.765, 0.35),
+}
 
 
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:

@@ -11,21 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from helpers.darts.differences import (
-    Average,
-    Batch,
-    Loss,
-    central_difference,
-    flatten,
-    gradients,
-    moved,
-    true_float32,
-)
-from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.gradients import Average, Batch, Loss, averaged, gradients
+from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
-
-STEP_NORM = 0.01  # ||eps v|| of the finite difference: arXiv 1806.09055, below equation 8
+from helpers.models.convolution import constant_weights
 
 
 class Architect:
@@ -34,7 +25,9 @@ class Architect:
     `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) takes the result of
     a process for its share of a batch to that of the whole batch. Every loss and gradient goes
     through it, so that all processes do the same step. A step changes alpha and the state of Adam,
-    but neither w nor any .grad or SGD buffer.
+    but neither w nor any .grad or SGD buffer. `beta_decay` is the weight, 0 if not set, of a second
+    loss of the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds
+    (beta-DARTS, Ye et al. 2022, arXiv 2203.01665).
 
     Raises:
         ValueError: another order.
@@ -59,6 +52,7 @@ class Architect:
         self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
         alphas = net.architecture_parameters()
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=betas, weight_decay=weight_decay)
+        self.beta_decay = 0.0
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
         """Take one step of alpha and return the validation loss that it descended.
@@ -69,6 +63,9 @@ class Architect:
         loss, grads = self.gradient(val, train, optimizer)
         for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):
             alpha.grad = grad
+        for kind in KINDS:
+            weights = self.net.operation_weights(kind).detach()  # d logsumexp(alpha) / dalpha
+            getattr(self.net, f"alpha_{kind}").grad += self.beta_decay * weights / len(weights)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         return loss
@@ -84,45 +81,40 @@ class Architect:
         """
         if self.order == 1:
             with self.net.frozen_weights():
-                return self._gradients(val, self.net.architecture_parameters())
+                alphas = self.net.architecture_parameters()
+                return gradients(self.net, self.loss_of, val, alphas, self.average)
         if train is None or optimizer is None:
             raise ValueError("order=2 needs the training batch and the weights' optimizer")
         return self._second_order(val, train, optimizer)
 
     def _second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
-        """Return dL_val(w')/dalpha - xi (p - n) / (2 eps), p and n at w +- eps v (equation 7)."""
-        weights, alphas = self.net.weight_parameters(), self.net.architecture_parameters()
+        """Return dL_val(w')/dalpha - xi v^T d2L_train(w)/dw dalpha, v = dL_val(w')/dw'.
+
+        These are equations 6 and 7. The paper approximates the second term by a difference of
+        gradients (equation 8); here it is the derivative of v^T dL_train/dw by alpha.
+        """
+        net, weights = self.net, self.net.weight_parameters()
+        alphas = net.architecture_parameters()
         xi = _sgd_group(optimizer, weights)["lr"]
-        pieces = LinearPieces()  # without it the difference is mostly the jumps of ReLUs
-        with pieces:
-            dw = self._gradients(train, weights)[1]
-        with moved(weights, unrolled(weights, dw, optimizer)):
-            loss, grads = self._gradients(val, alphas + weights)
+        inner = self.loss_of(net(train[0]), train[1])
+        dw = torch.autograd.grad(inner, weights, create_graph=True, materialize_grads=True)
+        whole = averaged([g.detach() for g in dw], len(train[1]), self.average)
+        moved = dict(zip(weights, unrolled(weights, whole, optimizer), strict=True))
+        values = {name: moved.get(p, p) for name, p in net.named_parameters()}
+        loss, grads = gradients(
+            lambda images: functional_call(net, values, (images,)),
+            self.loss_of,
+            val,
+            [*alphas, *(moved[w].requires_grad_() for w in weights)],
+            self.average,
+        )
         dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
-        norm = float(flatten(v).norm())
-        if norm == 0:  # the loss does not depend on where the inner step leads
-            return loss, dalpha
-        eps = STEP_NORM / norm
-        sides = []
-        # eps v is about 7e-6 per weight: TF32 and bf16 would round it away.
-        with true_float32(weights[0].device), self.net.frozen_weights(), pieces:
-            for step in (eps, -eps):
-                pieces.replay()
-                with moved(weights, [w + step * g for w, g in zip(weights, v, strict=True)]):
-                    sides.append(self._gradients(train, alphas)[1])
-        pairs = zip(dalpha, *sides, strict=True)
-        return loss, [d - xi * central_difference(p, n, eps) for d, p, n in pairs]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of Adam; alpha itself belongs to the state of the network."""
-        return self.adam.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.adam.load_state_dict(state)
-
-    def _gradients(self, batch: Batch, parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
-        return gradients(self.net, self.loss_of, batch, parameters, self.average)
+        curved = [(g, u) for g, u in zip(dw, v, strict=True) if g.requires_grad]
+        outputs, directions = zip(*curved, strict=True)
+        with constant_weights():
+            own = torch.autograd.grad(outputs, alphas, directions, materialize_grads=True)
+        mixed = averaged(own, len(train[1]), self.average)
+        return loss, [d - xi * m for d, m in zip(dalpha, mixed, strict=True)]
 
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from helpers.darts.differences import (
-    Average,
-    Batch,
-    Loss,
-    central_difference,
-    flatten,
-    gradients,
-    moved,
-    true_float32,
-    unflatten,
-)
-from helpers.darts.linear_pieces import LinearPieces
+from helpers.darts.gradients import Average, Batch, Loss, averaged
 from helpers.darts.supernet import Supernet
 
 
@@ -33,7 +24,7 @@ def dominant_eigenvalue(
     Its growth foretells a collapse (Zela et al. 2020, arXiv 1909.09656). Power iteration from a
     seeded start, with the vectors made orthogonal on the way (Lanczos): alone it takes hundreds of
     steps if two eigenvalues of opposite signs are nearly as large. An iteration is one
-    Hessian-vector product, two passes over the batch. The value is the Rayleigh quotient. The
+    Hessian-vector product, by double backward. The value is the Rayleigh quotient. The
     network stays as it was, bit for bit.
 
     Raises:
@@ -43,24 +34,22 @@ def dominant_eigenvalue(
     generator = torch.Generator().manual_seed(seed)
     v = torch.randn(sum(map(torch.numel, alphas)), generator=generator).to(alphas[0])
     v = v / v.norm()
-    # Rounding leaves an error like u / h, the third derivative one like h^2: h = u^(1/3), times
-    # the length over which a softmax changes, which is 1 whatever alpha is.
-    h = torch.finfo(v.dtype).eps ** (1 / 3)
-
-    def gradient_at(shift: Tensor) -> Tensor:
-        """Return dL_val/dalpha at alpha + shift on the recorded linear piece."""
-        pieces.replay()
-        ahead = zip(alphas, unflatten(shift, alphas), strict=True)
-        with moved(alphas, [alpha + part for alpha, part in ahead]):
-            return flatten(gradients(net, loss_of, val, alphas, average)[1])
-
     basis, products = v.new_zeros(0, len(v)), []
-    with true_float32(v.device), net.frozen_weights(), LinearPieces() as pieces:
-        with torch.no_grad():
-            net(val[0])
+
+    def product(direction: Tensor) -> Tensor:
+        """Return the Hessian times a direction: the derivative of their gradient's product."""
+        parts = direction.split([alpha.numel() for alpha in alphas])
+        shaped = [part.view_as(alpha) for part, alpha in zip(parts, alphas, strict=True)]
+        options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
+        hv = torch.autograd.grad(gradient, alphas, shaped, **options)
+        return torch.cat([h.flatten() for h in averaged(hv, len(val[1]), average)])
+
+    with net.frozen_weights():
+        loss = loss_of(net(val[0]), val[1])
+        gradient = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
         for _ in range(min(iterations, len(v))):
             basis = torch.cat([basis, v[None]])
-            hv = central_difference(gradient_at(h * v), gradient_at(-h * v), h)
+            hv = product(v)
             products.append(hv)
             rest = hv
             for _ in range(2):  # rounding leaves a part along the basis in the first round

@@ -48,11 +48,7 @@ def pad_to_even(x: Tensor) -> Tensor:
 
 
 def stems(
-    stem: str,
-    in_channels: int,
-    channels: int,
-    relu: type[nn.Module] = nn.ReLU,
-    track_statistics: bool = True,
+    stem: str, in_channels: int, channels: int, track_statistics: bool = True
 ) -> tuple[nn.Module, nn.Module]:
     """Return the layers from images to the older input of the first cell, and on to the newer.
 
@@ -69,8 +65,8 @@ def stems(
     if stem != "imagenet":
         raise ValueError(f"unknown stem {stem!r}: choose 'imagenet' or 'cifar'")
     half = channels // 2
-    older = nn.Sequential(*conv(in_channels, half, 2), relu(), *conv(half, channels, 2))
-    return older, nn.Sequential(relu(), *conv(channels, channels, 2))
+    older = nn.Sequential(*conv(in_channels, half, 2), nn.ReLU(), *conv(half, channels, 2))
+    return older, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2))
 
 
 class FactorizedReduce(nn.Module):

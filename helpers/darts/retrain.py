@@ -3,32 +3,43 @@
 The recipe is that of Table 1 with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4):
 auxiliary loss, label smoothing, clipped gradients. Such results are compared with a random cell of
 the same space and budget, and over several seeds (Lindauer and Hutter, arXiv 1909.02453).
+
+A tiny network is worth having for what it costs on the line: every row with a network has its
+parameters, multiply-adds and milliseconds per image beside its AUC.
 """
 
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
-from helpers.core import seeding
+from helpers.core import devices, files, seeding
 from helpers.core.paths import RunPaths
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
 from helpers.datasets.cache import ImageCache
+from helpers.models.backbones import load_model
 from helpers.models.complexity import count_macs, count_parameters, trace
 from helpers.models.spec import ModelSpec
+from helpers.runs.costs import checkpoints
 from helpers.runs.members import Member
-from helpers.runs.names import display_name
+from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, load_run
+from helpers.training.distillation import Teacher, find_teacher
+from helpers.training.inference import milliseconds_per_image
 from helpers.training.loop import Hooks
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_models
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
+BATCH = 32  # images that are timed together
 
 
 class DropPathSchedule(Hooks):
@@ -45,7 +56,7 @@ class DropPathSchedule(Hooks):
 def cells_of(stage: Stage) -> list[NamedCell]:
     """Return the cells that the stage's GENOTYPES name; `named_cells` says what is refused."""
     settings: RetrainSettings = stage.settings
-    return named_cells(settings.genotypes, stage.paths.genotype("searched"), settings.random_cells)
+    return named_cells(settings.genotypes, stage.paths.genotypes_root, settings.random_cells)
 
 
 def network_spec(settings: RetrainSettings, genotype: Genotype, cache: ImageCache) -> ModelSpec:
@@ -70,38 +81,43 @@ def make_network(
 
 
 def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
-    """Train the network of every cell from random weights, once for each seed."""
+    """Train the network of every cell from random weights, once for each seed.
+
+    With DISTILL each cell is trained a second time, with the labels and a teacher.
+    """
     settings: RetrainSettings = stage.settings
     cache = stage.images(settings.retrain_image_size_px)
     members = [Member(settings.seed + k) for k in range(settings.seeds)]
-    recipes = [_recipe(settings, cell, cache) for cell in cells]
-    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
+    teacher = find_teacher(stage) if settings.distill else None
+    teachers = [None, teacher] if teacher else [None]
+    recipes = [recipe_of(settings, cell, cache, taught) for cell in cells for taught in teachers]
+    return train_models(stage, recipes, cache, members)
 
 
-def _recipe(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> Recipe:
+def recipe_of(
+    settings: RetrainSettings, cell: NamedCell, cache: ImageCache, teacher: Teacher | None = None
+) -> Recipe:
+    """Return how the network of a cell is trained at the stage's size."""
+
     def facts(network: DerivedNetwork) -> dict[str, Any]:
-        head = network.auxiliary_head
         return {
             "cell": cell.name,
             "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
-            "image_size_px": cache.size_px,
-            # of the network that predicts: the auxiliary head serves the training alone
-            "parameters": count_parameters(network) - (count_parameters(head) if head else 0),
-            "macs": count_macs(network, cache.size_px, cache.channels),
-            "test_flips": settings.flip_test,
+            "test_views": settings.test_views,
             "ema_decay": settings.ema_decay,
             **cell.cost,
         }
 
     options = network_spec(settings, cell.genotype, cache).options
     return Recipe(
-        cell.name,
+        cell.name + (DISTILLED if teacher else ""),
         lambda seed: make_network(settings, cell.genotype, cache, seed),
         settings.training,
         {"architecture": "derived", "network": options, "drop_path": settings.drop_path},
-        flips=settings.flip_test,
+        views=settings.test_views,
         hooks=lambda network: DropPathSchedule(network, settings.drop_path),
         facts=facts,
+        teacher=teacher,
     )
 
 
@@ -152,10 +168,11 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
 
 
 def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each trained cell, CNN and FBP: size, AUC, and the whole cost in seconds.
+    """Return one row for each trained network: size, speed, AUC, and the whole cost in seconds.
 
     `table` is the results table. Cells trained by an earlier call are listed too, with the settings
-    of their own training. The seconds of retraining are the sum over a model's trainings.
+    of their own training. The seconds of retraining are the sum over a model's trainings; those of
+    a distilled network's teachers are in the teachers' row.
     """
     by_name = table.set_index("model")
     parts = ("", "_low", "_high", "_mean", "_std")
@@ -165,20 +182,20 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, own in by_name[[c for c in aucs if c in by_name]].iterrows():
         models = load_trained(stage.paths, str(name))
-        if not models or (name not in REFERENCES and "cell" not in models[0].facts):
+        cost = network_cost(stage, str(name)) if models else None
+        if cost is None:
             continue
-        first, facts = models[0], models[0].facts | costs.get(str(name), {})
+        first = models[0]
+        facts = first.facts | costs.get(str(name).removesuffix(DISTILLED), {})
         seconds, search_s = sum(model.seconds for model in models), facts.get("search_seconds")
         rows.append(
             {
                 "model": name,
                 "network": facts.get("network", ""),
-                "parameters": facts.get("parameters", first.parameters),
-                "macs": facts.get("macs"),
-                "image_size_px": facts.get("image_size_px"),
+                **cost,
                 "epochs": len(first.history),
                 "trainings": len(models),
-                "test_flips": facts.get("test_flips"),
+                "test_views": facts.get("test_views"),
                 **own,
                 "search_s": search_s,
                 "retraining_s": round(seconds, 1),
@@ -189,6 +206,41 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
+    """Return what one network of a model costs per image, measured once; None without a network.
+
+    Keys: parameters, macs (multiply-adds), image_size_px, and on this machine's CPU, for one view,
+    ms_single (images come one at a time) and ms_batch (32 at a time).
+    """
+    found = checkpoints(stage.paths.trainings(model))
+    if not found:
+        return None
+    precision, cpu = stage.settings.precision, torch.device("cpu")
+    inputs = {
+        "weights": files.file_digest(found[0]),
+        "machine": [platform.node(), devices.device_name(cpu)],
+        "precision": precision,
+    }
+
+    def measure(cost: Path) -> None:
+        network = load_model(found[0])
+        if isinstance(network, DerivedNetwork):
+            network.auxiliary_head = None  # serves the training alone
+        size, channels = network.spec.image_size_px, network.spec.in_channels
+        record = {
+            "parameters": count_parameters(network),
+            "macs": count_macs(network, size, channels),
+            "image_size_px": size,
+            "ms_single": milliseconds_per_image(network, 1, precision),
+            "ms_batch": milliseconds_per_image(network, BATCH, precision),
+        }
+        files.save_json(cost, record)
+
+    path = stage.paths.metrics(f"cost_{model}")
+    stage.once(f"cost of {model}", inputs, measure, sizes=(), cost=path)
+    return files.load_json(path)
 
 
 def backbone_note(run_paths: RunPaths) -> dict[str, str]:
@@ -215,12 +267,14 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Network": summary.network,
             "Parameters": words("parameters", "{:,.0f}"),
             "Multiply-adds": words("macs", "{:.3g} M", 1e6),
+            "ms, one image": words("ms_single", "{:.3g}"),
+            f"ms, batch of {BATCH}": words("ms_batch", "{:.3g}"),
             "Image px": words("image_size_px", "{:.0f}"),
             "Epochs": summary.epochs,
             "Trainings": summary.trainings,
             "Val AUC": auc("val_auc"),
             "Test AUC": auc("test_auc"),
-            "Test flips": [{True: "yes", False: "no"}.get(v, "") for v in summary.test_flips],
+            "Test views": words("test_views", "{:.0f}"),
             "Search s": words("search_s", "{:.0f}"),
             "Training s": words("retraining_s", "{:.0f}"),
             "Total s": words("total_s", "{:.0f}"),

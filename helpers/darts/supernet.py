@@ -1,104 +1,209 @@
-"""Build the DARTS supernet: all operations on all edges, weighted by softmax(alpha), fused.
+"""Build the DARTS supernet: all operations on all edges, weighted by softmax(alpha).
 
 Sources: Liu et al. 2018, arXiv 1806.09055 (search space, weight sharing); Xu et al. 2019, arXiv
-1907.05737 (partial channels, edge normalisation). The arithmetic is in `cell.py`, `mixed.py` and
-`folding.py`.
+1907.05737 (partial channels, edge normalisation).
+
+The edges that leave one state read the same maps, so they are computed together, in layers whose
+channels are E edges times C channels: an operation is a few layers however many edges there are.
+In the shapes B are the images, H and W the size of a state's maps, h and w that of the nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.cell import Plan, mixed_cell
-from helpers.darts.folding import to_maps, to_rows
-from helpers.darts.linear_pieces import ReLU
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import PRIMITIVES
-from helpers.models.depthwise import half_resolution
+from helpers.models.convolution import convolve
+from helpers.models.depthwise import DepthwiseConv2d, half_resolution
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
+NARROW = 16  # below so many channels one product for all edges is faster than one for each
 
 
-def _uniform(*shape: int, fan_in: int) -> nn.Parameter:
-    """Return a parameter as torch starts convolutions: uniform within 1 / sqrt(fan_in)."""
-    return nn.Parameter(torch.empty(*shape).uniform_(-1, 1) * fan_in**-0.5)
+def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Normalise (B, C, H, W) by the statistics of the batch; `scale` (C,) multiplies the result."""
+    return F.batch_norm(x, None, None, scale, None, training=True)
 
 
-def reduction_cells(layers: int) -> tuple[int, ...]:
-    """Return the positions of the reduction cells: a third and two thirds of the way."""
-    return tuple(sorted({layers // 3, 2 * layers // 3}))
+class ConvBN(nn.Module):
+    """Depthwise convolution, 1x1 convolution and BN on `edges` edges, each with its own filters."""
+
+    def __init__(self, channels: int, edges: int, kernel: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        width, padding = edges * channels, dilation * (kernel - 1) // 2
+        self.depthwise = DepthwiseConv2d(
+            width, width, kernel, stride, padding, dilation, groups=width, bias=False
+        )
+        self.pointwise = nn.Conv2d(width, width, 1, groups=edges, bias=False)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, E * C, H, W) -> (B, E * C, h, w), times scale (E * C,)."""
+        weight, edges = self.pointwise.weight, self.pointwise.groups
+        if weight.shape[1] < NARROW:
+            blocks = weight.flatten(1).chunk(edges)
+            weight, edges = torch.block_diag(*blocks)[:, :, None, None], 1
+        return batch_norm(convolve(self.depthwise(x), weight, groups=edges), scale)
 
 
-class StateEdges(nn.Module):
-    """The weights of the operations on all E edges that leave one state; C channels.
+class Pointwise(nn.Module):
+    """1x1 convolution and BN."""
 
-    They are stacked over operations and edges: dw3 (sep first, sep second, dil; E, C, 1, 3, 3),
-    dw5 likewise, pw (sep3 first, sep5 first, sep3 second, sep5 second, dil3, dil5; E, C, C), and
-    with stride 2 the skip's factorized reduce (E, C, C), whose first C // 2 filters read even
-    pixels.
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Conv2d(in_channels, channels, 1, bias=False).weight
+
+    def forward(self, r: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, H, W)."""
+        return batch_norm(convolve(r, self.weight))
+
+
+class Reduce(nn.Module):
+    """Factorized reduce without its ReLU on `edges` edges: halve the map, losing no pixel.
+
+    The first half of an edge's 1x1 filters reads the even pixels, the other half the odd ones,
+    shifted by a pixel both ways. So each is one of the taps of a 2x2 filter of stride 2.
     """
+
+    def __init__(self, in_channels: int, channels: int, edges: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Conv2d(in_channels, edges * channels, 1, bias=False).weight
+        self.odd = [c >= channels // 2 for c in range(channels)] * edges
+
+    def forward(self, r: Tensor, scale: Tensor | None = None) -> Tensor:
+        """(B, C_in, H, W) -> (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
+        odd = torch.tensor(self.odd, device=r.device)[:, None, None, None]
+        first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))
+        weight = torch.where(odd, last, first)
+        return batch_norm(convolve(pad_to_even(r), weight, stride=2), scale)
+
+
+class Edges(nn.Module):
+    """All edges that leave one state: x (B, C, H, W) to (B, E * C, h, w), one block for each."""
 
     def __init__(self, channels: int, edges: int, stride: int) -> None:
         super().__init__()
-        self.dw3 = _uniform(3, edges, channels, 1, 3, 3, fan_in=9)
-        self.dw5 = _uniform(3, edges, channels, 1, 5, 5, fan_in=25)
-        self.pw = _uniform(6, edges, channels, channels, fan_in=channels)
-        self.reduce = _uniform(edges, channels, channels, fan_in=channels) if stride == 2 else None
+        self.channels, self.edges, self.stride = channels, edges, stride
+        conv = functools.partial(ConvBN, channels, edges)
+        self.sep3 = nn.ModuleList([conv(3, stride, 1), conv(3, 1, 1)])
+        self.sep5 = nn.ModuleList([conv(5, stride, 1), conv(5, 1, 1)])
+        # With stride 2 and dilation 2 only the even pixels are read: see `forward`.
+        self.dil3 = conv(3, 1, 3 - stride)
+        self.dil5 = conv(5, 1, 3 - stride)
+        self.reduce = Reduce(channels, channels, edges) if stride == 2 else None
 
-    def weights(self) -> list[nn.Parameter | None]:
-        """Return the weights as `mixed_cell` takes them."""
-        return [self.dw3, self.dw5, self.pw, self.reduce]
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return sum_o weights[e, o] o(x) for each edge e (arXiv 1806.09055, equation 2).
+
+        weights (E, 7) are those of all operations but `none`, which adds nothing.
+        """
+        # BN multiplies each channel by a number anyway: by the weight of the operation.
+        scale = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
+        r = F.relu(x)
+        wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
+        out = self.sep3[1](F.relu(self.sep3[0](wide), inplace=True), scale[3])
+        out += self.sep5[1](F.relu(self.sep5[0](wide), inplace=True), scale[4])
+        if self.stride == 2:
+            wide = torch.cat([half_resolution(r)] * self.edges, dim=1)  # (B, E * C, h, w)
+        out += self.dil3(wide, scale[5])
+        out += self.dil5(wide, scale[6])
+        # Pools, and the skip at stride 1, are the same for all edges: their weighted sums are one
+        # product with a matrix whose blocks are weights[e, o] times the identity.
+        shared = [
+            batch_norm(F.max_pool2d(x, 3, self.stride, 1)),
+            batch_norm(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
+        ]
+        if self.reduce is None:
+            shared.append(x)
+        else:
+            out += self.reduce(r, scale[2])
+        out += weighted_sums(shared, weights[:, : len(shared)])
+        return out
+
+
+def weighted_sums(maps: list[Tensor], weights: Tensor) -> Tensor:
+    """Return sum_s weights[e, s] maps[s] for each row e: S maps (B, C, H, W) to (B, E * C, H, W)"""
+    eye = torch.eye(maps[0].shape[1], dtype=weights.dtype, device=weights.device)
+    rows = torch.cat(maps, dim=1).permute(0, 2, 3, 1)  # (B, H, W, S * C)
+    return (rows @ torch.kron(weights, eye).t()).permute(0, 3, 1, 2)
 
 
 class Cell(nn.Module):
-    """One cell: (B, C_pp, ., .) and (B, C_p, ., .) to (B, nodes * C, H, W)."""
+    """One cell: (B, C_pp, H0, W0) and (B, C_p, H, W) to (B, nodes * C, h, w).
+
+    With `partial` = K only C / K channels of a state go through the operations (arXiv 1907.05737,
+    equation 1), and the rest goes past them.
+    """
 
     def __init__(
         self,
         in_channels: tuple[int, int],
         channels: int,
-        plan: Plan,
+        nodes: int,
+        partial: int,
+        reduction: bool,
         reduction_before: bool,
     ) -> None:
         super().__init__()
-        self.plan, self.reduction_before = plan, reduction_before
-        self.pre0 = _uniform(channels, in_channels[0], fan_in=in_channels[0])
-        self.pre1 = _uniform(channels, in_channels[1], fan_in=in_channels[1])
-        width = channels // plan.partial
+        self.nodes, self.partial, self.reduction = nodes, partial, reduction
+        older = Reduce if reduction_before else Pointwise
+        self.pre0 = older(in_channels[0], channels)
+        self.pre1 = Pointwise(in_channels[1], channels)
+        # A state reaches all later nodes; states 0 and 1 are the cell's inputs.
+        self.targets = [range(max(0, state - 1), nodes) for state in range(nodes + 1)]
         self.states = nn.ModuleList(
-            StateEdges(width, len(plan.edges(s)), plan.stride(s)) for s in plan.states
+            Edges(channels // partial, len(targets), 2 if reduction and state < 2 else 1)
+            for state, targets in enumerate(self.targets)
         )
 
-    def forward(self, r0: Tensor, r1: Tensor, scale: Tensor, beta: Tensor | None) -> Tensor:
-        """Return the nodes from the inputs after their ReLU; scale and beta as in `mixed_cell`."""
-        x0 = pointwise_bn(r0, self.pre0, self.reduction_before)
-        x1 = pointwise_bn(r1, self.pre1)
-        states = cast("Iterable[StateEdges]", self.states)
-        weights = [weight for state in states for weight in state.weights()]
-        return mixed_cell(self.plan, x0, x1, scale, beta, weights)
+    def forward(self, r0: Tensor, r1: Tensor, weights: Tensor, beta: Tensor | None) -> Tensor:
+        """Return the nodes from the inputs after their ReLU.
+
+        weights (edges, 7) hold the weights of the operations, times beta (edges,) if there is one.
+        """
+        x, nodes = self.pre0(r0), []
+        terms: list[list[Tensor]] = [[] for _ in range(self.nodes)]
+        rests: list[Tensor] = []
+        for state, edges in enumerate(self.states):
+            if state == 1:
+                x = self.pre1(r1)
+            elif state > 1:
+                x = self._node(state - 2, terms, rests, beta)
+                nodes.append(x)
+            if self.partial > 1:
+                x, rest = x.tensor_split([x.shape[1] // self.partial], dim=1)
+                x = x.contiguous(memory_format=torch.channels_last)
+                halved = self.reduction and state < 2
+                rests.append(F.max_pool2d(rest, 2, ceil_mode=True) if halved else rest)
+            rows = [first_row(node) + state for node in self.targets[state]]
+            out = edges(x, weights[rows]).chunk(len(rows), dim=1)  # E times (B, C / K, h, w)
+            for node, term in zip(self.targets[state], out, strict=True):
+                terms[node].append(term)
+        return torch.cat([*nodes, self._node(self.nodes - 1, terms, rests, beta)], dim=1)
+
+    def _node(
+        self, node: int, terms: list[list[Tensor]], rests: list[Tensor], beta: Tensor | None
+    ) -> Tensor:
+        """Return the sum of all edges into a node (arXiv 1806.09055, equation 1)."""
+        total = sum(terms[node][1:], terms[node][0])
+        if beta is None:
+            return total
+        # sum_s beta_s (mixed_s, rest_s) (arXiv 1907.05737, equation 2), channels shuffled
+        into = slice(first_row(node), first_row(node + 1))
+        both = torch.cat([total, weighted_sums(rests[: node + 2], beta[None, into])], dim=1)
+        rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))  # (B, h, w, K, C / K)
+        return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
-def pointwise_bn(r: Tensor, weight: Tensor, reduce: bool = False) -> Tensor:
-    """Apply a 1x1 convolution (O, K) and BN without affine: (B, K, H, W) to (B, O, H, W).
-
-    With `reduce` the first O // 2 filters read the even pixels, the others the odd ones, as in
-    `operations.FactorizedReduce`: (B, O, ceil(H / 2), ceil(W / 2)).
-    """
-    if reduce:
-        r = pad_to_even(r)
-        even, odd = half_resolution(r), half_resolution(r, 1)
-        half = weight.shape[0] // 2
-        rows = torch.cat([to_rows(even) @ weight[:half].t(), to_rows(odd) @ weight[half:].t()], 1)
-        maps = to_maps(rows, even)
-    else:
-        maps = to_maps(to_rows(r) @ weight.t(), r)
-    return F.batch_norm(maps, None, None, training=True)
+def first_row(node: int) -> int:
+    """Return the row of alpha of the first edge into a node: node 0 has 2 edges, node 1 has 3..."""
+    return node * (node + 3) // 2
 
 
 class Supernet(nn.Module):
@@ -107,8 +212,7 @@ class Supernet(nn.Module):
     `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
     "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
     channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
-    BN always uses batch statistics, so that no pass leaves a trace in the network. Everything is
-    computed in the precision of the weights: autocast is switched off inside.
+    BN always uses batch statistics, so that no pass leaves a trace in the network.
 
     Raises:
         ValueError: unknown stem.
@@ -130,20 +234,18 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.partial, self.nodes = partial, nodes
-        self.relu = ReLU()
-        self.stem0, self.stem1 = stems(stem, in_channels, channels, ReLU, track_statistics=False)
+        self.stem0, self.stem1 = stems(stem, in_channels, channels, track_statistics=False)
         before = stem == "imagenet"
         c_pp = c_p = channels if before else 3 * channels
         self.cells = nn.ModuleList()
         for i in range(layers):
-            reduction = i in reduction_cells(layers)
+            reduction = i in (layers // 3, 2 * layers // 3)
             channels = channels * 2 if reduction else channels
-            plan = Plan(nodes, partial, reduction)
-            self.cells.append(Cell((c_pp, c_p), channels, plan, before))
+            self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction
             c_pp, c_p = c_p, nodes * channels
         self.classifier = nn.Linear(c_p, num_classes)
-        edges = nodes * (nodes + 3) // 2
+        edges = first_row(nodes)
         for kind in ("normal", "reduce"):
             alpha = ALPHA_STD * torch.randn(edges, len(PRIMITIVES))
             self.register_parameter(f"alpha_{kind}", nn.Parameter(alpha))
@@ -157,8 +259,7 @@ class Supernet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return w: every parameter that is not part of the architecture."""
-        architecture = {id(p) for p in self.architecture_parameters()}
-        return [p for p in self.parameters() if id(p) not in architecture]
+        return [p for n, p in self.named_parameters() if not n.startswith(("alpha_", "beta_"))]
 
     @contextmanager
     def frozen_weights(self) -> Iterator[None]:
@@ -181,25 +282,18 @@ class Supernet(nn.Module):
         beta = getattr(self, f"beta_{kind}")
         return None if beta is None else softmax_by_node(beta)
 
-    def _scales(self) -> dict[bool, tuple[Tensor, Tensor | None]]:
-        scales = {}
-        for reduction, kind in ((False, "normal"), (True, "reduce")):
-            weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
-            if beta is not None:
-                weights = weights * beta[:, None]
-            scales[reduction] = (weights.t(), beta)
-        return scales
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images x (B, in_channels, H, W)."""
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
-            scales = self._scales()
-            s0 = self.stem0(x)
-            s1 = self.stem1(s0)
-            r0 = self.relu(s0)
-            r1 = r0 if s1 is s0 else self.relu(s1)
-            for cell in cast("Iterable[Cell]", self.cells):
-                out = cell(r0, r1, *scales[cell.plan.reduction])
-                r0, r1 = r1, self.relu(out)
-            return self.classifier(out.mean(dim=(2, 3)))
+        x = x.to(self.classifier.weight.dtype).contiguous(memory_format=torch.channels_last)
+        scales = {}
+        for kind in ("normal", "reduce"):
+            weights, beta = self.operation_weights(kind)[:, 1:], self.edge_weights(kind)
+            scales[kind] = (weights if beta is None else weights * beta[:, None], beta)
+        s0 = self.stem0(x)
+        s1 = self.stem1(s0)
+        r0 = F.relu(s0)
+        r1 = r0 if s1 is s0 else F.relu(s1)
+        for cell in self.cells:
+            out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
+            r0, r1 = r1, F.relu(out)
+        return self.classifier(out.mean(dim=(2, 3)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,22 +127,28 @@ def build(spec: ModelSpec) -> Model:
     return PretrainedClassifier(trunk, spec)
 
 
-def save_model(path: Path, model: Model, **facts: Any) -> None:
-    """Write a model's weights with its specification, atomically.
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint says beside its weights: how its run read and scored images."""
 
-    The facts `full_scale_bits` and `fit` say how images were read in training: see `ImageCache`.
-    """
-    info = {"spec": dataclasses.asdict(model.spec), **facts}
+    full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
+    fit: Literal["squash", "pad"] = "squash"  # how images became squares
+    views: int = 0  # symmetries of each image over which scores are averaged; 0: not said
+    precision: str = "auto"  # of the scores: "bf16", "fp16" or "no" (float32); "auto": not said
+    made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
+
+
+def save_model(path: Path, model: Model, **facts: Any) -> None:
+    """Write a model's weights with its specification and its `Facts`, atomically."""
+    info = {"spec": dataclasses.asdict(model.spec), **dataclasses.asdict(Facts(**facts))}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
-def reading_of(path: Path) -> tuple[int, Literal["squash", "pad"]]:
-    """Return how images were read in a checkpoint's training.
-
-    That is the bits that the deep ones used, 0 if none was deep, and "squash" or "pad".
-    """
+def facts_of(path: Path) -> Facts:
+    """Return the facts of a checkpoint that `load_model` can load."""
     _, info = tensors.load_tensors(path)
-    return int(info.get("full_scale_bits", 0)), info.get("fit", "squash")
+    known = {one.name for one in dataclasses.fields(Facts)}
+    return Facts(**{name: value for name, value in info.items() if name in known})
 
 
 def load_model(path: Path) -> Model:

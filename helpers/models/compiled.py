@@ -30,7 +30,8 @@ class CompiledNetwork:
     """A function of a network in eval mode, (B, C, H, W) -> (B, D), for images of one shape.
 
     `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
-    call compiles it for the shape of its images, with the weights of that moment.
+    call compiles it for the shape of its images, with the weights of that moment, and for as many
+    at a time as it gets, at most `BATCH_SIZE`: who brings one image does not wait for eight.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class CompiledNetwork:
     ) -> None:
         self._network, self._function, self._precision = network, function, precision
         self._queue: Any = None
+        self._batch_size = BATCH_SIZE
 
     def _compile(self, sizes: list[int]) -> Any:
-        openvino = _import_openvino()
+        openvino = import_openvino()
         with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
@@ -58,15 +60,16 @@ class CompiledNetwork:
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C, H, W) float32 -> (B, D) float32, any B."""
         if self._queue is None:
-            self._queue = self._compile([BATCH_SIZE, *images.shape[1:]])
+            self._batch_size = min(BATCH_SIZE, len(images))
+            self._queue = self._compile([self._batch_size, *images.shape[1:]])
         found: dict[int, np.ndarray] = {}
         # copied, because the next batch reuses the memory of the outputs
         self._queue.set_callback(
             lambda request, part: found.update({part: request.get_output_tensor(0).data.copy()})
         )
-        parts = images.split(BATCH_SIZE)
+        parts = images.split(self._batch_size)
         for number, part in enumerate(parts):
-            pixels = np.zeros((BATCH_SIZE, *part.shape[1:]), dtype=np.float32)
+            pixels = np.zeros((self._batch_size, *part.shape[1:]), dtype=np.float32)
             pixels[: len(part)] = part.numpy()
             self._queue.start_async({0: pixels}, number)
         self._queue.wait_all()
@@ -74,7 +77,8 @@ class CompiledNetwork:
         return torch.from_numpy(np.concatenate(outputs))
 
 
-def _import_openvino() -> ModuleType:
+def import_openvino() -> ModuleType:
+    """Import OpenVINO so that it reports to nobody and scikit-learn-intelex still loads."""
     # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
     # files into the home folder. If that cannot be imported, it takes a stub that does nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -20,65 +20,88 @@ convolutions of stride 2, which pad x beforehand: see `StridedDepthwiseConv2d`.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
+from helpers.models.convolution import Geometry, bilinear
+
 _backward = torch.ops.aten.convolution_backward
+PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def half_resolution(x: Tensor, offset: int = 0) -> Tensor:
-    """Take every second pixel of x (B, C, H, W), from row and column `offset` on; channels_last."""
-    return x[:, :, offset::2, offset::2].contiguous(memory_format=torch.channels_last)
+def half_resolution(x: Tensor) -> Tensor:
+    """Take every second pixel of x (B, C, H, W) both ways; channels_last."""
+    return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
 
 
-def _same_padding(weight: Tensor, dilation: int) -> list[int]:
-    return [dilation * (size - 1) // 2 for size in weight.shape[-2:]]
+class Depthwise(Geometry):
+    """A depthwise convolution by w (C, 1, k, k) with stride and dilation 1 or 2."""
+
+    def output(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return (B, C, ceil(H / stride), ceil(W / stride))."""
+        if self.stride == self.dilation == 2:
+            return self._on_even_pixels().output(half_resolution(x), w)
+        return super().output(x, w)
+
+    def input_grad(self, w: Tensor, y: Tensor) -> Tensor:
+        """Return the gradient by x."""
+        if self.stride == 1:
+            return self.output(y, w.flip(-2, -1))
+        if self.dilation == 1:
+            return super().input_grad(w, y)
+        x = torch.zeros(self.x_shape, dtype=y.dtype).to(memory_format=torch.channels_last)
+        x[:, :, ::2, ::2] = self._on_even_pixels().input_grad(w, y)
+        return x
+
+    def weight_grad(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the gradient by w."""
+        if self.stride == self.dilation == 2:
+            return self._on_even_pixels().weight_grad(half_resolution(x), y)
+        kernel = self.w_shape[-1]
+        if self.stride == 1 and self.dilation == 2:
+            x, y = _parities(x), _parities(y)
+            return same_padding(x, self.w_shape).weight_grad(x, y)
+        if kernel == 3:
+            return super().weight_grad(x, y)
+        # columns 0 to 2 and 2 to 4 of the kernel read these columns of x
+        padded, width = F.pad(x, (2, 2)), x.shape[-1] + 2
+        left, right = (
+            _weight_grad(part.contiguous(memory_format=torch.channels_last), y, self.stride)
+            for part in (padded[..., :width], padded[..., 2:])
+        )
+        return torch.cat([left, right[..., 1:]], dim=-1)
+
+    def _on_even_pixels(self) -> Depthwise:
+        """Return the undilated convolution that a dilated one of stride 2 is on even pixels."""
+        batch, channels, height, width = self.x_shape
+        half = torch.Size((batch, channels, -(-height // 2), -(-width // 2)))
+        return Depthwise(half, self.w_shape, 1, self.w_shape[-1] // 2, 1, channels)
 
 
-def depthwise_forward(
-    x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1, bias: Tensor | None = None
-) -> Tensor:
+def same_padding(x: Tensor, w_shape: torch.Size, stride: int = 1, dilation: int = 1) -> Depthwise:
+    """Return the depthwise convolution of x by weights of this shape (C, 1, k, k)."""
+    padding = dilation * (w_shape[-1] // 2)
+    return Depthwise(x.shape, w_shape, stride, padding, dilation, w_shape[0])
+
+
+def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolve x (B, C, H, W) by weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))"""
-    if stride == 2 and dilation == 2:
-        x, stride, dilation = half_resolution(x), 1, 1
-    padding = _same_padding(weight, dilation)
-    return F.conv2d(x, weight, bias, stride, padding, dilation, weight.shape[0])
+    geometry = same_padding(x, weight.shape, stride, dilation)
+    if x.device.type == "cpu":
+        return bilinear(geometry, x, weight)
+    return F.conv2d(x, weight, None, stride, geometry.padding, dilation, geometry.groups)
 
 
-def _stock_backward(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    padding: list[int],
-    stride: int,
-    dilation: int,
-    slot: int,
-) -> Tensor:
-    """Return torch's own gradient of x (slot 0) or of weight (slot 1)."""
-    mask = [slot == 0, slot == 1, False]
-    args = ([stride] * 2, padding, [dilation] * 2, False, [0, 0], weight.shape[0], mask)
-    return _backward(grad, x, weight, None, *args)[slot]
-
-
-def depthwise_input_grad(
-    grad: Tensor, x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1
-) -> Tensor:
-    """Return the gradient of x (B, C, H, W); only x's shape, type and place are read."""
-    if stride == 1 and grad.device.type == "cpu":
-        return depthwise_forward(grad, weight.flip(-2, -1), 1, dilation)
-    if stride == 2 and dilation == 2:
-        coarse = depthwise_input_grad(grad, x[:, :, ::2, ::2], weight)
-        full = torch.zeros_like(x, memory_format=torch.channels_last)
-        full[:, :, ::2, ::2] = coarse
-        return full
-    return _stock_backward(grad, x, weight, _same_padding(weight, dilation), stride, dilation, 0)
+def _weight_grad(x: Tensor, y: Tensor, stride: int) -> Tensor:
+    """Return the gradient (C, 1, 5, 3) by three columns of a kernel of five."""
+    shape = torch.Size((y.shape[1], 1, 5, 3))
+    geometry = ([stride] * 2, [2, 0], [1, 1], False, [0, 0], y.shape[1], [False, True, False])
+    return _backward(y, x, y.new_empty(shape), None, *geometry)[1]
 
 
 def _parities(x: Tensor) -> Tensor:
@@ -92,99 +115,26 @@ def _parities(x: Tensor) -> Tensor:
     return split.permute(0, 3, 1, 2)
 
 
-class WeightGrad:
-    """Weight gradients of depthwise convolutions that read the same x (B, C, H, W).
+class Strided(Geometry):
+    """A depthwise convolution of stride 2 of x that is padded already, by w (C, 1, k, k)."""
 
-    What depends on x alone is prepared once and shared by all calls.
-    """
+    def input_grad(self, w: Tensor, y: Tensor) -> Tensor:
+        """Return the gradient by x."""
+        x = torch.empty(self.x_shape, dtype=y.dtype).to(memory_format=torch.channels_last)
+        for r, s in PARITIES:  # y, convolved with the flipped taps
+            taps = w[:, :, r::2, s::2].flip(-2, -1)
+            padding = (taps.shape[-2] - 1, taps.shape[-1] - 1)
+            x[:, :, r::2, s::2] = F.conv2d(y, taps, padding=padding, groups=self.groups)
+        return x
 
-    def __init__(self, x: Tensor, kernel_size: int, stride: int = 1, dilation: int = 1) -> None:
-        self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
-        self.split = False
-        stock = x.device.type != "cpu"
-        if stride == 2 and dilation == 2:
-            x, self.stride, self.dilation = half_resolution(x), 1, 1
-        if not stock and self.stride == 1 and self.dilation == 2:
-            x, self.split, self.dilation = _parities(x), True, 1
-        self.inputs = [x]
-        if not stock and kernel_size == 5 and self.dilation == 1:
-            padded, width = F.pad(x, (2, 2)), x.shape[-1] + 2
-            blocks = (padded[..., :width], padded[..., 2:])
-            self.inputs = [b.contiguous(memory_format=torch.channels_last) for b in blocks]
-
-    def __call__(self, grad: Tensor) -> Tensor:
-        """Return the gradient (C, 1, k, k) from the output's gradient."""
-        grad = _parities(grad) if self.split else grad
-        k = self.kernel_size
-        if len(self.inputs) == 1:
-            return self._stock(grad, self.inputs[0], (k, k))
-        left, right = (self._stock(grad, x, (k, 3)) for x in self.inputs)
-        return torch.cat([left, right[..., 1:]], dim=-1)
-
-    def _stock(self, grad: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
-        weight = grad.new_empty(grad.shape[1], 1, *size)
-        padding = _same_padding(weight, self.dilation)
-        if size[0] != size[1]:
-            padding[1] = 0  # the block's columns are in x already
-        return _stock_backward(grad, x, weight, padding, self.stride, self.dilation, 1)
-
-
-class Depthwise(torch.autograd.Function):
-    """Convolve x (B, C, H, W) by weight (C, 1, k, k); differentiable once."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = (stride, dilation)
-        return depthwise_forward(x, weight, stride, dilation)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, weight = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            dx = depthwise_input_grad(grad, x, weight, *ctx.geometry)
-        if ctx.needs_input_grad[1]:
-            dw = WeightGrad(x, weight.shape[-1], *ctx.geometry)(grad)
-        return dx, dw, None, None
-
-
-class _Strided(torch.autograd.Function):
-    """Stride 2 on x that is padded already: a kernel of size k maps (2 h - 2 + k) rows to h."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            dx = torch.empty_like(x, dtype=grad.dtype, memory_format=torch.channels_last)
-            for r, s in PARITIES:  # the output's gradient, convolved with the flipped taps
-                taps = weight[:, :, r::2, s::2].flip(-2, -1)
-                padding = (taps.shape[-2] - 1, taps.shape[-1] - 1)
-                dx[:, :, r::2, s::2] = F.conv2d(grad, taps, padding=padding, groups=taps.shape[0])
-        if ctx.needs_input_grad[1]:
-            dw = torch.empty_like(weight)
-            for r, s in PARITIES:
-                part = x[:, :, r::2, s::2].contiguous(memory_format=torch.channels_last)
-                taps = weight[:, :, r::2, s::2]
-                dw[:, :, r::2, s::2] = _stock_backward(grad, part, taps, [0, 0], 1, 1, 1)
-        return dx, dw
-
-
-def _in_autocast_precision(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        return x.to(dtype), weight.to(dtype)
-    return x, weight
+    def weight_grad(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the gradient by w."""
+        w = y.new_empty(self.w_shape)
+        for r, s in PARITIES:
+            part = x[:, :, r::2, s::2].contiguous(memory_format=torch.channels_last)
+            undilated = Geometry(part.shape, w[:, :, r::2, s::2].shape, groups=self.groups)
+            w[:, :, r::2, s::2] = undilated.weight_grad(part, y)
+        return w
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -192,8 +142,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W'), in the autocast precision if one is set."""
-        x, weight = _in_autocast_precision(x, self.weight)
-        return Depthwise.apply(x, weight, self.stride[0], self.dilation[0])
+        return depthwise(x, self.weight, self.stride[0], self.dilation[0])
 
 
 class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
@@ -201,11 +150,11 @@ class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), in the autocast precision if set."""
-        x, weight = _in_autocast_precision(x, self.weight)
         x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
         if x.device.type != "cpu":
-            return F.conv2d(x, weight, stride=2, groups=weight.shape[0])
-        return _Strided.apply(x, weight)
+            return F.conv2d(x, self.weight, stride=2, groups=self.groups)
+        geometry = Strided(x.shape, self.weight.shape, stride=2, groups=self.groups)
+        return bilinear(geometry, x, self.weight)
 
 
 def use_fast_depthwise(model: Network) -> Network:

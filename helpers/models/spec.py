@@ -29,6 +29,7 @@ class ModelSpec:
     feature_layout: Layout = "maps"
     prefix_tokens: int = 0  # before the tokens of the image: class token and registers
     options: dict[str, Any] = field(default_factory=dict)  # what else `build` needs, JSON-able
+    standardise: bool = False  # by each image's own mean and deviation, not by `mean` and `std`
 
     def feature_maps(self, output: Tensor) -> Tensor:
         """Return the output of the feature layer as maps (B, K, u, v)."""

@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from sklearn.isotonic import isotonic_regression
 
 from helpers.core.style import PALETTE
@@ -20,6 +21,8 @@ MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
 ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
 MARKERS = "osD^vP"
+# columns of costs, in words
+COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image, one at a time"}
 
 
 def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
@@ -62,48 +65,57 @@ def auc_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def parameters_against_auc(summary: pd.DataFrame) -> Figure:
-    """Draw the AUC over the number of parameters, on test or, if hidden, on validation.
+def auc_against_cost(summary: pd.DataFrame) -> Figure:
+    """Draw the AUC over parameters and over milliseconds, on test or, if hidden, on validation.
 
     The names are in a column at the right, moved apart. `summary` has a row per model: `model,
-    parameters, val_auc, test_auc` with the ends of the intervals. A model of several trainings
-    is drawn as one of them, from `<auc>_mean` and `<auc>_std`: its own scores come from several
-    networks.
+    parameters, ms_single, val_auc, test_auc` with the ends of the intervals. A model of several
+    trainings is drawn as one of them, from `<auc>_mean` and `<auc>_std`: its own scores come from
+    several networks.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
     mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
     frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread).sort_values("auc")
-    figure, ax = plt.subplots(figsize=(9, max(4, 0.32 * len(frame) + 1)))
+    height = max(4, 0.32 * len(frame) + 1)
+    figure, axes = plt.subplots(len(COSTS), 1, figsize=(9, len(COSTS) * height))
+    for ax, (cost, words) in zip(axes, COSTS.items(), strict=True):
+        ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
+        _points(ax, frame, cost, f"{column}_")
+    shown = axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="outside upper center", ncols=2, frameon=False, fontsize=10)
+    return figure
+
+
+def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
+    """Draw AUC over a cost, and the models' names at the right; see `auc_against_cost`."""
     one, several = frame[frame.spread.isna()], frame[frame.spread.notna()]
     if len(one):
         label = "one model: 95 % interval" if len(several) else "95 % interval"
-        arms = interval_arms(one, "auc", f"{column}_")
-        ax.errorbar(one.parameters, one.auc, yerr=arms, label=label, **MODEL)
+        ax.errorbar(one[cost], one.auc, yerr=interval_arms(one, "auc", ends), label=label, **MODEL)
     if len(several):
-        ax.errorbar(several.parameters, several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10)
+        ax.errorbar(several[cost], several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k; the default writes a formula
+    # 200k parameters, 0.5 milliseconds; the default writes a formula
+    many = cost == "parameters"
+    ax.xaxis.set_major_formatter(EngFormatter(sep="") if many else StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.1, y=0.12)
-    ax.set(xlabel="parameters", ylabel=f"{column.split('_')[0]} AUC")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high)
     spacing = 0.075  # of the axes' height, between two labels of size 9 or less
     heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), spacing)
-    for row, height in zip(frame.itertuples(), heights, strict=True):
+    for name, x, y, height in zip(frame.model, frame[cost], frame.auc, heights, strict=True):
         ax.annotate(
-            display_name(row.model),
-            (row.parameters, row.auc),
+            display_name(name),
+            (x, y),
             (1.04, height),
             textcoords="axes fraction",
             va="center",
             fontsize=9,
             arrowprops={"arrowstyle": "-", "color": "0.7", "shrinkB": 4, "relpos": (0, 0.5)},
         )
-    return figure
 
 
 def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:

@@ -32,6 +32,10 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
         found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
         models = {p.stem: files.file_digest(p) for p in found if p.stem not in ENSEMBLES}
         content["models"] = models
+        if settings.compare_run:
+            other = paths.RunPaths(settings.compare_run)
+            read = [other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
+            content["compared"] = {p.name: files.file_digest(p) for p in read if p.is_file()}
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()

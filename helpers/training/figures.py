@@ -1,6 +1,8 @@
-"""Figures of trainings: learning curves, and the best epoch so far."""
+"""Figures of trainings: learning curves, the best epoch so far, the learning-rate range test."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,28 +11,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from helpers.runs.names import display_name, model_colours
+from helpers.runs.names import DISTILLED, display_name, model_colours
+
+TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
+INSIDE = 0.9  # share of the points that learning curves show
 
 
-def learning_curves(curves: pd.DataFrame) -> Figure:
+def learning_curves(curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES)) -> Figure:
     """Draw loss and validation AUC over epochs, one line per model.
 
-    Trainings of very different lengths share a logarithmic axis, which leaves space for the short
-    ones.
+    The worst tenth of the points is outside: it is the start of a training, and would leave little
+    space for the differences at the end. Trainings of very different lengths share a logarithmic
+    axis, which leaves space for the short ones.
 
     Args:
         curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
             `fold` if models were trained several times. Their line is the mean, in a band of one
             standard deviation.
+        columns: those of `curves` to draw, a panel each.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    figure, axes = plt.subplots(1, len(columns), figsize=(13, 10.8 / len(columns)))
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
-    titles = {"train_loss": "training loss", "val_loss": "validation loss"}
-    titles["val_auc"] = "validation AUC"
-    for ax, (column, title) in zip(axes, titles.items(), strict=True):
-        _line_per_model(ax, curves, column, legend=ax is axes[2])
-        ax.set(title=title, ylabel="")
+    for ax, column in zip(axes, columns, strict=True):
+        _line_per_model(ax, curves, column, legend=ax is axes[-1])
+        shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
+        low, high = curves[column].quantile(shown)
+        if high > low:
+            ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        ax.set(title=TITLES[column], ylabel="")
         if unequal:
             ax.set(xscale="log", xlabel="epoch (logarithmic)")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -70,10 +79,33 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def lr_range(found: pd.DataFrame, lr: float) -> Figure:
+    """Draw the losses of a learning-rate range test; a dotted line marks the rate in use.
+
+    Args:
+        found: what `lr_range_test` returns: `lr, loss, smoothed`.
+        lr: the peak rate of the training.
+    """
+    figure, ax = plt.subplots(figsize=(7, 3.6))
+    ax.plot(found.lr, found.loss, ".", color="0.7", label="each batch")
+    ax.plot(found.lr, found.smoothed, label="smoothed")
+    ax.axvline(lr, color="0.5", linestyle=":", label=f"in use: {lr:g}")
+    ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    low, start = found.loss.min(), found.smoothed.iloc[0]
+    ax.set_ylim(low - 0.05, start + 0.5 * (start - low) + 0.1)  # not of the diverging end
+    ax.legend(loc="lower left")
+    return figure
+
+
 def _line_per_model(ax: Axes, curves: pd.DataFrame, column: str, legend: bool = True) -> None:
-    """Draw a column over the epochs in the models' colours, with some twenty markers a line."""
+    """Draw a column over the epochs in the models' colours, with some twenty markers a line.
+
+    The lines of distilled networks are dashed.
+    """
     colours = model_colours(curves.model)
     palette = {display_name(name): colour for name, colour in colours.items()}
+    dashes = {display_name(name): (4, 2) if name.endswith(DISTILLED) else "" for name in colours}
     sns.lineplot(
         curves.assign(model=curves.model.map(display_name)),
         x="epoch",
@@ -84,7 +116,7 @@ def _line_per_model(ax: Axes, curves: pd.DataFrame, column: str, legend: bool = 
         errorbar="sd",
         markers=True,
         markevery=max(1, int(curves.epoch.max()) // 20),
-        dashes=False,
+        dashes=dashes,
         ax=ax,
         legend=legend,
     )

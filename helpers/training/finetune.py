@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from helpers.runs.settings import FinetuneSettings
 from helpers.runs.stages import Stage
 from helpers.training import baselines
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.features import embed, load_features, save_features
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model
+from helpers.training.features import embed, image_batches, load_features, save_features
+from helpers.training.lr_range import lr_range_test
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
 
 
 def train_cnn(stage: Stage) -> Trained:
@@ -38,7 +40,7 @@ def train_cnn(stage: Stage) -> Trained:
         build,
         settings.cnn,
         {"architecture": "cnn"},
-        flips=settings.flip_test,
+        views=settings.test_views,
         sizes=("cnn_image_size_px", "batch_size"),
     )
     (trained,) = train_model(stage, recipe, cache, [Member(settings.seed)])
@@ -55,14 +57,45 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     cache = stage.images(settings.image_size_px)
     recipe = Recipe(
         "fbp" + _suffix(stage, weights),
-        lambda seed: use_fast_depthwise(_pretrained(seed, weights, cache)),
+        lambda seed: _all_layers(stage, weights, cache, seed),
         settings.fbp,
-        {"architecture": weights.backbone, "weights": weights.digest},
-        flips=settings.flip_test,
+        {
+            "architecture": weights.backbone,
+            "weights": weights.digest,
+            "standardise": settings.fbp_standardise,
+        },
+        views=settings.test_views,
         sizes=("image_size_px", "batch_size"),
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    return train_model(stage, recipe, cache, cross_fitted(stage.split, seeds))
+    return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
+
+
+def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame:
+    """Run `lr_range_test` for all layers (FBP) once, and return its table.
+
+    It trains a copy of the first seed's network, on the training images.
+    """
+    settings: FinetuneSettings = stage.settings
+    cache, training = stage.images(settings.image_size_px), settings.fbp
+    train = stage.split[stage.split.split == "train"]
+    inputs = {
+        "images": cache.content,
+        "train": files.fingerprint(train[["id", "label"]].astype(str).to_numpy()),
+        "seed": settings.seed,
+        "settings": dataclasses.asdict(training),
+        "standardise": settings.fbp_standardise,
+        "weights": weights.digest,
+    }
+
+    def work(table: Path) -> None:
+        model = _all_layers(stage, weights, cache, settings.seed)
+        batches = image_batches(cache, train, model, training.batch_size, training.augment)
+        files.save_csv(table, lr_range_test(model, batches, training, settings.seed))
+
+    path = stage.paths.table("03_lr_range")
+    stage.once("lr range test", inputs, work, sizes=("image_size_px", "batch_size"), table=path)
+    return files.load_csv(path, ("lr", "loss", "smoothed"))
 
 
 def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
@@ -129,6 +162,14 @@ def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}
     stage.once(f"features {name}", inputs, compute, sizes=["image_size_px"], features=path)
     return path
+
+
+def _all_layers(
+    stage: Stage, weights: backbones.Weights, cache: ImageCache, seed: int
+) -> backbones.PretrainedClassifier:
+    model = use_fast_depthwise(_pretrained(seed, weights, cache))
+    model.spec = dataclasses.replace(model.spec, standardise=stage.settings.fbp_standardise)
+    return model
 
 
 def _suffix(stage: Stage, weights: backbones.Weights) -> str:

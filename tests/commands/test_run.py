@@ -10,6 +10,7 @@ import pytest
 from helpers.commands import run
 from helpers.commands.plan import check_places, make_plan
 from helpers.core import files, paths, threads
+from helpers.darts import named
 from helpers.runs import names, settings
 from helpers.runs.record import RunError
 from helpers.training import baselines
@@ -201,12 +202,14 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
             "convnext_atto cannot take images of 16 px (",
         ),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+        (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
+        (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),
         (["-p", f"WEIGHTS=/{LONG}"], f"WEIGHTS='/{LONG}' is not a file"),
         (["-p", f"GENOTYPES={LONG}.json"], f"GENOTYPES: '{LONG}.json' is not a file"),
         (["--dataset", f"folder:/{LONG}"], f"DATASET='folder:/{LONG}': /{LONG} does not exist"),
         (["--dataset", LONG], f"DATASET='{LONG}' is not one of chips, elpv"),
-        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lda, lda_finetuned, rf"),
+        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lr_brightness, lda, lda_finetuned"),
     ],
 )
 def test_missing_files_are_refused_before_a_run_is_started(home, capsys, arguments, message):
@@ -216,14 +219,14 @@ def test_missing_files_are_refused_before_a_run_is_started(home, capsys, argumen
 
 
 MODELS = "lda, LDA, svm_finetuned, SVM on FBP features, darts_imagenet, pdarts, darts_searched"
-MODELS += ", random_cell_1, cell_my_own, stacking"
+MODELS += ", darts_perturbation, random_cell_1, cell_my_own, stacking"
 
 
 @pytest.mark.parametrize("model", ["", "FBP, 3 seeds averaged", *MODELS.split(", ")])
 def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
     cell = tmp_path / "My-own.json"
     cell.write_text("{}")
-    cells = json.dumps(["DARTS_V2", "PDARTS", "searched", "random", str(cell)])
+    cells = json.dumps(["DARTS_V2", "PDARTS", *named.BY_SEARCH, "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
 
@@ -251,6 +254,10 @@ def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):
         check_places(_plan(*searched))
     files.write_bytes(paths.RunPaths("t").genotype("searched"), b"")
     check_places(_plan(*searched))
+    taught = [*own[:-1], "MODEL=random_cell_0_distilled", "--from", "05", "-p", "DISTILL=True"]
+    with pytest.raises(settings.SettingsError, match="is not one of"):
+        check_places(_plan(*taught[:-2]))
+    check_places(_plan(*taught))
 
 
 def test_the_planned_models_of_02_and_03_are_those_that_are_fitted():

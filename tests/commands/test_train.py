@@ -132,7 +132,7 @@ def test_a_run_in_use_and_half_a_launch_are_refused(run_paths, capsys, monkeypat
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("03_finetuning", {"fbp_lr": 3e-4, "flip_test": True, "weights": "a b.pth"}),
+        ("03_finetuning", {"fbp_lr": 3e-4, "test_views": 8, "weights": "a b.pth"}),
         ("05_genotype_retraining", {"genotypes": ("DARTS_V2", "own cell.json"), "seeds": 2}),
     ],
 )

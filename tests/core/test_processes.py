@@ -61,7 +61,7 @@ def test_running_statistics_are_the_mean_over_the_processes(two):
     batches, shares = toys.embeddings(96), []
     for rank in range(2):
         norm = toys.normalised()[0].train()
-        for _, x in batches.shuffled(3, 0, (rank, 2)):
+        for _, x, _ in batches.shuffled(3, 0, (rank, 2)):
             norm(x)
         shares.append(norm.state_dict())
     for name in ("running_mean", "running_var"):

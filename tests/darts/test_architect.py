@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from helpers.core import tensors
-from helpers.darts import architect, differences
+from helpers.darts import architect
 from helpers.darts.architect import Architect
 from helpers.darts.supernet import Supernet
 from tests.toy_search import (
@@ -23,7 +23,7 @@ from tests.toy_search import (
     search,
 )
 
-MORE_TRAIN, MORE_VAL = batch(1), batch(2)  # the loss of more pixels has smaller third derivatives
+MORE_TRAIN, MORE_VAL = batch(1), batch(2)
 
 
 def buffers_of(net, sgd):
@@ -75,15 +75,7 @@ def same(before, after):
 @pytest.mark.parametrize(("xi", "partial"), [(0.01, 1), (0.1, 1), (0.025, 2)])
 def test_the_second_order_gradient_is_the_derivative_through_the_inner_step(xi, partial):
     net, sgd = search(xi=xi, nodes=2, partial=partial)
-    assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-4
-
-
-def test_a_wrong_difference_quotient_is_noticed(monkeypatch):
-    net, sgd = search()
-    exact = exact_gradient(net, sgd, 0.025)
-    # operator precedence: a slip of the public reference
-    monkeypatch.setattr(architect, "central_difference", lambda p, n, eps: (p - n) / 2 * eps)
-    assert error(second_order(net, sgd), exact) > 1e-2
+    assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-9
 
 
 def test_momentum_and_weight_decay_take_part_in_the_inner_step():
@@ -95,17 +87,6 @@ def test_momentum_and_weight_decay_take_part_in_the_inner_step():
         sgd.param_groups[0][name] = kept
 
 
-def test_the_error_falls_with_the_square_of_the_step(monkeypatch):
-    net, sgd = search(xi=0.3)
-    exact = exact_gradient(net, sgd, 0.3)
-    errors = []
-    for norm in (0.01, 0.001):
-        monkeypatch.setattr(architect, "STEP_NORM", norm)
-        errors.append(error(second_order(net, sgd), exact))
-    assert errors[1] < 1e-5
-    assert errors[0] / errors[1] == pytest.approx(100, rel=0.05)
-
-
 def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
     net, sgd = search()
     flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
@@ -113,7 +94,7 @@ def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
     assert loss == 0 and not flat(grads).any()
 
 
-def test_float32_is_enough_for_the_finite_difference():
+def test_float32_is_enough_for_the_second_order():
     net, sgd = search()
     exact = exact_gradient(net, sgd, 0.025)
     net.float()
@@ -121,7 +102,7 @@ def test_float32_is_enough_for_the_finite_difference():
         state["momentum_buffer"] = state["momentum_buffer"].float()
     alpha_step = Architect(net, F.cross_entropy, order=2)
     train, val = batch(1, dtype=torch.float32), batch(2, dtype=torch.float32)
-    assert error(flat(alpha_step.gradient(val, train, sgd)[1]).double(), exact) < 1e-2
+    assert error(flat(alpha_step.gradient(val, train, sgd)[1]).double(), exact) < 1e-4
 
 
 def test_the_inner_step_is_the_step_that_sgd_would_take():
@@ -139,30 +120,6 @@ def test_the_inner_step_is_the_step_that_sgd_would_take():
             torch.testing.assert_close(value, w.detach(), rtol=1e-12, atol=1e-14)
 
 
-def test_the_perturbation_moves_w_by_a_hundredth_along_the_gradient_at_w_prime_and_not_alpha():
-    net, sgd = search()
-    seen = []
-
-    def loss_of(logits, targets):
-        seen.append((flat(net.weight_parameters()), flat(net.architecture_parameters())))
-        return F.cross_entropy(logits, targets)
-
-    Architect(net, loss_of, order=2).gradient(VAL, TRAIN, sgd)
-    (w, alpha), (w_prime, _), (ahead, _), (behind, _) = seen  # two passes of TRAIN, one of VAL
-    assert all(torch.equal(a, alpha) for _, a in seen)
-    assert (ahead - w).norm().item() == pytest.approx(0.01, rel=1e-6)
-    torch.testing.assert_close(ahead - w, w - behind, rtol=0, atol=1e-14)
-    for p, part in zip(
-        net.weight_parameters(),
-        w_prime.split([p.numel() for p in net.weight_parameters()]),
-        strict=True,
-    ):
-        p.data = part.view(p.shape)
-    loss = F.cross_entropy(net(VAL[0]), VAL[1])
-    v = flat(torch.autograd.grad(loss, net.weight_parameters()))
-    torch.testing.assert_close(ahead - w, 0.01 * v / v.norm(), rtol=1e-6, atol=1e-12)
-
-
 # --- first order -------------------------------------------------------------------------------
 
 
@@ -177,8 +134,8 @@ def test_the_first_order_gradient_is_autograds(partial):
     assert found == pytest.approx(loss.item(), rel=1e-10)
 
 
-def test_first_order_is_one_pass_and_second_order_four():
-    for order, passes in ((1, [VAL]), (2, [TRAIN, VAL, TRAIN, TRAIN])):
+def test_first_order_is_one_pass_and_second_order_two():
+    for order, passes in ((1, [VAL]), (2, [TRAIN, VAL])):
         net, sgd = search()
         seen = []
         net.register_forward_pre_hook(lambda _, images, seen=seen: seen.append(images[0]))
@@ -224,8 +181,26 @@ def test_adam_has_the_papers_settings():
     assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.5, 0.999), 1e-3)
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3, 4])
-def test_w_comes_back_bit_for_bit_from_an_exception(failing):
+@pytest.mark.parametrize(("order", "partial"), [(1, 1), (2, 2)])
+def test_beta_decay_adds_the_gradient_of_the_mean_logsumexp_to_alphas(order, partial):
+    net, sgd = search(partial=partial, nodes=2)
+    alpha_step = Architect(net, F.cross_entropy, order, lr=0.01, weight_decay=0.0)
+    alpha_step.beta_decay = 0.7
+    expected = []
+    grads = alpha_step.gradient(VAL, TRAIN, sgd)[1]
+    for p, grad in zip(net.architecture_parameters(), grads, strict=True):
+        decay = 0.7 * p.logsumexp(dim=1).mean() if p.ndim == 2 else 0 * p.sum()  # beta has none
+        expected.append(grad + torch.autograd.grad(decay, p)[0])
+    seen = []
+    alpha_step.adam.step = lambda: seen.extend(p.grad for p in net.architecture_parameters())
+    loss = alpha_step.step(VAL, TRAIN, sgd)
+    for found, grad in zip(seen, expected, strict=True):
+        torch.testing.assert_close(found, grad, rtol=1e-12, atol=1e-14)
+    assert loss == alpha_step.gradient(VAL, TRAIN, sgd)[0]  # of the data alone
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_exception_changes_neither_w_nor_alpha(failing):
     net, sgd = search()
     before, alphas, calls = bits(net, sgd), flat(net.architecture_parameters()), []
 
@@ -257,17 +232,17 @@ def test_every_gradient_is_averaged_over_the_processes():
     alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g, n: seen.append(len(g)) or g)
     alpha_step.step(VAL, TRAIN, sgd)
     n_alpha, n_w = 2 * 2 * 8, sum(w.numel() for w in net.weight_parameters())
-    assert seen == [1 + n for n in (n_w, n_alpha + n_w, n_alpha, n_alpha)]  # 1: the loss
+    assert seen == [n_w, 1 + n_alpha + n_w, n_alpha]  # 1: the loss
 
 
 def test_a_resumed_architect_continues_bit_for_bit(tmp_path):
     net, _ = search()
     alpha_step = Architect(net, F.cross_entropy, lr=0.01)
     alpha_step.step(VAL)
-    tensors.save_state(tmp_path / "state.safetensors", alpha_step.state_dict())
+    tensors.save_state(tmp_path / "state.safetensors", alpha_step.adam.state_dict())
     twin = copy.deepcopy(net)
     resumed = Architect(twin, F.cross_entropy)
-    resumed.load_state_dict(tensors.load_state(tmp_path / "state.safetensors"))
+    resumed.adam.load_state_dict(tensors.load_state(tmp_path / "state.safetensors"))
     for data in (TRAIN, VAL):
         alpha_step.step(data)
         resumed.step(data)
@@ -276,46 +251,6 @@ def test_a_resumed_architect_continues_bit_for_bit(tmp_path):
     Architect(fresh, F.cross_entropy, lr=0.01).step(VAL)
     alpha_step.step(VAL)
     assert not same(net.architecture_parameters(), fresh.architecture_parameters())
-
-
-# --- precision ---------------------------------------------------------------------------------
-
-
-def rounding():
-    return [torch.is_autocast_enabled("cpu")] + [
-        getattr(owner, name) for owner, name, _ in differences._float32_switches()
-    ]
-
-
-@pytest.fixture
-def rounded():
-    """bf16 autocast and TF32, switched on by the older settings, which are put back after."""
-    torch.set_float32_matmul_precision("medium")
-    try:
-        with torch.autocast("cpu", torch.bfloat16):
-            yield rounding()
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-def test_the_two_passes_of_the_difference_are_in_true_float32(rounded):
-    exact = [False] + [value for *_, value in differences._float32_switches()]
-    assert rounded[:2] != exact[:2]
-    net, sgd = search()
-    seen = []
-
-    def loss_of(logits, targets):
-        seen.append(rounding())
-        return F.cross_entropy(logits, targets)
-
-    Architect(net, loss_of, order=2).gradient(VAL, TRAIN, sgd)
-    assert seen == [rounded, rounded, exact, exact]
-    assert rounding() == rounded
-    assert torch.get_float32_matmul_precision() == "medium"
-    with pytest.raises(KeyError), differences.true_float32(torch.device("cpu")):
-        assert torch.get_float32_matmul_precision() == "highest"
-        raise KeyError
-    assert rounding() == rounded
 
 
 # --- errors ------------------------------------------------------------------------------------

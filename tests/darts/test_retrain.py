@@ -16,13 +16,15 @@ from helpers.core import files, tensors
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, named, network, retrain
 from helpers.explain import gradcam
-from helpers.models import backbones
+from helpers.models import backbones, complexity
 from helpers.results import results_table
 from helpers.runs import predictions, settings, stages
-from helpers.training import features
+from helpers.runs.members import Member
+from helpers.training import features, trained
 from helpers.training.inference import predict
 from tests import planted
 from tests.conftest import split_of
+from tests.training.test_cross_fitting import folded_split
 
 DARTS_V2 = genotypes.PUBLISHED["DARTS_V2"]
 TINY = {
@@ -37,6 +39,16 @@ TINY = {
     "ema_decay": 0.5,
     "precision": "no",
 }
+
+
+@pytest.fixture(autouse=True)
+def timed(monkeypatch):
+    """The size of each batch that would be timed; an image takes a quarter of it."""
+    sizes = []
+    monkeypatch.setattr(
+        retrain, "milliseconds_per_image", lambda _, n, precision: sizes.append(n) or n / 4
+    )
+    return sizes
 
 
 @pytest.fixture
@@ -146,10 +158,11 @@ def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(stage):
     assert not torch.equal(before.classifier.weight, after.classifier.weight)
     width = 4 * 4 * 4  # four nodes; four channels, doubled by two reductions
     head = sum(p.numel() for p in network.AuxiliaryHead(width, 2).parameters())
-    assert trained.parameters - trained.facts["parameters"] == head
+    cost = retrain.network_cost(stage, "darts_imagenet")
+    assert trained.parameters - cost["parameters"] == head
     stage.settings = dataclasses.replace(stage.settings, auxiliary=False)
     other = _train(stage, "without")
-    assert other.parameters == trained.facts["parameters"]
+    assert other.parameters == cost["parameters"]
     assert other.history[0]["train_loss"] < trained.history[0]["train_loss"]  # one term less
 
 
@@ -163,18 +176,121 @@ def test_initial_weights_depend_on_the_seed_alone(stage):
     assert not torch.equal(first.stem0[0].weight, other.stem0[0].weight)
 
 
+# --- distillation ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def distilling(stage, parts_folder):
+    """The stage with teachers, on a split with folds."""
+    files.save_csv(stage.paths.split_csv, folded_split(parts_folder))
+    planted.plant_teachers(stage, 0)
+    own = {"distill": True, "genotypes": ("DARTS_V2",), "retrain_epochs": 2, "seeds": 2}
+    stage.settings = dataclasses.replace(stage.settings, **own)
+    return stage
+
+
+def _train_cells(stage):
+    return retrain.train_cells(stage, retrain.cells_of(stage))
+
+
+def test_each_cell_has_a_row_without_and_a_row_with_a_teacher(distilling):
+    distilling.settings = dataclasses.replace(distilling.settings, retrain_epochs=1)
+    models = _train_cells(distilling)
+    plain, distilled = "darts_imagenet", "darts_imagenet_distilled"
+    assert [(model.model, model.seed) for model in models] == [
+        (name, seed) for name in (plain, distilled) for seed in (0, 1)
+    ]
+    table = results_table.results_table(distilling.paths)
+    summary = retrain.summary(distilling, table).set_index("model")
+    assert [plain, distilled] == [name for name in summary.index if name.startswith("darts")]
+    words = retrain.cost_table(summary.reset_index()).Model.tolist()
+    assert words[-2:] == ["DARTS ImageNet", "DARTS ImageNet, distilled"]
+    same = ["parameters", "macs", "epochs", "network", "cell"]
+    assert summary.loc[plain, same].tolist() == summary.loc[distilled, same].tolist()
+    # the row without a teacher is what it is when nothing is distilled
+    before = _scores(distilling, plain)
+    assert before != _scores(distilling, distilled)
+    distilling.settings = dataclasses.replace(distilling.settings, distill=False)
+    assert len(_train_cells(distilling)) == 2 and _scores(distilling, plain) == before
+
+
+@pytest.mark.parametrize("change", ["weight", "temperature", "teacher"])
+def test_another_lesson_is_learnt_and_the_same_is_not_repeated(distilling, change):
+    distilling.settings = dataclasses.replace(distilling.settings, seeds=1, retrain_epochs=1)
+    name = "darts_imagenet_distilled"
+    _train_cells(distilling)
+    before = _scores(distilling, name)
+    _train_cells(distilling)
+    reused = distilling.notes.pop("reused")
+    assert f"{name}, seed 0" in reused and _scores(distilling, name) == before
+    if change == "teacher":
+        checkpoint = distilling.paths.checkpoint("fbp", 0, 2)
+        backbones.save_model(checkpoint, planted.small_network(distilling.images(16), 9))
+    else:
+        own = {f"distill_{change}": 1.0}
+        distilling.settings = dataclasses.replace(distilling.settings, **own)
+    _train_cells(distilling)
+    assert f"{name}, seed 0" not in distilling.notes["reused"]
+    assert _scores(distilling, name) != before
+    assert "darts_imagenet, seed 0" in distilling.notes["reused"]  # it has no teacher
+
+
+def test_the_views_of_a_lesson_replace_the_augmentation(distilling):
+    distilling.settings = dataclasses.replace(distilling.settings, seeds=1, retrain_epochs=1)
+    _train_cells(distilling)
+    distilling.settings = dataclasses.replace(distilling.settings, retrain_augment="full")
+    _train_cells(distilling)
+    assert "darts_imagenet_distilled, seed 0" in distilling.notes["reused"]
+    assert "darts_imagenet, seed 0" not in distilling.notes["reused"]
+
+
+def test_a_student_that_was_killed_continues_to_the_same_bits(distilling, monkeypatch):
+    plain, epochs = retrain.DropPathSchedule.epoch_starts, []
+
+    def killed(self, epoch, count):
+        epochs.append(epoch)
+        if len(epochs) == 6:  # the second epoch of the first student
+            raise KeyboardInterrupt
+        plain(self, epoch, count)
+
+    monkeypatch.setattr(retrain.DropPathSchedule, "epoch_starts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _train_cells(distilling)
+    name = "darts_imagenet_distilled"
+    assert len(_resume_files(distilling, name)) == 1
+    _train_cells(distilling)
+    assert epochs == [0, 1] * 3 + [1] + [0, 1]
+    assert not _resume_files(distilling, name)
+    continued = tensors.load_tensors(distilling.paths.checkpoint(name))[0]
+    for path in (distilling.paths.checkpoint(name), distilling.paths.predictions(name)):
+        path.unlink()
+    _train_cells(distilling)
+    whole = tensors.load_tensors(distilling.paths.checkpoint(name))[0]
+    assert len(epochs) == 11
+    assert all(torch.equal(value, continued[key]) for key, value in whole.items())
+
+
+def test_without_folds_the_rows_with_a_teacher_are_left_out(stage, capsys):
+    stage.settings = dataclasses.replace(stage.settings, distill=True, retrain_epochs=1)
+    _train(stage)
+    assert "the distilled rows are left out" in capsys.readouterr().out
+    assert sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv")) == [
+        "darts_imagenet"
+    ]
+
+
 # --- checkpoints -------------------------------------------------------------------------------
 
 
 def test_a_loaded_network_predicts_what_its_predictions_file_says(stage):
-    stage.settings = dataclasses.replace(stage.settings, flip_test=True)
+    stage.settings = dataclasses.replace(stage.settings, test_views=4)
     _train(stage)
     model = backbones.load_model(stage.paths.checkpoint("darts_imagenet"))
     assert model.genotype == DARTS_V2 and model.spec.in_channels == 1 and not model.training
     scored = stage.split[stage.split.split.isin(["val", "test"])]
     batches = features.image_batches(stage.images(32), scored, model, 16)
     frame = files.load_csv(stage.paths.predictions("darts_imagenet"), ("defect_score",))
-    np.testing.assert_allclose(predict(model, batches, "no", flips=True), frame.defect_score, 1e-6)
+    np.testing.assert_allclose(predict(model, batches, "no", views=4), frame.defect_score, 1e-6)
     assert abs(predict(model, batches, "no") - frame.defect_score).max() > 1e-6
 
 
@@ -265,7 +381,32 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     again = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
     assert again.loc["darts_searched"].search_s == 99
     assert words.loc["DARTS ImageNet", "Search s"] == ""
-    assert words.loc["DARTS searched", "Test flips"] == "no"
+    assert words.loc["DARTS searched", "Test views"] == "1"
+
+
+def test_every_network_has_its_size_and_speed_measured_once(stage, timed):
+    stage.settings = dataclasses.replace(stage.settings, genotypes=("DARTS_V2",), retrain_epochs=1)
+    _train_cells(stage)
+    recipe = trained.Recipe(
+        "cnn",
+        lambda seed: planted.small_network(stage.images(16), seed),
+        settings.TrainSettings(epochs=1, precision="no"),
+        {"architecture": "cnn"},
+    )
+    trained.train_model(stage, recipe, stage.images(16), [Member(0)])
+    _finish_others(stage)  # a model without a network
+    table = results_table.results_table(stage.paths)
+    summary = retrain.summary(stage, table).set_index("model")
+    assert summary.index.tolist() == ["cnn", "darts_imagenet"] and timed == [1, 32] * 2
+    model = planted.small_network(stage.images(16), 0)
+    own = summary.loc["cnn"]
+    assert own.parameters == complexity.count_parameters(model)
+    assert own.macs == complexity.count_macs(model, 16, 1) and own.image_size_px == 16
+    words = retrain.cost_table(summary.reset_index())
+    assert words["ms, one image"].tolist() == ["0.25"] * 2
+    assert words["ms, batch of 32"].tolist() == ["8"] * 2
+    assert retrain.summary(stage, table).set_index("model").equals(summary)
+    assert timed == [1, 32] * 2
 
 
 def test_a_cell_trained_by_an_earlier_call_keeps_its_row(stage):
@@ -295,7 +436,7 @@ def test_equal_epochs_compares_within_the_shortest_training(stage):
 
 
 def _named(names, tmp_path, random_cells=2):
-    return named.named_cells(names, tmp_path / "searched.json", random_cells)
+    return named.named_cells(names, tmp_path, random_cells)
 
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
@@ -308,6 +449,18 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
 
 
+def test_both_cells_of_a_search_are_found_beside_each_other(tmp_path, capsys):
+    own = genotypes.random_genotype(4)
+    genotypes.save(tmp_path / "searched.json", DARTS_V2, {"method": "arg max"})
+    genotypes.save(tmp_path / "searched_perturbation.json", own, {"method": "x", "seconds": 7.0})
+    cells = _named(("searched", "searched_perturbation"), tmp_path)
+    assert [c.name for c in cells] == ["darts_searched", "darts_perturbation"]
+    assert [c.genotype for c in cells] == [DARTS_V2, own] and cells[1].cost["search_seconds"] == 7.0
+    (tmp_path / "searched_perturbation.json").unlink()
+    assert len(_named(("searched", "searched_perturbation"), tmp_path)) == 1
+    assert "the cell 'searched_perturbation' is skipped" in capsys.readouterr().out
+
+
 def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
     genotypes.save(tmp_path / "own.json", DARTS_V2, {})
     monkeypatch.chdir(tmp_path)
@@ -317,7 +470,7 @@ def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypat
 
 def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     assert [c.name for c in _named(("DARTS_V2", "searched"), tmp_path)] == ["darts_imagenet"]
-    assert "the searched cell is skipped: searched.json is not in" in capsys.readouterr().out
+    assert "the cell 'searched' is skipped: searched.json is not in" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError, match="no cell is left to train"):
         _named(("searched",), tmp_path)
 
@@ -327,13 +480,17 @@ def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     [
         (("DRATS_V2",), "no cell is called 'DRATS_V2'; did you mean DARTS_V2?"),
         (("Searched",), "no cell is called 'Searched'; did you mean searched?"),
+        (("searched_pertubation",), "did you mean searched_perturbation?"),
         (("x/y.json",), "'x/y.json' is not a file"),
         ((__file__,), f"no cell is called {__file__!r} (known: DARTS_V1, "),  # no .json file
+        (("x-Distilled.json",), "and '_distilled' at the end is kept for networks that DISTILL"),
         ((), "GENOTYPES is empty; name some of DARTS_V1, DARTS_V2, "),
         (("DARTS_V2", "DARTS_V2"), "two cells would both be called 'darts_imagenet'"),
     ],
 )
-def test_an_unknown_cell_is_refused_with_the_nearest_name(tmp_path, names, message):
+def test_an_unknown_cell_is_refused_with_the_nearest_name(tmp_path, monkeypatch, names, message):
+    monkeypatch.chdir(tmp_path)
+    genotypes.save(tmp_path / "x-Distilled.json", DARTS_V2, {})
     with pytest.raises(genotypes.GenotypeError) as error:
         _named(names, tmp_path)
     assert message in str(error.value)

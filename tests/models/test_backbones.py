@@ -56,7 +56,8 @@ def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12, fit="pad")
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec and not loaded.training
-    assert backbones.reading_of(tmp_path / "m.safetensors") == (12, "pad")
+    facts = backbones.facts_of(tmp_path / "m.safetensors")
+    assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 0)
     np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from helpers.models import backbones
 from helpers.models.depthwise import (
-    Depthwise,
     DepthwiseConv2d,
     StridedDepthwiseConv2d,
+    depthwise,
     use_fast_depthwise,
 )
 
@@ -33,10 +33,19 @@ def test_output_and_gradients_equal_torch_s(kernel, stride, dilation, size):
     x = x.contiguous(memory_format=torch.channels_last)
     weight = torch.randn(4, 1, kernel, kernel, dtype=torch.float64)
     padding = dilation * (kernel - 1) // 2
-    found = results(lambda a, w: Depthwise.apply(a, w, stride, dilation), x, weight)
+    found = results(lambda a, w: depthwise(a, w, stride, dilation), x, weight)
     expected = results(lambda a, w: F.conv2d(a, w, None, stride, padding, dilation, 4), x, weight)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 2, 2), (5, 1, 2)]
+)
+def test_second_derivatives_are_those_of_finite_differences(kernel, stride, dilation):
+    x = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(2, 1, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda a, b: depthwise(a, b, stride, dilation), (x, w))
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])

@@ -79,22 +79,35 @@ def test_names_beside_the_points_do_not_overlap_even_where_the_points_do():
     style.use_style()
     names = ["darts_imagenet", "darts_searched", *(f"random_cell_{i}" for i in range(8)), "fbp"]
     aucs = [0.8501, 0.8502, *[0.85] * 8, 0.91]
-    frame = pd.DataFrame({"model": names, "parameters": 100_000, "test_auc": aucs})
-    figure = bars.parameters_against_auc(frame)
+    costs = {"parameters": 100_000, "ms_single": np.arange(11) + 0.5}
+    figure = bars.auc_against_cost(pd.DataFrame({"model": names, "test_auc": aucs} | costs))
     figure.canvas.draw()
-    texts = figure.axes[0].texts
-    assert len(texts) == len(names)
-    boxes = [Text.get_window_extent(text) for text in texts]  # without the leader line
-    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
-    axes = figure.axes[0].get_window_extent()
-    assert all(box.x0 > axes.x1 for box in boxes)  # the points are inside
+    for ax in figure.axes:
+        assert len(ax.texts) == len(names)
+        boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the leader line
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+        axes = ax.get_window_extent()
+        assert all(box.x0 > axes.x1 for box in boxes)  # the points are inside
+
+
+def test_the_auc_is_drawn_over_parameters_and_over_milliseconds():
+    frame = pd.DataFrame({"model": ["cnn", "fbp"], "test_auc": [0.7, 0.9]})
+    frame = frame.assign(parameters=[20_000, 3e6], ms_single=[0.5, 20.0])
+    figure = bars.auc_against_cost(frame)
+    figure.canvas.draw()
+    for ax, cost in zip(figure.axes, ("parameters", "ms_single"), strict=True):
+        (points,) = ax.containers
+        assert points.lines[0].get_xdata().tolist() == frame[cost].tolist()
+        assert points.lines[0].get_ydata().tolist() == frame.test_auc.tolist()
+    many, few = ([t.get_text() for t in ax.get_xticklabels()] for ax in figure.axes)
+    assert "100k" in many and "0.5" in few and not any("m" in text for text in few)
 
 
 def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks():
-    table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(parameters=100)
-    fbp = {"model": "fbp", "parameters": 10, "test_auc": 0.95}
+    table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(parameters=100, ms_single=1.0)
+    fbp = {"model": "fbp", "parameters": 10, "ms_single": 2.0, "test_auc": 0.95}
     fbp |= {"test_auc_mean": 0.9, "test_auc_std": 0.01}
-    figure = bars.parameters_against_auc(pd.concat([table, pd.DataFrame([fbp])]))
+    figure = bars.auc_against_cost(pd.concat([table, pd.DataFrame([fbp])]))
     one, several = figure.axes[0].containers
     assert _arms(one, axis=1) == pytest.approx([0.85, 0.94])
     assert _arms(several, axis=1) == pytest.approx([0.89, 0.91])
@@ -102,8 +115,8 @@ def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks
 
 
 def test_validation_auc_is_shown_where_test_labels_are_hidden():
-    frame = pd.DataFrame({"model": ["cnn"], "parameters": [10], "val_auc": [0.7]})
-    assert bars.parameters_against_auc(frame).axes[0].get_ylabel() == "val AUC"
+    frame = pd.DataFrame({"model": ["cnn"], "parameters": 10, "ms_single": 1.0, "val_auc": 0.7})
+    assert bars.auc_against_cost(frame).axes[0].get_ylabel() == "val AUC"
     assert bars.auc_bars(frame).axes[0].get_xlabel() == "val AUC"
 
 

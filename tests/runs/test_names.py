@@ -14,6 +14,8 @@ from helpers.runs import names
         ("fbp_efficientnet_lite2", "FBP (EfficientNet-Lite2)"),
         ("svm_convnext_tiny_finetuned", "SVM on FBP features (convnext_tiny)"),
         ("lr_brightness", "brightness alone"),
+        ("darts_searched_distilled", "DARTS searched, distilled"),
+        ("random_cell_3_distilled", "Random cell 3, distilled"),
         ("mine", "mine"),
     ],
 )
@@ -40,9 +42,18 @@ def test_ensembles_are_sorted_to_the_end():
     assert sorted(models, key=names.order) == ordered
 
 
+def test_a_distilled_network_follows_the_one_without_a_teacher():
+    models = ["random_cell_0_distilled", "darts_searched_distilled", "fbp", "random_cell_0"]
+    ordered = ["fbp", "darts_searched", "darts_searched_distilled", "random_cell_0"]
+    ordered.append("random_cell_0_distilled")
+    assert sorted([*models, "darts_searched"], key=names.order) == ordered
+
+
 def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
     few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "svm", "svm_finetuned", "cnn"]
     first, second = names.model_colours(few), names.model_colours(many)
     assert first["fbp"] == second["fbp"] and first["cnn"] == second["cnn"]
     assert second["svm"] == second["svm_finetuned"]
+    third = names.model_colours(["darts_searched", "darts_searched_distilled", "fbp"])
+    assert third["darts_searched"] == third["darts_searched_distilled"] != third["fbp"]
     assert len(set(first.values())) == len(few) and len(set(second.values())) == 4

@@ -97,6 +97,11 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", "fbp_lr", 0.0, "must be above 0"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
+        ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
+        ("05_genotype_retraining", "test_views", True, "must be a whole number"),
+        ("03_finetuning", "fbp_augment", "wild", "is not one of none, flips, symmetries, full"),
+        ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
+        ("03_finetuning", "fbp_head_lr_factor", 0.0, "must be above 0"),
         ("04_darts_search", "order", 3, "must be at most 2"),
         ("04_darts_search", "order", True, "must be a whole number"),
         ("06_analysis", "max_escape_rate", 1.5, "must be at most 1"),
@@ -107,6 +112,9 @@ def test_the_trainings_of_03_take_its_parameters():
         ("05_genotype_retraining", "momentum", 1.0, "must be below 1"),
         ("05_genotype_retraining", "gamma", 0.0, "must be above 0"),
         ("05_genotype_retraining", "gamma", 1.5, "must be at most 1"),
+        ("05_genotype_retraining", "keep", "first", "is not one of best, last"),
+        ("05_genotype_retraining", "distill_weight", 1.1, "must be at most 1"),
+        ("05_genotype_retraining", "distill_temperature", 0.0, "must be above 0"),
         ("01_data_split", "good_folders", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
@@ -128,9 +136,10 @@ def test_every_number_has_a_smallest_value(stage):
 def test_the_smallest_and_the_largest_values_are_taken():
     split = config.resolve("01_data_split", "quick", {"max_images": 1, "seed": 2**32 - 1})
     assert (split.max_images, split.seed) == (1, 2**32 - 1)
-    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2}
+    given = {"momentum": 0.0, "gamma": 1.0, "epoch_images": 2, "keep": "last"}
     training = config.resolve("05_genotype_retraining", "quick", given).training
     assert (training.momentum, training.gamma, training.epoch_images) == (0.0, 1.0, 2)
+    assert training.keep == "last"
 
 
 @pytest.mark.parametrize(

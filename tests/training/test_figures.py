@@ -47,3 +47,18 @@ def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
     curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
     axes = figures.learning_curves(curves).axes
     assert [ax.get_xscale() for ax in axes] == [scale] * 3
+
+
+def test_learning_curves_show_the_columns_asked_for_where_they_differ():
+    auc = np.r_[0.3, 0.5, np.linspace(0.8, 0.9, 38)]
+    loss = np.r_[9.0, 5.0, np.linspace(0.7, 0.4, 38)]
+    curves = pd.DataFrame({"epoch": range(1, 41), "val_auc": auc, "train_loss": loss})
+    curves = pd.concat([curves.assign(model=name) for name in ("own", "own_distilled")])
+    right, left = figures.learning_curves(curves, ["val_auc", "train_loss"]).axes
+    assert (right.get_title(), left.get_title()) == ("validation AUC", "training loss")
+    low, high = right.get_ylim()
+    assert 0.75 < low < 0.82 and 0.9 < high < 0.92  # the bad start is outside, the best is inside
+    low, high = left.get_ylim()
+    assert 0.35 < low < 0.4 and 0.65 < high < 0.75
+    styles = [line.get_linestyle() for line in left.lines if len(line.get_xdata()) == 40]
+    assert styles == ["-", "--"]  # the distilled one is dashed

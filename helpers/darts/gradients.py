@@ -1,0 +1,57 @@
+"""The loss of a batch and its gradients, of one process or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
+# takes a vector that is a mean over so many images to the mean over the images of all processes
+Average = Callable[[Tensor, int], Tensor]
+
+
+class GradientError(ValueError):
+    """A gradient is not finite."""
+
+
+def gradients(
+    net: Callable[[Tensor], Tensor],
+    loss_of: Loss,
+    batch: Batch,
+    parameters: Sequence[Tensor],
+    average: Average | None = None,
+) -> tuple[float, list[Tensor]]:
+    """Return the loss of a batch and its gradients from one backward pass that fills no .grad.
+
+    With `average` the batch is the share of one process, and both are those of the whole batch.
+
+    Raises:
+        GradientError: a gradient is not finite.
+    """
+    images, targets = batch
+    loss = loss_of(net(images), targets)
+    # zeros for parameters without a part in the loss: alpha of a kind of cell that is absent
+    own = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    value, *grads = averaged([loss.detach(), *own], len(targets), average)
+    return float(value), grads
+
+
+def averaged(tensors: Sequence[Tensor], images: int, average: Average | None) -> list[Tensor]:
+    """Return the means over the images of all processes of means over one's own `images`.
+
+    Raises:
+        GradientError: a number is not finite.
+    """
+    flat = torch.cat([t.flatten() for t in tensors])
+    if average:
+        flat = average(flat, images)
+    if not flat.isfinite().all():
+        raise GradientError(
+            "the architecture step met a gradient that is not finite: lower the learning rate of "
+            "the weights, or that of alpha"
+        )
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
