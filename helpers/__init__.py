@@ -1,6 +1,24 @@
 """Find faulty electronic parts in images: the package behind the numbered notebooks.
 
-README.md shows its rooms. Importing them does nothing.
+README.md shows its rooms. Importing them does nothing. A trained model answers for new images:
+
+    helpers.load_model("elpv-quick/fbp").predict("part.png")
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from helpers.deploy.predictor import TrainedModel
+
 __version__ = "0.2.0.dev0"
+
+
+def load_model(name: str | Path) -> TrainedModel:
+    """Load a trained model; see `helpers.deploy.predictor.open_model` for names and errors."""
+    from helpers.deploy import predictor  # imports torch
+
+    return predictor.load_model(name)

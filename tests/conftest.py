@@ -76,6 +76,22 @@ def run_copy(finished_run, tmp_path, monkeypatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(scope="session")
+def described_run(tmp_path_factory) -> Path:
+    """Return a folder with `home`, a run with a described network, and `parts`; read only."""
+    from tests.deploy_run import make_run
+
+    return make_run(tmp_path_factory.mktemp("described"))
+
+
+@pytest.fixture
+def described(described_run, tmp_path, monkeypatch) -> paths.RunPaths:
+    """Make a copy of the home of `described_run` the home of this test; return its run."""
+    shutil.copytree(described_run / "home", tmp_path / "home")
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "home"))
+    return paths.RunPaths("t")
+
+
 def split_of(folder: Path) -> pd.DataFrame:
     """Return the images of `parts_folder`: half train, a quarter each to validate and test."""
     files = sorted(folder.rglob("*.*"))

@@ -194,7 +194,7 @@ def in_this_process(quick: bool = False):
         patch.setattr(run, "_run_notebook", run_cells)
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
-            patch.setattr(search_plots, "alpha_trajectories", lambda *_: plt.figure())
+            patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
             patch.setattr(baselines, "NAMES", ("RF", "SVM"))
         yield
 

@@ -1,5 +1,6 @@
 """A folder of images and a model, for the tests of scoring."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ CPU = torch.device("cpu")
 def make_model(path: Path, seed: int = 0, **options) -> Path:
     """Save an untrained two-layer CNN."""
     torch.manual_seed(seed)
-    spec = backbones.spec_of("cnn", options.pop("num_classes", 2), SIZE_PX, **options)
+    classes, standardise = options.pop("num_classes", 2), options.pop("standardise", False)
+    spec = backbones.spec_of("cnn", classes, SIZE_PX, **options)
+    spec = dataclasses.replace(spec, standardise=standardise)
     backbones.save_model(path, backbones.build(spec))
     return path
 
@@ -41,7 +44,7 @@ def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
     return frame.set_index("path")
 
 
-def by_the_series(folder: Path, flips: bool = False, fit: decoding.Fit = "squash") -> pd.Series:
+def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") -> pd.Series:
     """Return what the series itself predicts, by path below `folder`/parts."""
     root = folder / "parts"
     found = sorted(p for p in root.rglob("*") if p.is_file())
@@ -50,7 +53,7 @@ def by_the_series(folder: Path, flips: bool = False, fit: decoding.Fit = "squash
     table = table[table.id.isin(cached.table.id)].assign(label=0)
     model = backbones.load_model(folder / "m.safetensors")
     batches = image_batches(cached, table, model, 8, device=CPU)
-    return pd.Series(inference.predict(model, batches, "no", flips), index=table.id)
+    return pd.Series(inference.predict(model, batches, "no", views), index=table.id)
 
 
 @pytest.fixture

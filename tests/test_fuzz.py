@@ -25,11 +25,13 @@ from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
+from helpers.deploy import description
 from helpers.models import backbones
 from helpers.results import submission
 from helpers.runs import predictions, record, settings, stages
 from helpers.training import features, trained
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
+from tests.deploy_run import CONTENT
 
 OURS = (
     files.ArtifactError,
@@ -188,7 +190,7 @@ def test_any_genotype_file_holds_a_cell_or_is_refused(place, data):
     about = {"method": "DARTS", "seconds": 3.5, "device": "CPU"}
     whole = {"genotype": genotypes.to_json(cell), "provenance": about}
     path.write_bytes(data.draw(json_files(whole)))
-    found = outcome(lambda: named.named_cells([str(path)], place / "none.json", 0), path)
+    found = outcome(lambda: named.named_cells([str(path)], place, 0), path)
     if found is not None:
         assert genotypes.from_json(genotypes.to_json(found[0].genotype)) == found[0].genotype
         assert (found[0].cost["search_seconds"] or 0) >= 0
@@ -373,6 +375,15 @@ def test_any_checkpoint_holds_the_model_or_is_refused(place, data):
         expected, _ = tensors.load_tensors(whole)
         for name, value in model.state_dict().items():
             assert torch.equal(value, expected[name])
+
+
+@given(data=st.data())
+def test_any_description_of_a_model_gives_verdicts_or_is_refused(place, data):
+    path = place / "described" / description.NAME
+    files.write_bytes(path, data.draw(json_files(CONTENT)))
+    own = outcome(lambda: description.read_description(path.parent), path)
+    if own is not None:
+        assert set(own.verdicts([0, 0.5, 1])) <= set(description.VERDICTS) and own.promise
 
 
 @given(data=st.data())

@@ -11,9 +11,10 @@ import pandas as pd
 import papermill
 import pytest
 
+import helpers
 from helpers.commands import run
 from helpers.core import paths
-from helpers.runs import settings, stages
+from helpers.runs import predictions, settings, stages
 from tests.executed_fixtures import loaded_from_elsewhere
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
@@ -84,7 +85,8 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     root = smoke_run / "data" / "runs" / "t"
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
-    expected = classical | {f"{name}_finetuned" for name in classical} | {"ll", "cnn", "fbp"}
+    expected = classical | {f"{name}_finetuned" for name in classical}
+    expected |= {"lr_brightness", "patchcore", "ll", "cnn", "fbp"}
     assert set(table.index) == expected | {"majority"}
     expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
@@ -100,6 +102,23 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     record = json.loads((root / "run.json").read_text())
     for stage in record["stages"].values():
         assert stage["status"] == "done" and stage["peak_memory_mb"] > 0 and stage["seconds"] > 0
+
+
+def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
+    run_paths = paths.RunPaths("t")
+    split = predictions.read_split(run_paths)
+    where = split.set_index("id").path
+    networks = [path.parent.name for path in run_paths.root.glob("checkpoints/*/model.json")]
+    cells = {"darts_imagenet", "darts_searched", "random_cell_0"}
+    assert set(networks) == {"cnn", "ll", "fbp", *cells}
+    for name in networks:
+        test = predictions.read_predictions(run_paths.predictions(name), split).test.iloc[:20]
+        model = helpers.load_model(f"t/{name}")
+        found = model.predict(where[test.id])
+        # bf16 rounds to 8 bits, in another order if batches differ
+        tolerance = 1e-6 if model.averaged.scorers[0].precision == "no" else 2e-2
+        assert abs(found.score.to_numpy() - test.defect_score.to_numpy()).max() < tolerance, name
+        assert set(found.verdict) <= {"pass", "look again", "reject"}
 
 
 def test_a_second_call_does_nothing_again(smoke_run, capsys):

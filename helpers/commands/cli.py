@@ -15,7 +15,9 @@ from types import FrameType
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
     "train": "run the trainings of one notebook on several GPUs or machines",
+    "predict": "say whether parts are good or bad, with a trained model",
     "score": "score any number of images with a trained model",
+    "export": "write a trained model for OpenVINO, ONNX or torch",
     "doctor": "say whether this machine can do a run",
     "kaggle": "download, submit and push to Kaggle",
 }

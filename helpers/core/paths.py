@@ -98,8 +98,8 @@ class RunPaths:
         return self.root / "split.csv"
 
     def features(self, model: str) -> Path:
-        """Embeddings of every image of the split."""
-        return self.root / "features" / f"{model}.npz"
+        """Embeddings of every image of the split, by a network or a backbone."""
+        return self.root / "features" / f"{model.replace('/', '_')}.npz"  # torchvision/resnet50
 
     def checkpoint(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
         """Weights of one training of a model, and the settings as JSON inside."""
@@ -109,9 +109,18 @@ class RunPaths:
         """The folder of a model's trainings: checkpoint, learning curve and scores of each."""
         return self.root / "checkpoints" / model
 
+    def events(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
+        """The folder of TensorBoard's event file of one training of a model."""
+        return self.root / "tensorboard" / model / Path(checkpoint_name(seed, fold)).stem
+
     def genotype(self, name: str) -> Path:
         """A cell, and how it was found."""
-        return self.root / "genotypes" / f"{name}.json"
+        return self.genotypes_root / f"{name}.json"
+
+    @property
+    def genotypes_root(self) -> Path:
+        """One JSON file per cell."""
+        return self.root / "genotypes"
 
     def predictions(self, model: str) -> Path:
         """`id, split, defect_score` for validation and test."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from helpers.darts.gradients import Average, Batch, Loss, averaged, gradients
+from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
@@ -24,7 +25,9 @@ class Architect:
     `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) takes the result of
     a process for its share of a batch to that of the whole batch. Every loss and gradient goes
     through it, so that all processes do the same step. A step changes alpha and the state of Adam,
-    but neither w nor any .grad or SGD buffer.
+    but neither w nor any .grad or SGD buffer. `beta_decay` is the weight, 0 if not set, of a second
+    loss of the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds
+    (beta-DARTS, Ye et al. 2022, arXiv 2203.01665).
 
     Raises:
         ValueError: another order.
@@ -49,6 +52,7 @@ class Architect:
         self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
         alphas = net.architecture_parameters()
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=betas, weight_decay=weight_decay)
+        self.beta_decay = 0.0
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
         """Take one step of alpha and return the validation loss that it descended.
@@ -59,6 +63,9 @@ class Architect:
         loss, grads = self.gradient(val, train, optimizer)
         for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):
             alpha.grad = grad
+        for kind in KINDS:
+            weights = self.net.operation_weights(kind).detach()  # d logsumexp(alpha) / dalpha
+            getattr(self.net, f"alpha_{kind}").grad += self.beta_decay * weights / len(weights)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         return loss
@@ -74,7 +81,8 @@ class Architect:
         """
         if self.order == 1:
             with self.net.frozen_weights():
-                return self._gradients(val, self.net.architecture_parameters())
+                alphas = self.net.architecture_parameters()
+                return gradients(self.net, self.loss_of, val, alphas, self.average)
         if train is None or optimizer is None:
             raise ValueError("order=2 needs the training batch and the weights' optimizer")
         return self._second_order(val, train, optimizer)
@@ -107,17 +115,6 @@ class Architect:
             own = torch.autograd.grad(outputs, alphas, directions, materialize_grads=True)
         mixed = averaged(own, len(train[1]), self.average)
         return loss, [d - xi * m for d, m in zip(dalpha, mixed, strict=True)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of Adam; alpha itself belongs to the state of the network."""
-        return self.adam.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.adam.load_state_dict(state)
-
-    def _gradients(self, batch: Batch, parameters: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
-        return gradients(self.net, self.loss_of, batch, parameters, self.average)
 
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:

@@ -81,6 +81,11 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     return tuple(edge for pair in pairs for edge in pair)
 
 
+def new_edges(before: Genotype, after: Genotype) -> int:
+    """Return how many of the 16 edges of `after`, with their operations, `before` does not have."""
+    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS)
+
+
 def count_skips(genotype: Genotype, kind: str = "normal") -> int:
     """Return the number of skip connections; more than 2 in the normal cell is a warning sign."""
     return sum(operation == "skip_connect" for operation, _, _ in genotype.edges(kind))
@@ -114,7 +119,7 @@ def derive_genotype(
         GenotypeError: a wrong shape, or values that are not finite.
     """
     weights = _edge_weights("normal", alpha_normal, beta_normal)
-    normal = _strongest_edges(weights)
+    normal = strongest_edges(weights)
     skip = OPERATIONS.index("skip_connect")
     while max_skips >= 0:
         kept = ((op, EDGES.index((source, 2 + i // 2))) for i, (op, source) in enumerate(normal))
@@ -123,8 +128,8 @@ def derive_genotype(
             break
         # Below every softmax weight: the operation cannot come back even if the others are 0.
         weights[min(rows, key=lambda row: weights[row][skip])][skip] = -1.0
-        normal = _strongest_edges(weights)
-    return Genotype(normal, _strongest_edges(_edge_weights("reduce", alpha_reduce, beta_reduce)))
+        normal = strongest_edges(weights)
+    return Genotype(normal, strongest_edges(_edge_weights("reduce", alpha_reduce, beta_reduce)))
 
 
 def _edge_weights(kind: str, alpha: Any, beta: Any) -> list[list[float]]:
@@ -146,11 +151,19 @@ def _edge_weights(kind: str, alpha: Any, beta: Any) -> list[list[float]]:
     return weights[:, 1:].tolist()
 
 
-def _strongest_edges(weights: list[list[float]]) -> tuple[Edge, ...]:
+def strongest_edges(
+    weights: list[list[float]], edge_weights: list[float] | None = None
+) -> tuple[Edge, ...]:
+    """Return a cell: each node's two strongest edges, each with its strongest operation.
+
+    weights (14, 7) are those of OPERATIONS on EDGES; an edge is as strong as edge_weights (14,)
+    say, or else as its strongest operation. Ties go to the lower index.
+    """
+    strength = edge_weights or [max(row) for row in weights]
     edges: list[Edge] = []
     for node in NODE_STATES:
         rows = [row for row, (_, target) in enumerate(EDGES) if target == node]
-        for row in sorted(rows, key=lambda row: -max(weights[row]))[:2]:
+        for row in sorted(rows, key=lambda row: -strength[row])[:2]:
             best = weights[row].index(max(weights[row]))
             edges.append((OPERATIONS[best], EDGES[row][0]))
     return tuple(edges)

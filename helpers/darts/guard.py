@@ -22,7 +22,7 @@ Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
 
 def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
-    """Return alpha of an epoch as plain numbers, with its entropy, weight on none and cells.
+    """Return alpha of an epoch as plain numbers, with its entropy and its cells.
 
     Entropies are means over the edges of a kind of the softmax's entropy in nats, from 0 (decided)
     to ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit
@@ -33,15 +33,14 @@ def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
         weights = net.operation_weights(kind).detach().double().cpu()
         record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
         record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
-        record[f"none_{kind}"] = float(weights[:, 0].mean())
         beta = getattr(net, f"beta_{kind}")
         record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
-    record["skips"] = count_skips(_genotype_of(record, -1))
-    record["genotype"] = to_json(_genotype_of(record, max_skips))
+    record["skips"] = count_skips(genotype_of(record, -1))
+    record["genotype"] = to_json(genotype_of(record, max_skips))
     return record
 
 
-def _genotype_of(record: Record, max_skips: int) -> Genotype:
+def genotype_of(record: Record, max_skips: int) -> Genotype:
     """Return the cells that the alpha of an epoch stands for."""
     names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
     return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
@@ -93,4 +92,4 @@ def conclusion(
         "seconds": round(sum(r["total_seconds"] for r in history), 1),
         "device": processes.device_name(),
     }
-    return _genotype_of(record, limit), provenance
+    return genotype_of(record, limit), provenance

@@ -1,4 +1,4 @@
-"""Find cells by name: published ones, the run's own search, random ones, and files."""
+"""Find cells by name: published ones, those that the run found, random ones, and files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,16 @@ from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
 from helpers.runs.names import DISTILLED
 
-# the report calls DARTS_V2 "DARTS ImageNet"
-_MODELS = {"DARTS_V2": "darts_imagenet", "searched": "darts_searched"}
+_MODELS = {
+    "DARTS_V2": "darts_imagenet",  # the report calls it "DARTS ImageNet"
+    "searched": "darts_searched",
+    "searched_perturbation": "darts_perturbation",
+    "halving": "darts_halving",
+}
+BY_SEARCH = ("searched", "searched_perturbation")  # the cells that 04 writes
+# cells that the run finds itself, named like their files, and the way to have them
+FOUND = dict.fromkeys(BY_SEARCH, "run notebooks/04_darts_search.ipynb first")
+FOUND |= {"halving": "set HALVING_EPOCHS, which compares cells"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         GenotypeError: the name, and the nearest one that exists.
     """
-    known = [*PUBLISHED, "searched", "random"]
+    known = [*PUBLISHED, *FOUND, "random"]
     if not names:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
@@ -85,14 +93,14 @@ def absolute(names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list[NamedCell]:
+def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
     Args:
-        names: keys of PUBLISHED, "searched", "random" (as many as `random_cells`, drawn with the
-            seeds 0, 1, ...) or paths of genotype files.
-        searched: the file of the run's own search. If it is missing, "searched" is skipped with a
-            message.
+        names: keys of PUBLISHED or FOUND, "random" (as many as `random_cells`, drawn with the seeds
+            0, 1, ...) or paths of genotype files.
+        folder: the run's own cells. A name of FOUND is skipped with a message if its file is not
+            there.
 
     Raises:
         GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
@@ -108,14 +116,14 @@ def named_cells(names: Sequence[str], searched: Path, random_cells: int) -> list
             for seed, model in enumerate(models):
                 cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
                 cells.append(NamedCell(model, random_genotype(seed), cost))
-        elif name != "searched":
+        elif name not in FOUND:
             cells.append(_from_file(models[0], Path(name).expanduser()))
-        elif searched.is_file():
-            cells.append(_from_file(models[0], searched))
+        elif (path := folder / f"{name}.json").is_file():
+            cells.append(_from_file(models[0], path))
         else:
             print(
-                f"the searched cell is skipped: {searched.name} is not in the run's genotypes/; "
-                "run notebooks/04_darts_search.ipynb first to have it trained here"
+                f"the cell {name!r} is skipped: {path.name} is not in the run's genotypes/; "
+                f"{FOUND[name]} to have it trained here"
             )
     taken = [cell.name for cell in cells]
     for name in taken:

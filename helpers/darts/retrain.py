@@ -37,7 +37,7 @@ from helpers.runs.stages import Stage, load_run
 from helpers.training.distillation import Teacher, find_teacher
 from helpers.training.inference import milliseconds_per_image
 from helpers.training.loop import Hooks
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_model
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, load_trained, train_models
 
 REFERENCES = ("cnn", "fbp")  # the models of 03 that the networks are compared with
 BATCH = 32  # images that are timed together
@@ -57,7 +57,7 @@ class DropPathSchedule(Hooks):
 def cells_of(stage: Stage) -> list[NamedCell]:
     """Return the cells that the stage's GENOTYPES name; `named_cells` says what is refused."""
     settings: RetrainSettings = stage.settings
-    return named_cells(settings.genotypes, stage.paths.genotype("searched"), settings.random_cells)
+    return named_cells(settings.genotypes, stage.paths.genotypes_root, settings.random_cells)
 
 
 def network_spec(settings: RetrainSettings, genotype: Genotype, cache: ImageCache) -> ModelSpec:
@@ -91,18 +91,20 @@ def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
     members = [Member(settings.seed + k) for k in range(settings.seeds)]
     teacher = find_teacher(stage) if settings.distill else None
     teachers = [None, teacher] if teacher else [None]
-    recipes = [_recipe(settings, cell, cache, taught) for cell in cells for taught in teachers]
-    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
+    recipes = [recipe_of(settings, cell, cache, taught) for cell in cells for taught in teachers]
+    return train_models(stage, recipes, cache, members)
 
 
-def _recipe(
-    settings: RetrainSettings, cell: NamedCell, cache: ImageCache, teacher: Teacher | None
+def recipe_of(
+    settings: RetrainSettings, cell: NamedCell, cache: ImageCache, teacher: Teacher | None = None
 ) -> Recipe:
+    """Return how the network of a cell is trained at the stage's size."""
+
     def facts(network: DerivedNetwork) -> dict[str, Any]:
         return {
             "cell": cell.name,
             "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
-            "test_flips": settings.flip_test,
+            "test_views": settings.test_views,
             "ema_decay": settings.ema_decay,
             **cell.cost,
         }
@@ -113,7 +115,7 @@ def _recipe(
         lambda seed: make_network(settings, cell.genotype, cache, seed),
         settings.training,
         {"architecture": "derived", "network": options, "drop_path": settings.drop_path},
-        flips=settings.flip_test,
+        views=settings.test_views,
         hooks=lambda network: DropPathSchedule(network, settings.drop_path),
         facts=facts,
         teacher=teacher,
@@ -194,7 +196,7 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
                 **cost,
                 "epochs": len(first.history),
                 "trainings": len(models),
-                "test_flips": facts.get("test_flips"),
+                "test_views": facts.get("test_views"),
                 **own,
                 "search_s": search_s,
                 "retraining_s": round(seconds, 1),
@@ -271,7 +273,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Trainings": summary.trainings,
             "Val AUC": auc("val_auc"),
             "Test AUC": auc("test_auc"),
-            "Test flips": [{True: "yes", False: "no"}.get(v, "") for v in summary.test_flips],
+            "Test views": words("test_views", "{:.0f}"),
             "Search s": words("search_s", "{:.0f}"),
             "Training s": words("retraining_s", "{:.0f}"),
             "Total s": words("total_s", "{:.0f}"),

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import files, processes, seeding, tensors
+from helpers.core.folds import stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
@@ -29,8 +30,10 @@ from helpers.darts.gradients import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
+from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
+from helpers.training import events
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
@@ -59,15 +62,16 @@ def search_genotype(stage: Stage) -> Search:
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": decisive(dataclasses.replace(settings, random_cells=0)),
+        "settings": decisive(dataclasses.replace(settings, random_cells=0, perturbation_images=2)),
     }
     resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
+    shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
 
     def search(genotype: Path, history: Path, weights: Path) -> None:
         classes = int(max(part.label.max() for part in parts)) + 1
         net = make_supernet(settings, cache, classes)
         train, part = (search_batches(half, cache, settings, classes) for half in parts)
-        training = run_search(net, train, part, settings, resume, stage.deadline_s)
+        training = run_search(net, train, part, settings, resume, stage.deadline_s, shown)
         found, provenance = guard.conclusion(training.history, settings)
         count = sum(p.numel() for p in net.weight_parameters())
         partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
@@ -86,6 +90,8 @@ def search_genotype(stage: Stage) -> Search:
         resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(files.load_json, record)
+    if shown and processes.is_main():  # also if the search was done before
+        events.write_history(shown, history)
     # of whole epochs: images for w, while as many pass for alpha
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)
@@ -108,7 +114,7 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 
     If there are more than `limit` rows, as many are drawn, with the classes in proportion (PC-DARTS
     searches on a tenth of ImageNet); 0 takes all. The order matters: batch norm uses the statistics
-    of the batch, so classes must be mixed.
+    of the batch, so classes must be mixed. If the split keeps groups apart, so do the halves.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]
@@ -118,8 +124,11 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
         position, size = train.groupby("label").cumcount(), train.groupby("label").label
         # at least two of each class, one for either half
         train = train[position < (size.transform("size") * share).round().clip(lower=2)]
-    position = train.groupby("label").cumcount()
-    return train[position % 2 == 0], train[position % 2 == 1]
+    half = train.groupby("label").cumcount().to_numpy() % 2
+    if keeps_groups_apart(split):
+        random_state = seeding.stream_seed(seed, "search halves") % 2**32
+        half = stratified_folds(train.label, 2, random_state, train.group)
+    return train[half == 0], train[half == 1]
 
 
 def search_batches(
@@ -179,6 +188,7 @@ class AlphaSteps(Hooks):
         self.started, self.epoch = time.monotonic(), epoch
         self.losses: list[float] = []
         self.stream = self._alpha_batches(epoch)
+        self.architect.beta_decay = self.settings.beta_decay * epoch / epochs
 
     def before_step(self, images: Tensor, targets: Tensor) -> None:
         """Take one step of alpha, except during the warm-up."""
@@ -204,11 +214,11 @@ class AlphaSteps(Hooks):
 
     def state(self) -> dict[str, Any]:
         """Return the state of Adam and the history; w and alpha belong to the network."""
-        return {"architect": self.architect.state_dict(), "history": self.history}
+        return {"adam": self.architect.adam.state_dict(), "history": self.history}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
-        self.architect.load_state_dict(state["architect"])
+        self.architect.adam.load_state_dict(state["adam"])
         self.history = state["history"]
 
     def _eigenvalue(self) -> float | None:
@@ -255,6 +265,7 @@ def run_search(
     settings: SearchSettings,
     resume: Path | None = None,
     deadline_s: float | None = None,
+    events: Path | None = None,
 ) -> Training:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
@@ -271,4 +282,5 @@ def run_search(
         parameters=net.weight_parameters(),
         resume=resume,
         deadline_s=deadline_s,
+        events=events,
     ).run()

@@ -10,9 +10,9 @@ In the shapes B are the images, H and W the size of a state's maps, h and w that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -90,12 +90,9 @@ class Edges(nn.Module):
     def __init__(self, channels: int, edges: int, stride: int) -> None:
         super().__init__()
         self.channels, self.edges, self.stride = channels, edges, stride
-
-        def conv(kernel: int, stride: int, dilation: int = 1) -> ConvBN:
-            return ConvBN(channels, edges, kernel, stride, dilation)
-
-        self.sep3 = nn.ModuleList([conv(3, stride), conv(3, 1)])
-        self.sep5 = nn.ModuleList([conv(5, stride), conv(5, 1)])
+        conv = functools.partial(ConvBN, channels, edges)
+        self.sep3 = nn.ModuleList([conv(3, stride, 1), conv(3, 1, 1)])
+        self.sep5 = nn.ModuleList([conv(5, stride, 1), conv(5, 1, 1)])
         # With stride 2 and dilation 2 only the even pixels are read: see `forward`.
         self.dil3 = conv(3, 1, 3 - stride)
         self.dil5 = conv(5, 1, 3 - stride)
@@ -209,11 +206,6 @@ def first_row(node: int) -> int:
     return node * (node + 3) // 2
 
 
-def reduction_cells(layers: int) -> tuple[int, ...]:
-    """Return the positions of the reduction cells: a third and two thirds of the way."""
-    return tuple(sorted({layers // 3, 2 * layers // 3}))
-
-
 class Supernet(nn.Module):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
@@ -247,7 +239,7 @@ class Supernet(nn.Module):
         c_pp = c_p = channels if before else 3 * channels
         self.cells = nn.ModuleList()
         for i in range(layers):
-            reduction = i in reduction_cells(layers)
+            reduction = i in (layers // 3, 2 * layers // 3)
             channels = channels * 2 if reduction else channels
             self.cells.append(Cell((c_pp, c_p), channels, nodes, partial, reduction, before))
             before = reduction
@@ -267,8 +259,7 @@ class Supernet(nn.Module):
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return w: every parameter that is not part of the architecture."""
-        architecture = {id(p) for p in self.architecture_parameters()}
-        return [p for p in self.parameters() if id(p) not in architecture]
+        return [p for n, p in self.named_parameters() if not n.startswith(("alpha_", "beta_"))]
 
     @contextmanager
     def frozen_weights(self) -> Iterator[None]:
@@ -302,7 +293,7 @@ class Supernet(nn.Module):
         s1 = self.stem1(s0)
         r0 = F.relu(s0)
         r1 = r0 if s1 is s0 else F.relu(s1)
-        for cell in cast("Iterable[Cell]", self.cells):
+        for cell in self.cells:
             out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
             r0, r1 = r1, F.relu(out)
         return self.classifier(out.mean(dim=(2, 3)))

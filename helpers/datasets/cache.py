@@ -44,7 +44,7 @@ class ImageCache:
     """All images of a source at one size; row i belongs to `table.id[i]`."""
 
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
-    table: pd.DataFrame  # id, digest, width_px, height_px, mean, std, several_frames
+    table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, std, several_frames
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     decoded_per_s: float | None = None  # images, when the cache was built
@@ -317,7 +317,7 @@ def _load_cache(folder: Path) -> ImageCache | None:
         if files.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
             return None
         mapped = np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
-        facts = files.load_csv(table, ("id", "digest"))
+        facts = files.load_csv(table, ("id", "digest", "hash"), text=["digest", "hash"])
     except (FileNotFoundError, IsADirectoryError, files.ArtifactError):
         return None
     except OSError as error:

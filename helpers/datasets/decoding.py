@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import imagehash
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
@@ -34,6 +35,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
 SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
+HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 # Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
@@ -151,19 +153,28 @@ def read_image(path: Path, bits: int) -> Picture:
         Exception: any of `DECODE_ERRORS`, if the file is damaged.
     """
     with _opened(path) as image:
-        has_more = getattr(image, "is_animated", False)
-        image.load()
-        with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
-            ImageOps.exif_transpose(image, in_place=True)
-        if _is_deep(image):
-            values, full = _deep_values(image), 2**bits - 1
-            if (largest := float(values.max())) > full:
-                raise BitsFound(bits_for(largest), bits)
-            pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
-            is_whole = (values * 255 == pixels * float(full)).all()
-            return Picture(pixels, pixels if is_whole else values, has_more)
-        upright = _on_background(image) if image.has_transparency_data else image
-        pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+        return picture_of(image, bits)
+
+
+def picture_of(image: Image.Image, bits: int) -> Picture:
+    """Return the pixels of an image that Pillow has opened, as `read_image` does; turns it upright.
+
+    Raises:
+        BitsFound, ValueError, Exception: see `read_image`.
+    """
+    has_more = getattr(image, "is_animated", False)
+    image.load()
+    with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
+        ImageOps.exif_transpose(image, in_place=True)
+    if _is_deep(image):
+        values, full = _deep_values(image), 2**bits - 1
+        if (largest := float(values.max())) > full:
+            raise BitsFound(bits_for(largest), bits)
+        pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
+        is_whole = (values * 255 == pixels * float(full)).all()
+        return Picture(pixels, pixels if is_whole else values, has_more)
+    upright = _on_background(image) if image.has_transparency_data else image
+    pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
     if pixels.ndim == 3:
         red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
         pixels = red if (red == green).all() and (red == blue).all() else pixels
@@ -236,8 +247,9 @@ def decode(
 
     Returns:
         Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its values
-        (equal for identical images), its size, mean and standard deviation (0 to 255), and if the
-        file has more than one page or frame.
+        (equal for identical images), its perceptual hash (`HASH_SIDE` squared bits, as hexadecimal
+        digits), its size, mean and standard deviation (0 to 255), and if the file has more than one
+        page or frame.
     """
     pixels, original, has_more = read_image(path, bits)
     height, width = pixels.shape[:2]
@@ -248,6 +260,7 @@ def decode(
     mean = counts @ values / counts.sum()
     return resize(pixels, size_px, fit), {
         "digest": digest.hexdigest(),
+        "hash": str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE)),
         "width_px": width,
         "height_px": height,
         "mean": float(mean),

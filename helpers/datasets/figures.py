@@ -88,7 +88,8 @@ def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
         own = frame[labels == label].iloc[::step]
         top.scatter(own.index, own["mean"], s=5, color=PALETTE[word], label=word, linewidths=0)
     top.set(ylabel="mean gray value", title="Brightness and label along the order of the files")
-    top.legend(title="", loc="upper right", markerscale=3)
+    beside: dict[str, Any] = {"title": "", "loc": "center left", "bbox_to_anchor": (1.005, 0.5)}
+    top.legend(markerscale=3, **beside)
     window = max(5, min(30, len(frame) // 20))
     share = labels.rolling(window, center=True, min_periods=1).mean()
     bottom.plot(frame.index, share, color="0.4", linewidth=1, label=f"mean of {window} files")
@@ -101,7 +102,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
             means = labels.groupby(groups).transform("mean")
             bottom.plot(frame.index, means, color=PALETTE["bad"], label="mean of the group")
     bottom.set(xlabel="number of the file", ylabel="share of bad images", ylim=(-0.03, 1.03))
-    bottom.legend(title="", loc="upper right")
+    bottom.legend(**beside)
     for ax in (top, bottom):
         ax.grid(False)
         ax.set_xlim(0, len(frame))

@@ -15,7 +15,8 @@ from helpers.core import files
 from helpers.datasets import DataError, Source
 
 LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
-RESERVED = ("split", "fold", "official_split", "digest", "unit", "block")  # columns of the package
+# columns of the package
+RESERVED = ("split", "fold", "official_split", "digest", "unit", "block", "label_before")
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values
 
 
@@ -44,7 +45,7 @@ def read_named(
         DataError: an unknown image, one that is named twice, or a value that is not allowed; the
             line is named.
     """
-    frame = files.load_csv(path, columns, text=[*allowed])
+    frame = files.load_csv(path, columns, text=[*allowed, "group"])
     by = next((name for name in ("id", "path") if name in frame.columns), None)
     if by is None:
         raise DataError(f"{path} needs a column id or path beside {', '.join(columns)}")
@@ -79,8 +80,8 @@ def with_labels(source: Source, path: Path) -> Source:
 
     Columns: `path` or `id`; optionally `label` (0, 1, good or bad; empty: as it was), `group`,
     `reason` (for people, not read), and others, which are added to the table. One with at most 20
-    different values is a kind of part, evaluated on its own in notebook 06. Images that have no
-    label then are left out.
+    different values is a kind of part, evaluated on its own in notebook 06. Where a label changes,
+    the column `label_before` keeps the source's. Images that have no label then are left out.
 
     Raises:
         DataError: see `read_named`; or a column has the name of one of the package's own.
@@ -93,11 +94,15 @@ def with_labels(source: Source, path: Path) -> Source:
     table, changed = source.table.copy(), 0
     if "label" in lines:
         labels = lines.pop("label").map(LABEL_WORDS).astype("Int64")
-        changed = int((labels.notna() & table.label.notna() & (labels != table.label)).sum())
+        differs = (labels.notna() & table.label.notna() & (labels != table.label)).fillna(False)
+        if changed := int(differs.sum()):
+            table["label_before"] = table.label.where(differs)
         table["label"] = labels.fillna(table.label)
     if "group" in lines:
         groups = lines.pop("group").astype("string").astype(object)
         table["group"] = groups.fillna(table["group"]) if "group" in table else groups
+    for name in lines.columns.intersection(table.columns):  # empty: as it was
+        lines[name] = lines[name].fillna(table[name])
     table = table.drop(columns=lines.columns, errors="ignore").join(lines)
     kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
     hidden = table.label.isna() & (table.official_split != "test")
@@ -108,6 +113,7 @@ def with_labels(source: Source, path: Path) -> Source:
         source,
         table=table[~hidden].reset_index(drop=True),
         dropped=pd.concat([source.dropped, table.loc[hidden, ["id", "path"]]]),
+        label_mapping=source.label_mapping + (f"; {changed} by LABELS_CSV" if changed else ""),
         kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
         left_out=(*source.left_out, *notes),
     )

@@ -24,6 +24,11 @@ SIDES = ("train", "val", "test")
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
+PURPOSES = {
+    "test": "a test set of 1/{}",
+    "val": "a validation set of 1/{}",
+    "folds": "CROSS_FIT={}",
+}
 NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
 
 
@@ -66,7 +71,7 @@ class Split:
             lines.append(f"{self.ungrouped} images were left out because they have no group")
         if self.idle_lines:
             lines.append(
-                f"{self.idle_lines} lines of SPLIT_CSV were passed over: MAX_IMAGES or "
+                f"{self.idle_lines} lines of SPLIT_CSV were passed over: MAX_IMAGES, LABELS_CSV or "
                 "SKIP_UNREADABLE took their images out before"
             )
         return "\n".join(lines)
@@ -114,7 +119,8 @@ def make_split(
         draw = _group_split if by_groups else _random_split
         table["split"] = draw(table, source.stratify, settings)
     if by_groups:
-        without = table.group.isna() & (table.split != "excluded")
+        # a test set of the source's own may hide the groups
+        without = table.group.isna() & table.split.isin(["train", "val"])
         table["split"], ungrouped = table.split.mask(without, "excluded"), int(without.sum())
     # images whose block is on a better protected side are left out
     rank = table.split.map(PROTECTION)
@@ -130,7 +136,10 @@ def make_split(
         fold = _folds(pool, source.stratify, settings, settings.cross_fit)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
-    _check_sides(table)
+        _check_folds(pool, fold)
+    _check_sides(
+        table, "change SPLIT_CSV" if settings.split_csv else "add images, or try another SEED"
+    )
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     inner = (*names, "official_split", "unit", "block")
     own = [c for c in table.columns if c not in inner]
@@ -258,7 +267,11 @@ def _group_split(
         side[table.official_split == "test"] = "test"
     else:
         pool = table[known]
-        parts = max(2, round(1 / settings.test_fraction))
+        if pool.empty:
+            raise DataError("SPLIT='groups': no image has a group; use SPLIT='random'")
+        if settings.test_fraction > 0.5:
+            raise DataError("TEST_FRACTION must be at most 0.5 with SPLIT='groups'")
+        parts = round(1 / settings.test_fraction)  # so many equal ones
         drawn = _folds(pool, stratify, settings, parts, "test")
         tested = table.block.isin(pool.block[drawn == 0])  # also images with a hidden label
         side[tested & (side == "train")] = "test"
@@ -269,7 +282,7 @@ def _group_split(
             "use SPLIT='random'"
         )
     if not settings.cross_fit:
-        drawn = _folds(pool, stratify, settings, VALIDATION_FOLDS)
+        drawn = _folds(pool, stratify, settings, VALIDATION_FOLDS, "val")
         side[drawn.index[drawn == 0]] = "val"
     return side
 
@@ -290,12 +303,13 @@ def _folds(
         drawn = pool.drop_duplicates("block")
         strata, blocks = _strata(drawn, stratify, n), None
         what, advice = "different images", "lower TEST_FRACTION"
-    fewest = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).min()
-    if fewest < n:
+    counts = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).astype(int)
+    if counts.min() < n:
+        joined = " (near duplicates join groups: a lower TWIN_BITS keeps more of them apart)"
         raise DataError(
-            f"{n} parts for {purpose} need {n} {what} with good and {n} with bad images; there "
-            f"are {fewest:.0f} of one. Add images, or "
-            f"{'lower CROSS_FIT' if purpose == 'folds' and settings.cross_fit else advice}"
+            f"{PURPOSES[purpose].format(n)} needs {n} {what} with good and {n} with bad images; "
+            f"there are {counts[0]} and {counts[1]}{joined if what == 'groups' else ''}. "
+            f"Add images, or {'lower CROSS_FIT' if purpose == 'folds' else advice}"
         )
     found = stratified_folds(strata, n, random_state, blocks)
     fold = pd.Series(found, drawn.block).groupby(level=0).first()
@@ -328,11 +342,20 @@ def _draw(
     return pd.Index(drawn)
 
 
-def _check_sides(table: pd.DataFrame) -> None:
+def _check_folds(pool: pd.DataFrame, fold: pd.Series) -> None:
+    for number, labels in pool.label.groupby(fold):
+        for label, word in ((0, "good"), (1, "bad")):
+            if not (labels == label).any():
+                raise DataError(
+                    f"fold {number} would have no {word} image: lower CROSS_FIT, or change SEED"
+                )
+
+
+def _check_sides(table: pd.DataFrame, advice: str) -> None:
     for side in ("train", "val"):
         for label, word in ((0, "good"), (1, "bad")):
             if not ((table.split == side) & (table.label == label).fillna(False)).any():
-                raise DataError(f"the split leaves no {word} image in {side}")
+                raise DataError(f"the split leaves no {word} image in {side}: {advice}")
     hidden = table.id[table.label.isna() & table.split.isin(["train", "val"])]
     if len(hidden):
         raise DataError(

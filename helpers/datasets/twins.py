@@ -6,18 +6,15 @@ photographed twice, sharp and blurred for example, has other pixels but nearly t
 
 from __future__ import annotations
 
-import imagehash
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from helpers.datasets.cache import ImageCache
 
-HASH_SIDE = 16  # 16 x 16 = 256 bits
 MOST_IMAGES = 100_000  # the comparison of all pairs takes a minute there, and grows with the square
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 1024
 LARGEST_CLUSTER = 20  # more images than that are not one part again and again: they look alike
 
 
@@ -25,38 +22,43 @@ def hashes(cache: ImageCache) -> np.ndarray:
     """Return the perceptual hash (N, 256) bool of every image of a cache.
 
     It keeps the signs of the 256 lowest frequencies of the cosine transform, so blur, brightness
-    and size change few bits (ImageHash's `phash`).
+    and size change few bits (ImageHash's `phash`). It is that of the original pixels, so that the
+    split does not depend on the size that the models see.
     """
-    found = np.empty((len(cache.table), HASH_SIDE**2), dtype=bool)
-    for start in range(0, len(found), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(found)))
-        for row, pixels in zip(rows, cache.take(rows), strict=True):
-            image = Image.fromarray(pixels.squeeze())
-            found[row] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
-    return found
+    digits = "".join(cache.table.hash)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
+    return bits.reshape(len(cache.table), -1).astype(bool)
 
 
-def near_pairs(hashes: np.ndarray, most_bits: int) -> pd.DataFrame:
+def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the pairs of images whose hashes differ in at most `most_bits` bits.
+
+    An image with more than `LARGEST_CLUSTER` such neighbours is in no pair: among many images that
+    look alike, the number of pairs would grow with the square.
 
     Args:
         hashes: (N, bits) bool.
         most_bits: 0 or more.
 
     Returns:
-        `first, second` (row numbers, first < second) and `bits`, in this order.
+        `first, second` (row numbers, first < second) and `bits`, in this order; and (N,) True for
+        the images with too many neighbours, and for these neighbours.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))  # a product counts equal minus other
-    found = []
+    found, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)
     for start in range(0, len(signs), ROWS_AT_ONCE):
-        products = signs[start : start + ROWS_AT_ONCE] @ signs[start:].T
-        first, second = np.nonzero(products >= hashes.shape[1] - 2 * most_bits)
-        apart = second > first
+        products = signs[start : start + ROWS_AT_ONCE] @ signs.T
+        near = products >= hashes.shape[1] - 2 * most_bits
+        many = near.sum(axis=1) > LARGEST_CLUSTER + 1  # each image is near itself
+        alike |= near[many].any(axis=0)
+        near[many] = False
+        first, second = np.nonzero(near)
+        apart = second > first + start
         first, second = first[apart], second[apart]
         bits = (hashes.shape[1] - products[first, second]) / 2
-        found.append(np.stack([first + start, second + start, bits.astype(np.int64)], axis=1))
-    table = np.concatenate(found) if found else np.empty((0, 3), dtype=np.int64)
-    return pd.DataFrame(table.astype(np.int64), columns=["first", "second", "bits"])
+        found.append(np.stack([first + start, second, bits.astype(np.int64)], axis=1))
+    pairs = pd.DataFrame(np.concatenate(found), columns=["first", "second", "bits"])
+    return pairs, alike
 
 
 def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
@@ -77,10 +79,11 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
         return none, "Near duplicates were not searched (TWIN_BITS=0)."
     if len(cache.table) > MOST_IMAGES:
         return none, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
-    pairs = near_pairs(hashes(cache), most_bits)
+    pairs, alike = near_pairs(hashes(cache), most_bits)
     cluster = clusters(len(cache.table), pairs)
     sizes = np.bincount(cluster, minlength=1)
-    alike = sizes[cluster] > LARGEST_CLUSTER  # (N,)
+    alike |= sizes[cluster] > LARGEST_CLUSTER
+    alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
     if not alike.any():
         return pairs, ""
     kept = pairs[~alike[pairs["first"]]].reset_index(drop=True)

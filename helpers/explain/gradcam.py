@@ -5,7 +5,7 @@ Images are (B, C, H, W), normalised as the model wants them; maps are (B, H, W).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -15,12 +15,19 @@ from torch.nn import functional
 IMAGES_AT_ONCE = 64  # limits memory; the maps do not depend on it
 
 
-def grad_cam(model: nn.Module, images: Tensor, target_class: int | Tensor, layer: str) -> Tensor:
+def grad_cam(
+    model: nn.Module,
+    images: Tensor,
+    target_class: int | Tensor,
+    layer: str,
+    as_maps: Callable[[Tensor], Tensor] = lambda output: output,
+) -> Tensor:
     """Return maps L = ReLU(sum_k alpha_k A^k) of `images` (B, C, H, W): (B, H, W).
 
     A^k are the feature maps that the layer of that dotted name gives, alpha_k is the mean over the
     positions of dy/dA^k, and y is the raw score before the softmax. `target_class` is one class, or
     one class per image (B,). Maps are upsampled bilinearly to the image and are not normalised.
+    `as_maps` arranges the layer's output as (B, K, u, v), as `ModelSpec.feature_maps` does.
     Weights, gradients, training flags and hooks of the model are left unchanged.
 
         maps = grad_cam(resnet18(), images, 1, "layer4")
@@ -49,7 +56,7 @@ def grad_cam(model: nn.Module, images: Tensor, target_class: int | Tensor, layer
                 y = model(batch.clone())  # (B, classes)
                 torch.set_grad_enabled(False)
                 shapes = [tuple(a.shape) for a in captured]
-                if len(captured) != 1 or captured[0].ndim != 4:
+                if len(captured) != 1 or as_maps(captured[0]).ndim != 4:
                     raise ValueError(
                         f"layer {layer} gives {shapes}, Grad-CAM needs feature maps (B, K, u, v) "
                         "once: choose another layer"
@@ -59,8 +66,9 @@ def grad_cam(model: nn.Module, images: Tensor, target_class: int | Tensor, layer
                 # so each row of the gradient belongs to its image alone.
                 signal = functional.one_hot(c.clone(), y.shape[1]).to(y.dtype)
                 (gradient,) = torch.autograd.grad(y, a, signal)
-                alpha = gradient.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
-                coarse = (alpha * a.detach()).sum(dim=1).relu()  # (B, u, v), equation 3
+                # (B, K, 1, 1), equation 2
+                alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)
+                coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
                 maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
             size = tuple(images.shape[2:])
             fine = functional.interpolate(

@@ -1,4 +1,4 @@
-"""Measures of maps: insertion and deletion, the pointing game, energy in a mask, random weights.
+"""Measures of maps: insertion and deletion, the pointing game, pixels in a mask, random weights.
 
 Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) bool, true on the defect. `map_quality`
 applies the measures to a run.
@@ -97,6 +97,18 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
     pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
     highest = maps == maps.amax((1, 2), keepdim=True)
     return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
+
+
+def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the AUROC of each map's pixels on the defect against its other pixels: (B,).
+
+    Chance is 0.5. So much has a map whose mask covers nothing or all.
+    """
+    inside = masks.flatten(1).double()
+    ranks = stats.rankdata(maps.detach().cpu().flatten(1).numpy(), axis=1)
+    n, m = inside.sum(dim=1), (1 - inside).sum(dim=1)  # pixels on the defect, and others
+    wins = (torch.from_numpy(ranks) * inside).sum(dim=1) - n * (n + 1) / 2  # ties count half
+    return torch.where(n * m > 0, wins / (n * m).clamp(min=1), 0.5)
 
 
 def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:

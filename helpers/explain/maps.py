@@ -73,15 +73,18 @@ def gallery(subject: Subject) -> Figure:
 
 
 def grid(
-    rows: int, columns: int, size: tuple[float, float], title: str = ""
+    rows: int, columns: int, size: tuple[float, float], title: str = "", scale: str = MAP_SCALE
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside."""
+    """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside.
+
+    `scale` says what the colours from 0 to 1 mean.
+    """
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
     for ax in axes.ravel():
         ax.set_axis_off()
-    scale = ScalarMappable(plt.Normalize(0, 1), COLOURS)
-    bar = figure.colorbar(scale, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
-    bar.set_label(MAP_SCALE, fontsize=TITLE_SIZE)
+    colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
+    bar.set_label(scale, fontsize=TITLE_SIZE)
     bar.ax.tick_params(labelsize=TITLE_SIZE)
     if title:
         figure.suptitle(title, fontsize=11)

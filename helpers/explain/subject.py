@@ -54,8 +54,9 @@ class Subject:
 
     def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:
         """Return Grad-CAM maps for one class, or for one class per part: (B, H, W) on the CPU."""
-        layer = self.model.spec.feature_layer
-        return grad_cam(self.model, self.images(ids), target_class, layer).cpu()
+        spec, images = self.model.spec, self.images(ids)
+        maps = grad_cam(self.model, images, target_class, spec.feature_layer, spec.feature_maps)
+        return maps.cpu()
 
     def pixels(self, ids: pd.Series) -> np.ndarray:
         """Return the parts as they look, at the model's size: (B, H, W, C) uint8."""

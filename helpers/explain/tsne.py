@@ -52,12 +52,13 @@ def before_and_after(
 ) -> list[Mapped]:
     """Map training and validation parts, each pretrained and fine-tuned (report, figures 12, 13).
 
-    `backbone` names the features of notebook 02; the fine-tuned ones are FBP's of notebook 03. A
-    side with fewer parts than t-SNE needs is left out, and of one with more than 30,000 so many are
-    drawn with `seed`; a printed line says so.
+    `backbone` names the features of notebook 02, or several with commas between them, of which the
+    first is mapped; the fine-tuned ones are FBP's of notebook 03. A side with fewer parts than
+    t-SNE needs is left out, and of one with more than 30,000 so many are drawn with `seed`; a
+    printed line says so.
     """
     features = {}
-    for kind, name in (("pretrained", backbone), ("fine-tuned", "fbp")):
+    for kind, name in (("pretrained", backbone.partition(",")[0]), ("fine-tuned", "fbp")):
         with naming_maker(run_paths, path := run_paths.features(name)):
             features[kind] = load_features(path)
     mapped = []

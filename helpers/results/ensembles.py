@@ -20,6 +20,7 @@ from helpers.core.folds import stratified_folds
 from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
 from helpers.runs.members import Member
+from helpers.runs.names import BRIGHTNESS
 from helpers.runs.predictions import (
     Scored,
     common,
@@ -110,8 +111,11 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """Return the models with the most validation images, or all with those that all have.
 
-    Cross-fitted models have the most. If there is one alone, it is joined with the others.
+    Cross-fitted models have the most. If there is one alone, it is joined with the others. The
+    baseline on brightness alone is not joined.
     """
+    kept = {name: model for name, model in scored.items() if not name.endswith(BRIGHTNESS)}
+    scored = kept or dict(scored)
     most = max(len(model.val) for model in scored.values())
     largest = {name: model for name, model in scored.items() if len(model.val) == most}
     return common(largest if len(largest) > 1 else scored)

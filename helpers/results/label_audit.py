@@ -11,6 +11,8 @@ Test labels are never audited: correcting those that a model disagrees with woul
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -121,11 +123,19 @@ def doubt_shape(table: pd.DataFrame) -> pd.DataFrame:
 def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
     """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say how to go on.
 
-    Columns: `id, path, label, reason`. A file in which a label differs from the split's is a
-    person's work: it is kept.
+    Columns: `id, path, label, reason`. The list starts with the labels that the run's LABELS_CSV
+    changed, so that it can replace this file. A file in which a label differs from the split's is
+    a person's work, and so is the run's LABELS_CSV: it is kept.
     """
     path = run_paths.labels_to_check
     rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
+    first = load_run(run_paths).get("stages", {}).get("01_data_split", {})
+    given = first.get("settings", {}).get("labels_csv", "")
+    if given and Path(given).expanduser().resolve() == path.resolve():
+        return f"{path} is this run's LABELS_CSV and was kept; start a run with another --name"
+    if "label_before" in split:
+        changed = split[split.label_before.notna()].assign(reason="changed by LABELS_CSV")
+        rows = pd.concat([changed[TO_CHECK], rows]).drop_duplicates("id")
     if path.exists():
         own = files.load_csv(path, ("id", "label"), text=["label"])
         now = own.id.map(split.set_index("id").label).astype("Int64").astype("string")

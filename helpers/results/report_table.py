@@ -83,10 +83,16 @@ def table_notes(table: pd.DataFrame, by_groups: bool = False) -> str:
         if "test_within_auc" in table
         else ""
     )
+    folds = (
+        "Validation numbers are those of all folds if the model is cross-fitted, otherwise those "
+        "of the first. "
+        if table.n_val.nunique() > 1
+        else ""
+    )
     return (
         f"p: {test} of the {side} AUC against {best}, the best by validation AUC, with "
         "Holm's correction for the number of rows. "
-        f"{averaged}{within}"
+        f"{folds}{averaged}{within}"
         "Parameters are the trained ones; seconds are the model's own training, without the "
         "features or members that it builds on. Report: the report's own numbers on its own "
         "Nexperia images, not comparable with the others."

@@ -77,6 +77,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     """
     threshold, judged = _judged_metrics(scored, bad_rate)
     row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
+    row["n_val"] = int(scored.val.label.notna().sum())
     for name, (metric, labels, scores) in judged.items():
         if name == "test_f1":
             row[name] = metric(labels, scores)
@@ -131,14 +132,20 @@ def _judged_metrics(
 def training_bad_rate(split: pd.DataFrame) -> float:
     """Return the fraction of bad parts on the line, from training and validation together.
 
-    Validation is balanced, and training lacks the parts that validation took.
+    Validation may be balanced, and training then lacks the parts that it took.
     """
     return float(split.loc[split.split.isin(["train", "val"]), "label"].mean())
 
 
 def best_model(table: pd.DataFrame) -> str:
-    """Return the model with the best validation AUC; the first of equals."""
+    """Return the model with the best validation AUC; the first of equals.
+
+    If there are cross-fitted models, it is one of these: their AUC is that of out-of-fold scores of
+    all training and validation images, and the others' is that of the first fold, on which their
+    epoch was chosen.
+    """
     models = table[table.model != "majority"].reset_index(drop=True)
+    models = models[models.n_val == models.n_val.max()]
     return str(models.model[models.val_auc.idxmax()])
 
 

@@ -19,80 +19,99 @@ from helpers.runs.predictions import (
     read_split,
 )
 from helpers.runs.settings import SettingsError
+from helpers.runs.stages import check_run_name
 
-SIDES = ("here", "there")
+KINDS = {"random": "random split", "groups": "unseen groups"}
+TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 
 def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame:
-    """Return the test AUCs of the models that two runs have in common, and the differences.
+    """Return the test AUCs of the models of a run by a random split and of one by groups.
 
     Args:
         run_paths: this run.
-        other: the name of the other run, of the same data set.
+        other: the name of the other run, of the same images with the same labels.
         seed: of the bootstrap.
 
     Returns:
-        One row per model: `model`; for this run (`here`) and the other (`there`) `*_split`
-        ("random" or "groups"), `*_auc`, `*_within_auc` with `*_low, *_high`; and
-        `difference, difference_low, difference_high, p_value` of the AUC there minus here.
+        One row per model that both have: `model`; `random_auc, groups_auc`, `random_within_auc,
+        groups_within_auc` with `*_low, *_high`; and `difference, difference_low, difference_high,
+        p_value` of the AUC on unseen groups minus that of the random split.
 
     Raises:
-        SettingsError: the other run has no split, or no model in common, or hides its test labels.
+        SettingsError: the other run has no split, one of the same kind, other labels, no model in
+            common, or hides its test labels.
     """
-    paths = (run_paths, RunPaths(other))
-    if not paths[1].split_csv.is_file():
-        raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of that run")
-    kinds = ["groups" if keeps_groups_apart(read_split(own)) else "random" for own in paths]
-    scored = [read_all_predictions(own, ensembles=True) for own in paths]
-    names = [name for name in scored[0] if name in scored[1]]
-    judged = {one.judged_on for models in scored for one in models.values()}
+    runs = check_other_run(run_paths, other)
+    scored = {kind: read_all_predictions(own, ensembles=True) for kind, own in runs.items()}
+    names = [name for name in scored["random"] if name in scored["groups"]]
+    judged = {one.judged_on for models in scored.values() for one in models.values()}
     if not names or judged != {"test"}:
         raise SettingsError(
             f"COMPARE_RUN={other!r} has no model of this run with test labels in both"
         )
     rows = []
     for name in names:
-        pair = [models[name] for models in scored]
+        pair = {kind: models[name] for kind, models in scored.items()}
         row: dict[str, object] = {"model": name}
-        for side, kind, one in zip(SIDES, kinds, pair, strict=True):
-            row[f"{side}_split"] = kind
-            row |= _aucs(side, one, seed)
-        here, there = (metrics.Judged(*one.labels_scores(), one.blocks()) for one in pair)
-        found = metrics.difference_between(there, here, seed=seed)
+        for kind, one in pair.items():
+            row |= _aucs(kind, one, seed)
+        random, groups = (
+            metrics.Judged(*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS
+        )
+        found = metrics.difference_between(groups, random, seed=seed)
         ends = ("difference", "difference_low", "difference_high", "p_value")
         rows.append(row | dict(zip(ends, found, strict=True)))
     return pd.DataFrame(rows)
 
 
-def _aucs(side: str, one: Scored, seed: int) -> dict[str, float]:
+def check_other_run(run_paths: RunPaths, other: str) -> dict[str, RunPaths]:
+    """Return the run with the random split and the one by groups, by the names in `KINDS`.
+
+    Raises:
+        SettingsError: see `compare_runs`.
+    """
+    problem, runs = f"COMPARE_RUN={other!r}", {}
+    check_run_name(other)
+    paths = (run_paths, RunPaths(other))
+    if not paths[1].split_csv.is_file():
+        raise SettingsError(f"{problem} has no split; run notebook 01 of that run")
+    tables = [read_split(own) for own in paths]
+    for own, table in zip(paths, tables, strict=True):
+        runs["groups" if keeps_groups_apart(table) else "random"] = own
+    if len(runs) < 2:
+        kind = "keeps groups apart" if "groups" in runs else "is random"
+        raise SettingsError(f"{problem}: the split of both runs {kind}; name one of the other kind")
+    both = tables[0].merge(tables[1], on="id")
+    if both.empty or not both.label_x.equals(both.label_y):
+        raise SettingsError(f"{problem} has other images or other labels than run {run_paths.name}")
+    return runs
+
+
+def _aucs(kind: str, one: Scored, seed: int) -> dict[str, float]:
     labels, scores = one.labels_scores()
     auc = metrics.bootstrap_interval(labels, scores, seed=seed, groups=one.blocks())
-    found = {f"{side}_auc": auc}
+    found = {f"{kind}_auc": auc}
     groups = one.groups()
     within = None if groups is None else metrics.within_group_auc(labels, scores, groups, seed=seed)
     if within:
-        found[f"{side}_within_auc"] = within.auc
+        found[f"{kind}_within_auc"] = within.auc
     ends = ("", "_low", "_high")
     return {f"{k}{e}": v for k, own in found.items() for e, v in zip(ends, own, strict=True)}
 
 
 def shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `compare_runs` for the eye, in per cent, the random split first."""
-    first = table.iloc[0]
-    order = sorted(SIDES, key=lambda side: first[f"{side}_split"] == "groups")
+    """Return `compare_runs` for the eye, in per cent."""
     rows = table.to_dict("records")
     columns = {"Model": [display_name(row["model"]) for row in rows]}
-    for side in order:
-        words = "unseen groups" if first[f"{side}_split"] == "groups" else "random split"
-        columns[f"Test AUC, {words}"] = [per_cent(row, f"{side}_auc") for row in rows]
-        if f"{side}_within_auc" in table:
-            within = [per_cent(row, f"{side}_within_auc") for row in rows]
-            columns[f"Within groups, {words}"] = within
-    sign = 1 if order[0] == "there" else -1
-    differences = table[["difference", "difference_low", "difference_high"]].to_numpy() * sign
-    columns["Difference"] = [
-        f"{100 * value:+.1f} [{100 * min(ends):+.1f}, {100 * max(ends):+.1f}]"
-        for value, *ends in np.asarray(differences)
+    for end, title in (("auc", "Test AUC"), ("within_auc", "Within groups")):
+        for kind, words in KINDS.items():
+            if f"{kind}_{end}" in table:
+                columns[f"{title}, {words}"] = [per_cent(row, f"{kind}_{end}") for row in rows]
+    columns["Unseen groups minus random"] = [
+        f"{100 * row['difference']:+.1f} "
+        f"[{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+        for row in rows
     ]
     return pd.DataFrame(columns)
 
@@ -118,7 +137,9 @@ def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
 def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return mean ± standard deviation over the repetitions, in per cent, and the difference.
 
-    The difference of the two means has its standard error: the splits are independent draws.
+    The difference of the two means has its standard error. Splits of the same images overlap, so
+    the variance of a mean over n of them is (1/n + test/train) times theirs (Nadeau and Bengio
+    2003, doi 10.1023/A:1024068626366).
     """
     rows = []
     for model, own in table.groupby("model", sort=False):
@@ -128,9 +149,11 @@ def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
             mean, sd, n = 100 * by.mean(), 100 * by.std(), by.count()
             for split, words in (("random", "random splits"), ("groups", "unseen groups")):
                 row[f"{title}, {n[split]} {words}"] = f"{mean[split]:.1f} ± {sd[split]:.1f}"
-            error = np.sqrt((sd**2 / n).sum())
+            error = np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum())
             difference = mean["groups"] - mean["random"]
-            row[f"{title}, difference ± standard error"] = f"{difference:+.1f} ± {error:.1f}"
+            row[f"{title}, unseen minus random ± standard error"] = (
+                f"{difference:+.1f} ± {error:.1f}"
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -35,7 +35,7 @@ def caption(stage: stages.Stage) -> str:
         devices = sorted({str(r["device"]) for r in records if r.get("device")})
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
-            f"split seed {split['settings']['seed']}{_folds_text(split['settings'])}; "
+            f"{_split_text(split['settings'])}; "
             f"backbone {stage.notes.get('backbone') or 'none'}; {_seeds_text(seeds)}"
             f"{' and '.join(devices) or costs.stage_device(last)}. {split['caveats']}"
         )
@@ -56,9 +56,12 @@ def _images_text(counts: Mapping[str, int]) -> str:
     return "images: " + ", ".join(parts)
 
 
-def _folds_text(settings: Mapping[str, Any]) -> str:
-    folds = settings.get("cross_fit", 0)
-    return f", training and validation in {folds} folds, validation is the first" if folds else ""
+def _split_text(settings: Mapping[str, Any]) -> str:
+    kind = "groups kept apart" if settings["split"] == "groups" else "random split"
+    if settings["split_csv"]:
+        kind = "split by SPLIT_CSV"
+    folds = settings["cross_fit"]
+    return f"{kind}, seed {settings['seed']}" + (f", {folds} folds" if folds else "")
 
 
 def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:

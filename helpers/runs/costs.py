@@ -45,7 +45,7 @@ def checkpoints(folder: Path) -> list[Path]:
     Raises:
         ArtifactError: the learning curves are damaged.
     """
-    history = folder.absolute().parents[1] / "metrics" / f"{folder.name}_history.json"
+    history = folder.absolute().parent.parent / "metrics" / f"{folder.name}_history.json"
     if not history.is_file():
         matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
         found = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]

@@ -13,6 +13,7 @@ from typing import Any
 from helpers import datasets
 from helpers.core import files, paths
 from helpers.datasets import cache
+from helpers.models import RANDOM
 from helpers.runs.settings import ENSEMBLES, STAGES, AnalysisSettings, SettingsError, decisive
 
 
@@ -31,13 +32,18 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
         found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
         models = {p.stem: files.file_digest(p) for p in found if p.stem not in ENSEMBLES}
         content["models"] = models
+        if settings.compare_run:
+            other = paths.RunPaths(settings.compare_run)
+            read = [other.split_csv, *sorted(other.predictions_root.glob("*.csv"))]
+            content["compared"] = {p.name: files.file_digest(p) for p in read if p.is_file()}
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
         content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
         content["split_csv"] = None
     for name in ("split_csv", "weights"):
-        if given := getattr(settings, name, ""):
+        given = getattr(settings, name, "")
+        if given and (name, given) != ("weights", RANDOM):
             file = Path(given).expanduser()
             if not file.is_file():
                 raise SettingsError(f"{name.upper()}={given!r} is not a file")

@@ -136,11 +136,14 @@ def predictions_frame(
 
 
 def keeps_groups_apart(split: pd.DataFrame) -> bool:
-    """Return True if the split has groups, and none of them is in test and in train or val."""
+    """Return True if the split has groups, and none of them is on two sides or in two folds."""
     if "group" not in split:
         return False
     used = split[split.split.isin(SIDES) & split.group.notna()]
-    return bool((used.split == "test").groupby(used.group).nunique().max() == 1)
+    side = used.split
+    if "fold" in used:
+        side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))
+    return bool(side.nunique() > 1 and side.groupby(used.group).nunique().max() == 1)
 
 
 def read_split(run_paths: RunPaths) -> pd.DataFrame:

@@ -30,12 +30,15 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "channels": 4,
             "layers": 3,
             "alpha_lr": 0.01,
+            "perturbation_images": 16,
         },
         "05_genotype_retraining": {
             "retrain_image_size_px": 32,
             "retrain_channels": 4,
             "retrain_layers": 3,
             "retrain_epochs": 1,
+            "halving_epochs": 1,
+            "halving_cells": 2,
         },
         "06_analysis": {"map_images": 8},
     },
@@ -50,6 +53,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "channels": 8,
             "layers": 6,
             "alpha_lr": 0.03,
+            "perturbation_images": 128,  # 256 would take two thirds of the search's time
         },
         "05_genotype_retraining": {
             "epoch_images": 2000,
@@ -74,7 +78,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "cnn_image_size_px": 96,
             "ll_epochs": 100,
             "fbp_epochs": 12,
-            "flip_test": True,
+            "test_views": 8,
         },
         "04_darts_search": {
             "batch_size": 32,
@@ -86,6 +90,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         # A network of this size still underfits so few images at the end, so no drop path.
         "05_genotype_retraining": {
             "seeds": 3,
+            "halving_epochs": 10,  # 10 x 14 cells and 30 x 4, about as many as the retraining
             "retrain_image_size_px": 96,
             "retrain_channels": 16,
             "retrain_layers": 6,
@@ -97,7 +102,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "auxiliary": False,
             "retrain_augment": "full",
             "ema_decay": 0.99,
-            "flip_test": True,
+            "test_views": 8,
         },
         "06_analysis": {"map_images": 200},
     },

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import importlib.util
 import json
 import textwrap
 from collections.abc import Mapping
@@ -22,12 +23,14 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked
 from helpers.datasets.settings import SplitSettings
+from helpers.models import AUTO, RANDOM
 from helpers.runs.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
-STEERING = ("time_budget_min",)  # no result depends on these settings, so they are in no key
+# no result depends on these settings, so they are in no key
+STEERING = ("time_budget_min", "tensorboard")
 
 
 def _all_or_two(value: int) -> int:
@@ -42,10 +45,52 @@ def _off_or_above_one(value: float) -> float:
     return value
 
 
-Augment = Literal["none", "flips", "full"]
-Backbone = Literal["auto", "resnet18", "efficientnet_lite0"]
+def _number_of_symmetries(value: int) -> int:
+    if value not in (1, 4, 8):
+        raise ValueError("is not one of 1, 4, 8")
+    return value
+
+
+def _installed(wanted: bool) -> bool:
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("needs the package tensorboard: pip install tensorboard")
+    return wanted
+
+
+def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given:
+        raise ValueError("names no backbone")
+    if given == (AUTO,):
+        return given
+    if AUTO in given:
+        raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
+    from helpers.models import libraries  # slow to import: timm comes along
+
+    found = {}
+    for name in given:
+        try:
+            found[libraries.canonical(name)] = name
+        except libraries.BackboneError as error:
+            raise ValueError(f"cannot be used: {error}") from None
+    return tuple(found)
+
+
+def _one_file_for_one_backbone(settings: Any) -> None:
+    if len(settings.backbone) > 1 and settings.weights not in ("", RANDOM):
+        raise SettingsError(
+            f"WEIGHTS={settings.weights!r} is a file for one backbone, but BACKBONE names "
+            f"{len(settings.backbone)}: leave WEIGHTS out, and put the files where they are looked "
+            "for (see README)"
+        )
+
+
+Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
+Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
+# the image; its mirror images too; all symmetries of the square
+TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
+Tensorboard = Annotated[bool, AfterValidator(_installed)]  # write event files of the trainings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +109,9 @@ class TrainSettings:
     gamma: float = 0.97  # exponential: the factor per epoch
     label_smoothing: float = 0.1
     grad_clip: float = 5.0
-    augment: str = "full"  # "none", "flips" or "full"
+    augment: str = "full"  # see `training.augment`
+    class_weights: bool = False  # in the loss, so that each class counts the same in all
+    head_lr_factor: float = 1.0  # of the learning rate, for the model's `head`
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
@@ -83,17 +130,21 @@ def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 
 @dataclass(frozen=True, config=STRICT)
 class BaselineSettings:
-    """02: pretrained features and the four classical models."""
+    """02: pretrained features, the four classical models, and PatchCore."""
 
     seed: Seed = 0
-    backbone: Backbone = "auto"
+    backbone: Backbones = (AUTO,)
     weights: Text = ""
     image_size_px: int = Field(default=192, ge=16)
     batch_size: int = Field(default=64, ge=2)
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
     trees: int = Field(default=500, ge=1)
+    patchcore_share: float = Field(default=0.01, gt=0, le=1)  # of the good patches in its memory
     repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
+
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -102,7 +153,7 @@ class FinetuneSettings:
 
     seed: Seed = 0
     seeds: int = Field(default=1, ge=1)  # trainings of all layers, with seeds SEED, SEED + 1, ...
-    backbone: Backbone = "auto"
+    backbone: Backbones = (AUTO,)
     weights: Text = ""
     image_size_px: int = Field(default=192, ge=16)
     batch_size: int = Field(default=32, ge=2)
@@ -115,11 +166,21 @@ class FinetuneSettings:
     ll_lr: float = Field(default=3e-3, gt=0)
     fbp_epochs: int = Field(default=8, ge=1)
     fbp_lr: float = Field(default=1e-3, gt=0)
-    flip_test: bool = False  # average the scores of the image and its mirror images
+    fbp_augment: Augment = "full"
+    fbp_ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
+    fbp_class_weights: bool = False  # in the loss, so that each class counts the same in all
+    fbp_head_lr_factor: float = Field(default=1.0, gt=0)  # of FBP_LR, for the new last layer
+    fbp_standardise: bool = False  # bring each image to mean 0 and deviation 1
+    lr_range_test: bool = False  # draw the loss over the learning rate before FBP is trained
+    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
     folds: int = Field(default=5, ge=2)
     cv_images: int = Field(default=5000, ge=0)  # as in 02
     trees: int = Field(default=500, ge=1)
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
+
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
 
     @property
     def cnn(self) -> TrainSettings:
@@ -157,13 +218,16 @@ class SearchSettings:
     weight_decay: float = Field(default=3e-4, ge=0)
     alpha_lr: float = Field(default=3e-4, gt=0)
     alpha_weight_decay: float = Field(default=1e-3, ge=0)
+    beta_decay: float = Field(default=0.0, ge=0)  # of beta-DARTS, grows from 0 to this
     augment: Augment = "flips"
     max_skips: int = Field(default=2, ge=-1)  # skips in the derived normal cell; -1: no limit
     stop_when_stable: int = Field(default=0, ge=0)  # stop after so many equal epochs; 0: never
     eigenvalue_every: int = Field(default=0, ge=0)  # of d2L/dalpha2, in epochs; 0: never
     # roll back if the eigenvalue grew by this factor in ROLLBACK_MEASUREMENTS; 0: never
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
+    perturbation_images: int = Field(default=256, ge=2)  # of alpha's part, for the second selection
     random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     def __post_init__(self) -> None:
@@ -201,6 +265,8 @@ class RetrainSettings:
     seeds: int = Field(default=1, ge=1)  # trainings of each cell, with seeds SEED, SEED + 1, ...
     genotypes: Names = ("DARTS_V2", "searched", "random")
     random_cells: int = Field(default=1, ge=0)
+    halving_epochs: int = Field(default=0, ge=0)  # of successive halving's first rung; 0: off
+    halving_cells: int = Field(default=8, ge=2)  # its random cells, beside searched and published
     retrain_image_size_px: int = Field(default=224, ge=16)
     retrain_batch_size: int = Field(default=32, ge=2)
     retrain_channels: int = Field(default=48, ge=2)  # "init channels"
@@ -223,8 +289,9 @@ class RetrainSettings:
     distill: bool = False  # train each cell a second time, with cross-fitted FBP as the teacher
     distill_weight: float = Field(default=0.7, ge=0, le=1)  # of the teacher in the loss
     distill_temperature: float = Field(default=2.0, gt=0)
-    flip_test: bool = False  # average the scores of the image and its mirror images
+    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
     precision: Precision = "auto"
+    tensorboard: Tensorboard = False
     time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
 
     @property

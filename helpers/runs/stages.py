@@ -83,6 +83,7 @@ class Stage:
     notes: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
     started_s: float = field(default_factory=time.monotonic)
+    engine: str = "plain"  # or "ray": independent trainings run at once on a Ray cluster
 
     @property
     def is_smoke(self) -> bool:

@@ -157,7 +157,7 @@ def fit_baseline(
         trees: of the random forest.
         seed: of the folds and the forest.
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
-        groups: (N,) that the folds keep together, see `stratified_folds`.
+        groups: (N,) that the folds keep together if each fold then has both classes.
 
     An SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class; if there are more, `chosen`
     says so.
@@ -174,7 +174,7 @@ def fit_baseline(
         groups = None if groups is None else groups[drawn]
     rows = _sample(labels, cv_images, folds, random_state)
     of_rows = None if groups is None else groups[rows]
-    splitter = PredefinedSplit(stratified_folds(labels[rows], folds, random_state, of_rows))
+    splitter = _inner_folds(labels[rows], folds, random_state, of_rows)
     pipeline, grid = pipeline_and_grid(name, trees, random_state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a grid's far ends may not converge
@@ -184,7 +184,8 @@ def fit_baseline(
         if not hasattr(model, "predict_proba"):
             # Platt's sigmoid on out-of-fold margins turns the SVM's distances into probabilities.
             # On a large set the margins of two folds do: an SVM's time grows with the square.
-            cv = splitter if len(rows) == len(labels) else _two_folds(labels, groups)
+            whole = len(rows) == len(labels)
+            cv = splitter if whole else _inner_folds(labels, 2, random_state, groups)
             model = CalibratedClassifierCV(model, cv=cv, ensemble=False)
         model.fit(embeddings, labels)
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
@@ -193,8 +194,14 @@ def fit_baseline(
     return FittedBaseline(name, model, chosen, float(search.best_score_))
 
 
-def _two_folds(labels: np.ndarray, groups: np.ndarray | None) -> PredefinedSplit:
-    return PredefinedSplit(stratified_folds(labels, 2, 0, groups))
+def _inner_folds(
+    labels: np.ndarray, folds: int, random_state: int, groups: np.ndarray | None
+) -> PredefinedSplit:
+    """Return folds that each have both classes: by groups, or if these are too few, by images."""
+    found = stratified_folds(labels, folds, random_state, groups)
+    if any(len(np.unique(labels[found == fold])) < 2 for fold in np.unique(found)):
+        found = stratified_folds(labels, folds, random_state)
+    return PredefinedSplit(found)
 
 
 def _sample(labels: np.ndarray, limit: int, folds: int, random_state: int) -> np.ndarray:

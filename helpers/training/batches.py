@@ -1,4 +1,4 @@
-"""Batches of images or of stored embeddings: order, augmentation, normalisation, read-ahead."""
+"""Batches of images or of stored embeddings: order, normalisation, read-ahead."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from helpers.core import devices, seeding
+from helpers.core import devices, processes, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
+from helpers.training.augment import augmentation
 
 RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
-AUGMENTATIONS = ("none", "flips", "full")
+ONE_LEVEL = 1 / 255  # least standard deviation of an image: a blank one is not blown up to noise
 Share = tuple[int, int]  # (rank, processes): each process takes its part
 Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
-VIEWS = 8  # symmetries of the square
 
 
 class Batches(Protocol):
@@ -63,6 +63,9 @@ class ImageBatches:
     device: torch.device = field(default_factory=devices.default_device)
     augment: str = "none"
     epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
+    turns: bool = True  # see `augmentation`
+    affine_p: float = 0.5  # see `augmentation`
+    drop_below: float = 0.5  # a last batch below this share of a batch is dropped
     _resident: Tensor | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -70,19 +73,26 @@ class ImageBatches:
 
     @property
     def epoch_size(self) -> int:
-        return min(len(self), self.epoch_images) if self.epoch_images else len(self)
+        return self._drawn(processes.count())
+
+    def _drawn(self, count: int) -> int:
+        """Return the number of images that an epoch of `count` processes draws."""
+        n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
+        rest, least = n % self.batch_size, max(2 * count, self.drop_below * self.batch_size)
+        return n - rest if rest < least and rest < n else n
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield (rows of the batch, (B, C, H, W) float32 augmented, labels (B,)).
 
-        Each process takes its part of every batch. A last batch of fewer than two images per
-        process is dropped: batch normalisation cannot train on one.
+        Each process takes its part of every batch. A small last batch is dropped, since each epoch
+        leaves out other images: it would count as a whole step, and as a tenth of the statistics of
+        batch norm. One of fewer than two images per process is always dropped.
         """
-        rank, processes = share
-        augment = augmentation(self.augment)
-        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
-        parts = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        parts = [part[rank::processes] for part in parts if len(part) >= 2 * processes]
+        rank, count = share
+        augment = augmentation(self.augment, self.turns, self.affine_p)
+        order = epoch_order(len(self), seed, epoch)[: self._drawn(count)]
+        starts = range(0, len(order), self.batch_size)
+        parts = [order[i : i + self.batch_size][rank::count] for i in starts]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):
             images = normalise(augment(to_float(pixels, self.device)), self.spec)
             yield part, images, torch.from_numpy(self.labels[part]).to(self.device)
@@ -148,55 +158,29 @@ def to_float(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
-    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation."""
+    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation.
+
+    They are the model's mean and standard deviation over all its images, or with
+    `spec.standardise` over each image: then brightness and contrast of an image do not matter.
+    """
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
             weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
             images = (images * weights).sum(dim=1, keepdim=True)
         else:
             images = images.expand(-1, spec.in_channels, -1, -1)
+    if spec.standardise:
+        return standardised(images).contiguous(memory_format=torch.channels_last)
     mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
     std = images.new_tensor(spec.std).view(1, -1, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def symmetry(images: Tensor, k: int) -> Tensor:
-    """Return images (B, C, H, W) under one of the eight symmetries of the square, exactly.
-
-    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
-    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
-    are the quarter turns and the mirror images along the diagonals.
-    """
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
-    view = images.flip(axes) if axes else images
-    return view if k < 4 else view.mT.contiguous(memory_format=torch.channels_last)
-
-
-def augmentation(kind: str) -> nn.Module:
-    """Return random views of a batch (B, C, H, W) in [0, 1], drawn for each image on its own.
-
-    Kornia's transforms draw from torch's global generators; the training loop sets their stream.
-
-    Args:
-        kind: "none", "flips" (mirrored both ways) or "full" (and a small rotation, shift and
-            scale, brightness and contrast).
-    """
-    if kind not in AUGMENTATIONS:
-        raise ValueError(f"augment={kind!r} is not one of {', '.join(AUGMENTATIONS)}")
-    if kind == "none":
-        return nn.Identity()
-    from kornia import augmentation as K  # takes a second to import: only if it is used
-
-    steps: list[nn.Module] = [K.RandomHorizontalFlip(p=0.5), K.RandomVerticalFlip(p=0.5)]
-    if kind == "full":
-        # Small: a part is nearly straight in its frame, and a defect may be a hairline.
-        shift, scale = (0.04, 0.04), (0.95, 1.05)
-        steps += [
-            K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=1.0),
-            K.RandomBrightness((0.85, 1.15), p=1.0),
-            K.RandomContrast((0.85, 1.15), p=1.0),
-        ]
-    return nn.Sequential(*steps)
+def standardised(images: Tensor) -> Tensor:
+    """Bring each of the images (B, C, H, W) to mean 0 and deviation 1."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    std = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=ONE_LEVEL)
+    return (images - mean) / std
 
 
 def room_for_images(device: torch.device) -> int:

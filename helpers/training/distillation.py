@@ -26,7 +26,8 @@ from helpers.runs.members import folds_of
 from helpers.runs.predictions import read_predictions
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage
-from helpers.training.batches import VIEWS, Batches, Share, Shuffled, symmetry
+from helpers.training.augment import VIEWS, turned
+from helpers.training.batches import Batches, Share, Shuffled
 from helpers.training.features import EMBED_BATCH, image_batches
 from helpers.training.inference import Scorer
 from helpers.training.optim import AUXILIARY_WEIGHT, Loss
@@ -82,20 +83,12 @@ class DistilledBatches:
         drawn = seeding.numpy_stream(seed, "symmetry", epoch).integers(VIEWS, size=len(self.labels))
         for rows, images, labels in self.images.shuffled(seed, epoch, share):
             scores = torch.from_numpy(self.scores[drawn[rows], rows]).to(images.device)
-            yield rows, turned(images, drawn[rows]), torch.column_stack([labels, scores])
+            views = turned(images, torch.from_numpy(drawn[rows]))
+            yield rows, views, torch.column_stack([labels, scores])
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
         """Yield the images as they are, in their own order."""
         return self.images.ordered(share)
-
-
-def turned(images: Tensor, views: np.ndarray) -> Tensor:
-    """Return each of the images (B, C, H, W) under its own `symmetry`, given by `views` (B,)."""
-    found = torch.empty_like(images)
-    for k in np.unique(views):
-        rows = torch.from_numpy(np.flatnonzero(views == k)).to(images.device)
-        found[rows] = symmetry(images[rows], int(k))
-    return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from helpers.core import devices, files
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Model, Weights, pretrained
+from helpers.models.backbones import Model, Weights, find_weights, pretrained
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import Scorer
@@ -56,6 +56,22 @@ def embed(
     return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
 
 
+def weights_of(stage: Stage) -> list[Weights]:
+    """Find the weights of a stage's backbones, and note backbones and weights in run.json.
+
+    Raises:
+        BackboneError, WeightsError: see `find_weights`.
+    """
+    settings = stage.settings
+    found = [
+        find_weights(backbone, settings.weights, settings.image_size_px)
+        for backbone in settings.backbone
+    ]
+    stage.note(backbone=", ".join(w.backbone for w in found))
+    stage.note(weights=", ".join(w.origin for w in found))
+    return found
+
+
 def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> Features:
     """Return the embeddings of all images by a pretrained backbone, computed once.
 
@@ -68,10 +84,9 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
         started, device = time.monotonic(), devices.default_device()
         found = embed(model, cache, stage.split, device, batch_size or EMBED_BATCH)
-        stage.rate("embed", len(stage.split) / (time.monotonic() - started))
+        stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
-    stage.note(weights=weights.origin, backbone=name)
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
     inputs |= {"backbone": name, "weights": weights.digest}
     sizes = ["image_size_px", "batch_size"][: 2 if batch_size else 1]

@@ -1,4 +1,4 @@
-"""Figures of trainings: learning curves, and the best epoch so far."""
+"""Figures of trainings: learning curves, the best epoch so far, the learning-rate range test."""
 
 from __future__ import annotations
 
@@ -76,6 +76,25 @@ def best_so_far(curves: pd.DataFrame) -> Figure:
     )
     ax.set(ylabel="best validation AUC so far")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure
+
+
+def lr_range(found: pd.DataFrame, lr: float) -> Figure:
+    """Draw the losses of a learning-rate range test; a dotted line marks the rate in use.
+
+    Args:
+        found: what `lr_range_test` returns: `lr, loss, smoothed`.
+        lr: the peak rate of the training.
+    """
+    figure, ax = plt.subplots(figsize=(7, 3.6))
+    ax.plot(found.lr, found.loss, ".", color="0.7", label="each batch")
+    ax.plot(found.lr, found.smoothed, label="smoothed")
+    ax.axvline(lr, color="0.5", linestyle=":", label=f"in use: {lr:g}")
+    ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    low, start = found.loss.min(), found.smoothed.iloc[0]
+    ax.set_ylim(low - 0.05, start + 0.5 * (start - low) + 0.1)  # not of the diverging end
+    ax.legend(loc="lower left")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from helpers.runs.settings import FinetuneSettings
 from helpers.runs.stages import Stage
 from helpers.training import baselines
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.features import embed, load_features, save_features
-from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model
+from helpers.training.features import embed, image_batches, load_features, save_features
+from helpers.training.lr_range import lr_range_test
+from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
 
 
 def train_cnn(stage: Stage) -> Trained:
@@ -38,7 +40,7 @@ def train_cnn(stage: Stage) -> Trained:
         build,
         settings.cnn,
         {"architecture": "cnn"},
-        flips=settings.flip_test,
+        views=settings.test_views,
         sizes=("cnn_image_size_px", "batch_size"),
     )
     (trained,) = train_model(stage, recipe, cache, [Member(settings.seed)])
@@ -48,26 +50,59 @@ def train_cnn(stage: Stage) -> Trained:
 def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     """Fine-tune all layers (FBP) of a pretrained backbone with a new head.
 
-    There is a training for each seed, and for each of the split's folds.
+    There is a training for each seed, and for each of the split's folds. The model is called "fbp",
+    on further backbones of the stage "fbp_<backbone>".
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
     recipe = Recipe(
-        "fbp",
-        lambda seed: use_fast_depthwise(_pretrained(seed, weights, cache)),
+        "fbp" + _suffix(stage, weights),
+        lambda seed: _all_layers(stage, weights, cache, seed),
         settings.fbp,
-        {"architecture": weights.backbone, "weights": weights.digest},
-        flips=settings.flip_test,
+        {
+            "architecture": weights.backbone,
+            "weights": weights.digest,
+            "standardise": settings.fbp_standardise,
+        },
+        views=settings.test_views,
         sizes=("image_size_px", "batch_size"),
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    return train_model(stage, recipe, cache, cross_fitted(stage.split, seeds))
+    return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
+
+
+def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame:
+    """Run `lr_range_test` for all layers (FBP) once, and return its table.
+
+    It trains a copy of the first seed's network, on the training images.
+    """
+    settings: FinetuneSettings = stage.settings
+    cache, training = stage.images(settings.image_size_px), settings.fbp
+    train = stage.split[stage.split.split == "train"]
+    inputs = {
+        "images": cache.content,
+        "train": files.fingerprint(train[["id", "label"]].astype(str).to_numpy()),
+        "seed": settings.seed,
+        "settings": dataclasses.asdict(training),
+        "standardise": settings.fbp_standardise,
+        "weights": weights.digest,
+    }
+
+    def work(table: Path) -> None:
+        model = _all_layers(stage, weights, cache, settings.seed)
+        batches = image_batches(cache, train, model, training.batch_size, training.augment)
+        files.save_csv(table, lr_range_test(model, batches, training, settings.seed))
+
+    path = stage.paths.table("03_lr_range")
+    stage.once("lr range test", inputs, work, sizes=("image_size_px", "batch_size"), table=path)
+    return files.load_csv(path, ("lr", "loss", "smoothed"))
 
 
 def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     """Train the last layer alone (LL, a linear probe) on the frozen backbone's embeddings.
 
-    There is a training for each of the split's folds.
+    There is a training for each of the split's folds. The model is called "ll", on further
+    backbones of the stage "ll_<backbone>".
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
@@ -78,7 +113,7 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         return EmbeddingBatches(features.of(rows.id), labels, ids, settings.ll.batch_size)
 
     recipe = Recipe(
-        "ll",
+        "ll" + _suffix(stage, weights),
         lambda seed: _pretrained(seed, weights, cache),
         settings.ll,
         {"architecture": weights.backbone, "weights": weights.digest},
@@ -89,39 +124,56 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     return train_model(stage, recipe, cache, cross_fitted(stage.split, [settings.seed]))
 
 
-def fit_on_finetuned(stage: Stage) -> list[dict[str, Any]]:
+def fit_on_finetuned(stage: Stage, weights: backbones.Weights) -> list[dict[str, Any]]:
     """Fit the classical models on FBP's features (of its first seed); see `baselines.fit_all`.
 
     The model of a fold is fitted on the features of the network that has not seen this fold.
     """
+    suffix = _suffix(stage, weights)
     members = cross_fitted(stage.split, [stage.settings.seed])
-    found = {member.fold: finetuned_features(stage, member) for member in members}
+    found = {member.fold: finetuned_features(stage, member, "fbp" + suffix) for member in members}
     return baselines.fit_all(
-        stage, lambda fold: load_features(found[fold]), "fbp", suffix=names.FINETUNED
+        stage,
+        lambda fold: load_features(found[fold]),
+        "fbp" + suffix,
+        suffix=suffix + names.FINETUNED,
     )
 
 
-def finetuned_features(stage: Stage, member: Member) -> Path:
+def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path:
     """Compute the embeddings of all images by one training of FBP once, and return their file.
 
-    Those of the first training are `features/fbp.npz`.
+    Those of the first training are `features/fbp.npz`. `model` is FBP's name, see
+    `train_all_layers`.
     """
     settings: FinetuneSettings = stage.settings
     cache = stage.images(settings.image_size_px)
-    checkpoint = stage.paths.checkpoint("fbp", *member)
-    name = f"fbp_fold{member.fold}" if member.fold else "fbp"
+    checkpoint = stage.paths.checkpoint(model, *member)
+    name = f"{model}_fold{member.fold}" if member.fold else model
     path = stage.paths.features(name)
 
     def compute(features: Path) -> None:
-        model = backbones.load_model(checkpoint)
+        network = backbones.load_model(checkpoint)
         started, device = time.monotonic(), devices.default_device()
-        found = embed(model, cache, stage.split, device, precision=settings.precision)
+        found = embed(network, cache, stage.split, device, precision=settings.precision)
         stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}
     stage.once(f"features {name}", inputs, compute, sizes=["image_size_px"], features=path)
     return path
+
+
+def _all_layers(
+    stage: Stage, weights: backbones.Weights, cache: ImageCache, seed: int
+) -> backbones.PretrainedClassifier:
+    model = use_fast_depthwise(_pretrained(seed, weights, cache))
+    model.spec = dataclasses.replace(model.spec, standardise=stage.settings.fbp_standardise)
+    return model
+
+
+def _suffix(stage: Stage, weights: backbones.Weights) -> str:
+    return names.backbone_suffix(weights.backbone, stage.settings.backbone)
 
 
 def _pretrained(

@@ -14,13 +14,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from helpers.core import devices, processes
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Model
-from helpers.training.batches import Batches, symmetry
+from helpers.training.augment import symmetries_of, symmetry
+from helpers.training.batches import Batches
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -64,8 +65,8 @@ class Scorer:
     def scores(self, batches: Batches, views: int = 1) -> np.ndarray:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
-        `views` is 1, 4 to score the mirror images of each image too, or 8 for all symmetries of
-        the square; see `symmetry`.
+        `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
+        the square. Images that are not square have four views at most.
         If there are several processes, all have to call it: they divide the batches, and each
         gets all scores, the same as one process would compute.
 
@@ -85,13 +86,21 @@ class Scorer:
     @torch.no_grad()
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
-        seen = (symmetry(images, k) for k in range(views))
+        seen = (symmetry(images, k) for k in symmetries_of(images, views))
         return torch.stack([self._run(self._class_scores, view) for view in seen])
 
     @torch.no_grad()
     def embed_batch(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
         return self._run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
+
+    @torch.no_grad()
+    def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Return what any function of the model gives for one batch, float32 on the device.
+
+        Pass the same object each time: a function is compiled once.
+        """
+        return self._run(function, images)
 
     def _class_scores(self, images: Tensor) -> Tensor:
         output = self.model(images)
@@ -112,11 +121,11 @@ class Scorer:
 
 
 def predict(
-    model: nn.Module, batches: Batches, precision: str = "auto", flips: bool = False
+    model: nn.Module, batches: Batches, precision: str = "auto", views: int = 1
 ) -> np.ndarray:
-    """Return the probability of bad (N,); `flips` averages it over four mirror images."""
+    """Return the probability of bad (N,), averaged over `views` symmetries of each image."""
     scorer = Scorer(model, precision=precision, images=len(batches.labels))
-    return probability_of_bad(scorer.scores(batches, 4 if flips else 1))
+    return probability_of_bad(scorer.scores(batches, views))
 
 
 def probability_of_bad(scores: np.ndarray) -> np.ndarray:
@@ -132,6 +141,8 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
     Raises:
         ScoresError: scores are not finite.
     """
+    from sklearn.metrics import roc_auc_score  # takes a second: predicting does without it
+
     scores = torch.from_numpy(Scorer(model, precision=precision).scores(batches)[0]).double()
     labels = torch.tensor(batches.labels)
     bad = 1 - scores.softmax(dim=1)[:, 0]
@@ -140,6 +151,17 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
+
+
+def adapt_batch_norm(model: Network, batches: Batches) -> Network:
+    """Replace the statistics of batch norm by those of other images, in place; return the network.
+
+    AdaBN (Li et al. 2017, arXiv 1603.04779): a new lot may be brighter or blurred, which shifts the
+    inputs of every layer. It takes no labels. Each batch counts the same, so choose a batch size
+    that leaves no small last batch, e.g. all images of a lot.
+    """
+    update_bn(batches.ordered(), model)
+    return model.eval()
 
 
 def milliseconds_per_image(

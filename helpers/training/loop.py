@@ -30,8 +30,9 @@ from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import OutOfTime
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.batches import Batches
+from helpers.training.events import event_file
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
-from helpers.training.optim import Loss, make_optimizer, make_scheduler
+from helpers.training.optim import Loss, balanced_weights, make_optimizer, make_scheduler
 
 
 class TrainingError(RuntimeError):
@@ -76,6 +77,7 @@ class Training:
         parameters: those to train; by default all that require gradients.
         resume: file to continue from and to write after every epoch; the caller removes it.
         deadline_s: on `time.monotonic`'s clock; no epoch starts that would probably end later.
+        events: folder for TensorBoard's event file; None writes none.
 
     Example::
 
@@ -97,6 +99,7 @@ class Training:
         parameters: list[nn.Parameter] | None = None,
         resume: Path | None = None,
         deadline_s: float | None = None,
+        events: Path | None = None,
     ) -> None:
         self.rank, self.count = processes.share()
         smallest = min(train.batch_size, train.epoch_size)
@@ -112,11 +115,15 @@ class Training:
         self.hooks = hooks or Hooks()
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.resume, self.deadline_s = resume, deadline_s
+        self.events = events if self.rank == 0 else None
         self.precision = precision_of(device, settings.precision)
-        self.loss_of = loss or Loss(settings.label_smoothing)
+        weights = balanced_weights(train.labels) if settings.class_weights else None
+        self.loss_of = loss or Loss(settings.label_smoothing, weights)
 
         processes.same_weights(model)
-        self.optimizer = make_optimizer(self.parameters, settings)
+        own_rate = settings.head_lr_factor != 1
+        head = model.get_submodule("head").parameters() if own_rate else ()
+        self.optimizer = make_optimizer(self.parameters, settings, head)
         steps = max(1, math.ceil(train.epoch_size / train.batch_size)) * settings.epochs
         self.scheduler = make_scheduler(self.optimizer, settings, steps)
         fp16 = device.type == "cuda" and self.precision == "fp16"
@@ -160,13 +167,15 @@ class Training:
         self.hooks.training_starts(self.optimizer)
         if self._continue() and self.rank == 0:
             print(f"{self.name}: continuing after epoch {self.epoch} of {epochs}")
-        while self.epoch < epochs and not self.stopped:
-            self._check_time()
-            started = time.monotonic()
-            self._run_epoch()
-            if self.resume is not None and self.rank == 0:
-                tensors.save_state(self.resume, self.state())
-            self._spent_s = time.monotonic() - started
+        with event_file(self.events, self.history) as write_event:
+            while self.epoch < epochs and not self.stopped:
+                self._check_time()
+                started = time.monotonic()
+                self._run_epoch()
+                if self.resume is not None and self.rank == 0:
+                    tensors.save_state(self.resume, self.state())
+                write_event(self.history[-1])
+                self._spent_s = time.monotonic() - started
         if self.settings.keep == "best":
             self.model.load_state_dict(self.best)
         elif self.ema:
@@ -186,16 +195,7 @@ class Training:
             share = (self.rank, self.count)
             for rows, images, targets in self.train.shuffled(self.seed, self.epoch, share):
                 lr = self.optimizer.param_groups[0]["lr"]
-                self.hooks.before_step(images, targets)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss, n = self._backward(images, targets)
-                if not math.isfinite(loss):
-                    raise self._not_finite(self.train.ids[rows])
-                self.scaler.unscale_(self.optimizer)
-                if settings.grad_clip:
-                    nn.utils.clip_grad_norm_(self.parameters, settings.grad_clip)
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
+                loss, n = self.step(rows, images, targets)
                 if self.ema:
                     self.ema.update_parameters(self.model)
                 if settings.schedule == "one_cycle":
@@ -232,6 +232,24 @@ class Training:
             self.best_epoch = self.epoch
             self.best = {k: v.detach().cpu().clone() for k, v in self.judged.state_dict().items()}
         self.epoch += 1
+
+    def step(self, rows: np.ndarray, images: Tensor, targets: Tensor) -> tuple[float, int]:
+        """Take a step of the weights on one batch; return its loss and its size.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        self.hooks.before_step(images, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, n = self._backward(images, targets)
+        if not math.isfinite(loss):
+            raise self._not_finite(self.train.ids[rows])
+        self.scaler.unscale_(self.optimizer)
+        if self.settings.grad_clip:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss, n
 
     def _backward(self, images: Tensor, targets: Tensor) -> tuple[float, int]:
         """Leave the gradients of a batch's (scaled) loss; return the loss and the batch's size.

@@ -50,6 +50,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
     inputs = {
         "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
         "images": files.fingerprint(table[["id", "label", "group"]].astype(str).to_numpy()),
+        "linked": files.fingerprint(_linked(stage, table).to_numpy().tolist()),
         "repeats": settings.repeats,
         **own,
     }

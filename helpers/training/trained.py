@@ -9,6 +9,8 @@ everything that it depends on stays the same.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from helpers.core import files, processes
+from helpers.core import environment, files, processes
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
@@ -27,10 +29,12 @@ from helpers.runs.members import Member, sides
 from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
+from helpers.training import events
 from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
 from helpers.training.features import image_batches
-from helpers.training.inference import predict
+from helpers.training.inference import judging_precision, predict
+from helpers.training.jobs import run_all
 from helpers.training.loop import Hooks, Training, resume_file
 
 NUM_CLASSES = 2
@@ -75,13 +79,24 @@ class Recipe:
     build: Callable[[int], Model]  # from a seed: the network with its initial weights
     settings: TrainSettings
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
-    flips: bool = False  # average the scores of the images and their mirror images
+    views: int = 1  # symmetries of each image over which its scores are averaged
     hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
     facts: Callable[[Any], dict[str, Any]] = lambda model: {}  # of it, kept beside the curve
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
     teacher: Teacher | None = None  # its views replace the augmentation
+
+
+def train_models(
+    stage: Stage, recipes: Sequence[Recipe], cache: ImageCache, members: Sequence[Member]
+) -> list[Trained]:
+    """Train several networks, each as `train_model` does; at once with the stage's engine "ray"."""
+    if stage.engine != "plain":  # the loop below then finds all trainings done
+        pairs = itertools.product(recipes, members)
+        jobs = [functools.partial(train_member, stage, r, cache, m) for r, m in pairs]
+        run_all(jobs, stage.engine)
+    return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
 
 
 def train_model(
@@ -98,7 +113,7 @@ def train_model(
     name = recipe.name
     words = {member: f", {member}" if len(members) > 1 else "" for member in members}
     for member in members:
-        _train_member(stage, recipe, cache, member, words[member])
+        train_member(stage, recipe, cache, member, words[member])
     checkpoints = [stage.paths.checkpoint(name, *member) for member in members]
     curves = [path.with_suffix(".json") for path in checkpoints]
     scores = [path.with_suffix(".csv") for path in checkpoints]
@@ -120,12 +135,18 @@ def train_model(
     trained = processes.from_main(load_trained, stage.paths, name)
     for one in trained:
         stage.rate(name + words[one.member], one.images_per_s)
+        if stage.settings.tensorboard and processes.is_main():  # also if it was done before
+            events.write_history(stage.paths.events(name, *one.member), one.history)
     return trained
 
 
-def _train_member(
-    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str
-) -> None:
+def train_member(
+    stage: Stage, recipe: Recipe, cache: ImageCache, member: Member, suffix: str = ""
+) -> Trained:
+    """Train a network for one member, see `train_model`; write only into `checkpoints/<name>/`.
+
+    Without a predictions file the training is no row of the results.
+    """
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
@@ -137,7 +158,7 @@ def _train_member(
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
         "seed": member.seed,
         "settings": dataclasses.asdict(settings),
-        "flips": recipe.flips,
+        "views": recipe.views,
         **recipe.inputs,
     }
     if teacher:
@@ -167,11 +188,20 @@ def _train_member(
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
             deadline_s=stage.deadline_s,
+            events=stage.paths.events(name, *member) if stage.settings.tensorboard else None,
         ).run()
-        found = predict(network, batches(scored), settings.precision, recipe.flips)
+        found = predict(network, batches(scored), settings.precision, recipe.views)
         if not processes.is_main():
             return
-        backbones.save_model(checkpoint, model, full_scale_bits=cache.bits, fit=cache.fit)
+        backbones.save_model(
+            checkpoint,
+            model,
+            full_scale_bits=cache.bits,
+            fit=cache.fit,
+            views=recipe.views,
+            precision=judging_precision(model, processes.device(), settings.precision),
+            made_with={"commit": environment.commit(), **environment.versions()},
+        )
         precision = training.precision.replace("no", "float32")
         record = {
             **member._asdict(),
@@ -198,6 +228,8 @@ def _train_member(
     )
     if processes.is_main():  # not before the step is on record
         resume.unlink(missing_ok=True)
+    record = processes.from_main(files.load_json, checkpoint.with_suffix(".json"))
+    return Trained(model=name, **record)
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:

@@ -46,7 +46,7 @@ from helpers.results import (
 )
 from helpers.runs import predictions
 from helpers.runs.settings import AnalysisSettings
-from helpers.training import baselines
+from helpers.training import baselines, memory_bank
 from helpers.training.batches import epoch_order
 from helpers.training.features import Features
 from tests import planted
@@ -102,7 +102,7 @@ def computations(n: int, folder: Path) -> dict[str, Callable[[], Any]]:
     listed = listing.open_list(str(root))
     rows = [parts.Row(f"{i}.png", i, f"{s:.9g}", "") for i, s in zip(ids, first, strict=True)]
     cut = range(0, n, listing.PART_IMAGES)
-    job = parts.Job(parts.Settings("i", "m", "no", False, 8), n, ["d"] * len(cut))
+    job = parts.Job(parts.Settings("i", "m", "no", 1, 8), n, ["d"] * len(cut))
     part_files = parts.PartFiles(folder / "scores.csv", job)
     cached = cache.ImageCache(np.zeros((n, 1, 1, 1), np.uint8), table[["id"]], "")
     facts = dict.fromkeys(("width_px", "height_px"), 8) | {"mean": 255 * first, "std": 255 * other}
@@ -149,6 +149,7 @@ def computations(n: int, folder: Path) -> dict[str, Callable[[], Any]]:
         "cache rows of ids": lambda: cached.rows(ids[::-1]),
         "features of ids": lambda: Features(ids.to_numpy(dtype=str), x).of(ids[::-1]),
         "order of an epoch": partial(epoch_order, n, 0, 0),
+        "core set of PatchCore": partial(memory_bank.core_set, x, 200, 0),
         "sample of the classical models": partial(baselines._sample, labels, n // 2, 5, 0),
         "predictions files": partial(predictions.read_all_predictions, run_paths),
         "submission": submit,

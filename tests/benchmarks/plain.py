@@ -44,13 +44,20 @@ def loader(
     return DataLoader(files, batch_size, shuffle=shuffle, num_workers=WORKERS)
 
 
+def quarter_turn(image: Image.Image) -> Image.Image:
+    """Turn an image by 90 degrees."""
+    return image.transpose(Image.Transpose.ROTATE_90)
+
+
 def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
-    """Resize, augment ("none", "flips" or "full" like `training.batches`), to tensor, normalise."""
+    """Resize, augment ("none", "flips" or "full" like `training.augment`), to tensor, normalise."""
     steps = [transforms.Resize((size_px, size_px))]
     if augment != "none":
         steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
     if augment == "full":
-        steps.append(transforms.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05)))
+        steps.append(transforms.RandomApply([transforms.Lambda(quarter_turn)]))
+        affine = transforms.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05))
+        steps.append(transforms.RandomApply([affine]))
         steps.append(transforms.ColorJitter(brightness=0.15, contrast=0.15))
     steps.append(transforms.ToTensor())
     if mean is not None:

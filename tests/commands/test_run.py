@@ -10,6 +10,7 @@ import pytest
 from helpers.commands import run
 from helpers.commands.plan import check_places, make_plan
 from helpers.core import files, paths, threads
+from helpers.darts import named
 from helpers.runs import names, settings
 from helpers.runs.record import RunError
 from helpers.training import baselines
@@ -48,6 +49,10 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", "RUN=x"], "RUN is given by --name, not by -p"),
         (["-p", "SEED"], "-p SEED: write -p NAME=VALUE"),
         (["-p", "SEED=one"], "SEED='one' must be a whole number"),
+        (
+            ["-p", "BACKBONE=resnet81"],
+            "'resnet81' is not a backbone of timm or torchvision: did you",
+        ),
         (["--only", "9"], "no stage '9'"),
         (["--preset", "smoke", "--publish"], "--publish needs another preset: smoke's numbers"),
         (["--name", "../x"], "RUN='../x' must be a plain folder name"),
@@ -192,13 +197,19 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         (["--dataset", "folder:/not/there"], "DATASET='folder:/not/there': /not/there does not"),
         (["--dataset", "folder"], "DATASET='folder' needs a path: folder:PATH"),
         (["-p", "WEIGHTS=/no.pth"], "WEIGHTS='/no.pth' is not a file"),
+        (
+            ["-p", "WEIGHTS=random", "-p", "BACKBONE=convnext_atto", "-p", "IMAGE_SIZE_PX=16"],
+            "convnext_atto cannot take images of 16 px (",
+        ),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
+        (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
+        (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),
         (["-p", f"WEIGHTS=/{LONG}"], f"WEIGHTS='/{LONG}' is not a file"),
         (["-p", f"GENOTYPES={LONG}.json"], f"GENOTYPES: '{LONG}.json' is not a file"),
         (["--dataset", f"folder:/{LONG}"], f"DATASET='folder:/{LONG}': /{LONG} does not exist"),
         (["--dataset", LONG], f"DATASET='{LONG}' is not one of chips, elpv"),
-        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lda, lda_finetuned, rf"),
+        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lr_brightness, lda, lda_finetuned"),
     ],
 )
 def test_missing_files_are_refused_before_a_run_is_started(home, capsys, arguments, message):
@@ -208,16 +219,25 @@ def test_missing_files_are_refused_before_a_run_is_started(home, capsys, argumen
 
 
 MODELS = "lda, LDA, svm_finetuned, SVM on FBP features, darts_imagenet, pdarts, darts_searched"
-MODELS += ", random_cell_1, cell_my_own, stacking"
+MODELS += ", darts_perturbation, random_cell_1, cell_my_own, stacking"
 
 
 @pytest.mark.parametrize("model", ["", "FBP, 3 seeds averaged", *MODELS.split(", ")])
 def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
     cell = tmp_path / "My-own.json"
     cell.write_text("{}")
-    cells = json.dumps(["DARTS_V2", "PDARTS", "searched", "random", str(cell)])
+    cells = json.dumps(["DARTS_V2", "PDARTS", *named.BY_SEARCH, "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
+
+
+@pytest.mark.parametrize("model", ["FBP (EfficientNet-Lite2)", "lda_efficientnet_lite2_finetuned"])
+def test_models_on_further_backbones_can_be_looked_at(home, model):
+    both = '["efficientnet_lite0", "efficientnet_lite2"]'
+    given = ["--preset", "smoke", "--name", "t", "-p", f"MODEL={model}"]
+    check_places(_plan(*given, "-p", f"BACKBONE={both}"))
+    with pytest.raises(settings.SettingsError, match="is not one of"):
+        check_places(_plan(*given, "-p", "BACKBONE=efficientnet_lite0"))
 
 
 def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):

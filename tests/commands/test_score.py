@@ -1,5 +1,6 @@
 """Scores of many images: those of the series, the same by Ray; what is refused."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -17,18 +18,32 @@ from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.listing import open_list
 from helpers.commands.score.parts import load_job
 from helpers.core import files
+from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones, compiled
+from helpers.runs import predictions
+from tests import deploy_run
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
 __all__ = ["folder"]
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_scores_are_those_that_the_series_predicts(folder, flips):
-    assert score.main(command(folder, *["--flips"] * flips)) == 0
-    found, expected = scores(folder).defect_score, by_the_series(folder, flips)
+@pytest.mark.parametrize(
+    ("words", "views"), [([], 1), (["--flips"], 4), (["--views", "4"], 4), (["--views", "8"], 8)]
+)
+def test_scores_are_those_that_the_series_predicts(folder, words, views):
+    assert score.main(command(folder, *words)) == 0
+    found, expected = scores(folder).defect_score, by_the_series(folder, views)
     assert found.index.tolist() == expected.index.tolist()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_model_of_standardised_images_is_given_such_images(folder):
+    plainly = by_the_series(folder)
+    make_model(folder / "m.safetensors", standardise=True)  # the same weights
+    assert score.main(command(folder)) == 0
+    found, expected = scores(folder).defect_score, by_the_series(folder)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.abs(expected - plainly).max() > 1e-3
 
 
 @pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
@@ -222,13 +237,13 @@ def _record(folder, *members):
     files.save_json(folder / "metrics" / "cnn_history.json", {"seeds": records})
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_a_folder_stands_for_the_average_of_its_trainings(folder, several, flips):
+@pytest.mark.parametrize("views", [1, 8])
+def test_a_folder_stands_for_the_average_of_its_trainings(folder, several, views):
     each = []
     for path in sorted(several.glob("*.safetensors")):
         shutil.copy(path, folder / "m.safetensors")
-        each.append(by_the_series(folder, flips))
-    arguments = [*command(folder), "--model", str(several), *["--flips"] * flips]
+        each.append(by_the_series(folder, views))
+    arguments = [*command(folder), "--model", str(several), "--views", str(views)]
     assert score.main(arguments) == 0
     np.testing.assert_allclose(scores(folder).defect_score, np.mean(each, axis=0), rtol=1e-6)
     named = load_job(folder / "scores.csv").settings.model.split(", ")
@@ -330,6 +345,49 @@ def test_a_score_that_is_no_number_stops_with_the_image_s_name(folder, capsys):
     backbones.save_model(folder / "m.safetensors", model)
     assert score.main(command(folder)) == 1
     assert ") gives no number for bad/bad00.png; try --precision no" in capsys.readouterr().err
+
+
+def _score_run(described_run, out, *more):
+    """Score the images of the described run by its model "net"."""
+    images = ["--images", str(described_run / "parts"), "--out", str(out)]
+    assert score.main(["--model", "t/net", *images, *more]) == 0
+    return pd.read_csv(out, keep_default_na=False)
+
+
+def test_a_described_model_is_scored_as_in_its_run_and_gives_verdicts(
+    described_run, described, tmp_path, capsys
+):
+    found = _score_run(described_run, tmp_path / "scores.csv")
+    assert found.columns.tolist() == ["path", "id", "defect_score", "verdict"]
+    test = predictions.read_all_predictions(described)["net"].test
+    by_name = found.set_index(found.id.map(os.path.basename))
+    own = by_name.loc[test.id.map(os.path.basename)]
+    np.testing.assert_allclose(own.defect_score, test.defect_score, rtol=0, atol=1e-6)
+    description = read_description(described.trainings("net"))
+    assert found.verdict.tolist() == description.verdicts(found.defect_score).tolist()
+    assert found.verdict.nunique() > 1
+    assert description.promise in capsys.readouterr().out
+    # other thresholds change the verdicts, and nothing is scored again
+    path = described.trainings("net") / NAME
+    files.save_json(path, files.load_json(path) | {"pass_below": 0.9, "reject_from": 0.9})
+    again = _score_run(described_run, tmp_path / "scores.csv")
+    assert "nothing to do" in capsys.readouterr().out
+    assert set(again.verdict) == {"pass"} and again.defect_score.equals(found.defect_score)
+
+
+@pytest.mark.parametrize("option", [["--views", "1"], ["--precision", "bf16"], ["--bits", "12"]])
+def test_scores_that_are_not_those_of_the_run_get_no_verdict(
+    described_run, described, tmp_path, capsys, option
+):
+    for path in described.trainings("net").glob("*.safetensors"):
+        facts = dataclasses.replace(backbones.facts_of(path), full_scale_bits=10)
+        backbones.save_model(path, backbones.load_model(path), **dataclasses.asdict(facts))
+    deploy_run.describe()
+    assert "verdict" in _score_run(described_run, tmp_path / "whole.csv")
+    found = _score_run(described_run, tmp_path / "scores.csv", *option)
+    assert "verdict" not in found
+    said = f"no verdicts: the thresholds are not for scores with this {option[0]}"
+    assert said in capsys.readouterr().out
 
 
 def test_ray_gives_the_same_scores_and_lists_the_same_files(folder, monkeypatch):

@@ -218,7 +218,7 @@ def test_another_model_or_option_is_refused(folder, capsys):
     assert score.main(command(folder)) == 0
     assert score.main(command(folder, "--flips")) == 1
     told = capsys.readouterr().err
-    assert "was started with other settings: flips was False, now True. Use the same" in told
+    assert "was started with other settings: views was 1, now 4. Use the same" in told
     make_model(folder / "m.safetensors", seed=1)
     assert score.main(command(folder)) == 1
     assert "other settings: model was m.safetensors (" in capsys.readouterr().err
@@ -252,7 +252,7 @@ def test_a_damaged_record_is_named_with_the_way_out(whole, capsys):
 
 def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
     name = 'a, "b"\r\n.png'
-    job = Job(Settings("images", "m", "no", False, 8), 1, ["digest"])
+    job = Job(Settings("images", "m", "no", 1, 8), 1, ["digest"])
     files = PartFiles(tmp_path / "s.csv", job)
     row = Row(name, "i,d", "0.25", "")
     files.write(Part(0, [row], "digest"))
@@ -263,7 +263,7 @@ def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
 
 
 def test_a_part_that_two_processes_write_at_once_is_one_of_theirs(tmp_path, monkeypatch):
-    job = Job(Settings("images", "m", "no", False, 8), 1, ["digest"])
+    job = Job(Settings("images", "m", "no", 1, 8), 1, ["digest"])
     files = PartFiles(tmp_path / "s.csv", job)
     first, second = (Part(0, [Row("a", "a", score, "")], "digest") for score in ("0.1", "0.2"))
     plain = parts.files.write_bytes

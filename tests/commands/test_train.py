@@ -16,7 +16,7 @@ from helpers.darts import search
 from helpers.models import backbones
 from helpers.runs import predictions, stages
 from helpers.runs.settings import parse_parameter
-from helpers.training import finetune, launch, loop
+from helpers.training import features, finetune, launch, loop
 from tests.conftest import split_of
 
 TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]
@@ -70,7 +70,7 @@ def test_the_command_trains_all_folds_and_finds_them_done(run_paths, monkeypatch
 
     weights = backbones.Weights("net", {}, "nowhere")
     monkeypatch.setattr(finetune, "_pretrained", small)
-    monkeypatch.setattr(backbones, "find_weights", lambda *given: weights)
+    monkeypatch.setattr(features, "find_weights", lambda *given: weights)
     split = split_of(run_paths.root.parents[2] / "parts")
     fold = split.split.map({"train": 1, "val": 0}).astype("Int64")
     files.save_csv(run_paths.split_csv, split.assign(fold=fold))
@@ -132,7 +132,7 @@ def test_a_run_in_use_and_half_a_launch_are_refused(run_paths, capsys, monkeypat
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("03_finetuning", {"fbp_lr": 3e-4, "flip_test": True, "weights": "a b.pth"}),
+        ("03_finetuning", {"fbp_lr": 3e-4, "test_views": 8, "weights": "a b.pth"}),
         ("05_genotype_retraining", {"genotypes": ("DARTS_V2", "own cell.json"), "seeds": 2}),
     ],
 )

@@ -181,6 +181,24 @@ def test_adam_has_the_papers_settings():
     assert (group["lr"], group["betas"], group["weight_decay"]) == (3e-4, (0.5, 0.999), 1e-3)
 
 
+@pytest.mark.parametrize(("order", "partial"), [(1, 1), (2, 2)])
+def test_beta_decay_adds_the_gradient_of_the_mean_logsumexp_to_alphas(order, partial):
+    net, sgd = search(partial=partial, nodes=2)
+    alpha_step = Architect(net, F.cross_entropy, order, lr=0.01, weight_decay=0.0)
+    alpha_step.beta_decay = 0.7
+    expected = []
+    grads = alpha_step.gradient(VAL, TRAIN, sgd)[1]
+    for p, grad in zip(net.architecture_parameters(), grads, strict=True):
+        decay = 0.7 * p.logsumexp(dim=1).mean() if p.ndim == 2 else 0 * p.sum()  # beta has none
+        expected.append(grad + torch.autograd.grad(decay, p)[0])
+    seen = []
+    alpha_step.adam.step = lambda: seen.extend(p.grad for p in net.architecture_parameters())
+    loss = alpha_step.step(VAL, TRAIN, sgd)
+    for found, grad in zip(seen, expected, strict=True):
+        torch.testing.assert_close(found, grad, rtol=1e-12, atol=1e-14)
+    assert loss == alpha_step.gradient(VAL, TRAIN, sgd)[0]  # of the data alone
+
+
 @pytest.mark.parametrize("failing", [1, 2])
 def test_an_exception_changes_neither_w_nor_alpha(failing):
     net, sgd = search()
@@ -221,10 +239,10 @@ def test_a_resumed_architect_continues_bit_for_bit(tmp_path):
     net, _ = search()
     alpha_step = Architect(net, F.cross_entropy, lr=0.01)
     alpha_step.step(VAL)
-    tensors.save_state(tmp_path / "state.safetensors", alpha_step.state_dict())
+    tensors.save_state(tmp_path / "state.safetensors", alpha_step.adam.state_dict())
     twin = copy.deepcopy(net)
     resumed = Architect(twin, F.cross_entropy)
-    resumed.load_state_dict(tensors.load_state(tmp_path / "state.safetensors"))
+    resumed.adam.load_state_dict(tensors.load_state(tmp_path / "state.safetensors"))
     for data in (TRAIN, VAL):
         alpha_step.step(data)
         resumed.step(data)

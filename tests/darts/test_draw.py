@@ -213,18 +213,65 @@ def test_labels_into_a_state_are_stacked_around_it_a_gap_apart():
     assert layout.states[2].y == pytest.approx((layout.states[0].y + layout.states[1].y) / 2)
 
 
-def test_curves_over_the_epochs_have_the_drawings_colours_and_their_legend_hides_no_label():
+def _history(epochs):
+    rng, history = np.random.default_rng(0), []
+    for epoch in range(1, epochs + 1):
+        record = {f"alpha_{kind}": rng.normal(size=(14, 8)).tolist() for kind in KINDS}
+        record |= {f"entropy_{kind}": 2.0 for kind in KINDS}
+        names = ("train_plain_loss", "val_loss", "train_auc", "val_auc")
+        record |= dict.fromkeys(names, 0.5 + 0.01 * epoch)
+        history.append({"epoch": epoch, "skips": 1, "eigenvalue": None, **record})
+    return history
+
+
+def test_heat_maps_show_the_first_epoch_to_the_used_one():
+    assert search_plots.shown_epochs(16) == [1, 5, 8, 12, 16]
+    assert search_plots.shown_epochs(3) == [1, 2, 3] and search_plots.shown_epochs(1) == [1]
+    history = _history(7)
+    cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
+    figure = search_plots.alpha_heat_maps(history, 6, *cells)
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    shown = [f"{word}, epoch {e}" for word in ("normal", "reduction") for e in (1, 2, 4, 5, 6)]
+    assert titles == shown
+    for ax, (kind, epoch) in zip(figure.axes, product(KINDS, (1, 2, 4, 5, 6)), strict=False):
+        values = np.array(ax.collections[0].get_array())
+        assert values.sum(axis=1) == pytest.approx(np.ones(14))
+        alpha = np.array(history[epoch - 1][f"alpha_{kind}"])
+        assert (values.argmax(axis=1) == alpha.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("used", [1, 6])
+def test_the_last_heat_maps_frame_one_cell_and_dot_the_other(used):
+    cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
+    figure = search_plots.alpha_heat_maps(_history(6), used, *cells)
+    last = [ax for ax in figure.axes if ax.get_title().endswith(f"epoch {used}")]
+    for ax, kind in zip(last, KINDS, strict=True):
+        framed = {patch.get_xy() for patch in ax.patches}
+        dotted = {tuple(line.get_xydata()[0] - 0.5) for line in ax.lines}
+        for found, cell in zip((framed, dotted), cells, strict=True):
+            places = {(PRIMITIVES.index(o), EDGES.index((s, t))) for o, s, t in cell.edges(kind)}
+            assert found == places
+    others = [ax for ax in figure.axes if ax.get_title() and ax not in last]
+    assert not any(ax.patches or ax.lines for ax in others)
+
+
+@pytest.mark.parametrize("size", [1, 16])
+def test_no_label_of_the_heat_maps_covers_another(size):
     plots.use_style()
-    alpha = np.random.default_rng(0).normal(size=(3, 14, 8))
-    history = [
-        {"epoch": i + 1, "alpha_normal": a.tolist(), "beta_normal": None}
-        for i, a in enumerate(alpha)
-    ]
-    figure = search_plots.alpha_trajectories(history, "normal", 3)
-    figure.canvas.draw()
-    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()] or figure.legends
-    lines = dict(zip((t.get_text() for t in legend.texts), legend.get_lines(), strict=True))
-    colours = {operation: to_hex(lines[operation].get_color()) for operation in PRIMITIVES}
-    assert colours == {operation: STYLES[operation].color for operation in PRIMITIVES}
-    labels = [ax.xaxis.label.get_window_extent() for ax in figure.axes if ax.get_xlabel()]
-    assert not any(overlap(legend.get_window_extent(), label) for label in labels)
+    figure = search_plots.alpha_heat_maps(_history(size), size, *[PUBLISHED["DARTS_V1"]] * 2)
+    figure.draw_without_rendering()
+    texts = [figure._suptitle, *(ax.title for ax in figure.axes)]
+    texts += [t for ax in figure.axes for t in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
+    shown = [t.get_window_extent() for t in texts if t.get_text() and t.get_visible()]
+    boxes = [box for box in shown if box.width]
+    assert not any(overlap(a, b) for a, b in combinations(boxes, 2))
+
+
+def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
+    history = _history(4)
+    titles = [ax.get_title() for ax in search_plots.search_curves(history).axes]
+    assert len(titles) == 4 and not any("eigenvalue" in title for title in titles)
+    history[1]["eigenvalue"], history[3]["eigenvalue"] = 0.3, 0.4
+    figure = search_plots.search_curves(history)
+    (ax,) = [ax for ax in figure.axes if "eigenvalue" in ax.get_title()]
+    assert ax.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.4]]

@@ -18,8 +18,10 @@ from helpers.darts.genotypes import (
     derive_genotype,
     from_json,
     load,
+    new_edges,
     random_genotype,
     save,
+    strongest_edges,
     to_json,
 )
 from helpers.darts.space import EDGES, OPERATIONS, PRIMITIVES, GenotypeError
@@ -163,6 +165,20 @@ def plain_derivation(alpha, beta=None):
             row += 1
         cell += sorted((source, op) for _, source, op in sorted(candidates)[:2])
     return tuple((op, source) for source, op in cell)
+
+
+def test_edges_may_be_ranked_by_weights_of_their_own():
+    weights = [[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0] for _ in EDGES]
+    weights[2][5] = 0.9  # the strongest operation of all, on an edge that is worth nothing
+    edges = [-1.0 if row == 2 else 14.0 - row for row in range(14)]
+    assert strongest_edges(weights, edges)[2:4] == (("sep_conv_3x3", 1), ("sep_conv_3x3", 2))
+    assert strongest_edges(weights)[2] == ("dil_conv_3x3", 0)
+
+
+def test_new_edges_are_counted_without_regard_to_their_order():
+    first, second = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
+    assert new_edges(first, first) == 0
+    assert new_edges(first, second) == 3 + 2  # counted by hand
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -284,14 +284,14 @@ def test_without_folds_the_rows_with_a_teacher_are_left_out(stage, capsys):
 
 
 def test_a_loaded_network_predicts_what_its_predictions_file_says(stage):
-    stage.settings = dataclasses.replace(stage.settings, flip_test=True)
+    stage.settings = dataclasses.replace(stage.settings, test_views=4)
     _train(stage)
     model = backbones.load_model(stage.paths.checkpoint("darts_imagenet"))
     assert model.genotype == DARTS_V2 and model.spec.in_channels == 1 and not model.training
     scored = stage.split[stage.split.split.isin(["val", "test"])]
     batches = features.image_batches(stage.images(32), scored, model, 16)
     frame = files.load_csv(stage.paths.predictions("darts_imagenet"), ("defect_score",))
-    np.testing.assert_allclose(predict(model, batches, "no", flips=True), frame.defect_score, 1e-6)
+    np.testing.assert_allclose(predict(model, batches, "no", views=4), frame.defect_score, 1e-6)
     assert abs(predict(model, batches, "no") - frame.defect_score).max() > 1e-6
 
 
@@ -382,7 +382,7 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     again = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
     assert again.loc["darts_searched"].search_s == 99
     assert words.loc["DARTS ImageNet", "Search s"] == ""
-    assert words.loc["DARTS searched", "Test flips"] == "no"
+    assert words.loc["DARTS searched", "Test views"] == "1"
 
 
 def test_every_network_has_its_size_and_speed_measured_once(stage, timed):
@@ -437,7 +437,7 @@ def test_equal_epochs_compares_within_the_shortest_training(stage):
 
 
 def _named(names, tmp_path, random_cells=2):
-    return named.named_cells(names, tmp_path / "searched.json", random_cells)
+    return named.named_cells(names, tmp_path, random_cells)
 
 
 def test_published_random_and_own_cells_are_found_by_name(tmp_path):
@@ -450,6 +450,18 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
 
 
+def test_both_cells_of_a_search_are_found_beside_each_other(tmp_path, capsys):
+    own = genotypes.random_genotype(4)
+    genotypes.save(tmp_path / "searched.json", DARTS_V2, {"method": "arg max"})
+    genotypes.save(tmp_path / "searched_perturbation.json", own, {"method": "x", "seconds": 7.0})
+    cells = _named(("searched", "searched_perturbation"), tmp_path)
+    assert [c.name for c in cells] == ["darts_searched", "darts_perturbation"]
+    assert [c.genotype for c in cells] == [DARTS_V2, own] and cells[1].cost["search_seconds"] == 7.0
+    (tmp_path / "searched_perturbation.json").unlink()
+    assert len(_named(("searched", "searched_perturbation"), tmp_path)) == 1
+    assert "the cell 'searched_perturbation' is skipped" in capsys.readouterr().out
+
+
 def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
     genotypes.save(tmp_path / "own.json", DARTS_V2, {})
     monkeypatch.chdir(tmp_path)
@@ -459,7 +471,7 @@ def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypat
 
 def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     assert [c.name for c in _named(("DARTS_V2", "searched"), tmp_path)] == ["darts_imagenet"]
-    assert "the searched cell is skipped: searched.json is not in" in capsys.readouterr().out
+    assert "the cell 'searched' is skipped: searched.json is not in" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError, match="no cell is left to train"):
         _named(("searched",), tmp_path)
 
@@ -469,6 +481,7 @@ def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
     [
         (("DRATS_V2",), "no cell is called 'DRATS_V2'; did you mean DARTS_V2?"),
         (("Searched",), "no cell is called 'Searched'; did you mean searched?"),
+        (("searched_pertubation",), "did you mean searched_perturbation?"),
         (("x/y.json",), "'x/y.json' is not a file"),
         ((__file__,), f"no cell is called {__file__!r} (known: DARTS_V1, "),  # no .json file
         (("x-Distilled.json",), "and '_distilled' at the end is kept for networks that DISTILL"),

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.core import files, tensors
+from helpers.core import files, seeding, tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
-from helpers.darts import genotypes, guard, search, search_plots
+from helpers.darts import genotypes, guard, search
+from helpers.darts.space import KINDS
 from helpers.runs import settings, stages
 from tests.conftest import split_of
 
@@ -66,6 +67,8 @@ def record(**changes):
         ),
         ({"epochs": 6, "eigenvalue_every": 1, "alpha_warmup": 2}, "=1 measures 4 times in EPOCHS"),
         ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
+        ({"beta_decay": -1.0}, "BETA_DECAY=-1.0 must be 0 or more"),
+        ({"perturbation_images": 1}, "PERTURBATION_IMAGES=1 must be 2 or more"),
         ({"lr": float("inf")}, "LR=inf must be a finite number"),
     ],
 )
@@ -165,6 +168,34 @@ def test_every_kind_of_search_runs(stage, options):
     found = search.search_genotype(stage)
     assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
     assert (found.history[0]["eigenvalue"] is not None) == ("eigenvalue_every" in options)
+
+
+def test_pc_darts_searches_with_a_quarter_of_the_channels_after_alphas_rest(stage):
+    options = {"partial": 4, "alpha_warmup": 1, "epochs": 2, "channels": 8}
+    stage.settings = dataclasses.replace(stage.settings, **options)
+    found = search.search_genotype(stage)
+    assert found.provenance["method"] == "PC-DARTS, first order"
+    assert found.provenance["supernet"].startswith("C=8, L=3, 1/4 of the channels, ")
+    first, last = (record["alpha_normal"] for record in found.history)
+    assert first != last and found.history[0]["alpha_loss"] is None
+    with seeding.torch_stream(0, "initial weights supernet"):
+        start = search.make_supernet(stage.settings, stage.images(16))
+    assert first == start.alpha_normal.tolist()
+
+
+def test_beta_decay_grows_from_0_over_the_epochs_and_pulls_alpha_together(stage, monkeypatch):
+    weights, before_step = [], search.AlphaSteps.before_step
+
+    def noting(self, *batch):
+        weights.append(self.architect.beta_decay)
+        before_step(self, *batch)
+
+    monkeypatch.setattr(search.AlphaSteps, "before_step", noting)
+    plain = search.search_genotype(stage).history[-1]
+    stage.settings = dataclasses.replace(stage.settings, beta_decay=90.0)
+    decayed = search.search_genotype(stage).history[-1]
+    assert weights == [0.0] * 6 + [0.0] * 2 + [30.0] * 2 + [60.0] * 2  # 2 steps an epoch
+    assert all(decayed[f"entropy_{kind}"] > plain[f"entropy_{kind}"] for kind in KINDS)
 
 
 def test_validation_and_test_images_have_no_part_in_the_search(stage):
@@ -286,13 +317,3 @@ def test_the_random_cells_are_written_with_their_seed(stage):
     genotype, provenance = genotypes.load(stage.paths.genotype("random_cell_0"))
     assert drawn == {"random_cell_0": genotype} and provenance["seed"] == 0
     assert genotype == genotypes.random_genotype(0)
-
-
-def test_the_edge_table_names_the_winner_and_whether_it_leads_clearly():
-    alpha = np.zeros((14, 8))
-    alpha[0, 0] = 9.0  # none does not count
-    alpha[0, 4] = np.log(2.0)
-    alpha[1, 5] = np.log(1.2)
-    table = search_plots.edge_table([record(alpha_normal=alpha.tolist())], "normal")
-    assert table.operation[0] == "sep_conv_3x3" and table.lead[0] == 2.0 and table.decided[0]
-    assert table.operation[1] == "sep_conv_5x5" and not table.decided[1]

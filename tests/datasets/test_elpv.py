@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from helpers import datasets
-from helpers.datasets import elpv
+from helpers.datasets import Source, elpv, splits, twins
+from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 
 
@@ -95,3 +96,26 @@ def test_the_published_groups_are_those_of_the_code(tmp_path, source):
 def test_a_set_with_other_names_has_no_groups(tmp_path):
     (tmp_path / "labels.csv").write_text("images/cell9999.png 0.0 mono\nimages/b.png 1.0 poly\n")
     assert "group" not in datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}")).table
+
+
+def test_all_twins_are_found_and_with_groups_kept_apart_no_module_is_on_two_sides(source, tmp_path):
+    rows = [*range(1680, 1800), *range(2270, 2400)]  # the twins and their neighbours
+    part = Source("elpv", source.table.iloc[rows].reset_index(drop=True), "")
+    cache = open_cache(part.table, 32, tmp_path)
+    pairs, remark = twins.find(cache, SplitSettings().twin_bits)
+    ids = part.table.id
+    found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
+    published = elpv.group_table().dropna().query("id < twin_of")
+    wanted = set(zip(published.id, published.twin_of, strict=True))
+    assert len(wanted) == 50 and wanted <= found and remark == ""
+    place = source.table.reset_index().set_index("id")["index"]
+    linked = pd.DataFrame(
+        [(place[a], place[b], 4) for a, b in sorted(found)], columns=["first", "second", "bits"]
+    )
+    for seed in range(3):
+        settings = SplitSettings(split="groups", seed=seed, cross_fit=5 * (seed % 2))
+        table = splits.make_split(source, source.table.id, settings, linked).table
+        side = table.set_index("id").split.replace("val", "train")
+        assert side.groupby(table.set_index("id").group).nunique().max() == 1
+        assert all(side[a] == side[b] for a, b in wanted)
+        assert table.label[table.split == "test"].mean() == pytest.approx(0.31, abs=0.1)

@@ -219,8 +219,8 @@ def test_lines_about_images_that_were_dropped_before_are_known_and_counted(tmp_p
     assert sides(split) == {name: wanted[name] for name in fewer.table.id}
     assert (split.unnamed, split.idle_lines) == (0, 122)
     assert split.report.endswith(
-        "\n122 lines of SPLIT_CSV were passed over: MAX_IMAGES or SKIP_UNREADABLE took their "
-        "images out before"
+        "\n122 lines of SPLIT_CSV were passed over: MAX_IMAGES, LABELS_CSV or SKIP_UNREADABLE "
+        "took their images out before"
     )
 
 
@@ -295,7 +295,7 @@ def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path
     sides = order.split()
     source = toy_source(3, 3, test=len(sides) - 6)
     csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=sides)
-    assert refused(source, split_csv=csv) == problem
+    assert refused(source, split_csv=csv).startswith(problem)
 
 
 def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
@@ -427,7 +427,13 @@ def test_images_without_a_group_are_left_out_of_a_split_by_groups_and_counted():
 def test_a_split_by_groups_needs_groups_and_enough_of_them():
     assert "LABELS_CSV" in refused(toy_source(), split="groups")
     few = grouped_source(n_groups=4)
-    assert "need 4 groups with good and 4 with bad images" in refused(few, split="groups")
+    assert refused(few, split="groups").startswith(
+        "a test set of 1/4 needs 4 groups with good and 4 with bad images; there are 4 and 2"
+    )
+    nowhere = grouped_source()
+    nowhere.table["group"] = None
+    assert "no image has a group" in refused(nowhere, split="groups")
+    assert "at most 0.5" in refused(grouped_source(), split="groups", test_fraction=0.6)
     some = grouped_source(n_groups=9)
     assert "lower CROSS_FIT" in refused(some, split="groups", cross_fit=8)
     official = grouped_source()
@@ -435,6 +441,30 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     assert "every group has images in the source's own test set" in refused(
         official, split="groups"
     )
+
+
+def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
+    found = [outcome(grouped_source(10, 4, seed), seed) for seed in range(60)]
+    assert any("would have no bad image: lower CROSS_FIT" in one for one in found)
+    assert "" in found
+
+
+def outcome(source, seed):
+    try:
+        table = divide(source, split="groups", cross_fit=4, seed=seed).table
+    except DataError as error:
+        return str(error)
+    assert (table.groupby("fold").label.nunique() == 2).all()
+    return ""
+
+
+def test_a_test_set_of_the_source_may_hide_its_groups():
+    source = grouped_source()
+    official = source.table.group.isin(source.table.group.unique()[:5])
+    source.table["official_split"] = np.where(official, "test", "train")
+    source.table["group"] = source.table.group.mask(official)
+    table = divide(source, split="groups").table
+    assert (table.split[official] == "test").all() and (table.split != "excluded").all()
 
 
 def test_an_external_split_by_groups_keeps_the_better_protected_side(tmp_path):

@@ -50,7 +50,8 @@ def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
     hashes = rng.random((30, 64)) < 0.5
     hashes[20] = hashes[3]
     hashes[20, :5] ^= True
-    pairs = twins.near_pairs(hashes, 22)
+    pairs, alike = twins.near_pairs(hashes, 22)
+    assert not alike.any()
     counted = [
         (i, j, int((hashes[i] != hashes[j]).sum())) for i in range(30) for j in range(i + 1, 30)
     ]
@@ -67,6 +68,20 @@ def test_many_parts_that_look_alike_are_not_called_duplicates(tmp_path):
     pairs, remark = twins.find(cache, 20)
     assert len(pairs) == 1 and cache.table.id[pairs["first"][0]] == "x"
     assert remark.startswith("21 images look alike to the hash")
+
+
+def test_alike_images_make_no_pairs_so_that_memory_does_not_grow_with_the_square(monkeypatch):
+    hashes = np.zeros((400, 64), dtype=bool)
+    hashes[399] = hashes[398] = np.random.default_rng(0).random(64) < 0.5
+    pairs, alike = twins.near_pairs(hashes, 4)
+    assert pairs.to_numpy().tolist() == [[398, 399, 0]]
+    assert alike[:398].all() and not alike[398:].any()
+
+
+def test_the_hash_is_that_of_the_original_at_every_size(tmp_path):
+    table = write_images(tmp_path / "images", dict(zip("ab", scenes(2), strict=True)))
+    small, large = (twins.hashes(open_cache(table, px, tmp_path / "cache")) for px in (16, 64))
+    assert small.shape == (2, 256) and (small == large).all() and (small[0] != small[1]).any()
 
 
 def test_clusters_join_pairs_and_equal_values_and_missing_values_join_nothing():

@@ -5,15 +5,17 @@ import re
 
 import numpy as np
 import pytest
+import timm
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import SwinTransformer, resnet18
 
 from helpers.darts.genotypes import random_genotype
 from helpers.darts.network import DerivedNetwork
 from helpers.explain import gradcam
+from helpers.models.spec import ModelSpec
 
 
 def stretched(maps):
@@ -101,6 +103,33 @@ def test_maps_of_a_derived_network_agree_with_pytorch_grad_cam(auxiliary, seed, 
         assert maps.amax((1, 2)).min() > 0
         expected = oracle(model, layer, x, target_class)
         np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+
+
+def test_maps_of_a_transformer_agree_with_pytorch_grad_cam():
+    model = seeded(lambda: timm.create_model("test_vit", num_classes=2, img_size=96))
+    x, layer = images(size=96), "blocks.5.norm1"
+
+    def as_maps(tokens):  # 6 x 6 patches behind the class token
+        return tokens[:, 1:].reshape(len(tokens), 6, 6, -1).permute(0, 3, 1, 2)
+
+    spec = ModelSpec("", "", 2, 96, 3, (), (), 64, layer, "tokens", 1)
+    maps = gradcam.grad_cam(model, x, 1, layer, spec.feature_maps)
+    with GradCAM(model, [model.get_submodule(layer)], reshape_transform=as_maps) as cam:
+        expected = cam(x, [ClassifierOutputTarget(1)] * len(x))
+    assert maps.amax((1, 2)).min() > 0
+    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
+
+
+def test_maps_with_channels_last_agree_with_pytorch_grad_cam():
+    sizes = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
+    model = seeded(lambda: SwinTransformer(patch_size=[4, 4], num_classes=2, **sizes))
+    spec = ModelSpec("", "", 2, 64, 3, (), (), 16, "norm", "maps_last")
+    maps = gradcam.grad_cam(model, images(), 1, "norm", spec.feature_maps)
+    moved = {"reshape_transform": lambda output: output.permute(0, 3, 1, 2)}
+    with GradCAM(model, [model.norm], **moved) as cam:
+        expected = cam(images(), [ClassifierOutputTarget(1)] * 3)
+    assert maps.amax((1, 2)).min() > 0
+    np.testing.assert_allclose(stretched(maps), expected, rtol=0, atol=1e-5)
 
 
 class OneConvolution(nn.Module):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.transforms.functional import gaussian_blur
@@ -107,6 +108,15 @@ def test_pointing_game_and_energy_in_mask_by_hand():
     assert measures.pointing_game(maps, masks).tolist() == [1, 0, 0.5]
     maps[1] = 0  # an empty map counts as chance
     assert measures.energy_in_mask(maps, masks).tolist() == pytest.approx([0.75, 0.25, 0.45])
+
+
+def test_the_auroc_of_pixels_is_that_of_scikit_learn_and_half_without_two_kinds_of_pixels():
+    maps = torch.randn(4, 6, 5).mul(2).round()  # ties
+    masks = torch.rand(4, 6, 5) > 0.7
+    expected = [roc_auc_score(masks[i].flatten(), maps[i].flatten()) for i in range(4)]
+    assert measures.pixel_auroc(maps, masks).tolist() == pytest.approx(expected)
+    masks[0], masks[1], maps[2] = True, False, 1.0
+    assert measures.pixel_auroc(maps, masks).tolist() == pytest.approx([0.5] * 3 + [expected[3]])
 
 
 def test_maps_that_know_nothing_score_at_chance():

@@ -1,9 +1,14 @@
+import socket
+
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from helpers.core import files, tensors
+from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 
 
@@ -15,9 +20,18 @@ def test_the_two_layer_cnn_has_the_parameters_counted_by_hand():
     assert sum(p.numel() for p in model.parameters()) == first + second + hidden + head
 
 
-@pytest.mark.parametrize(
-    ("kind", "size"), [("resnet18", 512), ("efficientnet_lite0", 1280), ("cnn", 1000)]
-)
+KINDS = [
+    ("resnet18", 512),
+    ("efficientnet_lite0", 1280),
+    ("convnext_atto", 320),
+    ("regnetx_002", 368),
+    ("mobilenetv3_small_050", 1024),
+    ("vit_tiny_patch16_224", 192),
+    ("torchvision/mobilenet_v3_small", 1024),
+]
+
+
+@pytest.mark.parametrize(("kind", "size"), [*KINDS, ("cnn", 1000)])
 def test_a_model_embeds_into_its_stated_size_and_scores_from_the_embedding(kind, size):
     spec = backbones.spec_of(kind, 2, 64)
     model = backbones.build(spec).eval()
@@ -42,8 +56,62 @@ def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     backbones.save_model(tmp_path / "m.safetensors", model, full_scale_bits=12, fit="pad")
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec and not loaded.training
-    assert backbones.reading_of(tmp_path / "m.safetensors") == (12, "pad")
+    facts = backbones.facts_of(tmp_path / "m.safetensors")
+    assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 0)
     np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS])
+def test_a_backbone_s_checkpoint_needs_nothing_else_to_be_loaded(tmp_path, monkeypatch, kind):
+    weights = backbones.find_weights(kind, "random", 64)
+    model = backbones.pretrained(weights, 2, 64).eval()
+    backbones.save_model(tmp_path / "m.safetensors", model)
+
+    def refuse(*_, **__):
+        raise AssertionError("a file or the network is asked for weights, or a library for facts")
+
+    monkeypatch.setattr(backbones.libraries, "anatomy", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    loaded = backbones.load_model(tmp_path / "m.safetensors")
+    assert loaded.spec == model.spec
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model(images))
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS] + ["test_mambaout"])
+def test_grad_cam_sees_where_a_backbone_looks(kind):
+    model = backbones.build(backbones.spec_of(kind, 2, 96)).eval()
+    for module in model.modules():  # a branch may start with weights of zero
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    spec = model.spec
+    images = torch.randn(2, 3, 96, 96)
+    for label in (0, 1):
+        maps = grad_cam(model, images, label, spec.feature_layer, spec.feature_maps)
+        assert maps.shape == (2, 96, 96) and torch.isfinite(maps).all()
+        if maps.any():  # nothing may support one of the classes
+            break
+    assert maps.flatten(1).std(dim=1).max() > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"options": {"checkpoint_path": "evil.pth"}},
+        {"options": {"img_size": 16, "pretrained": True}},
+        {"kind": "local-dir:evil"},
+        {"kind": "hf-hub:somebody/network"},
+    ],
+)
+def test_a_checkpoint_cannot_make_a_library_read_other_files(tmp_path, monkeypatch, change):
+    model = backbones.build(backbones.spec_of("test_vit", 2, 16))
+    backbones.save_model(file := tmp_path / "m.safetensors", model)
+    state, info = tensors.load_tensors(file)
+    tensors.save_tensors(file, state, {"spec": info["spec"] | change})
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm builds it"))
+    with pytest.raises(files.ArtifactError, match="does not hold a model: "):
+        backbones.load_model(file)
 
 
 def test_a_checkpoint_that_holds_no_model_is_refused(tmp_path):

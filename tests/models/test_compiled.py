@@ -31,7 +31,9 @@ def small_network(kind):
     return model.eval(), images
 
 
-@pytest.mark.parametrize("kind", ["resnet18", "efficientnet_lite0", "derived"])
+@pytest.mark.parametrize(
+    "kind", ["resnet18", "efficientnet_lite0", "test_convnext", "test_vit", "derived"]
+)
 def test_in_float32_a_compiled_network_equals_torch_for_any_number_of_images(kind):
     model, images = small_network(kind)
     run = compiled.CompiledNetwork(model, model.embed, "no")

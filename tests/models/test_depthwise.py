@@ -82,6 +82,13 @@ def test_only_convolutions_that_it_can_do_are_replaced_and_the_state_stays():
     torch.testing.assert_close(model(images), expected)
 
 
+def test_convolutions_that_do_more_than_their_class_says_keep_their_own():
+    layer = timm.layers.ScaledStdConv2d(4, 4, 3, padding=1, groups=4, bias=False)
+    wrapped = nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False, padding_mode="reflect")
+    model = use_fast_depthwise(nn.Sequential(layer, wrapped))
+    assert [type(m) for m in model] == [timm.layers.ScaledStdConv2d, nn.Conv2d]
+
+
 def test_under_autocast_it_computes_in_the_reduced_precision():
     layer = use_fast_depthwise(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False)))
     with torch.autocast("cpu", torch.bfloat16):
@@ -91,8 +98,9 @@ def test_under_autocast_it_computes_in_the_reduced_precision():
     assert layer[0].weight.grad.dtype == torch.float32
 
 
-def test_a_whole_backbone_has_the_same_gradients_as_with_torch_s_own():
-    spec = backbones.spec_of("efficientnet_lite0", 2, 32)
+@pytest.mark.parametrize("kind", ["efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto"])
+def test_a_whole_backbone_has_the_same_gradients_as_with_torch_s_own(kind):
+    spec = backbones.spec_of(kind, 2, 32)
     plain, fast = backbones.build(spec).double(), backbones.build(spec).double()
     fast.load_state_dict(plain.state_dict())
     use_fast_depthwise(fast)

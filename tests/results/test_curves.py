@@ -34,7 +34,7 @@ def test_every_model_is_in_one_panel_and_large_families_are_cut():
     names += [f"m{i}" for i in range(8)]
     panels = curves.families(names)
     assert [name for own in panels.values() for name in own] == names
-    assert panels["classical models on ImageNet features"] == ["svm", "lda"]
+    assert panels["classical models"] == ["svm", "lda"]
     assert panels["networks"] == ["fbp", "darts_searched_distilled"]
     assert panels["ensembles"] == ["rank_average"]
     assert len(panels["other models"]) == 6 and len(panels["other models (2)"]) == 2

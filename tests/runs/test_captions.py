@@ -16,7 +16,7 @@ def stage(home):
     record["stages"]["01_data_split"] = {
         "label_mapping": "bad = broken",
         "images": {"test": 200, "train 0": 1203, "train 1": 465, "val 0": 150, "val 1": 150},
-        "settings": {"seed": 4},
+        "settings": {"seed": 4, "split": "random", "split_csv": "", "cross_fit": 0},
         "caveats": "Drawn.",
     }
     record["stages"]["03_finetuning"] = {"settings": {"seed": 2, "seeds": 3}} | DEVICE
@@ -34,19 +34,21 @@ def _train(stage, name, device):
 def test_a_caption_says_what_a_table_rests_on(stage):
     assert captions.caption(stage) == (
         "Run toy; bad = broken; images: training 1,203 good and 465 bad, validation 150 good and "
-        "150 bad, test 200 unlabelled, split seed 4; backbone ResNet-18; training seeds 2 to 4 "
-        "where a row says so, otherwise 2; CPU, 2 threads, bf16. Drawn."
+        "150 bad, test 200 unlabelled, random split, seed 4; backbone ResNet-18; training seeds 2 "
+        "to 4 where a row says so, otherwise 2; CPU, 2 threads, bf16. Drawn."
     )
 
 
-def test_a_caption_says_that_training_and_validation_have_folds(stage):
+def test_a_caption_says_how_the_images_were_split(stage):
     record = stages.load_run(stage.paths)
-    record["stages"]["01_data_split"]["settings"]["cross_fit"] = 5
-    files.save_json(stage.paths.run_json, record)
-    assert (
-        "split seed 4, training and validation in 5 folds, validation is the first; backbone"
-        in captions.caption(stage)
-    )
+    settings = record["stages"]["01_data_split"]["settings"]
+    for changed, words in (
+        ({"split": "groups", "cross_fit": 5}, "groups kept apart, seed 4, 5 folds; backbone"),
+        ({"split_csv": "own.csv"}, "split by SPLIT_CSV, seed 4, 5 folds; backbone"),
+    ):
+        settings |= changed
+        files.save_json(stage.paths.run_json, record)
+        assert words in captions.caption(stage)
 
 
 def test_seeds_that_differ_between_the_notebooks_are_all_said(stage):

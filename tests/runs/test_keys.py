@@ -58,6 +58,7 @@ def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
     assert key_of(name, weights=str(file)) == first
     file.write_bytes(b"other")
     assert key_of(name, weights=str(file)) != first
+    assert key_of(name, weights="random") != key_of(name)
 
 
 def test_a_file_of_a_parameter_that_is_missing_is_named(home):

@@ -11,6 +11,9 @@ from helpers.runs import names
         ("fbp", "FBP"),
         ("svm_finetuned", "SVM on FBP features"),
         ("random_cell_3", "Random cell 3"),
+        ("fbp_efficientnet_lite2", "FBP (EfficientNet-Lite2)"),
+        ("svm_convnext_tiny_finetuned", "SVM on FBP features (convnext_tiny)"),
+        ("lr_brightness", "brightness alone"),
         ("darts_searched_distilled", "DARTS searched, distilled"),
         ("random_cell_3_distilled", "Random cell 3, distilled"),
         ("mine", "mine"),
@@ -19,6 +22,18 @@ from helpers.runs import names
 def test_a_model_is_shown_by_the_report_s_name_or_its_own(model, shown):
     assert names.display_name(model) == shown
     assert names.display_name(model, "3 seeds") == f"{shown}, 3 seeds averaged"
+
+
+def test_models_on_further_backbones_are_called_after_them():
+    backbones = ["resnet18", "torchvision/vgg11", "regnetx_002"]
+    suffixes = [names.backbone_suffix(name, backbones) for name in backbones]
+    assert suffixes == ["", "_torchvision_vgg11", "_regnetx_002"]
+    models = names.on_backbones(["lda", "svm"], backbones[1:], names.FINETUNED)
+    assert models[:2] == ["lda_finetuned", "svm_finetuned"]
+    assert models[2:] == ["lda_regnetx_002_finetuned", "svm_regnetx_002_finetuned"]
+    assert [names.base_name(model) for model in models] == models[:2] * 2
+    mixed = ["cnn", "fbp_b", "svm_a", "fbp", "lda", "svm"]
+    assert sorted(mixed, key=names.order) == ["lda", "svm", "svm_a", "cnn", "fbp", "fbp_b"]
 
 
 def test_ensembles_are_sorted_to_the_end():

@@ -97,6 +97,11 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", "fbp_lr", 0.0, "must be above 0"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
+        ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
+        ("05_genotype_retraining", "test_views", True, "must be a whole number"),
+        ("03_finetuning", "fbp_augment", "wild", "is not one of none, flips, symmetries, full"),
+        ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
+        ("03_finetuning", "fbp_head_lr_factor", 0.0, "must be above 0"),
         ("04_darts_search", "order", 3, "must be at most 2"),
         ("04_darts_search", "order", True, "must be a whole number"),
         ("06_analysis", "max_escape_rate", 1.5, "must be at most 1"),
@@ -137,6 +142,46 @@ def test_the_smallest_and_the_largest_values_are_taken():
     assert training.keep == "last"
 
 
+@pytest.mark.parametrize(
+    ("given", "backbones"),
+    [
+        ("auto", ("auto",)),
+        ("timm/convnext_tiny", ("convnext_tiny",)),
+        ('["resnet18", "torchvision/resnet18", "vgg11"]', ("resnet18", "vgg11")),
+        (
+            ["efficientnet_lite0", "efficientnet_lite2"],
+            ("efficientnet_lite0", "efficientnet_lite2"),
+        ),
+    ],
+)
+def test_a_backbone_is_a_name_or_a_list_of_names(given, backbones):
+    for stage in ("02_features_baselines", "03_finetuning"):
+        assert config.resolve(stage, "quick", {"backbone": given}).backbone == backbones
+
+
+@pytest.mark.parametrize("stage", ["02_features_baselines", "03_finetuning"])
+def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage):
+    said = refused(stage, backbone="resnet81")
+    assert said.startswith(
+        "BACKBONE='resnet81' cannot be used: 'resnet81' is not a backbone of timm or"
+    )
+    said = refused(stage, backbone=["resnet18", "vgg"])
+    assert said.startswith(
+        "BACKBONE=['resnet18', 'vgg'] cannot be used: 'vgg' is not a backbone of"
+    )
+    assert refused(stage, backbone=[]) == "BACKBONE=[] names no backbone"
+    said = (
+        "BACKBONE='auto, vgg11' cannot have auto beside others: name all backbones, or auto alone"
+    )
+    assert refused(stage, backbone="auto, vgg11") == said
+    said = refused(stage, backbone=["vgg11", "vgg13"], weights="w.pth")
+    assert said.startswith(
+        "WEIGHTS='w.pth' is a file for one backbone, but BACKBONE names 2: leave"
+    )
+    both = {"backbone": ["vgg11", "vgg13"], "weights": "random"}
+    assert config.resolve(stage, "quick", both).weights == "random"
+
+
 def test_a_time_budget_is_not_what_a_result_depends_on():
     limited, free = config.SearchSettings(time_budget_min=5), config.SearchSettings()
     assert config.decisive(limited) == config.decisive(free) and limited != free
@@ -145,5 +190,5 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
 
 def test_settings_in_words_are_parameters_in_short_lines():
     text = config.in_words(config.resolve("03_finetuning", "quick", {"seeds": 2}))
-    assert text.startswith("SEED=0, SEEDS=2, BACKBONE='auto',")
+    assert text.startswith("SEED=0, SEEDS=2, BACKBONE=('auto',),")
     assert max(map(len, text.splitlines())) <= 110

@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from helpers.core import seeding
+from helpers.core import processes
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training import batches
@@ -71,9 +73,32 @@ def test_shares_divide_each_batch_without_loss(make, processes):
         assert sorted(np.concatenate(shares)) == sorted(batch)
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(11, [5, 5]), (12, [5, 5, 2])])
-def test_a_last_batch_of_one_image_is_dropped_for_batch_normalisation(n, sizes):
-    assert [len(rows) for rows in rows_of(image_batches(n=n), 0, 0)] == sizes
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"n": 12}, [5, 5]),
+        ({"n": 13}, [5, 5, 3]),
+        ({"n": 2}, [2]),  # the only batch
+        ({"n": 12, "drop_below": 0}, [5, 5, 2]),
+        ({"n": 11, "drop_below": 0}, [5, 5]),  # batch norm cannot train on one image
+        ({"n": 40, "epoch_images": 12}, [5, 5]),
+    ],
+)
+def test_a_last_batch_of_less_than_half_a_batch_is_dropped(options, sizes):
+    data = image_batches(**options)
+    assert [len(rows) for rows in rows_of(data, 0, 0)] == sizes
+    assert data.epoch_size == sum(sizes)
+    left_out = [set(range(len(data))) - set(np.concatenate(rows_of(data, 0, e))) for e in (0, 1)]
+    assert left_out[0] != left_out[1] or not left_out[0]  # other images in each epoch
+
+
+def test_a_last_batch_has_two_images_for_each_process_or_is_dropped(monkeypatch):
+    data = image_batches(n=23, batch_size=5)
+    assert [len(rows) for rows in rows_of(data, 0, 0)][-1] == 3
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    shares = [rows_of(data, 0, 0, (rank, 2)) for rank in (0, 1)]
+    assert [sum(map(len, pair)) for pair in zip(*shares, strict=True)] == [5] * 4
+    assert data.epoch_size == 20
 
 
 def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
@@ -137,49 +162,22 @@ def test_images_get_the_model_s_channels_each_with_its_own_mean_and_spread(
     np.testing.assert_allclose(result[1, :, 1, 0], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_eight_symmetries_are_the_turns_and_mirror_images_of_the_square():
-    images = torch.rand(2, 3, 5, 5)
-    turns = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
-    expected = [*turns, *(turn.flip(-1) for turn in turns)]
-    found = [batches.symmetry(images, k) for k in range(batches.VIEWS)]
-    assert torch.equal(found[0], images)
-    matches = [[torch.equal(view, other) for other in expected] for view in found]
-    assert (np.sum(matches, axis=0) == 1).all() and (np.sum(matches, axis=1) == 1).all()
+def test_a_standardised_image_does_not_depend_on_its_brightness_and_contrast():
+    spec = dataclasses.replace(model_spec(3, (0.5,) * 3, (0.25,) * 3), standardise=True)
+    image = 0.2 + 0.4 * torch.rand(2, 1, 6, 5)
+    darker = 0.5 * image + 0.1
+    found = batches.normalise(image, spec)
+    assert found.shape == (2, 3, 6, 5)
+    torch.testing.assert_close(found, batches.normalise(darker, spec))
+    torch.testing.assert_close(found.mean(dim=(1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[:, 0].std(dim=(1, 2)), torch.ones(2), atol=0.02, rtol=0)
+    blank = torch.full((1, 1, 4, 4), 0.3)
+    blank[0, 0, 0, 0] += 1e-4  # far less than one gray level
+    assert batches.normalise(blank, spec).abs().max() < 0.1
 
 
-def test_flips_mirror_each_image_both_ways_on_its_own():
-    image = torch.rand(1, 1, 8, 8)
-    mirrored = [image, image.flip(2), image.flip(3), image.flip(2, 3)]
-    seen = set()
-    with seeding.torch_stream(0, "augment"):
-        views = batches.augmentation("flips")(image.expand(64, -1, -1, -1).clone())
-    for view in views:
-        (match,) = (i for i, m in enumerate(mirrored) if torch.allclose(view, m[0], atol=1e-6))
-        seen.add(match)
-    assert seen == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_full_augmentation_keeps_shape_and_range_stays_small_and_repeats_in_one_stream(channels):
-    images = torch.rand(6, channels, 24, 24)
-    views = []
-    for epoch in (0, 0, 1):
-        with seeding.torch_stream(5, "augment", epoch):
-            views.append(batches.augmentation("full")(images.clone()))
-    for view in views:
-        assert view.shape == images.shape
-        assert view.min() >= 0 and view.max() <= 1
-        assert (view - images).abs().amax(dim=(1, 2, 3)).min() > 0.05  # every image changed
-    assert torch.equal(views[0], views[1])
-    assert not torch.allclose(views[0], views[2])
-    view = batches.augmentation("full")(torch.full((32, channels, 16, 16), 0.5))
-    # at most 15 % added to, and 15 % multiplied with, a flat gray of one half
-    assert view.min() >= (0.5 - 0.15) * 0.85 - 1e-5
-    assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5
-
-
-def test_no_augmentation_changes_nothing_and_an_unknown_one_is_refused():
-    images = torch.rand(4, 1, 16, 16)
-    assert torch.equal(batches.augmentation("none")(images), images)
-    with pytest.raises(ValueError, match=r"^augment='wild' is not one of none, flips, full$"):
-        batches.augmentation("wild")
+def test_all_images_of_a_model_are_standardised_if_its_specification_says_so():
+    spec = dataclasses.replace(model_spec(), standardise=True)
+    data = image_batches(spec=spec)  # each image is of one gray level
+    assert all(not images.any() for images in data.ordered())
+    assert all(not images.any() for _, images, _ in data.shuffled(0, 0))

@@ -173,7 +173,7 @@ def test_last_layer_all_layers_and_classical_models_are_cross_fitted(stage, monk
     assert (
         [one.member for one in fbp] == [one.member for one in ll] == cross_fitted(stage.split, [0])
     )
-    rows = finetune.fit_on_finetuned(stage)
+    rows = finetune.fit_on_finetuned(stage, weights)
     assert [len(row["chosen"]) for row in rows] == [FOLDS]
     # each fold's classifiers are fitted on the features of the network that has not seen it
     checkpoints = [stage.paths.checkpoint("fbp", 0, fold) for fold in range(FOLDS)]
@@ -187,6 +187,6 @@ def test_last_layer_all_layers_and_classical_models_are_cross_fitted(stage, monk
     for model in scored.values():
         assert model.val.id.tolist() == judged and model.averaged == "3 folds"
     before = dict(stage.notes)
-    finetune.fit_on_finetuned(stage)
+    finetune.fit_on_finetuned(stage, weights)
     reused = stage.notes["reused"][len(before.get("reused", [])) :]
     assert len(reused) == len(set(reused)) == FOLDS + 1

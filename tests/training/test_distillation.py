@@ -14,7 +14,7 @@ from helpers.runs import stages
 from helpers.runs.members import cross_fitted
 from helpers.runs.settings import TrainSettings
 from helpers.training import distillation
-from helpers.training.batches import VIEWS, symmetry
+from helpers.training.augment import VIEWS, symmetry
 from helpers.training.distillation import DistillationLoss, DistilledBatches, find_teacher
 from helpers.training.features import image_batches
 from helpers.training.inference import Scorer

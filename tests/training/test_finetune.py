@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -10,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
+from helpers.runs import names, stages
 from helpers.runs import settings as config
-from helpers.runs import stages
+from helpers.runs.members import Member
 from helpers.training import features, finetune, trained
 from helpers.training.inference import predict
 from tests.conftest import split_of
@@ -82,7 +84,8 @@ def test_a_saved_model_says_how_its_images_were_read(stage, fit):
     files.save_json(stage.paths.run_json, {"stages": {"01_data_split": {"fit": fit}}})
     stage.settings = dataclasses.replace(stage.settings, cnn_epochs=1)
     finetune.train_cnn(stage)
-    assert backbones.reading_of(stage.paths.checkpoint("cnn")) == (0, fit)
+    facts = backbones.facts_of(stage.paths.checkpoint("cnn"))
+    assert (facts.full_scale_bits, facts.fit, facts.views, facts.precision) == (0, fit, 1, "no")
 
 
 def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test(stage, weights):
@@ -121,6 +124,41 @@ def test_each_seed_of_all_layers_has_its_rows_and_its_checkpoint(stage, weights)
     assert (_scores(stage).defect_score.to_numpy() == by_seed[1]).all()
 
 
+def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints(stage):
+    chosen = ("test_vit", "torchvision/mobilenet_v3_small")
+    stage.settings = dataclasses.replace(
+        stage.settings, backbone=chosen, weights="random", image_size_px=32, ll_epochs=1, trees=5
+    )
+    found = features.weights_of(stage)
+    assert stage.notes["backbone"] == "test_vit, torchvision/mobilenet_v3_small"
+    assert stage.notes["weights"].startswith("random weights, not pretrained, random")
+    sizes = []
+    for weights in found:
+        embedded = features.pretrained_features(stage, weights)
+        sizes.append(embedded.embeddings.shape[1])
+        assert embedded.embeddings.std(axis=0).max() > 0
+        finetune.train_last_layer(stage, weights)
+        finetune.train_all_layers(stage, weights)
+        suffix = names.backbone_suffix(weights.backbone, chosen)
+        finetune.finetuned_features(stage, Member(0), f"fbp{suffix}")
+    assert sizes == [64, 1024]
+    assert suffix == "_torchvision_mobilenet_v3_small"
+    assert sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv")) == [
+        "fbp",
+        f"fbp{suffix}",
+        "ll",
+        f"ll{suffix}",
+    ]
+    for end, weights in zip(("", suffix), found, strict=True):
+        model = backbones.load_model(stage.paths.checkpoint(f"fbp{end}"))
+        assert model.spec.kind == weights.backbone and model.spec.image_size_px == 32
+        stored = features.load_features(stage.paths.features(f"fbp{end}"))
+        table = stage.split.iloc[:2]
+        fresh = features.embed(model, stage.images(32), table, torch.device("cpu"), 2, "no")
+        np.testing.assert_allclose(stored.of(table.id), fresh.embeddings, rtol=0.02, atol=0.02)
+    assert (_scores(stage).defect_score != _scores(stage, f"fbp{suffix}").defect_score).any()
+
+
 def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
     stage, weights, monkeypatch
 ):
@@ -137,3 +175,40 @@ def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
     assert stage.paths.predictions("fbp").read_bytes() == before
     finetune.train_all_layers(stage, weights)
     assert stage.paths.predictions("fbp").read_bytes() != before
+
+
+def test_the_options_of_all_layers_reach_their_training_alone_and_the_checkpoint(stage, weights):
+    options = {"fbp_augment": "photometric", "fbp_ema_decay": 0.9, "fbp_class_weights": True}
+    options |= {"fbp_head_lr_factor": 5.0, "fbp_standardise": True, "test_views": 8}
+    stage.settings = dataclasses.replace(stage.settings, **options)
+    fbp, cnn, ll = stage.settings.fbp, stage.settings.cnn, stage.settings.ll
+    assert (fbp.augment, fbp.ema_decay, fbp.class_weights) == ("photometric", 0.9, True)
+    assert fbp.head_lr_factor == 5.0
+    for other in (cnn, ll):
+        found = (other.ema_decay, other.class_weights, other.head_lr_factor)
+        assert found == (0.0, False, 1.0) and other.augment in ("full", "none")
+    finetune.train_all_layers(stage, weights)
+    model = backbones.load_model(stage.paths.checkpoint("fbp"))
+    assert model.spec.standardise
+    scored = stage.split[stage.split.split.isin(["val", "test"])]
+    batches = features.image_batches(stage.images(32), scored, model, 32)
+    np.testing.assert_allclose(predict(model, batches, "no", 8), _scores(stage).defect_score, 1e-5)
+    assert abs(predict(model, batches, "no") - _scores(stage).defect_score).max() > 1e-4
+
+
+def test_the_learning_rates_of_all_layers_are_tried_once(stage, weights, monkeypatch):
+    calls = []
+
+    def lr_range_test(model, batches, training, seed):
+        calls.append((model.spec.standardise, batches.augment, len(batches), training.lr, seed))
+        return pd.DataFrame({"lr": [1e-6, 1e-3], "loss": [0.7, 0.6], "smoothed": [0.7, 0.65]})
+
+    monkeypatch.setattr(finetune, "lr_range_test", lr_range_test)
+    stage.settings = dataclasses.replace(stage.settings, fbp_standardise=True)
+    found = finetune.try_learning_rates(stage, weights)
+    assert found.equals(finetune.try_learning_rates(stage, weights))
+    train = int((stage.split.split == "train").sum())
+    assert calls == [(True, "full", train, stage.settings.fbp_lr, 0)]
+    stage.settings = dataclasses.replace(stage.settings, fbp_lr=0.1)
+    finetune.try_learning_rates(stage, weights)
+    assert calls[1][3] == 0.1

@@ -20,7 +20,7 @@ class _Images:
     def __init__(self, images, labels):
         self.images, self.labels, self.ids = images, labels, np.array(list("abcde"))
 
-    def ordered(self, share):
+    def ordered(self, share=(0, 1)):
         assert share == (0, 1)
         yield from self.images.split(3)
 
@@ -41,26 +41,33 @@ def images():
     return _Images(torch.randn(5, 1, 4, 4), np.array([0, 1, 0, 1, 1]))
 
 
-def test_scores_are_those_of_the_model_and_of_the_mirror_images(images):
+def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(images):
     model = _LeftMinusRight()
     x = images.images
     views = [x, x.flip(-1), x.flip(-2), x.flip(-2, -1)]
+    views += [view.transpose(-2, -1) for view in views]
     with torch.no_grad():
         expected = np.stack([model(view).numpy() for view in views])
-    found = Scorer(model, precision="no").scores(images, views=4)
-    assert found.dtype == np.float32 and found.shape == (4, 5, 2)
+    found = Scorer(model, precision="no").scores(images, views=8)
+    assert found.dtype == np.float32 and found.shape == (8, 5, 2)
     np.testing.assert_allclose(found, expected, atol=1e-7)
-    one = Scorer(model, precision="no").scores(images)
-    np.testing.assert_array_equal(one, found[:1])
+    for count in (1, 4):
+        fewer = Scorer(model, precision="no").scores(images, views=count)
+        np.testing.assert_array_equal(fewer, found[:count])
 
 
-def test_probabilities_are_the_softmax_and_flips_average_those_of_four_mirror_images(images):
+def test_an_image_that_is_not_square_is_scored_in_its_four_mirror_images():
+    wide = _Images(torch.randn(5, 1, 4, 6), np.zeros(5))
+    assert Scorer(_LeftMinusRight(), precision="no").scores(wide, views=8).shape == (4, 5, 2)
+
+
+def test_probabilities_are_the_softmax_averaged_over_the_views(images):
     once = inference.predict(_LeftMinusRight(), images, "no")
     scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
     np.testing.assert_allclose(once, 1 / (1 + np.exp(-scores[:, 1].astype(float))))
     # mirrored left to right the margin changes its sign, upside down it does not
     np.testing.assert_allclose(
-        inference.predict(_LeftMinusRight(), images, "no", flips=True),
+        inference.predict(_LeftMinusRight(), images, "no", views=4),
         (2 * once + 2 * (1 - once)) / 4,
         atol=1e-7,
     )
@@ -79,7 +86,7 @@ def test_images_without_a_finite_score_are_named(images):
     images.images[[0, 1, 3, 4]] = torch.nan
     message = r"^the scores of 4 image\(s\) are not finite, e\.g\. a, b, d$"
     with pytest.raises(inference.ScoresError, match=message):
-        inference.predict(_LeftMinusRight(), images, "no", flips=True)
+        inference.predict(_LeftMinusRight(), images, "no", views=4)
 
 
 class _ThreeClasses(nn.Module):
@@ -209,3 +216,41 @@ def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monk
             assert torch.equal(scorer.score_batch(images)[0], model(images))
     said = "OpenVINO cannot run this network, torch does: no such operation\n"
     assert capsys.readouterr().out == said
+
+
+def _normalised():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=0.3), nn.Flatten(), nn.LazyLinear(2)
+    )
+
+
+def test_adapted_batch_norm_has_the_statistics_of_the_new_images_and_nothing_else_changes():
+    lot, model = _Images(3 * torch.randn(6, 1, 4, 4) + 5, np.zeros(6)), _normalised()
+    model(torch.randn(8, 1, 4, 4))  # statistics of other images
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert inference.adapt_batch_norm(model, lot) is model and not model.training
+    with torch.no_grad():
+        maps = [model[0](batch) for batch in lot.images.split(3)]
+    mean = torch.stack([own.mean(dim=(0, 2, 3)) for own in maps]).mean(dim=0)
+    variance = torch.stack([own.var(dim=(0, 2, 3)) for own in maps]).mean(dim=0)
+    torch.testing.assert_close(model[1].running_mean, mean)
+    torch.testing.assert_close(model[1].running_var, variance)
+    assert not torch.allclose(before["1.running_mean"], mean)
+    assert model[1].momentum == 0.3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) or name.startswith(("1.running", "1.num"))
+
+
+def test_a_lot_that_is_darker_is_scored_as_the_others_after_batch_norm_is_adapted():
+    model, images = _normalised(), torch.randn(60, 1, 4, 4)
+    usual, darker = _Images(images, np.zeros(60)), _Images(0.5 * images - 2, np.zeros(60))
+    with torch.no_grad():
+        model(images)
+    inference.adapt_batch_norm(model, usual)
+    expected = Scorer(model, precision="no").scores(usual)
+    shifted = Scorer(model, precision="no").scores(darker)
+    inference.adapt_batch_norm(model, darker)
+    adapted = Scorer(model, precision="no").scores(darker)
+    np.testing.assert_allclose(adapted, expected, atol=1e-3)
+    assert np.abs(shifted - expected).max() > 0.1

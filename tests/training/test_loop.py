@@ -4,18 +4,22 @@ import dataclasses
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from helpers.core import files, memory, processes, seeding, tensors
+from helpers.datasets.cache import ImageCache
+from helpers.models.spec import ModelSpec
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
 from helpers.training import loop
-from helpers.training.batches import EmbeddingBatches, epoch_order
+from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
-from helpers.training.optim import Loss, make_optimizer, make_scheduler
+from helpers.training.optim import Loss, balanced_weights, make_optimizer, make_scheduler
 
 
 def _problem(n=96, d=6, seed=0):
@@ -278,6 +282,69 @@ def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, ad
     )
 
 
+def test_class_weights_let_each_class_count_the_same():
+    labels = np.repeat([0, 1], [30, 10])
+    weights = balanced_weights(labels)
+    assert weights.tolist() == pytest.approx([40 / 60, 40 / 20])
+    expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    scores, targets = torch.zeros(40, 2), torch.from_numpy(labels)
+    scores[:, 0] = 2.0
+    good, bad = (Loss(0.1)(scores[targets == k], targets[targets == k]) for k in (0, 1))
+    torch.testing.assert_close(Loss(0.1, weights)(scores, targets), (good + bad) / 2)
+    # an image counts the same in a batch of its own class alone
+    torch.testing.assert_close(Loss(0.1, weights)(scores[-4:], targets[-4:]), 2 * bad)
+
+
+def test_a_training_weighs_the_classes_if_it_is_told_to():
+    rare = _problem()
+    rare.labels[:80] = 0
+    settings = TrainSettings(epochs=1, lr=0.0, schedule="constant", precision="no")
+    model = nn.Linear(6, 2)
+    losses = []
+    for weighted in (False, True):
+        own = dataclasses.replace(settings, class_weights=weighted)
+        fit = Training(model, rare, _problem(), own, seed=0, name="toy").run()
+        losses.append(fit.history[0]["train_loss"])
+    with torch.no_grad():
+        scores, targets = model(torch.from_numpy(rare.embeddings)), torch.from_numpy(rare.labels)
+        expected = float(Loss(0.1, balanced_weights(rare.labels))(scores, targets))
+    assert losses[1] == pytest.approx(expected, abs=1e-6)
+    assert losses[0] == pytest.approx(float(Loss(0.1)(scores, targets)), abs=1e-6)
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
+class _WithHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.head = nn.Linear(6, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.trunk(x))
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "exponential", "constant"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_head_learns_at_its_own_rate_in_every_schedule(optimizer, schedule):
+    own = {"optimizer": optimizer, "schedule": schedule, "head_lr_factor": 10.0, "lr": 1e-3}
+    settings, model = TrainSettings(epochs=2, precision="no", **own), _WithHead()
+    problem = _problem()
+    training = Training(model, problem, problem, settings, seed=0, name="toy")
+    head = {id(p) for p in model.head.parameters()}
+    for _ in range(3):
+        rates = {
+            id(p): group["lr"] for group in training.optimizer.param_groups for p in group["params"]
+        }
+        assert len(rates) == 4
+        (trunk,) = {rate for key, rate in rates.items() if key not in head}
+        (fast,) = {rate for key, rate in rates.items() if key in head}
+        assert fast == pytest.approx(10 * trunk)
+        training.step(*next(problem.shuffled(0, 0)))
+        training.scheduler.step()
+    decays = {group["weight_decay"] for group in training.optimizer.param_groups}
+    assert decays == ({0.0, 0.01} if optimizer == "adamw" else {0.01})
+
+
 def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
     loss_of = Loss(smoothing=0.1)
     scores, auxiliary = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
@@ -305,6 +372,25 @@ def test_cosine_schedule_runs_from_lr_towards_its_minimum():
     lrs = [record["lr"] for record in _fit(_model(), settings).history]
     expected = 0.001 + (0.025 - 0.001) * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [33, 39, 40, 41, 48])
+def test_one_cycle_has_as_many_steps_as_batches_are_drawn(n):
+    """The last batch of 1 or 7 images is dropped, that of 8 or 9 is not."""
+    values = np.arange(n, dtype=np.uint8)
+    pixels = np.broadcast_to(values[:, None, None, None], (n, 4, 4, 1))
+    spec = ModelSpec("toy", "cnn", 2, 4, 1, (0.5,), (0.25,), 8, "")
+    cache = ImageCache(pixels, pd.DataFrame({"id": values.astype(str)}), "toy")
+    labels, ids = np.arange(n) % 2, values.astype(str)
+    images = ImageBatches(cache, np.arange(n), labels, ids, spec, batch_size=16)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    settings = TrainSettings(epochs=3, precision="no")
+    fit = Training(model, images, images, settings, seed=0, name="toy").run()
+    drawn = 3 * sum(1 for _ in images.shuffled(0, 0))
+    assert fit.scheduler.last_epoch == drawn == fit.scheduler.total_steps - 1
+    assert [record["images"] for record in fit.history] == [images.epoch_size] * 3
+    # the last step is taken at the rate of the end
+    assert fit.history[-1]["lr"] < 0.1 * settings.lr
 
 
 def test_one_cycle_goes_on_with_every_batch():

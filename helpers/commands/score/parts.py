@@ -18,6 +18,7 @@ from typing import NamedTuple
 from helpers.commands.score import ScoreError
 from helpers.core import files
 from helpers.datasets.decoding import Fit
+from helpers.deploy.description import Description
 
 
 class Row(NamedTuple):
@@ -45,7 +46,7 @@ class Settings:
     images: str  # folder, pattern or CSV, relative to the folder of the scores
     model: str  # name and digest of each checkpoint
     precision: str  # "bf16", "fp16" or "no"
-    flips: bool  # average over four mirror images
+    views: int  # symmetries of each image over which its scores are averaged
     bits: int  # that fill the range of images of more than 8 bits
     fit: Fit = "squash"  # how images become squares
 
@@ -114,8 +115,10 @@ class PartFiles:
                 unreadable += sum(not row.defect_score for row in rows)
         return missing, unreadable
 
-    def join(self) -> None:
+    def join(self, description: Description | None = None) -> None:
         """Write all scores in the list's order, and the unreadable files, each atomically.
+
+        With a description there is a column `verdict`.
 
         Raises:
             ScoreError: a part is missing.
@@ -129,7 +132,7 @@ class PartFiles:
         ):
             scores = csv.writer(scores_file, lineterminator="\n")
             unreadable = csv.writer(unreadable_file, lineterminator="\n")
-            scores.writerow(("path", "id", "defect_score"))
+            scores.writerow(("path", "id", "defect_score", *["verdict"] * bool(description)))
             unreadable.writerow(("path", "reason", "position"))  # counted from 0
             for number in range(len(self.job.digests)):
                 rows = self.read(number)
@@ -138,7 +141,8 @@ class PartFiles:
                 for row in rows:
                     path, name, score, reason = map(files.as_cell, row)
                     if score:
-                        scores.writerow((path, name, score))
+                        verdict = description.verdicts([score]) if description else ()
+                        scores.writerow((path, name, score, *verdict))
                     else:
                         unreadable.writerow((path, reason, position))
                         unreadable_count += 1

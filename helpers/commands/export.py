@@ -1,0 +1,65 @@
+"""Export a trained model to OpenVINO, ONNX or torch:
+
+    python -m helpers.export --model RUN/fbp --to openvino --out line
+
+writes the network with its preprocessing, model.json with thresholds and licences, and example.py,
+which scores images without this package. `--check IMAGE...` runs it and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.commands.cli import program
+from helpers.core import files
+from helpers.deploy import export
+from helpers.deploy.predictor import open_model
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 1 after an error reported on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options)
+    except (export.ExportError, files.ArtifactError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export the model and, if images are given, check it on them."""
+    export.check_format(options.to)  # before anything is loaded
+    opened = open_model(options.model)
+    export.export_model(opened, options.to, options.out)
+    print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")
+    if opened.description and opened.description.precision != "no":
+        print(
+            f"The run's scores, which chose the thresholds, were computed in "
+            f"{opened.description.precision}; the export computes in float32, so its scores differ "
+            "slightly"
+        )
+    if options.check:
+        difference = export.largest_difference(options.out, options.check, opened)
+        print(f"largest difference of {len(options.check)} scores: {difference:.1e}")
+        if not difference <= export.TOLERANCE:
+            raise export.ExportError(
+                f"the exported model differs by more than {export.TOLERANCE:g}: do not use it"
+            )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program("export"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
+    add("--to", choices=export.FORMATS, required=True, help="openvino, onnx or torch")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    add("--check", nargs="+", metavar="IMAGE", default=[], help="compare the scores of images")
+    return parser

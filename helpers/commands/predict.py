@@ -1,0 +1,99 @@
+"""Ask a trained model about images:
+
+    python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
+
+prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
+`python -m helpers.score` does it for any number of images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.commands.cli import program
+from helpers.core import files, style
+from helpers.deploy.predictor import TrainedModel, load_model
+from helpers.training.inference import ScoresError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 1 after an error or if an image cannot be read, else 0."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(run(options) > 0)
+    except (files.ArtifactError, ScoresError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table, write what was asked for, and return how many images cannot be read."""
+    model = load_model(options.model)
+    table = model.predict(options.images)
+    readable = table.reason == ""
+    if readable.any():
+        shown = table[readable].drop(columns="reason")
+        print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
+    print(model.description.promise if model.description else model.remark)
+    if model.description and model.description.is_smoke:
+        print(style.SMOKE_NOTE)
+    if options.csv:
+        files.save_csv(options.csv, table)
+    if options.maps:
+        _write_maps(model, table[readable], options.maps)
+    for row in table[~readable].itertuples():
+        print(f"error: {row.file} cannot be read: {row.reason}", file=sys.stderr)
+    return int((~readable).sum())
+
+
+def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
+    """Write for each image the Grad-CAM map of the first network for "bad", laid over the image."""
+    import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
+
+    from helpers.explain import maps
+    from helpers.explain.gradcam import grad_cam
+
+    plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
+    names: set[str] = set()
+    for row in table.itertuples():
+        pixels, _ = model.read(str(row.file))
+        assert pixels is not None
+        images = model.averaged.prepared([pixels])
+        heat = grad_cam(model.network, images, 1, model.network.spec.feature_layer)[0]
+        name = stem = Path(str(row.file)).stem
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
+        maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
+        maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
+        for number in itertools.count(2):
+            if name not in names:
+                break
+            name = f"{stem}_{number}"
+        names.add(name)
+        with files.atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight")
+        plt.close(figure)
+    print(f"{len(table)} map(s) in {folder}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program("predict"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="an image file")
+    add(
+        "--model",
+        required=True,
+        help="RUN or RUN/MODEL in data/runs, a model's folder, or one checkpoint in it",
+    )
+    add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
+    add("--csv", type=Path, metavar="FILE", help="write the table, unreadable images too")
+    return parser

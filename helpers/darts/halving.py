@@ -1,0 +1,166 @@
+"""Successive halving over real short trainings: which of many cells deserves a long training.
+
+All candidates are trained for a few epochs, the best third of them for three times as many, and so
+on (Jamieson and Talwalkar 2016, arXiv 1502.07943; for architectures Li and Talwalkar 2019, arXiv
+1902.07638). The random cells among them are the population that a search has to beat (Yang et al.
+2020, arXiv 1912.12522).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from helpers.darts import genotypes
+from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
+from helpers.darts.retrain import make_network, recipe_of
+from helpers.models.complexity import count_parameters
+from helpers.runs.members import Member
+from helpers.runs.names import display_name, model_colours
+from helpers.runs.settings import RetrainSettings
+from helpers.runs.stages import Stage
+from helpers.training.jobs import run_all
+from helpers.training.trained import Trained, train_member
+
+ETA = 3  # a third of the candidates continues, with three times the epochs
+
+
+def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
+    """Return the cells to compare by kind: searched in this run, published, and random."""
+    folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
+    found = sorted(folder.glob("searched*.json"))
+    names = {
+        "searched": [path.stem if path.stem in FOUND else str(path) for path in found],
+        "published": list(genotypes.PUBLISHED),
+        "random": ["random"],
+    }
+    return {kind: named_cells(own, folder, count) for kind, own in names.items() if own}
+
+
+def run_halving(stage: Stage) -> pd.DataFrame:
+    """Train the candidates in rungs, and write the winner's cell to genotypes/halving.json.
+
+    A rung trains as notebook 05 does, except for the number of epochs, and from random weights
+    again: the learning rate falls with the last epoch, so a short training is not the first part of
+    a long one. The validation AUC of the last epoch decides, since the best epoch would favour
+    unsteady curves. All files are in checkpoints/halving/: a candidate is no row of the results.
+
+    Returns:
+        A row for each training: epochs, model, val_auc, seconds, kept (the cell continues, or has
+        won), kind, parameters (of the network that predicts, without the auxiliary head). The table
+        is empty if HALVING_EPOCHS is 0.
+    """
+    settings: RetrainSettings = stage.settings
+    if not settings.halving_epochs:
+        return pd.DataFrame()
+    check_names(settings.genotypes)  # of the trainings that follow: not after this one
+    by_kind = candidates(stage)
+    cells = {cell.name: cell for own in by_kind.values() for cell in own}
+    cache, member = stage.images(settings.retrain_image_size_px), Member(settings.seed)
+
+    def train_rung(names: Sequence[str], epochs: int) -> list[Trained]:
+        short = dataclasses.replace(settings, retrain_epochs=epochs)
+        own = [dataclasses.replace(cells[n], name=f"halving/{epochs}_epochs/{n}") for n in names]
+        recipes = [recipe_of(short, cell, cache) for cell in own]
+        jobs = [functools.partial(train_member, stage, r, cache, member) for r in recipes]
+        return run_all(jobs, stage.engine)
+
+    trials = successive_halving(list(cells), settings.halving_epochs, train_rung)
+    winner = cells[trials[trials.kept].model.iloc[-1]]
+    method = f"best of {len(cells)} by successive halving: {display_name(winner.name)}"
+    about = {"method": method, "seconds": round(trials.seconds.sum(), 1)}
+    save = functools.partial(genotypes.save, genotype=winner.genotype, provenance=about)
+    inputs = [genotypes.to_json(winner.genotype), about]
+    stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
+    kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
+    plain = dataclasses.replace(settings, auxiliary=False)
+    sizes = {
+        n: count_parameters(make_network(plain, c.genotype, cache, 0)) for n, c in cells.items()
+    }
+    return trials.assign(kind=trials.model.map(kinds), parameters=trials.model.map(sizes))
+
+
+def successive_halving(
+    names: Sequence[str], epochs: int, train_rung: Callable[[Sequence[str], int], list[Trained]]
+) -> pd.DataFrame:
+    """Train `names` for `epochs`, the best third for three times as many, until one is left.
+
+    Returns:
+        The table of `run_halving` without kind and parameters. Of equal cells the first wins.
+    """
+    rungs = []
+    while len(names) > 1:
+        rows = [
+            (epochs, name, one.history[-1]["val_auc"], one.seconds)
+            for name, one in zip(names, train_rung(names, epochs), strict=True)
+        ]
+        rung = pd.DataFrame(rows, columns=["epochs", "model", "val_auc", "seconds"])
+        best = rung.sort_values("val_auc", ascending=False, kind="stable").model
+        names = best.iloc[: max(1, len(best) // ETA)].tolist()
+        rungs.append(rung.assign(kept=rung.model.isin(names)))
+        epochs *= ETA
+    return pd.concat(rungs, ignore_index=True)
+
+
+def ranking(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the rank of each searched and published cell among the random cells of its rung.
+
+    Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the cell
+    is like one more random cell, all ranks of the first rung are equally probable. Later rungs hold
+    the best random cells only.
+
+    Columns: epochs, model, kind, parameters, val_auc, rank, random_cells (how many there are), and
+    of them random_auc and random_std (mean and standard deviation), random_parameters (mean).
+    """
+    columns, rungs = ["epochs", "model", "kind", "parameters", "val_auc"], []
+    for _, rung in trials.groupby("epochs"):
+        random = rung[rung.kind == "random"]
+        own = rung.loc[rung.kind != "random", columns].sort_values("val_auc", ascending=False)
+        own["rank"] = [1 + int((random.val_auc >= auc).sum()) for auc in own.val_auc]
+        own["random_cells"] = len(random)
+        own["random_auc"], own["random_std"] = random.val_auc.mean(), random.val_auc.std()
+        rungs.append(own.assign(random_parameters=random.parameters.mean()))
+    return pd.concat(rungs, ignore_index=True).astype({"rank": int})
+
+
+def conclusion(trials: pd.DataFrame) -> str:
+    """Return sentences: how the searched cells rank among the random ones, and which cell won."""
+    if trials.empty:
+        return "Successive halving is off: HALVING_EPOCHS is 0."
+    first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
+    lines = [
+        f"{display_name(row.model)} has rank {row.rank} of {row.random_cells + 1} among "
+        f"{row.random_cells} random cells after {first} epoch(s): validation AUC {row.val_auc:.3f},"
+        f" random cells {row.random_auc:.3f} ± {row.random_std:.3f}."
+        for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples()
+    ]
+    lines = lines or ["This run has no searched cell to compare."]
+    return "\n".join([*lines, f"The best of all {len(set(trials.model))} is {display_name(won)}."])
+
+
+def plot(trials: pd.DataFrame) -> Figure:
+    """Draw the validation AUC by rung: random cells as gray dots, the others as lines."""
+    counts = trials.groupby("epochs").size()
+    table = trials.assign(cell=trials.model.map(display_name))
+    table["rung"] = table.epochs.map(counts.index.get_loc)
+    random, named = table[table.kind == "random"], table[table.kind != "random"]
+    figure, ax = plt.subplots(figsize=(9, 4.5))
+    places = random.model.rank(method="dense")  # a random cell has one place in all clouds
+    left = 0.25 * places / places.max() - 0.3
+    ax.scatter(random.rung + left, random.val_auc, color="0.7", label="random cells")
+    means = random.groupby("rung").val_auc.mean()
+    ax.hlines(means, means.index - 0.3, means.index - 0.02, color="0.3", label="their mean")
+    colours = {display_name(name): c for name, c in model_colours(named.model).items()}
+    look = {"hue": "cell", "style": "cell", "palette": colours, "markers": True, "dashes": False}
+    sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
+    ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
+    ax.set(xlabel="", ylabel="validation AUC")
+    ax.margins(x=0.2)
+    ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
+    return figure

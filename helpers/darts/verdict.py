@@ -1,0 +1,105 @@
+"""Say what a search decided: edge by edge, against selection by perturbation, and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+
+from helpers.darts.draw import STATE_NAMES
+from helpers.darts.genotypes import Genotype, from_json, new_edges
+from helpers.darts.guard import Record, genotype_of
+from helpers.darts.operations import softmax_by_node
+from helpers.darts.space import EDGES, KINDS, OPERATIONS
+
+CLEAR_LEAD = 1.5  # an edge is decided if its best operation outweighs the next by this factor
+UNDECIDED = float(np.log(8))  # entropy in nats of equal weights
+CELL_EDGES = 16  # of both kinds of cell
+
+History = Sequence[Record]
+
+
+def edge_name(edge: tuple[int, int]) -> str:
+    """Return "source → target", with the states named as in the drawings."""
+    source, target = edge
+    return f"{STATE_NAMES[source]} → {STATE_NAMES[target]}"
+
+
+def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row for each edge of both kinds of cell: the arg max of alpha beside perturbation.
+
+    `operation` is the best but `none`, with its `weight` and its `lead` over the next one;
+    `perturbation` is that without which the loss rises most (`loss_rise`; `edge_loss_rise`: without
+    the edge). With partial channels `edge_weight` is softmax(beta), which multiplies the weights.
+
+    Args:
+        record: an epoch's entry in the history.
+        worth: what `perturbation.worths` returned.
+    """
+    tables = []
+    for kind in KINDS:
+        weights = softmax(np.array(record[f"alpha_{kind}"]), axis=-1)[:, 1:]  # (14, 7)
+        worths, beta = np.array(worth[kind]["operations"]), record[f"beta_{kind}"]
+        second, first = np.sort(weights, axis=1)[:, -2:].T
+        columns = {
+            "kind": kind,
+            "edge": [edge_name(edge) for edge in EDGES],
+            "operation": np.array(OPERATIONS)[weights.argmax(axis=1)],
+            "weight": first.round(3),
+            "lead": (first / second).round(2),
+            "decided": first / second >= CLEAR_LEAD,
+            "edge_weight": None if beta is None else softmax_by_node(torch.tensor(beta)).numpy(),
+            "perturbation": np.array(OPERATIONS)[worths.argmax(axis=1)],
+            "loss_rise": worths.max(axis=1),
+            "edge_loss_rise": worth[kind]["edges"],
+        }
+        tables.append(pd.DataFrame(columns).dropna(axis=1, how="all"))
+    return pd.concat(tables, ignore_index=True).round(5)
+
+
+def verdict(history: History, used: int, table: pd.DataFrame) -> str:
+    """Return a sentence that says whether the search decided anything, and by which signs.
+
+    The signs are: at least half of all edges are decided; at most two of the cell's edges changed
+    in the last quarter of the epochs; perturbation agrees with the arg max more than halfway from
+    what chance would give (Cohen's kappa above 1/2). A cell that stays the same is no sign by
+    itself, because alpha that never moved gives one too.
+
+    Args:
+        used: the epoch that the cell is from, counted from 1.
+        table: from `edge_table`, of that epoch.
+    """
+    end, total = history[used - 1], len(table)
+    entropy = np.mean([end[f"entropy_{kind}"] for kind in KINDS])
+    decided = int(table.decided.sum())
+    before = history[max(0, used * 3 // 4 - 1)]
+    changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
+    counts = table.operation.value_counts() * table.perturbation.value_counts()
+    same, chance = int((table.operation == table.perturbation).sum()), counts.sum() / total
+    clear, confirmed = 2 * decided >= total, same - chance > (total - chance) / 2
+    if clear and confirmed and changed <= 2:
+        result = "decided the cell"
+    else:
+        result = "decided a part of the cell" if clear or confirmed else "decided hardly anything"
+    return (
+        f"The search {result}: one operation leads clearly on {decided} of {total} edges, the mean "
+        f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), {changed} of the cell's "
+        f"{CELL_EDGES} edges changed in the last quarter of the epochs, and perturbation agrees "
+        f"with the arg max on {same} of {total} edges ({chance:.1f} by chance)."
+    )
+
+
+def changes(
+    history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
+) -> str:
+    """Return sentences on what the guard and the selection by perturbation changed in the cell."""
+    guarded = new_edges(genotype_of(history[-1], -1), cell)
+    acts = "; ".join(provenance["guard"]) or "nothing to do"
+    return (
+        f"The guard: {acts}. It changed {guarded} of the cell's {CELL_EDGES} edges. Perturbation, "
+        f"which the guard does not limit, replaces {new_edges(cell, perturbed)} of them."
+    )

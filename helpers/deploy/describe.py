@@ -1,0 +1,114 @@
+"""Write model.json for the networks of a run, when notebook 06 has found their thresholds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.core import files
+from helpers.core.style import LABEL_NAMES
+from helpers.deploy.description import NAME, Description
+from helpers.models import backbones
+from helpers.models.backbones import PretrainedClassifier
+from helpers.results import label_audit, metrics
+from helpers.results.operating_point import Rule
+from helpers.results.report_table import per_cent
+from helpers.runs.costs import checkpoints
+from helpers.runs.predictions import Scored
+from helpers.runs.stages import FIRST, Stage, load_run
+
+RULE: Rule = "expected"  # the promise that verdicts follow
+CAVEAT = "The promise holds for parts that are drawn like those held out"
+CROSS_FITTED = (
+    "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
+    "scored by the mean of all"
+)
+
+
+def describe_models(
+    stage: Stage, scored: Mapping[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
+) -> pd.DataFrame:
+    """Write model.json for each network of a run, as outputs of the stage.
+
+    Args:
+        stage: that of notebook 06.
+        scored: the models of the run.
+        points: `decision.operating_table` of them.
+        calibrated: `decision.calibration_table` of them.
+
+    Returns:
+        A row per network for the eye: `Model, Call it, Pass below / reject from, Promised escape
+        rate, Remark`. The remark says why a network has no model.json.
+    """
+    points, rows = points[points.rule == RULE].set_index("model"), list[list[str]]()
+    temperature = calibrated.set_index("model").temperature
+    for name, own in scored.items():
+        path = stage.paths.trainings(name) / NAME
+        if not (found := checkpoints(path.parent)):
+            continue  # not a network
+        thresholds = promised = ""
+        if problem := _problem(found):
+            path.unlink(missing_ok=True)
+        else:
+            point = points.loc[name]
+            content = _description(stage, own, found, point, float(temperature[name]))
+            files.save_json(stage.output(path), dataclasses.asdict(content))
+            thresholds = f"{point.threshold:.3g} / {point.reject_threshold:.3g}"
+            promised = per_cent(point, "promised", " %")
+        rows.append([own.title, f"{stage.paths.name}/{name}", thresholds, promised, problem])
+    columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _problem(found: Sequence[Path]) -> str:
+    """Say why checkpoints cannot be described; "" if they can."""
+    for path in found:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if not backbones.facts_of(path).views:
+            return f"{path.name} does not say how scores were made: delete it and train it again"
+    return ""
+
+
+def _description(
+    stage: Stage, scored: Scored, found: Sequence[Path], point: pd.Series, temperature: float
+) -> Description:
+    run, facts = load_run(stage.paths), backbones.facts_of(found[0])
+    model = backbones.load_model(found[0])
+    kind, colon, place = run.get("dataset", "").partition(":")
+    step = run.get("steps", {}).get(scored.name, {})
+    maker = run["stages"].get(step.get("stage"), {})
+    precision: Any = facts.precision  # the class checks its value
+    return Description(
+        model=scored.name,
+        run=stage.paths.name,
+        title=scored.title,
+        is_smoke=stage.is_smoke,
+        checkpoints={path.name: files.file_digest(path) for path in found},
+        classes=list(LABEL_NAMES.values()),
+        image_size_px=model.spec.image_size_px,
+        channels=model.spec.in_channels,
+        fit=facts.fit,
+        full_scale_bits=facts.full_scale_bits,
+        views=facts.views,
+        precision=precision,
+        temperature=temperature,
+        pass_below=float(point.threshold),
+        reject_from=float(point.reject_threshold),
+        rule=RULE,
+        asked_escape_rate=float(point.asked),
+        promised_escape_rate=float(point.promised),
+        held_out_bad_parts=int(point.val_bad),
+        val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
+        caveat=CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else "") + ".",
+        dataset=f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
+        images_digest=label_audit.images_of_split(stage).content,
+        split_digest=run.get("split", ""),
+        attribution=run["stages"][FIRST].get("attribution", ""),
+        weights=maker.get("weights", "") if isinstance(model, PretrainedClassifier) else "",
+        made_with=facts.made_with,
+    )

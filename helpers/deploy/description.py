@@ -1,0 +1,98 @@
+"""model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
+
+Notebook 06 writes it for each network (`helpers.deploy.describe`), because its thresholds and its
+temperature are found there, on held-out scores. They belong to the checkpoints that the file names,
+averaged as it says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from helpers.core import files
+from helpers.core.rules import STRICT
+
+NAME = "model.json"
+VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Description:
+    """The content of model.json."""
+
+    model: str
+    run: str
+    title: str  # of the model, with what is averaged
+    is_smoke: bool  # True if the numbers mean nothing
+    checkpoints: dict[str, str]  # digest of each by its name; their scores are averaged
+    # how an image is read
+    classes: list[str]
+    image_size_px: Count
+    channels: Count  # 1: gray; 3: colour, gray images are repeated
+    fit: Literal["squash", "pad"]
+    full_scale_bits: Annotated[int, Field(ge=0)]  # of deep images; 0: there was none
+    # how its score becomes a verdict
+    views: Count  # symmetries of the image that are averaged, the image among them
+    precision: Literal["no", "bf16", "fp16"]  # of the scores that chose the thresholds
+    temperature: Annotated[float, Field(gt=0)]
+    pass_below: float
+    reject_from: float
+    # what that promises
+    rule: str  # by which it is promised: "expected"
+    asked_escape_rate: float  # share of the bad parts that may pass
+    promised_escape_rate: float  # above the asked one if the held-out bad parts were too few
+    held_out_bad_parts: int
+    val_auc: float
+    caveat: str
+    # where it comes from
+    dataset: str
+    images_digest: str
+    split_digest: str
+    attribution: str  # of the images, with their licence
+    weights: str  # that the training started from; "" if random
+    made_with: dict[str, str | None]  # commit and versions of the training
+
+    def verdicts(self, scores: ArrayLike) -> np.ndarray:
+        """Return "pass", "look again" or "reject" for each score (N,); "" for one that is NaN."""
+        scores = np.asarray(scores, dtype=np.float64)
+        place = (scores >= self.pass_below).astype(int) + (scores >= self.reject_from)
+        return np.where(np.isnan(scores), "", np.array(VERDICTS, dtype=object)[place])
+
+    @property
+    def promise(self) -> str:
+        """The thresholds, what they promise, and what the promise rests on, in sentences."""
+        asked, promised = self.asked_escape_rate, self.promised_escape_rate
+        few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:.2g} %"
+        again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
+        return (
+            f"{self.title}: pass below {self.pass_below:.3g}, reject from {self.reject_from:.3g}"
+            f"{again}. At most {100 * promised:.2g} % of the bad parts pass ({self.rule}; "
+            f"{self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
+        )
+
+
+def read_description(folder: Path) -> Description | None:
+    """Return the description of a model's folder; None if there is none.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    content = files.load_json(path)
+    if not isinstance(content, dict):
+        raise files.damaged(path, "it is not an object")
+    try:
+        return Description(**content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise files.damaged(path, f"{place}: {first['msg']}") from None

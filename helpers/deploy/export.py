@@ -1,0 +1,176 @@
+"""A trained model as one file for OpenVINO, ONNX Runtime or torch, which need none of this package.
+
+The exported network takes the pixels of an image that has been resized, and gives its score and its
+probability of bad: normalisation, mirror images, softmax, the mean over the trainings and the
+temperature are inside. Thresholds and how to resize are in model.json beside it, and example.py
+shows both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import pandas as pd
+import timm.layers
+import torch
+from torch import Tensor, nn
+
+from helpers.core import files
+from helpers.deploy.description import NAME
+from helpers.deploy.example import example_of
+from helpers.deploy.predictor import Opened, TrainedModel
+from helpers.models.compiled import import_openvino
+from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
+from helpers.models.spec import Model
+from helpers.training.augment import symmetry
+from helpers.training.batches import standardised
+
+Format = Literal["openvino", "onnx", "torch"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+FILES = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
+NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript"), "torch": ()}
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    DepthwiseConv2d: nn.Conv2d,
+    StridedDepthwiseConv2d: timm.layers.Conv2dSame,
+}
+TOLERANCE = 1e-4  # of scores, between an exported model and this package
+LEAST = 1e-15  # as calibration.NEAREST_TO_CERTAIN
+
+
+class ExportError(RuntimeError):
+    """A model cannot be exported; the message names the culprit and the way out."""
+
+
+class ExportedNetwork(nn.Module):
+    """From pixels (N, S, S, C) uint8 to scores (N,) and probabilities (N,) float32."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, models: Sequence[Model], views: int, temperature: float) -> None:
+        super().__init__()
+        spec = models[0].spec
+        self.models = nn.ModuleList(
+            use_plain_depthwise(model).eval().requires_grad_(False) for model in models
+        )
+        self.views, self.temperature = views, temperature
+        self.standardise = spec.standardise
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean scores over networks and views, and their probabilities."""
+        x = images.permute(0, 3, 1, 2).float() / 255
+        x = standardised(x) if self.standardise else (x - self.mean) / self.std
+        x = torch.cat([symmetry(x, k) for k in range(self.views)])
+        each = [model(x).softmax(dim=1).unflatten(0, (self.views, -1)) for model in self.models]
+        classes = torch.cat(each).mean(dim=0)  # (N, K)
+        bad, good = classes[:, 1:].sum(dim=1), classes[:, 0]
+        # Both are exact near 0. The logit of a score near 1 would be rounded in float32.
+        logit = bad.clamp(min=LEAST).log() - good.clamp(min=LEAST).log()
+        return bad, torch.sigmoid(logit / self.temperature)
+
+
+def use_plain_depthwise(model: Model) -> Model:
+    """Replace depthwise convolutions that have a backward pass of their own, in place."""
+    for module in model.modules():
+        module.__class__ = PLAIN.get(type(module), type(module))
+    return model
+
+
+def check_format(to: Format) -> None:
+    """Raise ExportError if a package that the format needs is not installed."""
+    for package in NEEDED[to]:
+        if importlib.util.find_spec(package) is None:
+            extra = "cpu" if to == "openvino" else "export"
+            raise ExportError(
+                f"--to {to} needs the package {package}: pip install .[{extra}], or take --to torch"
+            )
+
+
+def export_model(opened: Opened, to: Format, out: Path) -> None:
+    """Write network, model.json and example.py into the new folder `out`, all or nothing.
+
+    Raises:
+        ExportError: `out` exists, a package is missing, or the model has no thresholds.
+        ArtifactError: the folder cannot be written.
+    """
+    check_format(to)
+    if opened.description is None:
+        raise ExportError(opened.remark)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ExportError(f"--out {out} exists already: give a new folder")
+    own = opened.description
+    network = ExportedNetwork(opened.models, own.views, own.temperature).eval()
+    shape = (own.image_size_px, own.image_size_px, own.channels)
+    facts = dataclasses.asdict(own) | {
+        "format": to,
+        "file": FILES[to],
+        "input": f"pixels: uint8 (N, {', '.join(map(str, shape))})",
+        "outputs": "score, probability: float32 (N,)",
+    }
+    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with files.writing(out):
+            partial.mkdir(parents=True)
+            _write(network, shape, to, partial / FILES[to])
+            (partial / "example.py").write_text(example_of(own, to), encoding="utf-8")
+            files.save_json(partial / NAME, facts)
+            os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Path) -> None:
+    example = torch.zeros(2, *shape, dtype=torch.uint8)  # one image would make N a constant
+    with warnings.catch_warnings(), torch.no_grad():  # of tracing: sizes are constant, as intended
+        warnings.simplefilter("ignore")
+        if to == "openvino":
+            openvino = import_openvino()
+            model = openvino.convert_model(network, example_input=example, input=[-1, *shape])
+            openvino.save_model(model, path, compress_to_fp16=False)
+            return
+        number = {"images": {0: torch.export.Dim("images", min=1)}}
+        program = torch.export.export(network, (example,), dynamic_shapes=number)
+        if to == "torch":
+            torch.export.save(program, path)
+            return
+        torch.onnx.export(
+            program,
+            f=path,
+            input_names=["pixels"],
+            output_names=["score", "probability"],
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> float:
+    """Return how much an exported model's scores and probabilities differ from this package's.
+
+    Runs its example.py in a process of its own. The package computes in float32, as the export.
+
+    Raises:
+        ExportError: the example stops with an error, which is named.
+    """
+    command = [sys.executable, str(folder / "example.py"), *images]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ExportError(f"{folder / 'example.py'} stopped: {lines[-1]}")
+    found = pd.read_csv(io.StringIO(done.stdout))
+    facts = dataclasses.replace(opened.facts, precision="no")
+    expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
+    columns = ["score", "probability"]
+    return float((found[columns] - expected[columns]).abs().max(axis=None))

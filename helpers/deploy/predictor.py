@@ -1,0 +1,247 @@
+"""A trained model for new images: `helpers.load_model(...)` and what `predict` returns."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from helpers.core import devices, files, paths
+from helpers.datasets import DataError
+from helpers.datasets.decoding import (
+    DECODE_ERRORS,
+    BitsFound,
+    Fit,
+    Picture,
+    picture_of,
+    read_image,
+    resize,
+    unreadable_reason,
+)
+from helpers.deploy.description import NAME, Description, read_description
+from helpers.models import backbones
+from helpers.models.spec import Model
+from helpers.results.calibration import apply_temperature
+from helpers.runs.costs import checkpoints
+from helpers.training.batches import normalise, to_float
+from helpers.training.inference import Scorer, ScoresError, probability_of_bad
+
+BATCH = 64  # images that go through the networks together
+OneImage = str | Path | np.ndarray | Image.Image
+
+
+class Averaged:
+    """Networks that see the same images; the score of an image is the mean over them."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        views: int = 1,
+        precision: str = "auto",
+        device: torch.device | None = None,
+        images: int = 0,
+    ) -> None:
+        """Put the networks on the device; `images` will come in all, many are worth a compilation.
+
+        Scores are averaged over `views` symmetries of each image: 1, 4 or 8.
+        """
+        device = device or devices.default_device()
+        self.spec, self.views = models[0].spec, views
+        self.scorers = [Scorer(model, device, precision, images) for model in models]
+
+    def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
+        """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks want them: (B, C, S, S)."""
+        channels = max(one.shape[2] for one in pixels)  # 1 if none has colour
+        same = np.stack([np.broadcast_to(p, (*p.shape[:2], channels)) for p in pixels])
+        return normalise(to_float(torch.from_numpy(same), self.scorers[0].device), self.spec)
+
+    def scores(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the defect scores (B,) float64 of B >= 1 images (S, S, 1 or 3) uint8."""
+        images = self.prepared(pixels)
+        raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
+        return np.mean([probability_of_bad(own.cpu().numpy()) for own in raw], axis=0)
+
+
+class Opened(NamedTuple):
+    """The trainings that a name stands for, and what their folder says about them."""
+
+    models: list[Model]
+    checkpoints: list[Path]
+    facts: backbones.Facts
+    description: Description | None  # None if there are no thresholds for these checkpoints
+    remark: str  # why there is no description; "" if there is one
+
+
+class TrainedModel:
+    """A model that is ready for new images; `helpers.load_model` makes it.
+
+    Example:
+        model = helpers.load_model("elpv-quick/fbp")
+        model.predict("part.png")  # or many paths, arrays or Pillow images
+        print(model.description.promise)  # thresholds, and how many bad parts pass
+    """
+
+    def __init__(self, opened: Opened, device: torch.device | None = None) -> None:
+        self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
+        self.network = opened.models[0]  # the first of those that are averaged
+        views, precision = self.facts.views or 1, self.facts.precision
+        self.averaged = Averaged(opened.models, views, precision, device)
+
+    def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
+        """Score one or many images.
+
+        Args:
+            images: paths, Pillow images, or arrays uint8 (H, W), (H, W, 1) or (H, W, 3), of any
+                size, one or many; an array (N, H, W, C) is N images.
+
+        Returns:
+            A row per image: `file` (empty if it is not a path), `score` (mean over the networks and
+            views), `probability` (the score with the temperature; NaN if the model has none),
+            `verdict` ("pass", "look again", "reject", or "" without thresholds), and `reason`, why
+            an image cannot be read ("" if it can); then score and probability are NaN.
+
+        Raises:
+            DataError: an array has another type or shape.
+            ScoresError: the networks give no number for an image.
+        """
+        is_one = isinstance(images, str | Path | Image.Image)
+        is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
+        given = iter([images] if is_one else images)  # type: ignore[arg-type]
+        rows: list[tuple[str, float, str]] = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while batch := list(itertools.islice(given, BATCH)):
+                read = list(pool.map(self.read, batch))
+                readable = [pixels for pixels, _ in read if pixels is not None]
+                scores = iter(self.averaged.scores(readable) if readable else ())
+                for image, (pixels, reason) in zip(batch, read, strict=True):
+                    name = os.fspath(image) if isinstance(image, str | Path) else ""
+                    score = np.nan if pixels is None else next(scores)
+                    if pixels is not None and not np.isfinite(score):
+                        raise ScoresError(f"the score of image {name or len(rows)} is not finite")
+                    rows.append((name, score, reason))
+        table = pd.DataFrame(rows, columns=["file", "score", "reason"])
+        probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
+        if self.description and len(table):
+            probability = apply_temperature(table.score, self.description.temperature)
+            verdict = self.description.verdicts(table.score)
+        table = table.assign(probability=probability, verdict=verdict)
+        return table[["file", "score", "probability", "verdict", "reason"]]
+
+    def read(self, image: OneImage) -> tuple[np.ndarray | None, str]:
+        """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
+
+        Raises:
+            DataError: an array has another type or shape than `predict` takes.
+        """
+        bits = self.facts.full_scale_bits or 8
+        path = Path(image) if isinstance(image, str | Path) else Path()
+        try:
+            if isinstance(image, np.ndarray):
+                picture = _array_picture(image)
+            elif isinstance(image, Image.Image):
+                picture = picture_of(image.copy(), bits)
+            else:
+                picture = read_image(path, bits)
+            return square(picture, self.averaged.spec.image_size_px, self.facts.fit), ""
+        except DataError:
+            raise
+        except BitsFound as found:
+            return None, f"it uses {found.bits} bits, the images of the training used {bits}"
+        except DECODE_ERRORS as error:
+            return None, unreadable_reason(path, error)
+
+
+def square(picture: Picture, size_px: int, fit: Fit) -> np.ndarray:
+    """Fit a picture into a square: (S, S, 1) uint8 if it is gray, else (S, S, 3)."""
+    pixels = resize(picture.pixels, size_px, fit)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _array_picture(array: np.ndarray) -> Picture:
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if array.dtype != np.uint8 or not is_image or not array.size:
+        raise DataError(
+            f"an array {array.dtype} {array.shape} is not an image: give uint8 (H, W), (H, W, 1) "
+            "or (H, W, 3); images of more than 8 bits are read from files"
+        )
+    return Picture(np.ascontiguousarray(pixels), array, False)
+
+
+def load_model(name: str | Path, device: torch.device | None = None) -> TrainedModel:
+    """Load a trained model; `open_model` says what `name` may be and what is raised."""
+    return TrainedModel(open_model(name), device)
+
+
+def open_model(name: str | Path) -> Opened:
+    """Find the checkpoints that a name stands for, and their description.
+
+    Args:
+        name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
+            data/runs. A run stands for its network with the best validation AUC.
+
+    Raises:
+        ArtifactError: nothing has that name, the run has several models and none is described, or
+            a file is damaged.
+    """
+    path = _find(name)
+    found = checkpoints(path) if path.is_dir() else [path]
+    if not found:
+        raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
+    models = [backbones.load_model(file) for file in found]
+    for file, model in zip(found, models, strict=True):
+        if model.spec != models[0].spec:
+            raise files.ArtifactError(f"{file} and {found[0].name} are not trainings of one model")
+    description, remark = read_description(found[0].parent), ""
+    if description is None:
+        remark = f"no verdicts: {found[0].parent} has no {NAME}, which notebook 06 writes"
+    elif description.checkpoints != {file.name: files.file_digest(file) for file in found}:
+        whole = "its trainings have changed: run notebook 06 again"
+        one = "it is for the average of several trainings: name their folder"
+        remark = f"no verdicts by {found[0].parent / NAME}: {whole if path.is_dir() else one}"
+    description = None if remark else description
+    return Opened(models, found, backbones.facts_of(found[0]), description, remark)
+
+
+def _find(name: str | Path) -> Path:
+    """Return a checkpoint or a model's folder."""
+    path = Path(name).expanduser()
+    if not path.exists():
+        run, _, model = os.fspath(name).partition("/")
+        root = paths.RunPaths(run).root
+        path = root / "checkpoints" / model if model else root
+        if not path.is_dir():
+            there = _networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+            known = f"; there are: {', '.join(sorted(there))}" if there else ""
+            raise files.ArtifactError(
+                f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
+            )
+    if not (path / "run.json").is_file():
+        return path
+    found = [path / "checkpoints" / own for own in _networks(path)]
+    described = [(one.val_auc, own) for own in found if (one := read_description(own))]
+    if described:
+        return max(described)[1]
+    if len(found) != 1:
+        names = ", ".join(own.name for own in found) or "none"
+        raise files.ArtifactError(
+            f"{name} does not say which network is the best before notebook 06 has been run: name "
+            f"one (there are: {names})"
+        )
+    return found[0]
+
+
+def _networks(root: Path) -> list[str]:
+    """Return the models of a run that have checkpoints and predictions."""
+    folders = sorted((root / "checkpoints").glob("*/"))
+    made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
+    return [own.name for own in made if checkpoints(own)]

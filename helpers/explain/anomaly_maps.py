@@ -1,0 +1,161 @@
+"""PatchCore's anomaly maps beside Grad-CAM: pictures of the same parts, and where they point.
+
+Grad-CAM shows what a network's score depends on; an anomaly map shows which places look unlike all
+good parts that PatchCore remembers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from scipy import ndimage, stats
+from torch import Tensor
+from torch.nn import functional
+
+from helpers.core import seeding
+from helpers.core.paths import RunPaths
+from helpers.datasets.cache import ImageCache
+from helpers.explain.map_measures import pixel_auroc, pointing_game
+from helpers.explain.map_quality import COLUMNS, DEFECT_COLOUR, MapQuality, find_mask, read_mask
+from helpers.explain.maps import (
+    COLOURS,
+    TITLE_SIZE,
+    draw_image,
+    draw_overlay,
+    grid,
+    map_title,
+    part_title,
+)
+from helpers.explain.selection import half_of_each
+from helpers.explain.subject import Subject
+from helpers.runs import predictions
+from helpers.runs.names import PATCHCORE
+from helpers.runs.record import naming_maker
+from helpers.runs.stages import images_of
+from helpers.training import patchcore
+
+SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
+BRIGHTEST = 2  # usual scores; the end of the colour scale
+SCALE = "Grad-CAM: share of each map's maximum\nPatchCore: 1 is twice the usual score of good parts"
+
+
+@dataclass(frozen=True)
+class AnomalyMaps:
+    """PatchCore with its first memory, and the images at its size."""
+
+    model: patchcore.PatchCore
+    cache: ImageCache
+
+    def maps(self, ids: pd.Series) -> Tensor:
+        """Return how unlike good parts each pixel of some images is: (B, H, W) on the CPU.
+
+        Patch distances, upsampled bilinearly and smoothed (section 3.3 of the paper), in units of
+        the usual score of a good part: the maps of different parts can be compared.
+        """
+        bank = next(iter(self.model.memories.values()))
+        table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
+        parts = [bank.distances(f)[0].cpu() for f in self.model.features(self.cache, table)]
+        size = (self.cache.size_px, self.cache.size_px)
+        coarse = (torch.cat(parts) / bank.usual)[:, None]  # (B, 1, h, w)
+        fine = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)[:, 0]
+        return torch.from_numpy(ndimage.gaussian_filter(fine.numpy(), (0, SIGMA_PX, SIGMA_PX)))
+
+    def pixels(self, ids: pd.Series) -> np.ndarray:
+        """Return the parts as they look, at the size of the maps: (B, H, W, C) uint8."""
+        return self.cache.take(self.cache.rows(ids))
+
+
+def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
+    """Open the run's PatchCore; print a line and return None if it has none.
+
+    The first memory is that of fold 0: it has seen neither validation nor test images.
+
+    Raises:
+        ArtifactError: the file of the memory is damaged.
+    """
+    path = patchcore.memory_path(run_paths)
+    if not path.is_file() or not run_paths.predictions(PATCHCORE).is_file():  # of another split
+        print("there is no PatchCore in this run: notebook 02 makes its maps possible")
+        return None
+    with naming_maker(run_paths, path):
+        model = patchcore.load(path)
+    size_px = model.backbone.spec.image_size_px
+    return AnomalyMaps(model, images_of(run_paths, predictions.read_split(run_paths), size_px))
+
+
+def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> Figure:
+    """Draw parts above the subject's Grad-CAM maps for "bad" and PatchCore's anomaly maps.
+
+    The parts are drawn at random, half of them bad if there are enough; a dashed line surrounds the
+    defect if the source has masks.
+    """
+    order = seeding.numpy_stream(seed, "parts of anomaly maps").permutation(len(subject.parts))
+    parts = half_of_each(subject.parts.iloc[order].reset_index(drop=True), "label", COLUMNS)
+    cams, heats = subject.maps(parts.id, 1), anomalies.maps(parts.id)
+    own, pixels = subject.pixels(parts.id), anomalies.pixels(parts.id)
+    title = f"{subject.title}: Grad-CAM of parts drawn at random, and PatchCore's anomaly maps"
+    figure, axes = grid(3, COLUMNS, (2 * COLUMNS + 0.7, 7.2), title, SCALE)
+    for i, part in enumerate(parts.itertuples()):
+        draw_image(axes[0, i], pixels[i], part_title(part))
+        draw_overlay(axes[1, i], own[i], cams[i], map_title(1, cams[i]))
+        share = (heats[i] / BRIGHTEST).clamp(max=1).numpy()
+        axes[2, i].imshow(share, cmap=COLOURS, vmin=0, vmax=1)
+        axes[2, i].set_title(f"PatchCore, peak {heats[i].max():.2f}", fontsize=TITLE_SIZE)
+        if file := find_mask(Path(part.path)):
+            colours = (DEFECT_COLOUR, DEFECT_COLOUR, "white")
+            for ax, shown, colour in zip(axes[:, i], (pixels, own, pixels), colours, strict=True):
+                mask = read_mask(file, shown.shape[1])
+                ax.contour(mask, [0.5], colors=colour, linewidths=1.4, linestyles="dashed")
+    return figure
+
+
+def localisation(quality: MapQuality, anomalies: AnomalyMaps) -> pd.DataFrame:
+    """Return how well both kinds of maps find the defects of `quality.masked`.
+
+    Returns:
+        One row per measure, the pointing game and the AUROC of the pixels inside each part, with
+        the means over the parts `gradcam`, `patchcore` and `chance`, and `difference` (PatchCore
+        less Grad-CAM) with its 95 % interval over the parts. No row if the source has no masks.
+    """
+    columns = ["measure", "images", "gradcam", "patchcore", "chance", "difference", "low", "high"]
+    if not quality.masks:
+        return pd.DataFrame(columns=columns)
+    parts = quality.masked
+    both = (
+        (quality.subject.maps(parts.id, 1), quality.masks),
+        (anomalies.maps(parts.id), [read_mask(f, anomalies.cache.size_px) for f in parts.file]),
+    )
+    stacked = [(maps, torch.from_numpy(np.stack(masks))) for maps, masks in both]
+    covered = stacked[1][1].double().mean().item()
+    rows: list[tuple] = []
+    for name, measure, chance in (
+        ("pointing game", pointing_game, covered),
+        ("pixel AUROC", pixel_auroc, 0.5),
+    ):
+        gradcam, patchcore = (measure(maps, masks).double().numpy() for maps, masks in stacked)
+        beyond = patchcore - gradcam
+        half = stats.t.ppf(0.975, len(parts) - 1) * beyond.std(ddof=1) / len(parts) ** 0.5
+        mean = beyond.mean()
+        means = (gradcam.mean(), patchcore.mean(), chance, mean, mean - half, mean + half)
+        rows.append((name, len(parts), *means))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def localisation_shape(found: pd.DataFrame) -> pd.DataFrame:
+    """Return `localisation` as text for a notebook."""
+    text = found.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+    return pd.DataFrame(
+        {
+            "Measure": found.measure,
+            "Bad parts": text.images,
+            "Grad-CAM": text.gradcam,
+            "PatchCore": text.patchcore,
+            "Chance": text.chance,
+            "Difference": text.difference + " [" + text.low + ", " + text.high + "]",
+        }
+    )

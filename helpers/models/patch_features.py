@@ -1,0 +1,83 @@
+"""Features of the patches of an image: two middle stages of a backbone, averaged locally.
+
+They are those of PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly
+Detection", arXiv 2106.08265, section 3.1). Middle stages still know where something is, and are
+less bound to ImageNet's classes than the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+from helpers.models.backbones import Model, PretrainedClassifier
+from helpers.models.complexity import trace
+
+STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
+NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
+
+
+class NoMiddleLayersError(ValueError):
+    """A network has no stages that give maps of the wanted strides; the message says why."""
+
+
+def middle_layers(model: Model) -> tuple[str, ...]:
+    """Return the dotted names of the layers that end the stages of stride 8 and 16.
+
+    torchvision's ResNets and all of timm's models whose `feature_info` names such stages have them.
+
+    Raises:
+        NoMiddleLayersError: the network has none, or they do not give maps (B, C, H, W).
+    """
+    name = model.spec.name
+    if not isinstance(model, PretrainedClassifier):
+        raise NoMiddleLayersError(f"{name} is not a pretrained backbone")
+    if isinstance(model.trunk, torchvision.models.ResNet):
+        return "trunk.layer2", "trunk.layer3"
+    stages = {stage["reduction"]: stage for stage in getattr(model.trunk, "feature_info", ())}
+    if lacking := [stride for stride in STRIDES if stride not in stages]:
+        raise NoMiddleLayersError(
+            f"{name} has no stage of stride {lacking[0]}, which patch features need; its strides "
+            f"are {', '.join(map(str, stages)) or 'not known'}"
+        )
+    layers = tuple(f"trunk.{stages[stride]['module']}" for stride in STRIDES)
+    ran = trace(model, model.spec.image_size_px, model.spec.in_channels)
+    for layer, stride in zip(layers, STRIDES, strict=True):
+        shape = ran[layer].shape if layer in ran else ()
+        if len(shape) != 4 or shape[1] != stages[stride]["num_chs"]:
+            raise NoMiddleLayersError(
+                f"the layer {layer} of {name} gives {shape}, and patch features need maps "
+                f"(B, {stages[stride]['num_chs']}, H, W)"
+            )
+    return layers
+
+
+def patch_features(model: Model, images: Tensor, layers: Sequence[str]) -> Tensor:
+    """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
+
+    Each layer's map is averaged over 3 x 3 neighbours (fewer at the border), the coarser ones are
+    upsampled bilinearly to the first, and all are concatenated. The authors also average the
+    channels down to 1024; the backbones here have fewer.
+
+        patch_features(model, images, middle_layers(model))  # ResNet-18, 224 px: (B, 384, 28, 28)
+    """
+    maps: list[Tensor] = []
+
+    def keep(_module: torch.nn.Module, _inputs: tuple, output: Tensor) -> None:
+        # at once, because later layers may change the output in place
+        p, border = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
+        maps.append(F.avg_pool2d(output, p, stride=1, padding=border, count_include_pad=False))
+
+    hooks = [model.get_submodule(layer).register_forward_hook(keep) for layer in layers]
+    try:
+        model.embed(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    size = tuple(maps[0].shape[2:])
+    finer = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:]]
+    return torch.cat([maps[0], *finer], dim=1)

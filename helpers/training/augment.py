@@ -1,0 +1,95 @@
+"""Views of images: the symmetries of the square, and random augmentation in training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+AUGMENTATIONS = ("none", "flips", "symmetries", "full", "photometric")
+VIEWS = 8  # symmetries of the square
+MIRRORED = 4  # symmetries that keep height and width: those of an image that is not square
+
+
+def symmetry(images: Tensor, k: int) -> Tensor:
+    """Return images (B, C, H, W) under one of the eight symmetries of the square (D4), exactly.
+
+    Pixels change places, none is resampled. `k` is 0 to 7: 0 changes nothing; 1, 2 and 3 mirror
+    along the width, the height, and both; 4 to 7 are the same, then height and width swapped. These
+    are the quarter turns and the mirror images along the diagonals.
+    """
+    axes = [axis for bit, axis in ((1, -1), (2, -2)) if k & bit]
+    view = images.flip(axes) if axes else images
+    if k < MIRRORED:
+        return view
+    return view.transpose(-2, -1).contiguous(memory_format=torch.channels_last)
+
+
+def symmetries_of(images: Tensor, count: int) -> range:
+    """Return the numbers k of the first `count` symmetries that images (B, C, H, W) have.
+
+    Images that are not square have four, the mirror images.
+    """
+    return range(min(count, VIEWS if images.shape[-2] == images.shape[-1] else MIRRORED))
+
+
+def turned(images: Tensor, views: Tensor) -> Tensor:
+    """Return each of the images (B, C, H, W) under its own `symmetry`, given by `views` (B,)."""
+    found = torch.empty_like(images)
+    for k in views.unique().tolist():
+        rows = (views == k).nonzero().flatten().to(images.device)
+        found[rows] = symmetry(images[rows], k)
+    return found
+
+
+class RandomSymmetry(nn.Module):
+    """Bring each image of a batch into one of its first `count` symmetries, drawn uniformly."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        count = len(symmetries_of(images, self.count))
+        return turned(images, torch.randint(count, (len(images),)))
+
+
+def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Module:
+    """Return random views of a batch (B, C, H, W) in [0, 1], drawn for each image on its own.
+
+    They are drawn from torch's global generators; the training loop sets their stream.
+
+    Args:
+        kind: "none"; "flips" (the four mirror images); "symmetries" (all eight of the square);
+            "full" (also a small rotation, shift and scale, and a little brightness and contrast);
+            or "photometric" (as "full", but with much brightness, contrast and gamma, with blur and
+            noise: parts of another lot, camera or exposure).
+        turns: let "full" and "photometric" take all eight symmetries, not the mirror images alone.
+        affine_p: share of the images that they rotate, shift and scale. This resamples pixels,
+            which softens hairlines; test images are never resampled.
+    """
+    if kind not in AUGMENTATIONS:
+        raise ValueError(f"augment={kind!r} is not one of {', '.join(AUGMENTATIONS)}")
+    if kind == "none":
+        return nn.Identity()
+    mirrored_only = kind == "flips" or (kind != "symmetries" and not turns)
+    steps: list[nn.Module] = [RandomSymmetry(MIRRORED if mirrored_only else 8)]
+    if kind in ("flips", "symmetries"):
+        return steps[0]
+    from kornia import augmentation as K  # takes a second to import: only if it is used
+
+    # Small: a part is nearly straight in its frame, and a defect may be a hairline.
+    shift, scale = (0.04, 0.04), (0.95, 1.05)
+    steps.append(K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=affine_p))
+    if kind == "full":
+        steps += [K.RandomBrightness((0.85, 1.15), p=1.0), K.RandomContrast((0.85, 1.15), p=1.0)]
+    else:
+        steps += [
+            K.RandomBrightness((0.7, 1.3), p=0.7),
+            K.RandomContrast((0.7, 1.3), p=0.7),
+            K.RandomGamma((0.7, 1.4), p=0.7),
+            K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.3),
+            K.RandomGaussianNoise(std=0.03, p=0.3),
+            nn.Hardtanh(0.0, 1.0),  # noise leaves the range
+        ]
+    return nn.Sequential(*steps)

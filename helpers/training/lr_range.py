@@ -1,0 +1,67 @@
+"""The learning-rate range test (Smith 2017, arXiv 1506.01186): the loss while the rate grows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from helpers.core import seeding
+from helpers.runs.settings import TrainSettings
+from helpers.training.batches import Batches
+from helpers.training.loop import Training, TrainingError
+
+RATES = (1e-6, 1.0)  # of the first and the last step
+SMOOTHING = 0.9  # of the running mean of the losses
+DIVERGED = 4.0  # times the least loss: the test ends
+
+
+def lr_range_test(
+    model: nn.Module, train: Batches, settings: TrainSettings, seed: int = 0, steps: int = 100
+) -> pd.DataFrame:
+    """Train a copy of the model while the learning rate grows exponentially.
+
+    A good peak rate is some three to ten times below the rate at which the smoothed loss is least;
+    above that the training diverges. The test ends early if the smoothed loss exceeds `DIVERGED`
+    times the least one, or if a loss is not finite.
+
+    Args:
+        model: returns raw class scores (B, K); it is left as it is.
+        train: batches of images, drawn as in training.
+        settings: optimiser, loss and precision of the training; its own rate does not matter.
+        seed: of the order, the augmentation and the dropout.
+        steps: batches in all.
+
+    Returns:
+        A row for each step: `lr`, `loss`, and `smoothed`, its exponential running mean.
+
+    Raises:
+        TrainingError: the first loss is not finite.
+    """
+    settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0)
+    training = Training(copy.deepcopy(model), train, train, settings, seed=seed, name="range test")
+    training.model.train()
+    groups = training.optimizer.param_groups
+    factors = [group["lr"] / settings.lr for group in groups]  # the head may have its own
+    batches = itertools.chain.from_iterable(train.shuffled(seed, k) for k in itertools.count())
+    found: list[tuple[float, float, float]] = []
+    total = 0.0
+    with seeding.torch_stream(seed, "range test"):
+        for step, lr in enumerate(np.geomspace(*RATES, steps), 1):
+            for group, factor in zip(groups, factors, strict=True):
+                group["lr"] = lr * factor
+            try:
+                loss, _ = training.step(*next(batches))
+            except TrainingError:  # the loss is not finite
+                if not found:  # not even at the lowest rate
+                    raise
+                break
+            total = SMOOTHING * total + (1 - SMOOTHING) * loss
+            found.append((float(lr), loss, total / (1 - SMOOTHING**step)))
+            if found[-1][2] > DIVERGED * min(smoothed for _, _, smoothed in found):
+                break
+    return pd.DataFrame(found, columns=["lr", "loss", "smoothed"])

@@ -1,0 +1,282 @@
+"""PatchCore, a model for lines that have no bad parts yet: it learns from good images alone.
+
+`memory_bank` holds the method. Here it becomes a row of a run: a memory for each fold, made from
+the good images of the other folds, and the scores of the images that it has not seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from helpers.core import devices, files, seeding, tensors
+from helpers.core.paths import RunPaths
+from helpers.datasets.cache import ImageCache
+from helpers.models.backbones import Model, Weights, pretrained
+from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
+from helpers.runs.members import Member, cross_fitted, sides
+from helpers.runs.names import PATCHCORE
+from helpers.runs.predictions import save_predictions
+from helpers.runs.settings import BaselineSettings
+from helpers.runs.stages import Stage
+from helpers.training.features import EMBED_BATCH, image_batches
+from helpers.training.inference import Scorer
+from helpers.training.memory_bank import NEIGHBOURS, MemoryBank, core_set
+
+MOST_PATCHES = 100_000  # of which a core set is chosen; of more, some of each image are drawn
+MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
+_TRUNK = "trunk."  # tensors of the backbone in the file of the memories
+KIND = "memory of PatchCore, such as data/runs/RUN/checkpoints/patchcore/memory.safetensors"
+
+
+@dataclass(frozen=True)
+class PatchCore:
+    """A frozen backbone, and the memory of each member of the model."""
+
+    backbone: Model
+    layers: tuple[str, ...]  # dotted names of the layers that patches are taken from
+    memories: Mapping[Member, MemoryBank]
+
+    def features(
+        self, cache: ImageCache, table: pd.DataFrame, batch_size: int = EMBED_BATCH, name: str = ""
+    ) -> Iterator[Tensor]:
+        """Yield the patch features (B, D, h, w) of the images of a table (`id`, `label`).
+
+        They are on the device; a bar called `name` counts the images.
+        """
+        device = devices.default_device()
+        batches = image_batches(cache, table, self.backbone, batch_size, device=device)
+        scorer = Scorer(self.backbone, device, images=len(batches))
+        function = functools.partial(patch_features, self.backbone, layers=self.layers)
+        with tqdm(total=len(batches), desc=name, unit="img", leave=False, mininterval=1) as bar:
+            for images in batches.ordered():
+                yield scorer.run(function, images)
+                bar.update(len(images))
+
+
+def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
+    """Fill a memory for each member and write the predictions, both once.
+
+    If the split has folds there is a memory for each, from the good images of the other folds;
+    without folds the good images of the side `train` fill one. No bad image is used.
+
+    Returns:
+        One row: the numbers of good images, of their patches that the core sets were chosen from,
+        and of patches in the memories; megabytes and seconds of all memories. No row if the
+        backbone has no suitable layers: a printed line says why.
+    """
+    settings: BaselineSettings = stage.settings
+    split = stage.split
+    cache = stage.images(settings.image_size_px)
+    backbone = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
+    try:
+        layers = middle_layers(backbone)
+    except NoMiddleLayersError as error:
+        print(f"PatchCore is left out: {error}")
+        return []
+    members = cross_fitted(split, [settings.seed])
+    path = memory_path(stage.paths)
+    record = stage.paths.metrics(f"fit_{PATCHCORE}")
+    seen = [column for column in ("id", "label", "split", "fold") if column in split]
+    inputs = {
+        "images": cache.content,
+        "split": files.fingerprint(split[seen].astype(str).to_numpy()),
+        "weights": weights.digest,
+        "share": settings.patchcore_share,
+        "seed": settings.seed,
+    }
+
+    def remember(memory: Path, record: Path) -> None:
+        started = time.monotonic()
+        empty = PatchCore(backbone, layers, {})
+        found, facts = _filled(empty, cache, split, members, settings)
+        save(memory, found, weights.backbone, cache, settings.patchcore_share)
+        facts |= {"seconds": round(time.monotonic() - started, 1)}
+        files.save_json(record, {"model": "PatchCore", "features": weights.backbone, **facts})
+
+    def predict(predictions: Path) -> None:
+        started, model = time.monotonic(), load(path)
+        wanted = {m: _scored(split, m) for m in members}
+        raw = _scores(model, cache, split, wanted, settings.batch_size)
+        save_predictions(
+            predictions, split, {m: model.memories[m].defect_scores(raw[m]) for m in members}
+        )
+        images = np.logical_or.reduce([*wanted.values()]).sum()
+        stage.rate(PATCHCORE, images / (time.monotonic() - started))
+
+    sizes = ["image_size_px", "batch_size"]
+    stage.once("patchcore memory", inputs, remember, sizes=sizes, memory=path, record=record)
+    scored = inputs | {"memory": files.file_digest(path)}
+    predictions = stage.paths.predictions(PATCHCORE)
+    stage.once(PATCHCORE, scored, predict, sizes=sizes, predictions=predictions)
+    return [files.load_json(record)]
+
+
+def memory_path(run_paths: RunPaths) -> Path:
+    """Return the file of a run's memories."""
+    return run_paths.trainings(PATCHCORE) / "memory.safetensors"
+
+
+class _Good(NamedTuple):
+    """The good training images of one member, as rows of the split."""
+
+    remembered: np.ndarray  # their patches are offered to the memory
+    aside: np.ndarray  # their scores say what is usual
+
+    @property
+    def patches_each(self) -> int:
+        """The number of patches that each image offers, all of its own if it has fewer."""
+        return MOST_PATCHES // len(self.remembered)
+
+
+def _good(split: pd.DataFrame, member: Member) -> _Good:
+    """Divide a member's good training images at random: a tenth of them is put aside."""
+    table = sides(split, member.fold)
+    is_good = (table.split == "train") & (table.label == 0).fillna(False)
+    good = np.flatnonzero(is_good.to_numpy(dtype=bool))
+    if len(good) < 2:
+        raise ValueError(f"PatchCore needs two good training images; there are {len(good)}")
+    order = seeding.numpy_stream(member.seed, f"patchcore {member.fold}").permutation(good)
+    aside = min(MOST_ASIDE, max(1, len(good) // 10))
+    return _Good(np.sort(order[aside:][:MOST_PATCHES]), np.sort(order[:aside]))
+
+
+def _scored(split: pd.DataFrame, member: Member) -> np.ndarray:
+    """Return True (N,) for the images that a member predicts."""
+    return sides(split, member.fold).split.isin(["val", "test"]).to_numpy()
+
+
+def _filled(
+    empty: PatchCore,
+    cache: ImageCache,
+    split: pd.DataFrame,
+    members: list[Member],
+    settings: BaselineSettings,
+) -> tuple[PatchCore, dict[str, Any]]:
+    """Return the model with the memories of all members, and facts about them."""
+    good = {member: _good(split, member) for member in members}
+    drawn = _drawn(empty, cache, split, good, settings)
+    banks, offered, device = {}, [], devices.default_device()
+    for member in tqdm(members, desc="core sets", leave=False, disable=len(members) == 1):
+        own = good[member]
+        patches = np.concatenate([drawn[row][: own.patches_each] for row in own.remembered])
+        size = max(round(settings.patchcore_share * len(patches)), NEIGHBOURS)
+        seed = seeding.stream_seed(member.seed, f"core set {member.fold}")
+        rows = core_set(patches, min(size, len(patches)), seed, device)
+        banks[member] = MemoryBank(torch.from_numpy(patches[rows]))
+        offered.append(len(patches))
+    filled = PatchCore(empty.backbone, empty.layers, banks)
+    aside = {m: np.isin(np.arange(len(split)), good[m].aside) for m in members}
+    raw = _scores(filled, cache, split, aside, settings.batch_size)
+    usual = {m: float(np.median(raw[m][aside[m]])) or 1.0 for m in members}
+    banks = {m: MemoryBank(bank.patches, usual[m]) for m, bank in banks.items()}
+    facts: dict[str, Any] = {
+        "good_images": [len(good[m].remembered) for m in members],
+        "patches": offered,
+        "memory": [len(banks[m].patches) for m in members],
+    }
+    if len(members) == 1:
+        facts = {name: values[0] for name, values in facts.items()}
+    megabytes = sum(bank.patches.nbytes for bank in banks.values()) / 1e6
+    facts["memory_mb"] = round(megabytes, 1)
+    return PatchCore(empty.backbone, empty.layers, banks), facts
+
+
+def _drawn(
+    empty: PatchCore,
+    cache: ImageCache,
+    split: pd.DataFrame,
+    good: Mapping[Member, _Good],
+    settings: BaselineSettings,
+) -> dict[int, np.ndarray]:
+    """Return patches (k, D) of each image that a memory is made from, by row of the split.
+
+    Each image goes through the backbone once. Its patches are drawn at random in an order of its
+    own, of which each member takes the first ones, so they do not depend on the other images.
+    """
+    rows = np.unique(np.concatenate([own.remembered for own in good.values()]))
+    most = max(own.patches_each for own in good.values())
+    images, drawn = iter(rows), dict[int, np.ndarray]()
+    for features in empty.features(cache, split.iloc[rows], settings.batch_size, "good patches"):
+        for patches in features.flatten(2).transpose(1, 2):  # (h w, D)
+            row = next(images)
+            purpose = f"patches of {split.id.iloc[row]}"
+            order = seeding.numpy_stream(settings.seed, purpose).permutation(len(patches))[:most]
+            drawn[row] = patches[torch.from_numpy(order).to(patches.device)].cpu().numpy()
+    return drawn
+
+
+def _scores(
+    model: PatchCore,
+    cache: ImageCache,
+    split: pd.DataFrame,
+    wanted: Mapping[Member, np.ndarray],
+    batch_size: int,
+) -> dict[Member, np.ndarray]:
+    """Return each member's raw scores (N,) of its wanted rows of the split, NaN elsewhere."""
+    rows = np.flatnonzero(np.logical_or.reduce([*wanted.values()]))
+    raw = {member: np.full(len(split), np.nan) for member in wanted}
+    done = 0
+    for features in model.features(cache, split.iloc[rows], batch_size, "patch distances"):
+        batch = rows[done : done + len(features)]
+        done += len(batch)
+        for member, own in wanted.items():
+            if (mask := own[batch]).any():
+                part = features[torch.from_numpy(mask).to(features.device)]
+                raw[member][batch[mask]] = model.memories[member].scores(part).cpu().numpy()
+    return raw
+
+
+def save(path: Path, model: PatchCore, backbone: str, cache: ImageCache, share: float) -> None:
+    """Write memories, backbone and settings as one safetensors file; see `load`."""
+    members = list(model.memories)
+    trunk = model.backbone.get_submodule("trunk").state_dict()
+    stored = {f"{_TRUNK}{name}": value for name, value in trunk.items()}
+    stored |= {f"memory{i}": model.memories[m].patches for i, m in enumerate(members)}
+    info = {
+        "members": [[*member, model.memories[member].usual] for member in members],
+        "backbone": backbone,
+        "image_size_px": cache.size_px,
+        "layers": model.layers,
+        "neighbours": NEIGHBOURS,
+        "share": share,
+        "full_scale_bits": cache.bits,
+        "fit": cache.fit,
+    }
+    tensors.save_tensors(path, stored, {PATCHCORE: info})
+
+
+def load(path: Path) -> PatchCore:
+    """Load what `save` wrote, the backbone in eval mode.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or something else.
+    """
+    stored, info = tensors.load_tensors(path, KIND)
+    if not isinstance(info, dict) or not isinstance(info.get(PATCHCORE), dict):
+        raise files.ArtifactError(f"{path} is not a {KIND}")
+    facts = info[PATCHCORE]
+    try:
+        state = {k.removeprefix(_TRUNK): v for k, v in stored.items() if k.startswith(_TRUNK)}
+        weights = Weights(facts["backbone"], state, path.name)
+        backbone = pretrained(weights, num_classes=2, image_size_px=facts["image_size_px"])
+        memories = {
+            Member(seed, fold): MemoryBank(stored[f"memory{i}"], float(usual))
+            for i, (seed, fold, usual) in enumerate(facts["members"])
+        }
+        layers = tuple(facts["layers"])
+        if not memories or layers != middle_layers(backbone):
+            raise ValueError(f"{len(memories)} memories of the layers {layers}")
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise files.ArtifactError(f"{path} does not hold a memory: {error}") from None
+    return PatchCore(backbone.eval(), layers, memories)

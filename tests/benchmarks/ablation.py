@@ -1,0 +1,362 @@
+"""Which parts of the fine-tuning recipe help on ELPV: `python -m tests.benchmarks.ablation`.
+
+Each row changes version 0.1's recipe in one way, or joins several such changes. Fine-tuning (all
+layers, FBP) is trained without each of five folds, keeps its last epoch, and scores the images of
+the fold once, so no label of the fold decides anything. There are five folds of whole modules (the
+split `groups`, from data/elpv_groups.csv) and five random ones. The row `seed1` is the base with
+another seed: its difference is chance alone.
+
+A training is done once: its scores are a file that is named by a digest of all that they depend on,
+and a killed one continues after its last epoch. Rows that differ only in how images are scored
+share a training. Several processes may work at once on different folds or rows:
+
+    python -m tests.benchmarks.ablation --rows base,turns --folds 0,1 &
+    python -m tests.benchmarks.ablation --rows base,turns --folds 2,3,4
+    python -m tests.benchmarks.ablation --show
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers import datasets
+from helpers.core import files, paths, seeding
+from helpers.core.folds import stratified_folds
+from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.settings import SplitSettings
+from helpers.models import backbones
+from helpers.models.depthwise import use_fast_depthwise
+from helpers.models.spec import Model
+from helpers.results import metrics
+from helpers.runs.settings import TrainSettings
+from helpers.training.features import image_batches
+from helpers.training.inference import Scorer, adapt_batch_norm, probability_of_bad
+from helpers.training.loop import Training, resume_file
+
+SPLITS = ("groups", "random")
+FOLDS = 5
+WATCHED = 8  # training images of each class that the loop validates on; they decide nothing
+SCORES = ("views1", "views4", "views8", "adabn")
+
+
+VERSION_01 = TrainSettings(
+    epochs=8,
+    batch_size=32,
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=0.01,
+    schedule="one_cycle",
+    label_smoothing=0.1,
+    grad_clip=5.0,
+    augment="full",
+    class_weights=False,
+    head_lr_factor=1.0,
+    ema_decay=0.0,
+    keep="last",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained and how it scores: the defaults are version 0.1's."""
+
+    training: TrainSettings = VERSION_01
+    size_px: int = 192
+    seed: int = 0
+    turns: bool = False  # see `training.augment`
+    affine_p: float = 1.0
+    drop_below: float = 0.0  # see `ImageBatches`
+    standardise: bool = False
+    lot_means: bool = False  # replace the mean image of each module by that of all
+    score: str = "views1"  # one of `SCORES`: symmetries that are averaged, or AdaBN by module
+
+
+# each row's changes of `Recipe` or of its `training`
+ROWS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "seed1": {"seed": 1},
+    "views4": {"score": "views4"},
+    "views8": {"score": "views8"},
+    "turns": {"turns": True},
+    "affine_half": {"affine_p": 0.5},
+    "whole_batches": {"drop_below": 0.5},
+    "ema": {"ema_decay": 0.99},
+    "photometric": {"augment": "photometric"},
+    "standardise": {"standardise": True},
+    "class_weights": {"class_weights": True},
+    "low_lr": {"lr": 3e-4},
+    "head_lr": {"lr": 3e-4, "head_lr_factor": 10.0},
+    "adabn": {"score": "adabn"},
+    "lot_means": {"lot_means": True},
+    "long": {"epochs": 16},
+    "large": {"size_px": 300},
+}
+ALL = (
+    *("turns", "affine_half", "whole_batches", "ema", "photometric", "standardise"),
+    *("class_weights", "views8"),
+)
+ROWS["all"] = {name: value for row in ALL for name, value in ROWS[row].items()}
+ROWS["all_long"] = ROWS["all"] | {"epochs": 16, "lr": 6e-4, "ema_decay": 0.995}
+ROWS["all_large"] = ROWS["all_long"] | {"size_px": 300}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train what is missing, print and write the table; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.ablation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add, build = parser.add_argument, paths.project_root() / "build" / "benchmarks"
+    add("--rows", type=_some(ROWS), default=list(ROWS), help="names with commas; default: all")
+    add("--splits", type=_some(SPLITS), default=list(SPLITS), help="groups, random or both")
+    add("--folds", type=_some(map(str, range(FOLDS))), default=[*map(str, range(FOLDS))])
+    add("--backbone", default="efficientnet_lite0")
+    add("--out", type=Path, default=build, help="folder; default: %(default)s")
+    add("--list", action="store_true", help="name the rows and their changes, do nothing")
+    add("--show", action="store_true", help="print the table of what is done, train nothing")
+    given = parser.parse_args(arguments)
+    if given.list:
+        for row in given.rows:
+            changes = ", ".join(f"{name}={value!r}" for name, value in ROWS[row].items())
+            print(f"{row:15}{changes or 'version 0.1'}")
+        return 0
+    ablation = Ablation(elpv(), given.backbone, given.out / "ablation")
+    if not given.show:
+        for row in given.rows:
+            for split in given.splits:
+                for fold in map(int, given.folds):
+                    found = ablation.result(row, split, fold)
+                    auc = metrics.roc_auc(*ablation.judged(found, row)[:2])
+                    print(f"{row}, {split} fold {fold}: AUC {auc:.4f}", flush=True)
+    rows = list(dict.fromkeys(["base", *given.rows]))
+    found = ablation.measured(rows, given.splits)
+    if found.empty:
+        print("nothing is done yet")
+        return 0
+    whole = table(found)
+    files.save_csv(given.out / "ablation.csv", whole)
+    print(in_words(whole))
+    print(f"AUC x 100, differences from base by fold ± standard error; {given.out}/ablation.csv")
+    return 0
+
+
+def elpv() -> pd.DataFrame:
+    """Return ELPV's `id, path, label, group`, and its fold of each split: `groups`, `random`."""
+    table = datasets.load(SplitSettings()).table
+    published = files.load_csv(
+        paths.project_root() / "data" / "elpv_groups.csv", ("group", "twin_of", "fold")
+    )
+    table = table.drop(columns="group", errors="ignore").merge(published, on="id")
+    cell = np.minimum(table.id, table.twin_of.fillna("~"))  # both pictures of one cell
+    strata = table.label.astype(str) + table.cell_type
+    folds = stratified_folds(strata, FOLDS, random_state=0, groups=cell)
+    return table[["id", "path", "label", "group"]].assign(groups=table.fold, random=folds)
+
+
+def recipe_of(row: str) -> Recipe:
+    """Return the recipe of a row."""
+    inner = {field.name for field in dataclasses.fields(TrainSettings)}
+    own = {name: value for name, value in ROWS[row].items() if name not in inner}
+    training = {name: value for name, value in ROWS[row].items() if name in inner}
+    base = Recipe()
+    return dataclasses.replace(base, training=dataclasses.replace(base.training, **training), **own)
+
+
+class Ablation:
+    """The trainings of an ablation: `result` does one, unless it is done."""
+
+    def __init__(self, images: pd.DataFrame, backbone: str, out: Path) -> None:
+        """Take images (`id, path, label, group`, and a column of folds for each split)."""
+        self.images, self.backbone, self.out = images, backbone, out
+        self._caches: dict[int, ImageCache] = {}
+
+    @functools.cached_property
+    def weights(self) -> backbones.Weights:
+        """The pretrained weights."""
+        return backbones.find_weights(self.backbone)
+
+    def cache(self, size_px: int) -> ImageCache:
+        """Return the decoded images."""
+        if size_px not in self._caches:
+            self._caches[size_px] = open_cache(self.images, size_px, paths.cache_root())
+        return self._caches[size_px]
+
+    def build(self, recipe: Recipe) -> Model:
+        """Return the pretrained network with a new head."""
+        with seeding.torch_stream(recipe.seed, "initial weights head"):
+            model = backbones.pretrained(self.weights, 2, recipe.size_px)
+        return use_fast_depthwise(model)
+
+    def path(self, recipe: Recipe, split: str, fold: int) -> Path:
+        """Return the file of the scores of a training."""
+        inputs = [
+            dataclasses.asdict(dataclasses.replace(recipe, score="")),
+            self.weights.digest,
+            self.cache(recipe.size_px).content,
+            self.images[["id", "label", "group", split]].astype(str).to_numpy(),
+        ]
+        return self.out / f"{split}_fold{fold}_{files.fingerprint(inputs)}.json"
+
+    def result(self, row: str, split: str, fold: int) -> dict[str, Any]:
+        """Return `id` of the fold's images, each of `SCORES`, and `seconds`; train if needed."""
+        recipe = recipe_of(row)
+        path = self.path(recipe, split, fold)
+        if not path.is_file():
+            print(f"{row}, {split} fold {fold}: training", flush=True)
+            resume = resume_file(self.out, recipe.training, recipe.seed, path.name)
+            files.save_json(path, self._train(recipe, split, fold, resume))
+            resume.unlink(missing_ok=True)
+        return files.load_json(path)
+
+    def _train(self, recipe: Recipe, split: str, fold: int, resume: Path) -> dict[str, Any]:
+        settings, cache = recipe.training, self.cache(recipe.size_px)
+        if recipe.lot_means:
+            groups = self.images.set_index("id").group[cache.table.id].to_numpy()
+            cache = dataclasses.replace(cache, pixels=without_group_means(cache.pixels, groups))
+        model = self.build(recipe)
+        model.spec = dataclasses.replace(model.spec, standardise=recipe.standardise)
+        own = self.images[split] == fold
+        seen, unseen = self.images[~own], self.images[own]
+        batches = image_batches(cache, seen, model, settings.batch_size, settings.augment)
+        batches.turns, batches.affine_p = recipe.turns, recipe.affine_p
+        batches.drop_below = recipe.drop_below
+        watched = image_batches(cache, seen.groupby("label").head(WATCHED), model, 2 * WATCHED)
+        name = f"{split} fold {fold}"
+        training = Training(
+            model, batches, watched, settings, seed=recipe.seed, name=name, resume=resume
+        ).run()
+        found = {"id": unseen.id.tolist(), "seconds": training.seconds}
+        scored = image_batches(cache, unseen, model, settings.batch_size)
+        precision = settings.precision
+        raw = Scorer(model, None, precision, 8 * len(scored)).scores(scored, views=8)
+        for views in (1, 4, 8):
+            found[f"views{views}"] = probability_of_bad(raw[:views]).tolist()
+        return found | {"adabn": by_group(model, cache, unseen, precision).tolist()}
+
+    def judged(self, found: dict[str, Any], row: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return labels, scores and groups (N,) of a result."""
+        images = self.images.set_index("id").loc[found["id"]]
+        scores = np.array(found[recipe_of(row).score])
+        return images.label.to_numpy(np.int64), scores, images.group.to_numpy()
+
+    def measured(self, rows: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
+        """Return `row, split, fold, auc, within_auc, seconds` of all trainings that are done."""
+        found = []
+        for row in rows:
+            for split in splits:
+                for fold in range(FOLDS):
+                    path = self.path(recipe_of(row), split, fold)
+                    if not path.is_file():
+                        continue
+                    result = files.load_json(path)
+                    labels, scores, groups = self.judged(result, row)
+                    within = metrics.within_group_auc(labels, scores, groups, n_resamples=1)
+                    inside = within.auc.estimate if within else np.nan
+                    auc = metrics.roc_auc(labels, scores)
+                    found.append((row, split, fold, auc, inside, result["seconds"]))
+        columns = ["row", "split", "fold", "auc", "within_auc", "seconds"]
+        return pd.DataFrame(found, columns=columns)
+
+
+def by_group(
+    model: Model, cache: ImageCache, images: pd.DataFrame, precision: str = "auto"
+) -> np.ndarray:
+    """Return the probability of bad (N,), with batch norm adapted to each group's images (AdaBN).
+
+    The statistics of batch norm that the model had are lost.
+    """
+    scores = pd.Series(np.nan, index=images.index)
+    for _, own in images.groupby("group"):
+        batches = image_batches(cache, own, model, len(own))
+        adapt_batch_norm(model, batches)
+        scores[own.index] = probability_of_bad(Scorer(model, precision=precision).scores(batches))
+    return scores.to_numpy()
+
+
+def without_group_means(pixels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return images (N, S, S, C) uint8 in which each group (N,) has the mean image of all.
+
+    What all images of a lot share, such as its exposure, a shadow or a bright edge, is gone. It
+    takes no labels.
+    """
+    overall = pixels.mean(axis=0)
+    shifted = np.empty(pixels.shape, np.uint8)
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        images = pixels[own].astype(np.float64)
+        moved = images - images.mean(axis=0) + overall
+        shifted[own] = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return shifted
+
+
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """Return a line for each split and row from the AUC of each fold.
+
+    Args:
+        found: `row, split, fold, auc, within_auc, seconds`, the row "base" among them.
+
+    Returns:
+        `split, row, folds`; for `auc` and `within_auc` the mean over the folds, `*_fold0` and so
+        on, and `*_difference` with its standard error `*_se`: the mean over the folds of the
+        difference from the base; and `seconds`, the mean of a training. `*_se` is missing with one
+        fold, and both if no fold of the base is done.
+    """
+    lines = []
+    by_fold = found.set_index("fold")
+    for (split, row), own in by_fold.groupby(["split", "row"], sort=False):
+        base = by_fold[(by_fold.split == split) & (by_fold.row == "base")]
+        line: dict[str, Any] = {"split": split, "row": row, "folds": len(own)}
+        for name in ("auc", "within_auc"):
+            difference = (own[name] - base[name]).dropna()
+            line[name] = own[name].mean()
+            line[f"{name}_difference"] = difference.mean()
+            line[f"{name}_se"] = difference.std() / np.sqrt(max(1, len(difference)))
+            line |= {f"{name}_fold{fold}": value for fold, value in own[name].items()}
+        lines.append(line | {"seconds": own.seconds.mean()})
+    return pd.DataFrame(lines)
+
+
+def in_words(whole: pd.DataFrame) -> str:
+    """Return what `table` returns as lines of text, AUCs times 100."""
+    shown = whole[["split", "row", "folds"]].copy()
+    for name, title in (("auc", "AUC"), ("within_auc", "within groups")):
+        folds = [f"{name}_fold{fold}" for fold in range(FOLDS) if f"{name}_fold{fold}" in whole]
+        shown[f"{title} by fold"] = [
+            " ".join("   -" if np.isnan(v) else f"{100 * v:.1f}" for v in values)
+            for values in whole[folds].to_numpy(dtype=float)
+        ]
+        shown[title] = (100 * whole[name]).map("{:.2f}".format)
+        pairs = 100 * whole[[f"{name}_difference", f"{name}_se"]]
+        shown[f"{title} - base"] = [
+            "" if np.isnan(d) else f"{d:+.2f}" + ("" if np.isnan(se) else f" ± {se:.2f}")
+            for d, se in pairs.to_numpy()
+        ]
+    return shown.assign(s=whole.seconds.map("{:.0f}".format)).to_string(index=False)
+
+
+def _some(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return the type of an option that takes some of these names, with commas between."""
+    names = list(known)
+
+    def read(text: str) -> list[str]:
+        found = [part.strip() for part in text.split(",") if part.strip()]
+        if wrong := [name for name in found if name not in names]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is not one of {', '.join(names)}")
+        return found
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The command that exports a model: what it writes, its check, and its errors."""
+
+import pytest
+
+from helpers.commands import export as command
+from helpers.core import files
+from helpers.deploy import export
+from helpers.deploy.description import NAME
+
+
+def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_path, capsys):
+    pytest.importorskip("openvino", reason="OpenVINO is optional")
+    images = sorted(map(str, (described_run / "parts" / "bad").iterdir()))[:3]
+    out = tmp_path / "line"
+    arguments = ["--model", "t", "--to", "openvino", "--out", str(out), "--check", *images]
+    assert command.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: example.py, model.bin, model.json, model.xml\n" in said
+    assert "largest difference of 3 scores: " in said
+    assert files.load_json(out / NAME)["format"] == "openvino"
+    assert command.main(arguments) == 1
+    assert "line exists already: give a new folder" in capsys.readouterr().err
+
+
+def test_an_export_that_differs_is_an_error(described, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
+    arguments = ["--model", "t", "--to", "torch", "--check", "a.png"]
+    for difference in (2e-4, float("nan")):
+        monkeypatch.setattr(export, "largest_difference", lambda *_, found=difference: found)
+        assert command.main([*arguments, "--out", str(tmp_path / f"{difference}")]) == 1
+        assert "differs by more than 0.0001: do not use it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda run: (run.trainings("net") / NAME).unlink(),
+            "has no model.json, which notebook 06",
+        ),
+        (lambda run: (run.trainings("net") / NAME).write_text("{"), "model.json is damaged"),
+    ],
+)
+def test_a_model_without_thresholds_is_refused(described, tmp_path, capsys, change, message):
+    change(described)
+    arguments = ["--model", "t/net", "--to", "torch", "--out", str(tmp_path / "line")]
+    assert command.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1
+    assert not (tmp_path / "line").exists()
+
+
+def test_scores_of_another_precision_are_told(described, tmp_path, monkeypatch, capsys):
+    path = described.trainings("net") / NAME
+    files.save_json(path, files.load_json(path) | {"precision": "bf16"})
+    monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
+    assert command.main(["--model", "t", "--to", "torch", "--out", str(tmp_path / "line")]) == 0
+    assert "were computed in bf16; the export computes in float32" in capsys.readouterr().out
+
+
+def test_a_package_that_is_missing_is_said_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    assert command.main(["--model", "none", "--to", "onnx", "--out", str(tmp_path / "line")]) == 1
+    assert "--to onnx needs the package onnx: pip install .[export]" in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""The command that answers for a few images: its table, its maps, and what it says on errors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import helpers
+from helpers.commands import predict
+from helpers.deploy.description import NAME
+
+
+@pytest.fixture
+def parts(described_run, described):
+    return [str(described_run / "parts" / name) for name in ("bad/bad00.png", "good/good00.png")]
+
+
+def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
+    assert predict.main([*parts, "--model", "t"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    model = helpers.load_model("t")
+    expected = model.predict(parts)
+    assert out[0].split() == ["file", "score", "probability", "verdict"]
+    for line, row in zip(out[1:3], expected.itertuples(), strict=True):
+        assert line.split(maxsplit=3) == [
+            row.file,
+            f"{row.score:.4f}",
+            f"{row.probability:.4f}",
+            row.verdict,
+        ]
+    assert out[3] == model.description.promise
+    assert "the numbers mean nothing" in out[4]  # of a smoke run
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_others_are_answered(parts, tmp_path, capsys):
+    table = tmp_path / "a.csv"
+    assert predict.main([parts[0], "gone.png", parts[1], "--model", "t", "--csv", str(table)]) == 1
+    said = capsys.readouterr()
+    assert said.err == "error: gone.png cannot be read: No such file or directory\n"
+    assert all(part in said.out for part in parts) and "gone" not in said.out
+    found = pd.read_csv(table)
+    assert found.file.tolist() == [parts[0], "gone.png", parts[1]]
+    assert found.score.isna().tolist() == [False, True, False]
+    assert predict.main(["gone.png", "--model", "t"]) == 1
+
+
+def test_without_thresholds_there_are_scores_and_a_remark(described, parts, capsys):
+    (described.trainings("net") / NAME).unlink()
+    assert predict.main([*parts, "--model", "t/net"]) == 0
+    out = capsys.readouterr().out
+    assert "no verdicts: " in out and "nan" not in out.lower()
+    assert f"{helpers.load_model('t').predict(parts).score[0]:.4f}" in out
+
+
+def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsys):
+    same, priced = tmp_path / "bad00.png", tmp_path / "$1_$.png"
+    for path in (same, priced):
+        Image.open(parts[0]).rotate(90).save(path)
+    maps = tmp_path / "maps"
+    images = [*parts, "gone.png", str(same), str(priced)]
+    command = [*images, "--model", "t", "--maps", str(maps)]
+    assert predict.main(command) == 1
+    names = ["$1_$.png", "bad00.png", "bad00_2.png", "good00.png"]
+    assert sorted(path.name for path in maps.iterdir()) == names
+    pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]
+    assert all(picture.std() > 10 for picture in pictures)
+    assert f"4 map(s) in {maps}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("u", "u is missing: give a model's folder"), ("t/svm", "t/svm is missing: give")],
+)
+def test_a_model_that_is_missing_is_one_line(parts, capsys, model, message):
+    assert predict.main([*parts, "--model", model]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"error: {message}")
+    assert said.err.count("\n") == 1

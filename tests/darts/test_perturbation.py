@@ -1,0 +1,174 @@
+"""Selection by perturbation against the plain network with the operation or edge cut out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from helpers.darts import genotypes, perturbation, search
+from helpers.darts.perturbation import without, worths
+from helpers.darts.space import KINDS, OPERATIONS, PRIMITIVES
+from helpers.darts.supernet import Supernet
+from tests.darts.test_search import make_stage
+from tests.toy_search import VAL, plain_of
+from tests.toy_search import search as toy_search
+
+IMAGES, TARGETS = VAL
+
+
+def cut(plain, kind, edge, operations):
+    """Let operations of an edge give zeros in all cells of a kind."""
+    for cell in plain.cells:
+        if cell.reduction == (kind == "reduce"):
+            for operation in operations:
+                module = cell.edges[edge][operation]
+                module.register_forward_hook(lambda _module, _inputs, out: torch.zeros_like(out))
+    return plain
+
+
+def logits(net, changed):
+    with torch.no_grad():
+        return functional_call(net, changed, (IMAGES,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("partial", [1, 2])
+def test_without_an_operation_the_network_is_the_plain_one_with_the_operation_cut_out(
+    kind, partial
+):
+    net, _ = toy_search(nodes=2, partial=partial)
+    whole = logits(net, {})
+    for edge, operation in ((0, 3), (1, 1), (3, 4), (4, 7)):
+        found = logits(net, without(net, kind, edge, operation))
+        expected = cut(plain_of(net), kind, edge, [operation])(IMAGES)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+        assert not torch.allclose(found, whole, rtol=1e-4)
+    assert torch.equal(logits(net, {}), whole)  # nothing of it stays
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_an_edge_all_its_operations_are_cut_out(kind):
+    net, _ = toy_search(nodes=2)
+    for edge in (0, 3):
+        expected = cut(plain_of(net), kind, edge, range(8))(IMAGES)
+        torch.testing.assert_close(
+            logits(net, without(net, kind, edge)), expected, rtol=1e-9, atol=1e-10
+        )
+
+
+def test_with_edge_normalisation_the_other_edges_of_the_node_take_over_its_weight():
+    net, _ = toy_search(nodes=2, partial=2)
+    plain = plain_of(net)
+    with torch.no_grad():
+        plain.beta_normal[3] = -1e4  # the rest of the channels, which passes by, is cut too
+    changed = without(net, "normal", 3)
+    torch.testing.assert_close(logits(net, changed), plain(IMAGES), rtol=1e-9, atol=1e-10)
+    assert set(changed) == {"alpha_normal", "beta_normal"}
+
+
+def test_the_other_weights_stay_as_they_are():
+    net, _ = toy_search()
+    before = net.operation_weights("normal").detach()
+    after = without(net, "normal", 1, 5)["alpha_normal"].softmax(dim=1)
+    expected = before.clone()
+    expected[1, 0] += before[1, 5]  # `none` adds nothing
+    expected[1, 5] = 0
+    torch.testing.assert_close(after, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+def test_worths_are_the_rises_of_the_loss_and_leave_no_trace(partial):
+    net = Supernet(4, 3, 2, nodes=1, partial=partial)
+    bits = {name: value.clone() for name, value in net.state_dict().items()}
+    images = IMAGES.float()
+    worth = worths(net, (images, TARGETS))
+    assert all(torch.equal(value, bits[name]) for name, value in net.state_dict().items())
+
+    def rise(changed):
+        return F.cross_entropy(functional_call(net, changed, (images,)), TARGETS).item() - whole
+
+    whole = F.cross_entropy(net(images), TARGETS).item()
+    for kind in KINDS:
+        rows = [[rise(without(net, kind, e, o)) for o in range(1, 8)] for e in range(2)]
+        assert worth[kind]["operations"] == [pytest.approx(row, abs=1e-6) for row in rows]
+        edges = [rise(without(net, kind, e)) for e in range(2)]
+        assert worth[kind]["edges"] == pytest.approx(edges, abs=1e-6)
+
+
+def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle_one():
+    torch.manual_seed(0)
+    net = Supernet(4, 3, 2, nodes=1)
+    with torch.no_grad():
+        for alpha in net.architecture_parameters():
+            alpha.zero_()
+            alpha[:, 1:4] = -30.0  # pools and skips take no part
+            alpha[:, PRIMITIVES.index("dil_conv_5x5")] = 2.0  # preferred, but it gives zeros
+        for cell in net.cells:
+            for edges in cell.states:
+                for idle in (edges.sep5[1], edges.dil3, edges.dil5):
+                    idle.pointwise.weight.zero_()
+        images = IMAGES.float()
+        worth = worths(net, (images, net(images).argmax(dim=1)))
+    best = np.array(worth["normal"]["operations"]).argmax(axis=1)
+    assert [OPERATIONS[column] for column in best] == ["sep_conv_3x3"] * 2
+
+
+# --- in a run ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stage(home, parts_folder):
+    return make_stage(parts_folder, epochs=1, perturbation_images=12)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The batches of which worths were asked; in their place there are drawn numbers."""
+    batches = []
+
+    def drawn(net, batch):
+        batches.append(batch)
+        rng = np.random.default_rng(len(batches))
+        sizes = {"operations": (14, 7), "edges": (14,)}
+        return {k: {name: rng.normal(size=s).tolist() for name, s in sizes.items()} for k in KINDS}
+
+    monkeypatch.setattr(perturbation, "worths", drawn)
+    return batches
+
+
+def test_the_chosen_cell_is_written_once_with_the_cost_of_search_and_selection(stage, measured):
+    found = search.search_genotype(stage)
+    cell, about = perturbation.genotype_by_perturbation(stage, found)
+    assert genotypes.load(stage.paths.genotype("searched_perturbation")) == (cell, about)
+    assert about["method"] == "DARTS, first order, by perturbation" and about["images"] == 12
+    spent = found.provenance["seconds"] + about["selection_seconds"]
+    assert about["seconds"] == pytest.approx(spent, abs=0.11)
+    worth = [about["worth"][kind] for kind in KINDS]
+    edges = [genotypes.strongest_edges(w["operations"], w["edges"]) for w in worth]
+    assert cell == genotypes.Genotype(*edges)
+    again = perturbation.genotype_by_perturbation(stage, found)
+    assert again == (cell, about) and stage.notes["reused"] == ["perturbation"]
+    assert len(measured) == 1
+
+
+def test_other_images_or_another_search_are_another_selection(stage, measured):
+    found = search.search_genotype(stage)
+    perturbation.genotype_by_perturbation(stage, found)
+    stage.settings = dataclasses.replace(stage.settings, perturbation_images=8)
+    assert search.search_genotype(stage) == found and stage.notes["reused"] == ["search"]
+    assert perturbation.genotype_by_perturbation(stage, found)[1]["images"] == 8
+    stage.settings = dataclasses.replace(stage.settings, alpha_lr=0.01)
+    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
+    assert [len(targets) for _, targets in measured] == [12, 8, 8]
+
+
+def test_the_images_are_of_alphas_part_and_have_their_labels(stage, measured):
+    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
+    own = search.halves(stage.split, stage.settings.seed)[1].head(12)
+    ((images, targets),) = measured
+    batches = search.search_batches(own, stage.images(16), stage.settings)
+    assert torch.equal(images, next(batches.ordered()))
+    assert targets.tolist() == own.label.tolist() and own.label.nunique() == 2

@@ -1,0 +1,133 @@
+"""What a search decided: tables and sentences, on planted histories."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.darts import genotypes, guard, verdict
+from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.space import KINDS, OPERATIONS
+from helpers.darts.supernet import Supernet
+
+RNG = np.random.default_rng(0)
+WANTED = RNG.integers(1, 8, size=(2, 14))  # columns of alpha, a winner for each edge
+OTHER = (WANTED % 7) + 1  # another winner everywhere
+
+
+def history(strengths, wanted=WANTED, partial=1):
+    """A record for each epoch, in which the winners of all edges have this alpha, the others 0."""
+    net, records = Supernet(4, 3, 2, partial=partial), []
+    for strength in strengths:
+        with torch.no_grad():
+            for kind, columns in zip(KINDS, wanted, strict=True):
+                alpha = torch.zeros(14, 8)
+                alpha[range(14), columns] = strength + 0.001 * torch.arange(14.0)  # no ties
+                getattr(net, f"alpha_{kind}").copy_(alpha)
+        records.append(guard.architecture_record(net, -1))
+    return records
+
+
+def worth_of(wanted):
+    """Worths in which these columns of alpha win, and later edges are worth more."""
+    return {
+        kind: {
+            "operations": (np.eye(8)[columns][:, 1:] / 10 - 0.01).tolist(),
+            "edges": np.arange(14.0).tolist(),
+        }
+        for kind, columns in zip(KINDS, wanted, strict=True)
+    }
+
+
+def test_the_edge_table_sets_the_arg_max_beside_perturbation():
+    table = verdict.edge_table(history([np.log(2)])[0], worth_of(OTHER))
+    assert table.kind.tolist() == ["normal"] * 14 + ["reduce"] * 14
+    assert table.edge[0] == "cₖ₋₂ → 0" and table.edge[13] == "2 → 3"
+    names = np.array(OPERATIONS)
+    assert table.operation.tolist() == names[WANTED.ravel() - 1].tolist()
+    assert table.perturbation.tolist() == names[OTHER.ravel() - 1].tolist()
+    assert table.lead[0] == 2.0 and table.weight[0] == pytest.approx(2 / 9, abs=1e-3)
+    assert table.decided.all() and table.loss_rise[0] == 0.09 and table.edge_loss_rise[5] == 5.0
+    assert "edge_weight" not in table
+    assert not verdict.edge_table(history([np.log(1.4)])[0], worth_of(OTHER)).decided.any()
+
+
+def test_none_wins_no_edge_and_partial_channels_add_the_edges_weights():
+    none = np.zeros_like(WANTED)
+    table = verdict.edge_table(history([9.0], none, partial=2)[0], worth_of(WANTED))
+    assert not table.decided.any() and set(table.lead) == {1.0}
+    assert table.edge_weight[:2].sum() == pytest.approx(1, abs=1e-6)
+
+
+def sentence(records, wanted=WANTED, used=None):
+    used = used or len(records)
+    table = verdict.edge_table(records[used - 1], worth_of(wanted))
+    return verdict.verdict(records, used, table)
+
+
+def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
+    counts = np.bincount(WANTED.ravel(), minlength=8)
+    chance = (counts**2).sum() / 28
+    assert sentence(history(np.linspace(0, 2, 8))) == (
+        "The search decided the cell: one operation leads clearly on 28 of 28 edges, the mean "
+        f"entropy is {entropy(2):.2f} nats (undecided: 2.08), 0 of the cell's 16 edges changed in "
+        "the last quarter of the epochs, and perturbation agrees with the arg max on 28 of 28 "
+        f"edges ({chance:.1f} by chance)."
+    )
+
+
+def entropy(strength):
+    rows = np.zeros((14, 8))
+    rows[:, 1] = strength + 0.001 * np.arange(14)
+    weights = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
+    return -(weights * np.log(weights)).sum(1).mean()
+
+
+def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
+    still = sentence(history([0.01] * 8), OTHER)
+    assert "decided hardly anything: one operation leads clearly on 0 of 28 edges" in still
+    assert " 0 of the cell's 16 edges changed" in still  # it stays the same and yet says nothing
+    assert "agrees with the arg max on 0 of 28 edges" in still
+
+
+def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part():
+    steady, undecided = history(np.linspace(0, 2, 8)), history([0.01] * 8)
+    assert "decided a part of the cell" in sentence(steady, OTHER)
+    assert "decided a part of the cell" in sentence(undecided, WANTED)
+    moving = [*history([2.0] * 6, OTHER), *steady[6:]]
+    assert "decided a part of the cell" in sentence(moving)
+    assert " 16 of the cell's 16 edges changed in the last quarter" in sentence(moving)
+    moved_before = [*history([2.0] * 5, OTHER), *steady[5:]]
+    assert " 0 of the cell's 16 edges changed in the last quarter" in sentence(moved_before)
+
+
+def test_the_verdict_is_on_the_epoch_that_is_used_and_takes_the_shortest_history():
+    later = [*history(np.linspace(0, 2, 8)), *history([0.01] * 4, OTHER)]
+    assert sentence(later, used=8) == sentence(later[:8])
+    assert "decided the cell" in sentence(history([2.0]))
+
+
+def test_chance_agreement_counts_how_often_both_prefer_the_same_operation():
+    """Two that prefer one operation everywhere agree everywhere, and by chance too."""
+    alike = np.full_like(WANTED, 4)
+    text = sentence(history([0.01] * 4, alike), alike)
+    assert "hardly anything" in text and "on 28 of 28 edges (28.0 by chance)" in text
+
+
+def test_what_guard_and_perturbation_changed_is_counted():
+    skips = np.full_like(WANTED, 3)
+    records = history([2.0, 2.0], skips)
+    cell = guard.genotype_of(records[-1], 2)
+    provenance = {"guard": ["skip connections in the normal cell limited from 8 to 2"]}
+    text = verdict.changes(records, provenance, cell, cell)
+    limited = genotypes.new_edges(guard.genotype_of(records[-1], -1), cell)
+    assert limited >= 6
+    assert text == (
+        "The guard: skip connections in the normal cell limited from 8 to 2. It changed "
+        f"{limited} of the cell's 16 edges. Perturbation, which the guard does not limit, replaces "
+        "0 of them."
+    )
+    free = guard.genotype_of(records[-1], -1)
+    text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
+    assert text.startswith("The guard: nothing to do. It changed 0 of the cell's 16 edges.")
+    other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
+    assert other and text.endswith(f"replaces {other} of them.")

@@ -1,0 +1,168 @@
+"""An exported network gives this package's scores, without this package."""
+
+import dataclasses
+import io
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from helpers.core import files
+from helpers.darts import network
+from helpers.darts.genotypes import random_genotype
+from helpers.deploy import export, predictor
+from helpers.deploy.description import NAME, read_description
+from helpers.models import backbones, depthwise
+from helpers.results.calibration import apply_temperature
+from tests.deploy_run import CONTENT
+
+NEEDED = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
+# as a user's process: `helpers` cannot be imported
+ALONE = "import runpy, sys; sys.modules['helpers'] = None; runpy.run_path(sys.argv[0])"
+
+
+def small_models(kind, count=2, channels=3):
+    """Return untrained networks with batch statistics of their own, sure of what they say."""
+    torch.manual_seed(0)
+    if kind == "derived":
+        spec = network.derived_spec(random_genotype(0), 4, 3, 2, 32, channels)
+    else:
+        more = {"in_channels": channels} if kind == "cnn" else {}
+        spec = backbones.spec_of(kind, 2, 32, **more)
+    models = [backbones.build(spec).eval() for _ in range(count)]
+    for module in (module for model in models for module in model.modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+        if isinstance(module, nn.Linear) and module.out_features == 2:
+            nn.init.normal_(module.weight, std=2 / module.in_features**0.5)
+    return models
+
+
+def described(folder, models, **changes):
+    """Save networks with a description; return what the folder stands for."""
+    facts = {"full_scale_bits": 0, "fit": "squash", "views": 8, "precision": "no"}
+    facts |= changes
+    for number, model in enumerate(models):
+        backbones.save_model(folder / f"seed{number}.safetensors", model, **facts)
+    digests = {path.name: files.file_digest(path) for path in folder.glob("*.safetensors")}
+    content = CONTENT | {"checkpoints": digests, "channels": models[0].spec.in_channels}
+    content |= {"fit": facts["fit"], "full_scale_bits": facts["full_scale_bits"]}
+    files.save_json(folder / NAME, content | {"views": facts["views"]})
+    opened = predictor.open_model(folder)
+    assert opened.description is not None
+    return opened
+
+
+@pytest.mark.parametrize("kind", ["cnn", "resnet18", "efficientnet_lite0", "derived"])
+@pytest.mark.parametrize("views", [1, 4])
+def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, views):
+    models = small_models(kind)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
+    expected = predictor.Averaged(models, views, "no", torch.device("cpu")).scores(pixels)
+    with torch.no_grad():
+        own = export.ExportedNetwork(models, views, 0.3)
+        score, probability = own(torch.from_numpy(pixels))
+    assert np.ptp(expected) > 2e-3
+    np.testing.assert_allclose(score, expected, atol=1e-5)
+    np.testing.assert_allclose(probability, apply_temperature(expected, 0.3), atol=1e-5)
+
+
+def test_probabilities_of_sure_scores_are_not_rounded():
+    (model,) = small_models("cnn", 1)
+    model.head.weight.data.zero_()
+    images = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    for logit in (-30.0, 20.0, 30.0):
+        model.head.bias.data = torch.tensor([0.0, logit])
+        with torch.no_grad():
+            _, probability = export.ExportedNetwork([model], 1, 10.0)(images)
+        score = torch.tensor([0.0, logit], dtype=torch.float64).softmax(0)[1:].numpy()
+        np.testing.assert_allclose(probability, apply_temperature(score, 10.0), rtol=1e-3)
+
+
+def test_depthwise_convolutions_become_plain_ones_and_their_outputs_stay():
+    (model,) = small_models("efficientnet_lite0", 1)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = depthwise.use_fast_depthwise(model)(images)
+        kinds = {type(module) for module in model.modules()}
+        assert kinds & export.PLAIN.keys() == export.PLAIN.keys()
+        found = export.use_plain_depthwise(model)(images)
+    assert not {type(module) for module in model.modules()} & export.PLAIN.keys()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+CASES = [
+    ("openvino", "derived", 1, {"full_scale_bits": 2}),
+    ("torch", "cnn", 3, {"fit": "pad"}),
+    ("onnx", "cnn", 1, {"views": 1}),
+]
+
+
+@pytest.mark.parametrize(("to", "kind", "channels", "facts"), CASES)
+def test_the_example_scores_images_alone_as_the_package_does(tmp_path, to, kind, channels, facts):
+    if not find_spec(NEEDED[to]) or not all(map(find_spec, export.NEEDED[to])):
+        pytest.skip(f"{NEEDED[to]} is optional")
+    opened = described(tmp_path / "net", small_models(kind, channels=channels), **facts)
+    rng, images = np.random.default_rng(0), []
+    for number, shape in enumerate([(32, 32), (40, 90), (70, 33), (20, 20)]):
+        images.append(str(tmp_path / f"{number}.png"))
+        tint = (3,) if channels == 3 and number % 2 else ()
+        Image.fromarray(rng.integers(0, 256, (*shape, *tint), dtype=np.uint8)).save(images[-1])
+    if facts.get("full_scale_bits"):
+        deep = rng.integers(0, 4, (30, 50), dtype=np.uint16)
+        Image.fromarray(deep).save(images[0])
+    export.export_model(opened, to, tmp_path / "line")
+    command = [sys.executable, "-c", ALONE.replace("sys.argv[0]", "sys.argv.pop(1)")]
+    command += [str(tmp_path / "line" / "example.py"), *images]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(io.StringIO(done.stdout))
+    expected = predictor.TrainedModel(opened).predict(images)
+    columns = ["score", "probability"]
+    np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-5)
+    assert np.ptp(expected.score) > 1e-3
+    assert found.verdict.tolist() == expected.verdict.tolist()
+    assert found.file.tolist() == images
+    content = files.load_json(tmp_path / "line" / NAME)
+    own = dataclasses.asdict(read_description(tmp_path / "net"))
+    assert own.items() <= content.items() and content["format"] == to
+    assert (tmp_path / "line" / content["file"]).is_file()
+
+
+def test_the_check_runs_the_example_and_tells_its_error(tmp_path):
+    opened = described(tmp_path / "net", small_models("cnn"))
+    Image.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / "a.png")
+    images, line = [str(tmp_path / "a.png")], tmp_path / "line"
+    score, probability = predictor.TrainedModel(opened).predict(images).iloc[0, 1:3]
+    line.mkdir()
+    header = "file,score,probability,verdict"
+    (line / "example.py").write_text(f"print('{header}\\na,{score + 0.25},{probability},pass')")
+    assert export.largest_difference(line, images, opened) == pytest.approx(0.25)
+    (line / "example.py").write_text("raise SystemExit('no runtime')")
+    with pytest.raises(export.ExportError, match=r"example\.py stopped: no runtime"):
+        export.largest_difference(line, images, opened)
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    opened = described(tmp_path / "net", small_models("cnn", 1))
+    out = tmp_path / "line"
+    with pytest.raises(export.ExportError, match="no verdicts"):
+        export.export_model(opened._replace(description=None, remark="no verdicts"), "torch", out)
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(export.ExportError, match=r"--to onnx needs the package onnx: pip install"):
+        export.export_model(opened, "onnx", out)
+    monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text("half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export.export_model(opened, "torch", out)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+    (out / "old").mkdir(parents=True)
+    with pytest.raises(export.ExportError, match="line exists already: give a new folder"):
+        export.export_model(opened, "torch", out)

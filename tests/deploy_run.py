@@ -1,0 +1,85 @@
+"""A small run with a network of two seeds that is described in model.json."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import paths
+from helpers.deploy.describe import describe_models
+from helpers.models import backbones
+from helpers.results import decision
+from helpers.runs import predictions, stages
+from helpers.runs.members import Member
+from helpers.training import trained
+from tests import faults
+from tests.small_run import FINETUNING, run_split
+
+OPTIONS = {"RUN": "t", "PRECISION": "no", "CNN_EPOCHS": 2}
+BAD_RATE = 0.5
+CONTENT = {  # of a model.json, made up
+    "model": "net",
+    "run": "t",
+    "title": "net",
+    "is_smoke": False,
+    "checkpoints": {},
+    "classes": ["good", "bad"],
+    "image_size_px": 32,
+    "channels": 3,
+    "fit": "squash",
+    "full_scale_bits": 0,
+    "views": 4,
+    "precision": "no",
+    "temperature": 1.7,
+    "pass_below": 0.4,
+    "reject_from": 0.6,
+    "rule": "expected",
+    "asked_escape_rate": 0.01,
+    "promised_escape_rate": 0.01,
+    "held_out_bad_parts": 99,
+    "val_auc": 0.9,
+    "caveat": "",
+    "dataset": "",
+    "images_digest": "",
+    "split_digest": "",
+    "attribution": "mine",
+    "weights": "",
+    "made_with": {"commit": None},
+}
+
+
+def make_run(place: Path) -> Path:
+    """Make a home with a described run "t"; its images are beside it."""
+    faults.write_images(place / "parts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.HOME_VARIABLE, str(place / "home"))
+        assert run_split(place / "parts") == 0
+        train(stages.begin(FINETUNING, OPTIONS)).finish()
+        describe()
+    return place
+
+
+def train(stage: stages.Stage, name: str = "net", seeds: int = 2, **options) -> stages.Stage:
+    """Train a two-layer CNN, and score with mirror images."""
+    cache = stage.images(16)
+
+    def build(seed: int) -> backbones.Model:
+        torch.manual_seed(seed)
+        return backbones.build(backbones.spec_of("cnn", 2, 16, cache.channels))
+
+    options = {"views": 4, **options}
+    recipe = trained.Recipe(name, build, stage.settings.cnn, {"architecture": "cnn"}, **options)
+    trained.train_model(stage, recipe, cache, [Member(seed) for seed in range(seeds)])
+    return stage
+
+
+def describe() -> pd.DataFrame:
+    """Describe the networks of the run as notebook 06 does; return what it shows."""
+    stage = stages.begin("06_analysis", {"RUN": "t"})
+    scored = predictions.read_all_predictions(stage.paths)
+    points = decision.operating_table(scored, stage.settings, BAD_RATE)
+    calibrated = decision.calibration_table(scored, BAD_RATE)
+    shown = describe_models(stage, scored, points, calibrated)
+    stage.finish()
+    return shown

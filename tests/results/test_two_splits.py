@@ -1,0 +1,99 @@
+"""The same models on a random split and on one by groups."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.results import two_splits
+from helpers.results.metrics import roc_auc
+from helpers.runs import predictions
+from helpers.runs.settings import SettingsError
+from tests import planted
+
+
+def two_runs(home):
+    """A random split and one by groups of the same 600 images in 30 groups; FBP is worse there."""
+    runs = {}
+    for kind, separation in (("random", 3.0), ("groups", 1.0)):
+        runs[kind] = planted.make_run(name=kind)
+        split = predictions.read_split(runs[kind])
+        place = np.arange(600) if kind == "groups" else np.random.default_rng(0).permutation(600)
+        split["group"] = [f"lot{i // 20:02d}" for i in place]
+        files.save_csv(runs[kind].split_csv, split)
+        planted.plant(runs[kind], "fbp", separation, 0)
+        planted.plant(runs[kind], f"only_{kind}", 1.0, 0)
+    return runs
+
+
+@pytest.mark.parametrize("own", ["random", "groups"])
+def test_the_difference_is_that_of_unseen_groups_minus_random_from_either_side(home, own):
+    runs = two_runs(home)
+    other = {"random": "groups", "groups": "random"}[own]
+    table = two_splits.compare_runs(runs[own], other)
+    assert table.model.tolist() == ["fbp"]
+    row = table.iloc[0]
+    for kind, run_paths in runs.items():
+        split = predictions.read_split(run_paths)
+        fbp = predictions.read_predictions(run_paths.predictions("fbp"), split)
+        assert row[f"{kind}_auc"] == pytest.approx(roc_auc(*fbp.labels_scores()))
+    assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
+    assert row.difference_low < row.difference < row.difference_high < 0
+    shape = two_splits.shape(table)
+    assert shape.columns[:3].tolist() == [
+        "Model",
+        "Test AUC, random split",
+        "Test AUC, unseen groups",
+    ]
+    assert shape["Unseen groups minus random"][0].startswith(f"{100 * row.difference:.1f} [")
+
+
+def test_a_run_that_says_nothing_beside_this_one_is_refused(home):
+    runs = two_runs(home)
+    with pytest.raises(SettingsError, match="has no split; run notebook 01"):
+        two_splits.compare_runs(runs["random"], "nowhere")
+    with pytest.raises(SettingsError, match="the split of both runs is random"):
+        two_splits.compare_runs(runs["random"], "random")
+    split = predictions.read_split(runs["groups"])
+    files.save_csv(runs["groups"].split_csv, split.assign(label=1 - split.label))
+    with pytest.raises(SettingsError, match="other images or other labels"):
+        two_splits.compare_runs(runs["random"], "groups")
+    files.save_csv(runs["groups"].split_csv, split)
+    RunPaths("groups").predictions("fbp").unlink()
+    with pytest.raises(SettingsError, match="no model of this run"):
+        two_splits.compare_runs(runs["random"], "groups")
+
+
+def repeated(aucs):
+    """Scores of 40 test images in 2 groups whose AUC is as asked, in steps of 1/400."""
+    tables = []
+    for split, values in aucs.items():
+        for repetition, auc in enumerate(values):
+            lost = round((1 - auc) * 400)
+            bad = np.full(20, 100.0) - np.repeat([100, 0], [lost // 20, 20 - lost // 20])
+            good = np.linspace(1, 2, 20)
+            table = pd.DataFrame({"defect_score": np.concatenate([good, bad]) / 200})
+            table["label"], table["group"] = np.repeat([0, 1], 20), np.tile(["a", "b"], 20)
+            tables.append(table.assign(model="LDA", split=split, repetition=repetition))
+    return pd.concat(tables)
+
+
+def test_repeated_splits_give_mean_spread_and_the_standard_error_of_overlapping_splits():
+    table = two_splits.repeated_table(repeated({"random": [0.9, 0.95], "groups": [0.8, 0.8]}))
+    assert table.auc.tolist() == pytest.approx([0.9, 0.95, 0.8, 0.8])
+    assert table.within_auc.tolist() == pytest.approx([0.9, 0.95, 0.8, 0.8], abs=0.06)
+    assert table.n_groups.tolist() == [2] * 4
+    shape = two_splits.repeated_shape(table).iloc[0]
+    assert shape["Test AUC, 2 random splits"] == "92.5 ± 3.5"
+    assert shape["Test AUC, 2 unseen groups"] == "80.0 ± 0.0"
+    # by hand: 3.5355 * sqrt(1/2 + 1/3)
+    assert shape["Test AUC, unseen minus random ± standard error"] == "-12.5 ± 3.2"
+
+
+def test_every_repetition_is_a_point_of_the_figure():
+    table = two_splits.repeated_table(repeated({"random": [0.9, 0.95], "groups": [0.8, 0.85]}))
+    figure = two_splits.repeated_figure(table)
+    drawn = [y for ax in figure.axes for own in ax.collections for _, y in own.get_offsets()]
+    assert sorted(drawn)[:1] == pytest.approx([table[["auc", "within_auc"]].min().min()])
+    assert len(drawn) == 8

@@ -1,0 +1,110 @@
+"""The symmetries of the square, and random views of images."""
+
+import pytest
+import torch
+
+from helpers.core import seeding
+from helpers.training import augment
+from helpers.training.augment import symmetry
+
+
+def eight(image):
+    """The eight symmetries of an image in torch's own words."""
+    turned = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
+    return [*turned, *(view.flip(-1) for view in turned)]
+
+
+def matching(view, views):
+    """The number of the one view that this one is, exactly."""
+    (found,) = (i for i, other in enumerate(views) if torch.equal(view, other))
+    return found
+
+
+def drawn(kind, images, **options):
+    with seeding.torch_stream(0, "augment"):
+        return augment.augmentation(kind, **options)(images.clone())
+
+
+def test_the_eight_symmetries_are_all_turns_and_mirror_images_each_once():
+    image = torch.rand(2, 3, 5, 5)
+    assert {matching(symmetry(image, k), eight(image)) for k in range(8)} == set(range(8))
+    assert torch.equal(symmetry(image, 0), image)
+    mirrored = [image, image.flip(-1), image.flip(-2), image.flip(-2, -1)]
+    assert [matching(symmetry(image, k), mirrored) for k in range(4)] == [0, 1, 2, 3]
+
+
+def test_an_image_that_is_not_square_has_the_four_mirror_images():
+    wide = torch.rand(64, 1, 4, 6)
+    assert list(augment.symmetries_of(wide, 8)) == list(augment.symmetries_of(wide, 4))
+    assert list(augment.symmetries_of(wide, 1)) == [0]
+    assert len(augment.symmetries_of(torch.rand(1, 1, 4, 4), 8)) == 8
+    assert drawn("symmetries", wide).shape == wide.shape
+
+
+@pytest.mark.parametrize(("kind", "count"), [("flips", 4), ("symmetries", 8)])
+def test_each_image_is_brought_into_a_symmetry_of_its_own(kind, count):
+    image = torch.rand(1, 2, 8, 8).contiguous(memory_format=torch.channels_last)
+    known = [symmetry(image, k)[0] for k in range(8)]
+    views = drawn(kind, image.expand(128, -1, -1, -1))
+    seen = [matching(view, known) for view in views]
+    assert set(seen) == set(range(count))
+    assert max(map(seen.count, range(count))) < 3 * 128 / count
+
+
+@pytest.mark.parametrize("kind", ["full", "photometric"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_augmentation_keeps_shape_and_range_and_repeats_in_one_stream(kind, channels):
+    images, views = torch.rand(6, channels, 24, 24), []
+    for epoch in (0, 0, 1):
+        with seeding.torch_stream(5, "augment", epoch):
+            views.append(augment.augmentation(kind)(images.clone()))
+    for view in views:
+        assert view.shape == images.shape
+        assert view.min() >= 0 and view.max() <= 1
+    assert torch.equal(views[0], views[1])
+    assert not torch.allclose(views[0], views[2])
+
+
+def test_full_augmentation_changes_brightness_and_contrast_a_little_and_photometric_more():
+    gray = torch.full((256, 1, 16, 16), 0.5)
+    view = drawn("full", gray)
+    # at most 15 % added to, and 15 % multiplied with, a flat gray of one half
+    assert view.min() >= (0.5 - 0.15) * 0.85 - 1e-5
+    assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5
+    means = drawn("photometric", gray).mean(dim=(1, 2, 3))
+    assert means.std() > 1.5 * view.mean(dim=(1, 2, 3)).std()
+
+
+def test_photometric_augmentation_blurs_some_images_and_puts_noise_on_others():
+    flat = drawn("photometric", torch.full((64, 1, 16, 16), 0.5), affine_p=0.0)
+    noisy = flat.std(dim=(1, 2, 3)) > 0.01
+    assert 0.1 < noisy.float().mean() < 0.6
+    board = (torch.arange(16)[:, None] + torch.arange(16)).remainder(2).float()
+    edges = drawn("photometric", (0.3 + 0.4 * board).expand(64, 1, 16, 16), affine_p=0.0)
+    contrast = (edges[..., 1:] - edges[..., :-1]).abs().mean(dim=(1, 2, 3))
+    assert 0.1 < (contrast < 0.1).float().mean() < 0.6
+
+
+@pytest.mark.parametrize(("p", "sharp"), [(0.0, 64), (1.0, 0), (0.5, 32)])
+def test_only_a_share_of_the_images_is_resampled(p, sharp):
+    board = (torch.arange(17)[:, None] + torch.arange(17)).remainder(2).float()
+    views = drawn("full", board.expand(64, 1, 17, 17), affine_p=p)
+    # two gray levels remain unless pixels were mixed
+    levels = [len(view.unique()) for view in views]
+    assert abs(sum(count == 2 for count in levels) - sharp) <= 16 * (p == 0.5)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_full_augmentation_turns_by_90_degrees_unless_told_not_to(turns):
+    rows = torch.arange(16.0)[:, None].expand(16, 16) / 32  # brighter from row to row
+    views = drawn("full", rows.expand(64, 1, 16, 16), turns=turns, affine_p=0.0)
+    along = (views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 1
+    assert along.any() == turns
+
+
+def test_no_augmentation_changes_nothing_and_an_unknown_one_is_refused():
+    images = torch.rand(4, 1, 16, 16)
+    assert torch.equal(augment.augmentation("none")(images), images)
+    message = r"^augment='wild' is not one of none, flips, symmetries, full, photometric$"
+    with pytest.raises(ValueError, match=message):
+        augment.augmentation("wild")

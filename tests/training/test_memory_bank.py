@@ -1,0 +1,97 @@
+"""PatchCore's core set and score: by hand, against a naive implementation, within bounds."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import memory_bank
+from helpers.training.memory_bank import MemoryBank, core_set
+
+
+def _naive_core_set(patches, size, first):
+    """Algorithm 1 of the paper with all distances at once."""
+    x = patches.astype(np.float64)
+    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
+    chosen = [first]
+    while len(chosen) < size:
+        rest = [i for i in range(len(x)) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: distances[i, chosen].min()))
+    return chosen
+
+
+def test_the_core_set_is_that_of_a_naive_implementation():
+    patches = np.random.default_rng(0).normal(3, 1, (200, 12)).astype(np.float32)
+    before = patches.copy()
+    found = core_set(patches, 40, seed=1)
+    assert found.tolist() == _naive_core_set(patches, 40, found[0])
+    np.testing.assert_array_equal(patches, before)
+    assert found.tolist() == core_set(patches, 40, seed=1).tolist()
+    assert found.tolist() != core_set(patches, 40, seed=2).tolist()
+
+
+def test_the_core_set_covers_rare_patches_that_a_random_draw_misses():
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 0.1, (5000, 200)).astype(np.float32)  # projected: more than 128
+    rare = rng.normal(0, 5, (6, 200)).astype(np.float32)
+    found = core_set(np.concatenate([common, rare]), 20, seed=0)
+    assert set(range(5000, 5006)) <= set(found.tolist())
+
+
+def test_of_equal_patches_each_is_chosen_once():
+    assert sorted(core_set(np.ones((7, 3), np.float32), 7, seed=0).tolist()) == list(range(7))
+
+
+@pytest.mark.parametrize("size", [0, 8])
+def test_a_core_set_of_no_patch_or_of_too_many_is_refused(size):
+    with pytest.raises(ValueError, match=f"a core set of {size} cannot be chosen from 7 patches"):
+        core_set(np.ones((7, 3), np.float32), size, seed=0)
+
+
+def _maps(*images):
+    """Features (B, D, h, w) from lists of patches (h w, D), a single row of patches each."""
+    return torch.tensor(images, dtype=torch.float32).permute(0, 2, 1)[:, :, None]
+
+
+def test_equations_6_and_7_by_hand(monkeypatch):
+    monkeypatch.setattr(memory_bank, "NEIGHBOURS", 3)
+    bank = MemoryBank(torch.tensor([[0.0, 0], [1, 0], [0, 2], [4, 3.1]]))
+    # the second patch is the farthest: 3 from its nearest neighbour m = (1, 0)
+    (found,) = bank.scores(_maps([[0, 0.5], [4, 0], [0, 2]]))
+    # N_3(m) = m itself, (0, 0) at 1, and (0, 2) at sqrt 5; the patch is 3, 4 and sqrt 20 from them,
+    # nearer to (4, 3.1), which is farther from m
+    exponentials = np.exp([3, 4, np.sqrt(20)])
+    assert found.item() == pytest.approx((1 - exponentials[0] / exponentials.sum()) * 3, rel=1e-6)
+
+
+def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch):
+    memory, features = torch.randn(30, 5), torch.randn(2, 5, 3, 4)
+    expected = torch.empty(2, 3, 4)
+    for b, i, j in np.ndindex(2, 3, 4):
+        expected[b, i, j] = (memory - features[b, :, i, j]).norm(dim=1).min()
+    whole, rows = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(whole, expected)
+    near = memory[rows].permute(0, 3, 1, 2)  # (B, D, h, w)
+    torch.testing.assert_close((near - features).norm(dim=1), expected)
+    monkeypatch.setattr(memory_bank, "DISTANCES_AT_ONCE", 70)  # two patches at a time
+    torch.testing.assert_close(MemoryBank(memory).distances(features)[0], expected)
+
+
+def test_a_patch_beside_a_rare_good_one_scores_higher_than_one_beside_many():
+    many = torch.tensor([[0.0, 0]]).repeat(9, 1) + 0.01 * torch.randn(9, 2)
+    bank = MemoryBank(torch.cat([many, torch.tensor([[100.0, 100]])]))
+    common, rare = bank.scores(_maps([[1.0, 0]], [[101.0, 100]]))
+    assert common < 0.9 and rare == pytest.approx(1, abs=1e-3)  # both are at a distance of 1
+
+
+def test_far_patches_have_a_finite_score():
+    bank = MemoryBank(torch.randn(20, 4))
+    (found,) = bank.scores(_maps([[1e6] * 4]))
+    assert found.item() == pytest.approx(2e6, rel=0.2)
+
+
+def test_defect_scores_keep_the_order_stay_below_1_and_give_half_to_the_usual_image():
+    bank = MemoryBank(torch.zeros(1, 1), usual=2.0)
+    raw = np.sort(np.random.default_rng(0).exponential(5, 100))
+    found = bank.defect_scores(raw)
+    assert (np.diff(found) > 0).all() and found.min() >= 0 and found.max() < 1
+    assert bank.defect_scores([0, 2]).tolist() == [0, 0.5]
