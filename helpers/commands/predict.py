@@ -60,12 +60,12 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     from helpers.explain.gradcam import grad_cam
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
-    names: set[str] = set()
+    names, spec = set[str](), model.network.spec
     for row in table.itertuples():
         pixels, _ = model.read(str(row.file))
         assert pixels is not None
         images = model.averaged.prepared([pixels])
-        heat = grad_cam(model.network, images, 1, model.network.spec.feature_layer)[0]
+        heat = grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0]
         name = stem = Path(str(row.file)).stem
         figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
         maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
