@@ -164,11 +164,13 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
     own_px, (library, name) = own_size_px(backbone), source(backbone)
     fixed = library == "timm" and timm_config(name).fixed_input_size
     with seeding.torch_stream(0, "anatomy"):
-        built = _probe(backbone)
+        built = _with_all_branches(trunk(backbone))
         # at its own size, since small images leave a single position in the last maps
         embedding_size, layer, layout, prefix = _examine(backbone, built, own_px)
         try:
-            _check_size(_probe(backbone, image_size_px) if fixed else built, image_size_px)
+            if fixed and image_size_px != own_px:
+                built = _resized(backbone, image_size_px)
+            _check_size(_with_all_branches(built), image_size_px)
         except Exception as error:  # each network says it in its own way
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise BackboneError(
@@ -178,21 +180,29 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
     return Anatomy(embedding_size, layer, layout, prefix, fixed)
 
 
-def _probe(backbone: str, img_size: int | None = None) -> nn.Module:
-    """Build a trunk in which every branch matters: some start with weights of zero."""
-    built = trunk(backbone, img_size).eval()
+def _resized(backbone: str, image_size_px: int) -> nn.Module:
+    """Return a network for this image size, from weights of its own size."""
+    state = network(backbone).state_dict()
+    try:
+        return _converted(source(backbone)[1], state, image_size_px)
+    except RuntimeError:  # a list of tensors
+        raise ValueError("its weights do not follow the size") from None
+
+
+def _with_all_branches(built: nn.Module) -> nn.Module:
+    """Let every branch of a network matter, in place: some start with weights of zero."""
     for weights in built.parameters():
         if not weights.any():
             nn.init.normal_(weights)
-    return built
+    return built.eval()
 
 
 def _check_size(built: nn.Module, size_px: int) -> None:
-    """Run an image of this size through a trunk, and see whether its edge matters."""
+    """Run an image of this size through a network, and see whether its edge matters."""
     image = torch.randn(1, 3, size_px, size_px, requires_grad=True)
     with torch.inference_mode(False), torch.enable_grad():
-        embedding = built(image)
-        (gradient,) = torch.autograd.grad((embedding * torch.randn_like(embedding)).sum(), image)
+        output = built(image)
+        (gradient,) = torch.autograd.grad((output * torch.randn_like(output)).sum(), image)
     edge = max(1, size_px // 50)  # a pixel or two are no loss
     if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
         raise ValueError("it cuts off the right and lower edge: its patches do not divide the size")
@@ -274,11 +284,8 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> Ma
     counters = {n: value for n, value in own.items() if n.endswith("num_batches_tracked")}
     state = counters | {_OLD_DENSENET.sub(r"\1", n): value for n, value in state.items()}
     if (bad := wrong(state)) and library == "timm":
-        overlay = {"state_dict": state, "custom_load": False}
-        try:  # with its head, since timm checks less strictly without
-            state = timm.create_model(
-                name, True, pretrained_cfg_overlay=overlay, img_size=img_size
-            ).state_dict()
+        try:
+            state = _converted(name, state, img_size).state_dict()
         except Exception:  # each network's converter fails in its own way
             pass
         else:
@@ -287,3 +294,12 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> Ma
         raise ValueError(f"it does not fit {title(backbone)}, e.g. {bad[0]}")
     built.load_state_dict({n: state[n] for n in own})
     return built.state_dict()
+
+
+def _converted(name: str, state: Mapping[str, Tensor], img_size: int | None) -> nn.Module:
+    """Build timm's network, with its head, from weights of another layout or image size.
+
+    With another number of classes timm would not notice missing weights.
+    """
+    overlay = {"state_dict": dict(state), "custom_load": False}
+    return timm.create_model(name, True, pretrained_cfg_overlay=overlay, img_size=img_size)
