@@ -10,6 +10,7 @@ parameters, multiply-adds and milliseconds per image beside its AUC.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Sequence
@@ -209,23 +210,21 @@ def summary(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
-    """Return what one network of a model costs per image, measured once; None without a network.
+    """Return what one network of a model costs per image; None without a network.
 
-    Keys: parameters, macs (multiply-adds), image_size_px, and on this machine's CPU, for one view,
-    ms_single (images come one at a time) and ms_batch (32 at a time).
+    Networks of one architecture share a measurement, whatever their weights. Keys: parameters, macs
+    (multiply-adds), image_size_px, and on this machine's CPU, for one view, ms_single (images come
+    one at a time) and ms_batch (32 at a time).
     """
     found = checkpoints(stage.paths.trainings(model))
     if not found:
         return None
-    precision, cpu = stage.settings.precision, torch.device("cpu")
-    inputs = {
-        "weights": files.file_digest(found[0]),
-        "machine": [platform.node(), devices.device_name(cpu)],
-        "precision": precision,
-    }
+    network, precision = load_model(found[0]), stage.settings.precision
+    name = files.fingerprint(dataclasses.asdict(network.spec))
+    cpu = devices.device_name(torch.device("cpu"))
+    inputs = {"network": name, "machine": [platform.node(), cpu], "precision": precision}
 
     def measure(cost: Path) -> None:
-        network = load_model(found[0])
         if isinstance(network, DerivedNetwork):
             network.auxiliary_head = None  # serves the training alone
         size, channels = network.spec.image_size_px, network.spec.in_channels
@@ -238,8 +237,8 @@ def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
         }
         files.save_json(cost, record)
 
-    path = stage.paths.metrics(f"cost_{model}")
-    stage.once(f"cost of {model}", inputs, measure, sizes=(), cost=path)
+    path = stage.paths.metrics(f"cost_{name}")
+    stage.once(f"cost of network {name}", inputs, measure, sizes=(), cost=path)
     return files.load_json(path)
 
 

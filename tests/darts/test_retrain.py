@@ -193,7 +193,7 @@ def _train_cells(stage):
     return retrain.train_cells(stage, retrain.cells_of(stage))
 
 
-def test_each_cell_has_a_row_without_and_a_row_with_a_teacher(distilling):
+def test_each_cell_has_a_row_without_and_a_row_with_a_teacher(distilling, timed):
     distilling.settings = dataclasses.replace(distilling.settings, retrain_epochs=1)
     models = _train_cells(distilling)
     plain, distilled = "darts_imagenet", "darts_imagenet_distilled"
@@ -207,6 +207,7 @@ def test_each_cell_has_a_row_without_and_a_row_with_a_teacher(distilling):
     assert words[-2:] == ["DARTS ImageNet", "DARTS ImageNet, distilled"]
     same = ["parameters", "macs", "epochs", "network", "cell"]
     assert summary.loc[plain, same].tolist() == summary.loc[distilled, same].tolist()
+    assert timed == [1, 32]  # both rows have the same network
     # the row without a teacher is what it is when nothing is distilled
     before = _scores(distilling, plain)
     assert before != _scores(distilling, distilled)
