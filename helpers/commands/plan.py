@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,19 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         if "GENOTYPES" in own:
             resolved = config.resolve(stage, preset, {"genotypes": own["GENOTYPES"]})
             named.check_names(resolved.genotypes)
-            own["GENOTYPES"] = list(named.absolute(resolved.genotypes))
+            own["GENOTYPES"] = absolute_cells(resolved.genotypes)
         lower = {name.lower(): value for name, value in own.items()}
         settings[stage] = config.resolve(stage, preset, lower)
         parameters[stage] = own | {"RUN": run} | ({"PRESET": preset} if stage == order[0] else {})
     return Plan(run, preset, chosen, settings, parameters, arguments, options.html, options.publish)
+
+
+def absolute_cells(names: Sequence[str]) -> list[str]:
+    """Return GENOTYPES with the paths of files made absolute, for use from another folder."""
+    return [
+        str(Path(name).expanduser().absolute()) if name.endswith(".json") else name
+        for name in names
+    ]
 
 
 def _resolved(dataset: str) -> tuple[str, str]:

@@ -17,12 +17,11 @@ from helpers.core import files
 from helpers.darts.operations import softmax_by_node
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPERATIONS, PRIMITIVES, GenotypeError
 
-Edge = tuple[str, int]
-"""(operation, input state) of an edge of a discrete cell."""
+Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
 
 _NODE_INPUTS = {node: tuple(combinations(range(node), 2)) for node in NODE_STATES}
+# distinct discrete cells of one kind: 180 * 49^4 = 1,037,664,180
 CELL_COUNT = prod(len(_NODE_INPUTS[node]) * len(OPERATIONS) ** 2 for node in NODE_STATES)
-"""Distinct discrete cells of one kind: 180 * 49^4 = 1,037,664,180."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +237,6 @@ def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 
 
-# --- published cells -------------------------------------------------------------------------
-
-
 def _published(normal: str, reduce: str) -> Genotype:
     """Return the cells written as "operation.input" pairs, nodes separated by bars."""
     short = dict(zip(("mp", "ap", "sk", "s3", "s5", "d3", "d5"), OPERATIONS, strict=True))
@@ -248,7 +244,7 @@ def _published(normal: str, reduce: str) -> Genotype:
     return Genotype(*(tuple((short[op], int(source)) for op, source in cell) for cell in pairs))
 
 
-PUBLISHED = {
+PUBLISHED = {  # cells by name
     # arXiv 1806.09055: first order, second order
     "DARTS_V1": _published(
         normal="s3.1 s3.0 | sk.0 s3.1 | sk.0 s3.1 | s3.0 sk.2",
@@ -273,4 +269,3 @@ PUBLISHED = {
         reduce="ap.0 s5.1 | s3.0 d5.2 | mp.0 d3.1 | d3.1 d5.3",
     ),
 }
-"""Cells by name, from the papers named above."""

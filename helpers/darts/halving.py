@@ -12,17 +12,14 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
 
 from helpers.darts import genotypes
 from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
 from helpers.darts.retrain import make_network, recipe_of
 from helpers.models.complexity import count_parameters
 from helpers.runs.members import Member
-from helpers.runs.names import display_name, model_colours
+from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage
 from helpers.training.jobs import run_all
@@ -106,61 +103,3 @@ def successive_halving(
         rungs.append(rung.assign(kept=rung.model.isin(names)))
         epochs *= ETA
     return pd.concat(rungs, ignore_index=True)
-
-
-def ranking(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the rank of each searched and published cell among the random cells of its rung.
-
-    Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the cell
-    is like one more random cell, all ranks of the first rung are equally probable. Later rungs hold
-    the best random cells only.
-
-    Columns: epochs, model, kind, parameters, val_auc, rank, random_cells (how many there are), and
-    of them random_auc and random_std (mean and standard deviation), random_parameters (mean).
-    """
-    columns, rungs = ["epochs", "model", "kind", "parameters", "val_auc"], []
-    for _, rung in trials.groupby("epochs"):
-        random = rung[rung.kind == "random"]
-        own = rung.loc[rung.kind != "random", columns].sort_values("val_auc", ascending=False)
-        own["rank"] = [1 + int((random.val_auc >= auc).sum()) for auc in own.val_auc]
-        own["random_cells"] = len(random)
-        own["random_auc"], own["random_std"] = random.val_auc.mean(), random.val_auc.std()
-        rungs.append(own.assign(random_parameters=random.parameters.mean()))
-    return pd.concat(rungs, ignore_index=True).astype({"rank": int})
-
-
-def conclusion(trials: pd.DataFrame) -> str:
-    """Return sentences: how the searched cells rank among the random ones, and which cell won."""
-    if trials.empty:
-        return "Successive halving is off: HALVING_EPOCHS is 0."
-    first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
-    lines = [
-        f"{display_name(row.model)} has rank {row.rank} of {row.random_cells + 1} among "
-        f"{row.random_cells} random cells after {first} epoch(s): validation AUC {row.val_auc:.3f},"
-        f" random cells {row.random_auc:.3f} ± {row.random_std:.3f}."
-        for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples()
-    ]
-    lines = lines or ["This run has no searched cell to compare."]
-    return "\n".join([*lines, f"The best of all {len(set(trials.model))} is {display_name(won)}."])
-
-
-def plot(trials: pd.DataFrame) -> Figure:
-    """Draw the validation AUC by rung: random cells as gray dots, the others as lines."""
-    counts = trials.groupby("epochs").size()
-    table = trials.assign(cell=trials.model.map(display_name))
-    table["rung"] = table.epochs.map(counts.index.get_loc)
-    random, named = table[table.kind == "random"], table[table.kind != "random"]
-    figure, ax = plt.subplots(figsize=(9, 4.5))
-    places = random.model.rank(method="dense")  # a random cell has one place in all clouds
-    left = 0.25 * places / places.max() - 0.3
-    ax.scatter(random.rung + left, random.val_auc, color="0.7", label="random cells")
-    means = random.groupby("rung").val_auc.mean()
-    ax.hlines(means, means.index - 0.3, means.index - 0.02, color="0.3", label="their mean")
-    colours = {display_name(name): c for name, c in model_colours(named.model).items()}
-    look = {"hue": "cell", "style": "cell", "palette": colours, "markers": True, "dashes": False}
-    sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
-    ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
-    ax.set(xlabel="", ylabel="validation AUC")
-    ax.margins(x=0.2)
-    ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
-    return figure

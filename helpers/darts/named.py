@@ -85,14 +85,6 @@ def model_names(names: Sequence[str], random_cells: int) -> list[str]:
     return models
 
 
-def absolute(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names, with the paths of files made absolute for use from another folder."""
-    return tuple(
-        str(Path(name).expanduser().absolute()) if name.endswith(".json") else name
-        for name in names
-    )
-
-
 def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 

@@ -166,6 +166,15 @@ class DerivedNetwork(Model):
         return self._features(x)[0].mean(dim=(2, 3))
 
     @property
+    def parts(self) -> dict[str, list[str]]:
+        """The modules of each part, for a table of sizes; the auxiliary head is left out."""
+        cells = {
+            f"cell {i}, {'reduction' if cell.reduction else 'normal'}": [f"cells.{i}"]
+            for i, cell in enumerate(self.cells)
+        }
+        return {"stem": ["stem0", "stem1"], **cells, "classifier": ["classifier"]}
+
+    @property
     def feature_layer(self) -> nn.Module:
         """The last cell, whose output map Grad-CAM looks at."""
         return self.cells[-1]

@@ -37,7 +37,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
     size, widths = (2.0 * len(epochs) + 3.4, 9.0), [1.0] * (len(epochs) - 1) + [2.0]
     shape: dict[str, Any] = {"width_ratios": widths, "figsize": size, "squeeze": False}
     figure, axes = plt.subplots(2, len(epochs), sharex=True, sharey=True, **shape)
-    options = {"cmap": "Blues", "vmin": 0, "vmax": max(values.max() for values in weights.values())}
+    highest = max(0.4, *(values.max() for values in weights.values()))  # undecided: 0.125, pale
+    options: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": highest}
     options |= {"xticklabels": PRIMITIVES, "yticklabels": [edge_name(edge) for edge in EDGES]}
     for ((kind, epoch), values), ax in zip(weights.items(), axes.flat, strict=True):
         sns.heatmap(values, ax=ax, cbar=epoch == used, **options)

@@ -18,8 +18,8 @@ PRIMITIVES = (  # in the order of alpha's columns; `none` keeps its slot in the 
 )
 OPERATIONS = PRIMITIVES[1:]  # on an edge of a discrete cell
 NODE_STATES = (2, 3, 4, 5)
+# (source, target) states of the 14 candidate edges, in the order of alpha's rows
 EDGES = tuple((source, node) for node in NODE_STATES for source in range(node))
-"""(source, target) states of the 14 candidate edges, in the order of alpha's rows."""
 KINDS = ("normal", "reduce")  # of cells, named as in the published genotypes
 
 

@@ -79,3 +79,10 @@ def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:
         return f"training {texts[max(seeds, key=seeds.__getitem__)]}; "
     named = ", ".join(f"{text} in {stage}" for stage, text in texts.items())
     return f"training {named}; " if named else ""
+
+
+def backbone_note(stage: stages.Stage) -> dict[str, str]:
+    """Return the backbone of the rows of 02 and 03, for captions; empty without such rows."""
+    run = stages.load_run(stage.paths).get("stages", {})
+    found = [run.get(name, {}).get("backbone") for name in reversed(_TRAINING[:2])]
+    return next(({"backbone": name} for name in found if name), {})

@@ -8,7 +8,7 @@ import papermill
 import pytest
 
 from helpers.commands import run
-from helpers.commands.plan import check_places, make_plan
+from helpers.commands.plan import absolute_cells, check_places, make_plan
 from helpers.core import files, paths, threads
 from helpers.darts import named
 from helpers.runs import names, settings
@@ -283,3 +283,9 @@ def test_braces_in_a_run_s_name_are_taken_as_they_are(home, monkeypatch):
 
 def _stop(*_):
     raise OSError("stopped here")
+
+
+def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = absolute_cells(("DARTS_V2", "own.json", "random"))
+    assert found == ["DARTS_V2", str(tmp_path / "own.json"), "random"]

@@ -61,13 +61,6 @@ def _planted(aucs, log=None):
     return train_rung
 
 
-def _trials(aucs):
-    """The table of halving cells with planted AUCs; the first letter of a name is its kind."""
-    trials = halving.successive_halving(list(aucs), 2, _planted(aucs))
-    kinds = {"s": "searched", "p": "published", "r": "random"}
-    return trials.assign(kind=[kinds[name[0]] for name in trials.model], parameters=100)
-
-
 def _checkpoints(stage):
     return sorted(stage.paths.trainings("halving").rglob("*.safetensors"))
 
@@ -91,46 +84,6 @@ def test_a_later_rung_decides_anew_and_of_equal_cells_the_first_goes_on():
     trials = halving.successive_halving([f"r{i}" for i in range(6)], 2, _planted(aucs, log))
     assert log == [(2, ["r0", "r1", "r2", "r3", "r4", "r5"]), (6, ["r0", "r1"])]
     assert trials[trials.kept].model.iloc[-1] == "r1"
-
-
-# --- the ranks ---------------------------------------------------------------------------------
-
-AUCS = {"s": 0.80, "p": 0.60, **{f"r{i}": 0.6 + i / 20 for i in range(7)}}  # r4 ties with s
-
-
-def test_ranks_and_the_population_are_those_of_planted_aucs():
-    table = halving.ranking(_trials(AUCS))
-    first = table[table.epochs == 2].set_index("model")
-    assert first.index.tolist() == ["s", "p"]
-    assert first["rank"].to_dict() == {"s": 4, "p": 8}  # r4, r5, r6 and all seven
-    random = pd.Series([0.6 + i / 20 for i in range(7)])
-    assert first.random_auc.tolist() == pytest.approx([random.mean()] * 2)
-    assert first.random_std.tolist() == pytest.approx([random.std(ddof=1)] * 2)
-    assert (first.random_cells == 7).all() and (first.random_parameters == 100).all()
-    (second,) = table[table.epochs == 6].itertuples()  # with r5 and r6, since it is before r4
-    assert (second.model, second.rank, second.random_cells) == ("s", 3, 2)
-
-
-def test_the_sentence_says_the_rank_of_each_searched_cell_and_the_winner():
-    text = halving.conclusion(_trials(AUCS))
-    assert text.splitlines() == [
-        "s has rank 4 of 8 among 7 random cells after 2 epoch(s): validation AUC 0.800, random "
-        "cells 0.750 ± 0.108.",
-        "The best of all 9 is r6.",
-    ]
-    without = {name: auc for name, auc in AUCS.items() if name != "s"}
-    assert halving.conclusion(_trials(without)).startswith("This run has no searched cell")
-    assert halving.conclusion(pd.DataFrame()) == "Successive halving is off: HALVING_EPOCHS is 0."
-
-
-def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_one():
-    trials = _trials(AUCS)
-    (ax,) = halving.plot(trials).axes
-    assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
-    shown = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert shown == ["random cells", "their mean", "s", "p"]
-    ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]
 
 
 # --- real trainings ----------------------------------------------------------------------------

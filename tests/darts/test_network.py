@@ -6,10 +6,9 @@ from torchvision.ops import StochasticDepth
 
 from helpers.darts.genotypes import PUBLISHED, Genotype, random_genotype
 from helpers.darts.network import AuxiliaryHead, Cell, DerivedNetwork
-from helpers.darts.retrain import describe
 from helpers.darts.space import EDGES, PRIMITIVES
 from helpers.darts.supernet import Supernet
-from helpers.models.complexity import count_macs, count_parameters
+from helpers.models.complexity import count_macs, count_parameters, parts_table
 from tests.plain_darts import PlainSupernet, copy_to_plain
 
 DARTS_V2 = PUBLISHED["DARTS_V2"]
@@ -46,7 +45,9 @@ def test_the_cifar_network_of_darts_v2_has_the_published_3_349_342_parameters():
 
 def test_the_table_of_the_parts_adds_up_to_the_network():
     network = DerivedNetwork(DARTS_V2, 48, 14, 1000, auxiliary=True)
-    table = describe(network, 224).set_index("part")
+    table = parts_table(network, network.parts, 224)
+    table[["part", "kind"]] = table.part.str.split(", ", expand=True)
+    table = table.set_index("part")
     assert table.index.tolist() == ["stem", *(f"cell {i}" for i in range(14)), "classifier", "all"]
     assert table.parameters["all"] == table.parameters[:-1].sum() == 4_718_752
     assert table.macs["all"] == table.macs[:-1].sum() == count_macs(network, 224) == 529_911_552
@@ -66,7 +67,8 @@ def test_the_table_of_the_parts_adds_up_to_the_network():
 
 
 def test_the_table_of_the_parts_follows_the_image_size_and_the_stem():
-    table = describe(small(stem="cifar", in_channels=1), (9, 14))
+    network = small(stem="cifar", in_channels=1)
+    table = parts_table(network, network.parts, (9, 14), in_channels=1)
     sizes = list(zip(table.height_px[:-1], table.width_px[:-1], strict=True))
     assert sizes == [(9, 14), (9, 14), (5, 7), (3, 4), (1, 1)]
 

@@ -20,7 +20,7 @@ from helpers.models import backbones, complexity
 from helpers.results import results_table
 from helpers.runs import predictions, settings, stages
 from helpers.runs.members import Member
-from helpers.training import features, trained
+from helpers.training import features, network_costs, trained
 from helpers.training.inference import predict
 from tests import planted
 from tests.conftest import split_of
@@ -41,12 +41,17 @@ TINY = {
 }
 
 
+def summary_of(stage, table):
+    costs = {cell.name: cell.cost for cell in retrain.cells_of(stage)}
+    return network_costs.summary(stage, table, costs)
+
+
 @pytest.fixture(autouse=True)
 def timed(monkeypatch):
     """The size of each batch that would be timed; an image takes a quarter of it."""
     sizes = []
     monkeypatch.setattr(
-        retrain, "milliseconds_per_image", lambda _, n, precision: sizes.append(n) or n / 4
+        network_costs, "milliseconds_per_image", lambda _, n, precision: sizes.append(n) or n / 4
     )
     return sizes
 
@@ -158,7 +163,7 @@ def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(stage):
     assert not torch.equal(before.classifier.weight, after.classifier.weight)
     width = 4 * 4 * 4  # four nodes; four channels, doubled by two reductions
     head = sum(p.numel() for p in network.AuxiliaryHead(width, 2).parameters())
-    cost = retrain.network_cost(stage, "darts_imagenet")
+    cost = network_costs.network_cost(stage, "darts_imagenet")
     assert trained.parameters - cost["parameters"] == head
     stage.settings = dataclasses.replace(stage.settings, auxiliary=False)
     other = _train(stage, "without")
@@ -201,9 +206,9 @@ def test_each_cell_has_a_row_without_and_a_row_with_a_teacher(distilling, timed)
         (name, seed) for name in (plain, distilled) for seed in (0, 1)
     ]
     table = results_table.results_table(distilling.paths)
-    summary = retrain.summary(distilling, table).set_index("model")
+    summary = summary_of(distilling, table).set_index("model")
     assert [plain, distilled] == [name for name in summary.index if name.startswith("darts")]
-    words = retrain.cost_table(summary.reset_index()).Model.tolist()
+    words = network_costs.cost_table(summary.reset_index()).Model.tolist()
     assert words[-2:] == ["DARTS ImageNet", "DARTS ImageNet, distilled"]
     same = ["parameters", "macs", "epochs", "network", "cell"]
     assert summary.loc[plain, same].tolist() == summary.loc[distilled, same].tolist()
@@ -348,7 +353,7 @@ def test_several_seeds_are_averaged_and_their_spread_is_shown(stage):
     assert row.test_auc == pytest.approx(roc_auc_score(*scored.labels_scores("test")))
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.sqrt(np.var(aucs) * 3 / 2))
-    cost = retrain.summary(stage, table).set_index("model").loc["darts_imagenet"]
+    cost = summary_of(stage, table).set_index("model").loc["darts_imagenet"]
     assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
     assert cost.trainings == 3
     # fewer seeds later: the old ones no longer count
@@ -366,7 +371,7 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     cells = retrain.cells_of(stage)
     assert [cell.name for cell in cells] == ["darts_searched", "darts_imagenet", "random_cell_0"]
     models = retrain.train_cells(stage, cells)
-    summary = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
+    summary = summary_of(stage, results_table.results_table(stage.paths)).set_index("model")
     assert summary.index.tolist() == ["darts_imagenet", "darts_searched", "random_cell_0"]
     found = summary.loc["darts_searched"]
     assert (found.search_s, found.search_device) == (250.5, "a CPU")
@@ -374,12 +379,12 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     assert pd.isna(summary.loc["darts_imagenet"].search_s)  # paid by its authors
     assert summary.loc["random_cell_0"].search_s == 0
     assert all(summary.device.str.startswith("CPU"))
-    words = retrain.cost_table(summary.reset_index()).set_index("Model")
+    words = network_costs.cost_table(summary.reset_index()).set_index("Model")
     assert words.loc["DARTS searched", "Search s"] == "250"
     # another search that finds the same cell
     provenance["seconds"] = 99.0
     genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(7), provenance)
-    again = retrain.summary(stage, results_table.results_table(stage.paths)).set_index("model")
+    again = summary_of(stage, results_table.results_table(stage.paths)).set_index("model")
     assert again.loc["darts_searched"].search_s == 99
     assert words.loc["DARTS ImageNet", "Search s"] == ""
     assert words.loc["DARTS searched", "Test views"] == "1"
@@ -397,16 +402,16 @@ def test_every_network_has_its_size_and_speed_measured_once(stage, timed):
     trained.train_model(stage, recipe, stage.images(16), [Member(0)])
     _finish_others(stage)  # a model without a network
     table = results_table.results_table(stage.paths)
-    summary = retrain.summary(stage, table).set_index("model")
+    summary = summary_of(stage, table).set_index("model")
     assert summary.index.tolist() == ["cnn", "darts_imagenet"] and timed == [1, 32] * 2
     model = planted.small_network(stage.images(16), 0)
     own = summary.loc["cnn"]
     assert own.parameters == complexity.count_parameters(model)
     assert own.macs == complexity.count_macs(model, 16, 1) and own.image_size_px == 16
-    words = retrain.cost_table(summary.reset_index())
+    words = network_costs.cost_table(summary.reset_index())
     assert words["ms, one image"].tolist() == ["0.25"] * 2
     assert words["ms, batch of 32"].tolist() == ["8"] * 2
-    assert retrain.summary(stage, table).set_index("model").equals(summary)
+    assert summary_of(stage, table).set_index("model").equals(summary)
     assert timed == [1, 32] * 2
 
 
@@ -417,7 +422,7 @@ def test_a_cell_trained_by_an_earlier_call_keeps_its_row(stage):
         retrain.train_cells(stage, retrain.cells_of(stage))
     table = results_table.results_table(stage.paths)
     assert table.model.tolist() == ["darts_imagenet", "pc_darts_imagenet", "majority"]
-    assert retrain.summary(stage, table).model.tolist() == table.model.tolist()[:2]
+    assert summary_of(stage, table).model.tolist() == table.model.tolist()[:2]
 
 
 def test_equal_epochs_compares_within_the_shortest_training(stage):
@@ -427,7 +432,7 @@ def test_equal_epochs_compares_within_the_shortest_training(stage):
         history = [{"epoch": i + 1, "val_auc": auc} for i, auc in enumerate(aucs)]
         record = {"seed": 0, "history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
         files.save_json(stage.paths.metrics(f"{name}_history"), {"seeds": [record]})
-    table = retrain.equal_epochs(retrain.references(stage.paths)).set_index("model")
+    table = network_costs.equal_epochs(network_costs.references(stage.paths)).set_index("model")
     assert table.loc["two-layer CNN", "val AUC, first 2 epochs"] == 0.7
     assert table.loc["two-layer CNN", "val AUC, all"] == 0.9
     assert table.loc["FBP", "val AUC, first 2 epochs"] == 0.8
@@ -460,13 +465,6 @@ def test_both_cells_of_a_search_are_found_beside_each_other(tmp_path, capsys):
     (tmp_path / "searched_perturbation.json").unlink()
     assert len(_named(("searched", "searched_perturbation"), tmp_path)) == 1
     assert "the cell 'searched_perturbation' is skipped" in capsys.readouterr().out
-
-
-def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
-    genotypes.save(tmp_path / "own.json", DARTS_V2, {})
-    monkeypatch.chdir(tmp_path)
-    found = named.absolute(("DARTS_V2", "own.json", "random"))
-    assert found == ("DARTS_V2", str(tmp_path / "own.json"), "random")
 
 
 def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):

@@ -1,0 +1,56 @@
+"""Ranks of cells among random ones, by planted AUCs."""
+
+import pandas as pd
+import pytest
+
+from helpers.results import population
+
+AUCS = {"s": 0.80, "p": 0.60, **{f"r{i}": 0.6 + i / 20 for i in range(7)}}  # r4 ties with s
+
+
+def _trials(aucs):
+    """Two rungs, of all cells and of the best third; the first letter of a name is its kind."""
+    kinds = {"s": "searched", "p": "published", "r": "random"}
+    best = sorted(aucs, key=lambda name: -aucs[name])
+    third, won = best[: len(best) // 3], best[:1]
+    rows = [(2, name, name in third) for name in aucs] + [(6, n, n in won) for n in third]
+    table = pd.DataFrame(rows, columns=["epochs", "model", "kept"])
+    kind = [kinds[name[0]] for name in table.model]
+    return table.assign(val_auc=table.model.map(aucs), kind=kind, parameters=100, seconds=1.0)
+
+
+def test_ranks_and_the_population_are_those_of_planted_aucs():
+    table = population.ranking(_trials(AUCS))
+    first = table[table.epochs == 2].set_index("model")
+    assert first.index.tolist() == ["s", "p"]
+    assert first["rank"].to_dict() == {"s": 4, "p": 8}  # r4, r5, r6 and all seven
+    random = pd.Series([0.6 + i / 20 for i in range(7)])
+    assert first.random_auc.tolist() == pytest.approx([random.mean()] * 2)
+    assert first.random_std.tolist() == pytest.approx([random.std(ddof=1)] * 2)
+    assert (first.random_cells == 7).all() and (first.random_parameters == 100).all()
+    (second,) = table[table.epochs == 6].itertuples()  # with r5 and r6, since it is before r4
+    assert (second.model, second.rank, second.random_cells) == ("s", 3, 2)
+
+
+def test_the_sentence_says_the_rank_of_each_searched_cell_and_the_winner():
+    text = population.conclusion(_trials(AUCS))
+    assert text.splitlines() == [
+        "s has rank 4 of 8 among 7 random cells after 2 epoch(s): validation AUC 0.800, random "
+        "cells 0.750 ± 0.108.",
+        "The best of all 9 is r6.",
+    ]
+    without = {name: auc for name, auc in AUCS.items() if name != "s"}
+    assert population.conclusion(_trials(without)).startswith("This run has no searched cell")
+    assert (
+        population.conclusion(pd.DataFrame()) == "Successive halving is off: HALVING_EPOCHS is 0."
+    )
+
+
+def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_one():
+    trials = _trials(AUCS)
+    (ax,) = population.plot(trials).axes
+    assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
+    shown = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert shown == ["random cells", "their mean", "s", "p"]
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]
