@@ -1,4 +1,4 @@
-"""The README names the folders, files and parameters that exist."""
+"""The documents name the folders, files and parameters that exist."""
 
 import re
 
@@ -7,26 +7,38 @@ import pytest
 from helpers.core import paths
 from helpers.runs import settings
 
-README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
-HELPERS = paths.project_root() / "helpers"
-LINKS = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+ROOT = paths.project_root()
+DOCUMENTS = ("README.md", ".github/CONTRIBUTING.md", "data/README.md", "notebooks/README.md")
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+LINKS = [
+    (name, link)
+    for name, text in TEXTS.items()
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+]
+
+
+def test_the_readme_can_be_read_in_five_minutes():
+    assert len(TEXTS["README.md"].split()) <= 1200
 
 
 def test_every_room_is_in_the_map_of_the_package_and_nothing_else():
-    (block,) = re.findall(r"```\nhelpers/\n(.*?)```", README, re.S)
+    (block,) = re.findall(r"```\nhelpers/\n(.*?)```", TEXTS[".github/CONTRIBUTING.md"], re.S)
     names = {name for line in block.splitlines() for name in re.findall(r"\w+(?:/|\.py)", line)}
-    rooms = {f"{path.parent.name}/" for path in HELPERS.glob("*/__init__.py")}
-    doors = {path.name for path in HELPERS.glob("*.py")} - {"__init__.py"}
+    helpers = ROOT / "helpers"
+    rooms = {f"{path.parent.name}/" for path in helpers.glob("*/__init__.py")}
+    doors = {path.name for path in helpers.glob("*.py")} - {"__init__.py"}
     assert names == rooms | doors
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_linked_files_exist(link):
-    assert (paths.project_root() / link).exists()
+@pytest.mark.parametrize(("document", "link"), LINKS)
+def test_linked_files_exist(document, link):
+    assert ((ROOT / document).parent / link).exists()
 
 
-def test_every_parameter_that_is_named_exists():
-    named = set(re.findall(r"-p '?([A-Z_]+)=", README)) | set(re.findall(r"`([A-Z_]{4,})`", README))
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_parameter_that_is_named_exists(document):
+    text = TEXTS[document]
+    named = set(re.findall(r"-p '?([A-Z_]+)=", text)) | set(re.findall(r"`([A-Z_]{4,})`", text))
     fields = {name.upper() for stage in settings.STAGES.values() for name in vars(stage())}
     known = fields | {
         "REGISTRY",
@@ -37,3 +49,10 @@ def test_every_parameter_that_is_named_exists():
         "PROBLEM",
     }
     assert named - known == set()
+
+
+def test_the_citation_names_this_version():
+    from helpers import __version__
+
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {__version__}\n" in text

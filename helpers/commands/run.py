@@ -129,6 +129,8 @@ def _run_notebook(
 
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    # it warns of parameters that are not in the cell; `make_plan` has checked them
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     # papermill formats paths: braces in a name are doubled
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     try:

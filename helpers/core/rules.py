@@ -4,7 +4,7 @@ Settings are pydantic dataclasses; each rule is written at its field:
 
     @dataclass(frozen=True, config=STRICT)
     class Toy:
-        epochs: int = Field(default=8, ge=1)
+        epochs: int = setting(8, "passes over the training images", ge=1)
 
     checked(Toy, {"epochs": 0})  # SettingsError: EPOCHS=0 must be 1 or more
 """
@@ -63,6 +63,11 @@ def _names(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 Names = Annotated[tuple[Text, ...], BeforeValidator(_names)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the seeds that NumPy's and scikit-learn's take
+
+
+def setting(default: Any, why: str, **rule: Any) -> Any:
+    """Return a field: its default, what it is for in the table of a notebook, and its rule."""
+    return Field(default=default, description=why, **rule)
 
 
 def checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

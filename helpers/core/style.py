@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
     from pandas.io.formats.style import Styler
 
 LABEL_NAMES = {0: "good", 1: "bad"}
@@ -30,6 +31,14 @@ def use_style() -> None:
     plt.rcParams |= {"figure.dpi": 100, "savefig.dpi": 150, "figure.constrained_layout.use": True}
     plt.rcParams["text.parse_math"] = False
     pd.set_option("display.html.use_mathjax", False, "styler.html.mathjax", False)
+
+
+def folded(title: str, table: pd.DataFrame) -> HTML:
+    """Return a table that opens with a click on its title; all text is escaped."""
+    from IPython.display import HTML  # slow to import: only notebooks need it
+
+    body = table.to_html(index=False, border=0, justify="left")
+    return HTML(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

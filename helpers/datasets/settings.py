@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, Text
+from helpers.core.rules import STRICT, Names, Seed, Text, setting
 
 
 def _none_or_several(value: int) -> int:
@@ -20,20 +20,28 @@ def _none_or_several(value: int) -> int:
 class SplitSettings:
     """01: which images to use, and how to divide them."""
 
-    dataset: Text = "elpv"
-    seed: Seed = 0
-    split: Literal["random", "groups"] = "random"  # "groups": no group is on two sides
-    cross_fit: Annotated[int, AfterValidator(_none_or_several)] = 0  # folds of train and val
-    val_per_class: int = Field(default=150, ge=1)  # as in the paper: 150 good, 150 bad
-    test_fraction: float = Field(default=0.25, gt=0, lt=1)  # for sources without a test set
-    split_csv: Text = ""
-    labels_csv: Text = ""  # `path` or `id`, and labels, groups or columns of its own
-    group_level: int = Field(default=0, ge=0)  # folder:PATH: subfolder that is the group; 0: none
-    twin_bits: int = Field(default=20, ge=0, le=127)  # of 256, in the hashes of near duplicates
-    skip_unreadable: bool = False
-    good_folders: Names = ()  # names beyond the usual ones, for folder:PATH
-    bad_folders: Names = ()
-    test_folder: Text = ""
-    image_size_px: int = Field(default=192, ge=16)
-    fit: Literal["auto", "squash", "pad"] = "auto"  # images that are not square, into squares
-    max_images: int | None = Field(default=None, ge=1)  # the smoke preset takes a few hundred
+    dataset: Text = setting("elpv", "the images: elpv, folder:PATH, nexperia[:PATH] or chips")
+    seed: Seed = setting(0, "of the draw; another seed is another split")
+    split: Literal["random", "groups"] = setting(
+        "random", "groups: no module or lot is on two sides, as on a new line"
+    )
+    cross_fit: Annotated[int, AfterValidator(_none_or_several)] = setting(
+        0, "folds of training and validation, so that every image gets a held-out score; 0: none"
+    )
+    val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
+    test_fraction: float = setting(0.25, "of all images, if the source has no test set", gt=0, lt=1)
+    split_csv: Text = setting("", "the split of another run, to repeat it")
+    labels_csv: Text = setting("", "path or id, and labels, groups or columns of your own")
+    group_level: int = setting(0, "folder:PATH: the subfolder that names the group; 0: none", ge=0)
+    twin_bits: int = setting(
+        20, "of 256: hashes that differ in no more bits are near duplicates", ge=0, le=127
+    )
+    skip_unreadable: bool = setting(False, "leave unreadable files out instead of stopping")
+    good_folders: Names = setting((), "folder:PATH: further names of folders of good parts")
+    bad_folders: Names = setting((), "folder:PATH: further names of folders of bad parts")
+    test_folder: Text = setting("", "folder:PATH: the folder of unlabelled test images")
+    image_size_px: int = setting(192, "side to which images are decoded first", ge=16)
+    fit: Literal["auto", "squash", "pad"] = setting(
+        "auto", "how images that are not square become square"
+    )
+    max_images: int | None = setting(None, "use at most so many images; None: all", ge=1)

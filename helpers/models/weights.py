@@ -54,7 +54,7 @@ class Weights:
 
 
 def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> Weights:
-    """Find pretrained weights; look in the order that the README gives.
+    """Find pretrained weights; look in the order that notebooks/README.md gives.
 
         weights = find_weights("convnext_tiny", image_size_px=192)
         model = backbones.pretrained(weights, num_classes=2, image_size_px=192)

@@ -14,14 +14,14 @@ import dataclasses
 import difflib
 import importlib.util
 import json
-import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+import pandas as pd
+from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked, setting
 from helpers.datasets.settings import SplitSettings
 from helpers.models import AUTO, RANDOM
 from helpers.runs.presets import PRESET_VALUES, PRESETS
@@ -80,9 +80,23 @@ def _one_file_for_one_backbone(settings: Any) -> None:
         raise SettingsError(
             f"WEIGHTS={settings.weights!r} is a file for one backbone, but BACKBONE names "
             f"{len(settings.backbone)}: leave WEIGHTS out, and put the files where they are looked "
-            "for (see README)"
+            "for (see notebooks/README.md)"
         )
 
+
+# of settings that several stages have
+SEED = "of all random draws; another seed is another result"
+BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
+WEIGHTS = "file with its pretrained weights; random: none"
+FOLDS = "of the cross-validation that chooses hyper-parameters"
+CV_IMAGES = "training images that choose hyper-parameters at most; 0: all"
+EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
+PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
+AUGMENT = "random changes of training images that do not change the label"
+EMA_DECAY = "of the running average of the weights; 0: no average"
+TEST_VIEWS = "symmetries of each image over which its scores are averaged"
+TENSORBOARD = "write event files of the trainings"
+TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
 Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
@@ -132,16 +146,20 @@ def _training(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
 class BaselineSettings:
     """02: pretrained features, the four classical models, and PatchCore."""
 
-    seed: Seed = 0
-    backbone: Backbones = (AUTO,)
-    weights: Text = ""
-    image_size_px: int = Field(default=192, ge=16)
-    batch_size: int = Field(default=64, ge=2)
-    folds: int = Field(default=5, ge=2)
-    cv_images: int = Field(default=5000, ge=0)  # images that choose hyper-parameters; 0: all
-    trees: int = Field(default=500, ge=1)
-    patchcore_share: float = Field(default=0.01, gt=0, le=1)  # of the good patches in its memory
-    repeats: int = Field(default=0, ge=0)  # splits of each kind on which LDA and LR are repeated
+    seed: Seed = setting(0, SEED)
+    backbone: Backbones = setting((AUTO,), BACKBONE)
+    weights: Text = setting("", WEIGHTS)
+    image_size_px: int = setting(192, "side of the images that the backbone sees", ge=16)
+    batch_size: int = setting(64, "images at once; memory and speed only", ge=2)
+    folds: int = setting(5, FOLDS, ge=2)
+    cv_images: int = setting(5000, CV_IMAGES, ge=0)
+    trees: int = setting(500, "of the random forest; more are slower and never worse", ge=1)
+    patchcore_share: float = setting(
+        0.01, "of the good parts' patches in PatchCore's memory, as in its paper", gt=0, le=1
+    )
+    repeats: int = setting(
+        0, "splits of each kind on which LDA and LR are fitted again: one split is one draw", ge=0
+    )
 
     def __post_init__(self) -> None:
         _one_file_for_one_backbone(self)
@@ -151,33 +169,33 @@ class BaselineSettings:
 class FinetuneSettings:
     """03: the two-layer CNN, the linear probe (LL), and fine-tuning of all layers (FBP)."""
 
-    seed: Seed = 0
-    seeds: int = Field(default=1, ge=1)  # trainings of all layers, with seeds SEED, SEED + 1, ...
-    backbone: Backbones = (AUTO,)
-    weights: Text = ""
-    image_size_px: int = Field(default=192, ge=16)
-    batch_size: int = Field(default=32, ge=2)
-    precision: Precision = "auto"
-    epoch_images: EpochImages = 0  # an epoch draws at most so many, each epoch others; 0: all
-    cnn_epochs: int = Field(default=10, ge=1)
-    cnn_lr: float = Field(default=1e-3, gt=0)
-    cnn_image_size_px: int = Field(default=64, ge=16)
-    ll_epochs: int = Field(default=40, ge=1)
-    ll_lr: float = Field(default=3e-3, gt=0)
-    fbp_epochs: int = Field(default=8, ge=1)
-    fbp_lr: float = Field(default=1e-3, gt=0)
-    fbp_augment: Augment = "full"
-    fbp_ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
-    fbp_class_weights: bool = False  # in the loss, so that each class counts the same in all
-    fbp_head_lr_factor: float = Field(default=1.0, gt=0)  # of FBP_LR, for the new last layer
-    fbp_standardise: bool = False  # bring each image to mean 0 and deviation 1
-    lr_range_test: bool = False  # draw the loss over the learning rate before FBP is trained
-    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
-    folds: int = Field(default=5, ge=2)
-    cv_images: int = Field(default=5000, ge=0)  # as in 02
-    trees: int = Field(default=500, ge=1)
-    tensorboard: Tensorboard = False
-    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
+    seed: Seed = setting(0, SEED)
+    seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
+    backbone: Backbones = setting((AUTO,), BACKBONE)
+    weights: Text = setting("", WEIGHTS)
+    image_size_px: int = setting(192, "side of the images that the backbone sees", ge=16)
+    batch_size: int = setting(32, "images of a step; the report's", ge=2)
+    precision: Precision = setting("auto", PRECISION)
+    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    cnn_epochs: int = setting(10, "of the two-layer CNN", ge=1)
+    cnn_lr: float = setting(1e-3, "peak learning rate of the two-layer CNN", gt=0)
+    cnn_image_size_px: int = setting(64, "its first linear layer grows with the area", ge=16)
+    ll_epochs: int = setting(40, "of the last layer; its features are stored, so it is fast", ge=1)
+    ll_lr: float = setting(3e-3, "peak learning rate of the last layer", gt=0)
+    fbp_epochs: int = setting(8, "of all layers", ge=1)
+    fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
+    fbp_augment: Augment = setting("full", AUGMENT)
+    fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
+    fbp_class_weights: bool = setting(False, "in the loss, so that each class counts the same")
+    fbp_head_lr_factor: float = setting(1.0, "of FBP_LR, for the new last layer", gt=0)
+    fbp_standardise: bool = setting(False, "bring each image to mean 0 and deviation 1")
+    lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
+    test_views: TestViews = setting(1, TEST_VIEWS)
+    folds: int = setting(5, FOLDS, ge=2)
+    cv_images: int = setting(5000, CV_IMAGES, ge=0)
+    trees: int = setting(500, "of the random forest", ge=1)
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:
         _one_file_for_one_backbone(self)
@@ -203,32 +221,33 @@ class FinetuneSettings:
 class SearchSettings:
     """04: the DARTS search. Everything else follows the published recipe."""
 
-    seed: Seed = 0
-    image_size_px: int = Field(default=64, ge=16)
-    batch_size: int = Field(default=64, ge=2)
-    search_images: int = Field(default=0, ge=0)  # use at most so many training images; 0: all
-    epochs: int = Field(default=50, ge=1)
-    channels: int = Field(default=16, ge=2)  # C of the first cells
-    layers: int = Field(default=8, ge=3)  # L, the number of cells; two are reductions
-    order: int = Field(default=1, ge=1, le=2)  # of alpha's gradient: at w, or one step ahead
-    partial: int = Field(default=1, ge=1)  # K of PC-DARTS: 1/K of the channels are mixed
-    alpha_warmup: int = Field(default=0, ge=0)  # alpha rests in the first epochs
-    lr: float = Field(default=0.025, gt=0)
-    lr_min: float = Field(default=0.001, ge=0)
-    weight_decay: float = Field(default=3e-4, ge=0)
-    alpha_lr: float = Field(default=3e-4, gt=0)
-    alpha_weight_decay: float = Field(default=1e-3, ge=0)
-    beta_decay: float = Field(default=0.0, ge=0)  # of beta-DARTS, grows from 0 to this
-    augment: Augment = "flips"
-    max_skips: int = Field(default=2, ge=-1)  # skips in the derived normal cell; -1: no limit
-    stop_when_stable: int = Field(default=0, ge=0)  # stop after so many equal epochs; 0: never
-    eigenvalue_every: int = Field(default=0, ge=0)  # of d2L/dalpha2, in epochs; 0: never
-    # roll back if the eigenvalue grew by this factor in ROLLBACK_MEASUREMENTS; 0: never
-    rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = 1.3
-    perturbation_images: int = Field(default=256, ge=2)  # of alpha's part, for the second selection
-    random_cells: int = Field(default=3, ge=0)  # the baseline: cells drawn uniformly
-    tensorboard: Tensorboard = False
-    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
+    seed: Seed = setting(0, SEED)
+    image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)
+    batch_size: int = setting(64, "images of a step; the paper's", ge=2)
+    search_images: int = setting(0, "use at most so many training images; 0: all", ge=0)
+    epochs: int = setting(50, "of the search; the paper's", ge=1)
+    channels: int = setting(16, "C of the first cells; the paper's", ge=2)
+    layers: int = setting(8, "L, the number of cells, two of them reductions", ge=3)
+    order: int = setting(1, "of alpha's gradient: at w (1), or one step ahead (2)", ge=1, le=2)
+    partial: int = setting(1, "K of PC-DARTS: 1/K of the channels are mixed", ge=1)
+    alpha_warmup: int = setting(0, "first epochs in which alpha rests", ge=0)
+    lr: float = setting(0.025, "learning rate of w at the start; the paper's", gt=0)
+    lr_min: float = setting(0.001, "... and at the end", ge=0)
+    weight_decay: float = setting(3e-4, "of w; the paper's", ge=0)
+    alpha_lr: float = setting(3e-4, "learning rate of alpha; few steps need a higher one", gt=0)
+    alpha_weight_decay: float = setting(1e-3, "of alpha; the paper's", ge=0)
+    beta_decay: float = setting(0.0, "of beta-DARTS, grows from 0 to this", ge=0)
+    augment: Augment = setting("flips", AUGMENT)
+    max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
+    stop_when_stable: int = setting(0, "stop after so many equal epochs; 0: never", ge=0)
+    eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
+    rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
+        1.3, f"roll back if it grows so much in {ROLLBACK_MEASUREMENTS} measures; 0: never"
+    )
+    perturbation_images: int = setting(256, "of alpha's part, for the second selection", ge=2)
+    random_cells: int = setting(3, "the baseline: cells drawn uniformly", ge=0)
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:
         if self.channels % self.partial:
@@ -261,38 +280,41 @@ class RetrainSettings:
     What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
     """
 
-    seed: Seed = 0
-    seeds: int = Field(default=1, ge=1)  # trainings of each cell, with seeds SEED, SEED + 1, ...
-    genotypes: Names = ("DARTS_V2", "searched", "random")
-    random_cells: int = Field(default=1, ge=0)
-    halving_epochs: int = Field(default=0, ge=0)  # of successive halving's first rung; 0: off
-    halving_cells: int = Field(default=8, ge=2)  # its random cells, beside searched and published
-    retrain_image_size_px: int = Field(default=224, ge=16)
-    retrain_batch_size: int = Field(default=32, ge=2)
-    retrain_channels: int = Field(default=48, ge=2)  # "init channels"
-    retrain_layers: int = Field(default=14, ge=3)
-    retrain_epochs: int = Field(default=250, ge=1)
-    epoch_images: EpochImages = 0  # an epoch draws at most so many, each epoch others; 0: all
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    retrain_lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # from 1 on the steps add up without end
-    retrain_weight_decay: float = Field(default=3e-5, ge=0)
-    schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = "exponential"
-    gamma: float = Field(default=0.97, gt=0, le=1)
-    grad_clip: float = Field(default=5.0, ge=0)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    auxiliary: bool = True  # a second classifier in training, its loss weighted 0.4
-    drop_path: float = Field(default=0.0, ge=0, lt=1)  # at the end; it starts from 0
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0 keeps no average of the weights
-    retrain_augment: Augment = "flips"
-    keep: Literal["best", "last"] = "best"  # the weights of the best epoch on validation, or last
-    distill: bool = False  # train each cell a second time, with cross-fitted FBP as the teacher
-    distill_weight: float = Field(default=0.7, ge=0, le=1)  # of the teacher in the loss
-    distill_temperature: float = Field(default=2.0, gt=0)
-    test_views: TestViews = 1  # symmetries of each image over which its scores are averaged
-    precision: Precision = "auto"
-    tensorboard: Tensorboard = False
-    time_budget_min: float = Field(default=0.0, ge=0)  # 0: no limit
+    seed: Seed = setting(0, SEED)
+    seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
+    genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
+    random_cells: int = setting(1, "how many cells `random` stands for", ge=0)
+    halving_epochs: int = setting(0, "of successive halving's first rung; 0: off", ge=0)
+    halving_cells: int = setting(8, "its random cells, beside searched and published", ge=2)
+    retrain_image_size_px: int = setting(224, "side of the images", ge=16)
+    retrain_batch_size: int = setting(32, "images of a step", ge=2)
+    retrain_channels: int = setting(48, "C, the report's init channels", ge=2)
+    retrain_layers: int = setting(14, "L, the number of cells", ge=3)
+    retrain_epochs: int = setting(250, "passes over the training images", ge=1)
+    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; the report's is SGD")
+    retrain_lr: float = setting(0.1, "learning rate at its peak or start", gt=0)
+    # from 1 on the steps add up without end
+    momentum: float = setting(0.9, "of SGD", ge=0, lt=1)
+    retrain_weight_decay: float = setting(3e-5, "pulls the weights to 0", ge=0)
+    schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = setting(
+        "exponential", "of the learning rate"
+    )
+    gamma: float = setting(0.97, "exponential schedule: the factor per epoch", gt=0, le=1)
+    grad_clip: float = setting(5.0, "largest norm of the gradient", ge=0)
+    label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
+    auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
+    drop_path: float = setting(0.0, "share of dropped paths at the end; starts from 0", ge=0, lt=1)
+    ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
+    retrain_augment: Augment = setting("flips", AUGMENT)
+    keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
+    distill: bool = setting(False, "train each cell a second time, taught by cross-fitted FBP")
+    distill_weight: float = setting(0.7, "of the teacher in the loss", ge=0, le=1)
+    distill_temperature: float = setting(2.0, "softens the scores of teacher and student", gt=0)
+    test_views: TestViews = setting(1, TEST_VIEWS)
+    precision: Precision = setting("auto", PRECISION)
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     @property
     def training(self) -> TrainSettings:
@@ -304,17 +326,21 @@ class RetrainSettings:
 class AnalysisSettings:
     """06: the results table, ensembles, the operating point, and what the models look at."""
 
-    seed: Seed = 0
-    model: Text = ""  # the model to look at closely; "": the best by validation AUC
-    max_escape_rate: float = Field(default=0.01, ge=0, le=1)  # fraction of bad parts
-    escape_cost: float = Field(default=0.0, ge=0)  # any unit; 0: not known
-    false_alarm_cost: float = Field(default=0.0, ge=0)
-    # share of all parts that a person can look at again; None: 0.1, or what REVIEW_COST gives
-    review_share: float | None = Field(default=None, ge=0, le=1)
-    review_cost: float = Field(default=0.0, ge=0)  # of one look; 0: review_share decides
-    map_images: int = Field(default=48, ge=4)  # for the insertion and deletion curves of Grad-CAM
-    compare_run: Text = ""  # another run, split in another way: its rows beside these
-    widgets: bool | None = None  # browse the images with widgets; None: if somebody can click
+    seed: Seed = setting(0, SEED)
+    model: Text = setting("", "to look at closely; empty: the best on validation")
+    max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
+    escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
+    false_alarm_cost: float = setting(0.0, "of a good part that is rejected", ge=0)
+    review_share: float | None = setting(
+        None,
+        "of all parts, that a person can look at again; None: 0.1, or by REVIEW_COST",
+        ge=0,
+        le=1,
+    )
+    review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
+    map_images: int = setting(48, "for the insertion and deletion curves of Grad-CAM", ge=4)
+    compare_run: Text = setting("", "another run, split in the other way, to show beside this")
+    widgets: bool | None = setting(None, "browse images with widgets; None: if one can click")
 
     def __post_init__(self) -> None:
         if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
@@ -392,10 +418,21 @@ def parse_parameter(text: str) -> tuple[str, Any]:
     return name, value
 
 
-def in_words(settings: Any, width: int = 110) -> str:
-    """Return all settings of a stage as its notebook's parameters, in lines of at most `width`."""
-    words = ", ".join(f"{n.upper()}={v!r}" for n, v in dataclasses.asdict(settings).items())
-    return textwrap.fill(words, width, break_long_words=False, break_on_hyphens=False)
+def settings_table(settings: Any, preset: str) -> pd.DataFrame:
+    """Return a row for each setting of a stage: its name, its value, and what it is for.
+
+    Values that neither the defaults nor the preset have are marked with "(given)".
+    """
+    stage = next(name for name, kind in STAGES.items() if isinstance(settings, kind))
+    usual = resolve(stage, preset, {})
+    rows = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        mark = "" if value == getattr(usual, field.name) else " (given)"
+        why = type(settings).__pydantic_fields__[field.name].description
+        rows.append((field.name.upper(), (words or "-") + mark, why))
+    return pd.DataFrame(rows, columns=["Setting", "Value", "Why"])
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:

@@ -25,11 +25,13 @@ from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.runs import attached, record, settings
+from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
 from helpers.runs.predictions import read_split
 from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
     from matplotlib.figure import Figure
 
 FIRST = next(iter(settings.STAGES))
@@ -83,6 +85,7 @@ class Stage:
     notes: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
     started_s: float = field(default_factory=time.monotonic)
+    findings: Findings = field(default_factory=Findings)
     engine: str = "plain"  # or "ray": independent trainings run at once on a Ray cluster
 
     @property
@@ -108,6 +111,18 @@ class Stage:
     def note(self, **facts: Any) -> None:
         """Add facts to the stage's record in run.json."""
         self.notes |= facts
+
+    def say(self, *sentences: str) -> None:
+        """Show findings under this cell, and all of them at the head when the stage finishes."""
+        self.findings.add(*sentences)
+
+    def settings_table(self) -> HTML:
+        """Return the folded table of all settings of the stage: name, value, what it is for."""
+        table = settings.settings_table(self.settings, self.preset)
+        given = table.Setting[table.Value.str.endswith("(given)")]
+        title = f"Run {self.paths.name}, preset {self.preset}, {len(table)} settings"
+        title += f" ({', '.join(given)} given)" if len(given) else ""
+        return style.folded(title, table)
 
     def rate(self, work: str, images_per_s: float | None) -> None:
         """Note in run.json how fast a part of the stage was; None if it was not measured."""
@@ -219,12 +234,14 @@ class Stage:
             run["split"] = digest
 
     def finish(self) -> None:
-        """Write seconds, peak memory, versions and outputs of the stage into run.json."""
+        """Write seconds, memory, versions, findings and outputs of the stage into run.json."""
+        self.findings.close()
         with edit_run(self.paths) as run:
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.monotonic() - self.started_s, 1),
                 "peak_memory_mb": environment.peak_memory_mb(),
+                "findings": self.findings.sentences,
                 "outputs": digests_of(self.paths, self.outputs),
                 **self.notes,
             }
@@ -261,6 +278,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
             "versions": environment.versions(),
             "commit": environment.commit(),
         }
+    stage.findings.open()
     return stage
 
 

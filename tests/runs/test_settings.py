@@ -188,7 +188,11 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
     assert "epochs" in config.decisive(limited)
 
 
-def test_settings_in_words_are_parameters_in_short_lines():
-    text = config.in_words(config.resolve("03_finetuning", "quick", {"seeds": 2}))
-    assert text.startswith("SEED=0, SEEDS=2, BACKBONE=('auto',),")
-    assert max(map(len, text.splitlines())) <= 110
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(stage):
+    table = config.settings_table(config.resolve(stage, "quick", {"seed": 2}), "quick")
+    assert table.Setting.tolist() == [
+        f.name.upper() for f in dataclasses.fields(config.STAGES[stage])
+    ]
+    assert (table.Why.str.len() > 5).all()
+    assert table.Value[table.Value.str.contains("given")].tolist() == ["2 (given)"]
