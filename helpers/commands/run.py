@@ -7,6 +7,7 @@ names the command that continues the run.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Sequence
