@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 from sklearn.isotonic import isotonic_regression
 
-from helpers.core.style import PALETTE
+from helpers.core.style import PALETTE, decimals
 from helpers.runs.names import display_name
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
@@ -39,29 +39,36 @@ def _auc_column(table: pd.DataFrame) -> str:
     return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
 
 
-def auc_bars(table: pd.DataFrame) -> Figure:
+def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
     Below a model of several trainings, which is the mean of their scores, one training is drawn as
     mean and standard deviation: this says how much seed and fold matter, an interval how much the
-    draw of the parts does. `table` is that of `results_table`.
+    draw of the parts does. `table` is that of `results_table`; the models are sorted by validation
+    AUC, as in the tables.
     """
     column = _auc_column(table)
-    frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
+    frame = table[table.model != "majority"].sort_values("val_auc", kind="stable")
+    frame = frame.reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     arms = interval_arms(frame, column, f"{column}_")
     ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
-    for y, (value, arm) in enumerate(zip(frame[column], arms[1].fillna(0), strict=True)):
-        at = (value + arm, y)
-        ax.annotate(f"{value:.3f}", at, (6, 0), textcoords="offset points", va="center")
+    beside = ax.get_yaxis_transform()  # a column at the right of the axes
+    for y, value in enumerate(frame[column]):
+        ax.annotate(decimals(value), (1.01, y), xycoords=beside, va="center", fontsize=11)
     several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
         ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
-    ax.set_yticks(frame.index, _titles(frame))
-    ax.margins(x=0.16, y=0.5 / len(frame))
-    ax.set(xlabel=f"{column.split('_')[0]} AUC")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    averaged = frame.get("averaged", pd.Series(None, frame.index, dtype=object))
+    same = len(frame) > 1 and averaged.notna().all() and averaged.nunique() == 1
+    ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
+    ax.margins(x=0.05, y=0.5 / len(frame))
+    words = f", {averaged.iloc[0]} averaged" if same else ""
+    side = {"test": "test", "val": "validation"}[column.split("_")[0]]
+    ax.set(xlabel=f"{side} AUC{words}")
+    ax.set_title(title, wrap=True)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
     return figure
 
 

@@ -171,7 +171,7 @@ class Training:
             while self.epoch < epochs and not self.stopped:
                 self._check_time()
                 started = time.monotonic()
-                self._run_epoch()
+                self.run_epoch()
                 if self.resume is not None and self.rank == 0:
                     tensors.save_state(self.resume, self.state())
                 write_event(self.history[-1])
@@ -183,7 +183,7 @@ class Training:
         self.model.eval()
         return self
 
-    def _run_epoch(self) -> None:
+    def run_epoch(self) -> None:
         """Train on every batch once, validate, and keep the weights if they are the best."""
         settings, started = self.settings, time.monotonic()
         self.hooks.epoch_starts(self.epoch, settings.epochs)

@@ -20,7 +20,13 @@ def _close():
     plt.close("all")
 
 
-ONE = {"model": ["svm"], "test_auc": [0.9], "test_auc_low": [0.85], "test_auc_high": [0.94]}
+ONE = {
+    "model": ["svm"],
+    "val_auc": [0.8],
+    "test_auc": [0.9],
+    "test_auc_low": [0.85],
+    "test_auc_high": [0.94],
+}
 
 
 def _arms(container, axis=0):
@@ -37,13 +43,18 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
     assert _arms(ax.containers[0]) == [0.85, 0.94]
-    assert [t.get_text() for t in ax.texts] == ["0.900"]
+    assert [t.get_text() for t in ax.texts] == [".900"]
     assert _legend(figure) == ["95 % interval"] and ax.get_xlabel() == "test AUC"
 
 
 def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
     # 06 stopped on a run of 20 test images with "'xerr' must not contain negative values"
-    columns = {"test_auc": [0.9], "test_auc_low": [0.9 + 1e-16], "test_auc_high": [0.9 - 1e-16]}
+    columns = {
+        "val_auc": [0.9],
+        "test_auc": [0.9],
+        "test_auc_low": [0.9 + 1e-16],
+        "test_auc_high": [0.9 - 1e-16],
+    }
     assert bars.auc_bars(pd.DataFrame({"model": ["svm"], **columns})).axes[0].lines
     frame = pd.DataFrame({"x": [0.5], "low": [0.375], "high": [0.75]})
     assert [arm[0] for arm in bars.interval_arms(frame, "x")] == [0.125, 0.25]
@@ -53,6 +64,7 @@ def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
     table = pd.DataFrame(
         {
             "model": ["svm", "fbp"],
+            "val_auc": [0.9, 0.8],
             "test_auc": [0.9, 0.8],
             "test_auc_low": [0.85, 0.7],
             "test_auc_high": [0.95, 0.9],
@@ -117,7 +129,7 @@ def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks
 def test_validation_auc_is_shown_where_test_labels_are_hidden():
     frame = pd.DataFrame({"model": ["cnn"], "parameters": 10, "ms_single": 1.0, "val_auc": 0.7})
     assert bars.auc_against_cost(frame).axes[0].get_ylabel() == "val AUC"
-    assert bars.auc_bars(frame).axes[0].get_xlabel() == "val AUC"
+    assert bars.auc_bars(frame).axes[0].get_xlabel() == "validation AUC"
 
 
 def test_heights_are_moved_as_little_as_needed():
