@@ -23,9 +23,9 @@ def learning_curves(
 ) -> Figure:
     """Draw loss and validation AUC over epochs, one line per model.
 
-    The worst tenth of each model's points may be outside: it is the start of a training, and would leave little
-    space for the differences at the end. Trainings of very different lengths share a logarithmic
-    axis, which leaves space for the short ones.
+    The worst tenth of each model's points may be outside: it is the start of a training, and would
+    leave little space for the differences at the end. Trainings of very different lengths share a
+    logarithmic axis, which leaves space for the short ones.
 
     Args:
         curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
