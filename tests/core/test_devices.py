@@ -18,7 +18,7 @@ def card(monkeypatch):
     """A GPU that torch sees; what it computes is computed on the CPU."""
     ones = torch.ones
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "ones", lambda *sizes, device: ones(*sizes))
+    monkeypatch.setattr(torch, "ones", lambda rows, columns, device: ones(rows, columns))
     devices.failure.cache_clear()
     yield
     devices.failure.cache_clear()
