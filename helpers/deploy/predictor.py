@@ -66,9 +66,13 @@ class Averaged:
 
     def scores(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Return the defect scores (B,) float64 of B >= 1 images (S, S, 1 or 3) uint8."""
+        return np.mean(self.each(pixels), axis=0)
+
+    def each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the defect scores (B,) of each network alone."""
         images = self.prepared(pixels)
         raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
-        return np.mean([probability_of_bad(own.cpu().numpy()) for own in raw], axis=0)
+        return [probability_of_bad(own.cpu().numpy()) for own in raw]
 
 
 class Opened(NamedTuple):
