@@ -68,7 +68,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     side = {"test": "test", "val": "validation"}[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     ax.set_title(title, wrap=True)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return figure
 
 
