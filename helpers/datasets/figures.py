@@ -144,11 +144,8 @@ def near_duplicates(
             ax.set_title(f"{str(split.id.iloc[row])[-16:]}, {names.iloc[row]}", fontsize=9)
         below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
         column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
-    figure.suptitle(
-        f"{len(drawn)} of {len(pairs):,} pairs of near duplicates, from the nearest hashes to the "
-        "farthest",
-        fontsize=13,
-    )
+    title = f"{len(drawn)} of {len(pairs):,} pairs of near duplicates, the nearest first"
+    figure.suptitle(title, fontsize=13)
     return figure
 
 

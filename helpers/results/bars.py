@@ -67,8 +67,9 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     words = f", {averaged.iloc[0]} averaged" if same else ""
     side = {"test": "test", "val": "validation"}[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
-    ax.set_title(title, wrap=True)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
+    figure.suptitle(title, fontsize=12)
+    below = {"loc": "outside lower center", "borderaxespad": 1.2}  # above the footnote
+    figure.legend(ncols=2, frameon=False, fontsize=11, **below)
     return figure
 
 

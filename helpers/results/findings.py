@@ -108,30 +108,42 @@ def last_epochs(curves: pd.DataFrame) -> str:
 
     Args:
         curves: one row per epoch: `model, seed, fold, epoch, val_auc`. A model of several trainings
-            has a standard error over them; the best epoch of another one is named.
+            has a standard error over them; the best epoch of a single training is named.
     """
-    growing, gained, single = [], [], []
+    growing, gained, at_the_end, best_epochs = [], [], [], []
     for model, own in curves.groupby("model", sort=False):
         name, last = display_name(str(model)), int(own.epoch.max())
         trainings = own.assign(fold=own.fold.fillna(-1))
         wide = trainings.pivot_table("val_auc", ["seed", "fold"], "epoch")
-        if len(wide) < FEW or last < LEAST_EPOCHS:
-            best_epochs = wide.columns[wide.to_numpy().argmax(axis=1)]
-            listed = _listed([str(epoch) for epoch in best_epochs])
-            single.append(f"the best of {name}'s {last} epochs is {listed}")
+        if last < LEAST_EPOCHS:
+            continue
+        if len(wide) < FEW:
+            found = [int(epoch) for epoch in wide.columns[wide.to_numpy().argmax(axis=1)]]
+            at_the_end += [name] if last in found else []
+            best_epochs.append(f"{name} {_listed([str(epoch) for epoch in found])} of {last}")
             continue
         gains = wide[last] - wide[last - round(LAST * last)]
         mean, error = gains.mean(), gains.std() / np.sqrt(len(gains))
         growing += [name] if mean > 2 * error else []
         gained.append(f"{name} {_points(mean)} ± {100 * error:.1f}")
-    if not gained:
-        return f"Best epochs on validation: {', '.join(single)}." if single else ""
-    text = "No training is shown to improve at the end"
-    if growing:
-        text = f"{_listed(growing)} still improved at the end"
-    numbers = f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
-    numbers += "(mean ± standard error over the trainings)"
-    return f"{text}: {'; '.join([numbers, *single])}."
+    numbers = []
+    if gained:
+        numbers = [
+            f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
+            "(mean ± standard error over the trainings)"
+        ]
+    numbers += (
+        [f"on validation the best epochs are {', '.join(best_epochs)}"] if best_epochs else []
+    )
+    if not numbers:
+        return ""
+    if gained:
+        text = "No training is shown to improve at the end"
+        text = f"{_listed(growing)} still improved at the end" if growing else text
+    else:
+        text = "No training was best at its last epoch"
+        text = f"{_listed(at_the_end)} had the best epoch at the end" if at_the_end else text
+    return f"{text}: {'; '.join(numbers)}."
 
 
 def unseen_groups(repetitions: pd.DataFrame) -> str:

@@ -85,11 +85,15 @@ def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error(
     folds += [_curves("ll", np.array([*flat[:-1], 0.8 + (-1) ** k * 0.01]), k) for k in range(5)]
     text = findings.last_epochs(pd.concat([*folds, _curves("cnn", flat)]))
     assert text.startswith("FBP still improved at the end: FBP +4.0 ± 0.0, LL +0.2 ± 0.4 points of")
-    assert text.endswith("the best of two-layer CNN's 8 epochs is 3.")
+    assert text.endswith("; on validation the best epochs are two-layer CNN 3 of 8.")
     assert findings.last_epochs(pd.concat(folds[5:])).startswith("No training is shown to improve")
-    assert findings.last_epochs(_curves("cnn", rising)) == (
-        "Best epochs on validation: the best of two-layer CNN's 8 epochs is 8."
+    single = findings.last_epochs(pd.concat([_curves("cnn", flat), _curves("fbp", rising)]))
+    assert single == (
+        "FBP had the best epoch at the end: on validation the best epochs are two-layer CNN 3 of "
+        "8, FBP 8 of 8."
     )
+    assert findings.last_epochs(_curves("ll", flat)).startswith("No training was best at its last")
+    assert findings.last_epochs(_curves("cnn", [0.5])) == ""
 
 
 def _repeated(groups, within=0.75):
