@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import html
+import inspect
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -39,6 +40,45 @@ def folded(title: str, table: pd.DataFrame) -> HTML:
 
     body = table.to_html(index=False, border=0, justify="left")
     return HTML(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
+
+
+def source(*objects: Any) -> HTML:
+    """Return the source of functions or classes; a click on a name opens it.
+
+    style.source(backbones.TwoLayerCNN)
+    """
+    from IPython.display import HTML
+
+    parts = []
+    for one in objects:
+        code = inspect.cleandoc("\n" + inspect.getsource(one))
+        name = f"{one.__module__}.{one.__qualname__}"
+        title = f"Source of {name}, {len(code.splitlines())} lines"
+        body = f"<pre>{html.escape(code, quote=False)}</pre>"
+        parts.append(f"<details><summary>{html.escape(title)}</summary>{body}</details>")
+    return HTML("".join(parts))
+
+
+def paragraph(text: str) -> HTML:
+    """Return a text as a paragraph, escaped, which wraps as printed lines do not."""
+    from IPython.display import HTML
+
+    return HTML(f"<p>{html.escape(text, quote=False)}</p>")
+
+
+def headline(sentence: str) -> str:
+    """Return what a sentence says before its colon or semicolon, for the title of a picture."""
+    return re.split(r"[:;] |\.$", sentence, maxsplit=1)[0]
+
+
+def p_value(p: float) -> str:
+    """Return "p < .001" or "p = .013"."""
+    return "p < .001" if p < 0.001 else f"p = {decimals(p)}"
+
+
+def decimals(fraction: float) -> str:
+    """Return a fraction with three decimals, without the zero before the point: ".913"."""
+    return f"{fraction:.3f}".removeprefix("0")
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

@@ -38,3 +38,9 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
         assert "<img" not in html and "&lt;img src=x" in html
         assert "mathjax_ignore" in html
     assert style.styled(table, HOSTILE).to_html().count("&lt;img src=x") == 3
+
+
+def test_the_source_of_functions_opens_with_a_click_and_is_escaped():
+    html = style.source(style.folded).data
+    assert "<details><summary>Source of helpers.core.style.folded, " in html
+    assert "def folded(title: str, table: pd.DataFrame) -&gt; HTML:\n    " in html
