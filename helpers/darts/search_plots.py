@@ -1,4 +1,4 @@
-"""Plot a search: its curves over the epochs, and alpha as heat maps of edges by operations."""
+"""Plot a search: alpha as heat maps of edges by operations, and the cell as it grows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from helpers.darts.genotypes import Genotype
+from helpers.darts.draw import draw_genotypes
+from helpers.darts.genotypes import Genotype, from_json, new_edges
 from helpers.darts.space import EDGES, KINDS, PRIMITIVES
-from helpers.darts.verdict import UNDECIDED, History, edge_name
+from helpers.darts.verdict import CELL_EDGES, CLEAR_LEAD, History, edge_name, leads
 
 
 def shown_epochs(used: int, count: int = 5) -> list[int]:
@@ -26,8 +26,9 @@ def shown_epochs(used: int, count: int = 5) -> list[int]:
 def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Genotype) -> Figure:
     """Plot softmax(alpha) of edges by operations after some epochs, normal cells above.
 
-    In the last map, of the epoch `used` (counted from 1), a frame is around the operations that
-    `cell` keeps, and a dot on those that selection by perturbation keeps.
+    White is 1/8, the weight of all operations at the start. In the last map, of the epoch `used`
+    (counted from 1), a frame is around the operations that `cell` keeps, and a dot on those that
+    selection by perturbation keeps.
     """
     epochs = shown_epochs(used)
     weights = {
@@ -37,56 +38,37 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
     size, widths = (2.0 * len(epochs) + 3.4, 9.0), [1.0] * (len(epochs) - 1) + [2.0]
     shape: dict[str, Any] = {"width_ratios": widths, "figsize": size, "squeeze": False}
     figure, axes = plt.subplots(2, len(epochs), sharex=True, sharey=True, **shape)
-    highest = max(0.4, *(values.max() for values in weights.values()))  # undecided: 0.125, pale
-    options: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": highest}
+    start = 1 / len(PRIMITIVES)
+    highest = max(0.4, *(values.max() for values in weights.values()))  # noise stays pale
+    options: dict[str, Any] = {"cmap": "PuOr", "center": start, "vmin": 0, "vmax": highest}
     options |= {"xticklabels": PRIMITIVES, "yticklabels": [edge_name(edge) for edge in EDGES]}
     for ((kind, epoch), values), ax in zip(weights.items(), axes.flat, strict=True):
-        sns.heatmap(values, ax=ax, cbar=epoch == used, **options)
+        sns.heatmap(values, ax=ax, cbar=False, **options)
         ax.set_title(f"{'reduction' if kind == 'reduce' else kind}, epoch {epoch}", fontsize=10)
         ax.hlines([2, 5, 9], 0, len(PRIMITIVES), color="black", linewidth=0.8)  # between nodes
     for kind, ax in zip(KINDS, axes[:, -1], strict=True):
         for name, *edge in cell.edges(kind):
             corner = (PRIMITIVES.index(name), EDGES.index(tuple(edge)))
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#d55e00", lw=2, clip_on=False))
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=2, clip_on=False))
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
-            ax.plot(x, y, "o", color="#de8f05", markeredgecolor="black", markersize=7)
+            ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=8)
+    colours = figure.colorbar(axes[0, 0].collections[0], ax=axes, aspect=50, pad=0.01)
+    ticks = [start, 0.3, *np.arange(0.4, highest + 1e-9, 0.2).round(1)]
+    colours.set_ticks([0, *ticks], labels=["0", "1/8", *(f"{tick:g}" for tick in ticks[1:])])
+    decided = sum(int((leads(history[used - 1], kind) >= CLEAR_LEAD).sum()) for kind in KINDS)
     figure.suptitle(
-        f"softmax(α); in epoch {used}, frame: kept by the arg max, dot: kept by perturbation"
+        f"One operation leads clearly on {decided} of {2 * len(EDGES)} edges in epoch {used}\n"
+        "frame: kept by the arg max of α; dot: kept by perturbation; colour: softmax(α)"
     )
     return figure
 
 
-def search_curves(history: History) -> Figure:
-    """Plot loss and AUC of the supernet on both parts of the training images, and alpha's state.
-
-    That is its entropy, its skip connections, and the eigenvalue of d2L/dalpha2 if it was measured.
-    """
-    frame = pd.DataFrame(history)
-    panels = {
-        "cross-entropy": {"train_plain_loss": "part for w", "val_loss": "part for α"},
-        "AUC of the supernet": {"train_auc": "part for w", "val_auc": "part for α"},
-        f"entropy of softmax(α) in nats (undecided: {UNDECIDED:.2f})": {
-            "entropy_normal": "normal cell",
-            "entropy_reduce": "reduction cell",
-        },
-        "skips in the normal cell, before the limit": {"skips": ""},
-        "dominant eigenvalue of d²L/dα²": {"eigenvalue": ""},
-    }
-    if frame.eigenvalue.isna().all():
-        panels.popitem()
-    wide = (len(panels) + 1) // 2
-    figure, axes = plt.subplots(2, wide, figsize=(4.7 * wide, 6.8))
-    for ax, (title, columns) in zip(axes.flat, panels.items(), strict=False):
-        long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
-        style = {"hue": "line", "style": "line", "markers": True, "legend": len(columns) > 1}
-        sns.lineplot(long, x="epoch", y="value", ax=ax, **style)
-        ax.set(title=title, ylabel="")
-        ax.locator_params(axis="x", integer=True)
-        ax.locator_params(axis="y", integer="skips" in columns)
-        ax.ticklabel_format(axis="y", useOffset=False)
-        if len(columns) > 1:
-            ax.legend(title="")
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    return figure
+def growing_cell(history: History, used: int) -> Figure:
+    """Draw the cells that the search would have given after some epochs, a row for each."""
+    epochs, cells = shown_epochs(used, 4), {}
+    found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
+    for epoch, before, cell in zip(epochs, [found[0], *found], found, strict=False):
+        new = f", {new_edges(before, cell)} of {CELL_EDGES} edges new" if cells else ""
+        cells[f"epoch {epoch}{new}"] = cell
+    return draw_genotypes(cells)

@@ -29,6 +29,12 @@ def edge_name(edge: tuple[int, int]) -> str:
     return f"{STATE_NAMES[source]} → {STATE_NAMES[target]}"
 
 
+def leads(record: Record, kind: str) -> np.ndarray:
+    """Return by which factor the best operation of each edge but `none` outweighs the next."""
+    second, first = np.sort(np.array(record[f"alpha_{kind}"])[:, 1:], axis=1)[:, -2:].T
+    return np.exp(first - second)  # of softmax(alpha)
+
+
 def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row for each edge of both kinds of cell: the arg max of alpha beside perturbation.
 
@@ -44,14 +50,14 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
     for kind in KINDS:
         weights = softmax(np.array(record[f"alpha_{kind}"]), axis=-1)[:, 1:]  # (14, 7)
         worths, beta = np.array(worth[kind]["operations"]), record[f"beta_{kind}"]
-        second, first = np.sort(weights, axis=1)[:, -2:].T
+        lead = leads(record, kind)
         columns = {
             "kind": kind,
             "edge": [edge_name(edge) for edge in EDGES],
             "operation": np.array(OPERATIONS)[weights.argmax(axis=1)],
-            "weight": first.round(3),
-            "lead": (first / second).round(2),
-            "decided": first / second >= CLEAR_LEAD,
+            "weight": weights.max(axis=1).round(3),
+            "lead": lead.round(2),
+            "decided": lead >= CLEAR_LEAD,
             "edge_weight": None if beta is None else softmax_by_node(torch.tensor(beta)).numpy(),
             "perturbation": np.array(OPERATIONS)[worths.argmax(axis=1)],
             "loss_rise": worths.max(axis=1),
@@ -86,11 +92,22 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     else:
         result = "decided a part of the cell" if clear or confirmed else "decided hardly anything"
     return (
-        f"The search {result}: one operation leads clearly on {decided} of {total} edges, the mean "
-        f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), {changed} of the cell's "
+        f"The search {result}: one operation leads clearly on {decided} of {total} edges (mean "
+        f"entropy {entropy:.2f} nats; undecided: {UNDECIDED:.2f}). {changed} of the cell's "
         f"{CELL_EDGES} edges changed in the last quarter of the epochs, and perturbation agrees "
         f"with the arg max on {same} of {total} edges ({chance:.1f} by chance)."
     )
+
+
+def edge_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `edge_table` for the eye."""
+    words = table.assign(
+        kind=table.kind.replace("reduce", "reduction"),
+        decided=table.decided.map({True: "yes", False: ""}),
+        **{c: table[c].map("{:.4f}".format) for c in table.filter(regex="loss_rise")},
+    )
+    names = {"kind": "cell", "operation": "arg max", "edge_loss_rise": "loss rise without edge"}
+    return words.rename(columns=names).rename(columns=lambda name: name.replace("_", " "))
 
 
 def changes(
@@ -98,8 +115,9 @@ def changes(
 ) -> str:
     """Return sentences on what the guard and the selection by perturbation changed in the cell."""
     guarded = new_edges(genotype_of(history[-1], -1), cell)
-    acts = "; ".join(provenance["guard"]) or "nothing to do"
-    return (
-        f"The guard: {acts}. It changed {guarded} of the cell's {CELL_EDGES} edges. Perturbation, "
-        f"which the guard does not limit, replaces {new_edges(cell, perturbed)} of them."
+    acts = "; ".join(provenance["guard"])
+    guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
+    return (guard if acts else "") + (
+        f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
+        f"{CELL_EDGES} edges."
     )

@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 from sklearn.isotonic import isotonic_regression
 
 from helpers.core.style import PALETTE, decimals
-from helpers.runs.names import display_name
+from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
@@ -114,7 +114,9 @@ def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
     ax.set_ylim(low, high)
     spacing = 0.075  # of the axes' height, between two labels of size 9 or less
     heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), spacing)
+    colours = model_colours(frame.model)
     for name, x, y, height in zip(frame.model, frame[cost], frame.auc, heights, strict=True):
+        leader = {"arrowstyle": "-", "color": colours[name], "alpha": 0.7, "shrinkB": 4}
         ax.annotate(
             display_name(name),
             (x, y),
@@ -122,7 +124,7 @@ def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": "0.7", "shrinkB": 4, "relpos": (0, 0.5)},
+            arrowprops=leader | {"relpos": (0, 0.5)},
         )
 
 

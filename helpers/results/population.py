@@ -36,19 +36,43 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rungs, ignore_index=True).astype({"rank": int})
 
 
-def conclusion(trials: pd.DataFrame) -> str:
+def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return `ranking` for the eye."""
+    table = ranking(trials)
+    spread = table.random_std.map(" ± {:.3f}".format).where(table.random_std.notna(), "")
+    return pd.DataFrame(
+        {
+            "Epochs": table.epochs,
+            "Cell": table.model.map(display_name),
+            "Found by": table.kind.replace({"searched": "this search", "published": "its authors"}),
+            "Validation AUC": table.val_auc.map("{:.3f}".format),
+            "Rank": table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str),
+            "Random cells' AUC": table.random_auc.map("{:.3f}".format) + spread,
+            "Parameters": table.parameters.map("{:,.0f}".format),
+            "Random cells' parameters": table.random_parameters.map("{:,.0f}".format),
+        }
+    )
+
+
+def findings(trials: pd.DataFrame) -> list[str]:
     """Return sentences: how the searched cells rank among the random ones, and which cell won."""
     if trials.empty:
-        return "Successive halving is off: HALVING_EPOCHS is 0."
+        return []
     first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
-    lines = [
-        f"{display_name(row.model)} has rank {row.rank} of {row.random_cells + 1} among "
-        f"{row.random_cells} random cells after {first} epoch(s): validation AUC {row.val_auc:.3f},"
-        f" random cells {row.random_auc:.3f} ± {row.random_std:.3f}."
-        for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples()
+    sentences = []
+    for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples():
+        total = row.random_cells + 1
+        sentences.append(
+            f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
+            f"random cells after {first} epochs (validation AUC {row.val_auc:.3f}; random cells "
+            f"{row.random_auc:.3f} ± {row.random_std:.3f}): a random cell is as good with "
+            f"p = {row.rank / total:.2f}."
+        )
+    count = trials.model.nunique()
+    return [
+        *sentences,
+        f"The best of all {count} cells by successive halving is {display_name(won)}.",
     ]
-    lines = lines or ["This run has no searched cell to compare."]
-    return "\n".join([*lines, f"The best of all {len(set(trials.model))} is {display_name(won)}."])
 
 
 def plot(trials: pd.DataFrame) -> Figure:
@@ -68,6 +92,12 @@ def plot(trials: pd.DataFrame) -> Figure:
     sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
     ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
     ax.set(xlabel="", ylabel="validation AUC")
+    first = ranking(trials).query("kind == 'searched' and epochs == epochs.min()")
+    if len(first):
+        ranks = [
+            f"{display_name(r.model)} {r.rank} of {r.random_cells + 1}" for r in first.itertuples()
+        ]
+        ax.set_title(loc="left", label=f"Rank among the random cells: {', '.join(ranks)}")
     ax.margins(x=0.2)
     ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
     return figure

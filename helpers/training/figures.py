@@ -1,8 +1,10 @@
-"""Figures of trainings: learning curves, the best epoch so far, the learning-rate range test."""
+"""Figures of trainings: learning curves, a search, the learning-rate range test."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,11 +12,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
+MARKERS = "osD^vPX*"
 INSIDE = 0.9  # share of the points that learning curves show
 
 
@@ -56,32 +59,91 @@ def learning_curves(
     return figure
 
 
-def best_so_far(curves: pd.DataFrame) -> Figure:
-    """Draw the best validation AUC up to each epoch, one line per model.
+def curves_of_cells(curves: pd.DataFrame) -> Figure:
+    """Draw validation AUC and training loss of networks of cells and of what they compare with.
 
-    A dotted line marks the last epoch that all models have had.
+    Distilled networks have a column of their own, since their loss has a term for the teacher. The
+    AUC is on a logarithmic scale of 1 - AUC, which spreads good models. The first quarter of each
+    training may be outside. A line is the mean over a model's trainings, the bar at its end their
+    standard deviation.
 
     Args:
         curves: see `learning_curves`.
     """
-    one = [column for column in ("model", "seed", "fold") if column in curves]
-    curves = curves.reset_index(drop=True)
-    best = curves.sort_values("epoch").groupby(one, dropna=False).val_auc.cummax()
-    figure, ax = plt.subplots(figsize=(9, 4))
-    _line_per_model(ax, curves.assign(best=best), "best")
-    common = int(curves.groupby("model").epoch.max().min())
-    ax.axvline(common, color="0.5", linestyle=":")
-    ax.annotate(
-        f"all have {common}",
-        (common, 0),
-        (4, 6),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        fontsize=9,
-        color="0.35",
-    )
-    ax.set(ylabel="best validation AUC so far")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    taught = curves.model.str.endswith(DISTILLED)
+    cells = curves.assign(model=curves.model.str.removesuffix(DISTILLED))  # one colour for both
+    columns = {"": cells[~taught], ", distilled": cells[taught]}
+    columns = {words: own for words, own in columns.items() if len(own)}
+    looks = zip(model_colours(cells.model).items(), itertools.cycle(MARKERS), strict=False)
+    size = (5.5 * len(columns) + 3, 8)
+    figure, axes = plt.subplots(2, len(columns), figsize=size, squeeze=False, sharex=True)
+    for (model, colour), marker in looks:
+        for own, panels in zip(columns.values(), axes.T, strict=True):
+            for ax, column in zip(panels, ("val_auc", "train_loss"), strict=True):
+                one = own[own.model == model].groupby("epoch")[column].agg(["mean", "std"])
+                line = {"color": colour, "marker": marker, "markevery": 0.08, "ms": 6}
+                ax.plot(one.index, one["mean"], label=display_name(model), **line)
+                ax.errorbar(one.index[-1:], one["mean"][-1:], yerr=one["std"][-1:], color=colour)
+    for (words, own), (upper, lower) in zip(columns.items(), axes.T, strict=True):
+        upper.set_yscale("function", functions=(_spread, _together))
+        upper.yaxis.set_major_locator(FixedLocator([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]))
+        _limit_to_late(upper, cells, "val_auc")  # the same for both columns
+        _limit_to_late(lower, own, "train_loss")
+        upper.set(title=f"validation AUC{words}")
+        lower.set(title=f"training loss{words}", xlabel="epoch")
+        lower.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
+
+
+def _spread(auc: np.ndarray) -> np.ndarray:
+    return -np.log(1.005 - np.clip(auc, 0, 1))  # 1 itself stays finite
+
+
+def _together(y: np.ndarray) -> np.ndarray:
+    return 1.005 - np.exp(-y)
+
+
+def _limit_to_late(ax: Axes, curves: pd.DataFrame, column: str) -> None:
+    """Show the values after the first quarter of each model's epochs, and a margin."""
+    late = curves[curves.epoch > curves.groupby("model").epoch.transform("max") / 4]
+    low, high = late.groupby(["model", "epoch"])[column].mean().agg(["min", "max"])
+    margin = 0.05 * (high - low) or 0.01
+    ax.set_ylim(low - margin, min(1.0, high + margin) if column == "val_auc" else high + margin)
+
+
+def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw loss and AUC of a supernet on both parts of the training images, and alpha's state.
+
+    That is its entropy, its skip connections, and the eigenvalue of d2L/dalpha2 if it was measured.
+    """
+    frame = pd.DataFrame(history)
+    panels = {
+        "cross-entropy": {"train_plain_loss": "part for w", "val_loss": "part for α"},
+        "AUC of the supernet": {"train_auc": "part for w", "val_auc": "part for α"},
+        "entropy of softmax(α) in nats (undecided: 2.08)": {  # ln 8
+            "entropy_normal": "normal cell",
+            "entropy_reduce": "reduction cell",
+        },
+        "skips in the normal cell, before the limit": {"skips": ""},
+        "dominant eigenvalue of d²L/dα²": {"eigenvalue": ""},
+    }
+    if frame.eigenvalue.isna().all():
+        panels.popitem()
+    wide = (len(panels) + 1) // 2
+    figure, axes = plt.subplots(2, wide, figsize=(4.7 * wide, 6.8))
+    for ax, (title, columns) in zip(axes.flat, panels.items(), strict=False):
+        long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
+        style = {"hue": "line", "style": "line", "markers": True, "legend": len(columns) > 1}
+        sns.lineplot(long, x="epoch", y="value", ax=ax, **style)
+        ax.set(title=title, ylabel="")
+        ax.locator_params(axis="x", integer=True)
+        ax.locator_params(axis="y", integer="skips" in columns)
+        ax.ticklabel_format(axis="y", useOffset=False)
+        if len(columns) > 1:
+            ax.legend(title="")
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
     return figure
 
 

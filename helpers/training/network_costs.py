@@ -128,33 +128,34 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
 
 
 def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the summary in words: sizes with units, AUC in per cent, empty if unknown."""
+    """Return the summary in words, the best AUC first: sizes with units, empty if unknown.
+
+    The AUC is that on test or, if test labels are hidden, on validation, in per cent. It is that
+    of one network, as the sizes are: mean ± standard deviation if there are several trainings.
+    """
+    tested = "test_auc" in summary and summary.test_auc.notna().any()
+    auc = "test_auc" if tested else "val_auc"
+    own, mean = (summary.get(c, pd.Series(math.nan, summary.index)) for c in (auc, f"{auc}_mean"))
+    summary = summary.assign(one=mean.fillna(own)).sort_values("one", ascending=False)
 
     def words(column: str, form: str, unit: float = 1.0) -> pd.Series:
         values = summary.get(column, pd.Series(math.nan, summary.index)).astype(float) / unit
         return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype(str)
 
-    def auc(column: str) -> pd.Series:
-        return words(column, "{:.1f}", 0.01) + words(f"{column}_std", " ± {:.1f}", 0.01)
-
+    several = words("trainings", "{:.0f} x ").where(summary.trainings > 1, "")
     return pd.DataFrame(
         {
             "Model": summary.model.map(display_name),
-            "Cell": summary.cell,
-            "Network": summary.network,
+            f"{'Test' if tested else 'Val'} AUC of one": words("one", "{:.1f}", 0.01)
+            + words(f"{auc}_std", " ± {:.1f}", 0.01),
             "Parameters": words("parameters", "{:,.0f}"),
             "Multiply-adds": words("macs", "{:.3g} M", 1e6),
             "ms, one image": words("ms_single", "{:.3g}"),
             f"ms, batch of {BATCH}": words("ms_batch", "{:.3g}"),
             "Image px": words("image_size_px", "{:.0f}"),
-            "Epochs": summary.epochs,
-            "Trainings": summary.trainings,
-            "Val AUC": auc("val_auc"),
-            "Test AUC": auc("test_auc"),
-            "Test views": words("test_views", "{:.0f}"),
+            "Epochs": several + summary.epochs.astype(str),
+            "Views": words("test_views", "{:.0f}"),
             "Search s": words("search_s", "{:.0f}"),
             "Training s": words("retraining_s", "{:.0f}"),
-            "Total s": words("total_s", "{:.0f}"),
-            "Device": summary.device,
         }
     )

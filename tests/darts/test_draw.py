@@ -23,7 +23,7 @@ from helpers.darts.draw import (
     draw_genotypes,
     draw_search_space,
 )
-from helpers.darts.genotypes import PUBLISHED, random_genotype
+from helpers.darts.genotypes import PUBLISHED, new_edges, random_genotype, to_json
 from helpers.darts.layout import GAP, STATE_WIDTH, lay_out
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
@@ -240,6 +240,15 @@ def test_heat_maps_show_the_first_epoch_to_the_used_one():
         assert (values.argmax(axis=1) == alpha.argmax(axis=1)).all()
 
 
+def test_the_growing_cell_says_how_many_of_its_edges_are_new():
+    names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
+    history = [{"genotype": to_json(PUBLISHED[name])} for name in names]
+    titles = [ax.get_title() for ax in search_plots.growing_cell(history, 3).axes]
+    new = new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"])
+    words = ["epoch 1", "epoch 2, 0 of 16 edges new", f"epoch 3, {new} of 16 edges new"]
+    assert titles == [f"{w}: {kind} cell" for w in words for kind in ("normal", "reduction")]
+
+
 @pytest.mark.parametrize("used", [1, 6])
 def test_the_last_heat_maps_frame_one_cell_and_dot_the_other(used):
     cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
@@ -265,13 +274,3 @@ def test_no_label_of_the_heat_maps_covers_another(size):
     shown = [t.get_window_extent() for t in texts if t.get_text() and t.get_visible()]
     boxes = [box for box in shown if box.width]
     assert not any(overlap(a, b) for a, b in combinations(boxes, 2))
-
-
-def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
-    history = _history(4)
-    titles = [ax.get_title() for ax in search_plots.search_curves(history).axes]
-    assert len(titles) == 4 and not any("eigenvalue" in title for title in titles)
-    history[1]["eigenvalue"], history[3]["eigenvalue"] = 0.3, 0.4
-    figure = search_plots.search_curves(history)
-    (ax,) = [ax for ax in figure.axes if "eigenvalue" in ax.get_title()]
-    assert ax.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.4]]

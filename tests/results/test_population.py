@@ -32,18 +32,22 @@ def test_ranks_and_the_population_are_those_of_planted_aucs():
     assert (second.model, second.rank, second.random_cells) == ("s", 3, 2)
 
 
-def test_the_sentence_says_the_rank_of_each_searched_cell_and_the_winner():
-    text = population.conclusion(_trials(AUCS))
-    assert text.splitlines() == [
-        "s has rank 4 of 8 among 7 random cells after 2 epoch(s): validation AUC 0.800, random "
-        "cells 0.750 ± 0.108.",
-        "The best of all 9 is r6.",
+def test_the_sentences_say_the_rank_of_each_searched_cell_and_the_winner():
+    assert population.findings(_trials(AUCS)) == [
+        "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC 0.800; random cells "
+        "0.750 ± 0.108): a random cell is as good with p = 0.50.",
+        "The best of all 9 cells by successive halving is r6.",
     ]
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
-    assert population.conclusion(_trials(without)).startswith("This run has no searched cell")
-    assert (
-        population.conclusion(pd.DataFrame()) == "Successive halving is off: HALVING_EPOCHS is 0."
-    )
+    assert len(population.findings(_trials(without))) == 1
+    assert population.findings(pd.DataFrame()) == []
+
+
+def test_the_table_of_ranks_reads_without_names_of_code():
+    words = population.ranking_words(_trials(AUCS))
+    assert words.Rank.tolist() == ["4 of 8", "8 of 8", "3 of 3"]
+    assert words["Random cells' AUC"].tolist()[0] == "0.750 ± 0.108"
+    assert words["Found by"].tolist() == ["this search", "its authors", "this search"]
 
 
 def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_one():
@@ -52,5 +56,6 @@ def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_on
     assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
     assert shown == ["random cells", "their mean", "s", "p"]
+    assert ax.get_title(loc="left") == "Rank among the random cells: s 4 of 8"
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]

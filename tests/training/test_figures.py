@@ -18,26 +18,6 @@ def _lines(ax):
     return [list(line.get_ydata()) for line in ax.lines]
 
 
-def test_the_best_so_far_never_falls_and_marks_the_common_epoch():
-    curves = pd.DataFrame(
-        {
-            "model": ["cnn"] * 3 + ["fbp"] * 2,
-            "epoch": [1, 2, 3, 1, 2],
-            "val_auc": [0.7, 0.6, 0.8, 0.9, 0.85],
-        }
-    )
-    axes = figures.best_so_far(curves).axes[0]
-    assert [0.7, 0.7, 0.8] in _lines(axes) and [0.9, 0.9] in _lines(axes)
-    assert [2, 2] in [list(line.get_xdata()) for line in axes.lines]
-
-
-def test_the_best_so_far_of_several_seeds_is_the_mean_of_each_seed_s_best():
-    one = pd.DataFrame({"model": "fbp", "epoch": [1, 2], "seed": 0, "val_auc": [0.5, 0.75]})
-    other = one.assign(seed=1, val_auc=[1.0, 0.5])
-    axes = figures.best_so_far(pd.concat([one, other])).axes[0]
-    assert np.isclose(_lines(axes)[0], [0.75, 0.875]).all()
-
-
 @pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
 def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
     frames = [
@@ -79,3 +59,43 @@ def test_a_short_training_is_inside_the_picture_of_a_long_one():
     curves = pd.concat([long, short]).assign(val_loss=0.5, val_auc=0.5)
     low, high = figures.learning_curves(curves).axes[0].get_ylim()
     assert low < 0.2 and high > 0.6
+
+
+def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
+    names = ("train_plain_loss", "val_loss", "train_auc", "val_auc", "skips")
+    names += ("entropy_normal", "entropy_reduce")
+    history = [
+        {"epoch": epoch, "eigenvalue": None} | dict.fromkeys(names, epoch) for epoch in (1, 2, 3, 4)
+    ]
+    titles = [ax.get_title() for ax in figures.search_curves(history).axes]
+    assert len(titles) == 4 and not any("eigenvalue" in title for title in titles)
+    history[1]["eigenvalue"], history[3]["eigenvalue"] = 0.3, 0.4
+    figure = figures.search_curves(history)
+    (ax,) = [ax for ax in figure.axes if "eigenvalue" in ax.get_title()]
+    assert ax.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.4]]
+
+
+def test_the_curves_of_cells_have_a_column_for_labels_alone_and_one_for_a_teacher():
+    epochs = range(1, 9)
+    frames = [
+        pd.DataFrame({"model": name, "seed": seed, "epoch": epochs, "train_loss": 1.0})
+        for name in ("fbp", "darts_searched", "darts_searched_distilled")
+        for seed in (0, 1)
+    ]
+    curves = pd.concat(frames)
+    curves["val_auc"] = 0.8 + 0.02 * curves.seed + 0.001 * curves.epoch
+    figure = figures.curves_of_cells(curves)
+    titles = [ax.get_title() for ax in figure.axes]
+    sides = ["", ", distilled"]
+    assert titles == [
+        f"{what}{side}" for what in ("validation AUC", "training loss") for side in sides
+    ]
+    left, right = figure.axes[:2]
+    means = 0.81 + 0.001 * np.arange(1, 9)
+    assert np.allclose(_lines(left)[0], means) and np.allclose(_lines(right)[-2], means)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["FBP", "DARTS searched"]
+    assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] > means[1] - 0.001
+    figure.canvas.draw()
+    alone = figures.curves_of_cells(curves[curves.model == "fbp"].assign(val_auc=1.0))
+    alone.canvas.draw()  # a perfect AUC is finite on its scale
+    assert len(alone.axes) == 2

@@ -1,0 +1,158 @@
+"""Say what a search and the networks of cells came to, in sentences computed from the run's tables.
+
+A sentence is "" if there is nothing to say. Models are chosen by validation AUC; test labels only
+judge what was chosen. Differences of AUC are paired (`metrics.auc_difference`), in points of a
+hundredth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from scipy.stats import linregress
+
+from helpers.core.style import decimals, p_value
+from helpers.results import metrics
+from helpers.results.comparison import holm
+from helpers.runs.names import DISTILLED, display_name
+from helpers.runs.predictions import Scored, common
+
+FINE_TUNED = "fbp"  # what networks trained from scratch are compared with
+LEVEL = 0.05
+POINT = 0.01  # of AUC
+
+
+def search_summary(provenance: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """Say how long a search was, and how well its supernet separates the images of alpha's part."""
+    used = provenance["epoch_used"]
+    return (
+        f"{provenance['method']}: {provenance['epochs_run']} epochs in {provenance['seconds']:.0f} "
+        f"s on {provenance['device']}. After epoch {used} the supernet has an AUC of "
+        f"{decimals(history[used - 1]['val_auc'])} on the training images that choose the "
+        "operations."
+    )
+
+
+def difference(scored: Mapping[str, Scored], model: str, reference: str) -> metrics.Comparison:
+    """Return the AUC of a model minus that of another, on test or, if hidden, on validation."""
+    one, other = common({name: scored[name] for name in (model, reference)}).values()
+    labels, scores = one.labels_scores()
+    return metrics.auc_difference(labels, scores, other.labels_scores()[1], one.blocks())
+
+
+def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str]) -> str:
+    """Say how far the best network trained from scratch is from the fine-tuned one.
+
+    `from_scratch` names the candidates; the validation AUC chooses one.
+    """
+    if FINE_TUNED not in scored or not from_scratch:
+        return ""
+    aucs = _val_aucs(scored, from_scratch)
+    best = max(aucs, key=aucs.__getitem__)
+    found, side = difference(scored, best, FINE_TUNED), scored[best].judged_on
+    levels = (decimals(_auc(scored[name], side)) for name in (best, FINE_TUNED))
+    return (
+        f"The best network trained from scratch, {display_name(best)}, has a {_words(side)} AUC of "
+        "{}, {} of {}: ".format(next(levels), display_name(FINE_TUNED), next(levels))
+        + f"it {_verdict(found, found.p_value)}."
+    )
+
+
+def distillation(scored: Mapping[str, Scored]) -> str:
+    """Say what a teacher has changed for each network that was trained with and without one."""
+    pairs = [name for name in scored if name + DISTILLED in scored]
+    if not pairs:
+        return ""
+    found = [difference(scored, name + DISTILLED, name) for name in pairs]
+    corrected = holm([one.p_value for one in found])
+    parts = [
+        f"{display_name(name)} {_verdict(one, p, ('gains', 'loses'))}"
+        for name, one, p in zip(pairs, found, corrected, strict=True)
+    ]
+    how = ", Holm's correction" if len(pairs) > 1 else ""
+    side = _words(scored[pairs[0]].judged_on)
+    return f"Taught by {display_name(FINE_TUNED)} ({side} AUC{how}): {'; '.join(parts)}."
+
+
+def underfitting(curves: pd.DataFrame) -> str:
+    """Say for how many networks the training loss still falls in the last quarter of the epochs.
+
+    A straight line through the last quarter (least squares) has to fall with p below 0.05. The
+    learning curves (`model, epoch, train_loss, val_auc`) are means over a network's trainings. A
+    quarter of fewer than four epochs says nothing.
+    """
+    falls, rises = {}, 0
+    for model, own in curves.groupby("model", sort=False):
+        means = own.groupby("epoch")[["train_loss", "val_auc"]].mean()
+        last = means.tail(len(means) // 4)
+        if len(last) < 4:
+            return ""
+        loss, auc = (linregress(last.index, last[name]) for name in last)
+        rises += bool(auc.slope > 0 and auc.pvalue < LEVEL)
+        fall = -loss.slope * (len(last) - 1)
+        if fall > 0 and loss.pvalue < LEVEL:
+            error = loss.stderr * (len(last) - 1)
+            falls[display_name(str(model))] = f"{fall:.3f} ± {error:.3f}"
+    count = curves.model.nunique()
+    if not count:
+        return ""
+    if not falls:
+        return f"The training loss of all {count} networks of cells is flat at the end."
+    listed = ", ".join(f"{name} by {fall}" for name, fall in falls.items())
+    return (
+        f"In the last quarter of the epochs the training loss still falls for {len(falls)} of "
+        f"{count} networks of cells ({listed}), which underfit; the validation AUC still rises for "
+        f"{rises}."
+    )
+
+
+def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
+    """Say which network is the fastest within a point of the best validation AUC.
+
+    All are compared on the validation images that all have scored. A model of several trainings
+    costs what all of them cost. `summary` has a row per model: `model, parameters, ms_single,
+    trainings`.
+    """
+    rows = summary[summary.model.isin(list(scored))].set_index("model")
+    rows = rows[["parameters", "ms_single"]].mul(rows.trainings, axis=0)
+    if len(rows) < 2:
+        return ""
+    aucs = pd.Series(_val_aucs(scored, list(rows.index)))
+    best = aucs.idxmax()
+    chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
+    about = f"the best validation AUC ({display_name(best)}, {decimals(aucs.max())})"
+    if chosen == best:
+        return f"No faster network comes within a point of {about}."
+    found, one, other = difference(scored, chosen, best), rows.loc[chosen], rows.loc[best]
+    return (
+        f"The fastest network within a point of {about} is {display_name(chosen)}: "
+        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per view of an image, "
+        f"{one.parameters / 1e6:.2g} instead of {other.parameters / 1e6:.2g} million parameters; "
+        f"in {_words(scored[chosen].judged_on)} AUC it {_verdict(found, found.p_value)}."
+    )
+
+
+def _val_aucs(scored: Mapping[str, Scored], models: Sequence[str]) -> dict[str, float]:
+    shared = common({name: scored[name] for name in models})
+    return {name: _auc(model, "val") for name, model in shared.items()}
+
+
+def _auc(model: Scored, side: str) -> float:
+    return metrics.roc_auc(*model.labels_scores(side))
+
+
+def _words(side: str) -> str:
+    return "test" if side == "test" else "validation"
+
+
+def _verdict(
+    found: metrics.Comparison, p: float, words: Sequence[str] = ("is better by", "is worse by")
+) -> str:
+    """Return "is better by 1.4 points (95 % interval +0.5 to +2.3, p = .003)" or the like."""
+    low, high = 100 * found.low, 100 * found.high
+    about = f"95 % interval {low:+.1f} to {high:+.1f}, {p_value(p)}"
+    if p >= LEVEL:
+        return f"does not differ measurably ({100 * found.difference:+.1f} points, {about})"
+    return f"{words[found.difference < 0]} {abs(100 * found.difference):.1f} points ({about})"

@@ -1,0 +1,138 @@
+"""Sentences about cells are those of planted models, curves and costs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.results import findings_cells, metrics
+from helpers.runs.predictions import read_all_predictions
+from tests import planted
+
+
+@pytest.fixture
+def run_paths(home):
+    return planted.make_run(400)
+
+
+def read(run_paths, **models):
+    """Models by name with their separation; all have the same noise, so pairs are close."""
+    for name, separation in models.items():
+        planted.plant(run_paths, name, separation, 0)
+    return read_all_predictions(run_paths)
+
+
+def test_a_search_says_its_length_and_the_auc_of_its_supernet():
+    about = {"method": "DARTS, first order", "epochs_run": 3, "seconds": 61.4, "epoch_used": 2}
+    history = [{"val_auc": auc} for auc in (0.5, 0.7314, 0.9)]
+    text = findings_cells.search_summary(about | {"device": "CPU, 2 threads"}, history)
+    assert text == (
+        "DARTS, first order: 3 epochs in 61 s on CPU, 2 threads. After epoch 2 the supernet has an "
+        "AUC of .731 on the training images that choose the operations."
+    )
+
+
+def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
+    scored = read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.5)
+    text = findings_cells.against_fine_tuning(scored, ["cnn", "darts_searched"])
+    labels, own = scored["darts_searched"].labels_scores()
+    found = metrics.delong_test(labels, own, scored["fbp"].labels_scores()[1])
+    aucs = [f"{metrics.roc_auc(*scored[n].labels_scores()):.3f}" for n in ("darts_searched", "fbp")]
+    assert text == (
+        f"The best network trained from scratch, DARTS searched, has a test AUC of {aucs[0][1:]}, "
+        f"FBP of {aucs[1][1:]}: it is worse by {-100 * found.difference:.1f} points (95 % interval "
+        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}, p < .001)."
+    )
+    assert findings_cells.against_fine_tuning(scored, []) == ""
+    del scored["fbp"]
+    assert findings_cells.against_fine_tuning(scored, ["cnn"]) == ""
+
+
+def test_validation_alone_chooses_the_network_from_scratch(run_paths):
+    before = findings_cells.against_fine_tuning(
+        read(run_paths, fbp=3.0, cnn=1.4, darts_searched=1.5), ["cnn", "darts_searched"]
+    )
+    planted.shuffle_test_labels(run_paths)
+    after = findings_cells.against_fine_tuning(
+        read_all_predictions(run_paths), ["cnn", "darts_searched"]
+    )
+    assert "DARTS searched" in before and "DARTS searched" in after and before != after
+    planted.hide_test_labels(run_paths)
+    hidden = findings_cells.against_fine_tuning(read_all_predictions(run_paths), ["cnn"])
+    assert "validation AUC" in hidden
+
+
+def test_a_teacher_gains_where_the_difference_is_more_than_chance(run_paths):
+    planted.plant(run_paths, "random_cell_0_distilled", 1.0, 1)  # as good, with other mistakes
+    scored = read(run_paths, darts_searched=1.0, darts_searched_distilled=1.6, random_cell_0=1.0)
+    text = findings_cells.distillation(scored)
+    gained, same = text.split("; ")
+    assert gained.startswith("Taught by FBP (test AUC, Holm's correction): DARTS searched gains ")
+    assert "p < .001" in gained
+    assert same.startswith("Random cell 0 does not differ measurably (")
+
+
+def test_without_a_teacher_nothing_is_said_about_one(run_paths):
+    assert findings_cells.distillation(read(run_paths, fbp=2.0, darts_searched=1.0)) == ""
+
+
+def curves(slope, epochs=32, model="darts_searched", auc=0.0):
+    rng = np.random.default_rng(0)
+    epoch = np.arange(1, epochs + 1)
+    rows = [
+        pd.DataFrame(
+            {
+                "model": model,
+                "seed": seed,
+                "epoch": epoch,
+                "train_loss": 0.5 - slope * epoch + rng.normal(0, 1e-4, epochs),
+                "val_auc": 0.8 + auc * epoch + rng.normal(0, 1e-4, epochs),
+            }
+        )
+        for seed in range(3)
+    ]
+    return pd.concat(rows)
+
+
+def test_a_loss_that_falls_to_the_end_is_told_with_its_error():
+    both = pd.concat([curves(0.001, auc=0.001), curves(0.0, model="random_cell_0")])
+    assert findings_cells.underfitting(both) == (
+        "In the last quarter of the epochs the training loss still falls for 1 of 2 networks of "
+        "cells (DARTS searched by 0.007 ± 0.000), which underfit; the validation AUC still rises "
+        "for 1."
+    )
+    flat = "The training loss of all 2 networks of cells is flat at the end."
+    assert (
+        findings_cells.underfitting(pd.concat([curves(0.0), curves(-0.001, model="cell_b")]))
+        == flat
+    )
+
+
+def test_a_quarter_of_less_than_four_epochs_says_nothing():
+    assert findings_cells.underfitting(curves(0.001, epochs=15)) == ""
+    assert findings_cells.underfitting(curves(0.001).head(0)) == ""
+
+
+COSTS = pd.DataFrame(
+    {
+        "model": ["fbp", "cnn", "darts_searched"],
+        "parameters": [3.4e6, 3e6, 130_000],
+        "ms_single": [9.3, 0.5, 0.75],
+        "trainings": [1, 1, 3],
+    }
+)
+
+
+def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_costs(run_paths):
+    scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.99)
+    text = findings_cells.cheapest(scored, COSTS)
+    assert text.startswith("The fastest network within a point of the best validation AUC (FBP, .")
+    assert (
+        "is DARTS searched: 2.25 instead of 9.3 ms per view of an image, 0.39 instead of "
+        "3.4 million parameters; in test AUC it "
+    ) in text
+
+
+def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):
+    text = findings_cells.cheapest(read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.0), COSTS)
+    assert text.startswith("No faster network comes within a point of the best validation AUC (FBP")
+    assert findings_cells.cheapest(read_all_predictions(run_paths), COSTS.head(1)) == ""
