@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from helpers.core import style
 from helpers.results import bars, comparison
 from helpers.runs import predictions
+from helpers.runs.names import display_name
 from tests import planted
 
 
@@ -140,5 +141,6 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     compared = comparison.compare_with(scored, "svm")
     ax = bars.differences(compared, "svm").axes[0]
     shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
-    np.testing.assert_allclose(shown, compared.difference[::-1])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["FBP", "two-layer CNN"]
+    np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
+    worst_first = compared.sort_values("difference").model
+    assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
