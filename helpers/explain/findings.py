@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
+from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES
 from helpers.explain.map_measures import corner_share, peaks_in_corner
 from helpers.explain.map_quality import MapQuality
 from helpers.results.findings_analysis import p_text, rate
 from helpers.results.metrics import exact_interval
+
+ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
 
 
 def maps(table: pd.DataFrame) -> list[str]:
@@ -35,6 +38,32 @@ def maps(table: pd.DataFrame) -> list[str]:
             f"ones: the maps {depends}."
         )
     return said
+
+
+def maps_title(table: pd.DataFrame) -> str:
+    """Return the title of the insertion and deletion curves, from `map_quality.measure`."""
+    own = table[(table.parts == "called bad") & table.measure.str.endswith(" area")]
+    words = ", ".join(
+        f"{row.measure.removesuffix(' area')} {row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        for row in own.itertuples()
+    )
+    return f"Gain over random maps, parts called bad: {words}" if words else ""
+
+
+def blurred_start(probabilities: Tensor) -> str:
+    """Say how sure the network is of "good" before insertion has put any pixel in.
+
+    `probabilities` (B, steps + 1) are the insertion curves of the parts called good.
+    """
+    start = probabilities[:, 0].double()
+    if len(start) < 2:
+        return ""
+    mean, error = start.mean().item(), start.std().item() / len(start) ** 0.5
+    text = (
+        f"A wholly blurred image of the parts called good is still called good with probability "
+        f"{mean:.2f} ± {error:.2f} (standard error)"
+    )
+    return f"{text}: insertion says nothing about them." if mean > ALREADY_SURE else f"{text}."
 
 
 def corners(quality: MapQuality) -> str:

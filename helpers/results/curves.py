@@ -107,7 +107,7 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
     If no model is poor, the ROC shows the corner where they differ: at most half of the good parts
     called bad, at least half of the bad ones found.
     """
-    figure, (left, right), below = _with_legend_below(2, len(scored), (12.5, 4.6))
+    figure, (left, right), below = _with_legend_below(2, len(scored), (12, 4.4))
     aucs = []
     for name, style in _styles(list(scored)).items():
         labels, scores = scored[name].labels_scores()
@@ -145,7 +145,7 @@ def overkill_against_escapes(
     because the decision is made at its left end.
     """
     points = points.drop_duplicates("model").set_index("model")
-    figure, (ax,), below = _with_legend_below(1, len(scored), (11, 4.8))
+    figure, (ax,), below = _with_legend_below(1, len(scored), (9, 4.6))
     styles = _styles(list(scored))
     for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
         escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
@@ -343,10 +343,10 @@ def _with_legend_below(
 ) -> tuple[Figure, list[Axes], Axes]:
     """Return a figure, its panels side by side, and empty axes below for a legend.
 
-    `size` (inches) is that of the panels; the legend has its title and `lines` in two columns.
+    `size` (inches) is that of the panels; the legend has a title and so many lines.
     """
     width, height = size
-    below = 0.24 * (1 + -(-lines // 2))
+    below = 0.21 * (1 + lines)
     figure = plt.figure(figsize=(width, height + below))
     grid = figure.add_gridspec(2, panels, height_ratios=[height, below])
     legend = figure.add_subplot(grid[1, :])
@@ -358,8 +358,9 @@ def _fill_legend(below: Axes, ax: Axes, title: str) -> None:
     """Put the legend of an axes into the axes of `_with_legend_below`."""
     handles, texts = ax.get_legend_handles_labels()
     style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False}
-    style |= {"handlelength": 3.4, "alignment": "left", "ncols": 2, "borderaxespad": 0}
-    below.legend(handles, texts, title=title, loc="upper left", **style)
+    style |= {"handlelength": 3.4, "alignment": "left", "borderaxespad": 0}
+    legend = below.legend(handles, texts, title=title, loc="upper left", **style)
+    legend.set_in_layout(False)  # a long name must not make the panels narrow
 
 
 def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:

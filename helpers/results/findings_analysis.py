@@ -71,7 +71,7 @@ def range_title(table: pd.DataFrame, side: str) -> str:
     aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
     low, high = str(aucs.idxmin()), str(aucs.idxmax())
     return (
-        f"{WORDS[side]} AUC from {auc(aucs[low])} ({display_name(low)}) "
+        f"{WORDS[side].capitalize()} AUC from {auc(aucs[low])} ({display_name(low)}) "
         f"to {auc(aucs[high])} ({display_name(high)})"
     )
 

@@ -21,6 +21,9 @@ def test_measures_are_better_worse_or_not_told_apart():
         "+0.150]), deletion area worse (gain -0.100 [-0.150, -0.050])."
     )
     assert "insertion area not told apart" in good and "depend on what was learned" in rank
+    title = findings.maps_title(pd.DataFrame(rows, columns=columns))
+    assert title.startswith("Gain over random maps, parts called bad: insertion +0.100 [+0.050,")
+    assert findings.maps_title(pd.DataFrame(rows[2:], columns=columns)) == ""
     stays = pd.DataFrame([(*rows[3][:2], 0.9, *rows[3][3:])], columns=columns)
     assert findings.maps(stays)[0].endswith("the maps hardly change.")
     assert findings.maps(stays[:0]) == []
@@ -36,6 +39,15 @@ def test_peaks_in_the_four_corners_are_counted_by_the_class_called(subject):
     said = findings.corners(quality)
     assert said.startswith("The highest pixel is in a corner of the image in ")
     assert "of those for bad" in said and said.endswith("of the area.")
+
+
+def test_insertion_says_nothing_where_the_blurred_image_is_already_called_good():
+    sure, unsure = torch.full((3, 11), 0.95), torch.full((3, 11), 0.5)
+    assert findings.blurred_start(sure).endswith(
+        "0.95 ± 0.00 (standard error): insertion says nothing about them."
+    )
+    assert findings.blurred_start(unsure).endswith("0.50 ± 0.00 (standard error).")
+    assert findings.blurred_start(sure[:1]) == ""
 
 
 def test_anomaly_maps_are_compared_with_their_interval():

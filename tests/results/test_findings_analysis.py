@@ -42,7 +42,7 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
 
 
 def test_the_title_of_all_models_names_the_extremes():
-    assert findings.range_title(TABLE, "test") == "test AUC from .800 (two-layer CNN) to .950 (FBP)"
+    assert findings.range_title(TABLE, "test") == "Test AUC from .800 (two-layer CNN) to .950 (FBP)"
 
 
 def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
