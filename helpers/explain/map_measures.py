@@ -18,6 +18,7 @@ from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating
 
 Network = TypeVar("Network", bound=nn.Module)
 
+CORNER = 0.2  # of each side of an image
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
 
 
@@ -90,6 +91,26 @@ def random_maps(maps: Tensor, seed: int) -> Tensor:
     coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)
+
+
+def peaks_in_corner(maps: Tensor) -> Tensor:
+    """Return whether each map's highest pixel is in a corner of the image: (B,) bool.
+
+    A corner is a square of `CORNER` of each side.
+    """
+    height, width = maps.shape[1:]
+    place = maps.flatten(1).argmax(dim=1)
+    near_y, near_x = (
+        (at < int(CORNER * size)) | (at >= size - int(CORNER * size))
+        for at, size in ((place // width, height), (place % width, width))
+    )
+    return near_y & near_x
+
+
+def corner_share(maps: Tensor) -> float:
+    """Return the share of an image's pixels that `peaks_in_corner` counts as corners."""
+    height, width = maps.shape[1:]
+    return 4 * int(CORNER * height) * int(CORNER * width) / (height * width)
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:

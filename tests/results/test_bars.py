@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from helpers.core import style
 from helpers.results import bars, comparison
 from helpers.runs import predictions
+from helpers.runs.names import display_name
 from tests import planted
 
 
@@ -152,5 +153,17 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     compared = comparison.compare_with(scored, "svm")
     ax = bars.differences(compared, "svm").axes[0]
     shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
-    np.testing.assert_allclose(shown, compared.difference[::-1])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["FBP", "two-layer CNN"]
+    np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
+    worst_first = compared.sort_values("difference").model
+    assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
+
+
+def test_groups_are_drawn_with_their_mistakes_if_these_are_given():
+    table = pd.DataFrame({"group": ["a", "b"], "bad_rate": [0.5, 0.1], "auc": [0.9, np.nan]})
+    table = table.assign(low=[0.7, np.nan], high=[0.95, np.nan])
+    assert len(bars.by_group(table, 0.93, "title").axes) == 2
+    figure = bars.by_group(table.assign(escapes=[2, 0], false_alarms=[1, 1]), 0.93, "title")
+    shares, counts, aucs = figure.axes
+    assert [bar.get_height() for bar in counts.patches] == [2, 0, 1, 1]
+    assert counts.patches[2].get_y() == 2  # false alarms on top of escapes
+    assert aucs.get_ylim()[0] < 0.7 and shares.get_title() == "title"
