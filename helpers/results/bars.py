@@ -74,7 +74,10 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     side = {"test": "test", "val": "validation"}[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)
-    below = {"loc": "outside lower center", "borderaxespad": 1.2}  # above the footnote
+    below: dict[str, Any] = {
+        "loc": "outside lower center",
+        "borderaxespad": 1.2,
+    }  # above the footnote
     figure.legend(ncols=2, frameon=False, fontsize=11, **below)
     return figure
 
