@@ -63,7 +63,7 @@ def test_parameters_are_literals_and_the_stage_knows_all_of_them(path):
     for statement in ast.parse(cell.source).body:
         ast.literal_eval(statement.value)
         names.add(statement.targets[0].id)
-    assert names == stages.parameter_names(path.stem)
+    assert names <= stages.parameter_names(path.stem)  # the table of settings has all of them
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -71,7 +71,7 @@ def test_notebooks_define_nothing_and_keep_cells_short(path):
     for cell in _code(path):
         tree = ast.parse(cell.source)
         assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree))
-        longest = 40 if "parameters" in cell.metadata.get("tags", []) else 20
+        longest = 15 if "parameters" in cell.metadata.get("tags", []) else 20
         assert len(cell.source.splitlines()) <= longest
 
 
