@@ -133,7 +133,7 @@ def _draw_graph(
     low, high = layout.bottom - below - margin, layout.top + margin
     if ax is None:
         size = np.array([layout.right + 2 * margin, high - low]) * FONT_PT / 72
-        ax = plt.figure(figsize=tuple(size)).add_axes((0, 0, 1, 1))
+        ax = plt.figure(figsize=tuple(size), layout="none").add_axes((0, 0, 1, 1))
     ax.set(xlim=(-margin, layout.right + margin), ylim=(low, high), aspect="equal")
     ax.axis("off")
     if title is not None:

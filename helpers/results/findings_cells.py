@@ -47,16 +47,18 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
 
     `from_scratch` names the candidates; the validation AUC chooses one.
     """
-    if FINE_TUNED not in scored or not from_scratch:
+    names = [name for name in from_scratch if name in scored]
+    if FINE_TUNED not in scored or not names:
         return ""
-    aucs = _val_aucs(scored, from_scratch)
+    aucs = _val_aucs(scored, names)
     best = max(aucs, key=aucs.__getitem__)
-    found, side = difference(scored, best, FINE_TUNED), scored[best].judged_on
-    levels = (decimals(_auc(scored[name], side)) for name in (best, FINE_TUNED))
+    pair = common({name: scored[name] for name in (best, FINE_TUNED)})
+    own, fine_tuned = (decimals(metrics.roc_auc(*one.labels_scores())) for one in pair.values())
+    found = difference(pair, best, FINE_TUNED)
     return (
-        f"The best network trained from scratch, {display_name(best)}, has a {_words(side)} AUC of "
-        "{}, {} of {}: ".format(next(levels), display_name(FINE_TUNED), next(levels))
-        + f"it {_verdict(found, found.p_value)}."
+        f"The best network trained from scratch, {display_name(best)}, has a "
+        f"{_side(scored[best])} AUC of {own}, {display_name(FINE_TUNED)} of {fine_tuned}: it "
+        f"{_verdict(found, found.p_value)}."
     )
 
 
@@ -72,8 +74,8 @@ def distillation(scored: Mapping[str, Scored]) -> str:
         for name, one, p in zip(pairs, found, corrected, strict=True)
     ]
     how = ", Holm's correction" if len(pairs) > 1 else ""
-    side = _words(scored[pairs[0]].judged_on)
-    return f"Taught by {display_name(FINE_TUNED)} ({side} AUC{how}): {'; '.join(parts)}."
+    about = f"{_side(scored[pairs[0]])} AUC{how}"
+    return f"Taught by {display_name(FINE_TUNED)} ({about}): {'; '.join(parts)}."
 
 
 def underfitting(curves: pd.DataFrame) -> str:
@@ -99,12 +101,17 @@ def underfitting(curves: pd.DataFrame) -> str:
     if not count:
         return ""
     if not falls:
-        return f"The training loss of all {count} networks of cells is flat at the end."
+        return (
+            f"In the last quarter of the epochs the training loss falls measurably for none of "
+            f"{count} networks of cells."
+        )
     listed = ", ".join(f"{name} by {fall}" for name, fall in falls.items())
+    end = "no longer rises for any"
+    if rises:
+        end = f"still rises for {rises}: a longer training is worth a try"
     return (
         f"In the last quarter of the epochs the training loss still falls for {len(falls)} of "
-        f"{count} networks of cells ({listed}), which underfit; the validation AUC still rises for "
-        f"{rises}."
+        f"{count} networks of cells ({listed}), and the validation AUC {end}."
     )
 
 
@@ -130,21 +137,17 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
         f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per view of an image, "
         f"{one.parameters / 1e6:.2g} instead of {other.parameters / 1e6:.2g} million parameters; "
-        f"in {_words(scored[chosen].judged_on)} AUC it {_verdict(found, found.p_value)}."
+        f"in {_side(scored[chosen])} AUC it {_verdict(found, found.p_value)}."
     )
 
 
 def _val_aucs(scored: Mapping[str, Scored], models: Sequence[str]) -> dict[str, float]:
     shared = common({name: scored[name] for name in models})
-    return {name: _auc(model, "val") for name, model in shared.items()}
+    return {name: metrics.roc_auc(*one.labels_scores("val")) for name, one in shared.items()}
 
 
-def _auc(model: Scored, side: str) -> float:
-    return metrics.roc_auc(*model.labels_scores(side))
-
-
-def _words(side: str) -> str:
-    return "test" if side == "test" else "validation"
+def _side(model: Scored) -> str:
+    return {"test": "test", "val": "validation"}[model.judged_on]
 
 
 def _verdict(

@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from helpers.core.style import decimals, p_value
 from helpers.runs.names import display_name, model_colours
 
 
@@ -64,9 +65,9 @@ def findings(trials: pd.DataFrame) -> list[str]:
         total = row.random_cells + 1
         sentences.append(
             f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
-            f"random cells after {first} epochs (validation AUC {row.val_auc:.3f}; random cells "
-            f"{row.random_auc:.3f} ± {row.random_std:.3f}): a random cell is as good with "
-            f"p = {row.rank / total:.2f}."
+            f"random cells after {first} epochs (validation AUC {decimals(row.val_auc)}; random "
+            f"cells {decimals(row.random_auc)} ± {decimals(row.random_std)}): a random cell is as "
+            f"good with {p_value(row.rank / total)}."
         )
     count = trials.model.nunique()
     return [

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
@@ -81,17 +81,17 @@ def curves_of_cells(curves: pd.DataFrame) -> Figure:
         for own, panels in zip(columns.values(), axes.T, strict=True):
             for ax, column in zip(panels, ("val_auc", "train_loss"), strict=True):
                 one = own[own.model == model].groupby("epoch")[column].agg(["mean", "std"])
-                line = {"color": colour, "marker": marker, "markevery": 0.08, "ms": 6}
+                line = {"color": colour, "marker": marker, "markevery": max(1, len(one) // 12)}
                 ax.plot(one.index, one["mean"], label=display_name(model), **line)
                 ax.errorbar(one.index[-1:], one["mean"][-1:], yerr=one["std"][-1:], color=colour)
     for (words, own), (upper, lower) in zip(columns.items(), axes.T, strict=True):
         upper.set_yscale("function", functions=(_spread, _together))
         upper.yaxis.set_major_locator(FixedLocator([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]))
-        _limit_to_late(upper, cells, "val_auc")  # the same for both columns
+        _limit_to_late(upper, curves, "val_auc")  # the same for both columns
         _limit_to_late(lower, own, "train_loss")
         upper.set(title=f"validation AUC{words}")
         lower.set(title=f"training loss{words}", xlabel="epoch")
-        lower.xaxis.get_major_locator().set_params(integer=True)
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -140,6 +140,8 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         ax.locator_params(axis="x", integer=True)
         ax.locator_params(axis="y", integer="skips" in columns)
         ax.ticklabel_format(axis="y", useOffset=False)
+        if "entropy" in title:
+            ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
         if len(columns) > 1:
             ax.legend(title="")
     for ax in axes.flat[len(panels) :]:

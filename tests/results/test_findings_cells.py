@@ -42,7 +42,7 @@ def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
         f"FBP of {aucs[1][1:]}: it is worse by {-100 * found.difference:.1f} points (95 % interval "
         f"{100 * found.low:+.1f} to {100 * found.high:+.1f}, p < .001)."
     )
-    assert findings_cells.against_fine_tuning(scored, []) == ""
+    assert findings_cells.against_fine_tuning(scored, ["gone"]) == ""
     del scored["fbp"]
     assert findings_cells.against_fine_tuning(scored, ["cnn"]) == ""
 
@@ -97,13 +97,15 @@ def test_a_loss_that_falls_to_the_end_is_told_with_its_error():
     both = pd.concat([curves(0.001, auc=0.001), curves(0.0, model="random_cell_0")])
     assert findings_cells.underfitting(both) == (
         "In the last quarter of the epochs the training loss still falls for 1 of 2 networks of "
-        "cells (DARTS searched by 0.007 ± 0.000), which underfit; the validation AUC still rises "
-        "for 1."
+        "cells (DARTS searched by 0.007 ± 0.000), and the validation AUC still rises for 1: a "
+        "longer training is worth a try."
     )
-    flat = "The training loss of all 2 networks of cells is flat at the end."
-    assert (
-        findings_cells.underfitting(pd.concat([curves(0.0), curves(-0.001, model="cell_b")]))
-        == flat
+    overfits = findings_cells.underfitting(curves(0.001))
+    assert overfits.endswith(", and the validation AUC no longer rises for any.")
+    flat = pd.concat([curves(0.0), curves(-0.001, model="cell_b")])
+    assert findings_cells.underfitting(flat) == (
+        "In the last quarter of the epochs the training loss falls measurably for none of 2 "
+        "networks of cells."
     )
 
 

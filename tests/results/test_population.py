@@ -34,8 +34,8 @@ def test_ranks_and_the_population_are_those_of_planted_aucs():
 
 def test_the_sentences_say_the_rank_of_each_searched_cell_and_the_winner():
     assert population.findings(_trials(AUCS)) == [
-        "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC 0.800; random cells "
-        "0.750 ± 0.108): a random cell is as good with p = 0.50.",
+        "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC .800; random cells "
+        ".750 ± .108): a random cell is as good with p = .500.",
         "The best of all 9 cells by successive halving is r6.",
     ]
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
