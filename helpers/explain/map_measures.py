@@ -94,17 +94,20 @@ def random_maps(maps: Tensor, seed: int) -> Tensor:
 
 
 def peaks_in_corner(maps: Tensor) -> Tensor:
-    """Return whether each map's highest pixel is in a corner of the image: (B,) bool.
+    """Return whether each map's peak is in a corner of the image: (B,) bool.
 
-    A corner is a square of `CORNER` of each side.
+    A corner is a square of `CORNER` of each side. The peak is the middle of the highest pixels: a
+    coarse map that was enlarged has many of them at the border.
     """
     height, width = maps.shape[1:]
-    place = maps.flatten(1).argmax(dim=1)
-    near_y, near_x = (
-        (at < int(CORNER * size)) | (at >= size - int(CORNER * size))
-        for at, size in ((place // width, height), (place % width, width))
-    )
-    return near_y & near_x
+    highest = maps >= maps.amax((1, 2), keepdim=True) * (1 - 1e-4)  # (B, H, W)
+    inside = torch.ones(len(maps), dtype=torch.bool)
+    for size, other in ((height, 2), (width, 1)):
+        counts = highest.sum(other).double()  # (B, size)
+        middle = (counts * torch.arange(size)).sum(1) / counts.sum(1)
+        edge = int(CORNER * size)
+        inside &= (middle < edge) | (middle > size - 1 - edge)
+    return inside
 
 
 def corner_share(maps: Tensor) -> float:

@@ -40,7 +40,14 @@ from helpers.runs.names import (
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.5, 1)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (9, 2)),
+    (0, (3, 3)),
+)
 DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
 # the families of models, in the order of the figures, and their colours
@@ -156,7 +163,7 @@ def overkill_against_escapes(
         x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
         text = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}"
         ax.plot([], [], marker=marker, label=text, **style)
-        big = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
+        big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
         ax.plot(x, y, marker, color=style["color"], **big)
     ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
     ax.annotate(

@@ -55,7 +55,8 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     worse = others[(others.p_holm < SIGNIFICANT) & (others.difference < 0)]
     like = others[others.p_holm >= SIGNIFICANT].sort_values("difference", ascending=False)
     if len(others) > 1:
-        sentence = f"{len(worse)} of the {len(others)} other rows are significantly worse"
+        verb = "is" if len(worse) == 1 else "are"
+        sentence = f"{len(worse)} of the {len(others)} other rows {verb} significantly worse"
         said.append(sentence + (f"; not told apart: {_names(like.index)}." if len(like) else "."))
     return said
 
@@ -400,7 +401,9 @@ def rate(interval: Interval) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in one unit or two: "42 s", "16 min", "2 h 5 min"."""
+    """Return a time in one unit or two: "<1 s", "42 s", "2 h 5 min"."""
+    if seconds < 1:
+        return "<1 s"
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes = round(seconds / 60)

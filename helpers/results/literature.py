@@ -15,7 +15,14 @@ PUBLISHED = (
     ("Deitsch et al. 2019", "CNN", "", "88.4", "", "doi 10.1016/j.solener.2019.02.067"),
     ("Song et al. 2024", "VGG19", HALF, "89.8 ± 2.0", "82.5", "recomputed for p >= 1/2"),
     ("Demirci et al. 2024", "with class weights", "", "91.5", "", "89.7 without them"),
-    ("Zhang et al. 2024", "searched, distilled", "", "91.7", "", "1.85 M parameters, no protocol"),
+    (
+        "Zhang et al. 2024",
+        "searched, distilled",
+        "",
+        "91.7",
+        "",
+        "1.85 M parameters; protocol not visible",
+    ),
 )
 
 
@@ -61,10 +68,10 @@ def against(mapped: pd.DataFrame) -> str:
     n = round(row.cells)
     accuracy, low, high = (100 * end for end in exact_interval(round(row.accuracy * n), n))
     known = [one for one in PUBLISHED if one[2] == HALF]
-    texts = ", ".join(f"{published} ({work})" for work, _, _, published, *_ in known)
+    texts = ", ".join(f"{published} % ({work})" for work, _, _, published, *_ in known)
     return (
         f"Under p >= 1/2 this run's accuracy is {accuracy:.1f} % [{low:.1f}, {high:.1f}], the "
-        f"published one {texts} %, on another split."
+        f"published one {texts}, on another split."
     )
 
 

@@ -68,8 +68,9 @@ def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Fi
     n_rows = max(1, sum(rows.values()))
     size = (1.75 * COLUMNS, 2.25 * n_rows + 0.45 * len(rows) + 0.5)
     figure = plt.figure(figsize=size)
-    parts = np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=list(rows.values())))
-    for part, kind in zip(parts, rows, strict=True):
+    heights = list(rows.values())
+    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
+    for part, kind in zip(parts.ravel(), rows, strict=True):
         own = shown[kind]
         left_out = f", {len(own) - MOST} more are left out" if len(own) > MOST else ""
         part.suptitle(f"{KINDS[kind]}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -49,7 +51,7 @@ def figure(table: pd.DataFrame, side: str, title: str = "") -> Figure:
     drawn, ax = plt.subplots(figsize=(7, 3.8))
     ax.errorbar(table.images, table.auc, yerr=interval_arms(table, "auc"), **MODEL | {"fmt": "o-"})
     for row in table.itertuples():
-        at = {"textcoords": "offset points", "va": "center", "fontsize": 11}
+        at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 11}
         ax.annotate(f"{row.auc:.3f}", (row.images, row.auc), (9, -10), **at)
     ax.set_xscale("log")
     ax.set_xticks(table.images, [f"{n:,}" for n in table.images])

@@ -34,6 +34,9 @@ def test_peaks_in_the_four_corners_are_counted_by_the_class_called(subject):
     for i, (y, x) in enumerate([(0, 0), (1, 8), (9, 9), (5, 0), (2, 2)]):
         maps[i, y, x] = 1
     assert map_measures.peaks_in_corner(maps).tolist() == [True, True, True, False, False]
+    enlarged = torch.zeros(1, 10, 10)
+    enlarged[0, 6:, :4] = 1  # the middle of the plateau is at (7.5, 1.5)
+    assert map_measures.peaks_in_corner(enlarged).item()
     assert map_measures.corner_share(maps) == 0.16
     quality = map_quality.measure(subject, n_images=8)
     said = findings.corners(quality)

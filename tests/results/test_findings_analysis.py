@@ -36,7 +36,7 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
         ".950 [.930, .970].",
         "The best other row on test, SVM, is behind by 1.0 points (difference -1.0 [-3.0, +1.0], "
         "p = .320 after Holm's correction): not a significant difference.",
-        "1 of the 2 other rows are significantly worse; not told apart: SVM.",
+        "1 of the 2 other rows is significantly worse; not told apart: SVM.",
     ]
     assert findings.merit_title(COMPARED, "fbp") == "1 of 2 models are significantly worse than FBP"
 
@@ -51,7 +51,7 @@ def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
     said = findings.submitted(TABLE, ahead, "fbp", "test")
     assert "SVM, is ahead by 2.0 points (difference +2.0 [+1.0, +3.0], p = .002" in said[1]
     assert said[1].endswith(": a significant difference.")
-    assert said[2] == "1 of the 2 other rows are significantly worse."
+    assert said[2] == "1 of the 2 other rows is significantly worse."
 
 
 def test_hidden_test_labels_leave_the_validation_auc_and_one_model_nothing_to_compare():
@@ -240,7 +240,8 @@ def test_mappings_families_and_times_name_their_extremes():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")]
+    ("seconds", "text"),
+    [(0.04, "<1 s"), (1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")],
 )
 def test_durations_have_one_unit_or_two(seconds, text):
     assert findings.duration(seconds) == text

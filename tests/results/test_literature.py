@@ -24,5 +24,5 @@ def test_rows_are_sorted_by_accuracy_and_name_their_mapping():
 def test_the_sentence_compares_under_one_mapping_alone():
     said = literature.against(MAPPED)
     assert said.startswith("Under p >= 1/2 this run's accuracy is 92.0 % [89.5, 94.")
-    assert "89.8 ± 2.0 (Song et al. 2024)" in said and "Deitsch" not in said
+    assert "89.8 ± 2.0 % (Song et al. 2024)" in said and "Deitsch" not in said
     assert literature.against(MAPPED[1:]) == ""
