@@ -128,7 +128,8 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
             f"{auc(worst.auc)} on {worst.kind} parts"
         )
         if error > 0:
-            p = float(2 * stats.norm.sf(difference / error))
+            pairs = len(own) * (len(own) - 1) / 2  # the farthest apart of so many
+            p = min(1.0, pairs * float(2 * stats.norm.sf(difference / error)))
             text += f": {100 * difference:.1f} ± {100 * error:.1f} points ({p_text(p)})"
         said.append(text + ".")
     return said
