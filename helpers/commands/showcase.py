@@ -37,6 +37,7 @@ WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions
 CROPS = {
     "02_auc": (0, 0, 1, 0.5),
     "05_auc_cost": (0, 0, 1, 0.5),
+    "07_journey": (0.53, 0.12, 0.70, 0.80),
     "06_gallery": (0.328, 0.058, 0.765, 0.35),
 }
 

@@ -30,6 +30,9 @@ from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 
 FROM_THE_RUN = 48  # test images that stand for a folder if none is given
+GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of the largest ones
+SHOWN_GROUPS = 15
+TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
 COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
@@ -81,7 +84,8 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
-    Those of `folder`, where a subfolder is a group, or else test images of the run, evenly taken.
+    Those of `folder`, where a subfolder is a group, or else test images of the run, evenly taken
+    (from its largest groups, if it has groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -98,7 +102,9 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
                 "group": [path.parts[0] if len(path.parts) > 1 else None for path in below],
             }
         )
-    test = split[split.split == "test"].reset_index(drop=True)
+    test = split[split.split == "test"]
+    if "group" in test:
+        test = test[test.group.isin(test.group.value_counts().index[:GROUPS_FROM_THE_RUN])]
     taken = np.unique(np.linspace(0, len(test) - 1, FROM_THE_RUN).round().astype(int))
     chosen = test.iloc[taken] if len(test) else test
     return chosen.reindex(columns=["id", "path", "group"]).reset_index(drop=True)
@@ -209,18 +215,23 @@ def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
 
 def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
     if own := model.description:
-        # a threshold may be above all scores
-        ends = np.minimum([0, own.pass_below, own.reject_from, 1], 1)
+        ends = np.clip([0, own.pass_below, own.reject_from, 1], TICKS[0], 1 - TICKS[0])
         for verdict, low, high in zip(VERDICTS, ends[:-1], ends[1:], strict=True):
             ax.axhspan(low, high, color=COLOURS[verdict], alpha=0.35, lw=0, label=verdict)
-    ax.axhline(journey.score, color="black", lw=2, label="this part")
-    ax.set(ylim=(0, 1), xticks=[], ylabel="score")
+    place = np.clip(journey.score, 2 * TICKS[0], 1 - 2 * TICKS[0])  # the line is seen whole
+    ax.axhline(place, color="black", lw=3, label="this part")
+    # thresholds are often near 0, where a linear scale would show none
+    ax.set(yscale="logit", ylim=(TICKS[0], 1 - TICKS[0]), xticks=[], ylabel="score (logit scale)")
+    ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=9)
+    ax.minorticks_off()
     ax.set_title("score and thresholds", fontsize=maps.TITLE_SIZE)
     ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
 
 
 def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
     """Return what happens to the parts of each group, and of all if there are several groups.
+
+    The group of which the fewest parts pass comes first.
 
     Returns:
         `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
@@ -241,8 +252,20 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         row["Bad among passed"] = round(float(escaped[own].sum()), 2)
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
+        row["_held"] = (row["Look again"] + row["Reject"]) / max(1, row["Parts"])
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    ranked = table.iloc[: len(table) - several].sort_values("_held", ascending=False, kind="stable")
+    return pd.concat([ranked, table[len(ranked) :]], ignore_index=True).drop(columns="_held")
+
+
+def shown_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the first groups of `by_group` and the row of all, and words about the others."""
+    left = len(table) - 1 - SHOWN_GROUPS
+    if left <= 0:
+        return table.astype(str), ""
+    shown = pd.concat([table.head(SHOWN_GROUPS), table.tail(1)])
+    return shown.astype(str), f"; {left} more group(s) are in metrics/07_groups.csv"
 
 
 def costs_of(answered: pd.DataFrame, settings: YourPartSettings) -> pd.Series:
@@ -260,14 +283,15 @@ def costs_of(answered: pd.DataFrame, settings: YourPartSettings) -> pd.Series:
 def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | None:
     """Draw the parts that a person looks at again, with their maps; None if there are none."""
     chosen = answered[answered.verdict == LOOK_AGAIN].sort_values("score", ascending=False)
-    rows, columns = SHEET
-    shown = chosen.head(rows * columns)
+    shown = chosen.head(SHEET[0] * SHEET[1])
     if shown.empty:
         return None
+    columns = min(SHEET[1], len(shown))
     rows = -(-len(shown) // columns)
-    title = f"{len(chosen)} part(s) to look at again"
-    title += f", the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
-    figure, axes = maps.grid(rows, columns, (1.75 * columns + 0.9, 2.3 * rows + 0.4), title)
+    title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
+    title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
+    size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
+    figure, axes = maps.grid(rows, columns, size, title)
     for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
         pixels, _ = model.read(str(part.path))
         assert pixels is not None

@@ -39,8 +39,8 @@ def test_every_notebook_gets_a_thumbnail_of_its_figure_or_of_a_part_of_it(run_pa
         run_paths.figure(name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(run_paths.figure(name))
     written = showcase.write_pictures(run_paths, tmp_path / "images")
-    assert [path.name for path in written] == ["strip.png", *(f"0{i}.png" for i in range(1, 7))]
+    assert [path.name for path in written] == ["strip.png", *(f"0{i}.png" for i in range(1, 8))]
     assert showcase.CROPS.keys() <= set(showcase.THUMBNAILS.values())
-    for number in range(1, 7):
+    for number in range(1, 8):
         with Image.open(tmp_path / "images" / f"0{number}.png") as small:
             assert max(small.size) == 240 and np.asarray(small).min() == 255
