@@ -66,7 +66,7 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
 def growing_cell(history: History, used: int) -> Figure:
     """Draw the cells that the search would have given after some epochs, a row for each."""
-    epochs, cells = shown_epochs(used, 4), {}
+    epochs, cells = shown_epochs(used, 4), dict[str, Genotype]()
     found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
     for epoch, before, cell in zip(epochs, [found[0], *found], found, strict=False):
         new = f", {new_edges(before, cell)} of {CELL_EDGES} edges new" if cells else ""
