@@ -61,6 +61,7 @@ PARAMETERS = {
     "RETRAIN_EPOCHS": 2,
     "HALVING_EPOCHS": 0,  # its trainings are made as those of the cells are
     "MAP_IMAGES": 4,
+    "EXPORT": "",  # its archive holds times
 }
 IMPORTED = ("kornia.augmentation", "papermill", "openTSNE", "timm", "sklearnex", "seaborn")
 # after which file, written how many times, each stage is killed

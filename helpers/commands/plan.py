@@ -20,6 +20,7 @@ from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
 PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
+FOLDER = "FOLDER"  # of 07
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,11 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in given:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
-        if name in PATH_PARAMETERS and given[name] and (name, given[name]) != ("WEIGHTS", RANDOM):
+        if (
+            name in PATH_PARAMETERS | {FOLDER}
+            and given[name]
+            and (name, given[name]) != ("WEIGHTS", RANDOM)
+        ):
             given[name] = str(Path(str(given[name])).expanduser().absolute())
     given["DATASET"] = dataset
     settings, parameters = {}, {}
@@ -134,6 +139,8 @@ def check_places(plan: Plan) -> None:
             is_file = os.path.isfile(own[name]) or (name, own[name]) == ("WEIGHTS", RANDOM)
             if own[name] and not is_file:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
+        if own.get(FOLDER) and not os.path.isdir(own[FOLDER]):
+            raise config.SettingsError(f"{FOLDER}={own[FOLDER]!r} is not a folder")
         if "DATASET" in own:
             check_place(own["DATASET"])
     for settings in (plan.settings[stage] for stage in plan.chosen):

@@ -56,16 +56,15 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     """Write for each image the Grad-CAM map of the first network for "bad", laid over the image."""
     import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
 
+    from helpers.deploy.your_part import bad_map
     from helpers.explain import maps
-    from helpers.explain.gradcam import grad_cam
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
-    names, spec = set[str](), model.network.spec
+    names = set[str]()
     for row in table.itertuples():
         pixels, _ = model.read(str(row.file))
         assert pixels is not None
-        images = model.averaged.prepared([pixels])
-        heat = grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0]
+        heat = bad_map(model, pixels)
         name = stem = Path(str(row.file)).stem
         figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
         maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")

@@ -36,7 +36,10 @@ td { vertical-align: top; } .warning { color: #b62324; font-weight: 600; }
 {% block input_group %}<details><summary>code</summary>{{ super() }}</details>{% endblock %}
 """
 # what a table or a text in the output of a cell may hold; everything else is removed
-TAGS = "a b br caption code em i li ol p pre strong sub sup table tbody td tfoot th thead tr ul"
+TAGS = (
+    "a b br caption code details em i li ol p pre strong sub summary sup table tbody td tfoot th "
+)
+TAGS += "thead tr ul"
 ATTRIBUTES = {"a": ["href"], "td": ["colspan", "rowspan"], "th": ["colspan", "rowspan"]}
 SAFE = {"metadata", "text/plain", "image/png", "image/jpeg"}  # these are escaped, or no text
 _STYLE = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)

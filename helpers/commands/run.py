@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from helpers.commands import executed, options
+from helpers.commands import cli, executed, options, progress
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, memory, paths, threads
+from helpers.core import files, memory, paths, status, threads
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages
@@ -26,6 +28,7 @@ from helpers.runs import settings as config
 from helpers.runs.record import RunError, lock
 
 _WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
+_HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
 SHOWN_COLUMNS = ("Model", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
 
@@ -82,18 +85,21 @@ def execute(plan: Plan) -> None:
             if shown and stages.is_current(stage, plan.settings[stage], run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue
-            print(f"{head}: running as {plan.run}", flush=True)
+            took = progress.expected(_to_run(plan, stage, run_paths), plan.settings)
+            text = f"{head}: running as {plan.run}" + (f" ({took})" if took else "")
+            print(text, flush=True)
             stage_started_s = time.monotonic()
             values = plan.parameters[stage] | _remaining(plan, stage, started_s)
             with threads.polite_waiting():
                 _run_notebook(notebook, run_paths.notebook(stage), plan, values, stage)
             stages.record_notebook(stage, run_paths, code)
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
-        _show_results(run_paths, time.monotonic() - started_s)
+        report = None
         if plan.html:
-            from helpers.commands import report
+            from helpers.commands.report import write
 
-            print(f"report: {report.write(run_paths)}")
+            report = write(run_paths)
+        _show_results(run_paths, report, time.monotonic() - started_s)
         if plan.publish:
             from helpers.commands import publish, showcase
 
@@ -103,6 +109,18 @@ def execute(plan: Plan) -> None:
             for file in written:
                 name, size_mb = file.relative_to(folder.parent), file.stat().st_size / 1e6
                 print(f"published: {name.as_posix()}, {size_mb:.2f} MB")
+
+
+def _to_run(plan: Plan, stage: str, run_paths: paths.RunPaths) -> list[str]:
+    """Return this stage, which is not up to date, and those after it that will run too."""
+    run, left = stages.load_run(run_paths), [stage]
+    known = run.get("stages", {}).get(stage, {}).get("key")
+    changed = known != stages.stage_key(stage, plan.settings[stage], run)
+    for later in plan.chosen[plan.chosen.index(stage) + 1 :]:
+        code = executed.code_digest(paths.notebooks_root() / f"{later}.ipynb")
+        if changed or not stages.is_current(later, plan.settings[later], run_paths, code):
+            left.append(later)
+    return left
 
 
 def _remaining(plan: Plan, stage: str, started_s: float) -> dict[str, float]:
@@ -135,15 +153,17 @@ def _run_notebook(
     # papermill formats paths: braces in a name are doubled
     literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     try:
-        papermill.execute_notebook(
-            *literal,
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(paths.working_folder()),
-            progress_bar={"desc": stage, "unit": "cell"},
-            # the kernel warns that it talks over loopback, which is of no use to the user
-            extra_arguments=["--log-level=40"],
-        )
+        with tempfile.TemporaryDirectory() as folder, status.listening(Path(folder, "status")):
+            papermill.execute_notebook(
+                *literal,
+                parameters=parameters,
+                engine_name=progress.register_engine(Path(folder, "status")),
+                kernel_name="python3",
+                cwd=str(paths.working_folder()),
+                progress_bar=progress.bar_options(stage),
+                # the kernel warns that it talks over loopback, which is of no use to the user
+                extra_arguments=["--log-level=40"],
+            )
     except papermill.PapermillExecutionError as error:
         if error.ename == stages.OutOfTime.__name__:
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {plan.command}") from None
@@ -178,14 +198,34 @@ def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
     return frame[frame["Valid Acc"] != "-"]  # without the report's rows that the run lacks
 
 
-def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
-    frame = results_table(run_paths)
+def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float) -> None:
+    from helpers.deploy.predictor import best_described  # imports much
+
+    run, frame = stages.load_run(run_paths), results_table(run_paths)
     if frame is not None:
         print("\n" + frame[list(SHOWN_COLUMNS)].to_string(index=False))
         # these are the same in every row
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
-        if stages.load_run(run_paths).get("preset") == "smoke":
+        if run.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
-        if run_paths.submission.is_file():
-            print(f"\nsubmission: {run_paths.submission}")
-    print(f"run folder: {run_paths.root}\ntotal: {seconds:.0f} s")
+    if text := findings_text(run.get("stages", {})):
+        print(f"\n{text}")
+    print()
+    if run_paths.submission.is_file():
+        print(f"submission: {run_paths.submission}")
+    if model := best_described(run_paths.root):
+        name = f"{run_paths.name}/{model.name}"
+        print(f"model: {model} ({cli.program('predict')} IMAGE --model {name})")
+    if report:
+        print(f"report: {report}")
+    print(f"run folder: {run_paths.root}\ntotal: {progress.in_words(seconds)}")
+
+
+def findings_text(record: Mapping[str, Any]) -> str:
+    """Return what the finished notebooks of a run found, for the terminal; "" if nothing."""
+    lines = []
+    for stage in config.STAGES:
+        own = record.get(stage, {})
+        for sentence in own.get("findings", []) if own.get("status") == "done" else []:
+            lines.append(textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING))
+    return "\n".join(["What the notebooks found", *lines]) if lines else ""

@@ -30,6 +30,7 @@ THUMBNAILS = {
     "04": "04_cells",
     "05": "05_auc_cost",
     "06": "06_gallery",
+    "07": "07_journey",
 }
 THUMBNAIL_PX = 240
 WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure

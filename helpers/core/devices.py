@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import Any
 
 import torch
@@ -9,17 +11,38 @@ from accelerate.utils import parse_flag_from_env
 
 
 def default_device() -> torch.device:
-    """Return CUDA, Apple's MPS or the CPU, whichever is found first.
+    """Return CUDA, Apple's MPS or the CPU: the first that is here and computes.
 
     `accelerate launch --cpu` forces the CPU.
     """
+    kind = gpu_kind()
+    return torch.device(kind if kind and not failure(kind) else "cpu")
+
+
+def gpu_kind() -> str:
+    """Return "cuda" or "mps" if torch sees such a device and may use it, else ""."""
     if parse_flag_from_env("ACCELERATE_USE_CPU"):
-        return torch.device("cpu")
+        return ""
     if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else ""
+
+
+@functools.cache
+def failure(kind: str) -> str:
+    """Compute something on a GPU, once in a process; return why it fails, "" if it does not.
+
+    torch may see a card that is too old for its kernels (a P100 on Kaggle). A line on stderr then
+    says that the CPU is used.
+    """
+    try:
+        ones = torch.ones(2, 2, device=kind)
+        (ones @ ones).add_(1).sum().item()
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        print(f"the GPU does not compute ({reason}): the CPU is used instead", file=sys.stderr)
+        return reason
+    return ""
 
 
 def device_name(device: torch.device) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+Found = TypeVar("Found")
 
 HOME_VARIABLE = "GOOD_BAD_HOME"
 KAGGLE_INPUT = Path("/kaggle/input")
-KAGGLE_WORKING = Path("/kaggle/working")
+KAGGLE_WORKING = Path("/kaggle/working")  # becomes the output of the notebook
+KAGGLE_TEMP = Path("/kaggle/temp")  # is not saved
+MOUNT_WAIT_S, MOUNT_TRY_S = 60, 5
 LONGEST_NAME = 200  # bytes of a run's or a model's name; a file system takes 255 with what is added
 PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel carries them in
 
@@ -36,9 +43,28 @@ def home() -> Path:
     """
     if os.environ.get(HOME_VARIABLE):
         return Path(os.environ[HOME_VARIABLE]).expanduser().resolve()
-    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") and KAGGLE_WORKING.is_dir():
-        return KAGGLE_WORKING
-    return working_folder()
+    return KAGGLE_WORKING if on_kaggle() else working_folder()
+
+
+def on_kaggle() -> bool:
+    """Return True if this process runs on one of Kaggle's machines."""
+    return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE")) and KAGGLE_WORKING.is_dir()
+
+
+def waited_for(find: Callable[[], Found | None]) -> Found | None:
+    """Return what `find` finds; on Kaggle, try again for up to a minute while it finds nothing.
+
+    The first run after an input has been attached may start before it is mounted.
+    """
+    found, tries = find(), MOUNT_WAIT_S // MOUNT_TRY_S if on_kaggle() else 0
+    for number in range(tries):
+        if found is not None:
+            break
+        if not number:
+            print(f"waiting up to {MOUNT_WAIT_S} s for an input below {KAGGLE_INPUT}", flush=True)
+        time.sleep(MOUNT_TRY_S)
+        found = find()
+    return found
 
 
 def raw_root() -> Path:
@@ -47,7 +73,14 @@ def raw_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Return the folder of decoded images, shared by all runs; safe to delete."""
+    """Return the folder of decoded images, shared by all runs; safe to delete.
+
+    On Kaggle it is outside the home folder, all of which would become output.
+    """
+    if home() == KAGGLE_WORKING:
+        scratch = KAGGLE_TEMP if KAGGLE_TEMP.exists() else KAGGLE_TEMP.parent
+        if os.access(scratch, os.W_OK):
+            return KAGGLE_TEMP / "good-bad" / "cache"
     return home() / "data" / "cache"
 
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from helpers.core.devices import default_device
+
 
 def stream_seed(seed: int, purpose: str, epoch: int = 0) -> int:
     """Return a 63-bit seed for one purpose and epoch; different purposes are independent."""
@@ -33,7 +35,7 @@ def torch_stream(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
 
     Dropout, weight initialisation and kornia's augmentations draw from the global generators.
     """
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    devices = [torch.cuda.current_device()] if default_device().type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(stream_seed(seed, purpose, epoch))
         yield

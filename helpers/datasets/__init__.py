@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from helpers.core import paths
+
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
@@ -87,7 +89,13 @@ def check_place(dataset: str) -> None:
     kind, _, place = dataset.partition(":")
     if kind == "folder" and not place:
         raise DataError("DATASET='folder' needs a path: folder:PATH")
-    if place and not os.path.exists(os.path.expanduser(place)):  # False for a name too long
+    here = Path(place).expanduser()
+
+    def there() -> bool | None:
+        return os.path.exists(here) or None  # False for a name too long
+
+    is_input = here.is_relative_to(paths.KAGGLE_INPUT)  # perhaps not mounted yet
+    if place and not (paths.waited_for(there) if is_input else there()):
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 

@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 
 from helpers.core.style import LABEL_NAMES, PALETTE
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.findings import SIDES
 
 
-def class_counts(split: pd.DataFrame) -> Figure:
+def class_counts(split: pd.DataFrame, title: str = "") -> Figure:
     """Draw the number of images of each class on each side of the split."""
     frame = split[split.split != "excluded"].assign(label=_label_names)
+    frame["split"] = frame.split.map(SIDES)
     figure, axes = plt.subplots(figsize=(7, 3.2))
-    order = [side for side in ("train", "val", "test") if (frame.split == side).any()]
+    order = [side for side in SIDES.values() if (frame.split == side).any()]
     hues = [name for name in (*PALETTE, "hidden") if (frame.label == name).any()]
     palette = PALETTE | {"hidden": "0.6"}
     sns.countplot(
@@ -27,8 +29,10 @@ def class_counts(split: pd.DataFrame) -> Figure:
     )
     for bars in axes.containers:
         axes.bar_label(cast(BarContainer, bars), fontsize=9)
-    axes.set(xlabel="", ylabel="images", title="Images per side and class")
-    axes.legend(title="", loc="upper right")
+    axes.margins(y=0.1)
+    axes.set(xlabel="", ylabel="images", title=title)
+    axes.grid(axis="x", visible=False)
+    axes.legend(title="", loc="upper left", bbox_to_anchor=(1.01, 1))
     return figure
 
 
@@ -52,29 +56,32 @@ def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int, columns: int
     return figure
 
 
-def brightness_and_size(split: pd.DataFrame, cache: ImageCache) -> Figure:
-    """Draw the distributions of mean gray value and contrast by class, and the image sizes."""
+def brightness_and_size(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
+    """Draw mean gray value and contrast by class, and the sizes if they differ."""
     frame = split.merge(cache.table.drop(columns="digest"), on="id").assign(label=_label_names)
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
+    sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")
+    panels = 2 if len(sizes) == 1 else 3
+    figure, axes = plt.subplots(1, panels, figsize=(4.5 * panels, 3.4))
     shown: dict[str, Any] = {"hue": "label", "hue_order": list(PALETTE), "palette": PALETTE}
     shown |= {"common_norm": False, "fill": True, "alpha": 0.25, "warn_singular": False}
     labelled = frame[frame.label != "hidden"]
-    sns.kdeplot(labelled, x="mean", ax=axes[0], **shown)
-    axes[0].set(xlabel="mean gray value (0 to 255)")
+    names = {"mean": "mean gray value (0 to 255)", "std": "standard deviation of gray values"}
+    for ax, (column, words) in zip(axes, names.items(), strict=False):
+        sns.kdeplot(labelled, x=column, ax=ax, legend=ax is axes[0], **shown)
+        ax.set(xlabel=words, ylabel="share of images" if ax is axes[0] else "", yticks=[])
     axes[0].get_legend().set_title("")
-    sns.kdeplot(labelled, x="std", ax=axes[1], legend=False, **shown)
-    axes[1].set(xlabel="standard deviation of gray values")
-    sizes = frame.groupby(["width_px", "height_px"]).size().reset_index(name="images")
-    sizes["size"] = sizes.width_px.astype(str) + "x" + sizes.height_px.astype(str)
-    sizes = sizes.nlargest(8, "images")
-    sns.barplot(sizes, y="size", x="images", color="0.6", width=0.1 * len(sizes), ax=axes[2])
-    axes[2].bar_label(axes[2].containers[0], fontsize=9, padding=2)
-    axes[2].margins(x=0.18)
-    axes[2].set(ylabel="width x height in px")
+    if panels == 3:
+        sizes["size"] = sizes.width_px.astype(str) + "x" + sizes.height_px.astype(str)
+        sizes = sizes.nlargest(8, "images")
+        sns.barplot(sizes, y="size", x="images", color="0.6", width=0.1 * len(sizes), ax=axes[2])
+        axes[2].bar_label(axes[2].containers[0], fontsize=9, padding=2)
+        axes[2].margins(x=0.18)
+        axes[2].set(ylabel="width x height in px")
+    figure.suptitle(title)
     return figure
 
 
-def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
+def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
     """Draw brightness and the share of bad images along the order of the files.
 
     Neighbouring files that are alike come from one module, lot or camera. If the split has a column
@@ -87,7 +94,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
     for label, word in LABEL_NAMES.items():
         own = frame[labels == label].iloc[::step]
         top.scatter(own.index, own["mean"], s=5, color=PALETTE[word], label=word, linewidths=0)
-    top.set(ylabel="mean gray value", title="Brightness and label along the order of the files")
+    top.set(ylabel="mean gray value", title=title)
     beside: dict[str, Any] = {"title": "", "loc": "center left", "bbox_to_anchor": (1.005, 0.5)}
     top.legend(markerscale=3, **beside)
     window = max(5, min(30, len(frame) // 20))
@@ -98,7 +105,8 @@ def file_order(split: pd.DataFrame, cache: ImageCache) -> Figure:
         starts = np.flatnonzero(groups.ne(groups.shift()))
         if len(starts) <= 2 * groups.nunique():  # the order follows the groups
             for ax in (top, bottom):
-                ax.vlines(starts, *ax.get_ylim(), color="0.75", linewidth=0.8, zorder=0)
+                across = ax.get_xaxis_transform()  # from the bottom to the top of the axes
+                ax.vlines(starts, 0, 1, transform=across, color="0.75", linewidth=0.8, zorder=0)
             means = labels.groupby(groups).transform("mean")
             bottom.plot(frame.index, means, color=PALETTE["bad"], label="mean of the group")
     bottom.set(xlabel="number of the file", ylabel="share of bad images", ylim=(-0.03, 1.03))
@@ -123,7 +131,9 @@ def near_duplicates(
     order = pairs.sort_values(["bits", "first"], kind="stable").reset_index(drop=True)
     places = np.unique(np.linspace(0, len(order) - 1, min(columns, len(order))).round())
     drawn = order.iloc[places.astype(int)]
-    figure, axes = plt.subplots(2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 4), squeeze=False)
+    figure, axes = plt.subplots(
+        2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 3.8), squeeze=False
+    )
     names = _label_names(split)
     for column, pair in zip(axes.T, drawn.itertuples(), strict=True):
         rows = np.array([pair.first, pair.second])
@@ -131,18 +141,20 @@ def near_duplicates(
         for ax, row, pixels in zip(column, rows, images, strict=True):
             ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
             ax.set_axis_off()
-            label = names.iloc[row]
-            colour = PALETTE.get(label, "0.3")
-            ax.set_title(f"{str(split.id.iloc[row])[-16:]}\n{label}", fontsize=8, color=colour)
-        column[1].text(
-            0.5, -0.04, f"{pair.bits} bits", transform=column[1].transAxes, ha="center", va="top"
-        )
-    figure.suptitle(f"{len(drawn)} of {len(pairs)} pairs of near duplicates, by distance of hashes")
+            ax.set_title(f"{str(split.id.iloc[row])[-16:]}, {names.iloc[row]}", fontsize=9)
+        below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
+        column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
+    title = f"{len(drawn)} of {len(pairs):,} pairs of near duplicates, the nearest first"
+    figure.suptitle(title, fontsize=13)
     return figure
 
 
-def mean_images(split: pd.DataFrame, cache: ImageCache, most: int = 2000) -> Figure:
-    """Draw the mean training image of each class, and their difference in standard errors.
+def class_means(
+    split: pd.DataFrame, cache: ImageCache, most: int = 2000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean training images (2, H, W), good and bad, and bad minus good (H, W).
+
+    The difference is in standard errors.
 
     Args:
         split: the table of the split.
@@ -160,28 +172,37 @@ def mean_images(split: pd.DataFrame, cache: ImageCache, most: int = 2000) -> Fig
         mean = total / len(ids)
         means.append(mean)
         variances.append(np.maximum(squares / len(ids) - mean**2, 1e-9) / len(ids))
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.2))
+    return np.stack(means), (means[1] - means[0]) / np.sqrt(sum(variances))
+
+
+def mean_images(means: np.ndarray, z: np.ndarray, title: str = "") -> Figure:
+    """Draw `class_means`: the mean image of each class, and their difference."""
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
     for ax, mean, word in zip(axes, means, PALETTE, strict=False):
         ax.imshow(mean, cmap="gray", vmin=0, vmax=255)
-        ax.set_title(f"mean of {word} images")
-    z = (means[1] - means[0]) / np.sqrt(sum(variances))
+        ax.set_title(f"mean of {word} images", fontsize=11)
     limit = float(np.abs(z).max()) or 1.0
     shown = axes[2].imshow(z, cmap="coolwarm", vmin=-limit, vmax=limit)
-    axes[2].set_title("bad minus good, in standard errors")
+    axes[2].set_title("bad minus good, in standard errors", fontsize=11)
     figure.colorbar(shown, ax=axes[2])
     for ax in axes:
         ax.set_axis_off()
+    figure.suptitle(title)
     return figure
 
 
-def counts_by_kind(split: pd.DataFrame, columns: list[str]) -> Figure:
+def counts_by_kind(split: pd.DataFrame, columns: list[str], title: str = "") -> Figure:
     """Draw how many images have each value of a column, or of two columns together."""
     first, *others = columns[:2]
     values = split[others[0]] if others else pd.Series("images", index=split.index, name="")
     counts = pd.crosstab(values, split[first])
     figure, ax = plt.subplots(figsize=(1.4 * counts.shape[1] + 2, 0.7 * counts.shape[0] + 1.2))
-    sns.heatmap(counts, annot=True, fmt="d", cmap="Blues", cbar=False, linewidths=1, ax=ax)
-    ax.set_title("Number of images")
+    # up to a middle blue, so that black numbers can be read on all of it
+    shades: dict[str, Any] = {"cmap": "Blues", "vmin": 0, "vmax": 2 * counts.to_numpy().max()}
+    shades["annot_kws"] = {"color": "0.1"}
+    sns.heatmap(counts, annot=True, fmt=",d", cbar=False, linewidths=1, ax=ax, **shades)
+    across, down = (str(name).replace("_", " ") for name in (first, values.name))
+    ax.set(xlabel=across, ylabel=down, title=title or "Number of images")
     ax.tick_params(axis="y", rotation=0)
     return figure
 

@@ -44,7 +44,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
     """
-    root = (_with_train(place) or place) if place else _find_root()
+    root = (_with_train(place) or place) if place else paths.waited_for(_find_root)
+    if root is None:
+        raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
     classes = [_class_folders(root / "train", names) for names in (GOOD_FOLDERS, BAD_FOLDERS)]
@@ -92,7 +94,8 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def _find_root() -> Path:
+def _find_root() -> Path | None:
+    """Return the contest's folder, None if it is neither downloaded nor mounted."""
     kaggle = paths.KAGGLE_INPUT
     for slug in SLUGS:
         mounts = [kaggle / "competitions" / slug, kaggle / slug]  # the new path and the old one
@@ -100,7 +103,7 @@ def _find_root() -> Path:
         for folder in (paths.raw_root() / slug, *mounts):
             if found := _with_train(folder):
                 return found
-    raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
+    return None
 
 
 def is_done(root: Path | str) -> bool:

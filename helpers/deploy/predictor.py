@@ -66,9 +66,13 @@ class Averaged:
 
     def scores(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Return the defect scores (B,) float64 of B >= 1 images (S, S, 1 or 3) uint8."""
+        return np.mean(self.each(pixels), axis=0)
+
+    def each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the defect scores (B,) of each network alone."""
         images = self.prepared(pixels)
         raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
-        return np.mean([probability_of_bad(own.cpu().numpy()) for own in raw], axis=0)
+        return [probability_of_bad(own.cpu().numpy()) for own in raw]
 
 
 class Opened(NamedTuple):
@@ -227,10 +231,9 @@ def _find(name: str | Path) -> Path:
             )
     if not (path / "run.json").is_file():
         return path
+    if best := best_described(path):
+        return best
     found = [path / "checkpoints" / own for own in _networks(path)]
-    described = [(one.val_auc, own) for own in found if (one := read_description(own))]
-    if described:
-        return max(described)[1]
     if len(found) != 1:
         names = ", ".join(own.name for own in found) or "none"
         raise files.ArtifactError(
@@ -238,6 +241,16 @@ def _find(name: str | Path) -> Path:
             f"one (there are: {names})"
         )
     return found[0]
+
+
+def best_described(root: Path) -> Path | None:
+    """Return the folder of a run's network with the best validation AUC, of those described.
+
+    None if notebook 06 has described none.
+    """
+    found = [root / "checkpoints" / own for own in _networks(root)]
+    described = [(one.val_auc, own) for own in found if (one := read_description(own))]
+    return max(described)[1] if described else None
 
 
 def _networks(root: Path) -> list[str]:

@@ -85,6 +85,21 @@ def table(mapped: list[Mapped]) -> pd.DataFrame:
     )
 
 
+def shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` for the eye."""
+    error = (100 * table.agreement_error).map("{:.1f}".format)
+    return pd.DataFrame(
+        {
+            "Side": table.side.map(SIDES),
+            "Embedding": table.embedding,
+            "Images": table.images.map("{:,}".format),
+            "Agreement, %": (100 * table.label_agreement).map("{:.1f} ± ".format) + error,
+            "By chance, %": (100 * table.chance_agreement).map("{:.1f}".format),
+            "Silhouette": table.silhouette.map("{:.2f}".format),
+        }
+    )
+
+
 def figure(mapped: list[Mapped]) -> Figure:
     """Draw `before_and_after`: a row per side, a column per embedding, a marker per label."""
     rows = len(mapped) // 2
@@ -168,6 +183,13 @@ def label_agreement(
     """Return the mean fraction of the `k` nearest neighbours (Euclidean, without the part itself)
     that have the part's own label. It is the mean over some `parts` (row numbers), or over all;
     their neighbours are looked for among all."""
+    return float(_agreements(embeddings, labels, k, parts).mean())
+
+
+def _agreements(
+    embeddings: ArrayLike, labels: ArrayLike, k: int, parts: np.ndarray | None
+) -> np.ndarray:
+    """Return the fraction (P,) of each part's neighbours that have its label."""
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
     parts = np.arange(len(labels)) if parts is None else parts
     index = NearestNeighbors(n_neighbors=k + 1, n_jobs=-1).fit(embeddings)
@@ -175,12 +197,13 @@ def label_agreement(
     itself = nearest == parts[:, None]
     itself[~itself.any(axis=1), -1] = True  # it has more than k copies
     neighbours = nearest[~itself].reshape(len(parts), k)
-    return float((labels[neighbours] == labels[parts, None]).mean())
+    return (labels[neighbours] == labels[parts, None]).mean(axis=1)
 
 
 def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, float]:
-    """Return "label_agreement" of the 15 nearest neighbours, the "chance_agreement" of embeddings
-    that know nothing about the labels, and the "silhouette", from -1 to 1 (Rousseeuw 1987).
+    """Return "label_agreement" of the 15 nearest neighbours and its standard "agreement_error" over
+    the parts, the "chance_agreement" of embeddings that know nothing about the labels, and the
+    "silhouette", from -1 to 1 (Rousseeuw 1987).
     Agreement and silhouette are those of at most 5,000 parts, drawn with `seed`; "measured" is
     their number. The silhouette is NaN if these are of one class."""
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
@@ -188,9 +211,11 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     parts, silhouette = _drawn(n, MOST_MEASURED, seed), np.nan
     if len(np.unique(labels[parts])) > 1:
         silhouette = float(silhouette_score(embeddings[parts], labels[parts]))
+    agreements = _agreements(embeddings, labels, min(NEIGHBOURS, n - 1), parts)
     return {
         "measured": len(parts),
-        "label_agreement": label_agreement(embeddings, labels, min(NEIGHBOURS, n - 1), parts),
+        "label_agreement": float(agreements.mean()),
+        "agreement_error": float(agreements.std() / len(parts) ** 0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
         "silhouette": silhouette,
     }

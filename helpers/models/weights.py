@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -97,8 +98,14 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
         return _from_file(backbone, file, image_size_px)
     if backbone in PACKAGED:
         return _packaged(backbone, image_size_px)
-    if found := local_file(backbone):
-        return _from_file(backbone, found, image_size_px)
+    refused: WeightsError | None = None
+    for file in local_files(backbone):
+        try:
+            return _from_file(backbone, file, image_size_px)
+        except WeightsError as error:  # of another framework, or another network's
+            refused = refused or error
+    if refused:
+        raise refused
     return _downloaded(backbone, image_size_px)
 
 
@@ -144,17 +151,23 @@ def published(backbone: str) -> tuple[str, str, str]:
     return str(config.url or ""), "", ""
 
 
-def local_file(backbone: str) -> Path | None:
-    """Return a file of weights in the caches or Kaggle's inputs, None if there is none.
+def local_files(backbone: str) -> list[Path]:
+    """Return the files that may hold a backbone's weights: a cached one, else Kaggle's inputs.
 
-    In Kaggle's inputs it is called as the backbone: `resnet18.pth`, `resnet18-f37072fd.pth`.
+    There the file or a folder above it is called as the backbone: `resnet18.pth`,
+    `resnet18-f37072fd.pth`, or a model of Kaggle's,
+    `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files with the name come first.
     """
     if (cached := cache_file(backbone)).is_file():
-        return cached
-    if not paths.KAGGLE_INPUT.is_dir():
-        return None
-    attached = paths.KAGGLE_INPUT.rglob(f"{libraries.source(backbone)[1]}[-._]*")
-    return next((file for file in sorted(attached) if file.suffix in SUFFIXES), None)
+        return [cached]
+    called = re.compile(re.escape(libraries.source(backbone)[1]) + r"([-._].*)?", re.IGNORECASE)
+    attached = [f for f in paths.KAGGLE_INPUT.rglob("*") if f.suffix in SUFFIXES]
+    by_folder = [
+        (called.fullmatch(f.name) is None, f)
+        for f in attached
+        if any(called.fullmatch(part) for part in f.relative_to(paths.KAGGLE_INPUT).parts)
+    ]
+    return [file for _, file in sorted(by_folder)]
 
 
 def _from_file(backbone: str, file: Path, image_size_px: int) -> Weights:

@@ -11,10 +11,16 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    StrMethodFormatter,
+)
 from sklearn.isotonic import isotonic_regression
 
-from helpers.core.style import PALETTE
+from helpers.core.style import PALETTE, decimals
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
@@ -39,29 +45,40 @@ def _auc_column(table: pd.DataFrame) -> str:
     return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
 
 
-def auc_bars(table: pd.DataFrame) -> Figure:
+def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
     Below a model of several trainings, which is the mean of their scores, one training is drawn as
     mean and standard deviation: this says how much seed and fold matter, an interval how much the
-    draw of the parts does. `table` is that of `results_table`.
+    draw of the parts does. `table` is that of `results_table`; the models are sorted by validation
+    AUC, as in the tables.
     """
     column = _auc_column(table)
-    frame = table[table.model != "majority"].iloc[::-1].reset_index(drop=True)
+    frame = table[table.model != "majority"].sort_values("val_auc", kind="stable")
+    frame = frame.reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     arms = interval_arms(frame, column, f"{column}_")
     ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
-    for y, (value, arm) in enumerate(zip(frame[column], arms[1].fillna(0), strict=True)):
-        at = (value + arm, y)
-        ax.annotate(f"{value:.3f}", at, (6, 0), textcoords="offset points", va="center")
+    beside = ax.get_yaxis_transform()  # a column at the right of the axes
+    for y, value in enumerate(frame[column]):
+        ax.annotate(decimals(value), (1.01, y), xycoords=beside, va="center", fontsize=11)
     several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
         ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
-    ax.set_yticks(frame.index, _titles(frame))
-    ax.margins(x=0.16, y=0.5 / len(frame))
-    ax.set(xlabel=f"{column.split('_')[0]} AUC")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    averaged = frame.get("averaged", pd.Series(None, frame.index, dtype=object))
+    same = len(frame) > 1 and averaged.notna().all() and averaged.nunique() == 1
+    ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
+    ax.margins(x=0.05, y=0.5 / len(frame))
+    words = f", {averaged.iloc[0]} averaged" if same else ""
+    side = {"test": "test", "val": "validation"}[column.split("_")[0]]
+    ax.set(xlabel=f"{side} AUC{words}")
+    figure.suptitle(title, fontsize=12)
+    below: dict[str, Any] = {
+        "loc": "outside lower center",
+        "borderaxespad": 1.2,
+    }  # above the footnote
+    figure.legend(ncols=2, frameon=False, fontsize=11, **below)
     return figure
 
 
@@ -132,13 +149,18 @@ def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
 
 
 def differences(
-    table: pd.DataFrame, reference: str, side: str = "test", by_groups: bool = False
+    table: pd.DataFrame,
+    reference: str,
+    side: str = "test",
+    by_groups: bool = False,
+    title: str = "",
 ) -> Figure:
     """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
 
-    `by_groups` is True if the split keeps groups apart, so that the intervals resample them.
+    The best are above. `by_groups` is True if the split keeps groups apart, so that the intervals
+    resample them.
     """
-    frame = table.iloc[::-1].reset_index(drop=True)
+    frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
     ax.axvline(0, color="0.4", lw=1)
@@ -147,12 +169,15 @@ def differences(
         text = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
         ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10)
     ax.margins(y=0.5 / len(frame))
-    ax.set(xlabel=f"{side} AUC minus that of {display_name(reference)}")
-    ax.set(title=f"{'Group bootstrap' if by_groups else 'DeLong'}, 95 % interval, Holm's p-value")
+    test = "group bootstrap" if by_groups else "DeLong"
+    ax.set_xlabel(
+        f"{side} AUC minus that of {display_name(reference)}\n({test}, 95 % interval; Holm's p)"
+    )
+    figure.suptitle(title, fontsize=12)
     return figure
 
 
-def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
+def subgroup_auc(table: pd.DataFrame, side: str = "test", title: str = "") -> Figure:
     """Draw `comparison.subgroup_table`: the AUC on `side` by kind of part, a panel per grouping."""
     groups, names = list(table.group.unique()), list(table.model.unique())[::-1]
     colours = sns.color_palette("colorblind", len(MARKERS))
@@ -175,10 +200,11 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test") -> Figure:
             )
         ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
         ax.set(xlabel=f"{side} AUC with DeLong's 95 % interval")
-        ax.set(title=f"by {group.replace('_', ' ')}")
+        ax.set_title(f"by {group.replace('_', ' ')}", fontsize=12)
         ax.margins(y=0.5 / len(names))
         below = (0, -0.9 / figure.get_figheight())
         ax.legend(loc="upper left", bbox_to_anchor=below, fontsize=10, frameon=False)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -188,23 +214,38 @@ def _titles(frame: pd.DataFrame) -> list[str]:
 
 
 def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
-    """Draw `comparison.group_table`: the share of bad parts of each group, and the AUC inside it.
+    """Draw each group's share of bad parts, its mistakes, and the AUC inside it.
 
-    `pooled` is the AUC over all groups together.
+    `table` is `comparison.group_table`, with `escapes` and `false_alarms` of `mistakes.by_group` if
+    they are to be drawn. `pooled` is the AUC over all groups together.
     """
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(max(7, 0.28 * len(table) + 2), 5.5), sharex=True
-    )
+    has_mistakes = "escapes" in table
+    n = 2 + has_mistakes
+    size = (max(7, 0.24 * len(table) + 2), 2.1 * n + 1.2)
+    figure, axes = plt.subplots(n, 1, figsize=size, sharex=True)
+    top, bottom = axes[0], axes[-1]
     places = np.arange(len(table))
     top.bar(places, table.bad_rate, color=PALETTE["bad"], width=0.7)
-    top.set(ylabel="share of bad parts", ylim=(0, 1.02), title=title)
+    top.set(ylabel="share of\nbad parts", ylim=(0, 1.02))
+    top.set_title(title, fontsize=12)
+    if has_mistakes:
+        middle, below = axes[1], np.zeros(len(table))
+        looks = {"escapes": (PALETTE["bad"], ""), "false_alarms": (PALETTE["good"], "///")}
+        for column, (colour, hatch) in looks.items():
+            text = column.replace("_", " ")
+            middle.bar(places, table[column], 0.7, below, color=colour, hatch=hatch, label=text)
+            below = below + table[column].to_numpy()
+        middle.set(ylabel="mistakes", ylim=(0, max(1, 1.1 * below.max())))
+        middle.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
     known = table.auc.notna()
     arms = interval_arms(table[known], "auc")
     bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)
-    bottom.axhline(pooled, color="0.4", lw=1, ls="--", label=f"all groups together: {pooled:.3f}")
-    bottom.legend(loc="lower left", fontsize=10)
-    bottom.set(ylabel="AUC inside the group", ylim=(min(0.4, bottom.get_ylim()[0]), 1.02))
+    bottom.axhline(pooled, color="0.4", lw=1, ls="--", label=f"all groups\ntogether: {pooled:.3f}")
+    bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
+    lowest = (table.auc - arms[0]).min() if known.any() else pooled
+    bottom.set(ylabel="AUC inside\nthe group", ylim=(min(pooled, lowest) - 0.05, 1.02))
     bottom.set_xticks(places, table.group.astype(str), rotation=90, fontsize=8)
-    for ax in (top, bottom):
+    for ax in axes:
         ax.grid(axis="x", visible=False)
     return figure

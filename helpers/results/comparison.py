@@ -125,7 +125,7 @@ def group_table(scored: Scored) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     labels, scores = scored.labels_scores()
     rows = []
-    for group in pd.unique(groups):
+    for group in pd.unique(groups[pd.notna(groups)]):
         own = groups == group
         n_good, n_bad = np.bincount(labels[own], minlength=2).tolist()
         found = metrics.Interval(np.nan, np.nan, np.nan)

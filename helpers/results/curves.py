@@ -1,11 +1,12 @@
 """Figures of scores: ROC, precision-recall, overkill against escapes, calibration, decisions.
 
-A dozen lines in one panel cannot be distinguished, least of all in gray: models are shown by
-family, and within a panel each line has its own dash pattern and marker, and its model's colour.
+A dozen lines in one panel cannot be distinguished, least of all in gray: `best_of_families` leaves
+the best model of each family, and each line has its own dash pattern, marker and colour.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.metrics import (
 )
 
 from helpers.core.style import LABEL_NAMES, PALETTE
-from helpers.results import calibration, decision, operating_point
+from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
 from helpers.runs import settings
@@ -30,15 +31,37 @@ from helpers.runs.names import (
     CLASSICAL,
     DISTILLED,
     FINETUNED,
+    PATCHCORE,
+    PRETRAINED,
     ROW_NAMES,
     base_name,
     display_name,
-    model_colours,
 )
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (6, 1.5, 1.5, 1.5)), (0, (9, 2)), (0, (3, 3)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.5, 1)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (9, 2)),
+    (0, (3, 3)),
+)
+DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
+LINE_MARKERS = MARKERS + "X*"
+# the families of models, in the order of the figures, and their colours
+FAMILIES = {
+    "classical, frozen features": "#0173b2",
+    "classical, fine-tuned features": "#56b4e9",
+    "fine-tuned": "#029e73",
+    "from scratch": "#ca9161",
+    "searched": "#d55e00",
+    "distilled": "#cc78bc",
+    "ensemble": "black",
+    "own": "#949494",
+}
+SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
 MOST_POINTS = 100  # of a curve whose intervals are resampled
 # the three bins of a decision; hatches and lightness distinguish them in gray
 BINS: dict[str, dict[str, Any]] = {
@@ -53,101 +76,126 @@ PROMISE_LINES: tuple[dict[str, Any], ...] = (
 SCALED = "#de8f05"  # the colour of scores after temperature scaling
 
 
-def families(models: list[str]) -> dict[str, list[str]]:
-    """Return the models by family, a panel each; large families fill several panels."""
-    groups: dict[str, list[str]] = {}
-    for name in models:
-        if name.endswith(FINETUNED):
-            family = "classical models on FBP features"
-        elif base_name(name) in CLASSICAL or name.endswith(BRIGHTNESS):
-            family = "classical models"
-        elif name in settings.ENSEMBLES:
-            family = "ensembles"
-        elif base_name(name).removesuffix(DISTILLED) in ROW_NAMES or name.startswith("random_cell"):
-            family = "networks"
-        else:
-            family = "other models"
-        groups.setdefault(family, []).append(name)
-    panels, n = {}, len(DASHES)
-    for family, names in groups.items():
-        for start in range(0, len(names), n):
-            title = f"{family} ({start // n + 1})" if start else family
-            panels[title] = names[start : start + n]
-    return panels
+def family(model: str) -> str:
+    """Return the family of a model, one of `FAMILIES`; "own" is a file that a user added."""
+    base = base_name(model)
+    if model in settings.ENSEMBLES:
+        return "ensemble"
+    if model.endswith(FINETUNED):
+        return "classical, fine-tuned features"
+    if base in CLASSICAL or model.endswith(BRIGHTNESS) or model == PATCHCORE:
+        return "classical, frozen features"
+    if base in PRETRAINED:
+        return "fine-tuned"
+    if model.endswith(DISTILLED):
+        return "distilled"
+    if model in SEARCHED:
+        return "searched"
+    is_known = base in ROW_NAMES or model.startswith("random_cell")
+    return "from scratch" if is_known else "own"
 
 
-def roc_and_pr(scored: Mapping[str, Scored]) -> Figure:
-    """Draw ROC curves above, precision-recall curves below, a column per family of models."""
-    panels = families(list(scored))
-    figure, axes = plt.subplots(2, len(panels), figsize=(4.4 * len(panels), 10.5), squeeze=False)
-    for (title, names), (above, below) in zip(panels.items(), axes.T, strict=True):
-        for name, style in _styles(names).items():
-            labels, scores = scored[name].labels_scores()
-            false_alarms, found, _ = roc_curve(labels, scores)
-            precision, recall, _ = precision_recall_curve(labels, scores)
-            auc, ap = roc_auc(labels, scores), average_precision_score(labels, scores)
-            text = f"{scored[name].title}: {auc:.3f}, {ap:.3f}"
-            above.plot(false_alarms, found, label=text, **style)
-            below.plot(recall, precision, drawstyle="steps-post", **style)
-        above.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
-        below.axhline(labels.mean(), color="0.6", lw=0.8, zorder=1)
-        above.set(title=title, xlabel="good parts called bad", ylabel="bad parts found")
-        below.set(xlabel="bad parts found (recall)", ylabel="called bad that are bad (precision)")
-        for ax in (above, below):
-            ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        _legend_below(above, "ROC AUC, average precision")
-    figure.suptitle(f"ROC and precision-recall on {_side(scored[names[0]])}; gray: random calls")
+def best_of_families(table: pd.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Return the best model of each family by validation AUC (`results_table.best_model`).
+
+    `table` is that of `results_table`. The order is that of `FAMILIES`.
+    """
+    models = table[table.model.isin(list(scored))]
+    groups = {
+        name: results_table.best_model(own)
+        for name, own in models.groupby(models.model.map(family))
+    }
+    return {groups[name]: scored[groups[name]] for name in FAMILIES if name in groups}
+
+
+def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
+    """Draw ROC curves on the left and precision-recall curves on the right, a line per model.
+
+    If no model is poor, the ROC shows the corner where they differ: at most half of the good parts
+    called bad, at least half of the bad ones found.
+    """
+    figure, (left, right), below = _with_legend_below(2, len(scored), (12, 4.4))
+    aucs = []
+    for name, style in _styles(list(scored)).items():
+        labels, scores = scored[name].labels_scores()
+        false_alarms, found, _ = roc_curve(labels, scores)
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        aucs.append(roc_auc(labels, scores))
+        text = f"{_legend_name(scored[name])}: {aucs[-1]:.3f}, "
+        text += f"{average_precision_score(labels, scores):.3f}"
+        left.plot(false_alarms, found, label=text, **style)
+        right.plot(recall, precision, drawstyle="steps-post", **style)
+    left.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
+    right.axhline(labels.mean(), color="0.6", lw=0.8, zorder=1)
+    zoomed = min(aucs) > 0.75
+    left.set(title="ROC, upper left quarter" if zoomed else "ROC; gray: random calls")
+    left.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
+    right.set(title="Precision-recall; gray: random calls")
+    right.set(xlabel="bad parts found (recall)", ylabel="called bad that are bad (precision)")
+    for ax in (left, right):
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    if zoomed:
+        left.set(xlim=(-0.005, 0.5), ylim=(0.5, 1.005))
+    _fill_legend(below, left, "ROC AUC, average precision")
+    side = _side(next(iter(scored.values())))
+    figure.suptitle(title or f"ROC and precision-recall on {side}")
     return figure
 
 
 def overkill_against_escapes(
-    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float
+    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float, title: str = ""
 ) -> Figure:
-    """Draw good parts that do not pass against bad parts that do, at every threshold, by family.
+    """Draw good parts that do not pass against bad parts that do, at every threshold.
 
     The large markers are the first rule of each model in `decision.operating_table`; the vertical
     line is the escape rate that was asked for, a fraction. The escapes' axis is a square root,
     because the decision is made at its left end.
     """
-    panels = families(list(scored))
     points = points.drop_duplicates("model").set_index("model")
-    n = len(panels)
-    figure, axes = plt.subplots(1, n, figsize=(4.4 * n, 5.8), squeeze=False, sharey=True)
-    for ax, (title, names) in zip(axes[0], panels.items(), strict=True):
-        for (name, style), marker in zip(_styles(names).items(), MARKERS, strict=False):
-            escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
-            ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
-            at = operating_point.escape_and_overkill(
-                *scored[name].labels_scores(), points.threshold[name]
-            )
-            x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
-            text = f"{scored[name].title}: {x:.1f}, {y:.0f}"
-            ax.plot([], [], marker=marker, label=text, **style)
-            big = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
-            ax.plot(x, y, marker, color=style["color"], **big)
-        ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
-        root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
-        ax.set_xscale("function", functions=root)
-        ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
-        ax.set(title=title, xlim=(0, 100), ylim=(-2, 102))
-        ax.set_xlabel("bad parts that pass, % (square-root scale)")
-        _legend_below(ax, "bad that pass %, good that do not %")
-    axes[0][0].set_ylabel("good parts that do not pass, %")
-    figure.suptitle(
-        f"Overkill against escapes on {_side(scored[names[0]])}; markers: thresholds chosen on "
-        f"validation for {100 * max_escape_rate:g} % of escapes, expected"
+    figure, (ax,), below = _with_legend_below(1, len(scored), (9, 4.6))
+    styles = _styles(list(scored))
+    for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
+        escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
+        ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
+        at = operating_point.escape_and_overkill(
+            *scored[name].labels_scores(), points.threshold[name]
+        )
+        x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
+        text = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}"
+        ax.plot([], [], marker=marker, label=text, **style)
+        big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
+        ax.plot(x, y, marker, color=style["color"], **big)
+    ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
+    ax.annotate(
+        f"asked: {100 * max_escape_rate:g} %",
+        (100 * max_escape_rate, 1),
+        (4, -4),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        fontsize=10,
     )
+    root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
+    ax.set_xscale("function", functions=root)
+    ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
+    ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
+    ax.set_ylabel("good parts that do not pass, %")
+    legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
+    _fill_legend(below, ax, legend)
+    side = _side(next(iter(scored.values())))
+    figure.suptitle(title or f"Overkill against escapes on {side}")
     return figure
 
 
-def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
+def calibration_figure(scored: Scored, table: pd.DataFrame, title: str = "") -> Figure:
     """Draw whether scores are probabilities, before and after temperature scaling.
 
     Left, for one model: the fraction of bad parts among those with about the same score, with
     exact 95 % intervals. Right: the Brier score of every model in `decision.calibration_table`.
     """
     models = table[table.model != "base rate"].iloc[::-1].reset_index(drop=True)
-    size = (12, max(4.6, 0.36 * len(models) + 1.5))
+    models = models.sort_values("brier", ascending=False, ignore_index=True)
+    size = (12, max(4.6, 0.26 * len(models) + 1.8))
     figure, (left, right) = plt.subplots(1, 2, figsize=size)
     temperature = float(table.set_index("model").temperature[scored.name])
     labels, scores = scored.labels_scores()
@@ -172,13 +220,15 @@ def calibration_figure(scored: Scored, table: pd.DataFrame) -> Figure:
     right.plot(models.brier_scaled, models.index, "s", mfc="none", mec=SCALED, mew=2, ms=9)
     right.axvline(float(table.brier.iloc[-1]), color="0.4", ls=":")
     right.set_yticks(models.index, models.model.map(display_name))
-    right.set(xlabel="Brier score (0 is best); dotted: the bad parts' share for all")
+    right.set(xlabel="Brier score (0 is best); dotted: base rate")
     right.set(title="circle with 95 % interval: as they are; square: scaled")
-    figure.suptitle(f"Can a score be read as a probability? On {_side(scored)}")
+    figure.suptitle(title or f"Can a score be read as a probability? On {_side(scored)}")
     return figure
 
 
-def decision_figure(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> Figure:
+def decision_figure(
+    scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str = ""
+) -> Figure:
     """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
 
     Left, at every threshold: the promised escape rates and the measured one with its 95 % interval,
@@ -191,7 +241,8 @@ def decision_figure(scored: Scored, settings: AnalysisSettings, bad_rate: float)
     _bins(right, scored, chosen)
     for ax in (left, right):
         _legend_below(ax, "", -0.8 / figure.get_figheight())
-    figure.suptitle(f"{scored.title}: thresholds chosen on validation, judged on {_side(scored)}")
+    about = f"{scored.title}: thresholds chosen on validation, judged on {_side(scored)}"
+    figure.suptitle(title or about)
     return figure
 
 
@@ -284,9 +335,39 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
 
 
 def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
-    colours = model_colours(names)
-    lines = zip(names, DASHES, strict=False)
-    return {name: {"color": colours[name], "ls": dash, "lw": 1.8} for name, dash in lines}
+    """Return the look of each model's line: its family's colour, and a dash pattern of its own."""
+    lines = zip(names, itertools.cycle(DASHES), strict=False)
+    return {n: {"color": FAMILIES[family(n)], "ls": dash, "lw": 1.8} for n, dash in lines}
+
+
+def _legend_name(model: Scored) -> str:
+    own = family(model.name)
+    return model.title if own == "own" else f"{own}: {model.title}"
+
+
+def _with_legend_below(
+    panels: int, lines: int, size: tuple[float, float]
+) -> tuple[Figure, list[Axes], Axes]:
+    """Return a figure, its panels side by side, and empty axes below for a legend.
+
+    `size` (inches) is that of the panels; the legend has a title and so many lines.
+    """
+    width, height = size
+    below = 0.21 * (1 + lines)
+    figure = plt.figure(figsize=(width, height + below))
+    grid = figure.add_gridspec(2, panels, height_ratios=[height, below])
+    legend = figure.add_subplot(grid[1, :])
+    legend.set_axis_off()
+    return figure, [figure.add_subplot(grid[0, i]) for i in range(panels)], legend
+
+
+def _fill_legend(below: Axes, ax: Axes, title: str) -> None:
+    """Put the legend of an axes into the axes of `_with_legend_below`."""
+    handles, texts = ax.get_legend_handles_labels()
+    style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False}
+    style |= {"handlelength": 3.4, "alignment": "left", "borderaxespad": 0}
+    legend = below.legend(handles, texts, title=title, loc="upper left", **style)
+    legend.set_in_layout(False)  # a long name must not make the panels narrow
 
 
 def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:

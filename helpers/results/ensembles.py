@@ -47,8 +47,9 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     several cross-fitted models, an ensemble of these is cross-fitted over the same folds.
 
     Returns:
-        `ensemble, val_auc, kept, reason`, and the weight of each model that has one, as text;
-        without rows if there is one model, or if validation is too small for two folds.
+        `ensemble, val_auc`; `best` (the best single model), `gain` over its AUC and the standard
+        `error` of the gain; `kept, reason`, and the `weights` of the models that have one, as text.
+        Without rows if there is one model, or if validation is too small for two folds.
 
     Raises:
         ArtifactError: a file has the name of an ensemble, but this stage did not write it.
@@ -104,8 +105,11 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     for name, row in fitted.items():
         used = sorted(((w, model) for model, w in row.weights.items() if w > 0.005), reverse=True)
         weights = ", ".join(f"{model} {weight:.2f}" for weight, model in used)
-        rows.append([name, roc_auc(labels, row.val_scores), row.kept, row.reason, weights])
-    return pd.DataFrame(rows, columns=["ensemble", "val_auc", "kept", "reason", "weights"])
+        gained = (row.best, row.gain, row.error)
+        auc = roc_auc(labels, row.val_scores)
+        rows.append([name, auc, *gained, row.kept, row.reason, weights])
+    columns = ["ensemble", "val_auc", "best", "gain", "error", "kept", "reason", "weights"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def models_to_join(scored: Mapping[str, Scored]) -> dict[str, Scored]:
@@ -130,6 +134,9 @@ class EnsembleRow(NamedTuple):
     val_scores: np.ndarray  # out of fold: never from a fit that saw the part's own label
     test_scores: np.ndarray
     test_scores_by_fold: dict[int, np.ndarray]  # by the fits without each fold
+    best: str  # the best single model
+    gain: float  # in validation AUC over the best single model
+    error: float  # standard error of the gain
 
 
 def build_ensembles(
@@ -158,14 +165,17 @@ def build_ensembles(
             val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
         )
         kept = bool(gain.low > 0)
+        error = (gain.high - gain.low) / 2
         reason = (
             f"validation AUC {roc_auc(val_labels, out_of_fold):.4f} against {aucs[best]:.4f} of "
             f"{best}: {gain.difference:+.4f} is {'more' if kept else 'not more'} than one standard "
-            f"error ({(gain.high - gain.low) / 2:.4f})"
+            f"error ({error:.4f})"
         )
         test = ensemble.predict(test_scores)
         tests = {fold: fitted.predict(test_scores) for fold, fitted in by_fold.items()}
-        rows[name] = EnsembleRow(kept, reason, ensemble.weights, out_of_fold, test, tests)
+        gained = (best, gain.difference, error)
+        weights = ensemble.weights
+        rows[name] = EnsembleRow(kept, reason, weights, out_of_fold, test, tests, *gained)
     return rows
 
 

@@ -170,12 +170,9 @@ def contact_sheet(
         ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
         text = f"{row['rank']}: {str(row['id'])[-16:]}\n"
         text += f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
-        more = {"annotators": row.get("probability"), "group": row.get("group")}
-        known = [
-            f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}"
-            for k, v in more.items()
-            if not pd.isna(v)
-        ]
+        level, group = row.get("probability"), row.get("group")
+        known = [] if pd.isna(level) else [f"annotators {level:.2g}"]
+        known += [] if pd.isna(group) else [str(group)[-12:]]
         ax.set_title("\n".join([text, *filter(None, [", ".join(known)])]), fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from helpers.core import style
 from helpers.results.results_table import METRICS, best_model
 from helpers.runs.names import FINETUNED, display_name
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 # Table 2 of the report, on its own 3,000 test images of Nexperia parts: validation accuracy (in
 # parentheses on fine-tuned features) and test AUC, per cent. Not this project's numbers.
@@ -31,17 +35,78 @@ TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
 TITLES |= {"test_within_auc": "Test AUC within groups"}
 TESTED = ("test_auc", "test_accuracy", "test_f1")  # shown without a number if labels are hidden
 
+CHOSEN = "best on validation"
+REFERENCES = ("lr_brightness", "majority")  # rows that every model should beat
+_LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
+
 Cell = Callable[[Mapping[str, Any]], str]  # a row of the table to the text of one cell
 
 
-def paper_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `results_table` in the shape of the report's Table 2, in per cent.
+def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
+    """Return `results_table` for the eye, in per cent: a row per model, by validation AUC.
 
-    A model on fine-tuned features is in parentheses. A model of several trainings has two lines:
-    the mean of their scores with its intervals, and one training as mean ± standard deviation. The
-    validation AUC is shown if test labels are hidden.
+    AUCs on the judged side have their interval. If a model was trained several times, "one
+    training" is the mean ± standard deviation of its trainings, and the other columns are those of
+    the mean of their scores. The best model on validation is marked by the word `chosen`, rows that
+    every model should beat are references; `*` is explained by `table_legend`.
     """
-    return _shape(table, {}).reset_index(drop=True)
+    best, most = best_model(table), table.n_val.max()
+    side = "test" if "test_auc" in table else "val"
+    auc, within = f"{side}_auc", f"{side}_within_auc"
+    marks = {best: f" \N{LEFTWARDS ARROW} {chosen}"} | dict.fromkeys(REFERENCES, " (reference)")
+    order = table.assign(last=table.model == "majority")
+    order = order.sort_values(["last", "val_auc"], ascending=[True, False], kind="stable")
+    lines = []
+    for row in order.to_dict("records"):
+        star = "*" if row["n_val"] < most else ""  # judged on the first of several folds
+        line = {"Model": display_name(row["model"]) + marks.get(row["model"], "")}
+        if "averaged" in table:
+            line["Trainings"] = row["averaged"] if isinstance(row["averaged"], str) else "-"
+        if side == "test":
+            line["Valid AUC"] = _short(row, "val_auc", star)
+        line[TITLES[auc]] = per_cent(row, auc)
+        if "averaged" in table:
+            one = {"auc": row[f"{auc}_mean"], "auc_spread": row[f"{auc}_std"]}
+            line["one training"] = per_cent(one, "auc")
+        if within in table:
+            line["within groups"] = per_cent(row, within)
+        line["Valid Acc"] = _short(row, "val_accuracy", star)
+        if side == "test":
+            line |= {TITLES[name]: _short(row, name) for name in ("test_accuracy", "test_f1")}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def shown(
+    table: pd.DataFrame, caption: str = "", smoke: bool = False, chosen: str = CHOSEN
+) -> Styler:
+    """Return `paper_table` for a notebook: the best number of each column is bold.
+
+    Its legend is the caption, after a caption of the notebook's own.
+    """
+    shape = paper_table(table, chosen)
+    numbers = shape.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
+    best = (numbers == numbers.max()) & (shape != "-")
+    bold = pd.DataFrame(np.where(best, "font-weight: bold", ""), shape.index, shape.columns)
+    bold["Model"] = np.where(shape.Model.str.endswith(chosen), "font-weight: bold", "")
+    caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
+    return style.styled(shape, caption, smoke).apply(lambda _: bold, axis=None)
+
+
+def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
+    """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
+    texts = [
+        "Per cent, with 95 % bootstrap intervals; sorted by validation AUC, the best in bold; "
+        f"\N{LEFTWARDS ARROW} {chosen}."
+    ]
+    if "averaged" in table and table.averaged.notna().any():
+        texts.append(
+            "A model of several trainings is the mean of their scores; one training: mean ± "
+            "standard deviation."
+        )
+    if table.n_val.dropna().nunique() > 1:
+        texts.append("* on the first fold alone, which chose its epoch.")
+    return " ".join(texts)
 
 
 def report_shape(table: pd.DataFrame) -> pd.DataFrame:
@@ -112,6 +177,11 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
     if not pd.isna(low):
         return f"{text} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"
     return text if pd.isna(spread) else f"{text} ± {100 * spread:.1f}"
+
+
+def _short(row: Mapping[str, Any], column: str, star: str = "") -> str:
+    """Return a fraction as per cent without its interval."""
+    return f"{100 * row[column]:.1f}{star}" if not pd.isna(row[column]) else "-"
 
 
 def _shape(table: pd.DataFrame, more: Mapping[str, Cell]) -> pd.DataFrame:

@@ -15,19 +15,21 @@ import pandas as pd
 
 from helpers.core.paths import RunPaths
 from helpers.results import comparison, metrics, operating_point
-from helpers.runs import costs, names, stages
+from helpers.runs import costs, names, record, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 
 METRICS = ("val_accuracy", "val_auc", "test_auc", "test_within_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
 
 
-def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -> pd.DataFrame:
+def results_table(
+    run_paths: RunPaths, seed: int = 0, ensembles: bool = False, until: str = ""
+) -> pd.DataFrame:
     """Return one row per model in the report's order, and the majority baseline at the end.
 
     The columns are those of `evaluate_model`, as fractions. The baseline calls every part by the
     training set's larger class. `seed` is that of the bootstrap; `ensembles` includes those of
-    notebook 06.
+    notebook 06; `until` names a stage: models of later ones are left out.
 
     Example:
         table = results_table(run_paths)
@@ -35,8 +37,9 @@ def results_table(run_paths: RunPaths, seed: int = 0, ensembles: bool = False) -
     """
     split = read_split(run_paths)
     bad_rate = training_bad_rate(split)
-    scored = read_all_predictions(run_paths, ensembles).values()
-    rows = [evaluate_model(model, bad_rate, seed) for model in scored]
+    later = record.models_of_later_stages(run_paths, until) if until else set()
+    scored = read_all_predictions(run_paths, ensembles)
+    rows = [evaluate_model(own, bad_rate, seed) for k, own in scored.items() if k not in later]
     labels = {side: own.dropna().astype(int) for side, own in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
     majority: dict[str, Any] = {"model": "majority", "val_auc": 0.5}

@@ -134,36 +134,62 @@ def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean ± standard deviation over the repetitions, in per cent, and the difference.
+def repeated_differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what unseen groups cost: the mean AUC on them minus that on random splits.
 
-    The difference of the two means has its standard error. Splits of the same images overlap, so
-    the variance of a mean over n of them is (1/n + test/train) times theirs (Nadeau and Bengio
-    2003, doi 10.1023/A:1024068626366).
+    Splits of the same images overlap, so the variance of a mean over n of them is (1/n +
+    test/train) times theirs (Nadeau and Bengio 2003, doi 10.1023/A:1024068626366).
+
+    Args:
+        table: that of `repeated_table`.
+
+    Returns:
+        Two rows per model, for the `column` "auc" and for "within_auc": `model, column`, and for
+        both kinds of split `random_mean, random_std, random_n, groups_mean, ...`; and `difference`
+        with its standard `error`.
     """
     rows = []
-    for model, own in table.groupby("model", sort=False):
-        row: dict[str, str] = {"Model": str(model)}
-        for column, title in (("auc", "Test AUC"), ("within_auc", "Within groups")):
-            by = own.groupby("split")[column]
-            mean, sd, n = 100 * by.mean(), 100 * by.std(), by.count()
-            for split, words in (("random", "random splits"), ("groups", "unseen groups")):
-                row[f"{title}, {n[split]} {words}"] = f"{mean[split]:.1f} ± {sd[split]:.1f}"
-            error = np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum())
-            difference = mean["groups"] - mean["random"]
-            row[f"{title}, unseen minus random ± standard error"] = (
-                f"{difference:+.1f} ± {error:.1f}"
-            )
-        rows.append(row)
+    for (model, column), own in table.melt(
+        ["model", "split"], ["auc", "within_auc"], var_name="column"
+    ).groupby(["model", "column"], sort=False):
+        by = own.groupby("split").value
+        mean, sd, n = by.mean(), by.std(), by.count()
+        error = float(np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum()))
+        row = {"model": model, "column": column}
+        for kind in KINDS:
+            row |= {f"{kind}_mean": mean[kind], f"{kind}_std": sd[kind], f"{kind}_n": n[kind]}
+        rows.append(row | {"difference": mean["groups"] - mean["random"], "error": error})
     return pd.DataFrame(rows)
 
 
-def repeated_figure(table: pd.DataFrame) -> Figure:
+def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `repeated_differences` for the eye, in per cent: a row per model.
+
+    The means are with the standard deviation over the splits, their difference with its standard
+    error.
+    """
+    titles = {"auc": "Test AUC", "within_auc": "Within groups"}
+    shape: dict[str, dict[str, str]] = {}
+    for row in repeated_differences(table).to_dict("records"):
+        cells, title = (
+            shape.setdefault(row["model"], {"Model": row["model"]}),
+            titles[row["column"]],
+        )
+        for kind, words in (("random", "random splits"), ("groups", "unseen groups")):
+            mean, std = 100 * row[f"{kind}_mean"], 100 * row[f"{kind}_std"]
+            cells[f"{title}, {row[f'{kind}_n']} {words}"] = f"{mean:.1f} ± {std:.1f}"
+        cells[f"{title}, unseen minus random ± standard error"] = (
+            f"{100 * row['difference']:+.1f} ± {100 * row['error']:.1f}"
+        )
+    return pd.DataFrame(shape.values())
+
+
+def repeated_figure(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every repetition, random splits beside splits by groups."""
     names = {"auc": "all test parts together", "within_auc": "inside the groups"}
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     order = ["random", "groups"]
-    for ax, (column, title) in zip(axes, names.items(), strict=True):
+    for ax, (column, words) in zip(axes, names.items(), strict=True):
         sns.stripplot(
             table,
             x="split",
@@ -175,7 +201,9 @@ def repeated_figure(table: pd.DataFrame) -> Figure:
             ax=ax,
             legend=ax is axes[0],
         )
-        ax.set(title=title, xlabel="", ylabel="test AUC")
+        ax.set_title(words, fontsize=11)
+        ax.set(xlabel="", ylabel="test AUC")
         ax.set_xticks([0, 1], ["random split", "unseen groups"])
     axes[0].legend(title="", loc="lower left")
+    figure.suptitle(title)
     return figure

@@ -42,6 +42,8 @@ class Findings:
         if new and _in_notebook():
             from IPython.display import HTML, display
 
+            if pyplot := sys.modules.get("matplotlib.pyplot"):
+                pyplot.show()  # a picture of this cell comes before what is said about it
             display(HTML("".join(f"<p>{_escaped(sentence)}</p>" for sentence in new)))
         elif new:
             print("\n".join(new))

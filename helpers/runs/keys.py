@@ -13,15 +13,23 @@ from typing import Any
 from helpers import datasets
 from helpers.core import files, paths
 from helpers.datasets import cache
+from helpers.datasets.folder import image_files
 from helpers.models import RANDOM
-from helpers.runs.settings import ENSEMBLES, STAGES, AnalysisSettings, SettingsError, decisive
+from helpers.runs.settings import (
+    ENSEMBLES,
+    MOST_OWN_IMAGES,
+    STAGES,
+    AnalysisSettings,
+    SettingsError,
+    decisive,
+)
 
 
 def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
     """Return a digest of a stage's settings and inputs, and of the keys of all earlier stages.
 
     Raises:
-        SettingsError: SPLIT_CSV or WEIGHTS is not a file.
+        SettingsError: SPLIT_CSV or WEIGHTS is not a file, or FOLDER is not a folder.
     """
     order = list(STAGES)
     before, stages = order[: order.index(stage)], run.get("stages", {})
@@ -48,6 +56,14 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
             if not file.is_file():
                 raise SettingsError(f"{name.upper()}={given!r} is not a file")
             content[name] = files.file_digest(file)
+    if given := getattr(settings, "folder", ""):
+        folder = Path(given).expanduser()
+        if not folder.is_dir():
+            raise SettingsError(f"FOLDER={given!r} is not a folder")
+        own = [file for file in image_files(folder)[:MOST_OWN_IMAGES] if file.is_file()]
+        content["folder"] = {
+            file.relative_to(folder).as_posix(): files.file_digest(file) for file in own
+        }
     cells = {name: Path(name).expanduser() for name in getattr(settings, "genotypes", ())}
     named = {n: p for n, p in cells.items() if n.endswith(".json")}  # not the names of cells
     if digests := {n: files.file_digest(p) for n, p in named.items() if p.is_file()}:

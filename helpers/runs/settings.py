@@ -28,6 +28,7 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
+MOST_OWN_IMAGES = 200  # of a folder that 07 asks about; `helpers.score` takes any number
 ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
 # no result depends on these settings, so they are in no key
 STEERING = ("time_budget_min", "tensorboard")
@@ -84,7 +85,16 @@ def _one_file_for_one_backbone(settings: Any) -> None:
         )
 
 
+def _both_costs(settings: Any) -> None:
+    if (settings.escape_cost > 0) != (settings.false_alarm_cost > 0):
+        raise SettingsError(
+            "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
+        )
+
+
 # of settings that several stages have
+ESCAPE_COST = "of a bad part that passes, in any unit; 0: unknown"
+FALSE_ALARM_COST = "of a good part that is rejected"
 SEED = "of all random draws; another seed is another result"
 BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
 WEIGHTS = "file with its pretrained weights; random: none"
@@ -329,8 +339,8 @@ class AnalysisSettings:
     seed: Seed = setting(0, SEED)
     model: Text = setting("", "to look at closely; empty: the best on validation")
     max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
-    escape_cost: float = setting(0.0, "of a bad part that passes, in any unit; 0: unknown", ge=0)
-    false_alarm_cost: float = setting(0.0, "of a good part that is rejected", ge=0)
+    escape_cost: float = setting(0.0, ESCAPE_COST, ge=0)
+    false_alarm_cost: float = setting(0.0, FALSE_ALARM_COST, ge=0)
     review_share: float | None = setting(
         None,
         "of all parts, that a person can look at again; None: 0.1, or by REVIEW_COST",
@@ -343,10 +353,7 @@ class AnalysisSettings:
     widgets: bool | None = setting(None, "browse images with widgets; None: if one can click")
 
     def __post_init__(self) -> None:
-        if (self.escape_cost > 0) != (self.false_alarm_cost > 0):
-            raise SettingsError(
-                "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
-            )
+        _both_costs(self)
         if self.review_cost and not self.escape_cost:
             raise SettingsError(
                 "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
@@ -363,6 +370,25 @@ class AnalysisSettings:
         return REVIEW_SHARE if self.review_share is None else self.review_share
 
 
+@dataclass(frozen=True, config=STRICT)
+class YourPartSettings:
+    """07: one part from its file to a verdict, and a folder of the user's own."""
+
+    model: Text = setting("", "network that answers; empty: the best on validation")
+    folder: Text = setting(
+        "", "of your images, subfolders are groups; empty: test images of the run"
+    )
+    escape_cost: float = setting(0.0, ESCAPE_COST, ge=0)
+    false_alarm_cost: float = setting(0.0, FALSE_ALARM_COST, ge=0)
+    review_cost: float = setting(0.0, "of one look", ge=0)
+    export: Literal["", "openvino", "onnx", "torch"] = setting(
+        "torch", "format of the exported model; empty: none"
+    )
+
+    def __post_init__(self) -> None:
+        _both_costs(self)
+
+
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,
     "02_features_baselines": BaselineSettings,
@@ -370,6 +396,7 @@ STAGES: dict[str, type] = {
     "04_darts_search": SearchSettings,
     "05_genotype_retraining": RetrainSettings,
     "06_analysis": AnalysisSettings,
+    "07_your_part": YourPartSettings,
 }
 
 

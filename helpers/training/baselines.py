@@ -12,7 +12,8 @@ import hashlib
 import importlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from tqdm.auto import tqdm
 from helpers.core import files, seeding
 from helpers.core.folds import stratified_folds
 from helpers.datasets.cache import ImageCache
+from helpers.models import libraries
 from helpers.runs.members import cross_fitted, sides
+from helpers.runs.names import display_name
 from helpers.runs.predictions import keeps_groups_apart, save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import Features
@@ -122,6 +125,29 @@ def fit_all(
         stage.once(model, inputs, fit, sizes=sizes, predictions=predictions, record=record)
         rows.append(files.load_json(record))
     return rows
+
+
+def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of `fit_all` for the eye: what was chosen, and how good it was inside.
+
+    If folds have chosen differently, each choice is followed by the number of folds.
+    """
+    table = []
+    for row in rows:
+        folds = row["chosen"] if isinstance(row["chosen"], list) else [row["chosen"]]
+        texts = Counter(", ".join(f"{k} = {v}" for k, v in own.items()) for own in folds)
+        several = len(texts) > 1
+        counted = [f"{text} ({n} of {len(folds)} folds)" for text, n in texts.most_common()]
+        table.append(
+            {
+                "Model": row["model"],
+                "Features": display_name(libraries.title(row["features"])),
+                "Chosen": "; ".join(counted if several else texts),
+                "AUC inside training": f"{100 * row['cv_auc']:.1f}",
+                "Seconds": f"{row['seconds']:.0f}" if row["seconds"] >= 10 else row["seconds"],
+            }
+        )
+    return pd.DataFrame(table)
 
 
 def _digest(embeddings: np.ndarray) -> str:

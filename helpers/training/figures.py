@@ -21,18 +21,21 @@ MARKERS = "osD^vPX*"
 INSIDE = 0.9  # share of the points that learning curves show
 
 
-def learning_curves(curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES)) -> Figure:
+def learning_curves(
+    curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES), title: str = ""
+) -> Figure:
     """Draw loss and validation AUC over epochs, one line per model.
 
-    The worst tenth of the points is outside: it is the start of a training, and would leave little
-    space for the differences at the end. Trainings of very different lengths share a logarithmic
-    axis, which leaves space for the short ones.
+    The worst tenth of each model's points may be outside: it is the start of a training, and would
+    leave little space for the differences at the end. Trainings of very different lengths share a
+    logarithmic axis, which leaves space for the short ones.
 
     Args:
         curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
             `fold` if models were trained several times. Their line is the mean, in a band of one
             standard deviation.
         columns: those of `curves` to draw, a panel each.
+        title: of the figure.
     """
     figure, axes = plt.subplots(1, len(columns), figsize=(13, 10.8 / len(columns)))
     lengths = curves.groupby("model").epoch.max()
@@ -40,7 +43,8 @@ def learning_curves(curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES)
     for ax, column in zip(axes, columns, strict=True):
         _line_per_model(ax, curves, column, legend=ax is axes[-1])
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
-        low, high = curves[column].quantile(shown)
+        of_models = curves.groupby("model")[column]
+        low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
         if high > low:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=TITLES[column], ylabel="")
@@ -50,7 +54,8 @@ def learning_curves(curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES)
             ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
             ax.xaxis.set_minor_locator(NullLocator())
         else:
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    figure.suptitle(title)
     return figure
 
 
@@ -141,6 +146,22 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
             ax.legend(title="")
     for ax in axes.flat[len(panels) :]:
         ax.remove()
+    return figure
+
+
+def augmented(views: np.ndarray) -> Figure:
+    """Draw `finetune.augmented_views`: a column per image, as it is above its random views."""
+    rows, columns = views.shape[:2]
+    size = (1.5 * columns, 1.5 * rows + 0.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax, pixels in zip(axes.ravel(), views.reshape(-1, *views.shape[2:]), strict=True):
+        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    axes[0][0].set_ylabel("as it is", fontsize=11)
+    for row, first in enumerate(axes[1:, 0], start=1):
+        first.set_ylabel(f"view {row}", fontsize=11)
+    figure.suptitle("Training images and random views of them", fontsize=13)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from helpers.core import devices, files, seeding
 from helpers.datasets.cache import ImageCache
@@ -19,7 +20,8 @@ from helpers.runs.members import Member, cross_fitted
 from helpers.runs.settings import FinetuneSettings
 from helpers.runs.stages import Stage
 from helpers.training import baselines
-from helpers.training.batches import EmbeddingBatches
+from helpers.training.augment import augmentation
+from helpers.training.batches import EmbeddingBatches, epoch_order, to_float
 from helpers.training.features import embed, image_batches, load_features, save_features
 from helpers.training.lr_range import lr_range_test
 from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
@@ -69,6 +71,23 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
     return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
+
+
+def augmented_views(stage: Stage, images: int = 8, views: int = 3) -> np.ndarray:
+    """Return the first training images of FBP as they are, and as its training may see them.
+
+    Returns:
+        (1 + views, images, H, W, C) in [0, 1].
+    """
+    settings: FinetuneSettings = stage.settings
+    cache, train = stage.images(settings.image_size_px), stage.split[stage.split.split == "train"]
+    first = train.id.iloc[epoch_order(len(train), settings.seed, epoch=0)[:images]]
+    pixels = torch.from_numpy(cache.take(cache.rows(first)))
+    batch = to_float(pixels, torch.device("cpu"))  # (B, C, H, W)
+    augment = augmentation(settings.fbp.augment)
+    with seeding.torch_stream(settings.seed, "shown views"):
+        seen = [batch, *(augment(batch) for _ in range(views))]
+    return torch.stack(seen).permute(0, 1, 3, 4, 2).numpy()
 
 
 def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame:

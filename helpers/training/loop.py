@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from helpers.core import files, memory, processes, seeding, tensors
+from helpers.core import files, memory, processes, seeding, status, tensors
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import OutOfTime
 from helpers.training.allocator import freed_memory_kept
@@ -170,12 +170,15 @@ class Training:
         with event_file(self.events, self.history) as write_event:
             while self.epoch < epochs and not self.stopped:
                 self._check_time()
+                self._tell()
                 started = time.monotonic()
-                self._run_epoch()
+                self.run_epoch()
                 if self.resume is not None and self.rank == 0:
                     tensors.save_state(self.resume, self.state())
                 write_event(self.history[-1])
                 self._spent_s = time.monotonic() - started
+        if self.rank == 0:
+            status.tell("")
         if self.settings.keep == "best":
             self.model.load_state_dict(self.best)
         elif self.ema:
@@ -183,7 +186,7 @@ class Training:
         self.model.eval()
         return self
 
-    def _run_epoch(self) -> None:
+    def run_epoch(self) -> None:
         """Train on every batch once, validate, and keep the weights if they are the best."""
         settings, started = self.settings, time.monotonic()
         self.hooks.epoch_starts(self.epoch, settings.epochs)
@@ -277,6 +280,20 @@ class Training:
         if self.history:
             bar.set_postfix(val_auc=f"{self.history[-1]['val_auc']:.4f}", refresh=False)
         return bar
+
+    def _tell(self) -> None:
+        """Tell `helpers.run` what is trained, how good it was after the last epoch, time left."""
+        if self.rank > 0:
+            return
+        line = f"{self.name}: epoch {self.epoch + 1} of {self.settings.epochs}"
+        if self.history:
+            last = self.history[-1]
+            auc = f"{last['val_auc']:.3f}".lstrip("0")
+            line += f", validation AUC {auc}, {last['images_per_s']:.0f} images/s"
+        if self._spent_s:  # an epoch of this call, on this machine
+            left_s = self._spent_s * (self.settings.epochs - self.epoch)
+            line += f", {tqdm.format_interval(left_s)} left"
+        status.tell(line)
 
     def _check_time(self) -> None:
         """Stop before an epoch that would probably end after the deadline.

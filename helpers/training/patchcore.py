@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from helpers.core import devices, files, seeding, tensors
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
+from helpers.models import libraries
 from helpers.models.backbones import Model, Weights, pretrained
 from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
 from helpers.runs.members import Member, cross_fitted, sides
@@ -120,6 +121,29 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
     predictions = stage.paths.predictions(PATCHCORE)
     stage.once(PATCHCORE, scored, predict, sizes=sizes, predictions=predictions)
     return [files.load_json(record)]
+
+
+def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the row of `fit` for the eye; numbers that differ between folds become a range."""
+    titles = {
+        "features": "Features",
+        "good_images": "Good images",
+        "patches": "Patches of them",
+        "memory": "Patches in memory",
+        "memory_mb": "Megabytes",
+        "seconds": "Seconds",
+    }
+
+    def text(value: Any) -> str:
+        if not isinstance(value, list):
+            return f"{value:,}" if isinstance(value, int) else str(value)
+        ends = dict.fromkeys(f"{end:,}" for end in (min(value), max(value)))
+        return " to ".join(ends) + f" in each of {len(value)} folds"
+
+    shown = [{title: text(row[key]) for key, title in titles.items()} for row in rows]
+    for row in shown:
+        row["Features"] = libraries.title(row["Features"])
+    return pd.DataFrame(shown)
 
 
 def memory_path(run_paths: RunPaths) -> Path:

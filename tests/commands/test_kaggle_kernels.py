@@ -89,6 +89,24 @@ def test_a_file_that_is_not_a_notebook_is_refused(server, tmp_path):
     assert "is not a notebook" in message_of(lambda: kaggle.push(tmp_path / "x.ipynb"))
 
 
+def test_the_gpu_hours_left_are_shown_before_a_push_and_one_without_any_is_refused(
+    server, notebook, capfd
+):
+    assert main(["push", str(notebook), "--no-bundle"]) == 0
+    assert "28.0 of 30 GPU hours left, renewed on 2026-12-05\nPushed" in capfd.readouterr().out
+    server.gpu_quota = {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}
+    text = message_of(lambda: kaggle.push(notebook, Push(bundle=False)))
+    assert text == ("0.0 of 30 GPU hours left, renewed on 2026-12-05: push with --cpu, or wait.")
+    assert server.names().count("SaveKernel") == 1
+    asked = server.names().count("GetAcceleratorQuotaStatistics")
+    kaggle.push(notebook, Push(bundle=False, gpu=False))
+    assert server.names().count("GetAcceleratorQuotaStatistics") == asked
+    server.gpu_quota = None  # Kaggle does not answer: the push says what is wrong, if anything is
+    kaggle.push(notebook, Push(bundle=False))
+    assert server.names().count("SaveKernel") == 3
+    assert "GPU hours" not in capfd.readouterr().out
+
+
 def test_a_push_that_gets_no_answer_is_not_repeated(server, notebook):
     server.faults["SaveKernel"] = [Fault(502)]
     text = message_of(lambda: kaggle.push(notebook, Push(bundle=False)))

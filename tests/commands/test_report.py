@@ -1,4 +1,4 @@
-"""A run's report: one file that needs nothing else, the six notebooks, and what they cost."""
+"""A run's report: one file that needs nothing else, all notebooks, and what they cost."""
 
 import re
 

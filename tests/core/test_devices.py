@@ -13,8 +13,34 @@ def test_a_device_has_a_name_and_a_precision_for_it():
     assert devices.default_device().type in ("cuda", "mps", "cpu")
 
 
-def test_a_launcher_that_wants_the_cpu_gets_it(monkeypatch):
+@pytest.fixture
+def card(monkeypatch):
+    """A GPU that torch sees; what it computes is computed on the CPU."""
+    ones = torch.ones
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda rows, columns, device: ones(rows, columns))
+    devices.failure.cache_clear()
+    yield
+    devices.failure.cache_clear()
+
+
+def test_a_card_that_does_not_compute_is_left_out_with_one_line(card, monkeypatch, capsys):
+    def refuse(*_, device):
+        raise RuntimeError(f"no kernel image is available for execution on the {device}\nmore")
+
+    assert devices.default_device() == torch.device("cuda")
+    assert capsys.readouterr().err == ""
+    devices.failure.cache_clear()
+    monkeypatch.setattr(torch, "ones", refuse)
+    for _ in range(2):
+        assert devices.default_device() == torch.device("cpu")
+    assert capsys.readouterr().err == (
+        "the GPU does not compute (no kernel image is available for execution on the cuda): the "
+        "CPU is used instead\n"
+    )
+
+
+def test_a_launcher_that_wants_the_cpu_gets_it(card, monkeypatch):
     assert devices.default_device() == torch.device("cuda")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     assert devices.default_device() == torch.device("cpu")

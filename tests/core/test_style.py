@@ -40,7 +40,15 @@ def test_the_texts_of_a_table_are_escaped_and_no_formulas():
     assert style.styled(table, HOSTILE).to_html().count("&lt;img src=x") == 3
 
 
-def test_the_source_of_functions_opens_with_a_click_and_is_escaped():
-    html = style.source(style.folded).data
-    assert "<details><summary>Source of helpers.core.style.folded, " in html
-    assert "def folded(title: str, table: pd.DataFrame) -&gt; HTML:\n    " in html
+def test_the_source_of_a_function_opens_with_a_click_and_is_escaped():
+    html = style.source(style.headline, style.p_value).data
+    assert html.count("<details><summary>Source of helpers.core.style.") == 2
+    assert "def headline(sentence: str)" in html and "if p &lt; 0.001" in html
+    assert "&lt;b&gt;" in style.paragraph("<b>").data
+
+
+def test_a_headline_ends_before_the_numbers_and_numbers_drop_their_zero():
+    assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
+    assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
+    assert [style.p_value(p) for p in (0.0009, 0.0134)] == ["p < .001", "p = .013"]
+    assert [style.decimals(x) for x in (0.5, 1)] == [".500", "1.000"]

@@ -35,6 +35,7 @@ def test_class_counts_are_written_on_the_bars():
     figure = figures.class_counts(split)
     texts = {t.get_text() for t in figure.axes[0].texts}
     assert {"2", "1"} <= texts
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["training", "validation"]
 
 
 def test_the_order_of_files_shows_brightness_label_and_the_borders_of_groups(images):
@@ -57,7 +58,7 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     pairs = pd.DataFrame({"first": [3, 0], "second": [12, 1], "bits": [8, 4]})
     figure = figures.near_duplicates(split, pairs, cache)
     shown = [ax for ax in figure.axes if ax.images]
-    titles = [ax.get_title().split()[0] for ax in shown]
+    titles = [ax.get_title().split(",")[0] for ax in shown]
     assert sorted(titles) == ["i00", "i01", "i03", "i12"]
     np.testing.assert_array_equal(
         shown[titles.index("i12")].images[0].get_array().squeeze(), cache.pixels[12].squeeze()
@@ -66,7 +67,7 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
 
 
 def test_mean_images_are_those_of_the_classes_and_darker_bad_ones_are_negative(images):
-    figure = figures.mean_images(*images)
+    figure = figures.mean_images(*figures.class_means(*images))
     good, bad, difference = (ax.images[0].get_array() for ax in figure.axes[:3])
     assert good.mean() - bad.mean() == pytest.approx(50, abs=3)
     assert (difference < 0).all()

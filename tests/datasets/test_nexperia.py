@@ -10,6 +10,7 @@ from helpers.core import paths
 from helpers.datasets import chips
 from helpers.datasets.settings import SplitSettings
 
+SLUG = "semi-conductor-image-classification-first"
 FIRST = ("train/good_0", "train/bad_1", "test/all_tests")
 NESTED = ("train/good_0/good_0", "train/bad_1/bad_1", "test/all_tests/all_tests")
 SECOND = (

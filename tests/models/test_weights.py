@@ -5,6 +5,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
@@ -129,6 +130,24 @@ def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tm
     found = find_weights(SMALL)
     assert found.origin == "model.safetensors"
     assert torch.equal(found.state["conv_stem.weight"], state["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("make", [torchvision.models.resnet18, timm.create_model])
+def test_a_model_of_kaggle_s_is_found_by_its_folder_in_both_libraries_layouts(
+    no_network, tmp_path, make
+):
+    name = {} if make is torchvision.models.resnet18 else {"model_name": "resnet18"}
+    state = make(**name).state_dict()
+    models = tmp_path / "input/models/someone/resnet18"
+    for framework in ("PyTorch/default/1", "Other/default/1"):
+        (models / framework).mkdir(parents=True)
+    save_file({"embedder.weight": torch.zeros(1)}, models / "Other/default/1/model.safetensors")
+    with pytest.raises(WeightsError, match=r"Other/default/1/model\.safetensors cannot be used as"):
+        find_weights("resnet18")
+    save_file(state, models / "PyTorch/default/1/model.safetensors")
+    found = find_weights("auto")
+    assert (found.backbone, found.origin) == ("resnet18", "model.safetensors")
+    assert torch.equal(found.state["layer4.1.bn2.running_var"], state["layer4.1.bn2.running_var"])
 
 
 def test_a_download_is_named_by_its_place(no_network, monkeypatch, tmp_path):

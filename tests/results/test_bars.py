@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from helpers.core import style
 from helpers.results import bars, comparison
 from helpers.runs import predictions
+from helpers.runs.names import display_name
 from tests import planted
 
 
@@ -20,7 +21,13 @@ def _close():
     plt.close("all")
 
 
-ONE = {"model": ["svm"], "test_auc": [0.9], "test_auc_low": [0.85], "test_auc_high": [0.94]}
+ONE = {
+    "model": ["svm"],
+    "val_auc": [0.8],
+    "test_auc": [0.9],
+    "test_auc_low": [0.85],
+    "test_auc_high": [0.94],
+}
 
 
 def _arms(container, axis=0):
@@ -37,13 +44,18 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
     assert _arms(ax.containers[0]) == [0.85, 0.94]
-    assert [t.get_text() for t in ax.texts] == ["0.900"]
+    assert [t.get_text() for t in ax.texts] == [".900"]
     assert _legend(figure) == ["95 % interval"] and ax.get_xlabel() == "test AUC"
 
 
 def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
     # 06 stopped on a run of 20 test images with "'xerr' must not contain negative values"
-    columns = {"test_auc": [0.9], "test_auc_low": [0.9 + 1e-16], "test_auc_high": [0.9 - 1e-16]}
+    columns = {
+        "val_auc": [0.9],
+        "test_auc": [0.9],
+        "test_auc_low": [0.9 + 1e-16],
+        "test_auc_high": [0.9 - 1e-16],
+    }
     assert bars.auc_bars(pd.DataFrame({"model": ["svm"], **columns})).axes[0].lines
     frame = pd.DataFrame({"x": [0.5], "low": [0.375], "high": [0.75]})
     assert [arm[0] for arm in bars.interval_arms(frame, "x")] == [0.125, 0.25]
@@ -53,6 +65,7 @@ def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
     table = pd.DataFrame(
         {
             "model": ["svm", "fbp"],
+            "val_auc": [0.9, 0.8],
             "test_auc": [0.9, 0.8],
             "test_auc_low": [0.85, 0.7],
             "test_auc_high": [0.95, 0.9],
@@ -117,7 +130,7 @@ def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks
 def test_validation_auc_is_shown_where_test_labels_are_hidden():
     frame = pd.DataFrame({"model": ["cnn"], "parameters": 10, "ms_single": 1.0, "val_auc": 0.7})
     assert bars.auc_against_cost(frame).axes[0].get_ylabel() == "val AUC"
-    assert bars.auc_bars(frame).axes[0].get_xlabel() == "val AUC"
+    assert bars.auc_bars(frame).axes[0].get_xlabel() == "validation AUC"
 
 
 def test_heights_are_moved_as_little_as_needed():
@@ -140,5 +153,17 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     compared = comparison.compare_with(scored, "svm")
     ax = bars.differences(compared, "svm").axes[0]
     shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
-    np.testing.assert_allclose(shown, compared.difference[::-1])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["FBP", "two-layer CNN"]
+    np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
+    worst_first = compared.sort_values("difference").model
+    assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
+
+
+def test_groups_are_drawn_with_their_mistakes_if_these_are_given():
+    table = pd.DataFrame({"group": ["a", "b"], "bad_rate": [0.5, 0.1], "auc": [0.9, np.nan]})
+    table = table.assign(low=[0.7, np.nan], high=[0.95, np.nan])
+    assert len(bars.by_group(table, 0.93, "title").axes) == 2
+    figure = bars.by_group(table.assign(escapes=[2, 0], false_alarms=[1, 1]), 0.93, "title")
+    shares, counts, aucs = figure.axes
+    assert [bar.get_height() for bar in counts.patches] == [2, 0, 1, 1]
+    assert counts.patches[2].get_y() == 2  # false alarms on top of escapes
+    assert aucs.get_ylim()[0] < 0.7 and shares.get_title() == "title"

@@ -139,3 +139,11 @@ def test_the_kinds_are_those_that_the_data_source_names(home):
     for stage, kinds in (({"kinds": ["cell_type"]}, ["cell_type"]), ({}, [])):
         files.save_json(run_paths.run_json, {"stages": {"01_data_split": stage}})
         assert comparison.group_columns(run_paths) == kinds
+
+
+def test_a_part_without_a_group_is_in_no_row_of_the_groups():
+    *_, given = models()
+    groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
+    one = given["best"]
+    table = comparison.group_table(dataclasses.replace(one, test=one.test.assign(group=groups)))
+    assert set(table.group) == {"a", "b"} and (table.n_good + table.n_bad).sum() == 76

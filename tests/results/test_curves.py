@@ -1,7 +1,10 @@
 """The figures show the numbers that they were given, and tell lines apart without colour."""
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -25,52 +28,74 @@ def scored(home):
     return predictions.read_all_predictions(run_paths)
 
 
-def _lines(ax):
-    return {line.get_label(): line for line in ax.get_lines() if ":" in line.get_label()}
+def _legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
 
-def test_every_model_is_in_one_panel_and_large_families_are_cut():
-    names = ["svm", "lda", "svm_finetuned", "fbp", "darts_searched_distilled", "rank_average"]
-    names += [f"m{i}" for i in range(8)]
-    panels = curves.families(names)
-    assert [name for own in panels.values() for name in own] == names
-    assert panels["classical models"] == ["svm", "lda"]
-    assert panels["networks"] == ["fbp", "darts_searched_distilled"]
-    assert panels["ensembles"] == ["rank_average"]
-    assert len(panels["other models"]) == 6 and len(panels["other models (2)"]) == 2
+def _curves(ax):
+    return [line for line in ax.get_lines() if line.get_linewidth() > 1 and len(line.get_xdata())]
 
 
-def test_lines_of_a_panel_differ_in_dash_pattern_as_well_as_colour(scored):
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("svm", "classical, frozen features"),
+        ("lr_brightness", "classical, frozen features"),
+        ("svm_efficientnet_lite2_finetuned", "classical, fine-tuned features"),
+        ("ll_efficientnet_lite2", "fine-tuned"),
+        ("random_cell_3", "from scratch"),
+        ("darts_imagenet", "from scratch"),
+        ("darts_searched", "searched"),
+        ("darts_searched_distilled", "distilled"),
+        ("rank_average", "ensemble"),
+        ("mine", "own"),
+    ],
+)
+def test_every_model_has_a_family_with_a_colour(model, family):
+    assert curves.family(model) == family in curves.FAMILIES
+
+
+def test_the_best_of_each_family_is_the_best_on_validation(scored):
+    rows = [("svm", 0.8, 0.9), ("svm_finetuned", 0.9, 0.8), ("fbp", 0.7, 0.7), ("mine", 0.5, 0.5)]
+    table = pd.DataFrame(rows, columns=["model", "val_auc", "test_auc"]).assign(n_val=10)
+    lda = pd.DataFrame({"model": ["lda", "majority"], "val_auc": [0.85, 0.5], "n_val": 10})
+    found = curves.best_of_families(pd.concat([table, lda]), scored | {"lda": scored["svm"]})
+    assert list(found) == ["lda", "svm_finetuned", "fbp", "mine"]
+
+
+def test_lines_differ_in_dash_pattern_and_stand_in_one_legend(scored):
+    figure = curves.roc_and_pr(scored, "What was found")
+    for ax in figure.axes[1:]:
+        patterns = {str(line._unscaled_dash_pattern) for line in _curves(ax)}
+        assert len(patterns) == len(_curves(ax)) == len(scored)
+    assert len(_legend(figure)) == len(scored) and figure.get_suptitle() == "What was found"
+
+
+def test_the_roc_curve_s_area_is_the_auc_in_the_legend(scored):
     figure = curves.roc_and_pr(scored)
-    for ax in figure.axes:
-        own = [line for line in ax.get_lines() if line.get_linewidth() > 1]
-        patterns = [str(line._unscaled_dash_pattern) for line in own]
-        assert len(set(patterns)) == len(own)
-
-
-def test_the_roc_curve_s_area_is_the_auc_in_its_legend(scored):
-    figure = curves.roc_and_pr(scored)
-    lines = {k: v for ax in figure.axes for k, v in _lines(ax).items()}
-    assert len(lines) == len(scored)
-    for name, model in scored.items():
+    for line, text, model in zip(
+        _curves(figure.axes[1]), _legend(figure), scored.values(), strict=True
+    ):
         auc = roc_auc_score(*model.labels_scores("test"))
-        (text,) = [t for t in lines if t.startswith(display_name(name) + ":")]
-        assert float(text.split(": ")[1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
-        assert np.trapezoid(lines[text].get_ydata(), lines[text].get_xdata()) == pytest.approx(auc)
+        assert f": {model.title}: " in text or text.startswith(f"{model.title}: ")
+        assert float(text.split(": ")[-1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(auc)
+
+
+def test_the_corner_of_the_roc_is_shown_only_if_every_model_is_there(scored):
+    assert curves.roc_and_pr({"svm": scored["svm"]}).axes[1].get_xlim()[1] == 0.5
+    assert scored["mine"].name == "mine" and roc_auc_score(*scored["mine"].labels_scores()) < 0.9
+    poor = dataclasses.replace(scored["mine"], test=scored["mine"].test.assign(defect_score=0.5))
+    assert curves.roc_and_pr(scored | {"mine": poor}).axes[1].get_xlim()[1] > 1
 
 
 def test_the_precision_recall_steps_enclose_the_average_precision(scored):
-    figure = curves.roc_and_pr(scored)
-    drawn = {}
-    for ax in figure.axes:
-        if "precision" in ax.get_ylabel():
-            for line in ax.get_lines():
-                if line.get_linewidth() > 1:
-                    assert line.get_drawstyle() == "steps-post"
-                    x, y = line.get_data()
-                    drawn[round(float(-(np.diff(x) * y[:-1]).sum()), 9)] = line
-    expected = [average_precision_score(*m.labels_scores("test")) for m in scored.values()]
-    assert sorted(drawn) == sorted(round(float(value), 9) for value in expected)
+    right = curves.roc_and_pr(scored).axes[2]
+    for line, model in zip(_curves(right), scored.values(), strict=True):
+        assert line.get_drawstyle() == "steps-post"
+        x, y = line.get_data()
+        expected = average_precision_score(*model.labels_scores("test"))
+        assert -(np.diff(x) * y[:-1]).sum() == pytest.approx(expected)
 
 
 def test_operating_points_lie_on_their_curves(scored):
@@ -128,17 +153,17 @@ def test_a_legend_says_how_many_seeds_a_line_averages(home):
         curves.roc_and_pr(scored),
         curves.overkill_against_escapes(scored, points, 0.01),
     ):
-        (text,) = figure.axes[0].get_legend().get_texts()
-        assert text.get_text().startswith("FBP, 2 seeds averaged: ")
+        (text,) = _legend(figure)
+        assert text.startswith("fine-tuned: FBP, 2 seeds averaged: ")
 
 
 def test_the_brier_score_of_each_model_is_drawn_beside_the_calibration_of_one(scored):
     table = decision.calibration_table(scored, 0.3)
     left, right = curves.calibration_figure(scored["fbp"], table).axes
     assert left.get_title() == "FBP"
-    names = [display_name(name) for name in table.model[:-1]]
-    assert [t.get_text() for t in right.get_yticklabels()] == names[::-1]
-    assert right.lines[0].get_xdata().tolist() == table.brier[:-1].tolist()[::-1]
+    ranked = table[:-1].sort_values("brier", ascending=False)  # the best is above
+    assert [t.get_text() for t in right.get_yticklabels()] == [*map(display_name, ranked.model)]
+    assert right.lines[0].get_xdata().tolist() == ranked.brier.tolist()
 
 
 def test_hidden_test_labels_are_said_in_the_titles(home):

@@ -303,6 +303,7 @@ def test_a_planted_perfect_and_a_planted_random_model_come_out_as_they_must(run)
     assert not report.kept.any()
     assert report.weights["rank_average"] == "perfect 1.00"
     assert "1.0000 of perfect" in report.reason["stacking"]
+    assert set(report.best) == {"perfect"} and (report.gain <= 0).all()
     assert not any(run.predictions(name).exists() for name in settings.ENSEMBLES)
 
     table = results_table.whole_table(run).set_index("model")

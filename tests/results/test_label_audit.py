@@ -143,7 +143,7 @@ def test_the_contact_sheet_shows_label_score_annotators_and_group_of_the_first(h
     assert len(titles) == 6
     row = audited.iloc[0]
     first = f"1: {row.id}\nlabelled {'bad' if row.label else 'good'}, score {row.defect_score:.3f}"
-    assert titles[0] == f"{first}\nannotators {row.probability:.2g}, group {row.group}"
+    assert titles[0] == f"{first}\nannotators {row.probability:.2g}, {row.group}"
     bare = audited.drop(columns=["probability", "group"]).head(2)
     figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
     assert [ax.get_title() for ax in figure.axes] == [

@@ -32,11 +32,43 @@ def _shape(run_paths):
     return report_table.report_shape(table).set_index("Model")
 
 
-def test_the_paper_table_puts_finetuned_features_in_parentheses(run):
+def test_the_paper_table_has_a_row_per_model_the_best_on_validation_first(run):
     planted.plant(run, "svm_finetuned", np.inf, 1)
-    shape = report_table.paper_table(results_table.results_table(run)).set_index("Model")
-    assert shape.index.tolist() == ["SVM", "FBP", "mine", "majority"]
-    assert shape.loc["SVM", "Test AUC"].endswith("(100.0 [100.0, 100.0])")
+    planted.plant(run, "lr_brightness", 0.2, 5)
+    table = results_table.results_table(run)
+    shape = report_table.paper_table(table, "submitted")
+    assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} submitted"
+    assert shape.Model.iloc[-2:].tolist() == [
+        "brightness alone (reference)",
+        "majority (reference)",
+    ]
+    assert shape["Test AUC"].iloc[0] == "100.0 [100.0, 100.0]"
+    auc = table.sort_values("val_auc", ascending=False).val_auc
+    assert shape["Valid AUC"].tolist() == [f"{100 * value:.1f}" for value in auc]
+    assert "Trainings" not in shape and "within groups" not in shape
+
+
+def test_the_paper_table_tells_a_mean_of_trainings_from_one_and_stars_the_first_fold(run):
+    planted.add_folds(run)
+    planted.plant(run, "fbp", 2.0, 0)
+    planted.plant(run, "svm", 4.0, 0, once=True)
+    table = results_table.results_table(run)
+    shape = report_table.paper_table(table).set_index("Model")
+    row = table.set_index("model").loc["fbp"]
+    fbp = shape.loc["FBP \N{LEFTWARDS ARROW} best on validation"]
+    assert fbp.Trainings == "5 folds" and shape.loc["SVM", "Trainings"] == "-"
+    assert fbp["one training"] == f"{100 * row.test_auc_mean:.1f} ± {100 * row.test_auc_std:.1f}"
+    assert shape.loc["SVM", "Valid AUC"].endswith("*") and not fbp["Valid AUC"].endswith("*")
+    assert "first fold alone" in report_table.table_legend(table)
+    html = report_table.shown(table, "Run toy.").to_html()
+    assert "Run toy. Per cent" in html and "font-weight: bold" in html
+
+
+def test_the_paper_table_of_hidden_test_labels_shows_validation_alone(run):
+    planted.hide_test_labels(run)
+    shape = report_table.paper_table(results_table.results_table(run))
+    assert shape.columns.tolist() == ["Model", "Valid AUC", "Valid Acc"]
+    assert "[" in shape["Valid AUC"].iloc[0]
 
 
 def test_the_shape_has_the_reports_numbers_in_columns_of_their_own(run):

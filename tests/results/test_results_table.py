@@ -161,3 +161,13 @@ def test_p_values_compare_test_scores_with_the_best_row_by_validation(costly):
     expected = metrics.delong_test(labels, scored["svm"].labels_scores("test")[1], best)
     assert table.p_value["svm"] == expected.p_value
     assert pd.isna(table.p_value["fbp"])
+
+
+def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(costly):
+    record = stages.load_run(costly)
+    step = {"key": "k", "stage": "03_finetuning", "outputs": {"predictions/fbp.csv": "digest"}}
+    record["steps"] = {"fbp": step}
+    files.save_json(costly.run_json, record)
+    early = results_table.results_table(costly, until="02_features_baselines")
+    assert early.model.tolist() == ["svm", "mine", "majority"]
+    assert "fbp" in set(results_table.results_table(costly, until="03_finetuning").model)

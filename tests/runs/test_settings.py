@@ -126,7 +126,7 @@ def test_a_value_that_makes_no_sense_is_refused(stage, name, value, problem):
 def test_every_number_has_a_smallest_value(stage):
     hints = typing.get_type_hints(config.STAGES[stage])
     numbers = [n for n, hint in hints.items() if {int, float} & {hint, *typing.get_args(hint)}]
-    assert "seed" in numbers
+    assert numbers
     for name in numbers:
         value = config.resolve(stage, "quick", {}).__dict__[name]
         least = -1e9 if isinstance(value, float) else -(10**9)
@@ -190,9 +190,10 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
 
 @pytest.mark.parametrize("stage", config.STAGES)
 def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(stage):
-    table = config.settings_table(config.resolve(stage, "quick", {"seed": 2}), "quick")
+    number = "seed" if "seed" in vars(config.resolve(stage, "quick", {})) else "review_cost"
+    table = config.settings_table(config.resolve(stage, "quick", {number: 2}), "quick")
     assert table.Setting.tolist() == [
         f.name.upper() for f in dataclasses.fields(config.STAGES[stage])
     ]
     assert (table.Why.str.len() > 5).all()
-    assert table.Value[table.Value.str.contains("given")].tolist() == ["2 (given)"]
+    assert table.Value[table.Value.str.contains("given")].str.startswith("2").tolist() == [True]

@@ -44,6 +44,23 @@ def test_learning_curves_show_the_columns_asked_for_where_they_differ():
     assert styles == ["-", "--"]  # the distilled one is dashed
 
 
+def test_augmented_views_are_below_the_image_that_they_show():
+    views = np.linspace(0, 1, 3 * 4)[:, None, None, None] * np.ones((12, 5, 5, 1))
+    figure = figures.augmented(views.reshape(3, 4, 5, 5, 1))
+    shown = [ax.images[0].get_array().mean() for ax in figure.axes]
+    np.testing.assert_allclose(shown, np.linspace(0, 1, 12))
+    assert [figure.axes[k].get_ylabel() for k in (0, 4, 8)] == ["as it is", "view 1", "view 2"]
+
+
+def test_a_short_training_is_inside_the_picture_of_a_long_one():
+    # the CNN's 20 epochs were outside, as 500 of the linear probe set the limits
+    long = pd.DataFrame({"model": "ll", "epoch": np.arange(500) + 1, "train_loss": 0.2})
+    short = pd.DataFrame({"model": "cnn", "epoch": np.arange(20) + 1, "train_loss": 0.6})
+    curves = pd.concat([long, short]).assign(val_loss=0.5, val_auc=0.5)
+    low, high = figures.learning_curves(curves).axes[0].get_ylim()
+    assert low < 0.2 and high > 0.6
+
+
 def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
     names = ("train_plain_loss", "val_loss", "train_auc", "val_auc", "skips")
     names += ("entropy_normal", "entropy_reduce")

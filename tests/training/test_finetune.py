@@ -212,3 +212,13 @@ def test_the_learning_rates_of_all_layers_are_tried_once(stage, weights, monkeyp
     stage.settings = dataclasses.replace(stage.settings, fbp_lr=0.1)
     finetune.try_learning_rates(stage, weights)
     assert calls[1][3] == 0.1
+
+
+def test_shown_views_are_the_first_training_images_augmented_and_the_same_again(stage):
+    views = finetune.augmented_views(stage, images=4, views=2)
+    assert views.shape == (3, 4, 32, 32, 1)
+    cache, train = stage.images(32), stage.split[stage.split.split == "train"]
+    first = train.id.iloc[finetune.epoch_order(len(train), 0, 0)[:4]]
+    np.testing.assert_allclose(views[0], cache.take(cache.rows(first)) / 255, atol=1e-6)
+    assert not np.allclose(views[1], views[0]) and not np.allclose(views[1], views[2])
+    np.testing.assert_array_equal(views, finetune.augmented_views(stage, images=4, views=2))

@@ -1,6 +1,8 @@
 """The training loop: exact resume, schedules, loss, the rule for the best epoch."""
 
 import dataclasses
+import os
+import re
 import time
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from helpers.core import files, memory, processes, seeding, tensors
+from helpers.core import files, memory, processes, seeding, status, tensors
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.runs import stages
@@ -542,3 +544,16 @@ def test_a_failure_among_processes_is_not_blamed_on_the_resume_file(tmp_path, mo
     monkeypatch.setattr(processes, "from_main", broken)
     with pytest.raises(RuntimeError, match=r"^the connection broke$"):
         training.run()
+
+
+def test_a_training_tells_the_runner_epoch_auc_speed_and_the_time_left(tmp_path, monkeypatch):
+    told, tell = [], status.tell
+    monkeypatch.setattr(status, "tell", lambda line: told.append(line) or tell(line))
+    with status.listening(tmp_path / "status"):
+        _fit(_model(), TrainSettings(epochs=3, precision="no"))
+    assert told[0] == "toy: epoch 1 of 3" and told[-1] == ""
+    auc = r"validation AUC (\.\d{3}|1\.000)"
+    assert re.fullmatch(rf"toy: epoch 3 of 3, {auc}, \d+ images/s, 00:0\d left", told[2])
+    assert status.heard(tmp_path / "status") == ""
+    tell("to nobody")
+    assert not list(tmp_path.glob("*.tmp")) and status.VARIABLE not in os.environ

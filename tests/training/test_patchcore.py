@@ -198,3 +198,12 @@ def test_without_good_images_or_suitable_layers_there_is_no_row(
     files.save_csv(stage.paths.split_csv, pd.DataFrame(bad))
     with pytest.raises(ValueError, match="needs two good training images; there are 0"):
         patchcore.fit(dataclasses.replace(stage), weights)
+
+
+def test_the_table_of_the_memories_shows_the_range_over_the_folds():
+    row = {"features": "resnet18", "good_images": [980, 1002], "patches": [99960, 99198]}
+    row |= {"memory": [1000, 1000], "memory_mb": 3.0, "seconds": 53.9}
+    table = patchcore.fitted_table([row])
+    assert table["Good images"][0] == "980 to 1,002 in each of 2 folds"
+    assert table["Patches in memory"][0] == "1,000 in each of 2 folds"
+    assert patchcore.fitted_table([]).empty

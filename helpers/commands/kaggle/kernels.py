@@ -23,11 +23,16 @@ MACHINE = "NvidiaTeslaT4"  # Kaggle's name for the machine with two of them ("GP
 _INSTALL = """# Install the helpers and whatever came with them: there is no internet here.
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 folders = [Path("/kaggle/input/datasets/{owner}/{name}"), Path("/kaggle/input/{name}")]
-folder = next((f for f in folders if f.is_dir()), None)
-if folder is None:
+for _ in range(24):  # the first run after a push may start before the data set is mounted
+    folder = next((f for f in folders if f.is_dir()), None)
+    if folder is not None:
+        break
+    time.sleep(5)
+else:
     raise FileNotFoundError("attach the data set {owner}/{name} (Add Input), then run again")
 wheels = [str(wheel) for wheel in sorted(folder.glob("*.whl"))]
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
@@ -118,6 +123,8 @@ def send(api: Any, name: str, content: nbformat.NotebookNode, settings: Push) ->
         settings: checked, with a title.
     """
     owner = owner_of(api, settings)
+    if settings.gpu:
+        check_quota(api)
     ref, helpers_set = f"{owner}/{settings.slug}", f"{owner}/{HELPERS_DATA_SET}"
     if settings.bundle:
         upload_bundle(api, helpers_set, settings.attach, settings.packages)
@@ -155,6 +162,29 @@ def send(api: Any, name: str, content: nbformat.NotebookNode, settings: Push) ->
             f"({answer.url}), correct the names or accept the contest's rules, and push again."
         )
     return {"ref": ref, "url": answer.url, "version": answer.version_number}
+
+
+def check_quota(api: Any) -> None:
+    """Print how many GPU hours are left this week; a push with none left would wait or fail.
+
+    Nothing is said if Kaggle does not answer: the push itself will say what is wrong.
+
+    Raises:
+        KaggleError: no hours are left.
+    """
+    try:
+        with doing("asking for the GPU quota", ""):
+            answer = api.quota_view()
+            gpu, renewed = answer.gpu_quota, answer.quota_refresh_time
+            used, allowed = gpu.time_used, gpu.total_time_allowed
+            left_h = (allowed - used).total_seconds() / 3600
+    except KaggleError:
+        return
+    when = f", renewed on {renewed:%Y-%m-%d}" if renewed else ""
+    hours = f"{max(0.0, left_h):.1f} of {allowed.total_seconds() / 3600:.0f} GPU hours left{when}"
+    if left_h <= 0 and not gpu.is_pay_to_scale_enabled:
+        raise KaggleError(f"{hours}: push with --cpu, or wait.")
+    print(hours, flush=True)
 
 
 def owner_of(api: Any, settings: Push) -> str:

@@ -26,7 +26,7 @@ _IMAGE_PACKAGES = {"elpv": "elpv-dataset"}  # a source's images that have to be 
 _ABOUT = """# Good or bad: the whole series
 
 Written by `python -m helpers.kaggle push --series`. The first cell installs the helpers, the
-second runs the six notebooks in order, the last shows the results. The executed notebooks are in
+second runs the notebooks in order, the last shows the results. The executed notebooks are in
 `data/runs/{run}/notebooks/`."""
 
 _RUN = """# Work that an attached output of this notebook holds already is not done again.

@@ -1,0 +1,45 @@
+"""One line about the work inside a long cell, for the command that runs the notebook.
+
+`helpers.run` names a file in the environment of the kernel. Whatever trains there, or in a process
+that the kernel starts, writes its line into it, and the command shows the line beside its bar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers.core import files
+
+VARIABLE = "GOOD_BAD_STATUS"  # path of the file; without it nobody listens
+
+
+def tell(line: str) -> None:
+    """Replace the line; "" if the work is done. A line that cannot be written is left out."""
+    if path := os.environ.get(VARIABLE):
+        with contextlib.suppress(files.ArtifactError):
+            files.write_bytes(Path(path), line.encode(), flush=False)
+
+
+def heard(path: Path) -> str:
+    """Return the latest line, "" if there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[None]:
+    """Let processes that are started in this block tell their lines to `path`."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before

@@ -1,0 +1,403 @@
+"""Notebook 07: one part followed from its file to a verdict, then a folder of the user's own."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import fisher_exact
+from torch import Tensor
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.datasets import DataError
+from helpers.datasets.decoding import read_image
+from helpers.datasets.folder import image_files
+from helpers.deploy.description import VERDICTS
+from helpers.deploy.export import TOLERANCE, ExportError, export_model, largest_difference
+from helpers.deploy.predictor import TrainedModel, best_described, load_model, open_model
+from helpers.explain import maps
+from helpers.explain.gradcam import grad_cam
+from helpers.runs import names, predictions
+from helpers.runs.costs import checkpoints
+from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
+from helpers.runs.stages import Stage
+
+FROM_THE_RUN = 48  # test images that stand for a folder if none is given
+NO_GROUP, EVERY = "(none)", "all parts"
+PASS, LOOK_AGAIN, REJECT = VERDICTS
+COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
+SHEET = (2, 6)  # rows and columns of the contact sheet
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What becomes of one image, step by step."""
+
+    id: str
+    file: Path
+    original: np.ndarray  # (H, W) or (H, W, 3), as the file is
+    pixels: np.ndarray  # (S, S, 1 or 3) uint8, as the network sees it
+    embedding: np.ndarray  # (D,) by the first network
+    each_score: list[float]  # of each network, mean over the views
+    score: float  # their mean
+    probability: float  # NaN without a temperature
+    verdict: str  # "" without thresholds
+    heat: Tensor  # (S, S) map for "bad" of the first network
+
+
+def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedModel | None]:
+    """Load the network `wanted`, or the best on validation; return its name in the run too.
+
+    A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
+    so. Without any network a line says that, and the model is None.
+    """
+    folders = {
+        path.stem: run_paths.trainings(path.stem)
+        for path in sorted(run_paths.predictions_root.glob("*.csv"))
+        if checkpoints(run_paths.trainings(path.stem))
+    }
+    if not folders:
+        print("no network has been trained in this run: notebook 03 or 05 makes this one possible")
+        return "", None
+    found = best_described(run_paths.root) or next(iter(folders.values()))
+    if wanted:
+        known = [path.stem for path in run_paths.predictions_root.glob("*.csv")]
+        name = names.chosen(wanted, sorted(known, key=names.order))
+        if name in folders:
+            found = folders[name]
+        else:
+            other = names.display_name(found.name)
+            print(f"{names.display_name(name)} has no network: {other} takes its place")
+    return found.name, load_model(found)
+
+
+def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
+    """Return the parts to ask about: `id, path, group`, group is missing if there is none.
+
+    Those of `folder`, where a subfolder is a group, or else test images of the run, evenly taken.
+
+    Raises:
+        DataError: the folder holds no image.
+    """
+    if folder:
+        root = Path(folder).expanduser()
+        if not (found := image_files(root)[:MOST_OWN_IMAGES]):
+            raise DataError(f"FOLDER={folder!r} holds no image")
+        below = [path.relative_to(root) for path in found]
+        return pd.DataFrame(
+            {
+                "id": [path.with_suffix("").as_posix() for path in below],
+                "path": [path.as_posix() for path in found],
+                "group": [path.parts[0] if len(path.parts) > 1 else None for path in below],
+            }
+        )
+    test = split[split.split == "test"].reset_index(drop=True)
+    taken = np.unique(np.linspace(0, len(test) - 1, FROM_THE_RUN).round().astype(int))
+    chosen = test.iloc[taken] if len(test) else test
+    return chosen.reindex(columns=["id", "path", "group"]).reset_index(drop=True)
+
+
+def ask(model: TrainedModel, parts: pd.DataFrame) -> pd.DataFrame:
+    """Return the parts with `score, probability, verdict, reason`; see `TrainedModel.predict`."""
+    answers = model.predict(parts.path.tolist())
+    return parts.reset_index(drop=True).join(answers.drop(columns="file"))
+
+
+def most_suspicious(answered: pd.DataFrame) -> pd.Series:
+    """Return the part with the highest score.
+
+    Raises:
+        DataError: no part can be read; the message says why the first cannot.
+    """
+    readable = answered[answered.reason == ""]
+    if readable.empty:
+        first = answered.iloc[0]
+        raise DataError(f"none of the images can be read, e.g. {first.id}: {first.reason}")
+    return readable.loc[readable.score.idxmax()]
+
+
+def follow(model: TrainedModel, part: pd.Series) -> Journey:
+    """Take one readable part (a row of `ask`) through all steps and keep what each gives."""
+    file = Path(part.path)
+    pixels, reason = model.read(file)
+    assert pixels is not None, reason
+    images = model.averaged.prepared([pixels])  # (1, C, S, S)
+    embedding = model.averaged.scorers[0].embed_batch(images)[0].float().cpu().numpy()
+    return Journey(
+        id=part.id,
+        file=file,
+        original=read_image(file, model.facts.full_scale_bits or 8).pixels,
+        pixels=pixels,
+        embedding=embedding,
+        each_score=[float(one[0]) for one in model.averaged.each([pixels])],
+        score=float(part.score),
+        probability=float(part.probability),
+        verdict=part.verdict,
+        heat=bad_map(model, pixels),
+    )
+
+
+def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
+    """Return the Grad-CAM map (S, S) of the model's first network for "bad"."""
+    spec, images = model.network.spec, model.averaged.prepared([pixels])
+    return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
+
+
+def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
+    """Return a row for each step of the journey: what comes out, and where the code is."""
+    (height, width), side = journey.original.shape[:2], len(journey.pixels)
+    facts, own, spec = model.facts, model.description, model.network.spec
+    kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
+    networks, views = len(journey.each_score), model.averaged.views
+    mean = f"mean of {networks} network(s) and {views} view(s)"
+    if networks > 1:
+        mean += f" ({', '.join(f'{one:.3f}' for one in journey.each_score)})"
+    row, column = np.unravel_index(int(journey.heat.argmax()), journey.heat.shape)
+    peak = f"highest at row {row}, column {column}" if journey.heat.max() > 0 else "empty"
+    lines = [
+        ("file", f"{journey.file.name}, {width} x {height} px", "datasets/decoding.py"),
+        ("pixels", f"{side} x {side}, {kind}, 0 to 255 ({facts.fit})", "datasets/decoding.py"),
+        (
+            "input",
+            f"{spec.in_channels} x {side} x {side} numbers, normalised",
+            "training/batches.py",
+        ),
+        ("embedding", f"{len(journey.embedding):,} numbers", "models/backbones.py"),
+        ("score", f"{journey.score:.4f}, {mean}", "training/inference.py"),
+    ]
+    if own:
+        temperature = f"{journey.probability:.4f}, by the temperature {own.temperature:.3g}"
+        rule = f"{journey.verdict}: pass below {own.pass_below:.3g}, reject from "
+        lines += [
+            ("probability of bad", temperature, "results/calibration.py"),
+            ("verdict", f"{rule}{own.reject_from:.3g}", "deploy/description.py"),
+        ]
+    lines += [
+        ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),
+        (
+            "submission line",
+            f"{files.as_cell(journey.id)},{journey.score}",
+            "results/submission.py",
+        ),
+    ]
+    return pd.DataFrame(lines, columns=["Step", "What comes out", "Code in helpers/"])
+
+
+def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
+    """Draw file, pixels, embedding, map, and the place of the score between the thresholds."""
+    figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
+    height, width = journey.original.shape[:2]
+    maps.draw_image(axes[0], journey.original, f"the file: {width} x {height} px")
+    side = len(journey.pixels)
+    maps.draw_image(axes[1], journey.pixels, f"what the network sees: {side} x {side} px")
+    axes[2].plot(journey.embedding, lw=0.6, color="0.25")
+    axes[2].set_title(f"embedding: {len(journey.embedding):,} numbers", fontsize=maps.TITLE_SIZE)
+    axes[2].set(xlabel="dimension", ylabel="value")
+    maps.draw_overlay(axes[3], journey.pixels, journey.heat, maps.map_title(1, journey.heat))
+    _draw_score(axes[4], journey, model)
+    verdict = f": {journey.verdict}" if journey.verdict else ""
+    figure.suptitle(f"{journey.id[-40:]}, score {journey.score:.3f}{verdict}", fontsize=11)
+    return figure
+
+
+def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
+    if own := model.description:
+        # a threshold may be above all scores
+        ends = np.minimum([0, own.pass_below, own.reject_from, 1], 1)
+        for verdict, low, high in zip(VERDICTS, ends[:-1], ends[1:], strict=True):
+            ax.axhspan(low, high, color=COLOURS[verdict], alpha=0.35, lw=0, label=verdict)
+    ax.axhline(journey.score, color="black", lw=2, label="this part")
+    ax.set(ylim=(0, 1), xticks=[], ylabel="score")
+    ax.set_title("score and thresholds", fontsize=maps.TITLE_SIZE)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
+
+
+def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
+    """Return what happens to the parts of each group, and of all if there are several groups.
+
+    Returns:
+        `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
+        among those that pass, `Bad among passed`, and with costs `Cost`, both by the calibrated
+        probabilities; only parts with a verdict are in these two.
+    """
+    groups = answered.group.fillna(NO_GROUP)
+    costs = costs_of(answered, settings)
+    escaped = answered.probability.where(answered.verdict == PASS, 0.0)
+    several = groups.nunique() > 1
+    rows = []
+    for name in [*sorted(groups.unique()), *([EVERY] if several else [])]:
+        own = groups == name if name != EVERY else groups.notna()
+        verdicts = answered.verdict[own]
+        row: dict[str, Any] = {"Group": name, "Parts": int(own.sum())}
+        row |= {verdict.capitalize(): int((verdicts == verdict).sum()) for verdict in VERDICTS}
+        row["Unreadable"] = int((answered.reason[own] != "").sum())
+        row["Bad among passed"] = round(float(escaped[own].sum()), 2)
+        if settings.escape_cost:
+            row["Cost"] = round(float(costs[own].sum()), 2)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def costs_of(answered: pd.DataFrame, settings: YourPartSettings) -> pd.Series:
+    """Return the expected cost of each part's verdict (0 without one), by its probability of bad.
+
+    A bad part that passes costs ESCAPE_COST, a good one that is rejected FALSE_ALARM_COST, a look
+    REVIEW_COST; a person is assumed to be right.
+    """
+    bad, verdict = answered.probability.fillna(0.0), answered.verdict
+    costs = (verdict == PASS) * bad * settings.escape_cost
+    costs += (verdict == REJECT) * (1 - bad) * settings.false_alarm_cost
+    return costs + (verdict == LOOK_AGAIN) * settings.review_cost
+
+
+def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | None:
+    """Draw the parts that a person looks at again, with their maps; None if there are none."""
+    chosen = answered[answered.verdict == LOOK_AGAIN].sort_values("score", ascending=False)
+    rows, columns = SHEET
+    shown = chosen.head(rows * columns)
+    if shown.empty:
+        return None
+    rows = -(-len(shown) // columns)
+    title = f"{len(chosen)} part(s) to look at again"
+    title += f", the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
+    figure, axes = maps.grid(rows, columns, (1.75 * columns + 0.9, 2.3 * rows + 0.4), title)
+    for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
+        pixels, _ = model.read(str(part.path))
+        assert pixels is not None
+        group = f"\n{str(part.group)[-18:]}" if pd.notna(part.group) else ""
+        label = f"{str(part.id)[-18:]}{group}\nscore {part.score:.3f}"
+        maps.draw_overlay(ax, pixels, bad_map(model, pixels), label)
+    return figure
+
+
+def export(
+    stage: Stage, name: str, answered: pd.DataFrame, images: int = 3
+) -> tuple[pd.DataFrame, float]:
+    """Export the model for a line without this package, and compare scores of a few images.
+
+    Returns:
+        A row for each file, and the largest difference; NaN if example.py takes none of the images.
+
+    Raises:
+        ExportError: a package is missing, or the exported model gives other scores.
+    """
+    to = stage.settings.export
+    out = stage.paths.root / "export" / f"{name}_{to}"
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier call
+    opened = open_model(stage.paths.trainings(name))
+    export_model(opened, to, out)
+    readable = answered.path[answered.reason == ""].tolist()[:images]
+    try:
+        difference = largest_difference(out, readable, opened) if readable else np.nan
+    except ExportError:  # transparent images, which the short example does not take
+        difference = np.nan
+    if difference > TOLERANCE:
+        raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
+    written = [stage.output(path) for path in sorted(out.iterdir())]
+    sizes = [f"{path.stat().st_size / 1e6:.2f}" for path in written]
+    names_ = [path.relative_to(stage.paths.root).as_posix() for path in written]
+    return pd.DataFrame({"File in the run's folder": names_, "MB": sizes}), difference
+
+
+def largest_gap(run_paths: RunPaths, name: str, answered: pd.DataFrame) -> float:
+    """Return how much scores differ from those of the run's own file; NaN if it has none of them.
+
+    They are computed in other batches, so that they differ by rounding (more in bf16).
+    """
+    split = predictions.read_split(run_paths)
+    own = predictions.read_predictions(run_paths.predictions(name), split).test
+    scores = answered.id.map(own.groupby("id").defect_score.mean())
+    return float((answered.score - scores).abs().max())
+
+
+def say_journey(journey: Journey, title: str) -> str:
+    """Say what the model answers for the part."""
+    text = f"{title} gives {journey.id} the score {journey.score:.3f}"
+    if not journey.verdict:
+        return f"{text}."
+    return (
+        f"{text}, which stands for a probability of {journey.probability:.2f} that it is bad, and "
+        f"the verdict {journey.verdict}."
+    )
+
+
+def say_gap(gap: float) -> str:
+    """Say whether the scores are those of the run; "" if the run has none of the images."""
+    if np.isnan(gap):
+        return ""
+    return f"These scores are those of the run: the largest difference is {gap:.1e}."
+
+
+def say_verdicts(table: pd.DataFrame) -> str:
+    """Say how many parts pass, are looked at again and are rejected, from `by_group`."""
+    every = table.iloc[-1]
+    judged = int(every[["Pass", "Look again", "Reject"]].sum())
+    if not judged:
+        return ""
+    counts = (f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS)
+    text = f"Of {judged} parts: {', '.join(counts)}"
+    if every["Pass"]:
+        text += f"; {every['Bad among passed']:.1f} bad parts are expected among those that pass"
+    unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
+    return f"{text}.{unread}"
+
+
+def say_groups(table: pd.DataFrame) -> str:
+    """Name the group of which most parts do not pass, if it differs from the others.
+
+    By Fisher's exact test of this group against all others, multiplied by the number of groups,
+    since the worst one was chosen (Bonferroni).
+    """
+    groups = table[table.Group != EVERY]
+    if len(groups) < 2:
+        return ""
+    held = (groups["Look again"] + groups["Reject"]).to_numpy()
+    passed = groups["Pass"].to_numpy()
+    judged = np.maximum(held + passed, 1)
+    worst = int(np.argmax(held / judged))
+    counts = [
+        [held[worst], passed[worst]],
+        [held.sum() - held[worst], passed.sum() - passed[worst]],
+    ]
+    p = min(1.0, float(fisher_exact(counts, alternative="greater").pvalue) * len(groups))
+    if p >= 0.05:
+        return ""
+    others = f"{counts[1][0]} of {sum(counts[1])}"
+    small = f"p = {p:.3f}" if p >= 0.001 else "p < .001"
+    return (
+        f"Group {groups.Group.iloc[worst]} stands out: {held[worst]} of its {judged[worst]} parts "
+        f"do not pass, {others} of the others ({small.replace('0.', '.')}, Fisher's exact test, "
+        f"Bonferroni over {len(groups)} groups)."
+    )
+
+
+def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
+    """Compare the expected cost of the verdicts with that of one answer for all parts."""
+    judged = answered[answered.verdict != ""]
+    if not settings.escape_cost or judged.empty:
+        return ""
+    cost = costs_of(judged, settings).sum()
+    same = {"letting all pass": PASS, "rejecting all": REJECT}
+    if settings.review_cost:
+        same["looking at all"] = LOOK_AGAIN
+    others = {
+        words: costs_of(judged.assign(verdict=verdict), settings).sum()
+        for words, verdict in same.items()
+    }
+    words = ", ".join(f"{words} {value:.1f}" for words, value in others.items())
+    looks = "" if settings.review_cost else ", if a look costs nothing"
+    return f"By the calibrated probabilities the verdicts cost {cost:.1f}{looks}; {words}."
+
+
+def say_export(to: str, difference: float) -> str:
+    """Say whether the exported model gives the same scores."""
+    if np.isnan(difference):
+        return f"The model is exported for {to}; no image could be used to compare its scores."
+    return f"Exported for {to}, the model gives the same scores: they differ by {difference:.0e}."

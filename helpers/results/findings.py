@@ -1,0 +1,203 @@
+"""Sentences about the models of notebooks 02 and 03, computed from their tables and scores.
+
+Each is "headline: the numbers", so that `style.headline` makes it the title of a picture. A
+function returns "" if there is nothing to say. A difference is said with its interval and p-value,
+or with its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from helpers.core.style import decimals, p_value
+from helpers.results import comparison, metrics
+from helpers.results.results_table import best_model
+from helpers.results.two_splits import repeated_differences
+from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
+from helpers.runs.predictions import Scored, common
+
+SIGNIFICANT = 0.05
+SIDES = {"val": "validation", "test": "test"}
+LAST = 0.25  # share of the epochs that counts as the end of a training
+LEAST_EPOCHS = 4  # a shorter training has no last quarter
+FEW = 3  # trainings; of fewer a standard error says little
+
+
+def best_classical(table: pd.DataFrame) -> str:
+    """Return the classical model on pretrained features with the best validation AUC; "" if none.
+
+    `table` is that of `results_table`.
+    """
+    models = table[table.model.map(base_name).isin(CLASSICAL)]
+    return best_model(models) if len(models) else ""
+
+
+def classical(table: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
+    """Say which classical model is best on validation, and whether it is clearly ahead."""
+    if not (best := best_classical(table)):
+        return ""
+    text = f"{display_name(best)} is the best classical model by validation AUC"
+    text += f": {_aucs(table, best)}."
+    others = table[table.model.map(base_name).isin(CLASSICAL) & (table.model != best)]
+    if others.empty:
+        return text
+    second = best_model(others)
+    ahead = comparison.compare_held_out(scored[best], scored[second])
+    verb = "is" if ahead.p_value < SIGNIFICANT else "is not clearly"
+    return (
+        f"{text} It {verb} ahead of {display_name(second)} there "
+        f"({_points(ahead.difference)} points, {p_value(ahead.p_value)})."
+    )
+
+
+def best(table: pd.DataFrame, verb: str = "is the best model by validation AUC") -> str:
+    """Say which of all models is best on validation, and its AUC."""
+    name = best_model(table)
+    return f"{display_name(name)} {verb}: {_aucs(table, name)}."
+
+
+def gain(
+    scored: Mapping[str, Scored], one: str, other: str, subject: str = "", rival: str = ""
+) -> str:
+    """Say how the AUC of a model differs from another's on the same images, by a paired test.
+
+    It is that on test, or on validation if the test labels are hidden.
+
+    Args:
+        scored: the models.
+        one, other: two of them; nothing is said if one is missing.
+        subject, rival: how to call them in the sentence; default: their names.
+    """
+    if one not in scored or other not in scored:
+        return ""
+    found, (first, second), side = _difference(scored[one], scored[other])
+    points = f"{abs(100 * found.difference):.1f} points of {SIDES[side]} AUC"
+    verb = f"gains {points} over" if found.difference > 0 else f"is {points} behind"
+    if found.p_value >= SIGNIFICANT:
+        verb = f"is not shown to differ in {SIDES[side]} AUC from"
+    return (
+        f"{subject or display_name(one)} {verb} {rival or display_name(other)}: "
+        f"{decimals(first)} against {decimals(second)} (95 % interval of the difference "
+        f"{_points(found.low)} to {_points(found.high)} points, {p_value(found.p_value)})."
+    )
+
+
+def finetuned_features(scored: Mapping[str, Scored]) -> str:
+    """Say which classical models are better on fine-tuned features than on pretrained ones."""
+    names = [name for name in CLASSICAL if name in scored and name + FINETUNED in scored]
+    if not names:
+        return ""
+    found = [_difference(scored[name + FINETUNED], scored[name]) for name in names]
+    differences = [each[0].difference for each in found]
+    p_values = comparison.holm([each[0].p_value for each in found])
+    rows = list(zip(names, differences, p_values, strict=True))
+    helped = [display_name(n) for n, d, p in rows if d > 0 and p < SIGNIFICANT]
+    hurt = [display_name(n) for n, d, p in rows if d < 0 and p < SIGNIFICANT]
+    text = "Fine-tuned features "
+    text += f"help {_listed(helped)}" if helped else "are not shown to help a classical model"
+    text += f" and harm {_listed(hurt)}" if hurt else ""
+    each = ", ".join(f"{display_name(n)} {_points(d)} ({p_value(p)})" for n, d, p in rows)
+    return f"{text}: points of {SIDES[found[0][2]]} AUC {each}, with Holm's correction."
+
+
+def last_epochs(curves: pd.DataFrame) -> str:
+    """Say which trainings still improve over the last quarter of their epochs.
+
+    Args:
+        curves: one row per epoch: `model, seed, fold, epoch, val_auc`. A model of several trainings
+            has a standard error over them; the best epoch of a single training is named.
+    """
+    growing, gained, at_the_end, best_epochs = [], [], [], []
+    for model, own in curves.groupby("model", sort=False):
+        name, last = display_name(str(model)), int(own.epoch.max())
+        trainings = own.assign(fold=own.fold.fillna(-1))
+        wide = trainings.pivot_table("val_auc", ["seed", "fold"], "epoch")
+        if last < LEAST_EPOCHS:
+            continue
+        if len(wide) < FEW:
+            found = [int(epoch) for epoch in wide.columns[wide.to_numpy().argmax(axis=1)]]
+            at_the_end += [name] if last in found else []
+            best_epochs.append(f"{name} {_listed([str(epoch) for epoch in found])} of {last}")
+            continue
+        gains = wide[last] - wide[last - round(LAST * last)]
+        mean, error = gains.mean(), gains.std() / np.sqrt(len(gains))
+        growing += [name] if mean > 2 * error else []
+        gained.append(f"{name} {_points(mean)} ± {100 * error:.1f}")
+    numbers = []
+    if gained:
+        numbers = [
+            f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
+            "(mean ± standard error over the trainings)"
+        ]
+    numbers += (
+        [f"on validation the best epochs are {', '.join(best_epochs)}"] if best_epochs else []
+    )
+    if not numbers:
+        return ""
+    if gained:
+        text = "No training is shown to improve at the end"
+        text = f"{_listed(growing)} still improved at the end" if growing else text
+    else:
+        text = "No training was best at its last epoch"
+        text = f"{_listed(at_the_end)} had the best epoch at the end" if at_the_end else text
+    return f"{text}: {'; '.join(numbers)}."
+
+
+def unseen_groups(repetitions: pd.DataFrame) -> str:
+    """Say what groups cost that no training has seen, from `two_splits.repeated_table`."""
+    if repetitions.empty:
+        return ""
+    table = repeated_differences(repetitions)
+    whole, within = (table[table.column == column] for column in ("auc", "within_auc"))
+    each = [
+        f"{row.model} {_points(row.difference)} ± {100 * row.error:.1f}"
+        for row in whole.itertuples()
+    ]
+    clear = (whole.difference + 2 * whole.error < 0).all()
+    text = (
+        "Groups that no training has seen cost AUC"
+        if clear
+        else ("The cost of unseen groups is not clear from so few splits")
+    )
+    n = int(whole.groups_n.min())
+    text += f": {', '.join(each)} points on unseen groups against random splits (mean difference "
+    text += f"± standard error, {n} splits of each kind)."
+    known = within[within.random_mean.notna()]
+    if known.empty:
+        return text
+    row = known.iloc[0]
+    pooled = whole[whole.model == row.model].iloc[0]
+    return (
+        f"{text} Inside the groups {row.model} reaches {decimals(row.random_mean)} ± "
+        f"{decimals(row.random_std)} on random splits, and {decimals(pooled.random_mean)} ± "
+        f"{decimals(pooled.random_std)} over all groups together (mean ± standard deviation)."
+    )
+
+
+def _difference(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float], str]:
+    """Return the AUC of one minus that of other, both AUCs, and the side of the images."""
+    first, second = common({"one": one, "other": other}).values()
+    (labels, scores), (_, others) = first.labels_scores(), second.labels_scores()
+    found = metrics.auc_difference(labels, scores, others, first.blocks())
+    aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, others)
+    return found, aucs, first.judged_on
+
+
+def _aucs(table: pd.DataFrame, model: str) -> str:
+    row = table.set_index("model").loc[model]
+    side = "test" if "test_auc" in table else "val"
+    ends = f"[{decimals(row[f'{side}_auc_low'])}, {decimals(row[f'{side}_auc_high'])}]"
+    text = f"{decimals(row.val_auc)} on validation"
+    return f"{text} {ends}" if side == "val" else f"{text}, {decimals(row.test_auc)} {ends} on test"
+
+
+def _points(difference: float) -> str:
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # + 0.0: never -0.0
+
+
+def _listed(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last

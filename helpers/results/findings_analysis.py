@@ -1,0 +1,419 @@
+"""Sentences of notebook 06, computed from its tables; "" or nothing if there is nothing to say.
+
+An AUC is written as ".951 [.935, .966]", other rates and all differences in per cent and points.
+Intervals are those of the tables, 95 % everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from helpers.results.metrics import Interval, exact_interval
+from helpers.runs.names import display_name
+
+SIGNIFICANT = 0.05
+NAMED = 3  # models that a sentence names; others are counted
+PERMUTATIONS = 5000
+WORDS = {"test": "test", "val": "validation"}
+Row = Mapping[str, Any]
+
+
+def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str) -> list[str]:
+    """Say which row is submitted, how good it is, and whether it beats the next one.
+
+    Args:
+        table: `results_table.whole_table`.
+        compared: `comparison.compare_with` the submitted row.
+        name: the submitted model.
+        side: "test", or "val" if the test labels are hidden.
+    """
+    models = table[table.model != "majority"].set_index("model")
+    row, column = models.loc[name], f"{side}_auc"
+    said = [
+        f"Submitted: {display_name(name)}, the best of {len(models)} models by validation AUC "
+        f"({auc(row.val_auc)})."
+    ]
+    if side == "test":
+        said[0] = said[0][:-1] + f"; its test AUC is {auc_interval(row, column)}."
+    if compared.empty:
+        return said
+    others = compared.set_index("model")
+    rival = others.loc[others.difference.idxmax()]
+    verb = "is behind by" if rival.difference <= 0 else "is ahead by"
+    is_clear = rival.p_holm < SIGNIFICANT
+    said.append(
+        f"The best other row on {WORDS[side]}, {display_name(str(rival.name))}, {verb} "
+        f"{100 * abs(rival.difference):.1f} points (difference {points_interval(rival)}, "
+        f"{p_text(rival.p_holm)} after Holm's correction): "
+        f"{'a significant difference' if is_clear else 'not a significant difference'}."
+    )
+    worse = others[(others.p_holm < SIGNIFICANT) & (others.difference < 0)]
+    like = others[others.p_holm >= SIGNIFICANT].sort_values("difference", ascending=False)
+    if len(others) > 1:
+        verb = "is" if len(worse) == 1 else "are"
+        sentence = f"{len(worse)} of the {len(others)} other rows {verb} significantly worse"
+        said.append(sentence + (f"; not told apart: {_names(like.index)}." if len(like) else "."))
+    return said
+
+
+def merit_title(compared: pd.DataFrame, name: str) -> str:
+    """Return the title of the AUCs of all models."""
+    worse = int(((compared.p_holm < SIGNIFICANT) & (compared.difference < 0)).sum())
+    return f"{worse} of {len(compared)} models are significantly worse than {display_name(name)}"
+
+
+def range_title(table: pd.DataFrame, side: str) -> str:
+    """Return the title of the AUCs of all models, from `results_table`."""
+    aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
+    low, high = str(aucs.idxmin()), str(aucs.idxmax())
+    return (
+        f"{WORDS[side].capitalize()} AUC from {auc(aucs[low])} ({display_name(low)}) "
+        f"to {auc(aucs[high])} ({display_name(high)})"
+    )
+
+
+def ensembles(joined: pd.DataFrame) -> list[str]:
+    """Say what each of `ensembles.write_ensembles` gained over the best single model."""
+    return [
+        f"The {display_name(row.ensemble)} ensemble changes the validation AUC by "
+        f"{100 * row.gain:+.2f} ± {100 * row.error:.2f} points against the best single model, "
+        f"{display_name(row.best)}: {'more' if row.kept else 'not more'} than one standard error, "
+        f"so it is {'kept' if row.kept else 'dropped'}."
+        for row in joined.itertuples()
+    ]
+
+
+def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: str) -> str:
+    """Say what the submitted ensemble gains over the best single model where it is judged."""
+    own = joined[joined.ensemble == best]
+    single = compared[compared.model.isin(own.best)]
+    if single.empty or side == "val":
+        return ""
+    row = single.iloc[0]
+    gain = {"difference": -row.difference, "low": -row.high, "high": -row.low}
+    return (
+        f"On test the {display_name(best)} ensemble gains {points_interval(gain)} points over "
+        f"{display_name(row.model)} alone ({p_text(row.p_holm)})."
+    )
+
+
+def families_title(aucs: Mapping[str, float], side: str) -> str:
+    """Return the title of the best models of all families, from their titles and AUCs."""
+    if len(aucs) < 2:
+        return ""
+    best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
+    return (
+        f"The best of each family by validation: {WORDS[side]} AUC {auc(aucs[worst])} ({worst}) "
+        f"to {auc(aucs[best])} ({best})"
+    )
+
+
+def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
+    """Say whether the hardest kind of part is harder than the easiest (`subgroup_table`)."""
+    said = []
+    known = table[(table.model == model) & table.auc.notna()]
+    for _, own in known.groupby("group", sort=False):
+        if len(own) < 2:
+            continue
+        best, worst = own.loc[own.auc.idxmax()], own.loc[own.auc.idxmin()]
+        error = np.hypot(*((one.high - one.low) / (2 * 1.96) for one in (best, worst)))
+        difference = best.auc - worst.auc
+        text = (
+            f"{display_name(model)} has {WORDS[side]} AUC {auc(best.auc)} on {best.kind} and "
+            f"{auc(worst.auc)} on {worst.kind} parts"
+        )
+        if error > 0:
+            p = float(2 * stats.norm.sf(difference / error))
+            text += f": {100 * difference:.1f} ± {100 * error:.1f} points ({p_text(p)})"
+        said.append(text + ".")
+    return said
+
+
+def groups(table: pd.DataFrame, row: Row, side: str) -> str:
+    """Say how good a model is inside the groups (`comparison.group_table`, its results row)."""
+    known = table[table.auc.notna()]
+    within = f"{side}_within_auc"
+    if known.empty or pd.isna(row.get(within)):
+        return ""
+    lowest = known.loc[known.auc.idxmin()]
+    return (
+        f"Inside the {len(known)} groups with at least two parts of each class the AUC is "
+        f"{auc_interval(row, within)} on average, {auc_interval(row, f'{side}_auc')} over all "
+        f"parts together; the lowest is {auc_interval(lowest, 'auc', '')} in {lowest.group}."
+    )
+
+
+def mistakes(found: pd.DataFrame, n_good: int, n_bad: int) -> str:
+    """Say how many parts are on the wrong side of a threshold (`mistakes.table`)."""
+    escapes = int((found.kind == "escape").sum())
+    false_alarms = len(found) - escapes
+    return (
+        f"{escapes} of {n_bad} bad parts escape ({rate(exact_interval(escapes, n_bad))}) and "
+        f"{false_alarms} of {n_good} good parts are called bad "
+        f"({rate(exact_interval(false_alarms, n_good))})."
+    )
+
+
+def doubted_mistakes(found: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """Say how many of the mistakes the annotators doubted, against the other judged parts.
+
+    Both tables have `id`, and `probability` if the source has the annotators' doubts.
+    """
+    if "probability" not in judged or judged.probability.isna().all() or found.empty:
+        return ""
+    wrong = judged.id.isin(found.id)
+    doubted = judged.probability.between(0, 1, inclusive="neither")
+    if wrong.all():
+        return ""
+    own, others = (
+        exact_interval(int(doubted[rows].sum()), int(rows.sum())) for rows in (wrong, ~wrong)
+    )
+    return (
+        f"The annotators doubted {rate(own)} of these {wrong.sum()} parts themselves, and "
+        f"{rate(others)} of the parts that are called rightly."
+    )
+
+
+def mistakes_by_group(table: pd.DataFrame, seed: int = 0) -> str:
+    """Say whether mistakes gather in some groups (`mistakes.by_group`).
+
+    A permutation test: the mistakes are drawn at random from all parts, and the sum over the groups
+    of (mistakes squared / parts) is compared.
+    """
+    sizes = (table.n_good + table.n_bad).to_numpy(dtype=np.int64)
+    wrong = (table.escapes + table.false_alarms).to_numpy(dtype=np.int64)
+    if len(table) < 2 or wrong.sum() < 2:
+        return ""
+    rng = np.random.default_rng(seed)
+    drawn = rng.multivariate_hypergeometric(sizes, int(wrong.sum()), PERMUTATIONS)
+    reached = ((drawn**2 / sizes).sum(axis=1) >= (wrong**2 / sizes).sum() - 1e-9).sum()
+    p = float((reached + 1) / (PERMUTATIONS + 1))
+    if p >= SIGNIFICANT:
+        return f"The mistakes are spread over the groups as chance would do it ({p_text(p)})."
+    first = table.loc[np.lexsort((-sizes, -wrong))[:NAMED]]
+    most = ", ".join(
+        f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
+        for row in first.itertuples()
+    )
+    return f"The mistakes gather in some groups ({p_text(p)}); most are in {most}."
+
+
+def training_size(table: pd.DataFrame, side: str) -> str:
+    """Say what more training images would bring (`training_size.size_table`)."""
+    if len(table) < 2:
+        return ""
+    aucs = ", ".join(f"{auc(row.auc)} with {row.images:,}" for row in table.itertuples())
+    last = table.iloc[-1]
+    text = (
+        f"Logistic regression on frozen features reaches a {WORDS[side]} AUC of {aucs} training "
+        f"images; the last step brings {points_interval(last, 'gain', 'gain_')} points"
+    )
+    if last.gain_low > 0:
+        return f"{text}: more images would probably help further."
+    return f"{text}, which may be chance."
+
+
+def training_size_title(table: pd.DataFrame, side: str) -> str:
+    """Return the title of the AUC against the number of training images."""
+    first, last = table.iloc[0], table.iloc[-1]
+    return (
+        f"{last.images / first.images:.0f} times the training images: {WORDS[side]} AUC "
+        f"{auc(first.auc)} to {auc(last.auc)} (frozen features)"
+    )
+
+
+def two_splits(table: pd.DataFrame, model: str) -> list[str]:
+    """Say what models lose on groups that no training has seen (`two_splits.compare_runs`)."""
+    said = []
+    own = table[table.model == model]
+    if len(own):
+        row = own.iloc[0]
+        said.append(
+            f"On unseen groups {display_name(model)} has a test AUC of "
+            f"{auc_interval(row, 'groups_auc')}, on the random split "
+            f"{auc_interval(row, 'random_auc')}: "
+            f"{points_interval(row, 'difference', 'difference_')} points."
+        )
+    if len(table) > 1:
+        lose = int((table.difference_high < 0).sum())
+        said.append(
+            f"{lose} of {len(table)} models lose significantly on unseen groups; the changes run "
+            f"from {100 * table.difference.min():+.1f} to {100 * table.difference.max():+.1f} "
+            "points."
+        )
+    return said
+
+
+def calibration(table: pd.DataFrame, model: str) -> str:
+    """Say whether a model's scores are probabilities (`decision.calibration_table`)."""
+    rows = table.set_index("model")
+    row, base = rows.loc[model], rows.brier["base rate"]
+    inside = row.brier_low <= row.brier_scaled <= row.brier_high
+    sure = "was too sure" if row.temperature > 1 else "was not sure enough"
+    return (
+        f"The scores of {display_name(model)} have a Brier score of {row.brier:.3f} "
+        f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
+        f"a temperature of {row.temperature:.2f} (the model {sure}) changes it to "
+        f"{row.brier_scaled:.3f}, {'inside' if inside else 'outside'} this interval."
+    )
+
+
+def calibration_title(table: pd.DataFrame, model: str) -> str:
+    """Return the title of the calibration of one model."""
+    rows = table.set_index("model").brier
+    return (
+        f"Brier score of {display_name(model)}: {rows[model]:.3f}; of the base rate alone: "
+        f"{rows['base rate']:.3f}"
+    )
+
+
+def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
+    """Say what the promised escape rate costs, and what happened (`decision.operating_table`)."""
+    rows = points[points.model == model].set_index("rule")
+    said = []
+    row = rows.loc["expected"]
+    asked = f"{100 * row.asked:g} %"
+    if row.is_kept:
+        start = f"At a promise of at most {asked} escapes (expected), {display_name(model)}"
+    else:
+        start = (
+            f"The {row.val_bad:.0f} bad parts held out cannot promise {asked} escapes; at "
+            f"{100 * row.promised:.1f} % (none of them escapes), {display_name(model)}"
+        )
+    said.append(
+        f"{start} passes {_rate(row, f'{side}_passed')} of all parts automatically, leaves "
+        f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
+        f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
+    )
+    escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
+    if side == "test":
+        low = row.test_escape_rate_low
+        verdict = "more than promised" if low > row.promised else "as promised within the interval"
+        said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
+    if "confident" in rows.index and rows.is_kept["confident"]:
+        sure = rows.loc["confident"]
+        said.append(
+            f"To promise it at 95 % confidence, {_rate(sure, f'{side}_passed')} pass and "
+            f"{_rate(sure, f'{side}_overkill_rate')} of the good parts are rejected."
+        )
+    return said
+
+
+def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
+    """Return the title of the decisions of one model."""
+    row = points[points.model == model].set_index("rule").loc["expected"]
+    return (
+        f"{display_name(model)} with {100 * row.promised:.2g} % of escapes promised: "
+        f"{100 * row[f'{side}_passed']:.0f} % of all {WORDS[side]} parts pass, "
+        f"{100 * row[f'{side}_overkill_rate']:.1f} % of the good ones are rejected"
+    )
+
+
+def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
+    """Return the title of the operating points of some models by the first rule."""
+    own = points[points.model.isin(models) & (points.rule == "expected")].set_index("model")
+    if len(own) < 2:
+        return ""
+    passed = own[f"{side}_passed"]
+    low, high = passed.idxmin(), passed.idxmax()
+    return (
+        f"The same promise of {100 * own.asked.iloc[0]:g} % escapes lets "
+        f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
+        f"({display_name(str(high))}) of the parts pass"
+    )
+
+
+def label_audit(doubt: pd.DataFrame, audited: pd.DataFrame) -> str:
+    """Say how many labels are suspect, and how many of these the annotators doubted.
+
+    `doubt` is `label_audit.doubt_table` of `audited`.
+    """
+    suspect = int(audited.is_suspect.sum())
+    share = f"{100 * suspect / len(audited):.1f} %"
+    text = f"{suspect:,} of {len(audited):,} labels are suspect ({share})"
+    rows = doubt.set_index("labels")
+    if not {"suspect", "all audited"} <= set(rows.index):
+        return text + "."
+    own, every = rows.loc["suspect"], rows.loc["all audited"]
+    return (
+        f"{text}; the annotators doubted {_rate(own, 'share')} of them, "
+        f"against {_rate(every, 'share')} of all labels."
+    )
+
+
+def label_mappings(table: pd.DataFrame) -> str:
+    """Say how much the mapping of labels alone moves the numbers of the same scores."""
+    if len(table) < 2:
+        return ""
+    low, high = table.loc[table.accuracy.idxmin()], table.loc[table.accuracy.idxmax()]
+    return (
+        f"The same scores have an accuracy of {100 * low.accuracy:.1f} % ({low.mapping}) to "
+        f"{100 * high.accuracy:.1f} % ({high.mapping}): only numbers under the same mapping can be "
+        "compared."
+    )
+
+
+def times(table: pd.DataFrame) -> str:
+    """Say how long the run took, and which stage took most of it (`record.time_table`)."""
+    if table.empty:
+        return ""
+    spent = table.set_index("stage").seconds + table.set_index("stage")["reused (s)"]
+    longest = str(spent.idxmax())
+    return (
+        f"The finished notebooks took {duration(spent.sum())} together, "
+        f"{100 * spent.max() / spent.sum():.0f} % of it in {longest}."
+    )
+
+
+def auc(value: float) -> str:
+    """Return an AUC with three decimals: ".951"."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def auc_interval(row: Row, column: str, prefix: str | None = None) -> str:
+    """Return an AUC with its interval, whose ends are in `<prefix>low` and `<prefix>high`."""
+    prefix = f"{column}_" if prefix is None else prefix
+    low, high = row.get(f"{prefix}low", np.nan), row.get(f"{prefix}high", np.nan)
+    value = auc(row[column])
+    return value if pd.isna(low) else f"{value} [{auc(low)}, {auc(high)}]"
+
+
+def points_interval(row: Row, column: str = "difference", prefix: str = "") -> str:
+    """Return a difference in points with its interval: "+0.8 [0.1, 1.5]"."""
+    low, high = (100 * row[f"{prefix}{end}"] for end in ("low", "high"))
+    return f"{100 * row[column]:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def p_text(p: float) -> str:
+    """Return a p-value in words: "p < .001", "p = .032"."""
+    return "p < .001" if p < 0.001 else "p = " + f"{p:.3f}".removeprefix("0")
+
+
+def rate(interval: Interval) -> str:
+    """Return a rate with its interval: "13.7 % [9.3, 19.2]"."""
+    value, low, high = (100 * end for end in interval)
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in one unit or two: "<1 s", "42 s", "2 h 5 min"."""
+    if seconds < 1:
+        return "<1 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _rate(row: Row, column: str) -> str:
+    return rate(Interval(row[column], row[f"{column}_low"], row[f"{column}_high"]))
+
+
+def _names(models: Sequence[str]) -> str:
+    shown = ", ".join(display_name(name) for name in models[:NAMED])
+    return shown + (f" and {len(models) - NAMED} more" if len(models) > NAMED else "")

@@ -1,0 +1,99 @@
+"""The parts that a model calls wrongly: a table, a contact sheet, and counts by group."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from helpers.core.style import LABEL_NAMES
+from helpers.datasets.cache import ImageCache
+from helpers.runs.predictions import Scored
+
+KINDS = {"escape": "bad parts that escape", "false alarm": "good parts called bad"}
+COLUMNS = 8  # of the contact sheet
+MOST = 24  # parts of each kind on it
+
+
+def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
+    """Return the labelled parts of the judged side with all columns of the split."""
+    parts = scored.test if scored.judged_on == "test" else scored.val
+    parts = parts.loc[parts.label.notna(), ["id", "defect_score"]]
+    return parts.merge(split, on="id").astype({"label": int})
+
+
+def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the parts on the wrong side of a threshold, escapes first, the worst of each first.
+
+    `judged` is `judged_parts`; a part is called bad from the threshold on. The added columns are
+    `kind`, one of `KINDS`, and `distance` of the score from the threshold.
+    """
+    called = judged.defect_score >= threshold
+    wrong = judged[called != (judged.label == 1)]
+    wrong = wrong.assign(
+        kind=np.where(wrong.label == 1, *KINDS), distance=(wrong.defect_score - threshold).abs()
+    )
+    order = ["kind", "distance"]
+    return wrong.sort_values(order, ascending=[True, False], kind="stable", ignore_index=True)
+
+
+def by_group(judged: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
+    """Return the parts and the mistakes of each group, those with most bad parts first.
+
+    Returns:
+        `group, n_good, n_bad, escapes, false_alarms`; without rows if there are no groups.
+    """
+    columns = ["group", "n_good", "n_bad", "escapes", "false_alarms"]
+    if "group" not in judged or judged.group.isna().all():
+        return pd.DataFrame(columns=columns)
+    known = judged[judged.group.notna()]
+    flags = {
+        "n_good": known.label == 0,
+        "n_bad": known.label == 1,
+        "escapes": known.id.isin(wrong.id[wrong.kind == "escape"]),
+        "false_alarms": known.id.isin(wrong.id[wrong.kind == "false alarm"]),
+    }
+    counts = pd.DataFrame(flags).groupby(known.group).sum().reset_index()
+    return counts[columns]
+
+
+def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
+    """Draw the mistakes, the worst first, with score, the annotators' level, kind and group.
+
+    There are at most `MOST` of each kind; the heading of a kind says how many are left out.
+    """
+    shown = {kind: wrong[wrong.kind == kind] for kind in KINDS}
+    rows = {kind: -(-min(MOST, len(own)) // COLUMNS) for kind, own in shown.items() if len(own)}
+    n_rows = max(1, sum(rows.values()))
+    size = (1.75 * COLUMNS, 2.25 * n_rows + 0.45 * len(rows) + 0.5)
+    figure = plt.figure(figsize=size)
+    heights = list(rows.values())
+    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
+    for part, kind in zip(parts.ravel(), rows, strict=True):
+        own = shown[kind]
+        left_out = f", {len(own) - MOST} more are left out" if len(own) > MOST else ""
+        part.suptitle(f"{KINDS[kind]}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")
+        _sheet(part.subplots(rows[kind], COLUMNS, squeeze=False), own.head(MOST), cache)
+    if title:
+        figure.suptitle(title, fontsize=13)
+    return figure
+
+
+def _sheet(axes: np.ndarray, parts: pd.DataFrame, cache: ImageCache) -> None:
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    images = cache.take(cache.rows(parts.id))
+    for ax, pixels, row in zip(axes.ravel(), images, parts.to_dict("records"), strict=False):
+        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+        ax.set_title(part_lines(row), fontsize=8)
+
+
+def part_lines(row: dict) -> str:
+    """Return lines for the picture of a part: id, label and score, and what is known of it."""
+    lines = [str(row["id"])[-20:], f"{LABEL_NAMES[row['label']]}, score {row['defect_score']:.2f}"]
+    more = [row.get("cell_type"), row.get("group")]
+    if not pd.isna(level := row.get("probability", np.nan)):
+        lines[1] += f", level {level:.2g}"
+    known = ", ".join(str(value)[-14:] for value in more if not pd.isna(value))
+    return "\n".join([*lines, *filter(None, [known])])

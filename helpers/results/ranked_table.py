@@ -1,0 +1,193 @@
+"""The tables of notebook 06 as they are on its page: sorted by merit, rounded, the best in bold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.core.style import styled
+from helpers.results import decision
+from helpers.results.findings_analysis import duration
+from helpers.results.report_table import REPORT, REPORT_NAMES, per_cent
+from helpers.runs.names import display_name
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+SUBMITTED = " (submitted)"
+BEST, MARKED = "font-weight: bold;", "background-color: #e3eef8;"
+TITLES = {
+    "val_auc": "Valid AUC",
+    "test_auc": "Test AUC",
+    "test_within_auc": "in groups",
+    "test_accuracy": "Test acc.",
+    "test_f1": "F1",
+}
+WITH_INTERVAL = ("test_auc",)
+Row = Mapping[str, Any]
+
+
+def by_merit(table: pd.DataFrame, side: str) -> pd.DataFrame:
+    """Return `results_table.whole_table` with the best AUC first and the majority last."""
+    is_baseline = table.model == "majority"
+    order = np.lexsort((-table[f"{side}_auc"].fillna(0), is_baseline))
+    return table.iloc[order].reset_index(drop=True)
+
+
+def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: bool) -> Styler:
+    """Return the table of all models for the page, in per cent.
+
+    The submitted row is the reference of the p-values and has a colour; the best number of each
+    column is bold.
+    """
+    ranked = by_merit(table, side)
+    metrics = [name for name in TITLES if name in ranked and ranked[name].notna().any()]
+    if side == "val":
+        metrics = [name for name in metrics if not name.startswith("test")]
+    rows = ranked.to_dict("records")
+    shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
+    bold = pd.DataFrame("", shape.index, ["Model"])
+    for name in metrics:
+        show = per_cent if name in WITH_INTERVAL or side == "val" else _plain
+        shape[TITLES[name]] = [show(row, name) for row in rows]
+        bold[TITLES[name]] = np.where(ranked[name] == ranked[name].max(), BEST, "")
+    if "members" in ranked:
+        shape["one training"] = [_spread(row, f"{side}_auc") for row in rows]
+    cells: dict[str, Callable[[Row], str]] = {"p": _p, "Parameters": _parameters, "Time": _time}
+    for title, cell in cells.items():
+        shape[title] = [cell(row) for row in rows]
+    bold = bold.reindex(columns=shape.columns, fill_value="")
+    bold[ranked.model == submitted] += MARKED
+    style = styled(shape, f"{caption} {notes(table, side)}", smoke, wrap=True)
+    return style.apply(lambda _: bold, axis=None)
+
+
+def notes(table: pd.DataFrame, side: str) -> str:
+    """Return what the columns of `whole` mean."""
+    several = " One training: mean ± standard deviation over seeds or folds." * ("members" in table)
+    inside = " In groups: mean AUC inside each group (module, lot)." * ("test_within_auc" in table)
+    return (
+        f"Per cent, sorted by {side} AUC, with 95 % intervals; the best is bold. p: paired test "
+        f"against the submitted row, the best by validation AUC, after Holm's correction.{inside}"
+        f"{several} Time: the model's own training, without features or members it builds on."
+    )
+
+
+def beside_report(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the report's Table 2 beside the same rows of this run, in per cent.
+
+    The report's numbers are those of its own images.
+    """
+    rows = {row["model"]: row for row in table.to_dict("records")}
+    lines = []
+    for name, (accuracy, area) in REPORT.items():
+        own = [rows[key] for key in (name, f"{name}_finetuned") if key in rows]
+        line = {"Model": REPORT_NAMES.get(name, display_name(name))}
+        for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
+            first, *others = [_plain(row, column) for row in own] or ["-"]
+            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in others)
+        lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
+    return pd.DataFrame(lines)
+
+
+def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
+    """Return `ensembles.write_ensembles` for the page."""
+    rows = joined.to_dict("records")
+    return pd.DataFrame(
+        {
+            "Ensemble": joined.ensemble.map(display_name),
+            "Valid AUC": [f"{100 * row['val_auc']:.2f}" for row in rows],
+            "Gain over the best single model": [
+                f"{100 * row['gain']:+.2f} ± {100 * row['error']:.2f} ({display_name(row['best'])})"
+                for row in rows
+            ],
+            "Kept": joined.kept.map({True: "yes", False: "no"}),
+            "Weights": [_weights(row["weights"]) for row in rows],
+        }
+    )
+
+
+def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Return the operating points of one model for the page, a row per rule and side."""
+    shape = decision.operating_shape(points[points.model == model])
+    for title in decision.SHARES.values():
+        shape[title] = shape[title].str.split(" ").str[0] + " %"
+    return shape.drop(columns=["Model", "Promised"])
+
+
+def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
+    """Return what the first rule does with each model, those that let most parts pass first."""
+    own = points[points.rule == "expected"].sort_values(f"{side}_passed", ascending=False)
+    rows = own.to_dict("records")
+    shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
+    for share, title in decision.SHARES.items():
+        shape[title] = [f"{100 * row[f'{side}_{share}']:.1f} %" for row in rows]
+    shape["Escapes"] = [_counted(row, side, "escapes", "bad", "escape_rate") for row in rows]
+    shape["Overkill"] = [_counted(row, side, "overkilled", "good", "overkill_rate") for row in rows]
+    if f"{side}_cost" in own:
+        shape[f"Cost per {decision.PER_PARTS:,}"] = own[f"{side}_cost"].map("{:,.1f}".format)
+    return shape
+
+
+def time_shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `record.time_table` for the page."""
+    return pd.DataFrame(
+        {
+            "Notebook": table.stage,
+            "Time": table.seconds.map(duration),
+            "Reused": [duration(s) if s else "-" for s in table["reused (s)"]],
+            "Peak memory": (table["peak memory (MB)"] / 1024).map("{:.1f} GB".format),
+            "Images per second": table["images/s"],
+            "Device": table.device,
+        }
+    )
+
+
+def _counted(row: Row, side: str, count: str, of: str, rate: str) -> str:
+    counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
+    return f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"
+
+
+def _title(row: Row, submitted: str) -> str:
+    averaged = row.get("averaged")
+    title = display_name(row["model"], averaged if isinstance(averaged, str) else "")
+    return title + (SUBMITTED if row["model"] == submitted else "")
+
+
+def _plain(row: Row, column: str) -> str:
+    value = row.get(column, np.nan)
+    return "-" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+def _spread(row: Row, column: str) -> str:
+    mean, spread = (row.get(f"{column}_{end}", np.nan) for end in ("mean", "std"))
+    return "-" if pd.isna(spread) else f"{100 * mean:.1f} ± {100 * spread:.1f}"
+
+
+def _p(row: Row) -> str:
+    p = row.get("p_holm", np.nan)
+    if pd.isna(p):
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _parameters(row: Row) -> str:
+    n = row.get("parameters", np.nan)
+    if pd.isna(n):
+        return "-"
+    text = f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" if n >= 1e3 else f"{n:.0f}"
+    return text if pd.isna(row.get("members")) else f"{int(row['members'])} x {text}"
+
+
+def _time(row: Row) -> str:
+    seconds = row.get("seconds", np.nan)
+    return "-" if pd.isna(seconds) else duration(seconds)
+
+
+def _weights(text: str) -> str:
+    """Return "fbp 0.60, svm 0.40" with the models' names."""
+    pairs = (part.rpartition(" ") for part in text.split(", ") if part)
+    return ", ".join(f"{display_name(name)} {weight}" for name, _, weight in pairs)

@@ -1,0 +1,69 @@
+"""Frozen features with fewer training images: what would more images bring?"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files, seeding
+from helpers.runs.stages import Stage
+from helpers.training.baselines import pipeline_and_grid
+from helpers.training.features import Features
+
+SHARES = (0.25, 0.5, 1.0)  # of the training images
+DRAWS = 5  # of each share below 1
+C = 0.01  # of the logistic regression, the same for all sizes: nothing is chosen
+FEWEST = 5  # images of a class in the smallest share
+
+
+def scores_by_size(stage: Stage, features: Features, seed: int = 0) -> pd.DataFrame:
+    """Fit logistic regression on shares of the training images, and score the test images.
+
+    A share is drawn by class `DRAWS` times. Training and validation images are both used to fit; if
+    the test labels are hidden, only training images are, and validation images are scored. Done
+    once.
+
+    Returns:
+        One row per scored image, share and draw: `images` (the number fitted on), `draw`, `id`,
+        `defect_score`. Without rows if a class has too few images.
+    """
+    split = stage.split[stage.split.label.notna()]
+    is_known = split[split.split == "test"].label.nunique() == 2
+    fitted_on = split[split.split.isin(["train", "val"] if is_known else ["train"])]
+    judged = split[split.split == ("test" if is_known else "val")]
+    inputs = {
+        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "seed": seed,
+    }
+
+    def work(scores: Path) -> None:
+        x, y = features.of(fitted_on.id), fitted_on.label.to_numpy(dtype=np.int64)
+        seen, rows = features.of(judged.id), []
+        enough = np.bincount(y, minlength=2).min() * min(SHARES) >= FEWEST
+        for share in SHARES if enough else ():
+            for draw in range(DRAWS if share < 1 else 1):
+                own = _drawn(y, share, seed, draw)
+                model, _ = pipeline_and_grid("LR", 1, 0)
+                model.set_params(model__C=C).fit(x[own], y[own])
+                found = {"images": len(own), "draw": draw, "id": judged.id.to_numpy()}
+                rows.append(pd.DataFrame(found | {"defect_score": model.predict_proba(seen)[:, 1]}))
+        columns = ["images", "draw", "id", "defect_score"]
+        files.save_csv(scores, pd.concat(rows) if rows else pd.DataFrame(columns=columns))
+
+    path = stage.paths.table("06_training_size_scores")
+    stage.once("training size", inputs, work, scores=path)
+    return files.load_csv(path, ("images", "draw", "id", "defect_score"))
+
+
+def _drawn(labels: np.ndarray, share: float, seed: int, draw: int) -> np.ndarray:
+    """Return the rows of a share of each class; smaller shares of a draw are parts of larger."""
+    kept = []
+    for label in np.unique(labels):
+        stream = seeding.numpy_stream(seed, f"training size, draw {draw}, class {label}")
+        order = stream.permutation(np.flatnonzero(labels == label))
+        kept.append(order[: round(share * len(order))])
+    return np.sort(np.concatenate(kept))

@@ -1,0 +1,76 @@
+"""Sentences about maps and embeddings say what planted tables hold."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers.explain import findings, map_measures, map_quality
+
+
+def test_measures_are_better_worse_or_not_told_apart():
+    columns = ["measure", "parts", "maps", "gain", "low", "high"]
+    rows = [
+        ("insertion area", "called bad", 0.8, 0.1, 0.05, 0.15),
+        ("deletion area", "called bad", 0.3, -0.1, -0.15, -0.05),
+        ("insertion area", "called good", 0.9, 0.01, -0.02, 0.04),
+        ("rank correlation, random weights", "all", 0.05, np.nan, np.nan, np.nan),
+    ]
+    bad, good, rank = findings.maps(pd.DataFrame(rows, columns=columns))
+    assert bad == (
+        "Grad-CAM against chance, parts called bad: insertion area better (gain +0.100 [+0.050, "
+        "+0.150]), deletion area worse (gain -0.100 [-0.150, -0.050])."
+    )
+    assert "insertion area not told apart" in good and "depend on what was learned" in rank
+    title = findings.maps_title(pd.DataFrame(rows, columns=columns))
+    assert title.startswith("Gain over random maps, parts called bad: insertion +0.100 [+0.050,")
+    assert findings.maps_title(pd.DataFrame(rows[2:], columns=columns)) == ""
+    stays = pd.DataFrame([(*rows[3][:2], 0.9, *rows[3][3:])], columns=columns)
+    assert findings.maps(stays)[0].endswith("the maps hardly change.")
+    assert findings.maps(stays[:0]) == []
+
+
+def test_peaks_in_the_four_corners_are_counted_by_the_class_called(subject):
+    maps = torch.zeros(5, 10, 10)
+    for i, (y, x) in enumerate([(0, 0), (1, 8), (9, 9), (5, 0), (2, 2)]):
+        maps[i, y, x] = 1
+    assert map_measures.peaks_in_corner(maps).tolist() == [True, True, True, False, False]
+    enlarged = torch.zeros(1, 10, 10)
+    enlarged[0, 6:, :4] = 1  # the middle of the plateau is at (7.5, 1.5)
+    assert map_measures.peaks_in_corner(enlarged).item()
+    assert map_measures.corner_share(maps) == 0.16
+    quality = map_quality.measure(subject, n_images=8)
+    said = findings.corners(quality)
+    assert said.startswith("The highest pixel is in a corner of the image in ")
+    assert "of those for bad" in said and said.endswith("of the area.")
+
+
+def test_insertion_says_nothing_where_the_blurred_image_is_already_called_good():
+    sure, unsure = torch.full((3, 11), 0.95), torch.full((3, 11), 0.5)
+    assert findings.blurred_start(sure).endswith(
+        "0.95 ± 0.00 (standard error): insertion says nothing about them."
+    )
+    assert findings.blurred_start(unsure).endswith("0.50 ± 0.00 (standard error).")
+    assert findings.blurred_start(sure[:1]) == ""
+
+
+def test_anomaly_maps_are_compared_with_their_interval():
+    row = {"measure": "pointing game", "images": 40, "gradcam": 0.5, "patchcore": 0.7}
+    row |= {"chance": 0.06, "difference": 0.2, "low": 0.05, "high": 0.35}
+    said = findings.localisation(pd.DataFrame([row]))
+    assert said == (
+        "On 40 bad parts with masks, PatchCore against Grad-CAM: pointing game 0.700 against 0.500 "
+        "(chance 0.060, difference +0.200 [+0.050, +0.350])."
+    )
+    assert findings.localisation(pd.DataFrame([row])[:0]) == ""
+
+
+def test_neighbours_before_and_after_fine_tuning_have_a_standard_error():
+    rows = [("val", "pretrained", 0.75, 0.01, 0.57), ("val", "fine-tuned", 0.9, 0.01, 0.57)]
+    columns = ["side", "embedding", "label_agreement", "agreement_error", "chance_agreement"]
+    table = pd.DataFrame(rows, columns=columns)
+    assert findings.embeddings(table) == (
+        "Of a validation part's nearest neighbours 75.0 % have its label before fine-tuning and "
+        "90.0 % after it: +15.0 ± 1.4 points (p < .001); by chance it would be 57 %."
+    )
+    assert findings.embeddings_title(table).endswith("75 % before fine-tuning, 90 % after it")
+    assert findings.embeddings(table[:1]) == findings.embeddings_title(table[:1]) == ""

@@ -1,0 +1,115 @@
+"""The sentences of notebooks 02 and 03, on models and tables whose finding was planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.results import findings, results_table
+from helpers.runs import predictions
+from tests import planted
+
+
+@pytest.fixture
+def run(home):
+    run_paths = planted.make_run()
+    for seed, (name, quality) in enumerate(
+        [("lda", 1.0), ("svm", 2.5), ("lda_finetuned", 3.5), ("svm_finetuned", 2.5), ("fbp", 6)]
+    ):
+        planted.plant(run_paths, name, quality, seed)
+    return run_paths
+
+
+def _read(run_paths):
+    return results_table.results_table(run_paths), predictions.read_all_predictions(run_paths)
+
+
+def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_tested(run):
+    table, scored = _read(run)
+    row = table.set_index("model").loc["svm"]
+    text = findings.classical(table, scored)
+    assert text.startswith("SVM is the best classical model by validation AUC: .")
+    assert f"{row.val_auc:.3f}"[1:] in text and f"{row.test_auc:.3f}"[1:] + " [" in text
+    assert "It is ahead of LDA there (+" in text and text.endswith("p < .001).")
+    planted.plant(run, "lda", 2.5, 9)
+    assert "is not clearly ahead of" in findings.classical(*_read(run))
+    assert findings.classical(table[table.model == "fbp"], scored) == ""
+    alone = findings.classical(table[table.model == "svm"], scored)
+    assert "ahead" not in alone and alone.endswith(" on test.")
+
+
+def test_the_best_of_all_models_may_be_the_submitted_one(run):
+    table, _ = _read(run)
+    assert findings.best(table, "is submitted").startswith("FBP is submitted: 1.0")
+
+
+def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_none(run):
+    _, scored = _read(run)
+    text = findings.gain(scored, "fbp", "lda", "Fine-tuning", "the probe")
+    assert (
+        text.startswith("Fine-tuning gains ") and " points of test AUC over the probe: 1." in text
+    )
+    assert "p < .001)" in text and "(95 % interval of the difference +" in text
+    assert findings.gain(scored, "lda", "fbp").startswith("LDA is ")
+    assert " points of test AUC behind FBP: " in findings.gain(scored, "lda", "fbp")
+    same = findings.gain(scored, "svm", "svm_finetuned")
+    assert same.startswith("SVM is not shown to differ in test AUC from SVM on FBP features: ")
+    assert findings.gain(scored, "fbp", "ll") == ""
+
+
+def test_hidden_test_labels_leave_validation_to_be_told(run):
+    planted.hide_test_labels(run)
+    table, scored = _read(run)
+    assert findings.classical(table, scored).count("test") == 0
+    assert "points of validation AUC" in findings.gain(scored, "fbp", "lda")
+
+
+def test_finetuned_features_help_those_that_gain_significantly(run):
+    _, scored = _read(run)
+    text = findings.finetuned_features(scored)
+    assert text.startswith("Fine-tuned features help LDA: points of test AUC LDA +")
+    assert ", SVM " in text and text.endswith("with Holm's correction.")
+    swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
+    assert "not shown to help a classical model and harm LDA" in findings.finetuned_features(
+        swapped
+    )
+    assert findings.finetuned_features({"fbp": scored["fbp"]}) == ""
+
+
+def _curves(model, aucs, fold=None):
+    rows = {"model": model, "seed": 0, "fold": fold, "epoch": np.arange(len(aucs)) + 1}
+    return pd.DataFrame(rows | {"val_auc": aucs})
+
+
+def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error():
+    rising = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94]
+    flat = [0.5, 0.7, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
+    folds = [_curves("fbp", np.array(rising) + 0.01 * k, k) for k in range(5)]
+    folds += [_curves("ll", np.array([*flat[:-1], 0.8 + (-1) ** k * 0.01]), k) for k in range(5)]
+    text = findings.last_epochs(pd.concat([*folds, _curves("cnn", flat)]))
+    assert text.startswith("FBP still improved at the end: FBP +4.0 ± 0.0, LL +0.2 ± 0.5 points of")
+    assert text.endswith("; on validation the best epochs are two-layer CNN 3 of 8.")
+    assert findings.last_epochs(pd.concat(folds[5:])).startswith("No training is shown to improve")
+    single = findings.last_epochs(pd.concat([_curves("cnn", flat), _curves("fbp", rising)]))
+    assert single == (
+        "FBP had the best epoch at the end: on validation the best epochs are two-layer CNN 3 of "
+        "8, FBP 8 of 8."
+    )
+    assert findings.last_epochs(_curves("ll", flat)).startswith("No training was best at its last")
+    assert findings.last_epochs(_curves("cnn", [0.5])) == ""
+
+
+def _repeated(groups, within=0.75):
+    rows = [("random", k, auc, within) for k, auc in enumerate([0.90, 0.91, 0.92, 0.91, 0.90])]
+    rows += [("groups", k, auc, within) for k, auc in enumerate(groups)]
+    table = pd.DataFrame(rows, columns=["split", "repetition", "auc", "within_auc"])
+    return table.assign(model="LDA", n_groups=10)
+
+
+def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_unclear():
+    text = findings.unseen_groups(_repeated([0.80, 0.81, 0.82, 0.81, 0.80]))
+    assert text.startswith("Groups that no training has seen cost AUC: LDA -10.0 ± 0.9 points")
+    assert "5 splits of each kind" in text
+    assert "Inside the groups LDA reaches .750 ± .000 on random splits, and .908 ± .008" in text
+    unclear = findings.unseen_groups(_repeated([0.80, 0.99, 0.82, 0.99, 0.80], np.nan))
+    assert "is not clear from so few splits: LDA -2.8" in unclear and "Inside" not in unclear
+    assert findings.unseen_groups(pd.DataFrame()) == ""

@@ -1,0 +1,253 @@
+"""Sentences of notebook 06 say what planted tables hold, and nothing if there is nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.results import findings_analysis as findings
+from helpers.results.metrics import Interval
+
+TABLE = pd.DataFrame(
+    {
+        "model": ["fbp", "svm", "cnn", "majority"],
+        "val_auc": [0.951, 0.9, 0.8, 0.5],
+        "test_auc": [0.95, 0.94, 0.8, 0.5],
+        "test_auc_low": [0.93, 0.9, 0.7, np.nan],
+        "test_auc_high": [0.97, 0.96, 0.9, np.nan],
+        "test_within_auc": [0.9, 0.8, 0.7, np.nan],
+        "test_within_auc_low": [0.85, 0.7, 0.6, np.nan],
+        "test_within_auc_high": [0.95, 0.9, 0.8, np.nan],
+    }
+)
+COMPARED = pd.DataFrame(
+    {
+        "model": ["svm", "cnn"],
+        "difference": [-0.01, -0.15],
+        "low": [-0.03, -0.2],
+        "high": [0.01, -0.1],
+        "p_holm": [0.32, 0.0001],
+    }
+)
+
+
+def test_the_submitted_row_is_compared_with_the_next_and_with_all():
+    assert findings.submitted(TABLE, COMPARED, "fbp", "test") == [
+        "Submitted: FBP, the best of 3 models by validation AUC (.951); its test AUC is "
+        ".950 [.930, .970].",
+        "The best other row on test, SVM, is behind by 1.0 points (difference -1.0 [-3.0, +1.0], "
+        "p = .320 after Holm's correction): not a significant difference.",
+        "1 of the 2 other rows is significantly worse; not told apart: SVM.",
+    ]
+    assert findings.merit_title(COMPARED, "fbp") == "1 of 2 models are significantly worse than FBP"
+
+
+def test_the_title_of_all_models_names_the_extremes():
+    assert findings.range_title(TABLE, "test") == "Test AUC from .800 (two-layer CNN) to .950 (FBP)"
+
+
+def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
+    ahead = COMPARED.assign(difference=[0.02, -0.15], low=[0.01, -0.2], high=[0.03, -0.1])
+    ahead["p_holm"] = [0.002, 0.0001]
+    said = findings.submitted(TABLE, ahead, "fbp", "test")
+    assert "SVM, is ahead by 2.0 points (difference +2.0 [+1.0, +3.0], p = .002" in said[1]
+    assert said[1].endswith(": a significant difference.")
+    assert said[2] == "1 of the 2 other rows is significantly worse."
+
+
+def test_hidden_test_labels_leave_the_validation_auc_and_one_model_nothing_to_compare():
+    said = findings.submitted(TABLE, COMPARED[:0], "fbp", "val")
+    assert said == ["Submitted: FBP, the best of 3 models by validation AUC (.951)."]
+
+
+def test_ensembles_say_their_gain_with_its_standard_error():
+    columns = ["ensemble", "best", "gain", "error", "kept"]
+    rows = [("rank_average", "fbp", 0.004, 0.001, True), ("stacking", "fbp", 0.001, 0.002, False)]
+    joined = pd.DataFrame(rows, columns=columns)
+    kept, dropped = findings.ensembles(joined)
+    assert "rank average ensemble changes the validation AUC by +0.40 ± 0.10 points" in kept
+    assert kept.endswith("FBP: more than one standard error, so it is kept.")
+    assert dropped.endswith("not more than one standard error, so it is dropped.")
+    against = COMPARED.assign(model=["fbp", "cnn"])
+    said = findings.ensemble_on(joined, against, "rank_average", "test")
+    assert said == (
+        "On test the rank average ensemble gains +1.0 [-1.0, +3.0] points over FBP alone "
+        "(p = .320)."
+    )
+    assert findings.ensemble_on(joined, against, "fbp", "test") == ""
+    assert findings.ensembles(joined[:0]) == []
+
+
+def test_kinds_are_compared_with_a_standard_error():
+    columns = ["model", "group", "kind", "auc", "low", "high"]
+    rows = [
+        ("fbp", "cell_type", "mono", 0.97, 0.95, 0.99),
+        ("fbp", "cell_type", "poly", 0.9, 0.86, 0.94),
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    (said,) = findings.kinds(table, "fbp", "test")
+    assert said == (
+        "FBP has test AUC .970 on mono and .900 on poly parts: 7.0 ± 2.3 points (p = .002)."
+    )
+    assert findings.kinds(table[:1], "fbp", "test") == []
+    assert findings.kinds(table, "svm", "test") == []
+
+
+def test_groups_name_the_mean_inside_and_the_lowest():
+    table = pd.DataFrame(
+        {"group": ["a", "b", "c"], "auc": [0.9, 0.7, np.nan], "low": 0.6, "high": 0.95}
+    )
+    said = findings.groups(table, TABLE.iloc[0], "test")
+    assert said == (
+        "Inside the 2 groups with at least two parts of each class the AUC is .900 [.850, .950] on "
+        "average, .950 [.930, .970] over all parts together; the lowest is .700 [.600, .950] in b."
+    )
+    assert findings.groups(table[:0], TABLE.iloc[0], "test") == ""
+
+
+def test_mistakes_are_counted_with_exact_intervals_and_doubts_against_the_rest():
+    found = pd.DataFrame({"id": ["1", "2", "3"], "kind": ["escape", "escape", "false alarm"]})
+    said = findings.mistakes(found, n_good=50, n_bad=20)
+    assert said == (
+        "2 of 20 bad parts escape (10.0 % [1.2, 31.7]) and 1 of 50 good parts are called bad "
+        "(2.0 % [0.1, 10.6])."
+    )
+    judged = pd.DataFrame({"id": [str(i) for i in range(70)], "probability": 0.0})
+    judged.loc[:4, "probability"] = 1 / 3
+    said = findings.doubted_mistakes(found, judged)
+    assert said.startswith("The annotators doubted 100.0 % [29.2, 100.0] of these 3 parts")
+    assert "3.0 % [0.4, 10.4] of the parts that are called rightly" in said
+    assert findings.doubted_mistakes(found, judged[["id"]]) == ""
+
+
+@pytest.mark.parametrize(("wrong", "word"), [([8, 0, 0, 0], "gather"), ([2, 2, 2, 2], "spread")])
+def test_mistakes_that_gather_in_a_group_are_told_from_those_that_are_spread(wrong, word):
+    table = pd.DataFrame({"group": list("abcd"), "n_good": 10, "n_bad": 10, "false_alarms": 0})
+    said = findings.mistakes_by_group(table.assign(escapes=wrong))
+    assert word in said and "(p " in said
+    assert ("a (8 of 20)" in said) == (word == "gather")
+    assert findings.mistakes_by_group(table.assign(escapes=0)) == ""
+
+
+def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
+    table = pd.DataFrame({"images": [500, 1000, 2000], "auc": [0.85, 0.88, 0.9]})
+    table = table.assign(gain=[np.nan, 0.03, 0.02], gain_low=[np.nan, 0.02, 0.01], gain_high=0.04)
+    said = findings.training_size(table, "test")
+    assert ".850 with 500, .880 with 1,000, .900 with 2,000 training images" in said
+    assert said.endswith("+2.0 [+1.0, +4.0] points: more images would probably help further.")
+    chance = table.assign(gain_low=-0.01)
+    assert findings.training_size(chance, "test").endswith("points, which may be chance.")
+    assert findings.training_size(table[:0], "test") == ""
+    assert findings.training_size_title(table, "test").startswith("4 times the training images")
+
+
+def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
+    row = {"groups_auc": 0.87, "groups_auc_low": 0.8, "groups_auc_high": 0.92}
+    row |= {"random_auc": 0.95, "random_auc_low": 0.93, "random_auc_high": 0.97}
+    row |= {"difference": -0.08, "difference_low": -0.12, "difference_high": -0.03}
+    other = row | {"model": "svm", "difference": -0.02, "difference_high": 0.01}
+    table = pd.DataFrame([row | {"model": "fbp"}, other])
+    own, every = findings.two_splits(table, "fbp")
+    assert own == (
+        "On unseen groups FBP has a test AUC of .870 [.800, .920], on the random split "
+        ".950 [.930, .970]: -8.0 [-12.0, -3.0] points."
+    )
+    assert every.startswith("1 of 2 models lose significantly") and "-8.0 to -2.0" in every
+
+
+def test_calibration_names_both_brier_scores_and_the_base_rate():
+    table = pd.DataFrame(
+        {
+            "model": ["fbp", "base rate"],
+            "temperature": [1.3, np.nan],
+            "brier": [0.08, 0.21],
+            "brier_low": [0.07, np.nan],
+            "brier_high": [0.09, np.nan],
+            "brier_scaled": [0.075, np.nan],
+        }
+    )
+    assert findings.calibration(table, "fbp") == (
+        "The scores of FBP have a Brier score of 0.080 [0.070, 0.090], against 0.210 for the base "
+        "rate alone; a temperature of 1.30 (the model was too sure) changes it to 0.075, inside "
+        "this interval."
+    )
+    assert findings.calibration_title(table, "fbp").endswith("0.080; of the base rate alone: 0.210")
+
+
+def _points(**changed):
+    row = {"model": "fbp", "rule": "expected", "asked": 0.01, "promised": 0.0097, "is_kept": True}
+    row |= {"val_bad": 600, "test_escapes": 2, "test_bad": 200}
+    for name, value in (("passed", 0.6), ("reviewed", 0.1), ("overkill_rate", 0.12)):
+        row |= {f"test_{name}": value, f"test_{name}_low": value - 0.02}
+        row |= {f"test_{name}_high": value + 0.02}
+    row |= {"test_escape_rate": 0.01, "test_escape_rate_low": 0.001, "test_escape_rate_high": 0.03}
+    sure = row | {"rule": "confident", "test_passed": 0.5}
+    return pd.DataFrame([row | changed, sure | changed | {"rule": "confident"}])
+
+
+def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test():
+    said = findings.promise(_points(), "fbp", "test")
+    assert said == [
+        "At a promise of at most 1 % escapes (expected), FBP passes 60.0 % [58.0, 62.0] of all "
+        "parts automatically, leaves 10.0 % [8.0, 12.0] for a second look and rejects "
+        "12.0 % [10.0, 14.0] of the good parts (overkill).",
+        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: as promised within the interval.",
+        "To promise it at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of the "
+        "good parts are rejected.",
+    ]
+    broken = findings.promise(_points(test_escape_rate_low=0.02), "fbp", "test")
+    assert broken[1].endswith("more than promised.")
+
+
+def test_a_promise_that_cannot_be_made_is_said():
+    said = findings.promise(_points(is_kept=False, promised=0.02, val_bad=49), "fbp", "test")
+    assert said[0].startswith("The 49 bad parts held out cannot promise 1 % escapes; at 2.0 %")
+    assert len(said) == 2
+
+
+def test_the_titles_of_decisions_name_the_extremes():
+    both = pd.concat([_points(), _points(model="svm", test_passed=0.3)])
+    title = findings.promise_title(both, ["fbp", "svm"], "test")
+    assert title == (
+        "The same promise of 1 % escapes lets 30 % (SVM) to 60 % (FBP) of the parts pass"
+    )
+    assert findings.promise_title(both, ["fbp"], "test") == ""
+    assert findings.decision_title(both, "fbp", "test").startswith("FBP with 0.97 % of escapes")
+
+
+def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
+    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90})
+    columns = ["labels", "share", "share_low", "share_high"]
+    rows = [("all audited", 0.15, 0.12, 0.18), ("suspect", 0.4, 0.2, 0.6)]
+    doubt = pd.DataFrame(rows, columns=columns)
+    assert findings.label_audit(doubt, audited) == (
+        "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [20.0, 60.0] of "
+        "them, against 15.0 % [12.0, 18.0] of all labels."
+    )
+    assert findings.label_audit(doubt[:0], audited) == "10 of 100 labels are suspect (10.0 %)."
+
+
+def test_mappings_families_and_times_name_their_extremes():
+    mapped = pd.DataFrame({"mapping": ["a", "b"], "accuracy": [0.84, 0.93]})
+    assert "84.0 % (a) to 93.0 % (b)" in findings.label_mappings(mapped)
+    assert findings.label_mappings(mapped[:0]) == ""
+    title = findings.families_title({"FBP": 0.95, "SVM": 0.9}, "test")
+    assert title.endswith("test AUC .900 (SVM) to .950 (FBP)")
+    assert findings.families_title({"FBP": 0.95}, "test") == ""
+    times = pd.DataFrame({"stage": ["01", "03"], "seconds": [60.0, 540], "reused (s)": [0.0, 0]})
+    assert findings.times(times) == (
+        "The finished notebooks took 10 min together, 90 % of it in 03."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "<1 s"), (1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")],
+)
+def test_durations_have_one_unit_or_two(seconds, text):
+    assert findings.duration(seconds) == text
+
+
+def test_numbers_are_written_without_a_leading_zero_where_they_are_below_one():
+    assert findings.auc(0.9514) == ".951" and findings.auc(1) == "1.000"
+    assert findings.p_text(0.0002) == "p < .001" and findings.p_text(0.032) == "p = .032"
+    assert findings.rate(Interval(0.1, 0.05, 0.2)) == "10.0 % [5.0, 20.0]"

@@ -1,0 +1,75 @@
+"""Mistakes are the parts on the wrong side of the threshold, the worst of each kind first."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.datasets.cache import ImageCache
+from helpers.results import mistakes
+from helpers.runs import predictions
+from tests import planted
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+JUDGED = pd.DataFrame(
+    {
+        "id": list("abcdef"),
+        "label": [1, 1, 1, 0, 0, 0],
+        "defect_score": [0.1, 0.4, 0.9, 0.5, 0.8, 0.2],
+        "group": ["x", "x", "y", "y", "y", None],
+        "probability": [1, 2 / 3, 1, 0, 1 / 3, 0],
+        "cell_type": "mono",
+    }
+)
+
+
+def test_escapes_come_first_and_the_worst_of_each_kind_above():
+    wrong = mistakes.mistakes(JUDGED, 0.5)
+    assert wrong.id.tolist() == ["a", "b", "e", "d"]
+    assert wrong.kind.tolist() == ["escape"] * 2 + ["false alarm"] * 2
+
+
+def test_every_part_of_a_group_and_every_mistake_is_counted_once():
+    counts = mistakes.by_group(JUDGED, mistakes.mistakes(JUDGED, 0.5)).set_index("group")
+    assert counts.loc["x"].tolist() == [0, 2, 2, 0]
+    assert counts.loc["y"].tolist() == [2, 1, 0, 2]
+    assert mistakes.by_group(JUDGED.drop(columns="group"), JUDGED[:0]).empty
+
+
+def test_judged_parts_are_those_of_the_test_side_with_the_split_s_columns(home):
+    run_paths = planted.make_run()
+    planted.plant(run_paths, "svm", 1, 0)
+    split = predictions.read_split(run_paths)
+    scored = predictions.read_predictions(run_paths.predictions("svm"), split)
+    judged = mistakes.judged_parts(scored, split)
+    assert judged.id.tolist() == split.id[split.split == "test"].tolist()
+    assert {"path", "label", "defect_score"} <= set(judged)
+
+
+def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_out():
+    n = mistakes.MOST + 5
+    rows = pd.DataFrame({"id": [f"{i:03d}" for i in range(n)], "label": 1, "defect_score": 0.2})
+    rows = rows.assign(probability=2 / 3, cell_type="mono", group="module07")
+    wrong = mistakes.mistakes(pd.concat([rows, JUDGED]), 0.5)
+    ids = [*rows.id, *JUDGED.id]
+    cache = ImageCache(np.zeros((len(ids), 8, 8, 1), np.uint8), pd.DataFrame({"id": ids}), "c")
+    figure = mistakes.contact_sheet(wrong, cache, "What was found")
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert len(titles) == mistakes.MOST + 2
+    assert titles[1] == "000\nbad, score 0.20, level 0.67\nmono, module07"
+    headings = [part.get_suptitle() for part in figure.subfigs]
+    assert headings == [
+        f"bad parts that escape: {n + 2}, 7 more are left out",
+        "good parts called bad: 2",
+    ]
+
+
+def test_parts_of_a_plain_folder_have_two_lines():
+    row = {"id": "a", "label": 0, "defect_score": 0.7}
+    assert mistakes.part_lines(row) == "a\ngood, score 0.70"

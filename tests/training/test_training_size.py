@@ -1,0 +1,54 @@
+"""Frozen features with fewer training images: the same test images, nested draws, done once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.results import training_size as sizes
+from helpers.training import training_size
+from helpers.training.features import Features
+from tests import planted
+
+
+@pytest.fixture
+def stage(home):
+    run_paths = planted.make_run(n=120)
+    return planted.analysis_stage(run_paths)
+
+
+def _features(stage):
+    label = stage.split.label.fillna(0).to_numpy(dtype=np.float32)
+    noise = np.random.default_rng(0).normal(size=(len(label), 60)).astype(np.float32)
+    noise[:, 0] += 1.5 * label
+    return Features(stage.split.id.to_numpy(dtype=str), noise)
+
+
+def test_more_images_give_a_better_auc_on_the_same_test_images(stage, monkeypatch):
+    scores = training_size.scores_by_size(stage, _features(stage))
+    assert scores.groupby("images").draw.nunique().tolist() == [5, 5, 1]
+    assert scores.images.unique().tolist() == [60, 120, 240]  # of training and validation
+    test = stage.split.id[stage.split.split == "test"].tolist()
+    assert all(own.id.tolist() == test for _, own in scores.groupby(["images", "draw"]))
+    table = sizes.size_table(scores, stage.split)
+    assert table.auc.iloc[-1] > table.auc.iloc[0]
+    monkeypatch.setattr(training_size, "pipeline_and_grid", None)  # a second call fits nothing
+    again = training_size.scores_by_size(stage, _features(stage))
+    pd.testing.assert_frame_equal(again, scores)
+
+
+def test_hidden_test_labels_leave_validation_to_judge_and_training_to_fit(stage):
+    planted.hide_test_labels(stage.paths)
+    scores = training_size.scores_by_size(stage, _features(stage))
+    assert scores.images.max() == 120
+    assert set(scores.id) == set(stage.split.id[stage.split.split == "val"])
+
+
+def test_a_class_with_few_images_gives_no_rows(home):
+    stage = planted.analysis_stage(planted.make_run(n=12))
+    assert training_size.scores_by_size(stage, _features(stage)).empty
+
+
+def test_a_small_draw_is_a_part_of_the_large_one():
+    labels = np.repeat([0, 1], 20)
+    small, large = (set(training_size._drawn(labels, share, 0, 1)) for share in (0.25, 0.5))
+    assert small < large and len(small) == 10
