@@ -353,7 +353,7 @@ def _with_legend_below(
     `size` (inches) is that of the panels; the legend has a title and so many lines.
     """
     width, height = size
-    below = 0.21 * (1 + lines)
+    below = 0.21 * (1 + lines) + 0.5
     figure = plt.figure(figsize=(width, height + below))
     grid = figure.add_gridspec(2, panels, height_ratios=[height, below])
     legend = figure.add_subplot(grid[1, :])
