@@ -35,10 +35,10 @@ class Findings:
 
             self._head = display(_box(["(shown here when all cells have run)"]), display_id=True)
 
-    def add(self, *sentences: str) -> None:
-        """Show sentences under this cell; empty ones are left out."""
+    def add(self, *sentences: str, head: bool = True) -> None:
+        """Show sentences under this cell, and if `head` at the head; empty ones are left out."""
         new = [sentence for sentence in sentences if sentence]
-        self.sentences += new
+        self.sentences += new if head else []
         if new and _in_notebook():
             from IPython.display import HTML, display
 

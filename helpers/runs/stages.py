@@ -112,9 +112,9 @@ class Stage:
         """Add facts to the stage's record in run.json."""
         self.notes |= facts
 
-    def say(self, *sentences: str) -> None:
-        """Show findings under this cell, and all of them at the head when the stage finishes."""
-        self.findings.add(*sentences)
+    def say(self, *sentences: str, head: bool = True) -> None:
+        """Show findings under this cell, and if `head` at the head when the stage finishes."""
+        self.findings.add(*sentences, head=head)
 
     def settings_table(self) -> HTML:
         """Return the folded table of all settings of the stage: name, value, what it is for."""

@@ -7,7 +7,7 @@ from helpers.runs.findings import Findings
 
 CELLS = (
     "from helpers.runs.findings import Findings\nfound = Findings()\nfound.open()",
-    "found.add('', 'a < b', 'c')",
+    "found.add('', 'a < b', 'c'), found.add('detail', head=False);",
     "found.close()",
 )
 
@@ -18,7 +18,8 @@ def test_the_head_of_a_notebook_lists_what_its_cells_say():
     head, below, last = (cell.outputs for cell in notebook.cells)
     shown = head[0].data["text/html"]
     assert "<li>a &lt; b</li><li>c</li>" in shown and "What this notebook found" in shown
-    assert below[0].data["text/html"] == "<p>a &lt; b</p><p>c</p>" and not last
+    assert below[0].data["text/html"] == "<p>a &lt; b</p><p>c</p>"
+    assert below[1].data["text/html"] == "<p>detail</p>" and not last
 
 
 def test_a_program_prints_them(capsys):
