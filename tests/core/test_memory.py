@@ -49,7 +49,7 @@ def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
 
 def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
     stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
-    monkeypatch.setattr(loop.Training, "_run_epoch", full)
+    monkeypatch.setattr(loop.Training, "run_epoch", full)
     with pytest.raises(memory.MemoryFullError) as caught:
         finetune.train_cnn(stage)
     assert str(caught.value) == (
