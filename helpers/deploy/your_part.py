@@ -69,7 +69,7 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
     if not folders:
         print("no network has been trained in this run: notebook 03 or 05 makes this one possible")
         return "", None
-    found = best_described(run_paths.root) or next(iter(folders.values()))
+    found = best_described(run_paths.root) or folders.get("fbp", next(iter(folders.values())))
     if wanted:
         known = [path.stem for path in run_paths.predictions_root.glob("*.csv")]
         name = names.chosen(wanted, sorted(known, key=names.order))

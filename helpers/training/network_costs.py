@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
@@ -89,7 +90,7 @@ def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
     inputs = {"network": name, "machine": [platform.node(), cpu], "precision": precision}
 
     def measure(cost: Path) -> None:
-        if hasattr(network, "auxiliary_head"):
+        if isinstance(getattr(network, "auxiliary_head", None), nn.Module):
             network.register_module("auxiliary_head", None)  # serves the training alone
         size, channels = network.spec.image_size_px, network.spec.in_channels
         record = {

@@ -26,6 +26,7 @@ from helpers.models import backbones
 from helpers.models.complexity import count_parameters
 from helpers.models.spec import Model
 from helpers.runs.members import Member, sides
+from helpers.runs.names import display_name
 from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
@@ -183,7 +184,7 @@ def train_member(
             batches(split[split.split == "val"]),
             settings,
             seed=member.seed,
-            name=name.upper() + suffix,
+            name=display_name(name) + suffix,
             loss=teacher.loss if teacher else None,
             hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,

@@ -168,6 +168,7 @@ def test_the_auxiliary_head_is_trained_and_left_out_of_the_parameters(stage):
     stage.settings = dataclasses.replace(stage.settings, auxiliary=False)
     other = _train(stage, "without")
     assert other.parameters == cost["parameters"]
+    assert network_costs.network_cost(stage, "without")["parameters"] == cost["parameters"]
     assert other.history[0]["train_loss"] < trained.history[0]["train_loss"]  # one term less
 
 

@@ -73,7 +73,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert (train.augment, train.epoch_images, train.batch_size) == ("full", 40, 20)
         assert (val.augment, val.epoch_images, val.batch_size) == ("none", 0, 20)
         resume = resume_file(folder, SETTINGS, seed, inputs | {"seed": seed})
-        expected = {"seed": seed, "name": f"NET, seed {seed}", "hooks": None, "resume": resume}
+        expected = {"seed": seed, "name": f"net, seed {seed}", "hooks": None, "resume": resume}
         expected |= {"deadline_s": stage.deadline_s, "events": None, "loss": None}
         assert options == expected and not resume.exists()
         (judged, scored, *others), _ = prediction
