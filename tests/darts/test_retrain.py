@@ -137,7 +137,7 @@ def test_killed_by_the_system_it_goes_on_to_the_same_bits(stage, capsys):
         _train(stage, "whole")
     finally:
         torch.set_num_threads(threads)
-    assert "HALVES: continuing after epoch 1 of 3" in capsys.readouterr().out
+    assert "halves: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert _scores(stage, "halves") == _scores(stage, "whole")
     whole, halves = (
         tensors.load_tensors(stage.paths.checkpoint(name))[0] for name in ("whole", "halves")
