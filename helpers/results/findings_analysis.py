@@ -97,8 +97,9 @@ def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: s
     row = single.iloc[0]
     gain = {"difference": -row.difference, "low": -row.high, "high": -row.low}
     return (
-        f"On test the {display_name(best)} ensemble gains {points_interval(gain)} points over "
-        f"{display_name(row.model)} alone ({p_text(row.p_holm)})."
+        f"On test the AUC of the {display_name(best)} ensemble differs from that of "
+        f"{display_name(row.model)} alone by {points_interval(gain)} points "
+        f"({p_text(row.p_holm)})."
     )
 
 

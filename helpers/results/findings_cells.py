@@ -22,6 +22,7 @@ from helpers.runs.predictions import Scored, common
 FINE_TUNED = "fbp"  # what networks trained from scratch are compared with
 LEVEL = 0.05
 POINT = 0.01  # of AUC
+FASTER = 0.9  # of the milliseconds of another network; less is chance
 
 
 def search_summary(provenance: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
@@ -130,7 +131,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     best = aucs.idxmax()
     chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
     about = f"the best validation AUC ({display_name(best)}, {decimals(aucs.max())})"
-    if chosen == best:
+    if rows.ms_single[chosen] > FASTER * rows.ms_single[best]:
         return f"No faster network comes within a point of {about}."
     found, one, other = difference(scored, chosen, best), rows.loc[chosen], rows.loc[best]
     return (

@@ -70,8 +70,8 @@ def test_ensembles_say_their_gain_with_its_standard_error():
     against = COMPARED.assign(model=["fbp", "cnn"])
     said = findings.ensemble_on(joined, against, "rank_average", "test")
     assert said == (
-        "On test the rank average ensemble gains +1.0 [-1.0, +3.0] points over FBP alone "
-        "(p = .320)."
+        "On test the AUC of the rank average ensemble differs from that of FBP alone by "
+        "+1.0 [-1.0, +3.0] points (p = .320)."
     )
     assert findings.ensemble_on(joined, against, "fbp", "test") == ""
     assert findings.ensembles(joined[:0]) == []

@@ -138,3 +138,9 @@ def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):
     text = findings_cells.cheapest(read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.0), COSTS)
     assert text.startswith("No faster network comes within a point of the best validation AUC (FBP")
     assert findings_cells.cheapest(read_all_predictions(run_paths), COSTS.head(1)) == ""
+
+
+def test_a_network_of_the_same_speed_is_not_called_faster(run_paths):
+    scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.99)
+    equal = COSTS.assign(ms_single=COSTS.ms_single.max() / COSTS.trainings)
+    assert findings_cells.cheapest(scored, equal).startswith("No faster network comes within")
