@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.results.comparison import holm
 from helpers.results.metrics import Interval, exact_interval
 from helpers.runs.names import display_name
 
@@ -242,11 +243,12 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
             f"{points_interval(row, 'difference', 'difference_')} points."
         )
     if len(table) > 1:
-        lose = int((table.difference_high < 0).sum())
+        lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
+        named = f" ({_names(lose.model.tolist())})" if len(lose) else ""
         said.append(
-            f"{lose} of {len(table)} models lose significantly on unseen groups; the changes run "
-            f"from {100 * table.difference.min():+.1f} to {100 * table.difference.max():+.1f} "
-            "points."
+            f"{len(lose)} of {len(table)} models{named} lose significantly on unseen groups, with "
+            f"Holm's correction; the changes run from {100 * table.difference.min():+.1f} to "
+            f"{100 * table.difference.max():+.1f} points."
         )
     return said
 

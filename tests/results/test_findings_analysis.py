@@ -145,13 +145,13 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     row |= {"random_auc": 0.95, "random_auc_low": 0.93, "random_auc_high": 0.97}
     row |= {"difference": -0.08, "difference_low": -0.12, "difference_high": -0.03}
     other = row | {"model": "svm", "difference": -0.02, "difference_high": 0.01}
-    table = pd.DataFrame([row | {"model": "fbp"}, other])
+    table = pd.DataFrame([row | {"model": "fbp"}, other]).assign(p_value=[0.001, 0.4])
     own, every = findings.two_splits(table, "fbp")
     assert own == (
         "On unseen groups FBP has a test AUC of .870 [.800, .920], on the random split "
         ".950 [.930, .970]: -8.0 [-12.0, -3.0] points."
     )
-    assert every.startswith("1 of 2 models lose significantly") and "-8.0 to -2.0" in every
+    assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
 
 
 def test_calibration_names_both_brier_scores_and_the_base_rate():
