@@ -191,7 +191,7 @@ def test_a_loss_that_is_nan_keeps_the_epochs_before_and_the_way_back(run_copy, c
         ids = stage.split.id[stage.split.split == "train"].to_numpy()
         first = ids[epoch_order(len(ids), 0, 1)][: stage.settings.cnn.batch_size]
         place = f"in epoch 2, on the batch of {', '.join(first)}. Lower"
-    assert message.startswith("CNN: ") and place in message
+    assert message.startswith("two-layer CNN: ") and place in message
     assert message.endswith(
         "Lower the learning rate (now 0.001): with another setting the training starts from scratch"
     )
