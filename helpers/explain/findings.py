@@ -11,10 +11,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from helpers.core.style import LABEL_NAMES
+from helpers.core.style import LABEL_NAMES, p_value
 from helpers.explain.map_measures import corner_share, peaks_in_corner
 from helpers.explain.map_quality import MapQuality
-from helpers.results.findings_analysis import p_text, rate
+from helpers.results.findings_analysis import rate
 from helpers.results.metrics import exact_interval
 
 ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
@@ -105,7 +105,7 @@ def embeddings(table: pd.DataFrame) -> str:
     before, after = held_out.loc["pretrained"], held_out.loc["fine-tuned"]
     change = after.label_agreement - before.label_agreement
     error = float(np.hypot(before.agreement_error, after.agreement_error))
-    p = p_text(float(2 * stats.norm.sf(abs(change) / error))) if error > 0 else "no spread"
+    p = p_value(float(2 * stats.norm.sf(abs(change) / error))) if error > 0 else "no spread"
     return (
         f"Of a validation part's nearest neighbours {100 * before.label_agreement:.1f} % have its "
         f"label before fine-tuning and {100 * after.label_agreement:.1f} % after it: "

@@ -73,7 +73,7 @@ def gain(
     """
     if one not in scored or other not in scored:
         return ""
-    found, (first, second), side = _difference(scored[one], scored[other])
+    found, (first, second), side = paired(scored[one], scored[other])
     points = f"{abs(100 * found.difference):.1f} points of {SIDES[side]} AUC"
     verb = f"gains {points} over" if found.difference > 0 else f"is {points} behind"
     if found.p_value >= SIGNIFICANT:
@@ -90,7 +90,7 @@ def finetuned_features(scored: Mapping[str, Scored]) -> str:
     names = [name for name in CLASSICAL if name in scored and name + FINETUNED in scored]
     if not names:
         return ""
-    found = [_difference(scored[name + FINETUNED], scored[name]) for name in names]
+    found = [paired(scored[name + FINETUNED], scored[name]) for name in names]
     differences = [each[0].difference for each in found]
     p_values = comparison.holm([each[0].p_value for each in found])
     rows = list(zip(names, differences, p_values, strict=True))
@@ -177,8 +177,11 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     )
 
 
-def _difference(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float], str]:
-    """Return the AUC of one minus that of other, both AUCs, and the side of the images."""
+def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float], str]:
+    """Return the AUC of one minus that of other, both AUCs, and the side of the images.
+
+    They are compared on the images that both have scored: test, or validation if test is hidden.
+    """
     first, second = common({"one": one, "other": other}).values()
     (labels, scores), (_, others) = first.labels_scores(), second.labels_scores()
     found = metrics.auc_difference(labels, scores, others, first.blocks())

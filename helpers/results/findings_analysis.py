@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.core.style import decimals, p_value
 from helpers.results.comparison import holm
 from helpers.results.metrics import Interval, exact_interval
 from helpers.runs.names import display_name
@@ -37,7 +38,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     row, column = models.loc[name], f"{side}_auc"
     said = [
         f"Submitted: {display_name(name)}, the best of {len(models)} models by validation AUC "
-        f"({auc(row.val_auc)})."
+        f"({decimals(row.val_auc)})."
     ]
     if side == "test":
         said[0] = said[0][:-1] + f"; its test AUC is {auc_interval(row, column)}."
@@ -50,7 +51,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     said.append(
         f"The best other row on {WORDS[side]}, {display_name(str(rival.name))}, {verb} "
         f"{100 * abs(rival.difference):.1f} points (difference {points_interval(rival)}, "
-        f"{p_text(rival.p_holm)} after Holm's correction): "
+        f"{p_value(rival.p_holm)} after Holm's correction): "
         f"{'a significant difference' if is_clear else 'not a significant difference'}."
     )
     worse = others[(others.p_holm < SIGNIFICANT) & (others.difference < 0)]
@@ -73,8 +74,8 @@ def range_title(table: pd.DataFrame, side: str) -> str:
     aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
     low, high = str(aucs.idxmin()), str(aucs.idxmax())
     return (
-        f"{WORDS[side].capitalize()} AUC from {auc(aucs[low])} ({display_name(low)}) "
-        f"to {auc(aucs[high])} ({display_name(high)})"
+        f"{WORDS[side].capitalize()} AUC from {decimals(aucs[low])} ({display_name(low)}) "
+        f"to {decimals(aucs[high])} ({display_name(high)})"
     )
 
 
@@ -100,7 +101,7 @@ def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: s
     return (
         f"On test the AUC of the {display_name(best)} ensemble differs from that of "
         f"{display_name(row.model)} alone by {points_interval(gain)} points "
-        f"({p_text(row.p_holm)})."
+        f"({p_value(row.p_holm)})."
     )
 
 
@@ -110,8 +111,8 @@ def families_title(aucs: Mapping[str, float], side: str) -> str:
         return ""
     best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
     return (
-        f"The best of each family by validation: {WORDS[side]} AUC {auc(aucs[worst])} ({worst}) "
-        f"to {auc(aucs[best])} ({best})"
+        f"The best of each family by validation: {WORDS[side]} AUC {decimals(aucs[worst])} "
+        f"({worst}) to {decimals(aucs[best])} ({best})"
     )
 
 
@@ -126,13 +127,13 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
         error = np.hypot(*((one.high - one.low) / (2 * 1.96) for one in (best, worst)))
         difference = best.auc - worst.auc
         text = (
-            f"{display_name(model)} has {WORDS[side]} AUC {auc(best.auc)} on {best.kind} and "
-            f"{auc(worst.auc)} on {worst.kind} parts"
+            f"{display_name(model)} has {WORDS[side]} AUC {decimals(best.auc)} on {best.kind} and "
+            f"{decimals(worst.auc)} on {worst.kind} parts"
         )
         if error > 0:
             pairs = len(own) * (len(own) - 1) / 2  # the farthest apart of so many
             p = min(1.0, pairs * float(2 * stats.norm.sf(difference / error)))
-            text += f": {100 * difference:.1f} ± {100 * error:.1f} points ({p_text(p)})"
+            text += f": {100 * difference:.1f} ± {100 * error:.1f} points ({p_value(p)})"
         said.append(text + ".")
     return said
 
@@ -197,20 +198,20 @@ def mistakes_by_group(table: pd.DataFrame, seed: int = 0) -> str:
     reached = ((drawn**2 / sizes).sum(axis=1) >= (wrong**2 / sizes).sum() - 1e-9).sum()
     p = float((reached + 1) / (PERMUTATIONS + 1))
     if p >= SIGNIFICANT:
-        return f"The mistakes are spread over the groups as chance would do it ({p_text(p)})."
+        return f"The mistakes are spread over the groups as chance would do it ({p_value(p)})."
     first = table.loc[np.lexsort((-sizes, -wrong))[:NAMED]]
     most = ", ".join(
         f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
         for row in first.itertuples()
     )
-    return f"The mistakes gather in some groups ({p_text(p)}); most are in {most}."
+    return f"The mistakes gather in some groups ({p_value(p)}); most are in {most}."
 
 
 def training_size(table: pd.DataFrame, side: str) -> str:
     """Say what more training images would bring (`training_size.size_table`)."""
     if len(table) < 2:
         return ""
-    aucs = ", ".join(f"{auc(row.auc)} with {row.images:,}" for row in table.itertuples())
+    aucs = ", ".join(f"{decimals(row.auc)} with {row.images:,}" for row in table.itertuples())
     last = table.iloc[-1]
     text = (
         f"Logistic regression on frozen features reaches a {WORDS[side]} AUC of {aucs} training "
@@ -226,7 +227,7 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
     first, last = table.iloc[0], table.iloc[-1]
     return (
         f"{last.images / first.images:.0f} times the training images: {WORDS[side]} AUC "
-        f"{auc(first.auc)} to {auc(last.auc)} (frozen features)"
+        f"{decimals(first.auc)} to {decimals(last.auc)} (frozen features)"
     )
 
 
@@ -374,28 +375,18 @@ def times(table: pd.DataFrame) -> str:
     )
 
 
-def auc(value: float) -> str:
-    """Return an AUC with three decimals: ".951"."""
-    return f"{value:.3f}".removeprefix("0")
-
-
 def auc_interval(row: Row, column: str, prefix: str | None = None) -> str:
     """Return an AUC with its interval, whose ends are in `<prefix>low` and `<prefix>high`."""
     prefix = f"{column}_" if prefix is None else prefix
     low, high = row.get(f"{prefix}low", np.nan), row.get(f"{prefix}high", np.nan)
-    value = auc(row[column])
-    return value if pd.isna(low) else f"{value} [{auc(low)}, {auc(high)}]"
+    value = decimals(row[column])
+    return value if pd.isna(low) else f"{value} [{decimals(low)}, {decimals(high)}]"
 
 
 def points_interval(row: Row, column: str = "difference", prefix: str = "") -> str:
     """Return a difference in points with its interval: "+0.8 [0.1, 1.5]"."""
     low, high = (100 * row[f"{prefix}{end}"] for end in ("low", "high"))
     return f"{100 * row[column]:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def p_text(p: float) -> str:
-    """Return a p-value in words: "p < .001", "p = .032"."""
-    return "p < .001" if p < 0.001 else "p = " + f"{p:.3f}".removeprefix("0")
 
 
 def rate(interval: Interval) -> str:

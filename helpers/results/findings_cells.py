@@ -16,6 +16,7 @@ from scipy.stats import linregress
 from helpers.core.style import decimals, p_value
 from helpers.results import metrics
 from helpers.results.comparison import holm
+from helpers.results.findings import paired
 from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.predictions import Scored, common
 
@@ -36,13 +37,6 @@ def search_summary(provenance: Mapping[str, Any], history: Sequence[Mapping[str,
     )
 
 
-def difference(scored: Mapping[str, Scored], model: str, reference: str) -> metrics.Comparison:
-    """Return the AUC of a model minus that of another, on test or, if hidden, on validation."""
-    one, other = common({name: scored[name] for name in (model, reference)}).values()
-    labels, scores = one.labels_scores()
-    return metrics.auc_difference(labels, scores, other.labels_scores()[1], one.blocks())
-
-
 def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str]) -> str:
     """Say how far the best network trained from scratch is from the fine-tuned one.
 
@@ -53,9 +47,8 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
         return ""
     aucs = _val_aucs(scored, names)
     best = max(aucs, key=aucs.__getitem__)
-    pair = common({name: scored[name] for name in (best, FINE_TUNED)})
-    own, fine_tuned = (decimals(metrics.roc_auc(*one.labels_scores())) for one in pair.values())
-    found = difference(pair, best, FINE_TUNED)
+    found, pair, _ = paired(scored[best], scored[FINE_TUNED])
+    own, fine_tuned = map(decimals, pair)
     return (
         f"The best network trained from scratch, {display_name(best)}, has a "
         f"{_side(scored[best])} AUC of {own}, {display_name(FINE_TUNED)} of {fine_tuned}: it "
@@ -68,7 +61,7 @@ def distillation(scored: Mapping[str, Scored]) -> str:
     pairs = [name for name in scored if name + DISTILLED in scored]
     if not pairs:
         return ""
-    found = [difference(scored, name + DISTILLED, name) for name in pairs]
+    found = [paired(scored[name + DISTILLED], scored[name])[0] for name in pairs]
     corrected = holm([one.p_value for one in found])
     parts = [
         f"{display_name(name)} {_verdict(one, p, ('gains', 'loses'))}"
@@ -133,7 +126,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     about = f"the best validation AUC ({display_name(best)}, {decimals(aucs.max())})"
     if rows.ms_single[chosen] > FASTER * rows.ms_single[best]:
         return f"No faster network comes within a point of {about}."
-    found, one, other = difference(scored, chosen, best), rows.loc[chosen], rows.loc[best]
+    found, one, other = paired(scored[chosen], scored[best])[0], rows.loc[chosen], rows.loc[best]
     return (
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
         f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per view of an image, "

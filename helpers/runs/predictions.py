@@ -45,7 +45,7 @@ class Scored:
 
     @property
     def averaged(self) -> str:
-        """What was averaged, such as "3 seeds" or "5 folds"; empty if nothing was."""
+        """Return what was averaged, such as "3 seeds" or "5 folds"; empty if nothing was."""
         return averaged_text([one.member for one in self.members if one.member])
 
     @property

@@ -247,7 +247,5 @@ def test_durations_have_one_unit_or_two(seconds, text):
     assert findings.duration(seconds) == text
 
 
-def test_numbers_are_written_without_a_leading_zero_where_they_are_below_one():
-    assert findings.auc(0.9514) == ".951" and findings.auc(1) == "1.000"
-    assert findings.p_text(0.0002) == "p < .001" and findings.p_text(0.032) == "p = .032"
+def test_a_rate_is_written_in_per_cent_with_its_interval():
     assert findings.rate(Interval(0.1, 0.05, 0.2)) == "10.0 % [5.0, 20.0]"
