@@ -319,7 +319,8 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
                 if end - start > 4:
                     box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
                     ax.text((start + end) / 2, y, f"{count:,}", ha="center", va="center", bbox=box)
-            wrong, kind = (counts[2], "overkill") if label == 0 else (counts[0], "escape")
+            wrong, kind = (counts[2], "overkill") if label == 0 else (counts[0], "escapes")
+            kind = kind.rstrip("s") if wrong == 1 else kind
             text = f"{wrong:,} {kind} ({100 * wrong / counts.sum():.1f} %)"
             ax.text(101, y, text, va="center", fontsize=11, weight="bold")
         title = next((word for own, word in decision.PROMISES.items() if own == rule), rule)

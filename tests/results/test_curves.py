@@ -133,7 +133,7 @@ def test_the_decision_figure_counts_every_part_once_per_rule(scored):
             assert own[label] == pytest.approx(100 * np.array(counts) / n[label])
     texts = " ".join(text.get_text() for text in right.texts)
     escapes = (scores[labels == 1] < chosen["expected"].bins.pass_below).sum()
-    assert f"{escapes} escape ({100 * escapes / n[1]:.1f} %)" in texts
+    assert f"{escapes} escapes ({100 * escapes / n[1]:.1f} %)" in texts
 
 
 def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
