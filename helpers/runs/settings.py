@@ -163,7 +163,7 @@ class BaselineSettings:
     batch_size: int = setting(64, "images at once; memory and speed only", ge=2)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
-    trees: int = setting(500, "of the random forest; more are slower and never worse", ge=1)
+    trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
     patchcore_share: float = setting(
         0.01, "of the good parts' patches in PatchCore's memory, as in its paper", gt=0, le=1
     )
