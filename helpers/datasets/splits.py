@@ -44,7 +44,7 @@ class Split:
     # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
     duplicates: pd.DataFrame
     excluded: pd.DataFrame  # images that were left out because they belong to another side
-    unnamed: int = 0  # images that an external CSV does not name, "excluded" too
+    unnamed: int = 0  # images that an external CSV does not name or excludes, "excluded" too
     idle_lines: int = 0  # of an external CSV, about images that were dropped before
     ungrouped: int = 0  # images without a group in a split by groups, "excluded" too
 
@@ -65,7 +65,7 @@ class Split:
         ]
         if self.unnamed:
             lines.append(
-                f"{self.unnamed} images were left out because SPLIT_CSV does not name them"
+                f"{self.unnamed} images were left out because SPLIT_CSV names no side for them"
             )
         if self.ungrouped:
             lines.append(f"{self.ungrouped} images were left out because they have no group")
@@ -111,10 +111,10 @@ def make_split(
     table["block"] = twins.clusters(len(table), pairs, *columns)
     unnamed = idle_lines = ungrouped = 0
     if settings.split_csv:
-        path, allowed = Path(settings.split_csv).expanduser(), {"split": SIDES}
+        path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
         lines, idle_lines = named.read_named(path, source, ("split",), allowed)
-        table["split"] = lines.split.to_numpy(dtype=object)
-        table["split"], unnamed = table.split.fillna("excluded"), int(table.split.isna().sum())
+        table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
+        unnamed = int((table.split == "excluded").sum())
     else:
         draw = _group_split if by_groups else _random_split
         table["split"] = draw(table, source.stratify, settings)

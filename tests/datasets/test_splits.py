@@ -147,10 +147,11 @@ def test_a_training_copy_of_an_official_test_image_is_left_out():
 def test_an_external_split_is_followed_and_images_it_leaves_out_are_excluded(tmp_path, by):
     source = toy_source(4, 4)
     names = source.table[by].tolist()[:7]
-    given = ["train", "val", "test", "train", "train", "val", "test"]
+    given = ["train", "val", "excluded", "train", "train", "val", "test"]
     csv = write_csv(tmp_path / "s.csv", **{by: names[::-1], "split": given[::-1]})
     split = divide(source, split_csv=csv)
     assert split.table.split.tolist() == [*given, "excluded"]
+    assert split.unnamed == 2
 
 
 def test_paths_of_an_external_split_may_be_relative_to_the_csv_or_the_end_of_a_path(tmp_path):
@@ -243,7 +244,7 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     assert split.report.splitlines()[2:] == [
         "1 images were left out because a copy, a near duplicate or an image of their group is on "
         "another side",
-        "2 images were left out because SPLIT_CSV does not name them",
+        "2 images were left out because SPLIT_CSV names no side for them",
     ]
     facts = splits.describe(source, split, [])
     assert (facts["excluded_copies"], facts["not_in_split_csv"]) == (1, 2)
@@ -260,8 +261,8 @@ def refused(source: Source, **settings) -> str:
     [
         ("id,split/g000,train/x1,val/x2,val", ", line 3: no image has the id 'x1'; 2 such line(s)"),
         ("path,split/no.png,train", ", line 2: no image has the path 'no.png'; 1 such line(s)"),
-        ("id,split/g000,training", ", line 2: split must be train, val or test, not training"),
-        ("id,split/g000,", ", line 2: split must be train, val or test, not empty"),
+        ("id,split/g000,training", ", line 2: split must be train, val, test or excluded, not training"),
+        ("id,split/g000,", ", line 2: split must be train, val, test or excluded, not empty"),
         ("id,split/g000,train/,test", ", line 3: the id is missing"),
         ("id,split/g000,train/g000,test", ", line 3: 'g000' is named more than once"),
         # one image by the whole path and by its end
