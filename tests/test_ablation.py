@@ -39,12 +39,12 @@ def toy(home, parts_folder, monkeypatch):
         "Recipe",
         dataclasses.make_dataclass(
             "Toy",
-            [("training", TrainSettings, own), ("size_px", int, 32)],
+            [("training", TrainSettings, own)],
             bases=(ablation.Recipe,),
             frozen=True,
         ),
     )
-    return ablation.Ablation(images, "net", home / "out" / "ablation")
+    return ablation.Ablation(images, "net", home / "out" / "ablation.csv", 32)
 
 
 @pytest.fixture
@@ -61,30 +61,26 @@ def trained(monkeypatch):
 
 
 def run(toy, *words):
-    return ablation.main([*words, "--out", str(toy.out.parent)])
+    return ablation.main([*words, "--size-px", "32", "--out", str(toy.out)])
 
 
 def test_the_command_trains_each_fold_once_and_writes_the_table(toy, trained, capsys):
     words = ["--rows", "views8,turns", "--splits", "groups", "--folds", "0,2"]
     assert run(toy, *words) == 0
     assert trained == ["groups fold 0", "groups fold 2"] * 2  # of views8, then of turns
-    assert not list(toy.out.glob("*.resume"))
+    assert not list(toy.unfinished.glob("*.resume"))
     assert run(toy, *words) == 0
-    assert run(toy, "--rows", "base,adabn,views4", "--splits", "groups", "--folds", "0") == 0
+    assert run(toy, "--rows", "base,adabn,ema", "--splits", "groups", "--folds", "0") == 0
     assert len(trained) == 4  # the base's training is that of views8
     capsys.readouterr()
-    assert run(toy, "--show", "--rows", "views8,turns,ema") == 0
+    assert run(toy, "--show", "--rows", "views8,turns,low_lr") == 0
     out = capsys.readouterr().out
-    whole = pd.read_csv(toy.out.parent / "ablation.csv")
-    assert whole.row.tolist() == ["base", "views8", "turns"] and set(whole.split) == {"groups"}
+    whole = ablation.table(toy.measured(["base", "views8", "turns", "low_lr"], ["groups"]))
+    assert whole.row.tolist() == ["base", "views8", "turns"]
     assert whole.folds.tolist() == [2, 2, 2] and "auc_fold1" not in whole
     assert all(f"{100 * auc:.2f}" in out for auc in whole.auc)
+    assert len(toy.lines()) == 4 * len(ablation.SCORES)
     base, turns = whole.iloc[0], whole.iloc[2]
-    found = toy.result("turns", "groups", 2)
-    labels, scores, groups = toy.judged(found, "turns")
-    assert turns.auc_fold2 == pytest.approx(metrics.roc_auc(labels, scores))
-    inside = metrics.within_group_auc(labels, scores, groups)
-    assert turns.within_auc_fold2 == pytest.approx(inside.auc.estimate)
     difference = [turns[f"auc_fold{k}"] - base[f"auc_fold{k}"] for k in (0, 2)]
     assert turns.auc_difference == pytest.approx(np.mean(difference))
     assert turns.auc_se == pytest.approx(np.std(difference, ddof=1) / np.sqrt(2))
@@ -98,12 +94,49 @@ def test_a_fold_is_scored_by_a_training_that_has_not_seen_it(toy, monkeypatch):
         return plain(model, train, val, *given, **options)
 
     monkeypatch.setattr(ablation, "Training", training)
-    found = toy.result("base", "groups", 1)
-    own = toy.images[toy.images.groups == 1]
-    assert found["id"] == own.id.tolist()
+    scores = {name: np.linspace(0, 1, 40) ** k for k, name in enumerate(ablation.SCORES)}
+    scores["views8"] = np.sin(np.arange(40))
+    found, unseen = [], toy.images[toy.images.groups == 1]
+    train_it = toy._train
+
+    def train(*given):
+        found.append(train_it(*given))
+        return scores, 1.5
+
+    monkeypatch.setattr(toy, "_train", train)
+    line = toy.result("views8", "groups", 1)
     ((train, watched),) = seen
-    assert train == set(toy.images.id) - set(own.id) and watched < train
-    assert toy.judged(found, "base")[0].tolist() == own.label.tolist()
+    assert train == set(toy.images.id) - set(unseen.id) and watched < train
+    assert all(len(found[0][0][name]) == len(unseen) for name in ablation.SCORES)
+    labels, groups = unseen.label.to_numpy(), unseen.group.to_numpy()
+    assert line.auc == pytest.approx(metrics.roc_auc(labels, scores["views8"]))
+    inside = metrics.within_group_auc(labels, scores["views8"], groups)
+    assert line.within_auc == pytest.approx(inside.auc.estimate)
+
+
+def test_the_average_of_the_weights_is_scored_beside_the_weights_themselves(toy, monkeypatch):
+    raw, ends = {}, ablation.RawWeights.epoch_ends
+
+    def epoch_ends(self, record):
+        raw.update({name: value.clone() for name, value in self.model.state_dict().items()})
+        return ends(self, record)
+
+    monkeypatch.setattr(ablation.RawWeights, "epoch_ends", epoch_ends)
+    judged, predict, scorer = [], ablation.predict, ablation.Scorer
+
+    def noting(judge):
+        def note(model, *given, **options):
+            judged.append({name: value.clone() for name, value in model.state_dict().items()})
+            return judge(model, *given, **options)
+
+        return note
+
+    monkeypatch.setattr(ablation, "predict", noting(predict))
+    monkeypatch.setattr(ablation, "Scorer", noting(scorer))
+    toy.result("base", "groups", 1)
+    average, own = judged[:2]
+    assert all(torch.equal(own[name], raw[name]) for name in raw)
+    assert any(not torch.equal(average[name], raw[name]) for name in raw)
 
 
 def test_a_killed_training_continues(toy, trained, monkeypatch, capsys):
@@ -113,37 +146,39 @@ def test_a_killed_training_continues(toy, trained, monkeypatch, capsys):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ablation, "Scorer", killed)
         toy.result("base", "random", 0)
-    assert not list(toy.out.glob("*.json")) and len(list(toy.out.glob("*.resume"))) == 1
-    continued = toy.result("base", "random", 0)
+    assert not toy.out.exists() and len(list(toy.unfinished.glob("*.resume"))) == 1
+    toy.result("base", "random", 0)
     assert "continuing after epoch 1 of 1" in capsys.readouterr().out
-    assert not list(toy.out.glob("*.resume"))
-    (path,) = toy.out.glob("*.json")
-    path.unlink()
-    again = toy.result("base", "random", 0)
-    assert {**again, "seconds": 0} == {**continued, "seconds": 0}
+    assert not list(toy.unfinished.glob("*.resume"))
+    continued = toy.lines()
+    toy.out.unlink()
+    toy.result("base", "random", 0)
+    pd.testing.assert_frame_equal(toy.lines().assign(seconds=0), continued.assign(seconds=0))
 
 
-def test_only_what_changes_a_training_changes_its_file(toy):
-    paths = {row: toy.path(ablation.recipe_of(row), "groups", 0) for row in ablation.ROWS}
-    scored = ("views4", "views8", "adabn")
-    assert all(paths[row] == paths["base"] for row in scored)
-    others = [path for row, path in paths.items() if row not in scored]
+def test_only_what_changes_a_training_changes_its_digest(toy):
+    found = {row: toy.digest(toy.recipe(row), "groups", 0) for row in ablation.ROWS}
+    scored = ("views4", "views8", "adabn", "ema")
+    assert all(found[row] == found["base"] for row in scored)
+    others = [digest for row, digest in found.items() if row not in scored]
     assert len(set(others)) == len(others)
-    assert toy.path(ablation.recipe_of("base"), "random", 0) != paths["base"]
+    assert toy.digest(toy.recipe("base"), "random", 0) != found["base"]
+    assert toy.digest(toy.recipe("base"), "groups", 1) != found["base"]
     toy.images.loc[3, "label"] = 1 - toy.images.label[3]
-    assert toy.path(ablation.recipe_of("base"), "groups", 0) != paths["base"]
+    assert toy.digest(toy.recipe("base"), "groups", 0) != found["base"]
 
 
-def test_every_row_names_settings_that_exist_and_the_base_is_version_01():
-    assert ablation.recipe_of("base") == ablation.Recipe()
+def test_every_row_names_settings_that_exist_and_the_base_is_version_01(tmp_path):
+    whole = ablation.Ablation(pd.DataFrame(), "net", tmp_path / "out.csv", 192)
+    assert whole.recipe("base") == ablation.Recipe()
     for row, changes in ablation.ROWS.items():
-        recipe = ablation.recipe_of(row)
+        recipe = whole.recipe(row)
         for name, value in changes.items():
             assert getattr(recipe, name, getattr(recipe.training, name, None)) == value, row
         assert (recipe == ablation.Recipe()) == (row == "base"), row
         assert recipe.score in ablation.SCORES and recipe.training.keep == "last"
-    joined = ablation.recipe_of("all")
-    assert joined.turns and joined.training.ema_decay and joined.score == "views8"
+    joined = whole.recipe("all")
+    assert joined.turns and joined.standardise and joined.score == "views8"
 
 
 def test_the_table_pairs_each_row_with_the_base_fold_by_fold():

@@ -6,12 +6,14 @@ the fold once, so no label of the fold decides anything. There are five folds of
 split `groups`, from data/elpv_groups.csv) and five random ones. The row `seed1` is the base with
 another seed: its difference is chance alone.
 
-A training is done once: its scores are a file that is named by a digest of all that they depend on,
-and a killed one continues after its last epoch. Rows that differ only in how images are scored
-share a training. Several processes may work at once on different folds or rows:
+A training is done once: its numbers are lines of ablation.csv beside this file, with a digest of
+all that they depend on, and a killed one continues after its last epoch. Rows that differ only in
+how images are scored share a training. Several processes may work at once on different folds or
+rows, and smaller images make a cheaper table:
 
     python -m tests.benchmarks.ablation --rows base,turns --folds 0,1 &
     python -m tests.benchmarks.ablation --rows base,turns --folds 2,3,4
+    python -m tests.benchmarks.ablation --size-px 128 --rows base,turns
     python -m tests.benchmarks.ablation --show
 """
 
@@ -30,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import datasets
-from helpers.core import files, paths, seeding
+from helpers.core import files, locks, paths, seeding
 from helpers.core.folds import stratified_folds
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
@@ -40,14 +42,15 @@ from helpers.models.spec import Model
 from helpers.results import metrics
 from helpers.runs.settings import TrainSettings
 from helpers.training.features import image_batches
-from helpers.training.inference import Scorer, adapt_batch_norm, probability_of_bad
-from helpers.training.loop import Training, resume_file
+from helpers.training.inference import Scorer, adapt_batch_norm, predict, probability_of_bad
+from helpers.training.loop import Hooks, Training, resume_file
 
 SPLITS = ("groups", "random")
 FOLDS = 5
 WATCHED = 8  # training images of each class that the loop validates on; they decide nothing
-SCORES = ("views1", "views4", "views8", "adabn")
-
+# Columns of the lines of a training, one for each of `SCORES`.
+COLUMNS = ("digest", "row", "split", "fold", "score", "auc", "within_auc", "seconds")
+SCORES = ("views1", "views4", "views8", "adabn", "ema")
 
 VERSION_01 = TrainSettings(
     epochs=8,
@@ -61,7 +64,7 @@ VERSION_01 = TrainSettings(
     augment="full",
     class_weights=False,
     head_lr_factor=1.0,
-    ema_decay=0.0,
+    ema_decay=0.99,  # watched: only the score "ema" uses the average
     keep="last",
 )
 
@@ -78,7 +81,8 @@ class Recipe:
     drop_below: float = 0.0  # see `ImageBatches`
     standardise: bool = False
     lot_means: bool = False  # replace the mean image of each module by that of all
-    score: str = "views1"  # one of `SCORES`: symmetries that are averaged, or AdaBN by module
+    # one of `SCORES`: symmetries that are averaged, AdaBN by module, or the average of the weights
+    score: str = "views1"
 
 
 # each row's changes of `Recipe` or of its `training`
@@ -90,7 +94,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "turns": {"turns": True},
     "affine_half": {"affine_p": 0.5},
     "whole_batches": {"drop_below": 0.5},
-    "ema": {"ema_decay": 0.99},
+    "ema": {"score": "ema"},
     "photometric": {"augment": "photometric"},
     "standardise": {"standardise": True},
     "class_weights": {"class_weights": True},
@@ -102,11 +106,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "large": {"size_px": 300},
 }
 ALL = (
-    *("turns", "affine_half", "whole_batches", "ema", "photometric", "standardise"),
+    *("turns", "affine_half", "whole_batches", "photometric", "standardise"),
     *("class_weights", "views8"),
 )
 ROWS["all"] = {name: value for row in ALL for name, value in ROWS[row].items()}
-ROWS["all_long"] = ROWS["all"] | {"epochs": 16, "lr": 6e-4, "ema_decay": 0.995}
+ROWS["all_long"] = ROWS["all"] | {"epochs": 16, "lr": 6e-4}
 ROWS["all_large"] = ROWS["all_long"] | {"size_px": 300}
 
 
@@ -117,12 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, build = parser.add_argument, paths.project_root() / "build" / "benchmarks"
+    add, own = parser.add_argument, Path(__file__).with_suffix(".csv")
     add("--rows", type=_some(ROWS), default=list(ROWS), help="names with commas; default: all")
     add("--splits", type=_some(SPLITS), default=list(SPLITS), help="groups, random or both")
     add("--folds", type=_some(map(str, range(FOLDS))), default=[*map(str, range(FOLDS))])
     add("--backbone", default="efficientnet_lite0")
-    add("--out", type=Path, default=build, help="folder; default: %(default)s")
+    add("--size-px", type=int, default=192, help="side of the images; default: %(default)s")
+    add("--out", type=Path, default=own, help="CSV of the numbers; default: %(default)s")
     add("--list", action="store_true", help="name the rows and their changes, do nothing")
     add("--show", action="store_true", help="print the table of what is done, train nothing")
     given = parser.parse_args(arguments)
@@ -131,23 +136,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             changes = ", ".join(f"{name}={value!r}" for name, value in ROWS[row].items())
             print(f"{row:15}{changes or 'version 0.1'}")
         return 0
-    ablation = Ablation(elpv(), given.backbone, given.out / "ablation")
+    ablation = Ablation(elpv(), given.backbone, given.out, given.size_px)
     if not given.show:
         for row in given.rows:
             for split in given.splits:
                 for fold in map(int, given.folds):
                     found = ablation.result(row, split, fold)
-                    auc = metrics.roc_auc(*ablation.judged(found, row)[:2])
-                    print(f"{row}, {split} fold {fold}: AUC {auc:.4f}", flush=True)
+                    print(f"{row}, {split} fold {fold}: AUC {found.auc:.4f}", flush=True)
     rows = list(dict.fromkeys(["base", *given.rows]))
     found = ablation.measured(rows, given.splits)
     if found.empty:
         print("nothing is done yet")
         return 0
-    whole = table(found)
-    files.save_csv(given.out / "ablation.csv", whole)
-    print(in_words(whole))
-    print(f"AUC x 100, differences from base by fold ± standard error; {given.out}/ablation.csv")
+    print(in_words(table(found)))
+    print(f"AUC x 100 at {given.size_px} px, differences from base by fold ± standard error")
     return 0
 
 
@@ -164,27 +166,48 @@ def elpv() -> pd.DataFrame:
     return table[["id", "path", "label", "group"]].assign(groups=table.fold, random=folds)
 
 
-def recipe_of(row: str) -> Recipe:
-    """Return the recipe of a row."""
-    inner = {field.name for field in dataclasses.fields(TrainSettings)}
-    own = {name: value for name, value in ROWS[row].items() if name not in inner}
-    training = {name: value for name, value in ROWS[row].items() if name in inner}
-    base = Recipe()
-    return dataclasses.replace(base, training=dataclasses.replace(base.training, **training), **own)
+class RawWeights(Hooks):
+    """The weights themselves at the end of the last epoch: the loop leaves their average."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.weights = model, {}
+
+    def epoch_ends(self, record: dict[str, Any]) -> bool:
+        """Copy the weights."""
+        self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Return the copy."""
+        return {"weights": self.weights}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the copy of a killed training."""
+        self.weights = state["weights"]
 
 
 class Ablation:
     """The trainings of an ablation: `result` does one, unless it is done."""
 
-    def __init__(self, images: pd.DataFrame, backbone: str, out: Path) -> None:
+    def __init__(self, images: pd.DataFrame, backbone: str, out: Path, size_px: int) -> None:
         """Take images (`id, path, label, group`, and a column of folds for each split)."""
-        self.images, self.backbone, self.out = images, backbone, out
+        self.images, self.backbone, self.out, self.size_px = images, backbone, out, size_px
+        self.unfinished = out.parent / "build"  # what may be deleted whenever nothing runs
         self._caches: dict[int, ImageCache] = {}
 
     @functools.cached_property
     def weights(self) -> backbones.Weights:
         """The pretrained weights."""
         return backbones.find_weights(self.backbone)
+
+    def recipe(self, row: str) -> Recipe:
+        """Return the recipe of a row."""
+        inner = {field.name for field in dataclasses.fields(TrainSettings)}
+        own = {name: value for name, value in ROWS[row].items() if name not in inner}
+        training = {name: value for name, value in ROWS[row].items() if name in inner}
+        base = Recipe(size_px=self.size_px)
+        settings = dataclasses.replace(base.training, **training)
+        return dataclasses.replace(base, training=settings, **own)
 
     def cache(self, size_px: int) -> ImageCache:
         """Return the decoded images."""
@@ -198,28 +221,55 @@ class Ablation:
             model = backbones.pretrained(self.weights, 2, recipe.size_px)
         return use_fast_depthwise(model)
 
-    def path(self, recipe: Recipe, split: str, fold: int) -> Path:
-        """Return the file of the scores of a training."""
+    def digest(self, recipe: Recipe, split: str, fold: int) -> str:
+        """Return a digest of all that the numbers of a training depend on."""
         inputs = [
             dataclasses.asdict(dataclasses.replace(recipe, score="")),
             self.weights.digest,
             self.cache(recipe.size_px).content,
             self.images[["id", "label", "group", split]].astype(str).to_numpy(),
+            fold,
         ]
-        return self.out / f"{split}_fold{fold}_{files.fingerprint(inputs)}.json"
+        return files.fingerprint(inputs)
 
-    def result(self, row: str, split: str, fold: int) -> dict[str, Any]:
-        """Return `id` of the fold's images, each of `SCORES`, and `seconds`; train if needed."""
-        recipe = recipe_of(row)
-        path = self.path(recipe, split, fold)
-        if not path.is_file():
-            print(f"{row}, {split} fold {fold}: training", flush=True)
-            resume = resume_file(self.out, recipe.training, recipe.seed, path.name)
-            files.save_json(path, self._train(recipe, split, fold, resume))
-            resume.unlink(missing_ok=True)
-        return files.load_json(path)
+    def result(self, row: str, split: str, fold: int) -> pd.Series:
+        """Return the line (`COLUMNS`) of a row and a fold; train if needed."""
+        recipe = self.recipe(row)
+        digest = self.digest(recipe, split, fold)
+        if (done := self._line(digest, recipe)) is not None:
+            return done
+        print(f"{row}, {split} fold {fold}: training", flush=True)
+        resume = resume_file(self.unfinished, recipe.training, recipe.seed, digest)
+        scores, seconds = self._train(recipe, split, fold, resume)
+        own = self.images[self.images[split] == fold]
+        labels, groups = own.label.to_numpy(np.int64), own.group.to_numpy()
+        lines = []
+        for name in SCORES:
+            within = metrics.within_group_auc(labels, scores[name], groups, n_resamples=1)
+            auc = metrics.roc_auc(labels, scores[name])
+            inside = within.auc.estimate if within else np.nan
+            lines.append((digest, row, split, fold, name, auc, inside, seconds))
+        with locks.held(self.unfinished / "lock"):
+            before = self.lines()
+            files.save_csv(self.out, pd.concat([before, pd.DataFrame(lines, columns=COLUMNS)]))
+        resume.unlink(missing_ok=True)
+        return self._line(digest, recipe)
 
-    def _train(self, recipe: Recipe, split: str, fold: int, resume: Path) -> dict[str, Any]:
+    def lines(self) -> pd.DataFrame:
+        """Return the lines of all trainings that are done."""
+        if self.out.is_file():
+            return files.load_csv(self.out, COLUMNS)
+        return pd.DataFrame(columns=COLUMNS)
+
+    def _line(self, digest: str, recipe: Recipe) -> pd.Series | None:
+        lines = self.lines()
+        own = lines[(lines.digest == digest) & (lines.score == recipe.score)]
+        return None if own.empty else own.iloc[0]
+
+    def _train(
+        self, recipe: Recipe, split: str, fold: int, resume: Path
+    ) -> tuple[dict[str, np.ndarray], float]:
+        """Return the probabilities of bad (N,) of a fold for each of `SCORES`, and the seconds."""
         settings, cache = recipe.training, self.cache(recipe.size_px)
         if recipe.lot_means:
             groups = self.images.set_index("id").group[cache.table.id].to_numpy()
@@ -232,23 +282,25 @@ class Ablation:
         batches.turns, batches.affine_p = recipe.turns, recipe.affine_p
         batches.drop_below = recipe.drop_below
         watched = image_batches(cache, seen.groupby("label").head(WATCHED), model, 2 * WATCHED)
-        name = f"{split} fold {fold}"
+        raw = RawWeights(model)
         training = Training(
-            model, batches, watched, settings, seed=recipe.seed, name=name, resume=resume
+            model,
+            batches,
+            watched,
+            settings,
+            seed=recipe.seed,
+            name=f"{split} fold {fold}",
+            hooks=raw,
+            resume=resume,
         ).run()
-        found = {"id": unseen.id.tolist(), "seconds": training.seconds}
-        scored = image_batches(cache, unseen, model, settings.batch_size)
-        precision = settings.precision
-        raw = Scorer(model, None, precision, 8 * len(scored)).scores(scored, views=8)
+        scored, precision = image_batches(cache, unseen, model, 64), settings.precision
+        found = {"ema": predict(model, scored, precision)}
+        model.load_state_dict(raw.weights)
+        scores = Scorer(model, None, precision, 8 * len(scored)).scores(scored, views=8)
         for views in (1, 4, 8):
-            found[f"views{views}"] = probability_of_bad(raw[:views]).tolist()
-        return found | {"adabn": by_group(model, cache, unseen, precision).tolist()}
-
-    def judged(self, found: dict[str, Any], row: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return labels, scores and groups (N,) of a result."""
-        images = self.images.set_index("id").loc[found["id"]]
-        scores = np.array(found[recipe_of(row).score])
-        return images.label.to_numpy(np.int64), scores, images.group.to_numpy()
+            found[f"views{views}"] = probability_of_bad(scores[:views])
+        found["adabn"] = by_group(model, cache, unseen, precision)
+        return found, training.seconds
 
     def measured(self, rows: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
         """Return `row, split, fold, auc, within_auc, seconds` of all trainings that are done."""
@@ -256,15 +308,10 @@ class Ablation:
         for row in rows:
             for split in splits:
                 for fold in range(FOLDS):
-                    path = self.path(recipe_of(row), split, fold)
-                    if not path.is_file():
-                        continue
-                    result = files.load_json(path)
-                    labels, scores, groups = self.judged(result, row)
-                    within = metrics.within_group_auc(labels, scores, groups, n_resamples=1)
-                    inside = within.auc.estimate if within else np.nan
-                    auc = metrics.roc_auc(labels, scores)
-                    found.append((row, split, fold, auc, inside, result["seconds"]))
+                    recipe = self.recipe(row)
+                    line = self._line(self.digest(recipe, split, fold), recipe)
+                    if line is not None:
+                        found.append((row, split, fold, line.auc, line.within_auc, line.seconds))
         columns = ["row", "split", "fold", "auc", "within_auc", "seconds"]
         return pd.DataFrame(found, columns=columns)
 
