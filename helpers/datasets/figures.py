@@ -11,9 +11,8 @@ import seaborn as sns
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.datasets.cache import ImageCache
-from helpers.datasets.findings import SIDES
 
 
 def class_counts(split: pd.DataFrame, title: str = "") -> Figure:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import decimals, p_value
+from helpers.core.style import SIDES, decimals, p_value
 
-SIDES = {"train": "training", "val": "validation", "test": "test"}
 SIGNIFICANT = 0.05
 CLEAR = 3  # standard errors between two mean images, since there are many pixels
 RESAMPLES = 500  # of a bootstrap

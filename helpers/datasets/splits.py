@@ -17,10 +17,10 @@ from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
 from helpers.core.folds import stratified_folds
+from helpers.core.style import SIDES
 from helpers.datasets import DataError, Source, named, twins
 from helpers.datasets.settings import SplitSettings
 
-SIDES = ("train", "val", "test")
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.core.style import SIDES
 from helpers.results import calibration, metrics, operating_point
 from helpers.results.operating_point import Bins, Line
 from helpers.results.report_table import per_cent
@@ -23,7 +24,6 @@ PROMISES: dict[operating_point.Rule, str] = {
     "expected": "expected",
     "confident": "at 95 % confidence",
 }
-SIDES = {"val": "validation", "test": "test"}
 SHARES = {"passed": "Passes", "reviewed": "Looked at again", "rejected": "Rejected"}
 TYPICAL = (30, 100, 300, 1000, 3000)  # numbers of bad parts in `promise_table`
 
@@ -118,7 +118,7 @@ def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return `operating_table` for the eye: a row per model, rule and side, in per cent."""
     lines = []
     for row in table.to_dict("records"):
-        for side, word in SIDES.items():
+        for side in ("val", "test"):
             if f"{side}_escapes" not in row:
                 continue
             line = {"Model": display_name(row["model"]), "Threshold chosen by": rule_text(row)}
@@ -126,7 +126,7 @@ def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
             line["Pass below / reject from"] = (
                 f"{row['threshold']:.3g} / {row['reject_threshold']:.3g}"
             )
-            line["On"] = word
+            line["On"] = SIDES[side]
             line |= {title: per_cent(row, f"{side}_{share}") for share, title in SHARES.items()}
             for title, count, of, rate in (
                 ("Escapes", "escapes", "bad", "escape_rate"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import decimals, p_value
+from helpers.core.style import SIDES, decimals, p_value
 from helpers.results import comparison, metrics
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
@@ -20,7 +20,6 @@ from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
 from helpers.runs.predictions import Scored, common
 
 SIGNIFICANT = 0.05
-SIDES = {"val": "validation", "test": "test"}
 LAST = 0.25  # share of the epochs that counts as the end of a training
 LEAST_EPOCHS = 4  # a shorter training has no last quarter
 FEW = 3  # trainings; of fewer a standard error says little

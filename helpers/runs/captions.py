@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.core import files
+from helpers.core.style import SIDES
 from helpers.runs import costs, stages
 
-SIDES = {"train": "training", "val": "validation", "test": "test"}
 _TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 
 

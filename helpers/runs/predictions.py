@@ -18,11 +18,10 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.core.style import SIDES
 from helpers.runs import settings
 from helpers.runs.members import Member, averaged_text, cross_fitted, folds_of, sides
 from helpers.runs.names import chosen, display_name, order
-
-SIDES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def keeps_groups_apart(split: pd.DataFrame) -> bool:
     """Return True if the split has groups, and none of them is on two sides or in two folds."""
     if "group" not in split:
         return False
-    used = split[split.split.isin(SIDES) & split.group.notna()]
+    used = split[split.split.isin(list(SIDES)) & split.group.notna()]
     side = used.split
     if "fold" in used:
         side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))
