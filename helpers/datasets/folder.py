@@ -159,9 +159,9 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
 
 
 def _group(file: Path, folder: Path, level: int) -> str | None:
-    """Return the name of the subfolder `level` levels below `folder`, or None if there is none."""
+    """Return the path of the subfolder `level` levels below `folder`, or None if there is none."""
     parts = file.relative_to(folder).parts[:-1]
-    return parts[level - 1] if len(parts) >= level else None
+    return "/".join(parts[:level]) if len(parts) >= level else None
 
 
 def _suffix(path: Path) -> str:

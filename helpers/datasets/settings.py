@@ -30,7 +30,9 @@ class SplitSettings:
     )
     val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
     test_fraction: float = setting(0.25, "of all images, if the source has no test set", gt=0, lt=1)
-    split_csv: Text = setting("", "the split of another run, to repeat it")
+    split_csv: Text = setting(
+        "", "split.csv of another run, to repeat it; its SPLIT and CROSS_FIT too"
+    )
     labels_csv: Text = setting("", "path or id, and labels, groups or columns of your own")
     group_level: int = setting(0, "folder:PATH: the subfolder that names the group; 0: none", ge=0)
     twin_bits: int = setting(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from helpers.datasets.settings import SplitSettings
 
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
+MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
 PURPOSES = {
-    "test": "a test set of 1/{}",
-    "val": "a validation set of 1/{}",
+    "test": "TEST_FRACTION (one or more of {} equal parts)",
+    "val": "a validation set (one of {} equal parts)",
     "folds": "CROSS_FIT={}",
 }
 NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
@@ -110,14 +112,18 @@ def make_split(
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["block"] = twins.clusters(len(table), pairs, *columns)
     unnamed = idle_lines = ungrouped = 0
+    # a corrected label moves no image to another side
+    before = table.get("label_before", table.label)
+    by_source, given = table.assign(label=before.fillna(table.label)), None
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
         lines, idle_lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
         unnamed = int((table.split == "excluded").sum())
+        given = lines.get("fold")
     else:
         draw = _group_split if by_groups else _random_split
-        table["split"] = draw(table, source.stratify, settings)
+        table["split"] = draw(by_source, source.stratify, settings)
     if by_groups:
         # a test set of the source's own may hide the groups
         without = table.group.isna() & table.split.isin(["train", "val"])
@@ -132,11 +138,14 @@ def make_split(
     excluded["kept_on"] = excluded.block.map(keepers.split)
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
-        pool = table[table.split.isin(["train", "val"]) & table.label.notna()]
-        fold = _folds(pool, source.stratify, settings, settings.cross_fit)
+        pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
+        if given is None:
+            fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
+        else:
+            fold = _given_folds(given[pool], table.block[pool], settings)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
-        _check_folds(pool, fold)
+        _check_folds(table.loc[pool], fold)
     _check_sides(
         table, "change SPLIT_CSV" if settings.split_csv else "add images, or try another SEED"
     )
@@ -271,9 +280,9 @@ def _group_split(
             raise DataError("SPLIT='groups': no image has a group; use SPLIT='random'")
         if settings.test_fraction > 0.5:
             raise DataError("TEST_FRACTION must be at most 0.5 with SPLIT='groups'")
-        parts = round(1 / settings.test_fraction)  # so many equal ones
-        drawn = _folds(pool, stratify, settings, parts, "test")
-        tested = table.block.isin(pool.block[drawn == 0])  # also images with a hidden label
+        share = Fraction(settings.test_fraction).limit_denominator(MOST_PARTS)
+        drawn = _folds(pool, stratify, settings, share.denominator, "test")
+        tested = table.block.isin(pool.block[drawn < share.numerator])  # also with a hidden label
         side[tested & (side == "train")] = "test"
     pool = table[known & (side == "train") & ~table.block.isin(table.block[side == "test"])]
     if pool.empty:
@@ -305,15 +314,33 @@ def _folds(
         what, advice = "different images", "lower TEST_FRACTION"
     counts = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).astype(int)
     if counts.min() < n:
-        joined = " (near duplicates join groups: a lower TWIN_BITS keeps more of them apart)"
+        joined = ""
+        if settings.split == "groups" and settings.twin_bits:
+            joined = " (near duplicates join groups: a lower TWIN_BITS keeps more of them apart)"
         raise DataError(
             f"{PURPOSES[purpose].format(n)} needs {n} {what} with good and {n} with bad images; "
-            f"there are {counts[0]} and {counts[1]}{joined if what == 'groups' else ''}. "
+            f"there are {counts[0]} and {counts[1]}{joined}. "
             f"Add images, or {'lower CROSS_FIT' if purpose == 'folds' else advice}"
         )
     found = stratified_folds(strata, n, random_state, blocks)
     fold = pd.Series(found, drawn.block).groupby(level=0).first()
     return pool.block.map(fold)
+
+
+def _given_folds(given: pd.Series, block: pd.Series, settings: SplitSettings) -> pd.Series:
+    """Return the folds that SPLIT_CSV names for images, whose blocks they keep together."""
+    fold, path = pd.to_numeric(given, errors="coerce"), settings.split_csv
+    if set(fold) != set(range(settings.cross_fit)):
+        raise DataError(
+            f"{path}: each image in train or val needs a fold from 0 to {settings.cross_fit - 1}, "
+            f"since CROSS_FIT={settings.cross_fit}; remove the column fold to draw new ones"
+        )
+    if (several := fold.groupby(block).transform("nunique") > 1).any():
+        raise DataError(
+            f"{path} has {several.sum()} images whose copy, near duplicate or group is in another "
+            "fold; remove the column fold to draw new ones"
+        )
+    return fold.astype(int)
 
 
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:

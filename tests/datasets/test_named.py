@@ -67,10 +67,12 @@ def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):
 def test_groups_come_from_a_level_of_subfolders(tmp_path):
     for label in ("good", "bad"):
         fill(tmp_path / label / "monday" / "lot1", f"{label}1.png")
+        fill(tmp_path / label / "tuesday" / "lot1", f"{label}3.png")
         fill(tmp_path / label, f"{label}2.png")
     groups = load(tmp_path, group_level=1).table.set_index("id").group
     assert groups["good1"] == groups["bad1"] == "monday" and groups.isna().sum() == 2
-    assert load(tmp_path, group_level=2).table.set_index("id").group["good1"] == "lot1"
+    groups = load(tmp_path, group_level=2).table.set_index("id").group
+    assert (groups["good1"], groups["good3"]) == ("monday/lot1", "tuesday/lot1")
 
 
 def test_elpv_takes_corrected_labels_too(tmp_path):

@@ -432,8 +432,10 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     assert "LABELS_CSV" in refused(toy_source(), split="groups")
     few = grouped_source(n_groups=4)
     assert refused(few, split="groups").startswith(
-        "a test set of 1/4 needs 4 groups with good and 4 with bad images; there are 4 and 2"
+        "TEST_FRACTION (one or more of 4 equal parts) needs 4 groups with good and 4 with bad "
+        "images; there are 4 and 2 (near duplicates join groups: a lower TWIN_BITS"
     )
+    assert "TWIN_BITS" not in refused(few, split="groups", twin_bits=0)
     nowhere = grouped_source()
     nowhere.table["group"] = None
     assert "no image has a group" in refused(nowhere, split="groups")
@@ -480,6 +482,55 @@ def test_an_external_split_by_groups_keeps_the_better_protected_side(tmp_path):
     assert split.table.split[0] == "excluded" and split.excluded.kept_on.tolist() == ["test"]
     table = divide(source, split="groups", split_csv=csv, cross_fit=3).table
     assert (table.split[1:12] == "test").all() and set(table.fold.dropna()) == {0, 1, 2}
+
+
+def test_every_group_may_be_tested_and_no_two_always_together():
+    source, tested = grouped_source(12), []
+    for seed in range(40):
+        table = divide(source, split="groups", seed=seed).table
+        tested.append((table.split == "test").groupby(table.group).any())
+    share = np.mean(tested, axis=0)  # of the seeds, by group; a quarter is expected
+    assert share.min() > 0 and share.max() < 0.6
+    together = np.transpose(tested).astype(int) @ np.array(tested).astype(int)
+    assert (together - np.diag(np.diag(together))).max() < np.diag(together).max()
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.3, 0.4, 0.5])
+def test_a_test_set_of_groups_has_about_the_share_that_was_asked_for(fraction):
+    table = divide(grouped_source(60, 8), split="groups", test_fraction=fraction).table
+    assert (table.split == "test").mean() == pytest.approx(fraction, abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["random", "groups"])
+@pytest.mark.parametrize("cross_fit", [0, 3])
+def test_a_corrected_label_moves_no_image_to_another_side(kind, cross_fit):
+    source, settings = grouped_source(), {"split": kind, "cross_fit": cross_fit}
+    before = divide(source, **settings).table
+    rows = source.table.sample(30, random_state=0).index
+    source.table["label_before"] = source.table.label.where(source.table.index.isin(rows))
+    source.table.loc[rows, "label"] = 1 - source.table.label[rows]
+    after = divide(source, **settings).table
+    same = [name for name in ("id", "split", "fold") if name in before]
+    pd.testing.assert_frame_equal(after[same], before[same])
+    assert (after.label[rows] != before.label[rows]).all()
+
+
+def test_the_split_of_another_run_is_repeated_with_its_folds(tmp_path):
+    source, csv = grouped_source(), str(tmp_path / "split.csv")
+    settings = {"split": "groups", "cross_fit": 4}
+    first = divide(source, seed=1, **settings).table
+    first.to_csv(csv, index=False)
+    again = divide(source, seed=2, split_csv=csv, **settings).table
+    pd.testing.assert_frame_equal(again[["split", "fold"]], first[["split", "fold"]])
+    alone = divide(source, seed=2, split_csv=csv, split="groups").table
+    assert alone.split.tolist() == first.split.tolist()
+    problem = refused(source, split_csv=csv, split="groups", cross_fit=3)
+    assert "a fold from 0 to 2, since CROSS_FIT=3; remove the column fold" in problem
+    train = first.fold > 0
+    first.loc[train, "fold"] = 1 + np.arange(train.sum()) % 3
+    first.to_csv(csv, index=False)
+    problem = refused(source, split_csv=csv, **settings)
+    assert f"{train.sum()} images whose copy, near duplicate or group is in another" in problem
 
 
 def test_a_leak_by_groups_is_rewarded_by_a_random_split_and_not_by_a_split_by_groups():
