@@ -77,6 +77,16 @@ def p_value(p: float) -> str:
     return "p < .001" if p < 0.001 else f"p = {decimals(p)}"
 
 
+def told_apart(*values: float) -> list[str]:
+    """Return numbers with three significant digits, or with as many as tell them apart."""
+    texts = [""]
+    for digits in range(3, 18):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
 def decimals(fraction: float) -> str:
     """Return a fraction with three decimals, without the zero before the point: ".913"."""
     return f"{fraction:.3f}".removeprefix("0")

@@ -105,7 +105,8 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
         if len(starts) <= 2 * groups.nunique():  # the order follows the groups
             for ax in (top, bottom):
                 across = ax.get_xaxis_transform()  # from the bottom to the top of the axes
-                ax.vlines(starts, 0, 1, transform=across, color="0.75", linewidth=0.8, zorder=0)
+                look: dict[str, Any] = {"color": "0.75", "linewidth": 0.8, "zorder": 0}
+                ax.vlines(starts, 0, 1, transform=across, label="border of a group", **look)
             means = labels.groupby(groups).transform("mean")
             bottom.plot(frame.index, means, color=PALETTE["bad"], label="mean of the group")
     bottom.set(xlabel="number of the file", ylabel="share of bad images", ylim=(-0.03, 1.03))

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.style import LABEL_NAMES
+from helpers.core.style import LABEL_NAMES, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
@@ -57,7 +57,7 @@ def describe_models(
             point = points.loc[name]
             content = _description(stage, own, found, point, float(temperature[name]))
             files.save_json(stage.output(path), dataclasses.asdict(content))
-            thresholds = f"{point.threshold:.3g} / {point.reject_threshold:.3g}"
+            thresholds = " / ".join(told_apart(point.threshold, point.reject_threshold))
             promised = per_cent(point, "promised", " %")
         rows.append([own.title, f"{stage.paths.name}/{name}", thresholds, promised, problem])
     columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core import files
 from helpers.core.rules import STRICT
+from helpers.core.style import told_apart
 
 NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
@@ -71,9 +72,10 @@ class Description:
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
         few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:.2g} %"
         again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
+        pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
         return (
-            f"{self.title}: pass below {self.pass_below:.3g}, reject from {self.reject_from:.3g}"
-            f"{again}. At most {100 * promised:.2g} % of the bad parts pass ({self.rule}; "
+            f"{self.title}: pass below {pass_below}, reject from {reject_from}"
+            f"{again}. On average at most {100 * promised:.2g} % of the bad parts pass ("
             f"{self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
         )
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.core.style import told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -180,10 +181,11 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     ]
     if own:
         temperature = f"{journey.probability:.4f}, by the temperature {own.temperature:.3g}"
-        rule = f"{journey.verdict}: pass below {own.pass_below:.3g}, reject from "
+        pass_below, reject_from = told_apart(own.pass_below, own.reject_from)
+        rule = f"{journey.verdict}: pass below {pass_below}, reject from {reject_from}"
         lines += [
             ("probability of bad", temperature, "results/calibration.py"),
-            ("verdict", f"{rule}{own.reject_from:.3g}", "deploy/description.py"),
+            ("verdict", rule, "deploy/description.py"),
         ]
     lines += [
         ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),

@@ -1,8 +1,8 @@
 """Comparisons of models on the same parts, and of kinds of parts within one model.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
-test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), and a paired
-bootstrap, which does not assume a normal distribution. Both are in `helpers.results.metrics`.
+test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or a bootstrap of
+whole groups if the split keeps them apart. Both are in `helpers.results.metrics`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from helpers.results import metrics
 from helpers.runs import stages
 from helpers.runs.predictions import Scored, common
 
-RESAMPLES = 2000
-
 
 def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) -> pd.DataFrame:
     """Return the AUC of every other model minus that of `reference`.
@@ -29,8 +27,8 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
 
     Returns:
         One row per model: `difference`, its interval `low, high` and `p_value` by
-        `metrics.auc_difference` (DeLong, or over groups if the split keeps them apart), Holm's
-        `p_holm` over all rows, and `bootstrap_low, bootstrap_high, bootstrap_p` over the parts.
+        `metrics.auc_difference` (DeLong, or over groups if the split keeps them apart), and Holm's
+        `p_holm` over all rows.
     """
     scored = common(scored)
     labels, own = scored[reference].labels_scores()
@@ -38,12 +36,8 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     rows = []
     for name in (name for name in scored if name != reference):
         _, scores = scored[name].labels_scores()
-        tested = metrics.auc_difference(labels, scores, own, blocks, seed=seed)
-        resampled = metrics.paired_bootstrap(labels, scores, own, n_resamples=RESAMPLES, seed=seed)
-        rows.append([name, *tested, resampled.low, resampled.high, resampled.p_value])
-    columns = ["model", *metrics.Comparison._fields]
-    columns += ["bootstrap_low", "bootstrap_high", "bootstrap_p"]
-    table = pd.DataFrame(rows, columns=columns)
+        rows.append([name, *metrics.auc_difference(labels, scores, own, blocks, seed=seed)])
+    table = pd.DataFrame(rows, columns=["model", *metrics.Comparison._fields])
     table.insert(5, "p_holm", holm(table.p_value))
     return table
 
@@ -85,7 +79,7 @@ def group_columns(run_paths: RunPaths) -> list[str]:
 def subgroup_table(
     scored: Mapping[str, Scored], split: pd.DataFrame, columns: list[str]
 ) -> pd.DataFrame:
-    """Return the AUC of every model among the parts of one kind, with DeLong's interval.
+    """Return the AUC of every model among the parts of one kind, with `metrics.auc_interval`.
 
     Args:
         scored: the models.
@@ -98,15 +92,16 @@ def subgroup_table(
     """
     rows = []
     for name, model in scored.items():
-        frame = model.test if model.judged_on == "test" else model.val
-        frame = frame[frame.label.notna()].merge(split[["id", *columns]], on="id")
+        labels, scores = model.labels_scores()
+        blocks, kinds = model.blocks(), split.set_index("id").loc[model.ids()]
         for column in columns:
-            for kind, own in frame.groupby(column):
-                labels = own.label.to_numpy(dtype=np.int64)
-                counts = np.bincount(labels, minlength=2).tolist()
+            for kind in sorted(kinds[column].dropna().unique()):
+                own = (kinds[column] == kind).to_numpy()
+                counts = np.bincount(labels[own], minlength=2).tolist()
                 found = metrics.Interval(np.nan, np.nan, np.nan)
                 if min(counts) >= 2:
-                    found = metrics.delong_interval(labels, own.defect_score.to_numpy())
+                    groups = None if blocks is None else blocks[own]
+                    found = metrics.auc_interval(labels[own], scores[own], groups)
                 rows.append([name, column, kind, *counts, *found])
     names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=names)

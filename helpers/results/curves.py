@@ -21,7 +21,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.core.style import LABEL_NAMES, PALETTE, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
@@ -324,9 +324,9 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
             text = f"{wrong:,} {kind} ({100 * wrong / counts.sum():.1f} %)"
             ax.text(101, y, text, va="center", fontsize=11, weight="bold")
         title = next((word for own, word in decision.PROMISES.items() if own == rule), rule)
-        title += f": pass below {bins.pass_below:.3g}"
-        if bins.reject_from > bins.pass_below:
-            title += f", reject from {bins.reject_from:.3g} on"
+        pass_below, reject_from = told_apart(*bins)
+        title += f": pass below {pass_below}"
+        title += f", reject from {reject_from} on" if reject_from != pass_below else ""
         title += "" if is_kept else " (too few bad parts held out)"
         ax.text(0, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
     ax.set_yticks(ticks, names)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import SIDES
+from helpers.core.style import SIDES, told_apart
 from helpers.results import calibration, metrics, operating_point
 from helpers.results.operating_point import Bins, Line
 from helpers.results.report_table import per_cent
@@ -123,9 +123,8 @@ def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
                 continue
             line = {"Model": display_name(row["model"]), "Threshold chosen by": rule_text(row)}
             line["Promised"] = per_cent(row, "promised", " %")
-            line["Pass below / reject from"] = (
-                f"{row['threshold']:.3g} / {row['reject_threshold']:.3g}"
-            )
+            thresholds = told_apart(row["threshold"], row["reject_threshold"])
+            line["Pass below / reject from"] = " / ".join(thresholds)
             line["On"] = SIDES[side]
             line |= {title: per_cent(row, f"{side}_{share}") for share, title in SHARES.items()}
             for title, count, of, rate in (

@@ -36,8 +36,10 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     """
     models = table[table.model != "majority"].set_index("model")
     row, column = models.loc[name], f"{side}_auc"
+    rivals = models[models.n_val == row.n_val]
+    kind = "models" if len(rivals) == len(models) else "cross-fitted models"
     said = [
-        f"Submitted: {display_name(name)}, the best of {len(models)} models by validation AUC "
+        f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
         f"({decimals(row.val_auc)})."
     ]
     if side == "test":
@@ -241,7 +243,9 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
             f"On unseen groups {display_name(model)} has a test AUC of "
             f"{auc_interval(row, 'groups_auc')}, on the random split "
             f"{auc_interval(row, 'random_auc')}: "
-            f"{points_interval(row, 'difference', 'difference_')} points."
+            f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
+            f"validation promises {decimals(row.random_val_auc)}, that of held-out groups "
+            f"{decimals(row.groups_val_auc)}."
         )
     if len(table) > 1:
         lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
@@ -326,8 +330,12 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
         return ""
     passed = own[f"{side}_passed"]
     low, high = passed.idxmin(), passed.idxmax()
+    promise = f"The same promise of {100 * own.asked.iloc[0]:g} % escapes"
+    if not own.is_kept.all():
+        n_bad = int(own.val_bad.iloc[0])
+        promise = f"{n_bad} bad parts cannot promise {100 * own.asked.iloc[0]:g} %: none escaping"
     return (
-        f"The same promise of {100 * own.asked.iloc[0]:g} % escapes lets "
+        f"{promise} lets "
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
         f"({display_name(str(high))}) of the parts pass"
     )

@@ -156,6 +156,19 @@ def bootstrap_interval(
     return Interval(float(metric(labels, scores)), float(low), float(high))
 
 
+def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Return the AUC with the interval that fits the split.
+
+    It is DeLong's, which takes the parts as independent, or with `groups` (N,) that of a bootstrap
+    of whole groups; its ends are missing if there is only one.
+    """
+    if groups is None:
+        return delong_interval(labels, scores)
+    if len(pd.unique(np.asarray(groups, dtype=object))) < 2:
+        return Interval(roc_auc(labels, scores), np.nan, np.nan)
+    return bootstrap_interval(labels, scores, groups=groups)
+
+
 def paired_bootstrap(
     labels: ArrayLike,
     scores_a: ArrayLike,

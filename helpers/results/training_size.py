@@ -30,7 +30,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
     facts = split.set_index("id")
     before: list[np.ndarray] = []
     rows = []
-    for images, own in scores.groupby("images"):
+    for _, own in scores.groupby("share"):
         draws = [one.set_index("id").defect_score for _, one in own.groupby("draw")]
         labels = facts.label.loc[draws[0].index].to_numpy(dtype=np.int64)
         groups = facts.group.loc[draws[0].index].to_numpy() if by_groups else None
@@ -41,6 +41,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
             # the draws of one size are compared with those of the other in turn
             pairs = [(found[i % len(found)], one) for i, one in enumerate(before)]
             gains = [metrics.auc_difference(labels, *pair, groups)[:3] for pair in pairs]
+        images = round(own.images.mean())  # groups differ in size
         rows.append([images, len(draws), *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
         before = found
     return pd.DataFrame(rows, columns=columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,10 +20,13 @@ from helpers.runs.predictions import (
     read_all_predictions,
     read_split,
 )
+from helpers.runs.record import load_run
 from helpers.runs.settings import SettingsError
 from helpers.runs.stages import check_run_name
 
 KINDS = {"random": "random split", "groups": "unseen groups"}
+# parameters by which the two runs may differ
+SPLIT_ONLY = ("split", "split_csv", "val_per_class", "time_budget_min", "tensorboard")
 TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 
@@ -34,8 +39,9 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
         seed: of the bootstrap.
 
     Returns:
-        One row per model that both have: `model`; `random_auc, groups_auc`, `random_within_auc,
-        groups_within_auc` with `*_low, *_high`; and `difference, difference_low, difference_high,
+        One row per model that both have: `model`; `random_val_auc, groups_val_auc` on validation;
+        `random_auc, groups_auc, random_within_auc, groups_within_auc` on test, with `*_low,
+        *_high`; and `difference, difference_low, difference_high,
         p_value` of the AUC on unseen groups minus that of the random split.
 
     Raises:
@@ -55,6 +61,7 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
         pair = {kind: models[name] for kind, models in scored.items()}
         row: dict[str, object] = {"model": name}
         for kind, one in pair.items():
+            row |= {f"{kind}_val_auc": metrics.roc_auc(*one.labels_scores("val"))}
             row |= _aucs(kind, one, seed)
         random, groups = (
             metrics.Judged(*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS
@@ -82,10 +89,27 @@ def check_other_run(run_paths: RunPaths, other: str) -> dict[str, RunPaths]:
     if len(runs) < 2:
         kind = "keeps groups apart" if "groups" in runs else "is random"
         raise SettingsError(f"{problem}: the split of both runs {kind}; name one of the other kind")
-    both = tables[0].merge(tables[1], on="id")
-    if both.empty or not both.label_x.equals(both.label_y):
+    first, second = (table.set_index("id").label.sort_index() for table in tables)
+    if not first.equals(second):
         raise SettingsError(f"{problem} has other images or other labels than run {run_paths.name}")
+    here, there = (_settings(path) for path in paths)
+    if unlike := sorted(
+        f"{name} (here {here[name]!r}, there {there[name]!r})"
+        for name in here.keys() & there.keys()
+        if here[name] != there[name]
+    ):
+        raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
     return runs
+
+
+def _settings(run_paths: RunPaths) -> dict[str, Any]:
+    """Return the parameters of a run that its models depend on, the kind of split aside."""
+    found: dict[str, Any] = {}
+    for stage, entry in load_run(run_paths).get("stages", {}).items():
+        if stage < "06_analysis":
+            kept = (name for name in entry.get("settings", {}) if name not in SPLIT_ONLY)
+            found |= {f"{stage[:2]} {name.upper()}": entry["settings"][name] for name in kept}
+    return found
 
 
 def _aucs(kind: str, one: Scored, seed: int) -> dict[str, float]:
@@ -104,7 +128,8 @@ def shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return `compare_runs` for the eye, in per cent."""
     rows = table.to_dict("records")
     columns = {"Model": [display_name(row["model"]) for row in rows]}
-    for end, title in (("auc", "Test AUC"), ("within_auc", "Within groups")):
+    ends = {"val_auc": "Validation AUC", "auc": "Test AUC", "within_auc": "Within groups"}
+    for end, title in ends.items():
         for kind, words in KINDS.items():
             if f"{kind}_{end}" in table:
                 columns[f"{title}, {words}"] = [per_cent(row, f"{kind}_{end}") for row in rows]
@@ -175,9 +200,9 @@ def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
             shape.setdefault(row["model"], {"Model": row["model"]}),
             titles[row["column"]],
         )
-        for kind, words in (("random", "random splits"), ("groups", "unseen groups")):
+        for kind, words in (("random", "{} random splits"), ("groups", "{} splits by groups")):
             mean, std = 100 * row[f"{kind}_mean"], 100 * row[f"{kind}_std"]
-            cells[f"{title}, {row[f'{kind}_n']} {words}"] = f"{mean:.1f} ± {std:.1f}"
+            cells[f"{title}, {words.format(row[f'{kind}_n'])}"] = f"{mean:.1f} ± {std:.1f}"
         cells[f"{title}, unseen minus random ± standard error"] = (
             f"{100 * row['difference']:+.1f} ± {100 * row['error']:.1f}"
         )

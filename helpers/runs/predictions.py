@@ -65,6 +65,10 @@ class Scored:
         frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
 
+    def ids(self, side: str = "") -> np.ndarray:
+        """Return the ids (N,) of the images of `labels_scores`."""
+        return self._labelled(side).id.to_numpy()
+
     def groups(self, side: str = "") -> np.ndarray | None:
         """Return the groups (N,) of the images of `labels_scores`; None if the split has none.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files, seeding
+from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.stages import Stage
 from helpers.training.baselines import pipeline_and_grid
 from helpers.training.features import Features
@@ -17,26 +18,29 @@ SHARES = (0.25, 0.5, 1.0)  # of the training images
 DRAWS = 5  # of each share below 1
 C = 0.01  # of the logistic regression, the same for all sizes: nothing is chosen
 FEWEST = 5  # images of a class in the smallest share
+COLUMNS = ("share", "images", "draw", "id", "defect_score")
 
 
 def scores_by_size(stage: Stage, features: Features, seed: int = 0) -> pd.DataFrame:
     """Fit logistic regression on shares of the training images, and score the test images.
 
-    A share is drawn by class `DRAWS` times. Training and validation images are both used to fit; if
-    the test labels are hidden, only training images are, and validation images are scored. Done
-    once.
+    A share is drawn `DRAWS` times: by class, or of whole groups if the split keeps them apart.
+    Training and validation images are both used to fit; if the test labels are hidden, only
+    training images are, and validation images are scored. Done once.
 
     Returns:
-        One row per scored image, share and draw: `images` (the number fitted on), `draw`, `id`,
-        `defect_score`. Without rows if a class has too few images.
+        One row per scored image, share and draw: `share`, `images` (the number fitted on), `draw`,
+        `id`, `defect_score`. Without rows if a class has too few images.
     """
     split = stage.split[stage.split.label.notna()]
     is_known = split[split.split == "test"].label.nunique() == 2
     fitted_on = split[split.split.isin(["train", "val"] if is_known else ["train"])]
     judged = split[split.split == ("test" if is_known else "val")]
+    groups = fitted_on.group.to_numpy() if keeps_groups_apart(split) else None
     inputs = {
         "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
+        "groups": None if groups is None else files.fingerprint(groups.tolist()),
         "seed": seed,
     }
 
@@ -46,21 +50,35 @@ def scores_by_size(stage: Stage, features: Features, seed: int = 0) -> pd.DataFr
         enough = np.bincount(y, minlength=2).min() * min(SHARES) >= FEWEST
         for share in SHARES if enough else ():
             for draw in range(DRAWS if share < 1 else 1):
-                own = _drawn(y, share, seed, draw)
+                own = _drawn(y, share, seed, draw, groups)
                 model, _ = pipeline_and_grid("LR", 1, 0)
                 model.set_params(model__C=C).fit(x[own], y[own])
-                found = {"images": len(own), "draw": draw, "id": judged.id.to_numpy()}
+                found = {"share": share, "images": len(own), "draw": draw, "id": judged.id}
                 rows.append(pd.DataFrame(found | {"defect_score": model.predict_proba(seen)[:, 1]}))
-        columns = ["images", "draw", "id", "defect_score"]
-        files.save_csv(scores, pd.concat(rows) if rows else pd.DataFrame(columns=columns))
+        files.save_csv(scores, pd.concat(rows) if rows else pd.DataFrame(columns=COLUMNS))
 
     path = stage.paths.table("06_training_size_scores")
     stage.once("training size", inputs, work, scores=path)
-    return files.load_csv(path, ("images", "draw", "id", "defect_score"))
+    return files.load_csv(path, COLUMNS)
 
 
-def _drawn(labels: np.ndarray, share: float, seed: int, draw: int) -> np.ndarray:
-    """Return the rows of a share of each class; smaller shares of a draw are parts of larger."""
+def _drawn(
+    labels: np.ndarray, share: float, seed: int, draw: int, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the rows of a share of each class, or of the groups.
+
+    Smaller shares of a draw are parts of larger ones. There are more groups if the share would have
+    too few images of a class.
+    """
+    if groups is not None:
+        stream = seeding.numpy_stream(seed, f"training size, draw {draw}, groups")
+        order = stream.permutation(np.unique(groups.astype(str)))
+        n = max(1, round(share * len(order)))
+        while True:
+            rows = np.flatnonzero(np.isin(groups.astype(str), order[:n]))
+            if n == len(order) or np.bincount(labels[rows], minlength=2).min() >= FEWEST:
+                return rows
+            n += 1
     kept = []
     for label in np.unique(labels):
         stream = seeding.numpy_stream(seed, f"training size, draw {draw}, class {label}")

@@ -47,6 +47,12 @@ def test_the_source_of_a_function_opens_with_a_click_and_is_escaped():
     assert "&lt;b&gt;" in style.paragraph("<b>").data
 
 
+def test_numbers_get_the_digits_that_tell_them_apart():
+    assert style.told_apart(0.49912, 0.49938) == ["0.4991", "0.4994"]
+    assert style.told_apart(0.5, 0.5) == ["0.5", "0.5"]
+    assert style.told_apart(0.12345, 0.6) == ["0.123", "0.6"]
+
+
 def test_a_headline_ends_before_the_numbers_and_numbers_drop_their_zero():
     assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
     assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"

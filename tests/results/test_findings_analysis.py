@@ -10,6 +10,7 @@ from helpers.results.metrics import Interval
 TABLE = pd.DataFrame(
     {
         "model": ["fbp", "svm", "cnn", "majority"],
+        "n_val": 900,
         "val_auc": [0.951, 0.9, 0.8, 0.5],
         "test_auc": [0.95, 0.94, 0.8, 0.5],
         "test_auc_low": [0.93, 0.9, 0.7, np.nan],
@@ -39,6 +40,12 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
         "1 of the 2 other rows is significantly worse; not told apart: SVM.",
     ]
     assert findings.merit_title(COMPARED, "fbp") == "1 of 2 models are significantly worse than FBP"
+
+
+def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
+    table = TABLE.assign(n_val=[900, 900, 300, 900], val_auc=[0.951, 0.9, 0.97, 0.5])
+    said = findings.submitted(table, COMPARED, "fbp", "test")
+    assert said[0].startswith("Submitted: FBP, the best of 2 cross-fitted models by validation AUC")
 
 
 def test_the_title_of_all_models_names_the_extremes():
@@ -142,6 +149,7 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
 
 def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     row = {"groups_auc": 0.87, "groups_auc_low": 0.8, "groups_auc_high": 0.92}
+    row |= {"random_val_auc": 0.96, "groups_val_auc": 0.88}
     row |= {"random_auc": 0.95, "random_auc_low": 0.93, "random_auc_high": 0.97}
     row |= {"difference": -0.08, "difference_low": -0.12, "difference_high": -0.03}
     other = row | {"model": "svm", "difference": -0.02, "difference_high": 0.01}
@@ -149,7 +157,8 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     own, every = findings.two_splits(table, "fbp")
     assert own == (
         "On unseen groups FBP has a test AUC of .870 [.800, .920], on the random split "
-        ".950 [.930, .970]: -8.0 [-12.0, -3.0] points."
+        ".950 [.930, .970]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
+        ".960, that of held-out groups .880."
     )
     assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
 
@@ -211,6 +220,11 @@ def test_the_titles_of_decisions_name_the_extremes():
         "The same promise of 1 % escapes lets 30 % (SVM) to 60 % (FBP) of the parts pass"
     )
     assert findings.promise_title(both, ["fbp"], "test") == ""
+    few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
+    assert few == (
+        "49 bad parts cannot promise 1 %: none escaping lets 30 % (SVM) to 60 % (FBP) of the parts "
+        "pass"
+    )
     assert findings.decision_title(both, "fbp", "test").startswith("FBP with 0.97 % of escapes")
 
 

@@ -14,7 +14,7 @@ SPLIT = pd.DataFrame({"id": IDS, "label": np.arange(200) % 2, "group": np.arange
 def _scores(images, draw, quality):
     noise = np.random.default_rng(images + draw).normal(size=200)
     frame = pd.DataFrame({"id": IDS, "defect_score": quality * SPLIT.label + noise})
-    return frame.assign(images=images, draw=draw)
+    return frame.assign(share=images / 400, images=images, draw=draw)
 
 
 SCORES = pd.concat([_scores(100, 0, 0.5), _scores(100, 1, 0.5), _scores(400, 0, 2.0)])

@@ -41,8 +41,10 @@ def test_the_difference_is_that_of_unseen_groups_minus_random_from_either_side(h
     assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
     assert row.difference_low < row.difference < row.difference_high < 0
     shape = two_splits.shape(table)
-    assert shape.columns[:3].tolist() == [
+    assert shape.columns[:5].tolist() == [
         "Model",
+        "Validation AUC, random split",
+        "Validation AUC, unseen groups",
         "Test AUC, random split",
         "Test AUC, unseen groups",
     ]
@@ -59,7 +61,17 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(home):
     files.save_csv(runs["groups"].split_csv, split.assign(label=1 - split.label))
     with pytest.raises(SettingsError, match="other images or other labels"):
         two_splits.compare_runs(runs["random"], "groups")
+    files.save_csv(runs["groups"].split_csv, split[1:])
+    with pytest.raises(SettingsError, match="other images or other labels"):
+        two_splits.compare_runs(runs["random"], "groups")
     files.save_csv(runs["groups"].split_csv, split)
+    for kind, epochs in (("random", 8), ("groups", 12)):
+        entry = {"status": "done", "settings": {"fbp_epochs": epochs, "seed": 0}}
+        record = {"run": kind, "preset": "quick", "stages": {"03_finetuning": entry}}
+        files.save_json(runs[kind].run_json, record)
+    with pytest.raises(SettingsError, match=r"other settings: 03 FBP_EPOCHS \(here 8, there 12\)"):
+        two_splits.compare_runs(runs["random"], "groups")
+    files.save_json(runs["groups"].run_json, {"run": "groups", "preset": "quick", "stages": {}})
     RunPaths("groups").predictions("fbp").unlink()
     with pytest.raises(SettingsError, match="no model of this run"):
         two_splits.compare_runs(runs["random"], "groups")
@@ -86,7 +98,7 @@ def test_repeated_splits_give_mean_spread_and_the_standard_error_of_overlapping_
     assert table.n_groups.tolist() == [2] * 4
     shape = two_splits.repeated_shape(table).iloc[0]
     assert shape["Test AUC, 2 random splits"] == "92.5 ± 3.5"
-    assert shape["Test AUC, 2 unseen groups"] == "80.0 ± 0.0"
+    assert shape["Test AUC, 2 splits by groups"] == "80.0 ± 0.0"
     # by hand: 3.5355 * sqrt(1/2 + 1/3)
     assert shape["Test AUC, unseen minus random ± standard error"] == "-12.5 ± 3.2"
 

@@ -1,5 +1,7 @@
 """Frozen features with fewer training images: the same test images, nested draws, done once."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,13 +41,24 @@ def test_more_images_give_a_better_auc_on_the_same_test_images(stage, monkeypatc
 def test_hidden_test_labels_leave_validation_to_judge_and_training_to_fit(stage):
     planted.hide_test_labels(stage.paths)
     scores = training_size.scores_by_size(stage, _features(stage))
-    assert scores.images.max() == 120
+    assert scores.images.max() == 120 and scores.share.max() == 1
     assert set(scores.id) == set(stage.split.id[stage.split.split == "val"])
 
 
 def test_a_class_with_few_images_gives_no_rows(home):
     stage = planted.analysis_stage(planted.make_run(n=12))
     assert training_size.scores_by_size(stage, _features(stage)).empty
+
+
+def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
+    groups = np.repeat([f"g{k:02d}" for k in range(12)], 10)
+    labels = np.tile([0, 1], 60)
+    labels[groups == "g03"] = 0
+    draws = [training_size._drawn(labels, share, 0, 1, groups) for share in (0.05, 0.25, 0.5, 1)]
+    assert all(set(smaller) < set(larger) for smaller, larger in itertools.pairwise(draws))
+    assert [len(rows) for rows in draws[1:]] == [30, 60, 120]
+    assert all(len(rows) == 10 * len(set(groups[rows])) for rows in draws)
+    assert np.bincount(labels[draws[0]]).min() >= training_size.FEWEST
 
 
 def test_a_small_draw_is_a_part_of_the_large_one():
