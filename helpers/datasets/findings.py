@@ -178,7 +178,7 @@ def mean_images(z: np.ndarray) -> str:
     """Say where the mean images differ; `z` (H, W) is bad minus good, in standard errors."""
     darker, brighter = float((z < -CLEAR).mean()), float((z > CLEAR).mean())
     numbers = f"more than {CLEAR} standard errors darker at {_per_cent(darker)} of the pixels, "
-    numbers += f"brighter at {_per_cent(brighter)}"
+    numbers += f"brighter at {_per_cent(brighter)} (each image counted as independent)"
     if max(darker, brighter) > 0.9:
         word = "darker" if darker > brighter else "brighter"
         return f"The mean bad image is {word} nearly everywhere: {numbers}."

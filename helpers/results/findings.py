@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from helpers.core.style import SIDES, decimals, p_value
 from helpers.results import comparison, metrics
@@ -155,7 +156,8 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
         f"{row.model} {_points(row.difference)} ± {100 * row.error:.1f}"
         for row in whole.itertuples()
     ]
-    clear = (whole.difference + 2 * whole.error < 0).all()
+    quantile = stats.t.ppf(0.975, whole.random_n + whole.groups_n - 2)
+    clear = (whole.difference + quantile * whole.error < 0).all()
     text = (
         "Groups that no training has seen cost AUC"
         if clear
