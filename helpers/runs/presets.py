@@ -44,7 +44,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     },
     # About the size of ELPV's training set; of a larger set, each epoch takes a part.
     "quick": {
-        "03_finetuning": {"epoch_images": 2000},
+        "03_finetuning": {"epoch_images": 2000, "test_views": 8},
         # The paper takes 20,000 steps of alpha; a few hundred need a higher rate.
         "04_darts_search": {
             "search_images": 2000,
@@ -61,12 +61,14 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "retrain_batch_size": 64,
             "retrain_channels": 16,
             "retrain_layers": 5,
-            "retrain_epochs": 25,
+            "retrain_epochs": 40,
             "optimizer": "adamw",
             "retrain_lr": 3e-3,
             "retrain_weight_decay": 0.01,
             "schedule": "one_cycle",
             "auxiliary": False,
+            "retrain_augment": "full",
+            "test_views": 8,
         },
     },
     "full": {
