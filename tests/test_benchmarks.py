@@ -19,6 +19,12 @@ from tests.benchmarks.report import Case, Options
 from tests.fresh_process import who_am_i
 
 
+@pytest.fixture(autouse=True)
+def _no_forks(monkeypatch):
+    """Load images without workers: a fork of this process, whose pools have threads, may crash."""
+    monkeypatch.setattr(plain, "WORKERS", 0)
+
+
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Measure without new processes, whose imports take seconds."""

@@ -234,19 +234,21 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
 
 
 def two_splits(table: pd.DataFrame, model: str) -> list[str]:
-    """Say what models lose on groups that no training has seen (`two_splits.compare_runs`)."""
-    said = []
-    own = table[table.model == model]
-    if len(own):
-        row = own.iloc[0]
-        said.append(
-            f"On unseen groups {display_name(model)} has a test AUC of "
-            f"{auc_interval(row, 'groups_auc')}, on the random split "
-            f"{auc_interval(row, 'random_auc')}: "
-            f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
-            f"validation promises {decimals(row.random_val_auc)}, that of held-out groups "
-            f"{decimals(row.groups_val_auc)}."
-        )
+    """Say what models lose on groups that no training has seen (`two_splits.compare_runs`).
+
+    If the other run lacks the model, it is the best on validation of those that both have.
+    """
+    by_name = table.set_index("model")
+    model = model if model in by_name.index else str(by_name.random_val_auc.idxmax())
+    row = by_name.loc[model]
+    said = [
+        f"On unseen groups {display_name(model)} has a test AUC of "
+        f"{auc_interval(row, 'groups_auc')}, on the random split "
+        f"{auc_interval(row, 'random_auc')}: "
+        f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
+        f"validation promises {decimals(row.random_val_auc)}, that of held-out groups "
+        f"{decimals(row.groups_val_auc)}."
+    ]
     if len(table) > 1:
         lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
         named = f" ({_names(lose.model.tolist())})" if len(lose) else ""

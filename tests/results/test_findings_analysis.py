@@ -160,6 +160,8 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
         ".950 [.930, .970]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
         ".960, that of held-out groups .880."
     )
+    fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[0]
+    assert fallback.startswith("On unseen groups SVM has a test AUC")
     assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
 
 
