@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")
+_SOURCE = re.compile(r"<pre>.*?</pre>", re.DOTALL)  # of the package, as `style.source` shows it
 _FOREIGN = re.compile(r"Traceback|\w*Warning\b|\bsessions?\b|\bsandbox\b|\blocalhost\b", re.I)
 
 
@@ -139,7 +140,7 @@ def faults(notebook: NotebookNode, code: str) -> list[str]:
             kind = output.get("name", output.output_type)  # of a printed text "stdout", "stderr"
             if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
                 found.append(f"cell {cell.id} shows a warning, an error or a progress bar")
-            texts += [(f"cell {cell.id}", text) for text in _texts(output).values()]
+            texts += [(f"cell {cell.id}", _SOURCE.sub("", t)) for t in _texts(output).values()]
     for place, text in texts:
         if path := _ABSOLUTE_PATH.search(text):
             found.append(f"{place} holds a path of one machine: {path[0]}")

@@ -148,7 +148,11 @@ def test_images_that_are_there_are_counted(parts_folder):
     [
         ({}, "PROBLEM", "VAL_PER_CLASS=150 needs at least 300 good images for training and"),
         ({"val_per_class": 20, "max_images": 40}, "PROBLEM", "among the 40 that MAX_IMAGES keeps"),
-        ({"split_csv": "s.csv"}, "PROBLEM", "s.csv, line 2: split must be train, val, test or excluded, not"),
+        (
+            {"split_csv": "s.csv"},
+            "PROBLEM",
+            "s.csv, line 2: split must be train, val, test or",
+        ),
         ({"dataset": "folder:/nowhere/parts"}, "PROBLEM", "/nowhere/parts is not a folder"),
         ({"dataset": "nexperia"}, "PROBLEM", "python -m helpers.kaggle download"),
         ({"dataset": "chips"}, "note", "the images are drawn when the run starts"),

@@ -144,6 +144,12 @@ def test_outputs_of_other_code_are_refused(finished_run, changed, message):
         publish.publish(finished_run)
 
 
+def test_the_source_of_the_package_may_speak_of_warnings(finished_run):
+    execute(STAGE, [shown(html="<details><pre>ignore(UserWarning)  # /a/b/c\n</pre></details>")])
+    publish.publish(finished_run)
+    assert "UserWarning" in _outputs(_published())[0].data["text/html"]
+
+
 def test_stale_outputs_warnings_and_bars_in_a_notebook_are_faults(finished_run):
     publish.publish(finished_run)
     notebook = _published()
