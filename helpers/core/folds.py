@@ -34,7 +34,7 @@ def stratified_folds(
             splitter = StratifiedGroupKFold(min(n, count), shuffle=True, random_state=random_state)
             splits = splitter.split(labels, labels, numbers)
     found = [rows for _, rows in splits]
-    numbers = np.random.default_rng(random_state).permutation(len(found))
-    for number, rows in zip(numbers, found, strict=True):
+    drawn = np.random.default_rng(random_state).permutation(len(found))
+    for number, rows in zip(drawn, found, strict=True):
         fold[rows] = number
     return fold

@@ -142,7 +142,7 @@ def make_split(
         if given is None:
             fold = _folds(by_source.loc[pool], source.stratify, settings, settings.cross_fit)
         else:
-            fold = _given_folds(given[pool], table.block[pool], settings)
+            fold = _given_folds(given[pool], table.loc[pool], settings)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
         _check_folds(table.loc[pool], fold)
@@ -278,8 +278,8 @@ def _group_split(
         pool = table[known]
         if pool.empty:
             raise DataError("SPLIT='groups': no image has a group; use SPLIT='random'")
-        if settings.test_fraction > 0.5:
-            raise DataError("TEST_FRACTION must be at most 0.5 with SPLIT='groups'")
+        if not 1 / MOST_PARTS <= settings.test_fraction <= 0.5:
+            raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
         share = Fraction(settings.test_fraction).limit_denominator(MOST_PARTS)
         drawn = _folds(pool, stratify, settings, share.denominator, "test")
         tested = table.block.isin(pool.block[drawn < share.numerator])  # also with a hidden label
@@ -307,7 +307,8 @@ def _folds(
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, blocks = pool, pool.label.astype(int), pool.block
-        what, advice = "groups", "use SPLIT='random'"
+        what = "groups"
+        advice = "use SPLIT='random', or TEST_FRACTION=0.25 or 0.5, which need 4 or 2 of each"
     else:
         drawn = pool.drop_duplicates("block")
         strata, blocks = _strata(drawn, stratify, n), None
@@ -327,15 +328,20 @@ def _folds(
     return pool.block.map(fold)
 
 
-def _given_folds(given: pd.Series, block: pd.Series, settings: SplitSettings) -> pd.Series:
-    """Return the folds that SPLIT_CSV names for images, whose blocks they keep together."""
+def _given_folds(given: pd.Series, known: pd.DataFrame, settings: SplitSettings) -> pd.Series:
+    """Return the folds that SPLIT_CSV names for images with `split` and `block`."""
     fold, path = pd.to_numeric(given, errors="coerce"), settings.split_csv
     if set(fold) != set(range(settings.cross_fit)):
         raise DataError(
             f"{path}: each image in train or val needs a fold from 0 to {settings.cross_fit - 1}, "
             f"since CROSS_FIT={settings.cross_fit}; remove the column fold to draw new ones"
         )
-    if (several := fold.groupby(block).transform("nunique") > 1).any():
+    if (other := (fold == 0) != (known.split == "val")).any():
+        raise DataError(
+            f"{path}: fold 0 is val and the others are train; {other.sum()} images are not so; "
+            "remove the column fold to draw new ones"
+        )
+    if (several := fold.groupby(known.block).transform("nunique") > 1).any():
         raise DataError(
             f"{path} has {several.sum()} images whose copy, near duplicate or group is in another "
             "fold; remove the column fold to draw new ones"

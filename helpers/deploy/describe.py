@@ -104,7 +104,7 @@ def _description(
         promised_escape_rate=float(point.promised),
         held_out_bad_parts=int(point.val_bad),
         val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
-        caveat=CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else "") + ".",
+        caveat=_caveat(scored),
         dataset=f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
         images_digest=label_audit.images_of_split(stage).content,
         split_digest=run.get("split", ""),
@@ -112,3 +112,12 @@ def _description(
         weights=maker.get("weights", "") if isinstance(model, PretrainedClassifier) else "",
         made_with=facts.made_with,
     )
+
+
+def _caveat(scored: Scored) -> str:
+    """Return what the promise rests on."""
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else "") + "."
+    if (groups := scored.blocks("val")) is None:
+        return text
+    bad = scored.labels_scores("val")[0] == 1
+    return f"{text} The bad ones are from {len(set(groups[bad]))} groups; other groups may differ."

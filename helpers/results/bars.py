@@ -199,7 +199,7 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test", title: str = "") -> Fi
                 label=f"{kind} ({rows.n_good.iloc[0]} good, {rows.n_bad.iloc[0]} bad)",
             )
         ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
-        ax.set(xlabel=f"{side} AUC with DeLong's 95 % interval")
+        ax.set(xlabel=f"{side} AUC with its 95 % interval")
         ax.set_title(f"by {group.replace('_', ' ')}", fontsize=12)
         ax.margins(y=0.5 / len(names))
         below = (0, -0.9 / figure.get_figheight())

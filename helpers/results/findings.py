@@ -156,7 +156,13 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
         f"{row.model} {_points(row.difference)} ± {100 * row.error:.1f}"
         for row in whole.itertuples()
     ]
-    quantile = stats.t.ppf(0.975, whole.random_n + whole.groups_n - 2)
+    # Welch's degrees of freedom, since the kinds of split spread differently
+    parts = [whole[f"{kind}_std"] ** 2 / whole[f"{kind}_n"] for kind in ("random", "groups")]
+    least = sum(
+        part**2 / (whole[f"{kind}_n"] - 1)
+        for part, kind in zip(parts, ("random", "groups"), strict=True)
+    )
+    quantile = stats.t.ppf(0.975, sum(parts) ** 2 / least)
     clear = (whole.difference + quantile * whole.error < 0).all()
     text = (
         "Groups that no training has seen cost AUC"

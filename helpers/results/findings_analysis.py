@@ -37,7 +37,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     models = table[table.model != "majority"].set_index("model")
     row, column = models.loc[name], f"{side}_auc"
     rivals = models[models.n_val == row.n_val]
-    kind = "models" if len(rivals) == len(models) else "cross-fitted models"
+    kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"
     said = [
         f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
         f"({decimals(row.val_auc)})."
@@ -238,11 +238,13 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
 
     If the other run lacks the model, it is the best on validation of those that both have.
     """
-    by_name = table.set_index("model")
-    model = model if model in by_name.index else str(by_name.random_val_auc.idxmax())
+    by_name, why = table.set_index("model"), ""
+    if model not in by_name.index:
+        model = str(by_name.random_val_auc.idxmax())
+        why = ", the best on the random split's validation of those that both runs have,"
     row = by_name.loc[model]
     said = [
-        f"On unseen groups {display_name(model)} has a test AUC of "
+        f"On unseen groups {display_name(model)}{why} has a test AUC of "
         f"{auc_interval(row, 'groups_auc')}, on the random split "
         f"{auc_interval(row, 'random_auc')}: "
         f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
@@ -334,8 +336,9 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
     low, high = passed.idxmin(), passed.idxmax()
     promise = f"The same promise of {100 * own.asked.iloc[0]:g} % escapes"
     if not own.is_kept.all():
-        n_bad = int(own.val_bad.iloc[0])
-        promise = f"{n_bad} bad parts cannot promise {100 * own.asked.iloc[0]:g} %: none escaping"
+        few = own[~own.is_kept]
+        promise = f"{few.val_bad.min():.0f} bad parts are too few to promise "
+        promise += f"{100 * few.asked.iloc[0]:g} %; a threshold that none of them escapes"
     return (
         f"{promise} lets "
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "

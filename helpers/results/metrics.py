@@ -18,6 +18,7 @@ from scipy import special, stats
 Metric = Callable[[np.ndarray, np.ndarray], float]
 LEVEL = 0.95  # of all confidence intervals
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+FEWEST_GROUPS = 6  # fewer have too few different resamples
 RESAMPLES_AT_ONCE = 100  # keeps the index matrix below 25 MB at 30,000 scores
 
 
@@ -160,11 +161,11 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None 
     """Return the AUC with the interval that fits the split.
 
     It is DeLong's, which takes the parts as independent, or with `groups` (N,) that of a bootstrap
-    of whole groups; its ends are missing if there is only one.
+    of whole groups; its ends are missing if these are fewer than `FEWEST_GROUPS`.
     """
     if groups is None:
         return delong_interval(labels, scores)
-    if len(pd.unique(np.asarray(groups, dtype=object))) < 2:
+    if len(pd.unique(np.asarray(groups, dtype=object))) < FEWEST_GROUPS:
         return Interval(roc_auc(labels, scores), np.nan, np.nan)
     return bootstrap_interval(labels, scores, groups=groups)
 

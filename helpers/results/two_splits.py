@@ -26,7 +26,7 @@ from helpers.runs.stages import check_run_name
 
 KINDS = {"random": "random split", "groups": "unseen groups"}
 # parameters by which the two runs may differ
-SPLIT_ONLY = ("split", "split_csv", "val_per_class", "time_budget_min", "tensorboard")
+SPLIT_ONLY = ("split", "split_csv", "val_per_class", "time_budget_min", "tensorboard", "repeats")
 TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 

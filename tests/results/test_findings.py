@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import findings, results_table
+from helpers.results import findings, results_table, two_splits
 from helpers.runs import predictions
 from tests import planted
 
@@ -113,3 +113,10 @@ def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_unclear():
     unclear = findings.unseen_groups(_repeated([0.80, 0.99, 0.82, 0.99, 0.80], np.nan))
     assert "is not clear from so few splits: LDA -2.8" in unclear and "Inside" not in unclear
     assert findings.unseen_groups(pd.DataFrame()) == ""
+
+
+def test_kinds_of_split_that_spread_differently_need_a_larger_difference():
+    table = _repeated([0.76, 0.79, 0.82, 0.85, 0.88])
+    row = two_splits.repeated_differences(table).iloc[0]
+    assert 2.31 < -row.difference / row.error < 2.7  # t with 8 and with about 4 degrees of freedom
+    assert findings.unseen_groups(table).startswith("The cost of unseen groups is not clear")

@@ -45,7 +45,7 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
 def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
     table = TABLE.assign(n_val=[900, 900, 300, 900], val_auc=[0.951, 0.9, 0.97, 0.5])
     said = findings.submitted(table, COMPARED, "fbp", "test")
-    assert said[0].startswith("Submitted: FBP, the best of 2 cross-fitted models by validation AUC")
+    assert said[0].startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
 
 
 def test_the_title_of_all_models_names_the_extremes():
@@ -161,7 +161,7 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
         ".960, that of held-out groups .880."
     )
     fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[0]
-    assert fallback.startswith("On unseen groups SVM has a test AUC")
+    assert fallback.startswith("On unseen groups SVM, the best on the random split's validation")
     assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
 
 
@@ -224,8 +224,8 @@ def test_the_titles_of_decisions_name_the_extremes():
     assert findings.promise_title(both, ["fbp"], "test") == ""
     few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
     assert few == (
-        "49 bad parts cannot promise 1 %: none escaping lets 30 % (SVM) to 60 % (FBP) of the parts "
-        "pass"
+        "49 bad parts are too few to promise 1 %; a threshold that none of them escapes lets 30 % "
+        "(SVM) to 60 % (FBP) of the parts pass"
     )
     assert findings.decision_title(both, "fbp", "test").startswith("FBP with 0.97 % of escapes")
 

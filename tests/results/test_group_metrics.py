@@ -79,3 +79,15 @@ def test_the_paired_comparison_by_groups_is_wider_and_centred_on_the_same_differ
     grouped = metrics.paired_bootstrap(labels, scores, other, groups=groups)
     assert one.difference == grouped.difference > 0
     assert grouped.low < grouped.difference < grouped.high and 0 < grouped.p_value <= 1
+
+
+def test_an_auc_has_the_interval_of_its_split_and_none_from_few_groups():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 20)
+    labels = (rng.random(240) < np.repeat(rng.random(12), 20)).astype(int)
+    scores = labels + np.repeat(rng.normal(size=12), 20) + rng.normal(size=240)
+    assert metrics.auc_interval(labels, scores) == metrics.delong_interval(labels, scores)
+    grouped = metrics.auc_interval(labels, scores, groups)
+    assert grouped == metrics.bootstrap_interval(labels, scores, groups=groups)
+    few = metrics.auc_interval(labels, scores, groups // 3)
+    assert few.estimate == metrics.roc_auc(labels, scores) and np.isnan([few.low, few.high]).all()
