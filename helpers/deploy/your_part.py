@@ -31,7 +31,7 @@ from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 
 FROM_THE_RUN = 48  # test images that stand for a folder if none is given
-GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of the largest ones
+GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of so many, spread over the large ones
 SHOWN_GROUPS = 15
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
@@ -104,8 +104,12 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
             }
         )
     test = split[split.split == "test"]
-    if "group" in test:
-        test = test[test.group.isin(test.group.value_counts().index[:GROUPS_FROM_THE_RUN])]
+    if "group" in test and test.group.notna().any():
+        counts = test.group.value_counts()
+        least = min(counts.nlargest(GROUPS_FROM_THE_RUN).min(), FROM_THE_RUN / GROUPS_FROM_THE_RUN)
+        large = sorted(counts.index[counts >= least])
+        spread = np.linspace(0, len(large) - 1, GROUPS_FROM_THE_RUN).round().astype(int)
+        test = test[test.group.isin([large[place] for place in spread])]
     taken = np.unique(np.linspace(0, len(test) - 1, FROM_THE_RUN).round().astype(int))
     chosen = test.iloc[taken] if len(test) else test
     return chosen.reindex(columns=["id", "path", "group"]).reset_index(drop=True)

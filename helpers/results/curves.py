@@ -131,7 +131,7 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
     left.set(title="ROC, upper left quarter" if zoomed else "ROC; gray: random calls")
     left.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
     right.set(title="Precision-recall; gray: random calls")
-    right.set(xlabel="bad parts found (recall)", ylabel="called bad that are bad (precision)")
+    right.set(xlabel="bad parts found (recall)", ylabel="bad among parts called bad (precision)")
     for ax in (left, right):
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     if zoomed:

@@ -59,7 +59,7 @@ def by_group(judged: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
 
 
 def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
-    """Draw the mistakes, the worst first, with score, the annotators' level, kind and group.
+    """Draw the mistakes, the worst first, with score, the annotators' probability, kind and group.
 
     There are at most `MOST` of each kind; the heading of a kind says how many are left out.
     """
@@ -94,6 +94,6 @@ def part_lines(row: dict) -> str:
     lines = [str(row["id"])[-20:], f"{LABEL_NAMES[row['label']]}, score {row['defect_score']:.2f}"]
     more = [row.get("cell_type"), row.get("group")]
     if not pd.isna(level := row.get("probability", np.nan)):
-        lines[1] += f", level {level:.2g}"
+        lines[1] += f", annotators {level:.2g}"
     known = ", ".join(str(value)[-14:] for value in more if not pd.isna(value))
     return "\n".join([*lines, *filter(None, [known])])

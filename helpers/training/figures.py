@@ -92,6 +92,7 @@ def curves_of_cells(curves: pd.DataFrame) -> Figure:
         upper.set(title=f"validation AUC{words}")
         lower.set(title=f"training loss{words}", xlabel="epoch")
         lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[0, 0].set_ylabel("stretched towards 1")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
