@@ -86,7 +86,7 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
     Those of `folder`, where a subfolder is a group, or else test images of the run, evenly taken
-    (from its largest groups, if it has groups).
+    (from groups spread over its large ones, if it has groups).
 
     Raises:
         DataError: the folder holds no image.

@@ -128,6 +128,18 @@ def test_sentences_are_computed_from_the_tables():
     assert your_part.say_export("torch", np.nan).endswith("could be used to compare its scores.")
 
 
+def test_without_a_folder_parts_come_from_groups_spread_over_the_test_set():
+    sizes = {f"g{k}": 20 for k in range(9)} | {"g4": 3, "x": 60}
+    group = [name for name, size in sizes.items() for _ in range(size)]
+    ids = [f"{k:03d}" for k in range(len(group))]
+    split = pd.DataFrame({"id": ids, "path": ids, "group": group, "split": "test"})
+    parts = your_part.parts_to_ask(split, "")
+    assert parts.group.unique().tolist() == ["g0", "g3", "g6", "x"]
+    assert len(parts) == your_part.FROM_THE_RUN
+    alone = your_part.parts_to_ask(split.assign(group=None), "")
+    assert len(alone) == your_part.FROM_THE_RUN and alone.group.isna().all()
+
+
 def test_the_groups_that_pass_least_come_first_and_many_are_cut_off():
     verdicts, groups = "pppr" * 10, [f"lot{number:02d}" for number in range(20) for _ in "ab"]
     table = your_part.by_group(_answered(verdicts, groups, [0.5] * 40), FREE)
