@@ -1,7 +1,8 @@
 """Put the outputs of a run into `notebooks/`: `python -m helpers.run --publish`.
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
-in its metadata that names the code, the run and the machine.
+in its metadata that names the code, the run and the machine. The tables whose numbers README tells
+lie beside, in `notebooks/results/`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ _SOURCE = re.compile(r"<pre>.*?</pre>", re.DOTALL)  # of the package, as `style.
 _FOREIGN = re.compile(r"Traceback|\w*Warning\b|\bsessions?\b|\bsandbox\b|\blocalhost\b", re.I)
 
 
+# tables of the run, and of the run that 06 compares it with
+TABLES = ("02_repeated_splits", "06_results", "06_two_splits", "06_operating_points")
+
+
 class PublishError(files.ArtifactError):
     """The run's notebooks cannot be published; the message says why."""
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the run's executed notebooks over those in `notebooks/`, all of them or none.
+    """Write the run's executed notebooks over those in `notebooks/`, and its `TABLES`, or nothing.
 
     Raises:
         PublishError: a smoke run, an incomplete run, or an output that must not be shown.
@@ -64,6 +69,12 @@ def publish(run_paths: RunPaths) -> list[Path]:
         if wrong := faults(notebook, record["stages"][stage]["notebook"]):
             raise PublishError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
         contents[source] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
+    other = record["stages"]["06_analysis"]["settings"].get("compare_run")
+    for one in (run_paths, *([RunPaths(other)] if other else [])):
+        for table in filter(Path.is_file, map(one.table, TABLES)):
+            contents[paths.notebooks_root() / "results" / one.name / table.name] = (
+                table.read_bytes()
+            )
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)

@@ -144,6 +144,15 @@ def test_outputs_of_other_code_are_refused(finished_run, changed, message):
         publish.publish(finished_run)
 
 
+def test_the_tables_behind_readme_s_numbers_lie_beside_the_notebooks(finished_run):
+    table = finished_run.table("06_results")
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("model,test_auc\nfbp,0.9\n")
+    copy = paths.notebooks_root() / "results" / finished_run.name / "06_results.csv"
+    assert copy in publish.publish(finished_run)
+    assert copy.read_bytes() == table.read_bytes()
+
+
 def test_the_source_of_the_package_may_speak_of_warnings(finished_run):
     execute(STAGE, [shown(html="<details><pre>ignore(UserWarning)  # /a/b/c\n</pre></details>")])
     publish.publish(finished_run)
