@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from math import prod
@@ -80,9 +80,12 @@ def _checked_edges(kind: str, edges: Any) -> tuple[Edge, ...]:
     return tuple(edge for pair in pairs for edge in pair)
 
 
-def new_edges(before: Genotype, after: Genotype) -> int:
-    """Return how many of the 16 edges of `after`, with their operations, `before` does not have."""
-    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS)
+def new_edges(before: Genotype, after: Genotype, *, kinds: Sequence[str] = KINDS) -> int:
+    """Return how many of the edges of `after`, with their operations, `before` does not have.
+
+    Each of the two `kinds`, "normal" and "reduce", has 8 edges.
+    """
+    return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in kinds)
 
 
 def count_skips(genotype: Genotype, kind: str = "normal") -> int:

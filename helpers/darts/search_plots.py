@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -66,9 +66,12 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
 def growing_cell(history: History, used: int) -> Figure:
     """Draw the cells that the search would have given after some epochs, a row for each."""
-    epochs, cells = shown_epochs(used, 4), dict[str, Genotype]()
+    epochs = shown_epochs(used, 4)
     found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
-    for epoch, before, cell in zip(epochs, [found[0], *found], found, strict=False):
-        new = f", {new_edges(before, cell)} of {CELL_EDGES} edges new" if cells else ""
-        cells[f"epoch {epoch}{new}"] = cell
-    return draw_genotypes(cells)
+    figure = draw_genotypes({f"epoch {e}": cell for e, cell in zip(epochs, found, strict=True)})
+    later = iter(figure.axes[len(KINDS) :])
+    for before, cell in pairwise(found):
+        for kind, ax in zip(KINDS, later, strict=False):
+            new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
+            ax.set_title(f"{ax.get_title()}, {new}")
+    return figure

@@ -236,7 +236,8 @@ def decision_figure(
     parts. Good and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
     """
     chosen = decision.decisions(scored, settings, bad_rate)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 2.6 + 1.35 * len(chosen)))
+    bars = len({own.bins for own in chosen.values()})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 2.6 + 1.35 * max(3, bars)))
     _promises(left, scored, chosen, settings.max_escape_rate, bad_rate)
     _bins(right, scored, chosen)
     for ax in (left, right):
@@ -299,10 +300,18 @@ def _passed(labels: np.ndarray, scores: np.ndarray, threshold: float, bad_rate: 
 
 
 def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> None:
-    """Draw a bar of good parts and one of bad parts per rule, divided into the three bins."""
+    """Draw a bar of good and one of bad parts, divided into the three bins.
+
+    Rules that choose the same thresholds share them.
+    """
     labels, scores = scored.labels_scores()
     ticks, names = [], []
-    for i, (rule, (bins, _, is_kept)) in enumerate(chosen.items()):
+    rules: dict[operating_point.Bins, list[str]] = {}
+    for rule, (bins, _, is_kept) in chosen.items():
+        word = next((word for own, word in decision.PROMISES.items() if own == rule), rule)
+        few = "" if is_kept else " (too few bad parts held out)"
+        rules.setdefault(bins, []).append(word + few)
+    for i, (bins, words) in enumerate(rules.items()):
         binned = (scores >= bins.pass_below).astype(int) + (scores >= bins.reject_from)
         for label, word in LABEL_NAMES.items():
             counts = np.bincount(binned[labels == label], minlength=3)
@@ -323,14 +332,12 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
             kind = kind.rstrip("s") if wrong == 1 else kind
             text = f"{wrong:,} {kind} ({100 * wrong / counts.sum():.1f} %)"
             ax.text(101, y, text, va="center", fontsize=11, weight="bold")
-        title = next((word for own, word in decision.PROMISES.items() if own == rule), rule)
         pass_below, reject_from = told_apart(*bins)
-        title += f": pass below {pass_below}"
+        title = f"{', '.join(words)}: pass below {pass_below}"
         title += f", reject from {reject_from} on" if reject_from != pass_below else ""
-        title += "" if is_kept else " (too few bad parts held out)"
         ax.text(0, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
     ax.set_yticks(ticks, names)
-    ax.set(xlim=(0, 100), ylim=(2.7 * len(chosen) - 1.1, -1.3), xlabel="% of the class")
+    ax.set(xlim=(0, 100), ylim=(2.7 * len(rules) - 1.1, -1.3), xlabel="% of the class")
     ax.grid(False)
     ax.spines[["top", "right"]].set_visible(False)
 

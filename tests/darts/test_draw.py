@@ -244,9 +244,13 @@ def test_the_growing_cell_says_how_many_of_its_edges_are_new():
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     history = [{"genotype": to_json(PUBLISHED[name])} for name in names]
     titles = [ax.get_title() for ax in search_plots.growing_cell(history, 3).axes]
-    new = new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"])
-    words = ["epoch 1", "epoch 2, 0 of 16 edges new", f"epoch 3, {new} of 16 edges new"]
-    assert titles == [f"{w}: {kind} cell" for w in words for kind in ("normal", "reduction")]
+    before, after = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
+    new = [len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS]
+    assert sum(new) == new_edges(before, after) > 0
+    expected = ["epoch 1: normal cell", "epoch 1: reduction cell"]
+    expected += [f"epoch 2: {kind} cell, 0 of 8 edges new" for kind in ("normal", "reduction")]
+    expected += [f"epoch 3: normal cell, {new[0]} of 8 edges new"]
+    assert titles == [*expected, f"epoch 3: reduction cell, {new[1]} of 8 edges new"]
 
 
 @pytest.mark.parametrize("used", [1, 6])

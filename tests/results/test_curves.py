@@ -136,6 +136,15 @@ def test_the_decision_figure_counts_every_part_once_per_rule(scored):
     assert f"{escapes} escapes ({100 * escapes / n[1]:.1f} %)" in texts
 
 
+def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
+    given = settings.AnalysisSettings(max_escape_rate=0.005)  # no bad part may escape by either
+    right = curves.decision_figure(scored["fbp"], given, 0.3).axes[1]
+    assert len(right.patches) == 2 * 2 * 3
+    few = "(too few bad parts held out)"
+    shared = f"expected {few}, at 95 % confidence {few}: pass below"
+    assert [t.get_text().startswith(shared) for t in right.texts].count(True) == 1
+
+
 def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.02)  # of 100 bad parts: k = 1, none
     left = curves.decision_figure(scored["fbp"], given, 0.3).axes[0]
