@@ -18,7 +18,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.runs.record import naming_maker
 from helpers.training.features import load_features
 
@@ -33,7 +33,6 @@ MOST_MAPPED = 30_000
 MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
 NEIGHBOURS = 15
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
-SIDES = {"train": "training", "val": "validation"}
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 
 
@@ -62,8 +61,8 @@ def before_and_after(
         with naming_maker(run_paths, path := run_paths.features(name)):
             features[kind] = load_features(path)
     mapped = []
-    for side, word in SIDES.items():
-        rows = split[split.split == side]
+    for side in ("train", "val"):
+        rows, word = split[split.split == side], SIDES[side]
         if len(rows) < FEWEST_PARTS:
             print(f"no map of the {word} parts: there are {len(rows)}, t-SNE needs {FEWEST_PARTS}")
             continue

@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 from sklearn.isotonic import isotonic_regression
 
-from helpers.core.style import PALETTE, decimals
+from helpers.core.style import PALETTE, SIDES, decimals
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
@@ -71,7 +71,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
     ax.margins(x=0.05, y=0.5 / len(frame))
     words = f", {averaged.iloc[0]} averaged" if same else ""
-    side = {"test": "test", "val": "validation"}[column.split("_")[0]]
+    side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)
     below: dict[str, Any] = {

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import decimals, p_value
+from helpers.core.style import SIDES, decimals, p_value
 from helpers.results.comparison import holm
 from helpers.results.metrics import Interval, exact_interval
 from helpers.runs.names import display_name
@@ -21,7 +21,6 @@ from helpers.runs.names import display_name
 SIGNIFICANT = 0.05
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
-WORDS = {"test": "test", "val": "validation"}
 Row = Mapping[str, Any]
 
 
@@ -51,7 +50,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     verb = "is behind by" if rival.difference <= 0 else "is ahead by"
     is_clear = rival.p_holm < SIGNIFICANT
     said.append(
-        f"The best other row on {WORDS[side]}, {display_name(str(rival.name))}, {verb} "
+        f"The best other row on {SIDES[side]}, {display_name(str(rival.name))}, {verb} "
         f"{100 * abs(rival.difference):.1f} points (difference {points_interval(rival)}, "
         f"{p_value(rival.p_holm)} after Holm's correction): "
         f"{'a significant difference' if is_clear else 'not a significant difference'}."
@@ -76,7 +75,7 @@ def range_title(table: pd.DataFrame, side: str) -> str:
     aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
     low, high = str(aucs.idxmin()), str(aucs.idxmax())
     return (
-        f"{WORDS[side].capitalize()} AUC from {decimals(aucs[low])} ({display_name(low)}) "
+        f"{SIDES[side].capitalize()} AUC from {decimals(aucs[low])} ({display_name(low)}) "
         f"to {decimals(aucs[high])} ({display_name(high)})"
     )
 
@@ -113,7 +112,7 @@ def families_title(aucs: Mapping[str, float], side: str) -> str:
         return ""
     best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
     return (
-        f"The best of each family by validation: {WORDS[side]} AUC {decimals(aucs[worst])} "
+        f"The best of each family by validation: {SIDES[side]} AUC {decimals(aucs[worst])} "
         f"({worst}) to {decimals(aucs[best])} ({best})"
     )
 
@@ -129,7 +128,7 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
         error = np.hypot(*((one.high - one.low) / (2 * 1.96) for one in (best, worst)))
         difference = best.auc - worst.auc
         text = (
-            f"{display_name(model)} has {WORDS[side]} AUC {decimals(best.auc)} on {best.kind} and "
+            f"{display_name(model)} has {SIDES[side]} AUC {decimals(best.auc)} on {best.kind} and "
             f"{decimals(worst.auc)} on {worst.kind} parts"
         )
         if error > 0:
@@ -216,7 +215,7 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     aucs = ", ".join(f"{decimals(row.auc)} with {row.images:,}" for row in table.itertuples())
     last = table.iloc[-1]
     text = (
-        f"Logistic regression on frozen features reaches a {WORDS[side]} AUC of {aucs} training "
+        f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} training "
         f"images; the last step brings {points_interval(last, 'gain', 'gain_')} points"
     )
     if last.gain_low > 0:
@@ -228,7 +227,7 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
     """Return the title of the AUC against the number of training images."""
     first, last = table.iloc[0], table.iloc[-1]
     return (
-        f"{last.images / first.images:.0f} times the training images: {WORDS[side]} AUC "
+        f"{last.images / first.images:.0f} times the training images: {SIDES[side]} AUC "
         f"{decimals(first.auc)} to {decimals(last.auc)} (frozen features)"
     )
 
@@ -322,7 +321,7 @@ def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
     row = points[points.model == model].set_index("rule").loc["expected"]
     return (
         f"{display_name(model)} with {100 * row.promised:.2g} % of escapes promised: "
-        f"{100 * row[f'{side}_passed']:.0f} % of all {WORDS[side]} parts pass, "
+        f"{100 * row[f'{side}_passed']:.0f} % of all {SIDES[side]} parts pass, "
         f"{100 * row[f'{side}_overkill_rate']:.1f} % of the good ones are rejected"
     )
 

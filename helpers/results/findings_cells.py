@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import linregress
 
-from helpers.core.style import decimals, p_value
+from helpers.core.style import SIDES, decimals, p_value
 from helpers.results import metrics
 from helpers.results.comparison import holm
 from helpers.results.findings import paired
@@ -51,8 +51,8 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
     own, fine_tuned = map(decimals, pair)
     return (
         f"The best network trained from scratch, {display_name(best)}, has a "
-        f"{_side(scored[best])} AUC of {own}, {display_name(FINE_TUNED)} of {fine_tuned}: it "
-        f"{_verdict(found, found.p_value)}."
+        f"{SIDES[scored[best].judged_on]} AUC of {own}, {display_name(FINE_TUNED)} of "
+        f"{fine_tuned}: it {_verdict(found, found.p_value)}."
     )
 
 
@@ -68,7 +68,7 @@ def distillation(scored: Mapping[str, Scored]) -> str:
         for name, one, p in zip(pairs, found, corrected, strict=True)
     ]
     how = ", Holm's correction" if len(pairs) > 1 else ""
-    about = f"{_side(scored[pairs[0]])} AUC{how}"
+    about = f"{SIDES[scored[pairs[0]].judged_on]} AUC{how}"
     return f"Taught by {display_name(FINE_TUNED)} ({about}): {'; '.join(parts)}."
 
 
@@ -131,17 +131,13 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
         f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per view of an image, "
         f"{one.parameters / 1e6:.2g} instead of {other.parameters / 1e6:.2g} million parameters; "
-        f"in {_side(scored[chosen])} AUC it {_verdict(found, found.p_value)}."
+        f"in {SIDES[scored[chosen].judged_on]} AUC it {_verdict(found, found.p_value)}."
     )
 
 
 def _val_aucs(scored: Mapping[str, Scored], models: Sequence[str]) -> dict[str, float]:
     shared = common({name: scored[name] for name in models})
     return {name: metrics.roc_auc(*one.labels_scores("val")) for name, one in shared.items()}
-
-
-def _side(model: Scored) -> str:
-    return {"test": "test", "val": "validation"}[model.judged_on]
 
 
 def _verdict(
