@@ -112,9 +112,7 @@ def make_split(
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["block"] = twins.clusters(len(table), pairs, *columns)
     unnamed = idle_lines = ungrouped = 0
-    # a corrected label moves no image to another side
-    before = table.get("label_before", table.label)
-    by_source, given = table.assign(label=before.fillna(table.label)), None
+    by_source, given = table.assign(label=_source_labels(table)), None
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
         lines, idle_lines = named.read_named(path, source, ("split",), allowed)
@@ -183,7 +181,7 @@ def subsample_source(source: Source, n: int | None, seed: int) -> Source:
     table = source.table
     if n is None or len(table) <= n:
         return source
-    side = table.official_split + _label_words(table)
+    side = table.official_split + _label_words(table.assign(label=_source_labels(table)))
     shuffled = side.sample(frac=1, random_state=seeding.stream_seed(seed, "subsample") % 2**32)
     # Spread each class evenly over [0, 1) and take the first n: every class in proportion.
     place = shuffled.groupby(shuffled).cumcount() / side.map(side.value_counts())[shuffled.index]
@@ -218,6 +216,11 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
         "not_in_split_csv": split.unnamed,
         "unreadable": [Path(path).name for path, _ in unreadable],
     }
+
+
+def _source_labels(table: pd.DataFrame) -> pd.Series:
+    """Return the labels before LABELS_CSV changed any: a corrected one moves no image."""
+    return table.get("label_before", table.label).fillna(table.label)
 
 
 def _label_words(table: pd.DataFrame) -> pd.Series:
@@ -307,8 +310,9 @@ def _folds(
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
         drawn, strata, blocks = pool, pool.label.astype(int), pool.block
-        what = "groups"
-        advice = "use SPLIT='random', or TEST_FRACTION=0.25 or 0.5, which need 4 or 2 of each"
+        what, advice = "groups", "use SPLIT='random'"
+        if purpose == "test":
+            advice += ", or TEST_FRACTION=0.25 or 0.5, which need 4 or 2 of each"
     else:
         drawn = pool.drop_duplicates("block")
         strata, blocks = _strata(drawn, stratify, n), None

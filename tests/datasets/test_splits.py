@@ -506,7 +506,8 @@ def test_a_test_set_of_groups_has_about_the_share_that_was_asked_for(fraction):
 @pytest.mark.parametrize("kind", ["random", "groups"])
 @pytest.mark.parametrize("cross_fit", [0, 3])
 def test_a_corrected_label_moves_no_image_to_another_side(kind, cross_fit):
-    source, settings = grouped_source(), {"split": kind, "cross_fit": cross_fit}
+    source, untouched = grouped_source(), grouped_source()
+    settings = {"split": kind, "cross_fit": cross_fit}
     before = divide(source, **settings).table
     rows = source.table.sample(30, random_state=0).index
     source.table["label_before"] = source.table.label.where(source.table.index.isin(rows))
@@ -515,6 +516,8 @@ def test_a_corrected_label_moves_no_image_to_another_side(kind, cross_fit):
     same = [name for name in ("id", "split", "fold") if name in before]
     pd.testing.assert_frame_equal(after[same], before[same])
     assert (after.label[rows] != before.label[rows]).all()
+    fewer = splits.subsample_source(source, 100, seed=0).table  # MAX_IMAGES takes the same too
+    assert fewer.id.tolist() == splits.subsample_source(untouched, 100, seed=0).table.id.tolist()
 
 
 def test_the_split_of_another_run_is_repeated_with_its_folds(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers.core import environment, files
@@ -127,3 +128,13 @@ def test_a_damaged_description_is_named(folder, change, message):
     (folder / NAME).write_text(json.dumps([content]))
     with pytest.raises(files.ArtifactError, match=r"model\.json is damaged"):
         read_description(folder)
+
+
+def test_a_promise_on_held_out_groups_says_how_many_the_bad_parts_are_from():
+    labels = pd.array([0, 0, 1, 1, 1, 1], dtype="Int64")
+    val = pd.DataFrame({"id": list("abcdef"), "label": labels, "defect_score": 0.5})
+    val["group"] = ["x", "y", "y", "y", "z", "z"]
+    scored = predictions.Scored("net", val, val)
+    apart = dataclasses.replace(scored, groups_apart=True)
+    more = " The bad ones are from 2 groups; other groups may differ."
+    assert describe._caveat(apart) == describe._caveat(scored) + more
