@@ -71,6 +71,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
     ax.margins(x=0.05, y=0.5 / len(frame))
     words = f", {averaged.iloc[0]} averaged" if same else ""
+    words += "" if column == "val_auc" else "; best on validation above"
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)

@@ -45,7 +45,8 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
     assert _arms(ax.containers[0]) == [0.85, 0.94]
     assert [t.get_text() for t in ax.texts] == [".900"]
-    assert _legend(figure) == ["95 % interval"] and ax.get_xlabel() == "test AUC"
+    assert _legend(figure) == ["95 % interval"]
+    assert ax.get_xlabel() == "test AUC; best on validation above"
 
 
 def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
