@@ -74,4 +74,10 @@ def growing_cell(history: History, used: int) -> Figure:
         for kind, ax in zip(KINDS, later, strict=False):
             new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
             ax.set_title(f"{ax.get_title()}, {new}")
+    if len(found) > 1:
+        old = CELL_EDGES - new_edges(found[-2], found[-1])
+        figure.suptitle(
+            f"{old} of {CELL_EDGES} edges of the cell of epoch {epochs[-1]} were chosen in epoch "
+            f"{epochs[-2]}"
+        )
     return figure

@@ -98,7 +98,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
     top.legend(markerscale=3, **beside)
     window = max(5, min(30, len(frame) // 20))
     share = labels.rolling(window, center=True, min_periods=1).mean()
-    bottom.plot(frame.index, share, color="0.4", linewidth=1, label=f"mean of {window} files")
+    bottom.plot(frame.index, share, color="0.6", linewidth=1, label=f"mean of {window} files")
     if "group" in frame:
         groups = frame.group.fillna("")
         starts = np.flatnonzero(groups.ne(groups.shift()))
@@ -108,7 +108,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
                 look: dict[str, Any] = {"color": "0.75", "linewidth": 0.8, "zorder": 0}
                 ax.vlines(starts, 0, 1, transform=across, label="border of a group", **look)
             means = labels.groupby(groups).transform("mean")
-            bottom.plot(frame.index, means, color=PALETTE["bad"], label="mean of the group")
+            bottom.plot(frame.index, means, color="0.1", label="mean of the group")
     bottom.set(xlabel="number of the file", ylabel="share of bad images", ylim=(-0.03, 1.03))
     bottom.legend(**beside)
     for ax in (top, bottom):

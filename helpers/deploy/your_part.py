@@ -302,8 +302,10 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
         pixels, _ = model.read(str(part.path))
         assert pixels is not None
         group = f"\n{str(part.group)[-18:]}" if pd.notna(part.group) else ""
-        label = f"{str(part.id)[-18:]}{group}\nscore {part.score:.3f}"
-        maps.draw_overlay(ax, pixels, bad_map(model, pixels), label)
+        heat = bad_map(model, pixels)
+        empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"
+        label = f"{str(part.id)[-18:]}{group}\nscore {part.score:.3f}{empty}"
+        maps.draw_overlay(ax, pixels, heat, label)
     return figure
 
 

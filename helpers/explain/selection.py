@@ -53,12 +53,13 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
 
 def gallery_parts(parts: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return up to `n` parts of each of `GROUPS`, named in column `group`: hits nearest to their
-    label and misses farthest from it, both half good and half bad if there are enough, and parts
-    nearest to the threshold."""
+    label and misses farthest from it, both half good and half bad if there are enough, and those
+    nearest to the threshold among the others."""
     right = parts[parts.right].sort_values("mistake", kind="stable")
     wrong = parts[~parts.right].sort_values("mistake", ascending=False, kind="stable")
-    least_certain = parts.sort_values("margin", kind="stable")[:n]
-    groups = (half_of_each(right, "label", n), half_of_each(wrong, "label", n), least_certain)
+    hits, misses = half_of_each(right, "label", n), half_of_each(wrong, "label", n)
+    others = parts.drop(hits.index.union(misses.index))
+    groups = (hits, misses, others.sort_values("margin", kind="stable")[:n])
     named = [rows.assign(group=name) for name, rows in zip(GROUPS, groups, strict=True)]
     return pd.concat(named, ignore_index=True)
 

@@ -112,9 +112,11 @@ def figure(mapped: list[Mapped]) -> Figure:
                 x, y = m.plane[group[m.labels[group] == label]].T
                 look |= {"color": PALETTE[word], "marker": MARKERS[word]}
                 ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
+        own = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
         measured = f" of {m.separation['measured']:,} parts" if n > MOST_MEASURED else ""
         ax.set_title(
-            f"{SIDES[m.side]}, {m.embedding}\n{min(NEIGHBOURS, n - 1)} neighbours{measured} agree "
+            f"{SIDES[m.side]}, {m.embedding}{own}\n"
+            f"{min(NEIGHBOURS, n - 1)} neighbours{measured} agree "
             "{label_agreement:.2f} (chance {chance_agreement:.2f}), "
             "silhouette {silhouette:.2f}".format(**m.separation),
             fontsize=10,

@@ -227,8 +227,8 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
     """Return the title of the AUC against the number of training images."""
     first, last = table.iloc[0], table.iloc[-1]
     return (
-        f"{last.images / first.images:.0f} times the training images: {SIDES[side]} AUC "
-        f"{decimals(first.auc)} to {decimals(last.auc)} (frozen features)"
+        f"{last.images / first.images:.0f} times the training images: {SIDES[side]} AUC from "
+        f"{auc_interval(first, 'auc', '')} to {auc_interval(last, 'auc', '')} (frozen features)"
     )
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core.style import LABEL_NAMES
 from helpers.datasets.cache import ImageCache
 from helpers.runs.predictions import Scored
 
 KINDS = {"escape": "bad parts that escape", "false alarm": "good parts called bad"}
-COLUMNS = 8  # of the contact sheet
-MOST = 24  # parts of each kind on it
+COLUMNS = 12  # of the contact sheet
+MOST = 72  # parts of each kind on it
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +65,7 @@ def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Fi
     shown = {kind: wrong[wrong.kind == kind] for kind in KINDS}
     rows = {kind: -(-min(MOST, len(own)) // COLUMNS) for kind, own in shown.items() if len(own)}
     n_rows = max(1, sum(rows.values()))
-    size = (1.75 * COLUMNS, 2.25 * n_rows + 0.45 * len(rows) + 0.5)
+    size = (1.2 * COLUMNS, 1.75 * n_rows + 0.45 * len(rows) + 0.5)
     figure = plt.figure(figsize=size)
     heights = list(rows.values())
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
@@ -86,14 +85,14 @@ def _sheet(axes: np.ndarray, parts: pd.DataFrame, cache: ImageCache) -> None:
     images = cache.take(cache.rows(parts.id))
     for ax, pixels, row in zip(axes.ravel(), images, parts.to_dict("records"), strict=False):
         ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-        ax.set_title(part_lines(row), fontsize=8)
+        ax.set_title(part_lines(row), fontsize=7)
 
 
 def part_lines(row: dict) -> str:
-    """Return lines for the picture of a part: id, label and score, and what is known of it."""
-    lines = [str(row["id"])[-20:], f"{LABEL_NAMES[row['label']]}, score {row['defect_score']:.2f}"]
+    """Return lines for the picture of a part: id, score, and what is known of it."""
+    lines = [str(row["id"])[-20:], f"score {row['defect_score']:.2f}"]
     more = [row.get("cell_type"), row.get("group")]
     if not pd.isna(level := row.get("probability", np.nan)):
-        lines[1] += f", annotators {level:.2g}"
+        lines.append(f"annotators {level:.2g}")
     known = ", ".join(str(value)[-14:] for value in more if not pd.isna(value))
     return "\n".join([*lines, *filter(None, [known])])

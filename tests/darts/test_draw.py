@@ -243,7 +243,8 @@ def test_heat_maps_show_the_first_epoch_to_the_used_one():
 def test_the_growing_cell_says_how_many_of_its_edges_are_new():
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     history = [{"genotype": to_json(PUBLISHED[name])} for name in names]
-    titles = [ax.get_title() for ax in search_plots.growing_cell(history, 3).axes]
+    figure = search_plots.growing_cell(history, 3)
+    titles = [ax.get_title() for ax in figure.axes]
     before, after = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
     new = [len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS]
     assert sum(new) == new_edges(before, after) > 0
@@ -251,6 +252,7 @@ def test_the_growing_cell_says_how_many_of_its_edges_are_new():
     expected += [f"epoch 2: {kind} cell, 0 of 8 edges new" for kind in ("normal", "reduction")]
     expected += [f"epoch 3: normal cell, {new[0]} of 8 edges new"]
     assert titles == [*expected, f"epoch 3: reduction cell, {new[1]} of 8 edges new"]
+    assert figure.get_suptitle().startswith(f"{16 - sum(new)} of 16 edges of the cell of epoch 3")
 
 
 @pytest.mark.parametrize("used", [1, 6])

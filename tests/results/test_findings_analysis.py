@@ -144,7 +144,11 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
     chance = table.assign(gain_low=-0.01)
     assert findings.training_size(chance, "test").endswith("points, which may be chance.")
     assert findings.training_size(table[:0], "test") == ""
-    assert findings.training_size_title(table, "test").startswith("4 times the training images")
+    title = findings.training_size_title(table.assign(low=0.8, high=0.95), "test")
+    assert title == (
+        "4 times the training images: test AUC from .850 [.800, .950] to .900 [.800, .950] "
+        "(frozen features)"
+    )
 
 
 def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
