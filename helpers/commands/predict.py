@@ -18,6 +18,8 @@ import pandas as pd
 
 from helpers.commands.cli import program
 from helpers.core import files, style
+from helpers.datasets import DataError
+from helpers.datasets.folder import SUFFIXES, image_files
 from helpers.deploy.predictor import TrainedModel, load_model
 from helpers.training.inference import ScoresError
 
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(run(options) > 0)
-    except (files.ArtifactError, ScoresError, OSError) as error:
+    except (files.ArtifactError, DataError, ScoresError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -35,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Print the table, write what was asked for, and return how many images cannot be read."""
     model = load_model(options.model)
-    table = model.predict(options.images)
+    given = [image_files(p) if (p := Path(own)).is_dir() else [p] for own in options.images]
+    if not (images := list(itertools.chain(*given))):
+        raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
+    table = model.predict(images)
     readable = table.reason == ""
     if readable.any():
         shown = table[readable].drop(columns="reason")
@@ -87,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="an image file")
+    add("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of images")
     add(
         "--model",
         required=True,

@@ -81,6 +81,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     """
     end, total = history[used - 1], len(table)
     entropy = np.mean([end[f"entropy_{kind}"] for kind in KINDS])
+    none = np.mean([softmax(np.array(end[f"alpha_{k}"]), axis=-1)[:, 0].mean() for k in KINDS])
     decided = int(table.decided.sum())
     before = history[max(0, used * 3 // 4 - 1)]
     changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
@@ -93,7 +94,8 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
         result = "decided a part of the cell" if clear or confirmed else "decided hardly anything"
     return (
         f"The search {result}: one operation leads clearly on {decided} of {total} edges (mean "
-        f"entropy {entropy:.2f} nats; undecided: {UNDECIDED:.2f}). {changed} of the cell's "
+        f"entropy {entropy:.2f} nats; undecided: {UNDECIDED:.2f}; mean weight of none {none:.2f}, "
+        f"undecided: {1 / 8:.3g}). {changed} of the cell's "
         f"{CELL_EDGES} edges changed in the last quarter of the epochs, and perturbation agrees "
         f"with the arg max on {same} of {total} edges ({chance:.1f} by chance)."
     )
@@ -117,7 +119,7 @@ def changes(
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
-    return (guard if acts else "") + (
+    return (guard if acts else "The guard changed nothing. ") + (
         f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
         f"{CELL_EDGES} edges."
     )

@@ -186,19 +186,25 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a file whose header promises an image that Pillow reads whole."""
     _refuse_endless(path)
     with Image.open(path, formats=FORMATS) as image:
-        tags = getattr(image, "tag_v2", {})
-        if _is_deep(image):
-            if "transparency" in image.info:
-                raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
-            if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # Pillow would read a negative
-                raise ValueError("16-bit gray where 0 is white: store it with 0 as black")
-        else:
-            # Pillow keeps the upper 8 bits of each channel alone
-            depths = tags.get(BITS_PER_SAMPLE, ())
-            deep_png = image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
-            if max(depths, default=8) > 8 or deep_png:
-                raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
+        refuse_what_pillow_changes(image)
         yield image
+
+
+def refuse_what_pillow_changes(image: Image.Image) -> None:
+    """Raise ValueError if Pillow would read other values than an opened file holds."""
+    tags = getattr(image, "tag_v2", {})
+    if _is_deep(image):
+        if "transparency" in image.info:
+            raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # it would be a negative
+            raise ValueError("16-bit gray where 0 is white: store it with 0 as black")
+    else:
+        # Pillow keeps the upper 8 bits of each channel alone
+        depths = tags.get(BITS_PER_SAMPLE, ())
+        tiles = getattr(image, "tile", ())
+        deep_png = image.format == "PNG" and any(";16" in str(tile[3]) for tile in tiles)
+        if max(depths, default=8) > 8 or deep_png:
+            raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
 
 
 def _refuse_endless(path: Path) -> None:

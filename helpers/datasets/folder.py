@@ -102,8 +102,10 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     )
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, most: int = 0) -> list[Path]:
     """List all images under a folder, in a fixed order; hidden files and folders are left out.
+
+    If there are more than `most`, so many are taken evenly; 0: all.
 
     Broken links and pipes are listed, so that they are reported as unreadable; links to folders
     are not followed.
@@ -111,7 +113,10 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         DataError: a folder that may not be read.
     """
-    return sorted(path for path, kind in _walk(folder) if kind is Kind.IMAGE)
+    found = sorted(path for path, kind in _walk(folder) if kind is Kind.IMAGE)
+    if not most or len(found) <= most:
+        return found
+    return [found[place * len(found) // most] for place in range(most)]
 
 
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:

@@ -14,6 +14,7 @@ from helpers.core.style import LABEL_NAMES, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
+from helpers.models.weights import licence_of
 from helpers.results import label_audit, metrics
 from helpers.results.operating_point import Rule
 from helpers.results.report_table import per_cent
@@ -23,6 +24,7 @@ from helpers.runs.stages import FIRST, Stage, load_run
 
 RULE: Rule = "expected"  # the promise that verdicts follow
 CAVEAT = "The promise holds for parts that are drawn like those held out"
+CHOSEN = "; it is a little too good, since they also chose the epoch"
 CROSS_FITTED = (
     "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
     "scored by the mean of all"
@@ -82,6 +84,11 @@ def _description(
     kind, colon, place = run.get("dataset", "").partition(":")
     step = run.get("steps", {}).get(scored.name, {})
     maker = run["stages"].get(step.get("stage"), {})
+    backbone = model.spec.options.get("backbone", "")  # PatchCore's
+    if isinstance(model, PretrainedClassifier):
+        backbone = model.spec.kind
+    both = (maker.get(key, "").split(", ") for key in ("backbone", "weights"))
+    weights = dict(zip(*both, strict=False)).get(backbone, maker.get("weights", ""))
     precision: Any = facts.precision  # the class checks its value
     return Description(
         model=scored.name,
@@ -109,14 +116,15 @@ def _description(
         images_digest=label_audit.images_of_split(stage).content,
         split_digest=run.get("split", ""),
         attribution=run["stages"][FIRST].get("attribution", ""),
-        weights=maker.get("weights", "") if isinstance(model, PretrainedClassifier) else "",
+        weights=weights if backbone else "",
+        weights_licence=licence_of(backbone) if backbone else "",
         made_with=facts.made_with,
     )
 
 
 def _caveat(scored: Scored) -> str:
     """Return what the promise rests on."""
-    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else "") + "."
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else CHOSEN) + "."
     if (groups := scored.blocks("val")) is None:
         return text
     bad = scored.labels_scores("val")[0] == 1

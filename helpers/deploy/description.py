@@ -59,6 +59,7 @@ class Description:
     attribution: str  # of the images, with their licence
     weights: str  # that the training started from; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
+    weights_licence: str = ""  # of `weights`, as timm states it for their name
 
     def verdicts(self, scores: ArrayLike) -> np.ndarray:
         """Return "pass", "look again" or "reject" for each score (N,); "" for one that is NaN."""

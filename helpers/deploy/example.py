@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from helpers.deploy.description import Description
 
-# of each format: the package to import, how the model is loaded, and what gives its two outputs
+# of each format: the package to import, how the model is loaded, and what gives its three outputs
 RUNTIMES = {
     "openvino": (
         "openvino",
@@ -20,14 +20,15 @@ network = onnxruntime.InferenceSession(folder / facts["file"], providers=provide
     ),
     "torch": (
         "torch",
-        'network = torch.export.load(folder / facts["file"]).module()',
+        """# torch's format can run code when it is loaded: take such files only from whom you trust
+network = torch.export.load(folder / facts["file"]).module()""",
         "network(torch.from_numpy(pixels))",
     ),
 }
-_START = '''\
+_PROGRAM = '''\
 """Score images: python example.py part.png ...
 
-It needs {package}, pillow and numpy.
+It needs PACKAGE, pillow and numpy.
 """
 
 import csv
@@ -36,60 +37,52 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import {package}
+import PACKAGE
 from PIL import Image, ImageOps
 
 folder = Path(__file__).parent
 facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-size = facts["image_size_px"]
-{load}
+size, full = facts["image_size_px"], 2 ** (facts["full_scale_bits"] or 8) - 1
+LOAD
 table = csv.writer(sys.stdout)
 table.writerow(["file", "score", "probability", "verdict"])
 for file in sys.argv[1:]:
     image = ImageOps.exif_transpose(Image.open(file))
+    if image.mode.startswith(("I", "F")):  # more than 8 bits
+        values = np.asarray(image)
+        if values.max() > full:
+            table.writerow([file, "", "", "brighter than the images of the training"])
+            continue
+        image = Image.fromarray((values * (255 / full)).round().astype(np.uint8))
+    if image.has_transparency_data:  # on white
+        above, image = image.convert("RGBA"), Image.new("RGB", image.size, "white")
+        image.paste(above, mask=above)
+    image = image.convert("RGB")
+RESIZE
+    outputs = CALL
+    score, probability, verdict = (value[0].item() for value in outputs)
+    row = [file, f"{score:.9g}", f"{probability:.9g}", facts["verdicts"][verdict]]
+    table.writerow(row)
 '''
-_DEEP = """\
-    if image.mode.startswith("I"):  # more than 8 bits
-        values = np.asarray(image) * (255 / (2 ** facts["full_scale_bits"] - 1))
-        if values.max() > 255:
-            sys.exit(f"{file}: brighter than the images of the training")
-        image = Image.fromarray(values.round().astype(np.uint8))
-"""
-_MODE = """\
-    if image.mode not in ("1", "L", "P", "RGB") or image.has_transparency_data:
-        sys.exit(f"{{file}}: neither gray nor RGB")
-    image = image.convert("{mode}")
-"""
 _SQUASH = """\
-    pixels = np.array(image.resize((size, size), Image.Resampling.BILINEAR))
-"""
+    pixels = np.array(image.resize((size, size), Image.Resampling.BILINEAR))[None]"""
 _PAD = """\
     whole, scale = np.asarray(image), size / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     edge = np.concatenate([whole[0], whole[-1], whole[:, 0], whole[:, -1]])
-    pixels = np.empty((size, size, *whole.shape[2:]), np.uint8)
+    pixels = np.empty((1, size, size, 3), np.uint8)
     pixels[:] = edge.mean(axis=0).round()
     left, top = (size - width) // 2, (size - height) // 2
     small = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels[top : top + height, left : left + width] = np.asarray(small)
-"""
-_END = """\
-    pixels = pixels.reshape(1, size, size, facts["channels"])
-    score, probability = (float(value[0]) for value in {call})
-    verdict = "pass" if score < facts["pass_below"] else "look again"
-    verdict = "reject" if score >= facts["reject_from"] else verdict
-    table.writerow([file, f"{{score:.9g}}", f"{{probability:.9g}}", verdict])
-"""
+    pixels[0, top : top + height, left : left + width] = np.asarray(small)"""
 
 
 def example_of(description: Description, to: str) -> str:
     """Return the program that scores image files with a model exported to the format `to`."""
     package, load, call = RUNTIMES[to]
-    parts = [
-        _START.replace("{package}", package).replace("{load}", load),
-        _DEEP if description.full_scale_bits else "",
-        _MODE.format(mode="L" if description.channels == 1 else "RGB"),
-        _PAD if description.fit == "pad" else _SQUASH,
-        _END.format(call=call),
-    ]
-    return "".join(parts)
+    resize = _PAD if description.fit == "pad" else _SQUASH
+    parts = {"PACKAGE": package, "LOAD": load, "RESIZE": resize, "CALL": call}
+    program = _PROGRAM
+    for name, text in parts.items():
+        program = program.replace(name, text)
+    return program

@@ -1,9 +1,8 @@
 """A trained model as one file for OpenVINO, ONNX Runtime or torch, which need none of this package.
 
-The exported network takes the pixels of an image that has been resized, and gives its score and its
-probability of bad: normalisation, mirror images, softmax, the mean over the trainings and the
-temperature are inside. Thresholds and how to resize are in model.json beside it, and example.py
-shows both.
+The exported network takes the RGB pixels of images that have been resized, and gives score,
+probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
+temperature and thresholds are inside. example.py beside it shows how to resize.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from helpers.core import files
-from helpers.deploy.description import NAME
+from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.example import example_of
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
 from helpers.models.spec import Model
 from helpers.training.augment import symmetry
-from helpers.training.batches import standardised
+from helpers.training.batches import normalise
 
 Format = Literal["openvino", "onnx", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -52,33 +51,38 @@ class ExportError(RuntimeError):
 
 
 class ExportedNetwork(nn.Module):
-    """From pixels (N, S, S, C) uint8 to scores (N,) and probabilities (N,) float32."""
+    """From pixels (N, S, S, 3) uint8 to scores and probabilities (N,) float32, verdicts (N,) int32.
 
-    mean: Tensor
-    std: Tensor
+    A verdict is a place in `VERDICTS`: 0 to pass (a score below the first threshold), 2 to reject
+    (from the second on, or not a number).
+    """
 
-    def __init__(self, models: Sequence[Model], views: int, temperature: float) -> None:
+    def __init__(
+        self,
+        models: Sequence[Model],
+        views: int,
+        temperature: float,
+        thresholds: tuple[float, float],
+    ) -> None:
         super().__init__()
-        spec = models[0].spec
+        self.spec = models[0].spec
         self.models = nn.ModuleList(
             use_plain_depthwise(model).eval().requires_grad_(False) for model in models
         )
-        self.views, self.temperature = views, temperature
-        self.standardise = spec.standardise
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1))
+        self.views, self.temperature, self.thresholds = views, temperature, thresholds
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean scores over networks and views, and their probabilities."""
-        x = images.permute(0, 3, 1, 2).float() / 255
-        x = standardised(x) if self.standardise else (x - self.mean) / self.std
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mean scores over networks and views, their probabilities and verdicts."""
+        x = normalise(images.permute(0, 3, 1, 2).float() / 255, self.spec)
         x = torch.cat([symmetry(x, k) for k in range(self.views)])
         each = [model(x).softmax(dim=1).unflatten(0, (self.views, -1)) for model in self.models]
         classes = torch.cat(each).mean(dim=0)  # (N, K)
         bad, good = classes[:, 1:].sum(dim=1), classes[:, 0]
         # Both are exact near 0. The logit of a score near 1 would be rounded in float32.
         logit = bad.clamp(min=LEAST).log() - good.clamp(min=LEAST).log()
-        return bad, torch.sigmoid(logit / self.temperature)
+        pass_below, reject_from = self.thresholds
+        verdict = len(VERDICTS) - 1 - (bad < pass_below).int() - (bad < reject_from).int()
+        return bad, torch.sigmoid(logit / self.temperature), verdict
 
 
 def use_plain_depthwise(model: Model) -> Model:
@@ -111,13 +115,15 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ExportError(f"--out {out} exists already: give a new folder")
     own = opened.description
-    network = ExportedNetwork(opened.models, own.views, own.temperature).eval()
-    shape = (own.image_size_px, own.image_size_px, own.channels)
+    thresholds = own.pass_below, own.reject_from
+    network = ExportedNetwork(opened.models, own.views, own.temperature, thresholds).eval()
+    shape = (own.image_size_px, own.image_size_px, 3)
     facts = dataclasses.asdict(own) | {
         "format": to,
         "file": FILES[to],
         "input": f"pixels: uint8 (N, {', '.join(map(str, shape))})",
-        "outputs": "score, probability: float32 (N,)",
+        "outputs": "score, probability: float32 (N,); verdict: int32 (N,), a place in verdicts",
+        "verdicts": VERDICTS,
     }
     partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -149,7 +155,7 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
             program,
             f=path,
             input_names=["pixels"],
-            output_names=["score", "probability"],
+            output_names=["score", "probability", "verdict"],
             dynamo=True,
             external_data=False,
             verbose=False,

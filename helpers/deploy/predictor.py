@@ -24,6 +24,7 @@ from helpers.datasets.decoding import (
     Picture,
     picture_of,
     read_image,
+    refuse_what_pillow_changes,
     resize,
     unreadable_reason,
 )
@@ -152,6 +153,7 @@ class TrainedModel:
             if isinstance(image, np.ndarray):
                 picture = _array_picture(image)
             elif isinstance(image, Image.Image):
+                refuse_what_pillow_changes(image)
                 picture = picture_of(image.copy(), bits)
             else:
                 picture = read_image(path, bits)

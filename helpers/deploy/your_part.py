@@ -24,11 +24,13 @@ from helpers.deploy.description import VERDICTS
 from helpers.deploy.export import TOLERANCE, ExportError, export_model, largest_difference
 from helpers.deploy.predictor import TrainedModel, best_described, load_model, open_model
 from helpers.explain import maps
+from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
 from helpers.runs import names, predictions
 from helpers.runs.costs import checkpoints
 from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
+from helpers.training.memory_bank import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images that stand for a folder if none is given
 GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of so many, spread over the large ones
@@ -93,8 +95,10 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """
     if folder:
         root = Path(folder).expanduser()
-        if not (found := image_files(root)[:MOST_OWN_IMAGES]):
+        if not (found := image_files(root, MOST_OWN_IMAGES)):
             raise DataError(f"FOLDER={folder!r} holds no image")
+        if (count := len(image_files(root))) > len(found):
+            print(f"{len(found)} of {count:,} images of {folder} are asked about, evenly taken")
         below = [path.relative_to(root) for path in found]
         return pd.DataFrame(
             {
@@ -156,8 +160,10 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
 
 
 def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
-    """Return the Grad-CAM map (S, S) of the model's first network for "bad"."""
+    """Return the map (S, S) of the model's first network for "bad": Grad-CAM, PatchCore's own."""
     spec, images = model.network.spec, model.averaged.prepared([pixels])
+    if isinstance(model.network, PatchCoreNetwork):
+        return anomaly_map(model.network, images)[0]
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
 
 

@@ -34,10 +34,14 @@ from helpers.explain.maps import (
 from helpers.explain.selection import half_of_each
 from helpers.explain.subject import Subject
 from helpers.runs import predictions
+from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE
 from helpers.runs.record import naming_maker
 from helpers.runs.stages import images_of
 from helpers.training import patchcore
+from helpers.training.features import EMBED_BATCH, image_batches
+from helpers.training.inference import placed
+from helpers.training.memory_bank import PatchCoreNetwork
 
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
 BRIGHTEST = 2  # usual scores; the end of the colour scale
@@ -48,26 +52,33 @@ SCALE = "Grad-CAM: share of each map's maximum\nPatchCore: 1 is twice the usual 
 class AnomalyMaps:
     """PatchCore with its first memory, and the images at its size."""
 
-    model: patchcore.PatchCore
+    model: PatchCoreNetwork
     cache: ImageCache
 
     def maps(self, ids: pd.Series) -> Tensor:
-        """Return how unlike good parts each pixel of some images is: (B, H, W) on the CPU.
-
-        Patch distances, upsampled bilinearly and smoothed (section 3.3 of the paper), in units of
-        the usual score of a good part: the maps of different parts can be compared.
-        """
-        bank = next(iter(self.model.memories.values()))
+        """Return the `anomaly_map` of some images, (B, H, W)."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        parts = [bank.distances(f)[0].cpu() for f in self.model.features(self.cache, table)]
-        size = (self.cache.size_px, self.cache.size_px)
-        coarse = (torch.cat(parts) / bank.usual)[:, None]  # (B, 1, h, w)
-        fine = functional.interpolate(coarse, size, mode="bilinear", align_corners=False)[:, 0]
-        return torch.from_numpy(ndimage.gaussian_filter(fine.numpy(), (0, SIGMA_PX, SIGMA_PX)))
+        batches = image_batches(self.cache, table, self.model, EMBED_BATCH)
+        return torch.cat([anomaly_map(self.model, images) for images in batches.ordered()])
 
     def pixels(self, ids: pd.Series) -> np.ndarray:
         """Return the parts as they look, at the size of the maps: (B, H, W, C) uint8."""
         return self.cache.take(self.cache.rows(ids))
+
+
+@torch.no_grad()
+def anomaly_map(model: PatchCoreNetwork, images: Tensor) -> Tensor:
+    """Return how unlike good parts each pixel of normalised images is: (B, H, W) on the CPU.
+
+    Patch distances, upsampled bilinearly and smoothed (section 3.3 of the paper), in units of the
+    usual score of a good part: the maps of different parts can be compared.
+    """
+    model = placed(model, images.device)
+    coarse = model.bank.distances(model.features(images))[0] / model.usual
+    size = tuple(images.shape[2:])
+    fine = functional.interpolate(coarse[:, None], size, mode="bilinear", align_corners=False)
+    smooth = ndimage.gaussian_filter(fine[:, 0].cpu().numpy(), (0, SIGMA_PX, SIGMA_PX))
+    return torch.from_numpy(smooth)
 
 
 def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
@@ -78,13 +89,13 @@ def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
     Raises:
         ArtifactError: the file of the memory is damaged.
     """
-    path = patchcore.memory_path(run_paths)
-    if not path.is_file() or not run_paths.predictions(PATCHCORE).is_file():  # of another split
+    found = checkpoints(run_paths.trainings(PATCHCORE))
+    if not found or not run_paths.predictions(PATCHCORE).is_file():  # of another split
         print("there is no PatchCore in this run: notebook 02 makes its maps possible")
         return None
-    with naming_maker(run_paths, path):
-        model = patchcore.load(path)
-    size_px = model.backbone.spec.image_size_px
+    with naming_maker(run_paths, found[0]):
+        model = patchcore.open_network(found[0])
+    size_px = model.spec.image_size_px
     return AnomalyMaps(model, images_of(run_paths, predictions.read_split(run_paths), size_px))
 
 

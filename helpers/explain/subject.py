@@ -23,7 +23,7 @@ from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import display_name
+from helpers.runs.names import PATCHCORE, display_name
 from helpers.runs.stages import images_of
 from helpers.training.features import image_batches
 from helpers.training.inference import placed
@@ -124,8 +124,13 @@ def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None
 
 
 def checkpoint_of(run_paths: RunPaths, model: str) -> Path | None:
-    """Return the checkpoint of a model's first training, None if it has none (SVM, ensemble)."""
-    return next(iter(checkpoints(run_paths.trainings(model))), None)
+    """Return the checkpoint of a model's first training.
+
+    None if Grad-CAM has nothing to explain: it has none (SVM, ensemble), or no weights from the
+    feature maps to the score (PatchCore, which has maps of its own).
+    """
+    found = checkpoints(run_paths.trainings(model)) if model != PATCHCORE else []
+    return next(iter(found), None)
 
 
 def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:

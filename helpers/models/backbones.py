@@ -26,7 +26,10 @@ from helpers.models.weights import WeightsError as WeightsError
 from helpers.models.weights import find_weights as find_weights
 
 # function that builds a kind of network which a later room defines; imported only when asked for
-BUILDERS = {"derived": "helpers.darts.network.build_derived"}
+BUILDERS = {
+    "derived": "helpers.darts.network.build_derived",
+    "patchcore": "helpers.training.memory_bank.PatchCoreNetwork",
+}
 
 # what `load_model` expects, in the words of its errors
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"

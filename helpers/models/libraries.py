@@ -165,12 +165,14 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
     fixed = library == "timm" and timm_config(name).fixed_input_size
     with seeding.torch_stream(0, "anatomy"):
         built = _with_all_branches(trunk(backbone))
-        # at its own size, since small images leave a single position in the last maps
-        embedding_size, layer, layout, prefix = _examine(backbone, built, own_px)
         try:
+            # at its own size, since small images leave a single position in the last maps
+            embedding_size, layer, layout, prefix = _examine(backbone, built, own_px)
             if fixed and image_size_px != own_px:
                 built = _resized(backbone, image_size_px)
             _check_size(_with_all_branches(built), image_size_px)
+        except BackboneError:
+            raise
         except Exception as error:  # each network says it in its own way
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise BackboneError(

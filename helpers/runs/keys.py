@@ -60,7 +60,7 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
         folder = Path(given).expanduser()
         if not folder.is_dir():
             raise SettingsError(f"FOLDER={given!r} is not a folder")
-        own = [file for file in image_files(folder)[:MOST_OWN_IMAGES] if file.is_file()]
+        own = [file for file in image_files(folder, MOST_OWN_IMAGES) if file.is_file()]
         content["folder"] = {
             file.relative_to(folder).as_posix(): files.file_digest(file) for file in own
         }

@@ -92,7 +92,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         # A network of this size still underfits so few images at the end, so no drop path.
         "05_genotype_retraining": {
             "seeds": 3,
-            "halving_epochs": 10,  # 10 x 14 cells and 30 x 4, about as many as the retraining
+            "halving_epochs": 10,  # 10 x 15 cells and 30 x 5, about as many as the retraining
             "retrain_image_size_px": 96,
             "retrain_channels": 16,
             "retrain_layers": 6,

@@ -165,7 +165,7 @@ class BaselineSettings:
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
     patchcore_share: float = setting(
-        0.01, "of the good parts' patches in PatchCore's memory, as in its paper", gt=0, le=1
+        0.01, "PatchCore's memory: of at most 100,000 patches of good parts", gt=0, le=1
     )
     repeats: int = setting(
         0, "splits of each kind on which LDA and LR are fitted again: one split is one draw", ge=0

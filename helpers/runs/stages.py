@@ -84,6 +84,7 @@ class Stage:
     key: str
     notes: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)  # parts that this call did or found done
     started_s: float = field(default_factory=time.monotonic)
     findings: Findings = field(default_factory=Findings)
     engine: str = "plain"  # or "ray": independent trainings run at once on a Ray cluster
@@ -178,6 +179,7 @@ class Stage:
             OutOfTime: the deadline has passed; nothing new is started.
         """
         self.outputs += outputs.values()
+        self.done.append(name)
         key = files.fingerprint(inputs)
 
         def seconds_if_done() -> float | None:
@@ -234,8 +236,19 @@ class Stage:
             run["split"] = digest
 
     def finish(self) -> None:
-        """Write seconds, memory, versions, findings and outputs of the stage into run.json."""
+        """Write seconds, memory, versions, findings and outputs of the stage into run.json.
+
+        Predictions that an earlier call of the stage made and this one did not, such as those of
+        another backbone, are removed: they would be rows of a table that this call does not have.
+        Their trainings stay.
+        """
         self.findings.close()
+        for name, step in load_run(self.paths).get("steps", {}).items():
+            if step["stage"] == self.name and name not in self.done:
+                made = (self.paths.root / output for output in step["outputs"])
+                for path in {*made} - {*self.outputs}:
+                    if path.parent == self.paths.predictions_root:
+                        path.unlink(missing_ok=True)
         with edit_run(self.paths) as run:
             run["stages"][self.name] |= {
                 "status": "done",

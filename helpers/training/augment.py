@@ -61,7 +61,7 @@ def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Mod
 
     Args:
         kind: "none"; "flips" (the four mirror images); "symmetries" (all eight of the square);
-            "full" (also a small rotation, shift and scale, and a little brightness and contrast);
+            "full" (also a small rotation, shift and scale of the square, and of the gray values);
             or "photometric" (as "full", but with much brightness, contrast and gamma, with blur and
             noise: parts of another lot, camera or exposure).
         turns: let "full" and "photometric" take all eight symmetries, not the mirror images alone.
@@ -85,8 +85,8 @@ def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Mod
         steps += [K.RandomBrightness((0.85, 1.15), p=1.0), K.RandomContrast((0.85, 1.15), p=1.0)]
     else:
         steps += [
-            K.RandomBrightness((0.7, 1.3), p=0.7),
-            K.RandomContrast((0.7, 1.3), p=0.7),
+            # around each image's mean; kornia's RandomContrast multiplies, which clips
+            K.ColorJitter(brightness=0.3, contrast=0.3, p=0.7),
             K.RandomGamma((0.7, 1.4), p=0.7),
             K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.3),
             K.RandomGaussianNoise(std=0.03, p=0.3),

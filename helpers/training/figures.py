@@ -155,7 +155,7 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         ax.locator_params(axis="x", integer=True)
         ax.locator_params(axis="y", integer="skips" in columns)
         ax.ticklabel_format(axis="y", useOffset=False)
-        if "entropy" in title:
+        if title.startswith("entropy"):
             ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
         if len(columns) > 1:
             ax.legend(title="")

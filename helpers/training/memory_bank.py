@@ -1,4 +1,4 @@
-"""PatchCore's memory: a core set of good patches, and the scores of images against it.
+"""PatchCore: a core set of good patches, the scores of images against it, and both as a network.
 
 Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", arXiv 2106.08265, sections
 3.2 and 3.3. Features are those of `helpers.models.patch_features`, (B, D, h, w) float32.
@@ -6,17 +6,25 @@ Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", arXiv 
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.random_projection import SparseRandomProjection
-from torch import Tensor
+from torch import Tensor, nn
+
+from helpers.models import backbones
+from helpers.models.patch_features import patch_features
+from helpers.models.spec import Model, ModelSpec
 
 NEIGHBOURS = 9  # b of equation 7; the paper names none, anomalib takes 9
 PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
-DISTANCES_AT_ONCE = 2**24  # 64 MB of float32
+MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
+NETWORK = "patchcore"  # the kind of its specification
+LEAST_SCORE = 1e-12  # of an image whose patches are all in the memory; its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,14 @@ class MemoryBank:
 
         Both are (B, h, w).
         """
-        b, d, h, w = features.shape
-        patches, memory = features.permute(0, 2, 3, 1).reshape(-1, d), self._on(features.device)
-        parts = patches.split(max(1, DISTANCES_AT_ONCE // len(memory)))
-        found = [torch.cdist(part, memory).min(dim=1) for part in parts]
-        return (
-            torch.cat([part.values for part in found]).reshape(b, h, w),
-            torch.cat([part.indices for part in found]).reshape(b, h, w),
-        )
+        _, d, h, w = features.shape
+        patches = features.permute(0, 2, 3, 1).reshape(-1, d)
+        parts = self._on(features.device).split(MEMORY_AT_ONCE)
+        found = [torch.cdist(patches, part).min(dim=1) for part in parts]
+        nearest = torch.stack([part.values for part in found]).min(dim=0)  # of the parts
+        rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(found)])
+        row = rows.gather(0, nearest.indices[None])[0]
+        return nearest.values.unflatten(0, (-1, h, w)), row.unflatten(0, (-1, h, w))
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the score s of each image (B,), equations 6 and 7 of the paper.
@@ -58,9 +66,9 @@ class MemoryBank:
         memory = self._on(features.device)
         distances, rows = self.distances(features)
         farthest, where = distances.flatten(1).max(dim=1)  # s_max of each image, and its patch
-        images = torch.arange(len(features), device=features.device)
-        m_test = features.flatten(2)[images, :, where]  # (B, D)
-        m = memory[rows.flatten(1)[images, where]]  # (B, D)
+        place = where[:, None, None].expand(-1, features.shape[1], 1)
+        m_test = features.flatten(2).gather(2, place)[..., 0]  # (B, D)
+        m = memory[rows.flatten(1).gather(1, where[:, None])[:, 0]]  # (B, D)
         b = min(NEIGHBOURS, len(memory))
         near = torch.cdist(m, memory).topk(b, largest=False).indices  # (B, b), rows of N_b(m)
         to_near = torch.linalg.vector_norm(m_test[:, None] - memory[near], dim=2)  # (B, b)
@@ -79,6 +87,61 @@ class MemoryBank:
 
     def _on(self, device: torch.device) -> Tensor:
         return self.patches.to(device)
+
+
+class PatchCoreNetwork(Model):
+    """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
+
+    Its softmax is `MemoryBank.defect_scores`, so it is saved, scored and exported as any network.
+    """
+
+    memory: Tensor  # (M, D)
+    usual: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec, self.layers = spec, tuple(spec.options["layers"])
+        own = backbones.spec_of(spec.options["backbone"], spec.num_classes, spec.image_size_px)
+        backbone = backbones.build(own)
+        backbone.register_module("head", nn.Identity())  # not used, so not saved
+        assert isinstance(backbone, backbones.PretrainedClassifier)
+        self.backbone = backbone
+        self.register_buffer("memory", torch.zeros(spec.options["size"]))
+        self.register_buffer("usual", torch.ones(()))
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The memory with its usual score."""
+        return MemoryBank(self.memory, float(self.usual))
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.backbone.embed(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features of all patches, (B, D, h, w) float32."""
+        return patch_features(self.backbone, images, self.layers).float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        with torch.autocast(images.device.type, enabled=False):  # distances need float32
+            scores = MemoryBank(self.memory).scores(features)
+            bad = (scores.clamp(min=LEAST_SCORE) / self.usual).log()
+        return torch.stack([torch.zeros_like(bad), bad], dim=1)
+
+
+def network_of(
+    backbone: backbones.PretrainedClassifier, layers: Sequence[str], bank: MemoryBank
+) -> PatchCoreNetwork:
+    """Return a backbone with a memory of the patches of these layers as one network."""
+    own = backbone.spec
+    options = {"backbone": own.kind, "layers": list(layers), "size": list(bank.patches.shape)}
+    spec = dataclasses.replace(own, name=f"PatchCore on {own.name}", kind=NETWORK, options=options)
+    spec = dataclasses.replace(spec, feature_layer=f"backbone.{own.feature_layer}")
+    model = PatchCoreNetwork(spec)
+    model.backbone.trunk.load_state_dict(backbone.trunk.state_dict())
+    model.memory.copy_(bank.patches)
+    model.usual.fill_(bank.usual)
+    return model.eval()
 
 
 def core_set(

@@ -19,11 +19,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers.core import devices, files, seeding, tensors
-from helpers.core.paths import RunPaths
+from helpers.core import devices, environment, files, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import libraries
-from helpers.models.backbones import Model, Weights, pretrained
+from helpers.models.backbones import (
+    PretrainedClassifier,
+    Weights,
+    load_model,
+    pretrained,
+    save_model,
+)
 from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
 from helpers.runs.members import Member, cross_fitted, sides
 from helpers.runs.names import PATCHCORE
@@ -31,32 +36,36 @@ from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import BaselineSettings
 from helpers.runs.stages import Stage
 from helpers.training.features import EMBED_BATCH, image_batches
-from helpers.training.inference import Scorer
-from helpers.training.memory_bank import NEIGHBOURS, MemoryBank, core_set
+from helpers.training.inference import Scorer, judging_precision
+from helpers.training.memory_bank import (
+    NEIGHBOURS,
+    MemoryBank,
+    PatchCoreNetwork,
+    core_set,
+    network_of,
+)
 
 MOST_PATCHES = 100_000  # of which a core set is chosen; of more, some of each image are drawn
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
-_TRUNK = "trunk."  # tensors of the backbone in the file of the memories
-KIND = "memory of PatchCore, such as data/runs/RUN/checkpoints/patchcore/memory.safetensors"
+Banks = dict[Member, MemoryBank]
 
 
 @dataclass(frozen=True)
-class PatchCore:
-    """A frozen backbone, and the memory of each member of the model."""
+class Patches:
+    """A frozen backbone, the layers that patches are taken from, and the images of a run."""
 
-    backbone: Model
-    layers: tuple[str, ...]  # dotted names of the layers that patches are taken from
-    memories: Mapping[Member, MemoryBank]
+    backbone: PretrainedClassifier
+    layers: tuple[str, ...]  # dotted names
+    cache: ImageCache
+    batch_size: int = EMBED_BATCH
 
-    def features(
-        self, cache: ImageCache, table: pd.DataFrame, batch_size: int = EMBED_BATCH, name: str = ""
-    ) -> Iterator[Tensor]:
+    def features(self, table: pd.DataFrame, name: str = "") -> Iterator[Tensor]:
         """Yield the patch features (B, D, h, w) of the images of a table (`id`, `label`).
 
         They are on the device; a bar called `name` counts the images.
         """
         device = devices.default_device()
-        batches = image_batches(cache, table, self.backbone, batch_size, device=device)
+        batches = image_batches(self.cache, table, self.backbone, self.batch_size, device=device)
         scorer = Scorer(self.backbone, device, images=len(batches))
         function = functools.partial(patch_features, self.backbone, layers=self.layers)
         with tqdm(total=len(batches), desc=name, unit="img", leave=False, mininterval=1) as bar:
@@ -69,7 +78,8 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
     """Fill a memory for each member and write the predictions, both once.
 
     If the split has folds there is a memory for each, from the good images of the other folds;
-    without folds the good images of the side `train` fill one. No bad image is used.
+    without folds the good images of the side `train` fill one. No bad image is used. Each memory is
+    saved with its backbone as a network, see `PatchCoreNetwork`.
 
     Returns:
         One row: the numbers of good images, of their patches that the core sets were chosen from,
@@ -85,8 +95,9 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
     except NoMiddleLayersError as error:
         print(f"PatchCore is left out: {error}")
         return []
+    patches = Patches(backbone, layers, cache, settings.batch_size)
     members = cross_fitted(split, [settings.seed])
-    path = memory_path(stage.paths)
+    paths: dict[str, Any] = {str(m): stage.paths.checkpoint(PATCHCORE, *m) for m in members}
     record = stage.paths.metrics(f"fit_{PATCHCORE}")
     seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
@@ -97,30 +108,53 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
         "seed": settings.seed,
     }
 
-    def remember(memory: Path, record: Path) -> None:
+    def remember(record: Path, **memories: Path) -> None:
         started = time.monotonic()
-        empty = PatchCore(backbone, layers, {})
-        found, facts = _filled(empty, cache, split, members, settings)
-        save(memory, found, weights.backbone, cache, settings.patchcore_share)
+        banks, facts = _filled(patches, split, members, settings)
+        for old in stage.paths.trainings(PATCHCORE).glob("*.safetensors"):
+            old.unlink()  # of other folds
+        for path, member in zip(memories.values(), members, strict=True):
+            save_model(
+                path,
+                network_of(backbone, layers, banks[member]),
+                full_scale_bits=cache.bits,
+                fit=cache.fit,
+                views=1,
+                precision=judging_precision(backbone, devices.default_device()),
+                made_with={"commit": environment.commit(), **environment.versions()},
+            )
         facts |= {"seconds": round(time.monotonic() - started, 1)}
         files.save_json(record, {"model": "PatchCore", "features": weights.backbone, **facts})
 
     def predict(predictions: Path) -> None:
-        started, model = time.monotonic(), load(path)
+        started = time.monotonic()
+        banks = {
+            m: open_network(path).bank for m, path in zip(members, paths.values(), strict=True)
+        }
         wanted = {m: _scored(split, m) for m in members}
-        raw = _scores(model, cache, split, wanted, settings.batch_size)
-        save_predictions(
-            predictions, split, {m: model.memories[m].defect_scores(raw[m]) for m in members}
-        )
+        raw = _scores(patches, banks, split, wanted)
+        save_predictions(predictions, split, {m: banks[m].defect_scores(raw[m]) for m in members})
         images = np.logical_or.reduce([*wanted.values()]).sum()
         stage.rate(PATCHCORE, images / (time.monotonic() - started))
 
     sizes = ["image_size_px", "batch_size"]
-    stage.once("patchcore memory", inputs, remember, sizes=sizes, memory=path, record=record)
-    scored = inputs | {"memory": files.file_digest(path)}
+    stage.once("patchcore memory", inputs, remember, sizes=sizes, record=record, **paths)
+    scored = inputs | {"memory": [files.file_digest(path) for path in paths.values()]}
     predictions = stage.paths.predictions(PATCHCORE)
     stage.once(PATCHCORE, scored, predict, sizes=sizes, predictions=predictions)
     return [files.load_json(record)]
+
+
+def open_network(path: Path) -> PatchCoreNetwork:
+    """Load a memory with its backbone.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or another network.
+    """
+    model = load_model(path)
+    if not isinstance(model, PatchCoreNetwork):
+        raise files.ArtifactError(f"{path} holds {model.spec.name}, not a PatchCore")
+    return model
 
 
 def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -144,11 +178,6 @@ def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     for row in shown:
         row["Features"] = libraries.title(row["Features"])
     return pd.DataFrame(shown)
-
-
-def memory_path(run_paths: RunPaths) -> Path:
-    """Return the file of a run's memories."""
-    return run_paths.trainings(PATCHCORE) / "memory.safetensors"
 
 
 class _Good(NamedTuple):
@@ -181,16 +210,12 @@ def _scored(split: pd.DataFrame, member: Member) -> np.ndarray:
 
 
 def _filled(
-    empty: PatchCore,
-    cache: ImageCache,
-    split: pd.DataFrame,
-    members: list[Member],
-    settings: BaselineSettings,
-) -> tuple[PatchCore, dict[str, Any]]:
-    """Return the model with the memories of all members, and facts about them."""
+    source: Patches, split: pd.DataFrame, members: list[Member], settings: BaselineSettings
+) -> tuple[Banks, dict[str, Any]]:
+    """Return the memories of all members, and facts about them."""
     good = {member: _good(split, member) for member in members}
-    drawn = _drawn(empty, cache, split, good, settings)
-    banks, offered, device = {}, [], devices.default_device()
+    drawn = _drawn(source, split, good, settings.seed)
+    banks, offered, device = Banks(), list[int](), devices.default_device()
     for member in tqdm(members, desc="core sets", leave=False, disable=len(members) == 1):
         own = good[member]
         patches = np.concatenate([drawn[row][: own.patches_each] for row in own.remembered])
@@ -199,9 +224,8 @@ def _filled(
         rows = core_set(patches, min(size, len(patches)), seed, device)
         banks[member] = MemoryBank(torch.from_numpy(patches[rows]))
         offered.append(len(patches))
-    filled = PatchCore(empty.backbone, empty.layers, banks)
     aside = {m: np.isin(np.arange(len(split)), good[m].aside) for m in members}
-    raw = _scores(filled, cache, split, aside, settings.batch_size)
+    raw = _scores(source, banks, split, aside)
     usual = {m: float(np.median(raw[m][aside[m]])) or 1.0 for m in members}
     banks = {m: MemoryBank(bank.patches, usual[m]) for m, bank in banks.items()}
     facts: dict[str, Any] = {
@@ -213,15 +237,11 @@ def _filled(
         facts = {name: values[0] for name, values in facts.items()}
     megabytes = sum(bank.patches.nbytes for bank in banks.values()) / 1e6
     facts["memory_mb"] = round(megabytes, 1)
-    return PatchCore(empty.backbone, empty.layers, banks), facts
+    return banks, facts
 
 
 def _drawn(
-    empty: PatchCore,
-    cache: ImageCache,
-    split: pd.DataFrame,
-    good: Mapping[Member, _Good],
-    settings: BaselineSettings,
+    source: Patches, split: pd.DataFrame, good: Mapping[Member, _Good], seed: int
 ) -> dict[int, np.ndarray]:
     """Return patches (k, D) of each image that a memory is made from, by row of the split.
 
@@ -231,76 +251,27 @@ def _drawn(
     rows = np.unique(np.concatenate([own.remembered for own in good.values()]))
     most = max(own.patches_each for own in good.values())
     images, drawn = iter(rows), dict[int, np.ndarray]()
-    for features in empty.features(cache, split.iloc[rows], settings.batch_size, "good patches"):
+    for features in source.features(split.iloc[rows], "good patches"):
         for patches in features.flatten(2).transpose(1, 2):  # (h w, D)
             row = next(images)
             purpose = f"patches of {split.id.iloc[row]}"
-            order = seeding.numpy_stream(settings.seed, purpose).permutation(len(patches))[:most]
+            order = seeding.numpy_stream(seed, purpose).permutation(len(patches))[:most]
             drawn[row] = patches[torch.from_numpy(order).to(patches.device)].cpu().numpy()
     return drawn
 
 
 def _scores(
-    model: PatchCore,
-    cache: ImageCache,
-    split: pd.DataFrame,
-    wanted: Mapping[Member, np.ndarray],
-    batch_size: int,
+    source: Patches, banks: Banks, split: pd.DataFrame, wanted: Mapping[Member, np.ndarray]
 ) -> dict[Member, np.ndarray]:
     """Return each member's raw scores (N,) of its wanted rows of the split, NaN elsewhere."""
     rows = np.flatnonzero(np.logical_or.reduce([*wanted.values()]))
     raw = {member: np.full(len(split), np.nan) for member in wanted}
     done = 0
-    for features in model.features(cache, split.iloc[rows], batch_size, "patch distances"):
+    for features in source.features(split.iloc[rows], "patch distances"):
         batch = rows[done : done + len(features)]
         done += len(batch)
         for member, own in wanted.items():
             if (mask := own[batch]).any():
                 part = features[torch.from_numpy(mask).to(features.device)]
-                raw[member][batch[mask]] = model.memories[member].scores(part).cpu().numpy()
+                raw[member][batch[mask]] = banks[member].scores(part).cpu().numpy()
     return raw
-
-
-def save(path: Path, model: PatchCore, backbone: str, cache: ImageCache, share: float) -> None:
-    """Write memories, backbone and settings as one safetensors file; see `load`."""
-    members = list(model.memories)
-    trunk = model.backbone.get_submodule("trunk").state_dict()
-    stored = {f"{_TRUNK}{name}": value for name, value in trunk.items()}
-    stored |= {f"memory{i}": model.memories[m].patches for i, m in enumerate(members)}
-    info = {
-        "members": [[*member, model.memories[member].usual] for member in members],
-        "backbone": backbone,
-        "image_size_px": cache.size_px,
-        "layers": model.layers,
-        "neighbours": NEIGHBOURS,
-        "share": share,
-        "full_scale_bits": cache.bits,
-        "fit": cache.fit,
-    }
-    tensors.save_tensors(path, stored, {PATCHCORE: info})
-
-
-def load(path: Path) -> PatchCore:
-    """Load what `save` wrote, the backbone in eval mode.
-
-    Raises:
-        ArtifactError: the file is missing, damaged, or something else.
-    """
-    stored, info = tensors.load_tensors(path, KIND)
-    if not isinstance(info, dict) or not isinstance(info.get(PATCHCORE), dict):
-        raise files.ArtifactError(f"{path} is not a {KIND}")
-    facts = info[PATCHCORE]
-    try:
-        state = {k.removeprefix(_TRUNK): v for k, v in stored.items() if k.startswith(_TRUNK)}
-        weights = Weights(facts["backbone"], state, path.name)
-        backbone = pretrained(weights, num_classes=2, image_size_px=facts["image_size_px"])
-        memories = {
-            Member(seed, fold): MemoryBank(stored[f"memory{i}"], float(usual))
-            for i, (seed, fold, usual) in enumerate(facts["members"])
-        }
-        layers = tuple(facts["layers"])
-        if not memories or layers != middle_layers(backbone):
-            raise ValueError(f"{len(memories)} memories of the layers {layers}")
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise files.ArtifactError(f"{path} does not hold a memory: {error}") from None
-    return PatchCore(backbone.eval(), layers, memories)

@@ -200,7 +200,10 @@ def train_member(
             full_scale_bits=cache.bits,
             fit=cache.fit,
             views=recipe.views,
-            precision=judging_precision(model, processes.device(), settings.precision),
+            # other batches are embeddings, which `embed` makes in the device's own precision
+            precision=judging_precision(
+                model, processes.device(), "auto" if recipe.batches else settings.precision
+            ),
             made_with={"commit": environment.commit(), **environment.versions()},
         )
         precision = training.precision.replace("no", "float32")

@@ -19,7 +19,7 @@ from pathlib import Path
 from helpers.core import paths
 from tests.benchmarks import report
 
-TRAININGS = ("finetune", "search_step", "retrain", "baselines")
+TRAININGS = ("finetune", "search_step", "retrain", "baselines", "patchcore")
 BENCHMARKS = ("decode", "features", *TRAININGS, "tsne", "gradcam", "score", "end_to_end")
 
 

@@ -23,6 +23,7 @@ import argparse
 import dataclasses
 import functools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,22 +35,31 @@ import pandas as pd
 from helpers import datasets
 from helpers.core import files, locks, paths, seeding
 from helpers.core.folds import stratified_folds
+from helpers.darts.named import PUBLISHED
+from helpers.darts.retrain import make_network
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
 from helpers.models.spec import Model
 from helpers.results import metrics
+from helpers.runs import settings
 from helpers.runs.settings import TrainSettings
-from helpers.training.features import image_batches
+from helpers.training.augment import augmentation
+from helpers.training.baselines import fit_baseline
+from helpers.training.features import embed, image_batches
 from helpers.training.inference import Scorer, adapt_batch_norm, predict, probability_of_bad
 from helpers.training.loop import Hooks, Training, resume_file
 
 SPLITS = ("groups", "random")
 FOLDS = 5
+OWN = ("folds", "trees", "seed", "cv_images")  # settings of a classical model
 WATCHED = 8  # training images of each class that the loop validates on; they decide nothing
 # Columns of the lines of a training, one for each of `SCORES`.
-COLUMNS = ("digest", "row", "split", "fold", "score", "auc", "within_auc", "seconds")
+COLUMNS = (
+    *("digest", "row", "split", "fold", "size_px", "backbone"),
+    *("score", "auc", "within_auc", "seconds"),
+)
 SCORES = ("views1", "views4", "views8", "adabn", "ema")
 
 VERSION_01 = TrainSettings(
@@ -67,6 +77,7 @@ VERSION_01 = TrainSettings(
     ema_decay=0.99,  # watched: only the score "ema" uses the average
     keep="last",
 )
+QUICK_CELLS = settings.resolve("05_genotype_retraining", "quick", {})
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,8 @@ class Recipe:
     drop_below: float = 0.0  # see `ImageBatches`
     standardise: bool = False
     lot_means: bool = False  # replace the mean image of each module by that of all
+    cell: str = ""  # a published cell from random weights, in place of the backbone
+    frozen: str = ""  # a classical model on the backbone's embeddings, which is not trained
     # one of `SCORES`: symmetries that are averaged, AdaBN by module, or the average of the weights
     score: str = "views1"
 
@@ -109,9 +122,15 @@ ALL = (
     *("turns", "affine_half", "whole_batches", "photometric", "standardise"),
     *("class_weights", "views8"),
 )
+NEW = ("turns", "affine_half", "whole_batches", "views8")  # the presets' recipe
+ROWS["new"] = {name: value for row in NEW for name, value in ROWS[row].items()}
 ROWS["all"] = {name: value for row in ALL for name, value in ROWS[row].items()}
 ROWS["all_long"] = ROWS["all"] | {"epochs": 16, "lr": 6e-4}
 ROWS["all_large"] = ROWS["all_long"] | {"size_px": 300}
+# for comparison, not changes of the recipe
+ROWS["frozen"] = {"frozen": "LDA"}
+ROWS["cell"] = ROWS["new"] | {"cell": "DARTS_V2", "size_px": QUICK_CELLS.retrain_image_size_px}
+ROWS["cell"] |= dataclasses.asdict(QUICK_CELLS.training) | {"keep": "last", "ema_decay": 0.99}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -206,8 +225,8 @@ class Ablation:
         own = {name: value for name, value in ROWS[row].items() if name not in inner}
         training = {name: value for name, value in ROWS[row].items() if name in inner}
         base = Recipe(size_px=self.size_px)
-        settings = dataclasses.replace(base.training, **training)
-        return dataclasses.replace(base, training=settings, **own)
+        own_training = dataclasses.replace(base.training, **training)
+        return dataclasses.replace(base, training=own_training, **own)
 
     def cache(self, size_px: int) -> ImageCache:
         """Return the decoded images."""
@@ -217,6 +236,9 @@ class Ablation:
 
     def build(self, recipe: Recipe) -> Model:
         """Return the pretrained network with a new head."""
+        if recipe.cell:
+            cache = self.cache(recipe.size_px)
+            return make_network(QUICK_CELLS, PUBLISHED[recipe.cell], cache, recipe.seed)
         with seeding.torch_stream(recipe.seed, "initial weights head"):
             model = backbones.pretrained(self.weights, 2, recipe.size_px)
         return use_fast_depthwise(model)
@@ -229,6 +251,7 @@ class Ablation:
             self.cache(recipe.size_px).content,
             self.images[["id", "label", "group", split]].astype(str).to_numpy(),
             fold,
+            str(augmentation(recipe.training.augment, recipe.turns, recipe.affine_p)),
         ]
         return files.fingerprint(inputs)
 
@@ -243,12 +266,12 @@ class Ablation:
         scores, seconds = self._train(recipe, split, fold, resume)
         own = self.images[self.images[split] == fold]
         labels, groups = own.label.to_numpy(np.int64), own.group.to_numpy()
-        lines = []
+        lines, about = [], (digest, row, split, fold, recipe.size_px, self.backbone)
         for name in SCORES:
             within = metrics.within_group_auc(labels, scores[name], groups, n_resamples=1)
             auc = metrics.roc_auc(labels, scores[name])
             inside = within.auc.estimate if within else np.nan
-            lines.append((digest, row, split, fold, name, auc, inside, seconds))
+            lines.append((*about, name, auc, inside, seconds))
         with locks.held(self.unfinished / "lock"):
             before = self.lines()
             files.save_csv(self.out, pd.concat([before, pd.DataFrame(lines, columns=COLUMNS)]))
@@ -270,7 +293,9 @@ class Ablation:
         self, recipe: Recipe, split: str, fold: int, resume: Path
     ) -> tuple[dict[str, np.ndarray], float]:
         """Return the probabilities of bad (N,) of a fold for each of `SCORES`, and the seconds."""
-        settings, cache = recipe.training, self.cache(recipe.size_px)
+        training, cache = recipe.training, self.cache(recipe.size_px)
+        if recipe.frozen:
+            return self._frozen(recipe, split, fold)
         if recipe.lot_means:
             groups = self.images.set_index("id").group[cache.table.id].to_numpy()
             cache = dataclasses.replace(cache, pixels=without_group_means(cache.pixels, groups))
@@ -278,29 +303,40 @@ class Ablation:
         model.spec = dataclasses.replace(model.spec, standardise=recipe.standardise)
         own = self.images[split] == fold
         seen, unseen = self.images[~own], self.images[own]
-        batches = image_batches(cache, seen, model, settings.batch_size, settings.augment)
+        batches = image_batches(cache, seen, model, training.batch_size, training.augment)
         batches.turns, batches.affine_p = recipe.turns, recipe.affine_p
         batches.drop_below = recipe.drop_below
         watched = image_batches(cache, seen.groupby("label").head(WATCHED), model, 2 * WATCHED)
         raw = RawWeights(model)
-        training = Training(
+        done = Training(
             model,
             batches,
             watched,
-            settings,
+            training,
             seed=recipe.seed,
             name=f"{split} fold {fold}",
             hooks=raw,
             resume=resume,
         ).run()
-        scored, precision = image_batches(cache, unseen, model, 64), settings.precision
+        scored, precision = image_batches(cache, unseen, model, 64), training.precision
         found = {"ema": predict(model, scored, precision)}
         model.load_state_dict(raw.weights)
         scores = Scorer(model, None, precision, 8 * len(scored)).scores(scored, views=8)
         for views in (1, 4, 8):
             found[f"views{views}"] = probability_of_bad(scores[:views])
         found["adabn"] = by_group(model, cache, unseen, precision)
-        return found, training.seconds
+        return found, done.seconds
+
+    def _frozen(self, recipe: Recipe, split: str, fold: int) -> tuple[dict[str, np.ndarray], float]:
+        """Do what `_train` does for a classical model on embeddings: one view, so one score."""
+        started, is_own = time.monotonic(), self.images[split] == fold
+        found = embed(self.build(recipe), self.cache(recipe.size_px), self.images)
+        x, labels = found.embeddings, self.images.label.to_numpy(np.int64)
+        groups = self.images.group.to_numpy()[~is_own] if split == "groups" else None
+        own = {name: getattr(settings.BaselineSettings(), name) for name in OWN}
+        model = fit_baseline(recipe.frozen, x[~is_own], labels[~is_own], groups=groups, **own)
+        scores = model.defect_score(x[is_own])
+        return dict.fromkeys(SCORES, scores), time.monotonic() - started
 
     def measured(self, rows: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
         """Return `row, split, fold, auc, within_auc, seconds` of all trainings that are done."""

@@ -77,8 +77,9 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     chance = (counts**2).sum() / 28
     assert sentence(history(np.linspace(0, 2, 8))) == (
         "The search decided the cell: one operation leads clearly on 28 of 28 edges (mean entropy "
-        f"{entropy(2):.2f} nats; undecided: 2.08). 0 of the cell's 16 edges changed in the last "
-        "quarter of the epochs, and perturbation agrees with the arg max on 28 of 28 edges "
+        f"{entropy(2):.2f} nats; undecided: 2.08; mean weight of none {none(2):.2f}, undecided: "
+        "0.125). 0 of the cell's 16 edges changed in the last quarter of the epochs, and "
+        "perturbation agrees with the arg max on 28 of 28 edges "
         f"({chance:.1f} by chance)."
     )
 
@@ -88,6 +89,12 @@ def entropy(strength):
     rows[:, 1] = strength + 0.001 * np.arange(14)
     weights = np.exp(rows) / np.exp(rows).sum(1, keepdims=True)
     return -(weights * np.log(weights)).sum(1).mean()
+
+
+def none(strength):
+    rows = np.zeros((14, 8))
+    rows[:, 1] = strength + 0.001 * np.arange(14)
+    return (np.exp(rows) / np.exp(rows).sum(1, keepdims=True))[:, 0].mean()
 
 
 def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
@@ -137,4 +144,7 @@ def test_what_guard_and_perturbation_changed_is_counted():
     text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
     other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
     assert other
-    assert text == f"Selection by perturbation would replace {other} of the cell's 16 edges."
+    assert text == (
+        f"The guard changed nothing. Selection by perturbation would replace {other} of the cell's "
+        "16 edges."
+    )

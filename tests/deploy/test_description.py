@@ -104,10 +104,12 @@ def test_a_checkpoint_that_does_not_say_how_it_was_scored_has_no_thresholds(fold
 
 def test_a_pretrained_network_names_its_weights(described, folder, monkeypatch):
     with record.edit_run(described) as run:
-        run["stages"]["03_finetuning"]["weights"] = "package mine"
+        run["stages"]["03_finetuning"] |= {"backbone": "a, cnn", "weights": "its package, mine"}
     monkeypatch.setattr(describe, "PretrainedClassifier", backbones.TwoLayerCNN)
+    monkeypatch.setattr(describe, "licence_of", "licence of {}".format)
     deploy_run.describe()
-    assert read_description(folder).weights == "package mine"
+    own = read_description(folder)
+    assert (own.weights, own.weights_licence) == ("mine", "licence of cnn")
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,20 @@ def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, view
     pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
     expected = predictor.Averaged(models, views, "no", torch.device("cpu")).scores(pixels)
     with torch.no_grad():
-        own = export.ExportedNetwork(models, views, 0.3)
-        score, probability = own(torch.from_numpy(pixels))
+        thresholds = (sum(sorted(expected)[:2]) / 2, sum(sorted(expected)[-2:]) / 2)
+        own = export.ExportedNetwork(models, views, 0.3, thresholds)
+        score, probability, verdict = own(torch.from_numpy(pixels))
     assert np.ptp(expected) > 2e-3
     np.testing.assert_allclose(score, expected, atol=1e-5)
     np.testing.assert_allclose(probability, apply_temperature(expected, 0.3), atol=1e-5)
+    assert verdict[expected.argsort()].tolist() == [0, 1, 1, 1, 2]
+
+
+def test_a_score_that_is_no_number_is_rejected():
+    (model,) = small_models("cnn", 1)
+    model.head.bias.data.fill_(torch.nan)
+    own = export.ExportedNetwork([model], 1, 1.0, (0.5, 0.5))
+    assert own(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))[2].tolist() == [2]
 
 
 def test_probabilities_of_sure_scores_are_not_rounded():
@@ -84,7 +93,7 @@ def test_probabilities_of_sure_scores_are_not_rounded():
     for logit in (-30.0, 20.0, 30.0):
         model.head.bias.data = torch.tensor([0.0, logit])
         with torch.no_grad():
-            _, probability = export.ExportedNetwork([model], 1, 10.0)(images)
+            _, probability, _ = export.ExportedNetwork([model], 1, 10.0, (0.5, 0.5))(images)
         score = torch.tensor([0.0, logit], dtype=torch.float64).softmax(0)[1:].numpy()
         np.testing.assert_allclose(probability, apply_temperature(score, 10.0), rtol=1e-3)
 
@@ -116,17 +125,21 @@ def test_the_example_scores_images_alone_as_the_package_does(tmp_path, to, kind,
     rng, images = np.random.default_rng(0), []
     for number, shape in enumerate([(32, 32), (40, 90), (70, 33), (20, 20)]):
         images.append(str(tmp_path / f"{number}.png"))
-        tint = (3,) if channels == 3 and number % 2 else ()
-        Image.fromarray(rng.integers(0, 256, (*shape, *tint), dtype=np.uint8)).save(images[-1])
+        more = [(), (3,), (4,), (2,)][number]  # gray, colour, both with transparency
+        values = rng.integers(0, 256 // (1 + number), (*shape, *more), dtype=np.uint8)
+        Image.fromarray(values).save(images[-1])
     if facts.get("full_scale_bits"):
         deep = rng.integers(0, 4, (30, 50), dtype=np.uint16)
         Image.fromarray(deep).save(images[0])
+    Image.fromarray(np.full((9, 9), 999, np.uint16)).save(tmp_path / "bright.png")
     export.export_model(opened, to, tmp_path / "line")
     command = [sys.executable, "-c", ALONE.replace("sys.argv[0]", "sys.argv.pop(1)")]
-    command += [str(tmp_path / "line" / "example.py"), *images]
+    command += [str(tmp_path / "line" / "example.py"), *images, "bright.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(io.StringIO(done.stdout))
+    assert found.verdict.iloc[-1] == "brighter than the images of the training"
+    found = found[:-1]
     expected = predictor.TrainedModel(opened).predict(images)
     columns = ["score", "probability"]
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-5)

@@ -57,8 +57,9 @@ def test_maps_of_bad_parts_point_at_the_spot_and_those_of_good_parts_stay_low(su
 
 def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies):
     ids = subject.parts.id[:3]
-    (bank,) = anomalies.model.memories.values()
-    (features,) = anomalies.model.features(anomalies.cache, subject.parts[:3])
+    bank, backbone = anomalies.model.bank, anomalies.model.backbone
+    patches = patchcore.Patches(backbone, anomalies.model.layers, anomalies.cache)
+    (features,) = patches.features(subject.parts[:3])
     distances = bank.distances(features)[0] / bank.usual
     found = anomalies.maps(ids)
     assert found.shape == (3, SIZE_PX, SIZE_PX)
@@ -121,7 +122,7 @@ def test_without_masks_there_is_nothing_to_compare(subject, anomalies):
 
 def test_a_run_without_patchcore_or_with_that_of_another_split_says_what_makes_it(own_run, capsys):
     assert anomaly_maps.open_if_any(own_run) is None
-    path = patchcore.memory_path(own_run)
+    path = own_run.checkpoint("patchcore", 0)
     path.parent.mkdir(parents=True)
     path.touch()  # its predictions were removed with the split that they belonged to
     assert anomaly_maps.open_if_any(own_run) is None

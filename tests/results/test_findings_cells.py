@@ -47,6 +47,17 @@ def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
     assert findings_cells.against_fine_tuning(scored, ["cnn"]) == ""
 
 
+def test_the_searched_cell_is_compared_with_each_random_one(run_paths):
+    scored = read(run_paths, darts_searched=1.5, random_cell_0=1.5, random_cell_1=0.3)
+    text = findings_cells.against_random(scored)
+    start, second = text.split("; ")
+    assert start.startswith("DARTS searched, test AUC: compared with Random cell 0 it does not ")
+    assert second.startswith("compared with Random cell 1 it is better by ")
+    assert second.endswith("So few random cells (2) prove little.")
+    del scored["darts_searched"]
+    assert findings_cells.against_random(scored) == ""
+
+
 def test_validation_alone_chooses_the_network_from_scratch(run_paths):
     before = findings_cells.against_fine_tuning(
         read(run_paths, fbp=3.0, cnn=1.4, darts_searched=1.5), ["cnn", "darts_searched"]

@@ -50,6 +50,15 @@ def test_the_table_of_ranks_reads_without_names_of_code():
     assert words["Found by"].tolist() == ["this search", "its authors", "this search"]
 
 
+def test_a_rung_without_random_cells_has_no_rank():
+    words = population.ranking_words(
+        _trials({"s": 0.9, "p": 0.8, **{f"r{i}": 0.5 for i in range(4)}})
+    )
+    last = words[words.Epochs == 6].iloc[0]
+    own = ["Rank", "Random cells' AUC", "Random cells' parameters"]
+    assert last[own].tolist() == ["-"] * 3
+
+
 def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_one():
     trials = _trials(AUCS)
     (ax,) = population.plot(trials).axes

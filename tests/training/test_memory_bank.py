@@ -72,8 +72,10 @@ def test_distances_are_those_to_the_nearest_patch_in_the_map_s_order(monkeypatch
     torch.testing.assert_close(whole, expected)
     near = memory[rows].permute(0, 3, 1, 2)  # (B, D, h, w)
     torch.testing.assert_close((near - features).norm(dim=1), expected)
-    monkeypatch.setattr(memory_bank, "DISTANCES_AT_ONCE", 70)  # two patches at a time
-    torch.testing.assert_close(MemoryBank(memory).distances(features)[0], expected)
+    monkeypatch.setattr(memory_bank, "MEMORY_AT_ONCE", 7)  # the last part has two
+    again, same = MemoryBank(memory).distances(features)
+    torch.testing.assert_close(again, expected)
+    assert torch.equal(same, rows)
 
 
 def test_a_patch_beside_a_rare_good_one_scores_higher_than_one_beside_many():

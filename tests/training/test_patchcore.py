@@ -8,14 +8,24 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files, tensors
+import helpers
+from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.models.backbones import find_weights
+from helpers.models.backbones import (
+    build,
+    find_weights,
+    load_model,
+    pretrained,
+    save_model,
+    spec_of,
+)
+from helpers.models.patch_features import middle_layers, patch_features
 from helpers.runs import predictions, stages
 from helpers.runs import settings as config
 from helpers.runs.costs import checkpoints, training_cost
 from helpers.runs.members import Member
 from helpers.training import memory_bank, patchcore
+from helpers.training.memory_bank import MemoryBank, network_of
 from tests.conftest import split_of
 from tests.training.test_cross_fitting import folded_split
 
@@ -44,8 +54,8 @@ def folded(home, parts_folder):
     return _stage(folded_split(parts_folder))
 
 
-def _file(stage):
-    return stage.paths.trainings("patchcore") / "memory.safetensors"
+def _files(stage):
+    return checkpoints(stage.paths.trainings("patchcore"))
 
 
 def _found(stage):
@@ -109,12 +119,11 @@ def test_the_images_of_a_memory_are_good_and_from_the_other_folds_and_some_are_p
 
 def test_the_usual_score_is_the_median_of_good_images_that_were_put_aside(stage, weights):
     patchcore.fit(stage, weights)
-    model = patchcore.load(_file(stage))
-    (member,) = model.memories
-    aside = patchcore._good(stage.split, member).aside
-    table, cache = stage.split.iloc[aside], stage.images(64)
-    scores = [model.memories[member].scores(f) for f in model.features(cache, table)]
-    assert model.memories[member].usual == pytest.approx(torch.cat(scores).quantile(0.5).item())
+    (model,) = map(patchcore.open_network, _files(stage))
+    aside = patchcore._good(stage.split, Member(0)).aside
+    patches = patchcore.Patches(model.backbone, model.layers, stage.images(64))
+    scores = [model.bank.scores(f) for f in patches.features(stage.split.iloc[aside])]
+    assert model.bank.usual == pytest.approx(torch.cat(scores).quantile(0.5).item())
 
 
 @pytest.mark.parametrize(("most", "images"), [(200, 27), (20, 20)])
@@ -125,8 +134,9 @@ def test_patches_are_bounded_however_many_images_there_are(
     (row,) = patchcore.fit(stage, weights)
     assert row["good_images"] == images and row["patches"] == most // images * images <= most
     assert row["memory"] == max(memory_bank.NEIGHBOURS, round(0.1 * row["patches"]))
-    good, model = patchcore._good(stage.split, Member(0)), patchcore.load(_file(stage))
-    drawn = patchcore._drawn(model, stage.images(64), stage.split, {0: good}, stage.settings)
+    good, (model,) = patchcore._good(stage.split, Member(0)), map(load_model, _files(stage))
+    patches = patchcore.Patches(model.backbone, model.layers, stage.images(64))
+    drawn = patchcore._drawn(patches, stage.split, {0: good}, 0)
     assert sum(len(patches) for patches in drawn.values()) == row["patches"]
     assert roc_auc_score(*_found(stage).labels_scores("test")) > 0.9
 
@@ -149,36 +159,42 @@ def test_memory_and_predictions_are_made_once_and_the_memory_survives_a_kill(
     files.save_csv(whole.paths.split_csv, stage.split)
     patchcore.fit(whole, weights)
     assert whole.paths.predictions("patchcore").read_bytes() == first
-    assert _file(whole).read_bytes() == _file(stage).read_bytes()
+    same = zip(_files(whole), _files(stage), strict=True)
+    assert all(a.read_bytes() == b.read_bytes() for a, b in same)
     stage.settings = dataclasses.replace(stage.settings, patchcore_share=0.2)
     assert patchcore.fit(stage, weights)[0]["memory"] == 2 * row["memory"]
 
 
-def test_the_file_holds_all_that_scores_need_and_is_no_checkpoint_of_a_network(folded, weights):
+def test_each_memory_is_a_network_that_gives_the_scores_of_the_run(folded, weights):
+    old = folded.paths.checkpoint("patchcore", 0)  # of an earlier call without folds
+    old.parent.mkdir(parents=True)
+    old.touch()
     (row,) = patchcore.fit(folded, weights)
-    model = patchcore.load(_file(folded))
-    assert list(model.memories) == [Member(0, fold) for fold in range(3)]
-    assert [len(bank.patches) for bank in model.memories.values()] == row["memory"]
-    found = _found(folded)
-    for member, bank in model.memories.items():
-        table = folded.split[folded.split.split == "test"]
-        (features,) = model.features(folded.images(64), table)
-        own = next(one for one in found.members if one.member == member)
-        expected = bank.defect_scores(bank.scores(features))
-        np.testing.assert_allclose(own.test.defect_score, expected, rtol=1e-6)
-    assert checkpoints(folded.paths.trainings("patchcore")) == []
+    found, files_found = _found(folded), _files(folded)
+    assert files_found == [folded.paths.checkpoint("patchcore", 0, fold) for fold in range(3)]
+    opened = [helpers.load_model(file) for file in files_found]
+    assert [len(model.network.memory) for model in opened] == row["memory"]
+    test = folded.split[folded.split.split == "test"]
+    for model, member in zip(opened, found.members, strict=True):
+        answers = model.predict(test.path.tolist())
+        np.testing.assert_allclose(answers.score, member.test.defect_score, rtol=1e-4)
     cost = training_cost(folded.paths, stages.load_run(folded.paths), "patchcore")
     assert cost["seconds"] == row["seconds"] and cost["parameters"] is None
 
 
-def test_files_that_hold_no_memory_are_named(tmp_path, weights):
-    path = tmp_path / "memory.safetensors"
-    tensors.save_tensors(path, {"memory0": torch.zeros(3, 2)}, {"spec": {}})
-    with pytest.raises(files.ArtifactError, match="is not a memory of PatchCore"):
-        patchcore.load(path)
-    tensors.save_tensors(path, dict(weights.state), {"patchcore": {"backbone": weights.backbone}})
-    with pytest.raises(files.ArtifactError, match="does not hold a memory"):
-        patchcore.load(path)
+def test_a_part_that_is_in_the_memory_has_a_finite_score(weights):
+    backbone = pretrained(weights, 2, 32)
+    layers, image = middle_layers(backbone), torch.zeros(1, 3, 32, 32)
+    with torch.no_grad():
+        (patches,) = patch_features(backbone.eval(), image, layers).flatten(2).transpose(1, 2)
+        model = network_of(backbone, layers, MemoryBank(patches, usual=2.0))
+        assert model(image).softmax(1)[0, 1] < 1e-6
+
+
+def test_another_network_is_refused_by_name(tmp_path):
+    save_model(tmp_path / "cnn.safetensors", build(spec_of("cnn", 2, 32)))
+    with pytest.raises(files.ArtifactError, match="holds two-layer CNN, not a PatchCore"):
+        patchcore.open_network(tmp_path / "cnn.safetensors")
 
 
 def test_without_good_images_or_suitable_layers_there_is_no_row(

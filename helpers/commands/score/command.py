@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         model=", ".join(f"{file.name} ({files.file_digest(file)})" for file in opened.checkpoints),
         precision=precision_of(device, options.precision or facts.precision),
         views=options.views or facts.views or 1,
-        bits=bits or depth_of(list(first)).bits or 16,
+        bits=bits or depth_of(list(first)).bits or 8,
         fit=facts.fit,
     )
     description, remark = _thresholds(opened, settings, device)
@@ -156,7 +156,7 @@ def _thresholds(
     own = {
         "views": facts.views or 1,
         "precision": precision_of(device, facts.precision),
-        "bits": facts.full_scale_bits or settings.bits,
+        "bits": facts.full_scale_bits or 8,  # of a training without deep images
     }
     changed = ", ".join(
         f"--{name}" for name, value in own.items() if getattr(settings, name) != value

@@ -70,7 +70,8 @@ def open_list(text: str) -> ImageList:
         return ImageList(str(place), lambda: _csv_names(place))
     pattern = glob.escape(str(place)) if place.is_file() else str(place)
     if place.is_file() or glob.has_magic(pattern):
-        return ImageList(str(place), lambda: _pattern_names(pattern))
+        others = partial(_pattern_left_out, pattern)
+        return ImageList(str(place), lambda: _pattern_names(pattern), others)
     raise ScoreError(
         f"--images {text}: there is no such folder or CSV, and it is not a pattern with * or ?"
     )
@@ -108,6 +109,14 @@ def _pattern_names(pattern: str) -> Iterator[Name]:
         if file.lower().endswith(SUFFIXES) and not os.path.isdir(file):
             path = PurePath(os.path.relpath(file, root)).as_posix()
             yield path, os.path.splitext(path)[0], file
+
+
+def _pattern_left_out(pattern: str) -> list[str]:
+    """Return a line about the files that a pattern finds and `_pattern_names` does not list."""
+    found = (Path(file) for file in glob.iglob(pattern, recursive=True))
+    others = [p.suffix.lower() for p in found if p.is_file() and p.suffix.lower() not in SUFFIXES]
+    kinds = ", ".join(sorted(set(others)))
+    return [f"{len(others):,} file(s) with other suffixes ({kinds})"] if others else []
 
 
 def _csv_names(table: Path) -> Iterator[Name]:

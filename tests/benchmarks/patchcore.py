@@ -1,0 +1,61 @@
+"""PatchCore on EfficientNet-Lite0: seconds and memory to fill its memory and to score images.
+
+There is no plain side. The images are noise: neither time nor memory depends on what they show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from helpers.datasets.cache import ImageCache
+from helpers.models.backbones import find_weights, pretrained
+from helpers.models.patch_features import middle_layers
+from helpers.runs.members import Member
+from helpers.runs.settings import BaselineSettings
+from helpers.training import patchcore
+from tests.benchmarks import measure
+from tests.benchmarks.measure import Timed
+from tests.benchmarks.report import Case, Options
+
+SIZES = {"good": [1_500, 15_000], "size_px": 192, "scored": 500}
+SMALL = {"good": [20], "size_px": 32, "scored": 3}
+BACKBONE = "efficientnet_lite0"
+
+
+def work(good: int, scored: int, size_px: int, fills: bool) -> Timed:
+    """Fill the memory from good images, or score others with it; the other part is not timed."""
+    count, rng = good + scored, np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (count, size_px, size_px, 1), dtype=np.uint8)
+    ids, is_good = [f"{i:06d}" for i in range(count)], np.arange(count) < good
+    split = pd.DataFrame({"id": ids, "label": 0, "split": np.where(is_good, "train", "test")})
+    backbone = pretrained(find_weights(BACKBONE), 2, size_px)
+    cache = ImageCache(pixels, split[["id"]], "noise")
+    source = patchcore.Patches(backbone, middle_layers(backbone), cache)
+    (member,), settings = [Member(0)], BaselineSettings()
+    banks, facts = {}, {}
+
+    def fill() -> None:
+        found, about = patchcore._filled(source, split, [member], settings)
+        banks.update(found)
+        facts.update(about)
+
+    seconds = measure.seconds_of(fill)
+    if fills:
+        return Timed(seconds, facts=facts)
+    wanted = {member: ~is_good}
+    seconds = measure.seconds_of(lambda: patchcore._scores(source, banks, split, wanted))
+    return Timed(seconds, scored, facts)
+
+
+def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
+    """Yield filling and scoring for each number of good images."""
+    for good in sizes["good"]:
+        given = good, sizes["scored"], sizes["size_px"]
+        filled, scored = (options.measure(work, *given, fills) for fills in (True, False))
+        remark = f"{filled.facts['memory']:,} patches in memory"
+        yield Case(f"fill, {good:,} good images", filled, None, "s", remark)
+        yield Case(f"score, {good:,} good images", scored, None, "images/s")
