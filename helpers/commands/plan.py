@@ -150,6 +150,11 @@ def check_places(plan: Plan) -> None:
             except libraries.BackboneError as error:
                 raise config.SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
+    if {stages.FIRST, "05_genotype_retraining"} <= {*plan.chosen} and (
+        plan.settings["05_genotype_retraining"].distill
+        and not plan.settings[stages.FIRST].cross_fit
+    ):
+        raise config.SettingsError("DISTILL needs teachers of all folds: give CROSS_FIT=5 too")
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
     if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
         stages.check_run_name(other)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from helpers.core import processes
 from helpers.darts import genotypes
 from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
 from helpers.darts.retrain import make_network, recipe_of
@@ -68,10 +69,18 @@ def run_halving(stage: Stage) -> pd.DataFrame:
         jobs = [functools.partial(train_member, stage, r, cache, member) for r in recipes]
         return run_all(jobs, stage.engine)
 
-    trials = successive_halving(list(cells), settings.halving_epochs, train_rung)
+    longest = settings.retrain_epochs  # as long as the training that follows
+    trials = successive_halving(list(cells), settings.halving_epochs, train_rung, longest)
     winner = cells[trials[trials.kept].model.iloc[-1]]
     method = f"best of {len(cells)} by successive halving: {display_name(winner.name)}"
-    about = {"method": method, "seconds": round(trials.seconds.sum(), 1)}
+    # perturbation's seconds hold those of the search that it looked at
+    searches = [cell.cost.get("search_seconds") or 0.0 for cell in by_kind.get("searched", ())]
+    seconds = trials.seconds.sum() + max(searches, default=0.0)
+    about = {
+        "method": method,
+        "seconds": round(seconds, 1),
+        "device": processes.device_name(),
+    }
     save = functools.partial(genotypes.save, genotype=winner.genotype, provenance=about)
     inputs = [genotypes.to_json(winner.genotype), about]
     stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
@@ -84,9 +93,14 @@ def run_halving(stage: Stage) -> pd.DataFrame:
 
 
 def successive_halving(
-    names: Sequence[str], epochs: int, train_rung: Callable[[Sequence[str], int], list[Trained]]
+    names: Sequence[str],
+    epochs: int,
+    train_rung: Callable[[Sequence[str], int], list[Trained]],
+    most: int = 0,
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
+
+    A rung of more than `most` epochs is left out, unless that is 0: the best so far has won.
 
     Returns:
         The table of `run_halving` without kind and parameters. Of equal cells the first wins.
@@ -99,7 +113,8 @@ def successive_halving(
         ]
         rung = pd.DataFrame(rows, columns=["epochs", "model", "val_auc", "seconds"])
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
-        names = best.iloc[: max(1, len(best) // ETA)].tolist()
+        is_last = 0 < most < ETA * epochs
+        names = best.iloc[: 1 if is_last else max(1, len(best) // ETA)].tolist()
         rungs.append(rung.assign(kept=rung.model.isin(names)))
         epochs *= ETA
     return pd.concat(rungs, ignore_index=True)

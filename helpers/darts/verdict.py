@@ -17,6 +17,7 @@ from helpers.darts.operations import softmax_by_node
 from helpers.darts.space import EDGES, KINDS, OPERATIONS
 
 CLEAR_LEAD = 1.5  # an edge is decided if its best operation outweighs the next by this factor
+SURE = 2.0  # standard errors, by which perturbation's choice has to lead
 UNDECIDED = float(np.log(8))  # entropy in nats of equal weights
 CELL_EDGES = 16  # of both kinds of cell
 
@@ -39,8 +40,9 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row for each edge of both kinds of cell: the arg max of alpha beside perturbation.
 
     `operation` is the best but `none`, with its `weight` and its `lead` over the next one;
-    `perturbation` is that without which the loss rises most (`loss_rise`; `edge_loss_rise`: without
-    the edge). With partial channels `edge_weight` is softmax(beta), which multiplies the weights.
+    `perturbation` is that without which the loss rises most (`loss_rise`; `sure`: by `SURE`
+    standard errors more than without the next; `edge_loss_rise`: without the edge). With partial
+    channels `edge_weight` is softmax(beta), which multiplies the weights.
 
     Args:
         record: an epoch's entry in the history.
@@ -61,6 +63,7 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
             "edge_weight": None if beta is None else softmax_by_node(torch.tensor(beta)).numpy(),
             "perturbation": np.array(OPERATIONS)[worths.argmax(axis=1)],
             "loss_rise": worths.max(axis=1),
+            "sure": np.array(worth[kind]["leads"]) >= SURE,
             "edge_loss_rise": worth[kind]["edges"],
         }
         tables.append(pd.DataFrame(columns).dropna(axis=1, how="all"))
@@ -97,7 +100,8 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
         f"entropy {entropy:.2f} nats; undecided: {UNDECIDED:.2f}; mean weight of none {none:.2f}, "
         f"undecided: {1 / 8:.3g}). {changed} of the cell's "
         f"{CELL_EDGES} edges changed in the last quarter of the epochs, and perturbation agrees "
-        f"with the arg max on {same} of {total} edges ({chance:.1f} by chance)."
+        f"with the arg max on {same} of {total} edges ({chance:.1f} by chance; its choice leads "
+        f"by {SURE:g} standard errors on {table.sure.sum()})."
     )
 
 
@@ -106,6 +110,7 @@ def edge_words(table: pd.DataFrame) -> pd.DataFrame:
     words = table.assign(
         kind=table.kind.replace("reduce", "reduction"),
         decided=table.decided.map({True: "yes", False: ""}),
+        sure=table.sure.map({True: "yes", False: ""}),
         **{c: table[c].map("{:.4f}".format) for c in table.filter(regex="loss_rise")},
     )
     names = {"kind": "cell", "operation": "arg max", "edge_loss_rise": "loss rise without edge"}

@@ -129,7 +129,14 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
     try:
         with files.writing(out):
             partial.mkdir(parents=True)
-            _write(network, shape, to, partial / FILES[to])
+            try:
+                _write(network, shape, to, partial / FILES[to])
+            except Exception as error:  # each converter has its own
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                others = " or ".join(f"--to {name}" for name in FORMATS if name != to)
+                raise ExportError(
+                    f"{own.title} cannot be written for {to} ({reason}): try {others}"
+                ) from error
             (partial / "example.py").write_text(example_of(own, to), encoding="utf-8")
             files.save_json(partial / NAME, facts)
             os.replace(partial, out)

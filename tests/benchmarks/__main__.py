@@ -20,7 +20,8 @@ from helpers.core import paths
 from tests.benchmarks import report
 
 TRAININGS = ("finetune", "search_step", "retrain", "baselines", "patchcore")
-BENCHMARKS = ("decode", "features", *TRAININGS, "tsne", "gradcam", "score", "end_to_end")
+PREDICTIONS = ("score", "predict", "tsne", "gradcam")
+BENCHMARKS = ("decode", "features", *TRAININGS, *PREDICTIONS, "end_to_end")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -203,6 +203,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         ),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
         (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
+        (["-p", "DISTILL=True"], "DISTILL needs teachers of all folds: give CROSS_FIT=5 too"),
         (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", "FOLDER=/no"], "FOLDER='/no' is not a folder"),
         (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),

@@ -86,6 +86,15 @@ def test_a_later_rung_decides_anew_and_of_equal_cells_the_first_goes_on():
     assert trials[trials.kept].model.iloc[-1] == "r1"
 
 
+def test_a_rung_that_is_longer_than_the_training_that_follows_is_left_out():
+    log, aucs = [], {f"r{i}": 0.5 + i / 20 for i in range(9)}
+    for most, counts in ((18, [9, 3]), (17, [9, 3]), (5, [9])):
+        trials = halving.successive_halving(list(aucs), 2, _planted(aucs, log), most=most)
+        assert [len(names) for _, names in log] == counts
+        assert trials[trials.kept].model.iloc[-1] == "r8"
+        log.clear()
+
+
 # --- real trainings ----------------------------------------------------------------------------
 
 
@@ -112,6 +121,12 @@ def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_nam
     (cell,) = retrain.cells_of(stage)
     assert cell.name == "darts_halving" and cell.genotype == cells[winner].genotype
     assert cell.cost["search_seconds"] == pytest.approx(trials.seconds.sum(), abs=0.1)
+    assert cell.cost["search_device"].startswith("CPU")
+    about = {"method": "a search", "seconds": 100.0}
+    genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(90), about)
+    trials = halving.run_halving(stage)
+    (cell,) = retrain.cells_of(stage)
+    assert cell.cost["search_seconds"] == pytest.approx(100 + trials.seconds.sum(), abs=0.1)
 
 
 def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(

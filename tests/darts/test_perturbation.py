@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch.func import functional_call
 
 from helpers.darts import genotypes, perturbation, search
@@ -90,12 +91,20 @@ def test_worths_are_the_rises_of_the_loss_and_leave_no_trace(partial):
     def rise(changed):
         return F.cross_entropy(functional_call(net, changed, (images,)), TARGETS).item() - whole
 
+    def losses(changed):
+        logits = functional_call(net, changed, (images,))
+        return F.cross_entropy(logits, TARGETS, reduction="none")
+
     whole = F.cross_entropy(net(images), TARGETS).item()
     for kind in KINDS:
         rows = [[rise(without(net, kind, e, o)) for o in range(1, 8)] for e in range(2)]
         assert worth[kind]["operations"] == [pytest.approx(row, abs=1e-6) for row in rows]
         edges = [rise(without(net, kind, e)) for e in range(2)]
         assert worth[kind]["edges"] == pytest.approx(edges, abs=1e-6)
+        with torch.no_grad():
+            each = [losses(without(net, kind, 1, o)).numpy() for o in range(1, 8)]
+        second, best = sorted(each, key=np.mean)[-2:]
+        assert worth[kind]["leads"][1] == pytest.approx(stats.ttest_rel(best, second)[0], rel=1e-3)
 
 
 def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle_one():
@@ -132,7 +141,7 @@ def measured(monkeypatch):
     def drawn(net, batch):
         batches.append(batch)
         rng = np.random.default_rng(len(batches))
-        sizes = {"operations": (14, 7), "edges": (14,)}
+        sizes = {"operations": (14, 7), "edges": (14,), "leads": (14,)}
         return {k: {name: rng.normal(size=s).tolist() for name, s in sizes.items()} for k in KINDS}
 
     monkeypatch.setattr(perturbation, "worths", drawn)
