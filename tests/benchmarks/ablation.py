@@ -213,6 +213,7 @@ class Ablation:
         self.images, self.backbone, self.out, self.size_px = images, backbone, out, size_px
         self.unfinished = out.parent / "build"  # what may be deleted whenever nothing runs
         self._caches: dict[int, ImageCache] = {}
+        self._embeddings: dict[int, np.ndarray] = {}
 
     @functools.cached_property
     def weights(self) -> backbones.Weights:
@@ -330,8 +331,10 @@ class Ablation:
     def _frozen(self, recipe: Recipe, split: str, fold: int) -> tuple[dict[str, np.ndarray], float]:
         """Do what `_train` does for a classical model on embeddings: one view, so one score."""
         started, is_own = time.monotonic(), self.images[split] == fold
-        found = embed(self.build(recipe), self.cache(recipe.size_px), self.images)
-        x, labels = found.embeddings, self.images.label.to_numpy(np.int64)
+        if recipe.size_px not in self._embeddings:
+            found = embed(self.build(recipe), self.cache(recipe.size_px), self.images)
+            self._embeddings[recipe.size_px] = found.embeddings
+        x, labels = self._embeddings[recipe.size_px], self.images.label.to_numpy(np.int64)
         groups = self.images.group.to_numpy()[~is_own] if split == "groups" else None
         own = {name: getattr(settings.BaselineSettings(), name) for name in OWN}
         model = fit_baseline(recipe.frozen, x[~is_own], labels[~is_own], groups=groups, **own)
