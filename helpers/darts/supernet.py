@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
-from helpers.darts.space import PRIMITIVES
+from helpers.darts.space import OPERATIONS, PRIMITIVES
 from helpers.models.convolution import convolve
 from helpers.models.depthwise import DepthwiseConv2d, half_resolution
 
@@ -104,15 +104,16 @@ class Edges(nn.Module):
         weights (E, 7) are those of all operations but `none`, which adds nothing.
         """
         # BN multiplies each channel by a number anyway: by the weight of the operation.
-        scale = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
+        wide_weights = weights.t().repeat_interleave(self.channels, dim=1)  # (7, E * C)
+        scale = dict(zip(OPERATIONS, wide_weights, strict=True))
         r = F.relu(x)
         wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
-        out = self.sep3[1](F.relu(self.sep3[0](wide), inplace=True), scale[3])
-        out += self.sep5[1](F.relu(self.sep5[0](wide), inplace=True), scale[4])
+        out = self.sep3[1](F.relu(self.sep3[0](wide), inplace=True), scale["sep_conv_3x3"])
+        out += self.sep5[1](F.relu(self.sep5[0](wide), inplace=True), scale["sep_conv_5x5"])
         if self.stride == 2:
             wide = torch.cat([half_resolution(r)] * self.edges, dim=1)  # (B, E * C, h, w)
-        out += self.dil3(wide, scale[5])
-        out += self.dil5(wide, scale[6])
+        out += self.dil3(wide, scale["dil_conv_3x3"])
+        out += self.dil5(wide, scale["dil_conv_5x5"])
         # Pools, and the skip at stride 1, are the same for all edges: their weighted sums are one
         # product with a matrix whose blocks are weights[e, o] times the identity.
         shared = [
@@ -122,7 +123,7 @@ class Edges(nn.Module):
         if self.reduce is None:
             shared.append(x)
         else:
-            out += self.reduce(r, scale[2])
+            out += self.reduce(r, scale["skip_connect"])
         out += weighted_sums(shared, weights[:, : len(shared)])
         return out
 

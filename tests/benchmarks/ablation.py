@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from helpers import datasets
-from helpers.core import files, locks, paths, seeding
+from helpers.core import devices, files, locks, paths, seeding
 from helpers.core.folds import stratified_folds
 from helpers.darts.named import PUBLISHED
 from helpers.darts.retrain import make_network
@@ -332,7 +332,8 @@ class Ablation:
         """Do what `_train` does for a classical model on embeddings: one view, so one score."""
         started, is_own = time.monotonic(), self.images[split] == fold
         if recipe.size_px not in self._embeddings:
-            found = embed(self.build(recipe), self.cache(recipe.size_px), self.images)
+            model, cache = self.build(recipe), self.cache(recipe.size_px)
+            found = embed(model, cache, self.images, devices.default_device())
             self._embeddings[recipe.size_px] = found.embeddings
         x, labels = self._embeddings[recipe.size_px], self.images.label.to_numpy(np.int64)
         groups = self.images.group.to_numpy()[~is_own] if split == "groups" else None
