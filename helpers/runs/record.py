@@ -138,12 +138,14 @@ def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnPr
 
 
 def digests_of(run_paths: paths.RunPaths, written: list[Path]) -> dict[str, str]:
-    """Return digests of files by their names in run.json: relative to the run, or to home."""
-    digests = {}
-    for path in written:
-        base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
-        digests[path.relative_to(base).as_posix()] = files.file_digest(path)
-    return digests
+    """Return digests of files by their `output_name`."""
+    return {output_name(run_paths, path): files.file_digest(path) for path in written}
+
+
+def output_name(run_paths: paths.RunPaths, path: Path) -> str:
+    """Return a file's name in run.json: relative to the run, or to home."""
+    base = run_paths.root if path.is_relative_to(run_paths.root) else paths.home()
+    return path.relative_to(base).as_posix()
 
 
 def outputs_are_intact(run_paths: paths.RunPaths, digests: Mapping[str, str]) -> bool:

@@ -28,7 +28,13 @@ from helpers.runs import attached, record, settings
 from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
 from helpers.runs.predictions import read_split
-from helpers.runs.record import digests_of, edit_run, load_run, outputs_are_intact
+from helpers.runs.record import (
+    digests_of,
+    edit_run,
+    load_run,
+    output_name,
+    outputs_are_intact,
+)
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -185,7 +191,9 @@ class Stage:
         def seconds_if_done() -> float | None:
             step = load_run(self.paths).get("steps", {}).get(name)
             same = step is not None and step["key"] == key
-            done = same and outputs_are_intact(self.paths, step["outputs"])
+            names = {output_name(self.paths, path) for path in outputs.values()}
+            done = same and step["outputs"].keys() == names
+            done = done and outputs_are_intact(self.paths, step["outputs"])
             return step.get("seconds", 0.0) if done else None
 
         if (spent_s := processes.from_main(seconds_if_done)) is not None:

@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from helpers.core import files, paths, style
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings, stages
+from helpers.runs.record import edit_run
 from tests.conftest import split_of
 
 
@@ -34,6 +35,30 @@ def test_a_step_is_done_once_for_equal_inputs_and_again_if_its_file_was_damaged(
     assert _do(stage, {"a": 2}) is True
     (stage.paths.root / "out.txt").write_text("damaged")
     assert _do(stage, {"a": 2}) is True
+
+
+def test_a_step_that_an_older_version_wrote_to_another_file_is_done_again(home):
+    stage = _stage()
+    stage.once("work", {}, lambda out: files.write_bytes(out, b"1"), out=stage.paths.root / "a")
+    stage.once("work", {}, lambda out: files.write_bytes(out, b"2"), out=stage.paths.root / "b")
+    assert (stage.paths.root / "b").read_bytes() == b"2"
+
+
+def test_predictions_that_only_an_earlier_call_made_are_removed_and_its_trainings_stay(home):
+    def write(**outputs):
+        for path in outputs.values():
+            files.write_bytes(path, b"1")
+
+    first, second = _stage(), _stage()
+    for stage, name in ((first, "a"), (second, "b")):
+        with edit_run(stage.paths) as run:
+            run.setdefault("stages", {})[stage.name] = {}
+        kept = stage.paths.checkpoint(name)
+        own = {"predictions": stage.paths.predictions(name), "checkpoint": kept}
+        stage.once(name, {}, write, **own)
+        stage.finish()
+    assert not first.paths.predictions("a").exists() and first.paths.checkpoint("a").exists()
+    assert first.paths.predictions("b").exists()
 
 
 def test_a_step_that_fails_is_not_recorded(home):
