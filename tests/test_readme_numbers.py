@@ -8,7 +8,6 @@ from helpers.core import paths
 from helpers.core.style import told_apart
 from helpers.results.comparison import holm
 from helpers.results.two_splits import repeated_differences
-from helpers.runs.names import display_name
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())
@@ -70,25 +69,20 @@ def test_the_sentences_about_unseen_modules_are_those_of_the_tables():
 def test_the_repeated_splits_are_those_of_their_table():
     found = pd.read_csv(RESULTS / "elpv-full" / "02_repeated_splits.csv")
     lines = repeated_differences(found[found.model == "LDA"]).set_index("column")
-    row, inside = lines.loc["auc"], lines.loc["within_auc"]
+    row = lines.loc["auc"]
     means = [f"{100 * row[f'{kind}_mean']:.1f} ± {100 * row[f'{kind}_std']:.1f}" for kind in RUNS]
-    within = [f"{100 * inside[f'{kind}_mean']:.1f}" for kind in RUNS]
     assert (
         f"LDA has {means[0]} and {means[1]} (mean ± standard deviation; difference "
-        f"{100 * row.difference:.1f} ± {100 * row.error:.1f}, standard error), inside the modules "
-        f"{within[0]} and {within[1]}"
+        f"{100 * row.difference:.1f} ± {100 * row.error:.1f}, standard error)"
     ) in TEXT
     assert (found.groupby(["model", "split"]).size() == 5).all() and "Over five splits" in TEXT
 
 
-def test_the_model_that_validation_chose_is_named_with_its_test_auc():
-    chosen = {}
-    for kind, run in RUNS.items():
-        found = table(run).drop("majority")
-        chosen[kind] = found.loc[found.val_auc.idxmax()]
-    assert display_name(chosen["random"].name) == "rank average" and chosen["groups"].name == "fbp"
-    auc = f"{100 * chosen['random'].test_auc:.1f}"
-    assert f"Validation chose the rank average of all on the random split (test {auc})" in TEXT
+def test_the_longer_preset_s_numbers_are_those_of_its_run():
+    found = table("elpv-full").drop("majority")
+    assert found.val_auc.idxmax() == "stacking" and (found.preset == "full").all()
+    fbp, chosen = (with_interval(found.loc[name], "test_auc") for name in ("fbp", "stacking"))
+    assert f"split: FBP {fbp}; stacking, which validation chose, {chosen}." in TEXT
 
 
 def test_what_fbp_lets_through_and_rejects_is_that_of_the_operating_points():
@@ -123,4 +117,4 @@ def test_the_numbers_of_test_images_follow_from_the_counts_of_both_classes():
 
 def test_every_number_with_an_interval_is_checked_above():
     intervals = re.findall(r"\[-?[\d.]+, -?[\d.]+\]", TEXT)
-    assert len(intervals) == 2 * len(ROWS) + 4
+    assert len(intervals) == 2 * len(ROWS) + 6
