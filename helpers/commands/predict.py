@@ -58,10 +58,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
-    """Write for each image the Grad-CAM map of the first network for "bad", laid over the image."""
+    """Write for each image the map of the first network for "bad", laid over the image."""
     import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
 
-    from helpers.deploy.your_part import bad_map
+    from helpers.deploy.your_part import bad_map, map_scale
     from helpers.explain import maps
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
@@ -71,7 +71,8 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
         assert pixels is not None
         heat = bad_map(model, pixels)
         name = stem = Path(str(row.file)).stem
-        figure, axes = maps.grid(1, 2, (7.5, 3.6), f"{stem}: {row.verdict or 'no verdict'}")
+        title = f"{stem}: {row.verdict or 'no verdict'}"
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), title, map_scale(model))
         maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
         for number in itertools.count(2):

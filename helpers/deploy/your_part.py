@@ -167,6 +167,12 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
 
 
+def map_scale(model: TrainedModel) -> str:
+    """Return what the colours of `bad_map` mean."""
+    is_own = isinstance(model.network, PatchCoreNetwork)
+    return maps.MAP_SCALE.replace("Grad-CAM", "PatchCore") if is_own else maps.MAP_SCALE
+
+
 def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     """Return a row for each step of the journey: what comes out, and where the code is."""
     (height, width), side = journey.original.shape[:2], len(journey.pixels)
@@ -303,7 +309,7 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
     title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
     size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
-    figure, axes = maps.grid(rows, columns, size, title)
+    figure, axes = maps.grid(rows, columns, size, title, map_scale(model))
     for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
         pixels, _ = model.read(str(part.path))
         assert pixels is not None

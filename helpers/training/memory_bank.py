@@ -70,7 +70,8 @@ class MemoryBank:
         m_test = features.flatten(2).gather(2, place)[..., 0]  # (B, D)
         m = memory[rows.flatten(1).gather(1, where[:, None])[:, 0]]  # (B, D)
         b = min(NEIGHBOURS, len(memory))
-        near = torch.cdist(m, memory).topk(b, largest=False).indices  # (B, b), rows of N_b(m)
+        # the memory first: its constant number of rows decides how distances are computed
+        near = torch.cdist(memory, m).t().topk(b, largest=False).indices  # (B, b), of N_b(m)
         to_near = torch.linalg.vector_norm(m_test[:, None] - memory[near], dim=2)  # (B, b)
         # the exponential of a large distance is infinite: the fraction is computed in logarithms
         weight = 1 - (farthest - to_near.logsumexp(dim=1)).exp()

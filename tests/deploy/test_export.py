@@ -19,7 +19,9 @@ from helpers.darts.genotypes import random_genotype
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones, depthwise
+from helpers.models.patch_features import middle_layers, patch_features
 from helpers.results.calibration import apply_temperature
+from helpers.training.memory_bank import MemoryBank, network_of
 from tests.deploy_run import CONTENT
 
 NEEDED = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
@@ -150,6 +152,22 @@ def test_the_example_scores_images_alone_as_the_package_does(tmp_path, to, kind,
     own = dataclasses.asdict(read_description(tmp_path / "net"))
     assert own.items() <= content.items() and content["format"] == to
     assert (tmp_path / "line" / content["file"]).is_file()
+
+
+def test_patchcore_is_exported_for_any_number_of_images(tmp_path):
+    backbone = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 64)).eval()
+    layers, pixels = middle_layers(backbone), torch.randint(0, 256, (3, 64, 64, 3))
+    with torch.no_grad():
+        features = patch_features(backbone, torch.randn(1, 3, 64, 64), layers)
+        bank = MemoryBank(features.flatten(2)[0].t(), usual=3.0)
+        model = network_of(backbone, layers, bank)
+        own = export.ExportedNetwork([model], 1, 1.0, (0.5, 0.5)).eval()
+        export._write(own, (64, 64, 3), "torch", tmp_path / "model.pt2")
+        again = torch.export.load(tmp_path / "model.pt2").module()
+        for count in (1, 3):
+            images = pixels[:count].to(torch.uint8)
+            for found, expected in zip(again(images), own(images), strict=True):
+                torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_the_check_runs_the_example_and_tells_its_error(tmp_path):
