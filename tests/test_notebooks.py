@@ -110,7 +110,7 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
     where = split.set_index("id").path
     networks = [path.parent.name for path in run_paths.root.glob("checkpoints/*/model.json")]
     cells = {"darts_imagenet", "darts_searched", "random_cell_0"}
-    assert set(networks) == {"cnn", "ll", "fbp", *cells}
+    assert set(networks) == {"cnn", "ll", "fbp", "patchcore", *cells}
     for name in networks:
         test = predictions.read_predictions(run_paths.predictions(name), split).test.iloc[:20]
         model = helpers.load_model(f"t/{name}")

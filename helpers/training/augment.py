@@ -86,7 +86,7 @@ def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Mod
     else:
         steps += [
             # around each image's mean; kornia's RandomContrast multiplies, which clips
-            K.ColorJitter(brightness=0.3, contrast=0.3, p=0.7),
+            K.ColorJitter(brightness=0.5, contrast=0.5, p=0.8),
             K.RandomGamma((0.7, 1.4), p=0.7),
             K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.3),
             K.RandomGaussianNoise(std=0.03, p=0.3),
