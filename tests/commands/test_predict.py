@@ -34,6 +34,19 @@ def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
     assert "the numbers mean nothing" in out[4]  # of a smoke run
 
 
+def test_a_folder_stands_for_its_images_and_an_empty_one_is_refused(parts, tmp_path, capsys):
+    own = tmp_path / "own"
+    own.mkdir()
+    for number, part in enumerate(parts):
+        Image.open(part).save(own / f"{number}.png")
+    assert predict.main([str(own), "--model", "t"]) == 0
+    out = capsys.readouterr().out
+    assert all(str(own / f"{number}.png") in out for number in range(2))
+    (tmp_path / "empty").mkdir()
+    assert predict.main([str(tmp_path / "empty"), "--model", "t"]) == 1
+    assert f"error: {tmp_path / 'empty'} holds no image (.png, " in capsys.readouterr().err
+
+
 def test_an_image_that_cannot_be_read_is_named_and_the_others_are_answered(parts, tmp_path, capsys):
     table = tmp_path / "a.csv"
     assert predict.main([parts[0], "gone.png", parts[1], "--model", "t", "--csv", str(table)]) == 1

@@ -390,6 +390,24 @@ def test_scores_that_are_not_those_of_the_run_get_no_verdict(
     assert said in capsys.readouterr().out
 
 
+def test_deep_images_get_no_verdict_by_a_model_that_was_trained_without_any(
+    described_run, described, tmp_path, capsys
+):
+    for path in described.trainings("net").glob("*.safetensors"):
+        facts = dataclasses.replace(backbones.facts_of(path), full_scale_bits=0)
+        backbones.save_model(path, backbones.load_model(path), **dataclasses.asdict(facts))
+    deploy_run.describe()
+    (tmp_path / "deep").mkdir()
+    save(tmp_path / "deep" / "a.png", 20, 20, high=1024, dtype=np.uint16)
+    out = tmp_path / "scores.csv"
+    command = ["--model", "t/net", "--images", str(tmp_path / "deep"), "--out", str(out)]
+    assert score.main(command) == 0
+    assert "verdict" not in pd.read_csv(out)
+    assert "no verdicts: the thresholds are not for scores with this --bits" in (
+        capsys.readouterr().out
+    )
+
+
 def test_ray_gives_the_same_scores_and_lists_the_same_files(folder, monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is optional: pip install .[ray]")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

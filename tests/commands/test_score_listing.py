@@ -40,6 +40,19 @@ def test_paths_of_a_pattern_start_below_its_last_plain_folder(nested):
     assert listed(f"{nested}/b.png") == [("b.png", "b")]
 
 
+def test_a_pattern_says_which_files_it_leaves_out(nested):
+    (nested / "b" / "photo.webp").touch()
+    found = open_list(f"{nested}/**/*").left_out()
+    assert found == ["2 file(s) with other suffixes (.txt, .webp)"]
+    assert open_list(f"{nested}/b/*.png").left_out() == []
+
+
+def test_of_many_images_some_are_taken_evenly(nested):
+    every = image_files(nested)
+    assert image_files(nested, len(every)) == every
+    assert image_files(nested, 2) == [every[0], every[len(every) // 2]]
+
+
 def test_paths_of_a_csv_are_relative_to_it_or_absolute(nested, tmp_path):
     table = tmp_path / "list.csv"
     table.write_text(f"id,path\nfirst,parts/b.png\n007,{nested}/b/2.PNG\n", encoding="utf-8-sig")
