@@ -92,8 +92,8 @@ def curves_of_cells(curves: pd.DataFrame) -> Figure:
         upper.set(title=f"validation AUC{words}")
         lower.set(title=f"training loss{words}", xlabel="epoch")
         lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0, 0].set_ylabel("stretched towards 1")
-    figure.suptitle(_late_gain(curves))
+    axes[0, 0].set_ylabel("AUC, stretched towards 1")
+    figure.suptitle(_late_gain(curves), fontsize=12)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -106,7 +106,7 @@ def _late_gain(curves: pd.DataFrame) -> str:
     before = [means.loc[model, : max(1, 3 * epochs[model] // 4)].iloc[-1] for model in means.index]
     gain = 100 * (last - before)
     return (
-        f"In the last quarter of its epochs a network's validation AUC changes by "
+        "Validation AUC in the last quarter of the epochs:\n"
         f"{gain.mean():+.1f} points on average ({gain.min():+.1f} to {gain.max():+.1f})"
     )
 

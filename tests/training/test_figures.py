@@ -94,7 +94,7 @@ def test_the_curves_of_cells_have_a_column_for_labels_alone_and_one_for_a_teache
     means = 0.81 + 0.001 * np.arange(1, 9)
     assert np.allclose(_lines(left)[0], means) and np.allclose(_lines(right)[-2], means)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["FBP", "DARTS searched"]
-    assert figure.get_suptitle().endswith("changes by +0.2 points on average (+0.2 to +0.2)")
+    assert figure.get_suptitle().endswith("+0.2 points on average (+0.2 to +0.2)")
     assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] > means[1] - 0.001
     figure.canvas.draw()
     alone = figures.curves_of_cells(curves[curves.model == "fbp"].assign(val_auc=1.0))
