@@ -20,16 +20,12 @@ from torch import Tensor, nn
 
 from helpers.darts.operations import pad_to_even, softmax_by_node, stems
 from helpers.darts.space import OPERATIONS, PRIMITIVES
+from helpers.models.batch_norm import batch_norm
 from helpers.models.convolution import convolve
 from helpers.models.depthwise import DepthwiseConv2d, half_resolution
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 NARROW = 16  # below so many channels one product for all edges is faster than one for each
-
-
-def batch_norm(x: Tensor, scale: Tensor | None = None) -> Tensor:
-    """Normalise (B, C, H, W) by the statistics of the batch; `scale` (C,) multiplies the result."""
-    return F.batch_norm(x, None, None, scale, None, training=True)
 
 
 class ConvBN(nn.Module):
@@ -108,31 +104,31 @@ class Edges(nn.Module):
         scale = dict(zip(OPERATIONS, wide_weights, strict=True))
         r = F.relu(x)
         wide = torch.cat([r] * self.edges, dim=1)  # (B, E * C, H, W)
-        out = self.sep3[1](F.relu(self.sep3[0](wide), inplace=True), scale["sep_conv_3x3"])
-        out += self.sep5[1](F.relu(self.sep5[0](wide), inplace=True), scale["sep_conv_5x5"])
+        out = self.sep3[1](F.relu(self.sep3[0](wide)), scale["sep_conv_3x3"])
+        out = out + self.sep5[1](F.relu(self.sep5[0](wide)), scale["sep_conv_5x5"])
         if self.stride == 2:
             wide = torch.cat([half_resolution(r)] * self.edges, dim=1)  # (B, E * C, h, w)
-        out += self.dil3(wide, scale["dil_conv_3x3"])
-        out += self.dil5(wide, scale["dil_conv_5x5"])
-        # Pools, and the skip at stride 1, are the same for all edges: their weighted sums are one
-        # product with a matrix whose blocks are weights[e, o] times the identity.
-        shared = [
-            batch_norm(F.max_pool2d(x, 3, self.stride, 1)),
-            batch_norm(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
-        ]
-        if self.reduce is None:
-            shared.append(x)
-        else:
-            out += self.reduce(r, scale["skip_connect"])
-        out += weighted_sums(shared, weights[:, : len(shared)])
-        return out
+        out = out + self.dil3(wide, scale["dil_conv_3x3"])
+        out = out + self.dil5(wide, scale["dil_conv_5x5"])
+        max_pool = F.max_pool2d(x, 3, self.stride, 1)
+        avg_pool = F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
+        out = add_weighted(out, batch_norm(torch.cat([max_pool, avg_pool], dim=1)), weights[:, :2])
+        if self.reduce is not None:
+            return out + self.reduce(r, scale["skip_connect"])
+        return add_weighted(out, x, weights[:, 2:3])
 
 
-def weighted_sums(maps: list[Tensor], weights: Tensor) -> Tensor:
-    """Return sum_s weights[e, s] maps[s] for each row e: S maps (B, C, H, W) to (B, E * C, H, W)"""
-    eye = torch.eye(maps[0].shape[1], dtype=weights.dtype, device=weights.device)
-    rows = torch.cat(maps, dim=1).permute(0, 2, 3, 1)  # (B, H, W, S * C)
-    return (rows @ torch.kron(weights, eye).t()).permute(0, 3, 1, 2)
+def add_weighted(out: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
+    """Return out (B, E * C, H, W) plus sum_s weights[e, s] maps_s in each of its blocks e.
+
+    maps (B, S * C, H, W) hold S maps that are the same for all edges. Their sums are a product with
+    a matrix whose blocks are weights[e, s] times the identity.
+    """
+    channels = maps.shape[1] // weights.shape[1]
+    eye = torch.eye(channels, dtype=weights.dtype, device=weights.device)
+    rows, matrix = out.permute(0, 2, 3, 1), torch.kron(weights, eye).t()
+    total = torch.addmm(rows.flatten(0, 2), maps.permute(0, 2, 3, 1).flatten(0, 2), matrix)
+    return total.view(rows.shape).permute(0, 3, 1, 2)
 
 
 class Cell(nn.Module):
@@ -197,7 +193,8 @@ class Cell(nn.Module):
             return total
         # sum_s beta_s (mixed_s, rest_s) (arXiv 1907.05737, equation 2), channels shuffled
         into = slice(first_row(node), first_row(node + 1))
-        both = torch.cat([total, weighted_sums(rests[: node + 2], beta[None, into])], dim=1)
+        rest = sum(weight * x for weight, x in zip(beta[into], rests[: node + 2], strict=True))
+        both = torch.cat([total, rest], dim=1)
         rows = both.permute(0, 2, 3, 1).unflatten(3, (self.partial, -1))  # (B, h, w, K, C / K)
         return rows.transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
@@ -297,4 +294,4 @@ class Supernet(nn.Module):
         for cell in self.cells:
             out = cell(r0, r1, *scales["reduce" if cell.reduction else "normal"])
             r0, r1 = r1, F.relu(out)
-        return self.classifier(out.mean(dim=(2, 3)))
+        return self.classifier(F.avg_pool2d(out, out.shape[2:]).flatten(1))

@@ -79,7 +79,11 @@ class _Bilinear(torch.autograd.Function):
         for i, slot in enumerate(OTHERS[ctx.slot]):
             if ctx.needs_input_grad[2 + i] and slot not in _constant:
                 a, b = (known[other] for other in OTHERS[slot])
-                found[i] = _Bilinear.apply(ctx.geometry, slot, a, b)
+                found[i] = (
+                    _Bilinear.apply(ctx.geometry, slot, a, b)
+                    if torch.is_grad_enabled()
+                    else ctx.geometry.compute(slot, a, b)
+                )
         return None, None, *found
 
 
