@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from helpers.training.loop import TrainingError
+
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
 # takes a vector that is a mean over so many images to the mean over the images of all processes
 Average = Callable[[Tensor, int], Tensor]
 
 
-class GradientError(ValueError):
+class GradientError(TrainingError):
     """A gradient is not finite."""
 
 
@@ -50,8 +52,8 @@ def averaged(tensors: Sequence[Tensor], images: int, average: Average | None) ->
         flat = average(flat, images)
     if not flat.isfinite().all():
         raise GradientError(
-            "the architecture step met a gradient that is not finite: lower the learning rate of "
-            "the weights, or that of alpha"
+            "search: a gradient by alpha is not finite: lower LR, of the weights, or ALPHA_LR. "
+            "With another setting the search starts from scratch"
         )
     parts = flat.split([t.numel() for t in tensors])
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]

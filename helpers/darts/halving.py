@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import pandas as pd
+import torch
 
 from helpers.core import processes
 from helpers.darts import genotypes
-from helpers.darts.named import FOUND, NamedCell, check_names, named_cells
+from helpers.darts.named import FOUND, NamedCell, check_names, named_cells, random_cell
 from helpers.darts.retrain import make_network, recipe_of
 from helpers.models.complexity import count_parameters
 from helpers.runs.members import Member
@@ -27,18 +29,33 @@ from helpers.training.jobs import run_all
 from helpers.training.trained import Trained, train_member
 
 ETA = 3  # a third of the candidates continues, with three times the epochs
+DRAWS = 5  # so many random cells are drawn for each that takes part, to find some of like size
 
 
 def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
-    """Return the cells to compare by kind: searched in this run, published, and random."""
+    """Return the cells to compare by kind: searched in this run, published, and random.
+
+    Of all random cells drawn those are taken whose parameters are nearest to the mean of the
+    searched ones: a larger network is often better, whoever has found it.
+    """
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
     found = sorted(folder.glob("searched*.json"))
-    names = {
-        "searched": [path.stem if path.stem in FOUND else str(path) for path in found],
-        "published": list(genotypes.PUBLISHED),
-        "random": ["random"],
-    }
-    return {kind: named_cells(own, folder, count) for kind, own in names.items() if own}
+    names = [path.stem if path.stem in FOUND else str(path) for path in found]
+    cells = {"searched": named_cells(names, folder, 0)} if names else {}
+    cells["published"] = named_cells(list(genotypes.PUBLISHED), folder, 0)
+    drawn = [random_cell(seed) for seed in range(DRAWS * count if names else count)]
+    if names:
+        size = sum(parameters(stage, cell) for cell in cells["searched"]) / len(names)
+        drawn.sort(key=lambda cell: abs(math.log(parameters(stage, cell) / size)))
+    return cells | {"random": sorted(drawn[:count], key=lambda cell: int(cell.name.split("_")[-1]))}
+
+
+def parameters(stage: Stage, cell: NamedCell) -> int:
+    """Return the number of weights of a cell's network, without the auxiliary head."""
+    settings = dataclasses.replace(stage.settings, auxiliary=False)
+    cache = stage.images(settings.retrain_image_size_px)
+    with torch.device("meta"):  # a network of shapes alone
+        return count_parameters(make_network(settings, cell.genotype, cache, 0))
 
 
 def run_halving(stage: Stage) -> pd.DataFrame:
@@ -85,10 +102,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     inputs = [genotypes.to_json(winner.genotype), about]
     stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
     kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
-    plain = dataclasses.replace(settings, auxiliary=False)
-    sizes = {
-        n: count_parameters(make_network(plain, c.genotype, cache, 0)) for n, c in cells.items()
-    }
+    sizes = {name: parameters(stage, cell) for name, cell in cells.items()}
     return trials.assign(kind=trials.model.map(kinds), parameters=trials.model.map(sizes))
 
 

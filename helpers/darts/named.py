@@ -105,9 +105,7 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[N
             origin = {"origin": f"published as {name}"}
             cells.append(NamedCell(models[0], PUBLISHED[name], origin))
         elif name == "random":
-            for seed, model in enumerate(models):
-                cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
-                cells.append(NamedCell(model, random_genotype(seed), cost))
+            cells += [random_cell(seed) for seed in range(random_cells)]
         elif name not in FOUND:
             cells.append(_from_file(models[0], Path(name).expanduser()))
         elif (path := folder / f"{name}.json").is_file():
@@ -124,6 +122,12 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[N
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")
     return cells
+
+
+def random_cell(seed: int) -> NamedCell:
+    """Draw a cell; the same seed gives the same cell."""
+    cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
+    return NamedCell(f"random_cell_{seed}", random_genotype(seed), cost)
 
 
 def _from_file(name: str, path: Path) -> NamedCell:

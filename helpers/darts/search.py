@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from helpers.core.folds import stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
-from helpers.darts.gradients import GradientError
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
@@ -194,8 +192,7 @@ class AlphaSteps(Hooks):
         """Take one step of alpha, except during the warm-up."""
         if self.epoch < self.settings.alpha_warmup:
             return
-        with self._finite_gradients():
-            loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
+        loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
         self.losses.append(loss)
 
     def epoch_ends(self, record: dict[str, Any]) -> bool:
@@ -228,21 +225,7 @@ class AlphaSteps(Hooks):
         images = next(self.part.ordered())  # always the same: measurements are comparable
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
         arguments = (self.net, F.cross_entropy, (images, targets), EIGENVALUE_ITERATIONS)
-        with self._finite_gradients():
-            return processes.from_main(dominant_eigenvalue, *arguments)
-
-    @contextmanager
-    def _finite_gradients(self) -> Iterator[None]:
-        """Turn the error of a gradient that is not finite into advice on the parameters."""
-        try:
-            yield
-        except GradientError:
-            s = self.settings
-            raise TrainingError(
-                f"search: a gradient by alpha is not finite in epoch {self.epoch + 1}. Lower LR "
-                f"(now {s.lr:g}) or ALPHA_LR (now {s.alpha_lr:g}): with another setting the search "
-                "starts from scratch"
-            ) from None
+        return processes.from_main(dominant_eigenvalue, *arguments)
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()

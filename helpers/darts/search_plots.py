@@ -8,12 +8,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
 from helpers.darts.draw import draw_genotypes
 from helpers.darts.genotypes import Genotype, from_json, new_edges
+from helpers.darts.operations import softmax_by_node
 from helpers.darts.space import EDGES, KINDS, PRIMITIVES
 from helpers.darts.verdict import CELL_EDGES, CLEAR_LEAD, History, edge_name, leads
 
@@ -28,7 +30,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
     White is 1/8, the weight of all operations at the start. In the last map, of the epoch `used`
     (counted from 1), a frame is around the operations that `cell` keeps, and a dot on those that
-    selection by perturbation keeps.
+    selection by perturbation keeps. With edge normalisation softmax(beta) is beside it, by which
+    the weights of an edge are multiplied.
     """
     epochs = shown_epochs(used)
     weights = {
@@ -50,6 +53,11 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
         for name, *edge in cell.edges(kind):
             corner = (PRIMITIVES.index(name), EDGES.index(tuple(edge)))
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=2, clip_on=False))
+        beta = history[used - 1][f"beta_{kind}"]
+        if beta is not None:
+            shares = softmax_by_node(torch.tensor(beta)).tolist()
+            right = ax.secondary_yaxis("right")
+            right.set_yticks(np.arange(len(EDGES)) + 0.5, [f"β {share:.2f}" for share in shares])
         for name, *edge in perturbed.edges(kind):
             x, y = PRIMITIVES.index(name) + 0.5, EDGES.index(tuple(edge)) + 0.5
             ax.plot(x, y, "o", color="#029e73", markeredgecolor="white", markersize=8)

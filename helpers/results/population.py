@@ -11,9 +11,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from scipy.stats import t
 
 from helpers.core.style import decimals, p_value
 from helpers.runs.names import display_name, model_colours
+
+POINT = 0.01  # of AUC
 
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
@@ -66,12 +69,16 @@ def findings(trials: pd.DataFrame) -> list[str]:
     first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
     sentences = []
     for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples():
-        total = row.random_cells + 1
+        total, n = row.random_cells + 1, row.random_cells
+        # of one more random cell around the mean of n (Student's t)
+        margin = t.ppf(0.975, n - 1) * row.random_std * (1 + 1 / n) ** 0.5
+        lead, points = (row.val_auc - row.random_auc) / POINT, margin / POINT
         sentences.append(
             f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
             f"random cells after {first} epochs (validation AUC {decimals(row.val_auc)}; random "
-            f"cells {decimals(row.random_auc)} ± {decimals(row.random_std)}): a random cell is as "
-            f"good with {p_value(row.rank / total)}."
+            f"cells {decimals(row.random_auc)} ± {decimals(row.random_std)}): {lead:+.1f} points "
+            f"from their mean, where 95 % of random cells are within {points:.1f}. A random cell "
+            f"is as good with {p_value(row.rank / total)}."
         )
     count = trials.model.nunique()
     return [

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from helpers.core import tensors
 from helpers.darts import architect
 from helpers.darts.architect import Architect
+from helpers.darts.gradients import GradientError
 from helpers.darts.supernet import Supernet
 from tests.toy_search import (
     MOMENTUM,
@@ -292,11 +293,11 @@ def test_a_gradient_that_is_not_finite_is_refused_and_says_what_to_lower(order):
     before, alphas = bits(net, sgd), flat(net.architecture_parameters())
     images = VAL[0].clone()
     images[0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(GradientError) as caught:
         Architect(net, F.cross_entropy, order).step((images, VAL[1]), TRAIN, sgd)
     assert str(caught.value) == (
-        "the architecture step met a gradient that is not finite: lower the learning rate of the "
-        "weights, or that of alpha"
+        "search: a gradient by alpha is not finite: lower LR, of the weights, or ALPHA_LR. With "
+        "another setting the search starts from scratch"
     )
     assert same(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)

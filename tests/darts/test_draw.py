@@ -213,11 +213,12 @@ def test_labels_into_a_state_are_stacked_around_it_a_gap_apart():
     assert layout.states[2].y == pytest.approx((layout.states[0].y + layout.states[1].y) / 2)
 
 
-def _history(epochs):
+def _history(epochs, beta=None):
     rng, history = np.random.default_rng(0), []
     for epoch in range(1, epochs + 1):
         record = {f"alpha_{kind}": rng.normal(size=(14, 8)).tolist() for kind in KINDS}
         record |= {f"entropy_{kind}": 2.0 for kind in KINDS}
+        record |= {f"beta_{kind}": beta for kind in KINDS}
         names = ("train_plain_loss", "val_loss", "train_auc", "val_auc")
         record |= dict.fromkeys(names, 0.5 + 0.01 * epoch)
         history.append({"epoch": epoch, "skips": 1, "eigenvalue": None, **record})
@@ -270,13 +271,26 @@ def test_the_last_heat_maps_frame_one_cell_and_dot_the_other(used):
     assert not any(ax.patches or ax.lines for ax in others)
 
 
+def test_the_last_heat_maps_name_each_edge_s_share_of_its_node_if_there_is_one():
+    beta = [0.0, np.log(3), *[0.0] * 12]
+    figure = search_plots.alpha_heat_maps(_history(2, beta), 2, *[PUBLISHED["DARTS_V1"]] * 2)
+    for ax in figure.axes[1:4:2]:
+        (shares,) = ax.child_axes
+        names = [label.get_text().removeprefix("β ") for label in shares.get_yticklabels()]
+        assert names[:5] == ["0.25", "0.75", "0.33", "0.33", "0.33"]
+    assert not figure.axes[0].child_axes
+
+
+@pytest.mark.parametrize("beta", [None, [0.0] * 14])
 @pytest.mark.parametrize("size", [1, 16])
-def test_no_label_of_the_heat_maps_covers_another(size):
+def test_no_label_of_the_heat_maps_covers_another(size, beta):
     plots.use_style()
-    figure = search_plots.alpha_heat_maps(_history(size), size, *[PUBLISHED["DARTS_V1"]] * 2)
+    cells = [PUBLISHED["DARTS_V1"]] * 2
+    figure = search_plots.alpha_heat_maps(_history(size, beta), size, *cells)
     figure.draw_without_rendering()
     texts = [figure._suptitle, *(ax.title for ax in figure.axes)]
-    texts += [t for ax in figure.axes for t in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
+    everything = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
+    texts += [t for ax in everything for t in [*ax.get_xticklabels(), *ax.get_yticklabels()]]
     shown = [t.get_window_extent() for t in texts if t.get_text() and t.get_visible()]
     boxes = [box for box in shown if box.width]
     assert not any(overlap(a, b) for a, b in combinations(boxes, 2))

@@ -35,7 +35,8 @@ def test_ranks_and_the_population_are_those_of_planted_aucs():
 def test_the_sentences_say_the_rank_of_each_searched_cell_and_the_winner():
     assert population.findings(_trials(AUCS)) == [
         "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC .800; random cells "
-        ".750 ± .108): a random cell is as good with p = .500.",
+        ".750 ± .108): +5.0 points from their mean, where 95 % of random cells are within 28.3. A "
+        "random cell is as good with p = .500.",
         "The best of all 9 cells by successive halving is r6.",
     ]
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
