@@ -80,7 +80,7 @@ class Architect:
             GradientError: a gradient is not finite.
         """
         if self.order == 1:
-            with self.net.frozen_weights():
+            with constant_weights():  # their gradients take half of the time, and nobody reads them
                 alphas = self.net.architecture_parameters()
                 return gradients(self.net, self.loss_of, val, alphas, self.average)
         if train is None or optimizer is None:

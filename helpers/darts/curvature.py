@@ -9,6 +9,7 @@ from torch import Tensor
 
 from helpers.darts.gradients import Average, Batch, Loss, averaged
 from helpers.darts.supernet import Supernet
+from helpers.models.convolution import constant_weights
 
 
 def dominant_eigenvalue(
@@ -44,7 +45,7 @@ def dominant_eigenvalue(
         hv = torch.autograd.grad(gradient, alphas, shaped, **options)
         return torch.cat([h.flatten() for h in averaged(hv, len(val[1]), average)])
 
-    with net.frozen_weights():
+    with constant_weights():
         loss = loss_of(net(val[0]), val[1])
         gradient = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
         for _ in range(min(iterations, len(v))):

@@ -11,8 +11,6 @@ In the shapes B are the images, H and W the size of a state's maps, h and w that
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -258,18 +256,6 @@ class Supernet(nn.Module):
     def weight_parameters(self) -> list[nn.Parameter]:
         """Return w: every parameter that is not part of the architecture."""
         return [p for n, p in self.named_parameters() if not n.startswith(("alpha_", "beta_"))]
-
-    @contextmanager
-    def frozen_weights(self) -> Iterator[None]:
-        """Skip the gradients of w inside, as an architecture step does not need them."""
-        frozen = [p for p in self.weight_parameters() if p.requires_grad]
-        for p in frozen:
-            p.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for p in frozen:
-                p.requires_grad_(True)
 
     def operation_weights(self, kind: str) -> Tensor:
         """Return softmax(alpha) (edges, 8) of the cells of a kind, "normal" or "reduce"."""

@@ -124,29 +124,6 @@ def test_the_memory_format_of_the_images_does_not_matter():
     assert torch.equal(net(images), net(images.contiguous(memory_format=torch.channels_last)))
 
 
-@pytest.mark.parametrize("partial", [1, 2])
-def test_frozen_weights_give_the_same_alpha_gradient_and_none_of_w(partial):
-    net = decided(Supernet(4, 3, 2, partial=partial)).double()
-    images, targets = images_and_targets(torch.float64, 4, (8, 8))
-    F.cross_entropy(net(images), targets).backward()
-    expected = [p.grad for p in net.architecture_parameters()]
-    net.zero_grad(set_to_none=True)
-    with net.frozen_weights():
-        F.cross_entropy(net(images), targets).backward()
-    for alpha, grad in zip(net.architecture_parameters(), expected, strict=True):
-        torch.testing.assert_close(alpha.grad, grad, rtol=1e-10, atol=1e-12)
-    assert all(p.grad is None for p in net.weight_parameters())
-    assert all(p.requires_grad for p in net.parameters())
-
-
-def test_weights_that_were_frozen_before_stay_frozen_after_frozen_weights():
-    net = Supernet(4, 3, 2)
-    net.classifier.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="inside"), net.frozen_weights():
-        raise RuntimeError("inside")
-    assert sum(not p.requires_grad for p in net.parameters()) == 2
-
-
 def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
     net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
