@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.darts.space import OPERATIONS
+from helpers.models.batch_norm import BatchNorm2d
 from helpers.models.depthwise import DepthwiseConv2d
 
 
@@ -21,7 +22,7 @@ class ReLUConvBN(nn.Sequential):
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            BatchNorm2d(out_channels),
         )
 
 
@@ -57,7 +58,7 @@ def stems(
     """
 
     def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        norm = nn.BatchNorm2d(c_out, track_running_stats=track_statistics)
+        norm = BatchNorm2d(c_out, track_running_stats=track_statistics)
         return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm]
 
     if stem == "cifar":
@@ -81,7 +82,7 @@ class FactorizedReduce(nn.Module):
         first = out_channels // 2
         self.conv_even = nn.Conv2d(in_channels, first, 1, bias=False)
         self.conv_odd = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
+        self.bn = BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
@@ -123,5 +124,5 @@ def _depthwise_separable(
             channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False
         ),
         nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels),
+        BatchNorm2d(channels),
     ]
