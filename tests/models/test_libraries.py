@@ -106,6 +106,7 @@ def test_looking_at_a_backbone_draws_no_random_number():
         ("convnext_atto", 16, "Kernel size"),  # nothing is left after five halvings
         ("vit_tiny_patch16_224", 72, "it cuts off the right and lower edge"),
         ("convit_tiny", 64, "its weights do not follow the size"),
+        ("torchvision/vit_b_32", 64, "Wrong image height"),
     ],
 )
 def test_a_size_that_a_backbone_cannot_take_is_refused_with_one_that_it_can(name, size_px, reason):

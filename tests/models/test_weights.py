@@ -182,3 +182,16 @@ def test_a_name_or_file_that_does_not_exist_is_told():
         find_weights("vgg")
     with pytest.raises(WeightsError, match=r"^WEIGHTS='none\.pth' is not a file$"):
         find_weights("auto", "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "licence"),
+    [
+        ("efficientnet_lite0", "apache-2.0"),
+        ("convnextv2_tiny", "cc-by-nc-4.0"),  # not for a production line
+        ("resnet18", "not stated"),
+        ("torchvision/convnext_tiny", "not stated"),
+    ],
+)
+def test_the_licence_of_published_weights_is_the_one_that_their_library_names(backbone, licence):
+    assert weights.licence_of(backbone) == licence
