@@ -16,7 +16,7 @@ from helpers.models.depthwise import (
     use_fast_depthwise,
 )
 
-CASES = [(k, s, d, n) for k in (3, 5) for s in (1, 2) for d in (1, 2) for n in (7, 8)]
+CASES = [(k, s, d, n) for k in (3, 5) for s in (1, 2) for d in (1, 2) for n in (3, 7, 8)]
 
 
 def results(function, x, weight):
