@@ -86,7 +86,6 @@ def recipe_of(
         return {
             "cell": cell.name,
             "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
-            "test_views": settings.test_views,
             "ema_decay": settings.ema_decay,
             **cell.cost,
         }

@@ -304,8 +304,8 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
-        low = row.test_escape_rate_low
-        verdict = "more than promised" if low > row.promised else "as promised within the interval"
+        broken = is_broken(rows, side)["expected"]
+        verdict = "more than promised" if broken else "as promised within the interval"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
@@ -338,11 +338,22 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
         few = own[~own.is_kept]
         promise = f"{few.val_bad.min():.0f} bad parts are too few to promise "
         promise += f"{100 * few.asked.iloc[0]:g} %; a threshold that none of them escapes"
-    return (
+    title = (
         f"{promise} lets "
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
         f"({display_name(str(high))}) of the parts pass"
     )
+    broken = own[is_broken(own, side)].index
+    if side == "test" and len(broken):
+        counts = f"{len(broken)} of {len(own)} models"
+        title += f",\nbut more bad parts escape than promised with {counts}"
+
+    return title
+
+
+def is_broken(points: pd.DataFrame, side: str) -> pd.Series:
+    """Return where more bad parts escape than promised: the interval's lower end is above it."""
+    return points[f"{side}_escape_rate_low"] > points.promised
 
 
 def label_audit(doubt: pd.DataFrame, audited: pd.DataFrame) -> str:

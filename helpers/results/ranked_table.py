@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.core.style import styled
 from helpers.results import decision
-from helpers.results.findings_analysis import duration
+from helpers.results.findings_analysis import duration, is_broken
 from helpers.results.report_table import REPORT, REPORT_NAMES, per_cent
 from helpers.runs.names import display_name
 
@@ -119,13 +119,18 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
-    """Return what the first rule does with each model, those that let most parts pass first."""
+    """Return what the first rule does with each model, those that let most parts pass first.
+
+    On test a promise counts as broken if more bad parts escape than chance explains (`is_broken`).
+    """
     own = points[points.rule == "expected"].sort_values(f"{side}_passed", ascending=False)
     rows = own.to_dict("records")
     shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
     for share, title in decision.SHARES.items():
         shape[title] = [f"{100 * row[f'{side}_{share}']:.1f} %" for row in rows]
     shape["Escapes"] = [_counted(row, side, "escapes", "bad", "escape_rate") for row in rows]
+    if side == "test":
+        shape["Promise"] = np.where(is_broken(own, side), "broken", "kept")
     shape["Overkill"] = [_counted(row, side, "overkilled", "good", "overkill_rate") for row in rows]
     if f"{side}_cost" in own:
         shape[f"Cost per {decision.PER_PARTS:,}"] = own[f"{side}_cost"].map("{:,.1f}".format)

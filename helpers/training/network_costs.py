@@ -119,13 +119,14 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
     """
     common = min(len(model.history) for model in models)
     aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]
-    first, whole = f"val AUC, first {common} epochs", "val AUC, all"
+    # in training a validation image is scored as it is, so these are below the results' AUCs
+    first, whole = f"Valid AUC of one view, first {common} epochs", "all epochs"
     table = pd.DataFrame(
         [(display_name(name), max(own[:common]), max(own), len(own)) for name, own in aucs],
-        columns=["model", first, whole, "epochs"],
+        columns=["Model", first, whole, "Epochs"],
     )
-    how = {first: "mean", whole: "mean", "epochs": "max"}
-    return table.groupby("model", sort=False, as_index=False).agg(how)
+    how = {first: "mean", whole: "mean", "Epochs": "max"}
+    return table.groupby("Model", sort=False, as_index=False).agg(how)
 
 
 def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +150,7 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
             "Model": summary.model.map(display_name),
             f"{'Test' if tested else 'Val'} AUC of one": words("one", "{:.1f}", 0.01)
             + words(f"{auc}_std", " ± {:.1f}", 0.01),
-            "Parameters": words("parameters", "{:,.0f}"),
+            "Parameters in all": words("parameters", "{:,.0f}"),
             "Multiply-adds": words("macs", "{:.3g} M", 1e6),
             "ms, one image": words("ms_single", "{:.3g}"),
             f"ms, batch of {BATCH}": words("ms_batch", "{:.3g}"),

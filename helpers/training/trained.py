@@ -214,7 +214,7 @@ def train_member(
             "seconds": training.seconds,
             "parameters": count_parameters(network),
             "device": f"{processes.device_name()}, {precision}",
-            "facts": recipe.facts(model),
+            "facts": {"test_views": recipe.views, **recipe.facts(model)},
         }
         files.save_json(curve, record)
         save_predictions(scores, scored, found)

@@ -226,6 +226,10 @@ def test_the_titles_of_decisions_name_the_extremes():
         "The same promise of 1 % escapes lets 30 % (SVM) to 60 % (FBP) of the parts pass"
     )
     assert findings.promise_title(both, ["fbp"], "test") == ""
+    worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
+    assert findings.promise_title(worse, ["fbp", "svm"], "test") == (
+        f"{title},\nbut more bad parts escape than promised with 1 of 2 models"
+    )
     few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
     assert few == (
         "49 bad parts are too few to promise 1 %; a threshold that none of them escapes lets 30 % "
