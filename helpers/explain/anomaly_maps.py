@@ -24,7 +24,7 @@ from helpers.explain.map_measures import pixel_auroc, pointing_game
 from helpers.explain.map_quality import COLUMNS, DEFECT_COLOUR, MapQuality, find_mask, read_mask
 from helpers.explain.maps import (
     COLOURS,
-    TITLE_SIZE,
+    OVERLAY_ALPHA,
     draw_image,
     draw_overlay,
     grid,
@@ -44,8 +44,7 @@ from helpers.training.inference import placed
 from helpers.training.memory_bank import PatchCoreNetwork
 
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
-BRIGHTEST = 2  # usual scores; the end of the colour scale
-SCALE = "Grad-CAM: share of each map's maximum\nPatchCore: 1 is twice the usual score of good parts"
+SCALE = "Grad-CAM: share of each map's maximum\nPatchCore: from the row's median to its maximum"
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,18 @@ def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> F
     parts = half_of_each(subject.parts.iloc[order].reset_index(drop=True), "label", COLUMNS)
     cams, heats = subject.maps(parts.id, 1), anomalies.maps(parts.id)
     own, pixels = subject.pixels(parts.id), anomalies.pixels(parts.id)
-    title = f"{subject.title}: Grad-CAM of parts drawn at random, and PatchCore's anomaly maps"
+    title = (
+        "Drawn at random: Grad-CAM shows what supports bad, PatchCore what is unlike all good parts"
+        f"\n{subject.title}; PatchCore's peaks in units of the usual score of a good part"
+    )
+    low, high = heats.median(), heats.max()
     figure, axes = grid(3, COLUMNS, (2 * COLUMNS + 0.7, 7.2), title, SCALE)
     for i, part in enumerate(parts.itertuples()):
         draw_image(axes[0, i], pixels[i], part_title(part))
         draw_overlay(axes[1, i], own[i], cams[i], map_title(1, cams[i]))
-        share = (heats[i] / BRIGHTEST).clamp(max=1).numpy()
-        axes[2, i].imshow(share, cmap=COLOURS, vmin=0, vmax=1)
-        axes[2, i].set_title(f"PatchCore, peak {heats[i].max():.2f}", fontsize=TITLE_SIZE)
+        draw_image(axes[2, i], pixels[i], f"PatchCore, peak {heats[i].max():.2f}")
+        share = ((heats[i] - low) / (high - low)).clamp(0, 1).numpy()
+        axes[2, i].imshow(share, cmap=COLOURS, vmin=0, vmax=1, alpha=OVERLAY_ALPHA * share)
         if file := find_mask(Path(part.path)):
             colours = (DEFECT_COLOUR, DEFECT_COLOUR, "white")
             for ax, shown, colour in zip(axes[:, i], (pixels, own, pixels), colours, strict=True):

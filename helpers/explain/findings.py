@@ -32,10 +32,12 @@ def maps(table: pd.DataFrame) -> list[str]:
         )
         said.append(f"Grad-CAM against chance, parts {parts}: {words}.")
     for row in table[table.measure.str.startswith("rank correlation")].itertuples():
+        if not row.images:  # all maps of random weights are empty
+            continue
         depends = "depend on what was learned" if abs(row.maps) < 0.3 else "hardly change"
         said.append(
             f"Maps of random weights have a rank correlation of {row.maps:.2f} with the trained "
-            f"ones: the maps {depends}."
+            f"ones ({row.images} parts whose maps are not empty): the maps {depends}."
         )
     return said
 

@@ -160,7 +160,7 @@ def randomised_copy(model: Network, seed: int) -> Network:
 
 
 def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
-    """Return Spearman's correlation of each pair of maps' pixels (B,); 0 if a map is constant.
+    """Return Spearman's correlation of each pair of maps' pixels (B,); NaN if a map is constant.
 
     Between a network and its `randomised_copy` it should be low (Adebayo et al. 2018): near 1 means
     that the maps show the image and not what the network has learned.
@@ -171,4 +171,5 @@ def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
         ranks.append(own - own.mean(axis=1, keepdims=True))
     product = (ranks[0] * ranks[1]).sum(axis=1)
     length = np.sqrt((ranks[0] ** 2).sum(axis=1) * (ranks[1] ** 2).sum(axis=1))
-    return torch.from_numpy(np.divide(product, length, out=0 * product, where=length > 0))
+    unknown = np.full_like(product, np.nan)
+    return torch.from_numpy(np.divide(product, length, out=unknown, where=length > 0))

@@ -49,7 +49,7 @@ class MapQuality:
     seed: int
     sample: pd.DataFrame  # the parts behind curves and correlation
     curves: dict[int, tuple[dict[str, Tensor], ...]]  # by class: the maps', the random maps'
-    correlation: np.ndarray  # (len(sample),) with the maps of random weights, mean of the draws
+    correlation: np.ndarray  # with maps of random weights, mean of the draws; no empty maps
     masked: pd.DataFrame  # bad parts with a mask, by falling energy of the map in the mask
     masks: list[np.ndarray]  # theirs, (H, W) true on the defect; empty if the source has none
     table: pd.DataFrame
@@ -95,9 +95,10 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
     for i in range(RANDOM_WEIGHTS):
         random = replace(subject, model=randomised_copy(subject.model, seed + i))
         draws.append(rank_correlation(trained, random.maps(sample.id, classes)))
-    rho = torch.stack(draws).mean(dim=0).numpy()
-    name = "rank correlation, random weights"
-    rows.append((name, "all", len(rho), rho.mean(), 0.0, math.nan, math.nan))
+    rho = torch.stack(draws).nanmean(dim=0).numpy()
+    rho = rho[~np.isnan(rho)]  # an empty map has no ranks
+    name, mean = "rank correlation, random weights", rho.mean() if len(rho) else math.nan
+    rows.append((name, "all", len(rho), mean, 0.0, math.nan, math.nan))
 
     bad = subject.parts[subject.parts.label == 1]
     bad = bad.assign(file=[find_mask(Path(path)) for path in bad.path])
@@ -214,13 +215,17 @@ def random_weights_figure(quality: MapQuality) -> Figure:
     random_subject = replace(subject, model=randomised_copy(subject.model, quality.seed))
     random = random_subject.maps(parts.id, classes)
     correlation = rank_correlation(trained, random)
-    mean, n = quality.correlation.mean(), len(quality.sample)
-    title = f"{subject.title}: rank correlation with random weights, mean of {n} parts {mean:.2f}"
+    n, empty = len(quality.correlation), len(quality.sample) - len(quality.correlation)
+    mean = f"mean of {n} parts {quality.correlation.mean():.2f}" if n else "no map is left"
+    title = f"{subject.title}: rank correlation with random weights, {mean}"
+    title += f" ({empty} with an empty map left out)" if empty else ""
     figure, axes = grid(2, COLUMNS, (2 * COLUMNS + 0.7, 5.3), title)
     for i, part in enumerate(parts.itertuples()):
         above = f'{part_title(part)}\nmap for "{LABEL_NAMES[part.called]}", trained'
         draw_overlay(axes[0, i], pixels[i], trained[i], above)
-        below = f"random weights\nrank correlation {correlation[i]:.2f}"
+        known = not correlation[i].isnan()
+        below = f"rank correlation {correlation[i]:.2f}" if known else "an empty map"
+        below = f"random weights\n{below}"
         draw_overlay(axes[1, i], pixels[i], random[i], below)
     return figure
 

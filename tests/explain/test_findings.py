@@ -8,12 +8,12 @@ from helpers.explain import findings, map_measures, map_quality
 
 
 def test_measures_are_better_worse_or_not_told_apart():
-    columns = ["measure", "parts", "maps", "gain", "low", "high"]
+    columns = ["measure", "parts", "images", "maps", "gain", "low", "high"]
     rows = [
-        ("insertion area", "called bad", 0.8, 0.1, 0.05, 0.15),
-        ("deletion area", "called bad", 0.3, -0.1, -0.15, -0.05),
-        ("insertion area", "called good", 0.9, 0.01, -0.02, 0.04),
-        ("rank correlation, random weights", "all", 0.05, np.nan, np.nan, np.nan),
+        ("insertion area", "called bad", 20, 0.8, 0.1, 0.05, 0.15),
+        ("deletion area", "called bad", 20, 0.3, -0.1, -0.15, -0.05),
+        ("insertion area", "called good", 20, 0.9, 0.01, -0.02, 0.04),
+        ("rank correlation, random weights", "all", 40, 0.05, np.nan, np.nan, np.nan),
     ]
     bad, good, rank = findings.maps(pd.DataFrame(rows, columns=columns))
     assert bad == (
@@ -24,9 +24,9 @@ def test_measures_are_better_worse_or_not_told_apart():
     title = findings.maps_title(pd.DataFrame(rows, columns=columns))
     assert title.startswith("Gain over random maps, parts called bad: insertion +0.100 [+0.050,")
     assert findings.maps_title(pd.DataFrame(rows[2:], columns=columns)) == ""
-    stays = pd.DataFrame([(*rows[3][:2], 0.9, *rows[3][3:])], columns=columns)
+    stays = pd.DataFrame([(*rows[3][:3], 0.9, *rows[3][4:])], columns=columns)
     assert findings.maps(stays)[0].endswith("the maps hardly change.")
-    assert findings.maps(stays[:0]) == []
+    assert findings.maps(stays[:0]) == [] == findings.maps(stays.assign(images=0, maps=np.nan))
 
 
 def test_peaks_in_the_four_corners_are_counted_by_the_class_called(subject):
