@@ -60,7 +60,6 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     yield from basics
     if any(line.state == "PROBLEM" for line in basics):
         return  # everything below imports these packages
-    yield credentials()
     from helpers.commands.plan import check_places, make_plan
     from helpers.runs.stages import StageError
 
@@ -160,17 +159,6 @@ def home() -> Line:
 def _existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
-
-
-def credentials() -> Line:
-    """Say how Kaggle's credentials are given; they are not tried and not shown."""
-    from helpers.commands.kaggle.credentials import look
-
-    found = look()
-    if found.source and not found.trouble:
-        return Line("ok", "kaggle", f"credentials: {found.source} (not tried)")
-    none = "no credentials; only helpers.kaggle needs them: see `python -m helpers.kaggle status`"
-    return Line("note", "kaggle", ": ".join(filter(None, (found.source, found.trouble))) or none)
 
 
 def device(preset: str) -> Line:

@@ -45,7 +45,6 @@ class Split:
     table: pd.DataFrame
     # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
     duplicates: pd.DataFrame
-    excluded: pd.DataFrame  # images that were left out because they belong to another side
     unnamed: int = 0  # images that an external CSV does not name or excludes, "excluded" too
     idle_lines: int = 0  # of an external CSV, about images that were dropped before
     ungrouped: int = 0  # images without a group in a split by groups, "excluded" too
@@ -130,10 +129,6 @@ def make_split(
     rank = table.split.map(PROTECTION)
     best = rank.groupby(table.block).transform("min")
     leaking = rank.notna() & (rank > best)
-    excluded = table.loc[leaking, ["id", "label", "split", "block"]].copy()
-    keepers = table[rank == best].drop_duplicates("block").set_index("block")
-    excluded["copy_of"] = excluded.block.map(keepers.id)
-    excluded["kept_on"] = excluded.block.map(keepers.split)
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
@@ -153,7 +148,6 @@ def make_split(
     return Split(
         table[names + own],
         _duplicates(table, pairs),
-        excluded.drop(columns="block"),
         unnamed,
         idle_lines,
         ungrouped,

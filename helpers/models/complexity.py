@@ -17,9 +17,9 @@ class Layer(NamedTuple):
     macs: int
 
 
-def count_parameters(model: nn.Module, trainable_only: bool = False) -> int:
+def count_parameters(model: nn.Module) -> int:
     """Count the weights, each shared one once, without buffers such as BN statistics."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
+    return sum(p.numel() for p in model.parameters())
 
 
 def count_macs(model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3) -> int:

@@ -52,7 +52,6 @@ def validate_submission(
     path: str | os.PathLike,
     ids: Sequence[str] | None,
     sample_path: str | os.PathLike = "",
-    order_matters: bool = False,
 ) -> pd.DataFrame:
     """Check a submission and return it as a table of `id` (str) and `defect_score` (float64).
 
@@ -60,11 +59,10 @@ def validate_submission(
         path: the CSV.
         ids: the ids of the test set; None takes them from the sample submission.
         sample_path: the contest's sample submission; needed if `ids` is None.
-        order_matters: also require the rows to be in the order of `ids` (or of the sample).
 
     Raises:
         SubmissionError: wrong header, no rows, a missing, doubled or unknown id, a score that is
-            missing, not a number or outside [0, 1], or rows out of order.
+            missing, not a number or outside [0, 1].
 
     Example:
         validate_submission("submissions/mine.csv", None, "sample_submission.csv")
@@ -117,12 +115,6 @@ def validate_submission(
             f"{path}: id {first!r} (row {n} of {origin}) is missing, {len(missing)} of "
             f"{len(expected)} in all. Predict every test image."
         )
-    for own, wanted in zip(lines, expected, strict=False):
-        if order_matters and own != wanted:
-            raise SubmissionError(
-                f"{path}, line {lines[own]} (id {own!r}): wrong row order, {origin} has "
-                f"{wanted!r} here. Write the rows in its order."
-            )
     ids = pd.Series(list(lines), dtype=object)
     return pd.DataFrame({"id": ids, "defect_score": scores})
 

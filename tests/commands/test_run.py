@@ -166,6 +166,11 @@ def test_the_table_of_the_notebook_that_ran_last_is_shown(home):
     assert run.results_table(run_paths).Model.tolist() == ["03_finetuning"]
 
 
+def test_the_table_of_hidden_test_labels_is_shown_without_test_columns():
+    frame = pd.DataFrame({"Model": ["FBP"], "Valid AUC": ["95.0"], "Valid Acc": ["90.0"], "p": "-"})
+    assert run.shown_columns(frame).columns.tolist() == ["Model", "Valid AUC", "Valid Acc"]
+
+
 def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv")
