@@ -122,6 +122,8 @@ def near_duplicates(
 ) -> Figure:
     """Draw pairs of near duplicates, one above the other, from the nearest to the farthest.
 
+    Half of them have unlike labels if there are enough.
+
     Args:
         split: the table of the split, in the cache's order.
         pairs: `first, second, bits`.
@@ -129,8 +131,11 @@ def near_duplicates(
         columns: the number of pairs.
     """
     order = pairs.sort_values(["bits", "first"], kind="stable").reset_index(drop=True)
-    places = np.unique(np.linspace(0, len(order) - 1, min(columns, len(order))).round())
-    drawn = order.iloc[places.astype(int)]
+    first, second = (split.label.iloc[order[end]].to_numpy() for end in ("first", "second"))
+    unlike = order[(first != second) & ~pd.isna(first) & ~pd.isna(second)]
+    half = _evenly(unlike, columns // 2)
+    alike = _evenly(order.drop(unlike.index), columns - len(half))
+    drawn = pd.concat([half, alike]).sort_index()
     figure, axes = plt.subplots(
         2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 3.8), squeeze=False
     )
@@ -144,9 +149,18 @@ def near_duplicates(
             ax.set_title(f"{str(split.id.iloc[row])[-16:]}, {names.iloc[row]}", fontsize=9)
         below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
         column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
-    title = f"{len(drawn)} of {len(pairs):,} pairs of near duplicates, the nearest first"
+    title = (
+        f"{len(unlike)} of {len(pairs):,} pairs of near duplicates have unlike labels; here "
+        f"{len(half)} of these and {len(alike)} others, the nearest first"
+    )
     figure.suptitle(title, fontsize=13)
     return figure
+
+
+def _evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return so many rows, or all if there are fewer, from the first to the last."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round())
+    return rows.iloc[places.astype(int)]
 
 
 def class_means(

@@ -53,6 +53,8 @@ def sides(split: pd.DataFrame) -> str:
     text = f"Images of each side: {', '.join(parts)}"
     if "fold" in split:
         text += f"; training and validation are {split.fold.nunique()} folds"
+    if left_out := int((split.split == "excluded").sum()):
+        text += f"; {left_out:,} are left out"
     return f"{text}."
 
 

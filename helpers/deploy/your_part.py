@@ -235,7 +235,9 @@ def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
     if own := model.description:
         ends = np.clip([0, own.pass_below, own.reject_from, 1], TICKS[0], 1 - TICKS[0])
         for verdict, low, high in zip(VERDICTS, ends[:-1], ends[1:], strict=True):
-            ax.axhspan(low, high, color=COLOURS[verdict], alpha=0.35, lw=0, label=verdict)
+            name = {0: f"{verdict}: below {high:.3g}", 2: f"{verdict}: from {low:.3g}"}
+            words = name.get(VERDICTS.index(verdict), verdict)
+            ax.axhspan(low, high, color=COLOURS[verdict], alpha=0.35, lw=0, label=words)
     place = np.clip(journey.score, 2 * TICKS[0], 1 - 2 * TICKS[0])  # the line is seen whole
     ax.axhline(place, color="black", lw=3, label="this part")
     # thresholds are often near 0, where a linear scale would show none

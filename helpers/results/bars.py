@@ -101,7 +101,15 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
         ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
         _points(ax, frame, cost, f"{column}_")
     shown = axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside upper center", ncols=2, frameon=False, fontsize=10)
+    figure.legend(*shown, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
+    best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
+    if best.model != smallest.model:
+        figure.suptitle(
+            f"{display_name(best.model)} has the highest AUC; {display_name(smallest.model)} has "
+            f"{smallest.parameters / best.parameters:.1%} of its parameters\n"
+            f"and {100 * (best.auc - smallest.auc):.1f} points less",
+            fontsize=12,
+        )
     return figure
 
 

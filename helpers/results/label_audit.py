@@ -159,8 +159,13 @@ def images_of_split(stage: Stage) -> ImageCache:
 def contact_sheet(
     audited: pd.DataFrame, cache: ImageCache, title: str, rows: int = 3, columns: int = 8
 ) -> Figure:
-    """Draw the first images of an audit with label, score, annotators' probability and group."""
-    shown = audited.head(rows * columns)
+    """Draw the first suspect images with label, score, annotators' probability and group.
+
+    If no label is suspect, these are the first of all.
+    """
+    suspects = audited[audited.is_suspect]
+    shown = (suspects if len(suspects) else audited).head(rows * columns)
+    rows = -(-len(shown) // columns)
     size = (1.75 * columns, 2.2 * rows + 0.3)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax in axes.ravel():

@@ -161,6 +161,13 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
             ax.legend(title="")
     for ax in axes.flat[len(panels) :]:
         ax.remove()
+    entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
+    ends = [(values.iloc[0], values.iloc[-1]) for values in (frame.val_auc, entropy)]
+    figure.suptitle(
+        "From the first epoch to the last: AUC on the part for α {:.2f} to {:.2f}, entropy of α "
+        "{:.2f} to {:.2f} nats".format(*ends[0], *ends[1]),
+        fontsize=12,
+    )
     return figure
 
 
@@ -176,7 +183,7 @@ def augmented(views: np.ndarray) -> Figure:
     axes[0][0].set_ylabel("as it is", fontsize=11)
     for row, first in enumerate(axes[1:, 0], start=1):
         first.set_ylabel(f"view {row}", fontsize=11)
-    figure.suptitle("Training images and random views of them", fontsize=13)
+    figure.suptitle("Each epoch sees other views of the training images, with the same label")
     return figure
 
 

@@ -133,7 +133,7 @@ def test_a_second_round_keeps_the_corrections_of_the_first(home):
     assert run_paths.labels_to_check.read_bytes() == before
 
 
-def test_the_contact_sheet_shows_label_score_annotators_and_group_of_the_first(home):
+def test_the_contact_sheet_shows_label_score_annotators_and_group_of_suspects(home):
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)
     pixels = np.zeros((400, 8, 8, 1), np.uint8)
@@ -144,13 +144,12 @@ def test_the_contact_sheet_shows_label_score_annotators_and_group_of_the_first(h
     row = audited.iloc[0]
     first = f"1: {row.id}\nlabelled {'bad' if row.label else 'good'}, score {row.defect_score:.3f}"
     assert titles[0] == f"{first}\nannotators {row.probability:.2g}, {row.group}"
-    bare = audited.drop(columns=["probability", "group"]).head(2)
+    bare = audited.drop(columns=["probability", "group"]).head(2).assign(is_suspect=[True, False])
     figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
-    assert [ax.get_title() for ax in figure.axes] == [
-        first,
-        *[figure.axes[1].get_title()],
-        *[""] * 4,
-    ]
+    assert [ax.get_title() for ax in figure.axes] == [first, "", ""]
+    bare = bare.assign(is_suspect=False)
+    figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
+    assert sum(bool(ax.get_title()) for ax in figure.axes) == 2  # none is suspect: the first
     plt.close("all")
 
 
