@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
@@ -189,7 +188,7 @@ def differences(
 def subgroup_auc(table: pd.DataFrame, side: str = "test", title: str = "") -> Figure:
     """Draw `comparison.subgroup_table`: the AUC on `side` by kind of part, a panel per grouping."""
     groups, names = list(table.group.unique()), list(table.model.unique())[::-1]
-    colours = sns.color_palette("colorblind", len(MARKERS))
+    colours = ("0.2", "#cc78bc", "#029e73", "0.55", "#56b4e9")  # none is good's or bad's
     size = (7.5 * len(groups), 0.5 * len(names) + 2)
     figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
     for ax, group in zip(axes[0], groups, strict=True):

@@ -36,6 +36,7 @@ from helpers.runs.names import (
     ROW_NAMES,
     base_name,
     display_name,
+    model_colours,
 )
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
@@ -50,17 +51,10 @@ DASHES: tuple[Any, ...] = (
 )
 DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
-# the families of models, in the order of the figures, and their colours
-FAMILIES = {
-    "classical, frozen features": "#0173b2",
-    "classical, fine-tuned features": "#56b4e9",
-    "fine-tuned": "#029e73",
-    "from scratch": "#ca9161",
-    "searched": "#d55e00",
-    "distilled": "#cc78bc",
-    "ensemble": "black",
-    "own": "#949494",
-}
+FAMILIES = (  # of models, in the order of the figures
+    *("classical, frozen features", "classical, fine-tuned features", "fine-tuned"),
+    *("from scratch", "searched", "distilled", "ensemble", "own"),
+)
 SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
 MOST_POINTS = 100  # of a curve whose intervals are resampled
 # the three bins of a decision; hatches and lightness distinguish them in gray
@@ -343,9 +337,12 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
 
 
 def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the look of each model's line: its family's colour, and a dash pattern of its own."""
+    """Return the look of each model's line: its colour in all pictures, ensembles in black."""
+    colours = {
+        n: "black" if family(n) == "ensemble" else c for n, c in model_colours(names).items()
+    }
     lines = zip(names, itertools.cycle(DASHES), strict=False)
-    return {n: {"color": FAMILIES[family(n)], "ls": dash, "lw": 1.8} for n, dash in lines}
+    return {n: {"color": colours[n], "ls": dash, "lw": 1.8} for n, dash in lines}
 
 
 def _legend_name(model: Scored) -> str:
