@@ -20,7 +20,7 @@ from helpers.explain.subject import attribution, open_subject
 from helpers.results.curves import CLASSICAL, DASHES
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
-from helpers.runs.names import FINETUNED, base_name, display_name, model_colours
+from helpers.runs.names import base_name, display_name, model_colours
 
 # the figure that says most about each notebook
 THUMBNAILS = {
@@ -80,8 +80,8 @@ def strip(run_paths: RunPaths) -> Figure:
     ax, scored = axes[3], predictions.read_all_predictions(run_paths)
     kinds = (  # of each the best by validation AUC
         [name for name in scored if base_name(name) in CLASSICAL],
-        [name for name in scored if base_name(name) == "fbp" or name.endswith(FINETUNED)],
-        [name for name in scored if "darts" in name or name.startswith("random_cell")],
+        [name for name in scored if base_name(name) == "fbp"],
+        [name for name in scored if name == "darts_searched"],  # the cell drawn
     )
     colours = model_colours(scored)
     for names, dashes in zip(kinds, DASHES, strict=False):
@@ -92,9 +92,9 @@ def strip(run_paths: RunPaths) -> Figure:
         false_alarms, found, _ = roc_curve(labels, scores)
         text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
         ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
-    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     side = "validation" if scored[best].judged_on == "val" else "test"
-    ax.set(xlabel="good parts called bad", ylabel="bad parts found")
+    ax.set(xlabel="good parts called bad", ylabel="bad parts found", xlim=(-0.01, 0.6))
+    ax.set_ylim(0.4, 1.005)  # where the curves differ
     ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
     ax.legend(loc="lower right", fontsize=8)
     credit = attribution(run_paths)
