@@ -96,12 +96,12 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     else:
         result = "decided a part of the cell" if clear or confirmed else "decided hardly anything"
     return (
-        f"The search {result}: one operation leads clearly on {decided} of {total} edges (mean "
-        f"entropy {entropy:.2f} nats; undecided: {UNDECIDED:.2f}; mean weight of none {none:.2f}, "
-        f"undecided: {1 / 8:.3g}). {changed} of the cell's "
-        f"{CELL_EDGES} edges changed in the last quarter of the epochs, and perturbation agrees "
-        f"with the arg max on {same} of {total} edges ({chance:.1f} by chance; its choice leads "
-        f"by {SURE:g} standard errors on {table.sure.sum()})."
+        f"The search {result}: one operation leads clearly on {decided} of {total} edges, "
+        f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs, "
+        f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by chance; "
+        f"its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean entropy is "
+        f"{entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none {none:.2f} "
+        f"({1 / 8:.3g})."
     )
 
 

@@ -100,7 +100,8 @@ def file_order(split: pd.DataFrame) -> str:
         return f"Neighbouring files are not shown to be alike: {numbers}."
     if changes > expected:
         return f"Neighbouring files differ in their label: {numbers}."
-    return f"Neighbouring files are alike: {numbers}, so the files come in groups."
+    groups = "so they come in groups, which a random split divides"
+    return f"Neighbouring files are alike: {numbers}, {groups}."
 
 
 def groups(split: pd.DataFrame) -> str:

@@ -78,11 +78,11 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     counts = np.bincount(WANTED.ravel(), minlength=8)
     chance = (counts**2).sum() / 28
     assert sentence(history(np.linspace(0, 2, 8))) == (
-        "The search decided the cell: one operation leads clearly on 28 of 28 edges (mean entropy "
-        f"{entropy(2):.2f} nats; undecided: 2.08; mean weight of none {none(2):.2f}, undecided: "
-        "0.125). 0 of the cell's 16 edges changed in the last quarter of the epochs, and "
-        "perturbation agrees with the arg max on 28 of 28 edges "
-        f"({chance:.1f} by chance; its choice leads by 2 standard errors on 6)."
+        "The search decided the cell: one operation leads clearly on 28 of 28 edges, 0 of the "
+        "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
+        f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
+        f"errors on 6). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
+        f"weight of none {none(2):.2f} (0.125)."
     )
 
 
