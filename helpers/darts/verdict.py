@@ -98,10 +98,10 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     return (
         f"The search {result}: one operation leads clearly on {decided} of {total} edges, "
         f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs, "
-        f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by chance; "
-        f"its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean entropy is "
-        f"{entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none {none:.2f} "
-        f"({1 / 8:.3g})."
+        f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by "
+        f"chance; its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean "
+        f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none "
+        f"{none:.2f} ({1 / 8:.3g})."
     )
 
 
