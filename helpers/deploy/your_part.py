@@ -87,8 +87,8 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
-    Those of `folder`, where a subfolder is a group, or else test images of the run, evenly taken
-    (from groups spread over its large ones, if it has groups).
+    Those of `folder`, where a subfolder is a group, or else test images of the run with their
+    `label`, evenly taken (from groups spread over its large ones, if it has groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -116,7 +116,7 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
         test = test[test.group.isin([large[place] for place in spread])]
     taken = np.unique(np.linspace(0, len(test) - 1, FROM_THE_RUN).round().astype(int))
     chosen = test.iloc[taken] if len(test) else test
-    return chosen.reindex(columns=["id", "path", "group"]).reset_index(drop=True)
+    return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
 
 
 def ask(model: TrainedModel, parts: pd.DataFrame) -> pd.DataFrame:
@@ -256,8 +256,10 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
     Returns:
         `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
         among those that pass, `Bad among passed`, and with costs `Cost`, both by the calibrated
-        probabilities; only parts with a verdict are in these two.
+        probabilities; only parts with a verdict are in these two. If the labels are known, `Bad`
+        and `Bad that passed` count the bad parts.
     """
+    labels = answered.get("label", pd.Series(pd.NA, answered.index))
     groups = answered.group.fillna(NO_GROUP)
     costs = costs_of(answered, settings)
     escaped = answered.probability.where(answered.verdict == PASS, 0.0)
@@ -270,6 +272,9 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         row |= {verdict.capitalize(): int((verdicts == verdict).sum()) for verdict in VERDICTS}
         row["Unreadable"] = int((answered.reason[own] != "").sum())
         row["Bad among passed"] = round(float(escaped[own].sum()), 2)
+        if labels.notna().all():
+            row["Bad"] = int(labels[own].sum())
+            row["Bad that passed"] = int(labels[own & (answered.verdict == PASS)].sum())
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
         row["_held"] = (row["Look again"] + row["Reject"]) / max(1, row["Parts"])
@@ -388,6 +393,10 @@ def say_verdicts(table: pd.DataFrame) -> str:
     text = f"Of {judged} parts: {', '.join(counts)}"
     if every["Pass"]:
         text += f"; {every['Bad among passed']:.1f} bad parts are expected among those that pass"
+    if "Bad" in every:
+        text += (
+            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of these pass"
+        )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"
 
