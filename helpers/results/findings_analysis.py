@@ -215,8 +215,9 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     aucs = ", ".join(f"{decimals(row.auc)} with {row.images:,}" for row in table.itertuples())
     last = table.iloc[-1]
     text = (
-        f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} training "
-        f"images; the last step brings {points_interval(last, 'gain', 'gain_')} points"
+        f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} images of "
+        "training and validation; the last step brings "
+        f"{points_interval(last, 'gain', 'gain_')} points"
     )
     if last.gain_low > 0:
         return f"{text}: more images would probably help further."

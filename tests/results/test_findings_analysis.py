@@ -139,7 +139,9 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
     table = pd.DataFrame({"images": [500, 1000, 2000], "auc": [0.85, 0.88, 0.9]})
     table = table.assign(gain=[np.nan, 0.03, 0.02], gain_low=[np.nan, 0.02, 0.01], gain_high=0.04)
     said = findings.training_size(table, "test")
-    assert ".850 with 500, .880 with 1,000, .900 with 2,000 training images" in said
+    assert (
+        ".850 with 500, .880 with 1,000, .900 with 2,000 images of training and validation" in said
+    )
     assert said.endswith("+2.0 [+1.0, +4.0] points: more images would probably help further.")
     chance = table.assign(gain_low=-0.01)
     assert findings.training_size(chance, "test").endswith("points, which may be chance.")
