@@ -291,12 +291,13 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     said = []
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
+    promised = f"{100 * row.promised:.2g} %"
     if row.is_kept:
-        start = f"At a promise of at most {asked} escapes (expected), {display_name(model)}"
+        start = f"Asked for at most {asked} escapes, {display_name(model)} promises {promised}: it"
     else:
         start = (
             f"The {row.val_bad:.0f} bad parts held out cannot promise {asked} escapes; at "
-            f"{100 * row.promised:.1f} % (none of them escapes), {display_name(model)}"
+            f"{promised} (none of them escapes) {display_name(model)}"
         )
     said.append(
         f"{start} passes {_rate(row, f'{side}_passed')} of all parts automatically, leaves "
@@ -311,7 +312,7 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
         said.append(
-            f"To promise it at 95 % confidence, {_rate(sure, f'{side}_passed')} pass and "
+            f"To promise {asked} at 95 % confidence, {_rate(sure, f'{side}_passed')} pass and "
             f"{_rate(sure, f'{side}_overkill_rate')} of the good parts are rejected."
         )
     return said
@@ -321,7 +322,8 @@ def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
     """Return the title of the decisions of one model."""
     row = points[points.model == model].set_index("rule").loc["expected"]
     return (
-        f"{display_name(model)} with {100 * row.promised:.2g} % of escapes promised: "
+        f"{display_name(model)}, {100 * row.asked:g} % escapes asked, {100 * row.promised:.2g} % "
+        "promised: "
         f"{100 * row[f'{side}_passed']:.0f} % of all {SIDES[side]} parts pass, "
         f"{100 * row[f'{side}_overkill_rate']:.1f} % of the good ones are rejected"
     )
@@ -334,7 +336,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
         return ""
     passed = own[f"{side}_passed"]
     low, high = passed.idxmin(), passed.idxmax()
-    promise = f"The same promise of {100 * own.asked.iloc[0]:g} % escapes"
+    promise = f"Asked for at most {100 * own.asked.iloc[0]:g} % escapes, a threshold"
     if not own.is_kept.all():
         few = own[~own.is_kept]
         promise = f"{few.val_bad.min():.0f} bad parts are too few to promise "

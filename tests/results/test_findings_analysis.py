@@ -204,12 +204,12 @@ def _points(**changed):
 def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test():
     said = findings.promise(_points(), "fbp", "test")
     assert said == [
-        "At a promise of at most 1 % escapes (expected), FBP passes 60.0 % [58.0, 62.0] of all "
+        "Asked for at most 1 % escapes, FBP promises 0.97 %: it passes 60.0 % [58.0, 62.0] of all "
         "parts automatically, leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
         "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: as promised within the interval.",
-        "To promise it at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of the "
-        "good parts are rejected.",
+        "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
+        "the good parts are rejected.",
     ]
     broken = findings.promise(_points(test_escape_rate_low=0.02), "fbp", "test")
     assert broken[1].endswith("more than promised.")
@@ -217,7 +217,7 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
 
 def test_a_promise_that_cannot_be_made_is_said():
     said = findings.promise(_points(is_kept=False, promised=0.02, val_bad=49), "fbp", "test")
-    assert said[0].startswith("The 49 bad parts held out cannot promise 1 % escapes; at 2.0 %")
+    assert said[0].startswith("The 49 bad parts held out cannot promise 1 % escapes; at 2 %")
     assert len(said) == 2
 
 
@@ -225,7 +225,7 @@ def test_the_titles_of_decisions_name_the_extremes():
     both = pd.concat([_points(), _points(model="svm", test_passed=0.3)])
     title = findings.promise_title(both, ["fbp", "svm"], "test")
     assert title == (
-        "The same promise of 1 % escapes lets 30 % (SVM) to 60 % (FBP) of the parts pass"
+        "Asked for at most 1 % escapes, a threshold lets 30 % (SVM) to 60 % (FBP) of the parts pass"
     )
     assert findings.promise_title(both, ["fbp"], "test") == ""
     worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
@@ -237,7 +237,9 @@ def test_the_titles_of_decisions_name_the_extremes():
         "49 bad parts are too few to promise 1 %; a threshold that none of them escapes lets 30 % "
         "(SVM) to 60 % (FBP) of the parts pass"
     )
-    assert findings.decision_title(both, "fbp", "test").startswith("FBP with 0.97 % of escapes")
+    assert findings.decision_title(both, "fbp", "test").startswith(
+        "FBP, 1 % escapes asked, 0.97 % "
+    )
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
