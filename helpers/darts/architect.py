@@ -19,6 +19,9 @@ from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
 
+BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, section 3.1)
+
+
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
@@ -43,7 +46,6 @@ class Architect:
         loss_of: Loss,
         order: int = 1,
         lr: float = 3e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
         weight_decay: float = 1e-3,
         average: Average | None = None,
     ) -> None:
@@ -51,7 +53,7 @@ class Architect:
             raise ValueError(f"order={order}: choose 1 (gradient at w) or 2 (gradient at w')")
         self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
         alphas = net.architecture_parameters()
-        self.adam = torch.optim.Adam(alphas, lr=lr, betas=betas, weight_decay=weight_decay)
+        self.adam = torch.optim.Adam(alphas, lr=lr, betas=BETAS, weight_decay=weight_decay)
         self.beta_decay = 0.0
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:

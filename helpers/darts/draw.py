@@ -30,6 +30,7 @@ STATE_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁", 2: "0", 3: "1", 4: "2", 5: "3",
 _FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # the figures' green, blue and yellow
 _INK = "#222222"
 FONT_PT = 13.0  # size of the labels in a figure that `draw_cell` makes itself
+WIDTH_IN = 14.0  # of the figure of `draw_genotypes`
 
 
 class Style(NamedTuple):
@@ -99,7 +100,7 @@ def draw_search_space(ax: Axes | None = None, title: str | None = None) -> Axes:
     return ax
 
 
-def draw_genotypes(genotypes: Mapping[str, Genotype], width_in: float = 14.0) -> Figure:
+def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
     """Draw a row for each named genotype, its normal cell left, its reduction cell right."""
     figure, axes = plt.subplots(len(genotypes), 2, squeeze=False, layout="constrained")
     for (name, genotype), row in zip(genotypes.items(), axes, strict=True):
@@ -116,7 +117,7 @@ def draw_genotypes(genotypes: Mapping[str, Genotype], width_in: float = 14.0) ->
     grid.set_width_ratios(widths)
     grid.set_height_ratios(heights)
     title_em = 2.5
-    figure.set_size_inches(width_in, width_in * (heights + title_em).sum() / widths.sum())
+    figure.set_size_inches(WIDTH_IN, WIDTH_IN * (heights + title_em).sum() / widths.sum())
     return figure
 
 

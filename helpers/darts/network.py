@@ -174,11 +174,6 @@ class DerivedNetwork(Model):
         }
         return {"stem": ["stem0", "stem1"], **cells, "classifier": ["classifier"]}
 
-    @property
-    def feature_layer(self) -> nn.Module:
-        """The last cell, whose output map Grad-CAM looks at."""
-        return self.cells[-1]
-
     def set_drop_path(self, probability: float) -> None:
         """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities."""
         for module in self.modules():

@@ -141,7 +141,7 @@ def test_the_classifier_reads_the_embedding_and_the_feature_layer_feeds_it():
     network = small().eval()
     x = torch.randn(2, 3, 40, 40)
     maps = []
-    network.feature_layer.register_forward_hook(lambda *args: maps.append(args[2]))
+    network.cells[-1].register_forward_hook(lambda *args: maps.append(args[2]))
     embedding = network.embed(x)
     assert embedding.shape == (2, network.embedding_size)
     torch.testing.assert_close(embedding, F.adaptive_avg_pool2d(maps[0], 1).flatten(1))
