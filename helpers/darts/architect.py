@@ -18,7 +18,6 @@ from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
-
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, section 3.1)
 
 
