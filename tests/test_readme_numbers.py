@@ -52,7 +52,7 @@ def test_the_submitted_model_is_the_best_on_validation():
     found = table(RUNS["random"]).drop("majority")
     assert found.val_auc.idxmax() == "rank_average"
     number = with_interval(found.loc["rank_average"], "test_auc")
-    assert f"what validation chose, the rank average: {number} on the random split." in TEXT
+    assert f"the rank average, which validation chose: {number} on the random split." in TEXT
 
 
 def test_every_row_is_lower_on_unseen_modules():

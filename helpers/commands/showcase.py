@@ -83,18 +83,21 @@ def strip(run_paths: RunPaths) -> Figure:
         [name for name in scored if base_name(name) == "fbp"],
         [name for name in scored if name == "darts_searched"],  # the cell drawn
     )
-    colours = model_colours(scored)
+    colours, aucs = model_colours(scored), list[float]()
     for names, dashes in zip(kinds, DASHES, strict=False):
         if not names:
             continue
         best = max(names, key=lambda name: roc_auc(*scored[name].labels_scores("val")))
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
-        text = f"{display_name(best)}: {roc_auc(labels, scores):.3f}"
+        aucs.append(roc_auc(labels, scores))
+        text = f"{display_name(best)}: {aucs[-1]:.3f}"
         ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
-    side = "validation" if scored[best].judged_on == "val" else "test"
-    ax.set(xlabel="good parts called bad", ylabel="bad parts found", xlim=(-0.01, 0.6))
-    ax.set_ylim(0.4, 1.005)  # where the curves differ
+    first = next(iter(scored.values()))
+    side = "validation" if first.judged_on == "val" else "test"
+    ax.set(xlabel="good parts called bad", ylabel="bad parts found")
+    if min(aucs, default=0.0) > 0.75:  # only where the curves differ
+        ax.set(xlim=(-0.01, 0.6), ylim=(0.4, 1.005))
     ax.set_title(f"ROC curves on {side}, and their AUC", fontsize=9)
     ax.legend(loc="lower right", fontsize=8)
     credit = attribution(run_paths)

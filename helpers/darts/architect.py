@@ -18,7 +18,7 @@ from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
-BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, section 3.1)
+BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
 
 
 class Architect:
@@ -59,7 +59,7 @@ class Architect:
         """Take one step of alpha and return the validation loss that it descended.
 
         The second order needs the batch `train` and the weights' SGD, for its lr (xi), momentum
-        buffers and weight decay. Raises ValueError as `gradient` does.
+        buffers and weight decay. Raises what `gradient` raises.
         """
         loss, grads = self.gradient(val, train, optimizer)
         for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):

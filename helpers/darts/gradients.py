@@ -52,7 +52,7 @@ def averaged(tensors: Sequence[Tensor], images: int, average: Average | None) ->
         flat = average(flat, images)
     if not flat.isfinite().all():
         raise GradientError(
-            "search: a gradient by alpha is not finite: lower LR, of the weights, or ALPHA_LR. "
+            "search: loss or gradient of a step of alpha is not finite: lower LR or ALPHA_LR. "
             "With another setting the search starts from scratch"
         )
     parts = flat.split([t.numel() for t in tensors])

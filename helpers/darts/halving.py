@@ -20,6 +20,7 @@ from helpers.core import processes
 from helpers.darts import genotypes
 from helpers.darts.named import FOUND, NamedCell, check_names, named_cells, random_cell
 from helpers.darts.retrain import make_network, recipe_of
+from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_parameters
 from helpers.runs.members import Member
 from helpers.runs.names import display_name
@@ -35,25 +36,28 @@ DRAWS = 5  # so many random cells are drawn for each that takes part, to find so
 def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
     """Return the cells to compare by kind: searched in this run, published, and random.
 
-    Of all random cells drawn those are taken whose parameters are nearest to the mean of the
-    searched ones: a larger network is often better, whoever has found it.
+    The random cells are those of several draws whose size is nearest to the mean of the searched
+    ones: a larger network is often better, however it was found.
     """
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
+    cache = stage.images(stage.settings.retrain_image_size_px)
     found = sorted(folder.glob("searched*.json"))
     names = [path.stem if path.stem in FOUND else str(path) for path in found]
     cells = {"searched": named_cells(names, folder, 0)} if names else {}
     cells["published"] = named_cells(list(genotypes.PUBLISHED), folder, 0)
     drawn = [random_cell(seed) for seed in range(DRAWS * count if names else count)]
     if names:
-        size = sum(parameters(stage, cell) for cell in cells["searched"]) / len(names)
-        drawn.sort(key=lambda cell: abs(math.log(parameters(stage, cell) / size)))
-    return cells | {"random": sorted(drawn[:count], key=lambda cell: int(cell.name.split("_")[-1]))}
+        own = [parameters(stage.settings, cell, cache) for cell in cells["searched"]]
+        mean = sum(own) / len(own)
+        sizes = [parameters(stage.settings, cell, cache) for cell in drawn]
+        nearest = sorted(range(len(drawn)), key=lambda i: abs(math.log(sizes[i] / mean)))
+        drawn = [drawn[i] for i in sorted(nearest[:count])]
+    return cells | {"random": drawn}
 
 
-def parameters(stage: Stage, cell: NamedCell) -> int:
+def parameters(settings: RetrainSettings, cell: NamedCell, cache: ImageCache) -> int:
     """Return the number of weights of a cell's network, without the auxiliary head."""
-    settings = dataclasses.replace(stage.settings, auxiliary=False)
-    cache = stage.images(settings.retrain_image_size_px)
+    settings = dataclasses.replace(settings, auxiliary=False)
     with torch.device("meta"):  # a network of shapes alone
         return count_parameters(make_network(settings, cell.genotype, cache, 0))
 
@@ -102,7 +106,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     inputs = [genotypes.to_json(winner.genotype), about]
     stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))
     kinds = {cell.name: kind for kind, own in by_kind.items() for cell in own}
-    sizes = {name: parameters(stage, cell) for name, cell in cells.items()}
+    sizes = {name: parameters(settings, cell, cache) for name, cell in cells.items()}
     return trials.assign(kind=trials.model.map(kinds), parameters=trials.model.map(sizes))
 
 

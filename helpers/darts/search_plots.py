@@ -30,8 +30,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
     White is 1/8, the weight of all operations at the start. In the last map, of the epoch `used`
     (counted from 1), a frame is around the operations that `cell` keeps, and a dot on those that
-    selection by perturbation keeps. With edge normalisation softmax(beta) is beside it, by which
-    the weights of an edge are multiplied.
+    selection by perturbation keeps. With edge normalisation softmax(beta), which multiplies the
+    weights of an edge, is on the right.
     """
     epochs = shown_epochs(used)
     weights = {

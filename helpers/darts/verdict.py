@@ -101,7 +101,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
         f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by "
         f"chance; its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean "
         f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none "
-        f"{none:.2f} ({1 / 8:.3g})."
+        f"{none:.2f} (undecided: {1 / 8:.3g})."
     )
 
 

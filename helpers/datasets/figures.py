@@ -132,7 +132,8 @@ def near_duplicates(
     """
     order = pairs.sort_values(["bits", "first"], kind="stable").reset_index(drop=True)
     first, second = (split.label.iloc[order[end]].to_numpy() for end in ("first", "second"))
-    unlike = order[(first != second) & ~pd.isna(first) & ~pd.isna(second)]
+    known = ~pd.isna(first) & ~pd.isna(second)
+    unlike = order[known & (first != second)]
     half = _evenly(unlike, columns // 2)
     alike = _evenly(order.drop(unlike.index), columns - len(half))
     drawn = pd.concat([half, alike]).sort_index()
@@ -150,7 +151,7 @@ def near_duplicates(
         below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
         column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
     title = (
-        f"{len(unlike)} of {len(pairs):,} pairs of near duplicates have unlike labels; here "
+        f"{len(unlike)} of {known.sum():,} pairs of near duplicates have unlike labels; here "
         f"{len(half)} of these and {len(alike)} others, the nearest first"
     )
     figure.suptitle(title, fontsize=13)

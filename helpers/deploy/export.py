@@ -37,7 +37,7 @@ from helpers.training.batches import normalise
 Format = Literal["openvino", "onnx", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 FILES = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
-NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript"), "torch": ()}
 PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     DepthwiseConv2d: nn.Conv2d,
     StridedDepthwiseConv2d: timm.layers.Conv2dSame,

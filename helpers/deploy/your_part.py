@@ -234,10 +234,11 @@ def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
 def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
     if own := model.description:
         ends = np.clip([0, own.pass_below, own.reject_from, 1], TICKS[0], 1 - TICKS[0])
-        for verdict, low, high in zip(VERDICTS, ends[:-1], ends[1:], strict=True):
-            name = {0: f"{verdict}: below {high:.3g}", 2: f"{verdict}: from {low:.3g}"}
-            words = name.get(VERDICTS.index(verdict), verdict)
-            ax.axhspan(low, high, color=COLOURS[verdict], alpha=0.35, lw=0, label=words)
+        below, above = told_apart(own.pass_below, own.reject_from)
+        ranges = (f": below {below}", "", f": from {above}")
+        for verdict, low, high, words in zip(VERDICTS, ends[:-1], ends[1:], ranges, strict=True):
+            colour = COLOURS[verdict]
+            ax.axhspan(low, high, color=colour, alpha=0.35, lw=0, label=verdict + words)
     place = np.clip(journey.score, 2 * TICKS[0], 1 - 2 * TICKS[0])  # the line is seen whole
     ax.axhline(place, color="black", lw=3, label="this part")
     # thresholds are often near 0, where a linear scale would show none
@@ -273,7 +274,7 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         row["Unreadable"] = int((answered.reason[own] != "").sum())
         row["Bad among passed"] = round(float(escaped[own].sum()), 2)
         if labels.notna().all():
-            row["Bad"] = int(labels[own].sum())
+            row["Bad"] = int(labels[own & (answered.verdict != "")].sum())
             row["Bad that passed"] = int(labels[own & (answered.verdict == PASS)].sum())
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
@@ -395,7 +396,7 @@ def say_verdicts(table: pd.DataFrame) -> str:
         text += f"; {every['Bad among passed']:.1f} bad parts are expected among those that pass"
     if "Bad" in every:
         text += (
-            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of these pass"
+            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of them passed"
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"

@@ -118,7 +118,7 @@ def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> F
         draw_image(axes[0, i], pixels[i], part_title(part))
         draw_overlay(axes[1, i], own[i], cams[i], map_title(1, cams[i]))
         draw_image(axes[2, i], pixels[i], f"PatchCore, peak {heats[i].max():.2f}")
-        share = ((heats[i] - low) / (high - low)).clamp(0, 1).numpy()
+        share = ((heats[i] - low) / (high - low).clamp(min=1e-9)).clamp(0, 1).numpy()
         axes[2, i].imshow(share, cmap=COLOURS, vmin=0, vmax=1, alpha=OVERLAY_ALPHA * share)
         if file := find_mask(Path(part.path)):
             colours = (DEFECT_COLOUR, DEFECT_COLOUR, "white")

@@ -32,7 +32,7 @@ def maps(table: pd.DataFrame) -> list[str]:
         )
         said.append(f"Grad-CAM against chance, parts {parts}: {words}.")
     for row in table[table.measure.str.startswith("rank correlation")].itertuples():
-        if not row.images:  # all maps of random weights are empty
+        if not row.images:  # no pair of maps has ranks
             continue
         depends = "depend on what was learned" if abs(row.maps) < 0.3 else "hardly change"
         said.append(

@@ -96,7 +96,7 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
         random = replace(subject, model=randomised_copy(subject.model, seed + i))
         draws.append(rank_correlation(trained, random.maps(sample.id, classes)))
     rho = torch.stack(draws).nanmean(dim=0).numpy()
-    rho = rho[~np.isnan(rho)]  # an empty map has no ranks
+    rho = rho[~np.isnan(rho)]  # a pair with an empty map has no ranks
     name, mean = "rank correlation, random weights", rho.mean() if len(rho) else math.nan
     rows.append((name, "all", len(rho), mean, 0.0, math.nan, math.nan))
 
@@ -142,6 +142,7 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     better = {"deletion area": "low", "rank correlation, random weights": "near 0"}
     text = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+    text = text.replace("nan", "-")
     gain = text.gain + " [" + text.low + ", " + text.high + "]"
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Batch norm in training, fast on a CPU also if the channels do not fill its vectors.
+"""Batch norm in training that is fast on a CPU even if the channels do not fill its vectors.
 
 torch's own functions then take up to 20 times as long. Here several pixels make one wide row, so
 that a row fills whole vectors; the results are torch's up to rounding.
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 VECTOR = 64  # bytes
-FEW = 32  # from so many channels on torch's own module is as fast, also for ...
-SMALL = 2**18  # ... fewer numbers than these
+FEW = 32  # channels; with more, torch's own module is as fast
+SMALL = 2**18  # numbers; with fewer, too
 EPS = 1e-5  # torch's default
 
 
@@ -52,13 +52,16 @@ def _pixels_of_a_row(x: Tensor) -> int:
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """torch's module with its state dict; in training its few channels are computed together."""
+    """torch's module with its state dict, faster in training if there are few channels.
+
+    Large maps of few channels can be differentiated once, and not under `torch.func`'s transforms.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         is_slow = self.training and x.shape[1] < FEW and x.numel() >= SMALL
         pixels, momentum = _pixels_of_a_row(x) if is_slow else 1, self.momentum
-        if pixels == 1 or momentum is None or not self.track_running_stats:
+        if pixels == 1 or momentum is None or not (self.affine and self.track_running_stats):
             return super().forward(x)
         out, mean, var = _Folded.apply(x, self.weight, self.bias, self.eps, pixels)
         unbiased = x[:, 0].numel() / (x[:, 0].numel() - 1)
@@ -79,7 +82,8 @@ class _Folded(torch.autograd.Function):
         """Return the result, and mean and variance (C,) of the batch."""
         maps = x.permute(0, 2, 3, 1)
         rows = maps.reshape(-1, pixels * x.shape[1])
-        unused = [weight.new_zeros(rows.shape[1]) for _ in range(2)]  # they say: float32
+        # running statistics that nobody reads; their type makes the others float32
+        unused = [weight.new_zeros(rows.shape[1]) for _ in range(2)]
         own = torch.ops.aten.batch_norm_update_stats(rows, *unused, 0.0)
         means, variances = (part.view(pixels, -1) for part in own)  # of each place in a row
         mean, var = means.mean(0), variances.mean(0) + means.var(0, correction=0)

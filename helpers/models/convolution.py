@@ -110,8 +110,9 @@ def constant_weights() -> Iterator[None]:
 
     Autograd does not tell a Python function that nobody wants a gradient that it could compute.
     """
+    before = set(_constant)
     _constant.add(W)
     try:
         yield
     finally:
-        _constant.clear()
+        _constant.intersection_update(before)

@@ -69,7 +69,7 @@ class Depthwise(Geometry):
         if kernel == 3:
             return super().weight_grad(x, y)
         # columns 0 to 2 and 2 to 4 of the kernel read these columns of x
-        rows = 2 if x.shape[-2] < kernel else 0  # to add: oneDNN is slow if a kernel is the higher
+        rows = 2 if x.shape[-2] < kernel else 0  # oneDNN is slow if the kernel is higher than x
         padded, width = F.pad(x, (2, 2, rows, rows)), x.shape[-1] + 2
         left, right = (
             _weight_grad(part.contiguous(memory_format=torch.channels_last), y, self.stride, rows)
@@ -99,7 +99,10 @@ def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> 
 
 
 def _weight_grad(x: Tensor, y: Tensor, stride: int, rows: int) -> Tensor:
-    """Return the gradient (C, 1, 5, 3) by three columns of a kernel of five; x has `rows` more."""
+    """Return the gradient (C, 1, 5, 3) by three columns of a kernel of five.
+
+    x has `rows` rows of padding above and below.
+    """
     shape, padding = torch.Size((y.shape[1], 1, 5, 3)), [2 - rows, 0]
     geometry = ([stride] * 2, padding, [1, 1], False, [0, 0], y.shape[1], [False, True, False])
     return _backward(y, x, y.new_empty(shape), None, *geometry)[1]

@@ -349,7 +349,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
     broken = own[is_broken(own, side)].index
     if side == "test" and len(broken):
         counts = f"{len(broken)} of {len(own)} models"
-        title += f",\nbut more bad parts escape than promised with {counts}"
+        title += f",\nbut more bad parts escape than promised for {counts}"
 
     return title
 

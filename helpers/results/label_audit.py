@@ -165,7 +165,7 @@ def contact_sheet(
     """
     suspects = audited[audited.is_suspect]
     shown = (suspects if len(suspects) else audited).head(rows * columns)
-    rows = -(-len(shown) // columns)
+    rows = max(1, -(-len(shown) // columns))
     size = (1.75 * columns, 2.2 * rows + 0.3)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax in axes.ravel():

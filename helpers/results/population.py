@@ -23,8 +23,8 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the rank of each searched and published cell among the random cells of its rung.
 
     Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the cell
-    is like one more random cell, all ranks of the first rung are equally probable. Later rungs hold
-    the best random cells only.
+    is like one more random cell of that size, all ranks of the first rung are equally probable.
+    Later rungs hold the best random cells only.
 
     Columns: epochs, model, kind, parameters, val_auc, rank, random_cells (how many there are), and
     of them random_auc and random_std (mean and standard deviation), random_parameters (mean).

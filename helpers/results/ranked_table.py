@@ -121,7 +121,7 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
 def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
     """Return what the first rule does with each model, those that let most parts pass first.
 
-    On test a promise counts as broken if more bad parts escape than chance explains (`is_broken`).
+    On test the promised escape rate counts as broken if the rate's interval is above it.
     """
     own = points[points.rule == "expected"].sort_values(f"{side}_passed", ascending=False)
     rows = own.to_dict("records")
@@ -130,7 +130,9 @@ def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFram
         shape[title] = [f"{100 * row[f'{side}_{share}']:.1f} %" for row in rows]
     shape["Escapes"] = [_counted(row, side, "escapes", "bad", "escape_rate") for row in rows]
     if side == "test":
-        shape["Promise"] = np.where(is_broken(own, side), "broken", "kept")
+        broken, unknown = is_broken(own, side), own[f"{side}_escape_rate_low"].isna()
+        words = np.where(unknown, "", np.where(broken, ", broken", ", kept"))
+        shape["Promise"] = (100 * own.promised).map("{:.2g} %".format).to_numpy() + words
     shape["Overkill"] = [_counted(row, side, "overkilled", "good", "overkill_rate") for row in rows]
     if f"{side}_cost" in own:
         shape[f"Cost per {decision.PER_PARTS:,}"] = own[f"{side}_cost"].map("{:,.1f}".format)

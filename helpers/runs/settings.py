@@ -295,7 +295,7 @@ class RetrainSettings:
     genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
     random_cells: int = setting(1, "how many cells `random` stands for", ge=0)
     halving_epochs: int = setting(0, "of successive halving's first rung; 0: off", ge=0)
-    halving_cells: int = setting(8, "its random cells, beside searched and published", ge=2)
+    halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
     retrain_image_size_px: int = setting(224, "side of the images; the report has 224", ge=16)
     retrain_batch_size: int = setting(32, "images of a step", ge=2)
     retrain_channels: int = setting(48, "C of the first cells; the report has 48", ge=2)

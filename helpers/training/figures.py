@@ -183,7 +183,9 @@ def augmented(views: np.ndarray) -> Figure:
     axes[0][0].set_ylabel("as it is", fontsize=11)
     for row, first in enumerate(axes[1:, 0], start=1):
         first.set_ylabel(f"view {row}", fontsize=11)
-    figure.suptitle("Each epoch sees other views of the training images, with the same label")
+    same = (views[1:] == views[0]).all()
+    words = "Training sees the images as they are" if same else "Each epoch sees other views"
+    figure.suptitle(f"{words}: the training images, and what an epoch may see", fontsize=13)
     return figure
 
 

@@ -180,16 +180,12 @@ def test_the_memory_must_hold_a_batch(monkeypatch, free, state):
     assert ("lower IMAGE_SIZE_PX or BATCH_SIZE with -p" in line.text) == (state != "ok")
 
 
-def test_a_machine_that_can_do_the_run_is_ready_and_no_secret_is_shown(monkeypatch, capsys):
-    secrets = {"API_TOKEN": "tok-1a2b3c", "USERNAME": "somebody", "KEY": "key-9z8y7x"}
-    for name, value in secrets.items():
-        monkeypatch.setenv(f"KAGGLE_{name}", value)
+def test_a_machine_that_can_do_the_run_is_ready(monkeypatch, capsys):
     monkeypatch.setattr(socket.socket, "connect", None)
     monkeypatch.setattr(socket, "getaddrinfo", None)
     assert doctor.main(["--preset", "smoke"]) == 0
     out = capsys.readouterr().out
     assert out.endswith("\nready\n")
-    assert not [value for value in secrets.values() if value in out]
     for name in ("python", "packages", "options", "device", "weights", "data", "disk", "memory"):
         assert f" {name} " in out
 

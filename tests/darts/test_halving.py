@@ -100,7 +100,8 @@ def test_a_rung_that_is_longer_than_the_training_that_follows_is_left_out():
 
 def test_the_random_cells_are_those_nearest_in_size_to_the_searched_ones(stage):
     everyone = [named.random_cell(seed) for seed in range(halving.DRAWS * 2)]
-    sizes = {cell.name: halving.parameters(stage, cell) for cell in everyone}
+    cache = stage.images(stage.settings.retrain_image_size_px)
+    sizes = {c.name: halving.parameters(stage.settings, c, cache) for c in everyone}
     largest = max(everyone, key=lambda cell: sizes[cell.name])
     genotypes.save(stage.paths.genotype("searched"), largest.genotype, {})
     found = [cell.name for cell in halving.candidates(stage)["random"]]

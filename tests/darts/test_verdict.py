@@ -82,7 +82,7 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
         "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
         f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
         f"errors on 6). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
-        f"weight of none {none(2):.2f} (0.125)."
+        f"weight of none {none(2):.2f} (undecided: 0.125)."
     )
 
 

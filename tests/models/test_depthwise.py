@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.models import backbones
+from helpers.models import backbones, convolution
 from helpers.models.depthwise import (
     DepthwiseConv2d,
     StridedDepthwiseConv2d,
@@ -109,3 +109,29 @@ def test_a_whole_backbone_has_the_same_gradients_as_with_torch_s_own(kind):
         model(images).square().sum().backward()
     for (name, p), q in zip(plain.named_parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_inside_constant_weights_no_gradient_by_weights_is_computed(monkeypatch):
+    asked, own = [], convolution.Geometry.compute
+
+    def spy(self, slot, a, b):
+        asked.append(slot)
+        return own(self, slot, a, b)
+
+    monkeypatch.setattr(convolution.Geometry, "compute", spy)
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    w = torch.randn(4, 1, 3, 3, requires_grad=True)
+
+    def slots_of_a_gradient():
+        out = depthwise(x, w).sum()
+        asked.clear()
+        return torch.autograd.grad(out, [x])[0], sorted(asked)
+
+    gradient, asked_outside = slots_of_a_gradient()
+    with pytest.raises(RuntimeError, match="inside"), convolution.constant_weights():
+        with convolution.constant_weights():
+            pass
+        inside, asked_inside = slots_of_a_gradient()
+        raise RuntimeError("inside")
+    assert torch.equal(gradient, inside) and asked_inside == [convolution.X]
+    assert asked_outside == slots_of_a_gradient()[1] == [convolution.X, convolution.W]

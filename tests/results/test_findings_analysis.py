@@ -230,7 +230,7 @@ def test_the_titles_of_decisions_name_the_extremes():
     assert findings.promise_title(both, ["fbp"], "test") == ""
     worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
     assert findings.promise_title(worse, ["fbp", "svm"], "test") == (
-        f"{title},\nbut more bad parts escape than promised with 1 of 2 models"
+        f"{title},\nbut more bad parts escape than promised for 1 of 2 models"
     )
     few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
     assert few == (
