@@ -128,7 +128,8 @@ def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(sta
     assert type(network) is torch.nn.Linear and found.parameters == 42
     assert train.ids.tolist() == _ids(stage, "train") and val.ids.tolist() == _ids(stage, "val")
     assert options["hooks"] is hooks and options["name"] == "part"
-    assert found.facts == {"kind": "TwoLayerCNN"} and list(stage.notes["images_per_s"]) == ["part"]
+    assert found.facts == {"test_views": 1, "kind": "TwoLayerCNN"}
+    assert list(stage.notes["images_per_s"]) == ["part"]
     assert "seed" not in files.load_csv(stage.paths.predictions("part"), ("id",))
 
 
