@@ -105,6 +105,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "views4": {"score": "views4"},
     "views8": {"score": "views8"},
     "turns": {"turns": True},
+    "turns_views8": {"turns": True, "score": "views8"},
     "affine_half": {"affine_p": 0.5},
     "whole_batches": {"drop_below": 0.5},
     "ema": {"score": "ema"},
