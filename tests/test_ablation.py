@@ -160,6 +160,7 @@ def test_only_what_changes_a_training_changes_its_digest(toy):
     found = {row: toy.digest(toy.recipe(row), "groups", 0) for row in ablation.ROWS}
     scored = ("views4", "views8", "adabn", "ema")
     assert all(found[row] == found["base"] for row in scored)
+    assert found.pop("turns_views8") == found["turns"]
     others = [digest for row, digest in found.items() if row not in scored]
     assert len(set(others)) == len(others)
     assert toy.digest(toy.recipe("base"), "random", 0) != found["base"]
