@@ -306,7 +306,7 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
-        broken = is_broken(rows, side)["expected"]
+        broken = is_exceeded(rows, side)["expected"]
         verdict = "more than promised" if broken else "as promised within the interval"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
@@ -346,7 +346,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
         f"({display_name(str(high))}) of the parts pass"
     )
-    broken = own[is_broken(own, side)].index
+    broken = own[is_exceeded(own, side)].index
     if side == "test" and len(broken):
         counts = f"{len(broken)} of {len(own)} models"
         title += f",\nbut more bad parts escape than promised for {counts}"
@@ -354,7 +354,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
     return title
 
 
-def is_broken(points: pd.DataFrame, side: str) -> pd.Series:
+def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:
     """Return where more bad parts escape than promised: the interval's lower end is above it."""
     return points[f"{side}_escape_rate_low"] > points.promised
 
