@@ -104,9 +104,9 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
     if best.model != smallest.model:
         figure.suptitle(
-            f"{display_name(best.model)} has the highest AUC; {display_name(smallest.model)} has "
-            f"{smallest.parameters / best.parameters:.1%} of its parameters\n"
-            f"and {100 * (best.auc - smallest.auc):.1f} points less",
+            f"{display_name(best.model)} has the highest AUC, {decimals(best.auc)}; "
+            f"{display_name(smallest.model)} has {smallest.parameters / best.parameters:.1%} of its "
+            f"parameters\nand an AUC of {decimals(smallest.auc)}",
             fontsize=12,
         )
     return figure
