@@ -105,8 +105,8 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     if best.model != smallest.model:
         figure.suptitle(
             f"{display_name(best.model)} has the highest AUC, {decimals(best.auc)}; "
-            f"{display_name(smallest.model)} has {smallest.parameters / best.parameters:.1%} of its "
-            f"parameters\nand an AUC of {decimals(smallest.auc)}",
+            f"{display_name(smallest.model)} has\n{smallest.parameters / best.parameters:.1%} of "
+            f"its parameters and an AUC of {decimals(smallest.auc)}",
             fontsize=12,
         )
     return figure
