@@ -185,7 +185,7 @@ def _run_notebook(
 
 
 def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
-    """Return the run's own rows of its latest results table, or None if there is none yet."""
+    """Return the run's latest results table, or None if there is none yet."""
     record = stages.load_run(run_paths).get("stages", {})
     written = [
         (record[stage].get("started", ""), run_paths.table(name))
@@ -194,8 +194,7 @@ def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
     ]
     if not written:
         return None
-    frame = files.load_csv(max(written)[1], ("Model",)).fillna("-")
-    return frame[frame["Valid Acc"] != "-"]  # without the report's rows that the run lacks
+    return files.load_csv(max(written)[1], ("Model",)).fillna("-")
 
 
 def shown_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -86,9 +86,9 @@ class Architect:
                 return gradients(self.net, self.loss_of, val, alphas, self.average)
         if train is None or optimizer is None:
             raise ValueError("order=2 needs the training batch and the weights' optimizer")
-        return self._second_order(val, train, optimizer)
+        return self.second_order(val, train, optimizer)
 
-    def _second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
+    def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
         """Return dL_val(w')/dalpha - xi v^T d2L_train(w)/dw dalpha, v = dL_val(w')/dw'.
 
         These are equations 6 and 7. The paper approximates the second term by a difference of

@@ -1,8 +1,7 @@
 """Watch over a search for signs of collapse: skip connections take over, alpha's valley narrows.
 
-Sources: skip limit, P-DARTS (arXiv 1904.12760, section 3.3); stop when the ranking is stable,
-DARTS+ (arXiv 1909.06035, section 3.2); roll back when the dominant eigenvalue of d2L/dalpha2
-grows, Zela et al. (arXiv 1909.09656, section 4.3).
+Sources: skip limit, P-DARTS (arXiv 1904.12760, section 3.3); roll back when the dominant eigenvalue
+of d2L/dalpha2 grows, Zela et al. (arXiv 1909.09656, section 4.3).
 """
 
 from __future__ import annotations
@@ -46,12 +45,6 @@ def genotype_of(record: Record, max_skips: int) -> Genotype:
     return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
 
 
-def is_stable(history: Sequence[Record], epochs: int) -> bool:
-    """Return True if the derived cells have not changed for so many epochs; 0 switches it off."""
-    last = [record["genotype"] for record in history[-(epochs + 1) :]]
-    return epochs > 0 and len(last) == epochs + 1 and all(g == last[0] for g in last)
-
-
 def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | None:
     """Return the position to roll back to if the eigenvalue grew by `growth`, else None.
 
@@ -72,13 +65,11 @@ def conclusion(
     """Return the cell that the history of a search leads to, and how it was found (JSON-able)."""
     back = epoch_before_sharpening(history, settings.rollback_growth)
     used = len(history) - 1 if back is None else back
-    record, limit, stable = history[used], settings.max_skips, settings.stop_when_stable
+    record, limit = history[used], settings.max_skips
     acts = []
     if back is not None:
         values = f"{record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}"
         acts.append(f"eigenvalue grew from {values}: rolled back to epoch {used + 1}")
-    elif stable and len(history) < settings.epochs:
-        acts.append(f"genotype unchanged for {stable} epochs: stopped")
     if 0 <= limit < (skips := record["skips"]):
         acts.append(f"skip connections in the normal cell limited from {skips} to {limit}")
     name = "PC-DARTS" if settings.partial > 1 else "DARTS"

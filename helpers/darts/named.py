@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -51,15 +50,11 @@ def check_names(names: Sequence[str]) -> None:
         if name.endswith(".json"):
             if not os.path.isfile(os.path.expanduser(name)):
                 raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
-            if len(Path(name).stem) > paths.LONGEST_NAME:
+            taken = model_names([name], 0)[0].endswith(DISTILLED)
+            if taken or len(Path(name).stem) > paths.LONGEST_NAME:
                 raise GenotypeError(
                     f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
-                    f"{paths.LONGEST_NAME} letters: rename it"
-                )
-            if model_names([name], 0)[0].endswith(DISTILLED):
-                raise GenotypeError(
-                    f"GENOTYPES: {name!r}: the model is called like the file, and {DISTILLED!r} at "
-                    "the end is kept for networks that DISTILL trains: rename it"
+                    f"{paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
                 )
         elif name not in known:
             lower = {k.lower(): k for k in known}
@@ -132,9 +127,9 @@ def random_cell(seed: int) -> NamedCell:
 
 def _from_file(name: str, path: Path) -> NamedCell:
     genotype, about = load(path)
-    seconds = about.get("seconds")
-    if seconds is not None and not (type(seconds) in (int, float) and 0 <= seconds < math.inf):
-        raise GenotypeError(f"{path}: provenance: {seconds!r} is not a number of seconds")
-    origin, device = str(about.get("method", path.name)), str(about.get("device", ""))
+    seconds, device = about.get("seconds"), str(about.get("device", ""))
+    if not isinstance(seconds, int | float):
+        seconds = None  # unknown
+    origin = str(about.get("method", path.name))
     cost = {"origin": origin, "search_seconds": seconds, "search_device": device}
     return NamedCell(name, genotype, cost)

@@ -79,16 +79,19 @@ def genotype_by_perturbation(stage: Stage, found: search.Search) -> tuple[Genoty
     """Choose a cell from the supernet of the finished search, once; return it and its provenance.
 
     The worths, in the provenance as `worth`, are those of the first PERTURBATION_IMAGES images of
-    alpha's part, as one batch. The supernet is that of the last epoch, also if the guard has rolled
-    back. The cell has no limit of skip connections. Writes genotypes/searched_perturbation.json.
+    alpha's part, as one batch. The supernet's w is that of the last epoch, its alpha that of the
+    epoch which the guard has rolled back to, if it has. The cell has no limit of skip connections.
+    Writes genotypes/searched_perturbation.json.
     """
     settings, paths = stage.settings, stage.paths
     weights = paths.checkpoint("supernet", settings.seed)
     cache = stage.images(settings.image_size_px)
     part = search.halves(stage.split, settings.seed, settings.search_images)[1]
     part = part.head(settings.perturbation_images)  # in random order
+    epoch = found.provenance["epoch_used"]
     inputs = {
         "images": cache.content,
+        "epoch": epoch,
         "part": part[["id", "label"]].values.tolist(),
         "supernet": files.file_digest(weights),
         "worths": ["operations", "edges", "leads"],
@@ -98,7 +101,9 @@ def genotype_by_perturbation(stage: Stage, found: search.Search) -> tuple[Genoty
         started = time.monotonic()
         state, _ = tensors.load_tensors(weights)
         net = search.make_supernet(settings, cache, len(state["classifier.bias"]))
-        net.load_state_dict(state)
+        used = found.history[epoch - 1]
+        kept = {n: torch.tensor(used[n]) for n, _ in net.named_parameters() if n in used}
+        net.load_state_dict(state | kept)
         batches = search.search_batches(part, cache, settings)
         net = placed(net, batches.device)
         labels = torch.tensor(batches.labels, device=batches.device)

@@ -60,7 +60,7 @@ def search_genotype(stage: Stage) -> Search:
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": decisive(dataclasses.replace(settings, random_cells=0, perturbation_images=2)),
+        "settings": decisive(dataclasses.replace(settings, perturbation_images=2)),
     }
     resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
     shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
@@ -69,7 +69,8 @@ def search_genotype(stage: Stage) -> Search:
         classes = int(max(part.label.max() for part in parts)) + 1
         net = make_supernet(settings, cache, classes)
         train, part = (search_batches(half, cache, settings, classes) for half in parts)
-        training = run_search(net, train, part, settings, resume, stage.deadline_s, shown)
+        kept: dict[str, Any] = {"resume": resume, "deadline_s": stage.deadline_s, "events": shown}
+        training = run_search(net, train, part, settings, **kept)
         found, provenance = guard.conclusion(training.history, settings)
         count = sum(p.numel() for p in net.weight_parameters())
         partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
@@ -94,17 +95,6 @@ def search_genotype(stage: Stage) -> Search:
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)
     return Search(genotype, provenance, history)
-
-
-def random_cells(stage: Stage) -> dict[str, genotypes.Genotype]:
-    """Draw the baseline, cells from the same space, and write them beside the found one."""
-    drawn = {}
-    for seed in range(stage.settings.random_cells):
-        name = f"random_cell_{seed}"
-        drawn[name] = genotypes.random_genotype(seed)
-        path = stage.output(stage.paths.genotype(name))
-        genotypes.save(path, drawn[name], {"method": "uniformly random", "seed": seed})
-    return drawn
 
 
 def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -205,9 +195,7 @@ class AlphaSteps(Hooks):
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
         self.history.append(record)
-        rolled_back = guard.epoch_before_sharpening(self.history, s.rollback_growth)
-        moving = self.history[s.alpha_warmup :]
-        return rolled_back is not None or guard.is_stable(moving, s.stop_when_stable)
+        return guard.epoch_before_sharpening(self.history, s.rollback_growth) is not None
 
     def state(self) -> dict[str, Any]:
         """Return the state of Adam and the history; w and alpha belong to the network."""
@@ -246,13 +234,12 @@ def run_search(
     train: ImageBatches,
     part: ImageBatches,
     settings: SearchSettings,
-    resume: Path | None = None,
-    deadline_s: float | None = None,
-    events: Path | None = None,
+    **options: Any,
 ) -> Training:
     """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
 
     In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
+    `options` are further arguments of `Training`.
     """
     return Training(
         net,
@@ -263,7 +250,5 @@ def run_search(
         name="search",
         hooks=AlphaSteps(net, train, part, settings),
         parameters=net.weight_parameters(),
-        resume=resume,
-        deadline_s=deadline_s,
-        events=events,
+        **options,
     ).run()

@@ -105,18 +105,6 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     )
 
 
-def edge_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `edge_table` for the eye."""
-    words = table.assign(
-        kind=table.kind.replace("reduce", "reduction"),
-        decided=table.decided.map({True: "yes", False: ""}),
-        sure=table.sure.map({True: "yes", False: ""}),
-        **{c: table[c].map("{:.4f}".format) for c in table.filter(regex="loss_rise")},
-    )
-    names = {"kind": "cell", "operation": "arg max", "edge_loss_rise": "loss rise without edge"}
-    return words.rename(columns=names).rename(columns=lambda name: name.replace("_", " "))
-
-
 def changes(
     history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
 ) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from helpers.core.style import styled
 from helpers.results import decision
 from helpers.results.findings_analysis import duration, is_exceeded
-from helpers.results.report_table import REPORT, REPORT_NAMES, per_cent
+from helpers.results.report_table import REPORT, per_cent
 from helpers.runs.names import display_name
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def beside_report(table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for name, (accuracy, area) in REPORT.items():
         own = [rows[key] for key in (name, f"{name}_finetuned") if key in rows]
-        line = {"Model": REPORT_NAMES.get(name, display_name(name))}
+        line = {"Model": display_name(name)}
         for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
             first, *others = [_plain(row, column) for row in own] or ["-"]
             line[f"{title}, this run"] = first + "".join(f" ({text})" for text in others)

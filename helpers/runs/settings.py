@@ -249,13 +249,11 @@ class SearchSettings:
     beta_decay: float = setting(0.0, "of beta-DARTS, grows from 0 to this", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
-    stop_when_stable: int = setting(0, "stop after so many equal epochs; 0: never", ge=0)
     eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
         1.3, f"roll back if it grows so much in {ROLLBACK_MEASUREMENTS} measures; 0: never"
     )
     perturbation_images: int = setting(256, "of alpha's part, for the second selection", ge=2)
-    random_cells: int = setting(3, "the baseline: cells drawn uniformly", ge=0)
     tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 

@@ -275,7 +275,10 @@ def test_a_genotype_whose_model_would_have_too_long_a_name_is_refused(home, tmp_
     cell = tmp_path / f"{230 * 'a'}.json"
     cell.write_text("{}")
     assert run.main(["--preset", "smoke", "-p", f"GENOTYPES={cell}"]) == 1
-    assert "whose name may have 200 letters: rename it" in capsys.readouterr().err
+    assert (
+        "whose name may have 200 letters and not end in '_distilled': rename it"
+        in capsys.readouterr().err
+    )
 
 
 def test_braces_in_a_run_s_name_are_taken_as_they_are(home, monkeypatch):

@@ -133,13 +133,18 @@ def stage(home, parts_folder):
     return make_stage(parts_folder, epochs=1, perturbation_images=12)
 
 
+class Measured(list):
+    """Batches, and the alpha of the network that saw the last one."""
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """The batches of which worths were asked; in their place there are drawn numbers."""
-    batches = []
+    batches = Measured()
 
     def drawn(net, batch):
         batches.append(batch)
+        batches.alpha = net.alpha_normal.tolist()
         rng = np.random.default_rng(len(batches))
         sizes = {"operations": (14, 7), "edges": (14,), "leads": (14,)}
         return {k: {name: rng.normal(size=s).tolist() for name, s in sizes.items()} for k in KINDS}
@@ -161,6 +166,19 @@ def test_the_chosen_cell_is_written_once_with_the_cost_of_search_and_selection(s
     again = perturbation.genotype_by_perturbation(stage, found)
     assert again == (cell, about) and stage.notes["reused"] == ["perturbation"]
     assert len(measured) == 1
+
+
+def test_after_a_roll_back_the_operations_are_weighted_as_in_the_epoch_that_gave_the_cell(
+    home, parts_folder, measured
+):
+    stage = make_stage(parts_folder, epochs=2, perturbation_images=12)
+    found = search.search_genotype(stage)
+    perturbation.genotype_by_perturbation(stage, found)
+    first, last = (entry["alpha_normal"] for entry in found.history)
+    assert measured.alpha == last != first
+    found.provenance["epoch_used"] = 1
+    perturbation.genotype_by_perturbation(stage, found)
+    assert measured.alpha == first
 
 
 def test_other_images_or_another_search_are_another_selection(stage, measured):

@@ -487,7 +487,7 @@ def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
         (("searched_pertubation",), "did you mean searched_perturbation?"),
         (("x/y.json",), "'x/y.json' is not a file"),
         ((__file__,), f"no cell is called {__file__!r} (known: DARTS_V1, "),  # no .json file
-        (("x-Distilled.json",), "and '_distilled' at the end is kept for networks that DISTILL"),
+        (("x-Distilled.json",), "and not end in '_distilled'"),
         ((), "GENOTYPES is empty; name some of DARTS_V1, DARTS_V2, "),
         (("DARTS_V2", "DARTS_V2"), "two cells would both be called 'darts_imagenet'"),
     ],

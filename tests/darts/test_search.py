@@ -28,7 +28,6 @@ TINY = {
     "channels": 4,
     "layers": 3,
     "alpha_lr": 0.05,
-    "random_cells": 1,
 }
 
 
@@ -269,14 +268,6 @@ def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
         )
 
 
-def test_a_search_stops_when_the_cell_no_longer_changes():
-    same = [record(genotype={"normal": 1}) for _ in range(4)]
-    assert guard.is_stable(same, 3)
-    assert not guard.is_stable(same, 4)  # too short a history
-    assert not guard.is_stable([record(genotype={"normal": 2}), *same[1:]], 3)
-    assert not guard.is_stable(same, 0)  # switched off
-
-
 def test_a_grown_eigenvalue_rolls_back_to_the_measurement_four_before():
     history = [record(epoch=i + 1, eigenvalue=v) for i, v in enumerate([1, 1.1, 1.2, 1.25, 1.31])]
     assert guard.epoch_before_sharpening(history, 1.3) == 0
@@ -307,13 +298,3 @@ def test_what_the_guard_did_is_told():
     genotype, provenance = guard.conclusion(history[:1], free)
     assert genotypes.count_skips(genotype) == 8
     assert provenance["guard"] == []
-    stable = dataclasses.replace(free, stop_when_stable=3)
-    told = guard.conclusion(history[:1], stable)[1]["guard"]
-    assert told == ["genotype unchanged for 3 epochs: stopped"]
-
-
-def test_the_random_cells_are_written_with_their_seed(stage):
-    drawn = search.random_cells(stage)
-    genotype, provenance = genotypes.load(stage.paths.genotype("random_cell_0"))
-    assert drawn == {"random_cell_0": genotype} and provenance["seed"] == 0
-    assert genotype == genotypes.random_genotype(0)

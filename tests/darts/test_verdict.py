@@ -8,6 +8,7 @@ from helpers.darts import genotypes, guard, verdict
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.space import KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
+from helpers.results import findings_cells
 
 RNG = np.random.default_rng(0)
 WANTED = RNG.integers(1, 8, size=(2, 14))  # columns of alpha, a winner for each edge
@@ -62,7 +63,7 @@ def test_none_wins_no_edge_and_partial_channels_add_the_edges_weights():
 
 def test_the_table_of_edges_reads_without_names_of_code():
     records = history([np.log(1.4)], partial=2)
-    words = verdict.edge_words(verdict.edge_table(records[0], worth_of(OTHER)))
+    words = findings_cells.edge_words(verdict.edge_table(records[0], worth_of(OTHER)))
     assert set(words.cell) == {"normal", "reduction"} and set(words.decided) == {""}
     assert words["loss rise"].iloc[0] == "0.0900"
     assert not any("_" in name for name in words) and "edge weight" in words

@@ -87,7 +87,7 @@ def test_the_trainings_of_a_run_leave_their_files_also_if_they_were_done_before(
 
 @needs_tensorboard
 def test_the_search_leaves_its_file(home, parts_folder):
-    tiny = {"image_size_px": 16, "channels": 2, "layers": 3, "epochs": 1, "random_cells": 0}
+    tiny = {"image_size_px": 16, "channels": 2, "layers": 3, "epochs": 1}
     own = config.SearchSettings(**tiny, batch_size=30, tensorboard=True)
     stage = stages.Stage("04_darts_search", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
