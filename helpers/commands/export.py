@@ -9,6 +9,7 @@ which scores images without this package. `--check IMAGE...` runs it and compare
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,12 +44,16 @@ def run(options: argparse.Namespace) -> None:
             "slightly"
         )
     if options.check:
-        difference = export.largest_difference(options.out, options.check, opened)
-        print(f"largest difference of {len(options.check)} scores: {difference:.1e}")
-        if not difference <= export.TOLERANCE:
-            raise export.ExportError(
-                f"the exported model differs by more than {export.TOLERANCE:g}: do not use it"
-            )
+        try:
+            difference = export.largest_difference(options.out, options.check, opened)
+            print(f"largest difference of {len(options.check)} scores: {difference:.1e}")
+            if not difference <= export.TOLERANCE:
+                raise export.ExportError(
+                    f"the exported model differs by more than {export.TOLERANCE:g}"
+                )
+        except export.ExportError as error:
+            shutil.rmtree(options.out)
+            raise export.ExportError(f"{error}: {options.out} is removed") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ from helpers.results import label_audit, metrics
 from helpers.results.operating_point import Rule
 from helpers.results.report_table import per_cent
 from helpers.runs.costs import checkpoints
+from helpers.runs.names import PATCHCORE, base_name
 from helpers.runs.predictions import Scored
 from helpers.runs.stages import FIRST, Stage, load_run
 
@@ -117,14 +118,15 @@ def _description(
         split_digest=run.get("split", ""),
         attribution=run["stages"][FIRST].get("attribution", ""),
         weights=weights if backbone else "",
-        weights_licence=licence_of(backbone) if backbone else "",
+        weights_licence=licence_of(backbone, weights) if backbone else "",
         made_with=facts.made_with,
     )
 
 
 def _caveat(scored: Scored) -> str:
     """Return what the promise rests on."""
-    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else CHOSEN) + "."
+    chosen = "" if base_name(scored.name) == PATCHCORE else CHOSEN  # it has no epochs
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else chosen) + "."
     if (groups := scored.blocks("val")) is None:
         return text
     bad = scored.labels_scores("val")[0] == 1

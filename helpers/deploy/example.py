@@ -47,7 +47,13 @@ LOAD
 table = csv.writer(sys.stdout)
 table.writerow(["file", "score", "probability", "verdict"])
 for file in sys.argv[1:]:
-    image = ImageOps.exif_transpose(Image.open(file))
+    try:
+        image = Image.open(file)
+        image.load()
+    except OSError as error:
+        table.writerow([file, "", "", f"cannot be read: {error}"])
+        continue
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # more than 8 bits
         values = np.asarray(image)
         if values.max() > full:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 import timm.layers
 import torch
@@ -175,7 +176,8 @@ def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> f
     Runs its example.py in a process of its own. The package computes in float32, as the export.
 
     Raises:
-        ExportError: the example stops with an error, which is named.
+        ExportError: the example stops with an error, which is named; no image can be compared; or
+            a verdict is not that of its score.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -186,4 +188,14 @@ def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> f
     facts = dataclasses.replace(opened.facts, precision="no")
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
     columns = ["score", "probability"]
-    return float((found[columns] - expected[columns]).abs().max(axis=None))
+    gaps = (found[columns] - expected[columns]).abs().max(axis=1)
+    if gaps.isna().all():
+        raise ExportError(f"none of the {len(images)} images can be compared: {expected.reason[0]}")
+    own = opened.description
+    assert own  # without thresholds nothing was exported
+    limits, scores = np.array([own.pass_below, own.reject_from]), found.score.to_numpy()
+    is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)
+    wrong = is_clear & (found.verdict.to_numpy() != own.verdicts(scores))
+    if wrong[~np.isnan(scores)].any():
+        raise ExportError(f"{folder / 'example.py'} gives another verdict than its score says")
+    return float(gaps.max())

@@ -221,10 +221,13 @@ def open_model(name: str | Path) -> Opened:
 def _find(name: str | Path) -> Path:
     """Return a checkpoint or a model's folder."""
     path = Path(name).expanduser()
-    if not path.exists():
-        run, _, model = os.fspath(name).partition("/")
-        root = paths.RunPaths(run).root
-        path = root / "checkpoints" / model if model else root
+    run, _, model = os.fspath(name).partition("/")
+    root = paths.RunPaths(run).root
+    own = root / "checkpoints" / model if model else root
+    is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
+    # a folder here may be called like a run
+    if not path.exists() or (run and own.is_dir() and not is_model):
+        path = own
         if not path.is_dir():
             there = _networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
             known = f"; there are: {', '.join(sorted(there))}" if there else ""

@@ -160,17 +160,24 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
 
 
 def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
-    """Return the map (S, S) of the model's first network for "bad": Grad-CAM, PatchCore's own."""
+    """Return the map (S, S) of the model's first network for "bad".
+
+    That is Grad-CAM's; PatchCore has its own: how far each pixel is above the usual score of a good
+    part, in units of it, 0 below.
+    """
     spec, images = model.network.spec, model.averaged.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
-        return anomaly_map(model.network, images)[0]
+        return (anomaly_map(model.network, images)[0] - 1).clamp(min=0)
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
 
 
 def map_scale(model: TrainedModel) -> str:
     """Return what the colours of `bad_map` mean."""
-    is_own = isinstance(model.network, PatchCoreNetwork)
-    return maps.MAP_SCALE.replace("Grad-CAM", "PatchCore") if is_own else maps.MAP_SCALE
+    if not isinstance(model.network, PatchCoreNetwork):
+        return maps.MAP_SCALE
+    return (
+        f"{maps.MAP_SCALE.replace('Grad-CAM', 'PatchCore')}\n(above the usual score of good parts)"
+    )
 
 
 def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:

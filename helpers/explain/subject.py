@@ -23,7 +23,7 @@ from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import PATCHCORE, display_name
+from helpers.runs.names import PATCHCORE, base_name, display_name
 from helpers.runs.stages import images_of
 from helpers.training.features import image_batches
 from helpers.training.inference import placed
@@ -105,7 +105,8 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     if own_scores and network != display_name(wanted):
         title = f"{display_name(wanted)}, maps of {network}"
     elif name != wanted:
-        title = f"{network} (in place of {display_name(wanted)}, which has no network)"
+        has = "has maps of its own" if base_name(wanted) == PATCHCORE else "has no network"
+        title = f"{network} (in place of {display_name(wanted)}, which {has})"
     caption = (
         f"{title}; {len(parts)} labelled {'validation' if source.judged_on == 'val' else 'test'} "
         f"parts, called bad from a score of {threshold:.3f} on, chosen on validation."

@@ -64,7 +64,9 @@ def canonical(name: str) -> str:
     Raises:
         BackboneError: neither library has it; the message names similar ones.
     """
-    library, _, bare = name.rpartition("/")
+    library, _, bare = name.removeprefix("hf-hub:").rpartition("/")
+    if library == "torchvision" and bare in NOT_TAKEN:
+        raise BackboneError(f"{name} has further outputs in training: choose another BACKBONE")
     if name in TITLES or (library == "torchvision" and bare in torchvision_names()):
         return bare if name == "torchvision/resnet18" else name
     if library in ("", "timm") and _in_timm(bare):
@@ -207,7 +209,7 @@ def _check_size(built: nn.Module, size_px: int) -> None:
         (gradient,) = torch.autograd.grad((output * torch.randn_like(output)).sum(), image)
     edge = max(1, size_px // 50)  # a pixel or two are no loss
     if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
-        raise ValueError("it cuts off the right and lower edge: its patches do not divide the size")
+        raise ValueError("it does not see the right or lower edge of such images")
 
 
 def _examine(backbone: str, built: nn.Module, size_px: int) -> tuple[int, str, Layout, int]:

@@ -92,7 +92,7 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
             state = libraries.trunk(backbone, image_size_px if fixed else None).state_dict()
-        return Weights(backbone, state, "random weights, not pretrained")
+        return Weights(backbone, state, "random weights")
     if given:
         file = Path(given).expanduser()
         if not file.is_file():
@@ -111,10 +111,15 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     return _downloaded(backbone, image_size_px)
 
 
-def licence_of(backbone: str) -> str:
-    """Return the licence of a backbone's published weights, "not stated" if no library names it."""
+def licence_of(backbone: str, origin: str) -> str:
+    """Return the licence of weights by their `origin`, "not stated" if no library names it.
+
+    A library names that of the weights which it publishes, not that of a file of your own.
+    """
     library, name = libraries.source(backbone)
-    named = libraries.timm_config(name).license if library == "timm" else None
+    url, hub_id, file = published(backbone)
+    own = {hub_id, url, cache_file(backbone).name, file, f"package {package_of(backbone)}"}
+    named = libraries.timm_config(name).license if library == "timm" and origin in own else None
     return named or "not stated"
 
 

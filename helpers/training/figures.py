@@ -200,6 +200,10 @@ def lr_range(found: pd.DataFrame, lr: float) -> Figure:
     ax.plot(found.lr, found.loss, ".", color="0.7", label="each batch")
     ax.plot(found.lr, found.smoothed, label="smoothed")
     ax.axvline(lr, color="0.5", linestyle=":", label=f"in use: {lr:g}")
+    least = found.lr[found.smoothed.idxmin()]
+    good = (least / 10, least / 3)
+    ax.axvspan(*good, color="#029e73", alpha=0.15, label=f"3 to 10 times below {least:.2g}")
+    ax.set_title(f"The smoothed loss is least at a learning rate of {least:.2g}")
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     low, start = found.loss.min(), found.smoothed.iloc[0]

@@ -27,8 +27,10 @@ def test_an_export_that_differs_is_an_error(described, tmp_path, monkeypatch, ca
     arguments = ["--model", "t", "--to", "torch", "--check", "a.png"]
     for difference in (2e-4, float("nan")):
         monkeypatch.setattr(export, "largest_difference", lambda *_, found=difference: found)
-        assert command.main([*arguments, "--out", str(tmp_path / f"{difference}")]) == 1
-        assert "differs by more than 0.0001: do not use it" in capsys.readouterr().err
+        assert command.main([*arguments, "--out", str(tmp_path / "line")]) == 1
+        told = capsys.readouterr().err
+        assert f"differs by more than 0.0001: {tmp_path / 'line'} is removed" in told
+        assert not (tmp_path / "line").exists()
 
 
 @pytest.mark.parametrize(

