@@ -36,7 +36,7 @@ def caption(stage: stages.Stage) -> str:
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
             f"{_split_text(split['settings'])}; "
-            f"backbone {stage.notes.get('backbone') or 'none'}; {_seeds_text(seeds)}"
+            f"backbone {_backbone_text(stage, run['stages'])}; {_seeds_text(seeds)}"
             f"{' and '.join(devices) or costs.stage_device(last)}. {split['caveats']}"
         )
     except (AttributeError, KeyError, TypeError) as error:
@@ -62,6 +62,15 @@ def _split_text(settings: Mapping[str, Any]) -> str:
         kind = "split by SPLIT_CSV"
     folds = settings["cross_fit"]
     return f"{kind}, seed {settings['seed']}" + (f", {folds} folds" if folds else "")
+
+
+def _backbone_text(stage: stages.Stage, record: Mapping[str, Any]) -> str:
+    """Return the stage's backbone, or that of 02 and of 03 if they were run with different ones."""
+    names = [name for name in _TRAINING[:2] if name <= stage.name]
+    own = {name[:2]: record.get(name, {}).get("backbone") for name in names}
+    if len({*filter(None, own.values())}) > 1:
+        return ", ".join(f"{backbone} in {number}" for number, backbone in own.items())
+    return stage.notes.get("backbone") or "none"
 
 
 def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:

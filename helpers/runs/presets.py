@@ -49,8 +49,10 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": {
             "search_images": 2000,
             "batch_size": 32,
-            "epochs": 16,
-            "channels": 8,
+            "epochs": 20,
+            "alpha_warmup": 4,
+            "channels": 16,
+            "partial": 4,  # on maps of 8 x 8 a step costs what one of 8 channels without it costs
             "layers": 6,
             "alpha_lr": 0.03,
             "perturbation_images": 128,  # 256 would take two thirds of the search's time

@@ -51,6 +51,14 @@ def test_a_caption_says_how_the_images_were_split(stage):
         assert words in captions.caption(stage)
 
 
+def test_two_backbones_of_one_run_are_both_said(stage):
+    record = stages.load_run(stage.paths)
+    record["stages"]["02_features_baselines"] = {"settings": {"seed": 2}, "backbone": "a"} | DEVICE
+    record["stages"]["03_finetuning"]["backbone"] = "b"
+    files.save_json(stage.paths.run_json, record)
+    assert "; backbone a in 02, b in 03; " in captions.caption(stage)
+
+
 def test_seeds_that_differ_between_the_notebooks_are_all_said(stage):
     record = stages.load_run(stage.paths)
     record["stages"]["05_genotype_retraining"] = {"settings": {"seed": 0}} | DEVICE
