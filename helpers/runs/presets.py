@@ -12,7 +12,7 @@ PRESETS = ("smoke", "quick", "full", "paper")
 
 PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
-        "01_data_split": {"max_images": 240, "val_per_class": 20, "image_size_px": 64},
+        "01_data_split": {"max_images": 240, "val_per_class": 5, "image_size_px": 64},
         "02_features_baselines": {"image_size_px": 64, "folds": 2, "trees": 50},
         "03_finetuning": {
             "image_size_px": 64,
