@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from helpers.core import files
 from helpers.core.rules import STRICT
 from helpers.core.style import told_apart
+from helpers.results.calibration import apply_temperature
 
 NAME = "model.json"
 VERDICTS = ("pass", "look again", "reject")  # in the order of their scores
@@ -60,6 +61,10 @@ class Description:
     weights: str  # that the training started from; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
     weights_licence: str = ""  # of `weights`, as timm states it for their name
+
+    def probabilities(self, scores: ArrayLike) -> np.ndarray:
+        """Return the probability of bad that each score (N,) stands for, by the temperature."""
+        return apply_temperature(scores, self.temperature)
 
     def verdicts(self, scores: ArrayLike) -> np.ndarray:
         """Return "pass", "look again" or "reject" for each score (N,); "" for one that is NaN."""

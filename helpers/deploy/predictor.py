@@ -31,7 +31,6 @@ from helpers.datasets.decoding import (
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
 from helpers.models.spec import Model
-from helpers.results.calibration import apply_temperature
 from helpers.runs.costs import checkpoints
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
@@ -136,7 +135,7 @@ class TrainedModel:
         table = pd.DataFrame(rows, columns=["file", "score", "reason"])
         probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
         if self.description and len(table):
-            probability = apply_temperature(table.score, self.description.temperature)
+            probability = self.description.probabilities(table.score)
             verdict = self.description.verdicts(table.score)
         table = table.assign(probability=probability, verdict=verdict)
         return table[["file", "score", "probability", "verdict", "reason"]]

@@ -43,7 +43,7 @@ def run_all(jobs: Sequence[Callable[[], Any]], engine: str) -> list[Any]:
     threads = max(1, cpus // max(1, int(cluster.get("GPU", 0)))) if on_gpu else 1
     home = {"env_vars": {paths.HOME_VARIABLE: str(paths.home())}}
     remote = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), runtime_env=home)(_call)
-    held = ray.put(list(jobs))  # once, with one copy of the images that the jobs share
+    held: Any = ray.put(list(jobs))  # once, with one copy of the images that the jobs share
     waiting = [remote.remote(held, index, threads) for index in range(len(jobs))]
     try:
         return [ray.get(one) for one in tqdm(waiting, desc="trainings on Ray")]

@@ -358,13 +358,15 @@ def test_a_described_model_is_scored_as_in_its_run_and_gives_verdicts(
     described_run, described, tmp_path, capsys
 ):
     found = _score_run(described_run, tmp_path / "scores.csv")
-    assert found.columns.tolist() == ["path", "id", "defect_score", "verdict"]
+    assert found.columns.tolist() == ["path", "id", "defect_score", "probability", "verdict"]
     test = predictions.read_all_predictions(described)["net"].test
     by_name = found.set_index(found.id.map(os.path.basename))
     own = by_name.loc[test.id.map(os.path.basename)]
     np.testing.assert_allclose(own.defect_score, test.defect_score, rtol=0, atol=1e-6)
     description = read_description(described.trainings("net"))
     assert found.verdict.tolist() == description.verdicts(found.defect_score).tolist()
+    logit = np.log(found.defect_score / (1 - found.defect_score)) / description.temperature
+    np.testing.assert_allclose(found.probability, 1 / (1 + np.exp(-logit)), rtol=1e-4)
     assert found.verdict.nunique() > 1
     assert description.promise in capsys.readouterr().out
     # other thresholds change the verdicts, and nothing is scored again

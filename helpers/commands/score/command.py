@@ -2,11 +2,11 @@
 
     python -m helpers.score --model data/runs/RUN/checkpoints/fbp --images parts --out scores.csv
 
-writes `path,id,defect_score` for each image, and `verdict` (pass, look again, reject) if the model
-has thresholds; the files that cannot be read go into scores.unreadable.csv. Images are scored as in
-the model's own run, unless options say something else. If it is killed at any time, the same
-command continues after the last complete part. Images that were added behind the others are scored
-by running it again.
+writes `path,id,defect_score` for each image, and `probability,verdict` (pass, look again, reject)
+if the model has thresholds; the files that cannot be read go into scores.unreadable.csv. Images are
+scored as in the model's own run, unless options say something else. If it is killed at any time,
+the same command continues after the last complete part. Images that were added behind the others
+are scored by running it again.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class PartFiles:
     def join(self, description: Description | None = None) -> None:
         """Write all scores in the list's order, and the unreadable files, each atomically.
 
-        With a description there is a column `verdict`.
+        With a description there are columns `probability` and `verdict`.
 
         Raises:
             ScoreError: a part is missing.
@@ -132,7 +132,8 @@ class PartFiles:
         ):
             scores = csv.writer(scores_file, lineterminator="\n")
             unreadable = csv.writer(unreadable_file, lineterminator="\n")
-            scores.writerow(("path", "id", "defect_score", *["verdict"] * bool(description)))
+            more = ("probability", "verdict") if description else ()
+            scores.writerow(("path", "id", "defect_score", *more))
             unreadable.writerow(("path", "reason", "position"))  # counted from 0
             for number in range(len(self.job.digests)):
                 rows = self.read(number)
@@ -141,8 +142,10 @@ class PartFiles:
                 for row in rows:
                     path, name, score, reason = map(files.as_cell, row)
                     if score:
-                        verdict = description.verdicts([score]) if description else ()
-                        scores.writerow((path, name, score, *verdict))
+                        if description:
+                            (probability,) = description.probabilities([float(score)])
+                            more = (f"{probability:.6g}", *description.verdicts([score]))
+                        scores.writerow((path, name, score, *more))
                     else:
                         unreadable.writerow((path, reason, position))
                         unreadable_count += 1

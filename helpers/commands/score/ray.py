@@ -7,6 +7,7 @@ same path. The process that was started writes the parts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -51,7 +52,7 @@ def score_parts(
         num_cpus=threads, num_gpus=int(on_gpu), max_restarts=RETRIES, max_task_retries=RETRIES
     )(PartScorer)
     given = (ray.put(models), settings, torch.device(device.type), images, batch_size, threads)
-    pool = ActorPool([remote.remote(*given) for _ in range(actors)])
+    pool: Any = ActorPool([remote.remote(*given) for _ in range(actors)])
     try:
         yield from pool.map(lambda actor, entries: actor.score.remote(entries), parts)
     except ray.exceptions.RayError as error:
