@@ -35,10 +35,13 @@ THUMBNAILS = {
 THUMBNAIL_PX = 240
 WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure
 CROPS = {
+    "01_samples": (0, 0.13, 0.39, 0.93),
     "02_auc": (0, 0, 1, 0.5),
+    "03_learning_curves": (0.57, 0.09, 0.86, 0.93),
+    "04_cells": (0, 0, 0.5, 0.46),
     "05_auc_cost": (0, 0, 1, 0.5),
-    "07_journey": (0.53, 0.12, 0.70, 0.80),
     "06_gallery": (0.328, 0.058, 0.765, 0.35),
+    "07_journey": (0.505, 0.09, 0.67, 0.79),
 }
 
 
