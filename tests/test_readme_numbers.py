@@ -17,10 +17,10 @@ RUNS = {"random": "quick-random", "groups": "quick-groups"}
 # README's name of a row, and its model
 ROWS = {
     "fine-tuned, all layers (FBP)": "fbp",
-    "random forest on FBP features": "rf_finetuned",
     "linear probe, last layer (LL)": "ll",
     "LDA, pretrained features": "lda",
     "DARTS cell published for ImageNet": "darts_imagenet",
+    "DARTS cell drawn at random": "random_cell_0",
     "DARTS cell searched here": "darts_searched",
     "PatchCore, good parts only": "patchcore",
     "two-layer CNN": "cnn",

@@ -97,8 +97,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     # perturbation's seconds hold those of the search that it looked at
     searches = [cell.cost.get("search_seconds") or 0.0 for cell in by_kind.get("searched", ())]
     seconds = trials.seconds.sum() + max(searches, default=0.0)
-    spent = {"seconds": round(seconds, 1), "device": processes.device_name()}
-    about = {"method": method} | spent
+    about = {"method": method, "seconds": round(seconds, 1), "device": processes.device_name()}
     save = functools.partial(genotypes.save, genotype=winner.genotype, provenance=about)
     inputs = [genotypes.to_json(winner.genotype), about]
     stage.once("halving", inputs, save, path=stage.paths.genotype("halving"))

@@ -127,9 +127,8 @@ def random_cell(seed: int) -> NamedCell:
 
 def _from_file(name: str, path: Path) -> NamedCell:
     genotype, about = load(path)
-    seconds, device = about.get("seconds"), str(about.get("device", ""))
-    if not isinstance(seconds, int | float):
-        seconds = None  # unknown
+    given, device = about.get("seconds"), str(about.get("device", ""))
+    seconds = given if isinstance(given, int | float) else None  # unknown
     origin = str(about.get("method", path.name))
     cost = {"origin": origin, "search_seconds": seconds, "search_device": device}
     return NamedCell(name, genotype, cost)

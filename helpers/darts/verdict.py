@@ -112,7 +112,9 @@ def changes(
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
-    return (guard if acts else "The guard changed nothing. ") + (
+    is_half = all(record.get("eigenvalue") is None for record in history)
+    half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
+    return (guard if acts else half if is_half else "The guard changed nothing. ") + (
         f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
         f"{CELL_EDGES} edges."
     )

@@ -213,8 +213,8 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     lines += [
         ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),
         (
-            "submission line",
-            f"{files.as_cell(journey.id)},{journey.score}",
+            "its line in a submission",
+            f"{files.as_cell(journey.id)},{journey.score} (06 may submit another model)",
             "results/submission.py",
         ),
     ]

@@ -104,9 +104,10 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
     if best.model != smallest.model:
         figure.suptitle(
-            f"{display_name(best.model)} has the highest AUC, {decimals(best.auc)}; "
-            f"{display_name(smallest.model)} has\n{smallest.parameters / best.parameters:.1%} of "
-            f"its parameters and an AUC of {decimals(smallest.auc)}",
+            f"{display_name(best.model)} has the highest AUC, {decimals(best.auc)}; the smallest, "
+            f"{display_name(smallest.model)}, has\n"
+            f"{100 * smallest.parameters / best.parameters:.1f} % of its parameters and an AUC of "
+            f"{decimals(smallest.auc)}",
             fontsize=12,
         )
     return figure

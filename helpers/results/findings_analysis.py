@@ -21,6 +21,7 @@ from helpers.runs.names import display_name
 SIGNIFICANT = 0.05
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
+ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 Row = Mapping[str, Any]
 
 
@@ -146,10 +147,13 @@ def groups(table: pd.DataFrame, row: Row, side: str) -> str:
     if known.empty or pd.isna(row.get(within)):
         return ""
     lowest = known.loc[known.auc.idxmin()]
+    end = f"; the lowest is {auc_interval(lowest, 'auc', '')} in {lowest.group}"
+    if lowest.high >= row[f"{side}_auc"]:  # chance may have made it the lowest
+        end = ""
     return (
         f"Inside the {len(known)} groups with at least two parts of each class the AUC is "
         f"{auc_interval(row, within)} on average, {auc_interval(row, f'{side}_auc')} over all "
-        f"parts together; the lowest is {auc_interval(lowest, 'auc', '')} in {lowest.group}."
+        f"parts together{end}."
     )
 
 
@@ -205,7 +209,8 @@ def mistakes_by_group(table: pd.DataFrame, seed: int = 0) -> str:
         f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
         for row in first.itertuples()
     )
-    return f"The mistakes gather in some groups ({p_value(p)}); most are in {most}."
+    share = f"{(first.escapes + first.false_alarms).sum()} of {wrong.sum()} are in {most}"
+    return f"The mistakes gather in some groups ({p_value(p)}): {share}."
 
 
 def training_size(table: pd.DataFrame, side: str) -> str:
@@ -268,6 +273,8 @@ def calibration(table: pd.DataFrame, model: str) -> str:
     row, base = rows.loc[model], rows.brier["base rate"]
     inside = row.brier_low <= row.brier_scaled <= row.brier_high
     sure = "was too sure" if row.temperature > 1 else "was not sure enough"
+    if abs(row.temperature - 1) < ABOUT_ONE:
+        sure = "is about as sure as it should be"
     return (
         f"The scores of {display_name(model)} have a Brier score of {row.brier:.3f} "
         f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
@@ -344,7 +351,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
     title = (
         f"{promise} lets "
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
-        f"({display_name(str(high))}) of the parts pass"
+        f"({display_name(str(high))}) of the parts pass, {len(own)} models drawn"
     )
     broken = own[is_exceeded(own, side)].index
     if side == "test" and len(broken):

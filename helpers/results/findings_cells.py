@@ -65,7 +65,7 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
     found, pair, _ = paired(scored[best], scored[FINE_TUNED])
     own, fine_tuned = map(decimals, pair)
     return (
-        f"The best network trained from scratch, {display_name(best)}, has a "
+        f"The best network trained from scratch by validation, {display_name(best)}, has a "
         f"{SIDES[scored[best].judged_on]} AUC of {own}, {display_name(FINE_TUNED)} of "
         f"{fine_tuned}: it {_verdict(found, found.p_value)}."
     )
@@ -133,7 +133,7 @@ def underfitting(curves: pd.DataFrame) -> str:
     listed = ", ".join(f"{name} by {fall}" for name, fall in falls.items())
     end = "no longer rises for any"
     if rises:
-        end = f"still rises for {rises}: a longer training is worth a try"
+        end = f"still rises for {rises}"
     return (
         f"In the last quarter of the epochs the training loss still falls for {len(falls)} of "
         f"{count} networks of cells ({listed}), and the validation AUC {end}."

@@ -135,7 +135,7 @@ def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFram
         shape["Promised"] = (100 * own.promised).map("{:.2g} %".format).to_numpy() + words
     shape["Overkill"] = [_counted(row, side, "overkilled", "good", "overkill_rate") for row in rows]
     if f"{side}_cost" in own:
-        shape[f"Cost per {decision.PER_PARTS:,}"] = own[f"{side}_cost"].map("{:,.1f}".format)
+        shape[f"Cost per {decision.PER_PARTS:,}"] = [f"{row[f'{side}_cost']:,.0f}" for row in rows]
     return shape
 
 

@@ -144,7 +144,7 @@ def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                 "Features": display_name(libraries.title(row["features"])),
                 "Chosen": "; ".join(counted if several else texts),
                 "AUC inside training": f"{100 * row['cv_auc']:.1f}",
-                "Seconds": f"{row['seconds']:.0f}" if row["seconds"] >= 10 else row["seconds"],
+                "Seconds": f"{row['seconds']:.{0 if row['seconds'] >= 10 else 1}f}",
             }
         )
     return pd.DataFrame(table)

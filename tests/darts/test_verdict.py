@@ -145,6 +145,10 @@ def test_what_guard_and_perturbation_changed_is_counted():
     )
     free = guard.genotype_of(records[-1], -1)
     text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
+    limit = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
+    assert text.startswith(limit)
+    measured = [record | {"eigenvalue": 1.0} for record in records]
+    text = verdict.changes(measured, {"guard": []}, free, PUBLISHED["DARTS_V1"])
     other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
     assert other
     assert text == (

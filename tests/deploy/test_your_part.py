@@ -78,7 +78,8 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
     steps = your_part.steps(journey, model).set_index("Step")["What comes out"]
     assert steps["file"].endswith(".png, 32 x 32 px") and "2 network(s) and 4" in steps["score"]
     assert steps["verdict"].startswith(f"{part.verdict}: pass below ")
-    assert steps["submission line"] == f"{part.id},{part.score}"
+    line = steps["its line in a submission"]
+    assert line == f"{part.id},{part.score} (06 may submit another model)"
     figure = your_part.journey_figure(journey, model)
     assert part.verdict in figure.get_suptitle() and len(figure.axes) == 5
     plt.close(figure)

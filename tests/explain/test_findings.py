@@ -20,12 +20,15 @@ def test_measures_are_better_worse_or_not_told_apart():
         "Grad-CAM against chance, parts called bad: insertion area better (gain +0.100 [+0.050, "
         "+0.150]), deletion area worse (gain -0.100 [-0.150, -0.050])."
     )
-    assert "insertion area not told apart" in good and "depend on what was learned" in rank
+    assert "insertion area not told apart" in good
+    assert rank.endswith(
+        "correlation of 0.05 with the trained ones, on average over 40 parts that have both."
+    )
     title = findings.maps_title(pd.DataFrame(rows, columns=columns))
     assert title.startswith("Gain over random maps, parts called bad: insertion +0.100 [+0.050,")
     assert findings.maps_title(pd.DataFrame(rows[2:], columns=columns)) == ""
     stays = pd.DataFrame([(*rows[3][:3], 0.9, *rows[3][4:])], columns=columns)
-    assert findings.maps(stays)[0].endswith("the maps hardly change.")
+    assert "rank correlation of 0.90 with" in findings.maps(stays)[0]
     assert findings.maps(stays[:0]) == [] == findings.maps(stays.assign(images=0, maps=np.nan))
 
 

@@ -42,7 +42,6 @@ def test_a_backbone_has_one_name(given, name):
         ("squeezenet1_1", ": did you mean torchvision/squeezenet1_1"),
         ("torchvision/resnet19", ": did you mean torchvision/resnet18 or "),
         ("torchvision/vit_tiny_patch16_224", "torchvision"),
-        ("torchvision/inception_v3", "torchvision"),  # it has further outputs in training
         ("hub/resnet18", ": did you mean "),
         ("hf-hub:somebody/resnet18", "torchvision"),
         ("", " (timm.list_models() and torchvision.models.list_models() list them)"),
@@ -53,6 +52,11 @@ def test_an_unknown_name_is_refused_with_near_ones(given, near):
         libraries.canonical(given)
     said = str(error.value)
     assert said.startswith(f"{given!r} is not a backbone of timm or torchvision") and near in said
+
+
+def test_a_classifier_with_further_outputs_is_refused_with_this_reason():
+    with pytest.raises(BackboneError, match="inception_v3 has further outputs in training"):
+        libraries.canonical("torchvision/inception_v3")
 
 
 @pytest.mark.parametrize("name", ["timm/resnet18", "vit_tiny_patch16_224", "resnet18"])
@@ -104,7 +108,7 @@ def test_looking_at_a_backbone_draws_no_random_number():
     ("name", "size_px", "reason"),
     [
         ("convnext_atto", 16, "Kernel size"),  # nothing is left after five halvings
-        ("vit_tiny_patch16_224", 72, "it cuts off the right and lower edge"),
+        ("vit_tiny_patch16_224", 72, "it does not see the right or lower edge"),
         ("convit_tiny", 64, "its weights do not follow the size"),
         ("torchvision/vit_b_32", 64, "Wrong image height"),
     ],

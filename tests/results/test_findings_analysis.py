@@ -101,13 +101,15 @@ def test_kinds_are_compared_with_a_standard_error():
 
 def test_groups_name_the_mean_inside_and_the_lowest():
     table = pd.DataFrame(
-        {"group": ["a", "b", "c"], "auc": [0.9, 0.7, np.nan], "low": 0.6, "high": 0.95}
+        {"group": ["a", "b", "c"], "auc": [0.9, 0.7, np.nan], "low": 0.6, "high": 0.94}
     )
     said = findings.groups(table, TABLE.iloc[0], "test")
     assert said == (
         "Inside the 2 groups with at least two parts of each class the AUC is .900 [.850, .950] on "
-        "average, .950 [.930, .970] over all parts together; the lowest is .700 [.600, .950] in b."
+        "average, .950 [.930, .970] over all parts together; the lowest is .700 [.600, .940] in b."
     )
+    wide = findings.groups(table.assign(high=0.99), TABLE.iloc[0], "test")
+    assert wide.endswith("over all parts together.")
     assert findings.groups(table[:0], TABLE.iloc[0], "test") == ""
 
 
@@ -225,7 +227,8 @@ def test_the_titles_of_decisions_name_the_extremes():
     both = pd.concat([_points(), _points(model="svm", test_passed=0.3)])
     title = findings.promise_title(both, ["fbp", "svm"], "test")
     assert title == (
-        "Asked for at most 1 % escapes, a threshold lets 30 % (SVM) to 60 % (FBP) of the parts pass"
+        "Asked for at most 1 % escapes, a threshold lets 30 % (SVM) to 60 % (FBP) of the parts "
+        "pass, 2 models drawn"
     )
     assert findings.promise_title(both, ["fbp"], "test") == ""
     worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
@@ -235,7 +238,7 @@ def test_the_titles_of_decisions_name_the_extremes():
     few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
     assert few == (
         "49 bad parts are too few to promise 1 %; a threshold that none of them escapes lets 30 % "
-        "(SVM) to 60 % (FBP) of the parts pass"
+        "(SVM) to 60 % (FBP) of the parts pass, 2 models drawn"
     )
     assert findings.decision_title(both, "fbp", "test").startswith(
         "FBP, 1 % escapes asked, 0.97 % "

@@ -38,9 +38,9 @@ def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
     found = metrics.delong_test(labels, own, scored["fbp"].labels_scores()[1])
     aucs = [f"{metrics.roc_auc(*scored[n].labels_scores()):.3f}" for n in ("darts_searched", "fbp")]
     assert text == (
-        f"The best network trained from scratch, DARTS searched, has a test AUC of {aucs[0][1:]}, "
-        f"FBP of {aucs[1][1:]}: it is worse by {-100 * found.difference:.1f} points (95 % interval "
-        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}, p < .001)."
+        "The best network trained from scratch by validation, DARTS searched, has a test AUC of "
+        f"{aucs[0][1:]}, FBP of {aucs[1][1:]}: it is worse by {-100 * found.difference:.1f} points "
+        f"(95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p < .001)."
     )
     assert findings_cells.against_fine_tuning(scored, ["gone"]) == ""
     del scored["fbp"]
@@ -108,8 +108,7 @@ def test_a_loss_that_falls_to_the_end_is_told_with_its_error():
     both = pd.concat([curves(0.001, auc=0.001), curves(0.0, model="random_cell_0")])
     assert findings_cells.underfitting(both) == (
         "In the last quarter of the epochs the training loss still falls for 1 of 2 networks of "
-        "cells (DARTS searched by 0.007 ± 0.000), and the validation AUC still rises for 1: a "
-        "longer training is worth a try."
+        "cells (DARTS searched by 0.007 ± 0.000), and the validation AUC still rises for 1."
     )
     overfits = findings_cells.underfitting(curves(0.001))
     assert overfits.endswith(", and the validation AUC no longer rises for any.")

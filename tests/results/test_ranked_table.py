@@ -78,6 +78,10 @@ def test_operating_points_are_sorted_by_the_parts_that_pass(run):
     assert set(ranked_table.promise_rows(broken, "test", "fbp").Promised) == {
         f"{promised}, exceeded"
     }
+    with_costs = points.assign(test_cost=points.test_passed * 1000)
+    shape = ranked_table.promise_rows(with_costs, "test", "fbp")
+    costs = [float(text.replace(",", "")) for text in shape["Cost per 1,000"]]
+    assert costs == pytest.approx([10 * share for share in passed], abs=1)
     own = ranked_table.operating_rows(points, "fbp")
     assert set(own.On) == {"validation", "test"} and "Model" not in own
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()

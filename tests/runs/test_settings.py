@@ -19,7 +19,7 @@ def test_a_given_value_wins_over_the_preset_and_the_preset_over_the_default():
     assert config.resolve("01_data_split", "quick", {}).image_size_px == 192  # the default
     assert config.resolve("01_data_split", "smoke", {}).image_size_px == 64  # the preset's
     given = config.resolve("01_data_split", "smoke", {"image_size_px": 48})
-    assert (given.image_size_px, given.val_per_class) == (48, 20)  # the rest of the preset stays
+    assert (given.image_size_px, given.val_per_class) == (48, 5)  # the rest of the preset stays
     nothing = {"image_size_px": None, "max_images": None, "dataset": None}
     settings = config.resolve("01_data_split", "smoke", nothing)
     assert (settings.image_size_px, settings.max_images, settings.dataset) == (64, 240, "elpv")
