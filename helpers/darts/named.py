@@ -128,7 +128,7 @@ def random_cell(seed: int) -> NamedCell:
 def _from_file(name: str, path: Path) -> NamedCell:
     genotype, about = load(path)
     given, device = about.get("seconds"), str(about.get("device", ""))
-    seconds = given if isinstance(given, int | float) else None  # unknown
+    seconds = given if isinstance(given, int | float) and given >= 0 else None  # unknown
     origin = str(about.get("method", path.name))
     cost = {"origin": origin, "search_seconds": seconds, "search_device": device}
     return NamedCell(name, genotype, cost)
