@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -103,7 +103,9 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     refused: WeightsError | None = None
     for file in local_files(backbone):
         try:
-            return _from_file(backbone, file, image_size_px)
+            found = _from_file(backbone, file, image_size_px)
+            hub_id = published(backbone)[1] if file == cache_file(backbone) else ""
+            return replace(found, origin=hub_id or found.origin)
         except WeightsError as error:  # of another framework, or another network's
             refused = refused or error
     if refused:
@@ -117,8 +119,8 @@ def licence_of(backbone: str, origin: str) -> str:
     A library names that of the weights which it publishes, not that of a file of your own.
     """
     library, name = libraries.source(backbone)
-    url, hub_id, file = published(backbone)
-    own = {hub_id, url, cache_file(backbone).name, file, f"package {package_of(backbone)}"}
+    url, hub_id, _ = published(backbone)
+    own = {hub_id, url, Path(url).name, f"package {package_of(backbone)}"} - {""}
     named = libraries.timm_config(name).license if library == "timm" and origin in own else None
     return named or "not stated"
 

@@ -29,8 +29,16 @@ def test_an_export_that_differs_is_an_error(described, tmp_path, monkeypatch, ca
         monkeypatch.setattr(export, "largest_difference", lambda *_, found=difference: found)
         assert command.main([*arguments, "--out", str(tmp_path / "line")]) == 1
         told = capsys.readouterr().err
-        assert f"differs by more than 0.0001: {tmp_path / 'line'} is removed" in told
+        assert f"by more than 0.0001, or in a verdict: {tmp_path / 'line'} is removed" in told
         assert not (tmp_path / "line").exists()
+
+
+def test_an_export_that_could_not_be_checked_stays(described, tmp_path, capsys):
+    out = tmp_path / "line"
+    arguments = ["--model", "t", "--to", "torch", "--out", str(out), "--check"]
+    assert command.main([*arguments, str(tmp_path / "none.png")]) == 1
+    assert "is not checked: none of the images can be compared" in capsys.readouterr().err
+    assert (out / NAME).is_file()
 
 
 @pytest.mark.parametrize(

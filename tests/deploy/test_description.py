@@ -74,6 +74,12 @@ def test_the_promise_says_if_the_bad_parts_were_too_few(folder):
     assert "at most 1 % of the bad parts pass" in enough.promise and "few" not in enough.promise
 
 
+def test_a_model_without_epochs_has_no_epoch_that_was_chosen(described):
+    own = predictions.read_all_predictions(described)["net"]
+    assert "they also chose the epoch" in describe._caveat(own)
+    assert "epoch" not in describe._caveat(dataclasses.replace(own, name="patchcore"))
+
+
 def test_a_cross_fitted_model_s_promise_is_called_approximate(described, monkeypatch):
     assert "approximate" not in read_description(described.trainings("net")).caveat
     plain = predictions.read_all_predictions

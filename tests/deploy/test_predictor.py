@@ -129,6 +129,9 @@ def test_a_model_has_several_names(described, monkeypatch, tmp_path):
     shutil.copytree(folder, tmp_path / "away")
     opened = predictor.open_model(tmp_path / "away")
     assert opened.description == read_description(folder)
+    (tmp_path / "here/t").mkdir(parents=True)  # a folder that is called like the run
+    monkeypatch.chdir(tmp_path / "here")
+    assert predictor.open_model("t").checkpoints == checkpoints
 
 
 def test_a_run_stands_for_its_best_network(described):

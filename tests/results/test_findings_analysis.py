@@ -133,7 +133,7 @@ def test_mistakes_that_gather_in_a_group_are_told_from_those_that_are_spread(wro
     table = pd.DataFrame({"group": list("abcd"), "n_good": 10, "n_bad": 10, "false_alarms": 0})
     said = findings.mistakes_by_group(table.assign(escapes=wrong))
     assert word in said and "(p " in said
-    assert ("a (8 of 20)" in said) == (word == "gather")
+    assert (": 8 of 8 are in a (8 of 20), b (0 of 20), " in said) == (word == "gather")
     assert findings.mistakes_by_group(table.assign(escapes=0)) == ""
 
 
@@ -189,6 +189,8 @@ def test_calibration_names_both_brier_scores_and_the_base_rate():
         "rate alone; a temperature of 1.30 (the model was too sure) changes it to 0.075, inside "
         "this interval."
     )
+    near = findings.calibration(table.assign(temperature=0.98), "fbp")
+    assert "a temperature of 0.98 (the model is about as sure as it should be)" in near
     assert findings.calibration_title(table, "fbp").endswith("0.080; of the base rate alone: 0.210")
 
 
