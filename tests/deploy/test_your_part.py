@@ -1,11 +1,13 @@
 """Notebook 07: one part from file to verdict, a folder of one's own, and what is said about it."""
 
 import shutil
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import helpers
@@ -15,6 +17,7 @@ from helpers.datasets import DataError
 from helpers.deploy import your_part
 from helpers.runs import predictions, settings, stages
 from helpers.runs.keys import stage_key
+from helpers.training.memory_bank import PatchCoreNetwork
 from tests import faults
 
 COSTS = settings.YourPartSettings(escape_cost=50.0, false_alarm_cost=5.0, review_cost=1.0)
@@ -218,3 +221,13 @@ def test_the_model_is_exported_again_and_gives_the_same_scores(described):
     names = [f"export/net_torch/{name}" for name in ("example.py", "model.json", "model.pt2")]
     assert table.iloc[:, 0].tolist() == names and difference < 1e-5
     assert [path.name for path in stage.outputs] == ["example.py", "model.json", "model.pt2"]
+
+
+def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
+    network = PatchCoreNetwork.__new__(PatchCoreNetwork)
+    object.__setattr__(network, "spec", None)
+    model = SimpleNamespace(network=network, averaged=SimpleNamespace(prepared=lambda images: None))
+    heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
+    monkeypatch.setattr(your_part, "anomaly_map", lambda *_: heat)
+    assert your_part.bad_map(model, None).tolist() == [[0.0, 0.0], [0.5, 2.0]]
+    assert "above the usual score of good parts" in your_part.map_scale(model)
