@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from helpers.core.files import atomic_path
 from helpers.core.paths import RunPaths
-from helpers.core.style import use_style
+from helpers.core.style import percent, use_style
 from helpers.darts import draw, genotypes
 from helpers.explain.maps import draw_image, draw_overlay
 from helpers.explain.selection import surest_of_each_class
@@ -94,7 +94,7 @@ def strip(run_paths: RunPaths) -> Figure:
         labels, scores = scored[best].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
         aucs.append(roc_auc(labels, scores))
-        text = f"{display_name(best)}: {aucs[-1]:.3f}"
+        text = f"{display_name(best)}: {percent(aucs[-1])}"
         ax.plot(false_alarms, found, ls=dashes, color=colours[best], label=text)
     first = next(iter(scored.values()))
     side = "validation" if first.judged_on == "val" else "test"

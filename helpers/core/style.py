@@ -12,6 +12,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+    from matplotlib.axis import Axis
     from pandas.io.formats.style import Styler
 
 LABEL_NAMES = {0: "good", 1: "bad"}
@@ -74,7 +75,7 @@ def headline(sentence: str) -> str:
 
 def p_value(p: float) -> str:
     """Return "p < .001" or "p = .013"."""
-    return "p < .001" if p < 0.001 else f"p = {decimals(p)}"
+    return "p < .001" if p < 0.001 else f"p = {f'{p:.3f}'.removeprefix('0')}"
 
 
 def told_apart(*values: float) -> list[str]:
@@ -87,9 +88,16 @@ def told_apart(*values: float) -> list[str]:
     return texts
 
 
-def decimals(fraction: float) -> str:
-    """Return a fraction with three decimals, without the zero before the point: ".913"."""
-    return f"{fraction:.3f}".removeprefix("0")
+def percent(fraction: float) -> str:
+    """Return a fraction as the tables give it, in per cent without the sign: "91.3"."""
+    return f"{100 * fraction:.1f}"
+
+
+def percent_axis(axis: Axis) -> None:
+    """Number the axis of a fraction as `percent` does."""
+    from matplotlib.ticker import PercentFormatter  # slow to import: only for pictures
+
+    axis.set_major_formatter(PercentFormatter(1, symbol=None))
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, decimals, p_value
+from helpers.core.style import SIDES, p_value, percent
 
 SIGNIFICANT = 0.05
 CLEAR = 3  # standard errors between two mean images, since there are many pixels
@@ -165,7 +165,7 @@ def brightness(split: pd.DataFrame, measured: pd.DataFrame) -> str:
     labels, dark = frame.label.to_numpy(dtype=int), frame["mean"].to_numpy() * (-1) ** darker
     blocks = frame.get("group", frame.id).fillna(frame.id)
     auc, low, high = _auc_interval(labels, dark, pd.factorize(blocks)[0])
-    numbers = f"an AUC of {decimals(auc)} [{decimals(low)}, {decimals(high)}] for "
+    numbers = f"an AUC of {percent(auc)} [{percent(low)}, {percent(high)}] for "
     numbers += "brightness alone, on training and validation"
     if "group" in frame:
         numbers += " (interval by groups)"
@@ -184,7 +184,8 @@ def mean_images(z: np.ndarray) -> str:
     numbers += f"brighter at {_per_cent(brighter)} (each image counted as independent)"
     if max(darker, brighter) > 0.9:
         word = "darker" if darker > brighter else "brighter"
-        return f"The mean bad image is {word} nearly everywhere: {numbers}."
+        most = "everywhere" if max(darker, brighter) == 1 else "nearly everywhere"
+        return f"The mean bad image is {word} {most}: {numbers}."
     if max(darker, brighter) < 0.01:
         return f"The mean images hardly differ: that of bad parts is {numbers}."
     return f"The mean images differ in places: that of bad parts is {numbers}."

@@ -44,12 +44,14 @@ def describe_models(
         calibrated: `decision.calibration_table` of them.
 
     Returns:
-        A row per network for the eye: `Model, Call it, Pass below / reject from, Promised escape
-        rate, Remark`. The remark says why a network has no model.json.
+        A row per network for the eye, the best on validation first: `Model, Call it, Pass below /
+        reject from, Promised escape rate`, and `Remark` if a network has no model.json, with the
+        reason.
     """
     points, rows = points[points.rule == RULE].set_index("model"), list[list[str]]()
     temperature = calibrated.set_index("model").temperature
-    for name, own in scored.items():
+    aucs = {name: metrics.roc_auc(*own.labels_scores("val")) for name, own in scored.items()}
+    for name, own in sorted(scored.items(), key=lambda item: -aucs[item[0]]):
         path = stage.paths.trainings(name) / NAME
         if not (found := checkpoints(path.parent)):
             continue  # not a network
@@ -64,7 +66,8 @@ def describe_models(
             promised = per_cent(point, "promised", " %")
         rows.append([own.title, f"{stage.paths.name}/{name}", thresholds, promised, problem])
     columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table if table.Remark.any() else table.drop(columns="Remark")
 
 
 def _problem(found: Sequence[Path]) -> str:

@@ -265,7 +265,7 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
         among those that pass, `Bad among passed`, and with costs `Cost`, both by the calibrated
         probabilities; only parts with a verdict are in these two. If the labels are known, `Bad`
-        and `Bad that passed` count the bad parts.
+        and `Bad that passed` count the bad parts, `Good that were rejected` good ones.
     """
     labels = answered.get("label", pd.Series(pd.NA, answered.index))
     groups = answered.group.fillna(NO_GROUP)
@@ -283,6 +283,8 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         if labels.notna().all():
             row["Bad"] = int(labels[own & (answered.verdict != "")].sum())
             row["Bad that passed"] = int(labels[own & (answered.verdict == PASS)].sum())
+            rejected = own & (answered.verdict == REJECT)
+            row["Good that were rejected"] = int((labels[rejected] == 0).sum())
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
         row["_held"] = (row["Look again"] + row["Reject"]) / max(1, row["Parts"])
@@ -403,7 +405,8 @@ def say_verdicts(table: pd.DataFrame) -> str:
         text += f"; {every['Bad among passed']:.1f} bad parts are expected among those that pass"
     if "Bad" in every:
         text += (
-            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of them passed"
+            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of them passed; "
+            f"{every['Good that were rejected']} of {judged - every['Bad']} good ones are rejected"
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"

@@ -77,7 +77,7 @@ def parts_table(
     """Return size and cost of the parts of a network, and the sums of these parts at the end.
 
     `parts` names the modules of each part in the order in which they run. Columns: part; channels,
-    height_px and width_px of the part's output; parameters; macs.
+    height px and width px of the part's output; parameters; multiply-adds.
     """
     layers = trace(model, image_size_px, in_channels)
     rows: list[tuple[Any, ...]] = []
@@ -88,6 +88,6 @@ def parts_table(
         macs = sum(layer.macs for name, layer in layers.items() if f"{name}.".startswith(inside))
         rows.append((part, *shape, parameters, macs))
     rows.append(("all", None, None, None, *(sum(row[i] for row in rows) for i in (4, 5))))
-    sizes = ["channels", "height_px", "width_px"]
-    table = pd.DataFrame(rows, columns=["part", *sizes, "parameters", "macs"])
+    sizes = ["channels", "height px", "width px"]
+    table = pd.DataFrame(rows, columns=["part", *sizes, "parameters", "multiply-adds"])
     return table.astype(dict.fromkeys(sizes, "Int64"))

@@ -58,6 +58,11 @@ def title(backbone: str) -> str:
     return TITLES.get(backbone, backbone)
 
 
+def titles(backbones: str) -> str:
+    """Return the titles of backbones whose names are joined by ", "."""
+    return ", ".join(map(title, backbones.split(", ")))
+
+
 def canonical(name: str) -> str:
     """Return a backbone's only name here, such as "convnext_tiny" for "timm/convnext_tiny".
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import (
 )
 from sklearn.isotonic import isotonic_regression
 
-from helpers.core.style import PALETTE, SIDES, decimals
+from helpers.core.style import PALETTE, SIDES, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
@@ -60,7 +60,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
     beside = ax.get_yaxis_transform()  # a column at the right of the axes
     for y, value in enumerate(frame[column]):
-        ax.annotate(decimals(value), (1.01, y), xycoords=beside, va="center", fontsize=11)
+        ax.annotate(percent(value), (1.01, y), xycoords=beside, va="center", fontsize=11)
     several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
@@ -69,6 +69,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     same = len(frame) > 1 and averaged.notna().all() and averaged.nunique() == 1
     ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
     ax.margins(x=0.05, y=0.5 / len(frame))
+    percent_axis(ax.xaxis)
     words = f", {averaged.iloc[0]} averaged" if same else ""
     words += "" if column == "val_auc" else "; best on validation above"
     side = SIDES[column.split("_")[0]]
@@ -99,15 +100,16 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     for ax, (cost, words) in zip(axes, COSTS.items(), strict=True):
         ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
         _points(ax, frame, cost, f"{column}_")
+        percent_axis(ax.yaxis)
     shown = axes[0].get_legend_handles_labels()
     figure.legend(*shown, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
     best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
     if best.model != smallest.model:
         figure.suptitle(
-            f"{display_name(best.model)} has the highest AUC, {decimals(best.auc)}; the smallest, "
+            f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}; the smallest, "
             f"{display_name(smallest.model)}, has\n"
             f"{100 * smallest.parameters / best.parameters:.1f} % of its parameters and an AUC of "
-            f"{decimals(smallest.auc)}",
+            f"{percent(smallest.auc)}",
             fontsize=12,
         )
     return figure
@@ -209,6 +211,7 @@ def subgroup_auc(table: pd.DataFrame, side: str = "test", title: str = "") -> Fi
             )
         ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
         ax.set(xlabel=f"{side} AUC with its 95 % interval")
+        percent_axis(ax.xaxis)
         ax.set_title(f"by {group.replace('_', ' ')}", fontsize=12)
         ax.margins(y=0.5 / len(names))
         below = (0, -0.9 / figure.get_figheight())
@@ -250,10 +253,13 @@ def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
     known = table.auc.notna()
     arms = interval_arms(table[known], "auc")
     bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)
-    bottom.axhline(pooled, color="0.4", lw=1, ls="--", label=f"all groups\ntogether: {pooled:.3f}")
+    bottom.axhline(
+        pooled, color="0.4", lw=1, ls="--", label=f"all groups\ntogether: {percent(pooled)}"
+    )
     bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
     lowest = (table.auc - arms[0]).min() if known.any() else pooled
-    bottom.set(ylabel="AUC inside\nthe group", ylim=(min(pooled, lowest) - 0.05, 1.02))
+    bottom.set(ylabel="AUC inside\nthe group", ylim=(min(pooled, lowest) - 0.05, 1.05))
+    percent_axis(bottom.yaxis)
     bottom.set_xticks(places, table.group.astype(str), rotation=90, fontsize=8)
     for ax in axes:
         ax.grid(axis="x", visible=False)

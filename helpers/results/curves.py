@@ -21,7 +21,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from helpers.core.style import LABEL_NAMES, PALETTE, told_apart
+from helpers.core.style import LABEL_NAMES, PALETTE, percent, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import exact_interval, rate_interval, roc_auc
@@ -115,8 +115,8 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
         false_alarms, found, _ = roc_curve(labels, scores)
         precision, recall, _ = precision_recall_curve(labels, scores)
         aucs.append(roc_auc(labels, scores))
-        text = f"{_legend_name(scored[name])}: {aucs[-1]:.3f}, "
-        text += f"{average_precision_score(labels, scores):.3f}"
+        text = f"{_legend_name(scored[name])}: {percent(aucs[-1])}, "
+        text += percent(average_precision_score(labels, scores))
         left.plot(false_alarms, found, label=text, **style)
         right.plot(recall, precision, drawstyle="steps-post", **style)
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, decimals, p_value
+from helpers.core.style import SIDES, p_value, percent
 from helpers.results import comparison, metrics
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
@@ -80,7 +80,7 @@ def gain(
         verb = f"is not shown to differ in {SIDES[side]} AUC from"
     return (
         f"{subject or display_name(one)} {verb} {rival or display_name(other)}: "
-        f"{decimals(first)} against {decimals(second)} (95 % interval of the difference "
+        f"{percent(first)} against {percent(second)} (95 % interval of the difference "
         f"{_points(found.low)} to {_points(found.high)} points, {p_value(found.p_value)})."
     )
 
@@ -178,9 +178,9 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     row = known.iloc[0]
     pooled = whole[whole.model == row.model].iloc[0]
     return (
-        f"{text} Inside the groups {row.model} reaches {decimals(row.random_mean)} ± "
-        f"{decimals(row.random_std)} on random splits, and {decimals(pooled.random_mean)} ± "
-        f"{decimals(pooled.random_std)} over all groups together (mean ± standard deviation)."
+        f"{text} Inside the groups {row.model} reaches {percent(row.random_mean)} ± "
+        f"{percent(row.random_std)} on random splits, and {percent(pooled.random_mean)} ± "
+        f"{percent(pooled.random_std)} over all groups together (mean ± standard deviation)."
     )
 
 
@@ -199,9 +199,9 @@ def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float,
 def _aucs(table: pd.DataFrame, model: str) -> str:
     row = table.set_index("model").loc[model]
     side = "test" if "test_auc" in table else "val"
-    ends = f"[{decimals(row[f'{side}_auc_low'])}, {decimals(row[f'{side}_auc_high'])}]"
-    text = f"{decimals(row.val_auc)} on validation"
-    return f"{text} {ends}" if side == "val" else f"{text}, {decimals(row.test_auc)} {ends} on test"
+    ends = f"[{percent(row[f'{side}_auc_low'])}, {percent(row[f'{side}_auc_high'])}]"
+    text = f"{percent(row.val_auc)} on validation"
+    return f"{text} {ends}" if side == "val" else f"{text}, {percent(row.test_auc)} {ends} on test"
 
 
 def _points(difference: float) -> str:

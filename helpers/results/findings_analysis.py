@@ -1,6 +1,6 @@
 """Sentences of notebook 06, computed from its tables; "" or nothing if there is nothing to say.
 
-An AUC is written as ".951 [.935, .966]", other rates and all differences in per cent and points.
+AUCs are in per cent, as in the tables ("95.1 [93.5, 96.6]"), their differences in points.
 Intervals are those of the tables, 95 % everywhere.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, decimals, p_value
+from helpers.core.style import SIDES, p_value, percent
 from helpers.results.comparison import holm
 from helpers.results.metrics import Interval, exact_interval
 from helpers.runs.names import display_name
@@ -40,7 +40,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"
     said = [
         f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
-        f"({decimals(row.val_auc)})."
+        f"({percent(row.val_auc)})."
     ]
     if side == "test":
         said[0] = said[0][:-1] + f"; its test AUC is {auc_interval(row, column)}."
@@ -76,8 +76,8 @@ def range_title(table: pd.DataFrame, side: str) -> str:
     aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
     low, high = str(aucs.idxmin()), str(aucs.idxmax())
     return (
-        f"{SIDES[side].capitalize()} AUC from {decimals(aucs[low])} ({display_name(low)}) "
-        f"to {decimals(aucs[high])} ({display_name(high)})"
+        f"{SIDES[side].capitalize()} AUC from {percent(aucs[low])} ({display_name(low)}) "
+        f"to {percent(aucs[high])} ({display_name(high)})"
     )
 
 
@@ -113,8 +113,8 @@ def families_title(aucs: Mapping[str, float], side: str) -> str:
         return ""
     best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
     return (
-        f"The best of each family by validation: {SIDES[side]} AUC {decimals(aucs[worst])} "
-        f"({worst}) to {decimals(aucs[best])} ({best})"
+        f"The best of each family by validation: {SIDES[side]} AUC {percent(aucs[worst])} "
+        f"({worst}) to {percent(aucs[best])} ({best})"
     )
 
 
@@ -129,8 +129,8 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
         error = np.hypot(*((one.high - one.low) / (2 * 1.96) for one in (best, worst)))
         difference = best.auc - worst.auc
         text = (
-            f"{display_name(model)} has {SIDES[side]} AUC {decimals(best.auc)} on {best.kind} and "
-            f"{decimals(worst.auc)} on {worst.kind} parts"
+            f"{display_name(model)} has {SIDES[side]} AUC {percent(best.auc)} on {best.kind} and "
+            f"{percent(worst.auc)} on {worst.kind} parts"
         )
         if error > 0:
             pairs = len(own) * (len(own) - 1) / 2  # the farthest apart of so many
@@ -217,7 +217,7 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     """Say what more training images would bring (`training_size.size_table`)."""
     if len(table) < 2:
         return ""
-    aucs = ", ".join(f"{decimals(row.auc)} with {row.images:,}" for row in table.itertuples())
+    aucs = ", ".join(f"{percent(row.auc)} with {row.images:,}" for row in table.itertuples())
     last = table.iloc[-1]
     text = (
         f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} images of "
@@ -253,8 +253,8 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
         f"{auc_interval(row, 'groups_auc')}, on the random split "
         f"{auc_interval(row, 'random_auc')}: "
         f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
-        f"validation promises {decimals(row.random_val_auc)}, that of held-out groups "
-        f"{decimals(row.groups_val_auc)}."
+        f"validation promises {percent(row.random_val_auc)}, that of held-out groups "
+        f"{percent(row.groups_val_auc)}."
     ]
     if len(table) > 1:
         lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
@@ -412,8 +412,8 @@ def auc_interval(row: Row, column: str, prefix: str | None = None) -> str:
     """Return an AUC with its interval, whose ends are in `<prefix>low` and `<prefix>high`."""
     prefix = f"{column}_" if prefix is None else prefix
     low, high = row.get(f"{prefix}low", np.nan), row.get(f"{prefix}high", np.nan)
-    value = decimals(row[column])
-    return value if pd.isna(low) else f"{value} [{decimals(low)}, {decimals(high)}]"
+    value = percent(row[column])
+    return value if pd.isna(low) else f"{value} [{percent(low)}, {percent(high)}]"
 
 
 def points_interval(row: Row, column: str = "difference", prefix: str = "") -> str:

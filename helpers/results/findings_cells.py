@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import linregress
 
-from helpers.core.style import SIDES, decimals, p_value
+from helpers.core.style import SIDES, p_value, percent
 from helpers.results import metrics
 from helpers.results.comparison import holm
 from helpers.results.findings import paired
@@ -35,7 +35,7 @@ def search_summary(provenance: Mapping[str, Any], history: Sequence[Mapping[str,
     return (
         f"{provenance['method']}: {provenance['epochs_run']} epochs in {provenance['seconds']:.0f} "
         f"s on {provenance['device']}. After epoch {used} the supernet has an AUC of "
-        f"{decimals(history[used - 1]['val_auc'])} on the training images that choose the "
+        f"{percent(history[used - 1]['val_auc'])} on the training images that choose the "
         "operations."
     )
 
@@ -63,7 +63,7 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
     aucs = _val_aucs(scored, names)
     best = max(aucs, key=aucs.__getitem__)
     found, pair, _ = paired(scored[best], scored[FINE_TUNED])
-    own, fine_tuned = map(decimals, pair)
+    own, fine_tuned = map(percent, pair)
     return (
         f"The best network trained from scratch by validation, {display_name(best)}, has a "
         f"{SIDES[scored[best].judged_on]} AUC of {own}, {display_name(FINE_TUNED)} of "
@@ -82,7 +82,8 @@ def against_random(scored: Mapping[str, Scored]) -> str:
         f"compared with {display_name(name)} it {_verdict(one, p)}"
         for name, one, p in zip(random, found, corrected, strict=True)
     ]
-    few = "" if len(random) >= FEW_CELLS else f". So few random cells ({len(random)}) prove little"
+    few = f". So few random cells ({len(random)}), of any size, prove little"
+    few = few if len(random) < FEW_CELLS else ""
     about = f"{display_name(SEARCHED)}, {SIDES[scored[SEARCHED].judged_on]} AUC"
     return f"{about}: {'; '.join(parts)}{few}."
 
@@ -154,7 +155,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     aucs = pd.Series(_val_aucs(scored, list(rows.index)))
     best = aucs.idxmax()
     chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
-    about = f"the best validation AUC ({display_name(best)}, {decimals(aucs.max())})"
+    about = f"the best validation AUC ({display_name(best)}, {percent(aucs.max())})"
     if rows.ms_single[chosen] > FASTER * rows.ms_single[best]:
         return f"No faster network comes within a point of {about}."
     found, one, other = paired(scored[chosen], scored[best])[0], rows.loc[chosen], rows.loc[best]

@@ -52,7 +52,7 @@ def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
 def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return `mapping_table` for the eye, in per cent."""
     table = mapping_table(scored, split, threshold)
-    shape = pd.DataFrame({"Labels": table.mapping, "Cells": table.cells.map("{:.0f}".format)})
+    shape = pd.DataFrame({"Labels": table.mapping, "Images": table.cells.map("{:.0f}".format)})
     shape.insert(0, "Model", display_name(scored.name))
     for column in ("bad", "majority", "accuracy", "f1", "auc"):
         shape[column.capitalize()] = (100 * table[column]).map("{:.1f}".format)

@@ -52,7 +52,7 @@ def beside(mapped: pd.DataFrame, title: str) -> pd.DataFrame:
             accuracy += f" [{100 * low:.1f}, {100 * high:.1f}]"
         f1 = f"{100 * row.f1:.1f}"
         rows.append(
-            ["this run", title, _short(row.mapping), accuracy, f1, f"{row.cells:.0f} cells"]
+            ["this run", title, _short(row.mapping), accuracy, f1, f"{row.cells:.0f} images"]
         )
     table = pd.DataFrame(rows, columns=columns)
     order = np.argsort([-float(text.split()[0]) for text in table.Accuracy], kind="stable")

@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from helpers.core.style import decimals, p_value
+from helpers.core.style import p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
 POINT = 0.01  # of AUC
@@ -43,7 +43,9 @@ def ranking(trials: pd.DataFrame) -> pd.DataFrame:
 def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
     """Return `ranking` for the eye."""
     table = ranking(trials)
-    spread = table.random_std.map(" ± {:.3f}".format).where(table.random_std.notna(), "")
+    spread = table.random_std.map(lambda sd: f" ± {percent(sd)}").where(
+        table.random_std.notna(), ""
+    )
     rank = table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str)
     none = table.random_cells == 0  # has survived so far
     return pd.DataFrame(
@@ -51,9 +53,9 @@ def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
             "Epochs": table.epochs,
             "Cell": table.model.map(display_name),
             "Found by": table.kind.replace({"searched": "this search", "published": "its authors"}),
-            "Validation AUC": table.val_auc.map("{:.3f}".format),
+            "Validation AUC": table.val_auc.map(percent),
             "Rank": rank.mask(none, "-"),
-            "Random cells' AUC": (table.random_auc.map("{:.3f}".format) + spread).mask(none, "-"),
+            "Random cells' AUC": (table.random_auc.map(percent) + spread).mask(none, "-"),
             "Parameters": table.parameters.map("{:,.0f}".format),
             "Random cells' parameters": table.random_parameters.map("{:,.0f}".format).mask(
                 none, "-"
@@ -75,8 +77,8 @@ def findings(trials: pd.DataFrame) -> list[str]:
         lead, points = (row.val_auc - row.random_auc) / POINT, margin / POINT
         sentences.append(
             f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
-            f"random cells after {first} epochs (validation AUC {decimals(row.val_auc)}; random "
-            f"cells {decimals(row.random_auc)} ± {decimals(row.random_std)}): {lead:+.1f} points "
+            f"random cells after {first} epochs (validation AUC {percent(row.val_auc)}; random "
+            f"cells {percent(row.random_auc)} ± {percent(row.random_std)}): {lead:+.1f} points "
             f"from their mean, where 95 % of random cells are within {points:.1f}. A random cell "
             f"is as good with {p_value(row.rank / total)}."
         )
@@ -104,6 +106,7 @@ def plot(trials: pd.DataFrame) -> Figure:
     sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
     ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
     ax.set(xlabel="", ylabel="validation AUC")
+    percent_axis(ax.yaxis)
     first = ranking(trials).query("kind == 'searched' and epochs == epochs.min()")
     if len(first):
         ranks = [

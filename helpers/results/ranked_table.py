@@ -22,7 +22,7 @@ BEST, MARKED = "font-weight: bold;", "background-color: #e3eef8;"
 TITLES = {
     "val_auc": "Valid AUC",
     "test_auc": "Test AUC",
-    "test_within_auc": "in groups",
+    "test_within_auc": "within groups",
     "test_accuracy": "Test acc.",
     "test_f1": "F1",
 }
@@ -68,7 +68,9 @@ def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: b
 def notes(table: pd.DataFrame, side: str) -> str:
     """Return what the columns of `whole` mean."""
     several = " One training: mean ± standard deviation over seeds or folds." * ("members" in table)
-    inside = " In groups: mean AUC inside each group (module, lot)." * ("test_within_auc" in table)
+    inside = " Within groups: mean AUC inside each group (module, lot)." * (
+        "test_within_auc" in table
+    )
     return (
         f"Per cent, sorted by {side} AUC, with 95 % intervals; the best is bold. p: paired test "
         f"against the submitted row, the best by validation AUC, after Holm's correction.{inside}"
@@ -111,8 +113,12 @@ def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the operating points of one model for the page, a row per rule and side."""
+    """Return the operating points of one model for the page, a row per threshold and side."""
     shape = decision.operating_shape(points[points.model == model])
+    rule = "Threshold chosen by"
+    same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
+    shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
+    shape = shape.drop_duplicates(same)
     for title in decision.SHARES.values():
         shape[title] = shape[title].str.split(" ").str[0] + " %"
     return shape.drop(columns=["Model", "Promised"])

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from helpers.core.style import percent, percent_axis
 from helpers.results import metrics
 from helpers.results.bars import MODEL, interval_arms
 
@@ -53,12 +54,13 @@ def figure(table: pd.DataFrame, side: str, title: str = "") -> Figure:
     ax.errorbar(table.images, table.auc, yerr=interval_arms(table, "auc"), **MODEL | {"fmt": "o-"})
     for row in table.itertuples():
         at: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 11}
-        ax.annotate(f"{row.auc:.3f}", (row.images, row.auc), (9, -10), **at)
+        ax.annotate(percent(row.auc), (row.images, row.auc), (9, -10), **at)
     ax.set_xscale("log")
     ax.set_xticks(table.images, [f"{n:,}" for n in table.images])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(x=0.15)
+    percent_axis(ax.yaxis)
     ax.set(xlabel="training images (logarithmic)", ylabel=f"{side} AUC, 95 % interval")
     ax.set_title(title, fontsize=12)
     return drawn

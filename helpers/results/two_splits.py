@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.paths import RunPaths
+from helpers.core.style import percent_axis
 from helpers.results import metrics
 from helpers.results.report_table import per_cent
 from helpers.runs.names import display_name
@@ -228,6 +229,7 @@ def repeated_figure(table: pd.DataFrame, title: str = "") -> Figure:
         )
         ax.set_title(words, fontsize=11)
         ax.set(xlabel="", ylabel="test AUC")
+        percent_axis(ax.yaxis)
         ax.set_xticks([0, 1], ["random split", "unseen groups"])
     axes[0].legend(title="", loc="lower left")
     figure.suptitle(title)

@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.core import files
 from helpers.core.style import SIDES
+from helpers.models.libraries import titles
 from helpers.runs import costs, stages
 
 _TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
@@ -69,8 +70,8 @@ def _backbone_text(stage: stages.Stage, record: Mapping[str, Any]) -> str:
     names = [name for name in _TRAINING[:2] if name <= stage.name]
     own = {name[:2]: record.get(name, {}).get("backbone") for name in names}
     if len({*filter(None, own.values())}) > 1:
-        return ", ".join(f"{backbone} in {number}" for number, backbone in own.items())
-    return stage.notes.get("backbone") or "none"
+        return ", ".join(f"{titles(name or 'none')} in {number}" for number, name in own.items())
+    return titles(stage.notes.get("backbone") or "none")
 
 
 def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:

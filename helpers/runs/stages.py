@@ -143,7 +143,10 @@ class Stage:
 
     def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
         """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
-        backbone = self.notes.get("backbone")
+        if backbone := self.notes.get("backbone"):
+            from helpers.models.libraries import titles  # slow: only if there is one
+
+            backbone = titles(backbone)
         about = [f"run {self.paths.name}", f"backbone {backbone}" if backbone else "", credit]
         footnote = "; ".join(filter(None, about))
         figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")

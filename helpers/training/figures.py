@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from helpers.core.style import percent, percent_axis
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
@@ -48,6 +49,8 @@ def learning_curves(
         if high > low:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=TITLES[column], ylabel="")
+        if column == "val_auc":
+            percent_axis(ax.yaxis)
         if unequal:
             ax.set(xscale="log", xlabel="epoch (logarithmic)")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -87,12 +90,13 @@ def curves_of_cells(curves: pd.DataFrame) -> Figure:
     for (words, own), (upper, lower) in zip(columns.items(), axes.T, strict=True):
         upper.set_yscale("function", functions=(_spread, _together))
         upper.yaxis.set_major_locator(FixedLocator([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]))
+        percent_axis(upper.yaxis)
         _limit_to_late(upper, curves, "val_auc")  # the same for both columns
         _limit_to_late(lower, own, "train_loss")
         upper.set(title=f"validation AUC{words}")
         lower.set(title=f"training loss{words}", xlabel="epoch")
         lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0, 0].set_ylabel("AUC, stretched towards 1")
+    axes[0, 0].set_ylabel("AUC, stretched towards 100")
     figure.suptitle(_late_gain(curves), fontsize=12)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
@@ -155,6 +159,8 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         ax.locator_params(axis="x", integer=True)
         ax.locator_params(axis="y", integer="skips" in columns)
         ax.ticklabel_format(axis="y", useOffset=False)
+        if title.startswith("AUC"):
+            percent_axis(ax.yaxis)
         if title.startswith("entropy"):
             ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
         if len(columns) > 1:
@@ -162,10 +168,10 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
-    ends = [(values.iloc[0], values.iloc[-1]) for values in (frame.val_auc, entropy)]
+    ends = [percent(frame.val_auc.iloc[i]) for i in (0, -1)]
     figure.suptitle(
-        "From the first epoch to the last: AUC on the part for α {:.2f} to {:.2f}, entropy of α "
-        "{:.2f} to {:.2f} nats".format(*ends[0], *ends[1]),
+        f"From the first epoch to the last: AUC on the part for α {ends[0]} to {ends[1]}, entropy "
+        f"of α {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} nats",
         fontsize=12,
     )
     return figure

@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from helpers.core import files, memory, processes, seeding, status, tensors
+from helpers.core.style import percent
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import OutOfTime
 from helpers.training.allocator import freed_memory_kept
@@ -288,8 +289,8 @@ class Training:
         line = f"{self.name}: epoch {self.epoch + 1} of {self.settings.epochs}"
         if self.history:
             last = self.history[-1]
-            auc = f"{last['val_auc']:.3f}".lstrip("0")
-            line += f", validation AUC {auc}, {last['images_per_s']:.0f} images/s"
+            line += f", validation AUC {percent(last['val_auc'])}, "
+            line += f"{last['images_per_s']:.0f} images/s"
         if self._spent_s:  # an epoch of this call, on this machine
             left_s = self._spent_s * (self.settings.epochs - self.epoch)
             line += f", {tqdm.format_interval(left_s)} left"

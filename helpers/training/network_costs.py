@@ -19,6 +19,7 @@ from torch import nn
 
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
+from helpers.core.style import percent
 from helpers.models.backbones import load_model
 from helpers.models.complexity import count_macs, count_parameters
 from helpers.runs.costs import checkpoints
@@ -115,7 +116,7 @@ def references(run_paths: RunPaths) -> list[Trained]:
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
     """Return each model's best validation AUC within the epochs that all have had, and in all.
 
-    A model of several trainings has the mean over them.
+    It is text, in per cent. A model of several trainings has the mean over them.
     """
     common = min(len(model.history) for model in models)
     aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]
@@ -126,7 +127,8 @@ def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
         columns=["Model", first, whole, "Epochs"],
     )
     how = {first: "mean", whole: "mean", "Epochs": "max"}
-    return table.groupby("Model", sort=False, as_index=False).agg(how)
+    table = table.groupby("Model", sort=False, as_index=False).agg(how)
+    return table.assign(**{column: table[column].map(percent) for column in (first, whole)})
 
 
 def cost_table(summary: pd.DataFrame) -> pd.DataFrame:

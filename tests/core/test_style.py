@@ -53,8 +53,8 @@ def test_numbers_get_the_digits_that_tell_them_apart():
     assert style.told_apart(0.12345, 0.6) == ["0.123", "0.6"]
 
 
-def test_a_headline_ends_before_the_numbers_and_numbers_drop_their_zero():
+def test_a_headline_ends_before_the_numbers_and_p_values_drop_their_zero():
     assert style.headline("It is so: .9 (p = .1); more.") == "It is so"
     assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
     assert [style.p_value(p) for p in (0.0009, 0.0134)] == ["p < .001", "p = .013"]
-    assert [style.decimals(x) for x in (0.5, 1)] == [".500", "1.000"]
+    assert [style.percent(x) for x in (0.5, 0.8765)] == ["50.0", "87.6"]

@@ -50,9 +50,10 @@ def test_the_table_of_the_parts_adds_up_to_the_network():
     table = table.set_index("part")
     assert table.index.tolist() == ["stem", *(f"cell {i}" for i in range(14)), "classifier", "all"]
     assert table.parameters["all"] == table.parameters[:-1].sum() == 4_718_752
-    assert table.macs["all"] == table.macs[:-1].sum() == count_macs(network, 224) == 529_911_552
+    macs = table["multiply-adds"]
+    assert macs["all"] == macs[:-1].sum() == count_macs(network, 224) == 529_911_552
     assert table.index[table.kind == "reduction"].tolist() == ["cell 4", "cell 9"]
-    sizes = table[["channels", "height_px", "width_px"]]
+    sizes = table[["channels", "height px", "width px"]]
     for parts, size in (
         (["stem"], [48, 28, 28]),
         (["cell 3"], [192, 28, 28]),
@@ -69,7 +70,7 @@ def test_the_table_of_the_parts_adds_up_to_the_network():
 def test_the_table_of_the_parts_follows_the_image_size_and_the_stem():
     network = small(stem="cifar", in_channels=1)
     table = parts_table(network, network.parts, (9, 14), in_channels=1)
-    sizes = list(zip(table.height_px[:-1], table.width_px[:-1], strict=True))
+    sizes = list(zip(table["height px"][:-1], table["width px"][:-1], strict=True))
     assert sizes == [(9, 14), (9, 14), (5, 7), (3, 4), (1, 1)]
 
 

@@ -438,9 +438,9 @@ def test_equal_epochs_compares_within_the_shortest_training(stage):
         record = {"seed": 0, "history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
         files.save_json(stage.paths.metrics(f"{name}_history"), {"seeds": [record]})
     table = network_costs.equal_epochs(network_costs.references(stage.paths)).set_index("Model")
-    assert table.loc["two-layer CNN", "Valid AUC of one view, first 2 epochs"] == 0.7
-    assert table.loc["two-layer CNN", "Valid AUC of one view, all epochs"] == 0.9
-    assert table.loc["FBP", "Valid AUC of one view, first 2 epochs"] == 0.8
+    assert table.loc["two-layer CNN", "Valid AUC of one view, first 2 epochs"] == "70.0"
+    assert table.loc["two-layer CNN", "Valid AUC of one view, all epochs"] == "90.0"
+    assert table.loc["FBP", "Valid AUC of one view, first 2 epochs"] == "80.0"
 
 
 # --- names and settings ------------------------------------------------------------------------

@@ -122,7 +122,10 @@ def test_sentences_are_computed_from_the_tables():
     )
     labelled = your_part.by_group(answered.assign(label=[0, 1, 1, 0, 1]), FREE)
     said = your_part.say_verdicts(labelled)
-    assert "that pass; by their labels 2 are bad, 1 of them passed. 1 image(s)" in said
+    assert (
+        "by their labels 2 are bad, 1 of them passed; 0 of 2 good ones are rejected. 1 image(s)"
+        in said
+    )
     hidden = your_part.by_group(answered.assign(label=pd.NA), FREE)
     assert "Bad" not in hidden
     assert your_part.say_costs(answered, FREE) == ""

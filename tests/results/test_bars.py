@@ -44,7 +44,7 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["SVM"]
     assert _arms(ax.containers[0]) == [0.85, 0.94]
-    assert [t.get_text() for t in ax.texts] == [".900"]
+    assert [t.get_text() for t in ax.texts] == ["90.0"]
     assert _legend(figure) == ["95 % interval"]
     assert ax.get_xlabel() == "test AUC; best on validation above"
 

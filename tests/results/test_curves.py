@@ -78,7 +78,7 @@ def test_the_roc_curve_s_area_is_the_auc_in_the_legend(scored):
     ):
         auc = roc_auc_score(*model.labels_scores("test"))
         assert f": {model.title}: " in text or text.startswith(f"{model.title}: ")
-        assert float(text.split(": ")[-1].split(",")[0]) == pytest.approx(auc, abs=6e-4)
+        assert float(text.split(": ")[-1].split(",")[0]) == pytest.approx(100 * auc, abs=0.06)
         assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(auc)
 
 

@@ -27,8 +27,8 @@ def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_test
     table, scored = _read(run)
     row = table.set_index("model").loc["svm"]
     text = findings.classical(table, scored)
-    assert text.startswith("SVM is the best classical model by validation AUC: .")
-    assert f"{row.val_auc:.3f}"[1:] in text and f"{row.test_auc:.3f}"[1:] + " [" in text
+    assert text.startswith("SVM is the best classical model by validation AUC: 9")
+    assert f": {100 * row.val_auc:.1f} on" in text and f" {100 * row.test_auc:.1f} [" in text
     assert "It is ahead of LDA there (+" in text and text.endswith("p < .001).")
     planted.plant(run, "lda", 2.5, 9)
     assert "is not clearly ahead of" in findings.classical(*_read(run))
@@ -39,15 +39,13 @@ def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_test
 
 def test_the_best_of_all_models_may_be_the_submitted_one(run):
     table, _ = _read(run)
-    assert findings.best(table, "is submitted").startswith("FBP is submitted: 1.0")
+    assert findings.best(table, "is submitted").startswith("FBP is submitted: 100.0")
 
 
 def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_none(run):
     _, scored = _read(run)
     text = findings.gain(scored, "fbp", "lda", "Fine-tuning", "the probe")
-    assert (
-        text.startswith("Fine-tuning gains ") and " points of test AUC over the probe: 1." in text
-    )
+    assert text.startswith("Fine-tuning gains ") and "test AUC over the probe: 100.0" in text
     assert "p < .001)" in text and "(95 % interval of the difference +" in text
     assert findings.gain(scored, "lda", "fbp").startswith("LDA is ")
     assert " points of test AUC behind FBP: " in findings.gain(scored, "lda", "fbp")
@@ -109,7 +107,7 @@ def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_unclear():
     text = findings.unseen_groups(_repeated([0.80, 0.81, 0.82, 0.81, 0.80]))
     assert text.startswith("Groups that no training has seen cost AUC: LDA -10.0 ± 0.9 points")
     assert "5 splits of each kind" in text
-    assert "Inside the groups LDA reaches .750 ± .000 on random splits, and .908 ± .008" in text
+    assert "Inside the groups LDA reaches 75.0 ± 0.0 on random splits, and 90.8 ± 0.8" in text
     unclear = findings.unseen_groups(_repeated([0.80, 0.99, 0.82, 0.99, 0.80], np.nan))
     assert "is not clear from so few splits: LDA -2.8" in unclear and "Inside" not in unclear
     assert findings.unseen_groups(pd.DataFrame()) == ""

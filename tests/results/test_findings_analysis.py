@@ -33,8 +33,8 @@ COMPARED = pd.DataFrame(
 
 def test_the_submitted_row_is_compared_with_the_next_and_with_all():
     assert findings.submitted(TABLE, COMPARED, "fbp", "test") == [
-        "Submitted: FBP, the best of 3 models by validation AUC (.951); its test AUC is "
-        ".950 [.930, .970].",
+        "Submitted: FBP, the best of 3 models by validation AUC (95.1); its test AUC is "
+        "95.0 [93.0, 97.0].",
         "The best other row on test, SVM, is behind by 1.0 points (difference -1.0 [-3.0, +1.0], "
         "p = .320 after Holm's correction): not a significant difference.",
         "1 of the 2 other rows is significantly worse; not told apart: SVM.",
@@ -49,7 +49,7 @@ def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
 
 
 def test_the_title_of_all_models_names_the_extremes():
-    assert findings.range_title(TABLE, "test") == "Test AUC from .800 (two-layer CNN) to .950 (FBP)"
+    assert findings.range_title(TABLE, "test") == "Test AUC from 80.0 (two-layer CNN) to 95.0 (FBP)"
 
 
 def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
@@ -63,7 +63,7 @@ def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
 
 def test_hidden_test_labels_leave_the_validation_auc_and_one_model_nothing_to_compare():
     said = findings.submitted(TABLE, COMPARED[:0], "fbp", "val")
-    assert said == ["Submitted: FBP, the best of 3 models by validation AUC (.951)."]
+    assert said == ["Submitted: FBP, the best of 3 models by validation AUC (95.1)."]
 
 
 def test_ensembles_say_their_gain_with_its_standard_error():
@@ -93,7 +93,7 @@ def test_kinds_are_compared_with_a_standard_error():
     table = pd.DataFrame(rows, columns=columns)
     (said,) = findings.kinds(table, "fbp", "test")
     assert said == (
-        "FBP has test AUC .970 on mono and .900 on poly parts: 7.0 ± 2.3 points (p = .002)."
+        "FBP has test AUC 97.0 on mono and 90.0 on poly parts: 7.0 ± 2.3 points (p = .002)."
     )
     assert findings.kinds(table[:1], "fbp", "test") == []
     assert findings.kinds(table, "svm", "test") == []
@@ -105,8 +105,8 @@ def test_groups_name_the_mean_inside_and_the_lowest():
     )
     said = findings.groups(table, TABLE.iloc[0], "test")
     assert said == (
-        "Inside the 2 groups with at least two parts of each class the AUC is .900 [.850, .950] on "
-        "average, .950 [.930, .970] over all parts together; the lowest is .700 [.600, .940] in b."
+        "Inside the 2 groups with at least two parts of each class the AUC is 90.0 [85.0, 95.0] on "
+        "average, 95.0 [93.0, 97.0] over all parts together; the lowest is 70.0 [60.0, 94.0] in b."
     )
     wide = findings.groups(table.assign(high=0.99), TABLE.iloc[0], "test")
     assert wide.endswith("over all parts together.")
@@ -142,7 +142,7 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
     table = table.assign(gain=[np.nan, 0.03, 0.02], gain_low=[np.nan, 0.02, 0.01], gain_high=0.04)
     said = findings.training_size(table, "test")
     assert (
-        ".850 with 500, .880 with 1,000, .900 with 2,000 images of training and validation" in said
+        "85.0 with 500, 88.0 with 1,000, 90.0 with 2,000 images of training and validation" in said
     )
     assert said.endswith("+2.0 [+1.0, +4.0] points: more images would probably help further.")
     chance = table.assign(gain_low=-0.01)
@@ -150,7 +150,7 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
     assert findings.training_size(table[:0], "test") == ""
     title = findings.training_size_title(table.assign(low=0.8, high=0.95), "test")
     assert title == (
-        "4 times the training images: test AUC from .850 [.800, .950] to .900 [.800, .950] "
+        "4 times the training images: test AUC from 85.0 [80.0, 95.0] to 90.0 [80.0, 95.0] "
         "(frozen features)"
     )
 
@@ -164,9 +164,9 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     table = pd.DataFrame([row | {"model": "fbp"}, other]).assign(p_value=[0.001, 0.4])
     own, every = findings.two_splits(table, "fbp")
     assert own == (
-        "On unseen groups FBP has a test AUC of .870 [.800, .920], on the random split "
-        ".950 [.930, .970]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
-        ".960, that of held-out groups .880."
+        "On unseen groups FBP has a test AUC of 87.0 [80.0, 92.0], on the random split "
+        "95.0 [93.0, 97.0]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
+        "96.0, that of held-out groups 88.0."
     )
     fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[0]
     assert fallback.startswith("On unseen groups SVM, the best on the random split's validation")
@@ -264,7 +264,7 @@ def test_mappings_families_and_times_name_their_extremes():
     assert "84.0 % (a) to 93.0 % (b)" in findings.label_mappings(mapped)
     assert findings.label_mappings(mapped[:0]) == ""
     title = findings.families_title({"FBP": 0.95, "SVM": 0.9}, "test")
-    assert title.endswith("test AUC .900 (SVM) to .950 (FBP)")
+    assert title.endswith("test AUC 90.0 (SVM) to 95.0 (FBP)")
     assert findings.families_title({"FBP": 0.95}, "test") == ""
     times = pd.DataFrame({"stage": ["01", "03"], "seconds": [60.0, 540], "reused (s)": [0.0, 0]})
     assert findings.times(times) == (

@@ -27,7 +27,7 @@ def test_a_search_says_its_length_and_the_auc_of_its_supernet():
     text = findings_cells.search_summary(about | {"device": "CPU, 2 threads"}, history)
     assert text == (
         "DARTS, first order: 3 epochs in 61 s on CPU, 2 threads. After epoch 2 the supernet has an "
-        "AUC of .731 on the training images that choose the operations."
+        "AUC of 73.1 on the training images that choose the operations."
     )
 
 
@@ -36,10 +36,11 @@ def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
     text = findings_cells.against_fine_tuning(scored, ["cnn", "darts_searched"])
     labels, own = scored["darts_searched"].labels_scores()
     found = metrics.delong_test(labels, own, scored["fbp"].labels_scores()[1])
-    aucs = [f"{metrics.roc_auc(*scored[n].labels_scores()):.3f}" for n in ("darts_searched", "fbp")]
+    names = ("darts_searched", "fbp")
+    aucs = [f"{100 * metrics.roc_auc(*scored[n].labels_scores()):.1f}" for n in names]
     assert text == (
         "The best network trained from scratch by validation, DARTS searched, has a test AUC of "
-        f"{aucs[0][1:]}, FBP of {aucs[1][1:]}: it is worse by {-100 * found.difference:.1f} points "
+        f"{aucs[0]}, FBP of {aucs[1]}: it is worse by {-100 * found.difference:.1f} points "
         f"(95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}, p < .001)."
     )
     assert findings_cells.against_fine_tuning(scored, ["gone"]) == ""
@@ -53,7 +54,7 @@ def test_the_searched_cell_is_compared_with_each_random_one(run_paths):
     start, second = text.split("; ")
     assert start.startswith("DARTS searched, test AUC: compared with Random cell 0 it does not ")
     assert second.startswith("compared with Random cell 1 it is better by ")
-    assert second.endswith("So few random cells (2) prove little.")
+    assert second.endswith("So few random cells (2), of any size, prove little.")
     del scored["darts_searched"]
     assert findings_cells.against_random(scored) == ""
 
@@ -137,7 +138,7 @@ COSTS = pd.DataFrame(
 def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_costs(run_paths):
     scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.99)
     text = findings_cells.cheapest(scored, COSTS)
-    assert text.startswith("The fastest network within a point of the best validation AUC (FBP, .")
+    assert text.startswith("The fastest network within a point of the best validation AUC (FBP, 9")
     assert (
         "is DARTS searched: 2.25 instead of 9.3 ms per view of an image, 0.39 instead of "
         "3.4 million parameters; in test AUC it "
