@@ -1,6 +1,7 @@
 """Find faulty electronic parts in images: the package behind the numbered notebooks.
 
-README.md shows its rooms. Importing them does nothing. A trained model answers for new images:
+Importing it does nothing; .github/CONTRIBUTING.md has its map. A trained model answers for new
+images:
 
     helpers.load_model("elpv-quick/fbp").predict("part.png")
 """

@@ -1,9 +1,12 @@
 """The documents name the folders, files and parameters that exist."""
 
 import re
+import shlex
 
 import pytest
 
+from helpers.commands import export, predict, run, train
+from helpers.commands.kaggle import command
 from helpers.core import paths
 from helpers.runs import settings
 
@@ -15,6 +18,39 @@ LINKS = [
     for name, text in TEXTS.items()
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
 ]
+
+PARSERS = {
+    "run": run.parser,
+    "train": train._parser,
+    "predict": predict._parser,
+    "export": export._parser,
+    "kaggle": command._parser,
+}
+
+
+def commands(text):
+    """The calls of `PARSERS` in indented lines and in code spans: (name, arguments)."""
+    code = re.findall(r"^ {4}(.+)$", text, re.M) + re.findall(r"(?<!`)`([^`]+)`", text)
+    calls = re.findall(
+        rf"-m helpers\.({'|'.join(PARSERS)})\b([^&\n]*)", "\n".join(map(joined, code))
+    )
+    return [(name, shlex.split(rest.replace("...", ""))) for name, rest in calls]
+
+
+def joined(code):
+    return " ".join(code.split())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_is_named_is_taken(document, capsys):
+    found = commands(TEXTS[document])
+    assert found or document == "data/README.md"
+    for name, arguments in found:
+        if arguments:  # a bare name is a mention
+            try:
+                PARSERS[name]().parse_args(arguments)
+            except SystemExit:
+                pytest.fail(f"{name} {arguments}: {capsys.readouterr().err}")
 
 
 def test_the_readme_can_be_read_in_five_minutes():
