@@ -250,12 +250,12 @@ def reduce_slots(plain: PlainReduce, weight: Tensor):
     yield plain.conv_2.weight, weight[half:]
 
 
-def slots(plain: PlainSupernet, fused: nn.Module):
-    """Pairs (plain parameter, fused tensor of as many numbers) that cover both networks."""
+def slots(plain: PlainSupernet, batched: nn.Module):
+    """Pairs (plain parameter, batched tensor of as many numbers) that cover both networks."""
     for name in ("stem0", "stem1", "classifier"):
-        a, b = plain.get_submodule(name), fused.get_submodule(name)
+        a, b = plain.get_submodule(name), batched.get_submodule(name)
         yield from zip(a.parameters(), b.parameters(), strict=True)
-    for a, b in zip(plain.cells, fused.cells, strict=True):
+    for a, b in zip(plain.cells, batched.cells, strict=True):
         if isinstance(a.pre0, PlainReduce):
             yield from reduce_slots(a.pre0, b.pre0.weight)
         else:
@@ -267,10 +267,10 @@ def slots(plain: PlainSupernet, fused: nn.Module):
                 edge = node - max(0, source - 1)
                 yield from operation_slots(b.states[source], a.edges[e], edge)
                 e += 1
-    yield from zip(plain.alphas(), fused.architecture_parameters(), strict=True)
+    yield from zip(plain.alphas(), batched.architecture_parameters(), strict=True)
 
 
 @torch.no_grad()
-def copy_to_plain(fused: nn.Module, plain: PlainSupernet) -> None:
-    for a, b in slots(plain, fused):
+def copy_to_plain(batched: nn.Module, plain: PlainSupernet) -> None:
+    for a, b in slots(plain, batched):
         a.copy_(b.reshape(a.shape))

@@ -7,18 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.darts.gradients import Average, Batch, Loss, averaged
+from helpers.darts.gradients import Batch, Loss, averaged
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
 
 def dominant_eigenvalue(
-    net: Supernet,
-    loss_of: Loss,
-    val: Batch,
-    iterations: int = 12,
-    seed: int = 0,
-    average: Average | None = None,
+    net: Supernet, loss_of: Loss, val: Batch, iterations: int = 12, seed: int = 0
 ) -> float:
     """Return the eigenvalue of d2 L_val / d alpha2 of largest size, with its sign.
 
@@ -43,7 +38,7 @@ def dominant_eigenvalue(
         shaped = [part.view_as(alpha) for part, alpha in zip(parts, alphas, strict=True)]
         options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
         hv = torch.autograd.grad(gradient, alphas, shaped, **options)
-        return torch.cat([h.flatten() for h in averaged(hv, len(val[1]), average)])
+        return torch.cat([h.flatten() for h in averaged(hv, len(val[1]), None)])
 
     with constant_weights():
         loss = loss_of(net(val[0]), val[1])

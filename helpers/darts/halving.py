@@ -78,7 +78,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    check_names(settings.genotypes)  # of the trainings that follow: not after this one
+    check_names(settings.genotypes)  # fail now, not after the halving
     by_kind = candidates(stage)
     cells = {cell.name: cell for own in by_kind.values() for cell in own}
     cache, member = stage.images(settings.retrain_image_size_px), Member(settings.seed)

@@ -52,7 +52,7 @@ class Layout:
 
 
 class _Item(NamedTuple):
-    """What needs height in a column: a state and the edges that enter it, or an edge passing by."""
+    """Describe what needs height in a column: a state with its edges, or an edge passing by."""
 
     target: int  # the state, or the one to which the edge leads
     edges: list[Edge]  # from the lowest up
@@ -82,7 +82,7 @@ def lay_out(edges: Mapping[Edge, Size | None], states: Sequence[int]) -> Layout:
             heights, box = [sizes[e][1] for e in entering], max(STATE_HEIGHT, PORT * len(entering))
             height = max(box, sum(heights) + GAP * (len(heights) - 1))
             items.append(_Item(state, entering, heights, float(wanted), box, height))
-        # Of the edges from one source those with the farthest targets take the outer lanes.
+        # Edges from one source with the farthest targets take the outer lanes.
         middle = np.mean([item.wanted for item in items])
         items.sort(key=lambda i: (i.wanted, i.target if i.wanted > middle else -i.target))
         weights = [1.0 if item.box else 8.0 for item in items]  # lanes run straight

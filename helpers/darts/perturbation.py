@@ -64,12 +64,12 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     for kind in KINDS:
         operations, leads = [], []
         for edge in edges:
-            rises = torch.stack([losses(without(net, kind, edge, o)) for o in columns])  # (7, N)
-            best, second = rises.mean(dim=1).topk(2).indices
-            ahead = rises[best] - rises[second]
+            cut = torch.stack([losses(without(net, kind, edge, o)) for o in columns])  # (7, N)
+            best, second = cut.mean(dim=1).topk(2).indices
+            ahead = cut[best] - cut[second]
             error = ahead.std() / len(ahead) ** 0.5
             leads.append(float(torch.nan_to_num(ahead.mean() / error)))
-            operations.append((rises.mean(dim=1) - whole).tolist())
+            operations.append((cut.mean(dim=1) - whole).tolist())
         alone = [float(losses(without(net, kind, edge)).mean() - whole) for edge in edges]
         found[kind] = {"operations": operations, "edges": alone, "leads": leads}
     return found

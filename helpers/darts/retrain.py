@@ -1,8 +1,9 @@
 """Networks of genotypes trained from random weights: the report's last two rows, and a random cell.
 
-The recipe is that of Table 1 with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4):
-auxiliary loss, label smoothing, clipped gradients. Such results are compared with a random cell of
-the same space and budget, and over several seeds (Lindauer and Hutter, arXiv 1909.02453).
+The preset `paper` follows Table 1 with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4):
+auxiliary loss, smoothed labels, clipped gradients. The other presets' recipes are for few images.
+Results are compared with random cells of the same space and budget, and over several seeds
+(Lindauer and Hutter, arXiv 1909.02453).
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def search_genotype(stage: Stage) -> Search:
     history = processes.from_main(files.load_json, record)
     if shown and processes.is_main():  # also if the search was done before
         events.write_history(shown, history)
-    # of whole epochs: images for w, while as many pass for alpha
+    # of whole epochs: images for w; alpha takes about as many
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)
     return Search(genotype, provenance, history)

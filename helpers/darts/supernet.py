@@ -68,11 +68,12 @@ class Reduce(nn.Module):
     def __init__(self, in_channels: int, channels: int, edges: int = 1) -> None:
         super().__init__()
         self.weight = nn.Conv2d(in_channels, edges * channels, 1, bias=False).weight
-        self.odd = [c >= channels // 2 for c in range(channels)] * edges
+        self.channels = channels
 
     def forward(self, r: Tensor, scale: Tensor | None = None) -> Tensor:
         """(B, C_in, H, W) -> (B, E * C, ceil(H / 2), ceil(W / 2)), times scale (E * C,)."""
-        odd = torch.tensor(self.odd, device=r.device)[:, None, None, None]
+        place = torch.arange(len(self.weight), device=r.device) % self.channels
+        odd = (place >= self.channels // 2)[:, None, None, None]
         first, last = F.pad(self.weight, (0, 1, 0, 1)), F.pad(self.weight, (1, 0, 1, 0))
         weight = torch.where(odd, last, first)
         return batch_norm(convolve(pad_to_even(r), weight, stride=2), scale)

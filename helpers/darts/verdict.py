@@ -75,8 +75,9 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
 
     The signs are: at least half of all edges are decided; at most two of the cell's edges changed
     in the last quarter of the epochs; perturbation agrees with the arg max more than halfway from
-    what chance would give (Cohen's kappa above 1/2). A cell that stays the same is no sign by
-    itself, because alpha that never moved gives one too.
+    what chance would give (Cohen's kappa above 1/2), and is sure of its choice on half of the
+    edges. A cell that stays the same is no sign by itself, because alpha that never moved gives one
+    too.
 
     Args:
         used: the epoch that the cell is from, counted from 1.
@@ -90,7 +91,8 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
     counts = table.operation.value_counts() * table.perturbation.value_counts()
     same, chance = int((table.operation == table.perturbation).sum()), counts.sum() / total
-    clear, confirmed = 2 * decided >= total, same - chance > (total - chance) / 2
+    clear, agreed = 2 * decided >= total, same - chance > (total - chance) / 2
+    confirmed = agreed and 2 * int(table.sure.sum()) >= total
     if clear and confirmed and changed <= 2:
         result = "decided the cell"
     else:
@@ -112,9 +114,9 @@ def changes(
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
-    is_half = all(record.get("eigenvalue") is None for record in history)
+    unmeasured = all(record.get("eigenvalue") is None for record in history)
     half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
-    return (guard if acts else half if is_half else "The guard changed nothing. ") + (
+    return (guard if acts else half if unmeasured else "The guard changed nothing. ") + (
         f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
         f"{CELL_EDGES} edges."
     )

@@ -93,7 +93,7 @@ class DistilledBatches:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What is taught about the training images of a run, and how much it counts."""
+    """Hold a teacher's scores of a run's training images, and how much they count."""
 
     ids: np.ndarray  # (N,) text
     scores: np.ndarray  # (8, N, K) float32: raw class scores under each symmetry

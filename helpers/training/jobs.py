@@ -21,7 +21,7 @@ ENGINES = ("plain", "ray")
 def run_all(jobs: Sequence[Callable[[], Any]], engine: str) -> list[Any]:
     """Call all jobs, and return their results in order.
 
-    With "ray" as many run at once as the cluster has GPUs if this machine has one, else cores. A
+    With "ray" one job runs on each GPU of the cluster, or on each core if this machine has none. A
     training on the CPU then has one thread and gives the bits of a process with one thread
     (`OMP_NUM_THREADS=1`); more threads add up in another order.
 

@@ -46,10 +46,3 @@ def test_the_start_of_the_power_iteration_is_seeded():
 def test_a_loss_that_does_not_bend_has_eigenvalue_zero():
     net, _ = search()
     assert dominant_eigenvalue(net, lambda logits, _: 0 * logits.sum(), VAL, iterations=3) == 0.0
-
-
-def test_the_eigenvalue_is_averaged_over_the_processes():
-    net, _ = search()
-    found = dominant_eigenvalue(net, F.cross_entropy, VAL, 2)
-    halved = dominant_eigenvalue(net, F.cross_entropy, VAL, 2, average=lambda g, images: g / 2)
-    assert halved == pytest.approx(found / 2, rel=1e-6)

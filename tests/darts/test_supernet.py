@@ -160,6 +160,6 @@ def test_the_smallest_images_go_through(stem, size):
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_an_unknown_stem_is_rebatched():
+def test_an_unknown_stem_is_refused():
     with pytest.raises(ValueError, match="unknown stem 'resnet': choose 'imagenet' or 'cifar'"):
         Supernet(8, 3, 2, stem="resnet")

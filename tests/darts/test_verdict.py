@@ -28,20 +28,20 @@ def history(strengths, wanted=WANTED, partial=1):
     return records
 
 
-def worth_of(wanted):
+def worth_of(wanted, sure=14):
     """Worths in which these columns of alpha win, and later edges are worth more."""
     return {
         kind: {
             "operations": (np.eye(8)[columns][:, 1:] / 10 - 0.01).tolist(),
             "edges": np.arange(14.0).tolist(),
-            "leads": [2.1] * 3 + [1.9] * 11,
+            "leads": [2.1] * sure + [1.9] * (14 - sure),
         }
         for kind, columns in zip(KINDS, wanted, strict=True)
     }
 
 
 def test_the_edge_table_sets_the_arg_max_beside_perturbation():
-    table = verdict.edge_table(history([np.log(2)])[0], worth_of(OTHER))
+    table = verdict.edge_table(history([np.log(2)])[0], worth_of(OTHER, sure=3))
     assert table.kind.tolist() == ["normal"] * 14 + ["reduce"] * 14
     assert table.edge[0] == "cₖ₋₂ → 0" and table.edge[13] == "2 → 3"
     names = np.array(OPERATIONS)
@@ -69,9 +69,9 @@ def test_the_table_of_edges_reads_without_names_of_code():
     assert not any("_" in name for name in words) and "edge weight" in words
 
 
-def sentence(records, wanted=WANTED, used=None):
+def sentence(records, wanted=WANTED, used=None, sure=14):
     used = used or len(records)
-    table = verdict.edge_table(records[used - 1], worth_of(wanted))
+    table = verdict.edge_table(records[used - 1], worth_of(wanted, sure))
     return verdict.verdict(records, used, table)
 
 
@@ -82,7 +82,7 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
         "The search decided the cell: one operation leads clearly on 28 of 28 edges, 0 of the "
         "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
         f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
-        f"errors on 6). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
+        f"errors on 28). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
         f"weight of none {none(2):.2f} (undecided: 0.125)."
     )
 
@@ -111,6 +111,7 @@ def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part(
     steady, undecided = history(np.linspace(0, 2, 8)), history([0.01] * 8)
     assert "decided a part of the cell" in sentence(steady, OTHER)
     assert "decided a part of the cell" in sentence(undecided, WANTED)
+    assert "decided hardly anything" in sentence(undecided, WANTED, sure=6)
     moving = [*history([2.0] * 6, OTHER), *steady[6:]]
     assert "decided a part of the cell" in sentence(moving)
     assert " 16 of the cell's 16 edges changed in the last quarter" in sentence(moving)
