@@ -246,7 +246,7 @@ class SearchSettings:
     weight_decay: float = setting(3e-4, "of w; the paper has 3e-4", ge=0)
     alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
     alpha_weight_decay: float = setting(1e-3, "of alpha; the paper has 1e-3", ge=0)
-    beta_decay: float = setting(0.0, "of beta-DARTS, grows from 0 to this", ge=0)
+    beta_decay: float = setting(0.0, "of beta-DARTS; grows from 0 towards this", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
     eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
