@@ -23,7 +23,7 @@ def test_the_strip_shows_part_map_cell_and_the_curves_of_the_best_of_each_kind(r
     assert part.get_title() == "a bad part" and len(overlay.images) == 2
     assert cell.get_title() == "the cell that the search found"
     labels = [text.get_text() for text in roc.get_legend().get_texts()]
-    assert labels == ["SVM: 1.000"] and "test" in roc.get_title()
+    assert labels == ["SVM: 100.0"] and "test" in roc.get_title()
     assert "Images: mine" in figure.texts[-1].get_text()
     plt.close(figure)
 

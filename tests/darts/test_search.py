@@ -62,7 +62,7 @@ def record(**changes):
         ({"rollback_growth": 0.5}, "ROLLBACK_GROWTH=0.5 must be above 1"),
         (
             {"epochs": 16, "eigenvalue_every": 4},
-            "EIGENVALUE_EVERY=4 measures 3 times in EPOCHS=16, and a roll-back needs 5",
+            "EIGENVALUE_EVERY=4 measures 4 times in EPOCHS=16, and a roll-back needs 5",
         ),
         ({"epochs": 6, "eigenvalue_every": 1, "alpha_warmup": 2}, "=1 measures 4 times in EPOCHS"),
         ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
