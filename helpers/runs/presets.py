@@ -63,7 +63,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
             "retrain_batch_size": 64,
             "retrain_channels": 16,
             "retrain_layers": 5,
-            "retrain_epochs": 40,
+            "retrain_epochs": 36,
             "optimizer": "adamw",
             "retrain_lr": 3e-3,
             "retrain_weight_decay": 0.01,
