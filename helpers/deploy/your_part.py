@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.core.style import told_apart
+from helpers.core.style import p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -433,10 +433,9 @@ def say_groups(table: pd.DataFrame) -> str:
     if p >= 0.05:
         return ""
     others = f"{counts[1][0]} of {sum(counts[1])}"
-    small = f"p = {p:.3f}" if p >= 0.001 else "p < .001"
     return (
         f"Group {groups.Group.iloc[worst]} stands out: {held[worst]} of its {judged[worst]} parts "
-        f"do not pass, {others} of the others ({small.replace('0.', '.')}, Fisher's exact test, "
+        f"do not pass, {others} of the others ({p_value(p)}, Fisher's exact test, "
         f"Bonferroni over {len(groups)} groups)."
     )
 

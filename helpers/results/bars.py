@@ -19,7 +19,7 @@ from matplotlib.ticker import (
 )
 from sklearn.isotonic import isotonic_regression
 
-from helpers.core.style import PALETTE, SIDES, percent, percent_axis
+from helpers.core.style import PALETTE, SIDES, p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
@@ -177,8 +177,9 @@ def differences(
     ax.axvline(0, color="0.4", lw=1)
     ax.set_yticks(frame.index, _titles(frame))
     for y, p in enumerate(frame.p_holm):
-        text = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
-        ax.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10)
+        ax.annotate(
+            p_value(p), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10
+        )
     ax.margins(y=0.5 / len(frame))
     test = "group bootstrap" if by_groups else "DeLong"
     ax.set_xlabel(

@@ -253,10 +253,8 @@ def pipeline_and_grid(
     grid: dict[str, list[Any]]
     if name == "LDA":
         # Shrinkage, since the embedding may have as many dimensions as a class has images.
-        model, grid = (
-            LinearDiscriminantAnalysis(solver="eigen"),
-            {"shrinkage": [0.01, 0.1, 0.5, 0.9]},
-        )
+        model = LinearDiscriminantAnalysis(solver="eigen")
+        grid = {"shrinkage": [0.01, 0.1, 0.5, 0.9]}
     elif name == "RF":
         forest = _fastest("ensemble", "RandomForestClassifier")
         model = forest(trees, n_jobs=-1, random_state=random_state)
