@@ -58,3 +58,12 @@ def test_a_headline_ends_before_the_numbers_and_p_values_drop_their_zero():
     assert style.headline("It is so; more.") == style.headline("It is so.") == "It is so"
     assert [style.p_value(p) for p in (0.0009, 0.0134)] == ["p < .001", "p = .013"]
     assert [style.percent(x) for x in (0.5, 0.8765)] == ["50.0", "87.6"]
+
+
+def test_an_axis_of_fractions_is_numbered_in_per_cent():
+    figure, ax = plt.subplots()
+    ax.set_ylim(0.5, 1.0)
+    style.percent_axis(ax.yaxis)
+    figure.canvas.draw()
+    assert [t.get_text() for t in ax.get_yticklabels()][-1] == "100"
+    plt.close(figure)

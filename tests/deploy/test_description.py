@@ -97,6 +97,7 @@ def test_a_cross_fitted_model_s_promise_is_called_approximate(described, monkeyp
 
 
 def test_a_checkpoint_that_does_not_say_how_it_was_scored_has_no_thresholds(folder):
+    assert "Remark" not in deploy_run.describe()
     path = folder / "seed1.safetensors"
     backbones.save_model(path, backbones.load_model(path))
     shown = deploy_run.describe()

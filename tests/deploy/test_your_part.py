@@ -126,6 +126,10 @@ def test_sentences_are_computed_from_the_tables():
         "by their labels 2 are bad, 1 of them passed; 0 of 2 good ones are rejected. 1 image(s)"
         in said
     )
+    wrong = your_part.by_group(answered.assign(label=[0, 1, 0, 0, 1]), FREE)
+    assert "1 are bad, 1 of them passed; 1 of 3 good ones are rejected." in your_part.say_verdicts(
+        wrong
+    )
     hidden = your_part.by_group(answered.assign(label=pd.NA), FREE)
     assert "Bad" not in hidden
     assert your_part.say_costs(answered, FREE) == ""

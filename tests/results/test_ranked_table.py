@@ -85,6 +85,11 @@ def test_operating_points_are_sorted_by_the_parts_that_pass(run):
     own = ranked_table.operating_rows(points, "fbp")
     assert set(own.On) == {"validation", "test"} and "Model" not in own
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
+    twin = points[points.rule == "expected"].assign(rule="cheapest")  # the same thresholds
+    rest = points[points.rule == "expected"]
+    joined = ranked_table.operating_rows(pd.concat([rest, twin]), "fbp")
+    assert len(joined) == len(ranked_table.operating_rows(rest, "fbp")) == 2
+    assert joined["Threshold chosen by"].str.endswith("; and cheapest").all()
 
 
 def test_ensembles_and_times_are_said_in_words():
