@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from helpers.core.style import percent, percent_axis
 from helpers.runs.names import DISTILLED, display_name, model_colours
@@ -89,7 +89,7 @@ def curves_of_cells(curves: pd.DataFrame) -> Figure:
                 ax.errorbar(one.index[-1:], one["mean"][-1:], yerr=one["std"][-1:], color=colour)
     for (words, own), (upper, lower) in zip(columns.items(), axes.T, strict=True):
         upper.set_yscale("function", functions=(_spread, _together))
-        upper.yaxis.set_major_locator(FixedLocator([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98]))
+        upper.yaxis.set_major_locator(MaxNLocator(8))
         percent_axis(upper.yaxis)
         _limit_to_late(upper, curves, "val_auc")  # the same for both columns
         _limit_to_late(lower, own, "train_loss")
