@@ -104,14 +104,16 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
     shown = axes[0].get_legend_handles_labels()
     figure.legend(*shown, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
     best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
+    title = f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}"
     if best.model != smallest.model:
-        figure.suptitle(
-            f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}; the smallest, "
-            f"{display_name(smallest.model)}, has\n"
+        title += (
+            f"; the smallest, {display_name(smallest.model)}, has\n"
             f"{100 * smallest.parameters / best.parameters:.1f} % of its parameters and an AUC of "
-            f"{percent(smallest.auc)}",
-            fontsize=12,
+            f"{percent(smallest.auc)}"
         )
+    elif len(frame) > 1:
+        title += ", and is the smallest"
+    figure.suptitle(title, fontsize=12)
     return figure
 
 
@@ -123,8 +125,9 @@ def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
         ax.errorbar(one[cost], one.auc, yerr=interval_arms(one, "auc", ends), label=label, **MODEL)
     if len(several):
         ax.errorbar(several[cost], several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if frame[cost].max() > 3 * frame[cost].min():  # else such a locator may find no second tick
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     # 200k parameters, 0.5 milliseconds; the default writes a formula
     many = cost == "parameters"
     ax.xaxis.set_major_formatter(EngFormatter(sep="") if many else StrMethodFormatter("{x:g}"))

@@ -117,6 +117,17 @@ def test_the_auc_is_drawn_over_parameters_and_over_milliseconds():
     assert "100k" in many and "0.5" in few and not any("m" in text for text in few)
 
 
+def test_networks_of_like_size_are_drawn_on_an_axis_with_several_numbers():
+    frame = pd.DataFrame({"model": ["a", "b"], "test_auc": [0.9, 0.8]})
+    frame = frame.assign(parameters=[101_082, 159_466], ms_single=[0.69, 0.8])
+    figure = bars.auc_against_cost(frame)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        assert sum(low <= tick <= high for tick in ax.get_xticks()) >= 3
+    assert "smallest" in figure.get_suptitle()
+
+
 def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks():
     table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(parameters=100, ms_single=1.0)
     fbp = {"model": "fbp", "parameters": 10, "ms_single": 2.0, "test_auc": 0.95}
