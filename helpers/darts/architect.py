@@ -6,6 +6,7 @@ Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everythi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from helpers.darts.gradients import Average, Batch, Loss, averaged, gradients
+from helpers.darts.gradients import Average, Batch, Loss, gradients
 from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
+EPSILON = 0.01  # of equation 8: the length of its steps from w
 
 
 class Architect:
@@ -89,33 +91,32 @@ class Architect:
         return self.second_order(val, train, optimizer)
 
     def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
-        """Return dL_val(w')/dalpha - xi v^T d2L_train(w)/dw dalpha, v = dL_val(w')/dw'.
+        """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
 
-        These are equations 6 and 7. The paper approximates the second term by a difference of
-        gradients (equation 8); here it is the derivative of v^T dL_train/dw by alpha.
+        These are equations 6 and 7; the product with v is the difference of equation 8. Exact
+        differentiation would hold two graphs at once: it takes more memory and time.
         """
         net, weights = self.net, self.net.weight_parameters()
-        alphas = net.architecture_parameters()
-        xi = _sgd_group(optimizer, weights)["lr"]
-        inner = self.loss_of(net(train[0]), train[1])
-        dw = torch.autograd.grad(inner, weights, create_graph=True, materialize_grads=True)
-        whole = averaged([g.detach() for g in dw], len(train[1]), self.average)
-        moved = dict(zip(weights, unrolled(weights, whole, optimizer), strict=True))
-        values = {name: moved.get(p, p) for name, p in net.named_parameters()}
-        loss, grads = gradients(
-            lambda images: functional_call(net, values, (images,)),
-            self.loss_of,
-            val,
-            [*alphas, *(moved[w].requires_grad_() for w in weights)],
-            self.average,
-        )
-        dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
-        curved = [(g, u) for g, u in zip(dw, v, strict=True) if g.requires_grad]
-        outputs, directions = zip(*curved, strict=True)
-        with constant_weights():
-            own = torch.autograd.grad(outputs, alphas, directions, materialize_grads=True)
-        mixed = averaged(own, len(train[1]), self.average)
-        return loss, [d - xi * m for d, m in zip(dalpha, mixed, strict=True)]
+        alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
+
+        def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
+            moved = dict(zip(weights, values, strict=True))
+            own = {name: moved.get(p, p) for name, p in net.named_parameters()}
+            output_of = functools.partial(functional_call, net, own)
+            return gradients(output_of, self.loss_of, batch, by, self.average)
+
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # too coarse for epsilon
+            _, dw = gradients(net, self.loss_of, train, weights, self.average)
+            ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
+            loss, grads = gradients_at(ahead, val, [*alphas, *ahead])
+            dalpha, v = grads[: len(alphas)], grads[len(alphas) :]
+            epsilon = EPSILON / max(float(torch.cat([u.flatten() for u in v]).norm()), 1e-12)
+            sides = []
+            for e in (epsilon, -epsilon):
+                moved = [w.detach() + e * u for w, u in zip(weights, v, strict=True)]
+                sides.append(gradients_at(moved, train, alphas)[1])
+        ends = zip(dalpha, *sides, strict=True)
+        return loss, [d - xi * (p - m) / (2 * epsilon) for d, p, m in ends]
 
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:
