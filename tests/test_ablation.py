@@ -117,7 +117,7 @@ def test_a_fold_is_scored_by_a_training_that_has_not_seen_it(toy, monkeypatch):
 def test_the_average_of_the_weights_is_scored_beside_the_weights_themselves(toy, monkeypatch):
     raw, ends = {}, ablation.RawWeights.epoch_ends
 
-    def epoch_ends(self, record):
+    def epoch_ends(self, record, past):
         raw.update({name: value.clone() for name, value in self.model.state_dict().items()})
         return ends(self, record)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,6 @@ from helpers.training import events
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
-
-EIGENVALUE_ITERATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,7 @@ def search_genotype(stage: Stage) -> Search:
         if processes.is_main():
             tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
             files.save_json(history, training.history)
+            paths.genotype("searched_perturbation").unlink(missing_ok=True)  # of another search
             genotypes.save(genotype, found, provenance | {"run": paths.name, "supernet": size})
 
     found, record = paths.genotype("searched"), paths.metrics("search_history")
@@ -157,7 +156,6 @@ class AlphaSteps(Hooks):
         self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
     ) -> None:
         self.net, self.train, self.part, self.settings = net, train, part, settings
-        self.history: list[dict[str, Any]] = []
         self.architect = Architect(
             net,
             F.cross_entropy,
@@ -185,7 +183,7 @@ class AlphaSteps(Hooks):
         loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
         self.losses.append(loss)
 
-    def epoch_ends(self, record: dict[str, Any]) -> bool:
+    def epoch_ends(self, record: dict[str, Any], past: Sequence[dict[str, Any]]) -> bool:
         """Record the state of alpha; return True if the guard stops the search."""
         s = self.settings
         seen = evaluate(self.net, self.train, "no")
@@ -194,17 +192,15 @@ class AlphaSteps(Hooks):
         record |= guard.architecture_record(self.net, s.max_skips)
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
-        self.history.append(record)
-        return guard.epoch_before_sharpening(self.history, s.rollback_growth) is not None
+        return guard.epoch_before_sharpening([*past, record], s.rollback_growth) is not None
 
     def state(self) -> dict[str, Any]:
-        """Return the state of Adam and the history; w and alpha belong to the network."""
-        return {"adam": self.architect.adam.state_dict(), "history": self.history}
+        """Return the state of Adam; w and alpha belong to the network."""
+        return {"adam": self.architect.adam.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.architect.adam.load_state_dict(state["adam"])
-        self.history = state["history"]
 
     def _eigenvalue(self) -> float | None:
         every = self.settings.eigenvalue_every
@@ -212,8 +208,9 @@ class AlphaSteps(Hooks):
             return None
         images = next(self.part.ordered())  # always the same: measurements are comparable
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
-        arguments = (self.net, F.cross_entropy, (images, targets), EIGENVALUE_ITERATIONS)
-        return processes.from_main(dominant_eigenvalue, *arguments)
+        return processes.from_main(
+            dominant_eigenvalue, self.net, F.cross_entropy, (images, targets)
+        )
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()

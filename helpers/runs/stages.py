@@ -226,16 +226,18 @@ class Stage:
             )
 
     def save_split(self, table: pd.DataFrame) -> None:
-        """Write split.csv and remove what earlier stages predicted on another split.
+        """Write split.csv and remove what earlier stages made of another split.
 
-        The user's own predictions stay.
+        These are predictions, and cells: what was training there may be validation here. The user's
+        own files stay.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
         # the record decides, so a damaged split.csv that is made again takes nothing with it
         if run.get("split") not in (None, digest):
             written = [root / n for step in run.get("steps", {}).values() for n in step["outputs"]]
-            made = [file for file in written if file.parent == self.paths.predictions_root]
+            own = (self.paths.predictions_root, self.paths.genotypes_root)
+            made = [file for file in written if file.parent in own]
             made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
             for number in ("05", "06"):  # tables and figures of all models
                 made += (root / "metrics").glob(f"{number}_*.csv")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Hooks:
     def before_step(self, images: Tensor, targets: Tensor) -> None:
         """Run before the step of the weights on this batch."""
 
-    def epoch_ends(self, record: dict[str, Any]) -> bool:
-        """Run after validation; may add to the record. True ends the training."""
+    def epoch_ends(self, record: dict[str, Any], past: Sequence[dict[str, Any]]) -> bool:
+        """Run after validation; may add to the record, which follows `past`. True ends all."""
         return False
 
     def state(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ class Training:
         try:
             record |= evaluate(self.judged, self.val, settings.precision)
             record["total_seconds"] = round(time.monotonic() - started, 2)
-            record["stopped"] = bool(self.hooks.epoch_ends(record))
+            record["stopped"] = bool(self.hooks.epoch_ends(record, self.history))
         except ScoresError as error:
             raise TrainingError(
                 f"{self.name}: after epoch {self.epoch + 1} {error}. {self._way_out()}"

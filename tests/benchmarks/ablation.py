@@ -192,7 +192,7 @@ class RawWeights(Hooks):
     def __init__(self, model: Model) -> None:
         self.model, self.weights = model, {}
 
-    def epoch_ends(self, record: dict[str, Any]) -> bool:
+    def epoch_ends(self, record: dict[str, Any], past: Any) -> bool:
         """Copy the weights."""
         self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         return False

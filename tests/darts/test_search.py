@@ -136,8 +136,8 @@ def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
     found = search.search_genotype(stage)
     epoch_ends = search.AlphaSteps.epoch_ends
 
-    def interrupted(self, record):
-        epoch_ends(self, record)
+    def interrupted(self, record, past):
+        epoch_ends(self, record, past)
         raise KeyboardInterrupt
 
     other = dataclasses.replace(stage, settings=dataclasses.replace(stage.settings, seed=1))

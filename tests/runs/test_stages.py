@@ -88,17 +88,19 @@ def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(ho
         stages.begin("01_data_split", {"PRESET": "smoke", "VAL_PER_CLAS": 3})
 
 
-def test_a_new_split_takes_the_predictions_of_the_old_one_away_but_not_a_user_s(home):
+def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_user_s(home):
     stage = _stage()
     written, own = stage.paths.predictions("svm"), stage.paths.predictions("mine")
+    cell = stage.paths.genotype("searched")
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
     stage.save_split(first)
     stage.once("svm", {}, lambda file: files.save_csv(file, first), file=written)
+    stage.once("search", {}, lambda file: files.save_json(file, {}), file=cell)
     files.save_csv(own, first)
     stage.save_split(first)
-    assert written.is_file()
+    assert written.is_file() and cell.is_file()
     stage.save_split(first.iloc[::-1])
-    assert not written.is_file() and own.is_file()
+    assert not written.is_file() and not cell.is_file() and own.is_file()
 
 
 @pytest.mark.parametrize("fit", ["squash", "pad"])

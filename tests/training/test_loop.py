@@ -109,7 +109,7 @@ class _Planted(Hooks):
     def before_step(self, images, targets):
         self.weights.append(self.model[0].weight.detach().clone())
 
-    def epoch_ends(self, record):
+    def epoch_ends(self, record, past):
         if self.aucs:
             record["val_auc"] = self.aucs.pop(0)
 
@@ -135,7 +135,7 @@ def test_the_model_keeps_the_first_of_the_best_epochs_or_the_last(keep, aucs, ep
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_the_average_of_the_weights_is_judged_and_kept(keep):
     class Raw(_Planted):
-        def epoch_ends(self, record):
+        def epoch_ends(self, record, past):
             self.last = {name: v.clone() for name, v in self.model.state_dict().items()}
 
     model = _model()
@@ -206,7 +206,7 @@ def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
         def before_step(self, images, targets):
             assert torch.equal(images, x[rows[0]]) and torch.equal(targets, y[rows.pop(0)])
 
-        def epoch_ends(self, record):
+        def epoch_ends(self, record, past):
             return record["epoch"] == 2
 
         def state(self):
@@ -477,7 +477,7 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there
     assert _fit(_model(), TrainSettings(epochs=1), deadline_s=time.monotonic() + 0.9).history
 
     class Slow(Hooks):
-        def epoch_ends(self, record):
+        def epoch_ends(self, record, past):
             record["total_seconds"] = 60.0 if record["epoch"] == 2 else 0.0
             return False
 
