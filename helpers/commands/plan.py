@@ -95,6 +95,12 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for name in given:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
+        owners = [stage for stage in order if name in fields[stage]]
+        if not {*owners} & {*chosen}:
+            raise config.SettingsError(
+                f"-p {name} would change nothing: it is a setting of {', '.join(owners)}, which "
+                "--only or --from leaves out"
+            )
         if (
             name in PATH_PARAMETERS | {FOLDER}
             and given[name]
@@ -150,11 +156,15 @@ def check_places(plan: Plan) -> None:
             except libraries.BackboneError as error:
                 raise config.SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
-    if {stages.FIRST, "05_genotype_retraining"} <= {*plan.chosen} and (
-        plan.settings["05_genotype_retraining"].distill
-        and not plan.settings[stages.FIRST].cross_fit
-    ):
-        raise config.SettingsError("DISTILL needs teachers of all folds: give CROSS_FIT=5 too")
+    cells = "05_genotype_retraining"
+    if cells in plan.chosen and plan.settings[cells].distill:
+        split = stages.load_run(run_paths).get("stages", {}).get(stages.FIRST, {})
+        made = split.get("settings", {}).get("cross_fit", "unknown")
+        if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else made):
+            raise config.SettingsError(
+                "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
+                "DISTILL=False"
+            )
     begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
     if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
         stages.check_run_name(other)

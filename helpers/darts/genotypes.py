@@ -224,18 +224,19 @@ def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) ->
 
 
 def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
-    """Return (genotype, provenance) of a file that `save` wrote.
+    """Return (genotype, provenance) of a file that `save` wrote, or that holds a genotype alone.
 
     Raises:
         ArtifactError: the file is missing or does not hold JSON.
         GenotypeError: the file does not hold a genotype; the message names file and field.
     """
-    content = files.load_json(Path(path))
-    provenance = content.get("provenance") if isinstance(content, dict) else None
+    content, provenance = files.load_json(Path(path)), {}
+    if isinstance(content, dict) and "genotype" in content:
+        content, provenance = content["genotype"], content.get("provenance", {})
     if not isinstance(provenance, dict):
-        raise GenotypeError(f"{path}: provenance: missing, or not an object")
+        raise GenotypeError(f"{path}: provenance: not an object")
     try:
-        return from_json(content.get("genotype")), provenance
+        return from_json(content), provenance
     except GenotypeError as error:
         raise GenotypeError(f"{path}: genotype: {error}") from error
 

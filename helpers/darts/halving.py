@@ -18,7 +18,7 @@ import torch
 
 from helpers.core import processes
 from helpers.darts import genotypes
-from helpers.darts.named import FOUND, NamedCell, check_names, named_cells, random_cell
+from helpers.darts.named import BY_SEARCH, NamedCell, check_names, named_cells, random_cell
 from helpers.darts.retrain import make_network, recipe_of
 from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_parameters
@@ -34,15 +34,16 @@ DRAWS = 5  # so many random cells are drawn for each that takes part, to find so
 
 
 def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
-    """Return the cells to compare by kind: searched in this run, published, and random.
+    """Return the cells to compare by kind: searched, published, and random.
 
+    Searched cells are those of this run and of the files that GENOTYPES names.
     The random cells are those of several draws whose size is nearest to the mean of the searched
     ones: a larger network is often better, however it was found.
     """
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
     cache = stage.images(stage.settings.retrain_image_size_px)
-    found = sorted(folder.glob("searched*.json"))
-    names = [path.stem if path.stem in FOUND else str(path) for path in found]
+    names = [name for name in BY_SEARCH if (folder / f"{name}.json").is_file()]
+    names += [name for name in stage.settings.genotypes if name.endswith(".json")]
     cells = {"searched": named_cells(names, folder, 0)} if names else {}
     cells["published"] = named_cells(list(genotypes.PUBLISHED), folder, 0)
     drawn = [random_cell(seed) for seed in range(DRAWS * count if names else count)]

@@ -38,10 +38,11 @@ class NamedCell:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse a name that is neither that of a cell nor a .json file.
+    """Refuse a name that is neither that of a cell nor of a .json file that holds one.
 
     Raises:
-        GenotypeError: the name, and the nearest one that exists.
+        GenotypeError: the name, and the nearest one that exists; or what is wrong in the file.
+        ArtifactError: the file does not hold JSON.
     """
     known = [*PUBLISHED, *FOUND, "random"]
     if not names:
@@ -56,6 +57,7 @@ def check_names(names: Sequence[str]) -> None:
                     f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
                     f"{paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
                 )
+            load(Path(name).expanduser())  # a damaged one is refused before anything is trained
         elif name not in known:
             lower = {k.lower(): k for k in known}
             close = difflib.get_close_matches(name.lower(), list(lower), n=1)

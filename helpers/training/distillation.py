@@ -25,7 +25,7 @@ from helpers.models import backbones
 from helpers.runs.members import folds_of
 from helpers.runs.predictions import read_predictions
 from helpers.runs.settings import RetrainSettings
-from helpers.runs.stages import Stage
+from helpers.runs.stages import Stage, StageError
 from helpers.training.augment import VIEWS, turned
 from helpers.training.batches import Batches, Share, Shuffled
 from helpers.training.features import EMBED_BATCH, image_batches
@@ -106,22 +106,22 @@ class Teacher:
         return DistilledBatches(images, self.scores[:, rows.to_numpy()])
 
 
-def find_teacher(stage: Stage) -> Teacher | None:
-    """Return what FBP teaches; None, with a message, if the run has no cross-fitted FBP.
+def find_teacher(stage: Stage) -> Teacher:
+    """Return what FBP teaches.
 
     Each fold's scores are computed once, by the training of the first seed that left it out.
 
     Raises:
+        StageError: the run has no cross-fitted FBP.
         ArtifactError: FBP's predictions do not fit the split, or a checkpoint is damaged.
     """
     settings: RetrainSettings = stage.settings
     checkpoints = processes.from_main(_checkpoints, stage)
     if not checkpoints:
-        print(
-            "the distilled rows are left out: a teacher must not have seen the image, and this run "
-            "has no FBP of each fold; run 01 with CROSS_FIT=5, and 03, first"
+        raise StageError(
+            "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
+            "fold: run 01 with CROSS_FIT=5, then 03 and 04, or give DISTILL=False"
         )
-        return None
     made = [_score_fold(stage, fold, checkpoint) for fold, checkpoint in checkpoints.items()]
     parts = [processes.from_main(files.load_arrays, path, "id", "scores") for path, _ in made]
     loss = DistillationLoss(

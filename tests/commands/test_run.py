@@ -10,7 +10,7 @@ import pytest
 from helpers.commands import run
 from helpers.commands.plan import absolute_cells, check_places, make_plan
 from helpers.core import files, paths, threads
-from helpers.darts import named
+from helpers.darts import genotypes, named
 from helpers.runs import names, settings
 from helpers.runs.record import RunError
 from helpers.training import baselines
@@ -208,7 +208,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         ),
         (["-p", "SPLIT_CSV=/no.csv"], "SPLIT_CSV='/no.csv' is not a file"),
         (["-p", "LABELS_CSV=/no.csv"], "LABELS_CSV='/no.csv' is not a file"),
-        (["-p", "DISTILL=True"], "DISTILL needs teachers of all folds: give CROSS_FIT=5 too"),
+        (["-p", "DISTILL=True"], "DISTILL needs teachers of all folds: start the run"),
         (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", "FOLDER=/no"], "FOLDER='/no' is not a folder"),
         (["-p", f"SPLIT_CSV=/{LONG}"], f"SPLIT_CSV='/{LONG}' is not a file"),
@@ -232,7 +232,7 @@ MODELS += ", darts_perturbation, random_cell_1, cell_my_own, stacking"
 @pytest.mark.parametrize("model", ["", "FBP, 3 seeds averaged", *MODELS.split(", ")])
 def test_every_model_that_the_run_will_have_can_be_looked_at(home, tmp_path, model):
     cell = tmp_path / "My-own.json"
-    cell.write_text("{}")
+    genotypes.save(cell, genotypes.PUBLISHED["PDARTS"], {})
     cells = json.dumps(["DARTS_V2", "PDARTS", *named.BY_SEARCH, "random", str(cell)])
     given = ["-p", f"GENOTYPES={cells}", "-p", "RANDOM_CELLS=2"]
     check_places(_plan("--preset", "smoke", "--name", "t", *given, "-p", f"MODEL={model}"))
@@ -249,7 +249,8 @@ def test_models_on_further_backbones_can_be_looked_at(home, model):
 
 def test_a_model_must_come_from_a_chosen_stage_or_be_there(home):
     own = ["--preset", "smoke", "--name", "t", "-p", "MODEL=mine"]
-    check_places(_plan(*own, "--only", "02"))  # 06 does not run
+    with pytest.raises(settings.SettingsError, match="-p MODEL would change nothing"):
+        _plan(*own, "--only", "02")  # 06 does not run
     check_places(_plan(*own, "--only", "06"))  # refused later, as the run does not exist
     files.write_bytes(paths.RunPaths("t").split_csv, b"")
     with pytest.raises(settings.SettingsError, match=r"MODEL='mine' is not one of rank_average"):

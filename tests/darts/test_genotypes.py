@@ -314,6 +314,12 @@ def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
     assert from_json(content) == genotype and content == to_json(genotype)
 
 
+def test_a_file_may_hold_a_genotype_alone(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(to_json(PUBLISHED["PDARTS"])))
+    assert load(path) == (PUBLISHED["PDARTS"], {})
+
+
 def test_the_published_form_with_the_nodes_that_make_up_the_output_is_read():
     cell = to_json(PUBLISHED["PDARTS"])
     nodes = {"normal_concat": [2, 3, 4, 5], "reduce_concat": [2, 3, 4, 5]}
@@ -342,9 +348,10 @@ OBJECT = "genotype: expected an object with normal, reduce, got "
             f"genotype: normal[4]: expected an operation ({KNOWN}) and an earlier state (0 to 3), "
             "got [['sep_conv_3x3'], 0]",
         ),
-        ('{"provenance": {}}', f"{OBJECT}None"),
-        ('{"genotype": {}}', "provenance: missing, or not an object"),
-        ("[]", "provenance: missing, or not an object"),
+        ('{"provenance": {}}', f"{OBJECT}['provenance']"),
+        ('{"genotype": {}}', f"{OBJECT}[]"),
+        ('{"genotype": {}, "provenance": 1}', "provenance: not an object"),
+        ("[]", f"{OBJECT}[]"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, message):

@@ -174,20 +174,24 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bits(
     assert not list(halves.paths.trainings("halving").rglob("*.resume"))
 
 
-def test_all_searched_and_published_cells_are_candidates(stage):
-    for seed, name in enumerate(("searched", "searched_perturbed", "random_cell_0")):
+def test_all_searched_published_and_named_cells_are_candidates(stage):
+    for seed, name in enumerate(("searched", "searched_perturbation", "other", "stray")):
         cell = genotypes.random_genotype(90 + seed)
         genotypes.save(stage.paths.genotype(name), cell, {"method": name})
+    named = (str(stage.paths.genotype("other")), "DARTS_V2")
+    stage.settings = dataclasses.replace(stage.settings, genotypes=named)
     found = {k: [cell.name for cell in own] for k, own in halving.candidates(stage).items()}
-    assert found["searched"] == ["darts_searched", "cell_searched_perturbed"]
+    assert found["searched"] == ["darts_searched", "darts_perturbation", "cell_other"]
     assert len(found["published"]) == len(genotypes.PUBLISHED)
     assert len(found["random"]) == 2
 
 
-def test_a_wrong_name_in_genotypes_stops_before_the_first_training(stage):
-    stage.settings = dataclasses.replace(stage.settings, genotypes=("halved",))
-    with pytest.raises(genotypes.GenotypeError, match="did you mean halving"):
-        halving.run_halving(stage)
+def test_a_wrong_name_or_file_in_genotypes_stops_before_the_first_training(stage, tmp_path):
+    (tmp_path / "empty.json").write_text("{}")
+    for name, message in (("halved", "mean halving"), (str(tmp_path / "empty.json"), "expected")):
+        stage.settings = dataclasses.replace(stage.settings, genotypes=(name,))
+        with pytest.raises(genotypes.GenotypeError, match=message):
+            halving.run_halving(stage)
     assert not stage.paths.trainings("halving").exists()
 
 

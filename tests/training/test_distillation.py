@@ -13,6 +13,7 @@ from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.members import cross_fitted
 from helpers.runs.settings import TrainSettings
+from helpers.runs.stages import StageError
 from helpers.training import distillation
 from helpers.training.augment import VIEWS, symmetry
 from helpers.training.distillation import DistillationLoss, DistilledBatches, find_teacher
@@ -191,8 +192,8 @@ def test_scores_are_computed_once_and_after_a_kill_for_the_folds_that_lack_them(
 
 
 @pytest.mark.parametrize("lacking", ["folds", "fbp", "checkpoint"])
-def test_without_a_teacher_that_has_not_seen_the_image_the_rows_are_left_out_and_that_is_said(
-    stage, parts_folder, capsys, lacking
+def test_without_a_teacher_that_has_not_seen_the_image_distillation_is_refused(
+    stage, parts_folder, lacking
 ):
     if lacking == "folds":
         files.save_csv(stage.paths.split_csv, split_of(parts_folder))
@@ -200,8 +201,8 @@ def test_without_a_teacher_that_has_not_seen_the_image_the_rows_are_left_out_and
     elif lacking == "checkpoint":
         planted.plant_teachers(stage, 0)
         stage.paths.checkpoint("fbp", 0, 2).unlink()
-    assert find_teacher(stage) is None
-    assert "the distilled rows are left out: a teacher must not have" in capsys.readouterr().out
+    with pytest.raises(StageError, match="run 01 with CROSS_FIT=5, then 03 and 04, or give"):
+        find_teacher(stage)
 
 
 def test_an_fbp_of_other_folds_is_refused(stage):
