@@ -134,7 +134,9 @@ def _draw_graph(
     low, high = layout.bottom - below - margin, layout.top + margin
     if ax is None:
         size = np.array([layout.right + 2 * margin, high - low]) * FONT_PT / 72
-        ax = plt.figure(figsize=tuple(size), layout="none").add_axes((0, 0, 1, 1))
+        figure = plt.figure(figsize=tuple(size), layout="constrained")
+        figure.set_layout_engine("none")  # now: one without any from the start gets one when saved
+        ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-margin, layout.right + margin), ylim=(low, high), aspect="equal")
     ax.axis("off")
     if title is not None:

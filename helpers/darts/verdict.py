@@ -73,7 +73,8 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
 def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     """Return a sentence that says whether the search decided anything, and by which signs.
 
-    The signs are: at least half of all edges are decided; at most two of the cell's edges changed
+    The signs are: at least half of all edges are decided; at half of the nodes with a choice the
+    two inputs that are kept outweigh the third clearly; at most two of the cell's edges changed
     in the last quarter of the epochs; perturbation agrees with the arg max more than halfway from
     what chance would give (Cohen's kappa above 1/2), and is sure of its choice on half of the
     edges. A cell that stays the same is no sign by itself, because alpha that never moved gives one
@@ -86,25 +87,40 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     end, total = history[used - 1], len(table)
     entropy = np.mean([end[f"entropy_{kind}"] for kind in KINDS])
     none = np.mean([softmax(np.array(end[f"alpha_{k}"]), axis=-1)[:, 0].mean() for k in KINDS])
-    decided = int(table.decided.sum())
+    decided, inputs = int(table.decided.sum()), input_leads(table)
+    chosen = int((inputs >= CLEAR_LEAD).sum())
     before = history[max(0, used * 3 // 4 - 1)]
     changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
     counts = table.operation.value_counts() * table.perturbation.value_counts()
     same, chance = int((table.operation == table.perturbation).sum()), counts.sum() / total
-    clear, agreed = 2 * decided >= total, same - chance > (total - chance) / 2
+    operations, agreed = 2 * decided >= total, same - chance > (total - chance) / 2
     confirmed = agreed and 2 * int(table.sure.sum()) >= total
-    if clear and confirmed and changed <= 2:
+    signs = [operations, 2 * chosen >= len(inputs), confirmed]
+    if all(signs) and changed <= 2:
         result = "decided the cell"
     else:
-        result = "decided a part of the cell" if clear or confirmed else "decided hardly anything"
+        result = "decided a part of the cell" if any(signs) else "decided hardly anything"
     return (
         f"The search {result}: one operation leads clearly on {decided} of {total} edges, "
+        f"the two inputs that are kept at {chosen} of {len(inputs)} nodes, "
         f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs, "
         f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by "
         f"chance; its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean "
         f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none "
         f"{none:.2f} (undecided: {1 / 8:.3g})."
     )
+
+
+def input_leads(table: pd.DataFrame) -> np.ndarray:
+    """Return by which factor the weaker of a node's two kept inputs outweighs the next one.
+
+    One number for each node with more than two inputs, of both kinds of cell. The weight of an
+    input is that of its best operation, times the edge's weight if there is one.
+    """
+    weights = table.weight * table.get("edge_weight", 1.0)
+    node = table.edge.str.split(" → ").str[1]
+    ordered = (own.sort_values().to_numpy() for _, own in weights.groupby([table.kind, node]))
+    return np.array([own[-2] / own[-3] for own in ordered if len(own) > 2])
 
 
 def changes(

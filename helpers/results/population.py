@@ -48,13 +48,15 @@ def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
     )
     rank = table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str)
     none = table.random_cells == 0  # has survived so far
+    # random cells are as large as the searched ones, not as the published ones
+    no_rank = none | (table.kind == "published")
     return pd.DataFrame(
         {
             "Epochs": table.epochs,
             "Cell": table.model.map(display_name),
             "Found by": table.kind.replace({"searched": "this search", "published": "its authors"}),
             "Validation AUC": table.val_auc.map(percent),
-            "Rank": rank.mask(none, "-"),
+            "Rank": rank.mask(no_rank, "-"),
             "Random cells' AUC": (table.random_auc.map(percent) + spread).mask(none, "-"),
             "Parameters": table.parameters.map("{:,.0f}".format),
             "Random cells' parameters": table.random_parameters.map("{:,.0f}".format).mask(
@@ -72,15 +74,16 @@ def findings(trials: pd.DataFrame) -> list[str]:
     sentences = []
     for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples():
         total, n = row.random_cells + 1, row.random_cells
-        # of one more random cell around the mean of n (Student's t)
+        # prediction interval of one more draw from a normal distribution, known by n draws
         margin = t.ppf(0.975, n - 1) * row.random_std * (1 + 1 / n) ** 0.5
         lead, points = (row.val_auc - row.random_auc) / POINT, margin / POINT
         sentences.append(
             f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
             f"random cells after {first} epochs (validation AUC {percent(row.val_auc)}; random "
             f"cells {percent(row.random_auc)} ± {percent(row.random_std)}): {lead:+.1f} points "
-            f"from their mean, where 95 % of random cells are within {points:.1f}. A random cell "
-            f"is as good with {p_value(row.rank / total)}."
+            f"from their mean, where 95 % of random cells are within {points:.1f}. If the search "
+            f"were no better than a random draw, such a rank would have "
+            f"{p_value(row.rank / total)}."
         )
     count = trials.model.nunique()
     return [

@@ -226,8 +226,9 @@ def _history(epochs, beta=None):
 
 
 def test_heat_maps_show_the_first_epoch_to_the_used_one():
-    assert search_plots.shown_epochs(16) == [1, 5, 8, 12, 16]
-    assert search_plots.shown_epochs(3) == [1, 2, 3] and search_plots.shown_epochs(1) == [1]
+    assert search_plots.shown_epochs(16, 5) == [1, 5, 8, 12, 16]
+    assert search_plots.shown_epochs(3, 5) == [1, 2, 3] and search_plots.shown_epochs(1, 5) == [1]
+    assert search_plots.shown_epochs(18, 4, first=4) == [4, 9, 13, 18]
     history = _history(7)
     cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
     figure = search_plots.alpha_heat_maps(history, 6, *cells)
@@ -242,18 +243,22 @@ def test_heat_maps_show_the_first_epoch_to_the_used_one():
 
 
 def test_the_growing_cell_says_how_many_of_its_edges_are_new():
-    names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
-    history = [{"genotype": to_json(PUBLISHED[name])} for name in names]
-    figure = search_plots.growing_cell(history, 3)
+    names = ("PDARTS", "DARTS_V1", "DARTS_V1", "DARTS_V2")
+    losses = (None, 0.5, 0.4, 0.3)  # alpha rests in the first epoch
+    history = [
+        {"genotype": to_json(PUBLISHED[name]), "alpha_loss": loss}
+        for name, loss in zip(names, losses, strict=True)
+    ]
+    figure = search_plots.growing_cell(history, 4)
     titles = [ax.get_title() for ax in figure.axes]
     before, after = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
     new = [len({*after.edges(kind)} - {*before.edges(kind)}) for kind in KINDS]
     assert sum(new) == new_edges(before, after) > 0
-    expected = ["epoch 1: normal cell", "epoch 1: reduction cell"]
-    expected += [f"epoch 2: {kind} cell, 0 of 8 edges new" for kind in ("normal", "reduction")]
-    expected += [f"epoch 3: normal cell, {new[0]} of 8 edges new"]
-    assert titles == [*expected, f"epoch 3: reduction cell, {new[1]} of 8 edges new"]
-    assert figure.get_suptitle().startswith(f"{16 - sum(new)} of 16 edges of the cell of epoch 3")
+    expected = ["epoch 2: normal cell", "epoch 2: reduction cell"]
+    expected += [f"epoch 3: {kind} cell, 0 of 8 edges new" for kind in ("normal", "reduction")]
+    expected += [f"epoch 4: normal cell, {new[0]} of 8 edges new"]
+    assert titles == [*expected, f"epoch 4: reduction cell, {new[1]} of 8 edges new"]
+    assert figure.get_suptitle().startswith(f"{16 - sum(new)} of 16 edges of the cell of epoch 4")
 
 
 @pytest.mark.parametrize("used", [1, 6])

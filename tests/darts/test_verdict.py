@@ -6,7 +6,7 @@ import torch
 
 from helpers.darts import genotypes, guard, verdict
 from helpers.darts.genotypes import PUBLISHED
-from helpers.darts.space import KINDS, OPERATIONS
+from helpers.darts.space import EDGES, KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
 from helpers.results import findings_cells
 
@@ -15,8 +15,14 @@ WANTED = RNG.integers(1, 8, size=(2, 14))  # columns of alpha, a winner for each
 OTHER = (WANTED % 7) + 1  # another winner everywhere
 
 
-def history(strengths, wanted=WANTED, partial=1):
-    """A record for each epoch, in which the winners of all edges have this alpha, the others 0."""
+LAST_TWO = torch.tensor([float(source >= node - 2) for source, node in EDGES])  # of each node
+
+
+def history(strengths, wanted=WANTED, partial=1, beta=0.0):
+    """A record for each epoch, in which the winners of all edges have this alpha, the others 0.
+
+    With partial channels the last two edges of each node have this beta, the others 0.
+    """
     net, records = Supernet(4, 3, 2, partial=partial), []
     for strength in strengths:
         with torch.no_grad():
@@ -24,6 +30,8 @@ def history(strengths, wanted=WANTED, partial=1):
                 alpha = torch.zeros(14, 8)
                 alpha[range(14), columns] = strength + 0.001 * torch.arange(14.0)  # no ties
                 getattr(net, f"alpha_{kind}").copy_(alpha)
+                if partial > 1:
+                    getattr(net, f"beta_{kind}").copy_(beta * LAST_TWO)
         records.append(guard.architecture_record(net, -1))
     return records
 
@@ -78,8 +86,9 @@ def sentence(records, wanted=WANTED, used=None, sure=14):
 def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     counts = np.bincount(WANTED.ravel(), minlength=8)
     chance = (counts**2).sum() / 28
-    assert sentence(history(np.linspace(0, 2, 8))) == (
-        "The search decided the cell: one operation leads clearly on 28 of 28 edges, 0 of the "
+    assert sentence(history(np.linspace(0, 2, 8), partial=2, beta=1.0)) == (
+        "The search decided the cell: one operation leads clearly on 28 of 28 edges, the two "
+        "inputs that are kept at 6 of 6 nodes, 0 of the "
         "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
         f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
         f"errors on 28). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
@@ -111,6 +120,9 @@ def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part(
     steady, undecided = history(np.linspace(0, 2, 8)), history([0.01] * 8)
     assert "decided a part of the cell" in sentence(steady, OTHER)
     assert "decided a part of the cell" in sentence(undecided, WANTED)
+    assert "decided a part of the cell" in sentence(steady)  # equally strong inputs
+    betas = sentence(history([0.01] * 8, partial=2, beta=1.0), OTHER)
+    assert "decided a part of the cell" in betas and "kept at 6 of 6 nodes" in betas
     assert "decided hardly anything" in sentence(undecided, WANTED, sure=6)
     moving = [*history([2.0] * 6, OTHER), *steady[6:]]
     assert "decided a part of the cell" in sentence(moving)
@@ -122,7 +134,7 @@ def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part(
 def test_the_verdict_is_on_the_epoch_that_is_used_and_takes_the_shortest_history():
     later = [*history(np.linspace(0, 2, 8)), *history([0.01] * 4, OTHER)]
     assert sentence(later, used=8) == sentence(later[:8])
-    assert "decided the cell" in sentence(history([2.0]))
+    assert "decided the cell" in sentence(history([2.0], partial=2, beta=1.0))
 
 
 def test_chance_agreement_counts_how_often_both_prefer_the_same_operation():
