@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     EngFormatter,
@@ -17,7 +16,6 @@ from matplotlib.ticker import (
     NullFormatter,
     StrMethodFormatter,
 )
-from sklearn.isotonic import isotonic_regression
 
 from helpers.core.style import PALETTE, SIDES, p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
@@ -86,24 +84,36 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
 def auc_against_cost(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over parameters and over milliseconds, on test or, if hidden, on validation.
 
-    The names are in a column at the right, moved apart. `summary` has a row per model: `model,
-    parameters, ms_single, val_auc, test_auc` with the ends of the intervals. A model of several
-    trainings is drawn as one of them, from `<auc>_mean` and `<auc>_std`: its own scores come from
-    several networks.
+    `summary` has a row per model: `model, parameters, ms_single, val_auc, test_auc` with the ends
+    of the intervals. A model of several trainings is drawn as one of them, from `<auc>_mean` and
+    `<auc>_std`: its own scores come from several networks. The legend has the best model first.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
     mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
-    frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread).sort_values("auc")
-    height = max(4, 0.32 * len(frame) + 1)
-    figure, axes = plt.subplots(len(COSTS), 1, figsize=(9, len(COSTS) * height))
+    frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread)
+    frame = frame.sort_values("auc", ascending=False)
+    figure, axes = plt.subplots(len(COSTS), 1, figsize=(9.5, 8))
+    colours = model_colours(frame.model)
     for ax, (cost, words) in zip(axes, COSTS.items(), strict=True):
+        for (_, row), marker in zip(frame.groupby("model", sort=False), itertools.cycle(MARKERS)):
+            label, arms = display_name(row.model.item()), interval_arms(row, "auc", f"{column}_")
+            if row.spread.notna().item():
+                label, arms = f"{label}, one training ± sd", row.spread
+            look: dict[str, Any] = {"fmt": marker, "color": colours[row.model.item()], "capsize": 3}
+            ax.errorbar(row[cost], row.auc, yerr=arms, label=label, ms=7, **look)
+        if frame[cost].max() > 3 * frame[cost].min():  # else such a locator may find no second tick
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        # 200k parameters, 0.5 milliseconds; the default writes a formula
+        many = EngFormatter(sep="") if cost == "parameters" else StrMethodFormatter("{x:g}")
+        ax.xaxis.set_major_formatter(many)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
-        _points(ax, frame, cost, f"{column}_")
         percent_axis(ax.yaxis)
     shown = axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
-    best, smallest = frame.iloc[-1], frame.iloc[frame.parameters.argmin()]
+    figure.legend(*shown, loc="outside right center", title="bars: 95 % intervals", fontsize=9)
+    best, smallest = frame.iloc[0], frame.iloc[frame.parameters.argmin()]
     title = f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}"
     if best.model != smallest.model:
         title += (
@@ -115,51 +125,6 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
         title += ", and is the smallest"
     figure.suptitle(title, fontsize=12)
     return figure
-
-
-def _points(ax: Axes, frame: pd.DataFrame, cost: str, ends: str) -> None:
-    """Draw AUC over a cost, and the models' names at the right; see `auc_against_cost`."""
-    one, several = frame[frame.spread.isna()], frame[frame.spread.notna()]
-    if len(one):
-        label = "one model: 95 % interval" if len(several) else "95 % interval"
-        ax.errorbar(one[cost], one.auc, yerr=interval_arms(one, "auc", ends), label=label, **MODEL)
-    if len(several):
-        ax.errorbar(several[cost], several.auc, yerr=several.spread, **ONE_OF_SEVERAL)
-    if frame[cost].max() > 3 * frame[cost].min():  # else such a locator may find no second tick
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    # 200k parameters, 0.5 milliseconds; the default writes a formula
-    many = cost == "parameters"
-    ax.xaxis.set_major_formatter(EngFormatter(sep="") if many else StrMethodFormatter("{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.margins(x=0.1, y=0.12)
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high)
-    spacing = 0.075  # of the axes' height, between two labels of size 9 or less
-    heights = spread_out(((frame.auc - low) / (high - low)).to_numpy(), spacing)
-    colours = model_colours(frame.model)
-    for name, x, y, height in zip(frame.model, frame[cost], frame.auc, heights, strict=True):
-        leader = {"arrowstyle": "-", "color": colours[name], "alpha": 0.7, "shrinkB": 4}
-        ax.annotate(
-            display_name(name),
-            (x, y),
-            (1.04, height),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=9,
-            arrowprops=leader | {"relpos": (0, 0.5)},
-        )
-
-
-def spread_out(heights: np.ndarray, spacing: float) -> np.ndarray:
-    """Return ascending heights (N,), moved as little as needed to be `spacing` apart.
-
-    The heights are within 0 to 1. If they do not fit, they are closer, at equal distances.
-    """
-    offsets = min(spacing, 1 / max(1, len(heights) - 1)) * np.arange(len(heights))
-    # y_i - i * spacing has to be non-decreasing: isotonic regression is the nearest such sequence
-    moved = isotonic_regression(heights - offsets, y_min=0, y_max=1 - offsets[-1])
-    return moved + offsets
 
 
 def differences(
