@@ -178,19 +178,14 @@ def _has_opentsne() -> bool:
     return True
 
 
-def label_agreement(
+def agreements(
     embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS, parts: np.ndarray | None = None
-) -> float:
-    """Return the mean fraction of the `k` nearest neighbours (Euclidean, without the part itself)
-    that have the part's own label. It is the mean over some `parts` (row numbers), or over all;
-    their neighbours are looked for among all."""
-    return float(_agreements(embeddings, labels, k, parts).mean())
-
-
-def _agreements(
-    embeddings: ArrayLike, labels: ArrayLike, k: int, parts: np.ndarray | None
 ) -> np.ndarray:
-    """Return the fraction (P,) of each part's neighbours that have its label."""
+    """Return the fraction (P,) of each part's `k` nearest neighbours that have its label.
+
+    `parts` are row numbers (P,), or None for all; neighbours (Euclidean, without the part itself)
+    are looked for among all.
+    """
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
     parts = np.arange(len(labels)) if parts is None else parts
     index = NearestNeighbors(n_neighbors=k + 1, n_jobs=-1).fit(embeddings)
@@ -212,11 +207,11 @@ def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[
     parts, silhouette = _drawn(n, MOST_MEASURED, seed), np.nan
     if len(np.unique(labels[parts])) > 1:
         silhouette = float(silhouette_score(embeddings[parts], labels[parts]))
-    agreements = _agreements(embeddings, labels, min(NEIGHBOURS, n - 1), parts)
+    found = agreements(embeddings, labels, min(NEIGHBOURS, n - 1), parts)
     return {
         "measured": len(parts),
-        "label_agreement": float(agreements.mean()),
-        "agreement_error": float(agreements.std() / len(parts) ** 0.5),
+        "label_agreement": float(found.mean()),
+        "agreement_error": float(found.std() / len(parts) ** 0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
         "silhouette": silhouette,
     }

@@ -71,16 +71,6 @@ def merit_title(compared: pd.DataFrame, name: str) -> str:
     return f"{worse} of {len(compared)} models are significantly worse than {display_name(name)}"
 
 
-def range_title(table: pd.DataFrame, side: str) -> str:
-    """Return the title of the AUCs of all models, from `results_table`."""
-    aucs = table[table.model != "majority"].set_index("model")[f"{side}_auc"].dropna()
-    low, high = str(aucs.idxmin()), str(aucs.idxmax())
-    return (
-        f"{SIDES[side].capitalize()} AUC from {percent(aucs[low])} ({display_name(low)}) "
-        f"to {percent(aucs[high])} ({display_name(high)})"
-    )
-
-
 def ensembles(joined: pd.DataFrame) -> list[str]:
     """Say what each of `ensembles.write_ensembles` gained over the best single model."""
     return [

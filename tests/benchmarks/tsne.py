@@ -31,7 +31,7 @@ def planes(method: str, n: int) -> Timed:
     function = tsne.tsne if method == "ours" else scikit_learn_tsne
     seconds = measure.seconds_of(lambda: found.append(function(x)))
     labels = x[:, 0] > np.median(x[:, 0])
-    return Timed(seconds, facts={"label_agreement": tsne.label_agreement(found[0], labels)})
+    return Timed(seconds, facts={"label_agreement": tsne.agreements(found[0], labels).mean()})
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:

@@ -48,10 +48,6 @@ def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
     assert said[0].startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
 
 
-def test_the_title_of_all_models_names_the_extremes():
-    assert findings.range_title(TABLE, "test") == "Test AUC from 80.0 (two-layer CNN) to 95.0 (FBP)"
-
-
 def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
     ahead = COMPARED.assign(difference=[0.02, -0.15], low=[0.01, -0.2], high=[0.03, -0.1])
     ahead["p_holm"] = [0.002, 0.0001]
