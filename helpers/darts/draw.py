@@ -80,14 +80,14 @@ def draw_cell(
     return ax
 
 
-def draw_search_space(ax: Axes | None = None, title: str | None = None) -> Axes:
+def draw_search_space(title: str | None = None) -> Axes:
     """Draw the cell before the search: 14 candidate edges, each a bundle of eight operations.
 
     A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha). A legend below
     names the strands.
     """
     sizes, mixed = dict.fromkeys(EDGES, (6.0, 2.2)), dict.fromkeys(EDGES, "mixed")
-    ax, layout = _draw_graph(sizes, mixed, ax, title, below=4.2)
+    ax, layout = _draw_graph(sizes, mixed, None, title, below=4.2)
     for (source, target), box in layout.labels.items():
         for row, name in enumerate(PRIMITIVES):
             bulge = box.height * (0.5 - row / (len(PRIMITIVES) - 1))

@@ -88,9 +88,9 @@ def new_edges(before: Genotype, after: Genotype, *, kinds: Sequence[str] = KINDS
     return sum(len({*after.edges(kind)} - {*before.edges(kind)}) for kind in kinds)
 
 
-def count_skips(genotype: Genotype, kind: str = "normal") -> int:
-    """Return the number of skip connections; more than 2 in the normal cell is a warning sign."""
-    return sum(operation == "skip_connect" for operation, _, _ in genotype.edges(kind))
+def count_skips(genotype: Genotype) -> int:
+    """Return the skip connections of the normal cell; more than 2 are a warning sign."""
+    return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
 # --- from alphas -----------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.datasets.cache import ImageCache
 
+COLUMNS = 8  # of sample images, and of pairs of near duplicates
+MOST_AVERAGED = 2000  # images of each class, spread evenly over the files
+
 
 def class_counts(split: pd.DataFrame, title: str = "") -> Figure:
     """Draw the number of images of each class on each side of the split."""
@@ -35,13 +38,13 @@ def class_counts(split: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int, columns: int = 8) -> Figure:
+def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int) -> Figure:
     """Draw random training images: good ones in the first row, bad ones in the second."""
-    figure, axes = plt.subplots(2, columns, figsize=(1.5 * columns, 3.5))
+    figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.5))
     rng = np.random.default_rng(seed)
     for row, (label, word) in enumerate(LABEL_NAMES.items()):
         pool = split[(split.split == "train") & (split.label == label)]
-        drawn = pool.iloc[rng.permutation(len(pool))[:columns]]
+        drawn = pool.iloc[rng.permutation(len(pool))[:COLUMNS]]
         images = cache.take(cache.rows(drawn.id))
         for ax in axes[row]:
             ax.set_axis_off()
@@ -117,9 +120,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
     return figure
 
 
-def near_duplicates(
-    split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache, columns: int = 8
-) -> Figure:
+def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache) -> Figure:
     """Draw pairs of near duplicates, one above the other, from the nearest to the farthest.
 
     Half of them have unlike labels if there are enough.
@@ -128,14 +129,13 @@ def near_duplicates(
         split: the table of the split, in the cache's order.
         pairs: `first, second, bits`.
         cache: the images.
-        columns: the number of pairs.
     """
     order = pairs.sort_values(["bits", "first"], kind="stable").reset_index(drop=True)
     first, second = (split.label.iloc[order[end]].to_numpy() for end in ("first", "second"))
     known = ~pd.isna(first) & ~pd.isna(second)
     unlike = order[known & (first != second)]
-    half = _evenly(unlike, columns // 2)
-    alike = _evenly(order.drop(unlike.index), columns - len(half))
+    half = _evenly(unlike, COLUMNS // 2)
+    alike = _evenly(order.drop(unlike.index), COLUMNS - len(half))
     drawn = pd.concat([half, alike]).sort_index()
     figure, axes = plt.subplots(
         2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 3.8), squeeze=False
@@ -164,22 +164,15 @@ def _evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return rows.iloc[places.astype(int)]
 
 
-def class_means(
-    split: pd.DataFrame, cache: ImageCache, most: int = 2000
-) -> tuple[np.ndarray, np.ndarray]:
+def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean training images (2, H, W), good and bad, and bad minus good (H, W).
 
-    The difference is in standard errors.
-
-    Args:
-        split: the table of the split.
-        cache: the images.
-        most: images of each class that are averaged, spread evenly over the files.
+    The difference is in standard errors. `split` is the table of the split.
     """
     means, variances = [], []
     for label in LABEL_NAMES:
         ids = split.id[(split.split == "train") & (split.label == label)]
-        ids = ids.iloc[np.linspace(0, len(ids) - 1, min(most, len(ids))).astype(int)]
+        ids = ids.iloc[np.linspace(0, len(ids) - 1, min(MOST_AVERAGED, len(ids))).astype(int)]
         total = squares = np.zeros(cache.pixels.shape[1:3])
         for start in range(0, len(ids), 256):
             images = cache.take(cache.rows(ids.iloc[start : start + 256])).mean(axis=3)

@@ -182,9 +182,9 @@ def _array_picture(array: np.ndarray) -> Picture:
     return Picture(np.ascontiguousarray(pixels), array, False)
 
 
-def load_model(name: str | Path, device: torch.device | None = None) -> TrainedModel:
+def load_model(name: str | Path) -> TrainedModel:
     """Load a trained model; `open_model` says what `name` may be and what is raised."""
-    return TrainedModel(open_model(name), device)
+    return TrainedModel(open_model(name))
 
 
 def open_model(name: str | Path) -> Opened:

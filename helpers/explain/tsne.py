@@ -32,6 +32,8 @@ MOST_ON_ONE_THREAD = 3_000
 MOST_MAPPED = 30_000
 MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
 NEIGHBOURS = 15
+PERPLEXITY = 30
+ITERATIONS = 500
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 
@@ -130,15 +132,13 @@ def figure(mapped: list[Mapped]) -> Figure:
     return drawn
 
 
-def tsne(
-    embeddings: ArrayLike, seed: int = 0, perplexity: float = 30, n_iterations: int = 500
-) -> np.ndarray:
+def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:
     """Map embeddings (N, D) to the plane: (N, 2) float64, t-SNE (van der Maaten and Hinton 2008).
 
     The map starts from the principal components (Kobak and Berens 2019), with 250 iterations of
-    early exaggeration before `n_iterations`; many parts repel each other by interpolation
-    (Linderman et al. 2019), few by Barnes-Hut. The same seed gives the same map. A perplexity above
-    (N - 1) / 3 is lowered to that. Equal embeddings, as a collapsed network gives them, are mapped
+    early exaggeration before `ITERATIONS`; many parts repel each other by interpolation
+    (Linderman et al. 2019), few by Barnes-Hut. The same seed gives the same map. The perplexity is
+    at most (N - 1) / 3. Equal embeddings, as a collapsed network gives them, are mapped
     to one point. Without openTSNE scikit-learn's Barnes-Hut is used: slower on many parts.
     """
     embeddings = np.asarray(embeddings)
@@ -148,13 +148,13 @@ def tsne(
     pca = PCA(min(PCA_DIMENSIONS, n, dimensions), svd_solver="covariance_eigh")
     reduced = pca.fit_transform(embeddings)
     options = {
-        "perplexity": min(perplexity, (n - 1) / 3),
+        "perplexity": min(PERPLEXITY, (n - 1) / 3),
         "n_jobs": 1 if n <= MOST_ON_ONE_THREAD else -1,
         "random_state": seed,
     }
     if not _has_opentsne():
-        n_iterations += 250  # scikit-learn counts those of early exaggeration too
-        plane = TSNE(init="pca", max_iter=n_iterations, **options).fit_transform(reduced)
+        most = ITERATIONS + 250  # scikit-learn counts those of early exaggeration too
+        plane = TSNE(init="pca", max_iter=most, **options).fit_transform(reduced)
         return plane.astype(np.float64)
     import openTSNE
 
@@ -162,7 +162,7 @@ def tsne(
         neighbors="exact",  # 3 s at 30,000 parts, approximate ones 13 s
         negative_gradient_method="bh" if n <= MOST_BARNES_HUT else "fft",
         ints_in_interval=1.5,  # as good as the default 1: 16 s instead of 27 s at 30,000 parts
-        n_iter=n_iterations,
+        n_iter=ITERATIONS,
         **options,
     )
     return np.asarray(optimiser.fit(reduced))

@@ -87,11 +87,11 @@ class _Bilinear(torch.autograd.Function):
         return None, None, *found
 
 
-def convolve(x: Tensor, w: Tensor, stride: int = 1, padding: int = 0, groups: int = 1) -> Tensor:
+def convolve(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Return `F.conv2d` of x (B, C, H, W) by w (O, C / groups, k, k)."""
     if x.device.type != "cpu":
-        return F.conv2d(x, w, None, stride, padding, 1, groups)
-    return bilinear(Geometry(x.shape, w.shape, stride, padding, 1, groups), x, w)
+        return F.conv2d(x, w, None, stride, groups=groups)
+    return bilinear(Geometry(x.shape, w.shape, stride, groups=groups), x, w)
 
 
 def bilinear(geometry: Geometry, x: Tensor, w: Tensor) -> Tensor:

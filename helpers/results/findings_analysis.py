@@ -178,7 +178,7 @@ def doubted_mistakes(found: pd.DataFrame, judged: pd.DataFrame) -> str:
     )
 
 
-def mistakes_by_group(table: pd.DataFrame, seed: int = 0) -> str:
+def mistakes_by_group(table: pd.DataFrame) -> str:
     """Say whether mistakes gather in some groups (`mistakes.by_group`).
 
     A permutation test: the mistakes are drawn at random from all parts, and the sum over the groups
@@ -188,7 +188,7 @@ def mistakes_by_group(table: pd.DataFrame, seed: int = 0) -> str:
     wrong = (table.escapes + table.false_alarms).to_numpy(dtype=np.int64)
     if len(table) < 2 or wrong.sum() < 2:
         return ""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = rng.multivariate_hypergeometric(sizes, int(wrong.sum()), PERMUTATIONS)
     reached = ((drawn**2 / sizes).sum(axis=1) >= (wrong**2 / sizes).sum() - 1e-9).sum()
     p = float((reached + 1) / (PERMUTATIONS + 1))

@@ -372,7 +372,7 @@ def exact_interval(count: int, total: int) -> Interval:
     return Interval(count / total, float(low), float(high))
 
 
-def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None, seed: int = 0) -> Interval:
+def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval:
     """Return the fraction of `flags` (N,) that are True, with its interval.
 
     Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
@@ -386,7 +386,7 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None, seed: int =
     names = pd.Series(np.asarray(groups, dtype=object))
     own, _ = pd.factorize(names.mask(names.isna() | (names == ""), pd.Series(names.index)))
     sizes, hits = np.bincount(own), np.bincount(own, flags)
-    rng, n = np.random.default_rng(seed), len(sizes)
+    rng, n = np.random.default_rng(0), len(sizes)
     rates = []
     for _ in range(1000 // RESAMPLES_AT_ONCE):
         times = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES_AT_ONCE)  # each is drawn

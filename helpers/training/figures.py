@@ -22,9 +22,7 @@ MARKERS = "osD^vPX*"
 INSIDE = 0.9  # share of the points that learning curves show
 
 
-def learning_curves(
-    curves: pd.DataFrame, columns: Sequence[str] = tuple(TITLES), title: str = ""
-) -> Figure:
+def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     """Draw loss and validation AUC over epochs, one line per model.
 
     The worst tenth of each model's points may be outside: it is the start of a training, and would
@@ -35,20 +33,19 @@ def learning_curves(
         curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
             `fold` if models were trained several times. Their line is the mean, in a band of one
             standard deviation.
-        columns: those of `curves` to draw, a panel each.
         title: of the figure.
     """
-    figure, axes = plt.subplots(1, len(columns), figsize=(13, 10.8 / len(columns)))
+    figure, axes = plt.subplots(1, len(TITLES), figsize=(13, 3.6))
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
-    for ax, column in zip(axes, columns, strict=True):
+    for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
         _line_per_model(ax, curves, column, legend=ax is axes[-1])
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
         of_models = curves.groupby("model")[column]
         low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
         if high > low:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        ax.set(title=TITLES[column], ylabel="")
+        ax.set(title=words, ylabel="")
         if column == "val_auc":
             percent_axis(ax.yaxis)
         if unequal:

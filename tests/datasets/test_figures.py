@@ -66,12 +66,13 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["4 bits", "8 bits"]
 
 
-def test_half_of_the_pairs_drawn_have_unlike_labels_if_there_are_enough(images):
+def test_half_of_the_pairs_drawn_have_unlike_labels_if_there_are_enough(images, monkeypatch):
+    monkeypatch.setattr(figures, "COLUMNS", 4)
     split, cache = images
     split = split.assign(label=pd.array([0, 1] * (len(split) // 2), dtype="Int64"))
     alike, unlike = [(i, i + 2) for i in range(6)], [(0, 1), (2, 3), (4, 5), (6, 7)]
     pairs = pd.DataFrame([*alike, *unlike], columns=["first", "second"]).assign(bits=3)
-    figure = figures.near_duplicates(split, pairs, cache, columns=4)
+    figure = figures.near_duplicates(split, pairs, cache)
     labels = [ax.get_title().split(", ")[1] for ax in figure.axes]
     upper, lower = labels[:4], labels[4:]
     assert sum(a != b for a, b in zip(upper, lower, strict=True)) == 2

@@ -29,13 +29,15 @@ def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
     assert [ax.get_xscale() for ax in axes] == [scale] * 3
 
 
-def test_learning_curves_show_the_columns_asked_for_where_they_differ():
+def test_learning_curves_show_the_columns_where_they_differ():
     auc = np.r_[0.3, 0.5, np.linspace(0.8, 0.9, 38)]
     loss = np.r_[9.0, 5.0, np.linspace(0.7, 0.4, 38)]
-    curves = pd.DataFrame({"epoch": range(1, 41), "val_auc": auc, "train_loss": loss})
+    curves = pd.DataFrame({"epoch": range(1, 41), "train_loss": loss, "val_auc": auc})
+    curves["val_loss"] = loss + 1
     curves = pd.concat([curves.assign(model=name) for name in ("own", "own_distilled")])
-    right, left = figures.learning_curves(curves, ["val_auc", "train_loss"]).axes
-    assert (right.get_title(), left.get_title()) == ("validation AUC", "training loss")
+    left, middle, right = figures.learning_curves(curves).axes
+    titles = [ax.get_title() for ax in (left, middle, right)]
+    assert titles == ["training loss", "validation loss", "validation AUC"]
     low, high = right.get_ylim()
     assert 0.75 < low < 0.82 and 0.9 < high < 0.92  # the bad start is outside, the best is inside
     low, high = left.get_ylim()
