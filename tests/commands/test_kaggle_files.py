@@ -44,19 +44,13 @@ def test_a_download_is_unpacked_in_place_and_not_repeated_unless_forced(server, 
     assert files_in(FOLDER) == WHOLE
 
 
-def test_a_download_that_breaks_off_continues_there_while_there_is_progress(server, waits):
-    # more breaks than tries; kagglehub asks for the whole before it asks for the rest
-    server.cuts = [CHUNK + 999, None, CHUNK, None, CHUNK]
-    kaggle.download(tries=2)
-    assert server.ranges()[-1] == f"bytes={3 * CHUNK}-"
-    assert len(waits) == 3
-    assert (FOLDER / IMAGE).read_bytes() == b"good" * 99999
-
-
-def test_a_download_that_has_failed_is_continued_by_the_next_call(server):
-    server.cuts = [3 * CHUNK, None, 0]
-    text = message_of(lambda: kaggle.download(tries=2))
+def test_a_download_that_breaks_off_is_continued_by_the_next_call(server):
+    # kagglehub asks for the whole before it asks for the rest
+    server.cuts = [CHUNK + 999, None, 2 * CHUNK]
+    message_of(kaggle.download)
+    text = message_of(kaggle.download)
     assert "no connection, or it broke (" in text and "IncompleteRead" in text
+    assert "run the same command again" in text
     assert "0.2 MB have arrived and are kept in" in text
     assert "the same command continues there" in text
     assert not FOLDER.exists()
@@ -78,7 +72,7 @@ def _damage(server):
 
 def _change_meanwhile(server):
     server.cuts = [3 * CHUNK]
-    message_of(lambda: kaggle.download(tries=1))
+    message_of(kaggle.download)
     server.data = zip_of({IMAGE: b"new!" * 99999, "sample_submission.csv": SAMPLE})
 
 
@@ -127,7 +121,7 @@ def test_an_archive_is_kept_if_the_disk_fills_while_it_is_unpacked(server, monke
     assert os.strerror(errno.ENOSPC) in text and "0.4 MB have arrived and are kept" in text
     assert not [name for name in files_in("data/raw") if name.endswith(".bmp")]  # gives room back
     server.cuts = [0]  # nothing more is fetched
-    assert files_in(kaggle.download(tries=1)) == WHOLE
+    assert files_in(kaggle.download()) == WHOLE
 
 
 def test_on_kaggle_the_folder_of_the_mount_is_returned(server, monkeypatch, tmp_path):

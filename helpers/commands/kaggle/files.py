@@ -20,7 +20,6 @@ def download(
     root: str | os.PathLike | None = None,
     *,
     force: bool = False,
-    tries: int = 5,
 ) -> Path:
     """Download and unpack a contest's files into `root/slug`, and return that folder.
 
@@ -32,7 +31,6 @@ def download(
         slug: the contest's name in its address.
         root: folder of raw data; None: where the notebooks look for it.
         force: download again and replace the folder.
-        tries: connections in a row that may break without bringing anything new.
 
     Raises:
         KaggleError: no credentials, a refusal, a broken connection, or a damaged archive.
@@ -63,7 +61,7 @@ def download(
     os.environ[CACHE] = str(work)
     try:
         with doing(f"downloading {slug}", slug):
-            _fetch(slug, archive, tries)
+            _fetch(slug, archive)
         if folder.exists():  # moved, as a killed removal would leave a part of it
             os.replace(folder, work / f"replaced-{time.time_ns()}")
         os.replace(unpacked, folder)
@@ -80,31 +78,21 @@ def download(
     return folder
 
 
-def _fetch(slug: str, archive: Path, tries: int) -> None:
-    """Download and unpack into kagglehub's cache; continue after a lost connection."""
+def _fetch(slug: str, archive: Path) -> None:
+    """Download and unpack into kagglehub's cache."""
     from kagglehub import competition_download
-    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
-    failures = 0
-    while True:
-        before = _size(archive)
-        try:
-            competition_download(slug)
-            return
-        except (ConnectionError, Timeout, ChunkedEncodingError):
-            failures = 1 if _size(archive) > before else failures + 1
-            if failures >= tries:
-                raise
-        except OSError:  # a refusal by Kaggle or by the disk; the archive is good
-            raise
-        except Exception as error:  # it is cut short, damaged, or not an archive
-            archive.unlink(missing_ok=True)
-            reason = " ".join(str(error).split())
-            raise KaggleError(
-                f"What was downloaded for {slug} is not a whole archive ({reason}). It was "
-                f"removed: run the same command again. If that fails too, perhaps {WEB_PAGE}."
-            ) from None
-        time.sleep(min(60, 2**failures))
+    try:
+        competition_download(slug)
+    except OSError:  # a refusal by Kaggle or by the disk, or a lost connection; the archive is good
+        raise
+    except Exception as error:  # it is cut short, damaged, or not an archive
+        archive.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())
+        raise KaggleError(
+            f"What was downloaded for {slug} is not a whole archive ({reason}). It was "
+            f"removed: run the same command again. If that fails too, perhaps {WEB_PAGE}."
+        ) from None
 
 
 def _size(path: Path) -> int:
