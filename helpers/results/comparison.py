@@ -42,21 +42,29 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     return table
 
 
-def compare_held_out(one: Scored, other: Scored) -> metrics.Comparison:
-    """Return the validation AUC of one model minus that of another, with a paired test.
+def paired(
+    one: Scored, other: Scored, side: str = ""
+) -> tuple[metrics.Comparison, tuple[float, float], str]:
+    """Return the AUC of one model minus that of another, both AUCs, and the side of the images.
 
-    For cross-fitted models these are out-of-fold scores, pooled over the folds as if one model had
-    given them. The models may be those of two runs with the same images, labels and folds, such as
-    one recipe with two settings; images that only one of both has scored are left out.
+    On validation the scores of cross-fitted models are pooled over the folds as if one model had
+    given them. There the models may be those of two runs with the same images, labels and folds,
+    such as one recipe with two settings; images that only one of both has scored are left out.
+
+    Args:
+        one, other: the models.
+        side: "val", "test", or "": test, or validation if the test labels are hidden.
 
     Raises:
         ValueError: an image has two labels, so the runs do not judge the same.
     """
     first, second = common({"one": one, "other": other}).values()
-    (labels, scores), (others, other_scores) = (m.labels_scores("val") for m in (first, second))
+    side = side or first.judged_on
+    (labels, scores), (others, other_scores) = (m.labels_scores(side) for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    return metrics.auc_difference(labels, scores, other_scores, first.blocks("val"))
+    found = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
+    return found, (metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)), side
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

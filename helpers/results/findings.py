@@ -14,11 +14,11 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core.style import SIDES, p_value, percent
-from helpers.results import comparison, metrics
+from helpers.results.comparison import holm, paired
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
 from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
-from helpers.runs.predictions import Scored, common
+from helpers.runs.predictions import Scored
 
 SIGNIFICANT = 0.05
 LAST = 0.25  # share of the epochs that counts as the end of a training
@@ -45,7 +45,7 @@ def classical(table: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
     if others.empty:
         return text
     second = best_model(others)
-    ahead = comparison.compare_held_out(scored[best], scored[second])
+    ahead, *_ = paired(scored[best], scored[second], "val")
     verb = "is" if ahead.p_value < SIGNIFICANT else "is not clearly"
     return (
         f"{text} It {verb} ahead of {display_name(second)} there "
@@ -92,7 +92,7 @@ def finetuned_features(scored: Mapping[str, Scored]) -> str:
         return ""
     found = [paired(scored[name + FINETUNED], scored[name]) for name in names]
     differences = [each[0].difference for each in found]
-    p_values = comparison.holm([each[0].p_value for each in found])
+    p_values = holm([each[0].p_value for each in found])
     rows = list(zip(names, differences, p_values, strict=True))
     helped = [display_name(n) for n, d, p in rows if d > 0 and p < SIGNIFICANT]
     hurt = [display_name(n) for n, d, p in rows if d < 0 and p < SIGNIFICANT]
@@ -182,18 +182,6 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
         f"{percent(row.random_std)} on random splits, and {percent(pooled.random_mean)} ± "
         f"{percent(pooled.random_std)} over all groups together (mean ± standard deviation)."
     )
-
-
-def paired(one: Scored, other: Scored) -> tuple[metrics.Comparison, tuple[float, float], str]:
-    """Return the AUC of one minus that of other, both AUCs, and the side of the images.
-
-    They are compared on the images that both have scored: test, or validation if test is hidden.
-    """
-    first, second = common({"one": one, "other": other}).values()
-    (labels, scores), (_, others) = first.labels_scores(), second.labels_scores()
-    found = metrics.auc_difference(labels, scores, others, first.blocks())
-    aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, others)
-    return found, aucs, first.judged_on
 
 
 def _aucs(table: pd.DataFrame, model: str) -> str:

@@ -16,8 +16,7 @@ from scipy.stats import linregress
 
 from helpers.core.style import SIDES, p_value, percent
 from helpers.results import metrics
-from helpers.results.comparison import holm
-from helpers.results.findings import paired
+from helpers.results.comparison import holm, paired
 from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.predictions import Scored, common
 

@@ -59,12 +59,13 @@ def test_where_test_labels_are_hidden_validation_is_compared():
 def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
     labels, scores, given = models()
     other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
-    found = comparison.compare_held_out(given["best"], other)
+    found, aucs, side = comparison.paired(given["best"], other, "val")
     assert found == metrics.delong_test(labels[20:], scores["best"][20:], scores["worse"][20:])
-    assert found.difference > 0
+    assert found.difference == pytest.approx(aucs[0] - aucs[1]) and aucs[0] > aucs[1]
+    assert side == "val" and comparison.paired(given["best"], other)[2] == "test"
     swapped = other.val.assign(label=1 - other.val.label)
     with pytest.raises(ValueError, match="best and worse were judged by different labels"):
-        comparison.compare_held_out(given["best"], replace(other, val=swapped))
+        comparison.paired(given["best"], replace(other, val=swapped), "val")
 
 
 def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_compare():
