@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -108,7 +108,7 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
     If no model is poor, the ROC shows the corner where they differ: at most half of the good parts
     called bad, at least half of the bad ones found.
     """
-    figure, (left, right), below = _with_legend_below(2, len(scored), (12, 4.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.1 + 0.21 * len(scored)))
     aucs = []
     for name, style in _styles(list(scored)).items():
         labels, scores = scored[name].labels_scores()
@@ -130,7 +130,7 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     if zoomed:
         left.set(xlim=(-0.005, 0.5), ylim=(0.5, 1.005))
-    _fill_legend(below, left, "ROC AUC, average precision")
+    _legend_below(left, "ROC AUC, average precision")
     side = _side(next(iter(scored.values())))
     figure.suptitle(title or f"ROC and precision-recall on {side}")
     return figure
@@ -146,7 +146,7 @@ def overkill_against_escapes(
     because the decision is made at its left end.
     """
     points = points.drop_duplicates("model").set_index("model")
-    figure, (ax,), below = _with_legend_below(1, len(scored), (9, 4.6))
+    figure, ax = plt.subplots(figsize=(9, 5.3 + 0.21 * len(scored)))
     styles = _styles(list(scored))
     for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
         escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
@@ -175,13 +175,13 @@ def overkill_against_escapes(
     ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
     ax.set_ylabel("good parts that do not pass, %")
     legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
-    _fill_legend(below, ax, legend)
+    _legend_below(ax, legend)
     side = _side(next(iter(scored.values())))
-    figure.suptitle(title or f"Overkill against escapes on {side}")
+    figure.suptitle(title or f"Overkill against escapes on {side}", wrap=True)
     return figure
 
 
-def calibration_figure(scored: Scored, table: pd.DataFrame, title: str = "") -> Figure:
+def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figure:
     """Draw whether scores are probabilities, before and after temperature scaling.
 
     Left, for one model: the fraction of bad parts among those with about the same score, with
@@ -207,7 +207,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str = "") -> 
         left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
     left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
-    _legend_below(left, "", -0.13)
+    _legend_below(left)
     right.errorbar(
         models.brier, models.index, xerr=interval_arms(models, "brier", "brier_"), **MODEL
     )
@@ -216,12 +216,12 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str = "") -> 
     right.set_yticks(models.index, models.model.map(display_name))
     right.set(xlabel="Brier score (0 is best); dotted: base rate")
     right.set(title="circle with 95 % interval: as they are; square: scaled")
-    figure.suptitle(title or f"Can a score be read as a probability? On {_side(scored)}")
+    figure.suptitle(title)
     return figure
 
 
 def decision_figure(
-    scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str = ""
+    scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str
 ) -> Figure:
     """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
 
@@ -234,10 +234,9 @@ def decision_figure(
     figure, (left, right) = plt.subplots(1, 2, figsize=(15, 2.6 + 1.35 * max(3, bars)))
     _promises(left, scored, chosen, settings.max_escape_rate, bad_rate)
     _bins(right, scored, chosen)
-    for ax in (left, right):
-        _legend_below(ax, "", -0.8 / figure.get_figheight())
-    about = f"{scored.title}: thresholds chosen on validation, judged on {_side(scored)}"
-    figure.suptitle(title or about)
+    _legend_below(left)
+    _legend_below(right, place="center")
+    figure.suptitle(title)
     return figure
 
 
@@ -350,35 +349,12 @@ def _legend_name(model: Scored) -> str:
     return model.title if own == "own" else f"{own}: {model.title}"
 
 
-def _with_legend_below(
-    panels: int, lines: int, size: tuple[float, float]
-) -> tuple[Figure, list[Axes], Axes]:
-    """Return a figure, its panels side by side, and empty axes below for a legend.
-
-    `size` (inches) is that of the panels; the legend has a title and so many lines.
-    """
-    width, height = size
-    below = 0.21 * (1 + lines) + 0.5
-    figure = plt.figure(figsize=(width, height + below))
-    grid = figure.add_gridspec(2, panels, height_ratios=[height, below])
-    legend = figure.add_subplot(grid[1, :])
-    legend.set_axis_off()
-    return figure, [figure.add_subplot(grid[0, i]) for i in range(panels)], legend
-
-
-def _fill_legend(below: Axes, ax: Axes, title: str) -> None:
-    """Put the legend of an axes into the axes of `_with_legend_below`."""
-    handles, texts = ax.get_legend_handles_labels()
+def _legend_below(ax: Axes, title: str = "", place: str = "left") -> None:
+    """Put the legend of an axes below all panels, at the left or in the center of the figure."""
     style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False}
-    style |= {"handlelength": 3.4, "alignment": "left", "borderaxespad": 0}
-    legend = below.legend(handles, texts, title=title, loc="upper left", **style)
-    legend.set_in_layout(False)  # a long name must not make the panels narrow
-
-
-def _legend_below(ax: Axes, title: str, y: float = -0.16) -> None:
-    style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False}
-    style |= {"handlelength": 3.4, "alignment": "left"}
-    ax.legend(title=title, loc="upper left", bbox_to_anchor=(0, y), **style)
+    style |= {"handlelength": 3.4, "alignment": "left", "loc": f"outside lower {place}"}
+    style["borderaxespad"] = 1.2  # above the footnote
+    cast(Figure, ax.figure).legend(*ax.get_legend_handles_labels(), title=title, **style)
 
 
 def _side(model: Scored) -> str:

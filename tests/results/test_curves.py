@@ -29,7 +29,7 @@ def scored(home):
 
 
 def _legend(figure):
-    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def _curves(ax):
@@ -65,7 +65,7 @@ def test_the_best_of_each_family_is_the_best_on_validation(scored):
 
 def test_lines_differ_in_dash_pattern_and_stand_in_one_legend(scored):
     figure = curves.roc_and_pr(scored, "What was found")
-    for ax in figure.axes[1:]:
+    for ax in figure.axes:
         patterns = {str(line._unscaled_dash_pattern) for line in _curves(ax)}
         assert len(patterns) == len(_curves(ax)) == len(scored)
     assert len(_legend(figure)) == len(scored) and figure.get_suptitle() == "What was found"
@@ -74,7 +74,7 @@ def test_lines_differ_in_dash_pattern_and_stand_in_one_legend(scored):
 def test_the_roc_curve_s_area_is_the_auc_in_the_legend(scored):
     figure = curves.roc_and_pr(scored)
     for line, text, model in zip(
-        _curves(figure.axes[1]), _legend(figure), scored.values(), strict=True
+        _curves(figure.axes[0]), _legend(figure), scored.values(), strict=True
     ):
         auc = roc_auc_score(*model.labels_scores("test"))
         assert f": {model.title}: " in text or text.startswith(f"{model.title}: ")
@@ -83,14 +83,14 @@ def test_the_roc_curve_s_area_is_the_auc_in_the_legend(scored):
 
 
 def test_the_corner_of_the_roc_is_shown_only_if_every_model_is_there(scored):
-    assert curves.roc_and_pr({"svm": scored["svm"]}).axes[1].get_xlim()[1] == 0.5
+    assert curves.roc_and_pr({"svm": scored["svm"]}).axes[0].get_xlim()[1] == 0.5
     assert scored["mine"].name == "mine" and roc_auc_score(*scored["mine"].labels_scores()) < 0.9
     poor = dataclasses.replace(scored["mine"], test=scored["mine"].test.assign(defect_score=0.5))
-    assert curves.roc_and_pr(scored | {"mine": poor}).axes[1].get_xlim()[1] > 1
+    assert curves.roc_and_pr(scored | {"mine": poor}).axes[0].get_xlim()[1] > 1
 
 
 def test_the_precision_recall_steps_enclose_the_average_precision(scored):
-    right = curves.roc_and_pr(scored).axes[2]
+    right = curves.roc_and_pr(scored).axes[1]
     for line, model in zip(_curves(right), scored.values(), strict=True):
         assert line.get_drawstyle() == "steps-post"
         x, y = line.get_data()
@@ -121,7 +121,7 @@ def test_operating_points_lie_on_their_curves(scored):
 def test_the_decision_figure_counts_every_part_once_per_rule(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.05)
     chosen = decision.decisions(scored["fbp"], given, 0.3)
-    right = curves.decision_figure(scored["fbp"], given, 0.3).axes[1]
+    right = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[1]
     labels, scores = scored["fbp"].labels_scores("test")
     n = np.bincount(labels)
     widths = np.reshape([bar.get_width() for bar in right.patches], (len(chosen), 2, 3))
@@ -138,7 +138,7 @@ def test_the_decision_figure_counts_every_part_once_per_rule(scored):
 
 def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.005)  # no bad part may escape by either
-    right = curves.decision_figure(scored["fbp"], given, 0.3).axes[1]
+    right = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[1]
     assert len(right.patches) == 2 * 2 * 3
     few = "(too few bad parts held out)"
     shared = f"expected {few}, at 95 % confidence {few}: pass below"
@@ -147,8 +147,7 @@ def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
 
 def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.02)  # of 100 bad parts: k = 1, none
-    left = curves.decision_figure(scored["fbp"], given, 0.3).axes[0]
-    texts = [text.get_text() for text in left.get_legend().get_texts()]
+    texts = _legend(curves.decision_figure(scored["fbp"], given, 0.3, ""))
     assert any("promised expected" in t and t.endswith("\n2 % promised") for t in texts)
     assert any("confidence" in t and t.endswith("3 % promised (too few bad parts)") for t in texts)
 
@@ -168,7 +167,7 @@ def test_a_legend_says_how_many_seeds_a_line_averages(home):
 
 def test_the_brier_score_of_each_model_is_drawn_beside_the_calibration_of_one(scored):
     table = decision.calibration_table(scored, 0.3)
-    left, right = curves.calibration_figure(scored["fbp"], table).axes
+    left, right = curves.calibration_figure(scored["fbp"], table, "").axes
     assert left.get_title() == "FBP"
     ranked = table[:-1].sort_values("brier", ascending=False)  # the best is above
     assert [t.get_text() for t in right.get_yticklabels()] == [*map(display_name, ranked.model)]
