@@ -8,6 +8,7 @@ whole groups if the split keeps them apart. Both are in `helpers.results.metrics
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -126,14 +127,9 @@ def group_table(scored: Scored) -> pd.DataFrame:
     columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "low", "high"]
     if (groups := scored.groups()) is None:
         return pd.DataFrame(columns=columns)
-    labels, scores = scored.labels_scores()
-    rows = []
-    for group in pd.unique(groups[pd.notna(groups)]):
-        own = groups == group
-        n_good, n_bad = np.bincount(labels[own], minlength=2).tolist()
-        found = metrics.Interval(np.nan, np.nan, np.nan)
-        if min(n_good, n_bad) >= 2:
-            found = metrics.delong_interval(labels[own], scores[own])
-        rows.append([group, n_good, n_bad, n_bad / (n_good + n_bad), *found])
-    table = pd.DataFrame(rows, columns=columns)
+    parts = pd.DataFrame({"id": scored.ids(), "group": groups})
+    inside = replace(scored, groups_apart=False)  # DeLong's interval, not one over groups
+    table = subgroup_table({scored.name: inside}, parts, ["group"])
+    table = table.assign(group=table.kind, bad_rate=table.n_bad / (table.n_good + table.n_bad))
+    table = table[columns]
     return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)
