@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ LABEL_NAMES = {0: "good", 1: "bad"}
 SIDES = {"train": "training", "val": "validation", "test": "test"}  # of a split
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
 _SPACE_IN_INTERVAL = re.compile(r" (?=\[[^][]*\])|(?<=,) (?=[^][]*\])")  # "86.6 [83.1, 89.7]"
+SIGNIFICANT = 0.05  # p-values below it are
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 
 
@@ -91,6 +93,15 @@ def told_apart(*values: float) -> list[str]:
 def percent(fraction: float) -> str:
     """Return a fraction as the tables give it, in per cent without the sign: "91.3"."""
     return f"{100 * fraction:.1f}"
+
+
+def with_interval(value: float, low: float, high: float, unit: str = "", sign: str = "") -> str:
+    """Return a fraction in per cent with its interval: "86.6 [83.1, 89.7]".
+
+    A missing interval is left out. With the `sign` "+" it is a difference: "+0.8 [+0.1, +1.5]".
+    """
+    text, start, end = (f"{100 * number:{sign}.1f}" for number in (value, low, high))
+    return f"{text}{unit}" if math.isnan(low) else f"{text}{unit} [{start}, {end}]"
 
 
 def percent_axis(axis: Axis) -> None:

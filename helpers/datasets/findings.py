@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, with_interval
 
-SIGNIFICANT = 0.05
 CLEAR = 3  # standard errors between two mean images, since there are many pixels
 RESAMPLES = 500  # of a bootstrap
 FEW = 10  # images; the share of bad ones among fewer says little
@@ -165,8 +164,8 @@ def brightness(split: pd.DataFrame, measured: pd.DataFrame) -> str:
     labels, dark = frame.label.to_numpy(dtype=int), frame["mean"].to_numpy() * (-1) ** darker
     blocks = frame.get("group", frame.id).fillna(frame.id)
     auc, low, high = _auc_interval(labels, dark, pd.factorize(blocks)[0])
-    numbers = f"an AUC of {percent(auc)} [{percent(low)}, {percent(high)}] for "
-    numbers += "brightness alone, on training and validation"
+    numbers = f"an AUC of {with_interval(auc, low, high)} for brightness alone, on training and "
+    numbers += "validation"
     if "group" in frame:
         numbers += " (interval by groups)"
     if low <= 0.5:

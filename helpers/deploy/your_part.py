@@ -16,7 +16,7 @@ from torch import Tensor
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.core.style import p_value, told_apart
+from helpers.core.style import SIGNIFICANT, p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -430,7 +430,7 @@ def say_groups(table: pd.DataFrame) -> str:
         [held.sum() - held[worst], passed.sum() - passed[worst]],
     ]
     p = min(1.0, float(fisher_exact(counts, alternative="greater").pvalue) * len(groups))
-    if p >= 0.05:
+    if p >= SIGNIFICANT:
         return ""
     others = f"{counts[1][0]} of {sum(counts[1])}"
     return (

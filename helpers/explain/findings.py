@@ -11,10 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from helpers.core.style import LABEL_NAMES, p_value
+from helpers.core.style import LABEL_NAMES, p_value, with_interval
 from helpers.explain.map_measures import corner_share, peaks_in_corner
 from helpers.explain.map_quality import MapQuality
-from helpers.results.findings_analysis import rate
 from helpers.results.metrics import exact_interval
 
 ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
@@ -77,7 +76,8 @@ def corners(quality: MapQuality) -> str:
     for label, word in LABEL_NAMES.items():
         own = peaks[filled & (parts.called == label).to_numpy()]
         if len(own):
-            texts.append(f"{rate(exact_interval(int(own.sum()), len(own)))} of those for {word}")
+            rate = with_interval(*exact_interval(int(own.sum()), len(own)), " %")
+            texts.append(f"{rate} of those for {word}")
     if not texts:
         return ""
     return (

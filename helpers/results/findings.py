@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 from helpers.results.comparison import holm, paired
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
 from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
 from helpers.runs.predictions import Scored
 
-SIGNIFICANT = 0.05
 LAST = 0.25  # share of the epochs that counts as the end of a training
 LEAST_EPOCHS = 4  # a shorter training has no last quarter
 FEW = 3  # trainings; of fewer a standard error says little

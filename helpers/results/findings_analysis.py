@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
 from helpers.results.comparison import holm
-from helpers.results.metrics import Interval, exact_interval
+from helpers.results.metrics import exact_interval
 from helpers.runs.names import display_name
 
-SIGNIFICANT = 0.05
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
 ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
@@ -152,9 +151,10 @@ def mistakes(found: pd.DataFrame, n_good: int, n_bad: int) -> str:
     escapes = int((found.kind == "escape").sum())
     false_alarms = len(found) - escapes
     return (
-        f"{escapes} of {n_bad} bad parts escape ({rate(exact_interval(escapes, n_bad))}) and "
+        f"{escapes} of {n_bad} bad parts escape "
+        f"({with_interval(*exact_interval(escapes, n_bad), ' %')}) and "
         f"{false_alarms} of {n_good} good parts are called bad "
-        f"({rate(exact_interval(false_alarms, n_good))})."
+        f"({with_interval(*exact_interval(false_alarms, n_good), ' %')})."
     )
 
 
@@ -170,11 +170,12 @@ def doubted_mistakes(found: pd.DataFrame, judged: pd.DataFrame) -> str:
     if wrong.all():
         return ""
     own, others = (
-        exact_interval(int(doubted[rows].sum()), int(rows.sum())) for rows in (wrong, ~wrong)
+        with_interval(*exact_interval(int(doubted[rows].sum()), int(rows.sum())), " %")
+        for rows in (wrong, ~wrong)
     )
     return (
-        f"The annotators doubted {rate(own)} of these {wrong.sum()} parts themselves, and "
-        f"{rate(others)} of the parts that are called rightly."
+        f"The annotators doubted {own} of these {wrong.sum()} parts themselves, and {others} of "
+        "the parts that are called rightly."
     )
 
 
@@ -402,20 +403,12 @@ def auc_interval(row: Row, column: str, prefix: str | None = None) -> str:
     """Return an AUC with its interval, whose ends are in `<prefix>low` and `<prefix>high`."""
     prefix = f"{column}_" if prefix is None else prefix
     low, high = row.get(f"{prefix}low", np.nan), row.get(f"{prefix}high", np.nan)
-    value = percent(row[column])
-    return value if pd.isna(low) else f"{value} [{percent(low)}, {percent(high)}]"
+    return with_interval(row[column], low, high)
 
 
 def points_interval(row: Row, column: str = "difference", prefix: str = "") -> str:
-    """Return a difference in points with its interval: "+0.8 [0.1, 1.5]"."""
-    low, high = (100 * row[f"{prefix}{end}"] for end in ("low", "high"))
-    return f"{100 * row[column]:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def rate(interval: Interval) -> str:
-    """Return a rate with its interval: "13.7 % [9.3, 19.2]"."""
-    value, low, high = (100 * end for end in interval)
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    """Return a difference in points with its interval: "+0.8 [+0.1, +1.5]"."""
+    return with_interval(row[column], row[f"{prefix}low"], row[f"{prefix}high"], sign="+")
 
 
 def duration(seconds: float) -> str:
@@ -429,7 +422,7 @@ def duration(seconds: float) -> str:
 
 
 def _rate(row: Row, column: str) -> str:
-    return rate(Interval(row[column], row[f"{column}_low"], row[f"{column}_high"]))
+    return with_interval(row[column], row[f"{column}_low"], row[f"{column}_high"], " %")
 
 
 def _names(models: Sequence[str]) -> str:

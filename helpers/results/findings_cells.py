@@ -14,14 +14,13 @@ from typing import Any
 import pandas as pd
 from scipy.stats import linregress
 
-from helpers.core.style import SIDES, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 from helpers.results import metrics
 from helpers.results.comparison import holm, paired
 from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.predictions import Scored, common
 
 FINE_TUNED = "fbp"  # what networks trained from scratch are compared with
-LEVEL = 0.05
 POINT = 0.01  # of AUC
 SEARCHED, RANDOM_CELL = "darts_searched", re.compile(r"random_cell_\d+")
 FEW_CELLS = 8  # with fewer, being the best of all is probable by chance alone
@@ -117,9 +116,9 @@ def underfitting(curves: pd.DataFrame) -> str:
         if len(last) < 4:
             return ""
         loss, auc = (linregress(last.index, last[name]) for name in last)
-        rises += bool(auc.slope > 0 and auc.pvalue < LEVEL)
+        rises += bool(auc.slope > 0 and auc.pvalue < SIGNIFICANT)
         fall = -loss.slope * (len(last) - 1)
-        if fall > 0 and loss.pvalue < LEVEL:
+        if fall > 0 and loss.pvalue < SIGNIFICANT:
             error = loss.stderr * (len(last) - 1)
             falls[display_name(str(model))] = f"{fall:.3f} ± {error:.3f}"
     count = curves.model.nunique()
@@ -177,6 +176,6 @@ def _verdict(
     """Return "is better by 1.4 points (95 % interval +0.5 to +2.3, p = .003)" or the like."""
     low, high = 100 * found.low, 100 * found.high
     about = f"95 % interval {low:+.1f} to {high:+.1f}, {p_value(p)}"
-    if p >= LEVEL:
+    if p >= SIGNIFICANT:
         return f"does not differ measurably ({100 * found.difference:+.1f} points, {about})"
     return f"{words[found.difference < 0]} {abs(100 * found.difference):.1f} points ({about})"

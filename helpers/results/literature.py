@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from helpers.core.style import percent, with_interval
 from helpers.results.label_mappings import MAPPINGS
-from helpers.results.metrics import exact_interval
+from helpers.results.metrics import Interval, exact_interval
 
 HALF = "bad = p >= 1/2 (used here)"
 # work, model, mapping ("" if the source does not show it), accuracy, F1, remark; per cent
@@ -45,15 +48,11 @@ def beside(mapped: pd.DataFrame, title: str) -> pd.DataFrame:
         for work, model, labels, accuracy, f1, remark in PUBLISHED
     ]
     for row in mapped.itertuples():
-        accuracy = f"{100 * row.accuracy:.1f}"
+        accuracy = percent(row.accuracy)
         if not row.mapping.startswith("weighted"):  # whole cells: the interval is exact
-            n = round(row.cells)
-            _, low, high = exact_interval(round(row.accuracy * n), n)
-            accuracy += f" [{100 * low:.1f}, {100 * high:.1f}]"
-        f1 = f"{100 * row.f1:.1f}"
-        rows.append(
-            ["this run", title, _short(row.mapping), accuracy, f1, f"{row.cells:.0f} images"]
-        )
+            accuracy = with_interval(*_accuracy(row))
+        images = f"{row.cells:.0f} images"
+        rows.append(["this run", title, _short(row.mapping), accuracy, percent(row.f1), images])
     table = pd.DataFrame(rows, columns=columns)
     order = np.argsort([-float(text.split()[0]) for text in table.Accuracy], kind="stable")
     return table.iloc[order].reset_index(drop=True)
@@ -64,15 +63,18 @@ def against(mapped: pd.DataFrame) -> str:
     own = mapped[mapped.mapping == HALF]
     if own.empty:
         return ""
-    row = own.iloc[0]
-    n = round(row.cells)
-    accuracy, low, high = (100 * end for end in exact_interval(round(row.accuracy * n), n))
     known = [one for one in PUBLISHED if one[2] == HALF]
     texts = ", ".join(f"{published} % ({work})" for work, _, _, published, *_ in known)
     return (
-        f"Under p >= 1/2 this run's accuracy is {accuracy:.1f} % [{low:.1f}, {high:.1f}], the "
-        f"published one {texts}, on another split."
+        "Under p >= 1/2 this run's accuracy is "
+        f"{with_interval(*_accuracy(own.iloc[0]), ' %')}, the published one {texts}, on another "
+        "split."
     )
+
+
+def _accuracy(row: Any) -> Interval:
+    n = round(row.cells)
+    return exact_interval(round(row.accuracy * n), n)
 
 
 def _short(mapping: str) -> str:

@@ -16,8 +16,6 @@ from scipy.stats import t
 from helpers.core.style import p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
-POINT = 0.01  # of AUC
-
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the rank of each searched and published cell among the random cells of its rung.
@@ -76,7 +74,7 @@ def findings(trials: pd.DataFrame) -> list[str]:
         total, n = row.random_cells + 1, row.random_cells
         # prediction interval of one more draw from a normal distribution, known by n draws
         margin = t.ppf(0.975, n - 1) * row.random_std * (1 + 1 / n) ** 0.5
-        lead, points = (row.val_auc - row.random_auc) / POINT, margin / POINT
+        lead, points = 100 * (row.val_auc - row.random_auc), 100 * margin
         sentences.append(
             f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
             f"random cells after {first} epochs (validation AUC {percent(row.val_auc)}; random "

@@ -109,13 +109,12 @@ def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
     The ends of the interval are read from `<column>_low` and `<column>_high`, a standard deviation
     from `<column>_spread`. A missing value is "-".
     """
-    value, low, spread = (row.get(f"{column}{end}", np.nan) for end in ("", "_low", "_spread"))
+    ends = ("", "_low", "_high", "_spread")
+    value, low, high, spread = (row.get(f"{column}{end}", np.nan) for end in ends)
     if pd.isna(value):
         return "-"
-    text = f"{100 * value:.1f}{unit}"
-    if not pd.isna(low):
-        return f"{text} [{100 * low:.1f}, {100 * row[f'{column}_high']:.1f}]"
-    return text if pd.isna(spread) else f"{text} ± {100 * spread:.1f}"
+    text = style.with_interval(value, low, high, unit)
+    return f"{text} ± {style.percent(spread)}" if pd.isna(low) and not pd.isna(spread) else text
 
 
 def _short(row: Mapping[str, Any], column: str, star: str = "") -> str:

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent_axis
+from helpers.core.style import percent_axis, with_interval
 from helpers.results import metrics
 from helpers.results.report_table import per_cent
 from helpers.runs.names import display_name
@@ -135,8 +135,7 @@ def shape(table: pd.DataFrame) -> pd.DataFrame:
             if f"{kind}_{end}" in table:
                 columns[f"{title}, {words}"] = [per_cent(row, f"{kind}_{end}") for row in rows]
     columns["Unseen groups minus random"] = [
-        f"{100 * row['difference']:+.1f} "
-        f"[{100 * row['difference_low']:+.1f}, {100 * row['difference_high']:+.1f}]"
+        with_interval(row["difference"], row["difference_low"], row["difference_high"], sign="+")
         for row in rows
     ]
     return pd.DataFrame(columns)

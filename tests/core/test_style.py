@@ -60,6 +60,12 @@ def test_a_headline_ends_before_the_numbers_and_p_values_drop_their_zero():
     assert [style.percent(x) for x in (0.5, 0.8765)] == ["50.0", "87.6"]
 
 
+def test_a_fraction_is_written_in_per_cent_with_its_interval_if_it_has_one():
+    assert style.with_interval(0.1, 0.05, 0.2) == "10.0 [5.0, 20.0]"
+    assert style.with_interval(-0.1, -0.2, 0.01, " %", "+") == "-10.0 % [-20.0, +1.0]"
+    assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
+
+
 def test_an_axis_of_fractions_is_numbered_in_per_cent():
     figure, ax = plt.subplots()
     ax.set_ylim(0.5, 1.0)

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from helpers.results import findings_analysis as findings
-from helpers.results.metrics import Interval
 
 TABLE = pd.DataFrame(
     {
@@ -274,7 +273,3 @@ def test_mappings_families_and_times_name_their_extremes():
 )
 def test_durations_have_one_unit_or_two(seconds, text):
     assert findings.duration(seconds) == text
-
-
-def test_a_rate_is_written_in_per_cent_with_its_interval():
-    assert findings.rate(Interval(0.1, 0.05, 0.2)) == "10.0 % [5.0, 20.0]"
