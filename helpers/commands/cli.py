@@ -79,5 +79,11 @@ def program(command: str) -> str:
     return f"good-bad {command}" if installed else f"python -m helpers.{command}"
 
 
+def parser_of(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help keeps the lines of the description."""
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(program(command), description=description, formatter_class=raw)
+
+
 if __name__ == "__main__":
     sys.exit(main())

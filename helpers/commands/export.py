@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.commands.cli import program
+from helpers.commands.cli import parser_of
 from helpers.core import files
 from helpers.deploy import export
 from helpers.deploy.predictor import open_model
@@ -55,11 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program("export"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("export", __doc__)
     add = parser.add_argument
     add("--model", required=True, help="RUN or RUN/MODEL in data/runs, or a model's folder")
     add("--to", choices=export.FORMATS, required=True, help="openvino, onnx or torch")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.commands.cli import program
+from helpers.commands.cli import parser_of
 from helpers.core import files, style
 from helpers.datasets import DataError
 from helpers.datasets.folder import SUFFIXES, image_files
@@ -87,11 +87,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program("predict"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("predict", __doc__)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="an image file, or a folder of images")
     add(

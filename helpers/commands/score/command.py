@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from helpers.commands.cli import program
+from helpers.commands.cli import parser_of
 from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
@@ -231,11 +231,7 @@ def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program("score"),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("score", __doc__)
     add = parser.add_argument
     add(
         "--model",
