@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
+from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.datasets.cache import ImageCache
 
@@ -134,8 +135,9 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
     first, second = (split.label.iloc[order[end]].to_numpy() for end in ("first", "second"))
     known = ~pd.isna(first) & ~pd.isna(second)
     unlike = order[known & (first != second)]
-    half = _evenly(unlike, COLUMNS // 2)
-    alike = _evenly(order.drop(unlike.index), COLUMNS - len(half))
+    half = unlike.iloc[evenly(len(unlike), COLUMNS // 2)]
+    alike = order.drop(unlike.index)
+    alike = alike.iloc[evenly(len(alike), COLUMNS - len(half))]
     drawn = pd.concat([half, alike]).sort_index()
     figure, axes = plt.subplots(
         2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 3.8), squeeze=False
@@ -158,12 +160,6 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
     return figure
 
 
-def _evenly(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return so many rows, or all if there are fewer, from the first to the last."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round())
-    return rows.iloc[places.astype(int)]
-
-
 def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean training images (2, H, W), good and bad, and bad minus good (H, W).
 
@@ -172,7 +168,7 @@ def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.
     means, variances = [], []
     for label in LABEL_NAMES:
         ids = split.id[(split.split == "train") & (split.label == label)]
-        ids = ids.iloc[np.linspace(0, len(ids) - 1, min(MOST_AVERAGED, len(ids))).astype(int)]
+        ids = ids.iloc[evenly(len(ids), MOST_AVERAGED)]
         total = squares = np.zeros(cache.pixels.shape[1:3])
         for start in range(0, len(ids), 256):
             images = cache.take(cache.rows(ids.iloc[start : start + 256])).mean(axis=3)

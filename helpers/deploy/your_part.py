@@ -15,6 +15,7 @@ from scipy.stats import fisher_exact
 from torch import Tensor
 
 from helpers.core import files
+from helpers.core.evenly import evenly
 from helpers.core.paths import RunPaths
 from helpers.core.style import SIGNIFICANT, p_value, told_apart
 from helpers.datasets import DataError
@@ -112,10 +113,9 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
         counts = test.group.value_counts()
         least = min(counts.nlargest(GROUPS_FROM_THE_RUN).min(), FROM_THE_RUN / GROUPS_FROM_THE_RUN)
         large = sorted(counts.index[counts >= least])
-        spread = np.linspace(0, len(large) - 1, GROUPS_FROM_THE_RUN).round().astype(int)
+        spread = evenly(len(large), GROUPS_FROM_THE_RUN)
         test = test[test.group.isin([large[place] for place in spread])]
-    taken = np.unique(np.linspace(0, len(test) - 1, FROM_THE_RUN).round().astype(int))
-    chosen = test.iloc[taken] if len(test) else test
+    chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
     return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
 
 

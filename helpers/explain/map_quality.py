@@ -20,6 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 from helpers.core import seeding
+from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, PALETTE
 from helpers.explain import map_measures
 from helpers.explain.map_measures import area, randomised_copy, rank_correlation
@@ -235,7 +236,7 @@ def masks_figure(quality: MapQuality) -> Figure:
     """Draw maps for "bad" on bad parts with the outline of the defect, from the part with the most
     energy in the mask to the one with the least, in equal steps of rank."""
     subject, n = quality.subject, len(quality.masked)
-    chosen = np.linspace(0, n - 1, min(COLUMNS, n)).round().astype(int)
+    chosen = evenly(n, COLUMNS)
     parts = quality.masked.iloc[chosen]
     maps, pixels = subject.maps(parts.id, 1), subject.pixels(parts.id)
     what = f'maps for "bad" of {n} parts, from the most to the least on the defect (dashed)'

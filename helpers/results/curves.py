@@ -21,6 +21,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
@@ -253,7 +254,7 @@ def _promises(
     # of all thresholds that let as many bad parts escape, the highest
     last = np.flatnonzero(np.diff(sweep.n_escaped) > 0)
     last = last[sweep.n_escaped[last] <= 1.5 * top * n_bad]
-    last = last[np.unique(np.linspace(0, len(last) - 1, MOST_POINTS).round().astype(int))]
+    last = last[evenly(len(last), MOST_POINTS)]
     thresholds, n_escaped = sweep.thresholds[last], sweep.n_escaped[last]
     labels, scores = scored.labels_scores()
     bad, groups = labels == 1, scored.blocks()
