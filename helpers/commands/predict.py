@@ -73,7 +73,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
         name = stem = Path(str(row.file)).stem
         title = f"{stem}: {row.verdict or 'no verdict'}"
         figure, axes = maps.grid(1, 2, (7.5, 3.6), title, map_scale(model))
-        maps.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
+        style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
         for number in itertools.count(2):
             if name not in names:

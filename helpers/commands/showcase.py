@@ -12,9 +12,9 @@ from sklearn.metrics import roc_curve
 
 from helpers.core.files import atomic_path
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent, use_style
+from helpers.core.style import draw_image, percent, use_style
 from helpers.darts import draw, genotypes
-from helpers.explain.maps import draw_image, draw_overlay
+from helpers.explain.maps import draw_overlay
 from helpers.explain.selection import surest_of_each_class
 from helpers.explain.subject import attribution, open_subject
 from helpers.results.curves import CLASSICAL, DASHES

@@ -7,12 +7,15 @@ import html
 import inspect
 import math
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from pandas.io.formats.style import Styler
 
@@ -109,6 +112,23 @@ def percent_axis(axis: Axis) -> None:
     from matplotlib.ticker import PercentFormatter  # slow to import: only for pictures
 
     axis.set_major_formatter(PercentFormatter(1, symbol=None))
+
+
+def draw_image(ax: Axes, pixels: np.ndarray, title: str = "", size: float = 9) -> None:
+    """Draw an image (H, W), (H, W, 1) or (H, W, 3) with values from 0 to 255, without an axis."""
+    ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
+    ax.set_title(title, fontsize=size)
+    ax.set_axis_off()
+
+
+def draw_images(
+    axes: np.ndarray, images: np.ndarray, titles: Iterable[str], size: float = 9
+) -> None:
+    """Draw images with their titles row by row; axes that are left over stay empty."""
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, pixels, title in zip(axes.flat, images, titles, strict=False):
+        draw_image(ax, pixels, title, size)
 
 
 def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = False) -> Styler:

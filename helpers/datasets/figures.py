@@ -12,7 +12,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
+from helpers.core.style import LABEL_NAMES, PALETTE, SIDES, draw_images
 from helpers.datasets.cache import ImageCache
 
 COLUMNS = 8  # of sample images, and of pairs of near duplicates
@@ -47,11 +47,7 @@ def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int) -> Figure:
         pool = split[(split.split == "train") & (split.label == label)]
         drawn = pool.iloc[rng.permutation(len(pool))[:COLUMNS]]
         images = cache.take(cache.rows(drawn.id))
-        for ax in axes[row]:
-            ax.set_axis_off()
-        for ax, pixels, name in zip(axes[row], images, drawn.id, strict=False):
-            ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-            ax.set_title(str(name)[-16:], fontsize=8)
+        draw_images(axes[row], images, [str(name)[-16:] for name in drawn.id], 8)
         first = axes[row][0]
         place = {"transform": first.transAxes, "ha": "center", "va": "center"}
         first.text(-0.12, 0.5, word, rotation=90, **place)
@@ -146,10 +142,8 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
     for column, pair in zip(axes.T, drawn.itertuples(), strict=True):
         rows = np.array([pair.first, pair.second])
         images = cache.take(cache.rows(split.id.iloc[rows]))
-        for ax, row, pixels in zip(column, rows, images, strict=True):
-            ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-            ax.set_axis_off()
-            ax.set_title(f"{str(split.id.iloc[row])[-16:]}, {names.iloc[row]}", fontsize=9)
+        titles = [f"{str(split.id.iloc[row])[-16:]}, {names.iloc[row]}" for row in rows]
+        draw_images(column, images, titles)
         below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
         column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
     title = (
@@ -182,15 +176,11 @@ def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.
 def mean_images(means: np.ndarray, z: np.ndarray, title: str = "") -> Figure:
     """Draw `class_means`: the mean image of each class, and their difference."""
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.6))
-    for ax, mean, word in zip(axes, means, PALETTE, strict=False):
-        ax.imshow(mean, cmap="gray", vmin=0, vmax=255)
-        ax.set_title(f"mean of {word} images", fontsize=11)
+    draw_images(axes, means, [f"mean of {word} images" for word in PALETTE], 11)
     limit = float(np.abs(z).max()) or 1.0
     shown = axes[2].imshow(z, cmap="coolwarm", vmin=-limit, vmax=limit)
     axes[2].set_title("bad minus good, in standard errors", fontsize=11)
     figure.colorbar(shown, ax=axes[2])
-    for ax in axes:
-        ax.set_axis_off()
     figure.suptitle(title)
     return figure
 

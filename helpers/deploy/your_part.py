@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.core import files
 from helpers.core.evenly import evenly
 from helpers.core.paths import RunPaths
-from helpers.core.style import SIGNIFICANT, p_value, told_apart
+from helpers.core.style import SIGNIFICANT, draw_image, p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -225,9 +225,9 @@ def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
     """Draw file, pixels, embedding, map, and the place of the score between the thresholds."""
     figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
     height, width = journey.original.shape[:2]
-    maps.draw_image(axes[0], journey.original, f"the file: {width} x {height} px")
+    draw_image(axes[0], journey.original, f"the file: {width} x {height} px")
     side = len(journey.pixels)
-    maps.draw_image(axes[1], journey.pixels, f"what the network sees: {side} x {side} px")
+    draw_image(axes[1], journey.pixels, f"what the network sees: {side} x {side} px")
     axes[2].plot(journey.embedding, lw=0.6, color="0.25")
     axes[2].set_title(f"embedding: {len(journey.embedding):,} numbers", fontsize=maps.TITLE_SIZE)
     axes[2].set(xlabel="dimension", ylabel="value")

@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from helpers.core import seeding
 from helpers.core.paths import RunPaths
+from helpers.core.style import draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.map_measures import pixel_auroc, pointing_game
 from helpers.explain.map_quality import COLUMNS, DEFECT_COLOUR, MapQuality, find_mask, read_mask
 from helpers.explain.maps import (
     COLOURS,
     OVERLAY_ALPHA,
-    draw_image,
     draw_overlay,
     grid,
     map_title,

@@ -17,8 +17,8 @@ import torch
 from matplotlib.figure import Figure
 
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES
-from helpers.explain.maps import draw_image, draw_map, draw_overlay, grid, map_title, part_title
+from helpers.core.style import LABEL_NAMES, draw_image
+from helpers.explain.maps import draw_map, draw_overlay, grid, map_title, part_title
 from helpers.explain.selection import ORDERS, in_order
 from helpers.explain.subject import Subject, open_subject
 from helpers.runs.names import display_name

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from helpers.core import seeding
 from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.core.style import LABEL_NAMES, PALETTE, draw_image
 from helpers.explain import map_measures
 from helpers.explain.map_measures import area, randomised_copy, rank_correlation
-from helpers.explain.maps import draw_image, draw_overlay, grid, part_title
+from helpers.explain.maps import draw_overlay, grid, part_title
 from helpers.explain.selection import half_of_each
 from helpers.explain.subject import Subject
 from helpers.training.inference import autocast, judging_precision

@@ -16,7 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from helpers.core.style import LABEL_NAMES
+from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.explain.selection import GROUPS, gallery_parts, surest_of_each_class
 from helpers.explain.subject import Subject
 
@@ -89,13 +89,6 @@ def grid(
     if title:
         figure.suptitle(title, fontsize=11)
     return figure, axes
-
-
-def draw_image(ax: Axes, pixels: np.ndarray, title: str = "") -> None:
-    """Draw a part as it looks, (H, W, C) uint8."""
-    ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-    ax.set_title(title, fontsize=TITLE_SIZE)
-    ax.set_axis_off()
 
 
 def draw_map(ax: Axes, heat: Tensor, title: str = "") -> None:

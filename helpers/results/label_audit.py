@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES
+from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.results.metrics import check_both_classes, rate_interval
 from helpers.results.report_table import per_cent
@@ -168,16 +168,16 @@ def contact_sheet(
     rows = max(1, -(-len(shown) // columns))
     size = (1.75 * columns, 2.2 * rows + 0.3)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    for ax in axes.ravel():
-        ax.set_axis_off()
-    images = cache.take(cache.rows(shown.id))
-    for ax, pixels, row in zip(axes.ravel(), images, shown.to_dict("records"), strict=False):
-        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-        text = f"{row['rank']}: {str(row['id'])[-16:]}\n"
-        text += f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
-        level, group = row.get("probability"), row.get("group")
-        known = [] if pd.isna(level) else [f"annotators {level:.2g}"]
-        known += [] if pd.isna(group) else [str(group)[-12:]]
-        ax.set_title("\n".join([text, *filter(None, [", ".join(known)])]), fontsize=8)
+    titles = map(_caption, shown.to_dict("records"))
+    draw_images(axes, cache.take(cache.rows(shown.id)), titles, 8)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _caption(row: dict) -> str:
+    text = f"{row['rank']}: {str(row['id'])[-16:]}\n"
+    text += f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
+    level, group = row.get("probability"), row.get("group")
+    known = [] if pd.isna(level) else [f"annotators {level:.2g}"]
+    known += [] if pd.isna(group) else [str(group)[-12:]]
+    return "\n".join([text, *filter(None, [", ".join(known)])])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from helpers.core.style import draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.runs.predictions import Scored
 
@@ -73,19 +74,13 @@ def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Fi
         own = shown[kind]
         left_out = f", {len(own) - MOST} more are left out" if len(own) > MOST else ""
         part.suptitle(f"{KINDS[kind]}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")
-        _sheet(part.subplots(rows[kind], COLUMNS, squeeze=False), own.head(MOST), cache)
+        own = own.head(MOST)
+        axes = part.subplots(rows[kind], COLUMNS, squeeze=False)
+        titles = map(part_lines, own.to_dict("records"))
+        draw_images(axes, cache.take(cache.rows(own.id)), titles, 7)
     if title:
         figure.suptitle(title, fontsize=13)
     return figure
-
-
-def _sheet(axes: np.ndarray, parts: pd.DataFrame, cache: ImageCache) -> None:
-    for ax in axes.ravel():
-        ax.set_axis_off()
-    images = cache.take(cache.rows(parts.id))
-    for ax, pixels, row in zip(axes.ravel(), images, parts.to_dict("records"), strict=False):
-        ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=255)
-        ax.set_title(part_lines(row), fontsize=7)
 
 
 def part_lines(row: dict) -> str:
