@@ -6,11 +6,13 @@ Source: Liu et al. 2018, arXiv 1806.09055, section 3.1 and appendix A. Every ope
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.space import OPERATIONS
+from helpers.darts.space import EDGES, OPERATIONS
 from helpers.models.batch_norm import BatchNorm2d
 from helpers.models.depthwise import DepthwiseConv2d
 
@@ -31,13 +33,8 @@ def softmax_by_node(beta: Tensor) -> Tensor:
 
     The edge normalisation of PC-DARTS (arXiv 1907.05737, equation 5).
     """
-    parts: list[Tensor] = []
-    start = 0
-    while start < len(beta):
-        into = len(parts) + 2
-        parts.append(beta[start : start + into].softmax(dim=0))
-        start += into
-    return torch.cat(parts)
+    into = Counter(node for _, node in EDGES[: len(beta)])  # in the order of the nodes
+    return torch.cat([part.softmax(dim=0) for part in beta.split([*into.values()])])
 
 
 def pad_to_even(x: Tensor) -> Tensor:

@@ -208,9 +208,8 @@ class AlphaSteps(Hooks):
             return None
         images = next(self.part.ordered())  # always the same: measurements are comparable
         targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
-        return processes.from_main(
-            dominant_eigenvalue, self.net, F.cross_entropy, (images, targets)
-        )
+        arguments = (self.net, F.cross_entropy, (images, targets))
+        return processes.from_main(dominant_eigenvalue, *arguments)
 
     def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         share = processes.share()

@@ -20,11 +20,6 @@ from helpers.darts.space import EDGES, KINDS, PRIMITIVES
 from helpers.darts.verdict import CELL_EDGES, CLEAR_LEAD, History, edge_name, leads
 
 
-def shown_epochs(used: int, count: int, first: int = 1) -> list[int]:
-    """Return the epochs `first`, `used`, and others evenly between: at most `count` epochs."""
-    return np.unique(np.linspace(first, used, count).round().astype(int)).tolist()
-
-
 def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Genotype) -> Figure:
     """Plot softmax(alpha) of edges by operations after some epochs, normal cells above.
 
@@ -33,7 +28,7 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
     selection by perturbation keeps. With edge normalisation softmax(beta), which multiplies the
     weights of an edge, is on the right.
     """
-    epochs = shown_epochs(used, 5)
+    epochs = np.unique(np.linspace(1, used, 5).round().astype(int)).tolist()
     weights = {
         (kind, epoch): softmax(np.array(history[epoch - 1][f"alpha_{kind}"]), axis=-1)
         for kind, epoch in product(KINDS, epochs)
@@ -75,7 +70,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 def growing_cell(history: History, used: int) -> Figure:
     """Draw the cells that the search would have given after some epochs with steps of alpha."""
     moved = [i for i, record in enumerate(history, 1) if record["alpha_loss"] is not None]
-    epochs = shown_epochs(used, 4, min([*moved, used]))
+    first = min([*moved, used])
+    epochs = np.unique(np.linspace(first, used, 4).round().astype(int)).tolist()
     found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
     figure = draw_genotypes({f"epoch {e}": cell for e, cell in zip(epochs, found, strict=True)})
     later = iter(figure.axes[len(KINDS) :])

@@ -226,9 +226,6 @@ def _history(epochs, beta=None):
 
 
 def test_heat_maps_show_the_first_epoch_to_the_used_one():
-    assert search_plots.shown_epochs(16, 5) == [1, 5, 8, 12, 16]
-    assert search_plots.shown_epochs(3, 5) == [1, 2, 3] and search_plots.shown_epochs(1, 5) == [1]
-    assert search_plots.shown_epochs(18, 4, first=4) == [4, 9, 13, 18]
     history = _history(7)
     cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
     figure = search_plots.alpha_heat_maps(history, 6, *cells)
