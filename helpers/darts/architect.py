@@ -1,4 +1,4 @@
-"""Take the alpha steps of the search (DARTS, Algorithm 1), first and second order, without copies.
+"""Take the alpha steps of the search (DARTS, Algorithm 1), of first and second order.
 
 Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everything that
 `net.architecture_parameters()` gives: with partial channels the edge weights beta too.
@@ -93,8 +93,9 @@ class Architect:
     def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
         """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
 
-        These are equations 6 and 7; the product with v is the difference of equation 8. Exact
-        differentiation would hold two graphs at once: it takes more memory and time.
+        These are equations 6 and 7, the product with v as in equation 8. Exact differentiation
+        holds two graphs at once: more memory and time. It differs where the steps of the
+        difference pass kinks of ReLU.
         """
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
