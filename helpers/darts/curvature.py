@@ -11,11 +11,9 @@ from helpers.darts.gradients import Batch, Loss, averaged
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
 
-ITERATIONS = 10
-
 
 def dominant_eigenvalue(
-    net: Supernet, loss_of: Loss, val: Batch, iterations: int = ITERATIONS, seed: int = 0
+    net: Supernet, loss_of: Loss, val: Batch, iterations: int = 10, seed: int = 0
 ) -> float:
     """Return the eigenvalue of d2 L_val / d alpha2 of largest size, with its sign.
 
