@@ -277,15 +277,6 @@ def test_a_student_that_was_killed_continues_to_the_same_bits(distilling, monkey
     assert all(torch.equal(value, continued[key]) for key, value in whole.items())
 
 
-def test_without_folds_the_rows_with_a_teacher_are_left_out(stage, capsys):
-    stage.settings = dataclasses.replace(stage.settings, distill=True, retrain_epochs=1)
-    _train(stage)
-    assert "the distilled rows are left out" in capsys.readouterr().out
-    assert sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv")) == [
-        "darts_imagenet"
-    ]
-
-
 # --- checkpoints -------------------------------------------------------------------------------
 
 
