@@ -119,7 +119,7 @@ def test_the_average_of_the_weights_is_scored_beside_the_weights_themselves(toy,
 
     def epoch_ends(self, record, past):
         raw.update({name: value.clone() for name, value in self.model.state_dict().items()})
-        return ends(self, record)
+        return ends(self, record, past)
 
     monkeypatch.setattr(ablation.RawWeights, "epoch_ends", epoch_ends)
     judged, predict, scorer = [], ablation.predict, ablation.Scorer
