@@ -7,6 +7,7 @@ lists of tensors and plain values.
 import copy
 import os
 import shutil
+from functools import partial
 from unittest.mock import patch
 
 import numpy as np
@@ -222,7 +223,9 @@ def search_of(order, kind=Supernet):
     )
     with (
         patch.object(search.guard, "architecture_record", lambda net, limit: {"genotype": None}),
-        patch.object(search, "EIGENVALUE_ITERATIONS", 2),
+        patch.object(
+            search, "dominant_eigenvalue", partial(search.dominant_eigenvalue, iterations=2)
+        ),
     ):
         found = search.run_search(net, ToyImages(0), ToyImages(1), settings)
     alpha = [[r["alpha_loss"], r["eigenvalue"], r["train_auc"]] for r in found.history]

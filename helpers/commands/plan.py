@@ -47,6 +47,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
 
     Raises:
         SettingsError, GenotypeError: an option or a parameter is wrong.
+        ArtifactError: a cell's file is missing or damaged.
     """
     dataset = DEFAULT_DATASET if options.dataset is None else options.dataset
     try:
@@ -96,7 +97,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         if name not in known:
             raise config.unknown_parameter(name, known, "no notebook")
         owners = [stage for stage in order if name in fields[stage]]
-        if not {*owners} & {*chosen}:
+        if not {*owners} & {*chosen} and name.lower() not in config.STEERING:
             raise config.SettingsError(
                 f"-p {name} would change nothing: it is a setting of {', '.join(owners)}, which "
                 "--only or --from leaves out"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from helpers.core.devices import without_tf32
 from helpers.darts.gradients import Average, Batch, Loss, gradients
 from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
@@ -94,8 +95,8 @@ class Architect:
         """Return dL_val(w')/dalpha - xi d2L_train(w)/dalpha dw v, with v = dL_val(w')/dw'.
 
         These are equations 6 and 7, the product with v as in equation 8. Exact differentiation
-        holds two graphs at once: more memory and time. It differs where the steps of the
-        difference pass kinks of ReLU.
+        holds two graphs at once: more memory and time. The two results differ where the steps of
+        the difference pass kinks of ReLU.
         """
         net, weights = self.net, self.net.weight_parameters()
         alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
@@ -106,7 +107,7 @@ class Architect:
             output_of = functools.partial(functional_call, net, own)
             return gradients(output_of, self.loss_of, batch, by, self.average)
 
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # too coarse for epsilon
+        with without_tf32():  # it is too coarse for epsilon
             _, dw = gradients(net, self.loss_of, train, weights, self.average)
             ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
             loss, grads = gradients_at(ahead, val, [*alphas, *ahead])

@@ -68,9 +68,6 @@ def draw_cell(
 
     Raises:
         GenotypeError: unknown kind.
-
-    Example:
-        >>> draw_cell(PUBLISHED["DARTS_V2"], "reduce", title="DARTS, second order")
     """
     names = {(source, target): name for name, source, target in genotype.edges(kind)}
     sizes = {edge: _size(name, 0.4) for edge, name in names.items()}

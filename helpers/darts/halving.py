@@ -26,6 +26,7 @@ from helpers.runs.members import Member
 from helpers.runs.names import display_name
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage
+from helpers.training.distillation import find_teacher
 from helpers.training.jobs import run_all
 from helpers.training.trained import Trained, train_member
 
@@ -34,18 +35,18 @@ DRAWS = 5  # so many random cells are drawn for each that takes part, to find so
 
 
 def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
-    """Return the cells to compare by kind: searched, published, and random.
+    """Return the cells to compare by kind: searched in this run, file, published, and random.
 
-    Searched cells are those of this run and of the files that GENOTYPES names.
+    Those of kind "file" are in the .json files that GENOTYPES names.
     The random cells are those of several draws whose size is nearest to the mean of the searched
     ones: a larger network is often better, however it was found.
     """
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
     cache = stage.images(stage.settings.retrain_image_size_px)
     names = [name for name in BY_SEARCH if (folder / f"{name}.json").is_file()]
-    names += [name for name in stage.settings.genotypes if name.endswith(".json")]
-    cells = {"searched": named_cells(names, folder, 0)} if names else {}
-    cells["published"] = named_cells(list(genotypes.PUBLISHED), folder, 0)
+    given = [name for name in stage.settings.genotypes if name.endswith(".json")]
+    kinds = {"searched": names, "file": given, "published": list(genotypes.PUBLISHED)}
+    cells = {kind: named_cells(own, folder, 0) for kind, own in kinds.items() if own}
     drawn = [random_cell(seed) for seed in range(DRAWS * count if names else count)]
     if names:
         own = [parameters(stage.settings, cell, cache) for cell in cells["searched"]]
@@ -80,6 +81,8 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     if not settings.halving_epochs:
         return pd.DataFrame()
     check_names(settings.genotypes)  # fail now, not after the halving
+    if settings.distill:
+        find_teacher(stage)  # the same
     by_kind = candidates(stage)
     cells = {cell.name: cell for own in by_kind.values() for cell in own}
     cache, member = stage.images(settings.retrain_image_size_px), Member(settings.seed)

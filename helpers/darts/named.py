@@ -64,7 +64,7 @@ def check_names(names: Sequence[str]) -> None:
             hint = f"; did you mean {lower[close[0]]}?" if close else ""
             raise GenotypeError(
                 f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
-                "path of a .json file as the search writes it)"
+                "path of a .json file with a cell)"
             )
 
 

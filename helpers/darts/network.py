@@ -137,11 +137,10 @@ class DerivedNetwork(Model):
             cell = Cell(genotype, older, newer, channels, reduction, reduction_before)
             self.cells.append(cell)
             older, newer, reduction_before = newer, cell.out_channels, reduction
-            if index == self.auxiliary_index:
-                middle = cell.out_channels
         self.embedding_size = newer
         self.classifier = nn.Linear(newer, num_classes)
-        self.auxiliary_head = AuxiliaryHead(middle, num_classes, stem) if auxiliary else None
+        # cell 2L//3 has doubled the channels for the last time
+        self.auxiliary_head = AuxiliaryHead(newer, num_classes, stem) if auxiliary else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return class scores (B, K); in training with an auxiliary head, both scores."""
@@ -192,6 +191,7 @@ def derived_spec(
     auxiliary: bool = False,
 ) -> ModelSpec:
     """Return the specification of a genotype's network (see `DerivedNetwork`)."""
+    size = {"channels": channels, "layers": layers, "stem": stem}
     with torch.device("meta"):  # a network of shapes alone
         shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
     return ModelSpec(
@@ -204,13 +204,7 @@ def derived_spec(
         std=(0.25,) * in_channels,
         embedding_size=shape.embedding_size,
         feature_layer=f"cells.{layers - 1}",
-        options={
-            "genotype": genotypes.to_json(genotype),
-            "channels": channels,
-            "layers": layers,
-            "stem": stem,
-            "auxiliary": auxiliary,
-        },
+        options={"genotype": genotypes.to_json(genotype), **size, "auxiliary": auxiliary},
     )
 
 

@@ -14,7 +14,7 @@ from helpers.darts.draw import STATE_NAMES
 from helpers.darts.genotypes import Genotype, from_json, new_edges
 from helpers.darts.guard import Record, genotype_of
 from helpers.darts.operations import softmax_by_node
-from helpers.darts.space import EDGES, KINDS, OPERATIONS
+from helpers.darts.space import EDGES, KINDS, NODE_STATES, OPERATIONS
 
 CLEAR_LEAD = 1.5  # an edge is decided if its best operation outweighs the next by this factor
 SURE = 2.0  # standard errors, by which perturbation's choice has to lead
@@ -73,12 +73,11 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
 def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     """Return a sentence that says whether the search decided anything, and by which signs.
 
-    The signs are: at least half of all edges are decided; at half of the nodes with a choice the
-    two inputs that are kept outweigh the third clearly; at most two of the cell's edges changed
-    in the last quarter of the epochs; perturbation agrees with the arg max more than halfway from
-    what chance would give (Cohen's kappa above 1/2), and is sure of its choice on half of the
-    edges. A cell that stays the same is no sign by itself, because alpha that never moved gives one
-    too.
+    The signs are: at least half of all edges are decided; at half of the nodes with more than two
+    inputs the two strongest lead clearly; at most two of the cell's edges changed in the last
+    quarter of the epochs, which is no sign by itself; perturbation agrees with the arg max more
+    than halfway from what chance would give (Cohen's kappa above 1/2), and is sure of its choice on
+    half of the edges.
 
     Args:
         used: the epoch that the cell is from, counted from 1.
@@ -87,7 +86,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     end, total = history[used - 1], len(table)
     entropy = np.mean([end[f"entropy_{kind}"] for kind in KINDS])
     none = np.mean([softmax(np.array(end[f"alpha_{k}"]), axis=-1)[:, 0].mean() for k in KINDS])
-    decided, inputs = int(table.decided.sum()), input_leads(table)
+    decided, inputs = int(table.decided.sum()), input_leads(end)
     chosen = int((inputs >= CLEAR_LEAD).sum())
     before = history[max(0, used * 3 // 4 - 1)]
     changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
@@ -102,7 +101,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
         result = "decided a part of the cell" if any(signs) else "decided hardly anything"
     return (
         f"The search {result}: one operation leads clearly on {decided} of {total} edges, "
-        f"the two inputs that are kept at {chosen} of {len(inputs)} nodes, "
+        f"the two strongest inputs lead clearly at {chosen} of {len(inputs)} nodes, "
         f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs, "
         f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by "
         f"chance; its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean "
@@ -111,16 +110,21 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
     )
 
 
-def input_leads(table: pd.DataFrame) -> np.ndarray:
-    """Return by which factor the weaker of a node's two kept inputs outweighs the next one.
+def input_leads(record: Record) -> np.ndarray:
+    """Return by which factor the second strongest input of a node outweighs the third.
 
     One number for each node with more than two inputs, of both kinds of cell. The weight of an
-    input is that of its best operation, times the edge's weight if there is one.
+    input is that of its best operation but `none`, times softmax(beta) if there is a beta.
     """
-    weights = table.weight * table.get("edge_weight", 1.0)
-    node = table.edge.str.split(" → ").str[1]
-    ordered = (own.sort_values().to_numpy() for _, own in weights.groupby([table.kind, node]))
-    return np.array([own[-2] / own[-3] for own in ordered if len(own) > 2])
+    found = []
+    for kind in KINDS:
+        best = softmax(np.array(record[f"alpha_{kind}"]), axis=-1)[:, 1:].max(axis=1)
+        if (beta := record[f"beta_{kind}"]) is not None:
+            best = best * softmax_by_node(torch.tensor(beta)).numpy()
+        for node in NODE_STATES[1:]:
+            *_, third, second, _ = np.sort(best[[target == node for _, target in EDGES]])
+            found.append(second / third)
+    return np.array(found)
 
 
 def changes(

@@ -236,7 +236,7 @@ def decision_figure(
     _promises(left, scored, chosen, settings.max_escape_rate, bad_rate)
     _bins(right, scored, chosen)
     _legend_below(left)
-    _legend_below(right, place="center")
+    _legend_below(right, place="right")
     figure.suptitle(title)
     return figure
 

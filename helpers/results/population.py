@@ -1,7 +1,7 @@
 """Rank searched and published cells among random ones: the population that a search has to beat.
 
 Source: Yang et al. 2020, arXiv 1912.12522. The tables are those of successive halving: a row for
-each training, with epochs, model, kind ("searched", "published" or "random"), val_auc, parameters,
+each training, with epochs, model, kind (searched, file, published or random), val_auc, parameters,
 and kept (the cell continues, or has won).
 """
 
@@ -15,6 +15,8 @@ from scipy.stats import t
 
 from helpers.core.style import p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
+
+FOUND_BY = {"searched": "this search", "published": "its authors", "file": "its file"}
 
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
@@ -46,13 +48,13 @@ def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
     )
     rank = table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str)
     none = table.random_cells == 0  # has survived so far
-    # random cells are as large as the searched ones, not as the published ones
-    no_rank = none | (table.kind == "published")
+    # random cells are as large as the searched ones, not as the others
+    no_rank = none | (table.kind != "searched")
     return pd.DataFrame(
         {
             "Epochs": table.epochs,
             "Cell": table.model.map(display_name),
-            "Found by": table.kind.replace({"searched": "this search", "published": "its authors"}),
+            "Found by": table.kind.replace(FOUND_BY),
             "Validation AUC": table.val_auc.map(percent),
             "Rank": rank.mask(no_rank, "-"),
             "Random cells' AUC": (table.random_auc.map(percent) + spread).mask(none, "-"),

@@ -235,9 +235,10 @@ class Stage:
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
         # the record decides, so a damaged split.csv that is made again takes nothing with it
         if run.get("split") not in (None, digest):
-            written = [root / n for step in run.get("steps", {}).values() for n in step["outputs"]]
+            written = {n: d for s in run.get("steps", {}).values() for n, d in s["outputs"].items()}
             own = (self.paths.predictions_root, self.paths.genotypes_root)
-            made = [file for file in written if file.parent in own]
+            found = {n: digest for n, digest in written.items() if (root / n).parent in own}
+            made = [root / n for n in found if outputs_are_intact(self.paths, {n: found[n]})]
             made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
             for number in ("05", "06"):  # tables and figures of all models
                 made += (root / "metrics").glob(f"{number}_*.csv")

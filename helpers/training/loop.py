@@ -53,7 +53,7 @@ class Hooks:
         """Run before the step of the weights on this batch."""
 
     def epoch_ends(self, record: dict[str, Any], past: Sequence[dict[str, Any]]) -> bool:
-        """Run after validation; may add to the record, which follows `past`. True ends all."""
+        """Run after validation; may add to the record, which follows `past`. True stops."""
         return False
 
     def state(self) -> dict[str, Any]:

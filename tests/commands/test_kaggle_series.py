@@ -48,6 +48,11 @@ def test_one_command_pushes_the_series_with_helpers_and_weights(server, capfd):
     assert names == [*packages, "good_bad_helpers"]
 
 
+@pytest.mark.parametrize("part", [["--only", "02"], ["--only", "06"], ["--from", "06"]])
+def test_the_time_budget_of_the_defaults_disturbs_no_part_of_the_series(server, part):
+    assert series.plan_run(part).chosen[0].startswith(part[1])
+
+
 def test_the_run_s_options_come_after_the_defaults_and_are_taken(server):
     given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
     given += ["-p", "TIME_BUDGET_MIN=0", "-p", "SEED=2"]

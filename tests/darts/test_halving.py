@@ -181,7 +181,8 @@ def test_all_searched_published_and_named_cells_are_candidates(stage):
     named = (str(stage.paths.genotype("other")), "DARTS_V2")
     stage.settings = dataclasses.replace(stage.settings, genotypes=named)
     found = {k: [cell.name for cell in own] for k, own in halving.candidates(stage).items()}
-    assert found["searched"] == ["darts_searched", "darts_perturbation", "cell_other"]
+    assert found["searched"] == ["darts_searched", "darts_perturbation"]
+    assert found["file"] == ["cell_other"]
     assert len(found["published"]) == len(genotypes.PUBLISHED)
     assert len(found["random"]) == 2
 
@@ -192,6 +193,13 @@ def test_a_wrong_name_or_file_in_genotypes_stops_before_the_first_training(stage
         stage.settings = dataclasses.replace(stage.settings, genotypes=(name,))
         with pytest.raises(genotypes.GenotypeError, match=message):
             halving.run_halving(stage)
+    assert not stage.paths.trainings("halving").exists()
+
+
+def test_a_missing_teacher_stops_before_the_first_training(stage):
+    stage.settings = dataclasses.replace(stage.settings, distill=True)
+    with pytest.raises(stages.StageError, match="run 01 with CROSS_FIT=5"):
+        halving.run_halving(stage)
     assert not stage.paths.trainings("halving").exists()
 
 

@@ -117,7 +117,10 @@ def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
 
 
 def test_a_search_finds_a_cell_and_tells_how(stage):
+    other = stage.paths.genotype("searched_perturbation")  # of a search before
+    genotypes.save(other, genotypes.PUBLISHED["PDARTS"], {})
     found = search.search_genotype(stage)
+    assert not other.exists()
     genotype, provenance = genotypes.load(stage.paths.genotype("searched"))
     assert genotype == found.genotype
     assert provenance["method"] == "DARTS, first order"

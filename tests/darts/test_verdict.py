@@ -88,7 +88,7 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     chance = (counts**2).sum() / 28
     assert sentence(history(np.linspace(0, 2, 8), partial=2, beta=1.0)) == (
         "The search decided the cell: one operation leads clearly on 28 of 28 edges, the two "
-        "inputs that are kept at 6 of 6 nodes, 0 of the "
+        "strongest inputs lead clearly at 6 of 6 nodes, 0 of the "
         "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
         f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
         f"errors on 28). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
@@ -118,16 +118,20 @@ def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
 
 def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part():
     steady, undecided = history(np.linspace(0, 2, 8)), history([0.01] * 8)
-    assert "decided a part of the cell" in sentence(steady, OTHER)
     assert "decided a part of the cell" in sentence(undecided, WANTED)
     assert "decided a part of the cell" in sentence(steady)  # equally strong inputs
-    betas = sentence(history([0.01] * 8, partial=2, beta=1.0), OTHER)
-    assert "decided a part of the cell" in betas and "kept at 6 of 6 nodes" in betas
+    beta = {"partial": 2, "beta": 1.0}
+    steady = history(np.linspace(0, 2, 8), **beta)
+    assert "decided the cell" in sentence(steady)
+    assert "decided a part of the cell" in sentence(steady, OTHER)
+    betas = sentence(history([0.01] * 8, **beta), OTHER)
+    assert "decided a part of the cell" in betas and "inputs lead clearly at 6 of 6 nodes" in betas
     assert "decided hardly anything" in sentence(undecided, WANTED, sure=6)
-    moving = [*history([2.0] * 6, OTHER), *steady[6:]]
+    moving = [*history([2.0] * 6, OTHER, **beta), *steady[6:]]
     assert "decided a part of the cell" in sentence(moving)
     assert " 16 of the cell's 16 edges changed in the last quarter" in sentence(moving)
-    moved_before = [*history([2.0] * 5, OTHER), *steady[5:]]
+    moved_before = [*history([2.0] * 5, OTHER, **beta), *steady[5:]]
+    assert "decided the cell" in sentence(moved_before)
     assert " 0 of the cell's 16 edges changed in the last quarter" in sentence(moved_before)
 
 

@@ -103,6 +103,16 @@ def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_u
     assert not written.is_file() and not cell.is_file() and own.is_file()
 
 
+def test_a_new_split_leaves_a_file_that_the_user_has_put_in_the_place_of_another(home):
+    stage = _stage()
+    cell, first = stage.paths.genotype("searched"), pd.DataFrame({"id": ["a"], "split": ["val"]})
+    stage.save_split(first)
+    stage.once("search", {}, lambda file: files.save_json(file, {}), file=cell)
+    files.save_json(cell, {"mine": 1})
+    stage.save_split(first.assign(split="test"))
+    assert cell.is_file()
+
+
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
     stage = _stage()

@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.commands.kaggle.client import KaggleError, connect
 from helpers.commands.kaggle.kernels import Push, owner_of, send
+from helpers.core import files
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -79,7 +80,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
         plan = make_plan(options, arguments)
     except SystemExit:
         raise KaggleError(f"{refusal}: {said.getvalue().strip().splitlines()[-1]}") from None
-    except (SettingsError, GenotypeError) as error:
+    except (SettingsError, GenotypeError, files.ArtifactError) as error:
         raise KaggleError(f"{refusal}: {error}") from None
     for parameters in plan.parameters.values():
         for name, value in parameters.items():
