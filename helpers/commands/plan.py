@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,8 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
             raise config.unknown_parameter(name, known, "no notebook")
         owners = [stage for stage in order if name in fields[stage]]
         if not {*owners} & {*chosen} and name.lower() not in config.STEERING:
-            raise config.SettingsError(
-                f"-p {name} would change nothing: it is a setting of {', '.join(owners)}, which "
-                "--only or --from leaves out"
-            )
+            left_out = f"a setting of {', '.join(owners)}, which --only or --from leaves out"
+            print(f"-p {name} changes nothing in this call: it is {left_out}", file=sys.stderr)
         if (
             name in PATH_PARAMETERS | {FOLDER}
             and given[name]

@@ -89,7 +89,7 @@ def test_maps_agree_with_pytorch_grad_cam(make, layer, target_class):
 
 # Maps of these seeds are filled for both classes: two empty ones would agree in any case.
 # In double precision, since values of random cells cancel so much that float32 differs by 1e-5.
-@pytest.mark.parametrize(("auxiliary", "seed"), [(False, 0), (True, 5)])
+@pytest.mark.parametrize(("auxiliary", "seed"), [(False, 4), (True, 4)])
 @pytest.mark.parametrize("target_class", [0, 1])
 def test_maps_of_a_derived_network_agree_with_pytorch_grad_cam(auxiliary, seed, target_class):
     sizes = {"channels": 8, "layers": 5, "num_classes": 2}
