@@ -235,10 +235,14 @@ class Stage:
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
         # the record decides, so a damaged split.csv that is made again takes nothing with it
         if run.get("split") not in (None, digest):
-            written = {n: d for s in run.get("steps", {}).values() for n, d in s["outputs"].items()}
             own = (self.paths.predictions_root, self.paths.genotypes_root)
-            found = {n: digest for n, digest in written.items() if (root / n).parent in own}
-            made = [root / n for n in found if outputs_are_intact(self.paths, {n: found[n]})]
+            steps = run.get("steps", {}).values()
+            written = [item for step in steps for item in step["outputs"].items()]
+            made = [
+                root / name
+                for name, recorded in written
+                if (root / name).parent in own and outputs_are_intact(self.paths, {name: recorded})
+            ]
             made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
             for number in ("05", "06"):  # tables and figures of all models
                 made += (root / "metrics").glob(f"{number}_*.csv")
