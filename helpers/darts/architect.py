@@ -102,6 +102,7 @@ class Architect:
         alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
 
         def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
+            """Return loss and gradients of a batch with these weights; the network's stay."""
             moved = dict(zip(weights, values, strict=True))
             own = {name: moved.get(p, p) for name, p in net.named_parameters()}
             output_of = functools.partial(functional_call, net, own)

@@ -80,9 +80,9 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    check_names(settings.genotypes)  # fail now, not after the halving
+    check_names(settings.genotypes)  # what is wrong here or below fails now, not after the halving
     if settings.distill:
-        find_teacher(stage)  # the same
+        find_teacher(stage)
     by_kind = candidates(stage)
     cells = {cell.name: cell for own in by_kind.values() for cell in own}
     cache, member = stage.images(settings.retrain_image_size_px), Member(settings.seed)

@@ -268,6 +268,14 @@ def test_a_model_must_come_from_a_chosen_stage_or_be_there(home, capsys):
     check_places(_plan(*taught))
 
 
+def test_distillation_in_a_run_that_was_split_without_folds_is_refused(home):
+    record = {"stages": {"01_data_split": {"settings": {"cross_fit": 0}}}}
+    files.save_json(paths.RunPaths("t").root / "run.json", record)
+    plan = _plan("--name", "t", "--from", "02", "-p", "DISTILL=True")
+    with pytest.raises(settings.SettingsError, match="start the run with CROSS_FIT=5"):
+        check_places(plan)
+
+
 def test_the_planned_models_of_02_and_03_are_those_that_are_fitted():
     assert tuple(name.lower() for name in baselines.NAMES) == names.CLASSICAL
 

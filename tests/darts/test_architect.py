@@ -105,6 +105,18 @@ def test_momentum_and_weight_decay_take_part_in_the_inner_step(monkeypatch):
         sgd.param_groups[0][name] = kept
 
 
+def test_the_second_order_is_computed_without_tf32():
+    net, sgd, seen = *search(), []
+
+    def loss_of(logits, targets):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return F.cross_entropy(logits, targets)
+
+    before = torch.backends.cudnn.allow_tf32
+    Architect(net, loss_of, order=2).step(VAL, TRAIN, sgd)
+    assert seen == [False] * 4 and torch.backends.cudnn.allow_tf32 == before
+
+
 def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
     net, sgd = search()
     flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
