@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -157,9 +158,14 @@ def differences(
     return figure
 
 
-def subgroup_auc(table: pd.DataFrame, side: str = "test", title: str = "") -> Figure:
-    """Draw `comparison.subgroup_table`: the AUC on `side` by kind of part, a panel per grouping."""
-    groups, names = list(table.group.unique()), list(table.model.unique())[::-1]
+def subgroup_auc(
+    table: pd.DataFrame, models: Sequence[str], side: str = "test", title: str = ""
+) -> Figure:
+    """Draw the AUC of models on `side` by kind of part, a panel per grouping, the first on top.
+
+    `table` is `comparison.subgroup_table`.
+    """
+    groups, names = list(table.group.unique()), list(models)[::-1]
     colours = ("0.2", "#cc78bc", "#029e73", "0.55", "#56b4e9")  # none is good's or bad's
     size = (7.5 * len(groups), 0.5 * len(names) + 2)
     figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
@@ -197,28 +203,24 @@ def _titles(frame: pd.DataFrame) -> list[str]:
 def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
     """Draw each group's share of bad parts, its mistakes, and the AUC inside it.
 
-    `table` is `comparison.group_table`, with `escapes` and `false_alarms` of `mistakes.by_group` if
-    they are to be drawn. `pooled` is the AUC over all groups together.
+    `table` is `comparison.group_table`, `pooled` the AUC over all groups together.
     """
-    has_mistakes = "escapes" in table
-    n = 2 + has_mistakes
-    size = (max(7, 0.24 * len(table) + 2), 2.1 * n + 1.2)
-    figure, axes = plt.subplots(n, 1, figsize=size, sharex=True)
-    top, bottom = axes[0], axes[-1]
+    size = (max(7, 0.24 * len(table) + 2), 7.5)
+    figure, axes = plt.subplots(3, 1, figsize=size, sharex=True)
+    top, middle, bottom = axes
     places = np.arange(len(table))
     top.bar(places, table.bad_rate, color=PALETTE["bad"], width=0.7)
     top.set(ylabel="share of\nbad parts", ylim=(0, 1.02))
     top.set_title(title, fontsize=12)
-    if has_mistakes:
-        middle, below = axes[1], np.zeros(len(table))
-        looks = {"escapes": (PALETTE["bad"], ""), "false_alarms": (PALETTE["good"], "///")}
-        for column, (colour, hatch) in looks.items():
-            text = column.replace("_", " ")
-            middle.bar(places, table[column], 0.7, below, color=colour, hatch=hatch, label=text)
-            below = below + table[column].to_numpy()
-        middle.set(ylabel="mistakes", ylim=(0, max(1, 1.1 * below.max())))
-        middle.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
+    below = np.zeros(len(table))
+    looks = {"escapes": (PALETTE["bad"], ""), "false_alarms": (PALETTE["good"], "///")}
+    for column, (colour, hatch) in looks.items():
+        text = column.replace("_", " ")
+        middle.bar(places, table[column], 0.7, below, color=colour, hatch=hatch, label=text)
+        below = below + table[column].to_numpy()
+    middle.set(ylabel="mistakes", ylim=(0, max(1, 1.1 * below.max())))
+    middle.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
     known = table.auc.notna()
     arms = interval_arms(table[known], "auc")
     bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)

@@ -19,6 +19,8 @@ from helpers.results import metrics
 from helpers.runs import stages
 from helpers.runs.predictions import Scored, common
 
+MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
+
 
 def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) -> pd.DataFrame:
     """Return the AUC of every other model minus that of `reference`.
@@ -116,20 +118,27 @@ def subgroup_table(
     return pd.DataFrame(rows, columns=names)
 
 
-def group_table(scored: Scored) -> pd.DataFrame:
-    """Return the AUC of a model inside each group (module, lot) of the judged side.
+def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
+    """Return the AUC and the mistakes of a model in each group (module, lot) of the judged side.
+
+    Args:
+        scored: the model.
+        wrong: its `mistakes.mistakes`.
 
     Returns:
         One row per group, those with the most bad parts first: `group, n_good, n_bad, bad_rate,
-        auc, low, high` (DeLong); the AUC is missing if there are fewer than two of a class. Without
-        rows if there are no groups.
+        auc, low, high` (DeLong), `escapes, false_alarms`; the AUC is missing if there are fewer
+        than two of a class. Without rows if there are no groups.
     """
     columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "low", "high"]
     if (groups := scored.groups()) is None:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=[*columns, *MISTAKES.values()])
     parts = pd.DataFrame({"id": scored.ids(), "group": groups})
     inside = replace(scored, groups_apart=False)  # DeLong's interval, not one over groups
     table = subgroup_table({scored.name: inside}, parts, ["group"])
     table = table.assign(group=table.kind, bad_rate=table.n_bad / (table.n_good + table.n_bad))
     table = table[columns]
+    for kind, column in MISTAKES.items():
+        found = parts.group[parts.id.isin(wrong.id[wrong.kind == kind])].value_counts()
+        table[column] = table.group.map(found).fillna(0).astype(int)
     return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)

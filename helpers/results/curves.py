@@ -52,7 +52,7 @@ DASHES: tuple[Any, ...] = (
 )
 DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
-FAMILIES = (  # of models, in the order of the figures
+FAMILIES = (  # of models
     *("classical, frozen features", "classical, fine-tuned features", "fine-tuned"),
     *("from scratch", "searched", "distilled", "ensemble", "own"),
 )
@@ -93,14 +93,13 @@ def family(model: str) -> str:
 def best_of_families(table: pd.DataFrame, scored: Mapping[str, Scored]) -> dict[str, Scored]:
     """Return the best model of each family by validation AUC (`results_table.best_model`).
 
-    `table` is that of `results_table`. The order is that of `FAMILIES`.
+    `table` is that of `results_table`. The first has the best AUC where models are judged.
     """
     models = table[table.model.isin(list(scored))]
-    groups = {
-        name: results_table.best_model(own)
-        for name, own in models.groupby(models.model.map(family))
-    }
-    return {groups[name]: scored[groups[name]] for name in FAMILIES if name in groups}
+    best = models.groupby(models.model.map(family)).apply(results_table.best_model)
+    side = next(iter(scored.values())).judged_on
+    own = models[models.model.isin(best)].sort_values(f"{side}_auc", ascending=False)
+    return {name: scored[name] for name in own.model}
 
 
 def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:

@@ -179,8 +179,8 @@ def doubted_mistakes(found: pd.DataFrame, judged: pd.DataFrame) -> str:
     )
 
 
-def mistakes_by_group(table: pd.DataFrame) -> str:
-    """Say whether mistakes gather in some groups (`mistakes.by_group`).
+def mistakes_by_group(table: pd.DataFrame, model: str) -> str:
+    """Say whether a model's mistakes gather in some groups (`comparison.group_table`).
 
     A permutation test: the mistakes are drawn at random from all parts, and the sum over the groups
     of (mistakes squared / parts) is compared.
@@ -193,15 +193,16 @@ def mistakes_by_group(table: pd.DataFrame) -> str:
     drawn = rng.multivariate_hypergeometric(sizes, int(wrong.sum()), PERMUTATIONS)
     reached = ((drawn**2 / sizes).sum(axis=1) >= (wrong**2 / sizes).sum() - 1e-9).sum()
     p = float((reached + 1) / (PERMUTATIONS + 1))
+    own = f"The mistakes of {display_name(model)}"
     if p >= SIGNIFICANT:
-        return f"The mistakes are spread over the groups as chance would do it ({p_value(p)})."
+        return f"{own} are spread over the groups as chance would do it ({p_value(p)})."
     first = table.loc[np.lexsort((-sizes, -wrong))[:NAMED]]
     most = ", ".join(
         f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
         for row in first.itertuples()
     )
     share = f"{(first.escapes + first.false_alarms).sum()} of {wrong.sum()} are in {most}"
-    return f"The mistakes gather in some groups ({p_value(p)}): {share}."
+    return f"{own} gather in some groups ({p_value(p)}): {share}."
 
 
 def training_size(table: pd.DataFrame, side: str) -> str:

@@ -38,26 +38,6 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return wrong.sort_values(order, ascending=[True, False], kind="stable", ignore_index=True)
 
 
-def by_group(judged: pd.DataFrame, wrong: pd.DataFrame) -> pd.DataFrame:
-    """Return the parts and the mistakes of each group, those with most bad parts first.
-
-    Returns:
-        `group, n_good, n_bad, escapes, false_alarms`; without rows if there are no groups.
-    """
-    columns = ["group", "n_good", "n_bad", "escapes", "false_alarms"]
-    if "group" not in judged or judged.group.isna().all():
-        return pd.DataFrame(columns=columns)
-    known = judged[judged.group.notna()]
-    flags = {
-        "n_good": known.label == 0,
-        "n_bad": known.label == 1,
-        "escapes": known.id.isin(wrong.id[wrong.kind == "escape"]),
-        "false_alarms": known.id.isin(wrong.id[wrong.kind == "false alarm"]),
-    }
-    counts = pd.DataFrame(flags).groupby(known.group).sum().reset_index()
-    return counts[columns]
-
-
 def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
     """Draw the mistakes, the worst first, with score, the annotators' probability, kind and group.
 

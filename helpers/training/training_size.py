@@ -12,7 +12,7 @@ from helpers.core import files, seeding
 from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.stages import Stage
 from helpers.training.baselines import pipeline_and_grid
-from helpers.training.features import Features
+from helpers.training.features import load_features
 
 SHARES = (0.25, 0.5, 1.0)  # of the training images
 DRAWS = 5  # of each share below 1
@@ -21,17 +21,25 @@ FEWEST = 5  # images of a class in the smallest share
 COLUMNS = ("share", "images", "draw", "id", "defect_score")
 
 
-def scores_by_size(stage: Stage, features: Features, seed: int = 0) -> pd.DataFrame:
+def scores_by_size(stage: Stage, frozen: Path, seed: int = 0) -> pd.DataFrame:
     """Fit logistic regression on shares of the training images, and score the test images.
 
     A share is drawn `DRAWS` times: by class, or of whole groups if the split keeps them apart.
     Training and validation images are both used to fit; if the test labels are hidden, only
     training images are, and validation images are scored. Done once.
 
+    Args:
+        stage: of the run.
+        frozen: the file of `features.load_features`.
+        seed: of the draws.
+
     Returns:
         One row per scored image, share and draw: `share`, `images` (the number fitted on), `draw`,
-        `id`, `defect_score`. Without rows if a class has too few images.
+        `id`, `defect_score`. Without rows if the file is missing or a class has too few images.
     """
+    if not frozen.is_file():
+        return pd.DataFrame(columns=COLUMNS)
+    features = load_features(frozen)
     split = stage.split[stage.split.label.notna()]
     is_known = split[split.split == "test"].label.nunique() == 2
     fitted_on = split[split.split.isin(["train", "val"] if is_known else ["train"])]

@@ -133,9 +133,15 @@ def test_the_kinds_are_those_that_the_data_source_names(home):
         assert comparison.group_columns(run_paths) == kinds
 
 
-def test_a_part_without_a_group_is_in_no_row_of_the_groups():
+def test_groups_count_their_parts_and_mistakes_and_leave_out_parts_without_a_group():
     *_, given = models()
     groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
     one = given["best"]
-    table = comparison.group_table(dataclasses.replace(one, test=one.test.assign(group=groups)))
+    scored = dataclasses.replace(one, test=one.test.assign(group=groups))
+    ids = one.test.id.iloc[[0, 4, 5, 6, 8]]  # no group, a, b, a, a
+    kinds = ["escape", "escape", "escape", "escape", "false alarm"]
+    table = comparison.group_table(scored, pd.DataFrame({"id": ids, "kind": kinds}))
     assert set(table.group) == {"a", "b"} and (table.n_good + table.n_bad).sum() == 76
+    counts = table.set_index("group")[["escapes", "false_alarms"]]
+    assert counts.T.to_dict("list") == {"a": [2, 1], "b": [1, 0]}
+    assert comparison.group_table(one, pd.DataFrame({"id": ids, "kind": kinds})).empty

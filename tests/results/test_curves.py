@@ -55,12 +55,13 @@ def test_every_model_has_a_family_with_a_colour(model, family):
     assert curves.family(model) == family in curves.FAMILIES
 
 
-def test_the_best_of_each_family_is_the_best_on_validation(scored):
+def test_the_best_of_each_family_is_the_best_on_validation_and_the_best_on_test_comes_first(scored):
     rows = [("svm", 0.8, 0.9), ("svm_finetuned", 0.9, 0.8), ("fbp", 0.7, 0.7), ("mine", 0.5, 0.5)]
     table = pd.DataFrame(rows, columns=["model", "val_auc", "test_auc"]).assign(n_val=10)
     lda = pd.DataFrame({"model": ["lda", "majority"], "val_auc": [0.85, 0.5], "n_val": 10})
+    lda["test_auc"] = [0.6, 0.5]
     found = curves.best_of_families(pd.concat([table, lda]), scored | {"lda": scored["svm"]})
-    assert list(found) == ["lda", "svm_finetuned", "fbp", "mine"]
+    assert list(found) == ["svm_finetuned", "fbp", "lda", "mine"]
 
 
 def test_lines_differ_in_dash_pattern_and_stand_in_one_legend(scored):

@@ -126,10 +126,10 @@ def test_mistakes_are_counted_with_exact_intervals_and_doubts_against_the_rest()
 @pytest.mark.parametrize(("wrong", "word"), [([8, 0, 0, 0], "gather"), ([2, 2, 2, 2], "spread")])
 def test_mistakes_that_gather_in_a_group_are_told_from_those_that_are_spread(wrong, word):
     table = pd.DataFrame({"group": list("abcd"), "n_good": 10, "n_bad": 10, "false_alarms": 0})
-    said = findings.mistakes_by_group(table.assign(escapes=wrong))
+    said = findings.mistakes_by_group(table.assign(escapes=wrong), "fbp")
     assert word in said and "(p " in said
     assert (": 8 of 8 are in a (8 of 20), b (0 of 20), " in said) == (word == "gather")
-    assert findings.mistakes_by_group(table.assign(escapes=0)) == ""
+    assert findings.mistakes_by_group(table.assign(escapes=0), "fbp") == ""
 
 
 def test_more_training_images_help_only_if_the_last_gain_is_above_zero():

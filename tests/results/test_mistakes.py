@@ -35,13 +35,6 @@ def test_escapes_come_first_and_the_worst_of_each_kind_above():
     assert wrong.kind.tolist() == ["escape"] * 2 + ["false alarm"] * 2
 
 
-def test_every_part_of_a_group_and_every_mistake_is_counted_once():
-    counts = mistakes.by_group(JUDGED, mistakes.mistakes(JUDGED, 0.5)).set_index("group")
-    assert counts.loc["x"].tolist() == [0, 2, 2, 0]
-    assert counts.loc["y"].tolist() == [2, 1, 0, 2]
-    assert mistakes.by_group(JUDGED.drop(columns="group"), JUDGED[:0]).empty
-
-
 def test_judged_parts_are_those_of_the_test_side_with_the_split_s_columns(home):
     run_paths = planted.make_run()
     planted.plant(run_paths, "svm", 1, 0)
