@@ -191,7 +191,7 @@ def _add_edge(
             codes += [Path.CURVE4] * 3
         _add_line(ax, Path(vertices, codes), style, 1.5, gid)
     triangle = [(tip_x - head, tip_y + 0.33), (tip_x, tip_y), (tip_x - head, tip_y - 0.33)]
-    ax.add_artist(Polygon(triangle, color=style.color, linewidth=0, zorder=2))
+    ax.add_artist(Polygon(triangle, color=style.color, linewidth=0, gid=gid, zorder=2))
 
 
 def _add_strand(

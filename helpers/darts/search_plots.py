@@ -68,15 +68,19 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
 
 def growing_cell(history: History, used: int) -> Figure:
-    """Draw the cells that the search would have given after some epochs with steps of alpha."""
+    """Draw the cells that the search would have given after three epochs; kept edges are pale."""
     moved = [i for i, record in enumerate(history, 1) if record["alpha_loss"] is not None]
     first = min([*moved, used])
-    epochs = np.unique(np.linspace(first, used, 4).round().astype(int)).tolist()
+    epochs = np.unique(np.linspace(first, used, 3).round().astype(int)).tolist()
     found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
     figure = draw_genotypes({f"epoch {e}": cell for e, cell in zip(epochs, found, strict=True)})
     later = iter(figure.axes[len(KINDS) :])
     for before, cell in pairwise(found):
         for kind, ax in zip(KINDS, later, strict=False):
+            kept = set(before.edges(kind)) & set(cell.edges(kind))
+            pale = {f"{word} {s}-{t}" for word in ("edge", "label") for _, s, t in kept}
+            for artist in ax.patches:
+                artist.set_alpha(0.3 if artist.get_gid() in pale else None)
             new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
             ax.set_title(f"{ax.get_title()}, {new}")
     if len(found) > 1:

@@ -70,8 +70,8 @@ def edge_table(record: Record, worth: Mapping[str, Any]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).round(5)
 
 
-def verdict(history: History, used: int, table: pd.DataFrame) -> str:
-    """Return a sentence that says whether the search decided anything, and by which signs.
+def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
+    """Return sentences: whether the search decided anything, then the signs.
 
     The signs are: at least half of all edges are decided; at half of the nodes with more than two
     inputs the two strongest lead clearly; at most two of the cell's edges changed in the last
@@ -99,15 +99,15 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> str:
         result = "decided the cell"
     else:
         result = "decided a part of the cell" if any(signs) else "decided hardly anything"
-    return (
-        f"The search {result}: one operation leads clearly on {decided} of {total} edges, "
-        f"the two strongest inputs lead clearly at {chosen} of {len(inputs)} nodes, "
-        f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs, "
-        f"and perturbation agrees with the arg max on {same} of {total} edges ({chance:.1f} by "
-        f"chance; its choice leads by {SURE:g} standard errors on {table.sure.sum()}). The mean "
-        f"entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of none "
-        f"{none:.2f} (undecided: {1 / 8:.3g})."
-    )
+    return [
+        f"The search {result}: one operation leads clearly on {decided} of {total} edges, and "
+        f"selection by perturbation is sure of its choice on {table.sure.sum()}.",
+        f"The two strongest inputs lead clearly at {chosen} of {len(inputs)} nodes.",
+        f"{changed} of the cell's {CELL_EDGES} edges changed in the last quarter of the epochs.",
+        f"Perturbation and arg max agree on {same} of {total} edges ({chance:.1f} by chance).",
+        f"The mean entropy is {entropy:.2f} nats (undecided: {UNDECIDED:.2f}), the mean weight of "
+        f"none {none:.2f} (undecided: {1 / 8:.3g}).",
+    ]
 
 
 def input_leads(record: Record) -> np.ndarray:
@@ -128,15 +128,21 @@ def input_leads(record: Record) -> np.ndarray:
 
 
 def changes(
-    history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
+    history: History,
+    provenance: Mapping[str, Any],
+    cell: Genotype,
+    perturbed: Genotype,
+    table: pd.DataFrame,
 ) -> str:
-    """Return sentences on what the guard and the selection by perturbation changed in the cell."""
+    """Return sentences on what guard and perturbation changed; `table` is from `edge_table`."""
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
     unmeasured = all(record.get("eigenvalue") is None for record in history)
     half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
+    noise = ", so this may be noise" if 2 * table.sure.sum() < len(table) else ""
     return (guard if acts else half if unmeasured else "The guard changed nothing. ") + (
         f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
-        f"{CELL_EDGES} edges."
+        f"{CELL_EDGES} edges; it is sure of its choice on {table.sure.sum()} of {len(table)} "
+        f"candidates{noise}."
     )

@@ -120,7 +120,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
 def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache) -> Figure:
     """Draw pairs of near duplicates, one above the other, from the nearest to the farthest.
 
-    Half of them have unlike labels if there are enough.
+    Half of them have different labels if there are enough.
 
     Args:
         split: the table of the split, in the cache's order.
@@ -147,7 +147,7 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
         below: dict[str, Any] = {"transform": column[1].transAxes, "ha": "center", "va": "top"}
         column[1].text(0.5, -0.04, f"{pair.bits} bits", fontsize=10, **below)
     title = (
-        f"{len(unlike)} of {known.sum():,} pairs of near duplicates have unlike labels; here "
+        f"{len(unlike)} of {known.sum():,} pairs of near duplicates have different labels; here "
         f"{len(half)} of these and {len(alike)} others, the nearest first"
     )
     figure.suptitle(title, fontsize=13)
@@ -157,20 +157,24 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
 def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean training images (2, H, W), good and bad, and bad minus good (H, W).
 
-    The difference is in standard errors. `split` is the table of the split.
+    The difference is in standard errors, and each image in it is relative to its own mean gray
+    value. `split` is the table of the split.
     """
-    means, variances = [], []
+    means, places, variances = [], [], []
     for label in LABEL_NAMES:
         ids = split.id[(split.split == "train") & (split.label == label)]
         ids = ids.iloc[evenly(len(ids), MOST_AVERAGED)]
-        total = squares = np.zeros(cache.pixels.shape[1:3])
+        total = np.zeros(cache.pixels.shape[1:3])
+        relative = squares = np.zeros_like(total)
         for start in range(0, len(ids), 256):
             images = cache.take(cache.rows(ids.iloc[start : start + 256])).mean(axis=3)
-            total, squares = total + images.sum(axis=0), squares + (images**2).sum(axis=0)
-        mean = total / len(ids)
-        means.append(mean)
-        variances.append(np.maximum(squares / len(ids) - mean**2, 1e-9) / len(ids))
-    return np.stack(means), (means[1] - means[0]) / np.sqrt(sum(variances))
+            total += images.sum(axis=0)
+            images -= images.mean(axis=(1, 2), keepdims=True)
+            relative, squares = relative + images.sum(axis=0), squares + (images**2).sum(axis=0)
+        means.append(total / len(ids))
+        places.append(relative / len(ids))
+        variances.append(np.maximum(squares / len(ids) - places[-1] ** 2, 1e-9) / len(ids))
+    return np.stack(means), (places[1] - places[0]) / np.sqrt(sum(variances))
 
 
 def mean_images(means: np.ndarray, z: np.ndarray, title: str = "") -> Figure:
@@ -179,7 +183,7 @@ def mean_images(means: np.ndarray, z: np.ndarray, title: str = "") -> Figure:
     draw_images(axes, means, [f"mean of {word} images" for word in PALETTE], 11)
     limit = float(np.abs(z).max()) or 1.0
     shown = axes[2].imshow(z, cmap="coolwarm", vmin=-limit, vmax=limit)
-    axes[2].set_title("bad minus good, in standard errors", fontsize=11)
+    axes[2].set_title("relative: bad minus good, standard errors", fontsize=11)
     figure.colorbar(shown, ax=axes[2])
     figure.suptitle(title)
     return figure

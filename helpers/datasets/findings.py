@@ -177,17 +177,16 @@ def brightness(split: pd.DataFrame, measured: pd.DataFrame) -> str:
 
 
 def mean_images(z: np.ndarray) -> str:
-    """Say where the mean images differ; `z` (H, W) is bad minus good, in standard errors."""
+    """Say where the mean images differ; `z` (H, W) is that of `figures.class_means`."""
     darker, brighter = float((z < -CLEAR).mean()), float((z > CLEAR).mean())
-    numbers = f"more than {CLEAR} standard errors darker at {_per_cent(darker)} of the pixels, "
-    numbers += f"brighter at {_per_cent(brighter)} (each image counted as independent)"
-    if max(darker, brighter) > 0.9:
-        word = "darker" if darker > brighter else "brighter"
-        most = "everywhere" if max(darker, brighter) == 1 else "nearly everywhere"
-        return f"The mean bad image is {word} {most}: {numbers}."
+    text = "Bad images differ from good ones in some places"
     if max(darker, brighter) < 0.01:
-        return f"The mean images hardly differ: that of bad parts is {numbers}."
-    return f"The mean images differ in places: that of bad parts is {numbers}."
+        text = "Bad images differ from good ones in hardly any place"
+    return (
+        f"{text}: relative to the image's mean they are more than {CLEAR} standard errors darker "
+        f"at {_per_cent(darker)} of the pixels, brighter at {_per_cent(brighter)} (each image "
+        "counted as independent)."
+    )
 
 
 def _auc(labels: np.ndarray, ranks: np.ndarray, times: np.ndarray) -> float:

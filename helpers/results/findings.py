@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
 from helpers.results.comparison import holm, paired
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
@@ -25,12 +25,13 @@ LEAST_EPOCHS = 4  # a shorter training has no last quarter
 FEW = 3  # trainings; of fewer a standard error says little
 
 
-def best_classical(table: pd.DataFrame) -> str:
-    """Return the classical model on pretrained features with the best validation AUC; "" if none.
+def best_classical(table: pd.DataFrame, end: str = "") -> str:
+    """Return the classical model with the best validation AUC; "" if there is none.
 
-    `table` is that of `results_table`.
+    `table` is that of `results_table`. The features are pretrained, or fine-tuned if `end` is
+    `names.FINETUNED`.
     """
-    models = table[table.model.map(base_name).isin(CLASSICAL)]
+    models = table[table.model.map(base_name).isin([name + end for name in CLASSICAL])]
     return best_model(models) if len(models) else ""
 
 
@@ -38,18 +39,42 @@ def classical(table: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
     """Say which classical model is best on validation, and whether it is clearly ahead."""
     if not (best := best_classical(table)):
         return ""
-    text = f"{display_name(best)} is the best classical model by validation AUC"
-    text += f": {_aucs(table, best)}."
+    text = f"{display_name(best)} has the best validation AUC of the classical models"
     others = table[table.model.map(base_name).isin(CLASSICAL) & (table.model != best)]
     if others.empty:
-        return text
+        return f"{text}: {_aucs(table, best)}."
     second = best_model(others)
     ahead, *_ = paired(scored[best], scored[second], "val")
-    verb = "is" if ahead.p_value < SIGNIFICANT else "is not clearly"
+    verb = "and is clearly" if ahead.p_value < SIGNIFICANT else "but is not clearly"
     return (
-        f"{text} It {verb} ahead of {display_name(second)} there "
-        f"({_points(ahead.difference)} points, {p_value(ahead.p_value)})."
+        f"{text}, {verb} ahead of {display_name(second)}: {_aucs(table, best)}; the difference on "
+        f"validation is {_points(ahead.difference)} points ({p_value(ahead.p_value)})."
     )
+
+
+def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
+    """Say how good models are inside the groups, where telling bad groups does not help.
+
+    `table` is that of `results_table`; nothing is said of models that it lacks, or without groups.
+    """
+    side = "test" if "test_auc" in table else "val"
+    within = f"{side}_within_auc"
+    if within not in table:
+        return ""
+    rows = table[table.model.isin(models) & table[within].notna()].set_index("model")
+    rows = rows.loc[[name for name in models if name in rows.index]]
+    each = [
+        f"{display_name(str(name))} "
+        f"{with_interval(row[within], row[f'{within}_low'], row[f'{within}_high'])} "
+        f"({percent(row[f'{side}_auc'])} over all images)"
+        for name, row in rows.iterrows()
+    ]
+    if not each:
+        return ""
+    words = "inside the groups"
+    if (rows[within] < rows[f"{side}_auc"]).all():
+        words = "is lower inside the groups, where telling bad groups from good ones does not help"
+    return f"{SIDES[side].capitalize()} AUC {words}: {', '.join(each)}."
 
 
 def best(table: pd.DataFrame, verb: str = "is the best model by validation AUC") -> str:
@@ -98,8 +123,10 @@ def finetuned_features(scored: Mapping[str, Scored]) -> str:
     text = "Fine-tuned features "
     text += f"help {_listed(helped)}" if helped else "are not shown to help a classical model"
     text += f" and harm {_listed(hurt)}" if hurt else ""
-    each = ", ".join(f"{display_name(n)} {_points(d)} ({p_value(p)})" for n, d, p in rows)
-    return f"{text}: points of {SIDES[found[0][2]]} AUC {each}, with Holm's correction."
+    each = ", ".join(
+        f"{_points(d)} points for {display_name(n)} ({p_value(p)})" for n, d, p in rows
+    )
+    return f"{text}: {SIDES[found[0][2]]} AUC changes by {each}; Holm's correction."
 
 
 def last_epochs(curves: pd.DataFrame) -> str:
@@ -141,7 +168,8 @@ def last_epochs(curves: pd.DataFrame) -> str:
         text = f"{_listed(growing)} still improved at the end" if growing else text
     else:
         text = "No training was best at its last epoch"
-        text = f"{_listed(at_the_end)} had the best epoch at the end" if at_the_end else text
+        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
+        text = f"{_listed(at_the_end)} {verb}" if at_the_end else text
     return f"{text}: {'; '.join(numbers)}."
 
 

@@ -45,6 +45,7 @@ def edge_words(table: pd.DataFrame) -> pd.DataFrame:
         decided=table.decided.map({True: "yes", False: ""}),
         sure=table.sure.map({True: "yes", False: ""}),
         **{c: table[c].map("{:.4f}".format) for c in table.filter(regex="loss_rise")},
+        **{c: table[c].map("{:.2f}".format) for c in table.filter(regex="weight|lead")},
     )
     names = {"kind": "cell", "operation": "arg max", "edge_loss_rise": "loss rise without edge"}
     return words.rename(columns=names).rename(columns=lambda name: name.replace("_", " "))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import styled
+from helpers.core.style import bold, styled
 from helpers.results import decision
 from helpers.results.findings_analysis import duration, is_exceeded
 from helpers.results.report_table import REPORT, per_cent
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 SUBMITTED = " (submitted)"
-BEST, MARKED = "font-weight: bold;", "background-color: #e3eef8;"
+MARKED = {"background-color": "#e3eef8"}
 TITLES = {
     "val_auc": "Valid AUC",
     "test_auc": "Test AUC",
-    "test_within_auc": "within groups",
+    "test_within_auc": "Test AUC within groups",
     "test_accuracy": "Test acc.",
     "test_f1": "F1",
 }
@@ -49,20 +49,19 @@ def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: b
         metrics = [name for name in metrics if not name.startswith("test")]
     rows = ranked.to_dict("records")
     shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
-    bold = pd.DataFrame("", shape.index, ["Model"])
+    best = pd.DataFrame(False, shape.index, [])
     for name in metrics:
         show = per_cent if name in WITH_INTERVAL or side == "val" else _plain
         shape[TITLES[name]] = [show(row, name) for row in rows]
-        bold[TITLES[name]] = np.where(ranked[name] == ranked[name].max(), BEST, "")
+        best[TITLES[name]] = ranked[name] == ranked[name].max()
     if "members" in ranked:
         shape["one training"] = [_spread(row, f"{side}_auc") for row in rows]
     cells: dict[str, Callable[[Row], str]] = {"p": _p, "Parameters": _parameters, "Time": _time}
     for title, cell in cells.items():
         shape[title] = [cell(row) for row in rows]
-    bold = bold.reindex(columns=shape.columns, fill_value="")
-    bold[ranked.model == submitted] += MARKED
-    style = styled(shape, f"{caption} {notes(table, side)}", smoke, wrap=True)
-    return style.apply(lambda _: bold, axis=None)
+    style = bold(styled(shape, f"{caption} {notes(table, side)}", smoke, wrap=True), best)
+    marked = shape.index[ranked.model == submitted]
+    return style.set_properties(subset=(marked, shape.columns), **MARKED)
 
 
 def notes(table: pd.DataFrame, side: str) -> str:

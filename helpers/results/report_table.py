@@ -63,7 +63,7 @@ def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
             one = {"auc": row[f"{auc}_mean"], "auc_spread": row[f"{auc}_std"]}
             line["one training"] = per_cent(one, "auc")
         if within in table:
-            line["within groups"] = per_cent(row, within)
+            line[f"{TITLES[auc]} within groups"] = per_cent(row, within)
         line["Valid Acc"] = _short(row, "val_accuracy", star)
         if side == "test":
             line |= {TITLES[name]: _short(row, name) for name in ("test_accuracy", "test_f1")}
@@ -81,16 +81,16 @@ def shown(
     shape = paper_table(table, chosen)
     numbers = shape.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
     best = (numbers == numbers.max()) & (shape != "-")
-    bold = pd.DataFrame(np.where(best, "font-weight: bold", ""), shape.index, shape.columns)
-    bold["Model"] = np.where(shape.Model.str.endswith(chosen), "font-weight: bold", "")
+    best["Model"] = shape.Model.str.endswith(chosen)
     caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
-    return style.styled(shape, caption, smoke).apply(lambda _: bold, axis=None)
+    return style.bold(style.styled(shape, caption, smoke), best)
 
 
 def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
     """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
     texts = [
-        "Per cent, with 95 % bootstrap intervals; sorted by validation AUC, the best in bold; "
+        "Per cent, with 95 % bootstrap intervals over images (over groups if the split keeps them "
+        "apart); sorted by validation AUC, the best in bold; "
         f"\N{LEFTWARDS ARROW} {chosen}."
     ]
     if "averaged" in table and table.averaged.notna().any():

@@ -47,6 +47,7 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=words, ylabel="")
         if column == "val_auc":
+            ax.set_title(f"{words}, one view of each image")
             percent_axis(ax.yaxis)
         if unequal:
             ax.set(xscale="log", xlabel="epoch (logarithmic)")
@@ -132,6 +133,7 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and AUC of a supernet on both parts of the training images, and alpha's state.
 
     That is its entropy, its skip connections, and the eigenvalue of d2L/dalpha2 if it was measured.
+    The epochs before alpha's first step are gray.
     """
     frame = pd.DataFrame(history)
     panels = {
@@ -160,15 +162,19 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
             percent_axis(ax.yaxis)
         if title.startswith("entropy"):
             ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
+        warm_up = frame.epoch[frame.alpha_loss.isna()]
+        if len(warm_up):
+            ax.axvspan(0.5, warm_up.max() + 0.5, color="0.93", zorder=0, label="α is not trained")
         if len(columns) > 1:
             ax.legend(title="")
+        ax.set_xlim(0.5, frame.epoch.max() + 0.5)
     for ax in axes.flat[len(panels) :]:
         ax.remove()
     entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
     ends = [percent(frame.val_auc.iloc[i]) for i in (0, -1)]
     figure.suptitle(
-        f"From the first epoch to the last: AUC on the part for α {ends[0]} to {ends[1]}, entropy "
-        f"of α {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} nats",
+        f"The supernet's AUC on the part for α goes from {ends[0]} to {ends[1]}, the entropy of α "
+        f"from {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} nats (undecided: 2.08)",
         fontsize=12,
     )
     return figure
@@ -183,12 +189,12 @@ def augmented(views: np.ndarray) -> Figure:
         ax.imshow(pixels.squeeze(), cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
-    axes[0][0].set_ylabel("as it is", fontsize=11)
+    axes[0][0].set_ylabel("original", fontsize=11)
     for row, first in enumerate(axes[1:, 0], start=1):
         first.set_ylabel(f"view {row}", fontsize=11)
     same = (views[1:] == views[0]).all()
-    words = "Training sees the images as they are" if same else "Each epoch sees other views"
-    figure.suptitle(f"{words}: the training images, and what an epoch may see", fontsize=13)
+    words = "Training sees the images unchanged" if same else "Each epoch sees different views"
+    figure.suptitle(f"{words}: training images above what an epoch may see", fontsize=13)
     return figure
 
 
@@ -232,10 +238,11 @@ def _line_per_model(ax: Axes, curves: pd.DataFrame, column: str, legend: bool = 
         style="model",
         errorbar="sd",
         markers=True,
-        markevery=max(1, int(curves.epoch.max()) // 20),
         dashes=dashes,
         ax=ax,
         legend=legend,
     )
+    for line in ax.lines:
+        line.set_markevery(max(1, np.size(line.get_xdata()) // 20))
     if legend:
         ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))

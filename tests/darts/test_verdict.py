@@ -80,19 +80,19 @@ def test_the_table_of_edges_reads_without_names_of_code():
 def sentence(records, wanted=WANTED, used=None, sure=14):
     used = used or len(records)
     table = verdict.edge_table(records[used - 1], worth_of(wanted, sure))
-    return verdict.verdict(records, used, table)
+    return " ".join(verdict.verdict(records, used, table))
 
 
 def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     counts = np.bincount(WANTED.ravel(), minlength=8)
     chance = (counts**2).sum() / 28
     assert sentence(history(np.linspace(0, 2, 8), partial=2, beta=1.0)) == (
-        "The search decided the cell: one operation leads clearly on 28 of 28 edges, the two "
-        "strongest inputs lead clearly at 6 of 6 nodes, 0 of the "
-        "cell's 16 edges changed in the last quarter of the epochs, and perturbation agrees with "
-        f"the arg max on 28 of 28 edges ({chance:.1f} by chance; its choice leads by 2 standard "
-        f"errors on 28). The mean entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean "
-        f"weight of none {none(2):.2f} (undecided: 0.125)."
+        "The search decided the cell: one operation leads clearly on 28 of 28 edges, and selection "
+        "by perturbation is sure of its choice on 28. The two strongest inputs lead clearly at 6 "
+        "of 6 nodes. 0 of the cell's 16 edges changed in the last quarter of the epochs. "
+        f"Perturbation and arg max agree on 28 of 28 edges ({chance:.1f} by chance). The mean "
+        f"entropy is {entropy(2):.2f} nats (undecided: 2.08), the mean weight of none "
+        f"{none(2):.2f} (undecided: 0.125)."
     )
 
 
@@ -113,7 +113,7 @@ def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
     still = sentence(history([0.01] * 8), OTHER)
     assert "decided hardly anything: one operation leads clearly on 0 of 28 edges" in still
     assert " 0 of the cell's 16 edges changed" in still  # it stays the same and yet says nothing
-    assert "agrees with the arg max on 0 of 28 edges" in still
+    assert "arg max agree on 0 of 28 edges" in still
 
 
 def test_clear_alphas_that_perturbation_denies_or_that_still_move_decide_a_part():
@@ -145,7 +145,7 @@ def test_chance_agreement_counts_how_often_both_prefer_the_same_operation():
     """Two that prefer one operation everywhere agree everywhere, and by chance too."""
     alike = np.full_like(WANTED, 4)
     text = sentence(history([0.01] * 4, alike), alike)
-    assert "hardly anything" in text and "on 28 of 28 edges (28.0 by chance; " in text
+    assert "hardly anything" in text and "on 28 of 28 edges (28.0 by chance)" in text
 
 
 def test_what_guard_and_perturbation_changed_is_counted():
@@ -153,22 +153,24 @@ def test_what_guard_and_perturbation_changed_is_counted():
     records = history([2.0, 2.0], skips)
     cell = guard.genotype_of(records[-1], 2)
     provenance = {"guard": ["skip connections in the normal cell limited from 8 to 2"]}
-    text = verdict.changes(records, provenance, cell, cell)
+    sure, unsure = (verdict.edge_table(records[0], worth_of(OTHER, n)) for n in (14, 0))
+    text = verdict.changes(records, provenance, cell, cell, sure)
     limited = genotypes.new_edges(guard.genotype_of(records[-1], -1), cell)
     assert limited >= 6
     assert text == (
         f"The guard replaced {limited} of the cell's 16 edges: skip connections in the normal cell "
-        "limited from 8 to 2. Selection by perturbation would replace 0 of the cell's 16 edges."
+        "limited from 8 to 2. Selection by perturbation would replace 0 of the cell's 16 edges; "
+        "it is sure of its choice on 28 of 28 candidates."
     )
     free = guard.genotype_of(records[-1], -1)
-    text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
+    text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"], sure)
     limit = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
     assert text.startswith(limit)
     measured = [record | {"eigenvalue": 1.0} for record in records]
-    text = verdict.changes(measured, {"guard": []}, free, PUBLISHED["DARTS_V1"])
+    text = verdict.changes(measured, {"guard": []}, free, PUBLISHED["DARTS_V1"], unsure)
     other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
     assert other
     assert text == (
         f"The guard changed nothing. Selection by perturbation would replace {other} of the cell's "
-        "16 edges."
+        "16 edges; it is sure of its choice on 0 of 28 candidates, so this may be noise."
     )

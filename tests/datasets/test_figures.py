@@ -1,5 +1,7 @@
 """Figures of the split."""
 
+import dataclasses
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -66,7 +68,7 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["4 bits", "8 bits"]
 
 
-def test_half_of_the_pairs_drawn_have_unlike_labels_if_there_are_enough(images, monkeypatch):
+def test_half_of_the_pairs_drawn_have_different_labels_if_there_are_enough(images, monkeypatch):
     monkeypatch.setattr(figures, "COLUMNS", 4)
     split, cache = images
     split = split.assign(label=pd.array([0, 1] * (len(split) // 2), dtype="Int64"))
@@ -76,14 +78,20 @@ def test_half_of_the_pairs_drawn_have_unlike_labels_if_there_are_enough(images, 
     labels = [ax.get_title().split(", ")[1] for ax in figure.axes]
     upper, lower = labels[:4], labels[4:]
     assert sum(a != b for a, b in zip(upper, lower, strict=True)) == 2
-    assert figure.get_suptitle().startswith("4 of 10 pairs of near duplicates have unlike labels")
+    assert figure.get_suptitle().startswith(
+        "4 of 10 pairs of near duplicates have different labels"
+    )
 
 
-def test_mean_images_are_those_of_the_classes_and_darker_bad_ones_are_negative(images):
-    figure = figures.mean_images(*figures.class_means(*images))
+def test_mean_images_differ_at_the_place_of_a_defect_and_not_by_brightness(images):
+    split, cache = images
+    pixels = cache.pixels.copy()
+    pixels[split.label.to_numpy() == 1, :2, :2] = 0
+    cache = dataclasses.replace(cache, pixels=pixels)
+    figure = figures.mean_images(*figures.class_means(split, cache))
     good, bad, difference = (ax.images[0].get_array() for ax in figure.axes[:3])
-    assert good.mean() - bad.mean() == pytest.approx(50, abs=3)
-    assert (difference < 0).all()
+    assert good[4:, 4:].mean() - bad[4:, 4:].mean() == pytest.approx(50, abs=3)
+    assert (difference[:2, :2] < -10).all() and (difference[4:, 4:] > 0).mean() > 0.9
 
 
 def test_counts_by_kind_add_up_to_all_images(images):

@@ -27,14 +27,37 @@ def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_test
     table, scored = _read(run)
     row = table.set_index("model").loc["svm"]
     text = findings.classical(table, scored)
-    assert text.startswith("SVM is the best classical model by validation AUC: 9")
+    assert text.startswith(
+        "SVM has the best validation AUC of the classical models, and is clearly"
+    )
+    assert " ahead of LDA: 9" in text
     assert f": {100 * row.val_auc:.1f} on" in text and f" {100 * row.test_auc:.1f} [" in text
-    assert "It is ahead of LDA there (+" in text and text.endswith("p < .001).")
+    assert "; the difference on validation is +" in text and text.endswith("points (p < .001).")
     planted.plant(run, "lda", 2.5, 9)
-    assert "is not clearly ahead of" in findings.classical(*_read(run))
+    assert "but is not clearly ahead of" in findings.classical(*_read(run))
     assert findings.classical(table[table.model == "fbp"], scored) == ""
     alone = findings.classical(table[table.model == "svm"], scored)
     assert "ahead" not in alone and alone.endswith(" on test.")
+
+
+def test_the_auc_within_groups_is_said_beside_that_over_all_images():
+    columns = [
+        "model",
+        "test_auc",
+        "test_within_auc",
+        "test_within_auc_low",
+        "test_within_auc_high",
+    ]
+    rows = [("fbp", 0.94, 0.87, 0.8, 0.92), ("ll", 0.9, 0.78, 0.7, 0.85), ("cnn", 0.8, 0.9, 0.8, 1)]
+    table = pd.DataFrame(rows, columns=columns)
+    text = findings.within_groups(table, ["ll", "fbp"])
+    assert text.startswith("Test AUC is lower inside the groups, where ")
+    assert text.endswith(
+        "LL 78.0 [70.0, 85.0] (90.0 over all images), FBP 87.0 [80.0, 92.0] (94.0 over all images)."
+    )
+    assert findings.within_groups(table, ["cnn"]).startswith("Test AUC inside the groups: ")
+    assert findings.within_groups(table, ["svm"]) == ""
+    assert findings.within_groups(table[["model", "test_auc"]], ["fbp"]) == ""
 
 
 def test_the_best_of_all_models_may_be_the_submitted_one(run):
@@ -64,8 +87,8 @@ def test_hidden_test_labels_leave_validation_to_be_told(run):
 def test_finetuned_features_help_those_that_gain_significantly(run):
     _, scored = _read(run)
     text = findings.finetuned_features(scored)
-    assert text.startswith("Fine-tuned features help LDA: points of test AUC LDA +")
-    assert ", SVM " in text and text.endswith("with Holm's correction.")
+    assert text.startswith("Fine-tuned features help LDA: test AUC changes by +")
+    assert " points for LDA (p " in text and " points for SVM (p = " in text
     swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
     assert "not shown to help a classical model and harm LDA" in findings.finetuned_features(
         swapped
@@ -89,7 +112,7 @@ def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error(
     assert findings.last_epochs(pd.concat(folds[5:])).startswith("No training is shown to improve")
     single = findings.last_epochs(pd.concat([_curves("cnn", flat), _curves("fbp", rising)]))
     assert single == (
-        "FBP had the best epoch at the end: on validation the best epochs are two-layer CNN 3 of "
+        "FBP was best at its last epoch: on validation the best epochs are two-layer CNN 3 of "
         "8, FBP 8 of 8."
     )
     assert findings.last_epochs(_curves("ll", flat)).startswith("No training was best at its last")

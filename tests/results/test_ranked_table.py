@@ -41,7 +41,7 @@ def test_the_whole_table_is_sorted_marks_the_submitted_row_and_rounds(run):
 def test_the_best_number_of_each_column_is_bold_and_the_submitted_row_has_a_colour(run):
     table = results_table.whole_table(run)
     html = ranked_table.whole(table, "svm_finetuned", "test", "", smoke=False).to_html()
-    assert html.count("font-weight: bold") >= 1 and "background-color" in html
+    assert f"<b>{100 * table.test_accuracy.max():.1f}</b>" in html and "background-color" in html
 
 
 def test_hidden_test_labels_leave_validation_columns_alone(run):

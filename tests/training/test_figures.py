@@ -37,7 +37,7 @@ def test_learning_curves_show_the_columns_where_they_differ():
     curves = pd.concat([curves.assign(model=name) for name in ("own", "own_distilled")])
     left, middle, right = figures.learning_curves(curves).axes
     titles = [ax.get_title() for ax in (left, middle, right)]
-    assert titles == ["training loss", "validation loss", "validation AUC"]
+    assert titles == ["training loss", "validation loss", "validation AUC, one view of each image"]
     low, high = right.get_ylim()
     assert 0.75 < low < 0.82 and 0.9 < high < 0.92  # the bad start is outside, the best is inside
     low, high = left.get_ylim()
@@ -51,7 +51,7 @@ def test_augmented_views_are_below_the_image_that_they_show():
     figure = figures.augmented(views.reshape(3, 4, 5, 5, 1))
     shown = [ax.images[0].get_array().mean() for ax in figure.axes]
     np.testing.assert_allclose(shown, np.linspace(0, 1, 12))
-    assert [figure.axes[k].get_ylabel() for k in (0, 4, 8)] == ["as it is", "view 1", "view 2"]
+    assert [figure.axes[k].get_ylabel() for k in (0, 4, 8)] == ["original", "view 1", "view 2"]
 
 
 def test_a_short_training_is_inside_the_picture_of_a_long_one():
@@ -65,10 +65,13 @@ def test_a_short_training_is_inside_the_picture_of_a_long_one():
 
 def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
     names = ("train_plain_loss", "val_loss", "train_auc", "val_auc", "skips")
-    names += ("entropy_normal", "entropy_reduce")
+    names += ("entropy_normal", "entropy_reduce", "alpha_loss")
     history = [
         {"epoch": epoch, "eigenvalue": None} | dict.fromkeys(names, epoch) for epoch in (1, 2, 3, 4)
     ]
+    history[0]["alpha_loss"] = None  # of a warm-up
+    first = figures.search_curves(history).axes[0]
+    assert [patch.get_extents().width > 0 for patch in first.patches] == [True]
     titles = [ax.get_title() for ax in figures.search_curves(history).axes]
     assert len(titles) == 4 and not any("eigenvalue" in title for title in titles)
     history[1]["eigenvalue"], history[3]["eigenvalue"] = 0.3, 0.4
