@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 from sklearn.metrics import roc_curve
 
 from helpers.core.files import atomic_path
@@ -22,27 +22,17 @@ from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
 from helpers.runs.names import base_name, display_name, model_colours
 
-# the figure that says most about each notebook
+# a figure of each notebook, and its part that can be read when small: left, top, right, bottom
 THUMBNAILS = {
-    "01": "01_samples",
-    "02": "02_auc",
-    "03": "03_learning_curves",
-    "04": "04_cells",
-    "05": "05_auc_cost",
-    "06": "06_gallery",
-    "07": "07_journey",
+    "01": ("01_samples", (0, 0.14, 0.39, 0.92)),
+    "02": ("02_auc", (0, 0.07, 1, 0.89)),
+    "03": ("03_learning_curves", (0.57, 0.07, 1, 1)),
+    "04": ("04_cells", (0, 0, 0.49, 0.9)),
+    "05": ("05_auc_cost", (0, 0.05, 0.81, 0.505)),
+    "06": ("06_gallery", (0.33, 0.084, 0.745, 0.36)),
+    "07": ("07_journey", (0.34, 0.05, 1, 0.95)),
 }
-THUMBNAIL_PX = 240
-WHOLE = (0, 0, 1, 1)  # left, top, right, bottom of the part shown, as fractions of the figure
-CROPS = {
-    "01_samples": (0, 0.13, 0.39, 0.93),
-    "02_auc": (0, 0, 1, 0.5),
-    "03_learning_curves": (0.57, 0.09, 0.86, 0.93),
-    "04_cells": (0, 0, 0.5, 0.46),
-    "05_auc_cost": (0, 0, 1, 0.5),
-    "06_gallery": (0.328, 0.058, 0.765, 0.35),
-    "07_journey": (0.505, 0.09, 0.67, 0.79),
-}
+THUMBNAIL_PX = (240, 160)
 
 
 def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
@@ -52,11 +42,10 @@ def write_pictures(run_paths: RunPaths, folder: Path) -> list[Path]:
     with atomic_path(folder / "strip.png") as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
-    for number, name in THUMBNAILS.items():
+    for number, (name, part) in THUMBNAILS.items():
         with Image.open(run_paths.figure(name)) as picture:
-            box = np.multiply(CROPS.get(name, WHOLE), picture.size * 2)
-            small = picture.convert("RGB").crop(tuple(box))
-        small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+            cut = picture.convert("RGB").crop(tuple(np.multiply(part, picture.size * 2)))
+        small = ImageOps.pad(cut, THUMBNAIL_PX, Image.Resampling.LANCZOS, "white")
         with atomic_path(folder / f"{number}.png") as temporary:
             small.save(temporary, format="png", optimize=True)
     return [folder / f"{name}.png" for name in ("strip", *THUMBNAILS)]

@@ -30,7 +30,7 @@ STATE_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁", 2: "0", 3: "1", 4: "2", 5: "3",
 _FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # the figures' green, blue and yellow
 _INK = "#222222"
 FONT_PT = 13.0  # size of the labels in a figure that `draw_cell` makes itself
-WIDTH_IN = 14.0  # of the figure of `draw_genotypes`
+WIDTH_IN = 10.0  # of the figure of `draw_genotypes`
 
 
 class Style(NamedTuple):

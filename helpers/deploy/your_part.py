@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers.core import files
 from helpers.core.evenly import evenly
 from helpers.core.paths import RunPaths
-from helpers.core.style import SIGNIFICANT, draw_image, p_value, told_apart
+from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -222,38 +222,41 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
 
 
 def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
-    """Draw file, pixels, embedding, map, and the place of the score between the thresholds."""
-    figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
+    """Draw file, pixels and map, and below them the place of the score between the thresholds."""
+    figure, axes = plt.subplot_mosaic(
+        [["file", "pixels", "map"], ["score"] * 3],
+        figsize=(9.5, 4.6),
+        height_ratios=[5, 1],
+        layout="constrained",
+    )
     height, width = journey.original.shape[:2]
-    draw_image(axes[0], journey.original, f"the file: {width} x {height} px")
+    draw_image(axes["file"], journey.original, f"the file: {width} x {height} px")
     side = len(journey.pixels)
-    draw_image(axes[1], journey.pixels, f"what the network sees: {side} x {side} px")
-    axes[2].plot(journey.embedding, lw=0.6, color="0.25")
-    axes[2].set_title(f"embedding: {len(journey.embedding):,} numbers", fontsize=maps.TITLE_SIZE)
-    axes[2].set(xlabel="dimension", ylabel="value")
-    maps.draw_overlay(axes[3], journey.pixels, journey.heat, maps.map_title(1, journey.heat))
-    _draw_score(axes[4], journey, model)
+    draw_image(axes["pixels"], journey.pixels, f"what the network sees: {side} x {side} px")
+    maps.draw_overlay(axes["map"], journey.pixels, journey.heat, maps.map_title(1, journey.heat))
+    _draw_score(axes["score"], journey, model)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     verdict = f": {journey.verdict}" if journey.verdict else ""
     figure.suptitle(f"{journey.id[-40:]}, score {journey.score:.3f}{verdict}", fontsize=11)
     return figure
 
 
 def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
-    if own := model.description:
-        ends = np.clip([0, own.pass_below, own.reject_from, 1], TICKS[0], 1 - TICKS[0])
+    own = model.description
+    limits = [own.pass_below, own.reject_from] if own else []
+    *limits, place = np.clip([*limits, journey.score], 2 * TICKS[0], 1 - 2 * TICKS[0])
+    ends = min(*limits, place, 0.02) / 2, (1 + max(*limits, place, 0.98)) / 2  # all is seen
+    if own:
         below, above = told_apart(own.pass_below, own.reject_from)
-        ranges = (f": below {below}", "", f": from {above}")
-        for verdict, low, high, words in zip(VERDICTS, ends[:-1], ends[1:], ranges, strict=True):
-            colour = COLOURS[verdict]
-            ax.axhspan(low, high, color=colour, alpha=0.35, lw=0, label=verdict + words)
-    place = np.clip(journey.score, 2 * TICKS[0], 1 - 2 * TICKS[0])  # the line is seen whole
-    ax.axhline(place, color="black", lw=3, label="this part")
+        ranges, edges = (f": below {below}", "", f": from {above}"), [ends[0], *limits, ends[1]]
+        for verdict, words, low, high in zip(VERDICTS, ranges, edges, edges[1:], strict=False):
+            ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
+    ax.axvline(place, color="black", lw=3, label="this part")
     # thresholds are often near 0, where a linear scale would show none
-    ax.set(yscale="logit", ylim=(TICKS[0], 1 - TICKS[0]), xticks=[], ylabel="score (logit scale)")
-    ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=9)
+    ax.set(xscale="logit", yticks=[], xlabel="score (logit scale)")
+    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=9)
+    ax.set_xlim(ends)
     ax.minorticks_off()
-    ax.set_title("score and thresholds", fontsize=maps.TITLE_SIZE)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, fontsize=9)
 
 
 def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
@@ -263,9 +266,10 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
 
     Returns:
         `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
-        among those that pass, `Bad among passed`, and with costs `Cost`, both by the calibrated
-        probabilities; only parts with a verdict are in these two. If the labels are known, `Bad`
-        and `Bad that passed` count the bad parts, `Good that were rejected` good ones.
+        among those that pass, `Bad expected among passed`, and with costs `Cost`, both by the
+        calibrated probabilities; only parts with a verdict are in these two. If the labels are
+        known, `Bad` and `Bad that passed (labels)` count the bad parts, `Good that were rejected`
+        good ones.
     """
     labels = answered.get("label", pd.Series(pd.NA, answered.index))
     groups = answered.group.fillna(NO_GROUP)
@@ -279,10 +283,10 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         row: dict[str, Any] = {"Group": name, "Parts": int(own.sum())}
         row |= {verdict.capitalize(): int((verdicts == verdict).sum()) for verdict in VERDICTS}
         row["Unreadable"] = int((answered.reason[own] != "").sum())
-        row["Bad among passed"] = round(float(escaped[own].sum()), 2)
+        row["Bad expected among passed"] = round(float(escaped[own].sum()), 2)
         if labels.notna().all():
             row["Bad"] = int(labels[own & (answered.verdict != "")].sum())
-            row["Bad that passed"] = int(labels[own & (answered.verdict == PASS)].sum())
+            row["Bad that passed (labels)"] = int(labels[own & (answered.verdict == PASS)].sum())
             rejected = own & (answered.verdict == REJECT)
             row["Good that were rejected"] = int((labels[rejected] == 0).sum())
         if settings.escape_cost:
@@ -330,11 +334,15 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
         pixels, _ = model.read(str(part.path))
         assert pixels is not None
-        group = f"\n{str(part.group)[-18:]}" if pd.notna(part.group) else ""
         heat = bad_map(model, pixels)
         empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"
-        label = f"{str(part.id)[-18:]}{group}\nscore {part.score:.3f}{empty}"
-        maps.draw_overlay(ax, pixels, heat, label)
+        lines = [
+            str(part.id)[-18:],
+            str(part.group)[-18:] if pd.notna(part.group) else "",
+            f"labelled {LABEL_NAMES[part.label]}" if pd.notna(getattr(part, "label", None)) else "",
+            f"score {part.score:.3f}{empty}",
+        ]
+        maps.draw_overlay(ax, pixels, heat, "\n".join(filter(None, lines)))
     return figure
 
 
@@ -402,10 +410,12 @@ def say_verdicts(table: pd.DataFrame) -> str:
     counts = (f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS)
     text = f"Of {judged} parts: {', '.join(counts)}"
     if every["Pass"]:
-        text += f"; {every['Bad among passed']:.1f} bad parts are expected among those that pass"
+        expected = every["Bad expected among passed"]
+        text += f"; {expected:.2f} bad parts are expected among those that pass"
     if "Bad" in every:
         text += (
-            f"; by their labels {every['Bad']} are bad, {every['Bad that passed']} of them passed; "
+            f"; by their labels {every['Bad']} are bad, "
+            f"{every['Bad that passed (labels)']} of them passed; "
             f"{every['Good that were rejected']} of {judged - every['Bad']} good ones are rejected"
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
@@ -413,31 +423,30 @@ def say_verdicts(table: pd.DataFrame) -> str:
 
 
 def say_groups(table: pd.DataFrame) -> str:
-    """Name the group of which most parts do not pass, if it differs from the others.
+    """Name the groups of which most parts do not pass, and most good ones are rejected.
 
-    By Fisher's exact test of this group against all others, multiplied by the number of groups,
-    since the worst one was chosen (Bonferroni).
+    Each is named only if it differs from all other groups by Fisher's exact test, multiplied by the
+    number of groups, since the worst one was chosen (Bonferroni).
     """
     groups = table[table.Group != EVERY]
-    if len(groups) < 2:
-        return ""
-    held = (groups["Look again"] + groups["Reject"]).to_numpy()
-    passed = groups["Pass"].to_numpy()
-    judged = np.maximum(held + passed, 1)
-    worst = int(np.argmax(held / judged))
-    counts = [
-        [held[worst], passed[worst]],
-        [held.sum() - held[worst], passed.sum() - passed[worst]],
-    ]
-    p = min(1.0, float(fisher_exact(counts, alternative="greater").pvalue) * len(groups))
-    if p >= SIGNIFICANT:
-        return ""
-    others = f"{counts[1][0]} of {sum(counts[1])}"
-    return (
-        f"Group {groups.Group.iloc[worst]} stands out: {held[worst]} of its {judged[worst]} parts "
-        f"do not pass, {others} of the others ({p_value(p)}, Fisher's exact test, "
-        f"Bonferroni over {len(groups)} groups)."
-    )
+    passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
+    counts = {"parts do not pass": (held, held + passed)}
+    if "Bad" in groups:
+        good = held + passed - groups["Bad"]
+        counts["good parts are rejected"] = groups["Good that were rejected"], good
+    said = []
+    for words, (found, of) in counts.items():
+        worst = int((found / of.clip(lower=1)).argmax())
+        own, n = found.iloc[worst], of.iloc[worst]
+        others, m = found.sum() - own, of.sum() - n
+        test = fisher_exact([[own, n - own], [others, m - others]], alternative="greater")
+        if (p := min(1.0, float(test.pvalue) * len(groups))) < SIGNIFICANT:
+            said.append(
+                f"Group {groups.Group.iloc[worst]} stands out: {own} of its {n} {words}, {others} "
+                f"of {m} of the others ({p_value(p)}, Fisher's exact test, Bonferroni over "
+                f"{len(groups)} groups)."
+            )
+    return " ".join(said)
 
 
 def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:

@@ -19,19 +19,11 @@ from torch.nn import functional
 
 from helpers.core import seeding
 from helpers.core.paths import RunPaths
-from helpers.core.style import draw_image
+from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.map_measures import pixel_auroc, pointing_game
-from helpers.explain.map_quality import COLUMNS, DEFECT_COLOUR, MapQuality, find_mask, read_mask
-from helpers.explain.maps import (
-    COLOURS,
-    OVERLAY_ALPHA,
-    draw_overlay,
-    grid,
-    map_title,
-    part_title,
-)
-from helpers.explain.selection import half_of_each
+from helpers.explain.map_quality import DEFECT_COLOUR, MapQuality, find_mask, read_mask
+from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
 from helpers.runs import predictions
 from helpers.runs.costs import checkpoints
@@ -44,7 +36,8 @@ from helpers.training.inference import placed
 from helpers.training.memory_bank import PatchCoreNetwork
 
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
-SCALE = "Grad-CAM: share of each map's maximum\nPatchCore: from the row's median to its maximum"
+DRAWN = {0: 2, 1: 4}  # good and bad parts beside Grad-CAM
+SCALE = f"{MAP_SCALE}\nPatchCore: from 1 (usual for a good part) to the map's peak"
 
 
 @dataclass(frozen=True)
@@ -101,30 +94,31 @@ def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
 def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> Figure:
     """Draw parts above the subject's Grad-CAM maps for "bad" and PatchCore's anomaly maps.
 
-    The parts are drawn at random, half of them bad if there are enough; a dashed line surrounds the
-    defect if the source has masks.
+    The parts are drawn at random, see `DRAWN`. An anomaly map starts at the usual score of a good
+    part, 1.0. A dashed line surrounds the defect if the source has masks.
     """
     order = seeding.numpy_stream(seed, "parts of anomaly maps").permutation(len(subject.parts))
-    parts = half_of_each(subject.parts.iloc[order].reset_index(drop=True), "label", COLUMNS)
+    table = subject.parts.iloc[order]
+    parts = pd.concat([table[table.label == label].head(n) for label, n in DRAWN.items()])
     cams, heats = subject.maps(parts.id, 1), anomalies.maps(parts.id)
     own, pixels = subject.pixels(parts.id), anomalies.pixels(parts.id)
+    peaks = pd.Series(heats.amax((1, 2)).numpy()).groupby(parts.label.to_numpy())
+    found = [f"{own.min():.2f} to {own.max():.2f} if {LABEL_NAMES[k]}" for k, own in peaks]
     title = (
-        "Drawn at random: Grad-CAM shows what supports bad, PatchCore what is unlike all good parts"
-        f"\n{subject.title}; PatchCore's peaks in units of the usual score of a good part"
+        f"Parts drawn at random: PatchCore's peaks are {', '.join(found)} (1: usual for a good "
+        f"part)\nGrad-CAM of {subject.title}"
     )
-    low, high = heats.median(), heats.max()
-    figure, axes = grid(3, COLUMNS, (2 * COLUMNS + 0.7, 7.2), title, SCALE)
+    columns = len(parts)
+    figure, axes = grid(3, columns, (1.5 * columns + 0.6, 6.2), title, SCALE)
     for i, part in enumerate(parts.itertuples()):
         draw_image(axes[0, i], pixels[i], part_title(part))
         draw_overlay(axes[1, i], own[i], cams[i], map_title(1, cams[i]))
-        draw_image(axes[2, i], pixels[i], f"PatchCore, peak {heats[i].max():.2f}")
-        share = ((heats[i] - low) / (high - low).clamp(min=1e-9)).clamp(0, 1).numpy()
-        axes[2, i].imshow(share, cmap=COLOURS, vmin=0, vmax=1, alpha=OVERLAY_ALPHA * share)
+        above = (heats[i] - 1).clamp(min=0)
+        draw_overlay(axes[2, i], pixels[i], above, f"PatchCore, peak {heats[i].max():.2f}")
         if file := find_mask(Path(part.path)):
-            colours = (DEFECT_COLOUR, DEFECT_COLOUR, "white")
-            for ax, shown, colour in zip(axes[:, i], (pixels, own, pixels), colours, strict=True):
+            for ax, shown in zip(axes[:, i], (pixels, own, pixels), strict=True):
                 mask = read_mask(file, shown.shape[1])
-                ax.contour(mask, [0.5], colors=colour, linewidths=1.4, linestyles="dashed")
+                ax.contour(mask, [0.5], colors=DEFECT_COLOUR, linewidths=1.4, linestyles="dashed")
     return figure
 
 

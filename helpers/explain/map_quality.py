@@ -181,11 +181,10 @@ def curves_figure(quality: MapQuality) -> Figure:
     """Draw insertion and deletion curves (Petsiuk et al. 2018), mean and 95 % band, of the parts
     called good and of those called bad, with those of random maps."""
     panels = [(label, kind) for label in quality.curves for kind in KINDS]
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.1 * len(panels) + 1.6, 3.8), squeeze=False, sharey=True
-    )
+    n = len(quality.curves)
+    figure, axes = plt.subplots(n, 2, figsize=(9.5, 3.6 * n + 0.6), squeeze=False, sharey=True)
     shares = np.linspace(0, 1, STEPS + 1)
-    for ax, (label, kind) in zip(axes[0], panels, strict=True):
+    for ax, (label, kind) in zip(axes.flat, panels, strict=True):
         word, areas = LABEL_NAMES[label], []
         looks = ((PALETTE[word], "o-"), (RANDOM_COLOUR, "s--"))
         for both, (colour, style) in zip(quality.curves[label], looks, strict=True):
@@ -199,11 +198,11 @@ def curves_figure(quality: MapQuality) -> Figure:
         text = f"area {areas[0]:.3f}, random {areas[1]:.3f}\n({wish} is good)"
         ax.set_xlabel(f"share of pixels {verb}\n{text}", fontsize=10)
         ax.set_ylim(0, 1.02)
-    axes[0, 0].set_ylabel("probability of the class called")
+    figure.supylabel("probability of the class called", fontsize=11)
     ours = Line2D([], [], color="black", marker="o", label="Grad-CAM")
     random = Line2D([], [], color=RANDOM_COLOUR, marker="s", linestyle="--", label="random maps")
-    axes[0, -1].legend(
-        handles=[ours, random], fontsize=9, loc="upper left", bbox_to_anchor=(1.02, 1)
+    figure.legend(
+        handles=[ours, random], loc="outside lower center", ncols=2, fontsize=9, frameon=False
     )
     return figure
 

@@ -26,6 +26,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.results.metrics import check_both_classes, rate_interval
+from helpers.results.mistakes import part_lines
 from helpers.results.report_table import per_cent
 from helpers.runs.predictions import Scored
 from helpers.runs.stages import Stage, load_run
@@ -159,25 +160,23 @@ def images_of_split(stage: Stage) -> ImageCache:
 def contact_sheet(
     audited: pd.DataFrame, cache: ImageCache, title: str, rows: int = 3, columns: int = 8
 ) -> Figure:
-    """Draw the first suspect images with label, score, annotators' probability and group.
+    """Draw the first suspect images with rank, label, score, annotators' probability and group.
 
-    If no label is suspect, these are the first of all.
+    If no label is suspect, these are the first of all. The title says how many suspects are left
+    out.
     """
     suspects = audited[audited.is_suspect]
     shown = (suspects if len(suspects) else audited).head(rows * columns)
     rows = max(1, -(-len(shown) // columns))
-    size = (1.75 * columns, 2.2 * rows + 0.3)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    titles = map(_caption, shown.to_dict("records"))
-    draw_images(axes, cache.take(cache.rows(shown.id)), titles, 8)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.2 * columns, 1.85 * rows + 0.3), squeeze=False
+    )
+    titles = [
+        f"{row['rank']}: labelled {LABEL_NAMES[row['label']]}\n{part_lines(row)}"
+        for row in shown.to_dict("records")
+    ]
+    draw_images(axes, cache.take(cache.rows(shown.id)), titles, 7)
+    left_out = len(suspects) - len(shown)
+    title += f", {left_out} more are left out" if left_out > 0 else ""
     figure.suptitle(title, fontsize=11)
     return figure
-
-
-def _caption(row: dict) -> str:
-    text = f"{row['rank']}: {str(row['id'])[-16:]}\n"
-    text += f"labelled {LABEL_NAMES[row['label']]}, score {row['defect_score']:.3f}"
-    level, group = row.get("probability"), row.get("group")
-    known = [] if pd.isna(level) else [f"annotators {level:.2g}"]
-    known += [] if pd.isna(group) else [str(group)[-12:]]
-    return "\n".join([text, *filter(None, [", ".join(known)])])

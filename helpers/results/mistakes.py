@@ -12,8 +12,8 @@ from helpers.datasets.cache import ImageCache
 from helpers.runs.predictions import Scored
 
 KINDS = {"escape": "bad parts that escape", "false alarm": "good parts called bad"}
-COLUMNS = 12  # of the contact sheet
-MOST = 72  # parts of each kind on it
+COLUMNS = 8  # of the contact sheet
+MOST = 24  # parts of each kind on it
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -45,10 +45,8 @@ def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Fi
     """
     shown = {kind: wrong[wrong.kind == kind] for kind in KINDS}
     rows = {kind: -(-min(MOST, len(own)) // COLUMNS) for kind, own in shown.items() if len(own)}
-    n_rows = max(1, sum(rows.values()))
-    size = (1.2 * COLUMNS, 1.75 * n_rows + 0.45 * len(rows) + 0.5)
-    figure = plt.figure(figsize=size)
-    heights = list(rows.values())
+    heights = [1.75 * n + 0.45 for n in rows.values()]
+    figure = plt.figure(figsize=(1.2 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
     for part, kind in zip(parts.ravel(), rows, strict=True):
         own = shown[kind]
@@ -65,7 +63,7 @@ def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Fi
 
 def part_lines(row: dict) -> str:
     """Return lines for the picture of a part: id, score, and what is known of it."""
-    lines = [str(row["id"])[-20:], f"score {row['defect_score']:.2f}"]
+    lines = [str(row["id"])[-20:], f"score {row['defect_score']:.3f}"]
     more = [row.get("cell_type"), row.get("group")]
     if not pd.isna(level := row.get("probability", np.nan)):
         lines.append(f"annotators {level:.2g}")

@@ -84,7 +84,11 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
     line = steps["its line in a submission"]
     assert line == f"{part.id},{part.score} (06 may submit another model)"
     figure = your_part.journey_figure(journey, model)
-    assert part.verdict in figure.get_suptitle() and len(figure.axes) == 5
+    assert part.verdict in figure.get_suptitle() and len(figure.axes) == 4
+    bands, (low, high) = figure.axes[3].patches, figure.axes[3].get_xlim()
+    assert low < part.score < high and len(bands) == 3
+    own = model.description
+    assert [band.get_x() for band in bands] == pytest.approx([low, own.pass_below, own.reject_from])
     plt.close(figure)
 
 
@@ -108,7 +112,7 @@ def test_costs_follow_the_probabilities_by_hand():
     table = your_part.by_group(_answered(), COSTS).set_index("Group")
     assert table.loc["a", "Cost"] == pytest.approx(50 * 0.03)
     assert table.loc["b", "Cost"] == pytest.approx(5 * 0.1 + 1 + 50 * 0.07)
-    assert table.loc["all parts", "Bad among passed"] == pytest.approx(0.1)
+    assert table.loc["all parts", "Bad expected among passed"] == pytest.approx(0.1)
     assert "Cost" not in your_part.by_group(_answered(), FREE)
     one = your_part.by_group(_answered(groups=[None] * 5), FREE)
     assert one.Group.tolist() == ["(none)"] and one.Parts.tolist() == [5]
@@ -117,7 +121,7 @@ def test_costs_follow_the_probabilities_by_hand():
 def test_sentences_are_computed_from_the_tables():
     answered = _answered("pprl-", probabilities=(0.01, 0.02, 0.9, 0.4, np.nan))
     assert your_part.say_verdicts(your_part.by_group(answered, FREE)) == (
-        "Of 4 parts: 2 pass, 1 look again, 1 reject; 0.0 bad parts are expected among those that "
+        "Of 4 parts: 2 pass, 1 look again, 1 reject; 0.03 bad parts are expected among those that "
         "pass. 1 image(s) cannot be read."
     )
     labelled = your_part.by_group(answered.assign(label=[0, 1, 1, 0, 1]), FREE)
@@ -185,6 +189,12 @@ def test_a_group_is_named_only_if_chance_does_not_explain_it():
         "Fisher's exact test, Bonferroni over 2 groups)."
     )
     assert "p = .0" in said(9, 2)
+    answered = _answered("r" * 30 + "p" * 10, "a" * 20 + "b" * 20, [0.5] * 40)
+    labelled = answered.assign(label=[1] * 10 + [0] * 10 + [1] * 10 + [0] * 10)
+    assert your_part.say_groups(your_part.by_group(labelled, FREE)).split(". ")[1] == (
+        "Group a stands out: 10 of its 10 good parts are rejected, 0 of 10 of the others (p < "
+        ".001, Fisher's exact test, Bonferroni over 2 groups)."
+    )
     assert your_part.say_groups(your_part.by_group(_answered(groups="aaaaa"), FREE)) == ""
 
 
@@ -195,6 +205,11 @@ def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(describe
     figure = your_part.look_again_figure(model, answered.assign(verdict="look again"))
     assert figure.get_suptitle().endswith("between the thresholds; the 12 of the highest score")
     assert sum(bool(ax.images) for ax in figure.axes) == 12
+    for ax in figure.axes[:12]:
+        name, label, score = ax.get_title().split("\n")
+        part = answered.set_index("id").loc[name]
+        assert label == ("labelled good", "labelled bad")[part.label]
+        assert score.startswith(f"score {part.score:.3f}")
     plt.close(figure)
 
 
@@ -206,7 +221,7 @@ def test_the_notebook_answers_for_a_folder_and_is_done_again_if_an_image_changes
         assert run.main([*command, "-p", "ESCAPE_COST=50", "-p", "FALSE_ALARM_COST=5"]) == 0
     record = stages.load_run(described)["stages"]["07_your_part"]
     assert record["status"] == "done" and len(record["findings"]) >= 3
-    assert "the score" in record["findings"][0] and "Of 4 parts: " in record["findings"][1]
+    assert "Of 4 parts: " in record["findings"][0] and "the score" in record["findings"][1]
     table = files.load_csv(described.table("07_parts"), ("id", "score", "verdict"))
     assert table.id.tolist()[:2] == ["c", "lot1/a"] and "path" not in table
     own = settings.YourPartSettings(folder=str(folder))

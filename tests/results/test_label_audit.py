@@ -142,11 +142,15 @@ def test_the_contact_sheet_shows_label_score_annotators_and_group_of_suspects(ho
     titles = [ax.get_title() for ax in figure.axes]
     assert len(titles) == 6
     row = audited.iloc[0]
-    first = f"1: {row.id}\nlabelled {'bad' if row.label else 'good'}, score {row.defect_score:.3f}"
-    assert titles[0] == f"{first}\nannotators {row.probability:.2g}, {row.group}"
+    label = ("good", "bad")[row.label]
+    first = f"1: labelled {label}\n{row.id}\nscore {row.defect_score:.3f}"
+    assert titles[0] == f"{first}\nannotators {row.probability:.2g}\n{row.group}"
+    left_out = audited.is_suspect.sum() - 6
+    assert figure.get_suptitle() == f"title, {left_out} more are left out"
     bare = audited.drop(columns=["probability", "group"]).head(2).assign(is_suspect=[True, False])
     figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
     assert [ax.get_title() for ax in figure.axes] == [first, "", ""]
+    assert figure.get_suptitle() == "title"
     bare = bare.assign(is_suspect=False)
     figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
     assert sum(bool(ax.get_title()) for ax in figure.axes) == 2  # none is suspect: the first

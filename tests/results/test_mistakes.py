@@ -55,7 +55,7 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
     figure = mistakes.contact_sheet(wrong, cache, "What was found")
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == mistakes.MOST + 2
-    assert titles[1] == "000\nscore 0.20\nannotators 0.67\nmono, module07"
+    assert titles[1] == "000\nscore 0.200\nannotators 0.67\nmono, module07"
     headings = [part.get_suptitle() for part in figure.subfigs]
     assert headings == [
         f"bad parts that escape: {n + 2}, 7 more are left out",
@@ -65,4 +65,4 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
 
 def test_parts_of_a_plain_folder_have_two_lines():
     row = {"id": "a", "label": 0, "defect_score": 0.7}
-    assert mistakes.part_lines(row) == "a\nscore 0.70"
+    assert mistakes.part_lines(row) == "a\nscore 0.700"
