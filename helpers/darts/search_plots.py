@@ -77,10 +77,9 @@ def growing_cell(history: History, used: int) -> Figure:
     later = iter(figure.axes[len(KINDS) :])
     for before, cell in pairwise(found):
         for kind, ax in zip(KINDS, later, strict=False):
-            kept = set(before.edges(kind)) & set(cell.edges(kind))
-            pale = {f"{word} {s}-{t}" for word in ("edge", "label") for _, s, t in kept}
+            pale = {f"{s}-{t}" for _, s, t in {*before.edges(kind)} & {*cell.edges(kind)}}
             for artist in ax.patches:
-                artist.set_alpha(0.3 if artist.get_gid() in pale else None)
+                artist.set_alpha(0.3 if artist.get_gid().split()[-1] in pale else None)
             new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
             ax.set_title(f"{ax.get_title()}, {new}")
     if len(found) > 1:

@@ -95,10 +95,8 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
     operations, agreed = 2 * decided >= total, same - chance > (total - chance) / 2
     confirmed = agreed and 2 * int(table.sure.sum()) >= total
     signs = [operations, 2 * chosen >= len(inputs), confirmed]
-    if all(signs) and changed <= 2:
-        result = "decided the cell"
-    else:
-        result = "decided a part of the cell" if any(signs) else "decided hardly anything"
+    part = "decided a part of the cell" if any(signs) else "decided hardly anything"
+    result = "decided the cell" if all(signs) and changed <= 2 else part
     return [
         f"The search {result}: one operation leads clearly on {decided} of {total} edges, and "
         f"selection by perturbation is sure of its choice on {table.sure.sum()}.",
@@ -128,21 +126,15 @@ def input_leads(record: Record) -> np.ndarray:
 
 
 def changes(
-    history: History,
-    provenance: Mapping[str, Any],
-    cell: Genotype,
-    perturbed: Genotype,
-    table: pd.DataFrame,
+    history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
 ) -> str:
-    """Return sentences on what guard and perturbation changed; `table` is from `edge_table`."""
+    """Return sentences on what the guard and the selection by perturbation changed in the cell."""
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
     unmeasured = all(record.get("eigenvalue") is None for record in history)
     half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
-    noise = ", so this may be noise" if 2 * table.sure.sum() < len(table) else ""
     return (guard if acts else half if unmeasured else "The guard changed nothing. ") + (
         f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
-        f"{CELL_EDGES} edges; it is sure of its choice on {table.sure.sum()} of {len(table)} "
-        f"candidates{noise}."
+        f"{CELL_EDGES} edges."
     )

@@ -255,6 +255,9 @@ def test_the_growing_cell_says_how_many_of_its_edges_are_new():
     expected += [f"epoch 3: {kind} cell, 0 of 8 edges new" for kind in ("normal", "reduction")]
     expected += [f"epoch 4: normal cell, {new[0]} of 8 edges new"]
     assert titles == [*expected, f"epoch 4: reduction cell, {new[1]} of 8 edges new"]
+    strong = {p.get_gid() for p in figure.axes[4].patches if p.get_alpha() is None}
+    added = {*after.edges("normal")} - {*before.edges("normal")}
+    assert {f"label {s}-{t}" for _, s, t in added} == {g for g in strong if g.startswith("label")}
     assert figure.get_suptitle().startswith(f"{16 - sum(new)} of 16 edges of the cell of epoch 4")
 
 

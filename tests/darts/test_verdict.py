@@ -153,24 +153,22 @@ def test_what_guard_and_perturbation_changed_is_counted():
     records = history([2.0, 2.0], skips)
     cell = guard.genotype_of(records[-1], 2)
     provenance = {"guard": ["skip connections in the normal cell limited from 8 to 2"]}
-    sure, unsure = (verdict.edge_table(records[0], worth_of(OTHER, n)) for n in (14, 0))
-    text = verdict.changes(records, provenance, cell, cell, sure)
+    text = verdict.changes(records, provenance, cell, cell)
     limited = genotypes.new_edges(guard.genotype_of(records[-1], -1), cell)
     assert limited >= 6
     assert text == (
         f"The guard replaced {limited} of the cell's 16 edges: skip connections in the normal cell "
-        "limited from 8 to 2. Selection by perturbation would replace 0 of the cell's 16 edges; "
-        "it is sure of its choice on 28 of 28 candidates."
+        "limited from 8 to 2. Selection by perturbation would replace 0 of the cell's 16 edges."
     )
     free = guard.genotype_of(records[-1], -1)
-    text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"], sure)
+    text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
     limit = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
     assert text.startswith(limit)
     measured = [record | {"eigenvalue": 1.0} for record in records]
-    text = verdict.changes(measured, {"guard": []}, free, PUBLISHED["DARTS_V1"], unsure)
+    text = verdict.changes(measured, {"guard": []}, free, PUBLISHED["DARTS_V1"])
     other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
     assert other
     assert text == (
         f"The guard changed nothing. Selection by perturbation would replace {other} of the cell's "
-        "16 edges; it is sure of its choice on 0 of 28 candidates, so this may be noise."
+        "16 edges."
     )
