@@ -78,12 +78,12 @@ def against_random(scored: Mapping[str, Scored]) -> str:
     found = [paired(scored[SEARCHED], scored[name])[0] for name in random]
     corrected = holm([one.p_value for one in found])
     parts = [
-        f"compared with {display_name(name)} it {_verdict(one, p)}"
+        f"against {display_name(name)} it {_verdict(one, p)}"
         for name, one, p in zip(random, found, corrected, strict=True)
     ]
-    few = f". So few random cells ({len(random)}), of any size, prove little"
-    few = few if len(random) < FEW_CELLS else ""
-    about = f"{display_name(SEARCHED)}, {SIDES[scored[SEARCHED].judged_on]} AUC"
+    few = ". One random cell is" if len(random) == 1 else f". {len(random)} random cells are"
+    few = f"{few} too few to judge the search" if len(random) < FEW_CELLS else ""
+    about = f"{SIDES[scored[SEARCHED].judged_on].capitalize()} AUC of {display_name(SEARCHED)}"
     return f"{about}: {'; '.join(parts)}{few}."
 
 

@@ -52,9 +52,9 @@ def test_the_searched_cell_is_compared_with_each_random_one(run_paths):
     scored = read(run_paths, darts_searched=1.5, random_cell_0=1.5, random_cell_1=0.3)
     text = findings_cells.against_random(scored)
     start, second = text.split("; ")
-    assert start.startswith("DARTS searched, test AUC: compared with Random cell 0 it does not ")
-    assert second.startswith("compared with Random cell 1 it is better by ")
-    assert second.endswith("So few random cells (2), of any size, prove little.")
+    assert start.startswith("Test AUC of DARTS searched: against Random cell 0 it does not differ ")
+    assert second.startswith("against Random cell 1 it is better by ")
+    assert second.endswith("2 random cells are too few to judge the search.")
     del scored["darts_searched"]
     assert findings_cells.against_random(scored) == ""
 
