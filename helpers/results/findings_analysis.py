@@ -17,6 +17,7 @@ from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interv
 from helpers.results.comparison import holm
 from helpers.results.metrics import exact_interval
 from helpers.runs.names import display_name
+from helpers.runs.settings import ENSEMBLES
 
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
@@ -233,30 +234,36 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
 def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     """Say what models lose on groups that no training has seen (`two_splits.compare_runs`).
 
-    If the other run lacks the model, it is the best on validation of those that both have.
+    If the other run lacks the model, the best single one of both runs is named instead of it.
     """
     by_name, why = table.set_index("model"), ""
     if model not in by_name.index:
-        model = str(by_name.random_val_auc.idxmax())
-        why = ", the best on the random split's validation of those that both runs have,"
+        is_single = ~by_name.index.isin(ENSEMBLES)
+        model = str(by_name.random_val_auc.where(is_single, 0).idxmax())
+        why = " (the best single model of both runs by validation)"
     row = by_name.loc[model]
-    said = [
-        f"On unseen groups {display_name(model)}{why} has a test AUC of "
-        f"{auc_interval(row, 'groups_auc')}, on the random split "
-        f"{auc_interval(row, 'random_auc')}: "
-        f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
-        f"validation promises {percent(row.random_val_auc)}, that of held-out groups "
-        f"{percent(row.groups_val_auc)}."
+    own = (
+        f"{display_name(model)}{why}: test AUC {auc_interval(row, 'random_auc')} on the random "
+        f"split, {auc_interval(row, 'groups_auc')} on unseen groups, a difference of "
+        f"{points_interval(row, 'difference', 'difference_')} points; its validation AUC was "
+        f"{percent(row.random_val_auc)} and {percent(row.groups_val_auc)}."
+    )
+    if len(table) == 1:
+        return [own]
+    lower = table.difference < 0
+    lost, clear = -100 * table.difference[lower], lower & (holm(table.p_value) < SIGNIFICANT)
+    if lost.empty:
+        return [f"None of {len(table)} models has a lower test AUC on unseen groups.", own]
+    count = f"All {len(table)}" if lower.all() else f"{len(lost)} of {len(table)}"
+    some = f"{clear.sum()} of these losses {'is' if clear.sum() == 1 else 'are'} significant"
+    if not clear.any():
+        some = "no single loss is significant"
+    few = "" if clear.any() else " (few groups give wide intervals)"
+    return [
+        f"{count} models have a lower test AUC on unseen groups, by {lost.min():.1f} to "
+        f"{lost.max():.1f} points; by Holm's correction {some}{few}.",
+        own,
     ]
-    if len(table) > 1:
-        lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
-        named = f" ({_names(lose.model.tolist())})" if len(lose) else ""
-        said.append(
-            f"{len(lose)} of {len(table)} models{named} lose significantly on unseen groups, with "
-            f"Holm's correction; the changes run from {100 * table.difference.min():+.1f} to "
-            f"{100 * table.difference.max():+.1f} points."
-        )
-    return said
 
 
 def calibration(table: pd.DataFrame, model: str) -> str:

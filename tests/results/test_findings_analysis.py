@@ -157,15 +157,23 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     row |= {"difference": -0.08, "difference_low": -0.12, "difference_high": -0.03}
     other = row | {"model": "svm", "difference": -0.02, "difference_high": 0.01}
     table = pd.DataFrame([row | {"model": "fbp"}, other]).assign(p_value=[0.001, 0.4])
-    own, every = findings.two_splits(table, "fbp")
+    every, own = findings.two_splits(table, "fbp")
     assert own == (
-        "On unseen groups FBP has a test AUC of 87.0 [80.0, 92.0], on the random split "
-        "95.0 [93.0, 97.0]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
-        "96.0, that of held-out groups 88.0."
+        "FBP: test AUC 95.0 [93.0, 97.0] on the random split, 87.0 [80.0, 92.0] on unseen groups, "
+        "a difference of -8.0 [-12.0, -3.0] points; its validation AUC was 96.0 and 88.0."
     )
-    fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[0]
-    assert fallback.startswith("On unseen groups SVM, the best on the random split's validation")
-    assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
+    assert every == (
+        "All 2 models have a lower test AUC on unseen groups, by 2.0 to 8.0 points; by Holm's "
+        "correction 1 of these losses is significant."
+    )
+    fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[1]
+    assert fallback.startswith("SVM (the best single model of both runs by validation): test AUC")
+    unclear = findings.two_splits(table.assign(p_value=0.4, difference=[-0.08, 0.01]), "fbp")[0]
+    assert unclear.startswith("1 of 2 models have a lower test AUC on unseen groups, by 8.0 to 8.0")
+    assert "no single loss is significant" in unclear
+    assert findings.two_splits(table[:1], "fbp") == [own]
+    better = findings.two_splits(table.assign(difference=0.01), "fbp")[0]
+    assert better == "None of 2 models has a lower test AUC on unseen groups."
 
 
 def test_calibration_names_both_brier_scores_and_the_base_rate():
