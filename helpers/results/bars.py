@@ -18,12 +18,14 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from helpers.core.style import PALETTE, SIDES, p_value, percent, percent_axis
+from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
 ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
+LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 1.2}
+LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
 # columns of costs, in words
 COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image, one at a time"}
@@ -74,11 +76,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)
-    below: dict[str, Any] = {
-        "loc": "outside lower center",
-        "borderaxespad": 1.2,
-    }  # above the footnote
-    figure.legend(ncols=2, frameon=False, fontsize=11, **below)
+    figure.legend(**LEGEND_BELOW)
     return figure
 
 
@@ -137,12 +135,20 @@ def differences(
 ) -> Figure:
     """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
 
-    The best are above. `by_groups` is True if the split keeps groups apart, so that the intervals
-    resample them.
+    The best are above, those that differ significantly are filled. `by_groups` is True if the split
+    keeps groups apart, so that the intervals resample them.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
-    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
+    clear = frame.p_holm < SIGNIFICANT
+    looks = {
+        "black": (clear, "significant by Holm's correction"),
+        "white": (~clear, "not significant"),
+    }
+    for colour, (own, words) in looks.items():
+        at = frame.difference[own], frame.index[own]
+        ax.plot(*at, "o", mfc=colour, mec="black", label=words, zorder=3)
     ax.axvline(0, color="0.4", lw=1)
     ax.set_yticks(frame.index, _titles(frame))
     for y, p in enumerate(frame.p_holm):
@@ -154,6 +160,7 @@ def differences(
     ax.set_xlabel(
         f"{side} AUC minus that of {display_name(reference)}\n({test}, 95 % interval; Holm's p)"
     )
+    figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12)
     return figure
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent_axis, with_interval
 from helpers.results import metrics
-from helpers.results.bars import interval_arms
+from helpers.results.bars import LEGEND_BELOW, interval_arms
 from helpers.results.report_table import per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import (
@@ -161,8 +161,7 @@ def figure(table: pd.DataFrame, title: str) -> Figure:
     ax.set_yticks(frame.index, frame.model.map(display_name))
     ax.set(xlabel="test AUC with its 95 % interval", ylim=(-0.5, len(frame) - 0.5))
     percent_axis(ax.xaxis)
-    below: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 1.2}
-    figure.legend(ncols=2, frameon=False, fontsize=11, **below)  # above the footnote
+    figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 

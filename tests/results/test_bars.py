@@ -141,6 +141,9 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     ax = bars.differences(compared, "svm").axes[0]
     shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
     np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
+    hollow = ax.lines[-2]
+    assert hollow.get_markerfacecolor() == "white"
+    assert list(hollow.get_xdata()) == sorted(compared.difference[compared.p_holm >= 0.05])
     worst_first = compared.sort_values("difference").model
     assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
 
