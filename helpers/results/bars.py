@@ -24,7 +24,7 @@ from helpers.runs.names import display_name, model_colours
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
 ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
-LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 1.2}
+LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
 # columns of costs, in words

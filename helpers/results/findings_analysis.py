@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.results.calibration import ABOUT_ONE
 from helpers.results.comparison import holm
 from helpers.results.metrics import exact_interval
 from helpers.runs.names import display_name
@@ -21,7 +22,6 @@ from helpers.runs.settings import ENSEMBLES
 
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
-ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 Row = Mapping[str, Any]
 
 
