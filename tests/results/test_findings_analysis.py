@@ -1,10 +1,13 @@
 """Sentences of notebook 06 say what planted tables hold, and nothing if there is nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.results import findings_analysis as findings
+from helpers.runs.predictions import Scored
 
 TABLE = pd.DataFrame(
     {
@@ -187,13 +190,20 @@ def test_calibration_names_both_brier_scores_and_the_base_rate():
             "brier_scaled": [0.075, np.nan],
         }
     )
-    assert findings.calibration(table, "fbp") == (
+    # scores of .5 are right, of the parts with .95 half are good
+    test = pd.DataFrame({"label": [0, 1] * 20, "defect_score": [0.5] * 20 + [0.95] * 20})
+    scored = Scored("fbp", test.assign(id="a"), test.astype({"label": "Int64"}))
+    assert findings.calibration(table, scored) == [
         "The scores of FBP have a Brier score of 0.080 [0.070, 0.090], against 0.210 for the base "
         "rate alone; a temperature of 1.30 (the model was too sure) changes it to 0.075, inside "
-        "this interval."
-    )
-    near = findings.calibration(table.assign(temperature=0.98), "fbp")
-    assert "a temperature of 0.98 (the model is about as sure as it should be)" in near
+        "this interval.",
+        "In 1 of 2 bins the share of bad parts differs from the mean score by more than its "
+        "interval allows: it is lower in 1 and higher in 0.",
+    ]
+    right = replace(scored, test=scored.test[:20])
+    brier, bins = findings.calibration(table.assign(temperature=0.98), right)
+    assert brier.endswith("; a temperature of 0.98 leaves the scores as they are.")
+    assert bins.startswith("In 0 of 1 bins") and bins.endswith("interval allows.")
     assert findings.calibration_title(table, "fbp").endswith("0.080; of the base rate alone: 0.210")
 
 
