@@ -16,7 +16,9 @@ from scipy import stats
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
+from helpers.results.decision import PER_PARTS
 from helpers.results.metrics import exact_interval
+from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import ENSEMBLES
@@ -328,6 +330,19 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
             f"{_rate(sure, f'{side}_overkill_rate')} of the good parts are rejected."
         )
     return said
+
+
+def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
+    """Say what the cheapest thresholds cost against one answer for all parts of the line."""
+    rows = points[points.model == model].set_index("rule")
+    if not line.escape_cost:
+        return ""
+    looks = "" if line.review_cost else ", if a look costs nothing"
+    return (
+        f"Per {PER_PARTS:,} parts, {100 * line.bad_rate:.0f} % of them bad, the cheapest "
+        f"thresholds cost {rows[f'{side}_cost']['cheapest']:,.1f} on {SIDES[side]}{looks}; "
+        f"{costs_of_one_answer(line, PER_PARTS)}."
+    )
 
 
 def decision_title(points: pd.DataFrame, model: str, side: str) -> str:

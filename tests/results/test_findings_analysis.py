@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.results import findings_analysis as findings
+from helpers.results.operating_point import Line
 from helpers.runs.predictions import Scored
 
 TABLE = pd.DataFrame(
@@ -230,6 +231,20 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
     ]
     broken = findings.promise(_points(test_escape_rate_low=0.02), "fbp", "test")
     assert broken[1].endswith("more than promised.")
+
+
+def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
+    points = _points(rule="cheapest", test_cost=412.3)[:1]
+    line = Line(0.3, escape_cost=20, false_alarm_cost=2)
+    assert findings.costs(points, "fbp", "test", line) == (
+        "Per 1,000 parts, 30 % of them bad, the cheapest thresholds cost 412.3 on test, if a look "
+        "costs nothing; letting all pass 6,000.0, rejecting all 1,400.0."
+    )
+    said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
+    assert said.endswith(
+        "412.3 on test; letting all pass 6,000.0, rejecting all 1,400.0, looking at all 500.0."
+    )
+    assert findings.costs(points, "fbp", "test", Line(0.3)) == ""
 
 
 def test_a_promise_that_cannot_be_made_is_said():
