@@ -320,8 +320,9 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
+        n_bad = f"as far as {row.test_bad:.0f} bad parts can tell"
         broken = is_exceeded(rows, side)["expected"]
-        verdict = "more than promised" if broken else "as promised within the interval"
+        verdict = "more than promised" if broken else f"not more than promised, {n_bad}"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]

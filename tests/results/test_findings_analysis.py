@@ -225,7 +225,8 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "Asked for at most 1 % escapes, FBP promises 0.97 %: it passes 60.0 % [58.0, 62.0] of all "
         "parts automatically, leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
-        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: as promised within the interval.",
+        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not more than promised, as far as "
+        "200 bad parts can tell.",
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
