@@ -43,8 +43,10 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
     count, score_sum, bad = (np.bincount(bins, weights) for weights in (None, scores, labels))
     filled = count > 0
     counts = bad[filled].astype(int), count[filled].astype(int)
-    intervals = np.transpose([exact_interval(*pair) for pair in zip(*counts, strict=True)])
-    return CalibrationBins(score_sum[filled] / count[filled], *intervals, counts[1])
+    fraction, low, high = np.transpose(
+        [exact_interval(*pair) for pair in zip(*counts, strict=True)]
+    )
+    return CalibrationBins(score_sum[filled] / count[filled], fraction, low, high, counts[1])
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:
