@@ -27,6 +27,7 @@ from helpers.deploy.predictor import TrainedModel, best_described, load_model, o
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
+from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.runs import names, predictions
 from helpers.runs.costs import checkpoints
 from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
@@ -455,14 +456,9 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     if not settings.escape_cost or judged.empty:
         return ""
     cost = costs_of(judged, settings).sum()
-    same = {"letting all pass": PASS, "rejecting all": REJECT}
-    if settings.review_cost:
-        same["looking at all"] = LOOK_AGAIN
-    others = {
-        words: costs_of(judged.assign(verdict=verdict), settings).sum()
-        for words, verdict in same.items()
-    }
-    words = ", ".join(f"{words} {value:.1f}" for words, value in others.items())
+    costs = settings.escape_cost, settings.false_alarm_cost
+    line = Line(judged.probability.fillna(0).mean(), *costs, review_cost=settings.review_cost)
+    words = costs_of_one_answer(line, len(judged))
     looks = "" if settings.review_cost else ", if a look costs nothing"
     return f"By the calibrated probabilities the verdicts cost {cost:.1f}{looks}; {words}."
 

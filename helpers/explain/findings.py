@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, p_value, with_interval
 from helpers.explain.map_measures import corner_share, peaks_in_corner
-from helpers.explain.map_quality import MapQuality
+from helpers.explain.map_quality import MapQuality, correlations
 from helpers.results.metrics import exact_interval
 
 ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
@@ -30,12 +30,9 @@ def maps(table: pd.DataFrame) -> list[str]:
             for row in own.itertuples()
         )
         said.append(f"Grad-CAM against chance, parts {parts}: {words}.")
-    for row in table[table.measure.str.startswith("rank correlation")].itertuples():
-        if not row.images:  # no pair of maps has ranks
-            continue
+    if words := correlations(table):
         said.append(
-            f"Maps of random weights have a rank correlation of {row.maps:.2f} with the trained "
-            f"ones, on average over {row.images} parts that have both."
+            f"Maps of random weights have a mean rank correlation of {words} with the trained ones."
         )
     return said
 

@@ -34,6 +34,7 @@ RANDOM_WEIGHTS = 3  # draws of random weights: one alone may happen to agree or 
 MOST_MASKS = 300  # parts with masks that are looked at
 COLUMNS = 6  # of a figure with one part in each
 KINDS = ("insertion", "deletion")
+CORRELATION = "rank correlation, random weights"  # a measure of `MapQuality.table`
 RANDOM_COLOUR = "0.35"
 DEFECT_COLOUR = "#ffb000"  # dashed, so that it differs from the map's line in gray too
 
@@ -50,7 +51,6 @@ class MapQuality:
     seed: int
     sample: pd.DataFrame  # the parts behind curves and correlation
     curves: dict[int, tuple[dict[str, Tensor], ...]]  # by class: the maps', the random maps'
-    correlation: np.ndarray  # with maps of random weights, mean of the draws; no empty maps
     masked: pd.DataFrame  # bad parts with a mask, by falling energy of the map in the mask
     masks: list[np.ndarray]  # theirs, (H, W) true on the defect; empty if the source has none
     table: pd.DataFrame
@@ -96,10 +96,13 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
     for i in range(RANDOM_WEIGHTS):
         random = replace(subject, model=randomised_copy(subject.model, seed + i))
         draws.append(rank_correlation(trained, random.maps(sample.id, classes)))
-    rho = torch.stack(draws).nanmean(dim=0).numpy()
-    rho = rho[~np.isnan(rho)]  # a pair with an empty map has no ranks
-    name, mean = "rank correlation, random weights", rho.mean() if len(rho) else math.nan
-    rows.append((name, "all", len(rho), mean, 0.0, math.nan, math.nan))
+    rho = torch.stack(draws).nanmean(dim=0).numpy()  # mean of the draws
+    for label, word in LABEL_NAMES.items():
+        if (own := (sample.called == label).to_numpy()).any():
+            known = rho[own & ~np.isnan(rho)]  # a pair with an empty map has no ranks
+            mean = known.mean() if len(known) else math.nan
+            row = (CORRELATION, f"called {word}", len(known), mean, 0.0, math.nan, math.nan)
+            rows.append(row)
 
     bad = subject.parts[subject.parts.label == 1]
     bad = bad.assign(file=[find_mask(Path(path)) for path in bad.path])
@@ -135,25 +138,31 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
     )
     if not masks:
         caption += " The source has no masks of the defects."
-    return MapQuality(
-        subject, seed, sample, curves, rho, masked, masks, table, _as_text(table), caption
-    )
+    return MapQuality(subject, seed, sample, curves, masked, masks, table, _as_text(table), caption)
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    better = {"deletion area": "low", "rank correlation, random weights": "near 0"}
+    better = {"deletion area": "low", CORRELATION: "near 0"}
     text = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
     text = text.replace("nan", "-")
     gain = text.gain + " [" + text.low + ", " + text.high + "]"
     return pd.DataFrame(
         {
             "Measure": table.measure,
-            "Parts": (text.images + " " + text.parts).str.removesuffix(" all"),
+            "Parts": text.images + " " + text.parts,
             "Better": table.measure.map(better).fillna("high"),
             "Maps": text.maps,
             "Chance": text.chance,
             "Gain over chance": gain.where(table.gain.notna(), ""),
         }
+    )
+
+
+def correlations(table: pd.DataFrame) -> str:
+    """Return the rank correlations of a `MapQuality.table` in words, for each class called."""
+    rows = table[(table.measure == CORRELATION) & (table.images > 0)]
+    return " and ".join(
+        f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in rows.itertuples()
     )
 
 
@@ -216,10 +225,11 @@ def random_weights_figure(quality: MapQuality) -> Figure:
     random_subject = replace(subject, model=randomised_copy(subject.model, quality.seed))
     random = random_subject.maps(parts.id, classes)
     correlation = rank_correlation(trained, random)
-    n, empty = len(quality.correlation), len(quality.sample) - len(quality.correlation)
-    mean = f"mean of {n} parts {quality.correlation.mean():.2f}" if n else "no map is left"
-    title = f"{subject.title}: rank correlation with random weights, {mean}"
-    title += f" ({empty} with an empty map left out)" if empty else ""
+    means = correlations(quality.table) or "unknown, as no map is left"
+    title = f"{subject.title}: mean rank correlation with random weights {means}"
+    rows = quality.table[quality.table.measure == CORRELATION]
+    empty = len(quality.sample) - rows.images.sum()
+    title += f"; {empty} with an empty map left out" if empty else ""
     figure, axes = grid(2, COLUMNS, (2 * COLUMNS + 0.7, 5.3), title)
     for i, part in enumerate(parts.itertuples()):
         above = f'{part_title(part)}\nmap for "{LABEL_NAMES[part.called]}", trained'

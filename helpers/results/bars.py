@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,12 +18,14 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from helpers.core.style import PALETTE, SIDES, p_value, percent, percent_axis
+from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, p_value, percent, percent_axis
 from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
 ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
+LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
+LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
 # columns of costs, in words
 COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image, one at a time"}
@@ -74,11 +76,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)
-    below: dict[str, Any] = {
-        "loc": "outside lower center",
-        "borderaxespad": 1.2,
-    }  # above the footnote
-    figure.legend(ncols=2, frameon=False, fontsize=11, **below)
+    figure.legend(**LEGEND_BELOW)
     return figure
 
 
@@ -137,12 +135,20 @@ def differences(
 ) -> Figure:
     """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
 
-    The best are above. `by_groups` is True if the split keeps groups apart, so that the intervals
-    resample them.
+    The best are above, those that differ significantly are filled. `by_groups` is True if the split
+    keeps groups apart, so that the intervals resample them.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
-    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.4))
+    figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
     ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
+    clear = frame.p_holm < SIGNIFICANT
+    looks = {
+        "black": (clear, "significant by Holm's correction"),
+        "white": (~clear, "not significant"),
+    }
+    for colour, (own, words) in looks.items():
+        at = frame.difference[own], frame.index[own]
+        ax.plot(*at, "o", mfc=colour, mec="black", label=words, zorder=3)
     ax.axvline(0, color="0.4", lw=1)
     ax.set_yticks(frame.index, _titles(frame))
     for y, p in enumerate(frame.p_holm):
@@ -154,6 +160,7 @@ def differences(
     ax.set_xlabel(
         f"{side} AUC minus that of {display_name(reference)}\n({test}, 95 % interval; Holm's p)"
     )
+    figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12)
     return figure
 
@@ -200,38 +207,55 @@ def _titles(frame: pd.DataFrame) -> list[str]:
     return [display_name(name, words) for name, words in zip(frame.model, averaged, strict=True)]
 
 
-def by_group(table: pd.DataFrame, pooled: float, title: str) -> Figure:
+def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str) -> Figure:
     """Draw each group's share of bad parts, its mistakes, and the AUC inside it.
 
-    `table` is `comparison.group_table`, `pooled` the AUC over all groups together.
+    Groups with parts of one class and without mistakes are left out. `table` is
+    `comparison.group_table`, `row` that of the model in `results_table`.
     """
-    size = (max(7, 0.24 * len(table) + 2), 7.5)
-    figure, axes = plt.subplots(3, 1, figsize=size, sharex=True)
-    top, middle, bottom = axes
-    places = np.arange(len(table))
-    top.bar(places, table.bad_rate, color=PALETTE["bad"], width=0.7)
+    is_mixed = table.bad_rate.between(0, 1, inclusive="neither")
+    shown = table[is_mixed | (table.escapes + table.false_alarms > 0)]
+    left_out = len(table) - len(shown)
+    size = (min(9.5, max(7, 0.24 * len(shown) + 2)), 7.5)
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=size, sharex=True)
+    places = np.arange(len(shown))
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 10}
+    top.bar(places, shown.bad_rate, color=PALETTE["bad"], width=0.7)
     top.set(ylabel="share of\nbad parts", ylim=(0, 1.02))
-    top.set_title(title, fontsize=12)
-    below = np.zeros(len(table))
+    below = np.zeros(len(shown))
     looks = {"escapes": (PALETTE["bad"], ""), "false_alarms": (PALETTE["good"], "///")}
     for column, (colour, hatch) in looks.items():
         text = column.replace("_", " ")
-        middle.bar(places, table[column], 0.7, below, color=colour, hatch=hatch, label=text)
-        below = below + table[column].to_numpy()
-    middle.set(ylabel="mistakes", ylim=(0, max(1, 1.1 * below.max())))
+        middle.bar(places, shown[column], 0.7, below, color=colour, hatch=hatch, label=text)
+        below = below + shown[column].to_numpy()
+    middle.set(ylabel="mistakes", ylim=(0, max([1, *(1.1 * below)])))
     middle.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
-    known = table.auc.notna()
-    arms = interval_arms(table[known], "auc")
-    bottom.errorbar(places[known], table.auc[known], yerr=arms, **MODEL)
-    bottom.axhline(
-        pooled, color="0.4", lw=1, ls="--", label=f"all groups\ntogether: {percent(pooled)}"
-    )
-    bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
-    lowest = (table.auc - arms[0]).min() if known.any() else pooled
-    bottom.set(ylabel="AUC inside\nthe group", ylim=(min(pooled, lowest) - 0.05, 1.05))
+    middle.legend(**beside)
+    certain, arms = shown.auc.isin([0, 1]), interval_arms(shown, "auc")
+    bottom.errorbar(places, shown.auc.mask(certain), yerr=arms, **MODEL)
+    if certain.any():
+        text = "no interval: all\nparts in order"
+        hollow = shown.auc.where(certain)
+        bottom.plot(places, hollow, "o", mfc="white", mec="black", clip_on=False, label=text)
+    means = {
+        "_auc": ("--", "all groups\ntogether"),
+        "_within_auc": (":", "mean inside\nthe groups"),
+    }
+    for end, (line, text) in means.items():
+        if pd.notna(auc := row.get(f"{side}{end}", np.nan)):
+            bottom.axhline(auc, color="0.3", ls=line, label=f"{text}: {percent(auc)}")
+    bottom.legend(**beside)
+    bottom.set(ylabel="AUC inside\nthe group", ylim=(bottom.get_ylim()[0], 1.05))
     percent_axis(bottom.yaxis)
-    bottom.set_xticks(places, table.group.astype(str), rotation=90, fontsize=8)
-    for ax in axes:
+    names = shown.group.astype(str).tolist()
+    stem = names[0].rstrip("0123456789") if names else ""
+    prefix = stem if all(name.startswith(stem) and name != stem for name in names) else ""
+    ticks = [name.removeprefix(prefix) for name in names]
+    bottom.set_xticks(places, ticks, rotation=90, fontsize=9)
+    words = f'group (its name after "{prefix}")' if prefix else "group"
+    out = f"; left out: {left_out} with one class and no mistakes" if left_out else ""
+    bottom.set_xlabel(words + out, fontsize=10)
+    for ax in figure.axes:
         ax.grid(axis="x", visible=False)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure

@@ -9,18 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from helpers.results.metrics import check_both_classes, check_scores
+from helpers.results.metrics import check_both_classes, check_scores, exact_interval
 
+ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 # Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.
 NEAREST_TO_CERTAIN = 1e-15
 TEMPERATURE_LIMITS = (0.05, 20.0)  # perfectly separated validation sets would drive it to 0
 
 
 class CalibrationBins(NamedTuple):
-    """Per filled bin: mean score, fraction of bad parts, and number of parts, each (bins,)."""
+    """Per filled bin: mean score, fraction of bad parts with its exact 95 % interval, and number
+    of parts, each (bins,)."""
 
     mean_score: np.ndarray
     bad_fraction: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     n_parts: np.ndarray
 
 
@@ -38,9 +42,11 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
     count, score_sum, bad = (np.bincount(bins, weights) for weights in (None, scores, labels))
     filled = count > 0
-    return CalibrationBins(
-        score_sum[filled] / count[filled], bad[filled] / count[filled], count[filled].astype(int)
+    counts = bad[filled].astype(int), count[filled].astype(int)
+    fraction, low, high = np.transpose(
+        [exact_interval(*pair) for pair in zip(*counts, strict=True)]
     )
+    return CalibrationBins(score_sum[filled] / count[filled], fraction, low, high, counts[1])
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:

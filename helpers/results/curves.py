@@ -25,7 +25,7 @@ from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
-from helpers.results.metrics import exact_interval, rate_interval, roc_auc
+from helpers.results.metrics import rate_interval, roc_auc
 from helpers.runs import settings
 from helpers.runs.names import (
     BRIGHTNESS,
@@ -185,38 +185,38 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figur
     """Draw whether scores are probabilities, before and after temperature scaling.
 
     Left, for one model: the fraction of bad parts among those with about the same score, with
-    exact 95 % intervals. Right: the Brier score of every model in `decision.calibration_table`.
+    exact 95 % intervals; scaled scores only if the temperature is not about 1. Right: the Brier
+    score of every model in `decision.calibration_table`.
     """
     models = table[table.model != "base rate"].iloc[::-1].reset_index(drop=True)
     models = models.sort_values("brier", ascending=False, ignore_index=True)
-    size = (12, max(4.6, 0.26 * len(models) + 1.8))
-    figure, (left, right) = plt.subplots(1, 2, figsize=size)
+    size = (9.5, max(4.6, 0.26 * len(models) + 1.8))
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, width_ratios=(1.5, 1))
     temperature = float(table.set_index("model").temperature[scored.name])
     labels, scores = scored.labels_scores()
-    scaled = calibration.apply_temperature(scores, temperature)
+    drawn = [(scores, "scores as they are", "o-", "black")]
+    if abs(temperature - 1) >= calibration.ABOUT_ONE:  # else its line hides the other
+        scaled = calibration.apply_temperature(scores, temperature)
+        drawn.append((scaled, f"logits divided by {temperature:.2f}", "s--", SCALED))
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
-    for own, text, fmt, colour in (
-        (scores, "scores as they are", "o-", "black"),
-        (scaled, f"logits divided by {temperature:.2f}", "s--", SCALED),
-    ):
-        mean, fraction, n = calibration.calibration_bins(labels, own)
-        bad = np.rint(fraction * n).astype(int)
-        low, high = np.transpose([exact_interval(*k_n)[1:] for k_n in zip(bad, n, strict=True)])
+    for own, text, fmt, colour in drawn:
+        mean, fraction, low, high, _ = calibration.calibration_bins(labels, own)
         arms = [fraction - low, high - fraction]
         left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
     left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
-    _legend_below(left)
+    left.set_anchor("N")
+    _legend_below(left, ncols=2)
     right.errorbar(
         models.brier, models.index, xerr=interval_arms(models, "brier", "brier_"), **MODEL
     )
     right.plot(models.brier_scaled, models.index, "s", mfc="none", mec=SCALED, mew=2, ms=9)
     right.axvline(float(table.brier.iloc[-1]), color="0.4", ls=":")
     right.set_yticks(models.index, models.model.map(display_name))
-    right.set(xlabel="Brier score (0 is best); dotted: base rate")
-    right.set(title="circle with 95 % interval: as they are; square: scaled")
-    figure.suptitle(title)
+    right.set(xlabel="Brier score (0 is best)\ndotted: base rate")
+    right.set_title("circle: as they are, 95 % interval\nsquare: scaled", fontsize=10)
+    figure.suptitle(title, fontsize=12)
     return figure
 
 
@@ -225,18 +225,20 @@ def decision_figure(
 ) -> Figure:
     """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
 
-    Left, at every threshold: the promised escape rates and the measured one with its 95 % interval,
-    over the share of all parts that pass. Right: what `decision.decisions` does to good and bad
-    parts. Good and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
+    Above: what `decision.decisions` does to good and bad parts. Below, at every threshold: the
+    promised escape rates and the measured one with its 95 % interval, over the share of all parts
+    that pass. Good and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
     """
     chosen = decision.decisions(scored, settings, bad_rate)
-    bars = len({own.bins for own in chosen.values()})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 2.6 + 1.35 * max(3, bars)))
-    _promises(left, scored, chosen, settings.max_escape_rate, bad_rate)
-    _bins(right, scored, chosen)
-    _legend_below(left)
-    _legend_below(right, place="right")
-    figure.suptitle(title)
+    heights = (0.6 + 1.1 * len({own.bins for own in chosen.values()}), 4.2)
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9.5, sum(heights) + 1.2), height_ratios=heights
+    )
+    _bins(above, scored, chosen)
+    above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10)
+    _promises(below, scored, chosen, settings.max_escape_rate, bad_rate)
+    _legend_below(below, ncols=2)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
@@ -328,7 +330,7 @@ def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> 
         pass_below, reject_from = told_apart(*bins)
         title = f"{', '.join(words)}: pass below {pass_below}"
         title += f", reject from {reject_from} on" if reject_from != pass_below else ""
-        ax.text(0, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
+        ax.text(0.7, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
     ax.set_yticks(ticks, names)
     ax.set(xlim=(0, 100), ylim=(2.7 * len(rules) - 1.1, -1.3), xlabel="% of the class")
     ax.grid(False)
@@ -349,11 +351,11 @@ def _legend_name(model: Scored) -> str:
     return model.title if own == "own" else f"{own}: {model.title}"
 
 
-def _legend_below(ax: Axes, title: str = "", place: str = "left") -> None:
-    """Put the legend of an axes below all panels, at the left or in the center of the figure."""
-    style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False}
-    style |= {"handlelength": 3.4, "alignment": "left", "loc": f"outside lower {place}"}
-    style["borderaxespad"] = 1.2  # above the footnote
+def _legend_below(ax: Axes, title: str = "", ncols: int = 1) -> None:
+    """Put the legend of an axes below all panels, at the left of the figure."""
+    style: dict[str, Any] = {"fontsize": 10, "title_fontsize": 10, "frameon": False, "ncols": ncols}
+    style |= {"handlelength": 3.4, "alignment": "left", "loc": "outside lower left"}
+    style["borderaxespad"] = 2  # above the footnote
     cast(Figure, ax.figure).legend(*ax.get_legend_handles_labels(), title=title, **style)
 
 

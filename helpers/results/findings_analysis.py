@@ -14,13 +14,17 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
+from helpers.results.decision import PER_PARTS
 from helpers.results.metrics import exact_interval
+from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.runs.names import display_name
+from helpers.runs.predictions import Scored
+from helpers.runs.settings import ENSEMBLES
 
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000
-ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 Row = Mapping[str, Any]
 
 
@@ -233,46 +237,57 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
 def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     """Say what models lose on groups that no training has seen (`two_splits.compare_runs`).
 
-    If the other run lacks the model, it is the best on validation of those that both have.
+    If the other run lacks the model, the best single one of both runs is named instead of it.
     """
     by_name, why = table.set_index("model"), ""
     if model not in by_name.index:
-        model = str(by_name.random_val_auc.idxmax())
-        why = ", the best on the random split's validation of those that both runs have,"
+        is_single = ~by_name.index.isin(ENSEMBLES)
+        model = str(by_name.random_val_auc.where(is_single, 0).idxmax())
+        why = " (the best single model of both runs by validation)"
     row = by_name.loc[model]
-    said = [
-        f"On unseen groups {display_name(model)}{why} has a test AUC of "
-        f"{auc_interval(row, 'groups_auc')}, on the random split "
-        f"{auc_interval(row, 'random_auc')}: "
-        f"{points_interval(row, 'difference', 'difference_')} points. The random split's "
-        f"validation promises {percent(row.random_val_auc)}, that of held-out groups "
-        f"{percent(row.groups_val_auc)}."
+    own = (
+        f"{display_name(model)}{why}: test AUC {auc_interval(row, 'random_auc')} on the random "
+        f"split, {auc_interval(row, 'groups_auc')} on unseen groups, a difference of "
+        f"{points_interval(row, 'difference', 'difference_')} points; its validation AUC was "
+        f"{percent(row.random_val_auc)} and {percent(row.groups_val_auc)}."
+    )
+    if len(table) == 1:
+        return [own]
+    lower = table.difference < 0
+    lost, clear = -100 * table.difference[lower], lower & (holm(table.p_value) < SIGNIFICANT)
+    if lost.empty:
+        return [f"None of {len(table)} models has a lower test AUC on unseen groups.", own]
+    count = f"All {len(table)}" if lower.all() else f"{len(lost)} of {len(table)}"
+    some = f"{clear.sum()} of these losses {'is' if clear.sum() == 1 else 'are'} significant"
+    if not clear.any():
+        some = "no single loss is significant"
+    few = "" if clear.any() else " (few groups give wide intervals)"
+    return [
+        f"{count} models have a lower test AUC on unseen groups, by {lost.min():.1f} to "
+        f"{lost.max():.1f} points; by Holm's correction {some}{few}.",
+        own,
     ]
-    if len(table) > 1:
-        lose = table[(holm(table.p_value) < SIGNIFICANT) & (table.difference < 0)]
-        named = f" ({_names(lose.model.tolist())})" if len(lose) else ""
-        said.append(
-            f"{len(lose)} of {len(table)} models{named} lose significantly on unseen groups, with "
-            f"Holm's correction; the changes run from {100 * table.difference.min():+.1f} to "
-            f"{100 * table.difference.max():+.1f} points."
-        )
-    return said
 
 
-def calibration(table: pd.DataFrame, model: str) -> str:
+def calibration(table: pd.DataFrame, scored: Scored) -> list[str]:
     """Say whether a model's scores are probabilities (`decision.calibration_table`)."""
     rows = table.set_index("model")
-    row, base = rows.loc[model], rows.brier["base rate"]
-    inside = row.brier_low <= row.brier_scaled <= row.brier_high
+    row, base = rows.loc[scored.name], rows.brier["base rate"]
+    inside = "inside" if row.brier_low <= row.brier_scaled <= row.brier_high else "outside"
     sure = "was too sure" if row.temperature > 1 else "was not sure enough"
+    change = f"(the model {sure}) changes it to {row.brier_scaled:.3f}, {inside} this interval"
     if abs(row.temperature - 1) < ABOUT_ONE:
-        sure = "is about as sure as it should be"
-    return (
-        f"The scores of {display_name(model)} have a Brier score of {row.brier:.3f} "
+        change = "leaves the scores as they are"
+    bins = calibration_bins(*scored.labels_scores())
+    high, low = (bins.mean_score > bins.high).sum(), (bins.mean_score < bins.low).sum()
+    ways = f": it is lower in {high} and higher in {low}" if high + low else ""
+    return [
+        f"The scores of {display_name(scored.name)} have a Brier score of {row.brier:.3f} "
         f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
-        f"a temperature of {row.temperature:.2f} (the model {sure}) changes it to "
-        f"{row.brier_scaled:.3f}, {'inside' if inside else 'outside'} this interval."
-    )
+        f"a temperature of {row.temperature:.2f} {change}.",
+        f"In {high + low} of {len(bins.low)} bins the share of bad parts differs from the mean "
+        f"score by more than its interval allows{ways}.",
+    ]
 
 
 def calibration_title(table: pd.DataFrame, model: str) -> str:
@@ -305,8 +320,9 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
+        n_bad = f"as far as {row.test_bad:.0f} bad parts can tell"
         broken = is_exceeded(rows, side)["expected"]
-        verdict = "more than promised" if broken else "as promised within the interval"
+        verdict = "more than promised" if broken else f"not more than promised, {n_bad}"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
@@ -315,6 +331,19 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
             f"{_rate(sure, f'{side}_overkill_rate')} of the good parts are rejected."
         )
     return said
+
+
+def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
+    """Say what the cheapest thresholds cost against one answer for all parts of the line."""
+    rows = points[points.model == model].set_index("rule")
+    if not line.escape_cost:
+        return ""
+    looks = "" if line.review_cost else ", if a look costs nothing"
+    return (
+        f"Per {PER_PARTS:,} parts, {100 * line.bad_rate:.0f} % of them bad, the cheapest "
+        f"thresholds cost {rows[f'{side}_cost']['cheapest']:,.1f} on {SIDES[side]}{looks}; "
+        f"{costs_of_one_answer(line, PER_PARTS)}."
+    )
 
 
 def decision_title(points: pd.DataFrame, model: str, side: str) -> str:

@@ -30,7 +30,7 @@ PUBLISHED = (
 
 
 def beside(mapped: pd.DataFrame, title: str) -> pd.DataFrame:
-    """Return published numbers and this run's under the same mapping, by accuracy.
+    """Return published numbers and this run's, by mapping of the labels, then by accuracy.
 
     Args:
         mapped: `label_mappings.mapping_table` of a model.
@@ -38,7 +38,7 @@ def beside(mapped: pd.DataFrame, title: str) -> pd.DataFrame:
 
     Returns:
         Texts: `Work, Model, Labels, Accuracy, F1, Remark`. A mapping that a source does not show is
-        "not stated", and only this run's rows say what it would do. Empty if nothing is mapped.
+        "not stated", and such rows are the last. Empty if nothing is mapped.
     """
     columns = ["Work", "Model", "Labels", "Accuracy", "F1", "Remark"]
     if mapped.empty:
@@ -54,7 +54,9 @@ def beside(mapped: pd.DataFrame, title: str) -> pd.DataFrame:
         images = f"{row.cells:.0f} images"
         rows.append(["this run", title, _short(row.mapping), accuracy, percent(row.f1), images])
     table = pd.DataFrame(rows, columns=columns)
-    order = np.argsort([-float(text.split()[0]) for text in table.Accuracy], kind="stable")
+    mappings = [*map(_short, MAPPINGS), "not stated"]
+    accuracy = table.Accuracy.str.split().str[0].astype(float)
+    order = np.lexsort((-accuracy, table.Labels.map(mappings.index)))
     return table.iloc[order].reset_index(drop=True)
 
 

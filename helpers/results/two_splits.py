@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent_axis, with_interval
 from helpers.results import metrics
+from helpers.results.bars import LEGEND_BELOW, interval_arms
 from helpers.results.report_table import per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import (
@@ -129,16 +131,44 @@ def shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return `compare_runs` for the eye, in per cent, the best of the random split first."""
     rows = table.sort_values("random_auc", ascending=False).to_dict("records")
     columns = {"Model": [display_name(row["model"]) for row in rows]}
-    ends = {"val_auc": "Validation AUC", "auc": "Test AUC", "within_auc": "Within groups"}
-    for end, title in ends.items():
+    for end, title in {"val_auc": "Validation AUC", "auc": "Test AUC"}.items():
         for kind, words in KINDS.items():
-            if f"{kind}_{end}" in table:
-                columns[f"{title}, {words}"] = [per_cent(row, f"{kind}_{end}") for row in rows]
-    columns["Unseen groups minus random"] = [
-        with_interval(row["difference"], row["difference_low"], row["difference_high"], sign="+")
-        for row in rows
-    ]
+            columns[f"{title}, {words}"] = [per_cent(row, f"{kind}_{end}") for row in rows]
+    columns["Unseen groups minus random"] = [_difference(row) for row in rows]
     return pd.DataFrame(columns)
+
+
+def figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the test AUCs of `compare_runs`, a row per model, the best of the random split above."""
+    frame = table.sort_values("random_auc", ignore_index=True)
+    figure, ax = plt.subplots(figsize=(9.5, 0.42 * len(frame) + 1.8))
+    looks = zip(KINDS.items(), ("o", "D"), ("0.2", "#d55e00"), (0.13, -0.13), strict=True)
+    for (kind, words), marker, colour, up in looks:
+        column = f"{kind}_auc"
+        ax.errorbar(
+            frame[column],
+            frame.index + up,
+            xerr=interval_arms(frame, column, f"{column}_"),
+            fmt=marker,
+            color=colour,
+            capsize=2,
+            label=words,
+        )
+    beside = ax.get_yaxis_transform()  # a column at the right of the axes
+    for y, row in enumerate(frame.to_dict("records")):
+        ax.annotate(_difference(row), (1.01, y), xycoords=beside, va="center", fontsize=10)
+    ax.annotate("difference, points", (1.01, len(frame) - 0.45), xycoords=beside, fontsize=10)
+    ax.set_yticks(frame.index, frame.model.map(display_name))
+    ax.set(xlabel="test AUC with its 95 % interval", ylim=(-0.5, len(frame) - 0.5))
+    percent_axis(ax.xaxis)
+    figure.legend(**LEGEND_BELOW)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    ends = row["difference_low"], row["difference_high"]
+    return with_interval(row["difference"], *ends, sign="+")
 
 
 def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -139,7 +139,7 @@ def test_sentences_are_computed_from_the_tables():
     assert your_part.say_costs(answered, FREE) == ""
     assert your_part.say_costs(answered, COSTS) == (
         "By the calibrated probabilities the verdicts cost 3.0; letting all pass 66.5, rejecting "
-        "all 13.4, looking at all 4.0."
+        "all 13.3, looking at all 4.0."
     )
     nothing = _answered("-----", probabilities=[np.nan] * 5)
     assert your_part.say_verdicts(your_part.by_group(nothing, FREE)) == ""

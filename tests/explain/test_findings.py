@@ -13,7 +13,8 @@ def test_measures_are_better_worse_or_not_told_apart():
         ("insertion area", "called bad", 20, 0.8, 0.1, 0.05, 0.15),
         ("deletion area", "called bad", 20, 0.3, -0.1, -0.15, -0.05),
         ("insertion area", "called good", 20, 0.9, 0.01, -0.02, 0.04),
-        ("rank correlation, random weights", "all", 40, 0.05, np.nan, np.nan, np.nan),
+        (map_quality.CORRELATION, "called good", 18, 0.31, np.nan, np.nan, np.nan),
+        (map_quality.CORRELATION, "called bad", 20, 0.05, np.nan, np.nan, np.nan),
     ]
     bad, good, rank = findings.maps(pd.DataFrame(rows, columns=columns))
     assert bad == (
@@ -21,14 +22,15 @@ def test_measures_are_better_worse_or_not_told_apart():
         "+0.150]), deletion area worse (gain -0.100 [-0.150, -0.050])."
     )
     assert "insertion area not told apart" in good
-    assert rank.endswith(
-        "correlation of 0.05 with the trained ones, on average over 40 parts that have both."
+    assert rank == (
+        "Maps of random weights have a mean rank correlation of 0.31 (18 parts called good) and "
+        "0.05 (20 parts called bad) with the trained ones."
     )
     title = findings.maps_title(pd.DataFrame(rows, columns=columns))
     assert title.startswith("Gain over random maps, parts called bad: insertion +0.100 [+0.050,")
     assert findings.maps_title(pd.DataFrame(rows[2:], columns=columns)) == ""
     stays = pd.DataFrame([(*rows[3][:3], 0.9, *rows[3][4:])], columns=columns)
-    assert "rank correlation of 0.90 with" in findings.maps(stays)[0]
+    assert "correlation of 0.90 (18 parts called good) with" in findings.maps(stays)[0]
     assert findings.maps(stays[:0]) == [] == findings.maps(stays.assign(images=0, maps=np.nan))
 
 

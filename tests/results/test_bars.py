@@ -141,15 +141,34 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     ax = bars.differences(compared, "svm").axes[0]
     shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
     np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
+    hollow = ax.lines[-2]
+    assert hollow.get_markerfacecolor() == "white"
+    assert list(hollow.get_xdata()) == sorted(compared.difference[compared.p_holm >= 0.05])
     worst_first = compared.sort_values("difference").model
     assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
 
 
-def test_groups_are_drawn_with_their_mistakes():
-    table = pd.DataFrame({"group": ["a", "b"], "bad_rate": [0.5, 0.1], "auc": [0.9, np.nan]})
-    table = table.assign(low=[0.7, np.nan], high=[0.95, np.nan])
-    figure = bars.by_group(table.assign(escapes=[2, 0], false_alarms=[1, 1]), 0.93, "title")
-    shares, counts, aucs = figure.axes
+def test_groups_are_drawn_with_their_mistakes_and_those_that_say_nothing_are_left_out():
+    table = pd.DataFrame({"group": ["lot01", "lot02", "lot03"], "bad_rate": [0.5, 0.1, 0.0]})
+    table = table.assign(auc=[0.9, 1.0, np.nan], low=[0.7, 1.0, np.nan], high=[0.95, 1.0, np.nan])
+    table = table.assign(escapes=[2, 0, 0], false_alarms=[1, 1, 0])
+    row = {"test_auc": 0.93, "test_within_auc": 0.88}
+    figure = bars.by_group(table, row, "test", "title")
+    counts, aucs = figure.axes[1:]
     assert [bar.get_height() for bar in counts.patches] == [2, 0, 1, 1]
     assert counts.patches[2].get_y() == 2  # false alarms on top of escapes
-    assert aucs.get_ylim()[0] < 0.7 and shares.get_title() == "title"
+    assert aucs.get_ylim()[0] < 0.7 and figure.get_suptitle() == "title"
+    assert [t.get_text() for t in aucs.get_xticklabels()] == ["01", "02"]
+    left_out = 'group (its name after "lot"); left out: 1 with one class and no mistakes'
+    assert aucs.get_xlabel() == left_out
+    hollow = [line for line in aucs.lines if line.get_markerfacecolor() == "white"]
+    np.testing.assert_array_equal(hollow[0].get_ydata(), [np.nan, 1])
+    legend = " ".join(t.get_text() for t in aucs.get_legend().get_texts())
+    assert "together: 93.0" in legend and "the groups: 88.0" in legend
+
+
+def test_groups_of_one_class_without_mistakes_leave_an_empty_picture():
+    table = pd.DataFrame({"group": ["a"], "bad_rate": 0.0, "auc": np.nan, "low": np.nan})
+    table = table.assign(high=np.nan, escapes=0, false_alarms=0)
+    figure = bars.by_group(table, {"test_auc": 1.0}, "test", "")
+    assert not len(figure.axes[1].patches) and "left out: 1 with" in figure.axes[2].get_xlabel()

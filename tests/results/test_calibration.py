@@ -34,6 +34,10 @@ def test_calibration_bins_agree_with_scikit_learn_and_count_every_part():
     np.testing.assert_allclose(ten.bad_fraction, calibration_curve(labels, scores, n_bins=10)[0])
     bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)  # the outer ones
     assert bins.n_parts.tolist() == [1, 1] and bins.bad_fraction.tolist() == [0, 1]
+    assert list(zip(bins.low, bins.high, strict=True)) == [
+        (0, pytest.approx(0.975)),
+        (pytest.approx(0.025), 1),
+    ]
 
 
 def test_temperature_of_a_model_twice_too_sure_is_two():

@@ -122,28 +122,28 @@ def test_operating_points_lie_on_their_curves(scored):
 def test_the_decision_figure_counts_every_part_once_per_rule(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.05)
     chosen = decision.decisions(scored["fbp"], given, 0.3)
-    right = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[1]
+    above = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[0]
     labels, scores = scored["fbp"].labels_scores("test")
     n = np.bincount(labels)
-    widths = np.reshape([bar.get_width() for bar in right.patches], (len(chosen), 2, 3))
+    widths = np.reshape([bar.get_width() for bar in above.patches], (len(chosen), 2, 3))
     for (bins, *_), own in zip(chosen.values(), widths, strict=True):
         passed, rejected = scores < bins.pass_below, scores >= bins.reject_from
         for label in (0, 1):
             kinds = (passed, ~passed & ~rejected, rejected)
             counts = [(kind & (labels == label)).sum() for kind in kinds]
             assert own[label] == pytest.approx(100 * np.array(counts) / n[label])
-    texts = " ".join(text.get_text() for text in right.texts)
+    texts = " ".join(text.get_text() for text in above.texts)
     escapes = (scores[labels == 1] < chosen["expected"].bins.pass_below).sum()
     assert f"{escapes} escapes ({100 * escapes / n[1]:.1f} %)" in texts
 
 
 def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
     given = settings.AnalysisSettings(max_escape_rate=0.005)  # no bad part may escape by either
-    right = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[1]
-    assert len(right.patches) == 2 * 2 * 3
+    above = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[0]
+    assert len(above.patches) == 2 * 2 * 3
     few = "(too few bad parts held out)"
     shared = f"expected {few}, at 95 % confidence {few}: pass below"
-    assert [t.get_text().startswith(shared) for t in right.texts].count(True) == 1
+    assert [t.get_text().startswith(shared) for t in above.texts].count(True) == 1
 
 
 def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
@@ -168,11 +168,15 @@ def test_a_legend_says_how_many_seeds_a_line_averages(home):
 
 def test_the_brier_score_of_each_model_is_drawn_beside_the_calibration_of_one(scored):
     table = decision.calibration_table(scored, 0.3)
-    left, right = curves.calibration_figure(scored["fbp"], table, "").axes
+    figure = curves.calibration_figure(scored["fbp"], table, "")
+    left, right = figure.axes
+    assert len(_legend(figure)) == 2 and figure.get_figwidth() <= 9.5
     assert left.get_title() == "FBP"
     ranked = table[:-1].sort_values("brier", ascending=False)  # the best is above
     assert [t.get_text() for t in right.get_yticklabels()] == [*map(display_name, ranked.model)]
     assert right.lines[0].get_xdata().tolist() == ranked.brier.tolist()
+    near = curves.calibration_figure(scored["fbp"], table.assign(temperature=0.96), "")
+    assert _legend(near) == ["scores as they are"]  # the scaled line would hide it
 
 
 def test_hidden_test_labels_are_said_in_the_titles(home):

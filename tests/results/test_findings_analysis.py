@@ -1,10 +1,14 @@
 """Sentences of notebook 06 say what planted tables hold, and nothing if there is nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.results import findings_analysis as findings
+from helpers.results.operating_point import Line
+from helpers.runs.predictions import Scored
 
 TABLE = pd.DataFrame(
     {
@@ -157,15 +161,23 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     row |= {"difference": -0.08, "difference_low": -0.12, "difference_high": -0.03}
     other = row | {"model": "svm", "difference": -0.02, "difference_high": 0.01}
     table = pd.DataFrame([row | {"model": "fbp"}, other]).assign(p_value=[0.001, 0.4])
-    own, every = findings.two_splits(table, "fbp")
+    every, own = findings.two_splits(table, "fbp")
     assert own == (
-        "On unseen groups FBP has a test AUC of 87.0 [80.0, 92.0], on the random split "
-        "95.0 [93.0, 97.0]: -8.0 [-12.0, -3.0] points. The random split's validation promises "
-        "96.0, that of held-out groups 88.0."
+        "FBP: test AUC 95.0 [93.0, 97.0] on the random split, 87.0 [80.0, 92.0] on unseen groups, "
+        "a difference of -8.0 [-12.0, -3.0] points; its validation AUC was 96.0 and 88.0."
     )
-    fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[0]
-    assert fallback.startswith("On unseen groups SVM, the best on the random split's validation")
-    assert every.startswith("1 of 2 models (FBP) lose significantly") and "-8.0 to -2.0" in every
+    assert every == (
+        "All 2 models have a lower test AUC on unseen groups, by 2.0 to 8.0 points; by Holm's "
+        "correction 1 of these losses is significant."
+    )
+    fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[1]
+    assert fallback.startswith("SVM (the best single model of both runs by validation): test AUC")
+    unclear = findings.two_splits(table.assign(p_value=0.4, difference=[-0.08, 0.01]), "fbp")[0]
+    assert unclear.startswith("1 of 2 models have a lower test AUC on unseen groups, by 8.0 to 8.0")
+    assert "no single loss is significant" in unclear
+    assert findings.two_splits(table[:1], "fbp") == [own]
+    better = findings.two_splits(table.assign(difference=0.01), "fbp")[0]
+    assert better == "None of 2 models has a lower test AUC on unseen groups."
 
 
 def test_calibration_names_both_brier_scores_and_the_base_rate():
@@ -179,13 +191,20 @@ def test_calibration_names_both_brier_scores_and_the_base_rate():
             "brier_scaled": [0.075, np.nan],
         }
     )
-    assert findings.calibration(table, "fbp") == (
+    # scores of .5 are right, of the parts with .95 half are good
+    test = pd.DataFrame({"label": [0, 1] * 20, "defect_score": [0.5] * 20 + [0.95] * 20})
+    scored = Scored("fbp", test.assign(id="a"), test.astype({"label": "Int64"}))
+    assert findings.calibration(table, scored) == [
         "The scores of FBP have a Brier score of 0.080 [0.070, 0.090], against 0.210 for the base "
         "rate alone; a temperature of 1.30 (the model was too sure) changes it to 0.075, inside "
-        "this interval."
-    )
-    near = findings.calibration(table.assign(temperature=0.98), "fbp")
-    assert "a temperature of 0.98 (the model is about as sure as it should be)" in near
+        "this interval.",
+        "In 1 of 2 bins the share of bad parts differs from the mean score by more than its "
+        "interval allows: it is lower in 1 and higher in 0.",
+    ]
+    right = replace(scored, test=scored.test[:20])
+    brier, bins = findings.calibration(table.assign(temperature=0.98), right)
+    assert brier.endswith("; a temperature of 0.98 leaves the scores as they are.")
+    assert bins.startswith("In 0 of 1 bins") and bins.endswith("interval allows.")
     assert findings.calibration_title(table, "fbp").endswith("0.080; of the base rate alone: 0.210")
 
 
@@ -206,12 +225,27 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "Asked for at most 1 % escapes, FBP promises 0.97 %: it passes 60.0 % [58.0, 62.0] of all "
         "parts automatically, leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
-        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: as promised within the interval.",
+        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not more than promised, as far as "
+        "200 bad parts can tell.",
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
     broken = findings.promise(_points(test_escape_rate_low=0.02), "fbp", "test")
     assert broken[1].endswith("more than promised.")
+
+
+def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
+    points = _points(rule="cheapest", test_cost=412.3)[:1]
+    line = Line(0.3, escape_cost=20, false_alarm_cost=2)
+    assert findings.costs(points, "fbp", "test", line) == (
+        "Per 1,000 parts, 30 % of them bad, the cheapest thresholds cost 412.3 on test, if a look "
+        "costs nothing; letting all pass 6,000.0, rejecting all 1,400.0."
+    )
+    said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
+    assert said.endswith(
+        "412.3 on test; letting all pass 6,000.0, rejecting all 1,400.0, looking at all 500.0."
+    )
+    assert findings.costs(points, "fbp", "test", Line(0.3)) == ""
 
 
 def test_a_promise_that_cannot_be_made_is_said():

@@ -9,10 +9,13 @@ MAPPED = pd.DataFrame({"mapping": list(MAPPINGS), "cells": [600.0, 600.0, 500.0,
 MAPPED = MAPPED.assign(accuracy=[0.92, 0.85, 0.97, 0.9], f1=[0.85, 0.8, 0.95, 0.86])
 
 
-def test_rows_are_sorted_by_accuracy_and_name_their_mapping():
+def test_rows_of_one_mapping_are_together_and_sorted_by_accuracy():
     table = literature.beside(MAPPED, "FBP")
-    values = [float(text.split()[0]) for text in table.Accuracy]
-    assert values == sorted(values, reverse=True)
+    assert len(table.Labels.drop_duplicates()) == (table.Labels != table.Labels.shift()).sum()
+    assert table.Labels.iloc[0] == "bad = p >= 1/2" and table.Labels.iloc[-1] == "not stated"
+    for _, own in table.groupby("Labels"):
+        values = [float(text.split()[0]) for text in own.Accuracy]
+        assert values == sorted(values, reverse=True)
     own = table[table.Work == "this run"].set_index("Labels")
     assert own.Accuracy["bad = p >= 1/2"].startswith("92.0 [89.5, 94.")
     assert "[" not in own.Accuracy["weighted: p bad, 1 - p good"]

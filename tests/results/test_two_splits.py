@@ -9,6 +9,7 @@ from helpers.core.paths import RunPaths
 from helpers.results import two_splits
 from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
+from helpers.runs.names import display_name
 from helpers.runs.settings import SettingsError
 from tests import planted
 
@@ -41,7 +42,7 @@ def test_the_difference_is_that_of_unseen_groups_minus_random_from_either_side(h
     assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
     assert row.difference_low < row.difference < row.difference_high < 0
     shape = two_splits.shape(table)
-    assert shape.columns[:5].tolist() == [
+    assert shape.columns[:-1].tolist() == [
         "Model",
         "Validation AUC, random split",
         "Validation AUC, unseen groups",
@@ -49,6 +50,21 @@ def test_the_difference_is_that_of_unseen_groups_minus_random_from_either_side(h
         "Test AUC, unseen groups",
     ]
     assert shape["Unseen groups minus random"][0].startswith(f"{100 * row.difference:.1f} [")
+
+
+def test_each_model_is_drawn_with_both_aucs_and_their_difference(home):
+    runs = two_runs(home)
+    for run_paths in runs.values():
+        planted.plant(run_paths, "svm", 2.0, 1)
+    table = two_splits.compare_runs(runs["random"], "groups")
+    figure = two_splits.figure(table, "title")
+    (ax,) = figure.axes
+    ranked = table.sort_values("random_auc")  # the best is above
+    assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, ranked.model)]
+    for container, kind in zip(ax.containers, ("random", "groups"), strict=True):
+        assert container.lines[0].get_xdata().tolist() == ranked[f"{kind}_auc"].tolist()
+    assert ax.texts[-2].get_text() == two_splits.shape(table)["Unseen groups minus random"][0]
+    assert figure.get_figwidth() <= 9.5
 
 
 def test_a_run_that_says_nothing_beside_this_one_is_refused(home):
