@@ -137,7 +137,7 @@ def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
 
 
 def overkill_against_escapes(
-    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float, title: str = ""
+    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float
 ) -> Figure:
     """Draw good parts that do not pass against bad parts that do, at every threshold.
 
@@ -147,7 +147,7 @@ def overkill_against_escapes(
     """
     points = points.drop_duplicates("model").set_index("model")
     figure, ax = plt.subplots(figsize=(9, 5.3 + 0.21 * len(scored)))
-    styles = _styles(list(scored))
+    styles, at_points = _styles(list(scored)), {}
     for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
         escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
         ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
@@ -155,7 +155,7 @@ def overkill_against_escapes(
             *scored[name].labels_scores(), points.threshold[name]
         )
         x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
-        text = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}"
+        text, at_points[scored[name].title] = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}", y
         ax.plot([], [], marker=marker, label=text, **style)
         big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
         ax.plot(x, y, marker, color=style["color"], **big)
@@ -177,7 +177,12 @@ def overkill_against_escapes(
     legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
     _legend_below(ax, legend)
     side = _side(next(iter(scored.values())))
-    figure.suptitle(title or f"Overkill against escapes on {side}", wrap=True)
+    least, *_, most = sorted(at_points, key=at_points.__getitem__) * 2  # one model is both
+    figure.suptitle(
+        f"Thresholds for at most {100 * max_escape_rate:g} % of escapes stop "
+        f"{at_points[least]:.0f} % ({least})\nto {at_points[most]:.0f} % ({most}) of the good "
+        f"parts on {side}"
+    )
     return figure
 
 

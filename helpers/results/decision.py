@@ -169,7 +169,7 @@ def promise_shape(table: pd.DataFrame) -> pd.DataFrame:
     shape = pd.DataFrame({"Bad parts held out": table.bad_parts.map("{:,}".format)})
     for rule, word in PROMISES.items():
         shape[f"Lowest rate {word}"] = (100 * table[rule]).map("{:.2f} %".format)
-    return shape.assign(**{"": table.note})
+    return shape.assign(Note=table.note)
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int = 0) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def mistakes(found: pd.DataFrame, n_good: int, n_bad: int) -> str:
     escapes = int((found.kind == "escape").sum())
     false_alarms = len(found) - escapes
     return (
-        f"{escapes} of {n_bad} bad parts escape "
+        f"{escapes} of {n_bad} bad parts are called good "
         f"({with_interval(*exact_interval(escapes, n_bad), ' %')}) and "
         f"{false_alarms} of {n_good} good parts are called bad "
         f"({with_interval(*exact_interval(false_alarms, n_good), ' %')})."
@@ -357,8 +357,8 @@ def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
     )
 
 
-def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
-    """Return the title of the operating points of some models by the first rule."""
+def promises(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
+    """Say how many parts pass by the first rule of some models, and how many promises failed."""
     own = points[points.model.isin(models) & (points.rule == "expected")].set_index("model")
     if len(own) < 2:
         return ""
@@ -369,7 +369,7 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
         few = own[~own.is_kept]
         promise = f"{few.val_bad.min():.0f} bad parts are too few to promise "
         promise += f"{100 * few.asked.iloc[0]:g} %; a threshold that none of them escapes"
-    title = (
+    text = (
         f"{promise} lets "
         f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
         f"({display_name(str(high))}) of the parts pass, {len(own)} models drawn"
@@ -377,9 +377,8 @@ def promise_title(points: pd.DataFrame, models: Sequence[str], side: str) -> str
     broken = own[is_exceeded(own, side)].index
     if side == "test" and len(broken):
         counts = f"{len(broken)} of {len(own)} models"
-        title += f",\nbut more bad parts escape than promised for {counts}"
-
-    return title
+        text += f", but more bad parts escape than promised for {counts}"
+    return f"{text}."
 
 
 def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:

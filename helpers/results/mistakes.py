@@ -11,7 +11,7 @@ from helpers.core.style import draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.runs.predictions import Scored
 
-KINDS = {"escape": "bad parts that escape", "false alarm": "good parts called bad"}
+KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
 COLUMNS = 8  # of the contact sheet
 MOST = 24  # parts of each kind on it
 

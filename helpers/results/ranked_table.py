@@ -73,7 +73,8 @@ def notes(table: pd.DataFrame, side: str) -> str:
     return (
         f"Per cent, sorted by {side} AUC, with 95 % intervals; the best is bold. p: paired test "
         f"against the submitted row, the best by validation AUC, after Holm's correction.{inside}"
-        f"{several} Time: the model's own training, without features or members it builds on."
+        f"{several} Parameters: those that are trained. Time: the model's own training, without "
+        "features or members it builds on."
     )
 
 

@@ -116,8 +116,8 @@ def test_mistakes_are_counted_with_exact_intervals_and_doubts_against_the_rest()
     found = pd.DataFrame({"id": ["1", "2", "3"], "kind": ["escape", "escape", "false alarm"]})
     said = findings.mistakes(found, n_good=50, n_bad=20)
     assert said == (
-        "2 of 20 bad parts escape (10.0 % [1.2, 31.7]) and 1 of 50 good parts are called bad "
-        "(2.0 % [0.1, 10.6])."
+        "2 of 20 bad parts are called good (10.0 % [1.2, 31.7]) and 1 of 50 good parts are called "
+        "bad (2.0 % [0.1, 10.6])."
     )
     judged = pd.DataFrame({"id": [str(i) for i in range(70)], "probability": 0.0})
     judged.loc[:4, "probability"] = 1 / 3
@@ -254,22 +254,22 @@ def test_a_promise_that_cannot_be_made_is_said():
     assert len(said) == 2
 
 
-def test_the_titles_of_decisions_name_the_extremes():
+def test_the_promises_of_several_models_name_the_extremes():
     both = pd.concat([_points(), _points(model="svm", test_passed=0.3)])
-    title = findings.promise_title(both, ["fbp", "svm"], "test")
+    title = findings.promises(both, ["fbp", "svm"], "test")
     assert title == (
         "Asked for at most 1 % escapes, a threshold lets 30 % (SVM) to 60 % (FBP) of the parts "
-        "pass, 2 models drawn"
+        "pass, 2 models drawn."
     )
-    assert findings.promise_title(both, ["fbp"], "test") == ""
+    assert findings.promises(both, ["fbp"], "test") == ""
     worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
-    assert findings.promise_title(worse, ["fbp", "svm"], "test") == (
-        f"{title},\nbut more bad parts escape than promised for 1 of 2 models"
+    assert findings.promises(worse, ["fbp", "svm"], "test") == (
+        f"{title[:-1]}, but more bad parts escape than promised for 1 of 2 models."
     )
-    few = findings.promise_title(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
+    few = findings.promises(both.assign(is_kept=False, val_bad=49), ["fbp", "svm"], "test")
     assert few == (
         "49 bad parts are too few to promise 1 %; a threshold that none of them escapes lets 30 % "
-        "(SVM) to 60 % (FBP) of the parts pass, 2 models drawn"
+        "(SVM) to 60 % (FBP) of the parts pass, 2 models drawn."
     )
     assert findings.decision_title(both, "fbp", "test").startswith(
         "FBP, 1 % escapes asked, 0.97 % "

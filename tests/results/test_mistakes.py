@@ -58,7 +58,7 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
     assert titles[1] == "000\nscore 0.200\nannotators 0.67\nmono, module07"
     headings = [part.get_suptitle() for part in figure.subfigs]
     assert headings == [
-        f"bad parts that escape: {n + 2}, 7 more are left out",
+        f"bad parts called good: {n + 2}, 7 more are left out",
         "good parts called bad: 2",
     ]
 
