@@ -223,9 +223,9 @@ def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str)
     top.bar(places, shown.bad_rate, color=PALETTE["bad"], width=0.7)
     top.set(ylabel="share of\nbad parts", ylim=(0, 1.02))
     below = np.zeros(len(shown))
-    looks = {"escapes": (PALETTE["bad"], ""), "false_alarms": (PALETTE["good"], "///")}
-    for column, (colour, hatch) in looks.items():
-        text = column.replace("_", " ")
+    looks = {"escapes": ("bad", "good", ""), "false_alarms": ("good", "bad", "///")}
+    for column, (label, called, hatch) in looks.items():
+        colour, text = PALETTE[label], f"{label} called {called}"
         middle.bar(places, shown[column], 0.7, below, color=colour, hatch=hatch, label=text)
         below = below + shown[column].to_numpy()
     middle.set(ylabel="mistakes", ylim=(0, max([1, *(1.1 * below)])))
