@@ -20,7 +20,7 @@ import pandas as pd
 
 from helpers.commands import cli, executed, options, progress
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import files, memory, paths, status, threads
+from helpers.core import environment, files, memory, paths, status, threads
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
 from helpers.runs import attached, stages
@@ -82,6 +82,9 @@ def execute(plan: Plan) -> None:
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
             code = executed.code_digest(notebook)
             shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
+            if plan.publish:  # what is shown comes from the code that is beside it
+                record = stages.load_run(run_paths).get("stages", {}).get(stage, {})
+                shown = shown and record.get("commit") == environment.commit()
             if shown and stages.is_current(stage, plan.settings[stage], run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue

@@ -34,7 +34,7 @@ def class_maps(subject: Subject) -> Figure:
         + (f"number {p.rank} of {p.n_right}" if p.n_right else "none is right, the least wrong")
         for p in parts.itertuples()
     ]
-    rule = "The most surely right part of each class whose two maps are not empty, else the surest"
+    rule = "Of each class the most surely right part with two filled maps, else the surest"
     title = f"Grad-CAM of {subject.title}\n{rule} ({'; '.join(places)})"
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)

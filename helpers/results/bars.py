@@ -150,6 +150,7 @@ def differences(
         at = frame.difference[own], frame.index[own]
         ax.plot(*at, "o", mfc=colour, mec="black", label=words, zorder=3)
     ax.axvline(0, color="0.4", lw=1)
+    percent_axis(ax.xaxis)
     ax.set_yticks(frame.index, _titles(frame))
     for y, p in enumerate(frame.p_holm):
         ax.annotate(
@@ -158,7 +159,8 @@ def differences(
     ax.margins(y=0.5 / len(frame))
     test = "group bootstrap" if by_groups else "DeLong"
     ax.set_xlabel(
-        f"{side} AUC minus that of {display_name(reference)}\n({test}, 95 % interval; Holm's p)"
+        f"{side} AUC minus that of {display_name(reference)}, points\n({test}, 95 % interval; "
+        "Holm's p)"
     )
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12)

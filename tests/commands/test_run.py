@@ -1,5 +1,6 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
+import dataclasses
 import json
 import os
 
@@ -7,11 +8,11 @@ import pandas as pd
 import papermill
 import pytest
 
-from helpers.commands import run
+from helpers.commands import executed, publish, run, showcase
 from helpers.commands.plan import absolute_cells, check_places, make_plan
-from helpers.core import files, paths, threads
+from helpers.core import environment, files, paths, threads
 from helpers.darts import genotypes, named
-from helpers.runs import names, settings
+from helpers.runs import names, settings, stages
 from helpers.runs.record import RunError
 from helpers.training import baselines
 
@@ -308,3 +309,21 @@ def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     found = absolute_cells(("DARTS_V2", "own.json", "random"))
     assert found == ["DARTS_V2", str(tmp_path / "own.json"), "random"]
+
+
+def test_publishing_runs_notebooks_of_another_commit_again(home, monkeypatch):
+    plan = dataclasses.replace(_plan("--name", "t", "--only", "01"), publish=True)
+    (stage,) = plan.chosen
+    ran = []
+    monkeypatch.setattr(executed, "has_copy", lambda *_: True)
+    monkeypatch.setattr(stages, "is_current", lambda *_: True)
+    monkeypatch.setattr(stages, "record_notebook", lambda *_: None)
+    monkeypatch.setattr(run, "_run_notebook", lambda *given: ran.append(given[-1]))
+    monkeypatch.setattr(run, "_show_results", lambda *_: None)
+    monkeypatch.setattr(publish, "publish", lambda _: [])
+    monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])
+    for commit in (environment.commit(), "0000000"):
+        with stages.edit_run(paths.RunPaths("t")) as record:
+            record["stages"] = {stage: {"commit": commit}}
+        run.execute(plan)
+    assert ran == [stage]
