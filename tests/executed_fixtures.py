@@ -11,11 +11,11 @@ from nbformat import v4
 from PIL import Image
 
 from helpers.commands import executed, showcase
-from helpers.core import files, paths
+from helpers.core import environment, files, paths
 from helpers.runs import settings as config
 from helpers.runs import stages
 
-RUN = "elpv-quick"
+RUN, COMMIT = "elpv-quick", "abc1234"
 
 
 def png():
@@ -80,7 +80,7 @@ def write_record(preset="quick", without=()):
             "settings": vars(settings),
             "device": "CPU, 2 threads",
             "precision": "bf16",
-            "commit": "abc1234",
+            "commit": COMMIT,
             "seconds": 60.0,
             "peak_memory_mb": 1500,
             "outputs": {},
@@ -97,6 +97,7 @@ def finished_run(home, tmp_path, monkeypatch):
     shutil.copytree(paths.notebooks_root(), copies)
     monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
     monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])  # there is no model behind it
+    monkeypatch.setattr(environment, "commit", lambda: COMMIT)  # the code is that of the run
     write_record()
     for stage in config.STAGES:
         execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
