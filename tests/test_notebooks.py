@@ -143,12 +143,12 @@ def test_the_report_of_a_run_is_one_file_with_all_notebooks(smoke_run, capsys):
 
 
 def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(smoke_copy, capsys):
-    assert run.main([*SMOKE, "-p", "LL_EPOCHS=2"]) == 0
+    assert run.main([*SMOKE, "-p", "RANDOM_CELLS=2"]) == 0
     out = capsys.readouterr().out
-    assert out.count("up to date") == 2 and "03_finetuning: running" in out
+    assert out.count("up to date") == 4 and "05_genotype_retraining: running" in out
     record = json.loads((smoke_copy / "data/runs/t/run.json").read_text())
-    reused = record["stages"]["03_finetuning"]["reused"]
-    assert {"cnn", "fbp"} <= set(reused) and "ll" not in reused
+    reused = set(record["stages"]["05_genotype_retraining"]["reused"])
+    assert {"darts_searched", "random_cell_0"} <= reused and "random_cell_1" not in reused
 
 
 def test_a_model_of_one_s_own_redoes_the_analysis_and_what_follows_and_may_become_the_submission(
