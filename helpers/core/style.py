@@ -145,7 +145,9 @@ def styled(table: pd.DataFrame, caption: str, smoke: bool = False, wrap: bool = 
     if wrap:
         joined = functools.partial(_SPACE_IN_INTERVAL.sub, "\N{NO-BREAK SPACE}")
         table = table.map(lambda cell: joined(cell) if isinstance(cell, str) else cell)
-    style = table.style.format(escape="html").format_index(escape="html", axis="columns")
+    style = table.style.format(escape="html", thousands=",", na_rep="").format_index(
+        escape="html", axis="columns"
+    )
     return style.hide(axis="index").set_caption(html.escape(caption)).set_table_styles(styles)
 
 

@@ -95,7 +95,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
     operations, agreed = 2 * decided >= total, same - chance > (total - chance) / 2
     confirmed = agreed and 2 * int(table.sure.sum()) >= total
     signs = [operations, 2 * chosen >= len(inputs), confirmed]
-    part = "decided a part of the cell" if any(signs) else "decided hardly anything"
+    part = "decided a part of the cell" if sum(signs) > 1 else "decided hardly anything"
     result = "decided the cell" if all(signs) and changed <= 2 else part
     return [
         f"The search {result}: one operation leads clearly on {decided} of {total} edges, and "

@@ -157,8 +157,9 @@ def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache)
 def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean training images (2, H, W), good and bad, and bad minus good (H, W).
 
-    The difference is in standard errors, and each image in it is relative to its own mean gray
-    value. `split` is the table of the split.
+    The difference is in standard errors, and each image in it is divided by its own median:
+    a darker image has less contrast too, and a dark place must not brighten the others. `split` is
+    the table of the split.
     """
     means, places, variances = [], [], []
     for label in LABEL_NAMES:
@@ -169,7 +170,7 @@ def class_means(split: pd.DataFrame, cache: ImageCache) -> tuple[np.ndarray, np.
         for start in range(0, len(ids), 256):
             images = cache.take(cache.rows(ids.iloc[start : start + 256])).mean(axis=3)
             total += images.sum(axis=0)
-            images -= images.mean(axis=(1, 2), keepdims=True)
+            images /= np.maximum(np.median(images, axis=(1, 2), keepdims=True), 1)
             relative, squares = relative + images.sum(axis=0), squares + (images**2).sum(axis=0)
         means.append(total / len(ids))
         places.append(relative / len(ids))

@@ -183,7 +183,7 @@ def mean_images(z: np.ndarray) -> str:
     if max(darker, brighter) < 0.01:
         text = "Bad images differ from good ones in hardly any place"
     return (
-        f"{text}: relative to the image's mean they are more than {CLEAR} standard errors darker "
+        f"{text}: divided by the image's median they are more than {CLEAR} standard errors darker "
         f"at {_per_cent(darker)} of the pixels, brighter at {_per_cent(brighter)} (each image "
         "counted as independent)."
     )

@@ -58,7 +58,7 @@ class Split:
         """Lines that say how many duplicates there are, and what the split leaves out."""
         equal = self.duplicates.bits == 0
         lines = [
-            f"{equal.sum() or 'no'} images share their pixels with another image, {(~equal).sum()} "
+            f"{equal.sum()} images share their pixels with another image, {(~equal).sum()} more "
             "have a near duplicate",
             f"{self.duplicates.two_labels.sum()} of these are in a cluster that has both labels",
             f"{self.copies_left_out} images were left out because a copy, a near duplicate or an "

@@ -236,7 +236,7 @@ def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
     draw_image(axes["pixels"], journey.pixels, f"what the network sees: {side} x {side} px")
     maps.draw_overlay(axes["map"], journey.pixels, journey.heat, maps.map_title(1, journey.heat))
     _draw_score(axes["score"], journey, model)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=9)
     verdict = f": {journey.verdict}" if journey.verdict else ""
     figure.suptitle(f"{journey.id[-40:]}, score {journey.score:.3f}{verdict}", fontsize=11)
     return figure
@@ -424,10 +424,10 @@ def say_verdicts(table: pd.DataFrame) -> str:
 
 
 def say_groups(table: pd.DataFrame) -> str:
-    """Name the groups of which most parts do not pass, and most good ones are rejected.
+    """Name the group whose parts pass least often, and the one whose good parts are rejected most.
 
-    Each is named only if it differs from all other groups by Fisher's exact test, multiplied by the
-    number of groups, since the worst one was chosen (Bonferroni).
+    Each is the one with the least p-value of Fisher's exact test against all other groups, and is
+    named only if it is significant when multiplied by the number of groups (Bonferroni).
     """
     groups = table[table.Group != EVERY]
     passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
@@ -436,12 +436,16 @@ def say_groups(table: pd.DataFrame) -> str:
         good = held + passed - groups["Bad"]
         counts["good parts are rejected"] = groups["Good that were rejected"], good
     said = []
-    for words, (found, of) in counts.items():
-        worst = int((found / of.clip(lower=1)).argmax())
-        own, n = found.iloc[worst], of.iloc[worst]
-        others, m = found.sum() - own, of.sum() - n
-        test = fisher_exact([[own, n - own], [others, m - others]], alternative="greater")
-        if (p := min(1.0, float(test.pvalue) * len(groups))) < SIGNIFICANT:
+    for words, pair in counts.items():
+        found, of = (column.to_numpy() for column in pair)
+        rest, all_rest = found.sum() - found, of.sum() - of
+        tables = np.array([[found, of - found], [rest, all_rest - rest]])
+        p_values = [
+            fisher_exact(one, alternative="greater").pvalue for one in np.moveaxis(tables, 2, 0)
+        ]
+        worst = int(np.argmin(p_values))
+        own, n, others, m = (each[worst] for each in (found, of, rest, all_rest))
+        if (p := min(1.0, float(p_values[worst]) * len(groups))) < SIGNIFICANT:
             said.append(
                 f"Group {groups.Group.iloc[worst]} stands out: {own} of its {n} {words}, {others} "
                 f"of {m} of the others ({p_value(p)}, Fisher's exact test, Bonferroni over "
@@ -460,7 +464,7 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     line = Line(judged.probability.fillna(0).mean(), *costs, review_cost=settings.review_cost)
     words = costs_of_one_answer(line, len(judged))
     looks = "" if settings.review_cost else ", if a look costs nothing"
-    return f"By the calibrated probabilities the verdicts cost {cost:.1f}{looks}; {words}."
+    return f"By the calibrated probabilities the verdicts cost {cost:,.1f}{looks}; {words}."
 
 
 def say_export(to: str, difference: float) -> str:

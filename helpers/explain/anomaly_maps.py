@@ -105,11 +105,11 @@ def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> F
     peaks = pd.Series(heats.amax((1, 2)).numpy()).groupby(parts.label.to_numpy())
     found = [f"{own.min():.2f} to {own.max():.2f} if {LABEL_NAMES[k]}" for k, own in peaks]
     title = (
-        f"Parts drawn at random: PatchCore's peaks are {', '.join(found)} (1: usual for a good "
-        f"part)\nGrad-CAM of {subject.title}"
+        f"{len(parts)} parts drawn at random: PatchCore's peaks are {', '.join(found)} (1: usual "
+        f"for a good part)\nGrad-CAM of {subject.title}"
     )
     columns = len(parts)
-    figure, axes = grid(3, columns, (1.5 * columns + 0.6, 6.2), title, SCALE)
+    figure, axes = grid(3, columns, (1.75 * columns + 0.6, 6.8), title, SCALE)
     for i, part in enumerate(parts.itertuples()):
         draw_image(axes[0, i], pixels[i], part_title(part))
         draw_overlay(axes[1, i], own[i], cams[i], map_title(1, cams[i]))

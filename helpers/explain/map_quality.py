@@ -211,7 +211,12 @@ def curves_figure(quality: MapQuality) -> Figure:
     ours = Line2D([], [], color="black", marker="o", label="Grad-CAM")
     random = Line2D([], [], color=RANDOM_COLOUR, marker="s", linestyle="--", label="random maps")
     figure.legend(
-        handles=[ours, random], loc="outside lower center", ncols=2, fontsize=9, frameon=False
+        handles=[ours, random],
+        loc="outside lower center",
+        borderaxespad=2,
+        ncols=2,
+        fontsize=9,
+        frameon=False,
     )
     return figure
 

@@ -31,10 +31,14 @@ def class_maps(subject: Subject) -> Figure:
     parts = surest_of_each_class(subject)
     places = [
         f"{LABEL_NAMES[p.label]}: "
-        + (f"number {p.rank} of {p.n_right}" if p.n_right else "none is right, the least wrong")
+        + (
+            f"{p.rank} of {p.n_right} by certainty"
+            if p.n_right
+            else "none is right, the least wrong"
+        )
         for p in parts.itertuples()
     ]
-    rule = "Of each class the most surely right part with two filled maps, else the surest"
+    rule = "A part of each class that is called rightly, if possible with both maps filled"
     title = f"Grad-CAM of {subject.title}\n{rule} ({'; '.join(places)})"
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)

@@ -28,7 +28,7 @@ LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
 # columns of costs, in words
-COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image, one at a time"}
+COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image with all its views"}
 
 
 def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
@@ -72,7 +72,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     ax.margins(x=0.05, y=0.5 / len(frame))
     percent_axis(ax.xaxis)
     words = f", {averaged.iloc[0]} averaged" if same else ""
-    words += "" if column == "val_auc" else "; best on validation above"
+    words += "" if column == "val_auc" else " (sorted by validation AUC)"
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
     figure.suptitle(title, fontsize=12)
@@ -83,14 +83,16 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
 def auc_against_cost(summary: pd.DataFrame) -> Figure:
     """Draw the AUC over parameters and over milliseconds, on test or, if hidden, on validation.
 
-    `summary` has a row per model: `model, parameters, ms_single, val_auc, test_auc` with the ends
-    of the intervals. A model of several trainings is drawn as one of them, from `<auc>_mean` and
-    `<auc>_std`: its own scores come from several networks. The legend has the best model first.
+    `summary` has a row per model: `model, parameters, ms_single, test_views, val_auc, test_auc`
+    with the ends of the intervals. A model of several trainings is drawn as one of them, from
+    `<auc>_mean` and `<auc>_std`: its own scores come from several networks. The legend has the best
+    model first.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
     mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
     frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread)
+    frame["ms_single"] *= frame.test_views.fillna(1)
     frame = frame.sort_values("auc", ascending=False)
     figure, axes = plt.subplots(len(COSTS), 1, figsize=(9.5, 8))
     colours = model_colours(frame.model)
@@ -236,7 +238,7 @@ def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str)
     certain, arms = shown.auc.isin([0, 1]), interval_arms(shown, "auc")
     bottom.errorbar(places, shown.auc.mask(certain), yerr=arms, **MODEL)
     if certain.any():
-        text = "no interval: all\nparts in order"
+        text = "no interval: AUC\nof 100 or 0"
         hollow = shown.auc.where(certain)
         bottom.plot(places, hollow, "o", mfc="white", mec="black", clip_on=False, label=text)
     means = {

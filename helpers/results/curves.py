@@ -173,16 +173,14 @@ def overkill_against_escapes(
     ax.set_xscale("function", functions=root)
     ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
     ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
-    ax.set_ylabel("good parts that do not pass, %")
+    ax.set_ylabel("good parts that do not pass (rejected or looked at), %")
     legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
     _legend_below(ax, legend)
     side = _side(next(iter(scored.values())))
     least, *_, most = sorted(at_points, key=at_points.__getitem__) * 2  # one model is both
-    figure.suptitle(
-        f"Thresholds for at most {100 * max_escape_rate:g} % of escapes stop "
-        f"{at_points[least]:.0f} % ({least})\nto {at_points[most]:.0f} % ({most}) of the good "
-        f"parts on {side}"
-    )
+    shares = f"{at_points[least]:.0f} % ({least})"
+    shares += f" to {at_points[most]:.0f} % ({most})" if most != least else ""
+    figure.suptitle(f"At the marked thresholds {shares}\nof the good parts on {side} do not pass")
     return figure
 
 

@@ -72,7 +72,7 @@ def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
     if not each:
         return ""
     words = "inside the groups"
-    if (rows[within] < rows[f"{side}_auc"]).all():
+    if (rows[f"{within}_high"] < rows[f"{side}_auc"]).all():
         words = "is lower inside the groups, where telling bad groups from good ones does not help"
     return f"{SIDES[side].capitalize()} AUC {words}: {', '.join(each)}."
 

@@ -151,7 +151,7 @@ def groups(table: pd.DataFrame, row: Row, side: str) -> str:
 
 
 def mistakes(found: pd.DataFrame, n_good: int, n_bad: int) -> str:
-    """Say how many parts are on the wrong side of a threshold (`mistakes.table`)."""
+    """Say how many parts are on the wrong side of a threshold (`mistakes.mistakes`)."""
     escapes = int((found.kind == "escape").sum())
     false_alarms = len(found) - escapes
     return (
@@ -242,7 +242,8 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     by_name, why = table.set_index("model"), ""
     if model not in by_name.index:
         is_single = ~by_name.index.isin(ENSEMBLES)
-        model = str(by_name.random_val_auc.where(is_single, 0).idxmax())
+        mean = (by_name.random_val_auc + by_name.groups_val_auc) / 2
+        model = str(mean.where(is_single, 0).idxmax())
         why = " (the best single model of both runs by validation)"
     row = by_name.loc[model]
     own = (
@@ -261,10 +262,10 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     some = f"{clear.sum()} of these losses {'is' if clear.sum() == 1 else 'are'} significant"
     if not clear.any():
         some = "no single loss is significant"
-    few = "" if clear.any() else " (few groups give wide intervals)"
+    losses = f"{lost.min():.1f} to {lost.max():.1f}" if len(lost) > 1 else f"{lost.iloc[0]:.1f}"
     return [
-        f"{count} models have a lower test AUC on unseen groups, by {lost.min():.1f} to "
-        f"{lost.max():.1f} points; by Holm's correction {some}{few}.",
+        f"{count} models {'has' if len(lost) == 1 else 'have'} a lower test AUC on unseen groups, "
+        f"by {losses} points; by Holm's correction {some}.",
         own,
     ]
 
@@ -338,10 +339,12 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
     rows = points[points.model == model].set_index("rule")
     if not line.escape_cost:
         return ""
-    looks = "" if line.review_cost else ", if a look costs nothing"
+    own = rows.loc["cheapest"]
     return (
-        f"Per {PER_PARTS:,} parts, {100 * line.bad_rate:.0f} % of them bad, the cheapest "
-        f"thresholds cost {rows[f'{side}_cost']['cheapest']:,.1f} on {SIDES[side]}{looks}; "
+        f"If an escape costs {line.escape_cost:g}, a rejected good part {line.false_alarm_cost:g} "
+        f"and a look {line.review_cost:g}, the cheapest thresholds, with looks at "
+        f"{100 * own[f'{side}_reviewed']:.0f} % of the {SIDES[side]} parts, cost "
+        f"{own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts; "
         f"{costs_of_one_answer(line, PER_PARTS)}."
     )
 
@@ -352,7 +355,8 @@ def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
     return (
         f"{display_name(model)}, {100 * row.asked:g} % escapes asked, {100 * row.promised:.2g} % "
         "promised: "
-        f"{100 * row[f'{side}_passed']:.0f} % of all {SIDES[side]} parts pass, "
+        f"{100 * row[f'{side}_passed']:.0f} % of all {SIDES[side]} parts pass,\n"
+        f"{100 * row[f'{side}_escape_rate']:.1f} % of the bad ones escape, "
         f"{100 * row[f'{side}_overkill_rate']:.1f} % of the good ones are rejected"
     )
 

@@ -64,8 +64,8 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
     found, pair, _ = paired(scored[best], scored[FINE_TUNED])
     own, fine_tuned = map(percent, pair)
     return (
-        f"The best network trained from scratch by validation, {display_name(best)}, has a "
-        f"{SIDES[scored[best].judged_on]} AUC of {own}, {display_name(FINE_TUNED)} of "
+        f"{display_name(best)} has the best validation AUC of the networks trained from scratch; "
+        f"its {SIDES[scored[best].judged_on]} AUC is {own}, that of {display_name(FINE_TUNED)} "
         f"{fine_tuned}: it {_verdict(found, found.p_value)}."
     )
 
@@ -143,12 +143,14 @@ def underfitting(curves: pd.DataFrame) -> str:
 def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     """Say which network is the fastest within a point of the best validation AUC.
 
-    All are compared on the validation images that all have scored. A model of several trainings
-    costs what all of them cost. `summary` has a row per model: `model, parameters, ms_single,
-    trainings`.
+    All are compared on the validation images that all have scored. A model costs what all of its
+    trainings and views cost. `summary` has a row per model: `model, parameters, ms_single,
+    trainings, test_views`.
     """
     rows = summary[summary.model.isin(list(scored))].set_index("model")
+    views = rows.test_views.fillna(1)
     rows = rows[["parameters", "ms_single"]].mul(rows.trainings, axis=0)
+    rows["ms_single"] *= views
     if len(rows) < 2:
         return ""
     aucs = pd.Series(_val_aucs(scored, list(rows.index)))
@@ -160,7 +162,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     found, one, other = paired(scored[chosen], scored[best])[0], rows.loc[chosen], rows.loc[best]
     return (
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
-        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per view of an image, "
+        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per image with all its views, "
         f"{one.parameters / 1e6:.2g} instead of {other.parameters / 1e6:.2g} million parameters; "
         f"in {SIDES[scored[chosen].judged_on]} AUC it {_verdict(found, found.p_value)}."
     )

@@ -1,4 +1,4 @@
-"""The parts that a model calls wrongly: a table, a contact sheet, and counts by group."""
+"""The parts that a model calls wrongly: a table and a contact sheet."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_each_part_is_beside_its_maps_for_its_own_and_for_the_wrong_label(subjec
             word = ("good", "bad")[label]
             assert f'map for "{word}" ({kind} label)' in axes[row, column].get_title()
     assert figure.axes[10].get_ylabel() == maps.MAP_SCALE
-    assert "two filled maps, else the surest (good: number" in figure.get_suptitle()
+    assert "with both maps filled (good: " in figure.get_suptitle()
 
 
 def test_a_class_without_right_parts_is_said_above_its_maps(subject):

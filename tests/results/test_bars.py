@@ -42,7 +42,7 @@ def test_auc_bars_show_each_model_at_its_value_and_interval():
     assert _arms(ax.containers[0]) == [0.85, 0.94]
     assert [t.get_text() for t in ax.texts] == ["90.0"]
     assert _legend(figure) == ["95 % interval"]
-    assert ax.get_xlabel() == "test AUC; best on validation above"
+    assert ax.get_xlabel() == "test AUC (sorted by validation AUC)"
 
 
 def test_an_interval_that_its_estimate_lies_beside_by_rounding_is_drawn():
@@ -87,12 +87,13 @@ def test_one_seed_of_several_looks_unlike_the_model_and_the_legend_names_both():
 
 def test_the_auc_is_drawn_over_parameters_and_over_milliseconds():
     frame = pd.DataFrame({"model": ["cnn", "fbp"], "test_auc": [0.7, 0.9]})
-    frame = frame.assign(parameters=[20_000, 3e6], ms_single=[0.5, 20.0])
+    frame = frame.assign(parameters=[20_000, 3e6], ms_single=[0.5, 20.0], test_views=[1, 8])
     figure = bars.auc_against_cost(frame)
     figure.canvas.draw()
     for ax, cost in zip(figure.axes, ("parameters", "ms_single"), strict=True):
         points = [points.lines[0].get_xydata()[0].tolist() for points in ax.containers]
-        assert points == frame[[cost, "test_auc"]].iloc[::-1].values.tolist()  # the best first
+        own = frame.assign(ms_single=[0.5, 160.0])  # of all views
+        assert points == own[[cost, "test_auc"]].iloc[::-1].values.tolist()  # the best first
     assert _legend(figure) == ["FBP", "two-layer CNN"]
     many, few = ([t.get_text() for t in ax.get_xticklabels()] for ax in figure.axes)
     assert "100k" in many and "0.5" in few and not any("m" in text for text in few)
@@ -100,7 +101,7 @@ def test_the_auc_is_drawn_over_parameters_and_over_milliseconds():
 
 def test_networks_of_like_size_are_drawn_on_an_axis_with_several_numbers():
     frame = pd.DataFrame({"model": ["a", "b"], "test_auc": [0.9, 0.8]})
-    frame = frame.assign(parameters=[101_082, 159_466], ms_single=[0.69, 0.8])
+    frame = frame.assign(parameters=[101_082, 159_466], ms_single=[0.69, 0.8], test_views=1)
     figure = bars.auc_against_cost(frame)
     figure.canvas.draw()
     for ax in figure.axes:
@@ -110,8 +111,10 @@ def test_networks_of_like_size_are_drawn_on_an_axis_with_several_numbers():
 
 
 def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks():
-    table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(parameters=100, ms_single=1.0)
-    fbp = {"model": "fbp", "parameters": 10, "ms_single": 2.0, "test_auc": 0.95}
+    table = pd.DataFrame(ONE | {"model": ["cnn"]}).assign(
+        parameters=100, ms_single=1.0, test_views=1
+    )
+    fbp = {"model": "fbp", "parameters": 10, "ms_single": 2.0, "test_views": 1, "test_auc": 0.95}
     fbp |= {"test_auc_mean": 0.9, "test_auc_std": 0.01}
     figure = bars.auc_against_cost(pd.concat([table, pd.DataFrame([fbp])]))
     one, several = figure.axes[0].containers
@@ -121,7 +124,9 @@ def test_a_point_with_several_seeds_is_one_seed_as_the_mean_has_several_networks
 
 
 def test_validation_auc_is_shown_where_test_labels_are_hidden():
-    frame = pd.DataFrame({"model": ["cnn"], "parameters": 10, "ms_single": 1.0, "val_auc": 0.7})
+    frame = pd.DataFrame(
+        {"model": ["cnn"], "parameters": 10, "ms_single": 1.0, "test_views": 1, "val_auc": 0.7}
+    )
     assert bars.auc_against_cost(frame).axes[0].get_ylabel() == "val AUC"
     assert bars.auc_bars(frame).axes[0].get_xlabel() == "validation AUC"
 

@@ -102,6 +102,7 @@ def test_the_precision_recall_steps_enclose_the_average_precision(scored):
 def test_operating_points_lie_on_their_curves(scored):
     points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
     figure = curves.overkill_against_escapes(scored, points, 0.01)
+    assert figure.get_suptitle().startswith("At the marked thresholds ")
     first = points.drop_duplicates("model").set_index("model")
     for name in scored:
         labels, scores = scored[name].labels_scores("test")

@@ -173,7 +173,7 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[1]
     assert fallback.startswith("SVM (the best single model of both runs by validation): test AUC")
     unclear = findings.two_splits(table.assign(p_value=0.4, difference=[-0.08, 0.01]), "fbp")[0]
-    assert unclear.startswith("1 of 2 models have a lower test AUC on unseen groups, by 8.0 to 8.0")
+    assert unclear.startswith("1 of 2 models has a lower test AUC on unseen groups, by 8.0 points")
     assert "no single loss is significant" in unclear
     assert findings.two_splits(table[:1], "fbp") == [own]
     better = findings.two_splits(table.assign(difference=0.01), "fbp")[0]
@@ -238,12 +238,13 @@ def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
     points = _points(rule="cheapest", test_cost=412.3)[:1]
     line = Line(0.3, escape_cost=20, false_alarm_cost=2)
     assert findings.costs(points, "fbp", "test", line) == (
-        "Per 1,000 parts, 30 % of them bad, the cheapest thresholds cost 412.3 on test, if a look "
-        "costs nothing; letting all pass 6,000.0, rejecting all 1,400.0."
+        "If an escape costs 20, a rejected good part 2 and a look 0, the cheapest thresholds, with "
+        "looks at 10 % of the test parts, cost 412.3 per 1,000 parts; letting all pass 6,000.0, "
+        "rejecting all 1,400.0."
     )
     said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
     assert said.endswith(
-        "412.3 on test; letting all pass 6,000.0, rejecting all 1,400.0, looking at all 500.0."
+        "per 1,000 parts; letting all pass 6,000.0, rejecting all 1,400.0, looking at all 500.0."
     )
     assert findings.costs(points, "fbp", "test", Line(0.3)) == ""
 
