@@ -25,10 +25,10 @@ from helpers.runs.names import base_name, display_name, model_colours
 # a figure of each notebook, and its part that can be read when small: left, top, right, bottom
 THUMBNAILS = {
     "01": ("01_samples", (0, 0.14, 0.39, 0.92)),
-    "02": ("02_auc", (0, 0.07, 1, 0.89)),
+    "02": ("02_auc", (0, 0.07, 1, 0.85)),
     "03": ("03_learning_curves", (0.57, 0.07, 1, 1)),
-    "04": ("04_cells", (0, 0, 0.49, 0.9)),
-    "05": ("05_auc_cost", (0, 0.05, 0.81, 0.505)),
+    "04": ("04_cells", (0, 0.1, 0.55, 0.9)),
+    "05": ("05_auc_cost", (0, 0.066, 0.81, 0.51)),
     "06": ("06_gallery", (0.33, 0.084, 0.745, 0.36)),
     "07": ("07_journey", (0.34, 0.05, 1, 0.95)),
 }
