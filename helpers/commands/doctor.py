@@ -85,13 +85,13 @@ def _split_settings(plan: Plan) -> Any:
     """Return the split's settings: those of the run if the chosen stages build on its split."""
     from helpers.runs import settings, stages
 
-    first, run_paths = stages.FIRST, paths.RunPaths(plan.run)
-    # on Kaggle the output of an attached notebook may bring the run
-    if plan.chosen[0] == first or (paths.KAGGLE_INPUT.is_dir() and not run_paths.root.exists()):
-        return plan.settings[first]
+    if plan.chosen[0] == stages.FIRST:
+        return plan.settings[stages.FIRST]
+    run_paths = paths.RunPaths(plan.run)
     record = stages.load_run(run_paths)
     stages.require_earlier(plan.chosen[0], run_paths, record)
-    return settings.resolve(first, plan.preset, record["stages"][first].get("settings", {}))
+    own = record["stages"][stages.FIRST].get("settings", {})
+    return settings.resolve(stages.FIRST, plan.preset, own)
 
 
 def python() -> Line:

@@ -23,8 +23,8 @@ from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import environment, files, memory, paths, status, threads
 from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError
-from helpers.runs import attached, stages
 from helpers.runs import settings as config
+from helpers.runs import stages
 from helpers.runs.record import RunError, lock
 
 _WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
@@ -65,15 +65,12 @@ def parser() -> argparse.ArgumentParser:
 def execute(plan: Plan) -> None:
     """Run the stages that are not up to date, then show the results.
 
-    On Kaggle a run of this name in the output of an attached notebook is continued.
-
     Raises:
         RunError: a notebook failed, or another process works on the same run.
         StageError: the first stage to run needs a split, and the run has none.
     """
     run_paths = paths.RunPaths(plan.run)
     started_s = time.monotonic()
-    attached.adopt(run_paths)
     if plan.chosen[0] != stages.FIRST:  # before the lock creates the run's folder
         stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
     with lock(run_paths):
