@@ -6,7 +6,6 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         raise config.SettingsError(str(error)) from None
     kind, colon, place = dataset.partition(":")
     if colon:  # the notebooks may run in another folder
-        dataset = f"{kind}:{Path(place).expanduser().absolute()}"
+        dataset = f"{kind}:{_absolute(place)}"
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     stages.check_run_name(run)
@@ -106,7 +105,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
             and given[name]
             and (name, given[name]) != ("WEIGHTS", RANDOM)
         ):
-            given[name] = str(Path(str(given[name])).expanduser().absolute())
+            given[name] = _absolute(str(given[name]))
     given["DATASET"] = dataset
     settings, parameters = {}, {}
     for stage in order:
@@ -114,19 +113,17 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
         if "GENOTYPES" in own:
             resolved = config.resolve(stage, preset, {"genotypes": own["GENOTYPES"]})
             named.check_names(resolved.genotypes)
-            own["GENOTYPES"] = absolute_cells(resolved.genotypes)
+            own["GENOTYPES"] = [
+                _absolute(cell) if cell.endswith(".json") else cell for cell in resolved.genotypes
+            ]
         lower = {name.lower(): value for name, value in own.items()}
         settings[stage] = config.resolve(stage, preset, lower)
         parameters[stage] = own | {"RUN": run} | ({"PRESET": preset} if stage == order[0] else {})
     return Plan(run, preset, chosen, settings, parameters, arguments, options.html, options.publish)
 
 
-def absolute_cells(names: Sequence[str]) -> list[str]:
-    """Return GENOTYPES with the paths of files made absolute, for use from another folder."""
-    return [
-        str(Path(name).expanduser().absolute()) if name.endswith(".json") else name
-        for name in names
-    ]
+def _absolute(place: str) -> str:
+    return str(Path(place).expanduser().absolute())
 
 
 def _resolved(dataset: str) -> tuple[str, str]:

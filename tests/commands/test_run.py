@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from helpers.commands import executed, publish, run, showcase
-from helpers.commands.plan import absolute_cells, check_places, make_plan
+from helpers.commands.plan import check_places, make_plan
 from helpers.core import environment, files, paths, threads
 from helpers.darts import genotypes, named
 from helpers.runs import names, settings, stages
@@ -174,9 +174,13 @@ def test_the_table_of_hidden_test_labels_is_shown_without_test_columns():
 
 def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv")
+    genotypes.save(tmp_path / "own.json", genotypes.PUBLISHED["PDARTS"], {})
+    cells = 'GENOTYPES=["DARTS_V2", "own.json", "random"]'
+    plan = _plan("--dataset", "folder:parts", "-p", "SPLIT_CSV=s.csv", "-p", cells)
     assert plan.parameters["01_data_split"]["DATASET"] == f"folder:{tmp_path}/parts"
     assert plan.parameters["01_data_split"]["SPLIT_CSV"] == f"{tmp_path}/s.csv"
+    found = plan.parameters["05_genotype_retraining"]["GENOTYPES"]
+    assert found == ["DARTS_V2", f"{tmp_path}/own.json", "random"]
     assert plan.run == "folder-parts-quick"
     (tmp_path / "parts").mkdir()
     monkeypatch.chdir(tmp_path / "parts")
@@ -303,12 +307,6 @@ def test_braces_in_a_run_s_name_are_taken_as_they_are(home, monkeypatch):
 
 def _stop(*_):
     raise OSError("stopped here")
-
-
-def test_paths_of_cells_are_made_absolute_and_names_are_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = absolute_cells(("DARTS_V2", "own.json", "random"))
-    assert found == ["DARTS_V2", str(tmp_path / "own.json"), "random"]
 
 
 def test_publishing_runs_notebooks_of_another_commit_again(home, monkeypatch):
