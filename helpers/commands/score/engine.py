@@ -54,26 +54,23 @@ class PartScorer:
         Raises:
             ScoreError: the model gives a score that is not a number.
         """
-        decoded = self.pool.map(self._decode, entries)  # ahead of the batches that are scored
-        reasons: list[str] = []
-        has_more: list[bool] = []
-        found: list[float] = []
+        # the threads decode ahead of the batches that are scored
+        decoded = zip(entries, self.pool.map(self._decode, entries), strict=True)
+        rows, several = list[Row](), list[str]()
         while batch := list(itertools.islice(decoded, self.batch_size)):
-            reasons += [one.reason for one in batch]
-            has_more += [one.has_more for one in batch]
-            if readable := [one.pixels for one in batch if not one.reason]:
-                found += self.averaged.scores(readable).tolist()
-        remaining = iter(found)
-        rows = []
-        for entry, reason in zip(entries, reasons, strict=True):
-            score = "" if reason else f"{next(remaining):.9g}"
-            if score == "nan":
-                raise ScoreError(
-                    f"{self.settings.model} gives no number for {entry.path}; try --precision no"
-                )
-            rows.append(Row(entry.path, entry.id, score, reason))
-        several = tuple(e.path for e, more in zip(entries, has_more, strict=True) if more)
-        return Part(entries[-1].part, rows, entries[-1].digest, several)
+            readable = [one.pixels for _, one in batch if not one.reason]
+            scores = iter(self.averaged.scores(readable) if readable else ())
+            for entry, one in batch:
+                score = "" if one.reason else f"{next(scores):.9g}"
+                if score == "nan":
+                    raise ScoreError(
+                        f"{self.settings.model} gives no number for {entry.path}; "
+                        "try --precision no"
+                    )
+                rows.append(Row(entry.path, entry.id, score, one.reason))
+                if one.has_more:
+                    several.append(entry.path)
+        return Part(entries[-1].part, rows, entries[-1].digest, tuple(several))
 
     def _decode(self, entry: Entry) -> _Decoded:
         """Return pixels (S, S, 1 or 3) uint8, or none and why it cannot be read."""

@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What the scores depend on beside the images."""
+    """Everything that the scores depend on beside the images."""
 
     images: str  # folder, pattern or CSV, relative to the folder of the scores
     model: str  # name and digest of each checkpoint
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """What is scored."""
+    """The list of images to score, and the settings."""
 
     settings: Settings
     count: int  # images in the list
