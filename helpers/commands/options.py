@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from helpers.commands.cli import program
+from helpers.commands.cli import parser_of
 from helpers.runs.presets import PRESETS
 
 DEFAULT_DATASET = "elpv"
 
 
 def parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the command line of a command."""
-    parser = argparse.ArgumentParser(prog=program(command), description=description)
+    """Return the parser of a command that takes these options."""
+    parser = parser_of(command, description)
     data_sets = f"{DEFAULT_DATASET} (default), folder:PATH, nexperia[:PATH], chips"
     parser.add_argument("--dataset", help=data_sets)
     parser.add_argument("--preset", choices=PRESETS, help="default: quick on a CPU, full on a GPU")

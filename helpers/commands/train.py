@@ -16,8 +16,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from helpers.commands import cli, run
 from helpers.commands import options as command_line
+from helpers.commands import run
+from helpers.commands.cli import parser_of
 from helpers.core import files, processes
 from helpers.core.memory import MemoryFullError
 from helpers.darts import halving, retrain, search
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=cli.program("train"), description=__doc__)
+    parser = parser_of("train", __doc__)
     parser.add_argument("stage", metavar="NN", help="03, 04 or 05: the notebook to train for")
     parser.add_argument("--name", default="", help="name of the run; default elpv-<preset>")
     parser.add_argument("--part", help="one training alone, e.g. cnn, ll or fbp of 03")

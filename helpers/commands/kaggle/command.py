@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from helpers.commands.cli import program
+from helpers.commands.cli import parser_of
 from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
@@ -67,7 +67,7 @@ def _status(options: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program("kaggle"), description=__doc__)
+    parser = parser_of("kaggle", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     contest = argparse.ArgumentParser(add_help=False)
     contest.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
