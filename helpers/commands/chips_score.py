@@ -25,8 +25,6 @@ def score(submission: Path, data: Path) -> tuple[Interval, int]:
         DataError: `data` has no hidden labels.
         SubmissionError: the contest would not take the file.
     """
-    if not submission.is_file():
-        raise SubmissionError(f"{submission} is not a file")
     labels = data / HIDDEN_LABELS
     if not labels.is_file():
         raise DataError(

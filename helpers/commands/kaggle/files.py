@@ -67,9 +67,11 @@ def download(
         os.replace(unpacked, folder)
     except KaggleError as error:
         shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full
-        kept = f"{_size(archive) / 1e6:.1f} MB have arrived and are kept in {work}"
-        text = f"{error}\n{kept}; the same command continues there."
-        raise KaggleError(text if _size(archive) else str(error), error.status) from None
+        text = str(error)
+        if archive.is_file():
+            kept = f"{archive.stat().st_size / 1e6:.1f} MB have arrived and are kept in {work}"
+            text += f"\n{kept}; the same command continues there."
+        raise KaggleError(text, error.status) from None
     finally:
         kagglehub.config.clear_kaggle_credentials()
         del os.environ[CACHE]
@@ -93,7 +95,3 @@ def _fetch(slug: str, archive: Path) -> None:
             f"What was downloaded for {slug} is not a whole archive ({reason}). It was "
             f"removed: run the same command again. If that fails too, perhaps {WEB_PAGE}."
         ) from None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

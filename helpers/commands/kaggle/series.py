@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TITLE = "Good Bad Series"
 # Kaggle ends a session after 12 hours; the last notebook and the saving need some time.
 DEFAULTS = ("--dataset", "nexperia", "--preset", "full", "-p", "TIME_BUDGET_MIN=660")
-_IMAGE_PACKAGES = {"elpv": "elpv-dataset"}  # a source's images that have to be sent along
 
 _ABOUT = """# Good or bad: the whole series
 
@@ -53,7 +52,7 @@ def push_series(arguments: Sequence[str] = (), settings: Push | None = None) -> 
     """
     plan, settings = plan_run(arguments), settings or Push()
     dataset = plan.parameters["01_data_split"]["DATASET"]
-    packages = [_IMAGE_PACKAGES[dataset]] if dataset in _IMAGE_PACKAGES else []
+    packages = ["elpv-dataset"] if dataset == "elpv" else []  # its images are not on Kaggle
     settings = replace(settings, title=settings.title or TITLE, packages=packages)
     settings.check()
     api = connect()

@@ -76,4 +76,4 @@ def show_results(run: str) -> pd.DataFrame | None:
     if table is None:
         print("no results yet: notebook 03 writes the first ones")
         return None
-    return shown_columns(table).reset_index(drop=True)
+    return shown_columns(table)
