@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +212,13 @@ def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
         if run.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
-    if text := findings_text(run.get("stages", {})):
-        print(f"\n{text}")
+    found = [
+        textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING)
+        for stage in config.STAGES
+        for sentence in run.get("stages", {}).get(stage, {}).get("findings", [])
+    ]
+    if found:
+        print("\n".join(["\nWhat the notebooks found", *found]))
     print()
     if run_paths.submission.is_file():
         print(f"submission: {run_paths.submission}")
@@ -223,13 +228,3 @@ def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float
     if report:
         print(f"report: {report}")
     print(f"run folder: {run_paths.root}\ntotal: {progress.in_words(seconds)}")
-
-
-def findings_text(record: Mapping[str, Any]) -> str:
-    """Return what the finished notebooks of a run found, for the terminal; "" if nothing."""
-    lines = []
-    for stage in config.STAGES:
-        own = record.get(stage, {})
-        for sentence in own.get("findings", []) if own.get("status") == "done" else []:
-            lines.append(textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING))
-    return "\n".join(["What the notebooks found", *lines]) if lines else ""

@@ -116,4 +116,3 @@ def test_the_end_shows_what_the_notebooks_found_and_where_everything_is(describe
         f"model: {described.root}/checkpoints/net (python -m helpers.predict IMAGE --model t/net)\n"
         f"report: {described.root}/report.html\nrun folder: {described.root}\ntotal: 65 s\n"
     )
-    assert run.findings_text({"01_data_split": {"status": "started", "findings": ["a"]}}) == ""
