@@ -34,18 +34,10 @@ def test_a_submission_is_sent_and_its_score_is_waited_for(server, csv, waits, ca
     assert capfd.readouterr().err == "x.csv was sent as submission 4242.\n"
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ("id,defect_score\na,0\nb,0\n", "id 'c' (row 3 of the sample"),
-        ("id,defect_score\na,0\nb,nan\nc,0\n", "line 3 (id 'b'): the score is NaN"),
-        ("id,score\na,0\nb,0\nc,0\n", "the header (line 1) is 'id,score'"),
-    ],
-)
-def test_a_bad_csv_is_refused_before_any_request(server, csv, capfd, body, words):
-    csv.write_text(body)
+def test_a_bad_csv_is_refused_before_any_request(server, csv, capfd):
+    csv.write_text("id,defect_score\na,0\nb,0\n")
     assert main(COMMAND) == 1
-    assert words in capfd.readouterr().err
+    assert "id 'c' (row 3 of the sample" in capfd.readouterr().err
     assert server.requests == []
 
 

@@ -91,12 +91,8 @@ def test_a_transformer_s_tokens_are_drawn_as_a_map_too(parts, tmp_path):
     assert (tmp_path / "maps" / "bad00.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [("u", "u is missing: give a model's folder"), ("t/svm", "t/svm is missing: give")],
-)
-def test_a_model_that_is_missing_is_one_line(parts, capsys, model, message):
-    assert predict.main([*parts, "--model", model]) == 1
+def test_a_model_that_is_missing_is_one_line(parts, capsys):
+    assert predict.main([*parts, "--model", "u"]) == 1
     said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith(f"error: {message}")
+    assert said.out == "" and said.err.startswith("error: u is missing: give a model's folder")
     assert said.err.count("\n") == 1

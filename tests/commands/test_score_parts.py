@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers.commands.score import command as score
-from helpers.commands.score import listing, parts
+from helpers.commands.score import listing
 from helpers.commands.score.engine import PartScorer
 from helpers.commands.score.parts import Job, Part, PartFiles, Row, Settings
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
@@ -260,19 +260,3 @@ def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
     files.join()
     found = pd.read_csv(tmp_path / "s.csv").iloc[0]
     assert (found.path, found.id, found.defect_score) == (name, "i,d", 0.25)
-
-
-def test_a_part_that_two_processes_write_at_once_is_one_of_theirs(tmp_path, monkeypatch):
-    job = Job(Settings("images", "m", "no", 1, 8), 1, ["digest"])
-    files = PartFiles(tmp_path / "s.csv", job)
-    first, second = (Part(0, [Row("a", "a", score, "")], "digest") for score in ("0.1", "0.2"))
-    plain = parts.files.write_bytes
-
-    def interrupted(path, content):
-        monkeypatch.setattr(parts.files, "write_bytes", plain)
-        plain(path, content)
-        files.write(second)
-
-    monkeypatch.setattr(parts.files, "write_bytes", interrupted)
-    files.write(first)
-    assert files.read(0) == second.rows
