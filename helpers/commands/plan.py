@@ -20,7 +20,7 @@ from helpers.runs import attached, names, predictions, stages
 from helpers.runs import settings as config
 
 PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
-FOLDER = "FOLDER"  # of 07
+FOLDER = "FOLDER"  # a parameter of notebook 07
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Plan:
     chosen: list[str]
     settings: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
-    arguments: list[str]  # of the command line
+    arguments: list[str]  # the command line as it was given
     html: bool = False  # write a report at the end
     publish: bool = False  # write the executed notebooks over the sources
 

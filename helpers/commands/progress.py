@@ -1,4 +1,4 @@
-"""What `helpers.run` says while it works: the training inside a cell, and the time to come."""
+"""Lines that `helpers.run` shows while it works: the training inside a cell, the time to come."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def earlier_seconds(stage: str, settings: Mapping[str, Any]) -> tuple[float, str
     for path in paths.runs_root().glob("[!.]*/run.json"):
         try:
             done = record.load_run(paths.RunPaths(path.parent.name)).get("stages", {})
-        except files.ArtifactError:  # of another run: no reason to stop this one
+        except files.ArtifactError:  # another run's damaged file does not stop this one
             continue
         own = done.get(stage, {})
         same = (_costs(done.get(s, {}).get("settings")) for s in (stages.FIRST, stage))

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")
-_SOURCE = re.compile(r"<pre>.*?</pre>", re.DOTALL)  # of the package, as `style.source` shows it
+_SOURCE = re.compile(r"<pre>.*?</pre>", re.DOTALL)  # the package's, as `style.source` shows it
 _FOREIGN = re.compile(r"Traceback|\w*Warning\b|\bsessions?\b|\bsandbox\b|\blocalhost\b", re.I)
-
 
 # tables of the run, and of the run that 06 compares it with
 TABLES = ("02_repeated_splits", "06_results", "06_two_splits", "06_operating_points")
@@ -92,7 +91,7 @@ def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> No
             raise PublishError(f"{path.stem}, cell {cell.id}: the executed copy has another code")
         cell.outputs = copies[cell.id].outputs
         for output in cell.outputs:
-            content = output.get("data", output)  # of a printed text, the output itself
+            content = output.get("data", output)  # a printed text has it in the output itself
             content.update({kind: _relative(text) for kind, text in _texts(output).items()})
             if "image/png" in content:
                 content["image/png"] = smaller_png(content["image/png"])
@@ -148,7 +147,7 @@ def faults(notebook: NotebookNode, code: str) -> list[str]:
     texts = [("the stamp", repr(stamp))]
     for cell in cells:
         for output in cell.outputs:
-            kind = output.get("name", output.output_type)  # of a printed text "stdout", "stderr"
+            kind = output.get("name", output.output_type)  # a printed text is "stdout" or "stderr"
             if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
                 found.append(f"cell {cell.id} shows a warning, an error or a progress bar")
             texts += [(f"cell {cell.id}", _SOURCE.sub("", t)) for t in _texts(output).values()]

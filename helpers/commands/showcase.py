@@ -70,7 +70,7 @@ def strip(run_paths: RunPaths) -> Figure:
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
     ax, scored = axes[3], predictions.read_all_predictions(run_paths)
-    kinds = (  # of each the best by validation AUC
+    kinds = (  # the best of each by validation AUC is drawn
         [name for name in scored if base_name(name) in CLASSICAL],
         [name for name in scored if base_name(name) == "fbp"],
         [name for name in scored if name == "darts_searched"],  # the cell drawn

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 COMPETITION = "semi-conductor-image-classification-first"
-TIMEOUT_S = 60  # of silence, then a connection counts as lost; the client would wait for ever
+TIMEOUT_S = 60  # a silent connection then counts as lost; the client would wait for ever
 
 NEW_TOKEN = "Make a new token at https://www.kaggle.com/settings/api and replace the old one."
 NO_CREDENTIALS = """No Kaggle credentials found. Make an API token at https://www.kaggle.com/settings/api,

@@ -41,7 +41,7 @@ subprocess.run(pip + wheels, check=True)"""
 
 @dataclass(frozen=True)
 class Push:
-    """How a notebook is pushed, and what is attached to it."""
+    """Options of a push, and everything that is attached to the notebook."""
 
     title: str = ""  # name on Kaggle; by default made of the file's name
     owner: str = ""  # account to push to; by default the one of the credentials

@@ -36,7 +36,7 @@ from helpers.deploy.description import Description
 from helpers.deploy.predictor import Opened, open_model
 from helpers.training.inference import precision_of
 
-PROBES = 64  # first images that tell the bits of deep ones
+PROBES = 64  # so many first images are searched for the bits of deep ones
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,7 +156,7 @@ def _thresholds(
     own = {
         "views": facts.views or 1,
         "precision": precision_of(device, facts.precision),
-        "bits": facts.full_scale_bits or 8,  # of a training without deep images
+        "bits": facts.full_scale_bits or 8,  # 8 if the training had no deep images
     }
     changed = ", ".join(
         f"--{name}" for name, value in own.items() if getattr(settings, name) != value

@@ -17,7 +17,7 @@ from helpers.commands.score.listing import Entry
 from helpers.commands.score.parts import Part, Settings
 from helpers.models.spec import Model
 
-RETRIES = 3  # of an actor whose machine was lost
+RETRIES = 3  # if an actor's machine is lost
 
 
 def score_parts(
