@@ -29,6 +29,7 @@ from helpers.runs.record import RunError, lock
 
 _WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
 _HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
+# columns of `results_table` for the terminal; hidden test labels have no test columns
 SHOWN_COLUMNS = ("Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
 
 
@@ -197,17 +198,12 @@ def results_table(run_paths: paths.RunPaths) -> pd.DataFrame | None:
     return files.load_csv(max(written)[1], ("Model",)).fillna("-")
 
 
-def shown_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of `results_table` for the terminal; hidden test labels have none."""
-    return table[[name for name in SHOWN_COLUMNS if name in table]]
-
-
 def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float) -> None:
     from helpers.deploy.predictor import best_described  # imports much
 
     run, frame = stages.load_run(run_paths), results_table(run_paths)
     if frame is not None:
-        print("\n" + shown_columns(frame).to_string(index=False))
+        print("\n" + frame.filter(SHOWN_COLUMNS).to_string(index=False))
         # these are the same in every row
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
         if run.get("preset") == "smoke":

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 import pandas as pd
 
-from helpers.commands.run import RunOutOfTime, results_table, shown_columns
+from helpers.commands.run import SHOWN_COLUMNS, RunOutOfTime, results_table
 from helpers.core import files, paths
 
 RUN = (sys.executable, "-u", "-m", "helpers.run")  # unbuffered: the log shows it as it comes
@@ -76,4 +76,4 @@ def show_results(run: str) -> pd.DataFrame | None:
     if table is None:
         print("no results yet: notebook 03 writes the first ones")
         return None
-    return shown_columns(table)
+    return table.filter(SHOWN_COLUMNS)
