@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from helpers.commands.cli import parser_of
 from helpers.commands.score import ScoreError, listing
-from helpers.commands.score.engine import PartScorer
+from helpers.commands.score.engine import PartScorer, score_on_ray
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
 from helpers.core import devices, files
 from helpers.datasets import DataError
@@ -104,9 +104,7 @@ def run(options: argparse.Namespace) -> int:
         entries = (list(part) for number, part in listed if number in todo)
         given = (models, settings, device, job.count, options.batch_size)
         if options.engine == "ray":
-            from helpers.commands.score import ray
-
-            scored = ray.score_parts(*given, entries)
+            scored = score_on_ray(*given, entries)
         else:
             scored = map(PartScorer(*given).score, entries)
         total = sum(sizes[number] for number in mine)

@@ -1,13 +1,13 @@
-"""From the listed images of a part to their scores."""
+"""Score the listed images of a part, in this process or on a Ray cluster."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from helpers.commands.score.parts import Part, Row, Settings
 from helpers.datasets.decoding import DECODE_ERRORS, BitsFound, read_image, unreadable_reason
 from helpers.deploy.predictor import Averaged, square
 from helpers.models.spec import Model
+
+RETRIES = 3  # if the machine of a Ray actor is lost
 
 
 class _Decoded(NamedTuple):
@@ -84,3 +86,43 @@ class PartScorer:
             scale = f"the scale is of {self.settings.bits}: see --bits"
             return _Decoded(np.empty(0), f"it uses {found.bits} bits, {scale}")
         return _Decoded(pixels, "", picture.has_more)
+
+
+def score_on_ray(
+    models: Sequence[Model],
+    settings: Settings,
+    device: torch.device,
+    images: int,
+    batch_size: int,
+    parts: Iterable[list[Entry]],
+) -> Iterator[Part]:
+    """Yield the scores of every part, in the list's order; the arguments are `PartScorer`'s.
+
+    Parts go to actors that hold the models: one for each GPU of the cluster if `device` is a GPU,
+    else for each core. Every machine of the cluster must find the images under the same path.
+
+    Raises:
+        ScoreError: Ray is not installed, or an actor failed.
+    """
+    try:
+        import ray
+        from ray.util import ActorPool
+    except ImportError:
+        raise ScoreError(
+            "--engine ray needs Ray: pip install .[ray], or use --engine plain"
+        ) from None
+    # joins the cluster that RAY_ADDRESS names, or starts one on this machine
+    ray.init(include_dashboard=False, ignore_reinit_error=True)
+    cluster, on_gpu = ray.cluster_resources(), device.type == "cuda"
+    cpus = int(cluster.get("CPU", 1))
+    actors = max(1, int(cluster.get("GPU", 0)) if on_gpu else cpus)
+    threads = max(1, cpus // actors)
+    remote = ray.remote(
+        num_cpus=threads, num_gpus=int(on_gpu), max_restarts=RETRIES, max_task_retries=RETRIES
+    )(PartScorer)
+    given = (ray.put(models), settings, torch.device(device.type), images, batch_size, threads)
+    pool: Any = ActorPool([remote.remote(*given) for _ in range(actors)])
+    try:
+        yield from pool.map(lambda actor, entries: actor.score.remote(entries), parts)
+    except ray.exceptions.RayError as error:
+        raise ScoreError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
