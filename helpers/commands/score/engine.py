@@ -58,7 +58,8 @@ class PartScorer:
         """
         # the threads decode ahead of the batches that are scored
         decoded = zip(entries, self.pool.map(self._decode, entries), strict=True)
-        rows, several = list[Row](), list[str]()
+        rows: list[Row] = []
+        several: list[str] = []
         while batch := list(itertools.islice(decoded, self.batch_size)):
             readable = [one.pixels for _, one in batch if not one.reason]
             scores = iter(self.averaged.scores(readable) if readable else ())
