@@ -228,7 +228,7 @@ def _find(name: str | Path) -> Path:
     if not path.exists() or (run and own.is_dir() and not is_model):
         path = own
         if not path.is_dir():
-            there = _networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+            there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
             known = f"; there are: {', '.join(sorted(there))}" if there else ""
             raise files.ArtifactError(
                 f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
@@ -237,7 +237,7 @@ def _find(name: str | Path) -> Path:
         return path
     if best := best_described(path):
         return best
-    found = [path / "checkpoints" / own for own in _networks(path)]
+    found = [path / "checkpoints" / own for own in networks(path)]
     if len(found) != 1:
         names = ", ".join(own.name for own in found) or "none"
         raise files.ArtifactError(
@@ -252,13 +252,13 @@ def best_described(root: Path) -> Path | None:
 
     None if notebook 06 has described none.
     """
-    found = [root / "checkpoints" / own for own in _networks(root)]
+    found = [root / "checkpoints" / own for own in networks(root)]
     described = [(one.val_auc, own) for own in found if (one := read_description(own))]
     return max(described)[1] if described else None
 
 
-def _networks(root: Path) -> list[str]:
-    """Return the models of a run that have checkpoints and predictions."""
+def networks(root: Path) -> list[str]:
+    """Return the names of a run's models that have checkpoints and predictions, sorted."""
     folders = sorted((root / "checkpoints").glob("*/"))
     made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
     return [own.name for own in made if checkpoints(own)]

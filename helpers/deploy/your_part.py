@@ -21,15 +21,15 @@ from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, to
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
+from helpers.deploy import predictor
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.export import TOLERANCE, ExportError, export_model, largest_difference
-from helpers.deploy.predictor import TrainedModel, best_described, load_model, open_model
+from helpers.deploy.predictor import TrainedModel
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.runs import names, predictions
-from helpers.runs.costs import checkpoints
 from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
@@ -66,24 +66,20 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
     A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
     so. Without any network a line says that, and the model is None.
     """
-    folders = {
-        path.stem: run_paths.trainings(path.stem)
-        for path in sorted(run_paths.predictions_root.glob("*.csv"))
-        if checkpoints(run_paths.trainings(path.stem))
-    }
-    if not folders:
+    if not (networks := predictor.networks(run_paths.root)):
         print("no network has been trained in this run: notebook 03 or 05 makes this one possible")
         return "", None
-    found = best_described(run_paths.root) or folders.get("fbp", next(iter(folders.values())))
+    first = "fbp" if "fbp" in networks else networks[0]
+    found = predictor.best_described(run_paths.root) or run_paths.trainings(first)
     if wanted:
         known = [path.stem for path in run_paths.predictions_root.glob("*.csv")]
         name = names.chosen(wanted, sorted(known, key=names.order))
-        if name in folders:
-            found = folders[name]
+        if name in networks:
+            found = run_paths.trainings(name)
         else:
             other = names.display_name(found.name)
             print(f"{names.display_name(name)} has no network: {other} takes its place")
-    return found.name, load_model(found)
+    return found.name, predictor.load_model(found)
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
@@ -361,7 +357,7 @@ def export(
     to = stage.settings.export
     out = stage.paths.root / "export" / f"{name}_{to}"
     shutil.rmtree(out, ignore_errors=True)  # of an earlier call
-    opened = open_model(stage.paths.trainings(name))
+    opened = predictor.open_model(stage.paths.trainings(name))
     export_model(opened, to, out)
     readable = answered.path[answered.reason == ""].tolist()[:images]
     difference = largest_difference(out, readable, opened) if readable else np.nan
