@@ -32,6 +32,7 @@ from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
 from helpers.models.spec import Model
+from helpers.results.calibration import NEAREST_TO_CERTAIN
 from helpers.training.augment import symmetry
 from helpers.training.batches import normalise
 
@@ -44,7 +45,6 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     StridedDepthwiseConv2d: timm.layers.Conv2dSame,
 }
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
-LEAST = 1e-15  # as calibration.NEAREST_TO_CERTAIN
 
 
 class ExportError(RuntimeError):
@@ -80,7 +80,7 @@ class ExportedNetwork(nn.Module):
         classes = torch.cat(each).mean(dim=0)  # (N, K)
         bad, good = classes[:, 1:].sum(dim=1), classes[:, 0]
         # Both are exact near 0. The logit of a score near 1 would be rounded in float32.
-        logit = bad.clamp(min=LEAST).log() - good.clamp(min=LEAST).log()
+        logit = bad.clamp(min=NEAREST_TO_CERTAIN).log() - good.clamp(min=NEAREST_TO_CERTAIN).log()
         pass_below, reject_from = self.thresholds
         verdict = len(VERDICTS) - 1 - (bad < pass_below).int() - (bad < reject_from).int()
         return bad, torch.sigmoid(logit / self.temperature), verdict

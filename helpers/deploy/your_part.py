@@ -257,24 +257,24 @@ def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
 
 
 def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
-    """Return what happens to the parts of each group, and of all if there are several groups.
+    """Return a row for each group of parts, and one for all parts if there are several groups.
 
-    The group of which the fewest parts pass comes first.
+    The group with the largest share of parts to look at again or to reject comes first.
 
     Returns:
-        `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
-        among those that pass, `Bad expected among passed`, and with costs `Cost`, both by the
-        calibrated probabilities; only parts with a verdict are in these two. If the labels are
-        known, `Bad` and `Bad that passed (labels)` count the bad parts, `Good that were rejected`
-        good ones.
+        `Group, Parts, Pass, Look again, Reject, Unreadable`; `Bad expected among passed` (a number
+        of parts) and, with costs, `Cost`, both by the calibrated probabilities of the parts that
+        have a verdict; if the labels are known, `Bad`, `Bad that passed (labels)` and `Good that
+        were rejected`.
     """
     labels = answered.get("label", pd.Series(pd.NA, answered.index))
     groups = answered.group.fillna(NO_GROUP)
     costs = costs_of(answered, settings)
     escaped = answered.probability.where(answered.verdict == PASS, 0.0)
-    several = groups.nunique() > 1
+    held = answered.verdict.isin([LOOK_AGAIN, REJECT]).groupby(groups).mean()
+    ordered = held.sort_values(ascending=False, kind="stable").index.tolist()
     rows = []
-    for name in [*sorted(groups.unique()), *([EVERY] if several else [])]:
+    for name in [*ordered, EVERY] if len(ordered) > 1 else ordered:
         own = groups == name if name != EVERY else groups.notna()
         verdicts = answered.verdict[own]
         row: dict[str, Any] = {"Group": name, "Parts": int(own.sum())}
@@ -288,11 +288,8 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
             row["Good that were rejected"] = int((labels[rejected] == 0).sum())
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
-        row["_held"] = (row["Look again"] + row["Reject"]) / max(1, row["Parts"])
         rows.append(row)
-    table = pd.DataFrame(rows)
-    ranked = table.iloc[: len(table) - several].sort_values("_held", ascending=False, kind="stable")
-    return pd.concat([ranked, table[len(ranked) :]], ignore_index=True).drop(columns="_held")
+    return pd.DataFrame(rows)
 
 
 def shown_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
