@@ -97,7 +97,7 @@ def derive_genotype(
     beta_normal: Any = None,
     beta_reduce: Any = None,
 ) -> Genotype:
-    """Return the discrete cells that the alphas stand for (DARTS, section 2.4).
+    """Derive the discrete cells from the alphas (DARTS, section 2.4).
 
     Each edge gets the softmax over all eight operations. Each node keeps the two edges whose best
     non-none weight is largest, with their best non-none operation. Ties go to the lower index.

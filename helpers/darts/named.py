@@ -22,18 +22,18 @@ _MODELS = {
     "halving": "darts_halving",
 }
 BY_SEARCH = ("searched", "searched_perturbation")  # the cells that 04 writes
-# cells that the run finds itself, named like their files, and the way to have them
+# cells that the run finds itself, by the names of their files, and how to get them
 FOUND = dict.fromkeys(BY_SEARCH, "run notebooks/04_darts_search.ipynb first")
 FOUND |= {"halving": "set HALVING_EPOCHS, which compares cells"}
 
 
 @dataclass(frozen=True)
 class NamedCell:
-    """A cell, the name of its models, and what finding it has cost."""
+    """A cell, the name of its models, and the cost of finding it."""
 
     name: str  # of the predictions file
     genotype: Genotype
-    # origin, and of a search in this series search_seconds and search_device
+    # its origin; if this series searched it, search_seconds and search_device too
     cost: dict[str, Any] = field(default_factory=dict)
 
 

@@ -166,7 +166,7 @@ class DerivedNetwork(Model):
 
     @property
     def parts(self) -> dict[str, list[str]]:
-        """The modules of each part, for a table of sizes; the auxiliary head is left out."""
+        """Return the modules of each part, for a table of sizes, without the auxiliary head."""
         cells = {
             f"cell {i}, {'reduction' if cell.reduction else 'normal'}": [f"cells.{i}"]
             for i, cell in enumerate(self.cells)

@@ -28,7 +28,7 @@ from helpers.training.inference import placed
 
 
 def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -> dict[str, Tensor]:
-    """Return the alpha (and beta) by name that take an operation from an edge; None takes all.
+    """Return alpha (and beta), by name, without an operation of an edge, or without all if None.
 
     `edge` and `operation` are a row and a column of alpha. The operation's weight goes to `none`,
     which adds nothing, so that all other weights stay as they are. If there is edge normalisation,

@@ -75,7 +75,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
 
     The signs are: at least half of all edges are decided; at half of the nodes with more than two
     inputs the two strongest lead clearly; at most two of the cell's edges changed in the last
-    quarter of the epochs, which is no sign by itself; perturbation agrees with the arg max more
+    quarter of the epochs, which is not a sign by itself; perturbation agrees with the arg max more
     than halfway from what chance would give (Cohen's kappa above 1/2), and is sure of its choice on
     half of the edges.
 
