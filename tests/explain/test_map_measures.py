@@ -83,7 +83,6 @@ def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
 
 
 def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
-    torch.manual_seed(0)
     bright = torch.rand(40, 1, 28, 28)
     truth = torch.zeros(40, 28, 28)
     truth[:, -2:, -2:] = 1
@@ -125,7 +124,6 @@ def test_maps_that_know_nothing_score_at_chance():
 
 
 def test_rank_correlation_agrees_with_scipy_and_is_unknown_for_a_constant_map():
-    torch.manual_seed(0)
     a = torch.randn(3, 5, 5).relu()  # ties at 0
     b = a + torch.randn(3, 5, 5)
     b[2] = 1
@@ -136,7 +134,6 @@ def test_rank_correlation_agrees_with_scipy_and_is_unknown_for_a_constant_map():
 
 
 def test_a_randomised_copy_is_seeded_new_everywhere_and_leaves_the_model_alone():
-    torch.manual_seed(0)
     model = resnet18(num_classes=2)
     before = {name: w.clone() for name, w in model.state_dict().items()}
     first, again, other = (measures.randomised_copy(model, s) for s in (1, 1, 2))
