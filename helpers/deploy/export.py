@@ -1,4 +1,4 @@
-"""A trained model as one file for OpenVINO, ONNX Runtime or torch, which need none of this package.
+"""Export a trained model as one file that OpenVINO, ONNX Runtime or torch run without this package.
 
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
@@ -173,8 +173,8 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
 def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> float:
     """Return how much an exported model's scores and probabilities differ from this package's.
 
-    It is infinite if a verdict is not that of its score. Runs its example.py in a process of its
-    own. The package computes in float32, as the export.
+    It is infinite if a verdict is not that of its score. The export's example.py runs in a process
+    of its own. The package computes in float32, as the export does.
 
     Raises:
         ExportError: the example stops with an error, which is named, or no image can be compared.

@@ -50,7 +50,7 @@ class Averaged:
         device: torch.device | None = None,
         images: int = 0,
     ) -> None:
-        """Put the networks on the device; `images` will come in all, many are worth a compilation.
+        """Put the networks on the device, and compile them if many `images` will come.
 
         Scores are averaged over `views` symmetries of each image: 1, 4 or 8.
         """
@@ -76,7 +76,7 @@ class Averaged:
 
 
 class Opened(NamedTuple):
-    """The trainings that a name stands for, and what their folder says about them."""
+    """The trainings that a name means, and what their folder says about them."""
 
     models: list[Model]
     checkpoints: list[Path]
@@ -188,11 +188,11 @@ def load_model(name: str | Path) -> TrainedModel:
 
 
 def open_model(name: str | Path) -> Opened:
-    """Find the checkpoints that a name stands for, and their description.
+    """Find the checkpoints that a name means, and their description.
 
     Args:
         name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run stands for its network with the best validation AUC.
+            data/runs. A run means its network with the best validation AUC.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or

@@ -34,8 +34,8 @@ from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
 
-FROM_THE_RUN = 48  # test images that stand for a folder if none is given
-GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of so many, spread over the large ones
+FROM_THE_RUN = 48  # test images to ask about if no folder is given
+GROUPS_FROM_THE_RUN = 4  # they come from so many groups, spread over the large ones
 SHOWN_GROUPS = 15
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
@@ -46,7 +46,7 @@ SHEET = (2, 6)  # rows and columns of the contact sheet
 
 @dataclass(frozen=True)
 class Journey:
-    """What becomes of one image, step by step."""
+    """The results of one image, step by step."""
 
     id: str
     file: Path
@@ -85,8 +85,8 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
-    Those of `folder`, where a subfolder is a group, or else test images of the run with their
-    `label`, evenly taken (from groups spread over its large ones, if it has groups).
+    They are those of `folder`, where a subfolder is a group, or test images of the run with their
+    `label`, taken evenly (from groups spread over the large ones, if there are groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -159,8 +159,8 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
 def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     """Return the map (S, S) of the model's first network for "bad".
 
-    That is Grad-CAM's; PatchCore has its own: how far each pixel is above the usual score of a good
-    part, in units of it, 0 below.
+    It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
+    part, in units of that score, and 0 if it is below.
     """
     spec, images = model.network.spec, model.averaged.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
@@ -419,8 +419,8 @@ def say_verdicts(table: pd.DataFrame) -> str:
 def say_groups(table: pd.DataFrame) -> str:
     """Name the group whose parts pass least often, and the one whose good parts are rejected most.
 
-    Each is the one with the least p-value of Fisher's exact test against all other groups, and is
-    named only if it is significant when multiplied by the number of groups (Bonferroni).
+    Each is the one with the least p-value of Fisher's exact test against all other groups. It is
+    named only if that is significant when multiplied by the number of groups (Bonferroni).
     """
     groups = table[table.Group != EVERY]
     passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
