@@ -224,15 +224,14 @@ def _find(name: str | Path) -> Path:
     root = paths.RunPaths(run).root
     own = root / "checkpoints" / model if model else root
     is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
-    # a folder here may be called like a run
-    if not path.exists() or (run and own.is_dir() and not is_model):
+    if not is_model and own.is_dir():  # a folder here may be called like a run
         path = own
-        if not path.is_dir():
-            there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
-            known = f"; there are: {', '.join(sorted(there))}" if there else ""
-            raise files.ArtifactError(
-                f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
-            )
+    elif not path.exists():
+        there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+        known = f"; there are: {', '.join(sorted(there))}" if there else ""
+        raise files.ArtifactError(
+            f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
+        )
     if not (path / "run.json").is_file():
         return path
     if best := best_described(path):
