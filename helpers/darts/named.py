@@ -54,8 +54,8 @@ def check_names(names: Sequence[str]) -> None:
             taken = model_names([name], 0)[0].endswith(DISTILLED)
             if taken or len(Path(name).stem) > paths.LONGEST_NAME:
                 raise GenotypeError(
-                    f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
-                    f"{paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
+                    f"GENOTYPES: {name!r}: the model gets the name of the file, which may have at "
+                    f"most {paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
                 )
             load(Path(name).expanduser())  # a damaged one is refused before anything is trained
         elif name not in known:
