@@ -340,10 +340,8 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     return figure
 
 
-def export(
-    stage: Stage, name: str, answered: pd.DataFrame, images: int = 3
-) -> tuple[pd.DataFrame, float]:
-    """Export the model for a line without this package, and compare scores of a few images.
+def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Export the model for a line without this package, and compare the scores of three images.
 
     Returns:
         A row for each file, and the largest difference; NaN if no image can be read.
@@ -356,7 +354,7 @@ def export(
     shutil.rmtree(out, ignore_errors=True)  # of an earlier call
     opened = predictor.open_model(stage.paths.trainings(name))
     export_model(opened, to, out)
-    readable = answered.path[answered.reason == ""].tolist()[:images]
+    readable = answered.path[answered.reason == ""].tolist()[:3]
     difference = largest_difference(out, readable, opened) if readable else np.nan
     if difference > TOLERANCE:
         raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
