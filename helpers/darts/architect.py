@@ -27,12 +27,12 @@ EPSILON = 0.01  # of equation 8: the length of its steps from w
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
-    `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) takes the result of
-    a process for its share of a batch to that of the whole batch. Every loss and gradient goes
+    `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) turns the result of
+    one process for its share of a batch into that of the whole batch. Every loss and gradient goes
     through it, so that all processes do the same step. A step changes alpha and the state of Adam,
-    but neither w nor any .grad or SGD buffer. `beta_decay` is the weight, 0 if not set, of a second
-    loss of the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds
-    (beta-DARTS, Ye et al. 2022, arXiv 2203.01665).
+    but neither w nor any .grad or SGD buffer. `beta_decay` (0 if not set) weights a second loss of
+    the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS,
+    Ye et al. 2022, arXiv 2203.01665).
 
     Raises:
         ValueError: another order.
@@ -102,7 +102,7 @@ class Architect:
         alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
 
         def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
-            """Return loss and gradients of a batch with these weights; the network's stay."""
+            """Return loss and gradients of a batch at these weights; those of the network stay."""
             moved = dict(zip(weights, values, strict=True))
             own = {name: moved.get(p, p) for name, p in net.named_parameters()}
             output_of = functools.partial(functional_call, net, own)

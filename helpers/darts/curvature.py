@@ -18,10 +18,10 @@ def dominant_eigenvalue(
     """Return the eigenvalue of d2 L_val / d alpha2 of largest size, with its sign.
 
     Its growth foretells a collapse (Zela et al. 2020, arXiv 1909.09656). Power iteration from a
-    seeded start, with the vectors made orthogonal on the way (Lanczos): alone it takes hundreds of
-    steps if two eigenvalues of opposite signs are nearly as large. An iteration is one
-    Hessian-vector product, by double backward. The value is the Rayleigh quotient. The
-    network stays as it was, bit for bit.
+    seeded start, with the vectors made orthogonal on the way (Lanczos): without that it takes
+    hundreds of steps if two eigenvalues of opposite signs are nearly as large. An iteration is one
+    Hessian-vector product, by double backward. The value is the Rayleigh quotient. The network
+    stays as it was, bit for bit.
 
     Raises:
         GradientError: a gradient is not finite.
@@ -33,7 +33,7 @@ def dominant_eigenvalue(
     basis, products = v.new_zeros(0, len(v)), []
 
     def product(direction: Tensor) -> Tensor:
-        """Return the Hessian times a direction: the derivative of their gradient's product."""
+        """Return the Hessian times a direction: the derivative of gradient times direction."""
         parts = direction.split([alpha.numel() for alpha in alphas])
         shaped = [part.view_as(alpha) for part, alpha in zip(parts, alphas, strict=True)]
         options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
@@ -51,7 +51,7 @@ def dominant_eigenvalue(
             for _ in range(2):  # rounding leaves a part along the basis in the first round
                 rest = rest - basis.t() @ (basis @ rest)
             if rest.norm() <= torch.finfo(v.dtype).eps ** 0.5 * hv.norm():
-                break  # the basis holds all that the Hessian makes of the start
+                break  # the basis spans the whole Krylov space of the start
             v = rest / rest.norm()
     projected = basis @ torch.stack(products, 1)  # (iterations, iterations)
     eigenvalues = torch.linalg.eigvalsh((projected + projected.t()).cpu() / 2)

@@ -87,9 +87,6 @@ def count_skips(genotype: Genotype) -> int:
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
-# --- from alphas -----------------------------------------------------------------------------
-
-
 def derive_genotype(
     alpha_normal: Any,
     alpha_reduce: Any,
@@ -97,7 +94,7 @@ def derive_genotype(
     beta_normal: Any = None,
     beta_reduce: Any = None,
 ) -> Genotype:
-    """Return the discrete cells that the alphas stand for (DARTS, section 2.4).
+    """Derive the discrete cells from the alphas (DARTS, section 2.4).
 
     Each edge gets the softmax over all eight operations. Each node keeps the two edges whose best
     non-none weight is largest, with their best non-none operation. Ties go to the lower index.
@@ -165,9 +162,6 @@ def strongest_edges(
     return tuple(edges)
 
 
-# --- random cells ----------------------------------------------------------------------------
-
-
 def random_genotype(seed: int) -> Genotype:
     """Draw one of the 180 * 49^4 distinct cells of each kind; a seed always gives the same one.
 
@@ -178,9 +172,6 @@ def random_genotype(seed: int) -> Genotype:
     inputs = [s for _ in KINDS for node in NODE_STATES for s in draw.sample(range(node), 2)]
     edges = tuple((draw.choice(OPERATIONS), source) for source in inputs)
     return Genotype(edges[:8], edges[8:])
-
-
-# --- JSON ------------------------------------------------------------------------------------
 
 
 def to_json(genotype: Genotype) -> dict[str, Any]:

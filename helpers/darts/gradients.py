@@ -1,4 +1,4 @@
-"""The loss of a batch and its gradients, of one process or of all."""
+"""Compute the loss of a batch and its gradients, in one process or in several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers.training.loop import TrainingError
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
-# takes a vector that is a mean over so many images to the mean over the images of all processes
+# from the mean over this process's images, and their number, to the mean over all processes' images
 Average = Callable[[Tensor, int], Tensor]
 
 
@@ -28,7 +28,7 @@ def gradients(
 ) -> tuple[float, list[Tensor]]:
     """Return the loss of a batch and its gradients from one backward pass that fills no .grad.
 
-    With `average` the batch is the share of one process, and both are those of the whole batch.
+    With `average` the batch is the share of one process; the results are those of the whole batch.
 
     Raises:
         GradientError: a gradient is not finite.
@@ -42,7 +42,7 @@ def gradients(
 
 
 def averaged(tensors: Sequence[Tensor], images: int, average: Average | None) -> list[Tensor]:
-    """Return the means over the images of all processes of means over one's own `images`.
+    """Turn means over this process's `images` images into means over those of all processes.
 
     Raises:
         GradientError: a number is not finite.

@@ -40,7 +40,7 @@ def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
 
 
 def genotype_of(record: Record, max_skips: int) -> Genotype:
-    """Return the cells that the alpha of an epoch stands for."""
+    """Derive the cells from the alpha of an epoch."""
     names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
     return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
 

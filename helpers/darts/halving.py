@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import statistics
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -31,15 +32,15 @@ from helpers.training.jobs import run_all
 from helpers.training.trained import Trained, train_member
 
 ETA = 3  # a third of the candidates continues, with three times the epochs
-DRAWS = 5  # so many random cells are drawn for each that takes part, to find some of like size
+DRAWS = 5  # random cells to draw for each that takes part, to find some of similar size
 
 
 def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
     """Return the cells to compare by kind: searched in this run, file, published, and random.
 
-    Those of kind "file" are in the .json files that GENOTYPES names.
-    The random cells are those of several draws whose size is nearest to the mean of the searched
-    ones: a larger network is often better, however it was found.
+    Those of kind "file" are in the .json files that GENOTYPES names. The random cells are those of
+    several draws whose size is nearest to the mean of the searched ones: a larger network is often
+    better, however it was found.
     """
     folder, count = stage.paths.genotypes_root, stage.settings.halving_cells
     cache = stage.images(stage.settings.retrain_image_size_px)
@@ -49,11 +50,10 @@ def candidates(stage: Stage) -> dict[str, list[NamedCell]]:
     cells = {kind: named_cells(own, folder, 0) for kind, own in kinds.items() if own}
     drawn = [random_cell(seed) for seed in range(DRAWS * count if names else count)]
     if names:
-        own = [parameters(stage.settings, cell, cache) for cell in cells["searched"]]
-        mean = sum(own) / len(own)
-        sizes = [parameters(stage.settings, cell, cache) for cell in drawn]
-        nearest = sorted(range(len(drawn)), key=lambda i: abs(math.log(sizes[i] / mean)))
-        drawn = [drawn[i] for i in sorted(nearest[:count])]
+        size = functools.partial(parameters, stage.settings, cache=cache)
+        mean = statistics.fmean(map(size, cells["searched"]))
+        nearest = sorted(drawn, key=lambda cell: abs(math.log(size(cell) / mean)))[:count]
+        drawn = [cell for cell in drawn if cell in nearest]
     return cells | {"random": drawn}
 
 
@@ -70,7 +70,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     A rung trains as notebook 05 does, except for the number of epochs, and from random weights
     again: the learning rate falls with the last epoch, so a short training is not the first part of
     a long one. The validation AUC of the last epoch decides, since the best epoch would favour
-    unsteady curves. All files are in checkpoints/halving/: a candidate is no row of the results.
+    unsteady curves. All files are in checkpoints/halving/: candidates are not rows of the results.
 
     Returns:
         A row for each training: epochs, model, val_auc, seconds, kept (the cell continues, or has
@@ -80,7 +80,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    check_names(settings.genotypes)  # what is wrong here or below fails now, not after the halving
+    check_names(settings.genotypes)  # errors here or below come now, not after the halving
     if settings.distill:
         find_teacher(stage)
     by_kind = candidates(stage)
@@ -98,7 +98,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     trials = successive_halving(list(cells), settings.halving_epochs, train_rung, longest)
     winner = cells[trials[trials.kept].model.iloc[-1]]
     method = f"best of {len(cells)} by successive halving: {display_name(winner.name)}"
-    # perturbation's seconds hold those of the search that it looked at
+    # perturbation's seconds include those of the search behind it
     searches = [cell.cost.get("search_seconds") or 0.0 for cell in by_kind.get("searched", ())]
     seconds = trials.seconds.sum() + max(searches, default=0.0)
     about = {"method": method, "seconds": round(seconds, 1), "device": processes.device_name()}
@@ -114,11 +114,11 @@ def successive_halving(
     names: Sequence[str],
     epochs: int,
     train_rung: Callable[[Sequence[str], int], list[Trained]],
-    most: int = 0,
+    most: int,
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 
-    A rung of more than `most` epochs is left out, unless that is 0: the best so far has won.
+    A rung of more than `most` epochs is left out: the best so far has won.
 
     Returns:
         The table of `run_halving` without kind and parameters. Of equal cells the first wins.
@@ -131,8 +131,8 @@ def successive_halving(
         ]
         rung = pd.DataFrame(rows, columns=["epochs", "model", "val_auc", "seconds"])
         best = rung.sort_values("val_auc", ascending=False, kind="stable").model
-        is_last = 0 < most < ETA * epochs
-        names = best.iloc[: 1 if is_last else max(1, len(best) // ETA)].tolist()
+        kept = len(best) // ETA if ETA * epochs <= most else 1
+        names = best.iloc[: max(1, kept)].tolist()
         rungs.append(rung.assign(kept=rung.model.isin(names)))
         epochs *= ETA
     return pd.concat(rungs, ignore_index=True)

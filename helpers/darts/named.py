@@ -22,18 +22,18 @@ _MODELS = {
     "halving": "darts_halving",
 }
 BY_SEARCH = ("searched", "searched_perturbation")  # the cells that 04 writes
-# cells that the run finds itself, named like their files, and the way to have them
+# cells that the run finds itself, by the names of their files, and how to get them
 FOUND = dict.fromkeys(BY_SEARCH, "run notebooks/04_darts_search.ipynb first")
 FOUND |= {"halving": "set HALVING_EPOCHS, which compares cells"}
 
 
 @dataclass(frozen=True)
 class NamedCell:
-    """A cell, the name of its models, and what finding it has cost."""
+    """A cell, the name of its models, and the cost of finding it."""
 
     name: str  # of the predictions file
     genotype: Genotype
-    # origin, and of a search in this series search_seconds and search_device
+    # its origin; if this series searched it, search_seconds and search_device too
     cost: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,8 +54,8 @@ def check_names(names: Sequence[str]) -> None:
             taken = model_names([name], 0)[0].endswith(DISTILLED)
             if taken or len(Path(name).stem) > paths.LONGEST_NAME:
                 raise GenotypeError(
-                    f"GENOTYPES: {name!r}: the model is called like the file, whose name may have "
-                    f"{paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
+                    f"GENOTYPES: {name!r}: the model gets the name of the file, which may have at "
+                    f"most {paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
                 )
             load(Path(name).expanduser())  # a damaged one is refused before anything is trained
         elif name not in known:

@@ -125,7 +125,6 @@ class DerivedNetwork(Model):
     ) -> None:
         super().__init__()
         self.genotype = genotype
-        self.in_channels = in_channels
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
@@ -166,7 +165,7 @@ class DerivedNetwork(Model):
 
     @property
     def parts(self) -> dict[str, list[str]]:
-        """The modules of each part, for a table of sizes; the auxiliary head is left out."""
+        """Return the modules of each part, for a table of sizes, without the auxiliary head."""
         cells = {
             f"cell {i}, {'reduction' if cell.reduction else 'normal'}": [f"cells.{i}"]
             for i, cell in enumerate(self.cells)

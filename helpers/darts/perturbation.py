@@ -28,7 +28,7 @@ from helpers.training.inference import placed
 
 
 def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -> dict[str, Tensor]:
-    """Return the alpha (and beta) by name that take an operation from an edge; None takes all.
+    """Return alpha (and beta), by name, without an operation of an edge, or without all if None.
 
     `edge` and `operation` are a row and a column of alpha. The operation's weight goes to `none`,
     which adds nothing, so that all other weights stay as they are. If there is edge normalisation,
@@ -47,10 +47,10 @@ def without(net: Supernet, kind: str, edge: int, operation: int | None = None) -
 
 @torch.no_grad()
 def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
-    """Return by how much the loss of a batch rises without each operation, and without each edge.
+    """Return how much the loss of a batch rises without each operation, and without each edge.
 
     By kind of cell: "operations" (edges, 7) in the order of OPERATIONS, "edges" (edges,), and
-    "leads" (edges,): by how many standard errors over the images the best operation's rise is above
+    "leads" (edges,), the standard errors over the images by which the best operation's rise exceeds
     the next one's. An operation or edge is taken from all cells of its kind, which share alpha.
     """
     images, targets = batch

@@ -1,4 +1,4 @@
-"""Networks of genotypes trained from random weights: the report's last two rows, and a random cell.
+"""Train networks of genotypes from random weights: the report's last two rows, and random cells.
 
 The preset `paper` follows Table 1 with DARTS's ImageNet extras (arXiv 1806.09055, appendix A.4):
 auxiliary loss, smoothed labels, clipped gradients. The other presets' recipes are for few images.

@@ -31,7 +31,7 @@ def edge_name(edge: tuple[int, int]) -> str:
 
 
 def leads(record: Record, kind: str) -> np.ndarray:
-    """Return by which factor the best operation of each edge but `none` outweighs the next."""
+    """Return the factor by which the best operation of each edge but `none` outweighs the next."""
     second, first = np.sort(np.array(record[f"alpha_{kind}"])[:, 1:], axis=1)[:, -2:].T
     return np.exp(first - second)  # of softmax(alpha)
 
@@ -75,7 +75,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
 
     The signs are: at least half of all edges are decided; at half of the nodes with more than two
     inputs the two strongest lead clearly; at most two of the cell's edges changed in the last
-    quarter of the epochs, which is no sign by itself; perturbation agrees with the arg max more
+    quarter of the epochs, which is not a sign by itself; perturbation agrees with the arg max more
     than halfway from what chance would give (Cohen's kappa above 1/2), and is sure of its choice on
     half of the edges.
 
@@ -109,7 +109,7 @@ def verdict(history: History, used: int, table: pd.DataFrame) -> list[str]:
 
 
 def input_leads(record: Record) -> np.ndarray:
-    """Return by which factor the second strongest input of a node outweighs the third.
+    """Return the factor by which the second strongest input of a node outweighs the third.
 
     One number for each node with more than two inputs, of both kinds of cell. The weight of an
     input is that of its best operation but `none`, times softmax(beta) if there is a beta.

@@ -44,9 +44,9 @@ def describe_models(
         calibrated: `decision.calibration_table` of them.
 
     Returns:
-        A row per network for the eye, the best on validation first: `Model, Call it, Pass below /
-        reject from, Promised escape rate`, and `Remark` if a network has no model.json, with the
-        reason.
+        A row of text per network, the best on validation first: `Model, Call it, Pass below /
+        reject from, Promised escape rate`, and `Remark`, the reason, if a network has no
+        model.json.
     """
     points, rows = points[points.rule == RULE].set_index("model"), list[list[str]]()
     temperature = calibrated.set_index("model").temperature

@@ -1,8 +1,8 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
-Notebook 06 writes it for each network (`helpers.deploy.describe`), because its thresholds and its
-temperature are found there, on held-out scores. They belong to the checkpoints that the file names,
-averaged as it says.
+Notebook 06 writes it for each network (`helpers.deploy.describe`), because it finds the thresholds
+and the temperature, on held-out scores. They belong to the average of the checkpoints that the file
+names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Description:
     fit: Literal["squash", "pad"]
     full_scale_bits: Annotated[int, Field(ge=0)]  # of deep images; 0: there was none
     # how its score becomes a verdict
-    views: Count  # symmetries of the image that are averaged, the image among them
+    views: Count  # symmetries of the image that are averaged, itself included
     precision: Literal["no", "bf16", "fp16"]  # of the scores that chose the thresholds
     temperature: Annotated[float, Field(gt=0)]
     pass_below: float
@@ -63,7 +63,7 @@ class Description:
     weights_licence: str = ""  # of `weights`, as timm states it for their name
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
-        """Return the probability of bad that each score (N,) stands for, by the temperature."""
+        """Return the calibrated probability of bad (N,) for each score (N,)."""
         return apply_temperature(scores, self.temperature)
 
     def verdicts(self, scores: ArrayLike) -> np.ndarray:
@@ -74,7 +74,7 @@ class Description:
 
     @property
     def promise(self) -> str:
-        """The thresholds, what they promise, and what the promise rests on, in sentences."""
+        """Return sentences about the thresholds, their promise, and what the promise rests on."""
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
         few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:.2g} %"
         again = "" if self.pass_below == self.reject_from else "; between them a person looks again"

@@ -1,10 +1,10 @@
-"""The example beside an exported model: it needs the runtime, Pillow and NumPy alone."""
+"""Write the example beside an exported model; it needs only the runtime, Pillow and NumPy."""
 
 from __future__ import annotations
 
 from helpers.deploy.description import Description
 
-# of each format: the package to import, how the model is loaded, and what gives its three outputs
+# by format: the package to import, how to load the model, and how to get its three outputs
 RUNTIMES = {
     "openvino": (
         "openvino",
@@ -20,7 +20,7 @@ network = onnxruntime.InferenceSession(folder / facts["file"], providers=provide
     ),
     "torch": (
         "torch",
-        """# torch's format can run code when it is loaded: take such files only from whom you trust
+        """# torch's format can run code when it is loaded: load only files that you trust
 network = torch.export.load(folder / facts["file"]).module()""",
         "network(torch.from_numpy(pixels))",
     ),

@@ -1,4 +1,4 @@
-"""A trained model as one file for OpenVINO, ONNX Runtime or torch, which need none of this package.
+"""Export a trained model as one file that OpenVINO, ONNX Runtime or torch run without this package.
 
 The exported network takes the RGB pixels of images that have been resized, and gives score,
 probability of bad and verdict: normalisation, symmetries, softmax, the mean over the trainings,
@@ -32,6 +32,7 @@ from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
 from helpers.models.spec import Model
+from helpers.results.calibration import NEAREST_TO_CERTAIN
 from helpers.training.augment import symmetry
 from helpers.training.batches import normalise
 
@@ -44,7 +45,6 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     StridedDepthwiseConv2d: timm.layers.Conv2dSame,
 }
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
-LEAST = 1e-15  # as calibration.NEAREST_TO_CERTAIN
 
 
 class ExportError(RuntimeError):
@@ -80,7 +80,7 @@ class ExportedNetwork(nn.Module):
         classes = torch.cat(each).mean(dim=0)  # (N, K)
         bad, good = classes[:, 1:].sum(dim=1), classes[:, 0]
         # Both are exact near 0. The logit of a score near 1 would be rounded in float32.
-        logit = bad.clamp(min=LEAST).log() - good.clamp(min=LEAST).log()
+        logit = bad.clamp(min=NEAREST_TO_CERTAIN).log() - good.clamp(min=NEAREST_TO_CERTAIN).log()
         pass_below, reject_from = self.thresholds
         verdict = len(VERDICTS) - 1 - (bad < pass_below).int() - (bad < reject_from).int()
         return bad, torch.sigmoid(logit / self.temperature), verdict
@@ -173,8 +173,8 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
 def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> float:
     """Return how much an exported model's scores and probabilities differ from this package's.
 
-    It is infinite if a verdict is not that of its score. Runs its example.py in a process of its
-    own. The package computes in float32, as the export.
+    It is infinite if a verdict is not that of its score. The export's example.py runs in a process
+    of its own. The package computes in float32, as the export does.
 
     Raises:
         ExportError: the example stops with an error, which is named, or no image can be compared.

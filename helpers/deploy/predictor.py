@@ -50,7 +50,7 @@ class Averaged:
         device: torch.device | None = None,
         images: int = 0,
     ) -> None:
-        """Put the networks on the device; `images` will come in all, many are worth a compilation.
+        """Put the networks on the device, and compile them if many `images` will come.
 
         Scores are averaged over `views` symmetries of each image: 1, 4 or 8.
         """
@@ -76,7 +76,7 @@ class Averaged:
 
 
 class Opened(NamedTuple):
-    """The trainings that a name stands for, and what their folder says about them."""
+    """The trainings that a name means, and what their folder says about them."""
 
     models: list[Model]
     checkpoints: list[Path]
@@ -188,11 +188,11 @@ def load_model(name: str | Path) -> TrainedModel:
 
 
 def open_model(name: str | Path) -> Opened:
-    """Find the checkpoints that a name stands for, and their description.
+    """Find the checkpoints that a name means, and their description.
 
     Args:
         name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run stands for its network with the best validation AUC.
+            data/runs. A run means its network with the best validation AUC.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or
@@ -224,20 +224,19 @@ def _find(name: str | Path) -> Path:
     root = paths.RunPaths(run).root
     own = root / "checkpoints" / model if model else root
     is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
-    # a folder here may be called like a run
-    if not path.exists() or (run and own.is_dir() and not is_model):
+    if not is_model and own.is_dir():  # a folder here may be called like a run
         path = own
-        if not path.is_dir():
-            there = _networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
-            known = f"; there are: {', '.join(sorted(there))}" if there else ""
-            raise files.ArtifactError(
-                f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
-            )
+    elif not path.exists():
+        there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+        known = f"; there are: {', '.join(sorted(there))}" if there else ""
+        raise files.ArtifactError(
+            f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
+        )
     if not (path / "run.json").is_file():
         return path
     if best := best_described(path):
         return best
-    found = [path / "checkpoints" / own for own in _networks(path)]
+    found = [path / "checkpoints" / own for own in networks(path)]
     if len(found) != 1:
         names = ", ".join(own.name for own in found) or "none"
         raise files.ArtifactError(
@@ -252,13 +251,13 @@ def best_described(root: Path) -> Path | None:
 
     None if notebook 06 has described none.
     """
-    found = [root / "checkpoints" / own for own in _networks(root)]
+    found = [root / "checkpoints" / own for own in networks(root)]
     described = [(one.val_auc, own) for own in found if (one := read_description(own))]
     return max(described)[1] if described else None
 
 
-def _networks(root: Path) -> list[str]:
-    """Return the models of a run that have checkpoints and predictions."""
+def networks(root: Path) -> list[str]:
+    """Return the names of a run's models that have checkpoints and predictions, sorted."""
     folders = sorted((root / "checkpoints").glob("*/"))
     made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
     return [own.name for own in made if checkpoints(own)]

@@ -21,21 +21,21 @@ from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, to
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
+from helpers.deploy import predictor
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.export import TOLERANCE, ExportError, export_model, largest_difference
-from helpers.deploy.predictor import TrainedModel, best_described, load_model, open_model
+from helpers.deploy.predictor import TrainedModel
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.runs import names, predictions
-from helpers.runs.costs import checkpoints
 from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
 
-FROM_THE_RUN = 48  # test images that stand for a folder if none is given
-GROUPS_FROM_THE_RUN = 4  # ... if parts have groups: of so many, spread over the large ones
+FROM_THE_RUN = 48  # test images to ask about if no folder is given
+GROUPS_FROM_THE_RUN = 4  # they come from so many groups, spread over the large ones
 SHOWN_GROUPS = 15
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
@@ -46,7 +46,7 @@ SHEET = (2, 6)  # rows and columns of the contact sheet
 
 @dataclass(frozen=True)
 class Journey:
-    """What becomes of one image, step by step."""
+    """The results of one image, step by step."""
 
     id: str
     file: Path
@@ -66,31 +66,27 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
     A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
     so. Without any network a line says that, and the model is None.
     """
-    folders = {
-        path.stem: run_paths.trainings(path.stem)
-        for path in sorted(run_paths.predictions_root.glob("*.csv"))
-        if checkpoints(run_paths.trainings(path.stem))
-    }
-    if not folders:
+    if not (networks := predictor.networks(run_paths.root)):
         print("no network has been trained in this run: notebook 03 or 05 makes this one possible")
         return "", None
-    found = best_described(run_paths.root) or folders.get("fbp", next(iter(folders.values())))
+    first = "fbp" if "fbp" in networks else networks[0]
+    found = predictor.best_described(run_paths.root) or run_paths.trainings(first)
     if wanted:
         known = [path.stem for path in run_paths.predictions_root.glob("*.csv")]
         name = names.chosen(wanted, sorted(known, key=names.order))
-        if name in folders:
-            found = folders[name]
+        if name in networks:
+            found = run_paths.trainings(name)
         else:
             other = names.display_name(found.name)
             print(f"{names.display_name(name)} has no network: {other} takes its place")
-    return found.name, load_model(found)
+    return found.name, predictor.load_model(found)
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
-    Those of `folder`, where a subfolder is a group, or else test images of the run with their
-    `label`, evenly taken (from groups spread over its large ones, if it has groups).
+    They are those of `folder`, where a subfolder is a group, or test images of the run with their
+    `label`, taken evenly (from groups spread over the large ones, if there are groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -163,8 +159,8 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
 def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     """Return the map (S, S) of the model's first network for "bad".
 
-    That is Grad-CAM's; PatchCore has its own: how far each pixel is above the usual score of a good
-    part, in units of it, 0 below.
+    It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
+    part, in units of that score, and 0 if it is below.
     """
     spec, images = model.network.spec, model.averaged.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
@@ -261,24 +257,24 @@ def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
 
 
 def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame:
-    """Return what happens to the parts of each group, and of all if there are several groups.
+    """Return a row for each group of parts, and one for all parts if there are several groups.
 
-    The group of which the fewest parts pass comes first.
+    The group with the largest share of parts to look at again or to reject comes first.
 
     Returns:
-        `Group, Parts, Pass, Look again, Reject, Unreadable`, the number of bad parts expected
-        among those that pass, `Bad expected among passed`, and with costs `Cost`, both by the
-        calibrated probabilities; only parts with a verdict are in these two. If the labels are
-        known, `Bad` and `Bad that passed (labels)` count the bad parts, `Good that were rejected`
-        good ones.
+        `Group, Parts, Pass, Look again, Reject, Unreadable`; `Bad expected among passed` (a number
+        of parts) and, with costs, `Cost`, both by the calibrated probabilities of the parts that
+        have a verdict; if the labels are known, `Bad`, `Bad that passed (labels)` and `Good that
+        were rejected`.
     """
     labels = answered.get("label", pd.Series(pd.NA, answered.index))
     groups = answered.group.fillna(NO_GROUP)
     costs = costs_of(answered, settings)
     escaped = answered.probability.where(answered.verdict == PASS, 0.0)
-    several = groups.nunique() > 1
+    held = answered.verdict.isin([LOOK_AGAIN, REJECT]).groupby(groups).mean()
+    ordered = held.sort_values(ascending=False, kind="stable").index.tolist()
     rows = []
-    for name in [*sorted(groups.unique()), *([EVERY] if several else [])]:
+    for name in [*ordered, EVERY] if len(ordered) > 1 else ordered:
         own = groups == name if name != EVERY else groups.notna()
         verdicts = answered.verdict[own]
         row: dict[str, Any] = {"Group": name, "Parts": int(own.sum())}
@@ -292,11 +288,8 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
             row["Good that were rejected"] = int((labels[rejected] == 0).sum())
         if settings.escape_cost:
             row["Cost"] = round(float(costs[own].sum()), 2)
-        row["_held"] = (row["Look again"] + row["Reject"]) / max(1, row["Parts"])
         rows.append(row)
-    table = pd.DataFrame(rows)
-    ranked = table.iloc[: len(table) - several].sort_values("_held", ascending=False, kind="stable")
-    return pd.concat([ranked, table[len(ranked) :]], ignore_index=True).drop(columns="_held")
+    return pd.DataFrame(rows)
 
 
 def shown_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -347,10 +340,8 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     return figure
 
 
-def export(
-    stage: Stage, name: str, answered: pd.DataFrame, images: int = 3
-) -> tuple[pd.DataFrame, float]:
-    """Export the model for a line without this package, and compare scores of a few images.
+def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Export the model for a line without this package, and compare the scores of three images.
 
     Returns:
         A row for each file, and the largest difference; NaN if no image can be read.
@@ -361,9 +352,9 @@ def export(
     to = stage.settings.export
     out = stage.paths.root / "export" / f"{name}_{to}"
     shutil.rmtree(out, ignore_errors=True)  # of an earlier call
-    opened = open_model(stage.paths.trainings(name))
+    opened = predictor.open_model(stage.paths.trainings(name))
     export_model(opened, to, out)
-    readable = answered.path[answered.reason == ""].tolist()[:images]
+    readable = answered.path[answered.reason == ""].tolist()[:3]
     difference = largest_difference(out, readable, opened) if readable else np.nan
     if difference > TOLERANCE:
         raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
@@ -426,8 +417,8 @@ def say_verdicts(table: pd.DataFrame) -> str:
 def say_groups(table: pd.DataFrame) -> str:
     """Name the group whose parts pass least often, and the one whose good parts are rejected most.
 
-    Each is the one with the least p-value of Fisher's exact test against all other groups, and is
-    named only if it is significant when multiplied by the number of groups (Bonferroni).
+    Each is the one with the least p-value of Fisher's exact test against all other groups. It is
+    named only if that is significant when multiplied by the number of groups (Bonferroni).
     """
     groups = table[table.Group != EVERY]
     passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]

@@ -33,7 +33,7 @@ def browse(run_paths: RunPaths, model: str = "", widgets: bool | None = None) ->
     """Return the browser, widgets or a figure, to be the last expression of a notebook's cell.
 
     `model` is the first to show; "" is the best on validation. A model without a network is shown
-    with the maps of the best one that has a network. `widgets` None asks `has_front_end`.
+    with the maps of the best one that has a network. If `widgets` is None, `has_front_end` decides.
     """
     if has_front_end() if widgets is None else widgets:
         return Browser(run_paths, model).box

@@ -47,36 +47,32 @@ def grad_cam(
         return captured[-1].clone()  # later layers may change it in place
 
     maps = []
-    handle = model.get_submodule(layer).register_forward_hook(start_graph_here)
-    try:
-        with evaluating(model), torch.inference_mode(False), torch.no_grad():
-            batches = zip(images.split(IMAGES_AT_ONCE), classes.split(IMAGES_AT_ONCE), strict=True)
-            for batch, c in batches:
-                captured.clear()
-                y = model(batch.clone())  # (B, classes)
-                torch.set_grad_enabled(False)
-                shapes = [tuple(a.shape) for a in captured]
-                if len(captured) != 1 or as_maps(captured[0]).ndim != 4:
-                    raise ValueError(
-                        f"layer {layer} gives {shapes}, Grad-CAM needs feature maps (B, K, u, v) "
-                        "once: choose another layer"
-                    )
-                a = captured[0]
-                # 1 for the desired class, 0 for the others. In evaluation mode images do not mix,
-                # so each row of the gradient belongs to its image alone.
-                signal = functional.one_hot(c.clone(), y.shape[1]).to(y.dtype)
-                (gradient,) = torch.autograd.grad(y, a, signal)
-                # (B, K, 1, 1), equation 2
-                alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)
-                coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
-                maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
-            size = tuple(images.shape[2:])
-            fine = functional.interpolate(
-                torch.cat(maps)[:, None], size, mode="bilinear", align_corners=False
-            )
-            return fine[:, 0]
-    finally:
-        handle.remove()
+    hook = model.get_submodule(layer).register_forward_hook(start_graph_here)
+    with hook, evaluating(model), torch.inference_mode(False), torch.no_grad():
+        batches = zip(images.split(IMAGES_AT_ONCE), classes.split(IMAGES_AT_ONCE), strict=True)
+        for batch, c in batches:
+            captured.clear()
+            y = model(batch.clone())  # (B, classes)
+            torch.set_grad_enabled(False)
+            shapes = [tuple(a.shape) for a in captured]
+            if len(captured) != 1 or as_maps(captured[0]).ndim != 4:
+                raise ValueError(
+                    f"layer {layer} gives {shapes}, Grad-CAM needs feature maps (B, K, u, v) "
+                    "once: choose another layer"
+                )
+            a = captured[0]
+            # 1 for the desired class, 0 for the others. In evaluation mode images do not mix,
+            # so each row of the gradient belongs to its image alone.
+            signal = functional.one_hot(c.clone(), y.shape[1]).to(y.dtype)
+            (gradient,) = torch.autograd.grad(y, a, signal)
+            alpha = as_maps(gradient).mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1), equation 2
+            coarse = (alpha * as_maps(a.detach())).sum(dim=1).relu()  # (B, u, v), equation 3
+            maps.append(coarse if coarse.dtype == torch.float64 else coarse.float())
+        size = tuple(images.shape[2:])
+        fine = functional.interpolate(
+            torch.cat(maps)[:, None], size, mode="bilinear", align_corners=False
+        )
+        return fine[:, 0]
 
 
 @contextmanager

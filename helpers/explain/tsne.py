@@ -53,10 +53,10 @@ def before_and_after(
 ) -> list[Mapped]:
     """Map training and validation parts, each pretrained and fine-tuned (report, figures 12, 13).
 
-    `backbone` names the features of notebook 02, or several with commas between them, of which the
-    first is mapped; the fine-tuned ones are FBP's of notebook 03. A side with fewer parts than
-    t-SNE needs is left out, and of one with more than 30,000 so many are drawn with `seed`; a
-    printed line says so.
+    `backbone` names the features of notebook 02; if it names several with commas between them, the
+    first is mapped. The fine-tuned ones are FBP's of notebook 03. A side with fewer parts than
+    t-SNE needs is left out, and 30,000 parts of a larger side are drawn with `seed`; a printed line
+    says so.
     """
     features = {}
     for kind, name in (("pretrained", backbone.partition(",")[0]), ("fine-tuned", "fbp")):
@@ -87,7 +87,7 @@ def table(mapped: list[Mapped]) -> pd.DataFrame:
 
 
 def shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` for the eye."""
+    """Return `table` as text for a notebook."""
     error = (100 * table.agreement_error).map("{:.1f}".format)
     return pd.DataFrame(
         {

@@ -1,8 +1,6 @@
+"""Drawings of cells and of a search show what they should, and nothing in them overlaps."""
+
 from itertools import combinations, pairwise, product
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np

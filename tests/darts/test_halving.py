@@ -71,7 +71,7 @@ def _checkpoints(stage):
 def test_the_best_third_goes_on_with_three_times_the_epochs_until_one_is_left():
     aucs = {f"r{i:02d}": 0.5 + i / 100 for i in range(16)}
     log = []
-    trials = halving.successive_halving(list(aucs), 5, _planted(aucs, log))
+    trials = halving.successive_halving(list(aucs), 5, _planted(aucs, log), most=45)
     best = ["r15", "r14", "r13", "r12", "r11"]
     assert log == [(5, list(aucs)), (15, best)]
     assert trials[trials.kept].model.tolist() == ["r11", "r12", "r13", "r14", "r15", "r15"]
@@ -81,7 +81,7 @@ def test_the_best_third_goes_on_with_three_times_the_epochs_until_one_is_left():
 def test_a_later_rung_decides_anew_and_of_equal_cells_the_first_goes_on():
     aucs = {f"r{i}": 0.7 for i in range(6)} | {("r1", 6): 0.8, ("r5", 6): 0.9}
     log = []
-    trials = halving.successive_halving([f"r{i}" for i in range(6)], 2, _planted(aucs, log))
+    trials = halving.successive_halving([f"r{i}" for i in range(6)], 2, _planted(aucs, log), most=9)
     assert log == [(2, ["r0", "r1", "r2", "r3", "r4", "r5"]), (6, ["r0", "r1"])]
     assert trials[trials.kept].model.iloc[-1] == "r1"
 

@@ -14,11 +14,6 @@ from tests.plain_darts import PlainSupernet, copy_to_plain
 DARTS_V2 = PUBLISHED["DARTS_V2"]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def small(genotype=DARTS_V2, channels=4, layers=3, num_classes=2, **options):
     return DerivedNetwork(genotype, channels, layers, num_classes, **options)
 

@@ -158,8 +158,3 @@ def test_the_smallest_images_go_through(stem, size):
     images, targets = images_and_targets(torch.float32, 3, size)
     F.cross_entropy(net(images), targets).backward()
     assert all(p.grad.isfinite().all() for p in net.parameters())
-
-
-def test_an_unknown_stem_is_refused():
-    with pytest.raises(ValueError, match="unknown stem 'resnet': choose 'imagenet' or 'cifar'"):
-        Supernet(8, 3, 2, stem="resnet")

@@ -1,5 +1,6 @@
 """The measures of maps: by hand, against other libraries, and at chance level."""
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -46,9 +47,6 @@ def test_curves_of_the_other_class_mirror_those_of_this_one():
         measures.insertion_deletion(BrightSpot(), IMAGES, ZERO, SPOT, c, steps=4) for c in (1, 0)
     )
     torch.testing.assert_close(one["insertion"], 1 - other["insertion"])
-    classes = torch.tensor([1, 0, 1])
-    each = measures.insertion_deletion(BrightSpot(), IMAGES, ZERO, SPOT, classes, steps=4)
-    torch.testing.assert_close(each["deletion"][1], other["deletion"][1])
 
 
 def test_blur_spreads_a_crack_over_a_twentieth_of_the_image():
@@ -86,7 +84,6 @@ def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
 
 
 def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
-    torch.manual_seed(0)
     bright = torch.rand(40, 1, 28, 28)
     truth = torch.zeros(40, 28, 28)
     truth[:, -2:, -2:] = 1
@@ -127,19 +124,18 @@ def test_maps_that_know_nothing_score_at_chance():
         assert score.mean().item() == pytest.approx(masks.float().mean().item(), abs=0.05)
 
 
-def test_rank_correlation_agrees_with_scipy_and_is_unknown_for_a_constant_map():
-    torch.manual_seed(0)
+def test_rank_correlation_is_that_of_the_ranks_and_unknown_for_a_constant_map():
     a = torch.randn(3, 5, 5).relu()  # ties at 0
     b = a + torch.randn(3, 5, 5)
     b[2] = 1
-    expected = [stats.spearmanr(a[i].flatten(), b[i].flatten()).statistic for i in (0, 1)]
+    ranks = [[stats.rankdata(maps[i]) for maps in (a, b)] for i in (0, 1)]
+    expected = [np.corrcoef(*both)[0, 1] for both in ranks]
     found = measures.rank_correlation(a, b).tolist()
     assert found == pytest.approx([*expected, float("nan")], nan_ok=True)
     torch.testing.assert_close(measures.rank_correlation(a, a), torch.ones(3).double())
 
 
 def test_a_randomised_copy_is_seeded_new_everywhere_and_leaves_the_model_alone():
-    torch.manual_seed(0)
     model = resnet18(num_classes=2)
     before = {name: w.clone() for name, w in model.state_dict().items()}
     first, again, other = (measures.randomised_copy(model, s) for s in (1, 1, 2))

@@ -22,6 +22,16 @@ def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
     return x.astype(np.float32), labels
 
 
+def mapped_split(train, val):
+    """Maps of so many parts, whose features are the same before and after fine-tuning."""
+    split = pd.DataFrame({"split": ["train"] * train + ["val"] * val})
+    split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
+    x = two_clouds(n=len(split))[0]
+    for name in ("net", "fbp"):
+        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
+    return tsne.before_and_after(RunPaths("r"), split, "net")
+
+
 def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     x, labels = two_clouds()
     plane = tsne.tsne(x, seed=0)
@@ -98,12 +108,7 @@ def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so
 ):
     monkeypatch.setattr(tsne, "MOST_MAPPED", 60)
     monkeypatch.setattr(tsne, "MOST_MEASURED", 40)
-    split = pd.DataFrame({"split": ["train"] * 80 + ["val"] * 30})
-    split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
-    x = two_clouds(n=len(split))[0]
-    for name in ("net", "fbp"):
-        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
-    mapped = tsne.before_and_after(RunPaths("r"), split, "net")
+    mapped = mapped_split(80, 30)
     assert capsys.readouterr().out == "60 of the 80 training parts are drawn for the map\n"
     table = tsne.table(mapped)
     assert table.images.tolist() == [60, 60, 30, 30] and table.measured.tolist() == [40, 40, 30, 30]
@@ -161,12 +166,7 @@ def test_every_part_is_drawn_once_with_the_colour_and_shape_of_its_label(mapped)
 
 @pytest.mark.parametrize(("val", "sides"), [(7, ["train", "val"]), (6, ["train"])])
 def test_a_side_with_too_few_parts_for_a_map_is_left_out(home, capsys, val, sides):
-    split = pd.DataFrame({"split": ["train"] * 20 + ["val"] * val})
-    split["id"], split["label"] = [f"{i:02d}" for i in split.index], split.index % 2
-    x = two_clouds(n=len(split))[0]
-    for name in ("net", "fbp"):
-        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
-    mapped = tsne.before_and_after(RunPaths("r"), split, "net")
+    mapped = mapped_split(20, val)
     assert [m.side for m in mapped] == [side for side in sides for _ in range(2)]
     said = "no map of the validation parts: there are 6, t-SNE needs 7\n"
     assert capsys.readouterr().out == ("" if "val" in sides else said)
