@@ -83,16 +83,14 @@ class Scorer:
             raise ScoresError(f"the scores of {wrong.sum()} image(s) are not finite, e.g. {first}")
         return scores
 
-    @torch.no_grad()
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
         seen = (symmetry(images, k) for k in symmetries_of(images, views))
-        return torch.stack([self._run(self._class_scores, view) for view in seen])
+        return torch.stack([self.run(self._class_scores, view) for view in seen])
 
-    @torch.no_grad()
     def embed_batch(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
-        return self._run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
+        return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -100,13 +98,6 @@ class Scorer:
 
         Pass the same object each time: a function is compiled once.
         """
-        return self._run(function, images)
-
-    def _class_scores(self, images: Tensor) -> Tensor:
-        output = self.model(images)
-        return output[0] if isinstance(output, tuple) else output
-
-    def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         if self._compile:
             if function not in self._compiled:
                 self._compiled[function] = CompiledNetwork(self.model, function, self.precision)
@@ -118,6 +109,10 @@ class Scorer:
                 print(f"OpenVINO cannot run this network, torch does: {reason}")
         with autocast(self.device, self.precision):
             return function(images).float()
+
+    def _class_scores(self, images: Tensor) -> Tensor:
+        output = self.model(images)
+        return output[0] if isinstance(output, tuple) else output
 
 
 def predict(
