@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from helpers.core import devices, processes
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
@@ -146,17 +145,6 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
-
-
-def adapt_batch_norm(model: Network, batches: Batches) -> Network:
-    """Replace the statistics of batch norm by those of other images, in place; return the network.
-
-    AdaBN (Li et al. 2017, arXiv 1603.04779): a new lot may be brighter or blurred, which shifts the
-    inputs of every layer. It takes no labels. Each batch counts the same, so choose a batch size
-    that leaves no small last batch, e.g. all images of a lot.
-    """
-    update_bn(batches.ordered(), model)
-    return model.eval()
 
 
 def milliseconds_per_image(
