@@ -8,7 +8,6 @@ of them, on the images of the other folds.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import time
 import warnings
@@ -84,7 +83,7 @@ def fit_all(
     members = cross_fitted(split, [settings.seed])
     embedded = features if callable(features) else lambda fold: features
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    digests = [_digest(embedded(fold).embeddings) for _, fold in members]
+    digests = [embedded(fold).digest for _, fold in members]
     seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
         "features": digests if len(members) > 1 else digests[0],
@@ -148,10 +147,6 @@ def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(table)
-
-
-def _digest(embeddings: np.ndarray) -> str:
-    return hashlib.blake2b(embeddings.tobytes(), digest_size=10).hexdigest()
 
 
 def brightness(split: pd.DataFrame, cache: ImageCache) -> Features:

@@ -6,7 +6,6 @@ a result depends on the draw, and how much is lost on groups that the training h
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +47,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
     table = table[table.label.notna()].reset_index(drop=True)
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "features": features.digest,
         "images": files.fingerprint(table[["id", "label", "group"]].astype(str).to_numpy()),
         "linked": files.fingerprint(_linked(stage, table).to_numpy().tolist()),
         "repeats": settings.repeats,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def scores_by_size(stage: Stage, frozen: Path, seed: int = 0) -> pd.DataFrame:
     judged = split[split.split == ("test" if is_known else "val")]
     groups = fitted_on.group.to_numpy() if keeps_groups_apart(split) else None
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "features": features.digest,
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
         "groups": None if groups is None else files.fingerprint(groups.tolist()),
         "seed": seed,
