@@ -111,7 +111,6 @@ def write_dataset(
     bad_fraction: float = BAD_FRACTION,
     size_px: int = IMAGE_SIZE_PX,
     workers: int | None = None,
-    progress: bool = True,
 ) -> Path:
     """Write a data set in the contest's layout, unless it is there.
 
@@ -125,7 +124,6 @@ def write_dataset(
         bad_fraction: bad parts among the training and among the test images.
         size_px: side of the square images, 64...480.
         workers: processes; all cores if None. The images do not depend on it.
-        progress: show a bar.
 
     Returns:
         The folder, whole.
@@ -158,7 +156,7 @@ def write_dataset(
             folder.mkdir(parents=True, exist_ok=True)
         chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
         rows: list[dict] = []
-        with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
+        with tqdm(total=len(items), unit="image", desc=str(out)) as bar:
             for done in _write_chunks(out, settings, chunks, min(workers, len(chunks))):
                 rows += done
                 bar.update(len(done))
