@@ -19,9 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 # what Pillow's decoders raise on damaged files
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
 DECODE_ERRORS = (
-    *_BROKEN,
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError),
     RuntimeError,
     AssertionError,
     struct.error,
