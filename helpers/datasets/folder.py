@@ -32,7 +32,7 @@ JOINED = re.compile(rf"(n|no|not|non)?({'|'.join(LABELS)})s?({'|'.join(FREE)})?"
 
 
 class Kind(Enum):
-    """What is found in a folder; all but images is left out."""
+    """Kinds of files and folders; all except images are left out."""
 
     IMAGE = "image(s)"
     HIDDEN = "hidden folder(s) or image(s)"
@@ -122,8 +122,8 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     """Return a line with number and examples for each kind of file that is not an image to read.
 
-    That is what `image_files` leaves out of the `folders`, and with `root` also the images below it
-    that are in none of them. Any number of files takes constant memory.
+    These are the files that `image_files` leaves out of the `folders`, and with `root` also the
+    images below it that are in none of them. Memory does not grow with the number of files.
 
     Example:
         ["2 hidden folder(s) or image(s) (good/.thumbnails, .git)"]

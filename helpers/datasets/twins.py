@@ -16,14 +16,14 @@ from helpers.datasets.cache import ImageCache
 MOST_IMAGES = 100_000  # the comparison of all pairs takes a minute there, and grows with the square
 ROWS_AT_ONCE = 1024
 NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
-LARGEST_CLUSTER = 20  # more images than that are not one part again and again: they look alike
+LARGEST_CLUSTER = 20  # a larger one holds different parts that look alike
 
 
 def hashes(cache: ImageCache) -> np.ndarray:
     """Return the perceptual hash (N, 256) bool of every image of a cache.
 
     It keeps the signs of the 256 lowest frequencies of the cosine transform, so blur, brightness
-    and size change few bits (ImageHash's `phash`). It is that of the original pixels, so that the
+    and size change few bits (ImageHash's `phash`). It is computed from the original pixels, so the
     split does not depend on the size that the models see.
     """
     digits = "".join(cache.table.hash)

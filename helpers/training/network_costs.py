@@ -1,8 +1,4 @@
-"""What a network costs beside what it reaches: size, speed, and seconds of search and training.
-
-A tiny network is worth having for what it costs on the line: every row with a network has its
-parameters, multiply-adds and milliseconds per image beside its AUC.
-"""
+"""Costs of networks beside their AUC: size, speed, and seconds of search and training."""
 
 from __future__ import annotations
 
