@@ -46,7 +46,6 @@ MOST_SVM_IMAGES = 50_000  # its time grows with the square
 class FittedBaseline:
     """A classical model and how it was chosen."""
 
-    name: str
     model: BaseEstimator
     chosen: dict[str, Any]
     cv_auc: float  # mean AUC over the folds of the training set
@@ -212,7 +211,7 @@ def fit_baseline(
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     if limited:
         chosen["images"] = len(labels)
-    return FittedBaseline(name, model, chosen, float(search.best_score_))
+    return FittedBaseline(model, chosen, float(search.best_score_))
 
 
 def _inner_folds(
