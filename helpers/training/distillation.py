@@ -107,7 +107,7 @@ class Teacher:
 
 
 def find_teacher(stage: Stage) -> Teacher:
-    """Return what FBP teaches.
+    """Return the teacher: FBP's scores of all training images.
 
     Each fold's scores are computed once, by the training of the first seed that left it out.
 

@@ -145,7 +145,8 @@ def _limit_to_late(ax: Axes, curves: pd.DataFrame, column: str) -> None:
 def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and AUC of a supernet on both parts of the training images, and alpha's state.
 
-    That is its entropy, its skip connections, and the eigenvalue of d2L/dalpha2 if it was measured.
+    The state is the entropy, the number of skip connections, and the eigenvalue of d2L/dalpha2 if
+    it was measured.
     The epochs before alpha's first step are gray.
     """
     frame = pd.DataFrame(history)

@@ -45,7 +45,7 @@ from helpers.training.memory_bank import (
     network_of,
 )
 
-MOST_PATCHES = 100_000  # of which a core set is chosen; of more, some of each image are drawn
+MOST_PATCHES = 100_000  # offered to a core set at most, equally many by each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
 Banks = dict[Member, MemoryBank]
 

@@ -74,8 +74,8 @@ def _drawn(
 ) -> np.ndarray:
     """Return the rows of a share of each class, or of the groups.
 
-    Smaller shares of a draw are parts of larger ones. There are more groups if the share would have
-    too few images of a class.
+    Smaller shares of a draw are parts of larger ones. Groups are added while a class has too few
+    images.
     """
     if groups is not None:
         stream = seeding.numpy_stream(seed, f"training size, draw {draw}, groups")
