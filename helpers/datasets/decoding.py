@@ -19,9 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 # what Pillow's decoders raise on damaged files
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
 DECODE_ERRORS = (
-    *_BROKEN,
+    *(OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError),
     RuntimeError,
     AssertionError,
     struct.error,
@@ -43,7 +42,7 @@ WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
 COUNTED_BITS = (*CAMERA_BITS, 20, 24, 28)  # 32-bit files may hold more than a camera delivers
 RARE = 10_000  # one pixel in so many may be brighter than all others,
-HOT = 2  # or so many pixels of each image: a defective one of the sensor is in all
+HOT = 2  # or so many pixels of each image, since a defective pixel of the sensor is in all images
 HEADERS_PER_TASK = 64
 
 BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
@@ -236,7 +235,7 @@ def _deep_values(image: Image.Image) -> np.ndarray:
 
 
 def _on_background(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # Pillow knows no direct way
+    if image.mode == "La":  # Pillow cannot turn it into RGBA directly
         image = image.convert("LA")
     rgba = image.convert("RGBA")
     if not np.asarray(rgba)[..., 3].any():  # nothing is visible: some programs leave alpha at 0

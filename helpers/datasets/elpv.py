@@ -4,8 +4,8 @@ Buerhop-Lutz et al. 2018 (doi 10.4229/35thEUPVSEC20182018-5CV.3.15), Deitsch et 
 (doi 10.1007/s00138-021-01191-9), Deitsch et al. 2019 (doi 10.1016/j.solener.2019.02.067);
 images CC BY-NC-SA 4.0.
 
-The package names no module. `group_table` infers them from the order of the files; data/README.md
-says how, and how sure that is.
+The package does not name the modules. `group_table` infers them from the order of the files;
+data/README.md says how, and how sure that is.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ JOINED = re.compile(rf"(n|no|not|non)?({'|'.join(LABELS)})s?({'|'.join(FREE)})?"
 
 
 class Kind(Enum):
-    """What is found in a folder; all but images is left out."""
+    """Kinds of files and folders; all except images are left out."""
 
     IMAGE = "image(s)"
     HIDDEN = "hidden folder(s) or image(s)"
@@ -122,8 +122,8 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     """Return a line with number and examples for each kind of file that is not an image to read.
 
-    That is what `image_files` leaves out of the `folders`, and with `root` also the images below it
-    that are in none of them. Any number of files takes constant memory.
+    These are the files that `image_files` leaves out of the `folders`, and with `root` also the
+    images below it that are in none of them. Memory does not grow with the number of files.
 
     Example:
         ["2 hidden folder(s) or image(s) (good/.thumbnails, .git)"]
@@ -137,29 +137,16 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
         if len(names[kind]) > EXAMPLES + 1:
             names[kind].remove(max(names[kind]))
 
-    for folder in folders:
-        above = root if root and folder.is_relative_to(root) else folder
-        for path, kind in _walk(folder):
+    for top in (*folders, root) if root else folders:
+        above = root if root and top.is_relative_to(root) else top
+        for path, kind in _walk(top, skip=folders):
+            below = path.relative_to(above)
             if kind is Kind.OTHER:
-                note(kind, _suffix(path))
+                note(kind, path.suffix.lower() or "none")
             elif kind is not Kind.IMAGE:
-                note(kind, path.relative_to(above).as_posix())
-    for path in sorted(root.iterdir()) if root else ():
-        if path in folders:
-            continue
-        if not path.is_dir():
-            if own := _kind_of_file(path):
-                beside = Kind.BESIDE if own is Kind.IMAGE else own
-                note(beside, _suffix(path) if own is Kind.OTHER else path.name)
-        elif path.name.startswith("."):
-            note(Kind.HIDDEN, path.name)
-        else:
-            for found, kind in _walk(path, skip=folders):
-                if kind is Kind.IMAGE:
-                    note(Kind.NO_CLASS, path.name)
-                else:
-                    below = found.relative_to(root).as_posix() if root else found.name
-                    note(kind, _suffix(found) if kind is Kind.OTHER else below)
+                note(kind, below.as_posix())
+            elif top == root:
+                note(Kind.BESIDE if path.parent == root else Kind.NO_CLASS, below.parts[0])
     return [f"{counts[k]:,} {k.value} ({_listed(sorted(names[k]))})" for k in Kind if counts[k]]
 
 
@@ -167,10 +154,6 @@ def _group(file: Path, folder: Path, level: int) -> str | None:
     """Return the path of the subfolder `level` levels below `folder`, or None if there is none."""
     parts = file.relative_to(folder).parts[:-1]
     return "/".join(parts[:level]) if len(parts) >= level else None
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.lower() or "none"
 
 
 def _walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
@@ -183,7 +166,7 @@ def _walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind
         for path in (Path(top, name) for name in subfolders):
             if path.name.startswith("."):
                 yield path, Kind.HIDDEN
-            elif path.is_symlink():
+            elif path.is_symlink() and path not in skip:
                 yield path, Kind.LINK
         subfolders[:] = [n for n in subfolders if n[0] != "." and Path(top, n) not in skip]
         for path in (Path(top, name) for name in names):

@@ -31,7 +31,6 @@ PURPOSES = {
     "val": "a validation set (one of {} equal parts)",
     "folds": "CROSS_FIT={}",
 }
-NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,10 @@ class Split:
 
 
 def make_split(
-    source: Source, digests: pd.Series, settings: SplitSettings, pairs: pd.DataFrame = NO_PAIRS
+    source: Source,
+    digests: pd.Series,
+    settings: SplitSettings,
+    pairs: pd.DataFrame = twins.NO_PAIRS,
 ) -> Split:
     """Divide the images of a source.
 
@@ -145,13 +147,7 @@ def make_split(
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     inner = (*names, "official_split", "unit", "block")
     own = [c for c in table.columns if c not in inner]
-    return Split(
-        table[names + own],
-        _duplicates(table, pairs),
-        unnamed,
-        idle_lines,
-        ungrouped,
-    )
+    return Split(table[names + own], _duplicates(table, pairs), unnamed, idle_lines, ungrouped)
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -189,8 +185,7 @@ def keep_readable(source: Source, ids: pd.Series) -> Source:
 
 def _keep(source: Source, kept: np.ndarray) -> Source:
     """Return the source with some rows of its table alone; it remembers the others."""
-    out = source.table.loc[~kept, ["id", "path"]]
-    dropped = out if source.dropped is None else pd.concat([source.dropped, out])
+    dropped = pd.concat([source.dropped, source.table.loc[~kept, ["id", "path"]]])
     table = source.table[kept].reset_index(drop=True)
     return dataclasses.replace(source, table=table, dropped=dropped)
 

@@ -15,14 +15,15 @@ from helpers.datasets.cache import ImageCache
 
 MOST_IMAGES = 100_000  # the comparison of all pairs takes a minute there, and grows with the square
 ROWS_AT_ONCE = 1024
-LARGEST_CLUSTER = 20  # more images than that are not one part again and again: they look alike
+NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
+LARGEST_CLUSTER = 20  # a larger one holds different parts that look alike
 
 
 def hashes(cache: ImageCache) -> np.ndarray:
     """Return the perceptual hash (N, 256) bool of every image of a cache.
 
     It keeps the signs of the 256 lowest frequencies of the cosine transform, so blur, brightness
-    and size change few bits (ImageHash's `phash`). It is that of the original pixels, so that the
+    and size change few bits (ImageHash's `phash`). It is computed from the original pixels, so the
     split does not depend on the size that the models see.
     """
     digits = "".join(cache.table.hash)
@@ -74,11 +75,10 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     Returns:
         `first, second, bits` as `near_pairs`, and the sentence, or "".
     """
-    none = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
     if most_bits == 0:
-        return none, "Near duplicates were not searched (TWIN_BITS=0)."
+        return NO_PAIRS, "Near duplicates were not searched (TWIN_BITS=0)."
     if len(cache.table) > MOST_IMAGES:
-        return none, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
+        return NO_PAIRS, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
     pairs, alike = near_pairs(hashes(cache), most_bits)
     cluster = clusters(len(cache.table), pairs)
     sizes = np.bincount(cluster, minlength=1)

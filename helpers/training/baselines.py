@@ -8,7 +8,6 @@ of them, on the images of the other folds.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import time
 import warnings
@@ -47,7 +46,6 @@ MOST_SVM_IMAGES = 50_000  # its time grows with the square
 class FittedBaseline:
     """A classical model and how it was chosen."""
 
-    name: str
     model: BaseEstimator
     chosen: dict[str, Any]
     cv_auc: float  # mean AUC over the folds of the training set
@@ -84,7 +82,7 @@ def fit_all(
     members = cross_fitted(split, [settings.seed])
     embedded = features if callable(features) else lambda fold: features
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    digests = [_digest(embedded(fold).embeddings) for _, fold in members]
+    digests = [embedded(fold).digest for _, fold in members]
     seen = [column for column in ("id", "label", "split", "fold") if column in split]
     inputs = {
         "features": digests if len(members) > 1 else digests[0],
@@ -150,10 +148,6 @@ def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _digest(embeddings: np.ndarray) -> str:
-    return hashlib.blake2b(embeddings.tobytes(), digest_size=10).hexdigest()
-
-
 def brightness(split: pd.DataFrame, cache: ImageCache) -> Features:
     """Return the mean gray value of each image as its only feature, (N, 1).
 
@@ -217,7 +211,7 @@ def fit_baseline(
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     if limited:
         chosen["images"] = len(labels)
-    return FittedBaseline(name, model, chosen, float(search.best_score_))
+    return FittedBaseline(model, chosen, float(search.best_score_))
 
 
 def _inner_folds(

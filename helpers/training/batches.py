@@ -170,17 +170,12 @@ def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
         else:
             images = images.expand(-1, spec.in_channels, -1, -1)
     if spec.standardise:
-        return standardised(images).contiguous(memory_format=torch.channels_last)
-    mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
-    std = images.new_tensor(spec.std).view(1, -1, 1, 1)
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        std = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=ONE_LEVEL)
+    else:
+        mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
+        std = images.new_tensor(spec.std).view(1, -1, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def standardised(images: Tensor) -> Tensor:
-    """Bring each of the images (B, C, H, W) to mean 0 and deviation 1."""
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    std = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=ONE_LEVEL)
-    return (images - mean) / std
 
 
 def room_for_images(device: torch.device) -> int:

@@ -1,6 +1,6 @@
 """Distillation: a network learns, beside the labels, what a fine-tuned model says about an image.
 
-A model knows the labels of its own training images by heart. The teacher of an image is therefore
+A model has memorised the labels of its own training images. The teacher of an image is therefore
 the cross-fitted FBP model whose training left out the image's fold (Dao et al. 2021, arXiv
 2104.09732). Teacher and student see the same view of it (Beyer et al. 2022, arXiv 2106.05237): the
 teacher's scores under the eight symmetries of the square are computed once, and in each epoch the
@@ -107,7 +107,7 @@ class Teacher:
 
 
 def find_teacher(stage: Stage) -> Teacher:
-    """Return what FBP teaches.
+    """Return the teacher: FBP's scores of all training images.
 
     Each fold's scores are computed once, by the training of the first seed that left it out.
 

@@ -28,6 +28,11 @@ class Features:
     ids: np.ndarray  # (N,) text
     embeddings: np.ndarray  # (N, D) float32
 
+    @property
+    def digest(self) -> str:
+        """Return the digest of the embeddings."""
+        return files.bytes_digest(self.embeddings.tobytes())
+
     def of(self, ids: pd.Series) -> np.ndarray:
         """Return the embeddings (len(ids), D) of some images in the order of `ids`."""
         rows = pd.Series(np.arange(len(self.ids)), index=self.ids).reindex(ids)

@@ -23,7 +23,7 @@ INSIDE = 0.9  # share of the points that learning curves show
 
 
 def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
-    """Draw loss and validation AUC over epochs, one line per model.
+    """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     The worst tenth of each model's points may be outside: it is the start of a training, and would
     leave little space for the differences at the end. Trainings of very different lengths share a
@@ -38,8 +38,20 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     figure, axes = plt.subplots(1, len(TITLES), figsize=(13, 3.6))
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
+    colours = model_colours(curves.model)
+    looks: dict[str, Any] = {
+        "hue": "model",
+        "palette": {display_name(name): colour for name, colour in colours.items()},
+        "style": "model",
+        "dashes": {display_name(n): (4, 2) if n.endswith(DISTILLED) else "" for n in colours},
+        "markers": True,
+        "errorbar": "sd",
+    }
+    titled = curves.assign(model=curves.model.map(display_name))
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
-        _line_per_model(ax, curves, column, legend=ax is axes[-1])
+        sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
+        for line in ax.lines:  # some twenty markers a line
+            line.set_markevery(max(1, np.size(line.get_xdata()) // 20))
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
         of_models = curves.groupby("model")[column]
         low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
@@ -56,6 +68,7 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.xaxis.set_minor_locator(NullLocator())
         else:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[-1].legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
     figure.suptitle(title)
     return figure
 
@@ -132,7 +145,8 @@ def _limit_to_late(ax: Axes, curves: pd.DataFrame, column: str) -> None:
 def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and AUC of a supernet on both parts of the training images, and alpha's state.
 
-    That is its entropy, its skip connections, and the eigenvalue of d2L/dalpha2 if it was measured.
+    The state is the entropy, the number of skip connections, and the eigenvalue of d2L/dalpha2 if
+    it was measured.
     The epochs before alpha's first step are gray.
     """
     frame = pd.DataFrame(history)
@@ -219,30 +233,3 @@ def lr_range(found: pd.DataFrame, lr: float) -> Figure:
     ax.set_ylim(low - 0.05, start + 0.5 * (start - low) + 0.1)  # not of the diverging end
     ax.legend(loc="lower left")
     return figure
-
-
-def _line_per_model(ax: Axes, curves: pd.DataFrame, column: str, legend: bool = True) -> None:
-    """Draw a column over the epochs in the models' colours, with some twenty markers a line.
-
-    The lines of distilled networks are dashed.
-    """
-    colours = model_colours(curves.model)
-    palette = {display_name(name): colour for name, colour in colours.items()}
-    dashes = {display_name(name): (4, 2) if name.endswith(DISTILLED) else "" for name in colours}
-    sns.lineplot(
-        curves.assign(model=curves.model.map(display_name)),
-        x="epoch",
-        y=column,
-        hue="model",
-        palette=palette,
-        style="model",
-        errorbar="sd",
-        markers=True,
-        dashes=dashes,
-        ax=ax,
-        legend=legend,
-    )
-    for line in ax.lines:
-        line.set_markevery(max(1, np.size(line.get_xdata()) // 20))
-    if legend:
-        ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))

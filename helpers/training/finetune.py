@@ -162,7 +162,7 @@ def fit_on_finetuned(stage: Stage, weights: backbones.Weights) -> list[dict[str,
 def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path:
     """Compute the embeddings of all images by one training of FBP once, and return their file.
 
-    Those of the first training are `features/fbp.npz`. `model` is FBP's name, see
+    The file of the first training is `features/fbp.npz`. `model` is FBP's name, see
     `train_all_layers`.
     """
     settings: FinetuneSettings = stage.settings

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from helpers.core import devices, processes
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
@@ -83,16 +82,14 @@ class Scorer:
             raise ScoresError(f"the scores of {wrong.sum()} image(s) are not finite, e.g. {first}")
         return scores
 
-    @torch.no_grad()
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
         seen = (symmetry(images, k) for k in symmetries_of(images, views))
-        return torch.stack([self._run(self._class_scores, view) for view in seen])
+        return torch.stack([self.run(self._class_scores, view) for view in seen])
 
-    @torch.no_grad()
     def embed_batch(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
-        return self._run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
+        return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -100,13 +97,6 @@ class Scorer:
 
         Pass the same object each time: a function is compiled once.
         """
-        return self._run(function, images)
-
-    def _class_scores(self, images: Tensor) -> Tensor:
-        output = self.model(images)
-        return output[0] if isinstance(output, tuple) else output
-
-    def _run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         if self._compile:
             if function not in self._compiled:
                 self._compiled[function] = CompiledNetwork(self.model, function, self.precision)
@@ -118,6 +108,10 @@ class Scorer:
                 print(f"OpenVINO cannot run this network, torch does: {reason}")
         with autocast(self.device, self.precision):
             return function(images).float()
+
+    def _class_scores(self, images: Tensor) -> Tensor:
+        output = self.model(images)
+        return output[0] if isinstance(output, tuple) else output
 
 
 def predict(
@@ -151,17 +145,6 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
         "val_auc": float(roc_auc_score(batches.labels > 0, bad)),
         "val_accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
     }
-
-
-def adapt_batch_norm(model: Network, batches: Batches) -> Network:
-    """Replace the statistics of batch norm by those of other images, in place; return the network.
-
-    AdaBN (Li et al. 2017, arXiv 1603.04779): a new lot may be brighter or blurred, which shifts the
-    inputs of every layer. It takes no labels. Each batch counts the same, so choose a batch size
-    that leaves no small last batch, e.g. all images of a lot.
-    """
-    update_bn(batches.ordered(), model)
-    return model.eval()
 
 
 def milliseconds_per_image(

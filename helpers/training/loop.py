@@ -41,7 +41,7 @@ class TrainingError(RuntimeError):
 
 
 class Hooks:
-    """What a stage may add to the loop, for example the architecture steps of the search."""
+    """Additions of a stage to the loop, for example the architecture steps of the search."""
 
     def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
         """Run before everything else, also if the training is continued."""

@@ -20,7 +20,7 @@ from helpers.models import backbones
 from helpers.models.patch_features import patch_features
 from helpers.models.spec import Model, ModelSpec
 
-NEIGHBOURS = 9  # b of equation 7; the paper names none, anomalib takes 9
+NEIGHBOURS = 9  # b of equation 7; the paper gives no value, anomalib takes 9
 PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
 MEMORY_AT_ONCE = 512  # patches of the memory, to which the distances of all others are held
 NETWORK = "patchcore"  # the kind of its specification

@@ -1,8 +1,4 @@
-"""What a network costs beside what it reaches: size, speed, and seconds of search and training.
-
-A tiny network is worth having for what it costs on the line: every row with a network has its
-parameters, multiply-adds and milliseconds per image beside its AUC.
-"""
+"""Costs of networks beside their AUC: size, speed, and seconds of search and training."""
 
 from __future__ import annotations
 
@@ -114,9 +110,9 @@ def references(run_paths: RunPaths) -> list[Trained]:
 
 
 def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
-    """Return each model's best validation AUC within the epochs that all have had, and in all.
+    """Return each model's best validation AUC in the epochs that all models have, and in all.
 
-    It is text, in per cent. A model of several trainings has the mean over them.
+    The values are text, in per cent: the mean over the trainings of a model.
     """
     common = min(len(model.history) for model in models)
     aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]

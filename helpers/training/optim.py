@@ -21,7 +21,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Return SGD with momentum, or AdamW that leaves scales and shifts undecayed.
 
-    Those of the parameters that are in `head` learn at `head_lr_factor` times the rate.
+    Parameters that are in `head` learn at `head_lr_factor` times the rate.
     """
     # One kernel for all tensors. On a CPU it saves 1 % and a resumed search's bits differ.
     fused, decay = parameters[0].device.type == "cuda", settings.weight_decay

@@ -45,7 +45,7 @@ from helpers.training.memory_bank import (
     network_of,
 )
 
-MOST_PATCHES = 100_000  # of which a core set is chosen; of more, some of each image are drawn
+MOST_PATCHES = 100_000  # offered to a core set at most, equally many by each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
 Banks = dict[Member, MemoryBank]
 
@@ -131,10 +131,11 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
         banks = {
             m: open_network(path).bank for m, path in zip(members, paths.values(), strict=True)
         }
-        wanted = {m: _scored(split, m) for m in members}
+        judged = [sides(split, m.fold).split.isin(["val", "test"]).to_numpy() for m in members]
+        wanted = dict(zip(members, judged, strict=True))
         raw = _scores(patches, banks, split, wanted)
         save_predictions(predictions, split, {m: banks[m].defect_scores(raw[m]) for m in members})
-        images = np.logical_or.reduce([*wanted.values()]).sum()
+        images = np.logical_or.reduce(judged).sum()
         stage.rate(PATCHCORE, images / (time.monotonic() - started))
 
     sizes = ["image_size_px", "batch_size"]
@@ -202,11 +203,6 @@ def _good(split: pd.DataFrame, member: Member) -> _Good:
     order = seeding.numpy_stream(member.seed, f"patchcore {member.fold}").permutation(good)
     aside = min(MOST_ASIDE, max(1, len(good) // 10))
     return _Good(np.sort(order[aside:][:MOST_PATCHES]), np.sort(order[:aside]))
-
-
-def _scored(split: pd.DataFrame, member: Member) -> np.ndarray:
-    """Return True (N,) for the images that a member predicts."""
-    return sides(split, member.fold).split.isin(["val", "test"]).to_numpy()
 
 
 def _filled(

@@ -6,7 +6,6 @@ a result depends on the draw, and how much is lost on groups that the training h
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.core import files
-from helpers.datasets import Source, splits
+from helpers.datasets import Source, splits, twins
 from helpers.datasets.settings import SplitSettings
 from helpers.runs.stages import Stage
 from helpers.training.baselines import fit_baseline
@@ -48,7 +47,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
     table = table[table.label.notna()].reset_index(drop=True)
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "features": features.digest,
         "images": files.fingerprint(table[["id", "label", "group"]].astype(str).to_numpy()),
         "linked": files.fingerprint(_linked(stage, table).to_numpy().tolist()),
         "repeats": settings.repeats,
@@ -83,7 +82,7 @@ def _linked(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """Return the near duplicates that notebook 01 found, as pairs of row numbers."""
     path = stage.paths.table("duplicates")
     if not path.is_file():
-        return splits.NO_PAIRS
+        return twins.NO_PAIRS
     clusters = files.load_csv(path, ("id", "cluster")).set_index("id").cluster
     cluster = table.id.map(clusters).dropna().sort_values(kind="stable")
     same = cluster.to_numpy()[1:] == cluster.to_numpy()[:-1]  # neighbours link a whole cluster

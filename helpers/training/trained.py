@@ -146,7 +146,7 @@ def train_member(
 ) -> Trained:
     """Train a network for one member, see `train_model`; write only into `checkpoints/<name>/`.
 
-    Without a predictions file the training is no row of the results.
+    Without a predictions file the training has no row in the results.
     """
     split, settings, name = sides(stage.split, member.fold), recipe.settings, recipe.name
     if member.fold is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def scores_by_size(stage: Stage, frozen: Path, seed: int = 0) -> pd.DataFrame:
     judged = split[split.split == ("test" if is_known else "val")]
     groups = fitted_on.group.to_numpy() if keeps_groups_apart(split) else None
     inputs = {
-        "features": hashlib.blake2b(features.embeddings.tobytes(), digest_size=10).hexdigest(),
+        "features": features.digest,
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
         "groups": None if groups is None else files.fingerprint(groups.tolist()),
         "seed": seed,
@@ -75,8 +74,8 @@ def _drawn(
 ) -> np.ndarray:
     """Return the rows of a share of each class, or of the groups.
 
-    Smaller shares of a draw are parts of larger ones. There are more groups if the share would have
-    too few images of a class.
+    Smaller shares of a draw are parts of larger ones. Groups are added while a class has too few
+    images.
     """
     if groups is not None:
         stream = seeding.numpy_stream(seed, f"training size, draw {draw}, groups")

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch.optim.swa_utils import update_bn
 
 from helpers import datasets
 from helpers.core import devices, files, locks, paths, seeding
@@ -48,7 +49,7 @@ from helpers.runs.settings import TrainSettings
 from helpers.training.augment import augmentation
 from helpers.training.baselines import fit_baseline
 from helpers.training.features import embed, image_batches
-from helpers.training.inference import Scorer, adapt_batch_norm, predict, probability_of_bad
+from helpers.training.inference import Scorer, predict, probability_of_bad
 from helpers.training.loop import Hooks, Training, resume_file
 
 SPLITS = ("groups", "random")
@@ -360,14 +361,15 @@ class Ablation:
 def by_group(
     model: Model, cache: ImageCache, images: pd.DataFrame, precision: str = "auto"
 ) -> np.ndarray:
-    """Return the probability of bad (N,), with batch norm adapted to each group's images (AdaBN).
+    """Return the probability of bad (N,), with batch norm adapted to each group's images.
 
-    The statistics of batch norm that the model had are lost.
+    AdaBN (Li et al. 2017, arXiv 1603.04779): a new lot may be brighter or blurred, which shifts the
+    inputs of every layer. The statistics of batch norm that the model had are lost.
     """
     scores = pd.Series(np.nan, index=images.index)
     for _, own in images.groupby("group"):
         batches = image_batches(cache, own, model, len(own))
-        adapt_batch_norm(model, batches)
+        update_bn(batches.ordered(), model)
         scores[own.index] = probability_of_bad(Scorer(model, precision=precision).scores(batches))
     return scores.to_numpy()
 

@@ -16,7 +16,7 @@ from helpers.commands import chips_score
 from helpers.datasets.chips import write
 from helpers.datasets.nexperia import is_done
 
-SMALL = {"size_px": 64, "progress": False}
+SMALL = {"size_px": 64}
 
 
 def content(folder):
@@ -133,7 +133,8 @@ def test_a_finished_set_is_not_drawn_again(written, monkeypatch):
         ({"test": 0}, "test must be 1 or more, got 0"),
         ({"seed": -1}, "seed must be 0 or more, got -1"),
         ({"bad_fraction": 1.1}, "bad_fraction must be in 0...1, got 1.1"),
-        ({"size_px": 1000}, "size_px must be in 64...480, got 1000"),
+        ({"size_px": 63}, "size_px must be in 64...480, got 63"),
+        ({"size_px": 481}, "size_px must be in 64...480, got 481"),
         ({"workers": 0}, "workers must be 1 or more, got 0"),
     ],
 )
@@ -168,7 +169,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, mon
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(OSError, match=r"needs 0\.2 GB, 0\.0 GB are free"):
-        write.write_dataset(tmp_path / "set", 2000, 10, size_px=280, progress=False)
+        write.write_dataset(tmp_path / "set", 2000, 10, size_px=280)
     assert not (tmp_path / "set").exists()
 
 
@@ -190,7 +191,7 @@ def test_the_command_line_writes_a_set_and_names_an_error(tmp_path, capsys):
 
 
 def test_a_submission_is_scored_against_the_hidden_labels(tmp_path, capsys):
-    write.write_dataset(tmp_path, 12, 40, size_px=64, workers=1, progress=False)
+    write.write_dataset(tmp_path, 12, 40, size_px=64, workers=1)
     hidden = pd.read_csv(tmp_path / "hidden_test_labels.csv", dtype={"id": str})
     sent = tmp_path / "sent.csv"
     table = hidden.assign(defect_score=0.25 + hidden.label / 2).sample(frac=1, random_state=0)

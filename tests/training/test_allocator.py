@@ -42,7 +42,7 @@ def test_the_memory_goes_back_at_the_end_also_of_a_training_that_fails():
     with pytest.raises(ZeroDivisionError), allocator.freed_memory_kept():
         _page_faults()
         _ = 1 / 0
-    assert _page_faults() > BLOCK_BYTES / 2**21  # at least each huge page anew
+    assert _page_faults() > BLOCK_BYTES / 2**21  # at least each huge page again
 
 
 def test_an_allocator_that_the_user_has_set_is_left_alone(monkeypatch):

@@ -395,7 +395,7 @@ def test_one_cycle_has_as_many_steps_as_batches_are_drawn(n):
     assert fit.history[-1]["lr"] < 0.1 * settings.lr
 
 
-def test_one_cycle_goes_on_with_every_batch():
+def test_one_cycle_steps_with_every_batch():
     settings = TrainSettings(epochs=2, precision="no")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.lr)
     scheduler, expected = make_scheduler(optimizer, settings, 12), []
@@ -463,7 +463,7 @@ def test_each_epoch_draws_its_own_dropout_masks():
     assert abs(expected[0] - expected[1]) > 1e-4
 
 
-def test_a_training_out_of_time_stops_after_a_whole_epoch_and_goes_on_from_there(tmp_path):
+def test_a_training_out_of_time_stops_after_a_whole_epoch_and_continues_from_there(tmp_path):
     settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
     with pytest.raises(stages.OutOfTime) as error:
         _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)

@@ -33,12 +33,6 @@ def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Gen
     return np.random.default_rng([seed, PURPOSES.index(purpose), SPLITS.index(split), index])
 
 
-def check_size(size_px: int) -> None:
-    """Raise ValueError unless images of this side can be drawn."""
-    if not 64 <= size_px <= 480:  # the noise fields are 1,024 pixels wide
-        raise ValueError(f"size_px must be in 64...480, got {size_px}")
-
-
 def render_part(
     seed: int, split: str, index: int, label: int, size_px: int = IMAGE_SIZE_PX
 ) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -55,13 +49,7 @@ def render_part(
         image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel, empty for
         good parts; info with keys defect ("" if good), difficulty (0 easy ... 1 hard, None if
         good), package and lot (package and marking).
-
-    Raises:
-        ValueError: unknown split, or size_px out of range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    check_size(size_px)
 
     def photograph(part: Part) -> np.ndarray:
         return expose(draw_scene(part, size_px), part, stream(seed, "sensor", split, index))

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from helpers.core.files import write_bytes, writing
-from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, check_size, render_part, stream
+from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, render_part, stream
 from helpers.datasets.nexperia import LOTS, MARKER, is_done, read_marker
 
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
@@ -63,7 +63,8 @@ class Settings:
         for name, least in (("train", 1), ("test", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
-        check_size(self.size_px)
+        if not 64 <= self.size_px <= 480:  # the noise fields are 1,024 pixels wide
+            raise ValueError(f"size_px must be in 64...480, got {self.size_px}")
         if not 0 <= self.bad_fraction <= 1:
             raise ValueError(f"bad_fraction must be in 0...1, got {self.bad_fraction}")
 
@@ -111,7 +112,6 @@ def write_dataset(
     bad_fraction: float = BAD_FRACTION,
     size_px: int = IMAGE_SIZE_PX,
     workers: int | None = None,
-    progress: bool = True,
 ) -> Path:
     """Write a data set in the contest's layout, unless it is there.
 
@@ -125,7 +125,6 @@ def write_dataset(
         bad_fraction: bad parts among the training and among the test images.
         size_px: side of the square images, 64...480.
         workers: processes; all cores if None. The images do not depend on it.
-        progress: show a bar.
 
     Returns:
         The folder, whole.
@@ -158,7 +157,7 @@ def write_dataset(
             folder.mkdir(parents=True, exist_ok=True)
         chunks = [items[i : i + CHUNK_SIZE] for i in range(0, len(items), CHUNK_SIZE)]
         rows: list[dict] = []
-        with tqdm(total=len(items), unit="image", disable=not progress, desc=str(out)) as bar:
+        with tqdm(total=len(items), unit="image", desc=str(out)) as bar:
             for done in _write_chunks(out, settings, chunks, min(workers, len(chunks))):
                 rows += done
                 bar.update(len(done))
