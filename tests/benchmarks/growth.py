@@ -169,7 +169,9 @@ def computations(n: int, folder: Path) -> dict[str, Callable[[], Any]]:
         "temperature": partial(calibration.temperature_scale, labels, first, 0.1),
         "calibration bins": partial(calibration.calibration_bins, labels, first),
         "calibration table": partial(decision.calibration_table, scored, 0.3),
-        "ensembles": partial(ensembles.build_ensembles, by_model, labels, by_model),
+        "ensembles": partial(
+            ensembles.build_ensembles, by_model, labels, by_model, np.arange(n) // 10 % 5
+        ),
         "row of the results table": partial(results_table.evaluate_model, model, 0.3),
         "comparison": partial(comparison.compare_with, scored, "fbp"),
         "subgroups": partial(comparison.subgroup_table, scored, split, ["kind"]),
