@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import bold, styled
+from helpers.core.style import SIDES, bold, styled, told_apart
 from helpers.results import decision
 from helpers.results.findings_analysis import duration, is_exceeded
 from helpers.results.report_table import REPORT, per_cent
@@ -113,15 +113,27 @@ def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the operating points of one model for the page, a row per threshold and side."""
-    shape = decision.operating_shape(points[points.model == model])
-    rule = "Threshold chosen by"
+    """Return `decision.operating_table` of one model for the page, a row per threshold and side."""
+    rows, rule = list[dict[str, str]](), "Threshold chosen by"
+    for point in points[points.model == model].to_dict("records"):
+        for side in ("val", "test"):
+            if f"{side}_escapes" not in point:
+                continue
+            row = {rule: decision.rule_text(point), "Promised": per_cent(point, "promised")}
+            thresholds = told_apart(point["threshold"], point["reject_threshold"])
+            row["Pass below / reject from"] = " / ".join(thresholds)
+            row["On"] = SIDES[side]
+            for share, title in decision.SHARES.items():
+                row[title] = f"{_plain(point, f'{side}_{share}')} %"
+            row["Escapes"] = _counted(point, side, "escapes", "bad", "escape_rate")
+            row["Overkill"] = _counted(point, side, "overkilled", "good", "overkill_rate")
+            if f"{side}_cost" in point:
+                row[f"Cost per {decision.PER_PARTS:,}"] = f"{point[f'{side}_cost']:,.1f}"
+            rows.append(row)
+    shape = pd.DataFrame(rows)
     same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
     shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
-    shape = shape.drop_duplicates(same)
-    for title in decision.SHARES.values():
-        shape[title] = shape[title].str.split(" ").str[0] + " %"
-    return shape.drop(columns=["Model", "Promised"])
+    return shape.drop_duplicates(same).drop(columns="Promised")
 
 
 def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
