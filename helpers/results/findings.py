@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 from helpers.results.comparison import holm, paired
+from helpers.results.report_table import per_cent
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
 from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
@@ -64,8 +65,7 @@ def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
     rows = table[table.model.isin(models) & table[within].notna()].set_index("model")
     rows = rows.loc[[name for name in models if name in rows.index]]
     each = [
-        f"{display_name(str(name))} "
-        f"{with_interval(row[within], row[f'{within}_low'], row[f'{within}_high'])} "
+        f"{display_name(str(name))} {per_cent(row, within)} "
         f"({percent(row[f'{side}_auc'])} over all images)"
         for name, row in rows.iterrows()
     ]
@@ -213,10 +213,9 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
 
 def _aucs(table: pd.DataFrame, model: str) -> str:
     row = table.set_index("model").loc[model]
-    side = "test" if "test_auc" in table else "val"
-    ends = f"[{percent(row[f'{side}_auc_low'])}, {percent(row[f'{side}_auc_high'])}]"
-    text = f"{percent(row.val_auc)} on validation"
-    return f"{text} {ends}" if side == "val" else f"{text}, {percent(row.test_auc)} {ends} on test"
+    if "test_auc" not in table:
+        return f"{per_cent(row, 'val_auc')} on validation"
+    return f"{percent(row.val_auc)} on validation, {per_cent(row, 'test_auc')} on test"
 
 
 def _points(difference: float) -> str:

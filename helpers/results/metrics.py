@@ -276,10 +276,10 @@ def within_group_auc(
 
 def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
     # (N,) from 0; a part without a group is a group of its own
-    names = np.asarray(groups, dtype=object)
-    if names.size != n:
-        raise ValueError(f"{n} labels but {names.size} groups")
-    numbers, known = pd.factorize(np.where(names == "", None, names), sort=True)
+    names = pd.Series(np.asarray(groups, dtype=object))
+    if len(names) != n:
+        raise ValueError(f"{n} labels but {len(names)} groups")
+    numbers, known = pd.factorize(names.mask(names == ""), sort=True)
     alone = numbers < 0
     numbers[alone] = len(known) + np.arange(alone.sum())
     return numbers

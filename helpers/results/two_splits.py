@@ -12,10 +12,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent_axis, with_interval
+from helpers.core.style import percent_axis
 from helpers.results import metrics
 from helpers.results.bars import LEGEND_BELOW, interval_arms
-from helpers.results.report_table import per_cent
+from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import (
     Scored,
@@ -167,8 +167,7 @@ def figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    ends = row["difference_low"], row["difference_high"]
-    return with_interval(row["difference"], *ends, sign="+")
+    return in_points(row, "difference", "difference_")
 
 
 def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
