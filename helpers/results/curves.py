@@ -52,10 +52,6 @@ DASHES: tuple[Any, ...] = (
 )
 DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
-FAMILIES = (  # of models
-    *("classical, frozen features", "classical, fine-tuned features", "fine-tuned"),
-    *("from scratch", "searched", "distilled", "ensemble", "own"),
-)
 SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
 MOST_POINTS = 100  # of a curve whose intervals are resampled
 # the three bins of a decision; hatches and lightness distinguish them in gray
@@ -72,7 +68,7 @@ SCALED = "#de8f05"  # the colour of scores after temperature scaling
 
 
 def family(model: str) -> str:
-    """Return the family of a model, one of `FAMILIES`; "own" is a file that a user added."""
+    """Return the family of a model in words; "own" is a file that a user added."""
     base = base_name(model)
     if model in settings.ENSEMBLES:
         return "ensemble"
@@ -204,7 +200,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figur
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
     for own, text, fmt, colour in drawn:
-        mean, fraction, low, high, _ = calibration.calibration_bins(labels, own)
+        mean, fraction, low, high = calibration.calibration_bins(labels, own)
         arms = [fraction - low, high - fraction]
         left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")

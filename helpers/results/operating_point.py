@@ -12,7 +12,6 @@ A promised escape rate holds for bad parts that are drawn like the held-out ones
 and of the same groups (lots, modules) if the split is random.
 """
 
-import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -117,13 +116,6 @@ def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
     return (k + 1) / (n_bad + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n_bad - k)
 
 
-@functools.cache
-def escapes_allowed(n_bad: int, max_escape_rate: float, rule: Rule) -> int:
-    """Return how many of `n_bad` held-out bad parts may escape; -1 if they are too few."""
-    rates = promised_rate(n_bad, np.arange(n_bad), rule)
-    return int((rates <= max_escape_rate + 1e-12).sum()) - 1  # the rates ascend
-
-
 def bad_parts_needed(max_escape_rate: float, rule: Rule) -> float:
     """Return the smallest number of held-out bad parts that can promise a rate; inf for 0."""
     if max_escape_rate == 0:
@@ -145,11 +137,12 @@ def threshold_for_escape_rate(
     """
     sweep = threshold_sweep(labels, scores)
     n_bad = int(sweep.n_escaped[-1])
-    most = escapes_allowed(n_bad, max_escape_rate, rule)
-    rate = float(promised_rate(n_bad, max(0, most), rule))
-    overkill = np.where(sweep.n_escaped <= max(0, most), sweep.n_overkilled, np.inf)
+    rates = promised_rate(n_bad, np.arange(n_bad), rule)  # ascending
+    n_kept = int((rates <= max_escape_rate + 1e-12).sum())
+    allowed = max(0, n_kept - 1)
+    overkill = np.where(sweep.n_escaped <= allowed, sweep.n_overkilled, np.inf)
     threshold = float(sweep.thresholds[np.argmin(overkill)])
-    return Promise(threshold, rate, most >= 0)
+    return Promise(threshold, float(rates[allowed]), n_kept > 0)
 
 
 def escape_and_overkill(

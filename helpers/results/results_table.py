@@ -18,7 +18,6 @@ from helpers.results import comparison, metrics, operating_point
 from helpers.runs import costs, names, record, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 
-METRICS = ("val_accuracy", "val_auc", "test_auc", "test_within_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
 
 
@@ -66,7 +65,10 @@ def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
 
 
 def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
-    """Return the row of one model: `model`, `threshold` and `METRICS` with 95 % intervals.
+    """Return the row of one model.
+
+    It has `model, threshold, n_val` (labelled validation images), and with 95 % intervals
+    `val_accuracy, val_auc, test_auc, test_within_auc, test_accuracy`; `test_f1` has none.
 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
     threshold for test is chosen on validation too, with good and bad parts weighted as on the line
