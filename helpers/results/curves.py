@@ -169,7 +169,7 @@ def overkill_against_escapes(
     ax.set_xscale("function", functions=root)
     ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
     ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
-    ax.set_ylabel("good parts that do not pass (rejected or looked at), %")
+    ax.set_ylabel("good parts rejected or looked at, %")
     legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
     _legend_below(ax, legend)
     side = _side(next(iter(scored.values())))

@@ -248,8 +248,8 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
         why = " (the best single model of both runs by validation)"
     row = by_name.loc[model]
     own = (
-        f"{display_name(model)}{why}: test AUC {per_cent(row, 'random_auc')} on the random "
-        f"split, {per_cent(row, 'groups_auc')} on unseen groups, a difference of "
+        f"{display_name(model)}{why} has test AUC {per_cent(row, 'random_auc')} on the random "
+        f"split and {per_cent(row, 'groups_auc')} on unseen groups: a difference of "
         f"{in_points(row, 'difference', 'difference_')} points; its validation AUC was "
         f"{percent(row.random_val_auc)} and {percent(row.groups_val_auc)}."
     )

@@ -90,7 +90,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
         blocks = scored.blocks(name.partition("_")[0])
         found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed, blocks)
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    row |= _within_groups(scored, seed)
+    row |= within_groups(scored, seed)
     if scored.members:
         row |= {"members": len(scored.members), "averaged": scored.averaged}
         each = [_judged_metrics(one, bad_rate)[1] for one in scored.members]
@@ -100,7 +100,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     return row
 
 
-def _within_groups(scored: Scored, seed: int) -> dict[str, float]:
+def within_groups(scored: Scored, seed: int) -> dict[str, float]:
     """Return the AUC inside the groups of the judged side with its interval, if there are groups.
 
     The keys are `<side>_within_auc`, `..._low` and `..._high`.
