@@ -49,10 +49,12 @@ DASHES: tuple[Any, ...] = (
     (0, (6, 1.5, 1.5, 1.5)),
     (0, (9, 2)),
     (0, (3, 3)),
+    (0, (1, 3)),
+    (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)),
 )
-DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
 SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
+ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
 MOST_POINTS = 100  # of a curve whose intervals are resampled
 # the three bins of a decision; hatches and lightness distinguish them in gray
 BINS: dict[str, dict[str, Any]] = {
@@ -145,12 +147,11 @@ def overkill_against_escapes(
     figure, ax = plt.subplots(figsize=(9, 5.3 + 0.21 * len(scored)))
     styles, at_points = _styles(list(scored)), {}
     for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
-        escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
+        labels, scores = scored[name].labels_scores()
+        escapes, overkill = operating_point.overkill_curve(labels, scores)
         ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
-        at = operating_point.escape_and_overkill(
-            *scored[name].labels_scores(), points.threshold[name]
-        )
-        x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
+        passed = scores < points.threshold[name]
+        x, y = 100 * passed[labels == 1].mean(), 100 * (~passed[labels == 0]).mean()
         text, at_points[scored[name].title] = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}", y
         ax.plot([], [], marker=marker, label=text, **style)
         big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
@@ -165,8 +166,7 @@ def overkill_against_escapes(
         va="top",
         fontsize=10,
     )
-    root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
-    ax.set_xscale("function", functions=root)
+    ax.set_xscale("function", functions=ROOT)
     ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
     ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
     ax.set_ylabel("good parts rejected or looked at, %")
@@ -278,8 +278,7 @@ def _promises(
     ax.annotate(
         f"asked: {100 * asked:g} %", (99, 100 * asked), ha="right", va="bottom", fontsize=10
     )
-    root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
-    ax.set_yscale("function", functions=root)
+    ax.set_yscale("function", functions=ROOT)
     ax.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 100) if tick <= 100 * top])
     ax.set(
         xlim=(0, 100), ylim=(0, 100 * top), xlabel="parts that pass without a look, % of all parts"

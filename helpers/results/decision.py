@@ -57,8 +57,8 @@ def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> di
         found[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
     if line.escape_cost:
         found["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
-    mistakes = Line(bad_rate, escape_cost=1, false_alarm_cost=1)
-    found["most accurate"] = Decision(operating_point.cheapest_bins(labels, scores, mistakes))
+    threshold = operating_point.most_accurate_threshold(labels, scores, bad_rate)
+    found["most accurate"] = Decision(Bins(threshold, threshold))
     return found
 
 
@@ -90,9 +90,8 @@ def operating_table(
                     ends = zip(("", "_low", "_high"), interval, strict=True)
                     row |= {f"{side}_{rate}{end}": value for end, value in ends}
                 if line.escape_cost:
-                    costs = line.escape_cost, line.false_alarm_cost
-                    cost = operating_point.expected_cost(point, *costs, bad_rate)
-                    cost += line.review_cost * rates["reviewed"].estimate
+                    looks = line.review_cost * rates["reviewed"].estimate
+                    cost = operating_point.expected_cost(point, line) + looks
                     row[f"{side}_cost"] = PER_PARTS * cost
             rows.append(row)
     return pd.DataFrame(rows)

@@ -240,12 +240,10 @@ def _overkill_cost(sweep: Sweep, line: Line) -> np.ndarray:
     return (1 - line.bad_rate) * line.false_alarm_cost * rate
 
 
-def expected_cost(
-    point: OperatingPoint, cost_escape: float, cost_overkill: float, bad_rate: float
-) -> float:
-    """Return the mean cost per part on a line where the fraction `bad_rate` is bad."""
-    escapes = bad_rate * point.escape_rate.estimate * cost_escape
-    return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
+def expected_cost(point: OperatingPoint, line: Line) -> float:
+    """Return the mean cost per part of escapes and overkill on the line."""
+    escapes = line.bad_rate * point.escape_rate.estimate * line.escape_cost
+    return escapes + (1 - line.bad_rate) * point.overkill_rate.estimate * line.false_alarm_cost
 
 
 def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
@@ -258,16 +256,6 @@ def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
     return Bins(float(sweep.thresholds[best]), float(sweep.thresholds[places[best]]))
 
 
-def cheapest_threshold(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    cost_escape: float,
-    cost_overkill: float,
-    bad_rate: float | None = None,
-) -> float:
-    """Return the threshold with the least `expected_cost`; the lowest of equals.
-
-    `bad_rate` is the fraction of bad parts on the line; None takes that of `labels`.
-    """
-    bad_rate = float(np.mean(np.asarray(labels))) if bad_rate is None else bad_rate
-    return cheapest_bins(labels, scores, Line(bad_rate, cost_escape, cost_overkill)).pass_below
+def most_accurate_threshold(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
+    """Return the threshold with the fewest mistakes on the line; the lowest of equals."""
+    return cheapest_bins(labels, scores, Line(bad_rate, 1, 1)).pass_below

@@ -119,8 +119,8 @@ def _judged_metrics(
 ) -> tuple[float, dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]]]:
     """Return the threshold for test, and for each column its metric, labels and scores."""
     val = scored.labels_scores("val")
-    best = operating_point.cheapest_threshold(*val, 1, 1)
-    threshold = operating_point.cheapest_threshold(*val, 1, 1, bad_rate)
+    best = operating_point.most_accurate_threshold(*val, float(val[0].mean()))
+    threshold = operating_point.most_accurate_threshold(*val, bad_rate)
     accuracy = partial(metrics.accuracy, threshold=best)
     judged: dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]] = {
         "val_accuracy": (accuracy, *val),

@@ -61,9 +61,10 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
     labels, scores = scored().labels_scores("val")
+    line = decision.line_of(settings, 0.25)
     for threshold in np.linspace(0, 1, 41):
         point = operating_point.escape_and_overkill(labels, scores, threshold)
-        assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
+        assert row.val_cost <= 1000 * operating_point.expected_cost(point, line) + 1e-9
 
 
 @pytest.mark.parametrize(
