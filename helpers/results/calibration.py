@@ -1,4 +1,4 @@
-"""Calibration: is a part with a score of 0.8 bad in 8 of 10 cases, and a temperature if not.
+"""Calibration: compare scores with the fraction of bad parts, and scale them by a temperature.
 
 Labels and scores are those of `helpers.results.metrics`; here the scores must be probabilities.
 """

@@ -1,7 +1,7 @@
 """Figures of scores: ROC, precision-recall, overkill against escapes, calibration, decisions.
 
-A dozen lines in one panel cannot be distinguished, least of all in gray: `best_of_families` leaves
-the best model of each family, and each line has its own dash pattern, marker and colour.
+A dozen lines in one panel cannot be distinguished: `best_of_families` keeps the best model of each
+family, and each line has its own dash pattern, marker and colour.
 """
 
 from __future__ import annotations

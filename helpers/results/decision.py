@@ -1,4 +1,4 @@
-"""From scores to a decision: thresholds, what they let escape and throw away, and calibration.
+"""Thresholds, their escapes and overkill, and calibration, for every model of a run.
 
 Everything is chosen on validation and reported on test.
 """

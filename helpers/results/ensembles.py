@@ -43,8 +43,8 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     An ensemble that is no longer kept is removed. The validation rows of the file are out-of-fold
     scores, so that the ensemble's validation numbers are comparable with the other models'.
 
-    The models that are joined are those with scores of the most validation images. If there are
-    several cross-fitted models, an ensemble of these is cross-fitted over the same folds.
+    `models_to_join` chooses the models. An ensemble of cross-fitted ones is cross-fitted over the
+    same folds.
 
     Returns:
         `ensemble, val_auc`; `best` (the best single model), `gain` over its AUC and the standard

@@ -155,6 +155,6 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
-    """Return the model that `names.chosen` finds; "" stands for the best model on validation."""
+    """Return the model that `names.chosen` finds, or for "" the best model on validation."""
     models = table.model[table.model != "majority"]
     return names.chosen(wanted, list(models)) if wanted else best_model(table)

@@ -1,4 +1,4 @@
-"""The same models on two splits: how much is lost on groups that no training has seen."""
+"""The same models on two splits: the loss of AUC on groups that no training has seen."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
         assert roc_auc(test_labels, row.test_scores) > best + 0.02
 
 
-def test_one_model_in_three_copies_is_no_ensemble_worth_keeping():
+def test_an_ensemble_of_three_copies_of_one_model_is_not_kept():
     labels, scores = made_up(shifts=(1.5,))
     copies = {name: scores["model_0"] ** power for name, power in [("a", 1), ("b", 2), ("c", 3)]}
     rows = _build(copies, labels, copies)
