@@ -154,22 +154,23 @@ def last_epochs(curves: pd.DataFrame) -> str:
         gained.append(f"{name} {_points(mean)} ± {100 * error:.1f}")
     numbers = []
     if gained:
-        numbers = [
+        numbers.append(
             f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
             "(mean ± standard error over the trainings)"
-        ]
-    numbers += (
-        [f"on validation the best epochs are {', '.join(best_epochs)}"] if best_epochs else []
-    )
+        )
+    if best_epochs:
+        numbers.append(f"on validation the best epochs are {', '.join(best_epochs)}")
     if not numbers:
         return ""
-    if gained:
+    if growing:
+        text = f"{_listed(growing)} still improved at the end"
+    elif gained:
         text = "No training is shown to improve at the end"
-        text = f"{_listed(growing)} still improved at the end" if growing else text
+    elif at_the_end:
+        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
+        text = f"{_listed(at_the_end)} {verb}"
     else:
         text = "No training was best at its last epoch"
-        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
-        text = f"{_listed(at_the_end)} {verb}" if at_the_end else text
     return f"{text}: {'; '.join(numbers)}."
 
 
@@ -191,11 +192,9 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     )
     quantile = stats.t.ppf(0.975, sum(parts) ** 2 / least)
     clear = (whole.difference + quantile * whole.error < 0).all()
-    text = (
-        "Groups that no training has seen cost AUC"
-        if clear
-        else ("The cost of unseen groups is not clear from so few splits")
-    )
+    text = "The cost of unseen groups is not clear from so few splits"
+    if clear:
+        text = "Groups that no training has seen cost AUC"
     n = int(whole.groups_n.min())
     text += f": {', '.join(each)} points on unseen groups against random splits (mean difference "
     text += f"± standard error, {n} splits of each kind)."

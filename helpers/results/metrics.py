@@ -214,12 +214,7 @@ def auc_difference(
     return paired_bootstrap(labels, scores_a, scores_b, 2000, seed, groups, level)
 
 
-class Judged(NamedTuple):
-    """Labels and scores of a side of a split, and the groups that intervals resample, if any."""
-
-    labels: np.ndarray
-    scores: np.ndarray
-    groups: np.ndarray | None = None
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # labels, scores and groups, if any
 
 
 def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int = 0) -> Comparison:
@@ -227,13 +222,12 @@ def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int 
 
     Both are resampled on their own, so parts that are in both count as independent.
     """
-    values = []
-    for stream, own in enumerate((a, b)):
-        labels, scores = check_both_classes(own.labels, own.scores)
-        drawn = _resampled_metric(labels, [scores], roc_auc, n_resamples, seed + stream, own.groups)
-        values.append(drawn[0])
-    difference = roc_auc(a.labels, a.scores) - roc_auc(b.labels, b.scores)
-    return _compared(difference, values[0] - values[1])
+    aucs, values = [], []
+    for stream, (labels, scores, groups) in enumerate((a, b)):
+        aucs.append(roc_auc(labels, scores))
+        own = seed + stream
+        values += [*_resampled_metric(labels, [scores], roc_auc, n_resamples, own, groups)]
+    return _compared(aucs[0] - aucs[1], values[0] - values[1])
 
 
 class WithinGroups(NamedTuple):

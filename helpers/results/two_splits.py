@@ -64,9 +64,7 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
             own |= dict(zip(("auc", "auc_low", "auc_high"), auc, strict=True))
             own |= results_table.within_groups(one, seed)
             row |= {f"{kind}_{column.removeprefix('test_')}": own[column] for column in own}
-        random, groups = (
-            metrics.Judged(*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS
-        )
+        random, groups = ((*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS)
         found = metrics.difference_between(groups, random, seed=seed)
         ends = ("difference", "difference_low", "difference_high", "p_value")
         rows.append(row | dict(zip(ends, found, strict=True)))
