@@ -96,7 +96,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     source = scored[wanted] if own_scores else (*scored[name].members, scored[name])[0]
     split = predictions.read_split(run_paths)
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
-    threshold = operating_point.cheapest_threshold(*source.labels_scores("val"), 1, 1, bad_rate)
+    threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
     parts = source.test if source.judged_on == "test" else source.val
     parts = parts[parts.label.notna()]
     parts = parts.assign(label=parts.label.astype(int)).merge(split[["id", "path"]], on="id")

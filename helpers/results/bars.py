@@ -48,10 +48,9 @@ def _auc_column(table: pd.DataFrame) -> str:
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
 
-    Below a model of several trainings, which is the mean of their scores, one training is drawn as
-    mean and standard deviation: this says how much seed and fold matter, an interval how much the
-    draw of the parts does. `table` is that of `results_table`; the models are sorted by validation
-    AUC, as in the tables.
+    A model of several trainings is the mean of their scores; below it one training is drawn as mean
+    and standard deviation, which shows how much seed and fold matter. `table` is that of
+    `results_table`; the models are sorted by validation AUC, as in the tables.
     """
     column = _auc_column(table)
     frame = table[table.model != "majority"].sort_values("val_auc", kind="stable")
@@ -85,8 +84,7 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
 
     `summary` has a row per model: `model, parameters, ms_single, test_views, val_auc, test_auc`
     with the ends of the intervals. A model of several trainings is drawn as one of them, from
-    `<auc>_mean` and `<auc>_std`: its own scores come from several networks. The legend has the best
-    model first.
+    `<auc>_mean` and `<auc>_std`. The legend has the best model first.
     """
     column = _auc_column(summary)
     nothing = pd.Series(np.nan, summary.index)
@@ -177,7 +175,13 @@ def subgroup_auc(
     `table` is `comparison.subgroup_table`.
     """
     groups, names = list(table.group.unique()), list(models)[::-1]
-    colours = ("0.2", "#cc78bc", "#029e73", "0.55", "#56b4e9")  # none is good's or bad's
+    colours = (
+        "0.2",
+        "#cc78bc",
+        "#029e73",
+        "0.55",
+        "#56b4e9",
+    )  # not those of good and bad
     size = (7.5 * len(groups), 0.5 * len(names) + 2)
     figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
     for ax, group in zip(axes[0], groups, strict=True):

@@ -1,4 +1,4 @@
-"""Calibration: is a part with a score of 0.8 bad in 8 of 10 cases, and a temperature if not.
+"""Calibration: compare scores with the fraction of bad parts, and scale them by a temperature.
 
 Labels and scores are those of `helpers.results.metrics`; here the scores must be probabilities.
 """
@@ -18,14 +18,13 @@ TEMPERATURE_LIMITS = (0.05, 20.0)  # perfectly separated validation sets would d
 
 
 class CalibrationBins(NamedTuple):
-    """Per filled bin: mean score, fraction of bad parts with its exact 95 % interval, and number
-    of parts, each (bins,)."""
+    """Per filled bin: mean score, and fraction of bad parts with its exact 95 % interval, each
+    (bins,)."""
 
     mean_score: np.ndarray
     bad_fraction: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    n_parts: np.ndarray
 
 
 def brier(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -46,22 +45,20 @@ def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> 
     fraction, low, high = np.transpose(
         [exact_interval(*pair) for pair in zip(*counts, strict=True)]
     )
-    return CalibrationBins(score_sum[filled] / count[filled], fraction, low, high, counts[1])
+    return CalibrationBins(score_sum[filled] / count[filled], fraction, low, high)
 
 
-def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float | None = None) -> float:
+def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
     """Return the temperature with the least cross-entropy of `apply_temperature`.
 
     Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017). Labels and
-    scores are those of validation; `bad_rate` is the fraction of bad parts on the line, by which
-    good and bad parts are weighted; None takes the mix of validation.
+    scores are those of validation, with good and bad parts weighted as on the line, where the
+    fraction `bad_rate` is bad.
     """
     labels, scores = check_both_classes(labels, scores)
     _check_probabilities(scores)
-    logits, weights = _logit(scores), np.ones(labels.size)
-    if bad_rate is not None:
-        own = labels.mean()
-        weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
+    logits, own = _logit(scores), labels.mean()
+    weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
 
     def cross_entropy(log_temperature: float) -> float:
         z = logits / np.exp(log_temperature)

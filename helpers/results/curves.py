@@ -1,7 +1,7 @@
 """Figures of scores: ROC, precision-recall, overkill against escapes, calibration, decisions.
 
-A dozen lines in one panel cannot be distinguished, least of all in gray: `best_of_families` leaves
-the best model of each family, and each line has its own dash pattern, marker and colour.
+A dozen lines in one panel cannot be distinguished: `best_of_families` keeps the best model of each
+family, and each line has its own dash pattern, marker and colour.
 """
 
 from __future__ import annotations
@@ -49,14 +49,12 @@ DASHES: tuple[Any, ...] = (
     (0, (6, 1.5, 1.5, 1.5)),
     (0, (9, 2)),
     (0, (3, 3)),
+    (0, (1, 3)),
+    (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)),
 )
-DASHES += ((0, (1, 3)), (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
 LINE_MARKERS = MARKERS + "X*"
-FAMILIES = (  # of models
-    *("classical, frozen features", "classical, fine-tuned features", "fine-tuned"),
-    *("from scratch", "searched", "distilled", "ensemble", "own"),
-)
 SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
+ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
 MOST_POINTS = 100  # of a curve whose intervals are resampled
 # the three bins of a decision; hatches and lightness distinguish them in gray
 BINS: dict[str, dict[str, Any]] = {
@@ -72,7 +70,7 @@ SCALED = "#de8f05"  # the colour of scores after temperature scaling
 
 
 def family(model: str) -> str:
-    """Return the family of a model, one of `FAMILIES`; "own" is a file that a user added."""
+    """Return the family of a model in words; "own" is a file that a user added."""
     base = base_name(model)
     if model in settings.ENSEMBLES:
         return "ensemble"
@@ -149,12 +147,11 @@ def overkill_against_escapes(
     figure, ax = plt.subplots(figsize=(9, 5.3 + 0.21 * len(scored)))
     styles, at_points = _styles(list(scored)), {}
     for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
-        escapes, overkill = operating_point.overkill_curve(*scored[name].labels_scores())
+        labels, scores = scored[name].labels_scores()
+        escapes, overkill = operating_point.overkill_curve(labels, scores)
         ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
-        at = operating_point.escape_and_overkill(
-            *scored[name].labels_scores(), points.threshold[name]
-        )
-        x, y = 100 * at.escape_rate.estimate, 100 * at.overkill_rate.estimate
+        passed = scores < points.threshold[name]
+        x, y = 100 * passed[labels == 1].mean(), 100 * (~passed[labels == 0]).mean()
         text, at_points[scored[name].title] = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}", y
         ax.plot([], [], marker=marker, label=text, **style)
         big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
@@ -169,11 +166,10 @@ def overkill_against_escapes(
         va="top",
         fontsize=10,
     )
-    root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
-    ax.set_xscale("function", functions=root)
+    ax.set_xscale("function", functions=ROOT)
     ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
     ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
-    ax.set_ylabel("good parts that do not pass (rejected or looked at), %")
+    ax.set_ylabel("good parts rejected or looked at, %")
     legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
     _legend_below(ax, legend)
     side = _side(next(iter(scored.values())))
@@ -204,7 +200,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figur
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
     for own, text, fmt, colour in drawn:
-        mean, fraction, low, high, _ = calibration.calibration_bins(labels, own)
+        mean, fraction, low, high = calibration.calibration_bins(labels, own)
         arms = [fraction - low, high - fraction]
         left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
@@ -282,8 +278,7 @@ def _promises(
     ax.annotate(
         f"asked: {100 * asked:g} %", (99, 100 * asked), ha="right", va="bottom", fontsize=10
     )
-    root = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)
-    ax.set_yscale("function", functions=root)
+    ax.set_yscale("function", functions=ROOT)
     ax.set_yticks([tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 100) if tick <= 100 * top])
     ax.set(
         xlim=(0, 100), ylim=(0, 100 * top), xlabel="parts that pass without a look, % of all parts"

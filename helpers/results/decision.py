@@ -1,4 +1,4 @@
-"""From scores to a decision: thresholds, what they let escape and throw away, and calibration.
+"""Thresholds, their escapes and overkill, and calibration, for every model of a run.
 
 Everything is chosen on validation and reported on test.
 """
@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import SIDES, told_apart
 from helpers.results import calibration, metrics, operating_point
 from helpers.results.operating_point import Bins, Line
-from helpers.results.report_table import per_cent
-from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
@@ -60,8 +57,8 @@ def decisions(scored: Scored, settings: AnalysisSettings, bad_rate: float) -> di
         found[rule] = Decision(Bins(threshold, reject_from), rate, is_kept)
     if line.escape_cost:
         found["cheapest"] = Decision(operating_point.cheapest_bins(labels, scores, line))
-    mistakes = Line(bad_rate, escape_cost=1, false_alarm_cost=1)
-    found["most accurate"] = Decision(operating_point.cheapest_bins(labels, scores, mistakes))
+    threshold = operating_point.most_accurate_threshold(labels, scores, bad_rate)
+    found["most accurate"] = Decision(Bins(threshold, threshold))
     return found
 
 
@@ -93,9 +90,8 @@ def operating_table(
                     ends = zip(("", "_low", "_high"), interval, strict=True)
                     row |= {f"{side}_{rate}{end}": value for end, value in ends}
                 if line.escape_cost:
-                    costs = line.escape_cost, line.false_alarm_cost
-                    cost = operating_point.expected_cost(point, *costs, bad_rate)
-                    cost += line.review_cost * rates["reviewed"].estimate
+                    looks = line.review_cost * rates["reviewed"].estimate
+                    cost = operating_point.expected_cost(point, line) + looks
                     row[f"{side}_cost"] = PER_PARTS * cost
             rows.append(row)
     return pd.DataFrame(rows)
@@ -112,31 +108,6 @@ def rule_text(row: Mapping[str, Any]) -> str:
     enough = f"needs {needed:,.0f} bad parts" if np.isfinite(needed) else "cannot be promised"
     none = f"none of the {row['val_bad']:.0f} bad parts escaped"
     return f"{none} ({asked} {PROMISES[rule]} {enough})"
-
-
-def operating_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `operating_table` for the eye: a row per model, rule and side, in per cent."""
-    lines = []
-    for row in table.to_dict("records"):
-        for side in ("val", "test"):
-            if f"{side}_escapes" not in row:
-                continue
-            line = {"Model": display_name(row["model"]), "Threshold chosen by": rule_text(row)}
-            line["Promised"] = per_cent(row, "promised", " %")
-            thresholds = told_apart(row["threshold"], row["reject_threshold"])
-            line["Pass below / reject from"] = " / ".join(thresholds)
-            line["On"] = SIDES[side]
-            line |= {title: per_cent(row, f"{side}_{share}") for share, title in SHARES.items()}
-            for title, count, of, rate in (
-                ("Escapes", "escapes", "bad", "escape_rate"),
-                ("Overkill", "overkilled", "good", "overkill_rate"),
-            ):
-                counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
-                line[title] = f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"
-            if f"{side}_cost" in row:
-                line[f"Cost per {PER_PARTS:,}"] = f"{row[f'{side}_cost']:,.1f}"
-            lines.append(line)
-    return pd.DataFrame(lines)
 
 
 def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:

@@ -43,8 +43,8 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     An ensemble that is no longer kept is removed. The validation rows of the file are out-of-fold
     scores, so that the ensemble's validation numbers are comparable with the other models'.
 
-    The models that are joined are those with scores of the most validation images. If there are
-    several cross-fitted models, an ensemble of these is cross-fitted over the same folds.
+    `models_to_join` chooses the models. An ensemble of cross-fitted ones is cross-fitted over the
+    same folds.
 
     Returns:
         `ensemble, val_auc`; `best` (the best single model), `gain` over its AUC and the standard
@@ -143,24 +143,21 @@ def build_ensembles(
     val_scores: Scores,
     val_labels: ArrayLike,
     test_scores: Scores,
-    folds: np.ndarray | None = None,
+    folds: np.ndarray,
     groups: np.ndarray | None = None,
 ) -> dict[str, EnsembleRow]:
     """Fit both ensembles on validation, score validation (out of fold) and test, judge each.
 
-    `folds` (N,) is the fold of each validation part; by default `stratified_folds`. An ensemble is
-    kept if its out-of-fold validation AUC exceeds the best single model's by more than one standard
-    error of the paired difference: DeLong's, or over `groups` (N,) if they are given.
+    `folds` (N,) is the fold of each validation part. An ensemble is kept if its out-of-fold
+    validation AUC exceeds the best single model's by more than one standard error of the paired
+    difference: DeLong's, or over `groups` (N,) if they are given.
     """
-    if folds is None:
-        folds = stratified_folds(val_labels, MAX_FOLDS, random_state=0, groups=groups)
     aucs = {name: roc_auc(val_labels, own) for name, own in val_scores.items()}
     best = max(aucs, key=aucs.__getitem__)  # the first of equals
     rows = {}
     for name, kind in (("rank_average", RankAverage), ("stacking", Stacking)):
         ensemble = kind(val_scores, val_labels)
-        by_fold = fit_without_each_fold(kind, val_scores, val_labels, folds)
-        out_of_fold = out_of_fold_scores(by_fold, val_scores, folds)
+        by_fold, out_of_fold = fit_without_each_fold(kind, val_scores, val_labels, folds)
         gain = auc_difference(
             val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
         )
@@ -243,25 +240,15 @@ class Stacking:
 
 def fit_without_each_fold(
     kind: type[RankAverage | Stacking], scores: Scores, labels: ArrayLike, folds: np.ndarray
-) -> dict[int, RankAverage | Stacking]:
-    """Return an ensemble for each fold, fitted without the parts of this fold."""
-    labels = np.asarray(labels)
-    inside = {int(fold): folds != fold for fold in np.unique(folds)}
-    return {
-        fold: kind({name: scores[name][rows] for name in scores}, labels[rows])
-        for fold, rows in inside.items()
-    }
-
-
-def out_of_fold_scores(
-    by_fold: Mapping[int, RankAverage | Stacking], scores: Scores, folds: np.ndarray
-) -> np.ndarray:
-    """Return the score (N,) of each part by the ensemble that was fitted without it."""
-    found = np.empty(folds.size)
-    for fold, fitted in by_fold.items():
-        outside = folds == fold
-        found[outside] = fitted.predict({name: own[outside] for name, own in scores.items()})
-    return found
+) -> tuple[dict[int, RankAverage | Stacking], np.ndarray]:
+    """Return an ensemble for each fold, fitted without its parts, and its scores of them (N,)."""
+    labels, by_fold, out_of_fold = np.asarray(labels), {}, np.empty(folds.size)
+    for fold in np.unique(folds).tolist():
+        inside = folds == fold
+        fitted = kind({name: own[~inside] for name, own in scores.items()}, labels[~inside])
+        out_of_fold[inside] = fitted.predict({name: own[inside] for name, own in scores.items()})
+        by_fold[fold] = fitted
+    return by_fold, out_of_fold
 
 
 def _rank_fraction(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 from helpers.results.comparison import holm, paired
+from helpers.results.report_table import per_cent
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
 from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
@@ -64,8 +65,7 @@ def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
     rows = table[table.model.isin(models) & table[within].notna()].set_index("model")
     rows = rows.loc[[name for name in models if name in rows.index]]
     each = [
-        f"{display_name(str(name))} "
-        f"{with_interval(row[within], row[f'{within}_low'], row[f'{within}_high'])} "
+        f"{display_name(str(name))} {per_cent(row, within)} "
         f"({percent(row[f'{side}_auc'])} over all images)"
         for name, row in rows.iterrows()
     ]
@@ -154,22 +154,23 @@ def last_epochs(curves: pd.DataFrame) -> str:
         gained.append(f"{name} {_points(mean)} ± {100 * error:.1f}")
     numbers = []
     if gained:
-        numbers = [
+        numbers.append(
             f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
             "(mean ± standard error over the trainings)"
-        ]
-    numbers += (
-        [f"on validation the best epochs are {', '.join(best_epochs)}"] if best_epochs else []
-    )
+        )
+    if best_epochs:
+        numbers.append(f"on validation the best epochs are {', '.join(best_epochs)}")
     if not numbers:
         return ""
-    if gained:
+    if growing:
+        text = f"{_listed(growing)} still improved at the end"
+    elif gained:
         text = "No training is shown to improve at the end"
-        text = f"{_listed(growing)} still improved at the end" if growing else text
+    elif at_the_end:
+        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
+        text = f"{_listed(at_the_end)} {verb}"
     else:
         text = "No training was best at its last epoch"
-        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
-        text = f"{_listed(at_the_end)} {verb}" if at_the_end else text
     return f"{text}: {'; '.join(numbers)}."
 
 
@@ -191,11 +192,9 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     )
     quantile = stats.t.ppf(0.975, sum(parts) ** 2 / least)
     clear = (whole.difference + quantile * whole.error < 0).all()
-    text = (
-        "Groups that no training has seen cost AUC"
-        if clear
-        else ("The cost of unseen groups is not clear from so few splits")
-    )
+    text = "The cost of unseen groups is not clear from so few splits"
+    if clear:
+        text = "Groups that no training has seen cost AUC"
     n = int(whole.groups_n.min())
     text += f": {', '.join(each)} points on unseen groups against random splits (mean difference "
     text += f"± standard error, {n} splits of each kind)."
@@ -213,10 +212,9 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
 
 def _aucs(table: pd.DataFrame, model: str) -> str:
     row = table.set_index("model").loc[model]
-    side = "test" if "test_auc" in table else "val"
-    ends = f"[{percent(row[f'{side}_auc_low'])}, {percent(row[f'{side}_auc_high'])}]"
-    text = f"{percent(row.val_auc)} on validation"
-    return f"{text} {ends}" if side == "val" else f"{text}, {percent(row.test_auc)} {ends} on test"
+    if "test_auc" not in table:
+        return f"{per_cent(row, 'val_auc')} on validation"
+    return f"{percent(row.val_auc)} on validation, {per_cent(row, 'test_auc')} on test"
 
 
 def _points(difference: float) -> str:

@@ -19,6 +19,7 @@ from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
 from helpers.results.metrics import exact_interval
 from helpers.results.operating_point import Line, costs_of_one_answer
+from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import ENSEMBLES
@@ -46,7 +47,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
         f"({percent(row.val_auc)})."
     ]
     if side == "test":
-        said[0] = said[0][:-1] + f"; its test AUC is {auc_interval(row, column)}."
+        said[0] = said[0][:-1] + f"; its test AUC is {per_cent(row, column)}."
     if compared.empty:
         return said
     others = compared.set_index("model")
@@ -55,7 +56,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     is_clear = rival.p_holm < SIGNIFICANT
     said.append(
         f"The best other row on {SIDES[side]}, {display_name(str(rival.name))}, {verb} "
-        f"{100 * abs(rival.difference):.1f} points (difference {points_interval(rival)}, "
+        f"{100 * abs(rival.difference):.1f} points (difference {in_points(rival)}, "
         f"{p_value(rival.p_holm)} after Holm's correction): "
         f"{'a significant difference' if is_clear else 'not a significant difference'}."
     )
@@ -95,7 +96,7 @@ def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: s
     gain = {"difference": -row.difference, "low": -row.high, "high": -row.low}
     return (
         f"On test the AUC of the {display_name(best)} ensemble differs from that of "
-        f"{display_name(row.model)} alone by {points_interval(gain)} points "
+        f"{display_name(row.model)} alone by {in_points(gain)} points "
         f"({p_value(row.p_holm)})."
     )
 
@@ -140,12 +141,12 @@ def groups(table: pd.DataFrame, row: Row, side: str) -> str:
     if known.empty or pd.isna(row.get(within)):
         return ""
     lowest = known.loc[known.auc.idxmin()]
-    end = f"; the lowest is {auc_interval(lowest, 'auc', '')} in {lowest.group}"
+    end = f"; the lowest is {_auc(lowest)} in {lowest.group}"
     if lowest.high >= row[f"{side}_auc"]:  # chance may have made it the lowest
         end = ""
     return (
         f"Inside the {len(known)} groups with at least two parts of each class the AUC is "
-        f"{auc_interval(row, within)} on average, {auc_interval(row, f'{side}_auc')} over all "
+        f"{per_cent(row, within)} on average, {per_cent(row, f'{side}_auc')} over all "
         f"parts together{end}."
     )
 
@@ -218,7 +219,7 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     text = (
         f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} images of "
         "training and validation; the last step brings "
-        f"{points_interval(last, 'gain', 'gain_')} points"
+        f"{in_points(last, 'gain', 'gain_')} points"
     )
     if last.gain_low > 0:
         return f"{text}: more images would probably help further."
@@ -230,7 +231,7 @@ def training_size_title(table: pd.DataFrame, side: str) -> str:
     first, last = table.iloc[0], table.iloc[-1]
     return (
         f"{last.images / first.images:.0f} times the training images: {SIDES[side]} AUC from "
-        f"{auc_interval(first, 'auc', '')} to {auc_interval(last, 'auc', '')} (frozen features)"
+        f"{_auc(first)} to {_auc(last)} (frozen features)"
     )
 
 
@@ -247,9 +248,9 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
         why = " (the best single model of both runs by validation)"
     row = by_name.loc[model]
     own = (
-        f"{display_name(model)}{why}: test AUC {auc_interval(row, 'random_auc')} on the random "
-        f"split, {auc_interval(row, 'groups_auc')} on unseen groups, a difference of "
-        f"{points_interval(row, 'difference', 'difference_')} points; its validation AUC was "
+        f"{display_name(model)}{why} has test AUC {per_cent(row, 'random_auc')} on the random "
+        f"split and {per_cent(row, 'groups_auc')} on unseen groups: a difference of "
+        f"{in_points(row, 'difference', 'difference_')} points; its validation AUC was "
         f"{percent(row.random_val_auc)} and {percent(row.groups_val_auc)}."
     )
     if len(table) == 1:
@@ -432,18 +433,6 @@ def times(table: pd.DataFrame) -> str:
     )
 
 
-def auc_interval(row: Row, column: str, prefix: str | None = None) -> str:
-    """Return an AUC with its interval, whose ends are in `<prefix>low` and `<prefix>high`."""
-    prefix = f"{column}_" if prefix is None else prefix
-    low, high = row.get(f"{prefix}low", np.nan), row.get(f"{prefix}high", np.nan)
-    return with_interval(row[column], low, high)
-
-
-def points_interval(row: Row, column: str = "difference", prefix: str = "") -> str:
-    """Return a difference in points with its interval: "+0.8 [+0.1, +1.5]"."""
-    return with_interval(row[column], row[f"{prefix}low"], row[f"{prefix}high"], sign="+")
-
-
 def duration(seconds: float) -> str:
     """Return a time in one unit or two: "<1 s", "42 s", "2 h 5 min"."""
     if seconds < 1:
@@ -454,8 +443,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def _auc(row: Row) -> str:
+    return with_interval(row["auc"], row["low"], row["high"])
+
+
 def _rate(row: Row, column: str) -> str:
-    return with_interval(row[column], row[f"{column}_low"], row[f"{column}_high"], " %")
+    return per_cent(row, column, " %")
 
 
 def _names(models: Sequence[str]) -> str:

@@ -1,8 +1,7 @@
-"""Say what a search and the networks of cells came to, in sentences computed from the run's tables.
+"""Sentences about a search and the networks of cells, computed from the run's tables.
 
 A sentence is "" if there is nothing to say. Models are chosen by validation AUC; test labels only
-judge what was chosen. Differences of AUC are paired (`metrics.auc_difference`), in points of a
-hundredth.
+judge what was chosen. Differences of AUC are paired (`metrics.auc_difference`), in points.
 """
 
 from __future__ import annotations

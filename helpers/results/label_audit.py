@@ -38,7 +38,7 @@ TO_CHECK = ["id", "path", "label", "reason"]
 
 
 def class_probabilities(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """Return the probabilities (N, 2) of good and bad that held-out scores (N,) stand for."""
+    """Turn held-out scores (N,) into probabilities (N, 2) of good and bad."""
     labels, scores = check_both_classes(labels, scores)
     logits = special.logit(np.clip(scores, 1e-4, 1 - 1e-4))[:, None]
     return LogisticRegression().fit(logits, labels).predict_proba(logits)
@@ -122,11 +122,11 @@ def doubt_shape(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
-    """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say how to go on.
+    """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say what to do with it.
 
     Columns: `id, path, label, reason`. The list starts with the labels that the run's LABELS_CSV
-    changed, so that it can replace this file. A file in which a label differs from the split's is
-    a person's work, and so is the run's LABELS_CSV: it is kept.
+    changed, so that it can replace this file. An older list is kept if a person has edited a label
+    in it, or if it is the run's LABELS_CSV.
     """
     path = run_paths.labels_to_check
     rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]

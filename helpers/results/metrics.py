@@ -19,7 +19,7 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 LEVEL = 0.95  # of all confidence intervals
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 FEWEST_GROUPS = 6  # fewer have too few different resamples
-RESAMPLES_AT_ONCE = 100  # keeps the index matrix below 25 MB at 30,000 scores
+RESAMPLES_AT_ONCE = 100  # keeps the matrix of counts below 25 MB at 30,000 scores
 
 
 class Interval(NamedTuple):
@@ -185,11 +185,15 @@ def paired_bootstrap(
     """
     labels, a, b = check_both_classes(labels, scores_a, scores_b)
     values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed, groups)
-    differences = (values_a - values_b)[np.isfinite(values_a)]
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
-    return Comparison(roc_auc(labels, a) - roc_auc(labels, b), float(low), float(high), p_value)
+    return _compared(roc_auc(labels, a) - roc_auc(labels, b), values_a - values_b, level)
+
+
+def _compared(difference: float, resampled: np.ndarray, level: float = LEVEL) -> Comparison:
+    resampled = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    p_value = min(1.0, 2 * (tail + 1) / (resampled.size + 1))
+    return Comparison(difference, float(low), float(high), p_value)
 
 
 def auc_difference(
@@ -210,12 +214,7 @@ def auc_difference(
     return paired_bootstrap(labels, scores_a, scores_b, 2000, seed, groups, level)
 
 
-class Judged(NamedTuple):
-    """Labels and scores of a side of a split, and the groups that intervals resample, if any."""
-
-    labels: np.ndarray
-    scores: np.ndarray
-    groups: np.ndarray | None = None
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # labels, scores and groups, if any
 
 
 def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int = 0) -> Comparison:
@@ -223,18 +222,12 @@ def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int 
 
     Both are resampled on their own, so parts that are in both count as independent.
     """
-    values = []
-    for stream, own in enumerate((a, b)):
-        labels, scores = check_both_classes(own.labels, own.scores)
-        drawn = _resampled_metric(labels, [scores], roc_auc, n_resamples, seed + stream, own.groups)
-        values.append(drawn[0])
-    differences = values[0] - values[1]
-    differences = differences[np.isfinite(differences)]
-    low, high = np.quantile(differences, TAILS)
-    tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (differences.size + 1))
-    difference = roc_auc(a.labels, a.scores) - roc_auc(b.labels, b.scores)
-    return Comparison(difference, float(low), float(high), p_value)
+    aucs, values = [], []
+    for stream, (labels, scores, groups) in enumerate((a, b)):
+        aucs.append(roc_auc(labels, scores))
+        own = seed + stream
+        values += [*_resampled_metric(labels, [scores], roc_auc, n_resamples, own, groups)]
+    return _compared(aucs[0] - aucs[1], values[0] - values[1])
 
 
 class WithinGroups(NamedTuple):
@@ -258,12 +251,13 @@ def within_group_auc(
     interval is a percentile bootstrap over these groups.
     """
     labels, scores = check_scores(labels, scores)
+    parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
     aucs, weights = [], []
-    for group in _group_numbers(groups, labels.size):
-        n_good, n_bad = np.bincount(labels[group], minlength=2).tolist()
-        if min(n_good, n_bad) >= 2:
-            aucs.append(roc_auc(labels[group], scores[group]))
-            weights.append(min(n_good, n_bad))
+    for _, own in parts.groupby("group"):
+        smaller = min(np.bincount(own.label, minlength=2))
+        if smaller >= 2:
+            aucs.append(roc_auc(own.label, own.score))
+            weights.append(smaller)
     if not aucs:
         return None
     auc, weight = np.array(aucs), np.array(weights, dtype=float)
@@ -274,54 +268,15 @@ def within_group_auc(
     return WithinGroups(Interval(estimate, float(low), float(high)), auc.size)
 
 
-def _group_numbers(groups: ArrayLike, n: int) -> list[np.ndarray]:
-    # the rows of each group; a part without a group is a group of its own
-    names = pd.Series(np.asarray(groups, dtype=object)).reset_index(drop=True)
+def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
+    # (N,) from 0; a part without a group is a group of its own
+    names = pd.Series(np.asarray(groups, dtype=object))
     if len(names) != n:
         raise ValueError(f"{n} labels but {len(names)} groups")
-    numbers = names.groupby(names).ngroup().to_numpy(copy=True)
+    numbers, known = pd.factorize(names.mask(names == ""), sort=True)
     alone = numbers < 0
-    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-
-
-def _resampled_groups(
-    labels: np.ndarray,
-    scores: list[np.ndarray],
-    metric: Metric,
-    n_resamples: int,
-    seed: int,
-    groups: ArrayLike,
-) -> np.ndarray:
-    # (models, n_resamples) as `_resampled_metric`; NaN if a resample lacks a class
-    rows = _group_numbers(groups, labels.size)
-    number = np.empty(labels.size, dtype=np.int64)
-    for i, own in enumerate(rows):
-        number[own] = i
-    rng = np.random.default_rng(seed)
-    values = np.full((len(scores), n_resamples), np.nan)
-    for r in range(n_resamples):
-        drawn = np.bincount(rng.integers(len(rows), size=len(rows)), minlength=len(rows))
-        times = drawn[number]  # (N,), how often each part is in the resample
-        if not (times[labels == 0].any() and times[labels == 1].any()):
-            continue
-        chosen = None if metric is roc_auc else np.repeat(np.arange(labels.size), times)
-        for own, own_scores in zip(values, scores, strict=True):
-            own[r] = (
-                _weighted_auc(labels, own_scores, times)
-                if chosen is None
-                else metric(labels[chosen], own_scores[chosen])
-            )
-    return values
-
-
-def _weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> float:
-    # each part counts `weights` times
-    _, value = np.unique(scores, return_inverse=True)
-    good, bad = (np.bincount(value, weights * (labels == label)) for label in (0, 1))
-    below = good.cumsum() - 0.5 * good  # good parts below each score, ties half
-    return float((bad * below).sum() / (good.sum() * bad.sum()))
+    numbers[alone] = len(known) + np.arange(alone.sum())
+    return numbers
 
 
 def _resampled_metric(
@@ -332,37 +287,46 @@ def _resampled_metric(
     seed: int,
     groups: ArrayLike | None = None,
 ) -> np.ndarray:
-    # (models, n_resamples), all models on the same resamples
-    if groups is not None:
-        return _resampled_groups(labels, scores, metric, n_resamples, seed, groups)
-    good, bad = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
-    ordered = np.repeat([0, 1], [good.size, bad.size])
-    rng = np.random.default_rng(seed)
+    # (models, n_resamples), all models on the same resamples; NaN if one lacks a class
+    if groups is None:  # good and bad parts are drawn separately, each as a group of its own
+        number = np.arange(labels.size)
+        pools = [np.flatnonzero(labels == label) for label in (0, 1)]
+    else:
+        number = _group_numbers(groups, labels.size)
+        pools = [np.arange(number.max() + 1)]
+    n_groups, rng = number.max() + 1, np.random.default_rng(seed)
     values = np.empty((len(scores), n_resamples))
     for start in range(0, n_resamples, RESAMPLES_AT_ONCE):
         r = min(RESAMPLES_AT_ONCE, n_resamples - start)
-        # part numbers (r, N), the good parts first in every row
-        rows = np.hstack([c[rng.integers(c.size, size=(r, c.size))] for c in (good, bad)])
+        drawn = np.hstack([own[rng.integers(own.size, size=(r, own.size))] for own in pools])
+        places = drawn + n_groups * np.arange(r)[:, None]
+        counts = np.bincount(places.ravel(), minlength=r * n_groups).reshape(r, n_groups)
+        times = counts[:, number]  # (r, N), how often each part is in each resample
         for own, own_scores in zip(values, scores, strict=True):
             own[start : start + r] = (
-                _auc_of_rows(own_scores, rows, good.size)
+                _auc_of_resamples(labels, own_scores, times)
                 if metric is roc_auc
-                else [metric(ordered, own_scores[row]) for row in rows]
+                else [_of_resample(metric, labels, own_scores, one) for one in times]
             )
     return values
 
 
-def _auc_of_rows(scores: np.ndarray, rows: np.ndarray, n_good: int) -> np.ndarray:
-    # the AUC of each resample (r,) from the counts of each distinct score by class
-    _, group = np.unique(scores, return_inverse=True)
-    r, n_groups = len(rows), group.max() + 1
-    cells = group[rows] + n_groups * np.arange(r)[:, None]
-    good, bad = (
-        np.bincount(side.ravel(), minlength=r * n_groups).reshape(r, n_groups)
-        for side in (cells[:, :n_good], cells[:, n_good:])
-    )
+def _of_resample(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, times: np.ndarray
+) -> float:
+    labels, scores = np.repeat(labels, times), np.repeat(scores, times)
+    return metric(labels, scores) if 0 < labels.sum() < labels.size else np.nan
+
+
+def _auc_of_resamples(labels: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
+    # (r,) from the counts of each distinct score by class; `times` is (r, N)
+    order = np.argsort(scores)
+    first = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    times, labels = times[:, order], labels[order]
+    good, bad = (np.add.reduceat(times * (labels == label), first, axis=1) for label in (0, 1))
     below = good.cumsum(axis=1) - 0.5 * good  # good parts below each score, ties half
-    return (bad * below).sum(axis=1) / (n_good * (rows.shape[1] - n_good))
+    with np.errstate(invalid="ignore"):  # 0 / 0 if a class is missing
+        return (bad * below).sum(axis=1) / (good.sum(axis=1) * bad.sum(axis=1))
 
 
 def exact_interval(count: int, total: int) -> Interval:
@@ -383,8 +347,7 @@ def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval
     exact = exact_interval(int(flags.sum()), flags.size)
     if groups is None:
         return exact
-    names = pd.Series(np.asarray(groups, dtype=object))
-    own, _ = pd.factorize(names.mask(names.isna() | (names == ""), pd.Series(names.index)))
+    own, _ = pd.factorize(_group_numbers(groups, flags.size))
     sizes, hits = np.bincount(own), np.bincount(own, flags)
     rng, n = np.random.default_rng(0), len(sizes)
     rates = []

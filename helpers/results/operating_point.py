@@ -12,7 +12,6 @@ A promised escape rate holds for bad parts that are drawn like the held-out ones
 and of the same groups (lots, modules) if the split is random.
 """
 
-import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -117,13 +116,6 @@ def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
     return (k + 1) / (n_bad + 1) if rule == "expected" else stats.beta.ppf(LEVEL, k + 1, n_bad - k)
 
 
-@functools.cache
-def escapes_allowed(n_bad: int, max_escape_rate: float, rule: Rule) -> int:
-    """Return how many of `n_bad` held-out bad parts may escape; -1 if they are too few."""
-    rates = promised_rate(n_bad, np.arange(n_bad), rule)
-    return int((rates <= max_escape_rate + 1e-12).sum()) - 1  # the rates ascend
-
-
 def bad_parts_needed(max_escape_rate: float, rule: Rule) -> float:
     """Return the smallest number of held-out bad parts that can promise a rate; inf for 0."""
     if max_escape_rate == 0:
@@ -145,11 +137,12 @@ def threshold_for_escape_rate(
     """
     sweep = threshold_sweep(labels, scores)
     n_bad = int(sweep.n_escaped[-1])
-    most = escapes_allowed(n_bad, max_escape_rate, rule)
-    rate = float(promised_rate(n_bad, max(0, most), rule))
-    overkill = np.where(sweep.n_escaped <= max(0, most), sweep.n_overkilled, np.inf)
+    rates = promised_rate(n_bad, np.arange(n_bad), rule)  # ascending
+    n_kept = int((rates <= max_escape_rate + 1e-12).sum())
+    allowed = max(0, n_kept - 1)
+    overkill = np.where(sweep.n_escaped <= allowed, sweep.n_overkilled, np.inf)
     threshold = float(sweep.thresholds[np.argmin(overkill)])
-    return Promise(threshold, rate, most >= 0)
+    return Promise(threshold, float(rates[allowed]), n_kept > 0)
 
 
 def escape_and_overkill(
@@ -247,12 +240,10 @@ def _overkill_cost(sweep: Sweep, line: Line) -> np.ndarray:
     return (1 - line.bad_rate) * line.false_alarm_cost * rate
 
 
-def expected_cost(
-    point: OperatingPoint, cost_escape: float, cost_overkill: float, bad_rate: float
-) -> float:
-    """Return the mean cost per part on a line where the fraction `bad_rate` is bad."""
-    escapes = bad_rate * point.escape_rate.estimate * cost_escape
-    return escapes + (1 - bad_rate) * point.overkill_rate.estimate * cost_overkill
+def expected_cost(point: OperatingPoint, line: Line) -> float:
+    """Return the mean cost per part of escapes and overkill on the line."""
+    escapes = line.bad_rate * point.escape_rate.estimate * line.escape_cost
+    return escapes + (1 - line.bad_rate) * point.overkill_rate.estimate * line.false_alarm_cost
 
 
 def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
@@ -265,16 +256,6 @@ def cheapest_bins(labels: ArrayLike, scores: ArrayLike, line: Line) -> Bins:
     return Bins(float(sweep.thresholds[best]), float(sweep.thresholds[places[best]]))
 
 
-def cheapest_threshold(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    cost_escape: float,
-    cost_overkill: float,
-    bad_rate: float | None = None,
-) -> float:
-    """Return the threshold with the least `expected_cost`; the lowest of equals.
-
-    `bad_rate` is the fraction of bad parts on the line; None takes that of `labels`.
-    """
-    bad_rate = float(np.mean(np.asarray(labels))) if bad_rate is None else bad_rate
-    return cheapest_bins(labels, scores, Line(bad_rate, cost_escape, cost_overkill)).pass_below
+def most_accurate_threshold(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
+    """Return the threshold with the fewest mistakes on the line; the lowest of equals."""
+    return cheapest_bins(labels, scores, Line(bad_rate, 1, 1)).pass_below

@@ -1,8 +1,8 @@
-"""Rank searched and published cells among random ones: the population that a search has to beat.
+"""Rank searched and published cells among random ones (Yang et al. 2020, arXiv 1912.12522).
 
-Source: Yang et al. 2020, arXiv 1912.12522. The tables are those of successive halving: a row for
-each training, with epochs, model, kind (searched, file, published or random), val_auc, parameters,
-and kept (the cell continues, or has won).
+The tables `trials` are those of successive halving: a row for each training, with epochs, model,
+kind (searched, file, published or random), val_auc, parameters, and kept (the cell continues, or
+has won).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FOUND_BY = {"searched": "this search", "published": "its authors", "file": "its 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
     """Return the rank of each searched and published cell among the random cells of its rung.
 
-    Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the cell
-    is like one more random cell of that size, all ranks of the first rung are equally probable.
-    Later rungs hold the best random cells only.
+    Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the
+    search is no better than a random draw, all ranks of the first rung are equally probable. Later
+    rungs hold the best random cells only.
 
     Columns: epochs, model, kind, parameters, val_auc, rank, random_cells (how many there are), and
     of them random_auc and random_std (mean and standard deviation), random_parameters (mean).

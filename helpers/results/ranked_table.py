@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import bold, styled
+from helpers.core.style import SIDES, bold, styled, told_apart
 from helpers.results import decision
 from helpers.results.findings_analysis import duration, is_exceeded
-from helpers.results.report_table import REPORT, per_cent
+from helpers.results.report_table import REPORT, one_training, per_cent, plain
 from helpers.runs.names import display_name
 
 if TYPE_CHECKING:
@@ -26,24 +26,17 @@ TITLES = {
     "test_accuracy": "Test acc.",
     "test_f1": "F1",
 }
-WITH_INTERVAL = ("test_auc",)
 Row = Mapping[str, Any]
 
 
-def by_merit(table: pd.DataFrame, side: str) -> pd.DataFrame:
-    """Return `results_table.whole_table` with the best AUC first and the majority last."""
-    is_baseline = table.model == "majority"
-    order = np.lexsort((-table[f"{side}_auc"].fillna(0), is_baseline))
-    return table.iloc[order].reset_index(drop=True)
-
-
 def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: bool) -> Styler:
-    """Return the table of all models for the page, in per cent.
+    """Return `results_table.whole_table` for the page, in per cent.
 
-    The submitted row is the reference of the p-values and has a colour; the best number of each
-    column is bold.
+    The best AUC is first, the majority last. The submitted row is the reference of the p-values and
+    has a colour; the best number of each column is bold.
     """
-    ranked = by_merit(table, side)
+    order = np.lexsort((-table[f"{side}_auc"].fillna(0), table.model == "majority"))
+    ranked = table.iloc[order].reset_index(drop=True)
     metrics = [name for name in TITLES if name in ranked and ranked[name].notna().any()]
     if side == "val":
         metrics = [name for name in metrics if not name.startswith("test")]
@@ -51,11 +44,11 @@ def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: b
     shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
     best = pd.DataFrame(False, shape.index, [])
     for name in metrics:
-        show = per_cent if name in WITH_INTERVAL or side == "val" else _plain
+        show = per_cent if name == "test_auc" or side == "val" else plain
         shape[TITLES[name]] = [show(row, name) for row in rows]
         best[TITLES[name]] = ranked[name] == ranked[name].max()
     if "members" in ranked:
-        shape["one training"] = [_spread(row, f"{side}_auc") for row in rows]
+        shape["one training"] = [one_training(row, f"{side}_auc") for row in rows]
     cells: dict[str, Callable[[Row], str]] = {"p": _p, "Parameters": _parameters, "Time": _time}
     for title, cell in cells.items():
         shape[title] = [cell(row) for row in rows]
@@ -89,7 +82,7 @@ def beside_report(table: pd.DataFrame) -> pd.DataFrame:
         own = [rows[key] for key in (name, f"{name}_finetuned") if key in rows]
         line = {"Model": display_name(name)}
         for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
-            first, *others = [_plain(row, column) for row in own] or ["-"]
+            first, *others = [plain(row, column) for row in own] or ["-"]
             line[f"{title}, this run"] = first + "".join(f" ({text})" for text in others)
         lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
     return pd.DataFrame(lines)
@@ -113,15 +106,27 @@ def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return the operating points of one model for the page, a row per threshold and side."""
-    shape = decision.operating_shape(points[points.model == model])
-    rule = "Threshold chosen by"
+    """Return `decision.operating_table` of one model for the page, a row per threshold and side."""
+    rows, rule = list[dict[str, str]](), "Threshold chosen by"
+    for point in points[points.model == model].to_dict("records"):
+        for side in ("val", "test"):
+            if f"{side}_escapes" not in point:
+                continue
+            row = {rule: decision.rule_text(point), "Promised": per_cent(point, "promised")}
+            thresholds = told_apart(point["threshold"], point["reject_threshold"])
+            row["Pass below / reject from"] = " / ".join(thresholds)
+            row["On"] = SIDES[side]
+            for share, title in decision.SHARES.items():
+                row[title] = f"{plain(point, f'{side}_{share}')} %"
+            row["Escapes"] = _counted(point, side, "escapes", "bad", "escape_rate")
+            row["Overkill"] = _counted(point, side, "overkilled", "good", "overkill_rate")
+            if f"{side}_cost" in point:
+                row[f"Cost per {decision.PER_PARTS:,}"] = f"{point[f'{side}_cost']:,.1f}"
+            rows.append(row)
+    shape = pd.DataFrame(rows)
     same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
     shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
-    shape = shape.drop_duplicates(same)
-    for title in decision.SHARES.values():
-        shape[title] = shape[title].str.split(" ").str[0] + " %"
-    return shape.drop(columns=["Model", "Promised"])
+    return shape.drop_duplicates(same).drop(columns="Promised")
 
 
 def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
@@ -168,16 +173,6 @@ def _title(row: Row, submitted: str) -> str:
     averaged = row.get("averaged")
     title = display_name(row["model"], averaged if isinstance(averaged, str) else "")
     return title + (SUBMITTED if row["model"] == submitted else "")
-
-
-def _plain(row: Row, column: str) -> str:
-    value = row.get(column, np.nan)
-    return "-" if pd.isna(value) else f"{100 * value:.1f}"
-
-
-def _spread(row: Row, column: str) -> str:
-    mean, spread = (row.get(f"{column}_{end}", np.nan) for end in ("mean", "std"))
-    return "-" if pd.isna(spread) else f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 
 def _p(row: Row) -> str:

@@ -57,16 +57,15 @@ def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
         if "averaged" in table:
             line["Trainings"] = row["averaged"] if isinstance(row["averaged"], str) else "-"
         if side == "test":
-            line["Valid AUC"] = _short(row, "val_auc", star)
+            line["Valid AUC"] = plain(row, "val_auc") + star
         line[TITLES[auc]] = per_cent(row, auc)
         if "averaged" in table:
-            one = {"auc": row[f"{auc}_mean"], "auc_spread": row[f"{auc}_std"]}
-            line["one training"] = per_cent(one, "auc")
+            line["one training"] = one_training(row, auc)
         if within in table:
             line[f"{TITLES[auc]} within groups"] = per_cent(row, within)
-        line["Valid Acc"] = _short(row, "val_accuracy", star)
+        line["Valid Acc"] = plain(row, "val_accuracy") + star
         if side == "test":
-            line |= {TITLES[name]: _short(row, name) for name in ("test_accuracy", "test_f1")}
+            line |= {TITLES[name]: plain(row, name) for name in ("test_accuracy", "test_f1")}
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -104,19 +103,30 @@ def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
 
 
 def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
-    """Return a fraction as per cent with its interval or spread: "86.6 [83.1, 89.7]", "86.6 ± 1.2".
+    """Return a fraction as per cent with its interval: "86.6 [83.1, 89.7]"; "-" if it is missing.
 
-    The ends of the interval are read from `<column>_low` and `<column>_high`, a standard deviation
-    from `<column>_spread`. A missing value is "-".
+    The ends of the interval are read from `<column>_low` and `<column>_high`.
     """
-    ends = ("", "_low", "_high", "_spread")
-    value, low, high, spread = (row.get(f"{column}{end}", np.nan) for end in ends)
-    if pd.isna(value):
-        return "-"
-    text = style.with_interval(value, low, high, unit)
-    return f"{text} ± {style.percent(spread)}" if pd.isna(low) and not pd.isna(spread) else text
+    value, low, high = (row.get(f"{column}{end}", np.nan) for end in ("", "_low", "_high"))
+    return "-" if pd.isna(value) else style.with_interval(value, low, high, unit)
 
 
-def _short(row: Mapping[str, Any], column: str, star: str = "") -> str:
-    """Return a fraction as per cent without its interval."""
-    return f"{100 * row[column]:.1f}{star}" if not pd.isna(row[column]) else "-"
+def plain(row: Mapping[str, Any], column: str) -> str:
+    """Return a fraction as per cent without its interval; "-" if it is missing."""
+    value = row.get(column, np.nan)
+    return "-" if pd.isna(value) else style.percent(value)
+
+
+def one_training(row: Mapping[str, Any], column: str) -> str:
+    """Return the mean ± standard deviation over the trainings in per cent; "-" if there is one."""
+    mean, spread = (plain(row, f"{column}_{end}") for end in ("mean", "std"))
+    return "-" if spread == "-" else f"{mean} ± {spread}"
+
+
+def in_points(row: Mapping[str, Any], column: str = "difference", prefix: str = "") -> str:
+    """Return a difference in points with its interval: "+0.8 [+0.1, +1.5]".
+
+    The ends of the interval are read from `<prefix>low` and `<prefix>high`.
+    """
+    ends = row[f"{prefix}low"], row[f"{prefix}high"]
+    return style.with_interval(row[column], *ends, sign="+")

@@ -18,7 +18,6 @@ from helpers.results import comparison, metrics, operating_point
 from helpers.runs import costs, names, record, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 
-METRICS = ("val_accuracy", "val_auc", "test_auc", "test_within_auc", "test_accuracy", "test_f1")
 RESAMPLES = 1000
 
 
@@ -66,7 +65,10 @@ def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
 
 
 def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
-    """Return the row of one model: `model`, `threshold` and `METRICS` with 95 % intervals.
+    """Return the row of one model.
+
+    It has `model, threshold, n_val` (labelled validation images), and with 95 % intervals
+    `val_accuracy, val_auc, test_auc, test_within_auc, test_accuracy`; `test_f1` has none.
 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
     threshold for test is chosen on validation too, with good and bad parts weighted as on the line
@@ -88,7 +90,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
         blocks = scored.blocks(name.partition("_")[0])
         found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed, blocks)
         row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    row |= _within_groups(scored, seed)
+    row |= within_groups(scored, seed)
     if scored.members:
         row |= {"members": len(scored.members), "averaged": scored.averaged}
         each = [_judged_metrics(one, bad_rate)[1] for one in scored.members]
@@ -98,7 +100,7 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     return row
 
 
-def _within_groups(scored: Scored, seed: int) -> dict[str, float]:
+def within_groups(scored: Scored, seed: int) -> dict[str, float]:
     """Return the AUC inside the groups of the judged side with its interval, if there are groups.
 
     The keys are `<side>_within_auc`, `..._low` and `..._high`.
@@ -117,8 +119,8 @@ def _judged_metrics(
 ) -> tuple[float, dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]]]:
     """Return the threshold for test, and for each column its metric, labels and scores."""
     val = scored.labels_scores("val")
-    best = operating_point.cheapest_threshold(*val, 1, 1)
-    threshold = operating_point.cheapest_threshold(*val, 1, 1, bad_rate)
+    best = operating_point.most_accurate_threshold(*val, float(val[0].mean()))
+    threshold = operating_point.most_accurate_threshold(*val, bad_rate)
     accuracy = partial(metrics.accuracy, threshold=best)
     judged: dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]] = {
         "val_accuracy": (accuracy, *val),
@@ -153,6 +155,6 @@ def best_model(table: pd.DataFrame) -> str:
 
 
 def chosen_model(table: pd.DataFrame, wanted: str = "") -> str:
-    """Return the model that `names.chosen` finds; "" stands for the best model on validation."""
+    """Return the model that `names.chosen` finds, or for "" the best model on validation."""
     models = table.model[table.model != "majority"]
     return names.chosen(wanted, list(models)) if wanted else best_model(table)

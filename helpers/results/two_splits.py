@@ -1,4 +1,4 @@
-"""The same models on two splits: how much is lost on groups that no training has seen."""
+"""The same models on two splits: the loss of AUC on groups that no training has seen."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent_axis, with_interval
-from helpers.results import metrics
+from helpers.core.style import percent, percent_axis
+from helpers.results import metrics, results_table
 from helpers.results.bars import LEGEND_BELOW, interval_arms
-from helpers.results.report_table import per_cent
+from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
-from helpers.runs.predictions import (
-    Scored,
-    keeps_groups_apart,
-    read_all_predictions,
-    read_split,
-)
+from helpers.runs.predictions import keeps_groups_apart, read_all_predictions, read_split
 from helpers.runs.record import load_run
 from helpers.runs.settings import SettingsError
 from helpers.runs.stages import check_run_name
@@ -44,8 +39,8 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
     Returns:
         One row per model that both have: `model`; `random_val_auc, groups_val_auc` on validation;
         `random_auc, groups_auc, random_within_auc, groups_within_auc` on test, with `*_low,
-        *_high`; and `difference, difference_low, difference_high,
-        p_value` of the AUC on unseen groups minus that of the random split.
+        *_high`; and `difference, difference_low, difference_high, p_value` of the AUC on unseen
+        groups minus that of the random split.
 
     Raises:
         SettingsError: the other run has no split, one of the same kind, other labels, no model in
@@ -64,11 +59,12 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
         pair = {kind: models[name] for kind, models in scored.items()}
         row: dict[str, object] = {"model": name}
         for kind, one in pair.items():
-            row |= {f"{kind}_val_auc": metrics.roc_auc(*one.labels_scores("val"))}
-            row |= _aucs(kind, one, seed)
-        random, groups = (
-            metrics.Judged(*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS
-        )
+            auc = metrics.bootstrap_interval(*one.labels_scores(), seed=seed, groups=one.blocks())
+            own = {"val_auc": metrics.roc_auc(*one.labels_scores("val"))}
+            own |= dict(zip(("auc", "auc_low", "auc_high"), auc, strict=True))
+            own |= results_table.within_groups(one, seed)
+            row |= {f"{kind}_{column.removeprefix('test_')}": own[column] for column in own}
+        random, groups = ((*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS)
         found = metrics.difference_between(groups, random, seed=seed)
         ends = ("difference", "difference_low", "difference_high", "p_value")
         rows.append(row | dict(zip(ends, found, strict=True)))
@@ -115,18 +111,6 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
     return found
 
 
-def _aucs(kind: str, one: Scored, seed: int) -> dict[str, float]:
-    labels, scores = one.labels_scores()
-    auc = metrics.bootstrap_interval(labels, scores, seed=seed, groups=one.blocks())
-    found = {f"{kind}_auc": auc}
-    groups = one.groups()
-    within = None if groups is None else metrics.within_group_auc(labels, scores, groups, seed=seed)
-    if within:
-        found[f"{kind}_within_auc"] = within.auc
-    ends = ("", "_low", "_high")
-    return {f"{k}{e}": v for k, own in found.items() for e, v in zip(ends, own, strict=True)}
-
-
 def shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return `compare_runs` for the eye, in per cent, the best of the random split first."""
     rows = table.sort_values("random_auc", ascending=False).to_dict("records")
@@ -167,8 +151,7 @@ def figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    ends = row["difference_low"], row["difference_high"]
-    return with_interval(row["difference"], *ends, sign="+")
+    return in_points(row, "difference", "difference_")
 
 
 def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -226,13 +209,11 @@ def repeated_shape(table: pd.DataFrame) -> pd.DataFrame:
     titles = {"auc": "Test AUC", "within_auc": "Within groups"}
     shape: dict[str, dict[str, str]] = {}
     for row in repeated_differences(table).to_dict("records"):
-        cells, title = (
-            shape.setdefault(row["model"], {"Model": row["model"]}),
-            titles[row["column"]],
-        )
-        for kind, words in (("random", "{} random splits"), ("groups", "{} splits by groups")):
-            mean, std = 100 * row[f"{kind}_mean"], 100 * row[f"{kind}_std"]
-            cells[f"{title}, {words.format(row[f'{kind}_n'])}"] = f"{mean:.1f} ± {std:.1f}"
+        cells = shape.setdefault(row["model"], {"Model": row["model"]})
+        title = titles[row["column"]]
+        for kind, words in (("random", "random splits"), ("groups", "splits by groups")):
+            mean, std = percent(row[f"{kind}_mean"]), percent(row[f"{kind}_std"])
+            cells[f"{title}, {row[f'{kind}_n']} {words}"] = f"{mean} ± {std}"
         cells[f"{title}, unseen minus random ± standard error"] = (
             f"{100 * row['difference']:+.1f} ± {100 * row['error']:.1f}"
         )
@@ -243,14 +224,13 @@ def repeated_figure(table: pd.DataFrame, title: str = "") -> Figure:
     """Draw the AUC of every repetition, random splits beside splits by groups."""
     names = {"auc": "all test parts together", "within_auc": "inside the groups"}
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    order = ["random", "groups"]
     for ax, (column, words) in zip(axes, names.items(), strict=True):
         sns.stripplot(
             table,
             x="split",
             y=column,
             hue="model",
-            order=order,
+            order=list(KINDS),
             dodge=True,
             jitter=0.05,
             ax=ax,
@@ -259,7 +239,7 @@ def repeated_figure(table: pd.DataFrame, title: str = "") -> Figure:
         ax.set_title(words, fontsize=11)
         ax.set(xlabel="", ylabel="test AUC")
         percent_axis(ax.yaxis)
-        ax.set_xticks([0, 1], ["random split", "unseen groups"])
+        ax.set_xticks([0, 1], KINDS.values())
     axes[0].legend(title="", loc="lower left")
     figure.suptitle(title)
     return figure

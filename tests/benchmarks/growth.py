@@ -165,11 +165,15 @@ def computations(n: int, folder: Path) -> dict[str, Callable[[], Any]]:
         "threshold by escapes": partial(
             operating_point.threshold_for_escape_rate, labels, first, 0.01
         ),
-        "cheapest threshold": partial(operating_point.cheapest_threshold, labels, first, 50, 1),
+        "cheapest thresholds": partial(
+            operating_point.cheapest_bins, labels, first, operating_point.Line(0.1, 50, 1)
+        ),
         "temperature": partial(calibration.temperature_scale, labels, first, 0.1),
         "calibration bins": partial(calibration.calibration_bins, labels, first),
         "calibration table": partial(decision.calibration_table, scored, 0.3),
-        "ensembles": partial(ensembles.build_ensembles, by_model, labels, by_model),
+        "ensembles": partial(
+            ensembles.build_ensembles, by_model, labels, by_model, np.arange(n) // 10 % 5
+        ),
         "row of the results table": partial(results_table.evaluate_model, model, 0.3),
         "comparison": partial(comparison.compare_with, scored, "fbp"),
         "subgroups": partial(comparison.subgroup_table, scored, split, ["kind"]),

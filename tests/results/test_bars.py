@@ -1,6 +1,5 @@
 """Figures of points with intervals show the numbers that they were given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +8,6 @@ from helpers.results import bars, comparison
 from helpers.runs import predictions
 from helpers.runs.names import display_name
 from tests import planted
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
 
 ONE = {
     "model": ["svm"],

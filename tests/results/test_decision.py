@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import calibration, decision, metrics, operating_point, results_table
+from helpers.results import (
+    calibration,
+    decision,
+    metrics,
+    operating_point,
+    ranked_table,
+    results_table,
+)
 from helpers.runs import settings as config
 from helpers.runs.predictions import Scored
 
@@ -54,9 +61,10 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
     by_hand = 1000 * (0.25 * 20 * row.test_escape_rate + 0.75 * 2 * row.test_overkill_rate)
     assert row.test_cost == pytest.approx(by_hand)
     labels, scores = scored().labels_scores("val")
+    line = decision.line_of(settings, 0.25)
     for threshold in np.linspace(0, 1, 41):
         point = operating_point.escape_and_overkill(labels, scores, threshold)
-        assert row.val_cost <= 1000 * operating_point.expected_cost(point, 20, 2, 0.25) + 1e-9
+        assert row.val_cost <= 1000 * operating_point.expected_cost(point, line) + 1e-9
 
 
 @pytest.mark.parametrize(
@@ -88,18 +96,18 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert set(decision.operating_shape(table).On) == {"validation"}
+    assert set(ranked_table.operating_rows(table, "m").On) == {"validation"}
 
 
-def test_the_shape_shows_counts_per_cent_and_interval():
+def test_the_page_shows_counts_per_cent_and_interval():
     settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    valid, test = decision.operating_shape(table)[:2].to_dict("records")
-    assert (test["Model"], test["On"], test["Promised"]) == ("FBP", "test", "9.1 %")
+    valid, test = ranked_table.operating_rows(table, "fbp")[:2].to_dict("records")
+    assert (valid["On"], test["On"]) == ("validation", "test")
     assert test["Threshold chosen by"] == "escapes <= 10 %, expected"
     assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
     assert valid["Overkill"].startswith("4 of 10: 40.0 % [")
-    assert valid["Passes"].startswith("42.0 [")  # .7 of the good parts' 6 in 10, no bad one
+    assert valid["Passes"] == "42.0 %"  # .7 of the good parts' 6 in 10, no bad one
 
 
 def test_brier_scores_before_and_after_the_temperature_of_validation():

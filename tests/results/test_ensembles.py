@@ -34,6 +34,11 @@ def run(home):
     return run_paths
 
 
+def _build(val_scores, val_labels, test_scores):
+    folds = ensembles.stratified_folds(val_labels, 5, 0)
+    return ensembles.build_ensembles(val_scores, val_labels, test_scores, folds)
+
+
 def _write(run_paths):
     return ensembles.write_ensembles(planted.analysis_stage(run_paths))
 
@@ -49,7 +54,7 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
     val_labels, val = made_up(seed=1)
     test_labels, test = made_up(seed=2)
     best = max(roc_auc(test_labels, own) for own in test.values())
-    rows = ensembles.build_ensembles(val, val_labels, test)
+    rows = _build(val, val_labels, test)
     assert list(rows) == ["rank_average", "stacking"]
     single = {name: roc_auc(val_labels, own) for name, own in val.items()}
     first = max(single, key=single.get)
@@ -65,10 +70,10 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
         assert roc_auc(test_labels, row.test_scores) > best + 0.02
 
 
-def test_one_model_in_three_copies_is_no_ensemble_worth_keeping():
+def test_an_ensemble_of_three_copies_of_one_model_is_not_kept():
     labels, scores = made_up(shifts=(1.5,))
     copies = {name: scores["model_0"] ** power for name, power in [("a", 1), ("b", 2), ("c", 3)]}
-    rows = ensembles.build_ensembles(copies, labels, copies)
+    rows = _build(copies, labels, copies)
     assert not rows["rank_average"].kept
     assert not rows["stacking"].kept
     assert "not more than one standard error" in rows["stacking"].reason
@@ -77,11 +82,9 @@ def test_one_model_in_three_copies_is_no_ensemble_worth_keeping():
 def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
     val_labels, val = made_up(seed=1)
     test_labels, test = made_up(seed=2)
-    clean = ensembles.build_ensembles(val, val_labels, test)
+    clean = _build(val, val_labels, test)
     random = np.random.default_rng(9).random(len(val_labels))
-    rows = ensembles.build_ensembles(
-        val | {"random": random}, val_labels, test | {"random": random}
-    )
+    rows = _build(val | {"random": random}, val_labels, test | {"random": random})
     assert rows["rank_average"].weights["random"] == 0
     assert rows["stacking"].weights["random"] < 0.05
     for name, row in rows.items():
@@ -93,8 +96,8 @@ def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
 def test_test_scores_leave_the_fit_alone():
     labels, scores = made_up()
     other = {name: np.random.default_rng(3).random(50) for name in scores}
-    for name, row in ensembles.build_ensembles(scores, labels, scores).items():
-        again = ensembles.build_ensembles(scores, labels, other)[name]
+    for name, row in _build(scores, labels, scores).items():
+        again = _build(scores, labels, other)[name]
         assert again.weights == row.weights
         assert again.kept == row.kept
         np.testing.assert_array_equal(again.val_scores, row.val_scores)
@@ -104,7 +107,7 @@ def test_on_shuffled_validation_labels_no_ensemble_is_kept():
     labels, scores = made_up()
     for seed in range(5):
         shuffled = np.random.default_rng(seed).permutation(labels)
-        rows = ensembles.build_ensembles(scores, shuffled, scores)
+        rows = _build(scores, shuffled, scores)
         assert roc_auc(shuffled, rows["stacking"].val_scores) < 0.6
         assert not rows["stacking"].kept
 
@@ -123,9 +126,9 @@ def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
     labels, _ = made_up(n=60)
     scores, sizes = {"a": np.linspace(0, 1, 60)}, []
     folds = ensembles.stratified_folds(labels, 5, 0)
-    by_fold = ensembles.fit_without_each_fold(Memory, scores, labels, folds)
-    assert (ensembles.out_of_fold_scores(by_fold, scores, folds) == 0.5).all()
-    assert sizes == [48] * 5
+    by_fold, out_of_fold = ensembles.fit_without_each_fold(Memory, scores, labels, folds)
+    assert (out_of_fold == 0.5).all()
+    assert sizes == [48] * 5 == [len(own.known) for own in by_fold.values()]
 
 
 @pytest.mark.parametrize("sharpness", [1, 5])
@@ -200,7 +203,7 @@ def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
     single = predictions.read_all_predictions(run).values()
     val = {own.name: own.val.defect_score.to_numpy() for own in single}
     labels = next(iter(single)).labels_scores("val")[0]
-    in_five_folds = ensembles.build_ensembles(val, labels, val).values()
+    in_five_folds = _build(val, labels, val).values()
     assert report.val_auc.tolist() == [roc_auc(labels, row.val_scores) for row in in_five_folds]
     for row, text in zip(in_five_folds, report.weights, strict=True):
         weights = dict(part.split(" ") for part in text.split(", "))

@@ -65,7 +65,7 @@ def test_the_best_of_all_models_may_be_the_submitted_one(run):
     assert findings.best(table, "is submitted").startswith("FBP is submitted: 100.0")
 
 
-def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_none(run):
+def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(run):
     _, scored = _read(run)
     text = findings.gain(scored, "fbp", "lda", "Fine-tuning", "the probe")
     assert text.startswith("Fine-tuning gains ") and "test AUC over the probe: 100.0" in text

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core.style import headline
 from helpers.results import findings_analysis as findings
 from helpers.results.operating_point import Line
 from helpers.runs.predictions import Scored
@@ -163,19 +164,20 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     table = pd.DataFrame([row | {"model": "fbp"}, other]).assign(p_value=[0.001, 0.4])
     every, own = findings.two_splits(table, "fbp")
     assert own == (
-        "FBP: test AUC 95.0 [93.0, 97.0] on the random split, 87.0 [80.0, 92.0] on unseen groups, "
-        "a difference of -8.0 [-12.0, -3.0] points; its validation AUC was 96.0 and 88.0."
+        "FBP has test AUC 95.0 [93.0, 97.0] on the random split and 87.0 [80.0, 92.0] on unseen "
+        "groups: a difference of -8.0 [-12.0, -3.0] points; its validation AUC was 96.0 and 88.0."
     )
     assert every == (
         "All 2 models have a lower test AUC on unseen groups, by 2.0 to 8.0 points; by Holm's "
         "correction 1 of these losses is significant."
     )
     fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[1]
-    assert fallback.startswith("SVM (the best single model of both runs by validation): test AUC")
+    assert fallback.startswith("SVM (the best single model of both runs by validation) has test")
     unclear = findings.two_splits(table.assign(p_value=0.4, difference=[-0.08, 0.01]), "fbp")[0]
     assert unclear.startswith("1 of 2 models has a lower test AUC on unseen groups, by 8.0 points")
     assert "no single loss is significant" in unclear
     assert findings.two_splits(table[:1], "fbp") == [own]
+    assert headline(own).endswith(" and 87.0 [80.0, 92.0] on unseen groups")  # the picture's title
     better = findings.two_splits(table.assign(difference=0.01), "fbp")[0]
     assert better == "None of 2 models has a lower test AUC on unseen groups."
 

@@ -60,18 +60,6 @@ def test_the_interval_by_groups_covers_the_truth_of_new_groups():
     assert covered >= 50  # 57 are expected, 54 do; of the intervals that ignore the groups 43
 
 
-def test_the_quick_auc_of_a_resample_is_the_plain_one():
-    labels, scores, groups = lots(n_groups=8, each=6)
-    scores = scores.round(1)  # ties
-
-    def slow(a, b):
-        return metrics.roc_auc(a, b)
-
-    arguments = {"n_resamples": 40, "seed": 3, "groups": groups}
-    quick = metrics.bootstrap_interval(labels, scores, **arguments)
-    assert quick == pytest.approx(metrics.bootstrap_interval(labels, scores, slow, **arguments))
-
-
 def test_the_paired_comparison_by_groups_is_wider_and_centred_on_the_same_difference():
     labels, scores, groups = lots()
     other = scores + np.random.default_rng(5).normal(size=scores.size)

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,7 +153,6 @@ def test_the_contact_sheet_shows_label_score_annotators_and_group_of_suspects(ho
     bare = bare.assign(is_suspect=False)
     figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
     assert sum(bool(ax.get_title()) for ax in figure.axes) == 2  # none is suspect: the first
-    plt.close("all")
 
 
 def test_one_class_alone_is_refused():

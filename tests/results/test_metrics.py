@@ -125,14 +125,15 @@ def test_bootstrap_interval_agrees_with_scipy_bootstrap(metric, oracle):
     assert got.high == pytest.approx(expected.high, abs=0.01)
 
 
-def test_vectorised_bootstrap_equals_the_loop_over_the_same_resamples():
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 25])
+def test_vectorised_bootstrap_equals_the_loop_over_the_same_resamples(groups):
     labels, scores = made_up()
 
     def looped(labels, scores):
         return sk.roc_auc_score(labels, scores)
 
-    fast = metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 130, seed=4)
-    slow = metrics.bootstrap_interval(labels, scores, looped, 130, seed=4)
+    fast = metrics.bootstrap_interval(labels, scores, metrics.roc_auc, 130, 4, groups)
+    slow = metrics.bootstrap_interval(labels, scores, looped, 130, 4, groups)
     assert fast == pytest.approx(slow, abs=1e-12)
 
 

@@ -1,21 +1,12 @@
 """Mistakes are the parts on the wrong side of the threshold, the worst of each kind first."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytest
 
 from helpers.datasets.cache import ImageCache
 from helpers.results import mistakes
 from helpers.runs import predictions
 from tests import planted
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
 
 JUDGED = pd.DataFrame(
     {

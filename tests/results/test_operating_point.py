@@ -26,7 +26,7 @@ def test_sweep_counts_escapes_and_overkill_between_all_neighbouring_scores():
 
 def test_sweep_tells_neighbouring_floats_apart():
     low, high = 0.5, np.nextafter(0.5, 1)
-    threshold = op.cheapest_threshold([0, 0, 1], [0.1, low, high], 1, 1)
+    threshold = op.most_accurate_threshold([0, 0, 1], [0.1, low, high], 1 / 3)
     assert low < threshold <= high
 
 
@@ -96,33 +96,35 @@ def test_overkill_curve_is_the_roc_curve_seen_from_the_line():
 
 def test_expected_cost_by_hand():
     point = op.escape_and_overkill(LABELS, SCORES, 0.55)
-    assert op.expected_cost(point, 100, 1, bad_rate=0.5) == pytest.approx(12.5)
-    assert op.expected_cost(point, 100, 1, bad_rate=0.01) == pytest.approx(0.25)
+    assert op.expected_cost(point, op.Line(0.5, 100, 1)) == pytest.approx(12.5)
+    assert op.expected_cost(point, op.Line(0.01, 100, 1)) == pytest.approx(0.25)
     point = op.escape_and_overkill(LABELS, SCORES, 0.35)
-    assert op.expected_cost(point, 100, 2, bad_rate=0.01) == pytest.approx(2 * 0.99 / 4)
+    assert op.expected_cost(point, op.Line(0.01, 100, 2)) == pytest.approx(2 * 0.99 / 4)
 
 
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
     # 0.35 overkills the part at 0.5, 0.55 lets the part at 0.4 escape: one mistake each.
-    assert op.cheapest_threshold(LABELS, SCORES, 1, 1) == pytest.approx(0.35)
+    assert op.most_accurate_threshold(LABELS, SCORES, 0.5) == pytest.approx(0.35)
     for seed in range(20):
         labels, scores = made_up(seed)
-        best = op.cheapest_threshold(labels, scores, 1, 1)
+        best = op.most_accurate_threshold(labels, scores, 0.3)
         right = {t: accuracy(labels, scores, t) for t in op.threshold_sweep(labels, scores)[0]}
         assert best == min(t for t in right if right[t] == max(right.values()))
 
 
 def test_the_rarer_bad_parts_are_on_the_line_the_higher_the_cheapest_threshold():
     # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape
-    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.55) == pytest.approx(0.35)
-    assert op.cheapest_threshold(LABELS, SCORES, 1, 1, bad_rate=0.45) == pytest.approx(0.55)
+    assert op.most_accurate_threshold(LABELS, SCORES, 0.55) == pytest.approx(0.35)
+    assert op.most_accurate_threshold(LABELS, SCORES, 0.45) == pytest.approx(0.55)
 
 
 def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():
     labels, scores = made_up(1)
-    dear_escapes = op.cheapest_threshold(labels, scores, 50, 1)
-    dear_overkill = op.cheapest_threshold(labels, scores, 1, 50)
-    assert dear_escapes < op.cheapest_threshold(labels, scores, 1, 1) < dear_overkill
-    cost = op.expected_cost(op.escape_and_overkill(labels, scores, dear_escapes), 50, 1, 0.3)
+    dear_escapes, dear_overkill = op.Line(0.3, 50, 1), op.Line(0.3, 1, 50)
+    low, high = (
+        op.cheapest_bins(labels, scores, line).pass_below for line in (dear_escapes, dear_overkill)
+    )
+    assert low < op.most_accurate_threshold(labels, scores, 0.3) < high
+    cost = op.expected_cost(op.escape_and_overkill(labels, scores, low), dear_escapes)
     others = [op.escape_and_overkill(labels, scores, t) for t in scores]
-    assert cost <= min(op.expected_cost(other, 50, 1, 0.3) for other in others) + 1e-12
+    assert cost <= min(op.expected_cost(other, dear_escapes) for other in others) + 1e-12

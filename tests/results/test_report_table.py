@@ -78,11 +78,10 @@ def test_the_report_s_table_is_complete():
     ("row", "text"),
     [
         ({"x": 0.5}, "50.0 %"),
-        ({"x": 0.5, "x_low": 0.4, "x_high": 0.6, "x_spread": 0.1}, "50.0 % [40.0, 60.0]"),
-        ({"x": 0.5, "x_spread": 0.1}, "50.0 % ± 10.0"),
+        ({"x": 0.5, "x_low": 0.4, "x_high": 0.6}, "50.0 % [40.0, 60.0]"),
         ({"x": np.nan, "x_low": 0.4}, "-"),
         ({}, "-"),
     ],
 )
-def test_a_fraction_is_written_with_its_interval_or_its_spread(row, text):
+def test_a_fraction_is_written_with_its_interval_if_it_has_one(row, text):
     assert report_table.per_cent(pd.Series(row, dtype=float), "x", " %") == text

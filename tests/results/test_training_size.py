@@ -1,6 +1,5 @@
 """The AUC against the number of training images, and the gain of each step."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,4 +42,3 @@ def test_the_figure_shows_every_size_once():
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "400"]
     assert ax.get_title() == "title" and len(ax.texts) == 2
-    plt.close("all")
