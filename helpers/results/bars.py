@@ -175,13 +175,8 @@ def subgroup_auc(
     `table` is `comparison.subgroup_table`.
     """
     groups, names = list(table.group.unique()), list(models)[::-1]
-    colours = (
-        "0.2",
-        "#cc78bc",
-        "#029e73",
-        "0.55",
-        "#56b4e9",
-    )  # not those of good and bad
+    # not those of good and bad
+    colours = ("0.2", "#cc78bc", "#029e73", "0.55", "#56b4e9")
     size = (7.5 * len(groups), 0.5 * len(names) + 2)
     figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
     for ax, group in zip(axes[0], groups, strict=True):

@@ -107,7 +107,8 @@ def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
     """Return `decision.operating_table` of one model for the page, a row per threshold and side."""
-    rows, rule = list[dict[str, str]](), "Threshold chosen by"
+    rows: list[dict[str, str]] = []
+    rule = "Threshold chosen by"
     for point in points[points.model == model].to_dict("records"):
         for side in ("val", "test"):
             if f"{side}_escapes" not in point:
