@@ -17,7 +17,7 @@ from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interv
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
-from helpers.results.metrics import exact_interval
+from helpers.results.metrics import TAILS, exact_interval
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
@@ -323,7 +323,7 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
         n_bad = f"as far as {row.test_bad:.0f} bad parts can tell"
-        broken = is_exceeded(rows, side)["expected"]
+        broken = is_exceeded(rows.loc[["expected"]], side).item()
         verdict = "more than promised" if broken else f"not more than promised, {n_bad}"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
@@ -387,8 +387,16 @@ def promises(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
 
 
 def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:
-    """Return where more bad parts escape than promised: the interval's lower end is above it."""
-    return points[f"{side}_escape_rate_low"] > points.promised
+    """Return True for the rows of rule "expected" where clearly more escape than was promised.
+
+    The rate's interval is above the promise; and if a threshold keeps its promise on average over
+    validation sets, so many escapes have a probability below 2.5 %. Their number is beta-binomial,
+    as the threshold is a score of the validation set (Marques 2023, arXiv 2303.02770).
+    """
+    n, k = points.val_bad, (points.promised * (points.val_bad + 1)).round() - 1
+    escaped, n_bad = points[f"{side}_escapes"], points[f"{side}_bad"]
+    chance = stats.betabinom.sf(escaped - 1, n_bad, k + 1, n - k)
+    return (points[f"{side}_escape_rate_low"] > points.promised) & (chance < TAILS[0])
 
 
 def label_audit(doubt: pd.DataFrame, audited: pd.DataFrame) -> str:

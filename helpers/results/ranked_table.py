@@ -133,8 +133,7 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
 def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
     """Return what the first rule does with each model, those that let most parts pass first.
 
-    On test the promised escape rate is exceeded if the rate's interval is above it. The promise is
-    an average over validation sets, and this is one of them.
+    On test "exceeded" marks promises by `findings_analysis.is_exceeded`.
     """
     own = points[points.rule == "expected"].sort_values(f"{side}_passed", ascending=False)
     rows = own.to_dict("records")

@@ -232,8 +232,25 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
-    broken = findings.promise(_points(test_escape_rate_low=0.02), "fbp", "test")
+    many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
+    broken = findings.promise(_points(**many), "fbp", "test")
     assert broken[1].endswith("more than promised.")
+
+
+def test_a_promise_counts_as_broken_only_if_chance_of_the_validation_set_does_not_explain_it():
+    counts = np.array([5, 7, 7])
+    points = pd.DataFrame({"val_bad": 150, "promised": 1 / 151, "test_escapes": counts})
+    points["test_bad"] = 204
+    points["test_escape_rate_low"] = [0.008, 0.014, 0.005]  # the last one of few groups
+    assert findings.is_exceeded(points, "test").tolist() == [False, True, False]
+    # the threshold is the least score of 150: in any order of all 354 bad parts it comes after the
+    # 5 (or 7) least ones if these are all of the test
+    chance = [np.prod([(204 - i) / (354 - i) for i in range(m)]) for m in (5, 7)]
+    assert chance == pytest.approx([0.0622, 0.0202], abs=1e-4)
+    for limit, expected in ((chance[1] * 1.001, True), (chance[1] * 0.999, False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(findings, "TAILS", (limit, 1 - limit))
+            assert findings.is_exceeded(points[1:2], "test").item() is expected
 
 
 def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
@@ -265,7 +282,8 @@ def test_the_promises_of_several_models_name_the_extremes():
         "pass, 2 models drawn."
     )
     assert findings.promises(both, ["fbp"], "test") == ""
-    worse = both.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.02}))
+    worse = both.assign(test_escapes=12)  # of 200
+    worse = worse.assign(test_escape_rate_low=both.model.map({"fbp": 0.001, "svm": 0.03}))
     assert findings.promises(worse, ["fbp", "svm"], "test") == (
         f"{title[:-1]}, but more bad parts escape than promised for 1 of 2 models."
     )

@@ -74,7 +74,7 @@ def test_operating_points_are_sorted_by_the_parts_that_pass(run):
     assert passed == sorted(passed, reverse=True) and "FBP (submitted)" in set(shape.Model)
     promised = f"{100 * points.promised.iloc[0]:.2g} %"
     assert set(shape.Promised) == {promised}
-    broken = points.assign(test_escape_rate_low=points.promised + 0.01)
+    broken = points.assign(test_escapes=points.test_bad, test_escape_rate_low=0.9)
     assert set(ranked_table.promise_rows(broken, "test", "fbp").Promised) == {
         f"{promised}, exceeded"
     }
