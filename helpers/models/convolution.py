@@ -29,7 +29,7 @@ class Geometry:
     x_shape: torch.Size
     w_shape: torch.Size
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple[int, int] = 0  # (above and below, left and right)
     dilation: int = 1
     groups: int = 1
 
@@ -55,7 +55,8 @@ class Geometry:
         return self._backward(x, y.new_empty(self.w_shape), y, W)
 
     def _backward(self, x: Tensor, w: Tensor, y: Tensor, slot: int) -> Tensor:
-        stride, padding, dilation = ([n] * 2 for n in (self.stride, self.padding, self.dilation))
+        padding = [self.padding] * 2 if isinstance(self.padding, int) else self.padding
+        stride, dilation = [self.stride] * 2, [self.dilation] * 2
         geometry = (stride, padding, dilation, False, [0, 0], self.groups)
         mask = [slot == X, slot == W, False]
         return torch.ops.aten.convolution_backward(y, x, w, None, *geometry, mask)[slot]
