@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from helpers.models.spec import evaluating
+
 
 class Layer(NamedTuple):
     """One module on one image: the shape of its output, and its own multiply-adds."""
@@ -53,16 +55,10 @@ def trace(
                 macs += output.numel() * module.weight[0].numel()
             layers[name] = Layer(tuple(output.shape), macs)
 
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with ExitStack() as hooks, torch.no_grad():
-            for name, module in model.named_modules():
-                hooks.enter_context(module.register_forward_hook(partial(record, name)))
-            model(image)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with ExitStack() as hooks, evaluating(model), torch.no_grad():
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
+        model(image)
     return layers
 
 
