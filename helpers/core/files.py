@@ -111,7 +111,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
 
     Raises:
         ArtifactError: the file is missing, cannot be read, or is damaged.
-        MemoryError, RuntimeError, OSError: the memory is full, which is no fault of the file.
+        MemoryError, RuntimeError, OSError: the memory is full; the file may be whole.
     """
     try:
         yield

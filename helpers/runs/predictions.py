@@ -35,7 +35,7 @@ class Scored:
 
     name: str
     # Images that the model was not trained on, in the split's order: id, label, defect_score, and
-    # group if the split has it. Of a cross-fitted model these are all of training and validation.
+    # group if the split has it. A cross-fitted model has all of training and validation here.
     val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
@@ -60,7 +60,7 @@ class Scored:
     def labels_scores(self, side: str = "") -> tuple[np.ndarray, np.ndarray]:
         """Return labels (N,) and scores (N,) of the labelled images of `side`.
 
-        An empty `side` stands for `judged_on`.
+        An empty `side` means `judged_on`.
         """
         frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
