@@ -90,18 +90,17 @@ class _Bilinear(torch.autograd.Function):
 
 def convolve(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Return `F.conv2d` of x (B, C, H, W) by w (O, C / groups, k, k)."""
-    if x.device.type != "cpu":
-        return F.conv2d(x, w, None, stride, groups=groups)
     return bilinear(Geometry(x.shape, w.shape, stride, groups=groups), x, w)
 
 
 def bilinear(geometry: Geometry, x: Tensor, w: Tensor) -> Tensor:
     """Return the convolution of a geometry, in the autocast precision if one is set."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, w = x.to(dtype), w.to(dtype)
-    if torch.jit.is_tracing():  # a compiler knows torch's convolution, and no Python function
+    # torch's own derivatives are fast on a GPU, and a compiler cannot follow a Python function
+    if x.device.type != "cpu" or torch.jit.is_tracing():
         return geometry.output(x, w)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, w = x.to(dtype), w.to(dtype)
     return _Bilinear.apply(geometry, Y, x, w)
 
 

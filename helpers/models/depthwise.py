@@ -94,10 +94,7 @@ def same_padding(x: Tensor, w_shape: torch.Size, stride: int = 1, dilation: int 
 
 def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolve x (B, C, H, W) by weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))"""
-    geometry = same_padding(x, weight.shape, stride, dilation)
-    if x.device.type == "cpu":
-        return bilinear(geometry, x, weight)
-    return F.conv2d(x, weight, None, stride, geometry.padding, dilation, geometry.groups)
+    return bilinear(same_padding(x, weight.shape, stride, dilation), x, weight)
 
 
 def _parities(x: Tensor) -> Tensor:
@@ -147,8 +144,6 @@ class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), in the autocast precision if set."""
         x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
-        if x.device.type != "cpu":
-            return F.conv2d(x, self.weight, stride=2, groups=self.groups)
         geometry = Strided(x.shape, self.weight.shape, stride=2, groups=self.groups)
         return bilinear(geometry, x, self.weight)
 
