@@ -66,11 +66,11 @@ def source(*objects: Any) -> HTML:
     return HTML("".join(parts))
 
 
-def paragraph(text: str) -> HTML:
-    """Return a text as a paragraph, escaped, which wraps as printed lines do not."""
+def paragraph(*texts: str) -> HTML:
+    """Return a paragraph for each text, escaped, which wraps as printed lines do not."""
     from IPython.display import HTML
 
-    return HTML(f"<p>{html.escape(text, quote=False)}</p>")
+    return HTML("".join(f"<p>{html.escape(text, quote=False)}</p>" for text in texts))
 
 
 def headline(sentence: str) -> str:
