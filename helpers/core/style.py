@@ -85,8 +85,7 @@ def p_value(p: float) -> str:
 
 def told_apart(*values: float) -> list[str]:
     """Return numbers with three significant digits, or with as many as tell them apart."""
-    texts = [""]
-    for digits in range(3, 18):
+    for digits in range(3, 18):  # 17 tell any two apart
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)):
             break

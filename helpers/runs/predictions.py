@@ -232,11 +232,9 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     }
     again = "; make the predictions again"
     if "fold" in named:
-        checks |= {
-            f"fold {{fold}} is not in split.csv{again}": ~values.fold.isin(folds_of(split)),
-            f"{{id!r}} is not a {{split}} id of fold {{fold}}{again}": wrong_side,
-        }
-    checks[f"{{id!r}} is not a {{split}} id of this split{again}"] = wrong_side
+        checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
+    seen = "fold {fold}" if "fold" in named else "this split"
+    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = wrong_side
     _refuse_marked(path, frame, checks)
     blocks = {
         Member(int(seed), None if pd.isna(fold) else int(fold)): rows
