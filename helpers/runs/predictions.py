@@ -20,7 +20,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import SIDES
 from helpers.runs import settings
-from helpers.runs.members import Member, averaged_text, cross_fitted, folds_of, sides
+from helpers.runs.members import Member, cross_fitted, folds_of, sides
 from helpers.runs.names import chosen, display_name, order
 
 
@@ -44,8 +44,10 @@ class Scored:
 
     @property
     def averaged(self) -> str:
-        """Return what was averaged, such as "3 seeds" or "5 folds"; empty if nothing was."""
-        return averaged_text([one.member for one in self.members if one.member])
+        """Return what was averaged, such as "2 seeds x 5 folds"; empty if nothing was."""
+        trained = [one.member for one in self.members if one.member]
+        counts = {"seeds": len({m.seed for m in trained}), "folds": len({m.fold for m in trained})}
+        return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
 
     @property
     def title(self) -> str:
