@@ -111,7 +111,7 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
 
     Raises:
         ArtifactError: the file is missing, cannot be read, or is damaged.
-        MemoryError, RuntimeError, OSError: the memory is full, which is no fault of the file.
+        MemoryError, RuntimeError, OSError: the memory is full; the file may be whole.
     """
     try:
         yield
@@ -141,7 +141,7 @@ def damaged(path: Path, error: object, kind: str = "") -> ArtifactError:
 
 
 def save_json(path: Path, content: Any) -> None:
-    """Write JSON atomically; NaN and infinity become null, which JSON lacks words for."""
+    """Write JSON atomically; NaN and infinity become null, because JSON has neither."""
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 

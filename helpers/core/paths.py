@@ -21,7 +21,7 @@ PACKED_NOTEBOOKS = "_notebooks"  # the folder inside the package that a wheel ca
 
 
 def project_root() -> Path:
-    """Return the folder that holds `helpers/`: of a clone the one with `notebooks/` too."""
+    """Return the folder that holds `helpers/`; in a clone it holds `notebooks/` too."""
     return Path(__file__).resolve().parents[2]
 
 
@@ -56,14 +56,12 @@ def waited_for(find: Callable[[], Found | None]) -> Found | None:
 
     The first run after an input has been attached may start before it is mounted.
     """
-    found, tries = find(), MOUNT_WAIT_S // MOUNT_TRY_S if on_kaggle() else 0
-    for number in range(tries):
-        if found is not None:
-            break
-        if not number:
-            print(f"waiting up to {MOUNT_WAIT_S} s for an input below {KAGGLE_INPUT}", flush=True)
-        time.sleep(MOUNT_TRY_S)
-        found = find()
+    found, waited_s = find(), 0
+    if found is None and on_kaggle():
+        print(f"waiting up to {MOUNT_WAIT_S} s for an input below {KAGGLE_INPUT}", flush=True)
+        while found is None and waited_s < MOUNT_WAIT_S:
+            time.sleep(MOUNT_TRY_S)
+            found, waited_s = find(), waited_s + MOUNT_TRY_S
     return found
 
 

@@ -6,18 +6,18 @@ Settings are pydantic dataclasses; each rule is written at its field:
     class Toy:
         epochs: int = setting(8, "passes over the training images", ge=1)
 
-    checked(Toy, {"epochs": 0})  # SettingsError: EPOCHS=0 must be 1 or more
+    try:
+        Toy(epochs=0)
+    except ValidationError as error:
+        raise SettingsError(problem(error)) from None  # EPOCHS=0 must be 1 or more
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
-
-Settings = TypeVar("Settings")
 
 # strict: an integer is a float, but True is not an integer, and "3" is not a number
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -70,19 +70,7 @@ def setting(default: Any, why: str, **rule: Any) -> Any:
     return Field(default=default, description=why, **rule)
 
 
-def checked(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Return settings of a kind with these values, converted to the types of the fields.
-
-    Raises:
-        SettingsError: a value breaks its field's rule; the message names the first such field.
-    """
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise SettingsError(_problem(error)) from None
-
-
-def _problem(error: ValidationError) -> str:
+def problem(error: ValidationError) -> str:
     """Return pydantic's first problem in one line, with the parameter's name in capitals."""
     first = error.errors(include_url=False)[0]
     kind, place, facts = first["type"], first["loc"], first.get("ctx", {})

@@ -66,11 +66,11 @@ def source(*objects: Any) -> HTML:
     return HTML("".join(parts))
 
 
-def paragraph(text: str) -> HTML:
-    """Return a text as a paragraph, escaped, which wraps as printed lines do not."""
+def paragraph(*texts: str) -> HTML:
+    """Return a paragraph for each text, escaped, which wraps as printed lines do not."""
     from IPython.display import HTML
 
-    return HTML(f"<p>{html.escape(text, quote=False)}</p>")
+    return HTML("".join(f"<p>{html.escape(text, quote=False)}</p>" for text in texts))
 
 
 def headline(sentence: str) -> str:
@@ -85,8 +85,7 @@ def p_value(p: float) -> str:
 
 def told_apart(*values: float) -> list[str]:
     """Return numbers with three significant digits, or with as many as tell them apart."""
-    texts = [""]
-    for digits in range(3, 18):
+    for digits in range(3, 18):  # 17 tell any two apart
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)):
             break

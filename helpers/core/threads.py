@@ -17,10 +17,10 @@ POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 def polite_waiting() -> Iterator[None]:
     """Let OpenMP's threads sleep while they wait, in processes started in this block.
 
-    By default they spin, which is quicker if the cores are free, and takes the cores from those who
-    work if they are not: several trainings at once then do a third of what they could. So they
-    sleep only if other processes use a quarter of the cores or more when the block begins. A policy
-    that the user has set counts.
+    By default they spin. That is quicker on free cores, but takes cores from other processes on a
+    busy machine: several trainings at once then run at a third of their speed. So they sleep only
+    if other processes use a quarter of the cores or more when the block begins. A policy that the
+    user has set is kept.
     """
     chosen = any(name in os.environ for name in POLICIES)
     if chosen or psutil.cpu_percent(SAMPLE_S) < BUSY_PERCENT:

@@ -5,12 +5,13 @@ Images are (B, C, H, W), normalised as the model wants them; maps are (B, H, W).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from helpers.models.spec import evaluating
 
 IMAGES_AT_ONCE = 64  # limits memory; the maps do not depend on it
 
@@ -73,15 +74,3 @@ def grad_cam(
             torch.cat(maps)[:, None], size, mode="bilinear", align_corners=False
         )
         return fine[:, 0]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode, and restore every module's training flag afterwards."""
-    training = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in training:
-            module.training = flag

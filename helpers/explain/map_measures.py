@@ -14,7 +14,8 @@ from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.explain.gradcam import IMAGES_AT_ONCE, evaluating
+from helpers.explain.gradcam import IMAGES_AT_ONCE
+from helpers.models.spec import evaluating
 from helpers.results.metrics import roc_auc
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -31,7 +31,7 @@ class CompiledNetwork:
 
     `function` is the network or a method of it; `precision` is "bf16" or "no" (float32). The first
     call compiles it for the shape of its images, with the weights of that moment, and for as many
-    at a time as it gets, at most `BATCH_SIZE`: who brings one image does not wait for eight.
+    at a time as it gets, at most `BATCH_SIZE`: a single image is not padded to eight.
     """
 
     def __init__(

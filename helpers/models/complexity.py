@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+
+from helpers.models.spec import evaluating
 
 
 class Layer(NamedTuple):
@@ -43,7 +47,7 @@ def trace(
     image = torch.zeros(1, in_channels, *size, device=weight.device, dtype=weight.dtype)
     layers: dict[str, Layer] = {}
 
-    def record(name: str, module: nn.Module, output: object) -> None:
+    def record(name: str, module: nn.Module, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor):
             macs = layers[name].macs if name in layers else 0  # a module may run twice
             if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -51,20 +55,10 @@ def trace(
                 macs += output.numel() * module.weight[0].numel()
             layers[name] = Layer(tuple(output.shape), macs)
 
-    hooks = [
-        module.register_forward_hook(lambda m, _, out, name=name: record(name, m, out))
-        for name, module in model.named_modules()
-    ]
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, training in modes.items():
-            module.training = training
+    with ExitStack() as hooks, evaluating(model), torch.no_grad():
+        for name, module in model.named_modules():
+            hooks.enter_context(module.register_forward_hook(partial(record, name)))
+        model(image)
     return layers
 
 

@@ -29,7 +29,7 @@ class Geometry:
     x_shape: torch.Size
     w_shape: torch.Size
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple[int, int] = 0  # (above and below, left and right)
     dilation: int = 1
     groups: int = 1
 
@@ -55,7 +55,8 @@ class Geometry:
         return self._backward(x, y.new_empty(self.w_shape), y, W)
 
     def _backward(self, x: Tensor, w: Tensor, y: Tensor, slot: int) -> Tensor:
-        stride, padding, dilation = ([n] * 2 for n in (self.stride, self.padding, self.dilation))
+        padding = [self.padding] * 2 if isinstance(self.padding, int) else self.padding
+        stride, dilation = [self.stride] * 2, [self.dilation] * 2
         geometry = (stride, padding, dilation, False, [0, 0], self.groups)
         mask = [slot == X, slot == W, False]
         return torch.ops.aten.convolution_backward(y, x, w, None, *geometry, mask)[slot]
@@ -89,18 +90,17 @@ class _Bilinear(torch.autograd.Function):
 
 def convolve(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
     """Return `F.conv2d` of x (B, C, H, W) by w (O, C / groups, k, k)."""
-    if x.device.type != "cpu":
-        return F.conv2d(x, w, None, stride, groups=groups)
     return bilinear(Geometry(x.shape, w.shape, stride, groups=groups), x, w)
 
 
 def bilinear(geometry: Geometry, x: Tensor, w: Tensor) -> Tensor:
     """Return the convolution of a geometry, in the autocast precision if one is set."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, w = x.to(dtype), w.to(dtype)
-    if torch.jit.is_tracing():  # a compiler knows torch's convolution, and no Python function
+    # torch's own derivatives are fast on a GPU, and a compiler cannot follow a Python function
+    if x.device.type != "cpu" or torch.jit.is_tracing():
         return geometry.output(x, w)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, w = x.to(dtype), w.to(dtype)
     return _Bilinear.apply(geometry, Y, x, w)
 
 

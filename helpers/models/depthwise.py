@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from helpers.models.convolution import Geometry, bilinear
 
-_backward = torch.ops.aten.convolution_backward
 PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -72,10 +71,13 @@ class Depthwise(Geometry):
         rows = 2 if x.shape[-2] < kernel else 0  # oneDNN is slow if the kernel is higher than x
         padded, width = F.pad(x, (2, 2, rows, rows)), x.shape[-1] + 2
         left, right = (
-            _weight_grad(part.contiguous(memory_format=torch.channels_last), y, self.stride, rows)
+            part.contiguous(memory_format=torch.channels_last)
             for part in (padded[..., :width], padded[..., 2:])
         )
-        return torch.cat([left, right[..., 1:]], dim=-1)
+        three_columns = torch.Size((*self.w_shape[:3], 3))
+        half = Geometry(left.shape, three_columns, self.stride, (2 - rows, 0), groups=self.groups)
+        first, last = half.weight_grad(left, y), half.weight_grad(right, y)
+        return torch.cat([first, last[..., 1:]], dim=-1)
 
     def _on_even_pixels(self) -> Depthwise:
         """Return the undilated convolution that a dilated one of stride 2 is on even pixels."""
@@ -92,20 +94,7 @@ def same_padding(x: Tensor, w_shape: torch.Size, stride: int = 1, dilation: int 
 
 def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolve x (B, C, H, W) by weight (C, 1, k, k): (B, C, ceil(H / stride), ceil(W / stride))"""
-    geometry = same_padding(x, weight.shape, stride, dilation)
-    if x.device.type == "cpu":
-        return bilinear(geometry, x, weight)
-    return F.conv2d(x, weight, None, stride, geometry.padding, dilation, geometry.groups)
-
-
-def _weight_grad(x: Tensor, y: Tensor, stride: int, rows: int) -> Tensor:
-    """Return the gradient (C, 1, 5, 3) by three columns of a kernel of five.
-
-    x has `rows` rows of padding above and below.
-    """
-    shape, padding = torch.Size((y.shape[1], 1, 5, 3)), [2 - rows, 0]
-    geometry = ([stride] * 2, padding, [1, 1], False, [0, 0], y.shape[1], [False, True, False])
-    return _backward(y, x, y.new_empty(shape), None, *geometry)[1]
+    return bilinear(same_padding(x, weight.shape, stride, dilation), x, weight)
 
 
 def _parities(x: Tensor) -> Tensor:
@@ -155,8 +144,6 @@ class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), in the autocast precision if set."""
         x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
-        if x.device.type != "cpu":
-            return F.conv2d(x, self.weight, stride=2, groups=self.groups)
         geometry = Strided(x.shape, self.weight.shape, stride=2, groups=self.groups)
         return bilinear(geometry, x, self.weight)
 

@@ -15,6 +15,7 @@ import difflib
 import functools
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import timm
@@ -225,24 +226,18 @@ def _examine(backbone: str, built: nn.Module, size_px: int) -> tuple[int, str, L
     """
     outputs: list[tuple[str, Tensor]] = []
 
-    def record(module_name: str, output: object) -> None:
+    def record(name: str, _module: nn.Module, _inputs: tuple, output: object) -> None:
         if isinstance(output, Tensor) and output.requires_grad:
-            outputs.append((module_name, output))
+            outputs.append((name, output))
 
-    hooks = [
-        module.register_forward_hook(lambda m, _, out, name=name: record(name, out))
-        for name, module in built.named_modules()
-    ]
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            embedding = built(torch.randn(1, 3, size_px, size_px))
-            if not isinstance(embedding, Tensor) or embedding.ndim != 2:
-                raise BackboneError(f"{title(backbone)} gives no embedding (B, D) of an image")
-            score = (embedding * torch.randn_like(embedding)).sum()
-            gradients = torch.autograd.grad(score, [o for _, o in outputs], allow_unused=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.inference_mode(False), torch.enable_grad():
+        for name, module in built.named_modules():
+            hooks.enter_context(module.register_forward_hook(functools.partial(record, name)))
+        embedding = built(torch.randn(1, 3, size_px, size_px))
+        if not isinstance(embedding, Tensor) or embedding.ndim != 2:
+            raise BackboneError(f"{title(backbone)} gives no embedding (B, D) of an image")
+        score = (embedding * torch.randn_like(embedding)).sum()
+        gradients = torch.autograd.grad(score, [o for _, o in outputs], allow_unused=True)
     names = [name for name, _ in outputs]
     for (name, output), gradient in reversed(list(zip(outputs, gradients, strict=True))):
         found = _layout(output, built)

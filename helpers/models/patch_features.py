@@ -8,6 +8,7 @@ less bound to ImageNet's classes than the last one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 import torch.nn.functional as F
@@ -72,12 +73,10 @@ def patch_features(model: Model, images: Tensor, layers: Sequence[str]) -> Tenso
         p, border = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
         maps.append(F.avg_pool2d(output, p, stride=1, padding=border, count_include_pad=False))
 
-    hooks = [model.get_submodule(layer).register_forward_hook(keep) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(model.get_submodule(layer).register_forward_hook(keep))
         model.embed(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
     size = tuple(maps[0].shape[2:])
     finer = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:]]
     return torch.cat([maps[0], *finer], dim=1)

@@ -21,8 +21,8 @@ from helpers.core import paths, seeding
 from helpers.models import AUTO, RANDOM, libraries
 from helpers.models.libraries import title
 
-# BACKBONE=auto is the first of these whose weights can be had. Of the packaged ones, Lite0 is the
-# fastest and not behind (LDA on frozen features, 192 px, mean AUC of five random folds and of five
+# BACKBONE=auto is the first of these whose weights can be had. Lite0 is the fastest of the packaged
+# ones and not behind (LDA on frozen features, 192 px, mean AUC of five random folds and of five
 # folds of modules of ELPV: Lite0 .907 and .836, Lite1 .892 and .806, Lite2 .906 and .844).
 AUTO_ORDER = ("resnet18", "efficientnet_lite0")
 # SHA-256 of the weights in the packages that bring some
@@ -74,16 +74,15 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
         WeightsError: no weights, the message says the ways to provide them; or those that were
             found are not the backbone's.
     """
-    first, *others = AUTO_ORDER
+    first, second = AUTO_ORDER
     if backbone != AUTO or given:
         return _weights_of(first if backbone == AUTO else backbone, given, image_size_px)
-    for candidate, other in zip(AUTO_ORDER, others, strict=False):
-        try:
-            return _weights_of(candidate, "", image_size_px)
-        except WeightsError as error:
-            reason = str(error).split(":", maxsplit=1)[0]
-            print(f"{reason}; using {title(other)} with its packaged ImageNet weights instead.")
-    return _weights_of(AUTO_ORDER[-1], "", image_size_px)
+    try:
+        return _weights_of(first, "", image_size_px)
+    except WeightsError as error:
+        reason = str(error).split(":", maxsplit=1)[0]
+        print(f"{reason}; using {title(second)} with its packaged ImageNet weights instead.")
+    return _weights_of(second, "", image_size_px)
 
 
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
@@ -252,8 +251,7 @@ def _downloaded(backbone: str, image_size_px: int) -> Weights:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-    found = _from_file(backbone, file, image_size_px)
-    return Weights(backbone, found.state, f"{hub_id}" if hub_id else url)
+    return replace(_from_file(backbone, file, image_size_px), origin=hub_id or url)
 
 
 def _file_of(url: str) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from helpers.core import files
 from helpers.core.style import SIDES
 from helpers.models.libraries import titles
-from helpers.runs import costs, stages
+from helpers.runs import costs, record, stages
 
 _TRAINING = ("02_features_baselines", "03_finetuning", "05_genotype_retraining")
 
@@ -28,12 +27,10 @@ def caption(stage: stages.Stage) -> str:
         values = {name[:2]: run["stages"][name]["settings"] for name in trained}
         seeds = {number: (own["seed"], own.get("seeds", 1)) for number, own in values.items()}
         # where the networks of this stage and of earlier ones were trained
-        later = [entry for name, entry in run["stages"].items() if name > stage.name]
-        written = {Path(file) for entry in later for file in entry.get("outputs", {})}
         models = {path.stem for path in stage.paths.predictions_root.glob("*.csv")}
-        models -= {file.stem for file in written if file.parent.name == "predictions"}
-        records = [r for model in models for r in costs.training_records(stage.paths, model)]
-        devices = sorted({str(r["device"]) for r in records if r.get("device")})
+        models -= record.models_of_later_stages(stage.paths, stage.name)
+        trainings = [one for model in models for one in costs.training_records(stage.paths, model)]
+        devices = sorted({str(one["device"]) for one in trainings if one.get("device")})
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
             f"{_split_text(split['settings'])}; "
@@ -65,10 +62,10 @@ def _split_text(settings: Mapping[str, Any]) -> str:
     return f"{kind}, seed {settings['seed']}" + (f", {folds} folds" if folds else "")
 
 
-def _backbone_text(stage: stages.Stage, record: Mapping[str, Any]) -> str:
+def _backbone_text(stage: stages.Stage, entries: Mapping[str, Any]) -> str:
     """Return the stage's backbone, or that of 02 and of 03 if they were run with different ones."""
     names = [name for name in _TRAINING[:2] if name <= stage.name]
-    own = {name[:2]: record.get(name, {}).get("backbone") for name in names}
+    own = {name[:2]: entries.get(name, {}).get("backbone") for name in names}
     if len({*filter(None, own.values())}) > 1:
         return ", ".join(f"{titles(name or 'none')} in {number}" for number, name in own.items())
     return titles(stage.notes.get("backbone") or "none")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from helpers.core import style
+
 if TYPE_CHECKING:
     from IPython.display import HTML
 
@@ -40,11 +42,11 @@ class Findings:
         new = [sentence for sentence in sentences if sentence]
         self.sentences += new if head else []
         if new and _in_notebook():
-            from IPython.display import HTML, display
+            from IPython.display import display
 
             if pyplot := sys.modules.get("matplotlib.pyplot"):
                 pyplot.show()  # a picture of this cell comes before what is said about it
-            display(HTML("".join(f"<p>{_escaped(sentence)}</p>" for sentence in new)))
+            display(style.paragraph(*new))
         elif new:
             print("\n".join(new))
 
@@ -63,9 +65,5 @@ def _in_notebook() -> bool:
 def _box(sentences: Sequence[str]) -> HTML:
     from IPython.display import HTML
 
-    lines = "".join(f"<li>{_escaped(sentence)}</li>" for sentence in sentences)
+    lines = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in sentences)
     return HTML(f"<p><b>{TITLE}</b></p><ul>{lines}</ul>")
-
-
-def _escaped(sentence: str) -> str:
-    return html.escape(sentence, quote=False)

@@ -7,7 +7,7 @@ that has not seen it. Validation is fold 0: the training of fold 0 is what a sin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -45,9 +45,3 @@ def sides(split: pd.DataFrame, fold: int | None) -> pd.DataFrame:
     own = split.fold.notna()
     side = split.split.mask(own, "train").mask(own & (split.fold == fold).fillna(False), "val")
     return split.assign(split=side)
-
-
-def averaged_text(members: Collection[Member]) -> str:
-    """Return what a mean over members averages: "3 seeds", "5 folds" or "2 seeds x 5 folds"."""
-    counts = {"seeds": len({m.seed for m in members}), "folds": len({m.fold for m in members})}
-    return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)

@@ -20,7 +20,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import SIDES
 from helpers.runs import settings
-from helpers.runs.members import Member, averaged_text, cross_fitted, folds_of, sides
+from helpers.runs.members import Member, cross_fitted, folds_of, sides
 from helpers.runs.names import chosen, display_name, order
 
 
@@ -35,7 +35,7 @@ class Scored:
 
     name: str
     # Images that the model was not trained on, in the split's order: id, label, defect_score, and
-    # group if the split has it. Of a cross-fitted model these are all of training and validation.
+    # group if the split has it. A cross-fitted model has all of training and validation here.
     val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
@@ -44,8 +44,10 @@ class Scored:
 
     @property
     def averaged(self) -> str:
-        """Return what was averaged, such as "3 seeds" or "5 folds"; empty if nothing was."""
-        return averaged_text([one.member for one in self.members if one.member])
+        """Return what was averaged, such as "2 seeds x 5 folds"; empty if nothing was."""
+        trained = [one.member for one in self.members if one.member]
+        counts = {"seeds": len({m.seed for m in trained}), "folds": len({m.fold for m in trained})}
+        return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
 
     @property
     def title(self) -> str:
@@ -60,7 +62,7 @@ class Scored:
     def labels_scores(self, side: str = "") -> tuple[np.ndarray, np.ndarray]:
         """Return labels (N,) and scores (N,) of the labelled images of `side`.
 
-        An empty `side` stands for `judged_on`.
+        An empty `side` means `judged_on`.
         """
         frame = self._labelled(side)
         return frame.label.to_numpy(np.int64), frame.defect_score.to_numpy(np.float64)
@@ -232,11 +234,9 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     }
     again = "; make the predictions again"
     if "fold" in named:
-        checks |= {
-            f"fold {{fold}} is not in split.csv{again}": ~values.fold.isin(folds_of(split)),
-            f"{{id!r}} is not a {{split}} id of fold {{fold}}{again}": wrong_side,
-        }
-    checks[f"{{id!r}} is not a {{split}} id of this split{again}"] = wrong_side
+        checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
+    seen = "fold {fold}" if "fold" in named else "this split"
+    checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = wrong_side
     _refuse_marked(path, frame, checks)
     blocks = {
         Member(int(seed), None if pd.isna(fold) else int(fold)): rows

@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
-from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, checked, setting
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, problem, setting
 from helpers.datasets.settings import SplitSettings
 from helpers.models import AUTO, RANDOM
 from helpers.runs.presets import PRESET_VALUES, PRESETS
@@ -414,7 +414,10 @@ def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
             raise unknown_parameter(name.upper(), known, f"no cell of {stage}")
     values = PRESET_VALUES[preset].get(stage, {})
     values = values | {name: value for name, value in given.items() if value is not None}
-    return checked(STAGES[stage], values)
+    try:
+        return STAGES[stage](**values)
+    except ValidationError as error:
+        raise SettingsError(problem(error)) from None
 
 
 def decisive(settings: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import pandas as pd
 from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.datasets.cache import ImageCache, open_cache
+from helpers.models.libraries import titles
 from helpers.runs import attached, record, settings
 from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
@@ -143,11 +144,9 @@ class Stage:
 
     def save_figure(self, figure: Figure, name: str, credit: str = "") -> None:
         """Write a figure as an output of the stage, with run, backbone and `credit` below it."""
-        if backbone := self.notes.get("backbone"):
-            from helpers.models.libraries import titles  # slow: only if there is one
-
-            backbone = titles(backbone)
-        about = [f"run {self.paths.name}", f"backbone {backbone}" if backbone else "", credit]
+        backbone = self.notes.get("backbone")
+        used = f"backbone {titles(backbone)}" if backbone else ""
+        about = [f"run {self.paths.name}", used, credit]
         footnote = "; ".join(filter(None, about))
         figure.text(0, -0.01, footnote, ha="left", va="top", fontsize=8, color="0.35")
         if self.is_smoke:
@@ -314,31 +313,24 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
 
 
 def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
-    """Open a stage like `begin`, but leave no trace in run.json."""
-    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
-    run_name, preset, values = resolve_run(name, given)
-    resolved = settings.resolve(name, preset, values)
-    run_paths = paths.RunPaths(run_name)
-    run = load_run(run_paths)
-    if name != FIRST:
-        require_earlier(name, run_paths, run)
-    return Stage(name, run_paths, preset, resolved, stage_key(name, resolved, run))
-
-
-def resolve_run(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Return the run, its preset and the stage's own values from a notebook's parameters.
+    """Open a stage like `begin`, but leave no trace in run.json.
 
     On Kaggle, a run of that name in an attached notebook's output is copied here first.
     """
-    values = dict(given)
-    run_name, preset = values.pop("RUN", "") or "", values.pop("PRESET", None) or ""
-    preset = preset or default_preset()
-    run_name = run_name or default_run(values.get("DATASET") or "elpv", preset)
+    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    preset = given.pop("PRESET", None) or default_preset()
+    run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)
     check_run_name(run_name)
-    attached.adopt(paths.RunPaths(run_name))
+    run_paths = paths.RunPaths(run_name)
+    attached.adopt(run_paths)
+    run = load_run(run_paths)
     if name != FIRST:
-        preset = load_run(paths.RunPaths(run_name)).get("preset") or default_preset()
-    return run_name, preset, {parameter.lower(): value for parameter, value in values.items()}
+        preset = run.get("preset") or default_preset()
+    values = {parameter.lower(): value for parameter, value in given.items()}
+    resolved = settings.resolve(name, preset, values)
+    if name != FIRST:
+        require_earlier(name, run_paths, run)
+    return Stage(name, run_paths, preset, resolved, stage_key(name, resolved, run))
 
 
 def check_run_name(name: str) -> None:

@@ -116,8 +116,8 @@ def test_a_damaged_attached_run_is_named(inputs):
 
 def test_a_notebook_takes_the_preset_of_the_attached_run(inputs):
     _output(inputs / "series", preset="paper")
-    given = {"RUN": "r", "SEED": 1}
-    assert stages.resolve_run("02_features_baselines", given) == ("r", "paper", {"seed": 1})
+    stage = stages.open_stage("02_features_baselines", {"RUN": "r", "SEED": 1})
+    assert (stage.paths.name, stage.preset, stage.settings.seed) == ("r", "paper", 1)
 
 
 def test_the_runner_looks_at_the_attached_inputs_before_the_first_stage(inputs, monkeypatch):

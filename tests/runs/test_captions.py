@@ -72,7 +72,8 @@ def test_seeds_that_differ_between_the_notebooks_are_all_said(stage):
 def test_an_earlier_notebook_says_nothing_of_later_trainings(stage):
     record = stages.load_run(stage.paths)
     record["stages"]["02_features_baselines"] = {"settings": {"seed": 0}} | DEVICE
-    record["stages"]["03_finetuning"]["outputs"] = {"predictions/fbp.csv": "digest"}
+    outputs = {"predictions/fbp.csv": "digest"}
+    record["steps"] = {"fbp": {"stage": "03_finetuning", "key": "k", "outputs": outputs}}
     files.save_json(stage.paths.run_json, record)
     _train(stage, "fbp", "an H100")
     stage.name = "02_features_baselines"

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.runs.members import Member, averaged_text, cross_fitted, sides
+from helpers.runs.members import Member, cross_fitted, sides
 
 
 @pytest.fixture
@@ -29,10 +29,3 @@ def test_a_training_validates_on_its_fold_and_trains_on_all_others(split):
     assert sides(split, 0).split.tolist() == split.split.tolist()  # what a single training sees
     seen = sides(split, 1).split.tolist()
     assert seen == ["val", "train", "train", "test", "excluded", "val"]
-
-
-def test_the_text_says_what_was_averaged():
-    assert averaged_text([Member(0), Member(1), Member(2)]) == "3 seeds"
-    assert averaged_text([Member(0, 0), Member(0, 1)]) == "2 folds"
-    assert averaged_text([Member(s, f) for s in (1, 2) for f in range(5)]) == "2 seeds x 5 folds"
-    assert averaged_text([Member(0)]) == averaged_text([]) == ""

@@ -78,7 +78,7 @@ def test_the_default_run_is_named_after_data_set_and_preset():
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
-def test_a_run_name_that_is_no_plain_folder_is_refused(home, name):
+def test_a_run_name_that_is_not_a_plain_folder_is_refused(home, name):
     with pytest.raises(settings.SettingsError, match="must be a plain folder name"):
         stages.begin("01_data_split", {"RUN": name, "PRESET": "smoke"})
 
@@ -126,7 +126,7 @@ def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
         stage.images(16)
 
 
-def test_after_the_deadline_no_step_is_begun_but_what_is_done_is_found(home):
+def test_after_the_deadline_no_step_is_started_but_what_is_done_is_found(home):
     limited = settings.SearchSettings(time_budget_min=1.0)
     stage = stages.Stage("04_darts_search", paths.RunPaths("r"), "quick", limited, "key")
     assert _do(stage, {"a": 1}) is True
