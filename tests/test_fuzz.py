@@ -19,9 +19,9 @@ from PIL import Image
 
 from helpers import datasets
 from helpers.core import files, tensors
+from helpers.core.errors import UserError
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import genotypes, named, network
-from helpers.darts.space import GenotypeError
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
@@ -33,14 +33,6 @@ from helpers.training import features, trained
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
 from tests.deploy_run import CONTENT
 
-OURS = (
-    files.ArtifactError,
-    DataError,
-    settings.SettingsError,
-    submission.SubmissionError,
-    GenotypeError,
-    stages.StageError,
-)
 SIDES = ("train", "val", "test")
 IDS = [f"p{i:02d}" for i in range(24)]
 LABELS = np.arange(24) % 2
@@ -75,7 +67,7 @@ def outcome(read, path: Path, is_table: bool = False):
     """
     try:
         return read()
-    except OURS as error:
+    except UserError as error:
         assert path.name in str(error), error
         assert not is_table or names_a_line(error), error
         return None
@@ -126,7 +118,7 @@ def test_any_split_csv_of_a_user_divides_the_images_or_is_refused(place, data, b
     digests = pd.Series(IDS)
     try:
         found = splits.make_split(source, digests, SplitSettings(split_csv=str(path)))
-    except OURS as error:
+    except UserError as error:
         # an error of the split that the file asks for names the class and the side instead
         named = path.name in str(error) and names_a_line(error)
         assert named or "the split leaves no" in str(error)
@@ -223,7 +215,7 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
         record.time_table(paths)
     except (settings.SettingsError, stages.StageError) as error:
         assert "PRESET" in str(error) or "needs the split" in str(error) or "run.json" in str(error)
-    except OURS as error:
+    except UserError as error:
         assert "run.json" in str(error)
 
 

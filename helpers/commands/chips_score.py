@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from helpers.core import files
+from helpers.core.errors import UserError
 from helpers.datasets import DataError
 from helpers.datasets.chips.write import HIDDEN_LABELS
 from helpers.results.metrics import delong_interval
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         hidden = files.load_csv(labels, ("id", "label"))
         sent = validate_submission(options.submission, hidden.id.tolist()).set_index("id")
         auc, low, high = delong_interval(hidden.label, sent.defect_score.loc[hidden.id])
-    except ValueError as error:
+    except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"AUC {auc:.4f} [{low:.4f}, {high:.4f}] on {len(hidden)} hidden test images (synthetic)")

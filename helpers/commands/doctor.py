@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers.commands import options as run_options
 from helpers.core import paths
+from helpers.core.errors import UserError
 
 if TYPE_CHECKING:
     from helpers.commands.plan import Plan
@@ -61,13 +62,12 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     if any(line.state == "PROBLEM" for line in basics):
         return  # everything below imports these packages
     from helpers.commands.plan import check_places, make_plan
-    from helpers.runs.stages import StageError
 
     try:
         plan = make_plan(options, [])
         check_places(plan)
         split = _split_settings(plan)
-    except (StageError, ValueError) as error:  # settings, names of cells, damaged files
+    except UserError as error:
         yield Line("PROBLEM", "options", str(error))
         return
     yield Line("ok", "options", f"run {plan.run}, preset {plan.preset}")
@@ -204,7 +204,6 @@ def weights(backbone: str, given: str) -> Line:
 def data(settings: Any) -> tuple[Line, int]:
     """Check that the images are here and can be split; return their number too, 0 if unknown."""
     from helpers import datasets
-    from helpers.core.files import ArtifactError
     from helpers.datasets import splits
     from helpers.datasets.chips import write
 
@@ -215,7 +214,7 @@ def data(settings: Any) -> tuple[Line, int]:
         # as notebook 01 splits them, except that copies are not looked for: no pixels are read
         kept = splits.subsample_source(source, settings.max_images, settings.seed)
         splits.make_split(kept, kept.table.id, settings)
-    except (datasets.DataError, ArtifactError) as error:
+    except UserError as error:
         return Line("PROBLEM", "data", str(error)), 0
     labels = source.table.label.dropna()
     counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.commands.cli import parser_of
-from helpers.core import files
+from helpers.core.errors import UserError
 from helpers.deploy import export
 from helpers.deploy.predictor import open_model
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         run(options)
-    except (export.ExportError, files.ArtifactError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -18,10 +18,10 @@ import pandas as pd
 
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
+from helpers.core.errors import UserError
 from helpers.datasets import DataError
 from helpers.datasets.folder import SUFFIXES, image_files
 from helpers.deploy.predictor import TrainedModel, load_model
-from helpers.training.inference import ScoresError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(run(options) > 0)
-    except (files.ArtifactError, DataError, ScoresError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -21,13 +21,11 @@ import pandas as pd
 from helpers.commands import cli, executed, options, progress
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import environment, files, memory, paths, status, threads
-from helpers.darts.space import GenotypeError
-from helpers.datasets import DataError
+from helpers.core.errors import UserError
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.record import RunError, lock
 
-_WRONG_INPUT = (config.SettingsError, DataError, GenotypeError, files.ArtifactError)
 _HANGING: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
 # columns of `results_table` for the terminal; hidden test labels have no test columns
 SHOWN_COLUMNS = ("Model", "Valid AUC", "Valid Acc", "Test AUC", "Test Acc", "Test F1")
@@ -52,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunOutOfTime as stop:
         print(f"\n{stop}", file=sys.stderr)
         return RunOutOfTime.exit_code
-    except (RunError, stages.StageError, *_WRONG_INPUT) as error:
+    except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0

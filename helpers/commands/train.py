@@ -19,29 +19,18 @@ from typing import Any
 from helpers.commands import options as command_line
 from helpers.commands import run
 from helpers.commands.cli import parser_of
-from helpers.core import files, processes
-from helpers.core.memory import MemoryFullError
+from helpers.core import processes
+from helpers.core.errors import UserError
 from helpers.darts import halving, retrain, search
-from helpers.darts.space import GenotypeError
-from helpers.datasets import DataError
 from helpers.models import backbones
-from helpers.models.weights import WeightsError
 from helpers.runs import settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
 from helpers.training.jobs import ENGINES
 from helpers.training.loop import TrainingError
 
-# errors that a process may meet alone, on its machine; all processes meet the others together
-_LOCAL = (
-    files.ArtifactError,
-    DataError,
-    GenotypeError,
-    MemoryFullError,
-    run.RunError,
-    stages.StageError,
-    WeightsError,
-)
+# errors that all processes meet together; each may meet the others alone, on its machine
+_SHARED = (settings.SettingsError, TrainingError, backbones.BackboneError)
 
 
 def _weights(stage: Stage) -> list[backbones.Weights]:
@@ -84,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\n{error}")
         if not options.from_notebook:  # a notebook notices by itself and stops
             return run.RunOutOfTime.exit_code
-    except (settings.SettingsError, TrainingError, backbones.BackboneError, *_LOCAL) as error:
-        if processes.is_main() or isinstance(error, _LOCAL):
+    except UserError as error:
+        if processes.is_main() or not isinstance(error, _SHARED):
             print(f"\nerror: {error}", file=sys.stderr, flush=True)
         return 1
     processes.leave()

@@ -30,6 +30,7 @@ import pandas as pd
 import psutil
 
 from helpers.core import memory, paths
+from helpers.core.errors import UserError
 
 LEFTOVER_AGE_S = 3600  # no write takes this long
 # Text that a spreadsheet would run as a formula; apostrophes before it are of an escaped one. A
@@ -37,7 +38,7 @@ LEFTOVER_AGE_S = 3600  # no write takes this long
 FORMULA = re.compile(r"'*(?![+-][\d.]+(e[+-]?\d+)?\Z)[=+\-@\t\r\n].", re.DOTALL | re.IGNORECASE)
 
 
-class ArtifactError(ValueError):
+class ArtifactError(UserError):
     """A file of a run is missing, damaged, of another kind, or cannot be written."""
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import filelock
 
+from helpers.core.errors import UserError
 from helpers.core.files import ArtifactError, writing
 
 # errors of file systems without locks, such as some network disks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-class LockedError(RuntimeError):
+class LockedError(UserError):
     """Another process holds the lock."""
 
 

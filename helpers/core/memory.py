@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from helpers.core.errors import UserError
+
 # what torch (on any device) and the libraries below it say
 _SAYS_FULL = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|_ALLOC_FAILED|bad_alloc", re.I
@@ -17,7 +19,7 @@ _SIZES = ("batch_size", "image_size_px")  # endings of the parameters that need 
 NOTHING = "close other programs or use a larger machine"
 
 
-class MemoryFullError(RuntimeError):
+class MemoryFullError(UserError):
     """The memory is full; the message names the parameters to lower."""
 
 

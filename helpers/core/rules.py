@@ -1,5 +1,6 @@
 """Rules of settings: which values a field takes, and errors in the user's spelling.
 
+
 Settings are pydantic dataclasses; each rule is written at its field:
 
     @dataclass(frozen=True, config=STRICT)
@@ -19,6 +20,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
+from helpers.core.errors import UserError
+
 # strict: an integer is a float, but True is not an integer, and "3" is not a number
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,7 +40,7 @@ _MUST_BE = {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError):
     """A parameter does not exist, or cannot take this value."""
 
 

@@ -125,6 +125,7 @@ class DerivedNetwork(Model):
     ) -> None:
         super().__init__()
         self.genotype = genotype
+        self.in_channels = in_channels
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0

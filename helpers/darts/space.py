@@ -6,6 +6,8 @@ cell, 2 to 5 its four nodes. Each node of a discrete cell keeps two edges, each 
 
 from __future__ import annotations
 
+from helpers.core.errors import UserError
+
 PRIMITIVES = (  # in the order of alpha's columns; `none` keeps its slot in the softmax
     "none",
     "max_pool_3x3",
@@ -23,5 +25,5 @@ EDGES = tuple((source, node) for node in NODE_STATES for source in range(node))
 KINDS = ("normal", "reduce")  # of cells, named as in the published genotypes
 
 
-class GenotypeError(ValueError):
+class GenotypeError(UserError):
     """A genotype or a file of one is not valid; the message names the culprit."""

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.core import paths
+from helpers.core.errors import UserError
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The images or their table cannot be used; the message names the culprit and the way out."""
 
 

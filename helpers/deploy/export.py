@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.core import files
+from helpers.core.errors import UserError
 from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.example import example_of
 from helpers.deploy.predictor import Opened, TrainedModel
@@ -47,7 +48,7 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError):
     """A model cannot be exported; the message names the culprit and the way out."""
 
 

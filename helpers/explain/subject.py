@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from helpers.core import devices
+from helpers.core.errors import UserError
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
@@ -29,7 +30,7 @@ from helpers.training.features import image_batches
 from helpers.training.inference import placed
 
 
-class ExplainError(ValueError):
+class ExplainError(UserError):
     """A model or a part to show is missing; the message names it."""
 
 

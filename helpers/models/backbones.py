@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from helpers.core import files, tensors
+from helpers.core.errors import UserError
 from helpers.models import libraries
 from helpers.models.libraries import BackboneError as BackboneError
 from helpers.models.spec import Model as Model
@@ -169,6 +170,6 @@ def load_model(path: Path) -> Model:
         }
         model = build(ModelSpec(**facts))
         model.load_state_dict(state)
-    except (TypeError, KeyError, RuntimeError, ValueError) as error:
+    except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None
     return model.eval()

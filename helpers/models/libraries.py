@@ -25,6 +25,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from helpers.core import seeding
+from helpers.core.errors import UserError
 from helpers.models.spec import Layout, maps_of
 
 TITLES = {
@@ -39,7 +40,7 @@ NOT_TAKEN = ("googlenet", "inception_v3")
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=\d)")
 
 
-class BackboneError(ValueError):
+class BackboneError(UserError):
     """There is no such backbone, or it cannot be used here."""
 
 

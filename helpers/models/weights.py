@@ -18,6 +18,7 @@ import torchvision
 from safetensors.torch import load_file
 
 from helpers.core import paths, seeding
+from helpers.core.errors import UserError
 from helpers.models import AUTO, RANDOM, libraries
 from helpers.models.libraries import title
 
@@ -35,7 +36,7 @@ SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 DOWNLOAD_TIMEOUT_S = 10.0  # without a network the series must continue, not hang
 
 
-class WeightsError(RuntimeError):
+class WeightsError(UserError):
     """Pretrained weights that were asked for are not available."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from helpers.core.errors import UserError
 from helpers.core.files import as_cell, write_bytes
 from helpers.core.paths import RunPaths
 from helpers.runs.predictions import read_predictions, read_split
@@ -23,7 +24,7 @@ COLUMNS = ["id", "defect_score"]
 CONTESTS = ("nexperia", "chips")  # data sets whose submissions are judged by their ids
 
 
-class SubmissionError(ValueError):
+class SubmissionError(UserError):
     """A submission that the contest would reject; the text names the row and what to do."""
 
 

@@ -19,9 +19,10 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from helpers.core import files, locks, paths
+from helpers.core.errors import UserError
 
 
-class RunError(RuntimeError):
+class RunError(UserError):
     """The series stopped; the message says where, why, and how to continue."""
 
 

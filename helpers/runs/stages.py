@@ -23,6 +23,7 @@ import pandas as pd
 
 from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
+from helpers.core.errors import UserError
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.models.libraries import titles
 from helpers.runs import attached, record, settings
@@ -46,7 +47,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this process has open
 
 
-class StageError(RuntimeError):
+class StageError(UserError):
     """A notebook cannot start; the message says which one to run first."""
 
 

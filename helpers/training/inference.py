@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.core import devices, processes
+from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Model
 from helpers.training.augment import symmetries_of, symmetry
@@ -25,7 +26,7 @@ from helpers.training.batches import Batches
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class ScoresError(RuntimeError):
+class ScoresError(UserError):
     """A model gives scores that are not finite; the message names images."""
 
 

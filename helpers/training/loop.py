@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from helpers.core import files, memory, processes, seeding, status, tensors
+from helpers.core.errors import UserError
 from helpers.core.style import percent
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import OutOfTime
@@ -36,7 +37,7 @@ from helpers.training.inference import ScoresError, autocast, evaluate, placed, 
 from helpers.training.optim import Loss, balanced_weights, make_optimizer, make_scheduler
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """The training cannot continue; the message says what to change."""
 
 

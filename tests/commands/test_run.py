@@ -289,7 +289,7 @@ def test_a_genotype_whose_model_would_have_too_long_a_name_is_refused(home, tmp_
     cell.write_text("{}")
     assert run.main(["--preset", "smoke", "-p", f"GENOTYPES={cell}"]) == 1
     assert (
-        "whose name may have 200 letters and not end in '_distilled': rename it"
+        "which may have at most 200 letters and not end in '_distilled': rename it"
         in capsys.readouterr().err
     )
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers.commands import chips_score
+from helpers.datasets import DataError
 from helpers.datasets.chips import write
 from helpers.datasets.nexperia import is_done
 
@@ -140,7 +141,7 @@ def test_a_finished_set_is_not_drawn_again(written, monkeypatch):
 )
 def test_a_setting_out_of_range_is_named_and_nothing_is_written(change, message, tmp_path):
     arguments = {"train": 10, "test": 10, **SMALL, **change}
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(message)):
         write.write_dataset(tmp_path / "set", **arguments)
     assert not (tmp_path / "set").exists()
 
@@ -148,20 +149,20 @@ def test_a_setting_out_of_range_is_named_and_nothing_is_written(change, message,
 def test_a_folder_with_other_settings_is_refused_and_left_alone(written):
     before = content(written)
     message = "has other settings: train 230 (asked: 231), seed 3 (asked: 4); delete it, or"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(message)):
         write.write_dataset(written, 231, 70, seed=4, **SMALL)
     assert content(written) == before
 
 
 def test_a_folder_with_other_files_a_file_and_a_broken_marker_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds other files and no chips\.json"):
+    with pytest.raises(DataError, match=r"holds other files and no chips\.json"):
         write.write_dataset(tmp_path, 20, 10, **SMALL)
-    with pytest.raises(ValueError, match=r"notes\.txt is a file; choose another folder"):
+    with pytest.raises(DataError, match=r"notes\.txt is a file; choose another folder"):
         write.write_dataset(tmp_path / "notes.txt", 20, 10, **SMALL)
     for broken in ("{", "[]", '{"settings": 1}'):
         (tmp_path / "chips.json").write_text(broken)
-        with pytest.raises(ValueError, match=r"chips\.json is damaged: delete .*, or choose"):
+        with pytest.raises(DataError, match=r"chips\.json is damaged: delete .*, or choose"):
             write.write_dataset(tmp_path, 20, 10, **SMALL)
 
 

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from helpers.core.errors import UserError
+
 COMPETITION = "semi-conductor-image-classification-first"
 TIMEOUT_S = 60  # a silent connection then counts as lost; the client would wait for ever
 
@@ -28,7 +30,7 @@ WEB_PAGE = (
 )
 
 
-class KaggleError(RuntimeError):
+class KaggleError(UserError):
     """A request to Kaggle that failed; the text says why and what to do.
 
     Attributes:

@@ -16,8 +16,7 @@ from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
 from helpers.commands.kaggle.series import DEFAULTS, push_series
 from helpers.commands.kaggle.submissions import status, submit
-from helpers.core.files import ArtifactError
-from helpers.results.submission import SubmissionError
+from helpers.core.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(options.run(options))
         return 0
-    except (KaggleError, SubmissionError, ArtifactError, OSError) as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.commands.kaggle.client import KaggleError, connect
 from helpers.commands.kaggle.kernels import Push, owner_of, send
-from helpers.core import files
+from helpers.core.errors import UserError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -68,8 +68,6 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     """
     from helpers.commands import run
     from helpers.commands.plan import make_plan
-    from helpers.darts.space import GenotypeError
-    from helpers.runs.settings import SettingsError
 
     arguments, said = [*DEFAULTS, *arguments], io.StringIO()  # what comes later is taken
     refusal = "helpers.run would refuse these arguments"
@@ -79,7 +77,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
         plan = make_plan(options, arguments)
     except SystemExit:
         raise KaggleError(f"{refusal}: {said.getvalue().strip().splitlines()[-1]}") from None
-    except (SettingsError, GenotypeError, files.ArtifactError) as error:
+    except UserError as error:
         raise KaggleError(f"{refusal}: {error}") from None
     for parameters in plan.parameters.values():
         for name, value in parameters.items():

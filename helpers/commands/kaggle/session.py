@@ -13,11 +13,12 @@ import pandas as pd
 
 from helpers.commands.run import SHOWN_COLUMNS, RunOutOfTime, results_table
 from helpers.core import files, paths
+from helpers.core.errors import UserError
 
 RUN = (sys.executable, "-u", "-m", "helpers.run")  # unbuffered: the log shows it as it comes
 
 
-class SeriesError(RuntimeError):
+class SeriesError(UserError):
     """The series stopped at an error; the output above shows it."""
 
 

@@ -29,7 +29,7 @@ from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer, score_on_ray
 from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
 from helpers.core import devices, files
-from helpers.datasets import DataError
+from helpers.core.errors import UserError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES
 from helpers.deploy.description import Description
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         unreadable = run(options)
-    except (ScoreError, DataError, files.ArtifactError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

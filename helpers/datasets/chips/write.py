@@ -26,7 +26,9 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
+from helpers.core.errors import UserError
 from helpers.core.files import write_bytes, writing
+from helpers.datasets import DataError
 from helpers.datasets.chips.render import IMAGE_SIZE_PX, SPLITS, render_part, stream
 from helpers.datasets.nexperia import LOTS, MARKER, is_done, read_marker
 
@@ -62,11 +64,11 @@ class Settings:
     def __post_init__(self) -> None:
         for name, least in (("train", 1), ("test", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+                raise DataError(f"{name} must be {least} or more, got {getattr(self, name)}")
         if not 64 <= self.size_px <= 480:  # the noise fields are 1,024 pixels wide
-            raise ValueError(f"size_px must be in 64...480, got {self.size_px}")
+            raise DataError(f"size_px must be in 64...480, got {self.size_px}")
         if not 0 <= self.bad_fraction <= 1:
-            raise ValueError(f"bad_fraction must be in 0...1, got {self.bad_fraction}")
+            raise DataError(f"bad_fraction must be in 0...1, got {self.bad_fraction}")
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,13 @@ def write_dataset(
         The folder, whole.
 
     Raises:
-        ValueError: a setting out of range, or a folder with other settings or other files.
+        DataError: a setting out of range, or a folder with other settings or other files.
         OSError: too little room on the disk.
     """
     settings, out = Settings(train, test, seed, bad_fraction, size_px), Path(out)
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
-        raise ValueError(f"workers must be 1 or more, got {workers}")
+        raise DataError(f"workers must be 1 or more, got {workers}")
     _check_folder(out, settings)
     if is_done(out):
         return out
@@ -177,19 +179,19 @@ def write_dataset(
 
 
 def _check_folder(out: Path, settings: Settings) -> None:
-    """Raise ValueError unless `out` is new, empty or has a set with the same settings."""
+    """Raise DataError unless `out` is new, empty or has a set with the same settings."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise ValueError(f"{out} is a file; choose another folder")
+        raise DataError(f"{out} is a file; choose another folder")
     there, wanted = read_marker(out).get("settings"), asdict(settings)
     if there is None:
         if any(not path.match(f".{MARKER}.*.tmp") for path in out.iterdir()):
-            raise ValueError(f"{out} holds other files and no {MARKER}; choose an empty folder")
+            raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
     elif there != wanted:
         names = [n for n in wanted | there if there.get(n) != wanted.get(n)]
         differences = ", ".join(f"{n} {there.get(n)} (asked: {wanted.get(n)})" for n in names)
-        raise ValueError(
+        raise DataError(
             f"{out} has other settings: {differences}; delete it, or choose another folder"
         )
 
@@ -280,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = write_dataset(**values)
         if sheet is not None:
             contact_sheet(50, 50, values["seed"]).save(sheet)
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{values['train']} + {values['test']} synthetic images in {out}")

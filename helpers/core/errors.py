@@ -1,0 +1,5 @@
+"""The base class of all errors that a user can mend."""
+
+
+class UserError(Exception):
+    """A message names the culprit and the way out; commands print it and exit with status 1."""
