@@ -12,7 +12,7 @@ import papermill
 import pytest
 
 import helpers
-from helpers.commands import run
+from helpers.commands import executed, plan, run
 from helpers.core import paths
 from helpers.runs import predictions, settings, stages
 from tests.executed_fixtures import loaded_from_elsewhere
@@ -142,13 +142,19 @@ def test_the_report_of_a_run_is_one_file_with_all_notebooks(smoke_run, capsys):
     assert 'mime-type="application/vnd.jupyter.stderr"' not in text and "img/s]" not in text
 
 
-def test_a_changed_setting_redoes_its_stage_and_what_follows_but_no_equal_step(smoke_copy, capsys):
-    assert run.main([*SMOKE, "-p", "RANDOM_CELLS=2"]) == 0
-    out = capsys.readouterr().out
-    assert out.count("up to date") == 4 and "05_genotype_retraining: running" in out
+def test_a_changed_setting_redoes_its_stage_but_no_equal_step_and_what_follows_is_out_of_date(
+    smoke_copy, capsys
+):
+    changed = [*SMOKE, "-p", "RANDOM_CELLS=2"]
+    assert run.main([*changed, "--only", "05"]) == 0
+    assert "05_genotype_retraining: running" in capsys.readouterr().out
     record = json.loads((smoke_copy / "data/runs/t/run.json").read_text())
     reused = set(record["stages"]["05_genotype_retraining"]["reused"])
     assert {"darts_searched", "random_cell_0"} <= reused and "random_cell_1" not in reused
+    resolved = plan.make_plan(run.parser().parse_args(changed), changed).settings
+    for path in NOTEBOOKS:
+        asked = path.stem, resolved[path.stem], paths.RunPaths("t"), executed.code_digest(path)
+        assert stages.is_current(*asked) == (path.stem < "06")
 
 
 def test_a_model_of_one_s_own_redoes_the_analysis_and_what_follows_and_may_become_the_submission(
