@@ -10,6 +10,7 @@ from typing import Any
 
 from helpers.core import files, paths, status
 from helpers.core.devices import default_device, device_name
+from helpers.core.style import duration
 from helpers.runs import record, stages
 from helpers.runs.settings import STEERING
 
@@ -61,10 +62,10 @@ def expected(left: Sequence[str], settings: Mapping[str, Any]) -> str:
     if not known or known[0] is None:
         return ""
     own_s, run = known[0]
-    text = f"{in_words(own_s)} in run {run}"
+    text = f"{duration(own_s)} in run {run}"
     if len(known) > 1 and all(known):
         total_s = sum(one[0] for one in known if one)
-        text += f", {in_words(total_s)} with the {len(known) - 1} notebook(s) after it"
+        text += f", {duration(total_s)} with the {len(known) - 1} notebook(s) after it"
     return text
 
 
@@ -88,11 +89,3 @@ def earlier_seconds(stage: str, settings: Mapping[str, Any]) -> tuple[float, str
 
 def _costs(given: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k: v for k, v in files.plain(given or {}).items() if k not in WITHOUT_EFFECT}
-
-
-def in_words(seconds: float) -> str:
-    """Return a time for people: "40 s", "12 min", "3 h 20 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -20,7 +20,7 @@ import pandas as pd
 
 from helpers.commands import cli, executed, options, progress
 from helpers.commands.plan import Plan, check_places, make_plan
-from helpers.core import environment, files, memory, paths, status, threads
+from helpers.core import environment, files, memory, paths, status, style, threads
 from helpers.core.errors import UserError
 from helpers.runs import settings as config
 from helpers.runs import stages
@@ -221,4 +221,4 @@ def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float
         print(f"model: {model} ({cli.program('predict')} IMAGE --model {name})")
     if report:
         print(f"report: {report}")
-    print(f"run folder: {run_paths.root}\ntotal: {progress.in_words(seconds)}")
+    print(f"run folder: {run_paths.root}\ntotal: {style.duration(seconds)}")

@@ -106,6 +106,16 @@ def with_interval(value: float, low: float, high: float, unit: str = "", sign: s
     return f"{text}{unit}" if math.isnan(low) else f"{text}{unit} [{start}, {end}]"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in one unit or two: "<1 s", "42 s", "2 h 5 min"."""
+    if seconds < 1:
+        return "<1 s"
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def percent_axis(axis: Axis) -> None:
     """Number the axis of a fraction as `percent` does."""
     from matplotlib.ticker import PercentFormatter  # slow to import: only for pictures

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, duration, p_value, percent, with_interval
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
@@ -439,16 +439,6 @@ def times(table: pd.DataFrame) -> str:
         f"The finished notebooks took {duration(spent.sum())} together, "
         f"{100 * spent.max() / spent.sum():.0f} % of it in {longest}."
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time in one unit or two: "<1 s", "42 s", "2 h 5 min"."""
-    if seconds < 1:
-        return "<1 s"
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _auc(row: Row) -> str:

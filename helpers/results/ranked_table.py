@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import SIDES, bold, styled, told_apart
+from helpers.core.style import SIDES, bold, duration, styled, told_apart
 from helpers.results import decision
-from helpers.results.findings_analysis import duration, is_exceeded
+from helpers.results.findings_analysis import is_exceeded
 from helpers.results.report_table import REPORT, one_training, per_cent, plain
 from helpers.runs.names import display_name
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import nbformat
 import papermill
-import pytest
 
 from helpers.commands import progress, run
 from helpers.commands.plan import make_plan
@@ -80,13 +79,6 @@ def test_times_come_from_equal_stages_on_the_same_device_alone(home):
     assert progress.expected(order[2:], more_images.settings) == ""
     files.write_bytes(paths.RunPaths("broken").run_json, b"{")
     assert progress.expected(order[2:3], plan.settings) == "5 min in run old"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(40, "40 s"), (700, "12 min"), (12_000, "3 h 20 min")]
-)
-def test_times_are_written_for_people(seconds, text):
-    assert progress.in_words(seconds) == text
 
 
 def test_stages_after_a_changed_one_count_as_left_even_if_they_are_up_to_date(home, monkeypatch):

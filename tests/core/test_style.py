@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import pytest
 
 from helpers.core import style
 
@@ -73,3 +74,11 @@ def test_an_axis_of_fractions_is_numbered_in_per_cent():
     figure.canvas.draw()
     assert [t.get_text() for t in ax.get_yticklabels()][-1] == "100"
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "<1 s"), (1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")],
+)
+def test_durations_have_one_unit_or_two(seconds, text):
+    assert style.duration(seconds) == text

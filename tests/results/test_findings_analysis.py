@@ -320,11 +320,3 @@ def test_mappings_families_and_times_name_their_extremes():
     assert findings.times(times) == (
         "The finished notebooks took 10 min together, 90 % of it in 03."
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "<1 s"), (1.04, "1.0 s"), (42, "42 s"), (960, "16 min"), (7500, "2 h 5 min")],
-)
-def test_durations_have_one_unit_or_two(seconds, text):
-    assert findings.duration(seconds) == text
