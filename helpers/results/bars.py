@@ -27,6 +27,7 @@ ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± s
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
+MOST_TICKS = 60  # names of groups below a picture
 # columns of costs, in words
 COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image with all its views"}
 
@@ -254,8 +255,10 @@ def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str)
     stem = names[0].rstrip("0123456789") if names else ""
     prefix = stem if all(name.startswith(stem) and name != stem for name in names) else ""
     ticks = [name.removeprefix(prefix) for name in names]
-    bottom.set_xticks(places, ticks, rotation=90, fontsize=9)
+    step = 1 + len(names) // MOST_TICKS
+    bottom.set_xticks(places[::step], ticks[::step], rotation=90, fontsize=9)
     words = f'group (its name after "{prefix}")' if prefix else "group"
+    words += f", 1 of {step} is named" if step > 1 else ""
     out = f"; left out: {left_out} with one class and no mistakes" if left_out else ""
     bottom.set_xlabel(words + out, fontsize=10)
     for ax in figure.axes:
