@@ -167,7 +167,8 @@ def test_groups_are_drawn_with_their_mistakes_and_those_that_say_nothing_are_lef
 def test_so_many_groups_that_their_names_would_overlap_are_named_in_part():
     names = [f"lot{i:03d}" for i in range(130)]
     table = pd.DataFrame({"group": names, "bad_rate": 0.5, "auc": 0.9, "low": 0.8, "high": 0.95})
-    figure = bars.by_group(table.assign(escapes=1, false_alarms=0), {}, "test", "")
+    row = {"test_auc": 0.9}
+    figure = bars.by_group(table.assign(escapes=1, false_alarms=0), row, "test", "")
     aucs = figure.axes[2]
     assert [t.get_text() for t in aucs.get_xticklabels()] == [f"{i:03d}" for i in range(0, 130, 3)]
     assert aucs.get_xlabel() == 'group (its name after "lot"), 1 of 3 is named'
