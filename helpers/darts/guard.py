@@ -1,7 +1,7 @@
 """Watch over a search for signs of collapse: skip connections take over, alpha's valley narrows.
 
 Sources: skip limit, P-DARTS (arXiv 1904.12760, section 3.3); roll back when the dominant eigenvalue
-of d2L/dalpha2 grows, Zela et al. (arXiv 1909.09656, section 4.3).
+of d2L/dalpha2 grows, Zela et al. (arXiv 1909.09656, section 4.3, with the means of their code).
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from helpers.core import processes
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, to_json
 from helpers.darts.space import KINDS
-from helpers.runs.settings import ROLLBACK_MEASUREMENTS, SearchSettings
+from helpers.runs import settings as config
+from helpers.runs.settings import SearchSettings
 
 Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
@@ -45,31 +47,36 @@ def genotype_of(record: Record, max_skips: int) -> Genotype:
     return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
 
 
-def epoch_before_sharpening(history: Sequence[Record], growth: float) -> int | None:
-    """Return the position to roll back to if the eigenvalue grew by `growth`, else None.
+def roll_back(history: Sequence[Record], growth: float) -> tuple[int, float, float] | None:
+    """Return the position to roll back to, and the eigenvalue there and now; None to go ahead.
 
-    The last measurement is compared with the one ROLLBACK_MEASUREMENTS before it. 0 switches the
-    rule off.
+    A measurement is noisy, so means of EIGENVALUE_MEAN in a row are compared: the last one, and the
+    one that is ROLLBACK_MEASUREMENTS older, whose middle is the place to go back to. By then alpha
+    has learned for ROLLBACK_FROM epochs. The factor `growth` is too much; 0 switches the rule off.
     """
-    measured = [i for i, record in enumerate(history) if record.get("eigenvalue") is not None]
-    if growth <= 0 or len(measured) <= ROLLBACK_MEASUREMENTS or measured[-1] != len(history) - 1:
+    sizes = {i: abs(r["eigenvalue"]) for i, r in enumerate(history) if r["eigenvalue"] is not None}
+    measured, half = list(sizes), config.EIGENVALUE_MEAN // 2
+    middle = len(measured) - 1 - half
+    older = middle - config.ROLLBACK_MEASUREMENTS
+    if growth <= 0 or older < 0 or measured[-1] != len(history) - 1:
         return None
-    before = measured[-1 - ROLLBACK_MEASUREMENTS]
-    grown = abs(history[-1]["eigenvalue"]) > growth * abs(history[before]["eigenvalue"])
-    return before if grown else None
+    learned = [r for r in history[: measured[older] + 1] if r["alpha_loss"] is not None]
+    around = (measured[max(0, i - half) : i + half + 1] for i in (older, middle))
+    before, now = (float(np.mean([sizes[i] for i in own])) for own in around)
+    is_grown = len(learned) >= config.ROLLBACK_FROM and now > growth * before
+    return (measured[older], before, now) if is_grown else None
 
 
 def conclusion(
     history: list[dict[str, Any]], settings: SearchSettings
 ) -> tuple[Genotype, dict[str, Any]]:
     """Return the cell that the history of a search leads to, and how it was found (JSON-able)."""
-    back = epoch_before_sharpening(history, settings.rollback_growth)
-    used = len(history) - 1 if back is None else back
-    record, limit = history[used], settings.max_skips
-    acts = []
-    if back is not None:
-        values = f"{record['eigenvalue']:.3g} to {history[-1]['eigenvalue']:.3g}"
-        acts.append(f"eigenvalue grew from {values}: rolled back to epoch {used + 1}")
+    back = roll_back(history, settings.rollback_growth)
+    used, before, now = back or (len(history) - 1, 0, 0)
+    record, limit, acts = history[used], settings.max_skips, []
+    if back:
+        grown = f"eigenvalue grew from {before:.3g} to {now:.3g}"
+        acts.append(f"{grown}: rolled back to epoch {used + 1}")
     if 0 <= limit < (skips := record["skips"]):
         acts.append(f"skip connections in the normal cell limited from {skips} to {limit}")
     name = "PC-DARTS" if settings.partial > 1 else "DARTS"

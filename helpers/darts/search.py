@@ -192,7 +192,7 @@ class AlphaSteps(Hooks):
         record |= guard.architecture_record(self.net, s.max_skips)
         record["eigenvalue"] = self._eigenvalue()
         record["total_seconds"] = round(time.monotonic() - self.started, 2)
-        return guard.epoch_before_sharpening([*past, record], s.rollback_growth) is not None
+        return guard.roll_back([*past, record], s.rollback_growth) is not None
 
     def state(self) -> dict[str, Any]:
         """Return the state of Adam; w and alpha belong to the network."""

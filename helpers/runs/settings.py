@@ -14,6 +14,7 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,9 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 REVIEW_SHARE = 0.1  # of all parts, if nothing is said
 MOST_OWN_IMAGES = 200  # of a folder that 07 asks about; `helpers.score` takes any number
-ROLLBACK_MEASUREMENTS = 4  # the search's eigenvalue is compared with the one so many before
+# The search's eigenvalue, as a mean of 5 measurements in a row, is compared with the mean that is
+# 4 measurements older; before it, alpha has learned for 10 epochs (Zela et al.'s code).
+EIGENVALUE_MEAN, ROLLBACK_MEASUREMENTS, ROLLBACK_FROM = 5, 4, 10
 # no result depends on these settings, so they are in no key
 STEERING = ("time_budget_min", "tensorboard")
 
@@ -264,15 +267,21 @@ class SearchSettings:
         if self.alpha_warmup >= self.epochs:
             warmup = f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}"
             raise SettingsError(f"{warmup}: alpha would never move")
-        every, enough = self.eigenvalue_every, ROLLBACK_MEASUREMENTS + 1
-        measured = self.epochs // every - self.alpha_warmup // every if every else enough
-        if self.rollback_growth and measured < enough:
+        every = self.eigenvalue_every
+        if self.rollback_growth and every and self.epochs < (first := self.first_rollback):
             raise SettingsError(
-                f"EIGENVALUE_EVERY={every} measures {measured} times in EPOCHS={self.epochs}, and "
-                f"a roll-back needs {enough}: measure more often, or give ROLLBACK_GROWTH=0"
+                f"EIGENVALUE_EVERY={every} lets a search roll back from epoch {first} on, but "
+                f"EPOCHS={self.epochs}: measure more often, or give ROLLBACK_GROWTH=0"
             )
         if self.lr_min > self.lr:
             raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
+
+    @property
+    def first_rollback(self) -> int:
+        """The first epoch in which the search may roll back, if EIGENVALUE_EVERY is not 0."""
+        every = self.eigenvalue_every
+        oldest = math.ceil((self.alpha_warmup + ROLLBACK_FROM) / every) * every
+        return oldest + (ROLLBACK_MEASUREMENTS + EIGENVALUE_MEAN // 2) * every
 
     @property
     def training(self) -> TrainSettings:

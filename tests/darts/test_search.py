@@ -48,7 +48,7 @@ def record(**changes):
     alpha = np.zeros((14, 8)).tolist()
     entry = dict.fromkeys(("beta_normal", "beta_reduce", "eigenvalue"))
     entry |= {"epoch": 1, "alpha_normal": alpha, "alpha_reduce": alpha, "skips": 0, "val_auc": 0.5}
-    entry |= {"genotype": {}, "total_seconds": 1.0}
+    entry |= {"genotype": {}, "total_seconds": 1.0, "alpha_loss": 0.5}
     return entry | changes
 
 
@@ -61,10 +61,10 @@ def record(**changes):
         ({"layers": 2}, "LAYERS=2 must be 3 or more"),
         ({"rollback_growth": 0.5}, "ROLLBACK_GROWTH=0.5 must be above 1"),
         (
-            {"epochs": 16, "eigenvalue_every": 4},
-            "EIGENVALUE_EVERY=4 measures 4 times in EPOCHS=16, and a roll-back needs 5",
+            {"epochs": 35, "eigenvalue_every": 4, "alpha_warmup": 0},
+            "EIGENVALUE_EVERY=4 lets a search roll back from epoch 36 on, but EPOCHS=35: measure",
         ),
-        ({"epochs": 6, "eigenvalue_every": 1, "alpha_warmup": 2}, "=1 measures 4 times in EPOCHS"),
+        ({"epochs": 17, "eigenvalue_every": 1, "alpha_warmup": 2}, "from epoch 18 on"),
         ({"alpha_weight_decay": -1.0}, "ALPHA_WEIGHT_DECAY=-1.0 must be 0 or more"),
         ({"beta_decay": -1.0}, "BETA_DECAY=-1.0 must be 0 or more"),
         ({"perturbation_images": 1}, "PERTURBATION_IMAGES=1 must be 2 or more"),
@@ -79,18 +79,23 @@ def test_settings_that_make_no_search_are_refused_before_it(values, message):
 def test_a_search_that_only_measures_or_only_watches_is_not_refused():
     settings.SearchSettings(epochs=2, eigenvalue_every=1, rollback_growth=0.0)
     settings.SearchSettings(epochs=2)
-    settings.SearchSettings(epochs=7, eigenvalue_every=1, alpha_warmup=2)
+    settings.SearchSettings(epochs=18, eigenvalue_every=1, alpha_warmup=2)
 
 
-def test_full_can_roll_back_well_before_its_last_epoch():
-    own = settings.resolve("04_darts_search", "full", {})
-    history = []
-    for epoch in range(1, own.epochs + 1):
-        measured = epoch % own.eigenvalue_every == 0
-        history.append(record(epoch=epoch, eigenvalue=2.0**epoch if measured else None))
-        if guard.epoch_before_sharpening(history, own.rollback_growth) is not None:
-            break
-    assert epoch <= own.epochs / 2
+@pytest.mark.parametrize(("every", "warmup"), [(2, 10), (1, 2), (4, 0), (3, 5)])
+def test_the_first_roll_back_comes_when_alpha_has_learned_and_is_the_one_that_settings_name(
+    every, warmup
+):
+    own = settings.SearchSettings(epochs=60, eigenvalue_every=every, alpha_warmup=warmup)
+    history, back = [], None
+    while back is None:
+        epoch = len(history) + 1
+        measured = epoch > warmup and epoch % every == 0
+        value, loss = 2.0**epoch if measured else None, 0.5 if epoch > warmup else None
+        history.append(record(epoch=epoch, eigenvalue=value, alpha_loss=loss))
+        back = guard.roll_back(history, own.rollback_growth)
+    assert len(history) == own.first_rollback
+    assert back[0] + 1 >= warmup + 10
 
 
 def test_the_halves_are_stratified_disjoint_and_of_training_images_only(stage):
@@ -271,33 +276,37 @@ def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
         )
 
 
-def test_a_grown_eigenvalue_rolls_back_to_the_measurement_four_before():
-    history = [record(epoch=i + 1, eigenvalue=v) for i, v in enumerate([1, 1.1, 1.2, 1.25, 1.31])]
-    assert guard.epoch_before_sharpening(history, 1.3) == 0
-    assert guard.epoch_before_sharpening(history, 0) is None  # switched off
-    assert guard.epoch_before_sharpening(history[:4], 1.3) is None
-    for sign in (1, -1):
-        history[-1]["eigenvalue"] = sign * 1.31  # the size counts: eigenvalues may be negative
-        assert guard.epoch_before_sharpening(history, 1.3) == 0
-    history[-1]["eigenvalue"] = 1.29
-    assert guard.epoch_before_sharpening(history, 1.3) is None
-    sparse = [record(eigenvalue=None), *history[:4], record(eigenvalue=None)]
-    assert guard.epoch_before_sharpening(sparse, 1.3) is None  # nothing measured in this epoch
+def test_a_mean_eigenvalue_that_grew_rolls_back_to_the_middle_of_the_older_mean():
+    def grown(values, growth=1.3):
+        return guard.roll_back([record(eigenvalue=v) for v in values], growth)
+
+    # alpha has learned for 10 epochs at position 9, whose mean of 5 is that of positions 7 to 11;
+    # four later come positions 11 to 15
+    flat, steps = [1.0] * 12, [1.5, 1.4, 1.3, 1.31]
+    assert grown([*flat, *steps]) == (9, 1.0, pytest.approx(6.51 / 5))
+    assert grown([*flat, *steps], growth=0) is None  # switched off
+    assert grown([*flat, 1.5, 1.4, 1.3, 1.29]) is None  # 6.49 / 5
+    assert grown([*flat, 1, 1, 1, 2.4]) is None  # one high measurement is noise
+    assert grown([*flat[1:], *steps]) is None  # alpha has learned for 9 epochs
+    signs = [value * (-1) ** i for i, value in enumerate([*flat, *steps])]
+    assert grown(signs) == (9, 1.0, pytest.approx(6.51 / 5))  # eigenvalues may be negative
+    assert grown([*flat, *steps, None]) is None  # nothing measured in this epoch
+    assert grown([None, *flat, *steps]) == (10, 1.0, pytest.approx(6.51 / 5))
 
 
 def test_what_the_guard_did_is_told():
     skips = np.zeros((14, 8))
     skips[:, 3] = 5.0
-    history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(5)]
-    history[0]["alpha_normal"] = skips.tolist()
+    history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(16)]
+    history[9]["alpha_normal"] = skips.tolist()
     limited = settings.SearchSettings(epochs=50)
     genotype, provenance = guard.conclusion(history, limited)
     assert provenance["guard"] == [
-        "eigenvalue grew from 1 to 5: rolled back to epoch 1",
+        "eigenvalue grew from 10 to 14: rolled back to epoch 10",
         "skip connections in the normal cell limited from 8 to 2",
     ]
-    assert provenance["epoch_used"] == 1 and genotypes.count_skips(genotype) == 2
+    assert provenance["epoch_used"] == 10 and genotypes.count_skips(genotype) == 2
     free = dataclasses.replace(limited, max_skips=-1, rollback_growth=0.0)
-    genotype, provenance = guard.conclusion(history[:1], free)
+    genotype, provenance = guard.conclusion(history[9:10], free)
     assert genotypes.count_skips(genotype) == 8
     assert provenance["guard"] == []
