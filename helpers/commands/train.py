@@ -26,11 +26,12 @@ from helpers.models import backbones
 from helpers.runs import settings, stages
 from helpers.runs.stages import OutOfTime, Stage
 from helpers.training import features, finetune
+from helpers.training.inference import ScoresError
 from helpers.training.jobs import ENGINES
 from helpers.training.loop import TrainingError
 
 # errors that all processes meet together; each may meet the others alone, on its machine
-_SHARED = (settings.SettingsError, TrainingError, backbones.BackboneError)
+_SHARED = (settings.SettingsError, TrainingError, backbones.BackboneError, ScoresError)
 
 
 def _weights(stage: Stage) -> list[backbones.Weights]:

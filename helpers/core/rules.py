@@ -1,6 +1,5 @@
 """Rules of settings: which values a field takes, and errors in the user's spelling.
 
-
 Settings are pydantic dataclasses; each rule is written at its field:
 
     @dataclass(frozen=True, config=STRICT)
@@ -77,8 +76,6 @@ def problem(error: ValidationError) -> str:
     """Return pydantic's first problem in one line, with the parameter's name in capitals."""
     first = error.errors(include_url=False)[0]
     kind, place, facts = first["type"], first["loc"], first.get("ctx", {})
-    if not place:  # from `__post_init__`, about several fields
-        return str(facts.get("error", first["msg"]))
     given = f"{str(place[0]).upper()}={first['input']!r}"
     if kind == "literal_error":
         choices = facts["expected"].replace("'", "").replace(" or ", ", ")

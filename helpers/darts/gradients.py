@@ -11,7 +11,7 @@ from helpers.training.loop import TrainingError
 
 Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
-# from the mean over this process's images, and their number, to the mean over all processes' images
+# turns this process's mean, and its number of images, into the mean over all processes' images
 Average = Callable[[Tensor, int], Tensor]
 
 

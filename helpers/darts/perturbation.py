@@ -50,8 +50,8 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     """Return how much the loss of a batch rises without each operation, and without each edge.
 
     By kind of cell: "operations" (edges, 7) in the order of OPERATIONS, "edges" (edges,), and
-    "leads" (edges,), the standard errors over the images by which the best operation's rise exceeds
-    the next one's. An operation or edge is taken from all cells of its kind, which share alpha.
+    "leads" (edges,): the rise of the best operation minus that of the next one, in standard errors
+    over the images. An operation or edge is taken from all cells of its kind, which share alpha.
     """
     images, targets = batch
 

@@ -76,7 +76,7 @@ class Averaged:
 
 
 class Opened(NamedTuple):
-    """The trainings that a name means, and what their folder says about them."""
+    """The trainings that belong to a name, and what their folder says about them."""
 
     models: list[Model]
     checkpoints: list[Path]
@@ -188,11 +188,11 @@ def load_model(name: str | Path) -> TrainedModel:
 
 
 def open_model(name: str | Path) -> Opened:
-    """Find the checkpoints that a name means, and their description.
+    """Find the checkpoints that belong to a name, and their description.
 
     Args:
         name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run means its network with the best validation AUC.
+            data/runs. A run gives its network with the best validation AUC.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or

@@ -381,8 +381,8 @@ def say_journey(journey: Journey, title: str) -> str:
     if not journey.verdict:
         return f"{text}."
     return (
-        f"{text}, which stands for a probability of {journey.probability:.2f} that it is bad, and "
-        f"the verdict {journey.verdict}."
+        f"{text}: the part is bad with a probability of {journey.probability:.2f}, and the verdict "
+        f"is {journey.verdict}."
     )
 
 

@@ -19,8 +19,10 @@ ORDERS = {  # columns to sort by, and True for those that ascend
 
 
 def surest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part for `maps.class_maps`: the one that is called rightly with the
-    most certainty and whose maps for both labels are not empty.
+    """Return a good and a bad part for `maps.class_maps`.
+
+    Of each class it is the part that the model calls right with the most certainty, and whose maps
+    for both labels are not empty.
 
     A very sure network often finds nothing that supports the other label. If the `MOST_TRIED`
     surest parts all have an empty map, the surest is returned; if no part of a class is right, the

@@ -95,8 +95,9 @@ def convolve(x: Tensor, w: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
 
 def bilinear(geometry: Geometry, x: Tensor, w: Tensor) -> Tensor:
     """Return the convolution of a geometry, in the autocast precision if one is set."""
-    # torch's own derivatives are fast on a GPU, and a compiler cannot follow a Python function
-    if x.device.type != "cpu" or torch.jit.is_tracing():
+    if x.device.type != "cpu":  # torch's own convolution and derivatives are fast on a GPU
+        return Geometry.output(geometry, x, w)
+    if torch.jit.is_tracing():  # a compiler cannot follow a Python function
         return geometry.output(x, w)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")

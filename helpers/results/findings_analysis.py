@@ -322,9 +322,11 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
-        n_bad = f"as far as {row.test_bad:.0f} bad parts can tell"
-        broken = is_exceeded(rows.loc[["expected"]], side).item()
-        verdict = "more than promised" if broken else f"not more than promised, {n_bad}"
+        verdict = f"not more than promised, as far as {row.test_bad:.0f} bad parts can tell"
+        if row.test_escape_rate_low > row.promised:
+            verdict = "more than promised"
+            if not is_exceeded(rows.loc[["expected"]], side).item():
+                verdict += f", as can happen with only {row.val_bad:.0f} bad parts held out"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
@@ -387,11 +389,12 @@ def promises(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
 
 
 def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:
-    """Return True for the rows of rule "expected" where clearly more escape than was promised.
+    """Return True where clearly more bad parts escape than was promised.
 
-    The rate's interval is above the promise; and if a threshold keeps its promise on average over
-    validation sets, so many escapes have a probability below 2.5 %. Their number is beta-binomial,
-    as the threshold is a score of the validation set (Marques 2023, arXiv 2303.02770).
+    The rate's interval is above the promise; and the probability of at least so many escapes, if
+    the promise holds on average over validation sets, is below 2.5 %. Their number is beta-binomial
+    if parts are independent (Marques 2023, arXiv 2303.02770); if parts of a group are alike, more
+    than 2.5 % of kept promises are called broken. `points` are rows of rule "expected".
     """
     n, k = points.val_bad, (points.promised * (points.val_bad + 1)).round() - 1
     escaped, n_bad = points[f"{side}_escapes"], points[f"{side}_bad"]

@@ -45,7 +45,7 @@ from helpers.training.memory_bank import (
     network_of,
 )
 
-MOST_PATCHES = 100_000  # offered to a core set at most, equally many by each image
+MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual
 Banks = dict[Member, MemoryBank]
 

@@ -1,6 +1,7 @@
 """The command that trains on several GPUs, by itself and from a notebook."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 import time
@@ -10,13 +11,16 @@ import pytest
 import torch
 
 from helpers.commands import run, train
-from helpers.core import devices, files, seeding
+from helpers.core import devices, files, processes, seeding
+from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
 from helpers.darts import search
 from helpers.models import backbones
-from helpers.runs import predictions, stages
+from helpers.runs import predictions, settings, stages
 from helpers.runs.settings import parse_parameter
 from helpers.training import features, finetune, launch, loop
+from helpers.training.inference import ScoresError
+from helpers.training.loop import TrainingError
 from tests.conftest import split_of
 
 TINY = ["IMAGE_SIZE_PX=16", "BATCH_SIZE=30", "CHANNELS=2", "LAYERS=3", "AUGMENT=none"]
@@ -127,6 +131,24 @@ def test_a_run_in_use_and_half_a_launch_are_refused(run_paths, capsys, monkeypat
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert train.main(["04"]) == 1
     assert "torchrun --nproc-per-node N -m helpers.train" in capsys.readouterr().err
+
+
+def test_an_error_that_all_processes_meet_is_printed_by_the_main_one_alone(
+    home, capsys, monkeypatch
+):
+    raised = []
+
+    def fail(_):
+        raise raised[-1]
+
+    monkeypatch.setattr(train, "_train", fail)
+    shared = TrainingError("diverged"), ScoresError("not finite"), settings.SettingsError("unknown")
+    for is_main, error in itertools.product((True, False), (*shared, ArtifactError("damaged"))):
+        raised.append(error)
+        monkeypatch.setattr(processes, "is_main", lambda is_main=is_main: is_main)
+        assert train.main(["03"]) == 1
+        told = is_main or error not in shared
+        assert capsys.readouterr().err == (f"\nerror: {error}\n" if told else "")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, "c.png")
     (two_classes / "good" / "more").symlink_to(elsewhere)
+    (two_classes / "others").symlink_to(elsewhere)  # no name of a class
     fill(two_classes, "loose.png", "loose.jpg")
     fill(two_classes / "scratched" / "deeper", "d.png")
     fill(two_classes / "scratched", "e.png")
@@ -109,7 +110,7 @@ def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
     source = load(two_classes)
     assert labels(source) == {"a": 0, "b": 1}
     assert source.left_out == (
-        "1 link(s) to a folder (good/more)",
+        "2 link(s) to a folder (good/more, others)",
         "3 file(s) with other suffixes (.pdf, .txt, .webp)",
         "2 image(s) beside the class folders (loose.jpg, loose.png)",
         "2 image(s) in folders whose names say no class (scratched)",

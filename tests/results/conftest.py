@@ -1,3 +1,5 @@
+"""Close the pictures of each test."""
+
 import matplotlib.pyplot as plt
 import pytest
 

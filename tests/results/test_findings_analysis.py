@@ -232,6 +232,12 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
+    unlucky = {"val_bad": 150, "promised": 1 / 151, "test_bad": 204, "test_escapes": 5}
+    unlucky |= {"test_escape_rate": 5 / 204, "test_escape_rate_low": 0.008}
+    chance = findings.promise(_points(**unlucky), "fbp", "test")
+    assert chance[1].endswith(
+        ": more than promised, as can happen with only 150 bad parts held out."
+    )
     many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
     broken = findings.promise(_points(**many), "fbp", "test")
     assert broken[1].endswith("more than promised.")

@@ -68,7 +68,7 @@ def download(
     except KaggleError as error:
         shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full
         text = str(error)
-        if archive.is_file():
+        if archive.is_file() and archive.stat().st_size:
             kept = f"{archive.stat().st_size / 1e6:.1f} MB have arrived and are kept in {work}"
             text += f"\n{kept}; the same command continues there."
         raise KaggleError(text, error.status) from None
