@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from helpers.runs.names import display_name
 from helpers.runs.predictions import Scored
 
 # name -> weight of a cell as a bad one and as a good one, from its defect probability p
@@ -49,11 +48,9 @@ def mapping_table(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.D
     return pd.DataFrame(rows, columns=columns)
 
 
-def mapping_shape(scored: Scored, split: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return `mapping_table` for the eye, in per cent."""
-    table = mapping_table(scored, split, threshold)
+def mapping_shape(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `mapping_table` as text for a notebook, in per cent."""
     shape = pd.DataFrame({"Labels": table.mapping, "Images": table.cells.map("{:.0f}".format)})
-    shape.insert(0, "Model", display_name(scored.name))
     for column in ("bad", "majority", "accuracy", "f1", "auc"):
         shape[column.capitalize()] = (100 * table[column]).map("{:.1f}".format)
     return shape.rename(columns={"Auc": "AUC", "Majority": "Majority accuracy"})

@@ -300,7 +300,7 @@ class RetrainSettings:
     seed: Seed = setting(0, SEED)
     seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
     genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
-    random_cells: int = setting(1, "how many cells `random` stands for", ge=0)
+    random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
     halving_epochs: int = setting(0, "of successive halving's first rung; 0: off", ge=0)
     halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
     retrain_image_size_px: int = setting(224, "side of the images; the report has 224", ge=16)

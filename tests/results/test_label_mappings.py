@@ -63,7 +63,6 @@ def test_the_weighted_auc_is_the_sum_over_all_pairs_of_different_parts():
 def test_without_probabilities_or_test_labels_there_is_nothing_to_map():
     assert label_mappings.mapping_table(model(), SPLIT[["id"]], 0.5).empty
     assert label_mappings.mapping_table(model(hidden=True), SPLIT, 0.5).empty
-    assert label_mappings.mapping_shape(model(), SPLIT[["id"]], 0.5).empty
 
 
 def test_one_class_alone_is_named():
