@@ -1,6 +1,6 @@
 """How well the label audit finds flipped labels: `python -m tests.benchmarks.label_audit`.
 
-40 of 1,968 ELPV labels are flipped; the audit sees out-of-fold scores of a model that was trained
+40 ELPV labels are flipped; the audit sees out-of-fold scores of a model that was trained
 on these labels. The model is LDA on frozen EfficientNet-Lite0 features, five folds. Any other model
 is judged in a run:
 
