@@ -30,6 +30,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
+LONG = ("test_notebooks.py", "test_faults.py")  # minutes each
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     np.random.seed(0)
