@@ -52,7 +52,7 @@ def roll_back(history: Sequence[Record], growth: float) -> tuple[int, float, flo
 
     A measurement is noisy, so means of EIGENVALUE_MEAN in a row are compared: the last one, and the
     one that is ROLLBACK_MEASUREMENTS older, whose middle is the place to go back to. By then alpha
-    has learned for ROLLBACK_FROM epochs. The factor `growth` is too much; 0 switches the rule off.
+    has learned for ROLLBACK_FROM epochs. It may grow by the factor `growth`; 0 switches this off.
     """
     sizes = {i: abs(r["eigenvalue"]) for i, r in enumerate(history) if r["eigenvalue"] is not None}
     measured, half = list(sizes), config.EIGENVALUE_MEAN // 2
