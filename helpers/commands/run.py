@@ -80,7 +80,7 @@ def execute(plan: Plan) -> None:
             shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
             if plan.publish:  # what is shown comes from the code that is beside it
                 record = stages.load_run(run_paths).get("stages", {}).get(stage, {})
-                shown = shown and record.get("commit") == environment.commit()
+                shown = shown and environment.is_present_code(record.get("commit"))
             if shown and stages.is_current(stage, plan.settings[stage], run_paths, code):
                 print(f"{head}: up to date", flush=True)
                 continue

@@ -22,12 +22,28 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Return the git commit, with a plus if files were changed, or None outside git."""
-    command = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty=+"]
+    return _git("describe", "--always", "--dirty=+") or None
+
+
+def is_present_code(made_by: str | None) -> bool:
+    """Return True if the package is that of a commit; False if git cannot tell.
+
+    Args:
+        made_by: what `commit` returned; with a plus it names no code that could be compared.
+    """
+    if not made_by or made_by.endswith("+"):
+        return False
+    return _git("diff", "--stat", made_by, "--", "helpers") == ""
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git prints about the project, or None if it fails."""
+    command = ["git", "-C", str(paths.project_root()), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() or None
+    return None if result.returncode else result.stdout.strip()
 
 
 def peak_memory_mb() -> int:

@@ -23,8 +23,9 @@ from helpers.runs.settings import SettingsError
 from helpers.runs.stages import check_run_name
 
 KINDS = {"random": "random split", "groups": "unseen groups"}
-# parameters by which the two runs may differ
-SPLIT_ONLY = ("split", "split_csv", "val_per_class", "time_budget_min", "tensorboard", "repeats")
+# parameters by which the two runs may differ: those that change no model that both have
+SPLIT = ("split", "split_csv", "val_per_class", "repeats")
+MAY_DIFFER = (*SPLIT, "time_budget_min", "tensorboard", "genotypes", "random_cells")
 TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 
@@ -106,8 +107,10 @@ def _settings(run_paths: RunPaths) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for stage, entry in load_run(run_paths).get("stages", {}).items():
         if stage < "06_analysis":
-            kept = (name for name in entry.get("settings", {}) if name not in SPLIT_ONLY)
+            kept = (name for name in entry.get("settings", {}) if name not in MAY_DIFFER)
             found |= {f"{stage[:2]} {name.upper()}": entry["settings"][name] for name in kept}
+    if not found.get("05 HALVING_EPOCHS"):  # without the halving the runs share no winner of it
+        found = {name: value for name, value in found.items() if "HALVING" not in name}
     return found
 
 

@@ -308,7 +308,7 @@ def _stop(*_):
     raise OSError("stopped here")
 
 
-def test_publishing_runs_notebooks_of_another_commit_again(home, monkeypatch):
+def test_publishing_runs_notebooks_of_other_code_again(home, monkeypatch):
     plan = dataclasses.replace(_plan("--name", "t", "--only", "01"), publish=True)
     (stage,) = plan.chosen
     ran = []
@@ -319,7 +319,8 @@ def test_publishing_runs_notebooks_of_another_commit_again(home, monkeypatch):
     monkeypatch.setattr(run, "_show_results", lambda *_: None)
     monkeypatch.setattr(publish, "publish", lambda _: [])
     monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])
-    for commit in (environment.commit(), "0000000"):
+    monkeypatch.setattr(environment, "is_present_code", lambda commit: commit == "abc1234")
+    for commit in ("abc1234", "0000000"):
         with stages.edit_run(paths.RunPaths("t")) as record:
             record["stages"] = {stage: {"commit": commit}}
         run.execute(plan)

@@ -93,6 +93,24 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(home):
         two_splits.compare_runs(runs["random"], "groups")
 
 
+def _with_cells(run, **cells):
+    entry = {"status": "done", "settings": {"retrain_epochs": 9} | cells}
+    record = {"run": run.name, "preset": "full", "stages": {"05_genotype_retraining": entry}}
+    files.save_json(run.run_json, record)
+
+
+def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(home):
+    runs = two_runs(home)
+    halving = {"halving_epochs": 10, "halving_cells": 8}
+    _with_cells(runs["random"], genotypes=["searched", "halving"], random_cells=1, **halving)
+    _with_cells(runs["groups"], genotypes=["searched"], random_cells=2, halving_epochs=0)
+    assert len(two_splits.compare_runs(runs["random"], "groups"))
+    halving = {"halving_epochs": 10, "halving_cells": 9}
+    _with_cells(runs["groups"], genotypes=["searched", "halving"], **halving)
+    with pytest.raises(SettingsError, match=r"05 HALVING_CELLS \(here 8, there 9\)"):
+        two_splits.compare_runs(runs["random"], "groups")
+
+
 def repeated(aucs):
     """Scores of 40 test images in 2 groups whose AUC is as asked, in steps of 1/400."""
     tables = []
