@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, duration, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
@@ -429,18 +429,6 @@ def label_mappings(table: pd.DataFrame) -> str:
         f"The same scores have an accuracy of {100 * low.accuracy:.1f} % ({low.mapping}) to "
         f"{100 * high.accuracy:.1f} % ({high.mapping}): only numbers under the same mapping can be "
         "compared."
-    )
-
-
-def times(table: pd.DataFrame) -> str:
-    """Say how long the run took, and which stage took most of it (`record.time_table`)."""
-    if table.empty:
-        return ""
-    spent = table.set_index("stage").seconds + table.set_index("stage")["reused (s)"]
-    longest = str(spent.idxmax())
-    return (
-        f"The finished notebooks took {duration(spent.sum())} together, "
-        f"{100 * spent.max() / spent.sum():.0f} % of it in {longest}."
     )
 
 

@@ -150,20 +150,6 @@ def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFram
     return shape
 
 
-def time_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `record.time_table` for the page."""
-    return pd.DataFrame(
-        {
-            "Notebook": table.stage,
-            "Time": table.seconds.map(duration),
-            "Reused": [duration(s) if s else "-" for s in table["reused (s)"]],
-            "Peak memory": (table["peak memory (MB)"] / 1024).map("{:.1f} GB".format),
-            "Images per second": table["images/s"],
-            "Device": table.device,
-        }
-    )
-
-
 def _counted(row: Row, side: str, count: str, of: str, rate: str) -> str:
     counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
     return f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"

@@ -315,14 +315,10 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
     assert findings.label_audit(doubt[:0], audited) == "10 of 100 labels are suspect (10.0 %)."
 
 
-def test_mappings_families_and_times_name_their_extremes():
+def test_mappings_and_families_name_their_extremes():
     mapped = pd.DataFrame({"mapping": ["a", "b"], "accuracy": [0.84, 0.93]})
     assert "84.0 % (a) to 93.0 % (b)" in findings.label_mappings(mapped)
     assert findings.label_mappings(mapped[:0]) == ""
     title = findings.families_title({"FBP": 0.95, "SVM": 0.9}, "test")
     assert title.endswith("test AUC 90.0 (SVM) to 95.0 (FBP)")
     assert findings.families_title({"FBP": 0.95}, "test") == ""
-    times = pd.DataFrame({"stage": ["01", "03"], "seconds": [60.0, 540], "reused (s)": [0.0, 0]})
-    assert findings.times(times) == (
-        "The finished notebooks took 10 min together, 90 % of it in 03."
-    )

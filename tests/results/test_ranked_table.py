@@ -92,7 +92,7 @@ def test_operating_points_are_sorted_by_the_parts_that_pass(run):
     assert joined["Threshold chosen by"].str.endswith("; and cheapest").all()
 
 
-def test_ensembles_and_times_are_said_in_words():
+def test_ensembles_are_said_in_words():
     row = {"ensemble": "rank_average", "val_auc": 0.96, "best": "fbp", "gain": 0.004}
     row |= {"error": 0.001, "kept": True, "weights": "svm_finetuned 0.60, fbp 0.40"}
     shape = ranked_table.ensembles_shape(pd.DataFrame([row]))
@@ -103,8 +103,3 @@ def test_ensembles_and_times_are_said_in_words():
         "yes",
         "SVM on FBP features 0.60, FBP 0.40",
     ]
-    times = pd.DataFrame(
-        {"stage": ["01"], "seconds": [75.0], "reused (s)": [0.0], "peak memory (MB)": [2048]}
-    )
-    shape = ranked_table.time_shape(times.assign(**{"images/s": "", "device": "CPU"}))
-    assert shape.loc[0, ["Time", "Reused", "Peak memory"]].tolist() == ["75 s", "-", "2.0 GB"]
