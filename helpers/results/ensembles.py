@@ -20,7 +20,7 @@ from helpers.core.folds import stratified_folds
 from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
 from helpers.runs.members import Member
-from helpers.runs.names import BRIGHTNESS
+from helpers.runs.names import BRIGHTNESS, display_name
 from helpers.runs.predictions import (
     Scored,
     common,
@@ -48,7 +48,7 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         `ensemble, val_auc`; `best` (the best single model), `gain` over its AUC and the standard
-        `error` of the gain; `kept, reason`, and the `weights` of the models that have one, as text.
+        `error` of the gain; `kept`, and the `weights` of the models that have one, as text.
         Without rows if there is one model, or if validation is too small for two folds.
 
     Raises:
@@ -104,11 +104,10 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     rows = []
     for name, row in fitted.items():
         used = sorted(((w, model) for model, w in row.weights.items() if w > 0.005), reverse=True)
-        weights = ", ".join(f"{model} {weight:.2f}" for weight, model in used)
-        gained = (row.best, row.gain, row.error)
+        weights = ", ".join(f"{display_name(model)} {weight:.2f}" for weight, model in used)
         auc = roc_auc(labels, row.val_scores)
-        rows.append([name, auc, *gained, row.kept, row.reason, weights])
-    columns = ["ensemble", "val_auc", "best", "gain", "error", "kept", "reason", "weights"]
+        rows.append([name, auc, row.best, row.gain, row.error, row.kept, weights])
+    columns = ["ensemble", "val_auc", "best", "gain", "error", "kept", "weights"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -129,7 +128,6 @@ class EnsembleRow(NamedTuple):
     """A fitted ensemble, and whether validation says to keep it."""
 
     kept: bool
-    reason: str
     weights: dict[str, float]
     val_scores: np.ndarray  # out of fold: never from a fit that saw the part's own label
     test_scores: np.ndarray
@@ -161,18 +159,16 @@ def build_ensembles(
         gain = auc_difference(
             val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
         )
-        kept = bool(gain.low > 0)
-        error = (gain.high - gain.low) / 2
-        reason = (
-            f"validation AUC {roc_auc(val_labels, out_of_fold):.4f} against {aucs[best]:.4f} of "
-            f"{best}: {gain.difference:+.4f} is {'more' if kept else 'not more'} than one standard "
-            f"error ({error:.4f})"
+        rows[name] = EnsembleRow(
+            kept=bool(gain.low > 0),
+            weights=ensemble.weights,
+            val_scores=out_of_fold,
+            test_scores=ensemble.predict(test_scores),
+            test_scores_by_fold={k: own.predict(test_scores) for k, own in by_fold.items()},
+            best=best,
+            gain=gain.difference,
+            error=(gain.high - gain.low) / 2,
         )
-        test = ensemble.predict(test_scores)
-        tests = {fold: fitted.predict(test_scores) for fold, fitted in by_fold.items()}
-        gained = (best, gain.difference, error)
-        weights = ensemble.weights
-        rows[name] = EnsembleRow(kept, reason, weights, out_of_fold, test, tests, *gained)
     return rows
 
 

@@ -100,7 +100,7 @@ def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
                 for row in rows
             ],
             "Kept": joined.kept.map({True: "yes", False: "no"}),
-            "Weights": [_weights(row["weights"]) for row in rows],
+            "Weights": joined.weights,
         }
     )
 
@@ -179,9 +179,3 @@ def _parameters(row: Row) -> str:
 def _time(row: Row) -> str:
     seconds = row.get("seconds", np.nan)
     return "-" if pd.isna(seconds) else duration(seconds)
-
-
-def _weights(text: str) -> str:
-    """Return "fbp 0.60, svm 0.40" with the models' names."""
-    pairs = (part.rpartition(" ") for part in text.split(", ") if part)
-    return ", ".join(f"{display_name(name)} {weight}" for name, _, weight in pairs)

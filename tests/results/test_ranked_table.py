@@ -94,12 +94,12 @@ def test_operating_points_are_sorted_by_the_parts_that_pass(run):
 
 def test_ensembles_are_said_in_words():
     row = {"ensemble": "rank_average", "val_auc": 0.96, "best": "fbp", "gain": 0.004}
-    row |= {"error": 0.001, "kept": True, "weights": "svm_finetuned 0.60, fbp 0.40"}
+    row |= {"error": 0.001, "kept": True, "weights": "FBP 0.60, LL 0.40"}
     shape = ranked_table.ensembles_shape(pd.DataFrame([row]))
     assert shape.iloc[0].tolist() == [
         "rank average",
         "96.00",
         "+0.40 ± 0.10 (FBP)",
         "yes",
-        "SVM on FBP features 0.60, FBP 0.40",
+        "FBP 0.60, LL 0.40",
     ]
