@@ -17,7 +17,7 @@ from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interv
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
-from helpers.results.metrics import TAILS, exact_interval
+from helpers.results.metrics import TAILS, exact_interval, rate_interval
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
@@ -168,11 +168,8 @@ def doubted_mistakes(found: pd.DataFrame, judged: pd.DataFrame) -> str:
 
     Both tables have `id`, and `probability` if the source has the annotators' doubts.
     """
-    if "probability" not in judged or judged.probability.isna().all() or found.empty:
-        return ""
-    wrong = judged.id.isin(found.id)
-    doubted = judged.probability.between(0, 1, inclusive="neither")
-    if wrong.all():
+    doubted, wrong = _doubted(judged), judged.id.isin(found.id)
+    if doubted is None or found.empty or wrong.all():
         return ""
     own, others = (
         with_interval(*exact_interval(int(doubted[rows].sum()), int(rows.sum())), " %")
@@ -402,21 +399,21 @@ def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:
     return (points[f"{side}_escape_rate_low"] > points.promised) & (chance < TAILS[0])
 
 
-def label_audit(doubt: pd.DataFrame, audited: pd.DataFrame) -> str:
+def label_audit(audited: pd.DataFrame) -> str:
     """Say how many labels are suspect, and how many of these the annotators doubted.
 
-    `doubt` is `label_audit.doubt_table` of `audited`.
+    `audited` is the table of `label_audit.audit`; the doubts need its column `probability`.
     """
-    suspect = int(audited.is_suspect.sum())
-    share = f"{100 * suspect / len(audited):.1f} %"
-    text = f"{suspect:,} of {len(audited):,} labels are suspect ({share})"
-    rows = doubt.set_index("labels")
-    if not {"suspect", "all audited"} <= set(rows.index):
+    suspect, doubted, groups = audited.is_suspect, _doubted(audited), audited.get("group")
+    share = f"{100 * suspect.mean():.1f} %"
+    text = f"{suspect.sum():,} of {len(audited):,} labels are suspect ({share})"
+    if doubted is None or not suspect.any():
         return text + "."
-    own, every = rows.loc["suspect"], rows.loc["all audited"]
+    of_all = rate_interval(doubted, groups)
+    of_suspect = rate_interval(doubted[suspect], None if groups is None else groups[suspect])
     return (
-        f"{text}; the annotators doubted {_rate(own, 'share')} of them, "
-        f"against {_rate(every, 'share')} of all labels."
+        f"{text}; the annotators doubted {with_interval(*of_suspect, ' %')} of them, "
+        f"against {with_interval(*of_all, ' %')} of all labels."
     )
 
 
@@ -438,6 +435,13 @@ def _auc(row: Row) -> str:
 
 def _rate(row: Row, column: str) -> str:
     return per_cent(row, column, " %")
+
+
+def _doubted(parts: pd.DataFrame) -> pd.Series | None:
+    """Return True where the annotators' defect probability is neither 0 nor 1; None without it."""
+    if "probability" not in parts or parts.probability.isna().all():
+        return None
+    return parts.probability.between(0, 1, inclusive="neither")
 
 
 def _names(models: Sequence[str]) -> str:

@@ -25,9 +25,8 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
-from helpers.results.metrics import check_both_classes, rate_interval
+from helpers.results.metrics import check_both_classes
 from helpers.results.mistakes import part_lines
-from helpers.results.report_table import per_cent
 from helpers.runs.predictions import Scored
 from helpers.runs.stages import Stage, load_run
 
@@ -85,40 +84,6 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     )
     frame["rank"] = np.arange(1, len(frame) + 1)
     return frame[[*OWN, *(name for name in frame if name not in OWN)]]
-
-
-def doubt_table(audited: pd.DataFrame) -> pd.DataFrame:
-    """Return how many of the suspect labels the annotators doubted themselves.
-
-    It needs the column `probability`, the annotators' defect probability; a label is doubted if it
-    is neither 0 nor 1.
-
-    Returns:
-        `labels` (all, suspect, first 50), `n, doubted, share, share_low, share_high` (95 %, by
-        groups if there are any); empty without probabilities.
-    """
-    columns = ["labels", "n", "doubted", "share", "share_low", "share_high"]
-    if "probability" not in audited or audited.probability.isna().all():
-        return pd.DataFrame(columns=columns)
-    doubted = audited.probability.between(0, 1, inclusive="neither")
-    rows = []
-    for name, chosen in (
-        ("all audited", audited["rank"] > 0),
-        ("suspect", audited.is_suspect),
-        (f"first {min(FIRST, len(audited))}", audited["rank"] <= FIRST),
-    ):
-        if chosen.any():
-            groups = audited.group[chosen] if "group" in audited else None
-            interval = rate_interval(doubted[chosen], groups)
-            rows.append([name, int(chosen.sum()), int(doubted[chosen].sum()), *interval])
-    return pd.DataFrame(rows, columns=columns)
-
-
-def doubt_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `doubt_table` for the eye, in per cent."""
-    rows = table.to_dict("records")
-    columns = {"Labels": table.labels, "Number": table.n, "Doubted by annotators": table.doubted}
-    return pd.DataFrame(columns | {"Share": [per_cent(row, "share", " %") for row in rows]})
 
 
 def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:

@@ -304,15 +304,18 @@ def test_the_promises_of_several_models_name_the_extremes():
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
-    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90})
-    columns = ["labels", "share", "share_low", "share_high"]
-    rows = [("all audited", 0.15, 0.12, 0.18), ("suspect", 0.4, 0.2, 0.6)]
-    doubt = pd.DataFrame(rows, columns=columns)
-    assert findings.label_audit(doubt, audited) == (
-        "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [20.0, 60.0] of "
-        "them, against 15.0 % [12.0, 18.0] of all labels."
+    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90, "probability": 0.0})
+    audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
+    assert findings.label_audit(audited) == (
+        "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [12.2, 73.8] of "
+        "them, against 5.0 % [1.6, 11.3] of all labels."
     )
-    assert findings.label_audit(doubt[:0], audited) == "10 of 100 labels are suspect (10.0 %)."
+    by_group = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four doubts in one
+    assert "40.0 % [0.0, 100.0] of them" in by_group and "5.0 % [0.0, 14.0] of all" in by_group
+    for nothing in (audited.drop(columns="probability"), audited.assign(probability=np.nan)):
+        assert findings.label_audit(nothing) == "10 of 100 labels are suspect (10.0 %)."
+    none = findings.label_audit(audited.assign(is_suspect=False))
+    assert none == "0 of 100 labels are suspect (0.0 %)."
 
 
 def test_mappings_and_families_name_their_extremes():

@@ -1,4 +1,4 @@
-"""Flipped labels come first, the annotators' doubts are counted, and a person's edits are kept."""
+"""Flipped labels come first, and a person's edits are kept."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from scipy import special
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
-from helpers.results import label_audit, metrics
+from helpers.results import label_audit
 from helpers.runs import predictions
 from helpers.runs.predictions import Scored
 from tests import planted
@@ -76,23 +76,6 @@ def test_test_labels_are_not_audited():
     scored, split, _ = made_up()
     hidden = Scored("m", scored.val[:300], scored.val[300:])
     assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
-
-
-def test_the_annotators_doubt_is_counted_among_all_and_among_the_suspect():
-    scored, split, _ = made_up()
-    audited = label_audit.audit(scored, split.drop(columns="group"))
-    table = label_audit.doubt_table(audited).set_index("labels")
-    assert table.index.tolist() == ["all audited", "suspect", "first 50"]
-    assert table.loc["all audited", ["n", "doubted"]].tolist() == [400, 10]
-    doubted = ((audited.probability > 0) & (audited.probability < 1) & audited.is_suspect).sum()
-    n = audited.is_suspect.sum()
-    exact = metrics.exact_interval(int(doubted), int(n))
-    assert table.loc["suspect", ["share", "share_low", "share_high"]].tolist() == list(exact)
-    assert table.share["suspect"] > 5 * table.share["all audited"]
-    by_lots = label_audit.doubt_table(label_audit.audit(scored, split)).set_index("labels")
-    assert by_lots.share_high["all audited"] >= table.share_high["all audited"]
-    assert label_audit.doubt_shape(table.reset_index()).Share[0].startswith("2.5 % [")
-    assert label_audit.doubt_table(audited.drop(columns="probability")).empty
 
 
 def test_an_edited_list_is_kept_and_one_that_is_not_is_written_again(home):
