@@ -15,7 +15,7 @@ from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.weights import licence_of
-from helpers.results import label_audit, metrics
+from helpers.results import metrics
 from helpers.results.operating_point import Rule
 from helpers.results.report_table import per_cent
 from helpers.runs.costs import checkpoints
@@ -117,7 +117,7 @@ def _description(
         val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
         caveat=_caveat(scored),
         dataset=f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
-        images_digest=label_audit.images_of_split(stage).content,
+        images_digest=stage.images_of_split().content,
         split_digest=run.get("split", ""),
         attribution=run["stages"][FIRST].get("attribution", ""),
         weights=weights if backbone else "",

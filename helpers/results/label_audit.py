@@ -13,22 +13,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES, draw_images
-from helpers.datasets.cache import ImageCache
+from helpers.core.style import LABEL_NAMES
 from helpers.results.metrics import check_both_classes
-from helpers.results.mistakes import part_lines
 from helpers.runs.predictions import Scored
-from helpers.runs.stages import Stage, load_run
+from helpers.runs.stages import load_run
 
 FIRST = 50  # rows that a person looks at in any case
 OWN = ["rank", "id", "path", "label", "suggested_label", "quality", "is_suspect", "defect_score"]
@@ -114,34 +110,3 @@ def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.
         f"{len(rows)} labels to check: {path}\nCorrect its column `label`, then start a run with "
         "another --name and -p LABELS_CSV=FILE"
     )
-
-
-def images_of_split(stage: Stage) -> ImageCache:
-    """Return the images at the size of notebook 01, at which they are decoded already."""
-    first = load_run(stage.paths)["stages"]["01_data_split"]
-    return stage.images(first["settings"]["image_size_px"])
-
-
-def contact_sheet(
-    audited: pd.DataFrame, cache: ImageCache, title: str, rows: int = 3, columns: int = 8
-) -> Figure:
-    """Draw the first suspect images with rank, label, score, annotators' probability and group.
-
-    If no label is suspect, these are the first of all. The title says how many suspects are left
-    out.
-    """
-    suspects = audited[audited.is_suspect]
-    shown = (suspects if len(suspects) else audited).head(rows * columns)
-    rows = max(1, -(-len(shown) // columns))
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.2 * columns, 1.85 * rows + 0.3), squeeze=False
-    )
-    titles = [
-        f"{row['rank']}: labelled {LABEL_NAMES[row['label']]}\n{part_lines(row)}"
-        for row in shown.to_dict("records")
-    ]
-    draw_images(axes, cache.take(cache.rows(shown.id)), titles, 7)
-    left_out = len(suspects) - len(shown)
-    title += f", {left_out} more are left out" if left_out > 0 else ""
-    figure.suptitle(title, fontsize=11)
-    return figure

@@ -1,19 +1,21 @@
-"""The parts that a model calls wrongly: a table and a contact sheet."""
+"""The parts that a model calls wrongly, and a contact sheet of parts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from helpers.core.style import draw_images
+from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
 from helpers.runs.predictions import Scored
 
 KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
 COLUMNS = 8  # of the contact sheet
-MOST = 24  # parts of each kind on it
+MOST = 24  # parts of each group on it
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -38,32 +40,30 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return wrong.sort_values(order, ascending=[True, False], kind="stable", ignore_index=True)
 
 
-def contact_sheet(wrong: pd.DataFrame, cache: ImageCache, title: str = "") -> Figure:
-    """Draw the mistakes, the worst first, with score, the annotators' probability, kind and group.
+def contact_sheet(groups: Mapping[str, pd.DataFrame], cache: ImageCache, title: str) -> Figure:
+    """Draw the first parts of each group, labelled by `part_lines`, below the group's name.
 
-    There are at most `MOST` of each kind; the heading of a kind says how many are left out.
+    There are at most `MOST` of each group; its heading says how many are left out.
     """
-    shown = {kind: wrong[wrong.kind == kind] for kind in KINDS}
-    rows = {kind: -(-min(MOST, len(own)) // COLUMNS) for kind, own in shown.items() if len(own)}
-    heights = [1.75 * n + 0.45 for n in rows.values()]
+    rows = [-(-min(MOST, len(own)) // COLUMNS) for own in groups.values()]
+    heights = [1.85 * n + 0.45 for n in rows]
     figure = plt.figure(figsize=(1.2 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
-    for part, kind in zip(parts.ravel(), rows, strict=True):
-        own = shown[kind]
+    for part, n_rows, (name, own) in zip(parts.ravel(), rows, groups.items(), strict=True):
         left_out = f", {len(own) - MOST} more are left out" if len(own) > MOST else ""
-        part.suptitle(f"{KINDS[kind]}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")
-        own = own.head(MOST)
-        axes = part.subplots(rows[kind], COLUMNS, squeeze=False)
-        titles = map(part_lines, own.to_dict("records"))
-        draw_images(axes, cache.take(cache.rows(own.id)), titles, 7)
-    if title:
-        figure.suptitle(title, fontsize=13)
+        part.suptitle(f"{name}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")
+        shown = own.head(MOST)
+        axes = part.subplots(n_rows, COLUMNS, squeeze=False)
+        titles = map(part_lines, shown.to_dict("records"))
+        draw_images(axes, cache.take(cache.rows(shown.id)), titles, 7)
+    figure.suptitle(title, fontsize=13)
     return figure
 
 
 def part_lines(row: dict) -> str:
-    """Return lines for the picture of a part: id, score, and what is known of it."""
-    lines = [str(row["id"])[-20:], f"score {row['defect_score']:.3f}"]
+    """Return lines for the picture of a part: id, label, score, and what is known of it."""
+    lines = [str(row["id"])[-20:], f"labelled {LABEL_NAMES[row['label']]}"]
+    lines.append(f"score {row['defect_score']:.3f}")
     more = [row.get("cell_type"), row.get("group")]
     if not pd.isna(level := row.get("probability", np.nan)):
         lines.append(f"annotators {level:.2g}")

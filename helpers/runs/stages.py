@@ -117,6 +117,11 @@ class Stage:
         """Return the decoded images of the split at one size."""
         return images_of(self.paths, self.split, size_px)
 
+    def images_of_split(self) -> ImageCache:
+        """Return the images at the size of notebook 01, at which they are decoded already."""
+        first = load_run(self.paths)["stages"][FIRST]
+        return self.images(first["settings"]["image_size_px"])
+
     def note(self, **facts: Any) -> None:
         """Add facts to the stage's record in run.json."""
         self.notes |= facts

@@ -9,7 +9,6 @@ from scipy import special
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.datasets.cache import ImageCache
 from helpers.results import label_audit
 from helpers.runs import predictions
 from helpers.runs.predictions import Scored
@@ -113,29 +112,6 @@ def test_a_second_round_keeps_the_corrections_of_the_first(home):
     text = label_audit.write_labels_to_check(run_paths, audited.tail(60), split)
     assert "is this run's LABELS_CSV and was kept" in text
     assert run_paths.labels_to_check.read_bytes() == before
-
-
-def test_the_contact_sheet_shows_label_score_annotators_and_group_of_suspects(home):
-    scored, split, _ = made_up()
-    audited = label_audit.audit(scored, split)
-    pixels = np.zeros((400, 8, 8, 1), np.uint8)
-    cache = ImageCache(pixels, pd.DataFrame({"id": split.id}), "content")
-    figure = label_audit.contact_sheet(audited, cache, "title", rows=2, columns=3)
-    titles = [ax.get_title() for ax in figure.axes]
-    assert len(titles) == 6
-    row = audited.iloc[0]
-    label = ("good", "bad")[row.label]
-    first = f"1: labelled {label}\n{row.id}\nscore {row.defect_score:.3f}"
-    assert titles[0] == f"{first}\nannotators {row.probability:.2g}\n{row.group}"
-    left_out = audited.is_suspect.sum() - 6
-    assert figure.get_suptitle() == f"title, {left_out} more are left out"
-    bare = audited.drop(columns=["probability", "group"]).head(2).assign(is_suspect=[True, False])
-    figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
-    assert [ax.get_title() for ax in figure.axes] == [first, "", ""]
-    assert figure.get_suptitle() == "title"
-    bare = bare.assign(is_suspect=False)
-    figure = label_audit.contact_sheet(bare, cache, "title", rows=2, columns=3)
-    assert sum(bool(ax.get_title()) for ax in figure.axes) == 2  # none is suspect: the first
 
 
 def test_one_class_alone_is_refused():

@@ -43,10 +43,11 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
     wrong = mistakes.mistakes(pd.concat([rows, JUDGED]), 0.5)
     ids = [*rows.id, *JUDGED.id]
     cache = ImageCache(np.zeros((len(ids), 8, 8, 1), np.uint8), pd.DataFrame({"id": ids}), "c")
-    figure = mistakes.contact_sheet(wrong, cache, "What was found")
+    kinds = {mistakes.KINDS[kind]: own for kind, own in wrong.groupby("kind")}
+    figure = mistakes.contact_sheet(kinds, cache, "What was found")
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     assert len(titles) == mistakes.MOST + 2
-    assert titles[1] == "000\nscore 0.200\nannotators 0.67\nmono, module07"
+    assert titles[1] == "000\nlabelled bad\nscore 0.200\nannotators 0.67\nmono, module07"
     headings = [part.get_suptitle() for part in figure.subfigs]
     assert headings == [
         f"bad parts called good: {n + 2}, 7 more are left out",
@@ -54,6 +55,6 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
     ]
 
 
-def test_parts_of_a_plain_folder_have_two_lines():
+def test_parts_of_a_plain_folder_have_three_lines():
     row = {"id": "a", "label": 0, "defect_score": 0.7}
-    assert mistakes.part_lines(row) == "a\nscore 0.700"
+    assert mistakes.part_lines(row) == "a\nlabelled good\nscore 0.700"
