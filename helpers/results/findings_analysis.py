@@ -361,30 +361,6 @@ def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
     )
 
 
-def promises(points: pd.DataFrame, models: Sequence[str], side: str) -> str:
-    """Say how many parts pass by the first rule of some models, and how many promises failed."""
-    own = points[points.model.isin(models) & (points.rule == "expected")].set_index("model")
-    if len(own) < 2:
-        return ""
-    passed = own[f"{side}_passed"]
-    low, high = passed.idxmin(), passed.idxmax()
-    promise = f"Asked for at most {100 * own.asked.iloc[0]:g} % escapes, a threshold"
-    if not own.is_kept.all():
-        few = own[~own.is_kept]
-        promise = f"{few.val_bad.min():.0f} bad parts are too few to promise "
-        promise += f"{100 * few.asked.iloc[0]:g} %; a threshold that none of them escapes"
-    text = (
-        f"{promise} lets "
-        f"{100 * passed[low]:.0f} % ({display_name(str(low))}) to {100 * passed[high]:.0f} % "
-        f"({display_name(str(high))}) of the parts pass, {len(own)} models drawn"
-    )
-    broken = own[is_exceeded(own, side)].index
-    if side == "test" and len(broken):
-        counts = f"{len(broken)} of {len(own)} models"
-        text += f", but more bad parts escape than promised for {counts}"
-    return f"{text}."
-
-
 def is_exceeded(points: pd.DataFrame, side: str) -> pd.Series:
     """Return True where clearly more bad parts escape than was promised.
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 from helpers.core.style import SIDES, bold, duration, styled, told_apart
 from helpers.results import decision
-from helpers.results.findings_analysis import is_exceeded
 from helpers.results.report_table import REPORT, one_training, per_cent, plain
 from helpers.runs.names import display_name
 
@@ -128,26 +127,6 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
     same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
     shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
     return shape.drop_duplicates(same).drop(columns="Promised")
-
-
-def promise_rows(points: pd.DataFrame, side: str, submitted: str) -> pd.DataFrame:
-    """Return what the first rule does with each model, those that let most parts pass first.
-
-    On test "exceeded" marks promises by `findings_analysis.is_exceeded`.
-    """
-    own = points[points.rule == "expected"].sort_values(f"{side}_passed", ascending=False)
-    rows = own.to_dict("records")
-    shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
-    for share, title in decision.SHARES.items():
-        shape[title] = [f"{100 * row[f'{side}_{share}']:.1f} %" for row in rows]
-    shape["Escapes"] = [_counted(row, side, "escapes", "bad", "escape_rate") for row in rows]
-    if side == "test":
-        words = np.where(is_exceeded(own, side), ", exceeded", "")
-        shape["Promised"] = (100 * own.promised).map("{:.2g} %".format).to_numpy() + words
-    shape["Overkill"] = [_counted(row, side, "overkilled", "good", "overkill_rate") for row in rows]
-    if f"{side}_cost" in own:
-        shape[f"Cost per {decision.PER_PARTS:,}"] = [f"{row[f'{side}_cost']:,.0f}" for row in rows]
-    return shape
 
 
 def _counted(row: Row, side: str, count: str, of: str, rate: str) -> str:

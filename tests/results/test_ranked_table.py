@@ -66,22 +66,9 @@ def test_the_report_s_rows_stand_beside_ours_with_fine_tuned_features_in_parenth
     assert shape.loc["SVM", "Test AUC, this run"].count("(") == 1
 
 
-def test_operating_points_are_sorted_by_the_parts_that_pass(run):
+def test_operating_points_have_a_row_per_side_and_equal_thresholds_are_joined(run):
     scored = predictions.read_all_predictions(run)
     points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
-    shape = ranked_table.promise_rows(points, "test", "fbp")
-    passed = [float(text.split(" ")[0]) for text in shape["Passes"]]
-    assert passed == sorted(passed, reverse=True) and "FBP (submitted)" in set(shape.Model)
-    promised = f"{100 * points.promised.iloc[0]:.2g} %"
-    assert set(shape.Promised) == {promised}
-    broken = points.assign(test_escapes=points.test_bad, test_escape_rate_low=0.9)
-    assert set(ranked_table.promise_rows(broken, "test", "fbp").Promised) == {
-        f"{promised}, exceeded"
-    }
-    with_costs = points.assign(test_cost=points.test_passed * 1000)
-    shape = ranked_table.promise_rows(with_costs, "test", "fbp")
-    costs = [float(text.replace(",", "")) for text in shape["Cost per 1,000"]]
-    assert costs == pytest.approx([10 * share for share in passed], abs=1)
     own = ranked_table.operating_rows(points, "fbp")
     assert set(own.On) == {"validation", "test"} and "Model" not in own
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
