@@ -112,16 +112,5 @@ def embeddings(table: pd.DataFrame) -> str:
     )
 
 
-def embeddings_title(table: pd.DataFrame) -> str:
-    """Return the title of the maps of embeddings, from `tsne.table`."""
-    held_out = table[table.side == "val"].set_index("embedding").label_agreement
-    if not {"pretrained", "fine-tuned"} <= set(held_out.index):
-        return ""
-    return (
-        f"Neighbours of a validation part with its label: {100 * held_out['pretrained']:.0f} % "
-        f"before fine-tuning, {100 * held_out['fine-tuned']:.0f} % after it"
-    )
-
-
 def _verdict(low: float, high: float) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "not told apart"

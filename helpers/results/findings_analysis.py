@@ -69,12 +69,6 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     return said
 
 
-def merit_title(compared: pd.DataFrame, name: str) -> str:
-    """Return the title of the AUCs of all models."""
-    worse = int(((compared.p_holm < SIGNIFICANT) & (compared.difference < 0)).sum())
-    return f"{worse} of {len(compared)} models are significantly worse than {display_name(name)}"
-
-
 def ensembles(joined: pd.DataFrame) -> list[str]:
     """Say what each of `ensembles.write_ensembles` gained over the best single model."""
     return [
@@ -98,17 +92,6 @@ def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: s
         f"On test the AUC of the {display_name(best)} ensemble differs from that of "
         f"{display_name(row.model)} alone by {in_points(gain)} points "
         f"({p_value(row.p_holm)})."
-    )
-
-
-def families_title(aucs: Mapping[str, float], side: str) -> str:
-    """Return the title of the best models of all families, from their titles and AUCs."""
-    if len(aucs) < 2:
-        return ""
-    best, worst = max(aucs, key=aucs.__getitem__), min(aucs, key=aucs.__getitem__)
-    return (
-        f"The best of each family by validation: {SIDES[side]} AUC {percent(aucs[worst])} "
-        f"({worst}) to {percent(aucs[best])} ({best})"
     )
 
 
@@ -223,15 +206,6 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     return f"{text}, which may be chance."
 
 
-def training_size_title(table: pd.DataFrame, side: str) -> str:
-    """Return the title of the AUC against the number of training images."""
-    first, last = table.iloc[0], table.iloc[-1]
-    return (
-        f"{last.images / first.images:.0f} times the training images: {SIDES[side]} AUC from "
-        f"{_auc(first)} to {_auc(last)} (frozen features)"
-    )
-
-
 def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     """Say what models lose on groups that no training has seen (`two_splits.compare_runs`).
 
@@ -289,15 +263,6 @@ def calibration(table: pd.DataFrame, scored: Scored) -> list[str]:
     ]
 
 
-def calibration_title(table: pd.DataFrame, model: str) -> str:
-    """Return the title of the calibration of one model."""
-    rows = table.set_index("model").brier
-    return (
-        f"Brier score of {display_name(model)}: {rows[model]:.3f}; of the base rate alone: "
-        f"{rows['base rate']:.3f}"
-    )
-
-
 def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     """Say what the promised escape rate costs, and what happened (`decision.operating_table`)."""
     rows = points[points.model == model].set_index("rule")
@@ -305,16 +270,11 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
     promised = f"{100 * row.promised:.2g} %"
-    if row.is_kept:
-        start = f"Asked for at most {asked} escapes, {display_name(model)} promises {promised}: it"
-    else:
-        start = (
-            f"The {row.val_bad:.0f} bad parts held out cannot promise {asked} escapes; at "
-            f"{promised} (none of them escapes) {display_name(model)}"
-        )
+    few = f", for which {row.val_bad:.0f} bad parts held out are too few"
     said.append(
-        f"{start} passes {_rate(row, f'{side}_passed')} of all parts automatically, leaves "
-        f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
+        f"{display_name(model)} promises {promised} escapes ({asked} asked"
+        f"{'' if row.is_kept else few}) and passes {_rate(row, f'{side}_passed')} of all parts "
+        f"automatically; it leaves {_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
     )
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
@@ -346,18 +306,6 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
         f"{100 * own[f'{side}_reviewed']:.0f} % of the {SIDES[side]} parts, cost "
         f"{own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts; "
         f"{costs_of_one_answer(line, PER_PARTS)}."
-    )
-
-
-def decision_title(points: pd.DataFrame, model: str, side: str) -> str:
-    """Return the title of the decisions of one model."""
-    row = points[points.model == model].set_index("rule").loc["expected"]
-    return (
-        f"{display_name(model)}, {100 * row.asked:g} % escapes asked, {100 * row.promised:.2g} % "
-        "promised: "
-        f"{100 * row[f'{side}_passed']:.0f} % of all {SIDES[side]} parts pass,\n"
-        f"{100 * row[f'{side}_escape_rate']:.1f} % of the bad ones escape, "
-        f"{100 * row[f'{side}_overkill_rate']:.1f} % of the good ones are rejected"
     )
 
 

@@ -62,5 +62,5 @@ def figure(table: pd.DataFrame, side: str, title: str = "") -> Figure:
     ax.margins(x=0.15)
     percent_axis(ax.yaxis)
     ax.set(xlabel="training images (logarithmic)", ylabel=f"{side} AUC, 95 % interval")
-    ax.set_title(title, fontsize=12)
+    drawn.suptitle(title, fontsize=12, wrap=True)
     return drawn

@@ -41,4 +41,4 @@ def test_the_figure_shows_every_size_once():
     figure = training_size.figure(training_size.size_table(SCORES, SPLIT), "test", "title")
     (ax,) = figure.axes
     assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "400"]
-    assert ax.get_title() == "title" and len(ax.texts) == 2
+    assert ax.figure.get_suptitle() == "title" and len(ax.texts) == 2
