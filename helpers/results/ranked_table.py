@@ -1,73 +1,18 @@
-"""The tables of notebook 06 as they are on its page: sorted by merit, rounded, the best in bold."""
+"""Tables of notebook 06 as they are on its page, beside the results table (`report_table`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from helpers.core.style import SIDES, bold, duration, styled, told_apart
+from helpers.core.style import SIDES, told_apart
 from helpers.results import decision
-from helpers.results.report_table import REPORT, one_training, per_cent, plain
+from helpers.results.report_table import REPORT, per_cent, plain
 from helpers.runs.names import display_name
 
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
-
-SUBMITTED = " (submitted)"
-MARKED = {"background-color": "#e3eef8"}
-TITLES = {
-    "val_auc": "Valid AUC",
-    "test_auc": "Test AUC",
-    "test_within_auc": "Test AUC within groups",
-    "test_accuracy": "Test acc.",
-    "test_f1": "F1",
-}
 Row = Mapping[str, Any]
-
-
-def whole(table: pd.DataFrame, submitted: str, side: str, caption: str, smoke: bool) -> Styler:
-    """Return `results_table.whole_table` for the page, in per cent.
-
-    The best AUC is first, the majority last. The submitted row is the reference of the p-values and
-    has a colour; the best number of each column is bold.
-    """
-    order = np.lexsort((-table[f"{side}_auc"].fillna(0), table.model == "majority"))
-    ranked = table.iloc[order].reset_index(drop=True)
-    metrics = [name for name in TITLES if name in ranked and ranked[name].notna().any()]
-    if side == "val":
-        metrics = [name for name in metrics if not name.startswith("test")]
-    rows = ranked.to_dict("records")
-    shape = pd.DataFrame({"Model": [_title(row, submitted) for row in rows]})
-    best = pd.DataFrame(False, shape.index, [])
-    for name in metrics:
-        show = per_cent if name == "test_auc" or side == "val" else plain
-        shape[TITLES[name]] = [show(row, name) for row in rows]
-        best[TITLES[name]] = ranked[name] == ranked[name].max()
-    if "members" in ranked:
-        shape["one training"] = [one_training(row, f"{side}_auc") for row in rows]
-    cells: dict[str, Callable[[Row], str]] = {"p": _p, "Parameters": _parameters, "Time": _time}
-    for title, cell in cells.items():
-        shape[title] = [cell(row) for row in rows]
-    style = bold(styled(shape, f"{caption} {notes(table, side)}", smoke, wrap=True), best)
-    marked = shape.index[ranked.model == submitted]
-    return style.set_properties(subset=(marked, shape.columns), **MARKED)
-
-
-def notes(table: pd.DataFrame, side: str) -> str:
-    """Return what the columns of `whole` mean."""
-    several = " One training: mean ± standard deviation over seeds or folds." * ("members" in table)
-    inside = " Within groups: mean AUC inside each group (module, lot)." * (
-        "test_within_auc" in table
-    )
-    return (
-        f"Per cent, sorted by {side} AUC, with 95 % intervals; the best is bold. p: paired test "
-        f"against the submitted row, the best by validation AUC, after Holm's correction.{inside}"
-        f"{several} Parameters: those that are trained. Time: the model's own training, without "
-        "features or members it builds on."
-    )
 
 
 def beside_report(table: pd.DataFrame) -> pd.DataFrame:
@@ -132,29 +77,3 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
 def _counted(row: Row, side: str, count: str, of: str, rate: str) -> str:
     counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
     return f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"
-
-
-def _title(row: Row, submitted: str) -> str:
-    averaged = row.get("averaged")
-    title = display_name(row["model"], averaged if isinstance(averaged, str) else "")
-    return title + (SUBMITTED if row["model"] == submitted else "")
-
-
-def _p(row: Row) -> str:
-    p = row.get("p_holm", np.nan)
-    if pd.isna(p):
-        return "-"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _parameters(row: Row) -> str:
-    n = row.get("parameters", np.nan)
-    if pd.isna(n):
-        return "-"
-    text = f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" if n >= 1e3 else f"{n:.0f}"
-    return text if pd.isna(row.get("members")) else f"{int(row['members'])} x {text}"
-
-
-def _time(row: Row) -> str:
-    seconds = row.get("seconds", np.nan)
-    return "-" if pd.isna(seconds) else duration(seconds)

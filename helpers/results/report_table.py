@@ -33,11 +33,12 @@ TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
 
 CHOSEN = "best on validation"
 REFERENCES = ("lr_brightness", "majority")  # rows that every model should beat
-_LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
+# the number of a cell, unless a star or a unit follows
+_LEADING = r"^(\d+\.\d+)(?=$| \[| ±)"
 
 
 def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
-    """Return `results_table` for the eye, in per cent: a row per model, by validation AUC.
+    """Return `results_table` or `whole_table` for the eye, in per cent, by validation AUC.
 
     AUCs on the judged side have their interval. If a model was trained several times, "one
     training" is the mean ± standard deviation of its trainings, and the other columns are those of
@@ -66,6 +67,8 @@ def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
         line["Valid Acc"] = plain(row, "val_accuracy") + star
         if side == "test":
             line |= {TITLES[name]: plain(row, name) for name in ("test_accuracy", "test_f1")}
+        if "p_holm" in table:
+            line |= {"p": _p(row), "Parameters": _parameters(row), "Time": _time(row)}
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -82,7 +85,7 @@ def shown(
     best = (numbers == numbers.max()) & (shape != "-")
     best["Model"] = shape.Model.str.endswith(chosen)
     caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
-    return style.bold(style.styled(shape, caption, smoke), best)
+    return style.bold(style.styled(shape, caption, smoke, wrap=True), best)
 
 
 def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
@@ -99,6 +102,12 @@ def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
         )
     if table.n_val.dropna().nunique() > 1:
         texts.append("* on the first fold alone, which chose its epoch.")
+    if "p_holm" in table:
+        texts.append(
+            f"p: paired test against the {chosen} row, after Holm's correction. Parameters: those "
+            "that are trained. Time: the model's own training, without features or members it "
+            "builds on."
+        )
     return " ".join(texts)
 
 
@@ -130,3 +139,23 @@ def in_points(row: Mapping[str, Any], column: str = "difference", prefix: str = 
     """
     ends = row[f"{prefix}low"], row[f"{prefix}high"]
     return style.with_interval(row[column], *ends, sign="+")
+
+
+def _p(row: Mapping[str, Any]) -> str:
+    p = row.get("p_holm", np.nan)
+    if pd.isna(p):
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def _parameters(row: Mapping[str, Any]) -> str:
+    n = row.get("parameters", np.nan)
+    if pd.isna(n):
+        return "-"
+    text = f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" if n >= 1e3 else f"{n:.0f}"
+    return text if pd.isna(row.get("members")) else f"{int(row['members'])} x {text}"
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    seconds = row.get("seconds", np.nan)
+    return "-" if pd.isna(seconds) else style.duration(seconds)

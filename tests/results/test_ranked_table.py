@@ -1,4 +1,4 @@
-"""The page's tables are sorted by merit, mark the submitted row and hold no internal names."""
+"""The page's tables are rounded and hold no internal names."""
 
 import pandas as pd
 import pytest
@@ -19,44 +19,6 @@ def run(home):
     record = {"seeds": [{"seed": 0, "seconds": 964.3, "parameters": 3373570}]}
     files.save_json(run_paths.metrics("fbp_history"), record)
     return run_paths
-
-
-def _rows(styler):
-    return styler.data.set_index("Model")
-
-
-def test_the_whole_table_is_sorted_marks_the_submitted_row_and_rounds(run):
-    table = results_table.whole_table(run)
-    style = ranked_table.whole(table, "svm_finetuned", "test", "All models.", smoke=False)
-    shape = _rows(style)
-    names = ["SVM on FBP features (submitted)", "FBP", "SVM", "Random cell 0", "majority"]
-    assert sorted(shape.index) == sorted(names) and shape.index[-1] == "majority"
-    areas = [float(text.split("\N{NO-BREAK SPACE}")[0]) for text in shape["Test AUC"][:-1]]
-    assert areas == sorted(areas, reverse=True)
-    assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
-    assert shape.loc["SVM on FBP features (submitted)", "p"] == "-"
-    assert "sorted by test AUC" in style.caption and "All models." in style.caption
-
-
-def test_the_best_number_of_each_column_is_bold_and_the_submitted_row_has_a_colour(run):
-    table = results_table.whole_table(run)
-    html = ranked_table.whole(table, "svm_finetuned", "test", "", smoke=False).to_html()
-    assert f"<b>{100 * table.test_accuracy.max():.1f}</b>" in html and "background-color" in html
-
-
-def test_hidden_test_labels_leave_validation_columns_alone(run):
-    planted.hide_test_labels(run)
-    table = results_table.whole_table(run)
-    shape = _rows(ranked_table.whole(table, "svm_finetuned", "val", "", smoke=True))
-    assert "Valid AUC" in shape and not any(title.startswith("Test") for title in shape)
-
-
-def test_a_model_of_several_trainings_shows_the_spread_of_one(run):
-    planted.plant(run, "fbp", 2.0, 0, 1, 2)
-    table = results_table.whole_table(run)
-    shape = _rows(ranked_table.whole(table, "svm_finetuned", "test", "", smoke=False))
-    assert "±" in shape.loc["FBP, 3 seeds averaged", "one training"]
-    assert shape.loc["SVM", "one training"] == "-"
 
 
 def test_the_report_s_rows_stand_beside_ours_with_fine_tuned_features_in_parentheses(run):

@@ -58,6 +58,21 @@ def test_the_paper_table_tells_a_mean_of_trainings_from_one_and_stars_the_first_
     assert "Run toy. Per cent" in html and html.count("<b>") > 1
 
 
+def test_the_whole_table_has_p_values_and_costs_that_are_never_bold(run):
+    table = results_table.whole_table(run)
+    shape = report_table.paper_table(table, "submitted").set_index("Model")
+    assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
+    assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
+    assert shape.p["SVM on FBP features \N{LEFTWARDS ARROW} submitted"] == "-"
+    html = report_table.shown(table, "All models.", chosen="submitted").to_html()
+    assert f"<b>{100 * table.test_accuracy.max():.1f}</b>" in html
+    assert "p: paired test against the submitted row" in html
+    assert "<b>3.4 M</b>" not in html and "<b>2.4 s</b>" not in html
+    planted.plant(run, "fbp", 0.5, 0, 1, 2)
+    shape = report_table.paper_table(results_table.whole_table(run)).set_index("Model")
+    assert shape.loc["FBP", ["Trainings", "Parameters"]].tolist() == ["3 seeds", "3 x 3.4 M"]
+
+
 def test_the_paper_table_of_hidden_test_labels_shows_validation_alone(run):
     planted.hide_test_labels(run)
     shape = report_table.paper_table(results_table.results_table(run))
