@@ -34,6 +34,11 @@ def test_operating_points_have_a_row_per_side_and_equal_thresholds_are_joined(ru
     own = ranked_table.operating_rows(points, "fbp")
     assert set(own.On) == {"validation", "test"} and "Model" not in own
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
+    costly = ranked_table.operating_rows(points.assign(val_cost=9.87, test_cost=1234.56), "fbp")
+    assert costly["Cost per 1,000"].groupby(costly.On).unique().to_dict() == {
+        "validation": ["9.9"],
+        "test": ["1,234.6"],
+    }
     twin = points[points.rule == "expected"].assign(rule="cheapest")  # the same thresholds
     rest = points[points.rule == "expected"]
     joined = ranked_table.operating_rows(pd.concat([rest, twin]), "fbp")
