@@ -19,9 +19,9 @@ from pathlib import Path
 from helpers.core import paths
 from tests.benchmarks import report
 
-TRAININGS = ("finetune", "search_step", "retrain", "baselines", "patchcore")
-PREDICTIONS = ("score", "predict", "tsne", "gradcam")
-BENCHMARKS = ("decode", "features", *TRAININGS, *PREDICTIONS, "end_to_end")
+TRAININGS = ("finetune", "search_step", "baselines", "patchcore")
+PREDICTIONS = ("predict", "tsne")
+BENCHMARKS = ("decode", "features", *TRAININGS, *PREDICTIONS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

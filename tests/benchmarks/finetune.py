@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from helpers.core import devices
-from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.cache import open_cache
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
-from helpers.runs.settings import FinetuneSettings, TrainSettings
+from helpers.runs.settings import FinetuneSettings
 from helpers.training.features import image_batches
 from helpers.training.loop import Training
 from tests.benchmarks import networks, plain
@@ -30,27 +29,19 @@ EPOCHS = 2  # the first one warms up
 VAL_IMAGES = 16  # validation is not timed
 
 
-def our_epoch(
-    model: nn.Module, table: pd.DataFrame, cache: ImageCache, settings: TrainSettings
-) -> Timed:
-    """Train by the project's loop; return the seconds of the last epoch."""
-    batch = settings.batch_size
+def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
+    """Train a backbone as notebook 03 does, with the augmentation "full"."""
+    model = use_fast_depthwise(networks.ours(backbone, size_px))
+    settings, cache = FinetuneSettings(batch_size=batch_size).fbp, open_cache(table, size_px, root)
     training = Training(
         model,
-        image_batches(cache, table, model, batch, settings.augment),
-        image_batches(cache, table.head(VAL_IMAGES), model, batch),
+        image_batches(cache, table, model, batch_size, settings.augment),
+        image_batches(cache, table.head(VAL_IMAGES), model, batch_size),
         dataclasses.replace(settings, epochs=EPOCHS),
         seed=0,
         name="benchmark",
     ).run()
     return Timed(len(table) / training.history[-1]["images_per_s"], len(table))
-
-
-def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
-    """Train a backbone as notebook 03 does, with the augmentation "full"."""
-    model = use_fast_depthwise(networks.ours(backbone, size_px))
-    settings = FinetuneSettings(batch_size=batch_size).fbp
-    return our_epoch(model, table, open_cache(table, size_px, root), settings)
 
 
 def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -> Timed:

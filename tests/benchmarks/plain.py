@@ -24,23 +24,21 @@ LABEL_SMOOTHING = 0.1
 class Files(Dataset):
     """Image files of a table (`path`, `label`), decoded each time that they are read."""
 
-    def __init__(self, table: pd.DataFrame, transform, mode: str = "RGB") -> None:
+    def __init__(self, table: pd.DataFrame, transform) -> None:
         self.paths, self.labels = table.path.tolist(), table.label.tolist()
-        self.transform, self.mode = transform, mode
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert(self.mode)), self.labels[index]
+            return self.transform(image.convert("RGB")), self.labels[index]
 
 
-def loader(
-    table: pd.DataFrame, transform, batch_size: int, shuffle: bool = False, mode: str = "RGB"
-) -> DataLoader:
+def loader(table: pd.DataFrame, transform, batch_size: int, shuffle: bool = False) -> DataLoader:
     """Return batches of (images (B, C, H, W), labels (B,))."""
-    files = Files(table, transform, mode)
+    files = Files(table, transform)
     return DataLoader(files, batch_size, shuffle=shuffle, num_workers=WORKERS)
 
 
@@ -50,11 +48,10 @@ def quarter_turn(image: Image.Image) -> Image.Image:
 
 
 def transform_of(size_px: int, mean=None, std=None, augment: str = "none"):
-    """Resize, augment ("none", "flips" or "full" like `training.augment`), to tensor, normalise."""
+    """Resize, augment ("none" or "full" like `training.augment`), to tensor, normalise."""
     steps = [transforms.Resize((size_px, size_px))]
-    if augment != "none":
-        steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
     if augment == "full":
+        steps += [transforms.RandomHorizontalFlip(), transforms.RandomVerticalFlip()]
         steps.append(transforms.RandomApply([transforms.Lambda(quarter_turn)]))
         affine = transforms.RandomAffine(5, translate=(0.04, 0.04), scale=(0.95, 1.05))
         steps.append(transforms.RandomApply([affine]))

@@ -56,7 +56,7 @@ class Case:
     name: str
     ours: Measured
     plain: Measured | None = None
-    unit: str = "s"  # "s", "s/step": the seconds; "images/s", "maps/s": the rate
+    unit: str = "s"  # "s", "s/step": the seconds; "images/s": the rate
     remark: str = ""
     facts: dict[str, Any] = field(default_factory=dict)  # of both sides, for the JSON
 
