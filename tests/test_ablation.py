@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from helpers.core import seeding
 from helpers.models import backbones
@@ -114,48 +113,6 @@ def test_a_fold_is_scored_by_a_training_that_has_not_seen_it(toy, monkeypatch):
     assert line.within_auc == pytest.approx(inside.auc.estimate)
 
 
-def test_the_average_of_the_weights_is_scored_beside_the_weights_themselves(toy, monkeypatch):
-    raw, ends = {}, ablation.RawWeights.epoch_ends
-
-    def epoch_ends(self, record, past):
-        raw.update({name: value.clone() for name, value in self.model.state_dict().items()})
-        return ends(self, record, past)
-
-    monkeypatch.setattr(ablation.RawWeights, "epoch_ends", epoch_ends)
-    judged, predict, scorer = [], ablation.predict, ablation.Scorer
-
-    def noting(judge):
-        def note(model, *given, **options):
-            judged.append({name: value.clone() for name, value in model.state_dict().items()})
-            return judge(model, *given, **options)
-
-        return note
-
-    monkeypatch.setattr(ablation, "predict", noting(predict))
-    monkeypatch.setattr(ablation, "Scorer", noting(scorer))
-    toy.result("base", "groups", 1)
-    average, own = judged[:2]
-    assert all(torch.equal(own[name], raw[name]) for name in raw)
-    assert any(not torch.equal(average[name], raw[name]) for name in raw)
-
-
-def test_a_killed_training_continues(toy, trained, monkeypatch, capsys):
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ablation, "Scorer", killed)
-        toy.result("base", "random", 0)
-    assert not toy.out.exists() and len(list(toy.unfinished.glob("*.resume"))) == 1
-    toy.result("base", "random", 0)
-    assert "continuing after epoch 1 of 1" in capsys.readouterr().out
-    assert not list(toy.unfinished.glob("*.resume"))
-    continued = toy.lines()
-    toy.out.unlink()
-    toy.result("base", "random", 0)
-    pd.testing.assert_frame_equal(toy.lines().assign(seconds=0), continued.assign(seconds=0))
-
-
 def test_only_what_changes_a_training_changes_its_digest(toy):
     found = {row: toy.digest(toy.recipe(row), "groups", 0) for row in ablation.ROWS}
     scored = ("views4", "views8", "adabn", "ema")
@@ -167,19 +124,6 @@ def test_only_what_changes_a_training_changes_its_digest(toy):
     assert toy.digest(toy.recipe("base"), "groups", 1) != found["base"]
     toy.images.loc[3, "label"] = 1 - toy.images.label[3]
     assert toy.digest(toy.recipe("base"), "groups", 0) != found["base"]
-
-
-def test_every_row_names_settings_that_exist_and_the_base_is_version_01(tmp_path):
-    whole = ablation.Ablation(pd.DataFrame(), "net", tmp_path / "out.csv", 192)
-    assert whole.recipe("base") == ablation.Recipe()
-    for row, changes in ablation.ROWS.items():
-        recipe = whole.recipe(row)
-        for name, value in changes.items():
-            assert getattr(recipe, name, getattr(recipe.training, name, None)) == value, row
-        assert (recipe == ablation.Recipe()) == (row == "base"), row
-        assert recipe.score in ablation.SCORES and recipe.training.keep == "last"
-    joined = whole.recipe("all")
-    assert joined.turns and joined.standardise and joined.score == "views8"
 
 
 def test_the_table_pairs_each_row_with_the_base_fold_by_fold():
@@ -203,42 +147,6 @@ def test_the_table_pairs_each_row_with_the_base_fold_by_fold():
     assert "nan" not in ablation.in_words(alone).lower()
 
 
-def test_without_its_mean_image_a_lot_looks_like_all_others():
-    rng = np.random.default_rng(0)
-    part = rng.integers(100, 120, (40, 6, 6, 1)).astype(np.uint8)
-    groups = np.array(["a", "b"] * 20)
-    shade = np.linspace(0, 60, 36).reshape(6, 6, 1).astype(np.uint8)
-    pixels = np.where((groups == "b")[:, None, None, None], part + shade, part)
-    found = ablation.without_group_means(pixels, groups)
-    assert found.dtype == np.uint8 and found.shape == pixels.shape
-    means = [found[groups == name].mean(axis=0) for name in "ab"]
-    for mean in means:  # to the nearest gray level
-        assert np.abs(mean - pixels.mean(axis=0)).max() <= 0.5 + 1e-9
-    moved = found[groups == "a"].astype(int) - pixels[groups == "a"]  # all by the same image
-    assert np.ptp(moved, axis=0).max() <= 1 < np.abs(moved).max()
-    bright = np.array([255, 155, 255, 255], np.uint8).reshape(4, 1, 1, 1)
-    clipped = ablation.without_group_means(bright, np.array(["a", "a", "b", "b"]))
-    assert clipped.flatten().tolist() == [255, 180, 230, 230]
-
-
-def test_each_lot_is_scored_by_its_own_statistics(toy, monkeypatch):
-    """Each lot's scores are those of a network that was adapted to this lot alone."""
-    model = torch.nn.Sequential(
-        torch.nn.BatchNorm2d(1, affine=False), torch.nn.Flatten(), torch.nn.Linear(32 * 32, 2)
-    )
-    model.spec = backbones.spec_of("cnn", 2, 32, 1)
-    cache, images = toy.cache(32), toy.images
-    found = ablation.by_group(model, cache, images, "no")
-    for name in ("g5", "g0"):
-        own = images[images.group == name]
-        pixels = cache.take(cache.rows(own.id))[..., 0].astype(np.float32)
-        x = torch.from_numpy((pixels / 255 - 0.5) / 0.25)
-        x = (x - x.mean()) / (x.var() + 1e-5).sqrt()
-        with torch.no_grad():
-            expected = model[2](x.flatten(1)).softmax(dim=1)[:, 1]
-        np.testing.assert_allclose(found[own.index], expected, atol=1e-4)
-
-
 def test_elpv_has_five_folds_of_modules_and_five_random_ones_without_twins_on_two_sides():
     table = ablation.elpv()
     assert len(table) == 2624 and set(table.groups) == set(table.random) == set(range(5))
@@ -247,24 +155,3 @@ def test_elpv_has_five_folds_of_modules_and_five_random_ones_without_twins_on_tw
     by_id = table.set_index("id").random
     assert all(by_id[f"cell{n}"] == by_id[f"cell{n + 542}"] for n in range(1735, 1785))
     assert table.groupby("random").label.mean().between(0.30, 0.33).all()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--rows", "base,trns"], "'trns' is not one of base, seed1, "),
-        (["--splits", "lots"], "'lots' is not one of groups, random"),
-        (["--folds", "5"], "'5' is not one of 0, 1, 2, 3, 4"),
-    ],
-)
-def test_a_wrong_name_is_refused(words, message, capsys):
-    with pytest.raises(SystemExit):
-        ablation.main(words)
-    assert message in capsys.readouterr().err
-
-
-def test_the_rows_are_listed_with_their_changes(capsys):
-    assert ablation.main(["--list", "--rows", "base,head_lr"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.split() == ["base", "version", "0.1"]
-    assert second.split() == ["head_lr", "lr=0.0003,", "head_lr_factor=10.0"]

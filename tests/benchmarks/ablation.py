@@ -149,14 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--backbone", default="efficientnet_lite0")
     add("--size-px", type=int, default=192, help="side of the images; default: %(default)s")
     add("--out", type=Path, default=own, help="CSV of the numbers; default: %(default)s")
-    add("--list", action="store_true", help="name the rows and their changes, do nothing")
     add("--show", action="store_true", help="print the table of what is done, train nothing")
     given = parser.parse_args(arguments)
-    if given.list:
-        for row in given.rows:
-            changes = ", ".join(f"{name}={value!r}" for name, value in ROWS[row].items())
-            print(f"{row:15}{changes or 'version 0.1'}")
-        return 0
     ablation = Ablation(elpv(), given.backbone, given.out, given.size_px)
     if not given.show:
         for row in given.rows:
