@@ -79,6 +79,8 @@ def check_name(dataset: str) -> None:
         is_folder = bool(dataset) and not colon and os.path.isdir(os.path.expanduser(dataset))
         hint = f"; for the images in that folder write folder:{dataset}" if is_folder else ""
         raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}{hint}")
+    if colon and kind == "elpv":
+        raise DataError(f"DATASET={dataset!r}: elpv has no path; write elpv, or folder:PATH")
     if colon and not place.strip():  # an unset variable leaves a colon alone
         alone = "" if kind == "folder" else f", or {kind} alone"
         raise DataError(f"DATASET={dataset!r} has no path after the colon: {kind}:PATH{alone}")

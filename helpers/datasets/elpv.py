@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,44 +33,20 @@ FOLDS = 5  # of the published table
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
-    """Load the whole set; `place` may name a folder that holds `labels.csv` and `images/`.
+    """Load the whole set from the package; `place` is None.
 
     Columns of its own: `probability` (of a defect), `cell_type` ("mono" or "poly"), and `group`
-    (the inferred solar module), unless a file has a name that ELPV does not have.
+    (the inferred solar module).
     """
-    root = place or _package_folder()
-    labels = root / "labels.csv"
-    if not labels.is_file():
-        raise DataError(f"{labels} is missing; `pip install elpv-dataset` brings the images")
-    options = {"names": ["file", "probability", "cell_type"], "dtype": {"file": str}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # a line with more columns
-        try:
-            table = pd.read_csv(labels, sep=r"\s+", index_col=False, **options)
-            table = table.astype({"probability": float})
-        except (ValueError, TypeError, OverflowError, OSError, pd.errors.ParserWarning) as error:
-            raise DataError(f"{labels} cannot be read: {error}") from None
-    if table.empty:
-        raise DataError(f"{labels} lists no image; install elpv-dataset again")
-    table["id"] = table.file.map(lambda file: Path(file).stem, na_action="ignore")
-    incomplete = table.isna().any(axis=1) | ~table.probability.between(0, 1)
-    for wrong, problem in (
-        (incomplete, "a file, a probability from 0 to 1 and a cell type are expected"),
-        (table.id.duplicated(), "{} has a line already"),
-    ):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            text = problem.format(table.id[row])
-            raise DataError(f"{labels}, line {row + 1}: {text}; install elpv-dataset again")
+    root, columns = _package_folder(), ["file", "probability", "cell_type"]
+    table = pd.read_csv(root / "labels.csv", sep=r"\s+", names=columns)
+    table["id"] = table.file.map(lambda name: Path(name).stem)
     table["path"] = table.file.map(lambda name: (root / name).as_posix())
     table["label"] = (table.probability >= BAD_FROM).astype("Int64")
     table["official_split"] = ""
     table["probability"] = table.probability.round(4)
-    columns = ["id", "path", "label", "official_split", "probability", "cell_type"]
-    modules = group_table().set_index("id").group
-    if table.id.isin(modules.index).all():
-        table["group"] = table.id.map(modules)
-        columns.append("group")
+    table["group"] = table.id.map(group_table().set_index("id").group)
+    columns = ["id", "path", "label", "official_split", "probability", "cell_type", "group"]
     return Source(
         name="elpv",
         table=table[columns],

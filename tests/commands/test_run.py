@@ -62,6 +62,7 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["--name", 101 * "é"], "has 202 bytes, and may have 200"),
         (["--dataset", ""], "DATASET='' is not one of chips, elpv, folder, nexperia"),
         (["--dataset", "folder:"], "DATASET='folder:' has no path after the colon: folder:PATH"),
+        (["--dataset", "elpv:x"], "DATASET='elpv:x': elpv has no path; write elpv, or folder:"),
         (["--dataset", "chips: "], "no path after the colon: chips:PATH, or chips alone"),
     ],
 )

@@ -34,37 +34,6 @@ def test_two_thirds_is_bad_and_one_third_good(source):
     assert "CC BY-NC-SA 4.0" in source.attribution and "names no solar module" in source.caveats
 
 
-def test_a_folder_of_the_same_layout_is_read(tmp_path):
-    rows = "images/a.png  0.0 mono\nimages/b.png  0.6666666666666666 poly\n"
-    (tmp_path / "labels.csv").write_text(rows)
-    table = datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}")).table
-    assert table.id.tolist() == ["a", "b"]
-    assert table.label.tolist() == [0, 1]
-    assert table.path[1] == (tmp_path / "images" / "b.png").as_posix()
-
-
-EXPECTED = "a file, a probability from 0 to 1 and a cell type are expected; install elpv-dataset"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, " is missing; `pip install elpv-dataset` brings the images"),
-        ("", " lists no image; install elpv-dataset again"),
-        ("a.png 0.0 mono\nb.png x mono\n", " cannot be read: "),
-        ("a.png 0.0 mono\nb.png 1.5 mono\n", f", line 2: {EXPECTED}"),
-        ("a.png 0.0 mono\nb.png 1.0\n", f", line 2: {EXPECTED}"),
-        ("a.png 0 mono\nb.png 1 mono\nold/a.png 1 mono\n", ", line 3: a has a line already; ins"),
-    ],
-)
-def test_a_table_that_is_missing_or_wrong_is_named_with_its_line(tmp_path, content, words):
-    if content is not None:
-        (tmp_path / "labels.csv").write_text(content)
-    with pytest.raises(datasets.DataError) as error:
-        datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}"))
-    assert str(error.value).startswith(f"{tmp_path / 'labels.csv'}{words}")
-
-
 def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_twins(source):
     table = source.table
     assert table.group.nunique() == 44 and table.group.is_monotonic_increasing
@@ -91,11 +60,6 @@ def test_the_published_groups_are_those_of_the_code(tmp_path, source):
     assert folds.groupby("group").fold.nunique().max() == 1
     assert folds.fold[folds.group.isin(["module30", "module39"])].nunique() == 1
     assert folds.groupby("fold").label.mean().between(0.28, 0.35).all()
-
-
-def test_a_set_with_other_names_has_no_groups(tmp_path):
-    (tmp_path / "labels.csv").write_text("images/cell9999.png 0.0 mono\nimages/b.png 1.0 poly\n")
-    assert "group" not in datasets.load(SplitSettings(dataset=f"elpv:{tmp_path}")).table
 
 
 def test_all_twins_are_found_and_with_groups_kept_apart_no_module_is_on_two_sides(source, tmp_path):
