@@ -56,9 +56,6 @@ def test_a_pushed_notebook_has_no_internet_two_t4_and_its_sources(server, notebo
     ("answer", "words"),
     [
         ({"invalidDatasetSources": ["who/knows"]}, "does not show you: dataset who/knows."),
-        ({"invalidCompetitionSources": ["who"]}, "does not show you: competition who."),
-        ({"invalidKernelSources": ["who/knows"]}, "does not show you: kernel who/knows."),
-        ({"invalidModelSources": ["who/knows"]}, "does not show you: model who/knows."),
         ({"error": "Maximum of 2 reached."}, "did not take 01_data_split.ipynb: Maximum of 2"),
     ],
 )

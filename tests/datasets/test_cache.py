@@ -193,17 +193,6 @@ def test_files_that_were_copied_are_not_decoded_again_and_named_at_their_new_pla
     assert found.unreadable[0] == (copies[1].as_posix(), "the file is empty (0 bytes)")
 
 
-def test_a_pipe_named_like_an_image_is_listed_and_does_not_hang(tmp_path, root, gray_files):
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "link.png").symlink_to("pipe.png")
-    table = table_of(gray_files[0], tmp_path / "pipe.png", tmp_path / "link.png")
-    found = open_cache(table, 16, root, skip_unreadable=True, fit="auto")
-    assert [(Path(path).name, why) for path, why in found.unreadable] == [
-        ("pipe.png", "not a file"),
-        ("link.png", "not a file"),
-    ]
-
-
 def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root, gray_files):
     table = table_of(*gray_files)
     padded = open_cache(table, 16, root, fit="auto")
@@ -280,36 +269,6 @@ def test_a_folder_of_unreadable_files_alone_is_refused_even_with_skipping(root, 
     table = table_of(damaged_files[1], damaged_files[3])
     with pytest.raises(DataError, match=r"^none of the images can be read$"):
         open_cache(table, 16, root, skip_unreadable=True)
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-@pytest.mark.parametrize("kind", ["png", "bmp", "jpg", "tif"])
-def test_a_file_cut_anywhere_is_reported_and_never_stops_the_others(tmp_path, root, kind):
-    whole = save(tmp_path / f"whole.{kind}", noise(5, 24, 24)).read_bytes()
-    paths = [tmp_path / f"whole.{kind}"]
-    for n in [*range(1, 60, 3), *range(60, len(whole) - 60, max(1, len(whole) // 20))]:
-        paths.append(tmp_path / f"cut{n}.{kind}")
-        paths[-1].write_bytes(whole[:n])
-    found = open_cache(table_of(*paths), 8, root, skip_unreadable=True)
-    assert "whole" in set(found.table.id)
-    assert len(found.unreadable) + len(found.table) == len(paths)
-    assert len(found.unreadable) > 20
-
-
-@pytest.mark.parametrize("name", ["images.u8", "images.csv", "cache.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_cache_file_is_rebuilt(root, gray_files, capsys, name, damage):
-    table = table_of(*gray_files)
-    before = np.array(open_cache(table, 16, root).pixels)
-    (file,) = root.rglob(name)
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[:-5])
-    else:
-        file.unlink()
-    again = open_cache(table, 16, root)
-    assert "is damaged: its images are decoded again" in capsys.readouterr().out
-    np.testing.assert_array_equal(again.pixels, before)
-    assert again.table.id.tolist() == ["a", "b", "c"]
 
 
 def test_a_cache_that_is_taken_away_while_it_is_read_is_built_again(root, gray_files, monkeypatch):

@@ -252,13 +252,10 @@ def refused(source: Source, **settings) -> str:
     ("lines", "problem"),
     [
         ("id,split/g000,train/x1,val/x2,val", ", line 3: no image has the id 'x1'; 2 such line(s)"),
-        ("path,split/no.png,train", ", line 2: no image has the path 'no.png'; 1 such line(s)"),
         (
             "id,split/g000,training",
             ", line 2: split must be train, val, test or excluded, not training",
         ),
-        ("id,split/g000,", ", line 2: split must be train, val, test or excluded, not empty"),
-        ("id,split/g000,train/,test", ", line 3: the id is missing"),
         ("id,split/g000,train/g000,test", ", line 3: 'g000' is named more than once"),
         # one image by the whole path and by its end
         ("path,split/@,train/g000.png,test", ", line 3: 'g000.png' is named more than once"),

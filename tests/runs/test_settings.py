@@ -51,16 +51,10 @@ def test_a_stage_is_found_by_its_number_or_name_and_an_unknown_one_or_preset_is_
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
-        ("val_per_class", "many", "a whole number"),
-        ("val_per_class", 1.5, "a whole number"),
         ("val_per_class", True, "a whole number"),
-        ("test_fraction", "0.25", "a number"),
-        ("test_fraction", True, "a number"),
         ("test_fraction", float("nan"), "a finite number"),
         ("skip_unreadable", 1, "True or False"),
         ("dataset", True, "text"),
-        ("max_images", "all", "a whole number"),
-        ("good_folders", {"a": 1}, "a list"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
@@ -92,29 +86,11 @@ def test_the_trainings_of_03_take_its_parameters():
 @pytest.mark.parametrize(
     ("stage", "name", "value", "problem"),
     [
-        ("03_finetuning", "batch_size", 1, "must be 2 or more"),
-        ("03_finetuning", "fbp_epochs", 0, "must be 1 or more"),
-        ("03_finetuning", "fbp_lr", 0.0, "must be above 0"),
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
         ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
-        ("05_genotype_retraining", "test_views", True, "must be a whole number"),
-        ("03_finetuning", "fbp_augment", "wild", "is not one of none, flips, symmetries, full"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
-        ("03_finetuning", "fbp_head_lr_factor", 0.0, "must be above 0"),
-        ("04_darts_search", "order", 3, "must be at most 2"),
-        ("04_darts_search", "order", True, "must be a whole number"),
-        ("06_analysis", "max_escape_rate", 1.5, "must be at most 1"),
-        ("06_analysis", "escape_cost", -1.0, "must be 0 or more"),
-        ("01_data_split", "max_images", 0, "must be 1 or more"),
-        ("01_data_split", "seed", -1, "must be 0 or more"),
-        ("06_analysis", "seed", 2**32, "must be below 4294967296"),
-        ("05_genotype_retraining", "momentum", 1.0, "must be below 1"),
-        ("05_genotype_retraining", "gamma", 0.0, "must be above 0"),
         ("05_genotype_retraining", "gamma", 1.5, "must be at most 1"),
-        ("05_genotype_retraining", "keep", "first", "is not one of best, last"),
-        ("05_genotype_retraining", "distill_weight", 1.1, "must be at most 1"),
-        ("05_genotype_retraining", "distill_temperature", 0.0, "must be above 0"),
         ("01_data_split", "good_folders", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
