@@ -4,14 +4,13 @@ import importlib
 import json
 import multiprocessing
 import os
-import re
 
 import numpy as np
 import pytest
 import torch
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import baselines, features, growth, made_up, measure, plain
+from tests.benchmarks import baselines, features, made_up, measure, plain
 from tests.benchmarks.measure import Measured
 from tests.benchmarks.report import Case, Options
 from tests.fresh_process import who_am_i
@@ -93,26 +92,6 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
         command.main(["tnse"])
     said = capsys.readouterr().err
     assert "'tnse'" in said and all(name in said for name in command.BENCHMARKS)
-
-
-def test_the_growth_of_a_computation_is_printed_with_its_exponent(home, capsys, monkeypatch):
-    monkeypatch.setattr(growth, "WARM_UP", 40)
-    assert growth.main(["DeLong's test", "left out", "--n", "60"]) == 0
-    head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["60", "240", "exponent"]
-    pattern = r"(DeLong's test|left out of the list)( +[\d.]+ s){2} +-?\d+\.\d\d"
-    assert len(lines) == 2 and all(re.fullmatch(pattern, line) for line in lines)
-
-
-def test_a_computation_that_grows_with_the_square_is_told_by_the_exit_code(home, monkeypatch):
-    def slow(n, folder):
-        return {"slow": lambda: n, "quick": lambda: n}
-
-    clock = iter([0, 0.1, 0, 1, 0, 8.5, 0, 0.1, 0, 1, 0, 7.9])  # 4 ** 1.54 and 4 ** 1.49
-    monkeypatch.setattr(growth, "computations", slow)
-    monkeypatch.setattr(growth.time, "process_time", lambda: next(clock))
-    assert growth.main(["slow"]) == 1
-    assert growth.main(["quick"]) == 0
 
 
 # --- what is measured --------------------------------------------------------------------------
