@@ -162,37 +162,23 @@ def check_places(plan: Plan) -> None:
                 "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
                 "DISTILL=False"
             )
-    begins = plan.chosen[0] == stages.FIRST or run_paths.split_csv.is_file()  # else refused later
     if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
         stages.check_run_name(other)
         if not paths.RunPaths(other).split_csv.is_file():
             raise config.SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
-    if "06_analysis" in plan.chosen and begins:
-        predictions.check_model(run_paths, wanted, _models_of(plan, run_paths))
+    if "06_analysis" in plan.chosen:
+        predictions.check_model(run_paths, wanted, _models_of(plan))
 
 
-def _models_of(plan: Plan, run_paths: paths.RunPaths) -> list[str]:
-    """Return the models that the chosen stages make."""
+def _models_of(plan: Plan) -> list[str]:
+    """Return the models that a run with these settings may have, whichever stages it runs."""
+    backbones = plan.settings["03_finetuning"].backbone
     cells = plan.settings["05_genotype_retraining"]
-    here = {name for name in named.FOUND if run_paths.genotype(name).is_file()}
-    here |= set(named.BY_SEARCH) if "04_darts_search" in plan.chosen else set()
-    here |= {"halving"} if cells.halving_epochs else set()
-    genotypes = [n for n in cells.genotypes if n not in named.FOUND or n in here]
-    frozen, tuned = (plan.settings[s].backbone for s in ("02_features_baselines", "03_finetuning"))
-    networks = named.model_names(genotypes, cells.random_cells)
-    if cells.distill:
-        networks += [network + names.DISTILLED for network in networks]
-    made = {
-        "02_features_baselines": [
-            *names.on_backbones(names.CLASSICAL, frozen),
-            "lr" + names.BRIGHTNESS,
-            names.PATCHCORE,
-        ],
-        "03_finetuning": [
-            "cnn",
-            *names.on_backbones(names.PRETRAINED, tuned),
-            *names.on_backbones(names.CLASSICAL, tuned, names.FINETUNED),
-        ],
-        "05_genotype_retraining": networks,
-    }
-    return [model for stage in plan.chosen for model in made.get(stage, [])]
+    networks = named.model_names([*cells.genotypes, *named.FOUND], cells.random_cells)
+    return [
+        *names.ROW_NAMES,
+        *names.on_backbones((*names.CLASSICAL, *names.PRETRAINED), backbones),
+        *names.on_backbones(names.CLASSICAL, backbones, names.FINETUNED),
+        *networks,
+        *(network + names.DISTILLED for network in networks),
+    ]
