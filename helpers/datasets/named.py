@@ -28,9 +28,9 @@ def read_named(
 ) -> tuple[pd.DataFrame, int]:
     """Return the lines of a CSV in the order of the source's images, and the lines without one.
 
-    The CSV names images by a column `id` or `path`: paths are absolute, below the CSV's folder, or
-    the unique end of one. Lines about images that were dropped before (`source.dropped`) are known,
-    but say nothing; their number is returned.
+    The CSV names images by a column `id` or `path`: paths are absolute, relative to the CSV's
+    folder, or to the folder that holds all images. Lines about images that were dropped before
+    (`source.dropped`) are known, but say nothing; their number is returned.
 
     Args:
         path: the CSV.
@@ -126,19 +126,11 @@ def _or(values: Sequence[Any]) -> str:
 
 def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
     """Return the whole paths that a CSV in `folder` names; see `read_named`."""
-    whole, ends = set(known), dict[int, dict[str, str]]()
+    whole, of_images = set(known), os.path.commonpath([*known.map(os.path.dirname)])
 
     def resolve(name: str) -> str:
-        given = Path(str(name).replace("\0", "?"))  # no path has a zero byte
-        beside = os.path.realpath(folder / given)  # `given` if it is absolute
-        if beside in whole:
-            return beside
-        n = len(given.parts)
-        if n not in ends:  # the last n parts of all paths, looked up and not searched for
-            last = known.map(lambda file: "/".join(file.split("/")[-n:]))
-            ends[n] = dict(zip(last, known, strict=True))
-            for several in last[last.duplicated()]:
-                ends[n].pop(several, None)
-        return ends[n].get(given.as_posix(), beside)
+        given = str(name).replace("\0", "?")  # no path has a zero byte
+        places = (os.path.realpath(os.path.join(place, given)) for place in (folder, of_images))
+        return next((place for place in places if place in whole), given)
 
     return named.map(resolve)
