@@ -116,9 +116,6 @@ class KaggleServer:
         self.submissions.append({"ref": ref, "fileName": token.split("-", 2)[2]})
         return {"message": "Successfully submitted", "ref": ref}
 
-    def _ListSubmissions(self, body):
-        return {"submissions": self.submissions[::-1]}
-
     def _GetSubmission(self, body):
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return {"ref": body["ref"], **state}

@@ -30,6 +30,16 @@ WEB_PAGE = (
 )
 
 
+class _Redacted(io.TextIOBase):
+    """Standard output without credentials and signatures."""
+
+    def __init__(self) -> None:
+        self.out = sys.stdout
+
+    def write(self, text: str) -> int:
+        return self.out.write(_redact(text))
+
+
 class KaggleError(UserError):
     """A request to Kaggle that failed; the text says why and what to do.
 
@@ -63,8 +73,8 @@ def connect() -> Any:
 
 
 @contextlib.contextmanager
-def doing(what: str, slug: str) -> Iterator[None]:
-    """Run a block of requests: drop what the client prints, and turn exceptions into KaggleErrors.
+def doing(what: str, slug: str, shown: bool = False) -> Iterator[None]:
+    """Run a block of requests, and turn exceptions into KaggleErrors.
 
         with doing("pushing x.ipynb", "me/x"):
             api.kernels_push(folder)
@@ -72,12 +82,13 @@ def doing(what: str, slug: str) -> Iterator[None]:
     Args:
         what: what the block is for; the error starts with it.
         slug: the contest, or owner/name of a notebook or data set; errors name it.
+        shown: show what the client prints; by default it is dropped.
 
     Raises:
         KaggleError: the block raised an exception.
     """
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _time_limit():
+        with contextlib.redirect_stdout(_Redacted() if shown else io.StringIO()), _time_limit():
             yield
     except KaggleError:
         raise

@@ -1,4 +1,4 @@
-"""Download the contest's files, submit a CSV, run notebooks on Kaggle, ask for a score."""
+"""Download the contest's files, submit a CSV, run notebooks on Kaggle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
 from helpers.commands.kaggle.series import DEFAULTS, push_series
-from helpers.commands.kaggle.submissions import status, submit
+from helpers.commands.kaggle.submissions import submit
 from helpers.core.errors import UserError
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(
             "Stopped. A download continues when the same command is given again; what was sent "
-            "stays sent: see the command `status`.",
+            "stays sent.",
             file=sys.stderr,
         )
         return 130
@@ -39,13 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _submit(options: argparse.Namespace) -> str:
     given = options.file, options.message, options.competition
-    sent = submit(*given, sample_path=options.sample, root=options.root, wait_s=options.wait)
-    if sent["status"] != "COMPLETE":
-        return (
-            f"Sent as submission {sent['ref']}. Its score: python -m helpers.kaggle status "
-            f"--competition {options.competition} --ref {sent['ref']}"
-        )
-    return f"Submission {sent['ref']}: public score {sent['public_score'] or 'not shown'}"
+    return submit(*given, sample_path=options.sample, root=options.root, wait_s=options.wait)
 
 
 def _push(options: argparse.Namespace) -> str:
@@ -58,11 +52,6 @@ def _push(options: argparse.Namespace) -> str:
     else:
         pushed = push_series(options.run_options, settings)
     return f"Pushed {pushed['ref']}, version {pushed['version']}. It runs at {pushed['url']}"
-
-
-def _status(options: argparse.Namespace) -> str:
-    answer = status(options.competition, path=options.file, ref=options.ref)
-    return "\n".join(f"{name}: {value}" for name, value in answer.items())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-f", "--file", type=Path, required=True, help="the CSV to submit")
     sub.add_argument("-m", "--message", required=True, help="a note beside the submission")
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")
-    sub.add_argument("--wait", type=float, default=1800, help="seconds to wait for the score")
+    sub.add_argument("--wait", type=int, default=1800, help="seconds for the score; 0: do not wait")
     sub.set_defaults(run=_submit)
 
     sub = commands.add_parser("push", help="run a notebook, or the whole series, on Kaggle")
@@ -116,9 +105,4 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cpu", dest="gpu", **no, help="no GPU")
     sub.add_argument("--public", dest="private", **no, help="show the notebook to everybody")
     sub.set_defaults(run=_push)
-
-    sub = commands.add_parser("status", parents=[contest], help="a score, or the submissions left")
-    sub.add_argument("-f", "--file", type=Path, help="the CSV of the submission")
-    sub.add_argument("--ref", type=int, help="the reference of the submission")
-    sub.set_defaults(run=_status)
     return parser
