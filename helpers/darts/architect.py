@@ -34,9 +34,6 @@ class Architect:
     the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS,
     Ye et al. 2022, arXiv 2203.01665).
 
-    Raises:
-        ValueError: another order.
-
     Example:
         >>> architect = Architect(net, F.cross_entropy, order=2)
         >>> loss = architect.step(val_batch, train_batch, sgd)
@@ -51,8 +48,6 @@ class Architect:
         weight_decay: float = 1e-3,
         average: Average | None = None,
     ) -> None:
-        if order not in (1, 2):
-            raise ValueError(f"order={order}: choose 1 (gradient at w) or 2 (gradient at w')")
         self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
         alphas = net.architecture_parameters()
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=BETAS, weight_decay=weight_decay)
@@ -80,15 +75,13 @@ class Architect:
         """Return the validation loss and its gradients by `net.architecture_parameters()`.
 
         Raises:
-            ValueError: in the second order, the optimizer is not SGD over exactly w.
             GradientError: a gradient is not finite.
         """
         if self.order == 1:
             with constant_weights():  # their gradients take half of the time, and nobody reads them
                 alphas = self.net.architecture_parameters()
                 return gradients(self.net, self.loss_of, val, alphas, self.average)
-        if train is None or optimizer is None:
-            raise ValueError("order=2 needs the training batch and the weights' optimizer")
+        assert train is not None
         return self.second_order(val, train, optimizer)
 
     def second_order(self, val: Batch, train: Batch, optimizer: Any) -> tuple[float, list[Tensor]]:
@@ -99,7 +92,7 @@ class Architect:
         the difference pass kinks of ReLU.
         """
         net, weights = self.net, self.net.weight_parameters()
-        alphas, xi = net.architecture_parameters(), _sgd_group(optimizer, weights)["lr"]
+        alphas, xi = net.architecture_parameters(), optimizer.param_groups[0]["lr"]
 
         def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
             """Return loss and gradients of a batch at these weights; those of the network stay."""
@@ -124,7 +117,7 @@ class Architect:
 
 def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) -> list[Tensor]:
     """Return w' = w - xi (mu * buffer + dw + wd * w): one SGD step of the weights, not clipped."""
-    group = _sgd_group(optimizer, weights)
+    (group,) = optimizer.param_groups
     xi, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
     out = []
     for w, g in zip(weights, dw, strict=True):
@@ -132,19 +125,3 @@ def unrolled(weights: Sequence[Tensor], dw: Sequence[Tensor], optimizer: Any) ->
         direction = g + decay * w.detach()
         out.append(w.detach() - xi * (direction if buffer is None else direction + mu * buffer))
     return out
-
-
-def _sgd_group(optimizer: Any, weights: Sequence[Tensor]) -> dict[str, Any]:
-    """Return the settings of an SGD whose step `unrolled` can compute."""
-    groups = optimizer.param_groups
-    plain = isinstance(optimizer, torch.optim.SGD) and len(groups) == 1
-    if not plain or any(groups[0][name] for name in ("nesterov", "dampening", "maximize")):
-        raise ValueError(
-            "order=2 unrolls plain SGD with one group of parameters, not this "
-            f"{type(optimizer).__name__}: use such an SGD for the weights, or order=1"
-        )
-    if {id(p) for p in groups[0]["params"]} != {id(w) for w in weights}:
-        raise ValueError(
-            "the weights' optimizer must hold exactly net.weight_parameters(), no alpha"
-        )
-    return groups[0]

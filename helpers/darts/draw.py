@@ -65,9 +65,6 @@ def draw_cell(
 
     Args:
         kind: "normal" or "reduce".
-
-    Raises:
-        GenotypeError: unknown kind.
     """
     names = {(source, target): name for name, source, target in genotype.edges(kind)}
     sizes = {edge: _size(name, 0.4) for edge, name in names.items()}

@@ -51,7 +51,7 @@ def stems(
     """Return the layers from images to the older input of the first cell, and on to the newer.
 
     "cifar" keeps H and W and gives both inputs 3 * `channels`. "imagenet" divides H and W by 4,
-    then by 8, and gives both `channels`. Raises ValueError for another stem.
+    then by 8, and gives both `channels`.
     """
 
     def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
@@ -60,8 +60,6 @@ def stems(
 
     if stem == "cifar":
         return nn.Sequential(*conv(in_channels, 3 * channels, 1)), nn.Identity()
-    if stem != "imagenet":
-        raise ValueError(f"unknown stem {stem!r}: choose 'imagenet' or 'cifar'")
     half = channels // 2
     older = nn.Sequential(*conv(in_channels, half, 2), nn.ReLU(), *conv(half, channels, 2))
     return older, nn.Sequential(nn.ReLU(), *conv(channels, channels, 2))

@@ -157,12 +157,7 @@ def core_set(
     sparse random projection (Johnson and Lindenstrauss).
 
     Time grows with N * size, memory with N.
-
-    Raises:
-        ValueError: `size` is not from 1 to N.
     """
-    if not 1 <= size <= len(patches):
-        raise ValueError(f"a core set of {size} cannot be chosen from {len(patches)} patches")
     generator = np.random.default_rng(seed)
     if patches.shape[1] > PROJECTED:
         random_state = int(generator.integers(2**31))

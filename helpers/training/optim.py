@@ -34,8 +34,6 @@ def make_optimizer(
         return torch.optim.SGD(
             groups, settings.lr, settings.momentum, weight_decay=decay, fused=fused
         )
-    if settings.optimizer != "adamw":
-        raise ValueError(f"optimizer={settings.optimizer!r} is not one of sgd, adamw")
     # Scales and shifts are not decayed: pulling a batch norm's scale to 0 switches its channel off.
     groups = [
         group | {"params": [p for p in group["params"] if (p.ndim > 1) == decayed], **rule}
@@ -63,10 +61,8 @@ def make_scheduler(
             return schedulers.CosineAnnealingLR(optimizer, settings.epochs, settings.lr_min)
         case "exponential":
             return schedulers.ExponentialLR(optimizer, settings.gamma)
-        case "constant":
+        case _:  # constant
             return schedulers.ConstantLR(optimizer, factor=1.0)
-    known = "one_cycle, cosine, exponential, constant"
-    raise ValueError(f"schedule={settings.schedule!r} is not one of {known}")
 
 
 @dataclass(frozen=True)

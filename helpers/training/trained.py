@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pydantic.dataclasses
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from helpers.core import environment, files, processes
 from helpers.core.paths import RunPaths
+from helpers.core.rules import STRICT
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
@@ -41,16 +44,16 @@ from helpers.training.loop import Hooks, Training, resume_file
 NUM_CLASSES = 2
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
 class Trained:
     """One training of a model: its learning curve and its cost."""
 
     model: str  # name of the predictions file
     seed: int
     history: list[dict[str, Any]]
-    best_epoch: int  # counted from 0
-    seconds: float
-    parameters: int  # trained ones
+    best_epoch: NonNegativeInt  # counted from 0
+    seconds: NonNegativeFloat
+    parameters: NonNegativeInt  # trained ones
     device: str = ""  # where it was trained, and in which precision
     facts: dict[str, Any] = field(default_factory=dict)  # what else the tables show
     fold: int | None = None  # that it has not seen; None if it was trained on the side `train`
@@ -249,13 +252,7 @@ def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
     try:
         found = [Trained(model=name, **one) for one in record["seeds"]]
         for one in found:  # check what the notebooks are going to do with it
-            _ = one.curve["val_auc"].astype(float), one.images_per_s, one.facts.items()
-            if not (isinstance(one.device, str) and isinstance(one.seed, int)):
-                raise ValueError(f"the device is {one.device!r}, the seed {one.seed!r}")
-            if not isinstance(one.fold, int | None):
-                raise ValueError(f"the fold is {one.fold!r}")
-            if not all(n >= 0 for n in (one.seconds, one.parameters, one.best_epoch)):
-                raise ValueError("seconds, parameters and the best epoch cannot be negative")
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            _ = one.curve["val_auc"].astype(float), one.images_per_s
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise files.damaged(path, error) from None
     return found

@@ -287,36 +287,6 @@ def test_a_resumed_architect_continues_bit_for_bit(tmp_path):
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_an_order_other_than_first_and_second_is_refused():
-    with pytest.raises(ValueError) as caught:
-        Architect(Supernet(4, 3, 2), F.cross_entropy, order=3)
-    assert str(caught.value) == "order=3: choose 1 (gradient at w) or 2 (gradient at w')"
-
-
-def test_an_optimizer_that_the_second_order_cannot_unroll_is_refused():
-    net, _ = search()
-    weights = net.weight_parameters()
-    alpha_step = Architect(net, F.cross_entropy, order=2)
-    message = (
-        "order=2 unrolls plain SGD with one group of parameters, not this {}: "
-        "use such an SGD for the weights, or order=1"
-    )
-    for optimizer in (
-        torch.optim.AdamW(weights),
-        torch.optim.SGD(weights, 0.1, momentum=0.9, nesterov=True),
-        torch.optim.SGD(weights, 0.1, momentum=0.9, dampening=0.1),
-        torch.optim.SGD([{"params": weights[:1]}, {"params": weights[1:]}], 0.1),
-    ):
-        with pytest.raises(ValueError) as caught:
-            alpha_step.step(VAL, TRAIN, optimizer)
-        assert str(caught.value) == message.format(type(optimizer).__name__)
-    for parameters in (weights[1:], [*net.parameters()]):  # too few, and alpha beside w
-        with pytest.raises(ValueError, match=r"must hold exactly net\.weight_parameters\(\)"):
-            alpha_step.step(VAL, TRAIN, torch.optim.SGD(parameters, 0.1))
-    with pytest.raises(ValueError, match="needs the training batch and the weights' optimizer"):
-        alpha_step.step(VAL)
-
-
 @pytest.mark.parametrize("order", [1, 2])
 def test_a_gradient_that_is_not_finite_is_refused_and_says_what_to_lower(order):
     net, sgd = search()

@@ -50,8 +50,6 @@ def test_edges_name_operation_source_and_target_state():
     assert genotype.edges("normal")[:4] == ((SEP, 0, 2), (SEP, 1, 2), (SEP, 0, 3), (SKIP, 2, 3))
     assert [target for *_, target in genotype.edges("normal")] == [2, 2, 3, 3, 4, 4, 5, 5]
     assert genotype.edges("reduce")[0] == (DIL, 0, 2) and genotype != Genotype(CELL, CELL)
-    with pytest.raises(GenotypeError, match="unknown cell kind 'big'; use one of normal, reduce"):
-        genotype.edges("big")
 
 
 KNOWN = ", ".join(OPERATIONS)
@@ -214,27 +212,6 @@ def test_the_skip_limit_holds_even_when_skips_dominate_every_edge(limit):
     genotype = derive_genotype(alpha, alpha, max_skips=limit)
     assert count_skips(genotype) <= limit
     assert [operation for operation, _ in genotype.reduce] == [SKIP] * 8
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"alpha_normal": torch.zeros(14, 7)},
-            "alpha_normal: expected shape (14, 8), got (14, 7)",
-        ),
-        (
-            {"alpha_reduce": torch.full((14, 8), torch.nan)},
-            "alpha_reduce: holds values that are not finite; the search has diverged",
-        ),
-        ({"beta_reduce": torch.zeros(4)}, "beta_reduce: expected shape (14,), got (4,)"),
-    ],
-)
-def test_the_derivation_refuses_what_it_cannot_rank(arguments, message):
-    alphas = {"alpha_normal": torch.zeros(14, 8), "alpha_reduce": torch.zeros(14, 8)}
-    with pytest.raises(GenotypeError) as caught:
-        derive_genotype(**alphas | arguments)
-    assert str(caught.value) == message
 
 
 def test_random_cells_use_every_operation_and_every_input_pair_alike():

@@ -144,11 +144,6 @@ def test_the_classifier_reads_the_embedding_and_the_feature_layer_feeds_it():
     torch.testing.assert_close(network(x), network.classifier(embedding))
 
 
-def test_an_unknown_stem_is_refused():
-    with pytest.raises(ValueError, match="unknown stem 'resnet': choose 'imagenet' or 'cifar'"):
-        small(stem="resnet")
-
-
 # --- auxiliary head ----------------------------------------------------------------------------
 
 

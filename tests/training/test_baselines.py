@@ -60,11 +60,6 @@ def test_the_same_seed_gives_the_same_scores(problem, name):
     np.testing.assert_allclose(first, second, atol=1e-12)
 
 
-def test_an_unknown_model_is_named():
-    with pytest.raises(ValueError, match="no baseline 'KNN'; there are LDA, RF, LR, SVM"):
-        baselines.fit_baseline("KNN", np.zeros((4, 2)), np.array([0, 1, 0, 1]), 2, 5, 0)
-
-
 def test_hyper_parameters_of_a_large_set_are_chosen_on_a_sample_and_fitted_on_all(monkeypatch):
     labels = np.repeat([0, 1], [950, 50])
     rows = baselines._sample(labels, 200, folds=5, random_state=0)

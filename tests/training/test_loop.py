@@ -428,21 +428,6 @@ def test_scales_and_shifts_are_not_decayed_by_adamw():
     assert kept["weight_decay"] == 0 and all(p.ndim == 1 for p in kept["params"])
 
 
-@pytest.mark.parametrize(
-    ("field", "make"),
-    [
-        ("optimizer", lambda s: make_optimizer([nn.Parameter(torch.ones(1))], s)),
-        (
-            "schedule",
-            lambda s: make_scheduler(torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1), s, 1),
-        ),
-    ],
-)
-def test_an_unknown_optimiser_or_schedule_is_named(field, make):
-    with pytest.raises(ValueError, match=f"{field}='lion' is not one of"):
-        make(TrainSettings(**{field: "lion"}))
-
-
 def test_each_epoch_draws_its_own_dropout_masks():
     class Unshuffled(EmbeddingBatches):
         def shuffled(self, seed, epoch, share=(0, 1)):
