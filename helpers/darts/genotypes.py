@@ -164,18 +164,11 @@ def to_json(genotype: Genotype) -> dict[str, Any]:
 
 
 def from_json(data: Any) -> Genotype:
-    """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong.
-
-    The fields `normal_concat` and `reduce_concat` of the published genotypes may be there.
-    """
-    cells = dict(data) if isinstance(data, Mapping) else {}
-    for name in [f"{kind}_concat" for kind in KINDS]:
-        if (concat := cells.pop(name, None)) not in (None, list(NODE_STATES), NODE_STATES):
-            raise GenotypeError(f"{name}: expected {list(NODE_STATES)}, got {concat!r}")
-    if set(cells) != set(KINDS):
-        got = list(cells) if isinstance(data, Mapping) else data
+    """Return the genotype in a dict from `to_json`; GenotypeError names the field that is wrong."""
+    if not isinstance(data, Mapping) or set(data) != set(KINDS):
+        got = list(data) if isinstance(data, Mapping) else data
         raise GenotypeError(f"expected an object with {', '.join(KINDS)}, got {got!r}")
-    return Genotype(**cells)
+    return Genotype(**data)
 
 
 def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:

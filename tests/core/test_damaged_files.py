@@ -1,12 +1,10 @@
 """A damaged file of a run is made again, or refused by its name."""
 
-import numpy as np
 import pytest
 
 from helpers.core import files, paths
 from helpers.explain.subject import open_subject
-from helpers.runs import predictions, stages
-from helpers.training import features
+from helpers.runs import stages
 from tests.small_run import (
     FINETUNING,
     OPTIONS,
@@ -18,16 +16,6 @@ from tests.small_run import (
 )
 
 DAMAGES = pytest.mark.parametrize("damage", [change_a_byte, cut], ids=["changed", "cut"])
-
-
-@DAMAGES
-@pytest.mark.parametrize("name", ["images.u8", "images.csv", "cache.json"])
-def test_a_damaged_cache_is_decoded_again_and_said(run_copy, capsys, name, damage):
-    split = predictions.read_split(paths.RunPaths("t"))
-    before = np.array(stages.images_of(paths.RunPaths("t"), split, 16).pixels)
-    damage(run_file(run_copy, name))
-    np.testing.assert_array_equal(stages.images_of(paths.RunPaths("t"), split, 16).pixels, before)
-    assert "is damaged: its images are decoded again" in capsys.readouterr().out
 
 
 @DAMAGES
@@ -56,9 +44,7 @@ def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, n
 
 
 @DAMAGES
-def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_makes_them(
-    run_copy, damage
-):
+def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
     path = run_file(run_copy, "cnn/seed0.safetensors")
     damage(path)
     with pytest.raises(files.ArtifactError) as error:
@@ -67,12 +53,6 @@ def test_damaged_checkpoints_and_features_are_refused_with_the_notebook_that_mak
     assert str(error.value).endswith(
         "delete it and run again: notebooks/03_finetuning.ipynb makes it"
     )
-    path = run_file(run_copy, "net.npz")
-    damage(path)
-    with pytest.raises(files.ArtifactError) as error:
-        features.load_features(path)
-    assert str(error.value).startswith(f"{path} is damaged (")
-    assert str(error.value).endswith("); delete it and run again")
 
 
 @DAMAGES

@@ -74,9 +74,9 @@ def same(before, after):
 # --- second order ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("xi", "partial"), [(0.01, 1), (0.1, 1), (0.025, 2)])
-def test_the_second_order_gradient_is_equation_8_on_the_plain_network(xi, partial):
-    net, sgd = search(xi=xi, nodes=2, partial=partial)
+def test_the_second_order_gradient_is_equation_8_on_the_plain_network():
+    xi = 0.025
+    net, sgd = search(xi=xi, nodes=2, partial=2)
     plain, buffers = plain_of(net), buffers_of(net, sgd)
     names = {id(p): name for name, p in plain.named_parameters()}
     own = [buffers[names[id(w)]] for w in plain.weights()]
@@ -93,16 +93,6 @@ def test_with_short_steps_it_is_the_derivative_through_the_inner_step(xi, partia
     monkeypatch.setattr(architect, "EPSILON", 1e-5)
     net, sgd = search(xi=xi, nodes=2, partial=partial)
     assert error(second_order(net, sgd), exact_gradient(net, sgd, xi)) < 1e-9
-
-
-def test_momentum_and_weight_decay_take_part_in_the_inner_step(monkeypatch):
-    monkeypatch.setattr(architect, "EPSILON", 1e-5)
-    net, sgd = search(xi=0.3)
-    exact = exact_gradient(net, sgd, 0.3)
-    for name in ("momentum", "weight_decay"):
-        kept, sgd.param_groups[0][name] = sgd.param_groups[0][name], 0.0
-        assert error(second_order(net, sgd), exact) > 1e-3
-        sgd.param_groups[0][name] = kept
 
 
 def test_the_second_order_is_computed_without_tf32():
@@ -122,17 +112,6 @@ def test_a_loss_that_does_not_depend_on_the_weights_has_no_gradient():
     flat_loss = Architect(net, lambda logits, targets: 0 * logits.sum(), order=2)
     loss, grads = flat_loss.gradient(VAL, TRAIN, sgd)
     assert loss == 0 and not flat(grads).any()
-
-
-def test_float32_is_enough_for_the_second_order():
-    net, sgd = search()
-    double = second_order(net, sgd)
-    net.float()
-    for state in sgd.state.values():
-        state["momentum_buffer"] = state["momentum_buffer"].float()
-    alpha_step = Architect(net, F.cross_entropy, order=2)
-    train, val = batch(1, dtype=torch.float32), batch(2, dtype=torch.float32)
-    assert error(flat(alpha_step.gradient(val, train, sgd)[1]).double(), double) < 1e-4
 
 
 def test_the_inner_step_is_the_step_that_sgd_would_take():
@@ -162,15 +141,6 @@ def test_the_first_order_gradient_is_autograds(partial):
     found, grads = Architect(net, F.cross_entropy).gradient(VAL, TRAIN, sgd)
     assert error(flat(grads), expected) < 1e-10
     assert found == pytest.approx(loss.item(), rel=1e-10)
-
-
-def test_first_order_is_one_pass_and_second_order_four():
-    for order, passes in ((1, [VAL]), (2, [TRAIN, VAL, TRAIN, TRAIN])):
-        net, sgd = search()
-        seen = []
-        net.register_forward_pre_hook(lambda _, images, seen=seen: seen.append(images[0]))
-        Architect(net, F.cross_entropy, order=order).step(VAL, TRAIN, sgd)
-        assert [id(images) for images in seen] == [id(images) for images, _ in passes]
 
 
 def test_a_network_without_normal_cells_leaves_their_alpha_to_weight_decay():

@@ -5,7 +5,6 @@ from itertools import combinations, pairwise, product
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import seaborn
 from matplotlib.colors import to_hex
 from matplotlib.patches import Polygon
 from matplotlib.textpath import TextPath
@@ -14,7 +13,6 @@ from matplotlib.transforms import Bbox
 from helpers.core import style as plots
 from helpers.darts import search_plots
 from helpers.darts.draw import (
-    FONT_PT,
     OUTPUT,
     STYLES,
     draw_cell,
@@ -22,7 +20,6 @@ from helpers.darts.draw import (
     draw_search_space,
 )
 from helpers.darts.genotypes import PUBLISHED, new_edges, random_genotype, to_json
-from helpers.darts.layout import GAP, STATE_WIDTH, lay_out
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
 
@@ -138,22 +135,6 @@ def test_edges_leave_their_source_and_point_at_their_target():
         assert y == pytest.approx((source.y0 + source.y1) / 2, abs=0.01)
 
 
-def test_labels_are_as_large_as_promised_in_a_figure_of_its_own():
-    ax = draw_cell(PUBLISHED["DARTS_V2"])
-    ax.figure.draw_without_rendering()
-    height_pt = boxes(ax, "label")["label 0-2"].height * 72 / ax.figure.dpi
-    assert height_pt == pytest.approx(FONT_PT, rel=0.15)  # "sep_conv_3x3": ascender to underscore
-    assert ax.figure.get_size_inches()[0] < 12
-
-
-def test_the_styles_are_seaborns_colorblind_palette_and_differ_in_grey_print():
-    palette = seaborn.color_palette("colorblind").as_hex()
-    operations = [STYLES[operation] for operation in PRIMITIVES]
-    assert {style.color for style in operations} <= set(palette)
-    assert len({style.color for style in operations}) == len(PRIMITIVES)
-    assert len({style.dashes for style in operations}) == 6  # one of each kind of operation
-
-
 def test_genotypes_side_by_side_share_one_scale_and_do_not_overlap():
     figure = draw_genotypes({"DARTS_V2": PUBLISHED["DARTS_V2"], "random": random_genotype(1)})
     figure.draw_without_rendering()
@@ -189,26 +170,6 @@ def test_the_search_space_shows_all_operations_on_all_candidate_edges():
     unions = {edge: Bbox.union(members) for edge, members in bundles.items()}
     for (one, a), (other, b) in combinations(unions.items(), 2):
         assert not overlap(a, b), f"bundle {one} overlaps {other}"
-
-
-def test_the_layout_of_a_chain_is_straight_and_of_a_hand_computed_width():
-    layout = lay_out({(0, 1): (4.0, 1.0), (1, 2): None}, range(3))
-    assert {box.y for box in [*layout.states.values(), *layout.labels.values()]} == {0.0}
-    assert layout.top - layout.bottom == 1.9
-    # per column: the least gap of 1.5, the label, 1.5 to the state, the state
-    xs = [layout.states[0].x, layout.labels[0, 1].x, layout.states[1].x, layout.states[2].x]
-    assert xs == pytest.approx(
-        [1.6, 3.2 + 1.5 + 2, 3.2 + 1.5 + 4 + 1.5 + 1.6, 13.4 + 1.5 + 1.5 + 1.6]
-    )
-    assert layout.right == pytest.approx(13.4 + 1.5 + 1.5 + STATE_WIDTH)
-
-
-def test_labels_into_a_state_are_stacked_around_it_a_gap_apart():
-    layout = lay_out({(0, 2): (4.0, 1.0), (1, 2): (3.0, 1.0)}, range(3))
-    upper, lower = layout.labels[0, 2], layout.labels[1, 2]
-    assert upper.y - lower.y == pytest.approx(1.0 + GAP)
-    assert (upper.y + lower.y) / 2 == pytest.approx(layout.states[2].y)
-    assert layout.states[2].y == pytest.approx((layout.states[0].y + layout.states[1].y) / 2)
 
 
 def _history(epochs, beta=None):

@@ -1,10 +1,6 @@
 """Networks of genotypes from scratch: done once, resumed exactly, several seeds, the cost."""
 
 import dataclasses
-import json
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -101,48 +97,6 @@ def test_another_cell_or_drop_path_of_the_same_name_is_trained_again(stage):
     stage.settings = dataclasses.replace(stage.settings, drop_path=0.0)
     _train(stage, "own", other)
     assert "reused" not in stage.notes
-
-
-KILLED_TRAINING = """
-import json, os, signal, sys
-import torch
-from helpers.core.paths import RunPaths
-from helpers.darts import genotypes, named, retrain
-from helpers.runs import settings, stages
-
-torch.set_num_threads(1)
-values = settings.RetrainSettings(**json.loads(sys.argv[1]))
-stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", values, "key")
-steps = iter(range(100))
-
-def kill(self, images, targets):
-    if next(steps) == 6:  # 4 steps an epoch
-        os.kill(os.getpid(), signal.SIGKILL)
-
-retrain.DropPathSchedule.before_step = kill
-cell = named.NamedCell("halves", genotypes.PUBLISHED["DARTS_V2"])
-retrain.train_cells(stage, [cell])
-"""
-
-
-def test_killed_by_the_system_it_goes_on_to_the_same_bits(stage, capsys):
-    command = [sys.executable, "-c", KILLED_TRAINING, json.dumps(TINY)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == -signal.SIGKILL, result.stderr
-    assert _resume_files(stage, "halves") and not stage.paths.predictions("halves").exists()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # another number adds up in another order
-    try:
-        _train(stage, "halves")
-        _train(stage, "whole")
-    finally:
-        torch.set_num_threads(threads)
-    assert "halves: continuing after epoch 1 of 3" in capsys.readouterr().out
-    assert _scores(stage, "halves") == _scores(stage, "whole")
-    whole, halves = (
-        tensors.load_tensors(stage.paths.checkpoint(name))[0] for name in ("whole", "halves")
-    )
-    assert all(torch.equal(value, halves[name]) for name, value in whole.items())
 
 
 def test_the_schedule_reaches_the_network_in_training(stage, monkeypatch):

@@ -17,7 +17,6 @@ from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.runs import stages
 from helpers.runs.settings import TrainSettings
-from helpers.training import loop
 from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
@@ -170,27 +169,6 @@ def test_the_record_of_an_epoch_has_the_mean_loss_over_its_images_and_the_speed(
         assert 90 / (record["seconds"] + 0.01) < record["images_per_s"]
         assert 0 <= record["seconds"] <= record["total_seconds"] + 0.01
     assert fit.seconds == round(sum(record["total_seconds"] for record in fit.history), 2)
-
-
-def test_the_bar_counts_images_and_shows_the_loss_and_the_last_auc(monkeypatch, capsys):
-    bars, shown = {}, []
-
-    class Bar(loop.tqdm):
-        def set_postfix(self, **values):
-            shown.append(values)
-
-        def close(self):
-            bars[self.desc] = (self.total, self.n, self.unit, self.leave, self.mininterval)
-            super().close()
-
-    monkeypatch.setattr(loop, "tqdm", Bar)
-    fit = _fit(_model(), TrainSettings(epochs=2, precision="no"))
-    assert bars == {f"toy {epoch}/2": (96, 96, "img", False, 1) for epoch in (1, 2)}
-    first, second = fit.history
-    assert shown[5] == {"loss": f"{first['train_loss']:.4f}", "refresh": False}
-    assert shown[6] == {"val_auc": f"{first['val_auc']:.4f}", "refresh": False}
-    assert shown[12] == {"loss": f"{second['train_loss']:.4f}", "refresh": False}
-    assert not capsys.readouterr().out  # nothing is continued
 
 
 def test_the_hooks_know_every_batch_and_may_end_the_training(tmp_path):
