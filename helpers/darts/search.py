@@ -31,7 +31,6 @@ from helpers.models.spec import ModelSpec
 from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
-from helpers.training import events
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
@@ -88,8 +87,6 @@ def search_genotype(stage: Stage) -> Search:
         resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
     history = processes.from_main(files.load_json, record)
-    if shown and processes.is_main():  # also if the search was done before
-        events.write_history(shown, history)
     # of whole epochs: images for w; alpha takes about as many
     images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
     stage.rate("search", images / seconds if images else None)

@@ -44,9 +44,3 @@ def event_file(
         for record in history:
             write(record)
         yield write
-
-
-def write_history(folder: Path, history: Sequence[Record]) -> None:
-    """Write the event file of a finished training, in place of the one that it may have left."""
-    with event_file(folder, history):
-        pass

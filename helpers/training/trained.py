@@ -33,7 +33,6 @@ from helpers.runs.names import display_name
 from helpers.runs.predictions import save_predictions
 from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
-from helpers.training import events
 from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
 from helpers.training.features import image_batches
@@ -139,8 +138,6 @@ def train_model(
     trained = processes.from_main(load_trained, stage.paths, name)
     for one in trained:
         stage.rate(name + words[one.member], one.images_per_s)
-        if stage.settings.tensorboard and processes.is_main():  # also if it was done before
-            events.write_history(stage.paths.events(name, *one.member), one.history)
     return trained
 
 

@@ -63,26 +63,14 @@ def test_a_training_that_is_killed_and_continued_writes_each_epoch_once(tmp_path
 
 
 @needs_tensorboard
-def test_the_file_of_a_finished_training_takes_the_place_of_an_older_one(tmp_path):
-    record = {"val_auc": 0.5, "stopped": False, "genotype": {}, "eigenvalue": None}
-    for aucs in ((0.5, 0.6, 0.7), (0.8,)):
-        history = [record | {"epoch": k, "val_auc": auc} for k, auc in enumerate(aucs, 1)]
-        events.write_history(tmp_path / "own", history)
-    assert read(tmp_path / "own") == {"val_auc": [(1, pytest.approx(0.8))]}
-
-
-@needs_tensorboard
-def test_the_trainings_of_a_run_leave_their_files_also_if_they_were_done_before(home, parts_folder):
+def test_the_trainings_of_a_run_leave_their_files(home, parts_folder):
     small = {"cnn_epochs": 2, "cnn_image_size_px": 16, "precision": "no"}
-    found = []
-    for shown in (False, True, True):
-        own = config.FinetuneSettings(**small, tensorboard=shown)
-        stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
-        files.save_csv(stage.paths.split_csv, split_of(parts_folder))
-        history = finetune.train_cnn(stage).history
-        folder = stage.paths.events("cnn")
-        found.append(read(folder)["val_auc"] if folder.exists() else None)
-    assert found == [None] + [[(r["epoch"], pytest.approx(r["val_auc"])) for r in history]] * 2
+    own = config.FinetuneSettings(**small, tensorboard=True)
+    stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
+    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
+    history = finetune.train_cnn(stage).history
+    found = read(stage.paths.events("cnn"))["val_auc"]
+    assert found == [(r["epoch"], pytest.approx(r["val_auc"])) for r in history]
 
 
 @needs_tensorboard
