@@ -25,12 +25,12 @@ from helpers.explain.map_measures import pixel_auroc, pointing_game
 from helpers.explain.map_quality import DEFECT_COLOUR, MapQuality, find_mask, read_mask
 from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
+from helpers.models import backbones
 from helpers.runs import predictions
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE
 from helpers.runs.record import naming_maker
 from helpers.runs.stages import images_of
-from helpers.training import patchcore
 from helpers.training.features import EMBED_BATCH, image_batches
 from helpers.training.inference import placed
 from helpers.training.memory_bank import PatchCoreNetwork
@@ -86,7 +86,8 @@ def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
         print("there is no PatchCore in this run: notebook 02 makes its maps possible")
         return None
     with naming_maker(run_paths, found[0]):
-        model = patchcore.open_network(found[0])
+        model = backbones.load_model(found[0])
+    assert isinstance(model, PatchCoreNetwork)
     size_px = model.spec.image_size_px
     return AnomalyMaps(model, images_of(run_paths, predictions.read_split(run_paths), size_px))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ from tqdm.auto import tqdm
 
 from helpers.core import devices, environment, files, seeding
 from helpers.datasets.cache import ImageCache
-from helpers.models import libraries
 from helpers.models.backbones import (
     PretrainedClassifier,
     Weights,
@@ -128,9 +127,7 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
 
     def predict(predictions: Path) -> None:
         started = time.monotonic()
-        banks = {
-            m: open_network(path).bank for m, path in zip(members, paths.values(), strict=True)
-        }
+        banks = {m: _bank(path) for m, path in zip(members, paths.values(), strict=True)}
         judged = [sides(split, m.fold).split.isin(["val", "test"]).to_numpy() for m in members]
         wanted = dict(zip(members, judged, strict=True))
         raw = _scores(patches, banks, split, wanted)
@@ -146,39 +143,21 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
     return [files.load_json(record)]
 
 
-def open_network(path: Path) -> PatchCoreNetwork:
-    """Load a memory with its backbone.
-
-    Raises:
-        ArtifactError: the file is missing, damaged, or another network.
-    """
+def _bank(path: Path) -> MemoryBank:
     model = load_model(path)
-    if not isinstance(model, PatchCoreNetwork):
-        raise files.ArtifactError(f"{path} holds {model.spec.name}, not a PatchCore")
-    return model
+    assert isinstance(model, PatchCoreNetwork)
+    return model.bank
 
 
-def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the row of `fit` for the eye; numbers that differ between folds become a range."""
-    titles = {
-        "features": "Features",
-        "good_images": "Good images",
-        "patches": "Patches of them",
-        "memory": "Patches in memory",
-        "memory_mb": "Megabytes",
-        "seconds": "Seconds",
-    }
-
-    def text(value: Any) -> str:
-        if not isinstance(value, list):
-            return f"{value:,}" if isinstance(value, int) else str(value)
-        ends = dict.fromkeys(f"{end:,}" for end in (min(value), max(value)))
-        return " to ".join(ends) + f" in each of {len(value)} folds"
-
-    shown = [{title: text(row[key]) for key, title in titles.items()} for row in rows]
-    for row in shown:
-        row["Features"] = libraries.title(row["Features"])
-    return pd.DataFrame(shown)
+def about(row: Mapping[str, Any]) -> str:
+    """Say what a row of `fit` holds; if there is a memory for each fold, the first is described."""
+    names = ("memory", "patches", "good_images")
+    memory, patches, images = (np.atleast_1d(row[name]) for name in names)
+    first = f", in the first of {len(memory)} folds" if len(memory) > 1 else ""
+    return (
+        f"PatchCore remembers {memory[0]:,} of {patches[0]:,} patches of {images[0]:,} good images"
+        f"{first} ({row['memory_mb']:,} MB and {row['seconds']:,} s in all)."
+    )
 
 
 class _Good(NamedTuple):

@@ -12,12 +12,9 @@ import helpers
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.models.backbones import (
-    build,
     find_weights,
     load_model,
     pretrained,
-    save_model,
-    spec_of,
 )
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.runs import predictions, stages
@@ -119,7 +116,7 @@ def test_the_images_of_a_memory_are_good_and_from_the_other_folds_and_some_are_p
 
 def test_the_usual_score_is_the_median_of_good_images_that_were_put_aside(stage, weights):
     patchcore.fit(stage, weights)
-    (model,) = map(patchcore.open_network, _files(stage))
+    (model,) = map(load_model, _files(stage))
     aside = patchcore._good(stage.split, Member(0)).aside
     patches = patchcore.Patches(model.backbone, model.layers, stage.images(64))
     scores = [model.bank.scores(f) for f in patches.features(stage.split.iloc[aside])]
@@ -191,12 +188,6 @@ def test_a_part_that_is_in_the_memory_has_a_finite_score(weights):
         assert model(image).softmax(1)[0, 1] < 1e-6
 
 
-def test_another_network_is_refused_by_name(tmp_path):
-    save_model(tmp_path / "cnn.safetensors", build(spec_of("cnn", 2, 32)))
-    with pytest.raises(files.ArtifactError, match="holds two-layer CNN, not a PatchCore"):
-        patchcore.open_network(tmp_path / "cnn.safetensors")
-
-
 def test_without_good_images_or_suitable_layers_there_is_no_row(
     stage, weights, monkeypatch, capsys
 ):
@@ -216,10 +207,10 @@ def test_without_good_images_or_suitable_layers_there_is_no_row(
         patchcore.fit(dataclasses.replace(stage), weights)
 
 
-def test_the_table_of_the_memories_shows_the_range_over_the_folds():
-    row = {"features": "resnet18", "good_images": [980, 1002], "patches": [99960, 99198]}
-    row |= {"memory": [1000, 1000], "memory_mb": 3.0, "seconds": 53.9}
-    table = patchcore.fitted_table([row])
-    assert table["Good images"][0] == "980 to 1,002 in each of 2 folds"
-    assert table["Patches in memory"][0] == "1,000 in each of 2 folds"
-    assert patchcore.fitted_table([]).empty
+def test_a_sentence_says_what_the_memories_hold():
+    row = {"good_images": 980, "patches": 99960, "memory": 1000, "memory_mb": 3.0, "seconds": 53.9}
+    assert patchcore.about(row) == (
+        "PatchCore remembers 1,000 of 99,960 patches of 980 good images (3.0 MB and 53.9 s in all)."
+    )
+    row |= {"good_images": [980, 1002], "patches": [99960, 99198], "memory": [1000, 992]}
+    assert " 1,000 of 99,960 patches of 980 good images, in the first of 2 " in patchcore.about(row)
