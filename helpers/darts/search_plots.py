@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.special import softmax
 
-from helpers.darts.draw import draw_genotypes
+from helpers.darts.draw import STATE_NAMES, draw_genotypes
 from helpers.darts.genotypes import Genotype, from_json, new_edges
 from helpers.darts.operations import softmax_by_node
 from helpers.darts.space import EDGES, KINDS, PRIMITIVES
-from helpers.darts.verdict import CELL_EDGES, CLEAR_LEAD, History, edge_name, leads
+from helpers.darts.verdict import CELL_EDGES, History, clear_edges
 
 
 def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Genotype) -> Figure:
@@ -39,7 +39,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
     start = 1 / len(PRIMITIVES)
     highest = max(0.4, *(values.max() for values in weights.values()))  # noise stays pale
     options: dict[str, Any] = {"cmap": "PuOr", "center": start, "vmin": 0, "vmax": highest}
-    options |= {"xticklabels": PRIMITIVES, "yticklabels": [edge_name(edge) for edge in EDGES]}
+    edges = [" → ".join(STATE_NAMES[state] for state in edge) for edge in EDGES]
+    options |= {"xticklabels": PRIMITIVES, "yticklabels": edges}
     for ((kind, epoch), values), ax in zip(weights.items(), axes.flat, strict=True):
         sns.heatmap(values, ax=ax, cbar=False, **options)
         ax.set_title(f"{'reduction' if kind == 'reduce' else kind}, epoch {epoch}", fontsize=10)
@@ -59,9 +60,9 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
     colours = figure.colorbar(axes[0, 0].collections[0], ax=axes, aspect=50, pad=0.01)
     ticks = [start, 0.3, *np.arange(0.4, highest + 1e-9, 0.2).round(1)]
     colours.set_ticks([0, *ticks], labels=["0", "1/8", *(f"{tick:g}" for tick in ticks[1:])])
-    decided = sum(int((leads(history[used - 1], kind) >= CLEAR_LEAD).sum()) for kind in KINDS)
+    clear = clear_edges(history[used - 1])
     figure.suptitle(
-        f"One operation leads clearly on {decided} of {2 * len(EDGES)} edges in epoch {used}\n"
+        f"One operation leads clearly on {clear} of {2 * len(EDGES)} edges in epoch {used}\n"
         "frame: kept by the arg max of α; dot: kept by perturbation; colour: softmax(α)"
     )
     return figure

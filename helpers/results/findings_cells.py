@@ -37,19 +37,6 @@ def search_summary(provenance: Mapping[str, Any], history: Sequence[Mapping[str,
     )
 
 
-def edge_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `verdict.edge_table` for the page."""
-    words = table.assign(
-        kind=table.kind.replace("reduce", "reduction"),
-        decided=table.decided.map({True: "yes", False: ""}),
-        sure=table.sure.map({True: "yes", False: ""}),
-        **{c: table[c].map("{:.4f}".format) for c in table.filter(regex="loss_rise")},
-        **{c: table[c].map("{:.2f}".format) for c in table.filter(regex="weight|lead")},
-    )
-    names = {"kind": "cell", "operation": "arg max", "edge_loss_rise": "loss rise without edge"}
-    return words.rename(columns=names).rename(columns=lambda name: name.replace("_", " "))
-
-
 def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str]) -> str:
     """Say how far the best network trained from scratch is from the fine-tuned one.
 

@@ -191,6 +191,7 @@ def test_heat_maps_show_the_first_epoch_to_the_used_one():
     titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
     shown = [f"{word}, epoch {e}" for word in ("normal", "reduction") for e in (1, 2, 4, 5, 6)]
     assert titles == shown
+    assert figure.axes[0].get_yticklabels()[13].get_text() == "2 → 3"
     for ax, (kind, epoch) in zip(figure.axes, product(KINDS, (1, 2, 4, 5, 6)), strict=False):
         values = np.array(ax.collections[0].get_array())
         assert values.sum(axis=1) == pytest.approx(np.ones(14))
