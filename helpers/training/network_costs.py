@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import nn
 
 from helpers.core import devices, files
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent
 from helpers.models.backbones import load_model
 from helpers.models.complexity import count_macs, count_parameters
 from helpers.runs.costs import checkpoints
@@ -107,24 +106,6 @@ def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
 def references(run_paths: RunPaths) -> list[Trained]:
     """Return the trainings of the two-layer CNN and of FBP that the run has."""
     return [trained for name in REFERENCES for trained in load_trained(run_paths, name)]
-
-
-def equal_epochs(models: Sequence[Trained]) -> pd.DataFrame:
-    """Return each model's best validation AUC in the epochs that all models have, and in all.
-
-    The values are text, in per cent: the mean over the trainings of a model.
-    """
-    common = min(len(model.history) for model in models)
-    aucs = [(model.model, [record["val_auc"] for record in model.history]) for model in models]
-    # in training a validation image is scored as it is: with TEST_VIEWS the results' AUCs differ
-    first, whole = (f"Valid AUC of one view, {w}" for w in (f"first {common} epochs", "all epochs"))
-    table = pd.DataFrame(
-        [(display_name(name), max(own[:common]), max(own), len(own)) for name, own in aucs],
-        columns=["Model", first, whole, "Epochs"],
-    )
-    how = {first: "mean", whole: "mean", "Epochs": "max"}
-    table = table.groupby("Model", sort=False, as_index=False).agg(how)
-    return table.assign(**{column: table[column].map(percent) for column in (first, whole)})
 
 
 def cost_table(summary: pd.DataFrame) -> pd.DataFrame:

@@ -375,19 +375,6 @@ def test_a_cell_trained_by_an_earlier_call_keeps_its_row(stage):
     assert summary_of(stage, table).model.tolist() == table.model.tolist()[:2]
 
 
-def test_equal_epochs_compares_within_the_shortest_training(stage):
-    curves = {"cnn": [0.6, 0.7, 0.9], "fbp": [0.8, 0.75]}
-    for name, aucs in curves.items():
-        planted.plant(stage.paths, name, 1.0, 0)
-        history = [{"epoch": i + 1, "val_auc": auc} for i, auc in enumerate(aucs)]
-        record = {"seed": 0, "history": history, "best_epoch": 0, "seconds": 1.0, "parameters": 3}
-        files.save_json(stage.paths.metrics(f"{name}_history"), {"seeds": [record]})
-    table = network_costs.equal_epochs(network_costs.references(stage.paths)).set_index("Model")
-    assert table.loc["two-layer CNN", "Valid AUC of one view, first 2 epochs"] == "70.0"
-    assert table.loc["two-layer CNN", "Valid AUC of one view, all epochs"] == "90.0"
-    assert table.loc["FBP", "Valid AUC of one view, first 2 epochs"] == "80.0"
-
-
 # --- names and settings ------------------------------------------------------------------------
 
 
