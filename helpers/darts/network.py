@@ -125,7 +125,6 @@ class DerivedNetwork(Model):
     ) -> None:
         super().__init__()
         self.genotype = genotype
-        self.in_channels = in_channels
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
@@ -163,15 +162,6 @@ class DerivedNetwork(Model):
     def embed(self, x: Tensor) -> Tensor:
         """Return what the classifier sees, the last cell's means: (B, embedding_size)."""
         return self._features(x)[0].mean(dim=(2, 3))
-
-    @property
-    def parts(self) -> dict[str, list[str]]:
-        """Return the modules of each part, for a table of sizes, without the auxiliary head."""
-        cells = {
-            f"cell {i}, {'reduction' if cell.reduction else 'normal'}": [f"cells.{i}"]
-            for i, cell in enumerate(self.cells)
-        }
-        return {"stem": ["stem0", "stem1"], **cells, "classifier": ["classifier"]}
 
     def set_drop_path(self, probability: float) -> None:
         """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -60,28 +58,3 @@ def trace(
             hooks.enter_context(module.register_forward_hook(partial(record, name)))
         model(image)
     return layers
-
-
-def parts_table(
-    model: nn.Module,
-    parts: Mapping[str, Sequence[str]],
-    image_size_px: int | tuple[int, int],
-    in_channels: int = 3,
-) -> pd.DataFrame:
-    """Return size and cost of the parts of a network, and the sums of these parts at the end.
-
-    `parts` names the modules of each part in the order in which they run. Columns: part; channels,
-    height px and width px of the part's output; parameters; multiply-adds.
-    """
-    layers = trace(model, image_size_px, in_channels)
-    rows: list[tuple[Any, ...]] = []
-    for part, names in parts.items():
-        shape = (*layers[names[-1]].shape, 1, 1)[1:4]
-        parameters = sum(count_parameters(model.get_submodule(name)) for name in names)
-        inside = tuple(f"{name}." for name in names)
-        macs = sum(layer.macs for name, layer in layers.items() if f"{name}.".startswith(inside))
-        rows.append((part, *shape, parameters, macs))
-    rows.append(("all", None, None, None, *(sum(row[i] for row in rows) for i in (4, 5))))
-    sizes = ["channels", "height px", "width px"]
-    table = pd.DataFrame(rows, columns=["part", *sizes, "parameters", "multiply-adds"])
-    return table.astype(dict.fromkeys(sizes, "Int64"))
