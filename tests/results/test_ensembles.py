@@ -90,25 +90,6 @@ def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
         assert roc_auc(test_labels, row.test_scores) == pytest.approx(without, abs=0.005)
 
 
-def test_test_scores_leave_the_fit_alone():
-    labels, scores = made_up()
-    other = {name: np.random.default_rng(3).random(50) for name in scores}
-    for name, row in _build(scores, labels, scores).items():
-        again = _build(scores, labels, other)[name]
-        assert again.weights == row.weights
-        assert again.kept == row.kept
-        np.testing.assert_array_equal(again.val_scores, row.val_scores)
-
-
-def test_on_shuffled_validation_labels_no_ensemble_is_kept():
-    labels, scores = made_up()
-    for seed in range(5):
-        shuffled = np.random.default_rng(seed).permutation(labels)
-        rows = _build(scores, shuffled, scores)
-        assert roc_auc(shuffled, rows["stacking"].val_scores) < 0.6
-        assert not rows["stacking"].kept
-
-
 def test_out_of_fold_scores_ignore_the_label_of_the_part_itself():
     class Memory:
         """Knows every label that it was fitted on by the part's score."""

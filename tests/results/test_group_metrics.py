@@ -60,15 +60,6 @@ def test_the_interval_by_groups_covers_the_truth_of_new_groups():
     assert covered >= 50  # 57 are expected, 54 do; of the intervals that ignore the groups 43
 
 
-def test_the_paired_comparison_by_groups_is_wider_and_centred_on_the_same_difference():
-    labels, scores, groups = lots()
-    other = scores + np.random.default_rng(5).normal(size=scores.size)
-    one = metrics.paired_bootstrap(labels, scores, other)
-    grouped = metrics.paired_bootstrap(labels, scores, other, groups=groups)
-    assert one.difference == grouped.difference > 0
-    assert grouped.low < grouped.difference < grouped.high and 0 < grouped.p_value <= 1
-
-
 def test_an_auc_has_the_interval_of_its_split_and_none_from_few_groups():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(12), 20)

@@ -54,15 +54,6 @@ def test_delong_interval_is_symmetric_on_the_logit_and_holds_the_estimate():
     assert special.logit(interval.high) == pytest.approx(special.logit(auc) + 1.959964 * se)
 
 
-def test_delong_interval_covers_the_true_auc_as_often_as_it_says():
-    rng, truth = np.random.default_rng(0), stats.norm.cdf(1 / np.sqrt(2))
-    labels, inside = np.repeat([0, 1], 60), 0
-    for _ in range(400):
-        interval = metrics.delong_interval(labels, rng.normal(size=120) + labels)
-        inside += interval.low <= truth <= interval.high
-    assert 0.92 <= inside / 400 <= 0.98
-
-
 def test_delong_interval_of_a_perfect_a_reversed_and_a_constant_model_is_a_point():
     for scores, auc in (([0.1, 0.2, 0.8, 0.9], 1), ([0.9, 0.8, 0.2, 0.1], 0), ([0.5] * 4, 0.5)):
         assert metrics.delong_interval([0, 0, 1, 1], scores) == (auc, auc, auc)
@@ -87,15 +78,6 @@ def test_delong_test_finds_no_difference_between_a_model_and_its_own_ranks():
     assert result == pytest.approx((0, 0, 0, 1), abs=1e-12)
     perfect = np.array([0.1, 0.2, 0.8, 0.9])
     assert metrics.delong_test([0, 0, 1, 1], perfect, -perfect) == (1, 1, 1, 0)
-
-
-def test_delong_test_keeps_its_error_rate_on_two_equally_good_models():
-    rng, labels, rejected = np.random.default_rng(3), np.repeat([0, 1], 50), 0
-    for _ in range(400):
-        common = rng.normal(size=100) + labels
-        a, b = common + rng.normal(size=(2, 100))
-        rejected += metrics.delong_test(labels, a, b).p_value < 0.05
-    assert 0.02 <= rejected / 400 <= 0.08
 
 
 def scipy_bootstrap(labels, scores, statistic):
