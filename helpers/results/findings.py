@@ -1,4 +1,4 @@
-"""Sentences about the models of notebooks 02 and 03, computed from their tables and scores.
+"""Sentences about the models of notebooks 02 and 03, and about all learning curves.
 
 Each is "headline: the numbers", so that `style.headline` makes it the title of a picture. A
 function returns "" if there is nothing to say. A difference is said with its interval and p-value,

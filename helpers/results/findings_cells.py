@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy.stats import linregress
 
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
 from helpers.results import metrics
@@ -87,43 +86,6 @@ def distillation(scored: Mapping[str, Scored]) -> str:
     how = ", Holm's correction" if len(pairs) > 1 else ""
     about = f"{SIDES[scored[pairs[0]].judged_on]} AUC{how}"
     return f"Taught by {display_name(FINE_TUNED)} ({about}): {'; '.join(parts)}."
-
-
-def underfitting(curves: pd.DataFrame) -> str:
-    """Say for how many networks the training loss still falls in the last quarter of the epochs.
-
-    A straight line through the last quarter (least squares) has to fall with p below 0.05. The
-    learning curves (`model, epoch, train_loss, val_auc`) are means over a network's trainings. A
-    quarter of fewer than four epochs says nothing.
-    """
-    falls, rises = {}, 0
-    for model, own in curves.groupby("model", sort=False):
-        means = own.groupby("epoch")[["train_loss", "val_auc"]].mean()
-        last = means.tail(len(means) // 4)
-        if len(last) < 4:
-            return ""
-        loss, auc = (linregress(last.index, last[name]) for name in last)
-        rises += bool(auc.slope > 0 and auc.pvalue < SIGNIFICANT)
-        fall = -loss.slope * (len(last) - 1)
-        if fall > 0 and loss.pvalue < SIGNIFICANT:
-            error = loss.stderr * (len(last) - 1)
-            falls[display_name(str(model))] = f"{fall:.3f} ± {error:.3f}"
-    count = curves.model.nunique()
-    if not count:
-        return ""
-    if not falls:
-        return (
-            f"In the last quarter of the epochs the training loss falls measurably for none of "
-            f"{count} networks of cells."
-        )
-    listed = ", ".join(f"{name} by {fall}" for name, fall in falls.items())
-    end = "no longer rises for any"
-    if rises:
-        end = f"still rises for {rises}"
-    return (
-        f"In the last quarter of the epochs the training loss still falls for {len(falls)} of "
-        f"{count} networks of cells ({listed}), and the validation AUC {end}."
-    )
 
 
 def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:

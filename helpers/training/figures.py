@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
@@ -18,7 +16,6 @@ from helpers.core.style import percent, percent_axis
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
-MARKERS = "osD^vPX*"
 INSIDE = 0.9  # share of the points that learning curves show
 
 
@@ -35,7 +32,8 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             standard deviation.
         title: of the figure.
     """
-    figure, axes = plt.subplots(1, len(TITLES), figsize=(13, 3.6))
+    size = (13, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
+    figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
     colours = model_colours(curves.model)
@@ -50,8 +48,8 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     titled = curves.assign(model=curves.model.map(display_name))
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
-        for line in ax.lines:  # some twenty markers a line
-            line.set_markevery(max(1, np.size(line.get_xdata()) // 20))
+        for line in ax.lines:  # some ten markers a line
+            line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
         of_models = curves.groupby("model")[column]
         low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
@@ -59,7 +57,7 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         ax.set(title=words, ylabel="")
         if column == "val_auc":
-            ax.set_title(f"{words}, one view of each image")
+            ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
         if unequal:
             ax.set(xscale="log", xlabel="epoch (logarithmic)")
@@ -68,78 +66,11 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.xaxis.set_minor_locator(NullLocator())
         else:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[-1].legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
-    figure.suptitle(title)
+    handles = axes[-1].get_legend_handles_labels()
+    axes[-1].get_legend().remove()
+    figure.legend(*handles, loc="outside right upper")
+    figure.suptitle(title, wrap=True)
     return figure
-
-
-def curves_of_cells(curves: pd.DataFrame) -> Figure:
-    """Draw validation AUC and training loss of networks of cells and of what they compare with.
-
-    Distilled networks have a column of their own, since their loss has a term for the teacher. The
-    AUC is on a logarithmic scale of 1 - AUC, which spreads good models. The first quarter of each
-    training may be outside. A line is the mean over a model's trainings, the bar at its end their
-    standard deviation.
-
-    Args:
-        curves: see `learning_curves`.
-    """
-    taught = curves.model.str.endswith(DISTILLED)
-    cells = curves.assign(model=curves.model.str.removesuffix(DISTILLED))  # one colour for both
-    columns = {"": cells[~taught], ", distilled": cells[taught]}
-    columns = {words: own for words, own in columns.items() if len(own)}
-    looks = zip(model_colours(cells.model).items(), itertools.cycle(MARKERS), strict=False)
-    size = (5.5 * len(columns) + 3, 8)
-    figure, axes = plt.subplots(2, len(columns), figsize=size, squeeze=False, sharex=True)
-    for (model, colour), marker in looks:
-        for own, panels in zip(columns.values(), axes.T, strict=True):
-            for ax, column in zip(panels, ("val_auc", "train_loss"), strict=True):
-                one = own[own.model == model].groupby("epoch")[column].agg(["mean", "std"])
-                line = {"color": colour, "marker": marker, "markevery": max(1, len(one) // 12)}
-                ax.plot(one.index, one["mean"], label=display_name(model), **line)
-                ax.errorbar(one.index[-1:], one["mean"][-1:], yerr=one["std"][-1:], color=colour)
-    for (words, own), (upper, lower) in zip(columns.items(), axes.T, strict=True):
-        upper.set_yscale("function", functions=(_spread, _together))
-        upper.yaxis.set_major_locator(MaxNLocator(8))
-        percent_axis(upper.yaxis)
-        _limit_to_late(upper, curves, "val_auc")  # the same for both columns
-        _limit_to_late(lower, own, "train_loss")
-        upper.set(title=f"validation AUC{words}")
-        lower.set(title=f"training loss{words}", xlabel="epoch")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0, 0].set_ylabel("AUC, stretched towards 100")
-    figure.suptitle(_late_gain(curves), fontsize=12)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
-    return figure
-
-
-def _late_gain(curves: pd.DataFrame) -> str:
-    """Return the title: what the last quarter of the epochs gains."""
-    means = curves.groupby(["model", "epoch"]).val_auc.mean().unstack("epoch")
-    last = means.ffill(axis=1).iloc[:, -1]
-    epochs = curves.groupby("model").epoch.max()
-    before = [means.loc[model, : max(1, 3 * epochs[model] // 4)].iloc[-1] for model in means.index]
-    gain = 100 * (last - before)
-    return (
-        "Validation AUC in the last quarter of the epochs:\n"
-        f"{gain.mean():+.1f} points on average ({gain.min():+.1f} to {gain.max():+.1f})"
-    )
-
-
-def _spread(auc: np.ndarray) -> np.ndarray:
-    return -np.log(1.005 - np.clip(auc, 0, 1))  # 1 itself stays finite
-
-
-def _together(y: np.ndarray) -> np.ndarray:
-    return 1.005 - np.exp(-y)
-
-
-def _limit_to_late(ax: Axes, curves: pd.DataFrame, column: str) -> None:
-    """Show the values after the first quarter of each model's epochs, and a margin."""
-    late = curves[curves.epoch > curves.groupby("model").epoch.transform("max") / 4]
-    low, high = late.groupby(["model", "epoch"])[column].mean().agg(["min", "max"])
-    margin = 0.05 * (high - low) or 0.01
-    ax.set_ylim(low - margin, min(1.0, high + margin) if column == "val_auc" else high + margin)
 
 
 def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:

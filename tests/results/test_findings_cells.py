@@ -1,6 +1,5 @@
 """Sentences about cells are those of planted models, curves and costs."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -85,44 +84,6 @@ def test_a_teacher_gains_where_the_difference_is_more_than_chance(run_paths):
 
 def test_without_a_teacher_nothing_is_said_about_one(run_paths):
     assert findings_cells.distillation(read(run_paths, fbp=2.0, darts_searched=1.0)) == ""
-
-
-def curves(slope, epochs=32, model="darts_searched", auc=0.0):
-    rng = np.random.default_rng(0)
-    epoch = np.arange(1, epochs + 1)
-    rows = [
-        pd.DataFrame(
-            {
-                "model": model,
-                "seed": seed,
-                "epoch": epoch,
-                "train_loss": 0.5 - slope * epoch + rng.normal(0, 1e-4, epochs),
-                "val_auc": 0.8 + auc * epoch + rng.normal(0, 1e-4, epochs),
-            }
-        )
-        for seed in range(3)
-    ]
-    return pd.concat(rows)
-
-
-def test_a_loss_that_falls_to_the_end_is_told_with_its_error():
-    both = pd.concat([curves(0.001, auc=0.001), curves(0.0, model="random_cell_0")])
-    assert findings_cells.underfitting(both) == (
-        "In the last quarter of the epochs the training loss still falls for 1 of 2 networks of "
-        "cells (DARTS searched by 0.007 ± 0.000), and the validation AUC still rises for 1."
-    )
-    overfits = findings_cells.underfitting(curves(0.001))
-    assert overfits.endswith(", and the validation AUC no longer rises for any.")
-    flat = pd.concat([curves(0.0), curves(-0.001, model="cell_b")])
-    assert findings_cells.underfitting(flat) == (
-        "In the last quarter of the epochs the training loss falls measurably for none of 2 "
-        "networks of cells."
-    )
-
-
-def test_a_quarter_of_less_than_four_epochs_says_nothing():
-    assert findings_cells.underfitting(curves(0.001, epochs=15)) == ""
-    assert findings_cells.underfitting(curves(0.001).head(0)) == ""
 
 
 COSTS = pd.DataFrame(

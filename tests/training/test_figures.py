@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core import style
 from helpers.training import figures
 
 
@@ -12,10 +13,6 @@ from helpers.training import figures
 def _close():
     yield
     plt.close("all")
-
-
-def _lines(ax):
-    return [list(line.get_ydata()) for line in ax.lines]
 
 
 @pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
@@ -37,13 +34,22 @@ def test_learning_curves_show_the_columns_where_they_differ():
     curves = pd.concat([curves.assign(model=name) for name in ("own", "own_distilled")])
     left, middle, right = figures.learning_curves(curves).axes
     titles = [ax.get_title() for ax in (left, middle, right)]
-    assert titles == ["training loss", "validation loss", "validation AUC, one view of each image"]
+    assert titles == ["training loss", "validation loss", "validation AUC, one view"]
     low, high = right.get_ylim()
     assert 0.75 < low < 0.82 and 0.9 < high < 0.92  # the bad start is outside, the best is inside
     low, high = left.get_ylim()
     assert 0.35 < low < 0.4 and 0.65 < high < 0.75
     styles = [line.get_linestyle() for line in left.lines if len(line.get_xdata()) == 40]
     assert styles == ["-", "--"]  # the distilled one is dashed
+
+
+def test_the_legend_of_many_models_is_inside_the_figure_and_crosses_no_panel():
+    style.use_style()
+    one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_loss": 1.0, "val_auc": [0.5, 0.6]})
+    figure = figures.learning_curves(pd.concat([one.assign(model=f"m{i}") for i in range(16)]))
+    figure.draw_without_rendering()
+    legend, panel = figure.legends[0].get_window_extent(), figure.axes[-1].get_window_extent()
+    assert legend.y0 > 0 and panel.x1 < legend.x0 and panel.height > figure.bbox.height / 2
 
 
 def test_augmented_views_are_below_the_image_that_they_show():
@@ -79,30 +85,3 @@ def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measur
     figure = figures.search_curves(history)
     (ax,) = [ax for ax in figure.axes if "eigenvalue" in ax.get_title()]
     assert ax.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.4]]
-
-
-def test_the_curves_of_cells_have_a_column_for_labels_alone_and_one_for_a_teacher():
-    epochs = range(1, 9)
-    frames = [
-        pd.DataFrame({"model": name, "seed": seed, "epoch": epochs, "train_loss": 1.0})
-        for name in ("fbp", "darts_searched", "darts_searched_distilled")
-        for seed in (0, 1)
-    ]
-    curves = pd.concat(frames)
-    curves["val_auc"] = 0.8 + 0.02 * curves.seed + 0.001 * curves.epoch
-    figure = figures.curves_of_cells(curves)
-    titles = [ax.get_title() for ax in figure.axes]
-    sides = ["", ", distilled"]
-    assert titles == [
-        f"{what}{side}" for what in ("validation AUC", "training loss") for side in sides
-    ]
-    left, right = figure.axes[:2]
-    means = 0.81 + 0.001 * np.arange(1, 9)
-    assert np.allclose(_lines(left)[0], means) and np.allclose(_lines(right)[-2], means)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["FBP", "DARTS searched"]
-    assert figure.get_suptitle().endswith("+0.2 points on average (+0.2 to +0.2)")
-    assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] > means[1] - 0.001
-    figure.canvas.draw()
-    alone = figures.curves_of_cells(curves[curves.model == "fbp"].assign(val_auc=1.0))
-    alone.canvas.draw()  # a perfect AUC is finite on its scale
-    assert len(alone.axes) == 2
