@@ -109,24 +109,35 @@ def gain(
     )
 
 
+def pairs(
+    scored: Mapping[str, Scored], rivals: Mapping[str, str], subject: str, verbs: Sequence[str]
+) -> str:
+    """Say how models differ from their rivals, by paired tests with Holm's correction.
+
+    `rivals` maps the name of each rival to that of the model; missing ones are left out. `verbs`
+    are for rivals that are significantly worse, for those that are better, and for neither.
+    """
+    known = [(one, other) for other, one in rivals.items() if {one, other} <= scored.keys()]
+    if not known:
+        return ""
+    found = [paired(scored[one], scored[other]) for one, other in known]
+    p_values = holm([own.p_value for own, *_ in found])
+    numbers, by_verb = [], dict[str, list[str]]()
+    for (_, other), (own, *_), p in zip(known, found, p_values, strict=True):
+        name, ends = display_name(other), f"{_points(own.low)}, {_points(own.high)}"
+        numbers.append(f"{name} {_points(own.difference)} [{ends}] ({p_value(p)})")
+        if p < SIGNIFICANT:
+            by_verb.setdefault(verbs[own.difference < 0], []).append(name)
+    done = " and ".join(f"{verb} {_listed(names)}" for verb, names in by_verb.items())
+    about = f"points of {SIDES[found[0][2]]} AUC with 95 % intervals, p by Holm's correction"
+    return f"{subject} {done or verbs[2]}: {', '.join(numbers)}; {about}."
+
+
 def finetuned_features(scored: Mapping[str, Scored]) -> str:
     """Say which classical models are better on fine-tuned features than on pretrained ones."""
-    names = [name for name in CLASSICAL if name in scored and name + FINETUNED in scored]
-    if not names:
-        return ""
-    found = [paired(scored[name + FINETUNED], scored[name]) for name in names]
-    differences = [each[0].difference for each in found]
-    p_values = holm([each[0].p_value for each in found])
-    rows = list(zip(names, differences, p_values, strict=True))
-    helped = [display_name(n) for n, d, p in rows if d > 0 and p < SIGNIFICANT]
-    hurt = [display_name(n) for n, d, p in rows if d < 0 and p < SIGNIFICANT]
-    text = "Fine-tuned features "
-    text += f"help {_listed(helped)}" if helped else "are not shown to help a classical model"
-    text += f" and harm {_listed(hurt)}" if hurt else ""
-    each = ", ".join(
-        f"{_points(d)} points for {display_name(n)} ({p_value(p)})" for n, d, p in rows
-    )
-    return f"{text}: {SIDES[found[0][2]]} AUC changes by {each}; Holm's correction."
+    rivals = {name: name + FINETUNED for name in CLASSICAL}
+    verbs = ("help", "harm", "are not shown to help a classical model")
+    return pairs(scored, rivals, "Fine-tuned features", verbs)
 
 
 def last_epochs(curves: pd.DataFrame) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import findings, results_table, two_splits
+from helpers.results import comparison, findings, results_table, two_splits
 from helpers.runs import predictions
 from tests import planted
 
@@ -87,12 +87,17 @@ def test_hidden_test_labels_leave_validation_to_be_told(run):
 def test_finetuned_features_help_those_that_gain_significantly(run):
     _, scored = _read(run)
     text = findings.finetuned_features(scored)
-    assert text.startswith("Fine-tuned features help LDA: test AUC changes by +")
-    assert " points for LDA (p " in text and " points for SVM (p = " in text
-    swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
-    assert "not shown to help a classical model and harm LDA" in findings.finetuned_features(
-        swapped
+    found = comparison.paired(scored["lda_finetuned"], scored["lda"])[0]
+    difference, low, high = (f"{100 * value:+.1f}" for value in found[:3])
+    assert text.startswith(
+        f"Fine-tuned features help LDA: LDA {difference} [{low}, {high}] (p < .001), SVM +"
     )
+    swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
+    assert findings.finetuned_features(swapped).startswith("Fine-tuned features harm LDA: LDA -")
+    twice = scored | {"lda": scored["svm"], "lda_finetuned": scored["svm_finetuned"]}
+    text = findings.finetuned_features(twice)  # p = .69 of one alone
+    assert text.startswith("Fine-tuned features are not shown to help a classical model: LDA +")
+    assert text.count("(p = 1.000)") == 2
     assert findings.finetuned_features({"fbp": scored["fbp"]}) == ""
 
 
