@@ -1,4 +1,4 @@
-"""Figures of scores: ROC, precision-recall, overkill against escapes, calibration, decisions.
+"""Figures of scores: ROC, overkill against escapes, calibration, decisions.
 
 A dozen lines in one panel cannot be distinguished: `best_of_families` keeps the best model of each
 family, and each line has its own dash pattern, marker and colour.
@@ -15,11 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import (
-    average_precision_score,
-    precision_recall_curve,
-    roc_curve,
-)
+from sklearn.metrics import roc_curve
 
 from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, told_apart
@@ -100,78 +96,50 @@ def best_of_families(table: pd.DataFrame, scored: Mapping[str, Scored]) -> dict[
     return {name: scored[name] for name in own.model}
 
 
-def roc_and_pr(scored: Mapping[str, Scored], title: str = "") -> Figure:
-    """Draw ROC curves on the left and precision-recall curves on the right, a line per model.
+def roc_and_overkill(
+    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float
+) -> Figure:
+    """Draw ROC curves, and beside them overkill over escapes at every threshold, a line per model.
 
     If no model is poor, the ROC shows the corner where they differ: at most half of the good parts
-    called bad, at least half of the bad ones found.
+    called bad, at least half of the bad ones found. On the right the large markers are the first
+    rule of each model in `decision.operating_table`; the vertical line is the escape rate that was
+    asked for, a fraction. The escapes' axis is a square root, because the decision is made at its
+    left end.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.1 + 0.21 * len(scored)))
-    aucs = []
-    for name, style in _styles(list(scored)).items():
+    points = points.drop_duplicates("model").set_index("model")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.3 + 0.21 * len(scored)))
+    styles, aucs, at_points = _styles(list(scored)), [], {}
+    for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
         labels, scores = scored[name].labels_scores()
         false_alarms, found, _ = roc_curve(labels, scores)
-        precision, recall, _ = precision_recall_curve(labels, scores)
+        left.plot(false_alarms, found, **style)
         aucs.append(roc_auc(labels, scores))
-        text = f"{_legend_name(scored[name])}: {percent(aucs[-1])}, "
-        text += percent(average_precision_score(labels, scores))
-        left.plot(false_alarms, found, label=text, **style)
-        right.plot(recall, precision, drawstyle="steps-post", **style)
+        escapes, overkill = operating_point.overkill_curve(labels, scores)
+        right.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
+        passed = scores < points.threshold[name]
+        x, y = 100 * passed[labels == 1].mean(), 100 * (~passed[labels == 0]).mean()
+        at_points[scored[name].title] = y
+        text = f"{_legend_name(scored[name])}: {percent(aucs[-1])}; {x:.1f}, {y:.0f}"
+        right.plot([], [], marker=marker, label=text, **style)
+        big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
+        right.plot(x, y, marker, color=style["color"], **big)
     left.plot([0, 1], [0, 1], color="0.6", lw=0.8, zorder=1)
-    right.axhline(labels.mean(), color="0.6", lw=0.8, zorder=1)
     zoomed = min(aucs) > 0.75
     left.set(title="ROC, upper left quarter" if zoomed else "ROC; gray: random calls")
     left.set(xlabel="good parts called bad (false positive rate)", ylabel="bad parts found")
-    right.set(title="Precision-recall; gray: random calls")
-    right.set(xlabel="bad parts found (recall)", ylabel="bad among parts called bad (precision)")
-    for ax in (left, right):
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     if zoomed:
         left.set(xlim=(-0.005, 0.5), ylim=(0.5, 1.005))
-    _legend_below(left, "ROC AUC, average precision")
-    side = _side(next(iter(scored.values())))
-    figure.suptitle(title or f"ROC and precision-recall on {side}")
-    return figure
-
-
-def overkill_against_escapes(
-    scored: Mapping[str, Scored], points: pd.DataFrame, max_escape_rate: float
-) -> Figure:
-    """Draw good parts that do not pass against bad parts that do, at every threshold.
-
-    The large markers are the first rule of each model in `decision.operating_table`; the vertical
-    line is the escape rate that was asked for, a fraction. The escapes' axis is a square root,
-    because the decision is made at its left end.
-    """
-    points = points.drop_duplicates("model").set_index("model")
-    figure, ax = plt.subplots(figsize=(9, 5.3 + 0.21 * len(scored)))
-    styles, at_points = _styles(list(scored)), {}
-    for (name, style), marker in zip(styles.items(), itertools.cycle(LINE_MARKERS), strict=False):
-        labels, scores = scored[name].labels_scores()
-        escapes, overkill = operating_point.overkill_curve(labels, scores)
-        ax.plot(100 * escapes, 100 * overkill, drawstyle="steps-post", **style)
-        passed = scores < points.threshold[name]
-        x, y = 100 * passed[labels == 1].mean(), 100 * (~passed[labels == 0]).mean()
-        text, at_points[scored[name].title] = f"{_legend_name(scored[name])}: {x:.1f}, {y:.0f}", y
-        ax.plot([], [], marker=marker, label=text, **style)
-        big: dict[str, Any] = {"ms": 9, "mec": "black", "mew": 1.2, "zorder": 5, "clip_on": False}
-        ax.plot(x, y, marker, color=style["color"], **big)
-    ax.axvline(100 * max_escape_rate, color="0.3", lw=1)
-    ax.annotate(
-        f"asked: {100 * max_escape_rate:g} %",
-        (100 * max_escape_rate, 1),
-        (4, -4),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        va="top",
-        fontsize=10,
+    right.axvline(100 * max_escape_rate, color="0.3", lw=1)
+    right.set_xscale("function", functions=ROOT)
+    right.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
+    right.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
+    right.set_ylabel("good parts rejected or looked at, %")
+    right.set_title(f"Overkill and escapes; line: {100 * max_escape_rate:g} % asked for")
+    legend = (
+        "AUC; at the marked threshold, chosen on validation: bad that pass %, good that do not %"
     )
-    ax.set_xscale("function", functions=ROOT)
-    ax.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
-    ax.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
-    ax.set_ylabel("good parts rejected or looked at, %")
-    legend = "marker: threshold chosen on validation; bad that pass %, good that do not %"
-    _legend_below(ax, legend)
+    _legend_below(right, legend)
     side = _side(next(iter(scored.values())))
     least, *_, most = sorted(at_points, key=at_points.__getitem__) * 2  # one model is both
     shares = f"{at_points[least]:.0f} % ({least})"
