@@ -50,6 +50,19 @@ def test_groups_widen_the_interval_and_groups_of_one_do_not():
     assert wide.estimate == alone.estimate
 
 
+def test_groups_widen_the_interval_of_a_difference():
+    rng = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(20), 50), np.tile([0, 1], 500)
+    right = np.repeat(
+        rng.normal(scale=2, size=20), 50
+    )  # in some lots a model ranks the wrong way round
+    a, b = labels * right + rng.normal(size=1000), rng.normal(size=1000)
+    alone, wide = (metrics.paired_bootstrap(labels, a, b, groups=own) for own in (None, groups))
+    assert wide.difference == alone.difference
+    assert wide.high - wide.low > 1.5 * (alone.high - alone.low)
+    assert metrics.auc_difference(labels, a, b, groups).high > alone.high
+
+
 def test_the_interval_by_groups_covers_the_truth_of_new_groups():
     rng_truth = metrics.roc_auc(*lots(n_groups=4000, seed=99)[:2])
     covered = 0
