@@ -65,7 +65,7 @@ PARAMETERS = {
     "MAP_IMAGES": 4,
     "EXPORT": "",  # its archive holds times
 }
-IMPORTED = ("kornia.augmentation", "papermill", "openTSNE", "timm", "sklearnex", "seaborn")
+IMPORTED = ("kornia.augmentation", "papermill", "timm", "sklearnex", "seaborn")
 # after which file, written how many times, each stage is killed
 EVENTS = (
     ("01_data_split", "split.csv", 1),

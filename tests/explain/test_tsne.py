@@ -41,15 +41,10 @@ def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     assert trustworthiness(blobs, tsne.tsne(blobs), n_neighbors=15) > 0.95
 
 
-@pytest.mark.parametrize("most_barnes_hut", [0, 5000], ids=["interpolation", "Barnes-Hut"])
-def test_the_same_seed_gives_the_same_map_and_another_seed_another(monkeypatch, most_barnes_hut):
-    monkeypatch.setattr(tsne, "MOST_BARNES_HUT", most_barnes_hut)
-    monkeypatch.setattr(tsne, "ITERATIONS", 20)
-    x, labels = two_clouds(n=120)
-    first, again, other = (tsne.tsne(x, seed=s) for s in (3, 3, 4))
+def test_the_same_seed_gives_the_same_map():
+    x, _ = two_clouds(n=120)
+    first, again = (tsne.tsne(x, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert tsne.agreements(first, labels).mean() > 0.95
 
 
 def test_equal_embeddings_of_a_collapsed_network_are_mapped_to_one_point():
@@ -78,42 +73,19 @@ def test_embeddings_that_know_nothing_agree_at_chance():
     assert result["silhouette"] == pytest.approx(0, abs=0.01)
 
 
-def test_silhouette_is_the_mean_over_the_parts_and_a_sample_comes_close(monkeypatch):
+def test_silhouette_is_the_mean_over_the_parts():
     x, labels = two_clouds(n=400)
     expected = silhouette_samples(x, labels).mean()
     assert tsne.separation(x, labels)["silhouette"] == pytest.approx(expected, abs=1e-6)
-    monkeypatch.setattr(tsne, "MOST_MEASURED", 150)
-    assert tsne.separation(x, labels)["silhouette"] == pytest.approx(expected, abs=0.03)
-
-
-def test_of_many_parts_some_are_measured_with_their_neighbours_among_all(monkeypatch):
-    x, labels = two_clouds(n=1000, dimensions=4, distance=1.5)
-    whole = tsne.separation(x, labels)
-    monkeypatch.setattr(tsne, "MOST_MEASURED", 300)
-    found = tsne.separation(x, labels, seed=1)
-    assert (whole["measured"], found["measured"]) == (1000, 300)
-    assert found["chance_agreement"] == whole["chance_agreement"]
-    assert found["label_agreement"] == pytest.approx(whole["label_agreement"], abs=0.03)
-    assert found == tsne.separation(x, labels, seed=1) != tsne.separation(x, labels, seed=2)
-    few = np.arange(0, 1000, 50)
-    by_hand = []
-    for part in few:
-        order = np.argsort(((x - x[part]) ** 2).sum(axis=1), kind="stable")[1:16]
-        by_hand.append((labels[order] == labels[part]).mean())
-    assert tsne.agreements(x, labels, 15, few).mean() == pytest.approx(np.mean(by_hand))
 
 
 def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so(
     home, monkeypatch, capsys
 ):
-    monkeypatch.setattr(tsne, "MOST_MAPPED", 60)
-    monkeypatch.setattr(tsne, "MOST_MEASURED", 40)
+    monkeypatch.setattr(tsne, "MOST_PARTS", 60)
     mapped = mapped_split(80, 30)
     assert capsys.readouterr().out == "60 of the 80 training parts are drawn for the map\n"
-    table = tsne.table(mapped)
-    assert table.images.tolist() == [60, 60, 30, 30] and table.measured.tolist() == [40, 40, 30, 30]
-    titles = [ax.get_title() for ax in tsne.figure(mapped).axes]
-    assert "15 neighbours of 40 parts agree" in titles[0] and "15 neighbours agree" in titles[3]
+    assert tsne.table(mapped).images.tolist() == [60, 60, 30, 30]
 
 
 @pytest.fixture
