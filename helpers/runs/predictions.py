@@ -178,13 +178,13 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         checks["a {split} image has fold {fold!r}; fold 0 is val, the others are train"] = (
             has_fold & ((folds == 0) != (frame.split == "val"))
         )
-    _refuse_marked(path, frame, checks, "; run notebook 01")
+    refuse_marked(path, frame, checks, "; run notebook 01")
     if "fold" in frame:
         frame = frame.assign(fold=folds.astype("Int64"))
     return frame.assign(label=labels.astype("Int64"))
 
 
-def _refuse_marked(
+def refuse_marked(
     path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
 ) -> None:
     """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
@@ -237,7 +237,7 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
         checks[f"fold {{fold}} is not in split.csv{again}"] = ~values.fold.isin(folds_of(split))
     seen = "fold {fold}" if "fold" in named else "this split"
     checks[f"{{id!r}} is not a {{split}} id of {seen}{again}"] = wrong_side
-    _refuse_marked(path, frame, checks)
+    refuse_marked(path, frame, checks)
     blocks = {
         Member(int(seed), None if pd.isna(fold) else int(fold)): rows
         for (seed, fold), rows in values.groupby([*Member._fields], dropna=False)

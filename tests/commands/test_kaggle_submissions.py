@@ -4,7 +4,7 @@ import pytest
 
 from helpers.commands import kaggle
 from helpers.commands.kaggle.command import main
-from helpers.results.submission import SubmissionError
+from helpers.core.files import ArtifactError
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
 from tests.kaggle_fixtures import GOOD, RULES, SLUG, message_of
 from tests.kaggle_server import Fault
@@ -43,7 +43,7 @@ def test_a_bad_csv_is_refused_before_any_request(server, csv, capfd):
 
 
 def test_the_sample_is_found_among_the_downloaded_files(server, csv):
-    text = message_of(lambda: kaggle.submit(csv, "try"), SubmissionError)
+    text = message_of(lambda: kaggle.submit(csv, "try"), ArtifactError)
     assert f"python -m helpers.kaggle download --competition {SLUG}" in text
     kaggle.download()
     assert kaggle.submit(csv, "try") == "Successfully submitted"

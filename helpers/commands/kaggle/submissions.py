@@ -7,8 +7,9 @@ from pathlib import Path
 
 from helpers.commands.kaggle.client import COMPETITION, KaggleError, connect, doing
 from helpers.core import paths
+from helpers.core.files import ArtifactError
 from helpers.datasets.nexperia import SAMPLE_NAMES
-from helpers.results.submission import SubmissionError, validate_submission
+from helpers.results.submission import validate_submission
 
 
 def submit(
@@ -33,7 +34,7 @@ def submit(
         wait_s: how long to wait for the score; 0: not at all.
 
     Raises:
-        SubmissionError: the CSV would be rejected; nothing was sent.
+        ArtifactError: the CSV would be rejected; nothing was sent.
         KaggleError: a request failed, Kaggle could not score the file, or not in time. The command
             `kaggle competitions submission REF` asks for a score later.
     """
@@ -41,7 +42,7 @@ def submit(
     if sample_path is None:
         found = [file for name in SAMPLE_NAMES for file in sorted(folder.rglob(name))]
         if not found:
-            raise SubmissionError(
+            raise ArtifactError(
                 f"No sample submission ({' or '.join(SAMPLE_NAMES)}) under {folder} to check "
                 "against: give --sample, or fetch it: python -m helpers.kaggle download "
                 f"--competition {slug}"
