@@ -22,7 +22,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.datasets.cache import ImageCache
 from helpers.explain.map_measures import pixel_auroc, pointing_game
-from helpers.explain.map_quality import DEFECT_COLOUR, MapQuality, find_mask, read_mask
+from helpers.explain.map_quality import MapQuality, find_mask, read_mask
 from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
 from helpers.models import backbones
@@ -36,6 +36,7 @@ from helpers.training.inference import placed
 from helpers.training.memory_bank import PatchCoreNetwork
 
 SIGMA_PX = 4  # of the Gaussian that smooths a map, as in the paper
+DEFECT_COLOUR = "#ffb000"  # dashed, so that it differs from the map's line in gray too
 DRAWN = {0: 2, 1: 4}  # good and bad parts beside Grad-CAM
 SCALE = f"{MAP_SCALE}\nPatchCore: from 1 (usual for a good part) to the map's peak"
 

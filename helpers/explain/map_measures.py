@@ -124,13 +124,6 @@ def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def energy_in_mask(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return the share of each rectified map's sum inside the mask (Wang et al. 2020, "Score-CAM",
-    energy-based pointing game): (B,). An empty map counts as chance, the share of its mask."""
-    inside, total = (maps * masks).sum((1, 2)), maps.sum((1, 2))
-    return torch.where(total > 0, inside / total, masks.float().mean((1, 2)))
-
-
 def randomised_copy(model: Network, seed: int) -> Network:
     """Return a copy of the network with random weights (He et al. 2015, so that activations neither
     explode nor fade) and reset normalisation."""

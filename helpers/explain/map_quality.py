@@ -20,8 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 from helpers.core import seeding
-from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, PALETTE, draw_image
+from helpers.core.style import LABEL_NAMES, PALETTE
 from helpers.explain import map_measures
 from helpers.explain.map_measures import area, randomised_copy, rank_correlation
 from helpers.explain.maps import draw_overlay, grid, part_title
@@ -36,7 +35,6 @@ COLUMNS = 6  # of a figure with one part in each
 KINDS = ("insertion", "deletion")
 CORRELATION = "rank correlation, random weights"  # a measure of `MapQuality.table`
 RANDOM_COLOUR = "0.35"
-DEFECT_COLOUR = "#ffb000"  # dashed, so that it differs from the map's line in gray too
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class MapQuality:
     seed: int
     sample: pd.DataFrame  # the parts behind curves and correlation
     curves: dict[int, tuple[dict[str, Tensor], ...]]  # by class: the maps', the random maps'
-    masked: pd.DataFrame  # bad parts with a mask, by falling energy of the map in the mask
+    masked: pd.DataFrame  # bad parts with a mask
     masks: list[np.ndarray]  # theirs, (H, W) true on the defect; empty if the source has none
     table: pd.DataFrame
     text_table: pd.DataFrame  # `table` as text for a notebook
@@ -86,9 +84,7 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
         for kind in KINDS:
             reached, chance = (area(both[kind]) for both in curves[label])  # (B,)
             gain = reached - chance if kind == "insertion" else chance - reached
-            means = (reached.mean().item(), chance.mean().item(), gain.mean().item())
-            error = gain.std().item() / math.sqrt(len(gain))
-            rows.append((f"{kind} area", f"called {word}", len(gain), *means, error))
+            rows.append(_row(f"{kind} area", f"called {word}", reached, chance, gain))
 
     classes = torch.tensor(sample.called.to_numpy())
     trained = subject.maps(sample.id, classes)
@@ -115,17 +111,9 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
         masks = []
     else:
         stacked = torch.from_numpy(np.stack(masks))
-        maps, covered = subject.maps(masked.id, 1), stacked.float()
-        energy = map_measures.energy_in_mask(maps, stacked)
-        pointing = map_measures.pointing_game(maps, stacked)
-        for name, scores in (("pointing game", pointing), ("energy in mask", energy)):
-            beyond = (scores - covered.mean((1, 2))).double().numpy()
-            means = (scores.mean().item(), covered.mean().item(), beyond.mean())
-            error = beyond.std(ddof=1) / math.sqrt(len(beyond))
-            rows.append((name, "bad", len(beyond), *means, error))
-        falling = energy.argsort(descending=True).tolist()
-        masked = masked.assign(energy=energy.numpy()).iloc[falling]
-        masks = [masks[i] for i in falling]
+        scores = map_measures.pointing_game(subject.maps(masked.id, 1), stacked)
+        covered = stacked.float().mean((1, 2))
+        rows.append(_row("pointing game", "bad", scores, covered, scores - covered))
 
     columns = ["measure", "parts", "images", "maps", "chance", "gain", "error"]
     table = pd.DataFrame(rows, columns=columns)
@@ -139,6 +127,11 @@ def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
     if not masks:
         caption += " The source has no masks of the defects."
     return MapQuality(subject, seed, sample, curves, masked, masks, table, _as_text(table), caption)
+
+
+def _row(measure: str, parts: str, reached: Tensor, chance: Tensor, gain: Tensor) -> tuple:
+    means = (values.mean().item() for values in (reached, chance, gain))
+    return (measure, parts, len(gain), *means, gain.std().item() / math.sqrt(len(gain)))
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -243,25 +236,4 @@ def random_weights_figure(quality: MapQuality) -> Figure:
         below = f"rank correlation {correlation[i]:.2f}" if known else "an empty map"
         below = f"random weights\n{below}"
         draw_overlay(axes[1, i], pixels[i], random[i], below)
-    return figure
-
-
-def masks_figure(quality: MapQuality) -> Figure:
-    """Draw maps for "bad" on bad parts with the outline of the defect, from the part with the most
-    energy in the mask to the one with the least, in equal steps of rank."""
-    subject, n = quality.subject, len(quality.masked)
-    chosen = evenly(n, COLUMNS)
-    parts = quality.masked.iloc[chosen]
-    maps, pixels = subject.maps(parts.id, 1), subject.pixels(parts.id)
-    what = f'maps for "bad" of {n} parts, from the most to the least on the defect (dashed)'
-    title = f"{subject.title}: {what}"
-    figure, axes = grid(2, COLUMNS, (2 * COLUMNS + 0.7, 5.2), title)
-    for i, part in enumerate(parts.itertuples()):
-        mask = quality.masks[chosen[i]]
-        kind = "energy in mask" if maps[i].max() > 0 else "empty map, counts as"
-        below = f"{kind} {part.energy:.3f}\nmask covers {mask.mean():.3f}"
-        draw_image(axes[0, i], pixels[i], part_title(part))
-        draw_overlay(axes[1, i], pixels[i], maps[i], below)
-        for ax in axes[:, i]:
-            ax.contour(mask, [0.5], colors=DEFECT_COLOUR, linewidths=1.4, linestyles="dashed")
     return figure
