@@ -357,7 +357,6 @@ class AnalysisSettings:
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
     map_images: int = setting(48, "for the insertion and deletion curves of Grad-CAM", ge=4)
     compare_run: Text = setting("", "another run, split in the other way, to show beside this")
-    widgets: bool | None = setting(None, "browse images with widgets; None: if one can click")
 
     def __post_init__(self) -> None:
         _both_costs(self)
