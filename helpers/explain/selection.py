@@ -8,7 +8,7 @@ import pandas as pd
 from helpers.core.style import LABEL_NAMES
 from helpers.explain.subject import ExplainError, Subject
 
-MOST_TRIED, TRIED_AT_ONCE = 256, 32  # parts whose maps are computed to find a filled one
+MOST_TRIED = 32  # parts whose maps are computed to find a filled one
 GROUPS = ("surest hits", "worst misses", "least certain")  # of a gallery
 ORDERS = {  # columns to sort by, and True for those that ascend
     "worst mistakes first": (["right", "mistake"], [True, False]),
@@ -40,16 +40,10 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
             )
         right = own[own.right]
         pool = (own if right.empty else right).sort_values("mistake", kind="stable")
-        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))
-        best = pool[:1]
-        for start in range(0, min(MOST_TRIED, len(pool)), TRIED_AT_ONCE):
-            some = pool[start : min(start + TRIED_AT_ONCE, MOST_TRIED)]
-            peaks = [subject.maps(some.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
-            filled = some[np.min(peaks, axis=0) > 0]
-            if len(filled):
-                best = filled[:1]
-                break
-        chosen.append(best)
+        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))[:MOST_TRIED]
+        peaks = [subject.maps(pool.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
+        filled = pool[np.min(peaks, axis=0) > 0]
+        chosen.append(pool[:1] if filled.empty else filled[:1])
     return pd.concat(chosen, ignore_index=True)
 
 

@@ -31,9 +31,7 @@ def planted(parts, empty):
     return Planted("m", "m", "", empty, None, parts, 0.5)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 32])
-def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class(monkeypatch, at_once):
-    monkeypatch.setattr(selection, "TRIED_AT_ONCE", at_once)
+def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class():
     chosen = selection.surest_of_each_class(planted(PARTS, {}))
     assert chosen.id.tolist() == ["g1", "b1"] and chosen["rank"].tolist() == [1, 1]
     subject = planted(PARTS, {1: ["g1"], 0: ["g2", "b1"]})
@@ -42,7 +40,7 @@ def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class(monk
     assert chosen["rank"].tolist() == [3, 2] and chosen.n_right.tolist() == [3, 2]
 
 
-def test_if_all_maps_are_empty_or_the_search_is_long_the_surest_is_chosen(monkeypatch):
+def test_if_all_maps_that_are_tried_are_empty_the_surest_is_chosen(monkeypatch):
     subject = planted(PARTS, {1: ["g1", "g2", "g3"], 0: ["b1"]})
     assert selection.surest_of_each_class(subject).id.tolist() == ["g1", "b2"]
     parts = PARTS[PARTS.id.isin(["g1", "b3", "b4"])]  # no bad part is right
