@@ -355,7 +355,7 @@ class AnalysisSettings:
         le=1,
     )
     review_cost: float = setting(0.0, "of one look; 0: REVIEW_SHARE decides", ge=0)
-    map_images: int = setting(48, "for the insertion and deletion curves of Grad-CAM", ge=4)
+    map_images: int = setting(32, "for the insertion and deletion curves of Grad-CAM", ge=4)
     compare_run: Text = setting("", "another run, split in the other way, to show beside this")
 
     def __post_init__(self) -> None:
