@@ -66,9 +66,11 @@ def server(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_secret_in_any_output(capfd, caplog):
     """After each test: neither key nor token nor signature in what was printed or logged."""
-    caplog.set_level("DEBUG", logger="kaggle")
+    for logger in ("kaggle", "urllib3"):
+        caplog.set_level("DEBUG", logger=logger)
     yield
-    printed = "".join(capfd.readouterr()) + caplog.text
+    logged = [record.getMessage() for record in caplog.get_records("call")]
+    printed = "".join([*capfd.readouterr(), *logged])
     assert not [secret for secret in SECRETS if secret in printed]
 
 

@@ -126,11 +126,12 @@ def _or(values: Sequence[Any]) -> str:
 
 def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:
     """Return the whole paths that a CSV in `folder` names; see `read_named`."""
-    whole, of_images = set(known), os.path.commonpath([*known.map(os.path.dirname)])
+    whole, of_images = set(known), Path(os.path.commonpath([*known.map(os.path.dirname)]))
+    folders = (folder, of_images, *of_images.parents)
 
     def resolve(name: str) -> str:
         given = str(name).replace("\0", "?")  # no path has a zero byte
-        places = (os.path.realpath(os.path.join(place, given)) for place in (folder, of_images))
+        places = (os.path.realpath(os.path.join(place, given)) for place in folders)
         return next((place for place in places if place in whole), given)
 
     return named.map(resolve)

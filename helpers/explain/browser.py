@@ -42,6 +42,9 @@ def browse(run_paths: RunPaths, model: str = "") -> interactive:
     def show(model: str, label: int | None, order: str, map_of: int | None, page: int) -> Figure:
         subject = opened(model)
         parts = in_order(subject.parts, label, order)
+        if parts.empty:
+            print("No part has this label.")
+            return plt.Figure()
         pages = math.ceil(len(parts) / PER_PAGE)
         number = min(page, pages)
         print(f"{subject.caption} Page {number} of {pages}.")

@@ -105,8 +105,8 @@ def embeddings(table: pd.DataFrame) -> str:
     error = float(np.hypot(before.agreement_error, after.agreement_error))
     p = p_value(float(2 * stats.norm.sf(abs(change) / error))) if error > 0 else "no spread"
     return (
-        f"Of a validation part's nearest neighbours {100 * before.label_agreement:.1f} % have its "
-        f"label before fine-tuning and {100 * after.label_agreement:.1f} % after it: "
+        f"{100 * before.label_agreement:.1f} % of a validation part's nearest neighbours have its "
+        f"label before fine-tuning, and {100 * after.label_agreement:.1f} % after it: "
         f"{100 * change:+.1f} ± {100 * error:.1f} points ({p}); by chance it would be "
         f"{100 * after.chance_agreement:.0f} %."
     )

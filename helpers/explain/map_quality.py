@@ -56,7 +56,7 @@ class MapQuality:
     caption: str  # what must be known to read the table
 
 
-def measure(subject: Subject, n_images: int = 48, seed: int = 0) -> MapQuality:
+def measure(subject: Subject, n_images: int, seed: int = 0) -> MapQuality:
     """Measure the maps of a subject, for example `measure(open_subject(run_paths)).text_table`.
 
     `n_images` parts, drawn with `seed`, half of them called bad if there are enough, give insertion

@@ -75,7 +75,7 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     words += "" if column == "val_auc" else " (sorted by validation AUC)"
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel=f"{side} AUC{words}")
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, wrap=True)
     figure.legend(**LEGEND_BELOW)
     return figure
 
@@ -123,7 +123,7 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
         )
     elif len(frame) > 1:
         title += ", and is the smallest"
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
@@ -164,7 +164,7 @@ def differences(
         "Holm's p)"
     )
     figure.legend(**LEGEND_BELOW)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
@@ -202,7 +202,7 @@ def subgroup_auc(
         ax.margins(y=0.5 / len(names))
         below = (0, -0.9 / figure.get_figheight())
         ax.legend(loc="upper left", bbox_to_anchor=below, fontsize=10, frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     return figure
 
 

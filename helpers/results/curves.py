@@ -183,7 +183,7 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figur
     right.set_yticks(models.index, models.model.map(display_name))
     right.set(xlabel="Brier score (0 is best)\ndotted: base rate")
     right.set_title("circle: as they are, 95 % interval\nsquare: scaled", fontsize=10)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 

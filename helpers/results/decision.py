@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.core.style import SIDES, told_apart
 from helpers.results import calibration, metrics, operating_point
 from helpers.results.operating_point import Bins, Line
+from helpers.results.report_table import per_cent, plain
 from helpers.runs.predictions import Scored
 from helpers.runs.settings import AnalysisSettings
 
@@ -166,3 +168,33 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int =
     share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))
     rows.append(["base rate", np.nan, share * (1 - share), np.nan, np.nan, np.nan])
     return pd.DataFrame(rows, columns=columns)
+
+
+def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Return `operating_table` of one model for the page, a row per threshold and side."""
+    rows: list[dict[str, str]] = []
+    rule = "Threshold chosen by"
+    for point in points[points.model == model].to_dict("records"):
+        for side in ("val", "test"):
+            if f"{side}_escapes" not in point:
+                continue
+            row = {rule: rule_text(point), "Promised": per_cent(point, "promised")}
+            thresholds = told_apart(point["threshold"], point["reject_threshold"])
+            row["Pass below / reject from"] = " / ".join(thresholds)
+            row["On"] = SIDES[side]
+            for share, title in SHARES.items():
+                row[title] = f"{plain(point, f'{side}_{share}')} %"
+            row["Escapes"] = _counted(point, side, "escapes", "bad", "escape_rate")
+            row["Overkill"] = _counted(point, side, "overkilled", "good", "overkill_rate")
+            if f"{side}_cost" in point:
+                row[f"Cost per {PER_PARTS:,}"] = f"{point[f'{side}_cost']:,.1f}"
+            rows.append(row)
+    shape = pd.DataFrame(rows)
+    same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
+    shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
+    return shape.drop_duplicates(same).drop(columns="Promised")
+
+
+def _counted(row: Mapping[str, Any], side: str, count: str, of: str, rate: str) -> str:
+    counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
+    return f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"

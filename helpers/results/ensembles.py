@@ -257,3 +257,20 @@ def _rank_fraction(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def _logits(scores: Scores, names: Iterable[str]) -> np.ndarray:
     table = np.stack([scores[name] for name in names], axis=1)  # (N, models)
     return special.logit(np.clip(table, NEAREST_TO_CERTAIN, 1 - NEAREST_TO_CERTAIN))
+
+
+def ensembles_shape(joined: pd.DataFrame) -> pd.DataFrame:
+    """Return `write_ensembles` for the page."""
+    rows = joined.to_dict("records")
+    return pd.DataFrame(
+        {
+            "Ensemble": joined.ensemble.map(display_name),
+            "Valid AUC": [f"{100 * row['val_auc']:.2f}" for row in rows],
+            "Gain over the best single model": [
+                f"{100 * row['gain']:+.2f} ± {100 * row['error']:.2f} ({display_name(row['best'])})"
+                for row in rows
+            ],
+            "Kept": joined.kept.map({True: "yes", False: "no"}),
+            "Weights": joined.weights,
+        }
+    )

@@ -125,7 +125,7 @@ def pairs(
     numbers, by_verb = [], dict[str, list[str]]()
     for (_, other), (own, *_), p in zip(known, found, p_values, strict=True):
         name, ends = display_name(other), f"{_points(own.low)}, {_points(own.high)}"
-        numbers.append(f"{name} {_points(own.difference)} [{ends}] ({p_value(p)})")
+        numbers.append(f"{_points(own.difference)} [{ends}] over {name} ({p_value(p)})")
         if p < SIGNIFICANT:
             by_verb.setdefault(verbs[own.difference < 0], []).append(name)
     done = " and ".join(f"{verb} {_listed(names)}" for verb, names in by_verb.items())

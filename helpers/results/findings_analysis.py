@@ -270,13 +270,14 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
     promised = f"{100 * row.promised:.2g} %"
-    few = f", for which {row.val_bad:.0f} bad parts held out are too few"
     said.append(
-        f"{display_name(model)} promises {promised} escapes ({asked} asked"
-        f"{'' if row.is_kept else few}) and passes {_rate(row, f'{side}_passed')} of all parts "
-        f"automatically; it leaves {_rate(row, f'{side}_reviewed')} for a second look and rejects "
+        f"{display_name(model)} promises {promised} escapes and passes "
+        f"{_rate(row, f'{side}_passed')} of all {SIDES[side]} parts automatically; it leaves "
+        f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
     )
+    if not row.is_kept:
+        said.append(f"{asked} was asked: {row.val_bad:.0f} bad parts held out are too few for it.")
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
         verdict = f"not more than promised, as far as {row.test_bad:.0f} bad parts can tell"

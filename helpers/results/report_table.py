@@ -33,8 +33,8 @@ TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
 
 CHOSEN = "best on validation"
 REFERENCES = ("lr_brightness", "majority")  # rows that every model should beat
-# the number of a cell, unless a star or a unit follows
-_LEADING = r"^(\d+\.\d+)(?=$| \[| ±)"
+_LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
+NEVER_BEST = ["p", "Parameters", "Time"]
 
 
 def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
@@ -83,6 +83,7 @@ def shown(
     shape = paper_table(table, chosen)
     numbers = shape.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
     best = (numbers == numbers.max()) & (shape != "-")
+    best[best.columns.intersection(NEVER_BEST)] = False
     best["Model"] = shape.Model.str.endswith(chosen)
     caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
     return style.bold(style.styled(shape, caption, smoke, wrap=True), best)
@@ -109,6 +110,23 @@ def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
             "builds on."
         )
     return " ".join(texts)
+
+
+def beside_report(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the report's Table 2 beside the same rows of this run, in per cent.
+
+    The report's numbers are those of its own images.
+    """
+    rows = {row["model"]: row for row in table.to_dict("records")}
+    lines = []
+    for name, (accuracy, area) in REPORT.items():
+        own = [rows[key] for key in (name, f"{name}_finetuned") if key in rows]
+        line = {"Model": display_name(name)}
+        for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
+            first, *others = [plain(row, column) for row in own] or ["-"]
+            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in others)
+        lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
+    return pd.DataFrame(lines)
 
 
 def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:

@@ -288,10 +288,10 @@ def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:
-    """Refuse a model that the run neither has nor will have; "" is the best one.
+    """Refuse a model that the run neither has nor may get; "" is the best one.
 
     Args:
-        coming: the models that are still to be made, without the ensembles.
+        coming: the models that it may get, without the ensembles.
     """
     there = {path.stem for path in run_paths.predictions_root.glob("*.csv")}
     if wanted:

@@ -108,7 +108,7 @@ PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
 EMA_DECAY = "of the running average of the weights; 0: no average"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
-TENSORBOARD = "write event files of the trainings"
+TENSORBOARD = "write event files of the trainings that run"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
 Augment = Literal["none", "flips", "symmetries", "full", "photometric"]

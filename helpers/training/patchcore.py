@@ -150,13 +150,15 @@ def _bank(path: Path) -> MemoryBank:
 
 
 def about(row: Mapping[str, Any]) -> str:
-    """Say what a row of `fit` holds; if there is a memory for each fold, the first is described."""
+    """Say what a row of `fit` holds: the memory, of the first fold if there are several."""
     names = ("memory", "patches", "good_images")
     memory, patches, images = (np.atleast_1d(row[name]) for name in names)
-    first = f", in the first of {len(memory)} folds" if len(memory) > 1 else ""
+    first, in_all = (
+        ("", "") if len(memory) == 1 else (f", in the first of {len(memory)} folds", " in all")
+    )
     return (
         f"PatchCore remembers {memory[0]:,} of {patches[0]:,} patches of {images[0]:,} good images"
-        f"{first} ({row['memory_mb']:,} MB and {row['seconds']:,} s in all)."
+        f"{first} ({row['memory_mb']:,} MB and {row['seconds']:,} s{in_all})."
     )
 
 

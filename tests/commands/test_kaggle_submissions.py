@@ -6,7 +6,7 @@ from helpers.commands import kaggle
 from helpers.commands.kaggle.command import main
 from helpers.core.files import ArtifactError
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from tests.kaggle_fixtures import GOOD, RULES, SLUG, message_of
+from tests.kaggle_fixtures import GOOD, RULES, SECRETS, SLUG, message_of
 from tests.kaggle_server import Fault
 
 COMMAND = ["submit", "-f", "x.csv", "-m", "try", "--sample", "sample.csv"]
@@ -53,7 +53,8 @@ def test_the_sample_is_found_among_the_downloaded_files(server, csv):
     ("request_name", "fault", "words"),
     [
         ("StartSubmissionUpload", Fault(403, {"message": "No"}), RULES),
-        ("PUT", Fault(403, "Signature expired"), "ValueError: Could not submit to competition"),
+        ("StartSubmissionUpload", Fault(404, {"message": "No"}), RULES),
+        ("PUT", Fault(403, "Signature expired"), "x.csv: Could not submit to competition"),
         ("CreateSubmission", Fault(400, {"message": "Too late"}), "Kaggle says 'Too late'"),
     ],
 )
@@ -66,8 +67,10 @@ def test_a_refused_submission_is_told_with_its_reason(server, csv, request_name,
 
 def test_a_lost_upload_is_told_and_its_signed_address_is_not_shown(server, csv, capfd):
     server.faults["PUT"] = [Fault(drop=True)] * 11
-    assert "ValueError: Could not submit to competition" in message_of(lambda: submit(csv))
-    assert "-x.csv?***" in capfd.readouterr().out  # and `no_secret_in_any_output` looks
+    assert "Could not submit to competition" in message_of(lambda: submit(csv))
+    printed = capfd.readouterr()
+    assert "-x.csv?***" in printed.out
+    assert not [secret for secret in SECRETS if secret in printed.out + printed.err]
 
 
 @pytest.mark.parametrize("fault", [Fault(502, after_work=True), Fault(drop=True, after_work=True)])
@@ -81,13 +84,21 @@ def test_a_lost_answer_is_not_taken_for_a_refusal_and_nothing_is_sent_again(serv
 def test_a_submission_in_error_is_a_failure_with_its_reason(server, csv, capfd):
     server.states = [{"status": "ERROR", "errorDescription": "Evaluation Exception: bad id"}]
     assert main(COMMAND) == 1
-    assert capfd.readouterr().err.endswith(
-        "While submitting x.csv: ValueError: Submission 4242 failed to score.\n"
-        "  Error: Evaluation Exception: bad id\n"
-    )
+    assert (
+        "While submitting x.csv: Submission 4242 failed to score.\n"
+        "  Error: Evaluation Exception: bad id\nx.csv has arrived: "
+    ) in capfd.readouterr().err
 
 
-def test_without_waiting_the_command_shows_the_reference(server, csv, capfd):
-    assert main([*COMMAND, "--wait", "0"]) == 0
+def test_a_submission_whose_score_cannot_be_asked_for_has_arrived(server, csv):
+    server.faults["GetSubmission"] = [Fault(401, {"message": "expired"})]
+    text = message_of(lambda: submit(csv))
+    assert "HTTP 401" in text and "x.csv has arrived: its score will stand at https" in text
+    assert "Perhaps" not in text and "again" not in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1"])
+def test_without_waiting_the_command_shows_the_reference(server, csv, capfd, seconds):
+    assert main([*COMMAND, "--wait", seconds]) == 0
     assert "Submission ref: 4242" in capfd.readouterr().out
     assert "GetSubmission" not in server.names()

@@ -327,3 +327,12 @@ def _resident_kib(path):
         if line.endswith(str(path)):
             return next(int(text.split()[1]) for text in lines[number:] if text[:4] == "Rss:")
     return None
+
+
+def test_a_damaged_cache_is_decoded_again_and_said(root, gray_files, capsys):
+    table = table_of(*gray_files)
+    before = np.array(open_cache(table, 16, root).pixels)
+    (file,) = root.rglob("images.u8")
+    file.write_bytes(file.read_bytes()[:-5])
+    assert np.array_equal(open_cache(table, 16, root).pixels, before)
+    assert "is damaged: its images are decoded again" in capsys.readouterr().out

@@ -163,6 +163,9 @@ def test_paths_of_an_external_split_are_relative_to_the_csv_or_the_images_folder
     order = ["train", "val", "test"] * 2
     csv = write_csv(tmp_path / "s.csv", path=beside + below, split=order)
     assert divide(source, split_csv=csv).table.split.tolist() == order
+    (tmp_path / "other").mkdir()
+    elsewhere = write_csv(tmp_path / "other" / "s.csv", path=beside + below, split=order)
+    assert divide(source, split_csv=elsewhere).table.split.tolist() == order  # from a folder above
     for name, problem in (
         ("good/g000.png", "line 3: 'good/g000.png' is named more than once"),
         ("b000.png", "line 3: no image has the path 'b000.png'; 1 such line(s)"),

@@ -74,7 +74,7 @@ def test_neighbours_before_and_after_fine_tuning_have_a_standard_error():
     columns = ["side", "embedding", "label_agreement", "agreement_error", "chance_agreement"]
     table = pd.DataFrame(rows, columns=columns)
     assert findings.embeddings(table) == (
-        "Of a validation part's nearest neighbours 75.0 % have its label before fine-tuning and "
+        "75.0 % of a validation part's nearest neighbours have its label before fine-tuning, and "
         "90.0 % after it: +15.0 ± 1.4 points (p < .001); by chance it would be 57 %."
     )
     assert findings.embeddings(table[:1]) == ""

@@ -8,11 +8,12 @@ from helpers.results import (
     calibration,
     decision,
     metrics,
-    ranked_table,
     results_table,
 )
+from helpers.runs import predictions
 from helpers.runs import settings as config
 from helpers.runs.predictions import Scored
+from tests import planted
 
 
 def scored(name="m", val=None, test=None):
@@ -81,13 +82,13 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert set(ranked_table.operating_rows(table, "m").On) == {"validation"}
+    assert set(decision.operating_rows(table, "m").On) == {"validation"}
 
 
 def test_the_page_shows_counts_per_cent_and_interval():
     settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    valid, test = ranked_table.operating_rows(table, "fbp")[:2].to_dict("records")
+    valid, test = decision.operating_rows(table, "fbp")[:2].to_dict("records")
     assert (valid["On"], test["On"]) == ("validation", "test")
     assert test["Threshold chosen by"] == "escapes <= 10 %, expected"
     assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
@@ -116,3 +117,23 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     share = labels.mean()
     assert table.iloc[-1].brier == pytest.approx(np.mean((labels - share) ** 2))
     assert table.model.tolist() == ["m", "base rate"]
+
+
+def test_operating_points_have_a_row_per_side_and_equal_thresholds_are_joined(home):
+    run = planted.make_run()
+    planted.plant(run, "fbp", 2.0, 0)
+    models = predictions.read_all_predictions(run)
+    points = decision.operating_table(models, config.AnalysisSettings(), 0.3)
+    own = decision.operating_rows(points, "fbp")
+    assert set(own.On) == {"validation", "test"} and "Model" not in own
+    assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
+    costly = decision.operating_rows(points.assign(val_cost=9.87, test_cost=1234.56), "fbp")
+    assert costly["Cost per 1,000"].groupby(costly.On).unique().to_dict() == {
+        "validation": ["9.9"],
+        "test": ["1,234.6"],
+    }
+    twin = points[points.rule == "expected"].assign(rule="cheapest")  # the same thresholds
+    rest = points[points.rule == "expected"]
+    joined = decision.operating_rows(pd.concat([rest, twin]), "fbp")
+    assert len(joined) == len(decision.operating_rows(rest, "fbp")) == 2
+    assert joined["Threshold chosen by"].str.endswith("; and cheapest").all()

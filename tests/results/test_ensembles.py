@@ -367,3 +367,16 @@ def test_the_stage_is_done_again_when_a_model_comes_or_changes_but_not_for_its_o
     assert key() not in (first, second)
     run.predictions("my_model").unlink()
     assert key() == first
+
+
+def test_ensembles_are_said_in_words():
+    row = {"ensemble": "rank_average", "val_auc": 0.96, "best": "fbp", "gain": 0.004}
+    row |= {"error": 0.001, "kept": True, "weights": "FBP 0.60, LL 0.40"}
+    shape = ensembles.ensembles_shape(pd.DataFrame([row]))
+    assert shape.iloc[0].tolist() == [
+        "rank average",
+        "96.00",
+        "+0.40 ± 0.10 (FBP)",
+        "yes",
+        "FBP 0.60, LL 0.40",
+    ]

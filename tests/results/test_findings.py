@@ -90,13 +90,13 @@ def test_finetuned_features_help_those_that_gain_significantly(run):
     found = comparison.paired(scored["lda_finetuned"], scored["lda"])[0]
     difference, low, high = (f"{100 * value:+.1f}" for value in found[:3])
     assert text.startswith(
-        f"Fine-tuned features help LDA: LDA {difference} [{low}, {high}] (p < .001), SVM +"
+        f"Fine-tuned features help LDA: {difference} [{low}, {high}] over LDA (p < .001), +"
     )
     swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
-    assert findings.finetuned_features(swapped).startswith("Fine-tuned features harm LDA: LDA -")
+    assert findings.finetuned_features(swapped).startswith("Fine-tuned features harm LDA: -")
     twice = scored | {"lda": scored["svm"], "lda_finetuned": scored["svm_finetuned"]}
     text = findings.finetuned_features(twice)  # p = .69 of one alone
-    assert text.startswith("Fine-tuned features are not shown to help a classical model: LDA +")
+    assert text.startswith("Fine-tuned features are not shown to help a classical model: +")
     assert text.count("(p = 1.000)") == 2
     assert findings.finetuned_features({"fbp": scored["fbp"]}) == ""
 

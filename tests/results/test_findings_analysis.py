@@ -217,7 +217,7 @@ def _points(**changed):
 def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test():
     said = findings.promise(_points(), "fbp", "test")
     assert said == [
-        "FBP promises 0.97 % escapes (1 % asked) and passes 60.0 % [58.0, 62.0] of all parts "
+        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts "
         "automatically; it leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
         "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not more than promised, as far as "
@@ -225,8 +225,10 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
-    title = "FBP promises 0.97 % escapes (1 % asked) and passes 60.0 % [58.0, 62.0] of all parts "
-    assert headline(said[0]) == title + "automatically"
+    title = (
+        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts automatically"
+    )
+    assert headline(said[0]) == title
     unlucky = {"val_bad": 150, "promised": 1 / 151, "test_bad": 204, "test_escapes": 5}
     unlucky |= {"test_escape_rate": 5 / 204, "test_escape_rate_low": 0.008}
     chance = findings.promise(_points(**unlucky), "fbp", "test")
@@ -271,9 +273,9 @@ def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
 
 def test_a_promise_that_cannot_be_made_is_said():
     said = findings.promise(_points(is_kept=False, promised=0.02, val_bad=49), "fbp", "test")
-    few = "FBP promises 2 % escapes (1 % asked, for which 49 bad parts held out are too few) and"
-    assert said[0].startswith(few)
-    assert len(said) == 2
+    assert said[0].startswith("FBP promises 2 % escapes and passes")
+    assert said[1] == "1 % was asked: 49 bad parts held out are too few for it."
+    assert len(said) == 3
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():

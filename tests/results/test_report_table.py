@@ -64,7 +64,9 @@ def test_the_whole_table_has_p_values_and_costs_that_are_never_bold(run):
     assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
     assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
     assert shape.p["SVM on FBP features \N{LEFTWARDS ARROW} submitted"] == "-"
-    html = report_table.shown(table, "All models.", chosen="submitted").to_html()
+    same = table.assign(p_holm=table.p_holm.where(table.model != "svm", 1.0))
+    html = report_table.shown(same, "All models.", chosen="submitted").to_html()
+    assert ">1.000<" in html
     assert f"<b>{100 * table.test_accuracy.max():.1f}</b>" in html
     assert "p: paired test against the submitted row" in html
     assert "<b>3.4 M</b>" not in html and "<b>2.4 s</b>" not in html
@@ -100,3 +102,10 @@ def test_the_report_s_table_is_complete():
 )
 def test_a_fraction_is_written_with_its_interval_if_it_has_one(row, text):
     assert report_table.per_cent(pd.Series(row, dtype=float), "x", " %") == text
+
+
+def test_the_report_s_rows_stand_beside_ours_with_fine_tuned_features_in_parentheses(run):
+    shape = report_table.beside_report(results_table.whole_table(run)).set_index("Model")
+    assert shape.loc["FBP", "Test AUC, report"] == "98.30"
+    assert shape.loc["LDA", "Test AUC, this run"] == "-"
+    assert shape.loc["SVM", "Test AUC, this run"].count("(") == 1

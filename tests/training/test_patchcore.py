@@ -210,7 +210,7 @@ def test_without_good_images_or_suitable_layers_there_is_no_row(
 def test_a_sentence_says_what_the_memories_hold():
     row = {"good_images": 980, "patches": 99960, "memory": 1000, "memory_mb": 3.0, "seconds": 53.9}
     assert patchcore.about(row) == (
-        "PatchCore remembers 1,000 of 99,960 patches of 980 good images (3.0 MB and 53.9 s in all)."
+        "PatchCore remembers 1,000 of 99,960 patches of 980 good images (3.0 MB and 53.9 s)."
     )
     row |= {"good_images": [980, 1002], "patches": [99960, 99198], "memory": [1000, 992]}
     assert " 1,000 of 99,960 patches of 980 good images, in the first of 2 " in patchcore.about(row)

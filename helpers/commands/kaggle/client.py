@@ -9,6 +9,7 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -30,13 +31,15 @@ WEB_PAGE = (
 )
 
 
-class _Redacted(io.TextIOBase):
-    """Standard output without credentials and signatures."""
+class Printed(io.TextIOBase):
+    """What the client prints, without credentials and signatures; also shown, or not."""
 
-    def __init__(self) -> None:
-        self.out = sys.stdout
+    def __init__(self, shown: bool) -> None:
+        self.out, self.text = sys.stdout if shown else io.StringIO(), ""
 
     def write(self, text: str) -> int:
+        """Keep a text and show it."""
+        self.text += _redact(text)
         return self.out.write(_redact(text))
 
 
@@ -45,11 +48,12 @@ class KaggleError(UserError):
 
     Attributes:
         status: the HTTP status, or None if no answer came.
+        is_refusal: Kaggle or its client refused, so that nothing was done.
     """
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    def __init__(self, text: str, status: int | None = None, is_refusal: bool = False) -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self.is_refusal = status, is_refusal
 
 
 def connect() -> Any:
@@ -73,8 +77,8 @@ def connect() -> Any:
 
 
 @contextlib.contextmanager
-def doing(what: str, slug: str, shown: bool = False) -> Iterator[None]:
-    """Run a block of requests, and turn exceptions into KaggleErrors.
+def doing(what: str, slug: str, shown: bool = False) -> Iterator[Printed]:
+    """Run a block of requests, turn exceptions into KaggleErrors, and yield what was printed.
 
         with doing("pushing x.ipynb", "me/x"):
             api.kernels_push(folder)
@@ -87,14 +91,35 @@ def doing(what: str, slug: str, shown: bool = False) -> Iterator[None]:
     Raises:
         KaggleError: the block raised an exception.
     """
+    printed = Printed(shown)
     try:
-        with contextlib.redirect_stdout(_Redacted() if shown else io.StringIO()), _time_limit():
-            yield
+        with contextlib.redirect_stdout(printed), _redacted_logs(), _time_limit():
+            yield printed
     except KaggleError:
         raise
     except Exception as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        raise KaggleError(_redact(f"While {what}: {_explain(error, slug)}"), status) from None
+        status = getattr(_response(error), "status_code", None)
+        refused = type(error) is ValueError if status is None else status < 500
+        text = _redact(f"While {what}: {_explain(error, slug)}")
+        raise KaggleError(text, status, refused) from None
+
+
+@contextlib.contextmanager
+def _redacted_logs() -> Iterator[None]:
+    """Keep signed addresses out of what urllib3 logs about lost connections."""
+
+    def redact(record: logging.LogRecord) -> bool:
+        record.msg, record.args = _redact(record.getMessage()), ()
+        return True
+
+    loggers = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "util.retry")]
+    for logger in loggers:
+        logger.addFilter(redact)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(redact)
 
 
 @contextlib.contextmanager
@@ -115,6 +140,12 @@ def _time_limit() -> Iterator[None]:
         adapter.send = send
 
 
+def _response(error: Exception) -> Any:
+    """Return Kaggle's answer to a failed request, also if the client gives it in its own words."""
+    found = getattr(error, "response", None)  # false if its status is an error
+    return getattr(error.__cause__, "response", None) if found is None else found
+
+
 def _explain(error: Exception, slug: str) -> str:
     """Say in words why a request failed and what to do."""
     if isinstance(error, ImportError | AttributeError):  # missing or too old
@@ -122,7 +153,7 @@ def _explain(error: Exception, slug: str) -> str:
     import requests
     import urllib3
 
-    response = getattr(error, "response", None)
+    response = _response(error)
     if response is not None:
         said = ""
         with contextlib.suppress(Exception):  # not JSON, or the connection broke
@@ -137,6 +168,8 @@ def _explain(error: Exception, slug: str) -> str:
             f"no connection, or it broke ({error}).\nCheck the network, the clock, HTTPS_PROXY and "
             "REQUESTS_CA_BUNDLE, then run the same command again."
         )
+    if type(error) is ValueError:  # in the client's own words
+        return str(error)
     return f"{type(error).__name__}: {error}"
 
 

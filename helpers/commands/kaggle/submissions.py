@@ -31,7 +31,7 @@ def submit(
         slug: the contest's name in its address.
         sample_path: the sample submission; by default the one found under `root/slug`.
         root: folder of raw data; None: where the notebooks look for it.
-        wait_s: how long to wait for the score; 0: not at all.
+        wait_s: how long to wait for the score; 0 or less: not at all.
 
     Raises:
         ArtifactError: the CSV would be rejected; nothing was sent.
@@ -50,16 +50,16 @@ def submit(
         sample_path = found[0]
     validate_submission(path, None, sample_path)
     api = connect()
+    wait = wait_s if wait_s > 0 else None  # the client's 0 means twelve hours
     try:
-        with doing(f"submitting {path.name}", slug, shown=True):
-            # None: do not wait; the client's 0 means twelve hours
-            return api.competition_submit_cli(str(path), message, slug, wait=wait_s or None)
+        with doing(f"submitting {path.name}", slug, shown=True) as printed:
+            return api.competition_submit_cli(str(path), message, slug, wait=wait)
     except KaggleError as error:
-        has_answer = error.status is not None and error.status < 500
-        if has_answer or type(error.__context__) is ValueError:  # in the client's own words
+        if "Submission ref: " in printed.text:
+            note = f"{path.name} has arrived: its score will stand at"
+        elif error.is_refusal:
             raise
-        raise KaggleError(
-            f"{error}\nPerhaps {path.name} has arrived: before you send it again, look at "
-            f"https://www.kaggle.com/competitions/{slug}/submissions",
-            error.status,
-        ) from None
+        else:
+            note = f"Perhaps {path.name} has arrived: before you send it again, look at"
+        page = f"https://www.kaggle.com/competitions/{slug}/submissions"
+        raise KaggleError(f"{error}\n{note} {page}", error.status) from None
