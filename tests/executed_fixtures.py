@@ -97,7 +97,7 @@ def finished_run(home, tmp_path, monkeypatch):
     shutil.copytree(paths.notebooks_root(), copies)
     monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
     monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])  # there is no model behind it
-    monkeypatch.setattr(environment, "commit", lambda: COMMIT)  # the code is that of the run
+    monkeypatch.setattr(environment, "is_present_code", lambda commit: commit == COMMIT)
     write_record()
     for stage in config.STAGES:
         execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
