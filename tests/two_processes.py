@@ -228,7 +228,7 @@ def search_of(order, kind=Supernet):
         ),
     ):
         found = search.run_search(net, ToyImages(0), ToyImages(1), settings)
-    alpha = [[r["alpha_loss"], r["eigenvalue"], r["train_auc"]] for r in found.history]
+    alpha = [[r["alpha_loss"], r["eigenvalue"], r["val_auc"]] for r in found.history]
     return kept(net, found) | {"alpha": alpha}
 
 

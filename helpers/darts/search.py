@@ -32,7 +32,6 @@ from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
-from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
 
 
@@ -149,10 +148,8 @@ def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int 
 class AlphaSteps(Hooks):
     """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
 
-    def __init__(
-        self, net: Supernet, train: ImageBatches, part: ImageBatches, settings: SearchSettings
-    ) -> None:
-        self.net, self.train, self.part, self.settings = net, train, part, settings
+    def __init__(self, net: Supernet, part: ImageBatches, settings: SearchSettings) -> None:
+        self.net, self.part, self.settings = net, part, settings
         self.architect = Architect(
             net,
             F.cross_entropy,
@@ -183,8 +180,6 @@ class AlphaSteps(Hooks):
     def epoch_ends(self, record: dict[str, Any], past: Sequence[dict[str, Any]]) -> bool:
         """Record the state of alpha; return True if the guard stops the search."""
         s = self.settings
-        seen = evaluate(self.net, self.train, "no")
-        record["train_auc"], record["train_plain_loss"] = seen["val_auc"], seen["val_loss"]
         record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
         record |= guard.architecture_record(self.net, s.max_skips)
         record["eigenvalue"] = self._eigenvalue()
@@ -241,7 +236,7 @@ def run_search(
         settings.training,
         seed=settings.seed,
         name="search",
-        hooks=AlphaSteps(net, train, part, settings),
+        hooks=AlphaSteps(net, part, settings),
         parameters=net.weight_parameters(),
         **options,
     ).run()

@@ -26,7 +26,7 @@ PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
 MOST_PARTS = 5_000  # the time of the measures grows with the square, and more dots hide each other
 NEIGHBOURS = 15
 PERPLEXITY = 30
-ITERATIONS = 750  # the first 250 with early exaggeration
+ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
 

@@ -74,7 +74,7 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
 
 
 def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw loss and AUC of a supernet on both parts of the training images, and alpha's state.
+    """Draw loss and AUC of a supernet on the parts of the training images, and alpha's state.
 
     The state is the entropy, the number of skip connections, and the eigenvalue of d2L/dalpha2 if
     it was measured.
@@ -82,8 +82,8 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """
     frame = pd.DataFrame(history)
     panels = {
-        "cross-entropy": {"train_plain_loss": "part for w", "val_loss": "part for α"},
-        "AUC of the supernet": {"train_auc": "part for w", "val_auc": "part for α"},
+        "cross-entropy": {"train_loss": "part for w, augmented", "val_loss": "part for α"},
+        "AUC of the supernet, part for α": {"val_auc": ""},
         "entropy of softmax(α) in nats (undecided: 2.08)": {  # ln 8
             "entropy_normal": "normal cell",
             "entropy_reduce": "reduction cell",

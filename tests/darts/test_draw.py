@@ -178,7 +178,7 @@ def _history(epochs, beta=None):
         record = {f"alpha_{kind}": rng.normal(size=(14, 8)).tolist() for kind in KINDS}
         record |= {f"entropy_{kind}": 2.0 for kind in KINDS}
         record |= {f"beta_{kind}": beta for kind in KINDS}
-        names = ("train_plain_loss", "val_loss", "train_auc", "val_auc")
+        names = ("train_loss", "val_loss", "val_auc")
         record |= dict.fromkeys(names, 0.5 + 0.01 * epoch)
         history.append({"epoch": epoch, "skips": 1, "eigenvalue": None, **record})
     return history

@@ -70,7 +70,7 @@ def test_a_short_training_is_inside_the_picture_of_a_long_one():
 
 
 def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
-    names = ("train_plain_loss", "val_loss", "train_auc", "val_auc", "skips")
+    names = ("train_loss", "val_loss", "val_auc", "skips")
     names += ("entropy_normal", "entropy_reduce", "alpha_loss")
     history = [
         {"epoch": epoch, "eigenvalue": None} | dict.fromkeys(names, epoch) for epoch in (1, 2, 3, 4)
