@@ -181,7 +181,7 @@ def last_epochs(curves: pd.DataFrame) -> str:
         verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
         text = f"{_listed(at_the_end)} {verb}"
     else:
-        text = "No training was best at its last epoch"
+        text = "Every training was best before its last epoch"
     return f"{text}: {'; '.join(numbers)}."
 
 

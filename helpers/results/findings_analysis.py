@@ -270,8 +270,9 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
     promised = f"{100 * row.promised:.2g} %"
+    name = display_name(model)
     said.append(
-        f"{display_name(model)} promises {promised} escapes and passes "
+        f"{name[0].upper()}{name[1:]} promises {promised} escapes and passes "
         f"{_rate(row, f'{side}_passed')} of all {SIDES[side]} parts automatically; it leaves "
         f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
