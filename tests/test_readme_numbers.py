@@ -18,10 +18,10 @@ RUNS = {"random": "quick-random", "groups": "quick-groups"}
 ROWS = {
     "fine-tuned, all layers (FBP)": "fbp",
     "linear probe, last layer (LL)": "ll",
-    "DARTS cell searched here": "darts_searched",
     "LDA, pretrained features": "lda",
     "DARTS cell published for ImageNet": "darts_imagenet",
     "DARTS cell drawn at random": "random_cell_0",
+    "DARTS cell searched here": "darts_searched",
     "PatchCore, good parts only": "patchcore",
     "two-layer CNN": "cnn",
 }
