@@ -140,12 +140,13 @@ def finetuned_features(scored: Mapping[str, Scored]) -> str:
     return pairs(scored, rivals, "Fine-tuned features", verbs)
 
 
-def last_epochs(curves: pd.DataFrame) -> str:
+def last_epochs(curves: pd.DataFrame, training: str = "training") -> str:
     """Say which trainings still improve over the last quarter of their epochs.
 
     Args:
         curves: one row per epoch: `model, seed, fold, epoch, val_auc`. A model of several trainings
             has a standard error over them; the best epoch of a single training is named.
+        training: what to call one of them.
     """
     growing, gained, at_the_end, best_epochs = [], [], [], []
     for model, own in curves.groupby("model", sort=False):
@@ -176,12 +177,12 @@ def last_epochs(curves: pd.DataFrame) -> str:
     if growing:
         text = f"{_listed(growing)} still improved at the end"
     elif gained:
-        text = "No training is shown to improve at the end"
+        text = f"No {training} is shown to improve at the end"
     elif at_the_end:
         verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
         text = f"{_listed(at_the_end)} {verb}"
     else:
-        text = "Every training was best before its last epoch"
+        text = f"Every {training} was best before its last epoch"
     return f"{text}: {'; '.join(numbers)}."
 
 

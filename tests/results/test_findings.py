@@ -121,6 +121,8 @@ def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error(
         "8, FBP 8 of 8."
     )
     assert findings.last_epochs(_curves("ll", flat)).startswith("Every training was best before")
+    said = findings.last_epochs(_curves("pdarts", flat), training="training of a cell")
+    assert said.startswith("Every training of a cell was best before its last epoch: on validation")
     assert findings.last_epochs(_curves("cnn", [0.5])) == ""
 
 
