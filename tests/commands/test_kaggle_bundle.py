@@ -96,7 +96,7 @@ def test_the_data_set_is_private_is_made_once_and_then_gets_versions(server, toy
 def test_an_upload_that_fails_makes_no_data_set(server, toy):
     server.faults["PUT"] = [Fault(400, "no")]
     text = message_of(lambda: bundle.upload_bundle(connect(), REF, [], []))
-    assert f"While uploading the data set {REF}: ValueError: Upload unsuccessful: x.whl" in text
+    assert f"While uploading the data set {REF}: Upload unsuccessful: x.whl" in text
     assert "CreateDataset" not in server.names()
 
 
