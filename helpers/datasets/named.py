@@ -29,7 +29,7 @@ def read_named(
     """Return the lines of a CSV in the order of the source's images, and the lines without one.
 
     The CSV names images by a column `id` or `path`: paths are absolute, relative to the CSV's
-    folder, or to the folder that holds all images. Lines about images that were dropped before
+    folder, or to a folder above the images. Lines about images that were dropped before
     (`source.dropped`) are known, but say nothing; their number is returned.
 
     Args:
