@@ -39,8 +39,9 @@ class Printed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep a text and show it."""
-        self.text += _redact(text)
-        return self.out.write(_redact(text))
+        clean = _redact(text)
+        self.text += clean
+        return self.out.write(clean)
 
 
 class KaggleError(UserError):
