@@ -80,7 +80,9 @@ def growing_cell(history: History, used: int) -> Figure:
         for kind, ax in zip(KINDS, later, strict=False):
             pale = {f"{s}-{t}" for _, s, t in {*before.edges(kind)} & {*cell.edges(kind)}}
             for artist in ax.patches:
-                artist.set_alpha(0.3 if str(artist.get_gid()).split()[-1] in pale else None)
+                part, _, edge = str(artist.get_gid()).partition(" ")
+                weak = 0.7 if part == "label" else 0.3  # a name can still be read
+                artist.set_alpha(weak if edge in pale else None)
             new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
             ax.set_title(f"{ax.get_title()}, {new}")
     if len(found) > 1:

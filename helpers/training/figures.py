@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from helpers.core.style import percent, percent_axis
+from helpers.runs import names
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
+MARKERS = "P<>p*h^osDvX"  # by the order of names: of a model the same in all pictures
 INSIDE = 0.9  # share of the points that learning curves show
 
 
@@ -42,7 +44,9 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
         "palette": {display_name(name): colour for name, colour in colours.items()},
         "style": "model",
         "dashes": {display_name(n): (4, 2) if n.endswith(DISTILLED) else "" for n in colours},
-        "markers": True,
+        "markers": {
+            display_name(name): MARKERS[names.order(name)[0] % len(MARKERS)] for name in colours
+        },
         "errorbar": "sd",
     }
     titled = curves.assign(model=curves.model.map(display_name))

@@ -218,6 +218,9 @@ def test_the_growing_cell_says_how_many_of_its_edges_are_new():
     strong = {p.get_gid() for p in figure.axes[4].patches if p.get_alpha() is None}
     added = {*after.edges("normal")} - {*before.edges("normal")}
     assert {f"label {s}-{t}" for _, s, t in added} == {g for g in strong if g.startswith("label")}
+    pale = [p for p in figure.axes[4].patches if p.get_alpha() == 0.7]
+    assert {p.get_gid() for p in pale} <= {f"label {s}-{t}" for _, s, t in before.edges("normal")}
+    assert len(pale) == 8 - new[0]
     assert figure.get_suptitle().startswith(f"{16 - sum(new)} of 16 edges of the cell of epoch 4")
 
 

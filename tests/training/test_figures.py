@@ -52,6 +52,21 @@ def test_the_legend_of_many_models_is_inside_the_figure_and_crosses_no_panel():
     assert legend.y0 > 0 and panel.x1 < legend.x0 and panel.height > figure.bbox.height / 2
 
 
+def test_a_model_has_the_same_colour_and_marker_beside_other_models():
+    one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_loss": 1.0, "val_auc": [0.5, 0.6]})
+
+    def looks(*names):
+        figure = figures.learning_curves(pd.concat([one.assign(model=name) for name in names]))
+        legend = figure.legends[0]
+        lines = [(line.get_marker(), line.get_color()) for line in legend.get_lines()]
+        return dict(zip((text.get_text() for text in legend.get_texts()), lines, strict=True))
+
+    beside_the_last_layer = looks("cnn", "ll", "fbp")
+    beside_cells = looks("fbp", "darts_imagenet", "random_cell_0")
+    assert beside_the_last_layer["FBP"] == beside_cells["FBP"]
+    assert len({*beside_the_last_layer.values(), *beside_cells.values()}) == 5
+
+
 def test_augmented_views_are_below_the_image_that_they_show():
     views = np.linspace(0, 1, 3 * 4)[:, None, None, None] * np.ones((12, 5, 5, 1))
     figure = figures.augmented(views.reshape(3, 4, 5, 5, 1))
