@@ -182,9 +182,13 @@ def picture_of(image: Image.Image, bits: int) -> Picture:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a file whose header promises an image that Pillow reads whole."""
+    """Open a file whose header promises an image that Pillow reads whole.
+
+    Pillow maps a file into memory if it knows the path, and then reads the rows of a turned TIFF
+    with the wrong length.
+    """
     _refuse_endless(path)
-    with Image.open(path, formats=FORMATS) as image:
+    with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         refuse_what_pillow_changes(image)
         yield image
 

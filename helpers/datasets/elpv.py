@@ -108,4 +108,6 @@ def _package_folder() -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m helpers.datasets.elpv FILE")
     write_group_table(Path(sys.argv[1]))

@@ -130,9 +130,12 @@ def by_kind(split: pd.DataFrame, column: str) -> str:
     test, p = "chi-squared test", _chi_squared(known[column], known.label)
     if "group" in known:
         each = known.groupby(["group", column]).label.mean().astype(float)
+        samples = [own for _, own in each.groupby(level=1)]
+        if len(samples) < 2:  # only one kind has groups
+            return ""
         test, p = "Kruskal-Wallis test over the groups", 1.0
         if each.nunique() > 1:
-            p = float(stats.kruskal(*(own for _, own in each.groupby(level=1))).pvalue)
+            p = float(stats.kruskal(*samples).pvalue)
     verb, word = "depends on" if p < SIGNIFICANT else "is not shown to depend on", column
     listed = ", ".join(f"{kind} {_per_cent(rate)}" for kind, rate in rates.items())
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from enum import Enum
@@ -69,8 +70,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         if not (images := image_files(folder)):
             raise DataError(f"{folder} holds no image ({', '.join(SUFFIXES)})")
         rows += [(file, label, side, folder) for file in images]
-    searched = [root] if settings.labels_csv else [folder for folder, _, _ in sources]
+    searched = [folder for folder, _, _ in sources]
     if settings.labels_csv:  # it may label images that are in no class folder
+        searched = [root, *(folder for folder in searched if folder.is_symlink())]
         taken = {file for file, *_ in rows}
         rows += [(file, pd.NA, side, root) for file in image_files(root) if file not in taken]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
@@ -132,6 +134,7 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     names: dict[Kind, set[str]] = defaultdict(set)
 
     def note(kind: Kind, name: str) -> None:
+        name = name.encode(errors="backslashreplace").decode()  # a name may not be UTF-8
         counts[kind] += 1
         names[kind].add(name)
         if len(names[kind]) > EXAMPLES + 1:
@@ -207,10 +210,10 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _labels_of(name: str, settings: SplitSettings) -> set[int]:
     """Return the labels that a folder's name says: 0 good, 1 bad; both if it is ambiguous."""
-    name = name.lower().replace("'", "")
-    given = (settings.good_folders, settings.bad_folders)
-    if found := {label for label in (0, 1) if name in {word.lower() for word in given[label]}}:
+    name, given = _same_case(name), (settings.good_folders, settings.bad_folders)
+    if found := {label for label in (0, 1) if name in map(_same_case, given[label])}:
         return found
+    name = name.replace("'", "")
     words: list[str] = []
     for word in re.findall(r"[a-z]+", name):
         parts = JOINED.fullmatch(word)
@@ -229,6 +232,10 @@ def _labels_of(name: str, settings: SplitSettings) -> set[int]:
     # a negation of something else, or a double one: "no_label_ok", "not_defect_free"
     is_plain = read == sum(word in NEGATIONS + FREE for word in words) < 2
     return labels if is_plain or not labels else {0, 1}
+
+
+def _same_case(name: str) -> str:
+    return unicodedata.normalize("NFC", name.lower())  # macOS separates accents from letters
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:

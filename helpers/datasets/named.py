@@ -16,7 +16,10 @@ from helpers.datasets import DataError, Source
 
 LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
 # columns of the package
-RESERVED = ("split", "fold", "official_split", "digest", "unit", "block", "label_before")
+RESERVED = (
+    *("split", "fold", "official_split", "digest", "unit", "block", "label_before"),
+    *("defect_score", "mean", "std", "width_px", "height_px", "hash", "several_frames"),
+)
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values
 
 
@@ -47,8 +50,14 @@ def read_named(
     """
     frame = files.load_csv(path, columns, text=[*allowed, "group"])
     by = next((name for name in ("id", "path") if name in frame.columns), None)
+    known_names = ("id", "path", "label", "group", *columns, *allowed)
+    for name in frame.columns:
+        meant = str(name).strip().lower().removesuffix("s")
+        if name not in known_names and meant in known_names and meant not in frame:
+            raise DataError(f"{path}: rename the column {name!r} to {meant!r}")
     if by is None:
-        raise DataError(f"{path} needs a column id or path beside {', '.join(columns)}")
+        found = ", ".join(map(str, frame.columns))
+        raise DataError(f"{path} needs a column id or path; it has {found} (with commas between)")
     known = pd.concat([source.table, source.dropped])[by].reset_index(drop=True)
     named = frame[by]
     if by == "path":

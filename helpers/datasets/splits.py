@@ -60,8 +60,8 @@ class Split:
             f"{equal.sum()} images share their pixels with another image, {(~equal).sum()} more "
             "have a near duplicate",
             f"{self.duplicates.two_labels.sum()} of these are in a cluster that has both labels",
-            f"{self.copies_left_out} images were left out because a copy, a near duplicate or an "
-            "image of their group is on another side",
+            f"{self.copies_left_out} images were left out: copies or near duplicates of images of "
+            "validation or test, or in a group of theirs",
         ]
         if self.unnamed:
             lines.append(

@@ -48,8 +48,9 @@ table = csv.writer(sys.stdout)
 table.writerow(["file", "score", "probability", "verdict"])
 for file in sys.argv[1:]:
     try:
-        image = Image.open(file)
-        image.load()
+        with open(file, "rb") as stream:  # by its path Pillow misreads turned TIFF files
+            image = Image.open(stream)
+            image.load()
     except OSError as error:
         table.writerow([file, "", "", f"cannot be read: {error}"])
         continue
@@ -62,7 +63,10 @@ for file in sys.argv[1:]:
         image = Image.fromarray((values * (255 / full)).round().astype(np.uint8))
     if image.has_transparency_data:  # on white
         above, image = image.convert("RGBA"), Image.new("RGB", image.size, "white")
-        image.paste(above, mask=above)
+        if above.getextrema()[3][1]:  # some programs leave all alpha at 0
+            image.paste(above, mask=above)
+        else:
+            image = above
     image = image.convert("RGB")
 RESIZE
     outputs = CALL

@@ -71,14 +71,15 @@ def canonical(name: str) -> str:
     Raises:
         BackboneError: neither library has it; the message names similar ones.
     """
-    library, _, bare = name.removeprefix("hf-hub:").rpartition("/")
+    given, name = name, name.removeprefix("hf-hub:")
+    library, _, bare = name.rpartition("/")
     if library == "torchvision" and bare in NOT_TAKEN:
         raise BackboneError(f"{name} has further outputs in training: choose another BACKBONE")
     if name in TITLES or (library == "torchvision" and bare in torchvision_names()):
         return bare if name == "torchvision/resnet18" else name
     if library in ("", "timm") and _in_timm(bare):
         return name if bare in TITLES else bare
-    raise BackboneError(f"{name!r} is not a backbone of timm or torchvision{_hint(bare, library)}")
+    raise BackboneError(f"{given!r} is not a backbone of timm or torchvision{_hint(bare, library)}")
 
 
 def _in_timm(name: str) -> bool:

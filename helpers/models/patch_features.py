@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor
 
 from helpers.models.backbones import Model, PretrainedClassifier
-from helpers.models.complexity import trace
+from helpers.models.complexity import output_shapes
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
 NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
@@ -46,9 +46,9 @@ def middle_layers(model: Model) -> tuple[str, ...]:
             f"are {', '.join(map(str, stages)) or 'not known'}"
         )
     layers = tuple(f"trunk.{stages[stride]['module']}" for stride in STRIDES)
-    ran = trace(model, model.spec.image_size_px, model.spec.in_channels)
+    shapes = output_shapes(model, model.spec.image_size_px, model.spec.in_channels)
     for layer, stride in zip(layers, STRIDES, strict=True):
-        shape = ran[layer].shape if layer in ran else ()
+        shape = shapes.get(layer, ())
         if len(shape) != 4 or shape[1] != stages[stride]["num_chs"]:
             raise NoMiddleLayersError(
                 f"the layer {layer} of {name} gives {shape}, and patch features need maps "

@@ -168,7 +168,7 @@ class BaselineSettings:
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
     patchcore_share: float = setting(
-        0.01, "PatchCore's memory: of at most 100,000 patches of good parts", gt=0, le=1
+        0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
     )
     repeats: int = setting(
         0, "splits of each kind on which LDA and LR are fitted again: one split is one draw", ge=0
@@ -187,7 +187,7 @@ class FinetuneSettings:
     backbone: Backbones = setting((AUTO,), BACKBONE)
     weights: Text = setting("", WEIGHTS)
     image_size_px: int = setting(192, "side of the images that the backbone sees", ge=16)
-    batch_size: int = setting(32, "images of a step; the report has 32", ge=2)
+    batch_size: int = setting(32, "images of a step", ge=2)
     precision: Precision = setting("auto", PRECISION)
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
     cnn_epochs: int = setting(10, "of the two-layer CNN", ge=1)
@@ -200,7 +200,7 @@ class FinetuneSettings:
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
     fbp_class_weights: bool = setting(False, "in the loss, so that each class counts the same")
-    fbp_head_lr_factor: float = setting(1.0, "of FBP_LR, for the new last layer", gt=0)
+    fbp_head_lr_factor: float = setting(1.0, "times FBP_LR, for the new last layer", gt=0)
     fbp_standardise: bool = setting(False, "bring each image to mean 0 and deviation 1")
     lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
     test_views: TestViews = setting(1, TEST_VIEWS)
@@ -243,9 +243,9 @@ class SearchSettings:
     layers: int = setting(8, "L, the cells, two of them reductions; the paper has 8", ge=3)
     order: int = setting(1, "of alpha's gradient: at w (1), or one step ahead (2)", ge=1, le=2)
     partial: int = setting(1, "K of PC-DARTS: 1/K of the channels are mixed", ge=1)
-    alpha_warmup: int = setting(0, "first epochs in which alpha rests", ge=0)
+    alpha_warmup: int = setting(0, "first epochs without steps of alpha", ge=0)
     lr: float = setting(0.025, "learning rate of w at the start; the paper has 0.025", gt=0)
-    lr_min: float = setting(0.001, "... and at the end", ge=0)
+    lr_min: float = setting(0.001, "learning rate of w at the end", ge=0)
     weight_decay: float = setting(3e-4, "of w; the paper has 3e-4", ge=0)
     alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
     alpha_weight_decay: float = setting(1e-3, "of alpha; the paper has 1e-3", ge=0)
@@ -254,7 +254,7 @@ class SearchSettings:
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
     eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
-        1.3, f"roll back if it grows so much in {ROLLBACK_MEASUREMENTS} measures; 0: never"
+        1.3, f"growth in {ROLLBACK_MEASUREMENTS} measures that ends the search; 0: never"
     )
     perturbation_images: int = setting(256, "of alpha's part, for the second selection", ge=2)
     tensorboard: Tensorboard = setting(False, TENSORBOARD)
@@ -303,13 +303,13 @@ class RetrainSettings:
     random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
     halving_epochs: int = setting(0, "of successive halving's first rung; 0: off", ge=0)
     halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
-    retrain_image_size_px: int = setting(224, "side of the images; the report has 224", ge=16)
+    retrain_image_size_px: int = setting(224, "side of the images; DARTS has 224", ge=16)
     retrain_batch_size: int = setting(32, "images of a step", ge=2)
     retrain_channels: int = setting(48, "C of the first cells; the report has 48", ge=2)
     retrain_layers: int = setting(14, "L, the cells; the report has 14", ge=3)
-    retrain_epochs: int = setting(250, "passes over the training images; the report has 250", ge=1)
+    retrain_epochs: int = setting(250, "passes over the training images; DARTS has 250", ge=1)
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
-    optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; the report has SGD")
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; DARTS has SGD")
     retrain_lr: float = setting(0.1, "learning rate at its peak or start; the report has 0.1", gt=0)
     # from 1 on the steps add up without end
     momentum: float = setting(0.9, "of SGD", ge=0, lt=1)

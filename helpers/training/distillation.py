@@ -120,7 +120,7 @@ def find_teacher(stage: Stage) -> Teacher:
     if not checkpoints:
         raise StageError(
             "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
-            "fold: run 01 with CROSS_FIT=5, then 03 and 04, or give DISTILL=False"
+            "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
         )
     made = [_score_fold(stage, fold, checkpoint) for fold, checkpoint in checkpoints.items()]
     parts = [processes.from_main(files.load_arrays, path, "id", "scores") for path, _ in made]

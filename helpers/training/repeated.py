@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.core import files
-from helpers.datasets import Source, splits, twins
+from helpers.datasets import DataError, Source, splits, twins
 from helpers.datasets.settings import SplitSettings
 from helpers.runs.stages import Stage
 from helpers.training.baselines import fit_baseline
@@ -38,18 +38,26 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
 
     Returns:
         One row per test image: `split` ("random" or "groups"), `repetition`, `model`, `id`,
-        `label`, `group`, `defect_score`. Without rows if there are no groups, or `repeats` is 0.
+        `label`, `group`, `defect_score`. Without rows if there are no groups, or too few of them
+        for a test set of their own, or `repeats` is 0.
     """
     settings, table = stage.settings, stage.split
     columns = ["split", "repetition", "model", "id", "label", "group", "defect_score"]
     if "group" not in table or not settings.repeats:
         return pd.DataFrame(columns=columns)
     table = table[table.label.notna()].reset_index(drop=True)
+    linked = _linked(stage, table)
+    try:
+        for repetition in range(settings.repeats):
+            _draw(table, "groups", repetition, linked)
+    except DataError:
+        print("REPEATS: there are too few groups with good and with bad parts for splits by groups")
+        return pd.DataFrame(columns=columns)
     own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
     inputs = {
         "features": features.digest,
         "images": files.fingerprint(table[["id", "label", "group"]].astype(str).to_numpy()),
-        "linked": files.fingerprint(_linked(stage, table).to_numpy().tolist()),
+        "linked": files.fingerprint(linked.to_numpy().tolist()),
         "repeats": settings.repeats,
         **own,
     }
@@ -58,7 +66,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
         draws = [(kind, k) for kind in KINDS for k in range(settings.repeats)]
         found = []
         for kind, repetition in tqdm(draws, desc="splits", unit="split", leave=False):
-            side = _draw(table, kind, repetition, _linked(stage, table))
+            side = _draw(table, kind, repetition, linked)
             train, test = table[side == "train"], table[side == "test"]
             x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
             groups = train.group.to_numpy() if kind == "groups" else None

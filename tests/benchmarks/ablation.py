@@ -78,7 +78,10 @@ VERSION_01 = TrainSettings(
     ema_decay=0.99,  # watched: only the score "ema" uses the average
     keep="last",
 )
-QUICK_CELLS = settings.resolve("05_genotype_retraining", "quick", {})
+# `quick` as it was when the row "cell" was measured
+QUICK_CELLS = settings.resolve(
+    "05_genotype_retraining", "quick", {"retrain_epochs": 40, "retrain_augment": "full"}
+)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def test_groups_and_kinds_with_another_share_of_bad_images_are_said():
     by_group = table(BLOCKS, group=names, kind=np.repeat(list("xyxy"), 25))
     text = findings.by_kind(by_group, "kind")
     assert "not shown" in text and "Kruskal-Wallis test over the groups, p = .083" in text
+    half = by_group.assign(group=by_group.group.where(by_group.kind == "x"))
+    assert findings.by_kind(half, "kind") == ""  # only one kind has groups
 
 
 def test_doubtful_labels_are_those_between_never_and_always():

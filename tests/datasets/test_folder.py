@@ -1,4 +1,6 @@
 import os
+import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,20 @@ def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):
     (two_classes / "ok").symlink_to(elsewhere)
     source = load(two_classes)
     assert labels(source) == {"a": 0, "b": 1, "c": 0} and source.left_out == ()
+    csv = tmp_path_factory.mktemp("csv") / "labels.csv"
+    csv.write_text("id,label\na,1\n")
+    source = load(two_classes, labels_csv=str(csv))
+    assert labels(source) == {"a": 1, "b": 1, "c": 0}
+    assert source.left_out == ("LABELS_CSV changed 1 label(s)",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_left_out_folder_whose_name_is_not_utf_8_is_listed_in_a_text_that_can_be_saved(
+    two_classes,
+):
+    fill(two_classes / os.fsdecode(b"zur\xfcck"), "c.png")
+    (line,) = load(two_classes).left_out
+    assert line == "1 image(s) in folders whose names say no class (zur\\udcfcck)"
 
 
 def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_classes):
@@ -178,6 +194,10 @@ def test_given_names_decide_over_the_words(tmp_path):
     assert labels(source) == {"a": 0, "b": 1, "c": 1}
     assert source.label_mapping == "bad = Not_OK, Rejects; good = ok"
     assert labels(load(tmp_path, bad_folders=("Rejects",), good_folders=("not_ok",)))["b"] == 0
+    fill(tmp_path / "didn't pass", "d.png")
+    fill(tmp_path / unicodedata.normalize("NFD", "défaut"), "e.png")
+    more = labels(load(tmp_path, bad_folders=("Rejects", "Didn't pass", "défaut")))
+    assert more["d"] == more["e"] == 1
 
 
 def test_a_missing_or_an_empty_class_is_refused_with_what_is_there(tmp_path):

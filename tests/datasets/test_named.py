@@ -56,7 +56,10 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
         ({"id": ["a", "b"], "label": ["0", "2"]}, "line 3: label must be 0, good, 1, bad or empty"),
         ({"id": ["a", "a"], "label": ["0", "1"]}, "line 3: 'a' is named more than once"),
         ({"id": ["a", "b"], "label": ["0", "1"], "split": ["x", "y"]}, "rename the column split"),
-        ({"file": ["a"], "label": ["0"]}, "needs a column id or path"),
+        ({"id": ["a"], "defect_score": ["0.3"]}, "rename the column defect_score"),
+        ({"id": ["a"], "Label": ["0"]}, "rename the column 'Label' to 'label'"),
+        ({"id": ["a"], " groups": ["x"]}, "rename the column ' groups' to 'group'"),
+        ({"file": ["a"], "label": ["0"]}, "needs a column id or path; it has file, label"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(flat, columns, problem):

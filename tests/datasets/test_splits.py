@@ -206,8 +206,8 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     split = divide(source, own_digests(source, g003="g002"), split_csv=csv)
     assert (split.copies_left_out, split.unnamed) == (1, 2)
     assert split.report.splitlines()[2:] == [
-        "1 images were left out because a copy, a near duplicate or an image of their group is on "
-        "another side",
+        "1 images were left out: copies or near duplicates of images of validation or test, or in a "
+        "group of theirs",
         "2 images were left out because SPLIT_CSV names no side for them",
     ]
     facts = splits.describe(source, split, [])
@@ -229,7 +229,7 @@ def refused(source: Source, **settings) -> str:
             ", line 2: split must be train, val, test or excluded, not training",
         ),
         ("id,split/g000,train/g000,test", ", line 3: 'g000' is named more than once"),
-        ("split/train", " needs a column id or path beside split"),
+        ("split/train", " needs a column id or path; it has split (with commas between)"),
     ],
 )
 def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, lines, problem):

@@ -130,6 +130,14 @@ def test_the_example_scores_images_alone_as_the_package_does(tmp_path, to, kind,
         more = [(), (3,), (4,), (2,)][number]  # gray, colour, both with transparency
         values = rng.integers(0, 256 // (1 + number), (*shape, *more), dtype=np.uint8)
         Image.fromarray(values).save(images[-1])
+    clear = np.zeros((30, 30, 4), np.uint8)  # all alpha is 0
+    clear[..., :3] = rng.integers(0, 256, (30, 30, 3))
+    images.append(str(tmp_path / "clear.png"))
+    Image.fromarray(clear).save(images[-1])
+    turned, exif = rng.integers(0, 256, (20, 50), dtype=np.uint8), Image.Exif()
+    exif[0x0112] = 6
+    images.append(str(tmp_path / "turned.tif"))
+    Image.fromarray(turned).save(images[-1], exif=exif)
     if facts.get("full_scale_bits"):
         deep = rng.integers(0, 4, (30, 50), dtype=np.uint16)
         Image.fromarray(deep).save(images[0])

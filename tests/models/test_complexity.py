@@ -22,6 +22,19 @@ def test_a_module_that_runs_twice_is_counted_twice():
     assert count_macs(nn.Sequential(conv, nn.ReLU(), conv), 2) == 2 * 4 * 9
 
 
+def test_linear_layers_of_an_attention_block_are_counted_though_their_modules_never_run():
+    block = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
+    model = nn.Sequential(nn.Conv2d(3, 8, 2, stride=2), nn.Flatten(2), Transposed(), block)
+    tokens = 2 * 2
+    by_hand = tokens * (12 * 8 + 4 * 8 * 8 + 2 * 8 * 16)  # patches; q, k, v and output; two layers
+    assert count_macs(model, 4) == by_hand
+
+
+class Transposed(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
 def test_counting_leaves_modes_statistics_and_hooks_alone():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout()).train()
     network[2].eval()

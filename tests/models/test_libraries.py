@@ -21,6 +21,7 @@ from helpers.models.libraries import BackboneError
         ("timm/resnet18", "timm/resnet18"),
         ("timm/resnet18.a1_in1k", "resnet18.a1_in1k"),
         ("hf-hub:timm/resnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("hf-hub:timm/resnet18", "timm/resnet18"),
         ("convnext_tiny", "convnext_tiny"),
         ("timm/convnext_tiny", "convnext_tiny"),
         ("torchvision/convnext_tiny", "torchvision/convnext_tiny"),

@@ -50,6 +50,14 @@ def test_a_leak_by_groups_pays_on_random_splits_and_not_on_unseen_groups(stage, 
     pd.testing.assert_frame_equal(repeated.score_repeated_splits(stage, leaking(stage)), scores)
 
 
+def test_too_few_groups_for_a_split_by_groups_are_said_and_nothing_is_drawn(stage, capsys):
+    features, few = leaking(stage), stage.split.group.isin(["lot0", "lot1", "lot2"])
+    files.save_csv(stage.paths.split_csv, stage.split.assign(group=stage.split.group.where(few)))
+    bare = stages.Stage(stage.name, stage.paths, "quick", stage.settings, "key")
+    assert repeated.score_repeated_splits(bare, features).empty
+    assert "too few groups" in capsys.readouterr().out
+
+
 def test_without_groups_or_repeats_nothing_is_done(stage):
     features = leaking(stage)
     files.save_csv(stage.paths.split_csv, stage.split.drop(columns="group"))

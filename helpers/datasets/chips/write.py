@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = write_dataset(**values)
         if sheet is not None:
             contact_sheet(50, 50, values["seed"]).save(sheet)
-    except (UserError, OSError) as error:
+    except (UserError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{values['train']} + {values['test']} synthetic images in {out}")
