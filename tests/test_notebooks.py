@@ -13,7 +13,7 @@ import pytest
 
 import helpers
 from helpers.commands import executed, plan, run
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.runs import predictions, settings, stages
 from tests.executed_fixtures import loaded_from_elsewhere
 
@@ -86,6 +86,15 @@ def test_notebooks_define_nothing_and_keep_cells_short(path):
         assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in ast.walk(tree))
         longest = 15 if "parameters" in cell.metadata.get("tags", []) else 20
         assert len(cell.source.splitlines()) <= longest
+
+
+def test_a_submission_of_fewer_images_than_the_preview_shows_is_shown(tmp_path):
+    path = tmp_path / "submission.csv"
+    pd.DataFrame({"id": ["a", "b"], "defect_score": [0.1, 0.2]}).to_csv(path, index=False)
+    (analysis,) = paths.notebooks_root().glob("06*")
+    lines = "\n".join(cell.source for cell in _code(analysis)).splitlines()
+    (preview,) = [line for line in lines if line.startswith("files.load_csv(path, ")]
+    assert sorted(eval(preview, {"files": files, "path": path}).id) == ["a", "b"]
 
 
 def test_the_first_three_notebooks_leave_a_submission(begun_run):

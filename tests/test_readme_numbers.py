@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from helpers.core import paths
-from helpers.core.style import told_apart
+from helpers.core.style import percent_up, told_apart
 from helpers.results.comparison import holm
 from helpers.results.two_splits import repeated_differences
 from helpers.runs.names import display_name
@@ -118,7 +118,7 @@ def test_the_thresholds_of_the_example_are_those_of_the_run():
     own = points[points.rule == "expected"].loc["fbp"]
     pass_below, reject_from = told_apart(own.threshold, own.reject_threshold)
     assert f"FBP: pass below {pass_below}, reject from {reject_from}; " in TEXT
-    assert f"On average at most {100 * own.promised:.2g} % of" in TEXT
+    assert f"On average at most {percent_up(own.promised)} % of" in TEXT
 
 
 def test_the_numbers_of_test_images_follow_from_the_counts_of_both_classes():

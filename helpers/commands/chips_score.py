@@ -15,7 +15,7 @@ from helpers.core import files
 from helpers.core.errors import UserError
 from helpers.datasets import DataError
 from helpers.datasets.chips.write import HIDDEN_LABELS
-from helpers.results.metrics import delong_interval
+from helpers.results.metrics import auc_interval
 from helpers.results.submission import validate_submission
 
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         hidden = files.load_csv(labels, ("id", "label"))
         sent = validate_submission(options.submission, hidden.id.tolist()).set_index("id")
-        auc, low, high = delong_interval(hidden.label, sent.defect_score.loc[hidden.id])
+        auc, low, high = auc_interval(hidden.label, sent.defect_score.loc[hidden.id])
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

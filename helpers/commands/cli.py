@@ -49,6 +49,9 @@ def start(command: str, arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's & ignores Ctrl-C
         signal.signal(signal.SIGINT, _interrupt)
     try:
+        paths = importlib.import_module("helpers.core.paths")
+        if os.environ.get(paths.HOME_VARIABLE):  # notebooks run in another folder
+            os.environ[paths.HOME_VARIABLE] = str(paths.home())
         with contextlib.ExitStack() as stack:
             if command in COMPUTING:  # before torch is imported
                 threads = importlib.import_module("helpers.core.threads")

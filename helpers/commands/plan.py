@@ -87,7 +87,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     if options.publish and not paths.is_clone():
         raise config.SettingsError("--publish needs a clone of the repository: it writes into it")
 
-    given = dict(config.parse_parameter(text) for text in options.parameter)
+    given = config.parse_parameters(options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
             raise config.SettingsError(f"{name} is given by {option}, not by -p")
@@ -111,8 +111,9 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     for stage in order:
         own = {name: value for name, value in given.items() if name in fields[stage]}
         if "GENOTYPES" in own:
-            resolved = config.resolve(stage, preset, {"genotypes": own["GENOTYPES"]})
-            named.check_names(resolved.genotypes)
+            cells = {name.lower(): own.get(name) for name in ("GENOTYPES", "RANDOM_CELLS")}
+            resolved = config.resolve(stage, preset, cells)
+            named.check_names(resolved.genotypes, resolved.random_cells)
             own["GENOTYPES"] = [
                 _absolute(cell) if cell.endswith(".json") else cell for cell in resolved.genotypes
             ]
@@ -144,6 +145,10 @@ def check_places(plan: Plan) -> None:
                 raise config.SettingsError(f"{name}={own[name]!r} is not a file")
         if own.get(FOLDER) and not os.path.isdir(own[FOLDER]):
             raise config.SettingsError(f"{FOLDER}={own[FOLDER]!r} is not a folder")
+        if own.get("EXPORT"):
+            from helpers.deploy.export import check_format  # imports much
+
+            check_format(own["EXPORT"])
         if "DATASET" in own:
             check_place(own["DATASET"])
     for settings in (plan.settings[stage] for stage in plan.chosen):

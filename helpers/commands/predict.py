@@ -19,7 +19,7 @@ import pandas as pd
 from helpers.commands.cli import parser_of
 from helpers.core import files, style
 from helpers.core.errors import UserError
-from helpers.datasets import DataError
+from helpers.datasets import DataError, check_utf8
 from helpers.datasets.folder import SUFFIXES, image_files
 from helpers.deploy.predictor import TrainedModel, load_model
 
@@ -40,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     given = [image_files(p) if (p := Path(own)).is_dir() else [p] for own in options.images]
     if not (images := list(itertools.chain(*given))):
         raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
+    for image in images:
+        check_utf8(str(image))
     table = model.predict(images)
     readable = table.reason == ""
     if readable.any():

@@ -37,8 +37,14 @@ class RunOutOfTime(RunError):
     exit_code = 75  # "try again later" in the convention of sysexits.h
 
 
+class RunInterrupted(RunError):
+    """The user has stopped a notebook by Ctrl-C; the same command continues."""
+
+    exit_code = 130  # as `cli.start` returns it
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 after an error, 75 if out of time.
+    """Run the command line and return 0, 1 after an error, 75 if out of time, 130 after Ctrl-C.
 
     >>> main(["--dataset", "folder:parts", "-p", "VAL_PER_CLASS=30"])  # doctest: +SKIP
     """
@@ -47,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = make_plan(parser().parse_args(arguments), arguments)
         check_places(plan)
         execute(plan)
-    except RunOutOfTime as stop:
+    except (RunOutOfTime, RunInterrupted) as stop:
         print(f"\n{stop}", file=sys.stderr)
-        return RunOutOfTime.exit_code
+        return stop.exit_code
     except UserError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
@@ -78,8 +84,10 @@ def execute(plan: Plan) -> None:
             notebook = paths.notebooks_root() / f"{stage}.ipynb"
             code = executed.code_digest(notebook)
             shown = executed.has_copy(run_paths, stage) or not (plan.html or plan.publish)
+            run = stages.load_run(run_paths)
+            shown = shown and run.get("preset", plan.preset) == plan.preset  # 01 writes it
             if plan.publish:  # what is shown comes from the code that is beside it
-                record = stages.load_run(run_paths).get("stages", {}).get(stage, {})
+                record = run.get("stages", {}).get(stage, {})
                 shown = shown and environment.is_present_code(record.get("commit"))
             if shown and stages.is_current(stage, plan.settings[stage], run_paths, code):
                 print(f"{head}: up to date", flush=True)
@@ -145,6 +153,7 @@ def _run_notebook(
     import papermill  # slow to import, and not needed by a run that is up to date
     from nbclient.exceptions import DeadKernelError
 
+    stop = RunError
     with files.writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     # it warns of parameters that are not in the cell; `make_plan` has checked them
@@ -172,13 +181,13 @@ def _run_notebook(
         advice = f"lower {names}" if names else memory.NOTHING
         reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
     except KeyboardInterrupt:
-        reason = f"{source.name}: interrupted"
+        stop, reason = RunInterrupted, f"{source.name}: interrupted"
     except OSError as error:
         culprit = error.filename or f"{target} cannot be written"
         reason = f"{culprit}: {error.strerror or error}"
     else:
         return
-    raise RunError(
+    raise stop(
         f"{reason}\nThe executed copy is {target}.\nTo continue once it is fixed: {plan.command}"
     )
 

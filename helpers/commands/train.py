@@ -110,7 +110,7 @@ def _train(options: argparse.Namespace) -> None:
     parts = PARTS[name]
     if options.part and options.part not in parts:
         raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
-    given = dict(settings.parse_parameter(text) for text in options.parameter)
+    given = settings.parse_parameters(options.parameter)
     if "RUN" in given:
         raise settings.SettingsError("RUN is given by --name, not by -p")
     known = sorted(stages.parameter_names(name) - {"RUN"})

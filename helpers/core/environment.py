@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit, with a plus if files were changed, or None outside git."""
+    """Return the clone's git commit, with a plus if files were changed, or None without a clone."""
     return _git("describe", "--always", "--dirty=+") or None
 
 
@@ -37,7 +37,9 @@ def is_present_code(made_by: str | None) -> bool:
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git prints about the project, or None if it fails."""
+    """Return what git prints about the clone, or None if there is none or git fails."""
+    if not paths.is_clone():  # another repository may hold the folder of an installed wheel
+        return None
     command = ["git", "-C", str(paths.project_root()), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

@@ -38,3 +38,9 @@ def stratified_folds(
     for number, rows in zip(drawn, found, strict=True):
         fold[rows] = number
     return fold
+
+
+def one_holds_a_class(folds: np.ndarray, labels: ArrayLike) -> bool:
+    """Return True if one fold (N,) holds all parts of a class (N,): the other folds lack it."""
+    labels = np.asarray(labels)
+    return any(len(np.unique(folds[labels == label])) < 2 for label in np.unique(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 import html
 import inspect
@@ -95,6 +96,12 @@ def told_apart(*values: float) -> list[str]:
 def percent(fraction: float) -> str:
     """Return a fraction as the tables give it, in per cent without the sign: "91.3"."""
     return f"{100 * fraction:.1f}"
+
+
+def percent_up(fraction: float) -> str:
+    """Return a promised rate in per cent with two digits, rounded up: "at most 1.1" for 1.04 %."""
+    digits = decimal.Context(prec=2, rounding=decimal.ROUND_CEILING)
+    return f"{float(digits.create_decimal(f'{100 * fraction:.9g}')):g}"
 
 
 def with_interval(value: float, low: float, high: float, unit: str = "", sign: str = "") -> str:

@@ -31,7 +31,7 @@ def architecture_record(net: Any, max_skips: int) -> dict[str, Any]:
     """
     record: dict[str, Any] = {}
     for kind in KINDS:
-        weights = net.operation_weights(kind).detach().double().cpu()
+        weights = net.operation_weights(kind).detach().cpu().double()  # MPS has no doubles
         record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
         record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
         beta = getattr(net, f"beta_{kind}")
@@ -58,10 +58,10 @@ def roll_back(history: Sequence[Record], growth: float) -> tuple[int, float, flo
     measured, half = list(sizes), config.EIGENVALUE_MEAN // 2
     middle = len(measured) - 1 - half
     older = middle - config.ROLLBACK_MEASUREMENTS
-    if growth <= 0 or older < 0 or measured[-1] != len(history) - 1:
+    if growth <= 0 or older < half or measured[-1] != len(history) - 1:
         return None
     learned = [r for r in history[: measured[older] + 1] if r["alpha_loss"] is not None]
-    around = (measured[max(0, i - half) : i + half + 1] for i in (older, middle))
+    around = (measured[i - half : i + half + 1] for i in (older, middle))
     before, now = (float(np.mean([sizes[i] for i in own])) for own in around)
     is_grown = len(learned) >= config.ROLLBACK_FROM and now > growth * before
     return (measured[older], before, now) if is_grown else None

@@ -80,7 +80,8 @@ def run_halving(stage: Stage) -> pd.DataFrame:
     settings: RetrainSettings = stage.settings
     if not settings.halving_epochs:
         return pd.DataFrame()
-    check_names(settings.genotypes)  # errors here or below come now, not after the halving
+    # errors here or below come now, not after the halving
+    check_names(settings.genotypes, settings.random_cells)
     if settings.distill:
         find_teacher(stage)
     by_kind = candidates(stage)

@@ -37,11 +37,14 @@ class NamedCell:
     cost: dict[str, Any] = field(default_factory=dict)
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], random_cells: int) -> None:
     """Refuse a name that is neither that of a cell nor of a .json file that holds one.
 
+    Away from Kaggle, a file below Kaggle's inputs need not exist: a push names it.
+
     Raises:
-        GenotypeError: the name, and the nearest one that exists; or what is wrong in the file.
+        GenotypeError: the name, and the nearest one that exists; or what is wrong in the file; or
+            two cells have one name, or there is no cell.
         ArtifactError: the file does not hold JSON.
     """
     known = [*PUBLISHED, *FOUND, "random"]
@@ -49,7 +52,9 @@ def check_names(names: Sequence[str]) -> None:
         raise GenotypeError(f"GENOTYPES is empty; name some of {', '.join(known)}")
     for name in names:
         if name.endswith(".json"):
-            if not os.path.isfile(os.path.expanduser(name)):
+            file = Path(os.path.expanduser(name))
+            elsewhere = file.is_relative_to(paths.KAGGLE_INPUT) and not paths.on_kaggle()
+            if not os.path.isfile(file) and not elsewhere:
                 raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
             taken = model_names([name], 0)[0].endswith(DISTILLED)
             if taken or len(Path(name).stem) > paths.LONGEST_NAME:
@@ -57,7 +62,8 @@ def check_names(names: Sequence[str]) -> None:
                     f"GENOTYPES: {name!r}: the model gets the name of the file, which may have at "
                     f"most {paths.LONGEST_NAME} letters and not end in {DISTILLED!r}: rename it"
                 )
-            load(Path(name).expanduser())  # a damaged one is refused before anything is trained
+            if os.path.isfile(file):
+                load(file)  # a damaged one is refused before anything is trained
         elif name not in known:
             lower = {k.lower(): k for k in known}
             close = difflib.get_close_matches(name.lower(), list(lower), n=1)
@@ -66,6 +72,15 @@ def check_names(names: Sequence[str]) -> None:
                 f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
                 "path of a .json file with a cell)"
             )
+    models = model_names(names, random_cells)
+    for model in models:
+        if models.count(model) > 1:
+            raise GenotypeError(
+                f"GENOTYPES: two cells would both be called {model!r}: name the cell once, or "
+                "rename one of the files"
+            )
+    if not models:
+        raise GenotypeError("GENOTYPES=random with RANDOM_CELLS=0: no cell is left to train")
 
 
 def model_names(names: Sequence[str], random_cells: int) -> list[str]:
@@ -94,7 +109,7 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[N
     Raises:
         GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
     """
-    check_names(names)
+    check_names(names, random_cells)
     cells: list[NamedCell] = []
     for name in names:
         models = model_names([name], random_cells)
@@ -112,10 +127,6 @@ def named_cells(names: Sequence[str], folder: Path, random_cells: int) -> list[N
                 f"the cell {name!r} is skipped: {path.name} is not in the run's genotypes/; "
                 f"{FOUND[name]} to have it trained here"
             )
-    taken = [cell.name for cell in cells]
-    for name in taken:
-        if taken.count(name) > 1:
-            raise GenotypeError(f"GENOTYPES: two cells would both be called {name!r}; rename one")
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")
     return cells

@@ -57,7 +57,8 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
 
     def losses(changed: dict[str, Tensor]) -> Tensor:
         logits = functional_call(net, changed, (images,))
-        return F.cross_entropy(logits, targets, reduction="none").double()
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        return losses.cpu().double()  # MPS has no doubles
 
     whole, edges = losses({}).mean(), range(len(net.operation_weights("normal")))
     columns, found = range(1, 1 + len(OPERATIONS)), {}

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import files, processes, seeding, tensors
-from helpers.core.folds import stratified_folds
+from helpers.core.folds import one_holds_a_class, stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
@@ -53,6 +53,8 @@ def search_genotype(stage: Stage) -> Search:
     settings: SearchSettings = stage.settings
     paths, cache = stage.paths, stage.images(settings.image_size_px)
     parts = halves(stage.split, settings.seed, settings.search_images)
+    if keeps_groups_apart(stage.split) and {*parts[0].group.dropna()} & {*parts[1].group}:
+        print("the two parts of the search share groups: good or bad images are in too few of them")
     inputs = {
         "images": cache.content,
         "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
@@ -97,7 +99,8 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
 
     Only `limit` rows are drawn if there are more, with the classes in proportion (PC-DARTS
     searches on a tenth of ImageNet); 0 takes all. The order matters: batch norm uses the statistics
-    of the batch, so classes must be mixed. If the split keeps groups apart, so do the halves.
+    of the batch, so classes must be mixed. If the split keeps groups apart, so do the halves,
+    unless one of them would lack a class.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]
@@ -110,7 +113,9 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
     half = train.groupby("label").cumcount().to_numpy() % 2
     if keeps_groups_apart(split):
         random_state = seeding.stream_seed(seed, "search halves") % 2**32
-        half = stratified_folds(train.label, 2, random_state, train.group)
+        by_group = stratified_folds(train.label, 2, random_state, train.group)
+        if not one_holds_a_class(by_group, train.label):
+            half = by_group
     return train[half == 0], train[half == 1]
 
 

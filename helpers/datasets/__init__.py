@@ -102,11 +102,16 @@ def check_place(dataset: str) -> None:
         raise DataError(f"DATASET={dataset!r}: {place} does not exist")
 
 
+def check_utf8(path: str) -> None:
+    """Raise DataError if a file's name is not in UTF-8, as every text that is written must be."""
+    if not path.isascii() and path != path.encode(errors="ignore").decode():
+        raise DataError(f"{path!r}: the name is not in UTF-8; rename it")
+
+
 def _check_table(source: Source) -> None:
     table = source.table
     for path in table.path:  # names that a CSV cannot hold
-        if not path.isascii() and path != path.encode(errors="ignore").decode():
-            raise DataError(f"{path!r}: the name is not in UTF-8; rename it")
+        check_utf8(path)
         if "\r" in path or "\n" in path:
             raise DataError(f"{path!r}: the name has a line break; rename it")
     doubled = sorted(table.loc[table.id.duplicated(keep=False), "id"].unique())

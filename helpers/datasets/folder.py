@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.datasets import DataError, Source
+from helpers.datasets import DataError, Source, check_utf8
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
@@ -113,9 +113,11 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
     are not followed.
 
     Raises:
-        DataError: a folder that may not be read.
+        DataError: a folder that may not be read, or a file whose name is not in UTF-8.
     """
     found = sorted(path for path, kind in _walk(folder) if kind is Kind.IMAGE)
+    for path in found:
+        check_utf8(str(path))
     if not most or len(found) <= most:
         return found
     return [found[place * len(found) // most] for place in range(most)]

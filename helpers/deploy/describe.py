@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.style import LABEL_NAMES, told_apart
+from helpers.core.style import LABEL_NAMES, percent_up, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.weights import licence_of
 from helpers.results import metrics
 from helpers.results.operating_point import Rule
-from helpers.results.report_table import per_cent
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name
 from helpers.runs.predictions import Scored
@@ -63,7 +62,7 @@ def describe_models(
             content = _description(stage, own, found, point, float(temperature[name]))
             files.save_json(stage.output(path), dataclasses.asdict(content))
             thresholds = " / ".join(told_apart(point.threshold, point.reject_threshold))
-            promised = per_cent(point, "promised", " %")
+            promised = f"{percent_up(point.promised)} %"
         rows.append([own.title, f"{stage.paths.name}/{name}", thresholds, promised, problem])
     columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]
     table = pd.DataFrame(rows, columns=columns)

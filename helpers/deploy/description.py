@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from helpers.core import files
 from helpers.core.rules import STRICT
-from helpers.core.style import told_apart
+from helpers.core.style import percent_up, told_apart
 from helpers.results.calibration import apply_temperature
 
 NAME = "model.json"
@@ -76,13 +76,13 @@ class Description:
     def promise(self) -> str:
         """Return sentences about the thresholds, their promise, and what the promise rests on."""
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
-        few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:.2g} %"
+        few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:g} %"
         again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
         said = "On average" if self.rule == "expected" else "With 95 % confidence"
         pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
         return (
             f"{self.title}: pass below {pass_below}, reject from {reject_from}"
-            f"{again}. {said} at most {100 * promised:.2g} % of the bad parts pass ("
+            f"{again}. {said} at most {percent_up(promised)} % of the bad parts pass ("
             f"{self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
         )
 

@@ -98,9 +98,10 @@ def check_format(to: Format) -> None:
     """Raise ExportError if a package that the format needs is not installed."""
     for package in NEEDED[to]:
         if importlib.util.find_spec(package) is None:
-            extra = "cpu" if to == "openvino" else "export"
+            packages = [*NEEDED[to], *(["onnxruntime"] if to == "onnx" else [])]  # to run it too
             raise ExportError(
-                f"--to {to} needs the package {package}: pip install .[{extra}], or take --to torch"
+                f"the format {to} needs the package {package}: pip install {' '.join(packages)}, "
+                "or take the format torch"
             )
 
 

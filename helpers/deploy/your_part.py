@@ -42,6 +42,7 @@ NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
 COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
 SHEET = (2, 6)  # rows and columns of the contact sheet
+LIKE_FLOAT32, LIKE_BF16 = 1e-3, 0.05  # rounding changes no score by more
 
 
 @dataclass(frozen=True)
@@ -390,7 +391,12 @@ def say_gap(gap: float) -> str:
     """Say whether the scores are those of the run; "" if the run has none of the images."""
     if np.isnan(gap):
         return ""
-    return f"These scores are those of the run: the largest difference is {gap:.1e}."
+    if gap <= LIKE_FLOAT32:
+        return f"These scores are those of the run: the largest difference is {gap:.1e}."
+    is_not = f"These scores are not those of the run, they differ by up to {gap:.1e}: "
+    if gap <= LIKE_BF16:
+        is_not += "if it computed in bf16, by rounding; otherwise "
+    return f"{is_not}images or checkpoints have changed since; run the notebooks before this again."
 
 
 def say_verdicts(table: pd.DataFrame) -> str:

@@ -101,8 +101,7 @@ def embeddings(table: pd.DataFrame) -> str:
     if not {"pretrained", "fine-tuned"} <= set(held_out.index):
         return ""
     before, after = held_out.loc["pretrained"], held_out.loc["fine-tuned"]
-    change = after.label_agreement - before.label_agreement
-    error = float(np.hypot(before.agreement_error, after.agreement_error))
+    change, error = after.label_agreement - before.label_agreement, float(after.change_error)
     p = p_value(float(2 * stats.norm.sf(abs(change) / error))) if error > 0 else "no spread"
     return (
         f"{100 * before.label_agreement:.1f} % of a validation part's nearest neighbours have its "

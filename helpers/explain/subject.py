@@ -22,7 +22,7 @@ from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
-from helpers.runs import predictions, record
+from helpers.runs import captions, predictions, record
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name, display_name
 from helpers.runs.stages import images_of
@@ -154,6 +154,5 @@ def attribution(run_paths: RunPaths) -> str:
 
 
 def backbone_of(run_paths: RunPaths) -> str | None:
-    """Return the pretrained backbone that the run's latest stage used, or None."""
-    stages = record.load_run(run_paths)["stages"].values()
-    return next((s["backbone"] for s in reversed(stages) if s.get("backbone")), None)
+    """Return the run's pretrained backbone; see `captions.backbone_of`."""
+    return captions.backbone_of(run_paths)

@@ -137,7 +137,7 @@ def differences(
     """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
 
     The best are above, those that differ significantly are filled. `by_groups` is True if the split
-    keeps groups apart, so that the intervals resample them.
+    keeps groups apart, so that these are the units of the intervals.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
@@ -158,7 +158,7 @@ def differences(
             p_value(p), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10
         )
     ax.margins(y=0.5 / len(frame))
-    test = "group bootstrap" if by_groups else "DeLong"
+    test = "Obuchowski, by groups" if by_groups else "DeLong"
     ax.set_xlabel(
         f"{side} AUC minus that of {display_name(reference)}, points\n({test}, 95 % interval; "
         "Holm's p)"

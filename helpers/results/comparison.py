@@ -1,8 +1,8 @@
 """Comparisons of models on the same parts, and of kinds of parts within one model.
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
-test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or a bootstrap of
-whole groups if the split keeps them apart. Both are in `helpers.results.metrics`.
+test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
+(1997) for parts in groups if the split keeps them apart. Both are in `helpers.results.metrics`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from helpers.runs.predictions import Scored, common
 MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
 
 
-def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) -> pd.DataFrame:
+def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     """Return the AUC of every other model minus that of `reference`.
 
     It is that on test, or on validation if the test labels are hidden. Choose the reference on
@@ -39,7 +39,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str, seed: int = 0) ->
     rows = []
     for name in (name for name in scored if name != reference):
         _, scores = scored[name].labels_scores()
-        rows.append([name, *metrics.auc_difference(labels, scores, own, blocks, seed=seed)])
+        rows.append([name, *metrics.auc_difference(labels, scores, own, blocks)])
     table = pd.DataFrame(rows, columns=["model", *metrics.Comparison._fields])
     table.insert(5, "p_holm", holm(table.p_value))
     return table
@@ -134,7 +134,7 @@ def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
     if (groups := scored.groups()) is None:
         return pd.DataFrame(columns=[*columns, *MISTAKES.values()])
     parts = pd.DataFrame({"id": scored.ids(), "group": groups})
-    inside = replace(scored, groups_apart=False)  # DeLong's interval, not one over groups
+    inside = replace(scored, groups_apart=False)  # a group has no groups
     table = subgroup_table({scored.name: inside}, parts, ["group"])
     table = table.assign(group=table.kind, bad_rate=table.n_bad / (table.n_good + table.n_bad))
     table = table[columns]

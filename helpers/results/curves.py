@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from helpers.core.evenly import evenly
-from helpers.core.style import LABEL_NAMES, PALETTE, percent, told_apart
+from helpers.core.style import LABEL_NAMES, PALETTE, percent, percent_up, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
 from helpers.results.metrics import rate_interval, roc_auc
@@ -51,7 +51,7 @@ DASHES: tuple[Any, ...] = (
 LINE_MARKERS = MARKERS + "X*"
 SEARCHED = ("darts_searched", "darts_perturbation", "darts_halving")
 ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
-MOST_POINTS = 100  # of a curve whose intervals are resampled
+MOST_POINTS = 100  # of a curve with intervals
 # the three bins of a decision; hatches and lightness distinguish them in gray
 BINS: dict[str, dict[str, Any]] = {
     "passes": {"color": PALETTE["good"]},
@@ -236,7 +236,7 @@ def _promises(
         rates = 100 * operating_point.promised_rate(n_bad, n_escaped, rule)
         bins, promised, is_kept = chosen[rule]
         at = 100 * _passed(labels, scores, bins.pass_below, bad_rate)
-        text = f"promised {word}; marked: {at:.0f} % pass,\n{100 * promised:.2g} % promised"
+        text = f"promised {word}; marked: {at:.0f} % pass,\n{percent_up(promised)} % promised"
         own: dict[str, Any] = {"mec": "black", "ms": 9} | look
         own |= {} if is_kept else {"mfc": "white"}
         ax.plot(100 * shares, rates, **own | {"marker": ""})

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from helpers.core.style import SIDES, told_apart
+from helpers.core.style import SIDES, percent_up, told_apart
 from helpers.results import calibration, metrics, operating_point
 from helpers.results.operating_point import Bins, Line
 from helpers.results.report_table import per_cent, plain
@@ -141,11 +141,11 @@ def promise_shape(table: pd.DataFrame) -> pd.DataFrame:
     """Return `promise_table` for the eye."""
     shape = pd.DataFrame({"Bad parts held out": table.bad_parts.map("{:,}".format)})
     for rule, word in PROMISES.items():
-        shape[f"Lowest rate {word}"] = (100 * table[rule]).map("{:.2f} %".format)
+        shape[f"Lowest rate {word}"] = table[rule].map(percent_up) + " %"
     return shape.assign(Note=table.note)
 
 
-def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int = 0) -> pd.DataFrame:
+def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:
     """Return each model's temperature, and its Brier score before and after scaling.
 
     The temperature is fitted on validation, with good and bad parts weighted as on the line. The
@@ -160,9 +160,7 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float, seed: int =
     for name, own in scored.items():
         temperature = calibration.temperature_scale(*own.labels_scores("val"), bad_rate)
         labels, scores = own.labels_scores()
-        found = metrics.bootstrap_interval(
-            labels, scores, calibration.brier, seed=seed, groups=own.blocks()
-        )
+        found = metrics.mean_interval((scores - labels) ** 2, own.blocks())
         scaled = calibration.apply_temperature(scores, temperature)
         rows.append([name, temperature, *found, calibration.brier(labels, scaled)])
     share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special, stats
 
 from helpers.core import files
-from helpers.core.folds import stratified_folds
+from helpers.core.folds import one_holds_a_class, stratified_folds
 from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
 from helpers.runs.members import Member
@@ -65,6 +65,8 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
     fitted: dict[str, EnsembleRow] = {}
     if len(scored) > 1 and n_folds > 1:
         folds = stratified_folds(labels, n_folds, seed, first.blocks("val"))
+        if one_holds_a_class(folds, labels):  # by images if the bad parts are in too few groups
+            folds = stratified_folds(labels, n_folds, seed)
         if cross_fitted:
             folds = first.val.id.map(split.set_index("id").fold).to_numpy(dtype=np.int64)
         fitted = build_ensembles(val, labels, test, folds, first.blocks("val"))
@@ -159,15 +161,16 @@ def build_ensembles(
         gain = auc_difference(
             val_labels, out_of_fold, val_scores[best], groups, level=ONE_STANDARD_ERROR
         )
+        error = (gain.high - gain.low) / 2
         rows[name] = EnsembleRow(
-            kept=bool(gain.low > 0),
+            kept=bool(gain.difference > error),
             weights=ensemble.weights,
             val_scores=out_of_fold,
             test_scores=ensemble.predict(test_scores),
             test_scores_by_fold={k: own.predict(test_scores) for k, own in by_fold.items()},
             best=best,
             gain=gain.difference,
-            error=(gain.high - gain.low) / 2,
+            error=error,
         )
     return rows
 

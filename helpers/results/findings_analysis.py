@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
@@ -105,6 +105,10 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
         best, worst = own.loc[own.auc.idxmax()], own.loc[own.auc.idxmin()]
         error = np.hypot(*((one.high - one.low) / (2 * 1.96) for one in (best, worst)))
         difference = best.auc - worst.auc
+        if not difference:
+            same = f"{SIDES[side]} AUC {percent(best.auc)} on all {len(own)} kinds of parts"
+            said.append(f"{display_name(model)} has {same} ({', '.join(map(str, own.kind))}).")
+            continue
         text = (
             f"{display_name(model)} has {SIDES[side]} AUC {percent(best.auc)} on {best.kind} and "
             f"{percent(worst.auc)} on {worst.kind} parts"
@@ -203,6 +207,8 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     )
     if last.gain_low > 0:
         return f"{text}: more images would probably help further."
+    if last.gain_high < 0:
+        return f"{text}: the added images made it worse."
     return f"{text}, which may be chance."
 
 
@@ -269,10 +275,9 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     said = []
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
-    promised = f"{100 * row.promised:.2g} %"
     name = display_name(model)
     said.append(
-        f"{name[0].upper()}{name[1:]} promises {promised} escapes and passes "
+        f"{name[0].upper()}{name[1:]} promises {percent_up(row.promised)} % escapes and passes "
         f"{_rate(row, f'{side}_passed')} of all {SIDES[side]} parts automatically; it leaves "
         f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."

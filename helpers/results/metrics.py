@@ -3,11 +3,10 @@
 Everywhere `labels` is (N,) with 0 good and 1 bad, `scores` is (N,) and higher means more surely
 bad, a part is called bad if `score >= threshold`, and every rate is a fraction, not per cent.
 
-    metrics.delong_interval(labels, scores)  # AUC with its 95 % interval
-    metrics.delong_test(labels, scores, other_scores).p_value
+    metrics.auc_interval(labels, scores)  # AUC with its 95 % interval
+    metrics.auc_difference(labels, scores, other_scores).p_value
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
 LEVEL = 0.95  # of all confidence intervals
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-FEWEST_GROUPS = 6  # fewer have too few different resamples
-RESAMPLES_AT_ONCE = 100  # keeps the matrix of counts below 25 MB at 30,000 scores
 
 
 class Interval(NamedTuple):
@@ -67,12 +63,6 @@ def check_both_classes(labels: ArrayLike, *scores: ArrayLike) -> tuple[np.ndarra
     return checked
 
 
-def accuracy(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
-    """Return the fraction of parts on the right side of `threshold`."""
-    labels, scores = check_scores(labels, scores)
-    return float(np.mean((scores >= threshold) == labels))
-
-
 def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
     """Return the F1 of the bad class; 0 if no part is bad and none is called bad."""
     labels, scores = check_scores(labels, scores)
@@ -97,103 +87,60 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return v_bad, v_good
 
 
-def _delong_covariance(labels: ArrayLike, *scores: ArrayLike) -> np.ndarray:
-    # the covariance (models, models) of the AUCs
+class _Aucs(NamedTuple):
+    """AUCs of models on the same parts, their covariance, and its degrees of freedom."""
+
+    values: np.ndarray  # (models,)
+    covariance: np.ndarray  # (models, models); not finite if it cannot be estimated
+    freedom: float
+
+
+def _aucs(labels: ArrayLike, *scores: ArrayLike, groups: ArrayLike | None = None) -> _Aucs:
+    # Obuchowski's covariance (1997, Biometrics 53, 567-578) sums DeLong's structural components of
+    # each group first, since its parts are alike; with groups of one part it is DeLong's. Student's
+    # t with (groups - 1) degrees of freedom keeps the error rates even with few groups.
     labels, *columns = check_both_classes(labels, *scores)
-    if min(np.bincount(labels)) < 2:
-        raise ValueError("DeLong's variance needs at least two good and two bad parts")
-    pairs = zip(*(_placements(labels, own) for own in columns), strict=True)
-    bad, good = (np.cov(np.stack(v)) / v[0].size for v in pairs)
-    return np.atleast_2d(bad + good)
+    number = np.arange(labels.size) if groups is None else _group_numbers(groups, labels.size)
+    placements = zip(*(_placements(labels, own) for own in columns), strict=True)
+    n_groups, sums, factors, aucs = number.max() + 1, [], [], np.empty(0)
+    for label, values in zip((1, 0), placements, strict=True):
+        own, aucs = number[labels == label], np.mean(values, axis=1)
+        deviations = np.subtract(values, aucs[:, None]) / own.size
+        sums.append(np.stack([np.bincount(own, one, n_groups) for one in deviations]))
+        factors.append(_unbiased(len(np.unique(own))))
+    both = sums[0] @ sums[1].T
+    with np.errstate(invalid="ignore"):  # infinity times 0 if a class is in one group alone
+        covariance = sum(factor * (own @ own.T) for factor, own in zip(factors, sums, strict=True))
+        covariance = covariance + _unbiased(n_groups) * (both + both.T)
+    return _Aucs(aucs, covariance, np.inf if groups is None else n_groups - 1)
 
 
-def delong_interval(labels: ArrayLike, scores: ArrayLike) -> Interval:
-    """Return the AUC with DeLong's interval, built on the logit so that it stays inside 0 and 1.
-
-    If the variance is 0 (a perfect or a constant model), the interval shrinks to the estimate.
-    """
-    auc, variance = roc_auc(labels, scores), float(_delong_covariance(labels, scores)[0, 0])
-    if variance == 0:
-        return Interval(auc, auc, auc)
-    # delta method on the logit
-    half_width = stats.norm.ppf(TAILS[1]) * np.sqrt(variance) / (auc * (1 - auc))
-    low, high = special.expit(special.logit(auc) + half_width * np.array([-1, 1]))
-    return Interval(auc, float(low), float(high))
-
-
-def delong_test(
-    labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, level: float = LEVEL
-) -> Comparison:
-    """Return the AUC of a minus that of b on the same parts, by DeLong's paired test."""
-    covariance = _delong_covariance(labels, scores_a, scores_b)
-    difference = roc_auc(labels, scores_a) - roc_auc(labels, scores_b)
-    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    se = np.sqrt(max(variance, 0.0))
-    # Below rounding error both models rank alike, or one of them is perfect in every resample.
-    if se < 1e-12:
-        return Comparison(difference, difference, difference, float(abs(difference) < 1e-12))
-    p_value = 2 * stats.norm.sf(abs(difference) / se)
-    half_width = stats.norm.ppf((1 + level) / 2) * se
-    return Comparison(difference, difference - half_width, difference + half_width, float(p_value))
-
-
-def bootstrap_interval(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    metric: Metric = roc_auc,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
-) -> Interval:
-    """Return the percentile bootstrap interval of `metric(labels, scores)`.
-
-    Good and bad parts are resampled separately (Efron and Tibshirani 1993, ch. 13). With `groups`
-    (N,), whole groups are resampled instead: parts of one module or lot are alike, so the interval
-    that counts them as independent is too narrow. `roc_auc` takes a vectorised path.
-    """
-    labels, scores = check_both_classes(labels, scores)
-    values = _resampled_metric(labels, [scores], metric, n_resamples, seed, groups)[0]
-    low, high = np.nanquantile(values, TAILS)  # a resample of groups may lack a class
-    return Interval(float(metric(labels, scores)), float(low), float(high))
+def _unbiased(n: int) -> float:
+    return n / (n - 1) if n > 1 else np.inf
 
 
 def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Interval:
-    """Return the AUC with the interval that fits the split.
+    """Return the AUC with its interval, built on the logit so that it stays inside 0 and 1.
 
-    It is DeLong's, which takes the parts as independent, or with `groups` (N,) that of a bootstrap
-    of whole groups; its ends are missing if these are fewer than `FEWEST_GROUPS`.
+    Without groups it is DeLong's, which takes the parts as independent. With the group (lot,
+    module) of each part, `groups` (N,), it is Obuchowski's: parts of one group are alike, so an
+    interval that counts them as independent is too narrow. A part without a group is a group of its
+    own. If a class has one part, or one group, the interval is 0 to 1; if the variance is 0 (a
+    perfect or a constant model), it shrinks to the estimate.
     """
-    if groups is None:
-        return delong_interval(labels, scores)
-    if len(pd.unique(np.asarray(groups, dtype=object))) < FEWEST_GROUPS:
-        return Interval(roc_auc(labels, scores), np.nan, np.nan)
-    return bootstrap_interval(labels, scores, groups=groups)
+    found = _aucs(labels, scores, groups=groups)
+    return _logit_interval(found.values[0], found.covariance[0, 0], found.freedom)
 
 
-def paired_bootstrap(
-    labels: ArrayLike,
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    groups: ArrayLike | None = None,
-    level: float = LEVEL,
-) -> Comparison:
-    """Return the AUC of a minus that of b, both on the same resamples (of `groups`, if given).
-
-    The p-value is at least 2 / (`n_resamples` + 1) (Davison and Hinkley 1997, section 4.2).
-    """
-    labels, a, b = check_both_classes(labels, scores_a, scores_b)
-    values_a, values_b = _resampled_metric(labels, [a, b], roc_auc, n_resamples, seed, groups)
-    return _compared(roc_auc(labels, a) - roc_auc(labels, b), values_a - values_b, level)
-
-
-def _compared(difference: float, resampled: np.ndarray, level: float = LEVEL) -> Comparison:
-    resampled = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
-    p_value = min(1.0, 2 * (tail + 1) / (resampled.size + 1))
-    return Comparison(difference, float(low), float(high), p_value)
+def _logit_interval(estimate: float, variance: float, freedom: float) -> Interval:
+    if not np.isfinite(variance):
+        return Interval(float(estimate), 0.0, 1.0)
+    if variance == 0:
+        return Interval(*[float(estimate)] * 3)
+    # delta method on the logit
+    half_width = stats.t.ppf(TAILS[1], freedom) * np.sqrt(variance) / (estimate * (1 - estimate))
+    ends = special.expit(special.logit(estimate) + half_width * np.array([-1, 1]))
+    return Interval(float(estimate), *ends.tolist())
 
 
 def auc_difference(
@@ -202,32 +149,46 @@ def auc_difference(
     scores_b: ArrayLike,
     groups: ArrayLike | None = None,
     level: float = LEVEL,
-    seed: int = 0,
 ) -> Comparison:
-    """Return the AUC of a minus that of b by the paired test that fits the split.
+    """Return the AUC of a minus that of b on the same parts, by the paired test.
 
-    It is DeLong's, which takes the parts as independent, or with `groups` the paired bootstrap over
-    whole groups.
+    It is DeLong's, or with `groups` (N,) Obuchowski's; see `auc_interval`.
     """
-    if groups is None:
-        return delong_test(labels, scores_a, scores_b, level)
-    return paired_bootstrap(labels, scores_a, scores_b, 2000, seed, groups, level)
+    (a, b), covariance, freedom = _aucs(labels, scores_a, scores_b, groups=groups)
+    with np.errstate(invalid="ignore"):
+        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    return _compared(a - b, variance, freedom, level)
 
 
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # labels, scores and groups, if any
 
 
-def difference_between(a: Judged, b: Judged, n_resamples: int = 2000, seed: int = 0) -> Comparison:
+def difference_between(a: Judged, b: Judged) -> Comparison:
     """Return the AUC of a minus that of b, of models judged on different parts.
 
-    Both are resampled on their own, so parts that are in both count as independent.
+    Parts that are in both count as independent. The degrees of freedom are Welch's.
     """
-    aucs, values = [], []
-    for stream, (labels, scores, groups) in enumerate((a, b)):
-        aucs.append(roc_auc(labels, scores))
-        own = seed + stream
-        values += [*_resampled_metric(labels, [scores], roc_auc, n_resamples, own, groups)]
-    return _compared(aucs[0] - aucs[1], values[0] - values[1])
+    found = [_aucs(labels, scores, groups=groups) for labels, scores, groups in (a, b)]
+    variances = np.array([one.covariance[0, 0] for one in found])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = variances / variances.sum()
+        freedom = 1 / (shares**2 / [one.freedom for one in found]).sum()
+    return _compared(found[0].values[0] - found[1].values[0], variances.sum(), freedom)
+
+
+def _compared(
+    difference: float, variance: float, freedom: float, level: float = LEVEL
+) -> Comparison:
+    difference = float(difference)
+    if not np.isfinite(variance):  # nothing is known
+        return Comparison(difference, -1.0, 1.0, 1.0)
+    se = np.sqrt(max(variance, 0.0))
+    # Below rounding error both models rank alike, or one of them is perfect in every resample.
+    if se < 1e-12:
+        return Comparison(difference, difference, difference, float(abs(difference) < 1e-12))
+    half_width = stats.t.ppf((1 + level) / 2, freedom) * se
+    p_value = 2 * stats.t.sf(abs(difference) / se, freedom)
+    return Comparison(difference, difference - half_width, difference + half_width, float(p_value))
 
 
 class WithinGroups(NamedTuple):
@@ -238,17 +199,13 @@ class WithinGroups(NamedTuple):
 
 
 def within_group_auc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    groups: ArrayLike,
-    n_resamples: int = 1000,
-    seed: int = 0,
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
 ) -> WithinGroups | None:
     """Return the mean over the groups of the AUC inside each, weighted by its smaller class.
 
     A pooled AUC also rewards a model that tells bad groups from good ones; this one does not. Only
     groups with at least two good and two bad parts count; None if there is no such group. The
-    interval is a percentile bootstrap over these groups.
+    interval is that of a weighted mean of so many groups, 0 to 1 for one group.
     """
     labels, scores = check_scores(labels, scores)
     parts = pd.DataFrame({"label": labels, "score": scores, "group": groups})
@@ -260,12 +217,11 @@ def within_group_auc(
             weights.append(smaller)
     if not aucs:
         return None
-    auc, weight = np.array(aucs), np.array(weights, dtype=float)
-    drawn = np.random.default_rng(seed).integers(auc.size, size=(n_resamples, auc.size))
-    means = (auc[drawn] * weight[drawn]).sum(axis=1) / weight[drawn].sum(axis=1)
-    low, high = np.quantile(means, TAILS)
-    estimate = float((auc * weight).sum() / weight.sum())
-    return WithinGroups(Interval(estimate, float(low), float(high)), auc.size)
+    n, auc, weight = len(aucs), np.array(aucs), np.array(weights) / sum(weights)
+    estimate = float(weight @ auc)
+    with np.errstate(invalid="ignore"):
+        variance = _unbiased(n) * ((weight * (auc - estimate)) ** 2).sum()
+    return WithinGroups(_logit_interval(estimate, variance, n - 1), n)
 
 
 def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
@@ -279,56 +235,6 @@ def _group_numbers(groups: ArrayLike, n: int) -> np.ndarray:
     return numbers
 
 
-def _resampled_metric(
-    labels: np.ndarray,
-    scores: list[np.ndarray],
-    metric: Metric,
-    n_resamples: int,
-    seed: int,
-    groups: ArrayLike | None = None,
-) -> np.ndarray:
-    # (models, n_resamples), all models on the same resamples; NaN if one lacks a class
-    if groups is None:  # good and bad parts are drawn separately, each as a group of its own
-        number = np.arange(labels.size)
-        pools = [np.flatnonzero(labels == label) for label in (0, 1)]
-    else:
-        number = _group_numbers(groups, labels.size)
-        pools = [np.arange(number.max() + 1)]
-    n_groups, rng = number.max() + 1, np.random.default_rng(seed)
-    values = np.empty((len(scores), n_resamples))
-    for start in range(0, n_resamples, RESAMPLES_AT_ONCE):
-        r = min(RESAMPLES_AT_ONCE, n_resamples - start)
-        drawn = np.hstack([own[rng.integers(own.size, size=(r, own.size))] for own in pools])
-        places = drawn + n_groups * np.arange(r)[:, None]
-        counts = np.bincount(places.ravel(), minlength=r * n_groups).reshape(r, n_groups)
-        times = counts[:, number]  # (r, N), how often each part is in each resample
-        for own, own_scores in zip(values, scores, strict=True):
-            own[start : start + r] = (
-                _auc_of_resamples(labels, own_scores, times)
-                if metric is roc_auc
-                else [_of_resample(metric, labels, own_scores, one) for one in times]
-            )
-    return values
-
-
-def _of_resample(
-    metric: Metric, labels: np.ndarray, scores: np.ndarray, times: np.ndarray
-) -> float:
-    labels, scores = np.repeat(labels, times), np.repeat(scores, times)
-    return metric(labels, scores) if 0 < labels.sum() < labels.size else np.nan
-
-
-def _auc_of_resamples(labels: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
-    # (r,) from the counts of each distinct score by class; `times` is (r, N)
-    order = np.argsort(scores)
-    first = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    times, labels = times[:, order], labels[order]
-    good, bad = (np.add.reduceat(times * (labels == label), first, axis=1) for label in (0, 1))
-    below = good.cumsum(axis=1) - 0.5 * good  # good parts below each score, ties half
-    with np.errstate(invalid="ignore"):  # 0 / 0 if a class is missing
-        return (bad * below).sum(axis=1) / (good.sum(axis=1) * bad.sum(axis=1))
-
-
 def exact_interval(count: int, total: int) -> Interval:
     """Return Clopper and Pearson's exact interval of `count / total` (1934), never too narrow."""
     low = stats.beta.ppf(TAILS[0], count, total - count + 1) if count > 0 else 0.0
@@ -336,23 +242,27 @@ def exact_interval(count: int, total: int) -> Interval:
     return Interval(count / total, float(low), float(high))
 
 
+def mean_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interval:
+    """Return the mean of values (N,) between 0 and 1 with its interval; see `auc_interval`."""
+    values = np.asarray(values, dtype=np.float64)
+    number = np.arange(values.size) if groups is None else _group_numbers(groups, values.size)
+    mean, n_groups = float(values.mean()), number.max() + 1
+    with np.errstate(invalid="ignore"):
+        of_groups = np.bincount(number, values - mean) / values.size
+        variance = _unbiased(n_groups) * (of_groups**2).sum()
+    return _logit_interval(mean, variance, n_groups - 1)
+
+
 def rate_interval(flags: ArrayLike, groups: ArrayLike | None = None) -> Interval:
     """Return the fraction of `flags` (N,) that are True, with its interval.
 
     Without groups it is the exact one. With the group (lot, module) of each part, `groups` (N,),
-    the interval is the wider of the exact one and the percentile bootstrap that draws whole groups,
-    since parts of one group fail together. A part with an empty group is a group of its own.
+    the interval is the wider of the exact one and that of `mean_interval`, since parts of one group
+    fail together. A part with an empty group is a group of its own.
     """
     flags = np.asarray(flags, dtype=bool)
     exact = exact_interval(int(flags.sum()), flags.size)
     if groups is None:
         return exact
-    own, _ = pd.factorize(_group_numbers(groups, flags.size))
-    sizes, hits = np.bincount(own), np.bincount(own, flags)
-    rng, n = np.random.default_rng(0), len(sizes)
-    rates = []
-    for _ in range(1000 // RESAMPLES_AT_ONCE):
-        times = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES_AT_ONCE)  # each is drawn
-        rates.append(times @ hits / (times @ sizes))
-    low, high = np.quantile(np.concatenate(rates), TAILS)
-    return Interval(exact.estimate, min(exact.low, float(low)), max(exact.high, float(high)))
+    by_groups = mean_interval(flags, groups)
+    return Interval(exact.estimate, min(exact.low, by_groups.low), max(exact.high, by_groups.high))

@@ -7,7 +7,6 @@ on validation. `report_table` formats the table for the eye.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,13 @@ from helpers.results import comparison, metrics, operating_point
 from helpers.runs import costs, names, record, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 
-RESAMPLES = 1000
 
-
-def results_table(
-    run_paths: RunPaths, seed: int = 0, ensembles: bool = False, until: str = ""
-) -> pd.DataFrame:
+def results_table(run_paths: RunPaths, ensembles: bool = False, until: str = "") -> pd.DataFrame:
     """Return one row per model in the report's order, and the majority baseline at the end.
 
     The columns are those of `evaluate_model`, as fractions. The baseline calls every part by the
-    training set's larger class. `seed` is that of the bootstrap; `ensembles` includes those of
-    notebook 06; `until` names a stage: models of later ones are left out.
+    training set's larger class. `ensembles` includes those of notebook 06; `until` names a stage:
+    models of later ones are left out.
 
     Example:
         table = results_table(run_paths)
@@ -38,7 +33,7 @@ def results_table(
     bad_rate = training_bad_rate(split)
     later = record.models_of_later_stages(run_paths, until) if until else set()
     scored = read_all_predictions(run_paths, ensembles)
-    rows = [evaluate_model(own, bad_rate, seed) for k, own in scored.items() if k not in later]
+    rows = [evaluate_model(own, bad_rate) for k, own in scored.items() if k not in later]
     labels = {side: own.dropna().astype(int) for side, own in split.groupby("split").label}
     call = int(labels["train"].mode().iloc[0])
     majority: dict[str, Any] = {"model": "majority", "val_auc": 0.5}
@@ -49,22 +44,22 @@ def results_table(
     return pd.DataFrame([*rows, majority])
 
 
-def whole_table(run_paths: RunPaths, seed: int = 0) -> pd.DataFrame:
+def whole_table(run_paths: RunPaths) -> pd.DataFrame:
     """Return `results_table` with ensembles, costs, and the comparison with the best row.
 
     The added columns are those of `costs.training_cost`, and `difference`, `p_value` and `p_holm`
     of the AUC against the best row by validation AUC (`comparison.compare_with`).
     """
-    table = results_table(run_paths, seed, ensembles=True)
+    table = results_table(run_paths, ensembles=True)
     run = stages.load_run(run_paths)
     cost = pd.DataFrame([costs.training_cost(run_paths, run, name) for name in table.model])
     scored = read_all_predictions(run_paths, ensembles=True)
-    compared = comparison.compare_with(scored, best_model(table), seed)
+    compared = comparison.compare_with(scored, best_model(table))
     columns = ["model", "difference", "p_value", "p_holm"]
     return pd.concat([table, cost], axis=1).merge(compared[columns], on="model", how="left")
 
 
-def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, Any]:
+def evaluate_model(scored: Scored, bad_rate: float) -> dict[str, Any]:
     """Return the row of one model.
 
     It has `model, threshold, n_val` (labelled validation images), and with 95 % intervals
@@ -73,65 +68,65 @@ def evaluate_model(scored: Scored, bad_rate: float, seed: int = 0) -> dict[str, 
     Validation accuracy is that of the best threshold on validation and so a little too good. The
     threshold for test is chosen on validation too, with good and bad parts weighted as on the line
     (`bad_rate`), because validation is balanced and the line is not. There are no test columns if
-    labels are hidden or of one class. If the split keeps groups apart, the intervals resample
-    groups; if there are groups at all, `test_within_auc` is the AUC inside them.
+    labels are hidden or of one class. If the split keeps groups apart, the intervals take groups
+    as the units, not images; if there are groups at all, `test_within_auc` is the AUC inside them.
 
     The row of a model of several trainings also has their number `members`, what they are
     (`averaged`, such as "5 folds"), and for each metric `<metric>_mean` and `<metric>_std` over the
     single trainings: on validation each has its own fold, if it has one.
     """
-    threshold, judged = _judged_metrics(scored, bad_rate)
+    threshold, found = _judged(scored, bad_rate)
     row: dict[str, Any] = {"model": scored.name, "threshold": threshold}
     row["n_val"] = int(scored.val.label.notna().sum())
-    for name, (metric, labels, scores) in judged.items():
-        if name == "test_f1":
-            row[name] = metric(labels, scores)
-            continue
-        blocks = scored.blocks(name.partition("_")[0])
-        found = metrics.bootstrap_interval(labels, scores, metric, RESAMPLES, seed, blocks)
-        row |= {name: found.estimate, f"{name}_low": found.low, f"{name}_high": found.high}
-    row |= within_groups(scored, seed)
+    for name, one in found.items():
+        row[name] = one.estimate
+        if name != "test_f1":
+            row |= {f"{name}_low": one.low, f"{name}_high": one.high}
+    row |= within_groups(scored)
     if scored.members:
         row |= {"members": len(scored.members), "averaged": scored.averaged}
-        each = [_judged_metrics(one, bad_rate)[1] for one in scored.members]
-        single = pd.DataFrame([{k: m(y, s) for k, (m, y, s) in one.items()} for one in each])
+        each = [_judged(one, bad_rate)[1] for one in scored.members]
+        single = pd.DataFrame([{k: found.estimate for k, found in one.items()} for one in each])
         row |= single.mean().add_suffix("_mean").to_dict()
         row |= single.std(ddof=1).add_suffix("_std").to_dict()
     return row
 
 
-def within_groups(scored: Scored, seed: int) -> dict[str, float]:
+def within_groups(scored: Scored) -> dict[str, float]:
     """Return the AUC inside the groups of the judged side with its interval, if there are groups.
 
     The keys are `<side>_within_auc`, `..._low` and `..._high`.
     """
     if (groups := scored.groups()) is None:
         return {}
-    found = metrics.within_group_auc(*scored.labels_scores(), groups, RESAMPLES, seed)
+    found = metrics.within_group_auc(*scored.labels_scores(), groups)
     if found is None:
         return {}
     name = f"{scored.judged_on}_within_auc"
     return {name: found.auc.estimate, f"{name}_low": found.auc.low, f"{name}_high": found.auc.high}
 
 
-def _judged_metrics(
-    scored: Scored, bad_rate: float
-) -> tuple[float, dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]]]:
-    """Return the threshold for test, and for each column its metric, labels and scores."""
-    val = scored.labels_scores("val")
+def _judged(scored: Scored, bad_rate: float) -> tuple[float, dict[str, metrics.Interval]]:
+    """Return the threshold for test, and each metric with its interval; F1 has none."""
+    val, blocks = scored.labels_scores("val"), scored.blocks("val")
     best = operating_point.most_accurate_threshold(*val, float(val[0].mean()))
     threshold = operating_point.most_accurate_threshold(*val, bad_rate)
-    accuracy = partial(metrics.accuracy, threshold=best)
-    judged: dict[str, tuple[metrics.Metric, np.ndarray, np.ndarray]] = {
-        "val_accuracy": (accuracy, *val),
-        "val_auc": (metrics.roc_auc, *val),
+    found = {
+        "val_accuracy": _accuracy(*val, best, blocks),
+        "val_auc": metrics.auc_interval(*val, blocks),
     }
     if scored.judged_on == "test":
-        test = scored.labels_scores("test")
-        judged["test_auc"] = (metrics.roc_auc, *test)
-        judged["test_accuracy"] = (partial(metrics.accuracy, threshold=threshold), *test)
-        judged["test_f1"] = (partial(metrics.f1, threshold=threshold), *test)
-    return threshold, judged
+        test, blocks = scored.labels_scores("test"), scored.blocks("test")
+        found["test_auc"] = metrics.auc_interval(*test, blocks)
+        found["test_accuracy"] = _accuracy(*test, threshold, blocks)
+        found["test_f1"] = metrics.Interval(metrics.f1(*test, threshold), np.nan, np.nan)
+    return threshold, found
+
+
+def _accuracy(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, groups: np.ndarray | None
+) -> metrics.Interval:
+    return metrics.rate_interval((scores >= threshold) == labels, groups)
 
 
 def training_bad_rate(split: pd.DataFrame) -> float:

@@ -21,7 +21,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
     Args:
         scores: `training.training_size.scores_by_size`.
         split: has `id`, `label`, and `group` if `by_groups`.
-        by_groups: True if the intervals resample groups.
+        by_groups: True if groups are the units of the intervals, not images.
 
     Returns:
         `images, draws, auc, low, high, gain, gain_low, gain_high`, by rising number of images. AUC,
@@ -36,7 +36,7 @@ def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = Fals
         labels = facts.label.loc[draws[0].index].to_numpy(dtype=np.int64)
         groups = facts.group.loc[draws[0].index].to_numpy() if by_groups else None
         found = [one.to_numpy() for one in draws]
-        aucs = [metrics.bootstrap_interval(labels, one, groups=groups) for one in found]
+        aucs = [metrics.auc_interval(labels, one, groups) for one in found]
         gains = [(np.nan,) * 3]
         if before:
             # the draws of one size are compared with those of the other in turn

@@ -29,13 +29,12 @@ MAY_DIFFER = (*SPLIT, "time_budget_min", "tensorboard", "genotypes", "random_cel
 TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 
-def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame:
+def compare_runs(run_paths: RunPaths, other: str) -> pd.DataFrame:
     """Return the test AUCs of the models of a run by a random split and of one by groups.
 
     Args:
         run_paths: this run.
         other: the name of the other run, of the same images with the same labels.
-        seed: of the bootstrap.
 
     Returns:
         One row per model that both have: `model`; `random_val_auc, groups_val_auc` on validation;
@@ -60,13 +59,13 @@ def compare_runs(run_paths: RunPaths, other: str, seed: int = 0) -> pd.DataFrame
         pair = {kind: models[name] for kind, models in scored.items()}
         row: dict[str, object] = {"model": name}
         for kind, one in pair.items():
-            auc = metrics.bootstrap_interval(*one.labels_scores(), seed=seed, groups=one.blocks())
+            auc = metrics.auc_interval(*one.labels_scores(), one.blocks())
             own = {"val_auc": metrics.roc_auc(*one.labels_scores("val"))}
             own |= dict(zip(("auc", "auc_low", "auc_high"), auc, strict=True))
-            own |= results_table.within_groups(one, seed)
+            own |= results_table.within_groups(one)
             row |= {f"{kind}_{column.removeprefix('test_')}": own[column] for column in own}
         random, groups = ((*pair[kind].labels_scores(), pair[kind].blocks()) for kind in KINDS)
-        found = metrics.difference_between(groups, random, seed=seed)
+        found = metrics.difference_between(groups, random)
         ends = ("difference", "difference_low", "difference_high", "p_value")
         rows.append(row | dict(zip(ends, found, strict=True)))
     return pd.DataFrame(rows)
@@ -168,7 +167,7 @@ def repeated_table(scores: pd.DataFrame) -> pd.DataFrame:
         ["model", "split", "repetition"], sort=False
     ):
         labels, found = own.label.to_numpy(dtype=np.int64), own.defect_score.to_numpy()
-        within = metrics.within_group_auc(labels, found, own.group.to_numpy(), n_resamples=1)
+        within = metrics.within_group_auc(labels, found, own.group.to_numpy())
         inside = (within.auc.estimate, within.n_groups) if within else (np.nan, 0)
         rows.append([model, split, repetition, metrics.roc_auc(labels, found), *inside])
     columns = ["model", "split", "repetition", "auc", "within_auc", "n_groups"]
@@ -195,7 +194,7 @@ def repeated_differences(table: pd.DataFrame) -> pd.DataFrame:
     ).groupby(["model", "column"], sort=False):
         by = own.groupby("split").value
         mean, sd, n = by.mean(), by.std(), by.count()
-        error = float(np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum()))
+        error = float(np.sqrt((sd**2 * (1 / n + TEST_PER_TRAIN)).sum(skipna=False)))
         row = {"model": model, "column": column}
         for kind in KINDS:
             row |= {f"{kind}_mean": mean[kind], f"{kind}_std": sd[kind], f"{kind}_n": n[kind]}

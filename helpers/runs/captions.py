@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from helpers.core import files
+from helpers.core import files, paths
 from helpers.core.style import SIDES
 from helpers.models.libraries import titles
 from helpers.runs import costs, record, stages
@@ -90,6 +90,12 @@ def _seeds_text(seeds: Mapping[str, tuple[int, int]]) -> str:
 
 def backbone_note(stage: stages.Stage) -> dict[str, str]:
     """Return the backbone of the rows of 02 and 03, for captions; empty without such rows."""
-    run = stages.load_run(stage.paths).get("stages", {})
-    found = [run.get(name, {}).get("backbone") for name in reversed(_TRAINING[:2])]
-    return next(({"backbone": name} for name in found if name), {})
+    found = backbone_of(stage.paths)
+    return {"backbone": found} if found else {}
+
+
+def backbone_of(run_paths: paths.RunPaths) -> str | None:
+    """Return the pretrained backbone of 03, or else of 02; None if neither has been run."""
+    run = stages.load_run(run_paths).get("stages", {})
+    found = (run.get(name, {}).get("backbone") for name in reversed(_TRAINING[:2]))
+    return next(filter(None, found), None)

@@ -15,8 +15,8 @@ import difflib
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_type_hints
 
 import pandas as pd
 from pydantic import AfterValidator, ValidationError
@@ -40,6 +40,12 @@ STEERING = ("time_budget_min", "tensorboard")
 def _all_or_two(value: int) -> int:
     if value < 0 or value == 1:  # a batch of one image is dropped: there would be no training
         raise ValueError("must be 2 or more, or 0 for all")
+    return value
+
+
+def _off_or_several(value: int) -> int:
+    if value < 0 or value == 1:
+        raise ValueError("must be 2 or more, or 0 for none: one split has no spread")
     return value
 
 
@@ -92,6 +98,11 @@ def _both_costs(settings: Any) -> None:
     if (settings.escape_cost > 0) != (settings.false_alarm_cost > 0):
         raise SettingsError(
             "one cost alone says nothing: give both ESCAPE_COST and FALSE_ALARM_COST, or none"
+        )
+    if settings.review_cost and not settings.escape_cost:
+        raise SettingsError(
+            "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or leave "
+            "it out (notebook 06 has REVIEW_SHARE instead)"
         )
 
 
@@ -170,8 +181,8 @@ class BaselineSettings:
     patchcore_share: float = setting(
         0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
     )
-    repeats: int = setting(
-        0, "splits of each kind on which LDA and LR are fitted again: one split is one draw", ge=0
+    repeats: Annotated[int, AfterValidator(_off_or_several)] = setting(
+        0, "splits of each kind on which LDA and LR are fitted again: one split is one draw"
     )
 
     def __post_init__(self) -> None:
@@ -279,9 +290,10 @@ class SearchSettings:
     @property
     def first_rollback(self) -> int:
         """The first epoch in which the search may roll back, if EIGENVALUE_EVERY is not 0."""
-        every = self.eigenvalue_every
-        oldest = math.ceil((self.alpha_warmup + ROLLBACK_FROM) / every) * every
-        return oldest + (ROLLBACK_MEASUREMENTS + EIGENVALUE_MEAN // 2) * every
+        every, half = self.eigenvalue_every, EIGENVALUE_MEAN // 2
+        learned = math.ceil((self.alpha_warmup + ROLLBACK_FROM) / every)
+        whole = self.alpha_warmup // every + 1 + half  # the middle of the first five measurements
+        return (max(learned, whole) + ROLLBACK_MEASUREMENTS + half) * every
 
     @property
     def training(self) -> TrainSettings:
@@ -360,11 +372,6 @@ class AnalysisSettings:
 
     def __post_init__(self) -> None:
         _both_costs(self)
-        if self.review_cost and not self.escape_cost:
-            raise SettingsError(
-                "REVIEW_COST says nothing alone: give ESCAPE_COST and FALSE_ALARM_COST too, or "
-                "REVIEW_SHARE instead"
-            )
         if self.review_cost and self.review_share is not None:
             raise SettingsError(
                 "REVIEW_SHARE and REVIEW_COST both say which parts are looked at again: give one"
@@ -406,6 +413,15 @@ STAGES: dict[str, type] = {
 }
 
 
+# parameters that take text or a list of texts
+_TEXTS = {
+    field.upper()
+    for stage in STAGES.values()
+    for field, kind in get_type_hints(stage).items()
+    if kind in (str, tuple[str, ...])
+}
+
+
 def resolve(stage: str, preset: str, given: Mapping[str, Any]) -> Any:
     """Return the settings of a stage: given values over the preset's over the defaults.
 
@@ -441,16 +457,39 @@ def stage_name(number: str) -> str:
     raise SettingsError(f"no stage {number!r}; there are {', '.join(STAGES)}")
 
 
+def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values of a command line's NAME=VALUE by name; see `parse_parameter`.
+
+    Raises:
+        SettingsError: a text has no equals sign, or a name is given twice.
+    """
+    given: dict[str, Any] = {}
+    for name, value in map(parse_parameter, texts):
+        if name in given:
+            raise SettingsError(
+                f'-p {name} is given twice: give it once, a list as -p \'{name}=["A", "B"]\''
+            )
+        given[name] = value
+    return given
+
+
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Return name and value of a command line's NAME=VALUE; the value as JSON, Python or text."""
+    """Return name and value of a command line's NAME=VALUE; the value as JSON, Python or text.
+
+    Where a name is asked for, a number stays the text that it is, except in a list with brackets: a
+    folder may be called 2024_11, which Python reads as 202411.
+    """
     name, equals, value = text.partition("=")
     if not equals:
         raise SettingsError(f"-p {text}: write -p NAME=VALUE")
     for read in (json.loads, ast.literal_eval):
         try:
-            return name, read(value)
-        except (ValueError, SyntaxError):
+            found = read(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
+        values = found if isinstance(found, tuple) else (found,)
+        is_text = all(isinstance(one, str | list | None) for one in values)
+        return name, value if name in _TEXTS and not is_text else found
     return name, value
 
 

@@ -233,8 +233,8 @@ class Stage:
     def save_split(self, table: pd.DataFrame) -> None:
         """Write split.csv and remove what earlier stages made of another split.
 
-        These are predictions, and cells: what was training there may be validation here. The user's
-        own files stay.
+        These are predictions, cells and embeddings by FBP: what was training there may be
+        validation here. The user's own files stay.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
@@ -249,6 +249,7 @@ class Stage:
                 if (root / name).parent in own and outputs_are_intact(self.paths, {name: recorded})
             ]
             made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
+            made += (root / "features").glob("fbp*.npz")
             for number in ("05", "06"):  # tables and figures of all models
                 made += (root / "metrics").glob(f"{number}_*.csv")
                 made += (root / "figures").glob(f"{number}_*.png")

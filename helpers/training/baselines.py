@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -40,6 +41,7 @@ from helpers.training.features import Features
 
 NAMES = ("LDA", "RF", "LR", "SVM")
 MOST_SVM_IMAGES = 50_000  # its time grows with the square
+LARGEST_LOGIT = 15.0  # of LDA on training images; a CSV's 9 digits tell scores apart up to about 20
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,18 @@ class FittedBaseline:
     model: BaseEstimator
     chosen: dict[str, Any]
     cv_auc: float  # mean AUC over the folds of the training set
+    temperature: float | None = None  # LDA's logits are divided by it; other models have none
 
     def defect_score(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return the probability of bad (N,) of embeddings (N, D)."""
+        """Return the probability of bad (N,) of embeddings (N, D).
+
+        LDA's logits on fine-tuned features exceed 100: their probabilities would all be 1, and the
+        order of the images would be lost. `temperature` brings those of the training images down to
+        `LARGEST_LOGIT`.
+        """
+        if self.temperature:
+            logits = self.model.decision_function(embeddings).astype(np.float64)
+            return expit(logits / self.temperature)
         return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
 
 
@@ -211,7 +222,11 @@ def fit_baseline(
     chosen = {key.split("__")[-1]: value for key, value in search.best_params_.items()}
     if limited:
         chosen["images"] = len(labels)
-    return FittedBaseline(model, chosen, float(search.best_score_))
+    temperature = None
+    if name == "LDA":
+        largest = float(np.abs(model.decision_function(embeddings)).max())
+        temperature = max(1.0, largest / LARGEST_LOGIT)
+    return FittedBaseline(model, chosen, float(search.best_score_), temperature)
 
 
 def _inner_folds(

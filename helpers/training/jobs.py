@@ -1,7 +1,7 @@
 """Independent trainings, one after another or on a Ray cluster: folds, seeds, candidate cells.
 
-Ray is an optional extra: `pip install .[ray]`. The images travel with the jobs; the run's folder
-must be on a disk that all machines of the cluster share, under the same path.
+Ray is optional: `pip install ray`. The images travel with the jobs; the run's folder must be on a
+disk that all machines of the cluster share, under the same path.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run_all(jobs: Sequence[Callable[[], Any]], engine: str) -> list[Any]:
         import ray
     except ImportError:
         raise TrainingError(
-            "--engine ray needs Ray: pip install .[ray], or use --engine plain"
+            "--engine ray needs Ray: pip install ray, or use --engine plain"
         ) from None
     # joins the cluster that RAY_ADDRESS names, or starts one on this machine
     ray.init(include_dashboard=False, ignore_reinit_error=True, log_to_driver=False)

@@ -47,7 +47,7 @@ class MemoryBank:
         _, d, h, w = features.shape
         patches = features.permute(0, 2, 3, 1).reshape(-1, d)
         parts = self._on(features.device).split(MEMORY_AT_ONCE)
-        found = [torch.cdist(patches, part).min(dim=1) for part in parts]
+        found = [torch.cdist(patches, one, compute_mode=self._mode).min(dim=1) for one in parts]
         nearest = torch.stack([part.values for part in found]).min(dim=0)  # of the parts
         rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(found)])
         row = rows.gather(0, nearest.indices[None])[0]
@@ -70,8 +70,8 @@ class MemoryBank:
         m_test = features.flatten(2).gather(2, place)[..., 0]  # (B, D)
         m = memory[rows.flatten(1).gather(1, where[:, None])[:, 0]]  # (B, D)
         b = min(NEIGHBOURS, len(memory))
-        # the memory first: its constant number of rows decides how distances are computed
-        near = torch.cdist(memory, m).t().topk(b, largest=False).indices  # (B, b), of N_b(m)
+        apart = torch.cdist(memory, m, compute_mode=self._mode)  # (M, B)
+        near = apart.t().topk(b, largest=False).indices  # (B, b), of N_b(m)
         to_near = torch.linalg.vector_norm(m_test[:, None] - memory[near], dim=2)  # (B, b)
         # the exponential of a large distance is infinite: the fraction is computed in logarithms
         weight = 1 - (farthest - to_near.logsumexp(dim=1)).exp()
@@ -88,6 +88,12 @@ class MemoryBank:
 
     def _on(self, device: torch.device) -> Tensor:
         return self.patches.to(device)
+
+    @property
+    def _mode(self) -> str:
+        # torch would choose by the number of images too, which the export cannot do
+        is_small = len(self.patches) <= 25  # torch's own limit: exact below, fast above
+        return "donot_use_mm_for_euclid_dist" if is_small else "use_mm_for_euclid_dist"
 
 
 class PatchCoreNetwork(Model):

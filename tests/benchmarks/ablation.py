@@ -268,7 +268,7 @@ class Ablation:
         labels, groups = own.label.to_numpy(np.int64), own.group.to_numpy()
         lines, about = [], (digest, row, split, fold, recipe.size_px, self.backbone)
         for name in SCORES:
-            within = metrics.within_group_auc(labels, scores[name], groups, n_resamples=1)
+            within = metrics.within_group_auc(labels, scores[name], groups)
             auc = metrics.roc_auc(labels, scores[name])
             inside = within.auc.estimate if within else np.nan
             lines.append((*about, name, auc, inside, seconds))

@@ -136,6 +136,18 @@ def test_a_command_gets_its_arguments_and_its_exit_code_is_returned(monkeypatch)
     assert cli.main(["doctor"]) == 1
 
 
+def test_a_relative_home_is_the_same_folder_for_notebooks_which_run_elsewhere(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(paths.HOME_VARIABLE, "mine")
+    seen = []
+    monkeypatch.setattr(doctor, "examine", lambda _: seen.append(paths.home()) or [])
+    assert cli.main(["doctor"]) == 0
+    monkeypatch.chdir("/")
+    assert [paths.home()] == seen == [tmp_path / "mine"]
+
+
 def test_an_unknown_command_is_an_error(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["dance"])

@@ -210,6 +210,13 @@ def test_later_stages_take_the_images_of_the_run(run_copy, capsys):
     assert "run t, preset smoke" in out and "folder:parts: 80 images" in out
 
 
+def test_the_help_says_which_options_of_the_run_change_nothing(capsys):
+    with pytest.raises(SystemExit):
+        doctor.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "writes neither a report (--html) nor notebooks (--publish)" in said
+
+
 def test_it_imports_no_slow_package():
     slow = {"kaggle", "kagglesdk", "openvino", "papermill", "matplotlib", "seaborn", "kornia"}
     code = (

@@ -71,4 +71,7 @@ def test_scores_of_another_precision_are_told(described, tmp_path, monkeypatch, 
 def test_a_package_that_is_missing_is_said_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     assert command.main(["--model", "none", "--to", "onnx", "--out", str(tmp_path / "line")]) == 1
-    assert "--to onnx needs the package onnx: pip install .[export]" in capsys.readouterr().err
+    assert (
+        "the format onnx needs the package onnx: pip install onnx onnxscript onnxruntime"
+        in capsys.readouterr().err
+    )

@@ -57,16 +57,32 @@ def test_the_run_s_options_come_after_the_defaults_and_are_taken(server):
     given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
     given += ["-p", "TIME_BUDGET_MIN=0", "-p", "SEED=2"]
     plan = series.plan_run(given)
-    assert plan.arguments == [*DEFAULTS, *given] and plan.preset == "full"
+    # a parameter that is given leaves the default one out
+    assert plan.arguments == [*DEFAULTS[:-2], *given] and plan.preset == "full"
     assert plan.parameters["01_data_split"]["DATASET"] == "folder:/kaggle/input/my parts"
     assert plan.parameters["03_finetuning"]["TIME_BUDGET_MIN"] == 0
     options = f"--run={shlex.join(given)}"
     command = ["push", "--series", options, "--title", "My parts", "--cpu", "--no-bundle"]
     assert main(command) == 0
     *_, run_cell, results = _cells(server)
-    assert _arguments(run_cell) == ([*DEFAULTS, *given], "tester/my-parts")
+    assert _arguments(run_cell) == ([*DEFAULTS[:-2], *given], "tester/my-parts")
     assert "'mine'" in results["source"]
     assert server.bodies("SaveKernel")[0].get("enableGpu", False) is False
+
+
+def test_the_help_says_that_the_defaults_always_apply(capfd):
+    with pytest.raises(SystemExit):
+        main(["push", "--help"])
+    said = " ".join(capfd.readouterr().out.split())
+    assert "they follow --dataset nexperia --preset full -p TIME_BUDGET_MIN=660" in said
+    assert "by the file's name, or 'Good Bad Series'" in said
+
+
+def test_a_cell_below_kaggle_s_inputs_need_not_be_on_this_machine(server):
+    given = 'GENOTYPES=["/kaggle/input/cells/own.json", "random"]'
+    plan = series.plan_run(["-p", given])
+    found = plan.parameters["05_genotype_retraining"]["GENOTYPES"]
+    assert found == ["/kaggle/input/cells/own.json", "random"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +90,7 @@ def test_the_run_s_options_come_after_the_defaults_and_are_taken(server):
     [
         ("-p SED=1", "no notebook has the parameter SED; did you mean SEED?"),
         ("--help", "helpers.run would refuse these arguments"),
+        ("-p GENOTYPES=/home/own.json", "'/home/own.json' is not a file"),
         ("--dataset folder:parts", "is on this machine, where Kaggle cannot read it"),
     ],
 )

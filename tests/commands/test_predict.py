@@ -59,6 +59,17 @@ def test_an_image_that_cannot_be_read_is_named_and_the_others_are_answered(parts
     assert predict.main(["gone.png", "--model", "t"]) == 1
 
 
+def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, capsys):
+    odd = tmp_path / "own" / b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    odd.parent.mkdir()
+    Image.open(parts[0]).save(odd)
+    for given in (odd, odd.parent):
+        assert predict.main([parts[0], str(given), "--model", "t"]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.endswith("caf\\udce9.png': the name is not in UTF-8; rename it\n")
+
+
 def test_without_thresholds_there_are_scores_and_a_remark(described, parts, capsys):
     (described.trainings("net") / NAME).unlink()
     assert predict.main([*parts, "--model", "t/net"]) == 0

@@ -1,6 +1,7 @@
 """The command line: everything that can be checked is checked before a notebook starts."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 
@@ -256,6 +257,44 @@ def test_distillation_in_a_run_that_was_split_without_folds_is_refused(home):
         check_places(plan)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('GENOTYPES=["a/x.json", "b/x.json"]', "two cells would both be called 'cell_x': name"),
+        ("GENOTYPES=DARTS_V2, DARTS_V2", "two cells would both be called 'darts_imagenet'"),
+        ("GENOTYPES=random", "GENOTYPES=random with RANDOM_CELLS=0: no cell is left to train"),
+    ],
+)
+def test_cells_that_notebook_05_would_refuse_are_refused_before_01(
+    home, tmp_path, monkeypatch, given, message
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        genotypes.save(tmp_path / folder / "x.json", genotypes.PUBLISHED["PDARTS"], {})
+    with pytest.raises(genotypes.GenotypeError, match=message):
+        _plan("--preset", "smoke", "-p", given, "-p", "RANDOM_CELLS=0")
+
+
+def test_a_package_that_the_export_needs_is_missed_before_01(home, monkeypatch, capsys):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "onnx" else found(n))
+    assert run.main(["--preset", "smoke", "--name", "t", "-p", "EXPORT=onnx"]) == 1
+    assert "error: the format onnx needs the package onnx: pip inst" in capsys.readouterr().err
+    assert not paths.RunPaths("t").root.exists()
+
+
+def test_a_notebook_that_is_interrupted_ends_with_the_exit_code_of_ctrl_c(
+    home, monkeypatch, capsys
+):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papermill, "execute_notebook", stopped)
+    assert run.main(["--preset", "smoke", "--name", "t"]) == 130
+    said = capsys.readouterr().err
+    assert "01_data_split.ipynb: interrupted\n" in said and "To continue once it is" in said
+
+
 def test_a_genotype_whose_model_would_have_too_long_a_name_is_refused(home, tmp_path, capsys):
     cell = tmp_path / f"{230 * 'a'}.json"
     cell.write_text("{}")
@@ -278,6 +317,18 @@ def test_braces_in_a_run_s_name_are_taken_as_they_are(home, monkeypatch):
 
 def _stop(*_):
     raise OSError("stopped here")
+
+
+def test_another_preset_runs_01_again_even_if_its_settings_are_the_same(home, monkeypatch):
+    ran = []
+    monkeypatch.setattr(stages, "is_current", lambda *_: True)
+    monkeypatch.setattr(stages, "record_notebook", lambda *_: None)
+    monkeypatch.setattr(run, "_run_notebook", lambda *given: ran.append(given[3]["PRESET"]))
+    monkeypatch.setattr(run, "_show_results", lambda *_: None)
+    _start("t", "quick")
+    for preset in ("quick", "full"):
+        run.execute(_plan("--name", "t", "--only", "01", "--preset", preset))
+    assert ran == ["full"]
 
 
 def test_publishing_runs_notebooks_of_other_code_again(home, monkeypatch):

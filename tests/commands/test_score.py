@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -317,7 +318,6 @@ def test_a_launcher_s_processes_are_the_shards(folder, monkeypatch):
         (["--images", "nowhere"], "--images nowhere: there is no such folder or CSV"),
         (["--images", "empty"], "empty has no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"),
         (["--images", "parts/*.webp"], "*.webp has no image (.png"),
-        (["--images", "a.png", "b.png"], "put a pattern in quotes"),
         (["--out", "parts"], "--out parts is a folder; name a file in it, e.g. parts/scores.csv"),
         (["--out", "list.csv", "--images", "list.csv"], "--out list.csv is the list of images"),
         (["--out", "list.csv"], "list.csv exists without list.csv.parts/list.json, so it may"),
@@ -337,6 +337,14 @@ def test_what_cannot_work_is_said_before_anything_is_scored(
     assert score.main([*command(folder), *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not list(folder.glob("scores*"))
+
+
+def test_a_pattern_without_quotes_is_refused_and_the_usage_shows_one_place(folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        score.main(command(folder, "--images", "a.png", "b.png"))
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.endswith("arguments: b.png (put a pattern in quotes)\n")
+    assert "--images IMAGES --out" in " ".join(said.split())
 
 
 def test_a_score_that_is_no_number_stops_with_the_image_s_name(folder, capsys):
@@ -410,8 +418,15 @@ def test_deep_images_get_no_verdict_by_a_model_that_was_trained_without_any(
     )
 
 
+def test_without_ray_its_package_is_named(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert score.main(command(folder, "--engine", "ray")) == 1
+    message = "error: --engine ray needs Ray: pip install ray, or use --engine plain"
+    assert message in capsys.readouterr().err
+
+
 def test_ray_gives_the_same_scores_and_lists_the_same_files(folder, monkeypatch):
-    ray = pytest.importorskip("ray", reason="Ray is optional: pip install .[ray]")
+    ray = pytest.importorskip("ray", reason="Ray is optional: pip install ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     (folder / "parts" / "bad" / "broken.png").write_text("not an image")
     assert score.main(command(folder)) == 0

@@ -88,6 +88,29 @@ def test_after_ctrl_c_only_what_is_missing_is_scored(whole, monkeypatch, capsys)
     assert both(whole) == expected
 
 
+def test_an_interrupt_before_old_parts_are_removed_does_not_advise_to_keep_them(
+    whole, monkeypatch, capsys
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PartFiles, "remove", stopped)
+    assert score.main(command(whole, "--restart")) == 130
+    assert "the same command continues" in capsys.readouterr().err
+
+
+def test_a_file_that_was_replaced_keeps_its_score_until_a_restart_and_that_is_said(whole, capsys):
+    before = scores(whole).defect_score
+    save(whole / "parts" / "bad" / "bad00.png", 40, 40)
+    assert score.main(command(whole)) == 0
+    assert "121 images were read by an earlier call; --restart reads" in capsys.readouterr().out
+    assert scores(whole).defect_score.equals(before)
+    assert score.main(command(whole, "--restart")) == 0
+    assert "earlier call" not in capsys.readouterr().out
+    changed = scores(whole).defect_score != before
+    assert changed[changed].index.tolist() == ["bad/bad00.png"]
+
+
 @pytest.mark.parametrize("order", ["01", "10"])
 def test_two_shards_and_one_process_write_the_same_bytes(whole, capsys, order):
     sharded = [*command(whole), "--out", str(whole / "s.csv"), "--shard"]

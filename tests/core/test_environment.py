@@ -10,6 +10,8 @@ from helpers.core import environment, paths
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
     return tmp_path
 
 
@@ -36,6 +38,14 @@ def test_a_commit_has_the_present_code_if_the_package_has_not_changed_since(proj
     assert dirty == f"{second}+" and not environment.is_present_code(dirty)
     third = commit_all(project)
     assert environment.is_present_code(third) and not environment.is_present_code(first)
+
+
+def test_the_repository_that_holds_an_installed_wheel_says_nothing_about_it(project):
+    subprocess.run(["git", "-C", str(project), "init", "-q"], check=True)
+    first = commit_all(project)
+    assert first and environment.is_present_code(first)
+    (project / "notebooks").rmdir()
+    assert environment.commit() is None and not environment.is_present_code(first)
 
 
 @pytest.mark.parametrize("unknown", [None, "0000000"])

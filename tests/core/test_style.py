@@ -67,6 +67,12 @@ def test_a_fraction_is_written_in_per_cent_with_its_interval_if_it_has_one():
     assert style.with_interval(0.1, float("nan"), float("nan"), " %") == "10.0 %"
 
 
+def test_a_promised_rate_is_rounded_up():
+    rates = (0.01, 0.0097, 1 / 96, 1 / 151, 2 / 101, 0.996, 1, 0)
+    expected = ["1", "0.97", "1.1", "0.67", "2", "100", "100", "0"]
+    assert [style.percent_up(rate) for rate in rates] == expected
+
+
 def test_an_axis_of_fractions_is_numbered_in_per_cent():
     figure, ax = plt.subplots()
     ax.set_ylim(0.5, 1.0)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
-from helpers.darts import genotypes, perturbation, search
+from helpers.darts import genotypes, guard, perturbation, search
 from helpers.darts.perturbation import without, worths
 from helpers.darts.space import KINDS, OPERATIONS, PRIMITIVES
 from helpers.darts.supernet import Supernet
@@ -105,6 +106,28 @@ def test_worths_are_the_rises_of_the_loss_and_leave_no_trace(partial):
             each = [losses(without(net, kind, 1, o)).numpy() for o in range(1, 8)]
         second, best = sorted(each, key=np.mean)[-2:]
         assert worth[kind]["leads"][1] == pytest.approx(stats.ttest_rel(best, second)[0], rel=1e-3)
+
+
+class NoDoubles(TorchFunctionMode):
+    """Act as a device without doubles: only what is on the CPU, moved or made there, is cast."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_cpu = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func is not torch.Tensor.double or any(args[0] is own for own in self.on_cpu)
+        found = func(*args, **(kwargs or {}))
+        if func in (torch.Tensor.cpu, torch.as_tensor):
+            self.on_cpu.append(found)
+        return found
+
+
+def test_a_device_without_doubles_can_search_and_select():
+    net, small, images = Supernet(4, 3, 2), Supernet(4, 3, 2, nodes=1), IMAGES.float()
+    with NoDoubles():
+        guard.architecture_record(net, 2)
+        worths(small, (images, TARGETS))
 
 
 def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle_one():

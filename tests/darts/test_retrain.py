@@ -421,7 +421,7 @@ def test_without_a_search_its_row_is_skipped_and_that_is_said(tmp_path, capsys):
         ((__file__,), f"no cell is called {__file__!r} (known: DARTS_V1, "),  # no .json file
         (("x-Distilled.json",), "and not end in '_distilled'"),
         ((), "GENOTYPES is empty; name some of DARTS_V1, DARTS_V2, "),
-        (("DARTS_V2", "DARTS_V2"), "two cells would both be called 'darts_imagenet'"),
+        (("DARTS_V2", "DARTS_V2"), "two cells would both be called 'darts_imagenet': name the"),
     ],
 )
 def test_an_unknown_cell_is_refused_with_the_nearest_name(tmp_path, monkeypatch, names, message):

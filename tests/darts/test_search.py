@@ -82,11 +82,13 @@ def test_a_search_that_only_measures_or_only_watches_is_not_refused():
     settings.SearchSettings(epochs=18, eigenvalue_every=1, alpha_warmup=2)
 
 
-@pytest.mark.parametrize(("every", "warmup"), [(2, 10), (1, 2), (4, 0), (3, 5)])
+@pytest.mark.parametrize(
+    ("every", "warmup"), [(2, 10), (1, 2), (4, 0), (3, 5), (5, 0), (10, 3), (6, 6)]
+)
 def test_the_first_roll_back_comes_when_alpha_has_learned_and_is_the_one_that_settings_name(
     every, warmup
 ):
-    own = settings.SearchSettings(epochs=60, eigenvalue_every=every, alpha_warmup=warmup)
+    own = settings.SearchSettings(epochs=100, eigenvalue_every=every, alpha_warmup=warmup)
     history, back = [], None
     while back is None:
         epoch = len(history) + 1
@@ -96,6 +98,8 @@ def test_the_first_roll_back_comes_when_alpha_has_learned_and_is_the_one_that_se
         back = guard.roll_back(history, own.rollback_growth)
     assert len(history) == own.first_rollback
     assert back[0] + 1 >= warmup + 10
+    window = [2.0 ** (back[0] + 1 + step * every) for step in range(-2, 3)]  # all five
+    assert back[1] == pytest.approx(np.mean(window))
 
 
 def test_the_halves_are_stratified_disjoint_and_of_training_images_only(stage):
@@ -119,6 +123,24 @@ def test_of_a_large_set_a_part_is_searched_with_the_classes_in_proportion():
     assert [int(part.label.sum()) for part in rare] == [1, 1]
     whole = search.halves(split, 0)
     assert search.halves(split, 0, limit=1000)[0].equals(whole[0])
+
+
+def test_halves_share_groups_if_one_of_them_would_lack_a_class_and_the_search_says_so(
+    stage, capsys, monkeypatch
+):
+    split = stage.split
+    spread = split.split + split.id.str[-1]
+    by_group = search.halves(split.assign(group=spread), 0)
+    assert not set(by_group[0].group) & set(by_group[1].group)
+    split = split.assign(group=spread.where(split.label == 0, split.split + " bad"))
+    parts = search.halves(split, 0)
+    for own, expected in zip(parts, search.halves(stage.split, 0), strict=True):
+        assert own.id.tolist() == expected.id.tolist() and own.label.nunique() == 2
+    files.save_csv(stage.paths.split_csv, split)
+    monkeypatch.setattr(search, "resume_file", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        search.search_genotype(dataclasses.replace(stage))
+    assert "the two parts of the search share groups" in capsys.readouterr().out
 
 
 def test_a_search_finds_a_cell_and_tells_how(stage):

@@ -206,8 +206,8 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     split = divide(source, own_digests(source, g003="g002"), split_csv=csv)
     assert (split.copies_left_out, split.unnamed) == (1, 2)
     assert split.report.splitlines()[2:] == [
-        "1 images were left out: copies or near duplicates of images of validation or test, or in a "
-        "group of theirs",
+        "1 images were left out: copies or near duplicates of images of validation or test, or in "
+        "a group of theirs",
         "2 images were left out because SPLIT_CSV names no side for them",
     ]
     facts = splits.describe(source, split, [])

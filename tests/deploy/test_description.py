@@ -68,6 +68,8 @@ def test_the_promise_says_if_the_bad_parts_were_too_few(folder):
     own = read_description(folder)
     assert "On average at most 9.1 % of the bad parts pass (10 bad parts" in own.promise
     assert "too few for 1 %" in own.promise
+    almost = dataclasses.replace(own, promised_escape_rate=1 / 96)
+    assert "at most 1.1 % of the bad parts pass" in almost.promise and "for 1 %" in almost.promise
     sure = dataclasses.replace(own, rule="confident")
     assert "With 95 % confidence at most 9.1 %" in sure.promise
     enough = dataclasses.replace(own, promised_escape_rate=0.01)

@@ -144,8 +144,20 @@ def test_sentences_are_computed_from_the_tables():
     nothing = _answered("-----", probabilities=[np.nan] * 5)
     assert your_part.say_verdicts(your_part.by_group(nothing, FREE)) == ""
     assert your_part.say_costs(nothing, COSTS) == ""
-    assert your_part.say_gap(np.nan) == "" and "2.0e-07" in your_part.say_gap(2e-7)
     assert your_part.say_export("torch", np.nan).endswith("could be used to compare its scores.")
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (2e-7, "are those of the run: the largest difference is 2.0e-07."),
+        (0.02, "are not those of the run, they differ by up to 2.0e-02: if it computed in bf16"),
+        (0.3, "are not those of the run, they differ by up to 3.0e-01: images or checkpoints"),
+    ],
+)
+def test_scores_that_rounding_does_not_explain_are_not_called_those_of_the_run(gap, words):
+    assert your_part.say_gap(gap).startswith(f"These scores {words}")
+    assert your_part.say_gap(np.nan) == ""
 
 
 def test_without_a_folder_parts_come_from_groups_spread_over_the_test_set():

@@ -70,8 +70,8 @@ def test_anomaly_maps_are_compared_with_their_interval():
 
 
 def test_neighbours_before_and_after_fine_tuning_have_a_standard_error():
-    rows = [("val", "pretrained", 0.75, 0.01, 0.57), ("val", "fine-tuned", 0.9, 0.01, 0.57)]
-    columns = ["side", "embedding", "label_agreement", "agreement_error", "chance_agreement"]
+    rows = [("val", "pretrained", 0.75, 0.0, 0.57), ("val", "fine-tuned", 0.9, 0.014, 0.57)]
+    columns = ["side", "embedding", "label_agreement", "change_error", "chance_agreement"]
     table = pd.DataFrame(rows, columns=columns)
     assert findings.embeddings(table) == (
         "75.0 % of a validation part's nearest neighbours have its label before fine-tuning, and "

@@ -69,7 +69,8 @@ def test_embeddings_that_know_nothing_agree_at_chance():
     x = np.random.default_rng(0).normal(size=(3000, 5))
     result = tsne.separation(x, labels)
     assert result["chance_agreement"] == pytest.approx(0.75**2 + 0.25**2, abs=1e-3)
-    assert result["label_agreement"] == pytest.approx(result["chance_agreement"], abs=0.01)
+    found = tsne.agreements(x, labels).mean()
+    assert found == pytest.approx(result["chance_agreement"], abs=0.01)
     assert result["silhouette"] == pytest.approx(0, abs=0.01)
 
 
@@ -132,8 +133,19 @@ def test_every_part_is_drawn_once_with_the_colour_and_shape_of_its_label(mapped)
     assert corners["good"] != corners["bad"]
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["good", "bad"]
-    found = mapped[3].separation
-    assert f"agree {found['label_agreement']:.2f} (chance 0.49)" in figure.axes[3].get_title()
+    found = mapped[3].agreements.mean()
+    assert f"agree {found:.2f} (chance 0.49)" in figure.axes[3].get_title()
+
+
+def test_the_error_of_a_change_is_that_of_the_differences_of_the_same_parts():
+    before = np.array([0.2, 0.5, 0.9, 0.4])
+    change = np.array([0.1, 0.1, 0.1, 0.3])
+    kinds = [("pretrained", before), ("fine-tuned", before + change)]
+    labels, plane = np.array([0, 0, 1, 1]), np.zeros((4, 2))
+    mapped = [tsne.Mapped("val", kind, labels, plane, own, {}) for kind, own in kinds]
+    table = tsne.table(mapped)
+    assert table.change_error.tolist() == [0, pytest.approx(change.std() / 2)]
+    assert table.agreement_error[0] == pytest.approx(before.std() / 2)
 
 
 @pytest.mark.parametrize(("val", "sides"), [(7, ["train", "val"]), (6, ["train"])])

@@ -38,7 +38,7 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
     table = comparison.compare_with(given, "best").set_index("model")
     assert table.index.tolist() == ["copy", "worse", "random"]
     for name, row in table.iterrows():
-        expected = metrics.delong_test(labels, scores[name], scores["best"])
+        expected = metrics.auc_difference(labels, scores[name], scores["best"])
         assert tuple(row[list(metrics.Comparison._fields)]) == expected
     assert (table.loc["copy", ["difference", "low", "high"]] == 0).all()
     assert table.loc["copy", "p_value"] == 1
@@ -60,7 +60,7 @@ def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_
     labels, scores, given = models()
     other = replace(given["worse"], val=given["worse"].val.iloc[::-1][:60])  # in another order
     found, aucs, side = comparison.paired(given["best"], other, "val")
-    assert found == metrics.delong_test(labels[20:], scores["best"][20:], scores["worse"][20:])
+    assert found == metrics.auc_difference(labels[20:], scores["best"][20:], scores["worse"][20:])
     assert found.difference == pytest.approx(aucs[0] - aucs[1]) and aucs[0] > aucs[1]
     assert side == "val" and comparison.paired(given["best"], other)[2] == "test"
     swapped = other.val.assign(label=1 - other.val.label)
@@ -72,7 +72,7 @@ def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_co
     labels, scores, given = models(hidden=True)
     given["worse"] = replace(given["worse"], val=given["worse"].val[:70])
     row = comparison.compare_with(given, "best").set_index("model").loc["random"]
-    expected = metrics.delong_test(labels[:70], scores["random"][:70], scores["best"][:70])
+    expected = metrics.auc_difference(labels[:70], scores["random"][:70], scores["best"][:70])
     assert tuple(row[list(metrics.Comparison._fields)]) == expected
 
 
@@ -102,7 +102,7 @@ def test_subgroup_auc_is_that_of_the_kind_alone():
         mask = kinds == kind
         row = table.loc[kind]
         assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
-        expected = metrics.delong_interval(labels[mask], scores["worse"][mask])
+        expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
         assert (row.low, row.high) == (expected.low, expected.high)
         assert (row.n_good, row.n_bad) == tuple(np.bincount(labels[mask]))
 

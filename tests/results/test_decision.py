@@ -112,8 +112,6 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
     assert row.brier_scaled < row.brier
     assert row.brier_low < row.brier < row.brier_high
-    assert row.tolist() == decision.calibration_table({"m": own}, 0.3, seed=0).iloc[0].tolist()
-    assert row.brier_low != decision.calibration_table({"m": own}, 0.3, seed=1).brier_low[0]
     share = labels.mean()
     assert table.iloc[-1].brier == pytest.approx(np.mean((labels - share) ** 2))
     assert table.model.tolist() == ["m", "base rate"]

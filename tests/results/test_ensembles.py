@@ -60,7 +60,7 @@ def test_models_with_independent_errors_are_joined_kept_and_better_on_test():
     first = max(single, key=single.get)
     for row in rows.values():
         assert row.kept
-        gain = metrics.delong_test(val_labels, row.val_scores, val[first])
+        gain = metrics.auc_difference(val_labels, row.val_scores, val[first])
         standard_error = (gain.high - gain.low) / 2 / stats.norm.ppf(0.975)
         assert (row.best, row.gain) == (first, gain.difference)
         assert row.error == pytest.approx(standard_error)
@@ -74,6 +74,14 @@ def test_an_ensemble_of_three_copies_of_one_model_is_not_kept():
     assert not rows["rank_average"].kept
     assert not rows["stacking"].kept
     assert rows["stacking"].gain <= rows["stacking"].error
+
+
+def test_the_error_that_the_page_gives_decides_what_is_kept(monkeypatch):
+    labels, scores = made_up()
+    compared = metrics.Comparison(difference=0.02, low=0.001, high=0.06, p_value=0.3)
+    monkeypatch.setattr(ensembles, "auc_difference", lambda *_, **__: compared)
+    for row in _build(scores, labels, scores).values():
+        assert row.gain < row.error and not row.kept
 
 
 def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
@@ -336,6 +344,15 @@ def test_a_file_that_a_killed_stage_has_written_but_not_recorded_is_taken_for_it
     files.save_json(run.run_json, record)
     assert _write(run).equals(first)
     assert "stacking" in stages.load_run(run)["steps"]
+
+
+def test_parts_are_drawn_one_by_one_into_folds_if_all_bad_ones_are_of_one_lot(run):
+    split = predictions.read_split(run)
+    lot = np.where(split.label == 1, "bad", split.id.str[-1])
+    files.save_csv(run.split_csv, split.assign(group=split.split + lot))
+    report = _write(run)
+    assert len(report) == 2 and (report.val_auc > 0.8).all()
+    assert not report.kept.any()  # the error over lots is unknown
 
 
 def test_one_model_or_a_tiny_validation_set_gives_no_ensemble(home):

@@ -94,6 +94,8 @@ def test_kinds_are_compared_with_a_standard_error():
     assert said == (
         "FBP has test AUC 97.0 on mono and 90.0 on poly parts: 7.0 ± 2.3 points (p = .002)."
     )
+    (said,) = findings.kinds(table.assign(auc=1.0, low=1.0, high=1.0), "fbp", "test")
+    assert said == "FBP has test AUC 100.0 on all 2 kinds of parts (mono, poly)."
     assert findings.kinds(table[:1], "fbp", "test") == []
     assert findings.kinds(table, "svm", "test") == []
 
@@ -136,7 +138,7 @@ def test_mistakes_that_gather_in_a_group_are_told_from_those_that_are_spread(wro
     assert findings.mistakes_by_group(table.assign(escapes=0), "fbp") == ""
 
 
-def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
+def test_more_training_images_help_or_harm_only_if_the_last_gain_is_not_chance():
     table = pd.DataFrame({"images": [500, 1000, 2000], "auc": [0.85, 0.88, 0.9]})
     table = table.assign(gain=[np.nan, 0.03, 0.02], gain_low=[np.nan, 0.02, 0.01], gain_high=0.04)
     said = findings.training_size(table, "test")
@@ -146,6 +148,8 @@ def test_more_training_images_help_only_if_the_last_gain_is_above_zero():
     assert said.endswith("+2.0 [+1.0, +4.0] points: more images would probably help further.")
     chance = table.assign(gain_low=-0.01)
     assert findings.training_size(chance, "test").endswith("points, which may be chance.")
+    worse = findings.training_size(table.assign(gain_low=-0.05, gain_high=-0.01), "test")
+    assert worse.endswith("-1.0] points: the added images made it worse.")
     assert findings.training_size(table[:0], "test") == ""
 
 
@@ -272,9 +276,9 @@ def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
 
 
 def test_a_promise_that_cannot_be_made_is_said():
-    said = findings.promise(_points(is_kept=False, promised=0.02, val_bad=49), "fbp", "test")
-    assert said[0].startswith("FBP promises 2 % escapes and passes")
-    assert said[1] == "1 % was asked: 49 bad parts held out are too few for it."
+    said = findings.promise(_points(is_kept=False, promised=1 / 96, val_bad=95), "fbp", "test")
+    assert said[0].startswith("FBP promises 1.1 % escapes and passes")
+    assert said[1] == "1 % was asked: 95 bad parts held out are too few for it."
     assert len(said) == 3
 
 
@@ -286,7 +290,7 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
         "them, against 5.0 % [1.6, 11.3] of all labels."
     )
     by_group = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four doubts in one
-    assert "40.0 % [0.0, 100.0] of them" in by_group and "5.0 % [0.0, 14.0] of all" in by_group
+    assert "40.0 % [0.1, 99.8] of them" in by_group and "5.0 % [0.9, 23.7] of all" in by_group
     for nothing in (audited.drop(columns="probability"), audited.assign(probability=np.nan)):
         assert findings.label_audit(nothing) == "10 of 100 labels are suspect (10.0 %)."
     none = findings.label_audit(audited.assign(is_suspect=False))

@@ -34,7 +34,7 @@ def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
     scored = read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.5)
     text = findings_cells.against_fine_tuning(scored, ["cnn", "darts_searched"])
     labels, own = scored["darts_searched"].labels_scores()
-    found = metrics.delong_test(labels, own, scored["fbp"].labels_scores()[1])
+    found = metrics.auc_difference(labels, own, scored["fbp"].labels_scores()[1])
     assert text.startswith(
         "DARTS searched, by validation the best network trained from scratch, is "
         f"{-100 * found.difference:.1f} points of test AUC behind FBP: "

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from helpers.results import metrics
 
@@ -23,7 +23,10 @@ def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     found = metrics.within_group_auc(labels, scores, groups)
     assert found.n_groups == 2
     assert found.auc.estimate == pytest.approx((2 * 0.5 + 3 * 8 / 9) / 5)
-    assert 0.5 <= found.auc.low <= found.auc.estimate <= found.auc.high <= 8 / 9 + 1e-12
+    weights, mean = np.array([0.4, 0.6]), found.auc.estimate
+    se = np.sqrt(2 * (weights**2 * (np.array([0.5, 8 / 9]) - mean) ** 2).sum())
+    arm = special.logit(found.auc.high) - special.logit(mean)
+    assert arm == pytest.approx(stats.t.ppf(0.975, 1) * se / (mean * (1 - mean)))
 
 
 def test_a_score_that_tells_the_groups_alone_has_a_within_group_auc_of_one_half():
@@ -38,48 +41,123 @@ def test_without_a_group_of_both_classes_there_is_no_within_group_auc():
     assert metrics.within_group_auc([0, 1, 0, 1], [1, 2, 3, 4.0], list("abcd")) is None
 
 
-def test_groups_widen_the_interval_and_groups_of_one_do_not():
+def obuchowski(labels, groups, *scores):
+    """Covariance by Obuchowski's definition, in loops over models and groups."""
+    bad, good = labels == 1, labels == 0
+    parts = {"bad": [], "good": []}
+    for s in scores:
+        wins = (s[bad][:, None] > s[good]) + 0.5 * (s[bad][:, None] == s[good])
+        parts["bad"].append(wins.mean(axis=1) - wins.mean())
+        parts["good"].append(wins.mean(axis=0) - wins.mean())
+    covariance, names = np.zeros((len(scores), len(scores))), list(dict.fromkeys(groups))
+    m, n, i10, i01 = bad.sum(), good.sum(), len({*groups[bad]}), len({*groups[good]})
+    for r, s in np.ndindex(covariance.shape):
+        for name in names:
+            x = [parts["bad"][k][groups[bad] == name].sum() for k in (r, s)]
+            y = [parts["good"][k][groups[good] == name].sum() for k in (r, s)]
+            covariance[r, s] += i10 / (i10 - 1) * x[0] * x[1] / m**2
+            covariance[r, s] += i01 / (i01 - 1) * y[0] * y[1] / n**2
+            each = len(names) / (len(names) - 1)
+            covariance[r, s] += each * (x[0] * y[1] + y[0] * x[1]) / (m * n)
+    return covariance, len(names) - 1
+
+
+def test_interval_and_difference_by_groups_are_obuchowski_s_with_student_s_t():
+    labels, a, groups = lots(n_groups=7, each=9)
+    b = np.round(a + np.random.default_rng(1).normal(size=a.size), 1)
+    covariance, freedom = obuchowski(labels, groups, a, b)
+    quantile = stats.t.ppf(0.975, freedom)
+    found = metrics.auc_difference(labels, a, b, groups)
+    se = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found.difference == metrics.auc_difference(labels, a, b).difference
+    assert found.high - found.difference == pytest.approx(quantile * se)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(found.difference) / se, freedom))
+    auc = metrics.auc_interval(labels, a, groups)
+    width = special.logit(auc.high) - special.logit(auc.estimate)
+    se = np.sqrt(covariance[0, 0])
+    assert width == pytest.approx(quantile * se / (auc.estimate * (1 - auc.estimate)))
+
+
+def test_the_standard_error_by_groups_agrees_with_the_jackknife_over_groups():
+    labels, a, groups = lots(n_groups=40)
+    b = a + np.random.default_rng(1).normal(size=a.size)
+
+    def difference(kept):
+        return metrics.roc_auc(labels[kept], a[kept]) - metrics.roc_auc(labels[kept], b[kept])
+
+    without = [difference(groups != name) for name in np.unique(groups)]
+    jackknife = np.sqrt(39 / 40 * np.square(without - np.mean(without)).sum())
+    found = metrics.auc_difference(labels, a, b, groups)
+    se = (found.high - found.difference) / stats.t.ppf(0.975, 39)
+    assert se == pytest.approx(jackknife, rel=0.1)
+
+
+def test_groups_of_one_part_and_missing_groups_are_as_parts():
     labels, scores, groups = lots()
-    alone = metrics.bootstrap_interval(labels, scores, seed=1)
-    wide = metrics.bootstrap_interval(labels, scores, seed=1, groups=groups)
-    single = metrics.bootstrap_interval(labels, scores, seed=1, groups=np.arange(labels.size))
-    missing = metrics.bootstrap_interval(labels, scores, seed=1, groups=[None] * labels.size)
+    alone = metrics.auc_interval(labels, scores)
+    single = metrics.auc_interval(labels, scores, np.arange(labels.size))
+    assert single == pytest.approx(alone, abs=1e-3)  # t with 599 degrees of freedom
+    assert metrics.auc_interval(labels, scores, [None] * labels.size) == single
+    wide = metrics.auc_interval(labels, scores, groups)
     assert wide.high - wide.low > 1.5 * (alone.high - alone.low)
-    assert single.high - single.low == pytest.approx(alone.high - alone.low, rel=0.15)
-    assert missing == single  # a part without a group is a group of its own
-    assert wide.estimate == alone.estimate
 
 
-def test_groups_widen_the_interval_of_a_difference():
-    rng = np.random.default_rng(0)
-    groups, labels = np.repeat(np.arange(20), 50), np.tile([0, 1], 500)
-    right = np.repeat(
-        rng.normal(scale=2, size=20), 50
-    )  # in some lots a model ranks the wrong way round
-    a, b = labels * right + rng.normal(size=1000), rng.normal(size=1000)
-    alone, wide = (metrics.paired_bootstrap(labels, a, b, groups=own) for own in (None, groups))
-    assert wide.difference == alone.difference
-    assert wide.high - wide.low > 1.5 * (alone.high - alone.low)
-    assert metrics.auc_difference(labels, a, b, groups).high > alone.high
+def test_a_class_in_one_group_says_nothing_about_other_groups():
+    labels, a, b = np.repeat([0, 1], 20), np.arange(40), np.arange(40)[::-1].copy()
+    a[19], a[20] = a[20], a[19]
+    for groups in (
+        np.repeat(["x", "y"], 20),
+        np.r_[["x"] * 10, ["y"] * 10, ["z"] * 20],
+        ["x"] * 40,
+    ):
+        assert metrics.auc_interval(labels, a, groups)[1:] == (0, 1)
+        found = metrics.auc_difference(labels, a, b, groups)
+        assert found[1:] == (-1, 1, 1) and found.difference > 0.9
+        assert metrics.difference_between((labels, a, groups), (labels, b, None))[1:] == (-1, 1, 1)
+    assert metrics.within_group_auc(labels, a, ["x"] * 40).auc[1:] == (0, 1)
+    assert metrics.auc_interval([0, 0, 1], [0.1, 0.3, 0.2])[1:] == (0, 1)  # one bad part
 
 
-def test_the_interval_by_groups_covers_the_truth_of_new_groups():
-    rng_truth = metrics.roc_auc(*lots(n_groups=4000, seed=99)[:2])
-    covered = 0
-    for seed in range(60):
-        labels, scores, groups = lots(seed=seed)
-        found = metrics.bootstrap_interval(labels, scores, n_resamples=200, groups=groups)
-        covered += found.low <= rng_truth <= found.high
-    assert covered >= 50  # 57 are expected, 54 do; of the intervals that ignore the groups 43
+@pytest.mark.parametrize("n_groups", [4, 11])
+def test_intervals_by_groups_keep_their_promise_with_few_groups(n_groups):
+    truth = metrics.roc_auc(*lots(n_groups=4000, seed=99)[:2])
+    covered = rejected = 0
+    for seed in range(150):
+        labels, a, groups = lots(n_groups, seed=seed)
+        rng = np.random.default_rng(1000 + seed)
+        level, noise = rng.normal(size=(2, n_groups)), rng.normal(size=(2, labels.size))
+        one, other = labels + np.repeat(level, 20, axis=1) + noise  # two equally good models
+        found = metrics.auc_interval(labels, a, groups)
+        covered += found.low <= truth <= found.high
+        rejected += metrics.auc_difference(labels, one, other, groups).p_value < 0.05
+    assert covered >= 133 and rejected <= 15  # expected 142.5 and 7.5
 
 
-def test_an_auc_has_the_interval_of_its_split_and_none_from_few_groups():
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(12), 20)
-    labels = (rng.random(240) < np.repeat(rng.random(12), 20)).astype(int)
-    scores = labels + np.repeat(rng.normal(size=12), 20) + rng.normal(size=240)
-    assert metrics.auc_interval(labels, scores) == metrics.delong_interval(labels, scores)
-    grouped = metrics.auc_interval(labels, scores, groups)
-    assert grouped == metrics.bootstrap_interval(labels, scores, groups=groups)
-    few = metrics.auc_interval(labels, scores, groups // 3)
-    assert few.estimate == metrics.roc_auc(labels, scores) and np.isnan([few.low, few.high]).all()
+def test_the_difference_of_two_test_sets_is_welch_s():
+    a, b = lots(n_groups=6, seed=1), lots(n_groups=12, seed=2)
+    found = metrics.difference_between(a, b)
+    (va, dfa), (vb, dfb) = (
+        (covariance[0, 0], freedom)
+        for covariance, freedom in (obuchowski(one[0], one[2], one[1]) for one in (a, b))
+    )
+    freedom = (va + vb) ** 2 / (va**2 / dfa + vb**2 / dfb)
+    half_width = stats.t.ppf(0.975, freedom) * np.sqrt(va + vb)
+    assert found.high - found.difference == pytest.approx(half_width)
+    labels, scores, _ = b
+    alone = metrics.difference_between((labels, scores, None), (labels, scores, None))
+    plain = metrics.auc_interval(labels, scores)
+    arm = (special.logit(plain.high) - special.logit(plain.estimate)) * plain.estimate
+    assert alone.high == pytest.approx(np.sqrt(2) * arm * (1 - plain.estimate))  # normal
+
+
+def test_a_mean_by_groups_has_the_interval_of_the_groups_sums():
+    values, groups = np.array([0.1, 0.3, 0.2, 0.6, 0.7]), ["x", "x", "y", "z", "z"]
+    sums = np.array([0.4 - 2 * 0.38, 0.2 - 0.38, 1.3 - 2 * 0.38]) / 5
+    arm = stats.t.ppf(0.975, 2) * np.sqrt(3 / 2 * (sums**2).sum()) / (0.38 * 0.62)
+    found = metrics.mean_interval(values, groups)
+    assert found.estimate == pytest.approx(0.38)
+    assert special.logit(found.high) - special.logit(0.38) == pytest.approx(arm)
+    alone = metrics.mean_interval(values)
+    se = values.std(ddof=1) / np.sqrt(5)
+    arm = stats.t.ppf(0.975, 4) * se / (0.38 * 0.62)
+    assert special.logit(0.38) - special.logit(alone.low) == pytest.approx(arm)

@@ -158,7 +158,7 @@ def test_p_values_compare_test_scores_with_the_best_row_by_validation(costly):
     table = results_table.whole_table(costly).set_index("model")
     scored = predictions.read_all_predictions(costly)
     labels, best = scored["fbp"].labels_scores("test")
-    expected = metrics.delong_test(labels, scored["svm"].labels_scores("test")[1], best)
+    expected = metrics.auc_difference(labels, scored["svm"].labels_scores("test")[1], best)
     assert table.p_value["svm"] == expected.p_value
     assert pd.isna(table.p_value["fbp"])
 

@@ -75,6 +75,42 @@ def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fr
     assert isinstance(config.FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("FOLDER=2024_11_05", "2024_11_05"),
+        ("COMPARE_RUN=1e3", "1e3"),
+        ("TEST_FOLDER=0x10", "0x10"),
+        ("GOOD_FOLDERS=1.10", "1.10"),
+        ("GOOD_FOLDERS=2024_11,2024_12", "2024_11,2024_12"),
+        ('GOOD_FOLDERS=["ok", "1.10"]', ["ok", "1.10"]),
+        ("GOOD_FOLDERS=['ok', 'fine']", ["ok", "fine"]),
+        ("FOLDER=None", None),
+        ("FBP_LR=0.10", 0.1),
+        ("FBP_LR=1e-3", 1e-3),
+        ("SKIP_UNREADABLE=True", True),
+        ("GENOTYPES={[]:1}", "{[]:1}"),
+        ("SEED=" + 10**5 * "[", 10**5 * "["),
+    ],
+)
+def test_a_value_of_the_command_line_is_a_number_only_if_one_is_asked_for(text, value):
+    name, _, _ = text.partition("=")
+    assert config.parse_parameters([text]) == {name: value}
+
+
+def test_a_name_that_is_given_twice_is_refused_and_the_way_to_write_a_list_is_said():
+    with pytest.raises(SettingsError) as caught:
+        config.parse_parameters(["SEED=1", "BACKBONE=resnet18", "BACKBONE=vgg11"])
+    assert str(caught.value) == (
+        '-p BACKBONE is given twice: give it once, a list as -p \'BACKBONE=["A", "B"]\''
+    )
+
+
+def test_a_cost_of_looking_again_needs_the_other_costs():
+    for stage in ("06_analysis", "07_your_part"):
+        assert refused(stage, review_cost=1.0).startswith("REVIEW_COST says nothing alone: give")
+
+
 def test_the_trainings_of_03_take_its_parameters():
     given = {"cnn_epochs": 3, "ll_epochs": 4, "fbp_epochs": 5, "fbp_lr": 0.5, "batch_size": 7}
     settings = config.resolve("03_finetuning", "quick", given)
@@ -87,6 +123,7 @@ def test_the_trainings_of_03_take_its_parameters():
     ("stage", "name", "value", "problem"),
     [
         ("03_finetuning", "epoch_images", 1, "must be 2 or more, or 0 for all"),
+        ("02_features_baselines", "repeats", 1, "must be 2 or more, or 0 for none"),
         ("03_finetuning", "precision", "foo", "is not one of auto, bf16, fp16, no"),
         ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
@@ -166,10 +203,15 @@ def test_a_time_budget_is_not_what_a_result_depends_on():
 
 @pytest.mark.parametrize("stage", config.STAGES)
 def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(stage):
-    number = "seed" if "seed" in vars(config.resolve(stage, "quick", {})) else "review_cost"
-    table = config.settings_table(config.resolve(stage, "quick", {number: 2}), "quick")
+    has_seed = "seed" in vars(config.resolve(stage, "quick", {}))
+    numbers = ("seed",) if has_seed else ("escape_cost", "false_alarm_cost")
+    table = config.settings_table(
+        config.resolve(stage, "quick", dict.fromkeys(numbers, 2)), "quick"
+    )
     assert table.Setting.tolist() == [
         f.name.upper() for f in dataclasses.fields(config.STAGES[stage])
     ]
     assert (table.Why.str.len() > 5).all()
-    assert table.Value[table.Value.str.contains("given")].str.startswith("2").tolist() == [True]
+    marked = table[table.Value.str.contains("given")]
+    assert marked.Setting.str.lower().tolist() == [*numbers]
+    assert marked.Value.str.startswith("2").all()

@@ -91,16 +91,20 @@ def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(ho
 def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_user_s(home):
     stage = _stage()
     written, own = stage.paths.predictions("svm"), stage.paths.predictions("mine")
-    cell = stage.paths.genotype("searched")
+    cell, features = stage.paths.genotype("searched"), stage.paths.features
+    for name in ("fbp", "fbp_fold1", "resnet18"):
+        files.write_bytes(features(name), b"1")
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
     stage.save_split(first)
     stage.once("svm", {}, lambda file: files.save_csv(file, first), file=written)
     stage.once("search", {}, lambda file: files.save_json(file, {}), file=cell)
     files.save_csv(own, first)
     stage.save_split(first)
-    assert written.is_file() and cell.is_file()
+    assert written.is_file() and cell.is_file() and features("fbp").is_file()
     stage.save_split(first.iloc[::-1])
     assert not written.is_file() and not cell.is_file() and own.is_file()
+    # a pretrained network has seen no split
+    assert [file.name for file in features("fbp").parent.iterdir()] == ["resnet18.npz"]
 
 
 def test_a_new_split_leaves_a_file_that_the_user_has_put_in_the_place_of_another(home):

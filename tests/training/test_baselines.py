@@ -50,6 +50,17 @@ def test_models_are_fitted_on_train_alone_and_score_val_and_test(home):
             assert roc_auc_score(labels[sides == side], own) == auc, (name, side)
 
 
+def test_lda_keeps_the_order_of_images_of_which_it_is_sure():
+    rng, labels = np.random.default_rng(0), np.arange(200) % 2
+    x = (rng.normal(size=(200, 4)) + 12 * labels[:, None]).astype(np.float32)
+    fitted = baselines.fit_baseline("LDA", x, labels, folds=3, trees=60, seed=0)
+    logits, scores = fitted.model.decision_function(x), fitted.defect_score(x)
+    assert np.abs(logits).max() > 100 and scores.min() >= 0 and scores.max() <= 1
+    written = np.array([float(f"{score:.9g}") for score in scores])  # as in a CSV
+    assert (np.diff(written[logits.argsort()]) >= 0).all()
+    assert len(set(written)) > 190
+
+
 @pytest.mark.parametrize("name", baselines.NAMES)
 def test_the_same_seed_gives_the_same_scores(problem, name):
     x, y, x_new, _ = problem

@@ -47,7 +47,7 @@ def test_without_ray_installed_the_command_says_what_to_do(home, parts_folder, m
     monkeypatch.setitem(sys.modules, "ray", None)
     _run("r", parts_folder)
     assert train.main(_command("r", "--engine", "ray")) == 1
-    message = "error: --engine ray needs Ray: pip install .[ray], or use --engine plain"
+    message = "error: --engine ray needs Ray: pip install ray, or use --engine plain"
     assert message in capsys.readouterr().err
 
 
@@ -62,7 +62,7 @@ def _fail(text):
 
 
 def test_on_ray_seeds_and_candidates_get_the_same_predictions(home, parts_folder, monkeypatch):
-    ray = pytest.importorskip("ray", reason="Ray is optional: pip install .[ray]")
+    ray = pytest.importorskip("ray", reason="Ray is optional: pip install ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     for module in (genotypes, named):  # three candidates
         monkeypatch.setattr(module, "PUBLISHED", {"DARTS_V2": genotypes.PUBLISHED["DARTS_V2"]})

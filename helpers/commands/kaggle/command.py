@@ -14,7 +14,7 @@ from helpers.commands.cli import parser_of
 from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from helpers.commands.kaggle.files import download
 from helpers.commands.kaggle.kernels import Push, push
-from helpers.commands.kaggle.series import DEFAULTS, push_series
+from helpers.commands.kaggle.series import DEFAULTS, TITLE, push_series
 from helpers.commands.kaggle.submissions import submit
 from helpers.core.errors import UserError
 
@@ -85,10 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         type=shlex.split,
         default=[],
         metavar="'OPTIONS'",
-        help=f"of helpers.run, as --run='...'; without them {shlex.join(DEFAULTS)}",
+        help=f"of helpers.run, as --run='...'; they follow {shlex.join(DEFAULTS)}",
     )
     sub.add_argument("-c", "--competition", default=COMPETITION, help="attached; '' for none")
-    sub.add_argument("--title", default="", help="name on Kaggle; default: by the file's name")
+    title = f"name on Kaggle; default: by the file's name, or {TITLE!r}"
+    sub.add_argument("--title", default="", help=title)
     sub.add_argument("--owner", default="", help="account; default: the one of the credentials")
     several: dict[str, Any] = {"action": "append", "default": []}
     for name, shape, what in (

@@ -65,8 +65,13 @@ class Push:
 
         Raises:
             KaggleError: Kaggle would refuse the title, a source's name lacks a part, a file to
-                attach is missing or its name is not unique, or a package is not installed here.
+                attach is missing, its name is not unique, or nothing is uploaded that it could go
+                with, or a package is not installed here.
         """
+        if self.attach and not self.bundle:
+            raise KaggleError(
+                "--attach goes with the helpers, and --no-bundle uploads none: leave one out."
+            )
         if not 5 <= len(self.slug) <= 50 or len(self.title) > 50:
             raise KaggleError(
                 f"The title {self.title!r} must have 5 to 50 characters: give --title."

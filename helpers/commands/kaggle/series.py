@@ -69,7 +69,9 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     from helpers.commands import run
     from helpers.commands.plan import make_plan
 
-    arguments, said = [*DEFAULTS, *arguments], io.StringIO()  # what comes later is taken
+    has_budget = any("TIME_BUDGET_MIN=" in text for text in arguments)
+    defaults = DEFAULTS[:-2] if has_budget else DEFAULTS
+    arguments, said = [*defaults, *arguments], io.StringIO()  # what comes later is taken
     refusal = "helpers.run would refuse these arguments"
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):

@@ -6,7 +6,8 @@ writes `path,id,defect_score` for each image, and `probability,verdict` (pass, l
 if the model has thresholds; the files that cannot be read go into scores.unreadable.csv. Images are
 scored as in the model's own run, unless options say something else. If it is killed at any time,
 the same command continues after the last complete part. Images that were added behind the others
-are scored by running it again.
+are scored by running it again; a file that was replaced after it was scored keeps its score until
+--restart.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ PROBES = 64  # so many first images are searched for the bits of deep ones
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more:  # of a pattern, the shell has made many arguments
+        parser.error(f"unrecognized arguments: {' '.join(more)} (put a pattern in quotes)")
     try:
         unreadable = run(options)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "without --restart " if options.restart else ""
         print(
-            f"Stopped. Complete parts are kept; the same command {again}continues.", file=sys.stderr
+            f"Stopped. Complete parts are kept; the same command {options.again}continues.",
+            file=sys.stderr,
         )
         return 130
     return int(options.strict and unreadable > 0)
@@ -67,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     """
     check_options(options)
     (index, count), device = _place(options)
-    out, images = options.out, listing.open_list(options.images[0])
+    out, images = options.out, listing.open_list(options.images)
     opened = open_model(options.model)
     models, facts = opened.models, opened.facts
     before = None if options.restart else load_job(out)
@@ -92,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
     parts = PartFiles(out, job)
     if options.restart:
         parts.remove(index, count)
+        options.again = "without --restart "
     files.save_json(parts.record, asdict(job))
     sizes = {number: listing.PART_IMAGES for number in range(len(job.digests))}
     sizes[max(sizes)] = job.count - listing.PART_IMAGES * max(sizes)
@@ -99,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
     todo = set(parts.check()[0]).intersection(mine)
     several, example = 0, ""
     began_s, left = time.monotonic(), sum(sizes[number] for number in todo)
+    total = sum(sizes[number] for number in mine)
     if todo:
         listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
         entries = (list(part) for number, part in listed if number in todo)
@@ -107,7 +113,6 @@ def run(options: argparse.Namespace) -> int:
             scored = score_on_ray(*given, entries)
         else:
             scored = map(PartScorer(*given).score, entries)
-        total = sum(sizes[number] for number in mine)
         # one bar for all processes of a launcher; None: unless the output is not a terminal
         hidden = (index > 0 and options.shard is None) or None
         with tqdm(
@@ -122,6 +127,8 @@ def run(options: argparse.Namespace) -> int:
     print(description.promise if description else remark)
     rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"
     print(f"{out}: {left} images{rate}")
+    if left < total:
+        print(f"{total - left} images were read by an earlier call; --restart reads them again")
     if several:
         print(
             f"{several} file(s) have several pages or frames, e.g. {example}; "
@@ -189,14 +196,9 @@ def _survey(images: listing.ImageList, settings: Settings, before: Job | None, o
 def check_options(options: argparse.Namespace) -> None:
     """Refuse what cannot work before anything is read."""
     out = options.out
-    if len(options.images) > 1:
-        raise ScoreError(
-            "--images takes one folder, CSV or pattern; put a pattern in quotes, e.g. "
-            "--images 'parts/*.png'"
-        )
     if out.is_dir():
         raise ScoreError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
-    table = Path(options.images[0]).expanduser()
+    table = Path(options.images).expanduser()
     if out.exists() and table.exists() and out.samefile(table):
         raise ScoreError(f"--out {out} is the list of images; give another file")
     if options.batch_size < 1:
@@ -230,6 +232,7 @@ def _place(options: argparse.Namespace) -> tuple[tuple[int, int], torch.device]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("score", __doc__)
+    parser.set_defaults(again="")  # what to leave out of the command that continues
     add = parser.add_argument
     add(
         "--model",
@@ -239,9 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--images",
-        nargs="+",
         required=True,
-        metavar="IMAGES",
         help="a folder, a pattern in quotes, or a CSV with a column path (and id)",
     )
     add("--out", type=Path, required=True, help="the CSV to write")

@@ -109,9 +109,7 @@ def score_on_ray(
         import ray
         from ray.util import ActorPool
     except ImportError:
-        raise ScoreError(
-            "--engine ray needs Ray: pip install .[ray], or use --engine plain"
-        ) from None
+        raise ScoreError("--engine ray needs Ray: pip install ray, or use --engine plain") from None
     # joins the cluster that RAY_ADDRESS names, or starts one on this machine
     ray.init(include_dashboard=False, ignore_reinit_error=True)
     cluster, on_gpu = ray.cluster_resources(), device.type == "cuda"
