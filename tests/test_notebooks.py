@@ -223,7 +223,7 @@ def test_a_folder_with_a_broken_file_stops_with_its_name_and_continues_without_i
     whole = (parts_folder / "good" / "good00.png").read_bytes()
     (parts_folder / "good" / "cut.png").write_bytes(whole[: len(whole) // 2])
     command = ["--dataset", f"folder:{parts_folder}", *SMOKE, "--only", "01"]
-    options = ["-p", "VAL_PER_CLASS=10", "-p", "MAX_IMAGES=200"]
+    options = ["-p", "MAX_IMAGES=200"]
     assert run.main([*command, *options]) == 1
     error = capsys.readouterr().err
     assert "01_data_split.ipynb, cell" in error and "cut.png" in error

@@ -126,7 +126,7 @@ def test_the_numbers_of_test_images_follow_from_the_counts_of_both_classes():
     for run in RUNS.values():
         row = table(run, "06_operating_points").iloc[0]
         counts.append(f"{row.test_bad + row.test_good:.0f}")
-    assert f"; {' and '.join(counts)} test images;" in TEXT
+    assert f"; {' and '.join(counts)} test images." in TEXT
 
 
 def test_every_number_with_an_interval_is_checked_above():

@@ -201,7 +201,7 @@ def test_without_a_teacher_that_has_not_seen_the_image_distillation_is_refused(
     elif lacking == "checkpoint":
         planted.plant_teachers(stage, 0)
         stage.paths.checkpoint("fbp", 0, 2).unlink()
-    with pytest.raises(StageError, match="run 01 with CROSS_FIT=5, then 03 and 04, or give"):
+    with pytest.raises(StageError, match="run 01 with CROSS_FIT=5, then 03, or give"):
         find_teacher(stage)
 
 
