@@ -17,7 +17,7 @@ from helpers.runs import names
 from helpers.runs.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
-MARKERS = "P<>p*h^osDvX"  # by the order of names: of a model the same in all pictures
+MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
 INSIDE = 0.9  # share of the points that learning curves show
 
 
