@@ -53,8 +53,9 @@ def read_named(
     known_names = ("id", "path", "label", "group", *columns, *allowed)
     for name in frame.columns:
         meant = str(name).strip().lower().removesuffix("s")
-        if name not in known_names and meant in known_names and meant not in frame:
-            raise DataError(f"{path}: rename the column {name!r} to {meant!r}")
+        is_free = by is not None and meant in ("id", "path")  # numbers of one's own beside it
+        if name not in known_names and meant in known_names and meant not in frame and not is_free:
+            raise DataError(f"{path}: rename the column {name!r} to {meant!r}, or remove it")
     if by is None:
         found = ", ".join(map(str, frame.columns))
         raise DataError(f"{path} needs a column id or path; it has {found} (with commas between)")

@@ -22,7 +22,7 @@ from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
 from helpers.results.metrics import roc_auc
-from helpers.runs import captions, predictions, record
+from helpers.runs import predictions, record
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name, display_name
 from helpers.runs.stages import images_of
@@ -151,8 +151,3 @@ def judged(parts: pd.DataFrame, threshold: float) -> pd.DataFrame:
 def attribution(run_paths: RunPaths) -> str:
     """Return the credit line that the source of the run's images asks for."""
     return record.load_run(run_paths)["stages"]["01_data_split"].get("attribution", "")
-
-
-def backbone_of(run_paths: RunPaths) -> str | None:
-    """Return the run's pretrained backbone; see `captions.backbone_of`."""
-    return captions.backbone_of(run_paths)

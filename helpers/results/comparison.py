@@ -30,7 +30,7 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
 
     Returns:
         One row per model: `difference`, its interval `low, high` and `p_value` by
-        `metrics.auc_difference` (DeLong, or over groups if the split keeps them apart), and Holm's
+        `metrics.auc_difference` (Obuchowski's if the split keeps groups apart), and Holm's
         `p_holm` over all rows.
     """
     scored = common(scored)

@@ -150,7 +150,8 @@ def build_ensembles(
 
     `folds` (N,) is the fold of each validation part. An ensemble is kept if its out-of-fold
     validation AUC exceeds the best single model's by more than one standard error of the paired
-    difference: DeLong's, or over `groups` (N,) if they are given.
+    difference, by `groups` (N,) if they are given. It is half of the interval that holds 68 %,
+    with few groups a little more than a standard error.
     """
     aucs = {name: roc_auc(val_labels, own) for name, own in val_scores.items()}
     best = max(aucs, key=aucs.__getitem__)  # the first of equals

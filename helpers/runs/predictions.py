@@ -82,8 +82,8 @@ class Scored:
     def blocks(self, side: str = "") -> np.ndarray | None:
         """Return `groups` if the split keeps groups apart, else None.
 
-        Then they are what intervals resample and folds keep together: the question is how the model
-        does on new groups.
+        Then they are the units of intervals, and folds keep them together: the question is how the
+        model does on new groups.
         """
         return self.groups(side) if self.groups_apart else None
 

@@ -476,7 +476,7 @@ def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
 def parse_parameter(text: str) -> tuple[str, Any]:
     """Return name and value of a command line's NAME=VALUE; the value as JSON, Python or text.
 
-    Where a name is asked for, a number stays the text that it is, except in a list with brackets: a
+    Where a name is asked for, a number stays the text that it is, except in brackets: a
     folder may be called 2024_11, which Python reads as 202411.
     """
     name, equals, value = text.partition("=")
@@ -487,8 +487,7 @@ def parse_parameter(text: str) -> tuple[str, Any]:
             found = read(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
-        values = found if isinstance(found, tuple) else (found,)
-        is_text = all(isinstance(one, str | list | None) for one in values)
+        is_text = isinstance(found, str | list | None) or not set("('\"").isdisjoint(value)
         return name, value if name in _TEXTS and not is_text else found
     return name, value
 

@@ -59,6 +59,7 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
         ({"id": ["a"], "defect_score": ["0.3"]}, "rename the column defect_score"),
         ({"id": ["a"], "Label": ["0"]}, "rename the column 'Label' to 'label'"),
         ({"id": ["a"], " groups": ["x"]}, "rename the column ' groups' to 'group'"),
+        ({"Id": ["a"], "label": ["0"]}, "rename the column 'Id' to 'id', or remove it"),
         ({"file": ["a"], "label": ["0"]}, "needs a column id or path; it has file, label"),
     ],
 )

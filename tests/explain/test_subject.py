@@ -10,7 +10,7 @@ import torch
 from helpers.core import files
 from helpers.explain import subject as subjects
 from helpers.explain.subject import ExplainError, checkpoint_of, open_subject
-from helpers.runs import predictions, record
+from helpers.runs import captions, predictions, record
 from helpers.runs.members import Member
 from helpers.runs.settings import stage_name
 
@@ -121,7 +121,7 @@ def test_a_part_is_called_bad_from_the_threshold_on():
 
 def test_attribution_and_backbone_come_from_the_runs_record(run_paths):
     assert subjects.attribution(run_paths) == "Images: mine"
-    assert subjects.backbone_of(run_paths) == "resnet18"
+    assert captions.backbone_of(run_paths) == "resnet18"
 
 
 def test_the_backbone_is_that_of_03_or_02_whatever_later_notebooks_noted_before(own_run):
@@ -129,7 +129,7 @@ def test_the_backbone_is_that_of_03_or_02_whatever_later_notebooks_noted_before(
         with record.edit_run(own_run) as run:
             for name, backbone in noted.items():
                 run["stages"].setdefault(stage_name(name[1:]), {})["backbone"] = backbone
-        return subjects.backbone_of(own_run)
+        return captions.backbone_of(own_run)
 
     assert backbone_with(_06="old", _07="old") == "resnet18"
     assert backbone_with(_02="new") == "new"

@@ -76,14 +76,6 @@ def test_an_ensemble_of_three_copies_of_one_model_is_not_kept():
     assert rows["stacking"].gain <= rows["stacking"].error
 
 
-def test_the_error_that_the_page_gives_decides_what_is_kept(monkeypatch):
-    labels, scores = made_up()
-    compared = metrics.Comparison(difference=0.02, low=0.001, high=0.06, p_value=0.3)
-    monkeypatch.setattr(ensembles, "auc_difference", lambda *_, **__: compared)
-    for row in _build(scores, labels, scores).values():
-        assert row.gain < row.error and not row.kept
-
-
 def test_a_planted_random_model_gets_no_vote_and_spoils_nothing():
     val_labels, val = made_up(seed=1)
     test_labels, test = made_up(seed=2)

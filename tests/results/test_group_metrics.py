@@ -15,6 +15,9 @@ def lots(n_groups=30, each=20, seed=0, between=2.0, inside=1.0):
     return labels, scores, groups
 
 
+SIZES = np.repeat(np.arange(6), [6, 22, 22, 8, 12, 14])
+
+
 def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     labels = np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 1, 0, 1, 1])
     scores = np.array([1, 2, 3, 0, 1, 2, 3, 2.5, 4, 5, 9, 8, 7.0])
@@ -24,9 +27,12 @@ def test_within_group_auc_is_the_weighted_mean_of_the_groups_own():
     assert found.n_groups == 2
     assert found.auc.estimate == pytest.approx((2 * 0.5 + 3 * 8 / 9) / 5)
     weights, mean = np.array([0.4, 0.6]), found.auc.estimate
-    se = np.sqrt(2 * (weights**2 * (np.array([0.5, 8 / 9]) - mean) ** 2).sum())
+    se = np.sqrt((weights**2 * (np.array([0.5, 8 / 9]) - mean) ** 2 / (1 - weights)).sum())
     arm = special.logit(found.auc.high) - special.logit(mean)
-    assert arm == pytest.approx(stats.t.ppf(0.975, 1) * se / (mean * (1 - mean)))
+    freedom = 1 / 0.52 - 1  # 0.4^2 + 0.6^2
+    assert arm == pytest.approx(stats.t.ppf(0.975, freedom) * se / (mean * (1 - mean)))
+    perfect = metrics.within_group_auc(np.tile([0, 1], 42), np.tile([0, 1], 42), SIZES)
+    assert perfect.auc == (1, 1, 1)  # the weights may add up to more than 1
 
 
 def test_a_score_that_tells_the_groups_alone_has_a_within_group_auc_of_one_half():
@@ -59,12 +65,14 @@ def obuchowski(labels, groups, *scores):
             covariance[r, s] += i01 / (i01 - 1) * y[0] * y[1] / n**2
             each = len(names) / (len(names) - 1)
             covariance[r, s] += each * (x[0] * y[1] + y[0] * x[1]) / (m * n)
-    return covariance, len(names) - 1
+    return covariance, min(i10, i01) - 1
 
 
 def test_interval_and_difference_by_groups_are_obuchowski_s_with_student_s_t():
     labels, a, groups = lots(n_groups=7, each=9)
-    b = np.round(a + np.random.default_rng(1).normal(size=a.size), 1)
+    rng = np.random.default_rng(1)
+    b = a + np.repeat(rng.normal(0, 3, 7), 9) + rng.normal(0, 0.1, a.size)  # lots differ most
+    b = np.round(b, 1)
     covariance, freedom = obuchowski(labels, groups, a, b)
     quantile = stats.t.ppf(0.975, freedom)
     found = metrics.auc_difference(labels, a, b, groups)
@@ -116,6 +124,26 @@ def test_a_class_in_one_group_says_nothing_about_other_groups():
         assert metrics.difference_between((labels, a, groups), (labels, b, None))[1:] == (-1, 1, 1)
     assert metrics.within_group_auc(labels, a, ["x"] * 40).auc[1:] == (0, 1)
     assert metrics.auc_interval([0, 0, 1], [0.1, 0.3, 0.2])[1:] == (0, 1)  # one bad part
+
+
+def test_sums_of_a_few_groups_that_cancel_are_not_taken_for_certainty():
+    labels, scores, groups = [1, 1, 0, 0, 1, 1, 0, 0], np.arange(8), [1, 2] * 4
+    found = metrics.auc_interval(labels, scores, groups)
+    assert found.low < 0.01 and found.high > 0.9 and found.estimate == 0.25
+    other = metrics.auc_difference(labels, scores, [3, 1, 2, 0, 7, 5, 6, 4], groups)
+    assert other.low == -1 and other.high > 0.9 and other.p_value > 0.1
+    assert metrics.mean_interval([0.3, 0.7] * 10, np.repeat(np.arange(10), 2)).low < 0.45
+
+
+def test_bad_parts_in_few_of_many_lots_do_not_make_noise_significant():
+    lot, bad_lots, rejected = np.repeat(np.arange(30), 15), 3, 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        labels = ((rng.random(lot.size) < 0.4) & (lot < bad_lots)).astype(int)
+        level, noise = rng.normal(size=(2, 30)), rng.normal(size=(2, lot.size))
+        one, other = labels + level[:, lot] + noise
+        rejected += metrics.auc_difference(labels, one, other, lot).p_value < 0.05
+    assert rejected <= 8  # with the normal distribution more than 20
 
 
 @pytest.mark.parametrize("n_groups", [4, 11])

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
     if more:  # of a pattern, the shell has made many arguments
-        parser.error(f"unrecognized arguments: {' '.join(more)} (put a pattern in quotes)")
+        advice = "" if any(one.startswith("-") for one in more) else " (put a pattern in quotes)"
+        parser.error(f"unrecognized arguments: {' '.join(more)}{advice}")
     try:
         unreadable = run(options)
     except (UserError, OSError) as error:
