@@ -96,7 +96,7 @@ def test_the_longer_preset_s_numbers_are_those_of_its_run():
     found = table("elpv-full").drop("majority")
     assert found.val_auc.idxmax() == "stacking" and (found.preset == "full").all()
     fbp, chosen = (with_interval(found.loc[name], "test_auc") for name in ("fbp", "stacking"))
-    assert f"split: FBP {fbp}; stacking, which validation chose, {chosen}." in TEXT
+    assert f"split: FBP {fbp}; stacking, which validation chose, {chosen} (bootstrap)." in TEXT
 
 
 def test_what_fbp_lets_through_and_rejects_is_that_of_the_operating_points():
