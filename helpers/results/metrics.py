@@ -73,9 +73,14 @@ def f1(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> float:
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the chance that a bad part outscores a good one (the area under the ROC curve)."""
+    """Return the chance that a bad part outscores a good one (the area under the ROC curve).
+
+    It is computed from a sum of ranks without rounding, so that equally good models are equal.
+    """
     labels, scores = check_both_classes(labels, scores)
-    return float(_placements(labels, scores)[0].mean())
+    n_bad, n_good = int(labels.sum()), int((1 - labels).sum())
+    ranks = stats.rankdata(scores)[labels == 1].sum()  # multiples of 1/2
+    return float((ranks - n_bad * (n_bad + 1) / 2) / (n_bad * n_good))
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +137,8 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike | None 
     model it shrinks to the estimate: these say nothing about how much the AUC varies.
     """
     labels, scores = check_both_classes(labels, scores)
-    parts = _placements(labels, scores)
-    return _logit_interval(parts[0].mean(), *_variance(parts, labels, groups))
+    found = _variance(_placements(labels, scores), labels, groups)
+    return _logit_interval(roc_auc(labels, scores), *found)
 
 
 def _logit_interval(estimate: float, variance: float, freedom: float) -> Interval:
@@ -162,7 +167,7 @@ def auc_difference(
     labels, *scores = check_both_classes(labels, scores_a, scores_b)
     (bad_a, good_a), (bad_b, good_b) = (_placements(labels, own) for own in scores)
     found = _variance((bad_a - bad_b, good_a - good_b), labels, groups)
-    return _compared(bad_a.mean() - bad_b.mean(), *found, level)
+    return _compared(roc_auc(labels, scores_a) - roc_auc(labels, scores_b), *found, level)
 
 
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # labels, scores and groups, if any
@@ -173,13 +178,13 @@ def difference_between(a: Judged, b: Judged) -> Comparison:
 
     Parts that are in both count as independent. The degrees of freedom are Welch's.
     """
-    parts = [_placements(labels, scores) for labels, scores, _ in (a, b)]
-    found = [_variance(own, one[0], one[2]) for own, one in zip(parts, (a, b), strict=True)]
+    aucs = [roc_auc(labels, scores) for labels, scores, _ in (a, b)]
+    found = [_variance(_placements(*one[:2]), one[0], one[2]) for one in (a, b)]
     variances, freedoms = np.transpose(found)
     freedom, total = np.inf, variances.sum()
     if np.isfinite(freedoms).any() and NO_VARIANCE < total < np.inf:
         freedom = total**2 / (variances**2 / freedoms).sum()
-    return _compared(parts[0][0].mean() - parts[1][0].mean(), total, freedom)
+    return _compared(aucs[0] - aucs[1], total, freedom)
 
 
 def _compared(

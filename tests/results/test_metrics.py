@@ -38,6 +38,14 @@ def test_auc_and_f1_agree_with_scikit_learn_and_a_tie_is_half_a_pair():
         assert metrics.f1(labels, scores, 0.6) == pytest.approx(sk.f1_score(labels, called))
 
 
+def test_models_that_rank_equally_many_pairs_right_have_exactly_one_auc():
+    labels = np.repeat([0, 1], [7, 13])
+    one, other = np.arange(20.0), np.arange(20.0)
+    one[[6, 7]], other[5] = one[[7, 6]], 7.5  # each ranks one pair wrong
+    assert metrics.auc_interval(labels, one).estimate == metrics.auc_interval(labels, other)[0]
+    assert metrics.roc_auc(labels, one) == 90 / 91
+
+
 def test_a_score_on_the_threshold_is_called_bad_and_f1_without_bad_parts_is_zero():
     assert metrics.f1([1, 0], [0.5, 0.49]) == 1.0
     assert metrics.f1([0, 0], [0.1, 0.2]) == 0.0
