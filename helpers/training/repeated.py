@@ -48,8 +48,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
     table = table[table.label.notna()].reset_index(drop=True)
     linked = _linked(stage, table)
     try:
-        for repetition in range(settings.repeats):
-            _draw(table, "groups", repetition, linked)
+        by_groups = [_draw(table, "groups", k, linked) for k in range(settings.repeats)]
     except DataError:
         print("REPEATS: there are too few groups with good and with bad parts for splits by groups")
         return pd.DataFrame(columns=columns)
@@ -66,7 +65,9 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
         draws = [(kind, k) for kind in KINDS for k in range(settings.repeats)]
         found = []
         for kind, repetition in tqdm(draws, desc="splits", unit="split", leave=False):
-            side = _draw(table, kind, repetition, linked)
+            side = by_groups[repetition]
+            if kind == "random":
+                side = _draw(table, kind, repetition, linked)
             train, test = table[side == "train"], table[side == "test"]
             x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
             groups = train.group.to_numpy() if kind == "groups" else None
