@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.core import seeding
+from helpers.core import metrics, seeding
 from helpers.models import backbones
-from helpers.results import metrics
 from helpers.runs.settings import TrainSettings
 from tests.benchmarks import ablation
 from tests.conftest import split_of

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from helpers.core import files
 from helpers.core.errors import UserError
+from helpers.core.metrics import auc_interval
 from helpers.datasets import DataError
 from helpers.datasets.chips.write import HIDDEN_LABELS
-from helpers.results.metrics import auc_interval
 from helpers.results.submission import validate_submission
 
 

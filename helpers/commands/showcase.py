@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from sklearn.metrics import roc_curve
 
 from helpers.core.files import atomic_path
+from helpers.core.metrics import roc_auc
 from helpers.core.paths import RunPaths
 from helpers.core.style import draw_image, percent, use_style
 from helpers.darts import draw, genotypes
@@ -18,7 +19,6 @@ from helpers.explain.maps import draw_overlay
 from helpers.explain.selection import surest_of_each_class
 from helpers.explain.subject import attribution, open_subject
 from helpers.results.curves import CLASSICAL, DASHES
-from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
 from helpers.runs.names import base_name, display_name, model_colours
 

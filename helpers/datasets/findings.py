@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.core import metrics
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, with_interval
 
 CLEAR = 3  # standard errors between two mean images, since there are many pixels
-RESAMPLES = 500  # of a bootstrap
 FEW = 10  # images; the share of bad ones among fewer says little
 
 
@@ -165,13 +165,12 @@ def brightness(split: pd.DataFrame, measured: pd.DataFrame) -> str:
     means = frame.groupby("label")["mean"].mean()
     darker = means[1] < means[0]
     labels, dark = frame.label.to_numpy(dtype=int), frame["mean"].to_numpy() * (-1) ** darker
-    blocks = frame.get("group", frame.id).fillna(frame.id)
-    auc, low, high = _auc_interval(labels, dark, pd.factorize(blocks)[0])
-    numbers = f"an AUC of {with_interval(auc, low, high)} for brightness alone, on training and "
+    auc = metrics.auc_interval(labels, dark, frame.get("group"))
+    numbers = f"an AUC of {with_interval(*auc)} for brightness alone, on training and "
     numbers += "validation"
     if "group" in frame:
         numbers += " (interval by groups)"
-    if low <= 0.5:
+    if auc.low <= 0.5:
         return f"Brightness is not shown to tell the classes apart: {numbers}."
     return (
         f"Bad images are {'darker' if darker else 'brighter'} than good ones: a mean gray value "
@@ -190,27 +189,6 @@ def mean_images(z: np.ndarray) -> str:
         f"at {_per_cent(darker)} of the pixels, brighter at {_per_cent(brighter)} (each image "
         "counted as independent)."
     )
-
-
-def _auc(labels: np.ndarray, ranks: np.ndarray, times: np.ndarray) -> float:
-    """Return the AUC of values given by their ranks from 0 (N,); each counts `times` (N,)."""
-    good, bad = (np.bincount(ranks, times * (labels == label)) for label in (0, 1))
-    below = good.cumsum() - 0.5 * good  # good ones below each value, ties half
-    return float((bad * below).sum() / (good.sum() * bad.sum()))
-
-
-def _auc_interval(
-    labels: np.ndarray, values: np.ndarray, blocks: np.ndarray
-) -> tuple[float, float, float]:
-    """Return the AUC and its 95 % bootstrap interval over blocks, numbered from 0."""
-    ranks = np.unique(values, return_inverse=True)[1]
-    rng, n, aucs = np.random.default_rng(0), int(blocks.max()) + 1, []
-    for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(n, size=n), minlength=n)[blocks]
-        if times[labels == 0].any() and times[labels == 1].any():
-            aucs.append(_auc(labels, ranks, times))
-    low, high = np.quantile(aucs, [0.025, 0.975])
-    return _auc(labels, ranks, np.ones(len(labels))), float(low), float(high)
 
 
 def _chi_squared(values: pd.Series, labels: pd.Series) -> float:

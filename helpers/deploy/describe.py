@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.core import files
+from helpers.core import files, metrics
 from helpers.core.style import LABEL_NAMES, percent_up, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
 from helpers.models.weights import licence_of
-from helpers.results import metrics
 from helpers.results.operating_point import Rule
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name

@@ -11,10 +11,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from helpers.core.metrics import exact_interval
 from helpers.core.style import LABEL_NAMES, p_value, with_interval
 from helpers.explain.map_measures import corner_share, peaks_in_corner
 from helpers.explain.map_quality import MapQuality, correlations
-from helpers.results.metrics import exact_interval
 
 ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
 

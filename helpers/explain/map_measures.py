@@ -14,9 +14,9 @@ from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.core.metrics import roc_auc
 from helpers.explain.gradcam import IMAGES_AT_ONCE
 from helpers.models.spec import evaluating
-from helpers.results.metrics import roc_auc
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from helpers.core import devices
 from helpers.core.errors import UserError
+from helpers.core.metrics import roc_auc
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
-from helpers.results.metrics import roc_auc
 from helpers.runs import predictions, record
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name, display_name

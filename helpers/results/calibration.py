@@ -1,6 +1,6 @@
 """Calibration: compare scores with the fraction of bad parts, and scale them by a temperature.
 
-Labels and scores are those of `helpers.results.metrics`; here the scores must be probabilities.
+Labels and scores are those of `helpers.core.metrics`; here the scores must be probabilities.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from helpers.results.metrics import check_both_classes, check_scores, exact_interval
+from helpers.core.metrics import check_both_classes, check_scores, exact_interval
 
 ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 # Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.

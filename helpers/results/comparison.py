@@ -2,7 +2,7 @@
 
 Models are compared on parts that all of them have scored, so every comparison is paired: DeLong's
 test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014), or Obuchowski's
-(1997) for parts in groups if the split keeps them apart. Both are in `helpers.results.metrics`.
+(1997) for parts in groups if the split keeps them apart. Both are in `helpers.core.metrics`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from helpers.core import metrics
 from helpers.core.paths import RunPaths
-from helpers.results import metrics
 from helpers.runs import stages
 from helpers.runs.predictions import Scored, common
 

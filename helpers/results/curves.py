@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from helpers.core.evenly import evenly
+from helpers.core.metrics import rate_interval, roc_auc
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, percent_up, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
 from helpers.results.bars import MARKERS, MODEL, interval_arms
-from helpers.results.metrics import rate_interval, roc_auc
 from helpers.runs import settings
 from helpers.runs.names import (
     BRIGHTNESS,

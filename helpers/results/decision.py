@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from helpers.core import metrics
 from helpers.core.style import SIDES, percent_up, told_apart
-from helpers.results import calibration, metrics, operating_point
+from helpers.results import calibration, operating_point
 from helpers.results.operating_point import Bins, Line
 from helpers.results.report_table import per_cent, plain
 from helpers.runs.predictions import Scored

@@ -17,7 +17,7 @@ from scipy import optimize, special, stats
 
 from helpers.core import files
 from helpers.core.folds import one_holds_a_class, stratified_folds
-from helpers.results.metrics import auc_difference, check_both_classes, roc_auc
+from helpers.core.metrics import auc_difference, check_both_classes, roc_auc
 from helpers.runs import settings, stages
 from helpers.runs.members import Member
 from helpers.runs.names import BRIGHTNESS, display_name

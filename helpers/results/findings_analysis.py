@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.core.metrics import TAILS, exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.results.calibration import ABOUT_ONE, calibration_bins
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
-from helpers.results.metrics import TAILS, exact_interval, rate_interval
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name

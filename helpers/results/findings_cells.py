@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from helpers.core import metrics
 from helpers.core.style import percent
-from helpers.results import findings, metrics
+from helpers.results import findings
 from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.predictions import Scored, common
 

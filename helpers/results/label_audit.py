@@ -20,9 +20,9 @@ from scipy import special
 from sklearn.linear_model import LogisticRegression
 
 from helpers.core import files
+from helpers.core.metrics import check_both_classes
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES
-from helpers.results.metrics import check_both_classes
 from helpers.runs.predictions import Scored
 from helpers.runs.stages import load_run
 

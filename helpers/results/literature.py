@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.core.metrics import Interval, exact_interval
 from helpers.core.style import percent, with_interval
 from helpers.results.label_mappings import MAPPINGS
-from helpers.results.metrics import Interval, exact_interval
 
 HALF = "bad = p >= 1/2 (used here)"
 # work, model, mapping ("" if the source does not show it), accuracy, F1, remark; per cent

@@ -2,7 +2,7 @@
 
 A part passes if its score is below `pass_below`, is rejected if it is `reject_from` or more, and a
 person looks at it again if it is in between. Choose both thresholds on held-out scores, report
-what they do on test. Labels, scores and rates are those of `helpers.results.metrics`.
+what they do on test. Labels, scores and rates are those of `helpers.core.metrics`.
 
     promise = threshold_for_escape_rate(labels, scores, 0.01)  # on held-out scores
     bins = Bins(promise.threshold, reject_threshold(labels, scores, promise.threshold, line))
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from helpers.results.metrics import LEVEL, Interval, check_both_classes, rate_interval
+from helpers.core.metrics import LEVEL, Interval, check_both_classes, rate_interval
 
 Rule = Literal["expected", "confident"]  # how an escape rate is promised
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.core import metrics
 from helpers.core.paths import RunPaths
-from helpers.results import comparison, metrics, operating_point
+from helpers.results import comparison, operating_point
 from helpers.runs import costs, names, record, stages
 from helpers.runs.predictions import Scored, read_all_predictions, read_split
 

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from helpers.core import metrics
 from helpers.core.style import percent, percent_axis
-from helpers.results import metrics
 from helpers.results.bars import MODEL, interval_arms
 
 

@@ -11,9 +11,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from helpers.core import metrics
 from helpers.core.paths import RunPaths
 from helpers.core.style import percent, percent_axis
-from helpers.results import metrics, results_table
+from helpers.results import results_table
 from helpers.results.bars import LEGEND_BELOW, interval_arms
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name

@@ -34,7 +34,7 @@ import pandas as pd
 from torch.optim.swa_utils import update_bn
 
 from helpers import datasets
-from helpers.core import devices, files, locks, paths, seeding
+from helpers.core import devices, files, locks, metrics, paths, seeding
 from helpers.core.folds import stratified_folds
 from helpers.darts.named import PUBLISHED
 from helpers.darts.retrain import make_network
@@ -43,7 +43,6 @@ from helpers.datasets.settings import SplitSettings
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
 from helpers.models.spec import Model
-from helpers.results import metrics
 from helpers.runs import settings
 from helpers.runs.settings import TrainSettings
 from helpers.training.augment import augmentation

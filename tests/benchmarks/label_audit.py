@@ -25,11 +25,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_te
 
 from helpers import datasets
 from helpers.core import devices, files, paths
+from helpers.core.metrics import roc_auc
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.models import backbones, weights
 from helpers.results import label_audit, results_table
-from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
 from helpers.runs.predictions import Scored
 from helpers.training import baselines

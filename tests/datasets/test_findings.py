@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core import metrics
+from helpers.core.style import with_interval
 from helpers.datasets import findings
 
 
@@ -101,8 +103,11 @@ def test_brightness_is_said_in_the_direction_in_which_the_classes_differ(shift, 
     assert words in text and "interval by groups" not in text
     if shift:
         assert f"a mean gray value of {120 + shift} against 120, and an AUC of 100.0" in text
-    grouped = findings.brightness(split.assign(group=np.repeat(list("abcd"), 25)), measured)
+    groups = np.repeat(list("abcd"), 25)
+    grouped = findings.brightness(split.assign(group=groups), measured)
     assert words in grouped and "(interval by groups)" in grouped
+    auc = metrics.auc_interval(BLOCKS, values * (-1) ** (shift < 0), groups)
+    assert with_interval(*auc) in grouped
     hidden = split.assign(split="test")
     assert findings.brightness(hidden, measured) == ""  # test labels take no part
 

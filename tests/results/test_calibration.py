@@ -5,8 +5,8 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
+from helpers.core.metrics import exact_interval
 from helpers.results import calibration
-from helpers.results.metrics import exact_interval
 
 
 def made_up(too_sure_by=1.0, n=2000):

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files
+from helpers.core import files, metrics
 from helpers.core.paths import RunPaths
-from helpers.results import comparison, metrics
+from helpers.results import comparison
 from helpers.runs.predictions import Scored
 
 

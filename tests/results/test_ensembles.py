@@ -7,9 +7,9 @@ from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files
-from helpers.results import decision, ensembles, metrics, results_table
-from helpers.results.metrics import roc_auc
+from helpers.core import files, metrics
+from helpers.core.metrics import roc_auc
+from helpers.results import decision, ensembles, results_table
 from helpers.runs import names, predictions, settings, stages
 from tests import planted
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.results import decision, metrics
+from helpers.core import metrics
+from helpers.results import decision
 from helpers.results import operating_point as op
 from helpers.runs import settings as config
 from helpers.runs.predictions import Scored

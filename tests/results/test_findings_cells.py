@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from helpers.results import findings_cells, metrics
+from helpers.core import metrics
+from helpers.results import findings_cells
 from helpers.runs.predictions import read_all_predictions
 from tests import planted
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
-from helpers.core import files
-from helpers.results import metrics, results_table
+from helpers.core import files, metrics
+from helpers.results import results_table
 from helpers.runs import predictions, settings, stages
 from tests import planted
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import metrics, training_size
+from helpers.core import metrics
+from helpers.results import training_size
 
 IDS = [f"{i:03d}" for i in range(200)]
 SPLIT = pd.DataFrame({"id": IDS, "label": np.arange(200) % 2, "group": np.arange(200) // 20})

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
+from helpers.core.metrics import roc_auc
 from helpers.core.paths import RunPaths
 from helpers.results import two_splits
-from helpers.results.metrics import roc_auc
 from helpers.runs import predictions
 from helpers.runs.names import display_name
 from helpers.runs.settings import SettingsError

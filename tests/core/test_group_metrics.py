@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from helpers.results import metrics
+from helpers.core import metrics
 
 
 def lots(n_groups=30, each=20, seed=0, between=2.0, inside=1.0):

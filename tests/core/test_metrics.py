@@ -3,7 +3,7 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from helpers.results import metrics
+from helpers.core import metrics
 
 
 def made_up(n=200, seed=0, shift=1.0, ties=True):
