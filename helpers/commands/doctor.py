@@ -77,7 +77,6 @@ def examine(options: argparse.Namespace) -> Iterator[Line]:
     line, n_images = data(split)
     yield line
     yield disk(n_images, plan.settings)
-    yield memory(tuned.batch_size, tuned.image_size_px)
 
 
 def _split_settings(plan: Plan) -> Any:
@@ -229,37 +228,9 @@ def disk(n_images: int, settings: Mapping[str, Any]) -> Line:
     sizes_px = {getattr(own, n) for own in settings.values() for n in names if hasattr(own, n)}
     gray = n_images * sum(size * size for size in sizes_px)
     free = shutil.disk_usage(_existing(paths.home())).free
-    way_out = f"free some, or set {paths.HOME_VARIABLE} to a folder on a larger disk"
-    return _compared("disk", free, 5e8 + gray, 5e8 + 3 * gray, way_out)
-
-
-def memory(batch_size: int, image_size_px: int) -> Line:
-    """Compare the free memory with a training batch of notebook 03."""
-    import psutil
-    import torch
-
-    from helpers.core import devices
-
-    # EfficientNet-Lite0 keeps about 1.7 KB of each pixel of a batch for its backward pass in
-    # float32, ResNet-18 in bf16 a fifth of it
-    batch = 1700 * batch_size * image_size_px**2
-    way_out = "close other programs, or lower IMAGE_SIZE_PX or BATCH_SIZE with -p"
-    if (chosen := devices.default_device()).type == "cuda":
-        total = torch.cuda.get_device_properties(chosen).total_memory
-        return _compared("gpu memory", total, 0.2 * batch, batch, way_out)
-    free = psutil.virtual_memory().available
-    try:  # a container may have less than its machine
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        free = min(free, limit - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such group, or "max"
-        pass
-    process = 1e9  # a notebook's kernel with torch and the other libraries, rounded up
-    return _compared("memory", free, process + 0.2 * batch, process + batch, way_out)
-
-
-def _compared(name: str, free: float, least: float, most: float, way_out: str) -> Line:
+    least, most = 5e8 + gray, 5e8 + 3 * gray
     text = f"{free / 1e9:.1f} GB free; {least / 1e9:.1f} to {most / 1e9:.1f} GB needed (estimate)"
     if free >= most:
-        return Line("ok", name, text)
-    return Line("PROBLEM" if free < least else "note", name, f"{text}: {way_out}")
+        return Line("ok", "disk", text)
+    way_out = f"free some, or set {paths.HOME_VARIABLE} to a folder on a larger disk"
+    return Line("PROBLEM" if free < least else "note", "disk", f"{text}: {way_out}")
