@@ -69,7 +69,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
     names = set[str]()
     for row in table.itertuples():
-        pixels, _ = model.read(str(row.file))
+        pixels, *_ = model.read(str(row.file))
         assert pixels is not None
         heat = bad_map(model, pixels)
         name = stem = Path(str(row.file)).stem

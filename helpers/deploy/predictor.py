@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,6 @@ from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
     BitsFound,
-    Fit,
     Picture,
     picture_of,
     read_image,
@@ -75,6 +74,14 @@ class Averaged:
         return [probability_of_bad(own.cpu().numpy()) for own in raw]
 
 
+class Answer(NamedTuple):
+    """What is known of one image."""
+
+    score: float  # NaN if it cannot be read
+    reason: str  # why it cannot be read, "" if it can
+    has_more: bool  # the file has pages or frames behind the first
+
+
 class Opened(NamedTuple):
     """The trainings that belong to a name, and what their folder says about them."""
 
@@ -94,11 +101,12 @@ class TrainedModel:
         print(model.description.promise)  # thresholds, and how many bad parts pass
     """
 
-    def __init__(self, opened: Opened, device: torch.device | None = None) -> None:
+    def __init__(self, opened: Opened, device: torch.device | None = None, images: int = 0) -> None:
+        """Put the networks on the device, and compile them if many `images` will come."""
         self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
         self.network = opened.models[0]  # the first of those that are averaged
         views, precision = self.facts.views or 1, self.facts.precision
-        self.averaged = Averaged(opened.models, views, precision, device)
+        self.averaged = Averaged(opened.models, views, precision, device, images)
 
     def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
         """Score one or many images.
@@ -119,19 +127,13 @@ class TrainedModel:
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
-        given = iter([images] if is_one else images)  # type: ignore[arg-type]
+        given: Iterator[Any] = iter([images] if is_one else images)  # type: ignore[arg-type]
         rows: list[tuple[str, float, str]] = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while batch := list(itertools.islice(given, BATCH)):
-                read = list(pool.map(self.read, batch))
-                readable = [pixels for pixels, _ in read if pixels is not None]
-                scores = iter(self.averaged.scores(readable) if readable else ())
-                for image, (pixels, reason) in zip(batch, read, strict=True):
+                for image, answer in zip(batch, self.answers(batch, pool), strict=True):
                     name = os.fspath(image) if isinstance(image, str | Path) else ""
-                    score = np.nan if pixels is None else next(scores)
-                    if pixels is not None and not np.isfinite(score):
-                        raise ScoresError(f"the score of image {name or len(rows)} is not finite")
-                    rows.append((name, score, reason))
+                    rows.append((name, answer.score, answer.reason))
         table = pd.DataFrame(rows, columns=["file", "score", "reason"])
         probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
         if self.description and len(table):
@@ -140,8 +142,32 @@ class TrainedModel:
         table = table.assign(probability=probability, verdict=verdict)
         return table[["file", "score", "probability", "verdict", "reason"]]
 
-    def read(self, image: OneImage) -> tuple[np.ndarray | None, str]:
+    def answers(
+        self, images: Sequence[OneImage], pool: Executor, batch_size: int = BATCH
+    ) -> Iterator[Answer]:
+        """Yield the answer for each image; the pool's threads decode ahead of the batches.
+
+        Raises:
+            ScoresError: the networks give no number for an image.
+        """
+        decoded = zip(images, pool.map(self.read, images), strict=True)
+        while batch := list(itertools.islice(decoded, batch_size)):
+            readable = [pixels for _, (pixels, *_) in batch if pixels is not None]
+            scores = iter(self.averaged.scores(readable) if readable else ())
+            for image, (pixels, reason, has_more) in batch:
+                score = np.nan if pixels is None else next(scores)
+                if pixels is not None and not np.isfinite(score):
+                    name = image if isinstance(image, str | Path) else "in memory"
+                    raise ScoresError(
+                        f"the score of image {name} is not finite; `helpers.score --precision no` "
+                        "computes in float32"
+                    )
+                yield Answer(score, reason, has_more)
+
+    def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
+
+        The third value is True if a file has pages or frames behind the first.
 
         Raises:
             DataError: an array has another type or shape than `predict` takes.
@@ -156,19 +182,14 @@ class TrainedModel:
                 picture = picture_of(image.copy(), bits)
             else:
                 picture = read_image(path, bits)
-            return square(picture, self.averaged.spec.image_size_px, self.facts.fit), ""
+            pixels = resize(picture.pixels, self.averaged.spec.image_size_px, self.facts.fit)
+            return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
         except DataError:
             raise
         except BitsFound as found:
-            return None, f"it uses {found.bits} bits, the images of the training used {bits}"
+            return None, f"it {found}: see --bits of helpers.score", False
         except DECODE_ERRORS as error:
-            return None, unreadable_reason(path, error)
-
-
-def square(picture: Picture, size_px: int, fit: Fit) -> np.ndarray:
-    """Fit a picture into a square: (S, S, 1) uint8 if it is gray, else (S, S, 3)."""
-    pixels = resize(picture.pixels, size_px, fit)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+            return None, unreadable_reason(path, error), False
 
 
 def _array_picture(array: np.ndarray) -> Picture:

@@ -139,7 +139,7 @@ def most_suspicious(answered: pd.DataFrame) -> pd.Series:
 def follow(model: TrainedModel, part: pd.Series) -> Journey:
     """Take one readable part (a row of `ask`) through all steps and keep what each gives."""
     file = Path(part.path)
-    pixels, reason = model.read(file)
+    pixels, reason, _ = model.read(file)
     assert pixels is not None, reason
     images = model.averaged.prepared([pixels])  # (1, C, S, S)
     embedding = model.averaged.scorers[0].embed_batch(images)[0].float().cpu().numpy()
@@ -327,7 +327,7 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
     figure, axes = maps.grid(rows, columns, size, title, map_scale(model))
     for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
-        pixels, _ = model.read(str(part.path))
+        pixels, *_ = model.read(str(part.path))
         assert pixels is not None
         heat = bad_map(model, pixels)
         empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"

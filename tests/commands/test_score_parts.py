@@ -13,7 +13,8 @@ import pytest
 from helpers.commands.score import command as score
 from helpers.commands.score import listing
 from helpers.commands.score.engine import PartScorer
-from helpers.commands.score.parts import Job, Part, PartFiles, Row, Settings
+from helpers.commands.score.parts import Job, Part, PartFiles, Row, Settings, names_digest
+from helpers.deploy.predictor import TrainedModel
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
 __all__ = ["folder"]
@@ -21,8 +22,8 @@ __all__ = ["folder"]
 
 def _slow_run(arguments: list[str]) -> None:
     """A process that is slow enough to be killed in between: 1 ms more for each image."""
-    listing.PART_IMAGES, plain = 16, PartScorer._decode
-    PartScorer._decode = lambda *given: (time.sleep(0.001), plain(*given))[1]
+    listing.PART_IMAGES, plain = 16, TrainedModel.read
+    TrainedModel.read = lambda *given: (time.sleep(0.001), plain(*given))[1]
     raise SystemExit(score.main(arguments))
 
 
@@ -184,23 +185,11 @@ def test_a_damaged_or_foreign_part_is_scored_again(whole, capsys, damage):
     assert both(whole) == expected
 
 
-def test_images_behind_those_that_are_done_are_added(folder, capsys):
-    assert score.main(command(folder)) == 0
-    before = (folder / "scores.csv").read_text()
-    for name in ("new.png", "newer.png"):
-        save(folder / "parts" / "good" / name, 20, 20)
-    capsys.readouterr()
-    assert score.main(command(folder, "--shard", "0/2")) == 0
-    assert "to do: 1/2\n" in capsys.readouterr().out
-    assert score.main(command(folder, "--shard", "1/2")) == 0
-    assert (folder / "scores.csv").read_text().startswith(before)
-    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "change",
     [
         lambda images: save(images / "bad" / "a.png", 9, 9),
+        lambda images: save(images / "good" / "new.png", 9, 9),  # behind the others
         lambda images: (images / "good" / "good59.jpg").unlink(),
         lambda images: (images / "good" / "good59.jpg").rename(images / "good" / "good99.jpg"),
     ],
@@ -229,7 +218,7 @@ def test_complete_parts_are_not_scored_again_even_if_the_disk_is_mounted_elsewhe
 ):
     expected = both(whole)
     (whole / "scores.csv").unlink()
-    monkeypatch.setattr(PartScorer, "_decode", None)
+    monkeypatch.setattr(TrainedModel, "read", None)
     elsewhere = whole.parent / f"{whole.name}-elsewhere"
     shutil.move(whole, elsewhere)
     assert score.main(command(elsewhere)) == 0
@@ -239,7 +228,7 @@ def test_complete_parts_are_not_scored_again_even_if_the_disk_is_mounted_elsewhe
 
 def test_another_model_or_option_is_refused(folder, capsys):
     assert score.main(command(folder)) == 0
-    assert score.main(command(folder, "--flips")) == 1
+    assert score.main(command(folder, "--views", "4")) == 1
     told = capsys.readouterr().err
     assert "was started with other settings: views was 1, now 4. Use the same" in told
     make_model(folder / "m.safetensors", seed=1)
@@ -275,10 +264,10 @@ def test_a_damaged_record_is_named_with_the_way_out(whole, capsys):
 
 def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
     name = 'a, "b"\r\n.png'
-    job = Job(Settings("images", "m", "no", 1, 8), 1, ["digest"])
-    files = PartFiles(tmp_path / "s.csv", job)
     row = Row(name, "i,d", "0.25", "")
-    files.write(Part(0, [row], "digest"))
+    job = Job(Settings("images", "m", "no", 1, 8), 1, [names_digest([row])])
+    files = PartFiles(tmp_path / "s.csv", job)
+    files.write(Part(0, [row]))
     assert files.read(0) == [row]
     files.join()
     found = pd.read_csv(tmp_path / "s.csv").iloc[0]

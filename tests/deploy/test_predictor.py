@@ -84,9 +84,9 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(described, parts, tmp_path
         "",
         "not an image",
         "No such file or directory",
-        "it uses 10 bits, the images of the training used 8",
+        "it uses 10 bits, the scale is of 8: see --bits of helpers.score",
         "",
-        "it uses 10 bits, the images of the training used 8",
+        "it uses 10 bits, the scale is of 8: see --bits of helpers.score",
     ]
     unread = found[found.reason != ""]
     assert unread[["score", "probability"]].isna().all(axis=None) and set(unread.verdict) == {""}
@@ -193,7 +193,9 @@ def test_a_score_that_is_no_number_names_the_image(described, parts):
     model = backbones.load_model(path)
     model.head.bias.data.fill_(np.nan)
     backbones.save_model(path, model)
-    with pytest.raises(ScoresError, match=f"the score of image {parts[0]} is not finite"):
+    with pytest.raises(
+        ScoresError, match=f"the score of image {parts[0]} is not finite; `helpers.score --prec"
+    ):
         helpers.load_model(path).predict(parts[0])
 
 

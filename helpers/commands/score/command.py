@@ -5,9 +5,8 @@
 writes `path,id,defect_score` for each image, and `probability,verdict` (pass, look again, reject)
 if the model has thresholds; the files that cannot be read go into scores.unreadable.csv. Images are
 scored as in the model's own run, unless options say something else. If it is killed at any time,
-the same command continues after the last complete part. Images that were added behind the others
-are scored by running it again; a file that was replaced after it was scored keeps its score until
---restart.
+the same command continues after the last complete part. A file that was replaced after it was
+scored keeps its score until --restart.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from tqdm.auto import tqdm
 from helpers.commands.cli import parser_of
 from helpers.commands.score import ScoreError, listing
 from helpers.commands.score.engine import PartScorer, score_on_ray
-from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, record_of
+from helpers.commands.score.parts import Job, PartFiles, Settings, load_job, names_digest, record_of
 from helpers.core import devices, files
 from helpers.core.errors import UserError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     (index, count), device = _place(options)
     out, images = options.out, listing.open_list(options.images)
     opened = open_model(options.model)
-    models, facts = opened.models, opened.facts
+    facts = opened.facts
     before = None if options.restart else load_job(out)
     if before is None and out.exists() and not options.restart:
         raise ScoreError(
@@ -107,9 +106,11 @@ def run(options: argparse.Namespace) -> int:
     began_s, left = time.monotonic(), sum(sizes[number] for number in todo)
     total = sum(sizes[number] for number in mine)
     if todo:
-        listed = itertools.groupby(images.entries(), key=lambda entry: entry.part)
-        entries = (list(part) for number, part in listed if number in todo)
-        given = (models, settings, device, job.count, options.batch_size)
+        entries = (part for part in images.parts() if part[0].part in todo)
+        facts = replace(
+            facts, precision=settings.precision, views=settings.views, full_scale_bits=settings.bits
+        )
+        given = (opened._replace(facts=facts), device, job.count, options.batch_size)
         if options.engine == "ray":
             scored = score_on_ray(*given, entries)
         else:
@@ -173,7 +174,7 @@ def _thresholds(
 
 
 def _survey(images: listing.ImageList, settings: Settings, before: Job | None, out: Path) -> Job:
-    """Read the whole list once; it may be longer than that of `before`, which is continued."""
+    """Read the whole list once; refuse another one than that of `before`."""
     way_out = "give another --out, or start from scratch with --restart"
     if before and before.settings != settings:
         both = zip(asdict(before.settings).items(), asdict(settings).values(), strict=True)
@@ -181,17 +182,17 @@ def _survey(images: listing.ImageList, settings: Settings, before: Job | None, o
         raise ScoreError(
             f"{out} was started with other settings: {changed}. Use the same, {way_out}"
         )
-    listed, digests, continues = 0, list[str](), before is None
-    for listed, entry in enumerate(images.entries(), start=1):
-        digests[entry.part :] = [entry.digest]
-        if before and listed == before.count:
-            continues = entry.digest == before.digests[-1]
-    if not listed:
+    count, digests = 0, list[str]()
+    for part in images.parts():
+        count += len(part)
+        digests.append(names_digest(part))
+    if not count:
         kinds = "line" if images.place.endswith(".csv") else f"image ({', '.join(SUFFIXES)})"
         raise ScoreError(f"{images.place} has no {kinds}")
-    if not continues:
+    job = Job(settings, count, digests)
+    if before and before != job:
         raise ScoreError(f"{images.place} changed since {out} was started: restore it, {way_out}")
-    return Job(settings, listed, digests)
+    return job
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -255,7 +256,6 @@ def _parser() -> argparse.ArgumentParser:
         "average over 4 mirror images, or all 8 symmetries of the square; default: as the run did"
     )
     add("--views", type=int, choices=(1, 4, 8), help=views)
-    add("--flips", dest="views", action="store_const", const=4, help="the same as --views 4")
     add(
         "--bits",
         type=int,

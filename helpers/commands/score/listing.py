@@ -1,13 +1,13 @@
-"""List the images to score, one by one and always in the same order: folder, pattern or CSV.
+"""List the images to score, part by part and always in the same order: folder, pattern or CSV.
 
-Nothing is kept of what was listed but a running digest, so that a list may have any length.
+Nothing is kept of what was listed, so that a list may have any length.
 """
 
 from __future__ import annotations
 
 import csv
 import glob
-import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ class Entry(NamedTuple):
     path: str  # below the list's folder, as the CSV of scores names it
     id: str
     file: str  # to open
-    digest: str  # of the paths and ids of this image and all before it
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,15 @@ class ImageList:
 
     def entries(self) -> Iterator[Entry]:
         """Yield every image from the first one on, read again from the disk."""
-        digest = ""
         for position, (path, name, file) in enumerate(self.names()):
             # bytes of a name that are not UTF-8 become escapes
-            texts = [text.encode("utf-8", "backslashreplace") for text in (path, name)]
-            content = b"\0".join([digest.encode(), *texts])
-            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-            yield Entry(position // PART_IMAGES, texts[0].decode(), texts[1].decode(), file, digest)
+            texts = [text.encode("utf-8", "backslashreplace").decode() for text in (path, name)]
+            yield Entry(position // PART_IMAGES, texts[0], texts[1], file)
+
+    def parts(self) -> Iterator[list[Entry]]:
+        """Yield the images of every part, read again from the disk."""
+        for _, entries in itertools.groupby(self.entries(), key=lambda entry: entry.part):
+            yield list(entries)
 
 
 def open_list(text: str) -> ImageList:

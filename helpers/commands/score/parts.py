@@ -2,20 +2,22 @@
 
 `scores.csv.parts/000123.csv` holds 512 images of the list: their scores, or why they cannot be
 read. A part is written atomically, so after a kill it is complete or missing. Its first line is a
-digest of its rows, the settings, and all names of the list up to its end; a part that is damaged,
-or that belongs to another list, model or setting, counts as missing. `list.json` beside the parts
-records list and settings. If two processes score the same part, one of both files stays.
+digest of its rows, their names and the settings; a part that is damaged, or that belongs to another
+list, model or setting, counts as missing. `list.json` beside the parts records list and settings.
+If two processes score the same part, one of both files stays.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from helpers.commands.score import ScoreError
+from helpers.commands.score.listing import Entry
 from helpers.core import files
 from helpers.datasets.decoding import Fit
 from helpers.deploy.description import Description
@@ -35,7 +37,6 @@ class Part(NamedTuple):
 
     number: int
     rows: list[Row]
-    digest: str  # of all names of the list up to the end of this part
     several_frames: tuple[str, ...] = ()  # paths of images with pages or frames behind the first
 
 
@@ -57,7 +58,7 @@ class Job:
 
     settings: Settings
     count: int  # images in the list
-    digests: list[str]  # for each part the digest of all names up to its end
+    digests: list[str]  # `names_digest` of each part
 
 
 class PartFiles:
@@ -87,7 +88,9 @@ class PartFiles:
         rows = (map(files.as_cell, row) for row in part.rows)
         csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
         body = text.getvalue().encode()
-        files.write_bytes(self.path(part.number), self._seal(part.digest, body) + b"\n" + body)
+        files.write_bytes(
+            self.path(part.number), self._seal(names_digest(part.rows), body) + b"\n" + body
+        )
 
     def read(self, number: int) -> list[Row] | None:
         """Return the rows of a part; None if it is missing, damaged or of another job."""
@@ -152,6 +155,11 @@ class PartFiles:
                     position += 1
         if not unreadable_count:
             self.unreadable.unlink(missing_ok=True)
+
+
+def names_digest(images: Sequence[Entry | Row]) -> str:
+    """Return a digest of the paths and ids of a part's images."""
+    return files.fingerprint([[image.path, image.id] for image in images])
 
 
 def record_of(out: Path) -> Path:
