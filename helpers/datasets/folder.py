@@ -105,7 +105,7 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def image_files(folder: Path, most: int = 0) -> list[Path]:
-    """List all images under a folder, in a fixed order; hidden files and folders are left out.
+    """List all images under a folder, sorted; hidden files and folders are left out.
 
     If there are more than `most`, so many are taken evenly; 0: all.
 
@@ -115,7 +115,7 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
     """
-    found = sorted(path for path, kind in _walk(folder) if kind is Kind.IMAGE)
+    found = [path for path, kind in walk(folder) if kind is Kind.IMAGE]
     for path in found:
         check_utf8(str(path))
     if not most or len(found) <= most:
@@ -144,7 +144,7 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
 
     for top in (*folders, root) if root else folders:
         above = root if root and top.is_relative_to(root) else top
-        for path, kind in _walk(top, skip=folders):
+        for path, kind in walk(top, skip=folders):
             below = path.relative_to(above)
             if kind is Kind.OTHER:
                 note(kind, path.suffix.lower() or "none")
@@ -161,22 +161,28 @@ def _group(file: Path, folder: Path, level: int) -> str | None:
     return "/".join(parts[:level]) if len(parts) >= level else None
 
 
-def _walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
-    """Yield all files below a folder with their kinds, and the folders that are not searched."""
+def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
+    """Yield all files below a folder with their kinds, and the folders that are not searched.
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}")
+    They come sorted, depth first; the names of one folder at a time are held.
 
-    for top, subfolders, names in os.walk(folder, onerror=refuse):  # rglob would skip it in silence
-        for path in (Path(top, name) for name in subfolders):
-            if path.name.startswith("."):
-                yield path, Kind.HIDDEN
-            elif path.is_symlink() and path not in skip:
-                yield path, Kind.LINK
-        subfolders[:] = [n for n in subfolders if n[0] != "." and Path(top, n) not in skip]
-        for path in (Path(top, name) for name in names):
+    Raises:
+        DataError: a folder that may not be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+    for entry in entries:
+        path, is_link = Path(entry.path), entry.is_symlink()
+        if not (os.path.isdir(path) if is_link else entry.is_dir()):
             if kind := _kind_of_file(path):
                 yield path, kind
+        elif entry.name.startswith("."):
+            yield path, Kind.HIDDEN
+        elif path not in skip:
+            yield from [(path, Kind.LINK)] if is_link else walk(path, skip)
 
 
 def _kind_of_file(path: Path) -> Kind | None:

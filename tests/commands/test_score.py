@@ -187,13 +187,12 @@ def test_what_a_folder_holds_beside_the_images_to_score_is_listed(folder, capsys
 
 
 def test_a_folder_that_may_not_be_read_is_one_line(folder, capsys, monkeypatch):
-    def refused(top, onerror):
-        onerror(PermissionError(13, "Permission denied", f"{top}/locked"))
-        return iter(())
+    def refused(top):
+        raise PermissionError(13, "Permission denied", str(top))
 
-    monkeypatch.setattr(os, "walk", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     assert score.main(command(folder)) == 1
-    expected = f"error: {folder / 'parts'}/locked cannot be read: Permission denied\n"
+    expected = f"error: {folder / 'parts'} cannot be read: Permission denied\n"
     assert capsys.readouterr().err == expected
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from helpers.commands.score import ScoreError
 from helpers.core import files
-from helpers.datasets.folder import SUFFIXES, left_out
+from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
 Name = tuple[str, str, str]  # path and id as in `Entry`, and file
@@ -65,7 +65,7 @@ def open_list(text: str) -> ImageList:
     """
     place = Path(text).expanduser().absolute()
     if place.is_dir():
-        names = partial(_folder_names, str(place), "")
+        names = partial(_folder_names, place)
         return ImageList(str(place), names, partial(left_out, [place]))
     if place.is_file() and place.suffix.lower() == ".csv":
         return ImageList(str(place), lambda: _csv_names(place))
@@ -78,24 +78,11 @@ def open_list(text: str) -> ImageList:
     )
 
 
-def _folder_names(folder: str, prefix: str) -> Iterator[Name]:
-    """Search depth first, each folder sorted by name; hold the names of one folder at a time."""
-    try:
-        with os.scandir(folder) as found:
-            items = sorted(
-                (item.name, item.is_dir(follow_symlinks=False), item.is_dir()) for item in found
-            )
-    except OSError as error:
-        raise ScoreError(f"{folder} cannot be listed: {error.strerror}") from None
-    for name, is_folder, leads_to_folder in items:
-        if name.startswith("."):
-            continue
-        path, file = prefix + name, os.path.join(folder, name)
-        if is_folder:
-            yield from _folder_names(file, f"{path}/")
-        # a broken link is listed, to be reported as unreadable
-        elif not leads_to_folder and name.lower().endswith(SUFFIXES):
-            yield path, os.path.splitext(path)[0], file
+def _folder_names(folder: Path) -> Iterator[Name]:
+    for file, kind in walk(folder):
+        if kind is Kind.IMAGE:
+            path = file.relative_to(folder).as_posix()
+            yield path, os.path.splitext(path)[0], str(file)
 
 
 def _pattern_names(pattern: str) -> Iterator[Name]:
