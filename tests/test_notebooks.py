@@ -138,7 +138,7 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
         model = helpers.load_model(f"t/{name}")
         found = model.predict(where[test.id])
         # bf16 rounds to 8 bits, in another order if batches differ
-        tolerance = 1e-6 if model.averaged.scorers[0].precision == "no" else 2e-2
+        tolerance = 1e-6 if model.scorers[0].precision == "no" else 2e-2
         assert abs(found.score.to_numpy() - test.defect_score.to_numpy()).max() < tolerance, name
         assert set(found.verdict) <= {"pass", "look again", "reject"}
 

@@ -38,42 +38,6 @@ BATCH = 64  # images that go through the networks together
 OneImage = str | Path | np.ndarray | Image.Image
 
 
-class Averaged:
-    """Networks that see the same images; the score of an image is the mean over them."""
-
-    def __init__(
-        self,
-        models: Sequence[Model],
-        views: int = 1,
-        precision: str = "auto",
-        device: torch.device | None = None,
-        images: int = 0,
-    ) -> None:
-        """Put the networks on the device, and compile them if many `images` will come.
-
-        Scores are averaged over `views` symmetries of each image: 1, 4 or 8.
-        """
-        device = device or devices.default_device()
-        self.spec, self.views = models[0].spec, views
-        self.scorers = [Scorer(model, device, precision, images) for model in models]
-
-    def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
-        """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks want them: (B, C, S, S)."""
-        channels = max(one.shape[2] for one in pixels)  # 1 if none has colour
-        same = np.stack([np.broadcast_to(p, (*p.shape[:2], channels)) for p in pixels])
-        return normalise(to_float(torch.from_numpy(same), self.scorers[0].device), self.spec)
-
-    def scores(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the defect scores (B,) float64 of B >= 1 images (S, S, 1 or 3) uint8."""
-        return np.mean(self.each(pixels), axis=0)
-
-    def each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the defect scores (B,) of each network alone."""
-        images = self.prepared(pixels)
-        raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
-        return [probability_of_bad(own.cpu().numpy()) for own in raw]
-
-
 class Answer(NamedTuple):
     """What is known of one image."""
 
@@ -102,11 +66,15 @@ class TrainedModel:
     """
 
     def __init__(self, opened: Opened, device: torch.device | None = None, images: int = 0) -> None:
-        """Put the networks on the device, and compile them if many `images` will come."""
+        """Put the networks on the device, and compile them if many `images` will come.
+
+        All see the same images, and the score of an image is the mean over networks and views.
+        """
         self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
         self.network = opened.models[0]  # the first of those that are averaged
-        views, precision = self.facts.views or 1, self.facts.precision
-        self.averaged = Averaged(opened.models, views, precision, device, images)
+        self.views, device = self.facts.views or 1, device or devices.default_device()
+        precision = self.facts.precision
+        self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
 
     def predict(self, images: OneImage | Iterable[OneImage]) -> pd.DataFrame:
         """Score one or many images.
@@ -153,7 +121,7 @@ class TrainedModel:
         decoded = zip(images, pool.map(self.read, images), strict=True)
         while batch := list(itertools.islice(decoded, batch_size)):
             readable = [pixels for _, (pixels, *_) in batch if pixels is not None]
-            scores = iter(self.averaged.scores(readable) if readable else ())
+            scores = iter(self.scores(readable) if readable else ())
             for image, (pixels, reason, has_more) in batch:
                 score = np.nan if pixels is None else next(scores)
                 if pixels is not None and not np.isfinite(score):
@@ -163,6 +131,23 @@ class TrainedModel:
                         "computes in float32"
                     )
                 yield Answer(score, reason, has_more)
+
+    def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
+        """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""
+        channels = max(one.shape[2] for one in pixels)  # 1 if none has colour
+        same = np.stack([np.broadcast_to(p, (*p.shape[:2], channels)) for p in pixels])
+        images = to_float(torch.from_numpy(same), self.scorers[0].device)
+        return normalise(images, self.network.spec)
+
+    def scores(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the defect scores (B,) float64 of B >= 1 images (S, S, 1 or 3) uint8."""
+        return np.mean(self.each(pixels), axis=0)
+
+    def each(self, pixels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the defect scores (B,) of each network alone."""
+        images = self.prepared(pixels)
+        raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
+        return [probability_of_bad(own.cpu().numpy()) for own in raw]
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
@@ -182,7 +167,7 @@ class TrainedModel:
                 picture = picture_of(image.copy(), bits)
             else:
                 picture = read_image(path, bits)
-            pixels = resize(picture.pixels, self.averaged.spec.image_size_px, self.facts.fit)
+            pixels = resize(picture.pixels, self.network.spec.image_size_px, self.facts.fit)
             return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
         except DataError:
             raise

@@ -141,15 +141,15 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
     file = Path(part.path)
     pixels, reason, _ = model.read(file)
     assert pixels is not None, reason
-    images = model.averaged.prepared([pixels])  # (1, C, S, S)
-    embedding = model.averaged.scorers[0].embed_batch(images)[0].float().cpu().numpy()
+    images = model.prepared([pixels])  # (1, C, S, S)
+    embedding = model.scorers[0].embed_batch(images)[0].float().cpu().numpy()
     return Journey(
         id=part.id,
         file=file,
         original=read_image(file, model.facts.full_scale_bits or 8).pixels,
         pixels=pixels,
         embedding=embedding,
-        each_score=[float(one[0]) for one in model.averaged.each([pixels])],
+        each_score=[float(one[0]) for one in model.each([pixels])],
         score=float(part.score),
         probability=float(part.probability),
         verdict=part.verdict,
@@ -163,7 +163,7 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     It is Grad-CAM's, except for PatchCore: how far each pixel is above the usual score of a good
     part, in units of that score, and 0 if it is below.
     """
-    spec, images = model.network.spec, model.averaged.prepared([pixels])
+    spec, images = model.network.spec, model.prepared([pixels])
     if isinstance(model.network, PatchCoreNetwork):
         return (anomaly_map(model.network, images)[0] - 1).clamp(min=0)
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
@@ -183,7 +183,7 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     (height, width), side = journey.original.shape[:2], len(journey.pixels)
     facts, own, spec = model.facts, model.description, model.network.spec
     kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
-    networks, views = len(journey.each_score), model.averaged.views
+    networks, views = len(journey.each_score), model.views
     mean = f"mean of {networks} network(s) and {views} view(s)"
     if networks > 1:
         mean += f" ({', '.join(f'{one:.3f}' for one in journey.each_score)})"

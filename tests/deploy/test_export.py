@@ -70,7 +70,9 @@ def test_the_network_that_is_exported_gives_the_scores_of_the_package(kind, view
         model.spec = dataclasses.replace(model.spec, standardise=standardise)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     pixels[:, :16] //= np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
-    expected = predictor.Averaged(models, views, "no", torch.device("cpu")).scores(pixels)
+    facts = backbones.Facts(views=views, precision="no")
+    opened = predictor.Opened(models, [], facts, None, "")
+    expected = predictor.TrainedModel(opened, torch.device("cpu")).scores(pixels)
     with torch.no_grad():
         thresholds = (sum(sorted(expected)[:2]) / 2, sum(sorted(expected)[-2:]) / 2)
         own = export.ExportedNetwork(models, views, 0.3, thresholds)

@@ -180,12 +180,12 @@ def test_thresholds_of_other_checkpoints_give_no_verdict(described, parts):
 
 
 def test_the_precision_is_the_run_s(described):
-    assert helpers.load_model("t").averaged.scorers[0].precision == "no"
+    assert helpers.load_model("t").scorers[0].precision == "no"
     for path in described.trainings("net").glob("*.safetensors"):
         facts = dataclasses.replace(backbones.facts_of(path), precision="bf16", views=1)
         backbones.save_model(path, backbones.load_model(path), **dataclasses.asdict(facts))
-    averaged = helpers.load_model("t").averaged
-    assert averaged.scorers[0].precision == "bf16" and averaged.views == 1
+    model = helpers.load_model("t")
+    assert model.scorers[0].precision == "bf16" and model.views == 1
 
 
 def test_a_score_that_is_no_number_names_the_image(described, parts):

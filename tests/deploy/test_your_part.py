@@ -260,7 +260,7 @@ def test_the_model_is_exported_again_and_gives_the_same_scores(described):
 def test_the_map_of_patchcore_starts_at_the_usual_score_of_a_good_part(monkeypatch):
     network = PatchCoreNetwork.__new__(PatchCoreNetwork)
     object.__setattr__(network, "spec", None)
-    model = SimpleNamespace(network=network, averaged=SimpleNamespace(prepared=lambda images: None))
+    model = SimpleNamespace(network=network, prepared=lambda images: None)
     heat = torch.tensor([[[0.2, 1.0], [1.5, 3.0]]])
     monkeypatch.setattr(your_part, "anomaly_map", lambda *_: heat)
     assert your_part.bad_map(model, None).tolist() == [[0.0, 0.0], [0.5, 2.0]]
