@@ -3,7 +3,7 @@
     python -m helpers.predict parts/a.png parts/b.png --model RUN/fbp --maps maps
 
 prints for each image its score, its probability of bad, and a verdict: pass, look again or reject.
-`python -m helpers.score` does it for any number of images.
+`python -m helpers.score` does it for any number of images, and writes a CSV.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ def run(options: argparse.Namespace) -> int:
     print(model.description.promise if model.description else model.remark)
     if model.description and model.description.is_smoke:
         print(style.SMOKE_NOTE)
-    if options.csv:
-        files.save_csv(options.csv, table)
     if options.maps:
         _write_maps(model, table[readable], options.maps)
     for row in table[~readable].itertuples():
@@ -98,5 +96,4 @@ def _parser() -> argparse.ArgumentParser:
         help="RUN or RUN/MODEL in data/runs, a model's folder, or one checkpoint in it",
     )
     add("--maps", type=Path, metavar="FOLDER", help="write where the network looks, one PNG each")
-    add("--csv", type=Path, metavar="FILE", help="write the table, unreadable images too")
     return parser
