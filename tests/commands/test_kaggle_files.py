@@ -29,7 +29,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(kagglehub.clients, "CHUNK_SIZE", CHUNK)
 
 
-def test_a_download_is_unpacked_in_place_and_not_repeated_unless_forced(server, tmp_path, capfd):
+def test_a_download_is_unpacked_in_place_and_not_repeated(server, tmp_path, capfd):
     assert main(["download"]) == 0
     assert capfd.readouterr().out == f"Ready: {tmp_path / FOLDER}\n"
     assert (FOLDER / IMAGE).read_bytes() == b"good" * 99999
@@ -39,9 +39,7 @@ def test_a_download_is_unpacked_in_place_and_not_repeated_unless_forced(server, 
     count = len(server.requests)
     assert main(["download"]) == 0
     assert len(server.requests) == count and (FOLDER / "mine.txt").exists()
-    assert "exists and is left as it is; --force downloads it again" in capfd.readouterr().err
-    assert main(["download", "--force"]) == 0
-    assert files_in(FOLDER) == WHOLE
+    assert "exists; delete it to download again" in capfd.readouterr().err
 
 
 def test_a_download_that_breaks_off_is_continued_by_the_next_call(server):

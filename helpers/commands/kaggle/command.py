@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _submit(options: argparse.Namespace) -> str:
     given = options.file, options.message, options.competition
-    return submit(*given, sample_path=options.sample, root=options.root, wait_s=options.wait)
+    return submit(*given, sample_path=options.sample, wait_s=options.wait)
 
 
 def _push(options: argparse.Namespace) -> str:
@@ -59,16 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     contest = argparse.ArgumentParser(add_help=False)
     contest.add_argument("-c", "--competition", default=COMPETITION, help="default: %(default)s")
-    data = argparse.ArgumentParser(add_help=False)
-    data.add_argument("--root", type=Path, help="folder of raw data; default: the project's")
 
-    sub = commands.add_parser(
-        "download", parents=[contest, data], help="fetch and unpack the files"
-    )
-    sub.add_argument("--force", action="store_true", help="download again and replace the folder")
-    sub.set_defaults(run=lambda o: f"Ready: {download(o.competition, o.root, force=o.force)}")
+    sub = commands.add_parser("download", parents=[contest], help="fetch and unpack the files")
+    sub.set_defaults(run=lambda options: f"Ready: {download(options.competition)}")
 
-    sub = commands.add_parser("submit", parents=[contest, data], help="check a CSV and submit it")
+    sub = commands.add_parser("submit", parents=[contest], help="check a CSV and submit it")
     sub.add_argument("-f", "--file", type=Path, required=True, help="the CSV to submit")
     sub.add_argument("-m", "--message", required=True, help="a note beside the submission")
     sub.add_argument("--sample", type=Path, help="sample submission; default: the downloaded one")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from helpers.commands.kaggle.client import COMPETITION, WEB_PAGE, KaggleError, connect, doing
@@ -15,22 +14,13 @@ from helpers.core import paths
 CACHE = "KAGGLEHUB_CACHE"  # the environment variable that tells kagglehub where to write
 
 
-def download(
-    slug: str = COMPETITION,
-    root: str | os.PathLike | None = None,
-    *,
-    force: bool = False,
-) -> Path:
-    """Download and unpack a contest's files into `root/slug`, and return that folder.
+def download(slug: str = COMPETITION) -> Path:
+    """Download and unpack a contest's files into `data/raw/slug`, and return that folder.
 
     The folder appears whole or not at all; one that exists is returned without a request. What a
-    broken download has fetched is kept in `root/.slug.download`, where the next call continues.
+    broken download has fetched is kept in `data/raw/.slug.download`, where the next call continues.
     On Kaggle's machines the files are attached instead, and the folder of the mount is returned.
-
-    Args:
-        slug: the contest's name in its address.
-        root: folder of raw data; None: where the notebooks look for it.
-        force: download again and replace the folder.
+    `slug` is the contest's name in its address.
 
     Raises:
         KaggleError: no credentials, a refusal, a broken connection, or a damaged archive.
@@ -40,10 +30,10 @@ def download(
             f"{slug!r} is not a contest's name: give the last part of its address, "
             "https://www.kaggle.com/competitions/NAME."
         )
-    root = paths.raw_root() if root is None else Path(root)
+    root = paths.raw_root()
     folder, work = root / slug, root / f".{slug}.download"
-    if folder.exists() and not force:
-        print(f"{folder} exists and is left as it is; --force downloads it again", file=sys.stderr)
+    if folder.exists():
+        print(f"{folder} exists; delete it to download again", file=sys.stderr)
         return folder
     with doing(f"downloading {slug}", slug):
         import kagglehub
@@ -62,8 +52,6 @@ def download(
     try:
         with doing(f"downloading {slug}", slug):
             _fetch(slug, archive)
-        if folder.exists():  # moved, as a killed removal would leave a part of it
-            os.replace(folder, work / f"replaced-{time.time_ns()}")
         os.replace(unpacked, folder)
     except KaggleError as error:
         shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full

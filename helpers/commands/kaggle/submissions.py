@@ -18,7 +18,6 @@ def submit(
     slug: str = COMPETITION,
     *,
     sample_path: str | os.PathLike | None = None,
-    root: str | os.PathLike | None = None,
     wait_s: int = 1800,
 ) -> str:
     """Check a CSV, submit it, wait for the score, and return what Kaggle answered.
@@ -29,8 +28,7 @@ def submit(
         path: the CSV.
         message: the description shown on Kaggle.
         slug: the contest's name in its address.
-        sample_path: the sample submission; by default the one found under `root/slug`.
-        root: folder of raw data; None: where the notebooks look for it.
+        sample_path: the sample submission; by default the one found under `data/raw/slug`.
         wait_s: how long to wait for the score; 0 or less: not at all.
 
     Raises:
@@ -38,7 +36,7 @@ def submit(
         KaggleError: a request failed, Kaggle could not score the file, or not in time. The command
             `kaggle competitions submission REF` asks for a score later.
     """
-    path, folder = Path(path), (paths.raw_root() if root is None else Path(root)) / slug
+    path, folder = Path(path), paths.raw_root() / slug
     if sample_path is None:
         found = [file for name in SAMPLE_NAMES for file in sorted(folder.rglob(name))]
         if not found:
