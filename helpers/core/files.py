@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -85,6 +86,28 @@ def atomic_path(path: Path, flush: bool = True) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, and rename it to that if the block succeeds.
+
+    A folder of that name that holds something has to be removed in the block. What killed processes
+    have left beside it is removed.
+
+    Raises:
+        ArtifactError: the folder cannot be written; see `writing`.
+    """
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with writing(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+            os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:

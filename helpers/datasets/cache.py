@@ -22,7 +22,6 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.core import files, locks
-from helpers.core.files import writing
 from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
@@ -201,40 +200,32 @@ def _build_cache(
     started = time.monotonic()
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):  # of killed processes
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    partial.mkdir(parents=True)
-    try:
-        with writing(folder):
-            depth = depth_of([Path(path) for path in table.path])
-            pixels_file = partial / "images.u8"
-            channels, kept, failed = _decode_all(table, size_px, depth.bits, fit, pixels_file)
-            if failed and not skip_unreadable:
-                raise _unreadable(table, failed)
-            if not kept:
-                raise DataError("none of the images can be read")
-            frame = pd.DataFrame(kept)
-            files.save_csv(partial / "images.csv", frame)
-            content = [size_px, frame.id.tolist(), frame.digest.tolist()]
-            meta = {
-                "shape": [len(frame), size_px, size_px, channels],
-                "full_scale_bits": depth.bits,
-                "warning": depth.warning,
-                "fit": fit,
-                "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
-                "unreadable": failed,
-                "table": files.file_digest(partial / "images.csv"),
-                "pixels": files.file_digest(partial / "images.u8"),
-                # squashed images keep the digest that they had before there was padding
-                "content": files.fingerprint(content + [fit] * (fit != "squash")),
-            }
-            meta["digest"] = files.fingerprint(meta)
-            files.save_json(partial / "cache.json", meta)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with files.atomic_folder(folder) as partial:
+        depth = depth_of([Path(path) for path in table.path])
+        pixels_file = partial / "images.u8"
+        channels, kept, failed = _decode_all(table, size_px, depth.bits, fit, pixels_file)
+        if failed and not skip_unreadable:
+            raise _unreadable(table, failed)
+        if not kept:
+            raise DataError("none of the images can be read")
+        frame = pd.DataFrame(kept)
+        files.save_csv(partial / "images.csv", frame)
+        content = [size_px, frame.id.tolist(), frame.digest.tolist()]
+        meta = {
+            "shape": [len(frame), size_px, size_px, channels],
+            "full_scale_bits": depth.bits,
+            "warning": depth.warning,
+            "fit": fit,
+            "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
+            "unreadable": failed,
+            "table": files.file_digest(partial / "images.csv"),
+            "pixels": files.file_digest(partial / "images.u8"),
+            # squashed images keep the digest that they had before there was padding
+            "content": files.fingerprint(content + [fit] * (fit != "squash")),
+        }
+        meta["digest"] = files.fingerprint(meta)
+        files.save_json(partial / "cache.json", meta)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _decode_all(

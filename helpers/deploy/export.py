@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
-import os
-import shutil
 import subprocess
 import sys
 import warnings
@@ -128,23 +126,17 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
         "outputs": "score, probability: float32 (N,); verdict: int32 (N,), a place in verdicts",
         "verdicts": VERDICTS,
     }
-    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with files.writing(out):
-            partial.mkdir(parents=True)
-            try:
-                _write(network, shape, to, partial / FILES[to])
-            except Exception as error:  # each converter has its own
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                others = " or ".join(f"--to {name}" for name in FORMATS if name != to)
-                raise ExportError(
-                    f"{own.title} cannot be written for {to} ({reason}): try {others}"
-                ) from error
-            (partial / "example.py").write_text(example_of(own, to), encoding="utf-8")
-            files.save_json(partial / NAME, facts)
-            os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with files.atomic_folder(out) as partial:
+        try:
+            _write(network, shape, to, partial / FILES[to])
+        except Exception as error:  # each converter has its own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            others = " or ".join(f"--to {name}" for name in FORMATS if name != to)
+            raise ExportError(
+                f"{own.title} cannot be written for {to} ({reason}): try {others}"
+            ) from error
+        (partial / "example.py").write_text(example_of(own, to), encoding="utf-8")
+        files.save_json(partial / NAME, facts)
 
 
 def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Path) -> None:

@@ -7,7 +7,6 @@ the run is copied to where it can be written.
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 from pathlib import Path
 
@@ -47,18 +46,12 @@ def adopt(run_paths: paths.RunPaths) -> bool:
     submission = source.parents[2] / "submissions" / run_paths.submission.name
     if submission.is_file() and not run_paths.submission.exists():
         files.write_bytes(run_paths.submission, submission.read_bytes())
-    for leftover in here.parent.glob(f".{here.name}.*.tmp"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = here.with_name(f".{here.name}.{os.getpid()}.tmp")
-    try:
+    with files.atomic_folder(here) as temporary:
         for file in source.rglob("*"):
             if file.is_file() and not file.name.endswith(_OF_A_PROCESS):
                 copy = temporary / file.relative_to(source)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)  # without the mode, which is read-only on Kaggle
         shutil.rmtree(here, ignore_errors=True)
-        os.replace(temporary, here)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     print(f"continuing run {run_paths.name!r} from {source}", flush=True)
     return True

@@ -28,6 +28,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
+def test_a_folder_appears_whole_or_not_at_all_and_what_a_killed_process_left_is_removed(tmp_path):
+    folder = tmp_path / "new" / "a"
+    (folder.parent / ".a.17.tmp" / "half").mkdir(parents=True)
+    with pytest.raises(RuntimeError, match=r"^killed$"), files.atomic_folder(folder) as temporary:
+        (temporary / "half").touch()
+        raise RuntimeError("killed")
+    assert not any(folder.parent.iterdir())
+    with files.atomic_folder(folder) as temporary:
+        (temporary / "whole").touch()
+        assert not folder.exists()
+    assert [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*")] == ["a/whole"]
+
+
 def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path):
     path = tmp_path / "a.json"
     content = [np.int64(3), np.float64(0.1), float("nan"), np.float32("inf"), np.arange(3)]

@@ -94,7 +94,7 @@ def test_a_copy_that_breaks_off_leaves_no_run(inputs, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(files.ArtifactError, match="r cannot be written: No space left"):
         attached.adopt(paths.RunPaths("r"))
     assert os.listdir(paths.runs_root()) == []
 
