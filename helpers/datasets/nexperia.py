@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from helpers.core import files, paths
@@ -166,10 +165,6 @@ def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
         ids = files.load_csv(sample, ("id",)).id.fillna("")
     except files.ArtifactError as error:
         raise DataError(f"{error}; download again") from None
-    if ids.duplicated().any():
-        row = int(np.flatnonzero(ids.duplicated())[0])
-        line = files.line_of(sample, row)
-        raise DataError(f"{sample}, line {line}, names the id {ids[row]!r} twice; download again")
     if missing := sorted(set(ids) ^ {file.stem for file in test}):
         raise DataError(
             f"{sample} and the test folder differ in {len(missing)} id(s), e.g. {missing[0]!r}; "

@@ -167,20 +167,10 @@ def read_split(run_paths: RunPaths) -> pd.DataFrame:
         "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
         "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
     }
-    if "fold" in frame:
-        folds = pd.to_numeric(frame.fold, errors="coerce")
-        has_fold = frame.split.isin(["train", "val"])
-        checks["fold {fold!r} is not a whole number from 0"] = has_fold & ~(folds >= 0)
-        checks["fold {fold!r} is not a whole number from 0"] |= folds % 1 > 0
-        checks["a {split} image has fold {fold!r}; only train and val have folds"] = (
-            ~has_fold & frame.fold.notna()
-        )
-        checks["a {split} image has fold {fold!r}; fold 0 is val, the others are train"] = (
-            has_fold & ((folds == 0) != (frame.split == "val"))
-        )
     refuse_marked(path, frame, checks, "; run notebook 01")
     if "fold" in frame:
-        frame = frame.assign(fold=folds.astype("Int64"))
+        with files.reading(path):
+            frame = frame.assign(fold=pd.to_numeric(frame.fold).astype("Int64"))
     return frame.assign(label=labels.astype("Int64"))
 
 
