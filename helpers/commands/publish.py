@@ -39,16 +39,11 @@ def publish(run_paths: RunPaths) -> list[Path]:
     """Write the run's executed notebooks over those in `notebooks/`, and its `TABLES`, or nothing.
 
     Raises:
-        PublishError: a smoke run, an incomplete run, or an output that must not be shown.
+        PublishError: an incomplete run, or an output that must not be shown.
     """
     import nbformat
 
     record = stages.load_run(run_paths)
-    if record.get("preset") == "smoke":
-        raise PublishError(
-            f"run {run_paths.name!r} has the preset smoke, whose numbers mean nothing: publish "
-            "a run of another preset"
-        )
     sources = {stage: paths.notebooks_root() / f"{stage}.ipynb" for stage in config.STAGES}
     missing = []
     for stage, source in sources.items():

@@ -116,10 +116,7 @@ def test_slashes_without_a_path_are_published_and_a_parameter_with_one_is_not(fi
         publish.publish(finished_run)
 
 
-def test_smoke_runs_and_incomplete_ones_are_refused(finished_run):
-    write_record("smoke")
-    with pytest.raises(publish.PublishError, match=r"has the preset smoke, whose numbers mean no"):
-        publish.publish(finished_run)
+def test_incomplete_runs_are_refused(finished_run):
     write_record(without=("05_genotype_retraining", "06_analysis"))
     with pytest.raises(publish.PublishError) as error:
         publish.publish(finished_run)
