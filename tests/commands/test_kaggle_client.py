@@ -10,7 +10,6 @@ import pytest
 
 from helpers.commands import kaggle
 from helpers.commands.kaggle import client
-from helpers.commands.kaggle.command import main
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
 from tests.kaggle_fixtures import GOOD, KEY, RULES, SAMPLE, SECRETS, SLUG, TOKEN, message_of
 from tests.kaggle_server import Fault
@@ -102,15 +101,6 @@ def test_a_server_that_falls_silent_does_not_hold_us_for_ever(server, monkeypatc
         address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         monkeypatch.setitem(_env_to_endpoint, KaggleEnv.PROD, address)
         assert "timed out" in message_of(ask)
-
-
-def test_ctrl_c_ends_with_130(monkeypatch, capfd):
-    def stop(*given, **settings):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("helpers.commands.kaggle.command.download", stop)
-    assert main(["download"]) == 130
-    assert "continues when the same command is given again" in capfd.readouterr().err
 
 
 def test_the_commands_work_through_a_proxy_in_a_process_of_their_own(server, tmp_path):

@@ -20,7 +20,7 @@ from helpers.core.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 1 after a failure that was told on stderr, 130 after Ctrl-C."""
+    """Run one command; return 0, or 1 after a failure that was told on stderr."""
     options = _parser().parse_args(arguments)
     try:
         print(options.run(options))
@@ -28,13 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(
-            "Stopped. A download continues when the same command is given again; what was sent "
-            "stays sent.",
-            file=sys.stderr,
-        )
-        return 130
 
 
 def _submit(options: argparse.Namespace) -> str:
