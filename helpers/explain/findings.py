@@ -5,46 +5,35 @@ Intervals are those of the tables, 95 %.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 from torch import Tensor
 
-from helpers.core.metrics import exact_interval
-from helpers.core.style import LABEL_NAMES, p_value, with_interval
-from helpers.explain.map_measures import corner_share, peaks_in_corner
-from helpers.explain.map_quality import MapQuality, correlations
+from helpers.core.style import p_value
+from helpers.explain.map_quality import CORRELATION
 
 ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
 
 
 def maps(table: pd.DataFrame) -> list[str]:
-    """Say which measures of maps are better or worse than chance (`map_quality.measure`)."""
-    said = []
+    """Say by which measures maps are better or worse than chance (`map_quality.measure`)."""
     known = table[table.gain.notna()]
-    for parts, own in known.groupby("parts", sort=False):
-        words = ", ".join(
-            f"{row.measure} {_verdict(row.low, row.high)} "
-            f"(gain {row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
-            for row in own.itertuples()
-        )
-        said.append(f"Grad-CAM against chance, parts {parts}: {words}.")
-    if words := correlations(table):
+    verdicts = pd.Series("not told apart from chance by", known.index)
+    verdicts[known.low > 0] = "better than chance by"
+    verdicts[known.high < 0] = "worse than chance by"
+    found = [
+        f"{verdict} {' and '.join(own.measure + ' (' + own.parts + ')')}"
+        for verdict, own in known.groupby(verdicts)
+    ]
+    said = [f"Grad-CAM is {', '.join(found)}."] if found else []
+    random = table[(table.measure == CORRELATION) & (table.images > 0)]
+    means = [f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in random.itertuples()]
+    if means:
         said.append(
-            f"Maps of random weights have a mean rank correlation of {words} with the trained ones."
+            f"Maps of random weights have a mean rank correlation of {' and '.join(means)} with "
+            "the trained ones."
         )
     return said
-
-
-def maps_title(table: pd.DataFrame) -> str:
-    """Return the title of the insertion and deletion curves, from `map_quality.measure`."""
-    own = table[(table.parts == "called bad") & table.measure.str.endswith(" area")]
-    words = ", ".join(
-        f"{row.measure.removesuffix(' area')} {row.gain:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        for row in own.itertuples()
-    )
-    return f"Gain over random maps, parts called bad: {words}" if words else ""
 
 
 def blurred_start(probabilities: Tensor) -> str:
@@ -61,26 +50,6 @@ def blurred_start(probabilities: Tensor) -> str:
         f"{mean:.2f} ± {error:.2f} (standard error)"
     )
     return f"{text}: insertion says nothing about them." if mean > ALREADY_SURE else f"{text}."
-
-
-def corners(quality: MapQuality) -> str:
-    """Say how many maps have their highest pixel in a corner, by the class called."""
-    parts = quality.sample
-    found = quality.subject.maps(parts.id, torch.tensor(parts.called.to_numpy(dtype=np.int64)))
-    filled = found.amax((1, 2)).numpy() > 0
-    peaks = peaks_in_corner(found).numpy()
-    texts = []
-    for label, word in LABEL_NAMES.items():
-        own = peaks[filled & (parts.called == label).to_numpy()]
-        if len(own):
-            rate = with_interval(*exact_interval(int(own.sum()), len(own)), " %")
-            texts.append(f"{rate} of those for {word}")
-    if not texts:
-        return ""
-    return (
-        f"The highest pixel is in a corner of the image in {' and '.join(texts)}; the corners are "
-        f"{100 * corner_share(found):.0f} % of the area."
-    )
 
 
 def localisation(table: pd.DataFrame) -> str:
@@ -109,7 +78,3 @@ def embeddings(table: pd.DataFrame) -> str:
         f"{100 * change:+.1f} ± {100 * error:.1f} points ({p}); by chance it would be "
         f"{100 * after.chance_agreement:.0f} %."
     )
-
-
-def _verdict(low: float, high: float) -> str:
-    return "better" if low > 0 else "worse" if high < 0 else "not told apart"

@@ -20,7 +20,6 @@ from helpers.models.spec import evaluating
 
 Network = TypeVar("Network", bound=nn.Module)
 
-CORNER = 0.2  # of each side of an image
 BLUR_SHARE = 1 / 20  # blur radius (sigma) by image side: hides a crack, leaves the part's shading
 
 
@@ -80,29 +79,6 @@ def random_maps(maps: Tensor, seed: int) -> Tensor:
     coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)
-
-
-def peaks_in_corner(maps: Tensor) -> Tensor:
-    """Return whether each map's peak is in a corner of the image: (B,) bool.
-
-    A corner is a square of `CORNER` of each side. The peak is the middle of the highest pixels: a
-    coarse map that was enlarged has many of them at the border.
-    """
-    height, width = maps.shape[1:]
-    highest = maps >= maps.amax((1, 2), keepdim=True) * (1 - 1e-4)  # (B, H, W)
-    inside = torch.ones(len(maps), dtype=torch.bool)
-    for size, other in ((height, 2), (width, 1)):
-        counts = highest.sum(other).double()  # (B, size)
-        middle = (counts * torch.arange(size)).sum(1) / counts.sum(1)
-        edge = int(CORNER * size)
-        inside &= (middle < edge) | (middle > size - 1 - edge)
-    return inside
-
-
-def corner_share(maps: Tensor) -> float:
-    """Return the share of an image's pixels that `peaks_in_corner` counts as corners."""
-    height, width = maps.shape[1:]
-    return 4 * int(CORNER * height) * int(CORNER * width) / (height * width)
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:

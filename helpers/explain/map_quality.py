@@ -1,4 +1,4 @@
-"""Measure whether a model's Grad-CAM maps mean something, and draw the figures of these numbers.
+"""Measure whether a model's Grad-CAM maps mean something, and draw insertion and deletion curves.
 
 Every number is shown with the one that maps without any knowledge would reach.
 """
@@ -23,7 +23,6 @@ from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES, PALETTE
 from helpers.explain import map_measures
 from helpers.explain.map_measures import area, randomised_copy, rank_correlation
-from helpers.explain.maps import draw_overlay, grid, part_title
 from helpers.explain.selection import half_of_each
 from helpers.explain.subject import Subject
 from helpers.training.inference import autocast, judging_precision
@@ -31,7 +30,6 @@ from helpers.training.inference import autocast, judging_precision
 STEPS = 10  # of a curve; the time grows with it
 RANDOM_WEIGHTS = 3  # draws of random weights: one alone may happen to agree or disagree
 MOST_MASKS = 300  # parts with masks that are looked at
-COLUMNS = 6  # of a figure with one part in each
 KINDS = ("insertion", "deletion")
 CORRELATION = "rank correlation, random weights"  # a measure of `MapQuality.table`
 RANDOM_COLOUR = "0.35"
@@ -151,14 +149,6 @@ def _as_text(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def correlations(table: pd.DataFrame) -> str:
-    """Return the rank correlations of a `MapQuality.table` in words, for each class called."""
-    rows = table[(table.measure == CORRELATION) & (table.images > 0)]
-    return " and ".join(
-        f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in rows.itertuples()
-    )
-
-
 def find_mask(image: Path) -> Path | None:
     """Return the PNG that marks an image's defect, or None: `masks/<folders>/<name>.png` beside one
     of the image's folders, as `helpers.datasets.chips` writes it."""
@@ -179,7 +169,7 @@ def read_mask(path: Path, size_px: int) -> np.ndarray:
     return np.asarray(marked.resize((size_px, size_px), Image.Resampling.BOX)) > 0
 
 
-def curves_figure(quality: MapQuality) -> Figure:
+def curves_figure(quality: MapQuality, title: str = "") -> Figure:
     """Draw insertion and deletion curves (Petsiuk et al. 2018), mean and 95 % band, of the parts
     called good and of those called bad, with those of random maps."""
     panels = [(label, kind) for label in quality.curves for kind in KINDS]
@@ -201,6 +191,7 @@ def curves_figure(quality: MapQuality) -> Figure:
         ax.set_xlabel(f"share of pixels {verb}\n{text}", fontsize=10)
         ax.set_ylim(0, 1.02)
     figure.supylabel("probability of the class called", fontsize=11)
+    figure.suptitle(title, fontsize=12, wrap=True)
     ours = Line2D([], [], color="black", marker="o", label="Grad-CAM")
     random = Line2D([], [], color=RANDOM_COLOUR, marker="s", linestyle="--", label="random maps")
     figure.legend(
@@ -211,29 +202,4 @@ def curves_figure(quality: MapQuality) -> Figure:
         fontsize=9,
         frameon=False,
     )
-    return figure
-
-
-def random_weights_figure(quality: MapQuality) -> Figure:
-    """Draw maps of the trained network above those of the same network with random weights (Adebayo
-    et al. 2018), with their rank correlation: maps that stay the same show the image alone."""
-    subject, parts = quality.subject, half_of_each(quality.sample, "called", COLUMNS)
-    classes = torch.tensor(parts.called.to_numpy())
-    trained, pixels = subject.maps(parts.id, classes), subject.pixels(parts.id)
-    random_subject = replace(subject, model=randomised_copy(subject.model, quality.seed))
-    random = random_subject.maps(parts.id, classes)
-    correlation = rank_correlation(trained, random)
-    means = correlations(quality.table) or "unknown, as no map is left"
-    title = f"{subject.title}: mean rank correlation with random weights {means}"
-    rows = quality.table[quality.table.measure == CORRELATION]
-    empty = len(quality.sample) - rows.images.sum()
-    title += f"; {empty} with an empty map left out" if empty else ""
-    figure, axes = grid(2, COLUMNS, (2 * COLUMNS + 0.7, 5.3), title)
-    for i, part in enumerate(parts.itertuples()):
-        above = f'{part_title(part)}\nmap for "{LABEL_NAMES[part.called]}", trained'
-        draw_overlay(axes[0, i], pixels[i], trained[i], above)
-        known = not correlation[i].isnan()
-        below = f"rank correlation {correlation[i]:.2f}" if known else "an empty map"
-        below = f"random weights\n{below}"
-        draw_overlay(axes[1, i], pixels[i], random[i], below)
     return figure
