@@ -11,13 +11,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import fisher_exact
 from torch import Tensor
 
 from helpers.core import files
 from helpers.core.evenly import evenly
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
+from helpers.core.style import LABEL_NAMES, draw_image, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -29,7 +28,7 @@ from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
 from helpers.results.operating_point import Line, costs_of_one_answer
-from helpers.runs import names, predictions
+from helpers.runs import names
 from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
@@ -42,7 +41,6 @@ NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
 COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn's "colorblind"
 SHEET = (2, 6)  # rows and columns of the contact sheet
-LIKE_FLOAT32, LIKE_BF16 = 1e-3, 0.05  # rounding changes no score by more
 
 
 @dataclass(frozen=True)
@@ -365,17 +363,6 @@ def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFram
     return pd.DataFrame({"File in the run's folder": names_, "MB": sizes}), difference
 
 
-def largest_gap(run_paths: RunPaths, name: str, answered: pd.DataFrame) -> float:
-    """Return how much scores differ from those of the run's own file; NaN if it has none of them.
-
-    They are computed in other batches, so that they differ by rounding (more in bf16).
-    """
-    split = predictions.read_split(run_paths)
-    own = predictions.read_predictions(run_paths.predictions(name), split).test
-    scores = answered.id.map(own.groupby("id").defect_score.mean())
-    return float((answered.score - scores).abs().max())
-
-
 def say_journey(journey: Journey, title: str) -> str:
     """Say what the model answers for the part."""
     text = f"{title} gives {journey.id} the score {journey.score:.3f}"
@@ -385,18 +372,6 @@ def say_journey(journey: Journey, title: str) -> str:
         f"{text}: the part is bad with a probability of {journey.probability:.2f}, and the verdict "
         f"is {journey.verdict}."
     )
-
-
-def say_gap(gap: float) -> str:
-    """Say whether the scores are those of the run; "" if the run has none of the images."""
-    if np.isnan(gap):
-        return ""
-    if gap <= LIKE_FLOAT32:
-        return f"These scores are those of the run: the largest difference is {gap:.1e}."
-    is_not = f"These scores are not those of the run, they differ by up to {gap:.1e}: "
-    if gap <= LIKE_BF16:
-        is_not += "if it computed in bf16, by rounding; otherwise "
-    return f"{is_not}images or checkpoints have changed since; run the notebooks before this again."
 
 
 def say_verdicts(table: pd.DataFrame) -> str:
@@ -418,37 +393,6 @@ def say_verdicts(table: pd.DataFrame) -> str:
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"
-
-
-def say_groups(table: pd.DataFrame) -> str:
-    """Name the group whose parts pass least often, and the one whose good parts are rejected most.
-
-    Each is the one with the least p-value of Fisher's exact test against all other groups. It is
-    named only if that is significant when multiplied by the number of groups (Bonferroni).
-    """
-    groups = table[table.Group != EVERY]
-    passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
-    counts = {"parts do not pass": (held, held + passed)}
-    if "Bad" in groups:
-        good = held + passed - groups["Bad"]
-        counts["good parts are rejected"] = groups["Good that were rejected"], good
-    said = []
-    for words, pair in counts.items():
-        found, of = (column.to_numpy() for column in pair)
-        rest, all_rest = found.sum() - found, of.sum() - of
-        tables = np.array([[found, of - found], [rest, all_rest - rest]])
-        p_values = [
-            fisher_exact(one, alternative="greater").pvalue for one in np.moveaxis(tables, 2, 0)
-        ]
-        worst = int(np.argmin(p_values))
-        own, n, others, m = (each[worst] for each in (found, of, rest, all_rest))
-        if (p := min(1.0, float(p_values[worst]) * len(groups))) < SIGNIFICANT:
-            said.append(
-                f"Group {groups.Group.iloc[worst]} stands out: {own} of its {n} {words}, {others} "
-                f"of {m} of the others ({p_value(p)}, Fisher's exact test, Bonferroni over "
-                f"{len(groups)} groups)."
-            )
-    return " ".join(said)
 
 
 def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
