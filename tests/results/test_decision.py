@@ -4,12 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import (
-    calibration,
-    decision,
-    metrics,
-    results_table,
-)
+from helpers.core import metrics
+from helpers.results import calibration, decision, results_table
 from helpers.runs import predictions
 from helpers.runs import settings as config
 from helpers.runs.predictions import Scored
