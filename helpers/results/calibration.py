@@ -27,17 +27,9 @@ class CalibrationBins(NamedTuple):
     high: np.ndarray
 
 
-def brier(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Return the mean squared difference between score and label (Brier 1950); 0 is best."""
-    labels, scores = check_scores(labels, scores)
-    _check_probabilities(scores)
-    return float(np.mean((scores - labels) ** 2))
-
-
 def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> CalibrationBins:
     """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins."""
     labels, scores = check_scores(labels, scores)
-    _check_probabilities(scores)
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
     count, score_sum, bad = (np.bincount(bins, weights) for weights in (None, scores, labels))
     filled = count > 0
@@ -56,7 +48,6 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
     fraction `bad_rate` is bad.
     """
     labels, scores = check_both_classes(labels, scores)
-    _check_probabilities(scores)
     logits, own = _logit(scores), labels.mean()
     weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
 
@@ -76,16 +67,7 @@ def apply_temperature(scores: ArrayLike, temperature: float) -> np.ndarray:
     A temperature well below 1 may round the surest scores to 0 or 1.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    _check_probabilities(scores)
     return special.expit(_logit(scores) / temperature)
-
-
-def _check_probabilities(scores: np.ndarray) -> None:
-    if scores.min() < 0 or scores.max() > 1:
-        raise ValueError(
-            f"scores run from {scores.min():.3g} to {scores.max():.3g}; calibration needs "
-            "probabilities from 0 to 1, put decision values through a sigmoid first"
-        )
 
 
 def _logit(scores: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from helpers.core.evenly import evenly
 from helpers.core.metrics import rate_interval, roc_auc
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, percent_up, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
-from helpers.results.bars import MARKERS, MODEL, interval_arms
+from helpers.results.bars import MARKERS
 from helpers.runs import settings
 from helpers.runs.names import (
     BRIGHTNESS,
@@ -32,7 +32,6 @@ from helpers.runs.names import (
     PRETRAINED,
     ROW_NAMES,
     base_name,
-    display_name,
     model_colours,
 )
 from helpers.runs.predictions import Scored
@@ -149,40 +148,28 @@ def roc_and_overkill(
 
 
 def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figure:
-    """Draw whether scores are probabilities, before and after temperature scaling.
+    """Draw whether the scores of a model are probabilities, before and after temperature scaling.
 
-    Left, for one model: the fraction of bad parts among those with about the same score, with
-    exact 95 % intervals; scaled scores only if the temperature is not about 1. Right: the Brier
-    score of every model in `decision.calibration_table`.
+    The points are the fractions of bad parts among those with about the same score, with exact 95 %
+    intervals. Scaled scores are drawn only if the temperature is not about 1. `table` is
+    `decision.calibration_table`.
     """
-    models = table[table.model != "base rate"].iloc[::-1].reset_index(drop=True)
-    models = models.sort_values("brier", ascending=False, ignore_index=True)
-    size = (9.5, max(4.6, 0.26 * len(models) + 1.8))
-    figure, (left, right) = plt.subplots(1, 2, figsize=size, width_ratios=(1.5, 1))
+    figure, ax = plt.subplots(figsize=(6, 5.6))
     temperature = float(table.set_index("model").temperature[scored.name])
     labels, scores = scored.labels_scores()
     drawn = [(scores, "scores as they are", "o-", "black")]
     if abs(temperature - 1) >= calibration.ABOUT_ONE:  # else its line hides the other
         scaled = calibration.apply_temperature(scores, temperature)
         drawn.append((scaled, f"logits divided by {temperature:.2f}", "s--", SCALED))
-    left.plot([0, 1], [0, 1], color="0.6", lw=0.8)
+    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
     for own, text, fmt, colour in drawn:
         mean, fraction, low, high = calibration.calibration_bins(labels, own)
         arms = [fraction - low, high - fraction]
-        left.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
-    left.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
-    left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
-    left.set_anchor("N")
-    _legend_below(left, ncols=2)
-    right.errorbar(
-        models.brier, models.index, xerr=interval_arms(models, "brier", "brier_"), **MODEL
-    )
-    right.plot(models.brier_scaled, models.index, "s", mfc="none", mec=SCALED, mew=2, ms=9)
-    right.axvline(float(table.brier.iloc[-1]), color="0.4", ls=":")
-    right.set_yticks(models.index, models.model.map(display_name))
-    right.set(xlabel="Brier score (0 is best)\ndotted: base rate")
-    right.set_title("circle: as they are, 95 % interval\nsquare: scaled", fontsize=10)
+        ax.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
+    ax.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
+    ax.legend(fontsize=10)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 

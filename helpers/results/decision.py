@@ -163,7 +163,7 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
         labels, scores = own.labels_scores()
         found = metrics.mean_interval((scores - labels) ** 2, own.blocks())
         scaled = calibration.apply_temperature(scores, temperature)
-        rows.append([name, temperature, *found, calibration.brier(labels, scaled)])
+        rows.append([name, temperature, *found, float(np.mean((scaled - labels) ** 2))])
     share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))
     rows.append(["base rate", np.nan, share * (1 - share), np.nan, np.nan, np.nan])
     return pd.DataFrame(rows, columns=columns)

@@ -17,13 +17,6 @@ def made_up(too_sure_by=1.0, n=2000):
     return labels, special.expit(too_sure_by * logits)
 
 
-def test_brier_score_by_hand_and_by_scikit_learn():
-    assert calibration.brier([1, 0], [0.7, 0.4]) == pytest.approx((0.09 + 0.16) / 2)
-    labels, scores = made_up()
-    expected = sk.brier_score_loss(labels, scores)
-    assert calibration.brier(labels, scores) == pytest.approx(expected)
-
-
 def test_calibration_bins_agree_with_scikit_learn_and_have_exact_intervals():
     labels, scores = made_up(n=50)
     bins = calibration.calibration_bins(labels, scores, n_bins=20)
@@ -78,10 +71,3 @@ def test_perfect_validation_scores_keep_a_finite_temperature():
     assert temperature == pytest.approx(0.05, abs=1e-4)
     assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
     assert (calibration.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded
-
-
-@pytest.mark.parametrize("scores", [[-2, 3], [-0.1, 1], [0, 1.1]])
-def test_decision_values_are_named(scores):
-    message = rf"scores run from {scores[0]} to {scores[1]}; .* through a sigmoid first"
-    with pytest.raises(ValueError, match=message):
-        calibration.brier([0, 1], scores)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss
 
 from helpers.core import metrics
 from helpers.results import calibration, decision, results_table
@@ -106,6 +107,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert row.temperature == expected
     labels, scores = np.array(sides[1][0]), np.array(sides[1][1])
     assert row.brier == pytest.approx(np.mean((scores - labels) ** 2))
+    scaled = calibration.apply_temperature(scores, expected)
+    assert row.brier_scaled == pytest.approx(brier_score_loss(labels, scaled))
     assert row.brier_scaled < row.brier
     assert row.brier_low < row.brier < row.brier_high
     share = labels.mean()
