@@ -233,31 +233,9 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts automatically"
     )
     assert headline(said[0]) == title
-    unlucky = {"val_bad": 150, "promised": 1 / 151, "test_bad": 204, "test_escapes": 5}
-    unlucky |= {"test_escape_rate": 5 / 204, "test_escape_rate_low": 0.008}
-    chance = findings.promise(_points(**unlucky), "fbp", "test")
-    assert chance[1].endswith(
-        ": more than promised, as can happen with only 150 bad parts held out."
-    )
     many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
     broken = findings.promise(_points(**many), "fbp", "test")
-    assert broken[1].endswith("more than promised.")
-
-
-def test_a_promise_counts_as_broken_only_if_chance_of_the_validation_set_does_not_explain_it():
-    counts = np.array([5, 7, 7])
-    points = pd.DataFrame({"val_bad": 150, "promised": 1 / 151, "test_escapes": counts})
-    points["test_bad"] = 204
-    points["test_escape_rate_low"] = [0.008, 0.014, 0.005]  # the last one of few groups
-    assert findings.is_exceeded(points, "test").tolist() == [False, True, False]
-    # the threshold is the least score of 150: in any order of all 354 bad parts it comes after the
-    # 5 (or 7) least ones if these are all of the test
-    chance = [np.prod([(204 - i) / (354 - i) for i in range(m)]) for m in (5, 7)]
-    assert chance == pytest.approx([0.0622, 0.0202], abs=1e-4)
-    for limit, expected in ((chance[1] * 1.001, True), (chance[1] * 0.999, False)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(findings, "TAILS", (limit, 1 - limit))
-            assert findings.is_exceeded(points[1:2], "test").item() is expected
+    assert broken[1].endswith(": more than promised, which is an average over validation sets.")
 
 
 def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
