@@ -251,14 +251,9 @@ def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str)
     bottom.legend(**beside)
     bottom.set(ylabel="AUC inside\nthe group", ylim=(bottom.get_ylim()[0], 1.05))
     percent_axis(bottom.yaxis)
-    names = shown.group.astype(str).tolist()
-    stem = names[0].rstrip("0123456789") if names else ""
-    prefix = stem if all(name.startswith(stem) and name != stem for name in names) else ""
-    ticks = [name.removeprefix(prefix) for name in names]
-    step = 1 + len(names) // MOST_TICKS
-    bottom.set_xticks(places[::step], ticks[::step], rotation=90, fontsize=9)
-    words = f'group (its name after "{prefix}")' if prefix else "group"
-    words += f", 1 of {step} is named" if step > 1 else ""
+    step = 1 + len(shown) // MOST_TICKS
+    bottom.set_xticks(places[::step], shown.group[::step], rotation=90, fontsize=9)
+    words = f"group, 1 of {step} is named" if step > 1 else "group"
     out = f"; left out: {left_out} with one class and no mistakes" if left_out else ""
     bottom.set_xlabel(words + out, fontsize=10)
     for ax in figure.axes:
