@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
     EngFormatter,
@@ -42,6 +43,15 @@ def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd
     return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
 
 
+def name_rows(ax: Axes, names: Sequence[str], beside: Iterable[str] = ()) -> None:
+    """Name the rows of a picture of AUCs, the first below, with a text at the right of each."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.5, len(names) - 0.5)
+    for y, text in enumerate(beside):
+        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=10)
+    percent_axis(ax.xaxis)
+
+
 def _auc_column(table: pd.DataFrame) -> str:
     return "test_auc" if "test_auc" in table and table.test_auc.notna().any() else "val_auc"
 
@@ -59,22 +69,15 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
     arms = interval_arms(frame, column, f"{column}_")
     ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
-    beside = ax.get_yaxis_transform()  # a column at the right of the axes
-    for y, value in enumerate(frame[column]):
-        ax.annotate(percent(value), (1.01, y), xycoords=beside, va="center", fontsize=11)
     several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
         ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
-    averaged = frame.get("averaged", pd.Series(None, frame.index, dtype=object))
-    same = len(frame) > 1 and averaged.notna().all() and averaged.nunique() == 1
-    ax.set_yticks(frame.index, frame.model.map(display_name) if same else _titles(frame))
-    ax.margins(x=0.05, y=0.5 / len(frame))
-    percent_axis(ax.xaxis)
-    words = f", {averaged.iloc[0]} averaged" if same else ""
-    words += "" if column == "val_auc" else " (sorted by validation AUC)"
-    side = SIDES[column.split("_")[0]]
-    ax.set(xlabel=f"{side} AUC{words}")
+    averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
+    names = [display_name(*row) for row in zip(frame.model, averaged, strict=True)]
+    name_rows(ax, names, frame[column].map(percent))
+    order = "" if column == "val_auc" else " (sorted by validation AUC)"
+    ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC{order}")
     figure.suptitle(title, fontsize=12, wrap=True)
     figure.legend(**LEGEND_BELOW)
     return figure
@@ -141,23 +144,17 @@ def differences(
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
-    ax.errorbar(frame.difference, frame.index, xerr=interval_arms(frame, "difference"), **MODEL)
     clear = frame.p_holm < SIGNIFICANT
-    looks = {
-        "black": (clear, "significant by Holm's correction"),
-        "white": (~clear, "not significant"),
-    }
-    for colour, (own, words) in looks.items():
-        at = frame.difference[own], frame.index[own]
-        ax.plot(*at, "o", mfc=colour, mec="black", label=words, zorder=3)
+    looks = (
+        (clear, "black", "significant by Holm's correction"),
+        (~clear, "white", "not significant"),
+    )
+    for is_own, colour, words in looks:
+        own = frame[is_own]
+        arms = interval_arms(own, "difference")
+        ax.errorbar(own.difference, own.index, xerr=arms, mfc=colour, label=words, **MODEL)
     ax.axvline(0, color="0.4", lw=1)
-    percent_axis(ax.xaxis)
-    ax.set_yticks(frame.index, _titles(frame))
-    for y, p in enumerate(frame.p_holm):
-        ax.annotate(
-            p_value(p), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=10
-        )
-    ax.margins(y=0.5 / len(frame))
+    name_rows(ax, frame.model.map(display_name), frame.p_holm.map(p_value))
     test = "Obuchowski, by groups" if by_groups else "DeLong"
     ax.set_xlabel(
         f"{side} AUC minus that of {display_name(reference)}, points\n({test}, 95 % interval; "
@@ -195,20 +192,13 @@ def subgroup_auc(
                 color=colour,
                 label=f"{kind} ({rows.n_good.iloc[0]} good, {rows.n_bad.iloc[0]} bad)",
             )
-        ax.set_yticks(np.arange(len(names)), [display_name(name) for name in names])
+        name_rows(ax, [display_name(name) for name in names])
         ax.set(xlabel=f"{side} AUC with its 95 % interval")
-        percent_axis(ax.xaxis)
         ax.set_title(f"by {group.replace('_', ' ')}", fontsize=12)
-        ax.margins(y=0.5 / len(names))
         below = (0, -0.9 / figure.get_figheight())
         ax.legend(loc="upper left", bbox_to_anchor=below, fontsize=10, frameon=False)
     figure.suptitle(title, fontsize=11, wrap=True)
     return figure
-
-
-def _titles(frame: pd.DataFrame) -> list[str]:
-    averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
-    return [display_name(name, words) for name, words in zip(frame.model, averaged, strict=True)]
 
 
 def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str) -> Figure:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from helpers.core import metrics
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent, percent_axis
+from helpers.core.style import percent
 from helpers.results import results_table
-from helpers.results.bars import LEGEND_BELOW, interval_arms
+from helpers.results.bars import LEGEND_BELOW, interval_arms, name_rows
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
 from helpers.runs.predictions import keeps_groups_apart, read_all_predictions, read_split
@@ -141,13 +141,9 @@ def figure(table: pd.DataFrame, title: str) -> Figure:
             capsize=2,
             label=words,
         )
-    beside = ax.get_yaxis_transform()  # a column at the right of the axes
-    for y, row in enumerate(frame.to_dict("records")):
-        ax.annotate(_difference(row), (1.01, y), xycoords=beside, va="center", fontsize=10)
-    ax.annotate("difference, points", (1.01, len(frame) - 0.45), xycoords=beside, fontsize=10)
-    ax.set_yticks(frame.index, frame.model.map(display_name))
-    ax.set(xlabel="test AUC with its 95 % interval", ylim=(-0.5, len(frame) - 0.5))
-    percent_axis(ax.xaxis)
+    name_rows(ax, frame.model.map(display_name), map(_difference, frame.to_dict("records")))
+    ax.annotate("difference, points", (1.01, 1.01), xycoords="axes fraction", fontsize=10)
+    ax.set(xlabel="test AUC with its 95 % interval")
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure

@@ -136,11 +136,11 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     assert [t.get_text() for t in ax.get_yticklabels()] == from_below
     compared = comparison.compare_with(scored, "svm")
     ax = bars.differences(compared, "svm").axes[0]
-    shown = np.asarray(ax.lines[0].get_xdata(), dtype=float)
-    np.testing.assert_allclose(shown, sorted(compared.difference))  # the best is above
-    hollow = ax.lines[-2]
-    assert hollow.get_markerfacecolor() == "white"
-    assert list(hollow.get_xdata()) == sorted(compared.difference[compared.p_holm >= 0.05])
+    for drawn, colour in zip(ax.containers, ("black", "white"), strict=True):
+        points = drawn.lines[0]
+        own = compared[(compared.p_holm >= 0.05) == (colour == "white")]
+        assert points.get_markerfacecolor() == colour
+        assert list(points.get_xdata()) == sorted(own.difference)  # the best is above
     worst_first = compared.sort_values("difference").model
     assert [t.get_text() for t in ax.get_yticklabels()] == [*map(display_name, worst_first)]
 
