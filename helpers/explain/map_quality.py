@@ -44,7 +44,6 @@ class MapQuality:
     """
 
     subject: Subject
-    seed: int
     sample: pd.DataFrame  # the parts behind curves and correlation
     curves: dict[int, tuple[dict[str, Tensor], ...]]  # by class: the maps', the random maps'
     masked: pd.DataFrame  # bad parts with a mask
@@ -124,7 +123,7 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> MapQuality:
     )
     if not masks:
         caption += " The source has no masks of the defects."
-    return MapQuality(subject, seed, sample, curves, masked, masks, table, _as_text(table), caption)
+    return MapQuality(subject, sample, curves, masked, masks, table, _as_text(table), caption)
 
 
 def _row(measure: str, parts: str, reached: Tensor, chance: Tensor, gain: Tensor) -> tuple:
