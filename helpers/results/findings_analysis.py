@@ -334,8 +334,6 @@ def label_audit(audited: pd.DataFrame) -> str:
 
 def label_mappings(table: pd.DataFrame) -> str:
     """Say how much the mapping of labels alone moves the numbers of the same scores."""
-    if len(table) < 2:
-        return ""
     low, high = table.loc[table.accuracy.idxmin()], table.loc[table.accuracy.idxmax()]
     return (
         f"The same scores have an accuracy of {100 * low.accuracy:.1f} % ({low.mapping}) to "

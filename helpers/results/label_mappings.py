@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from helpers.runs.predictions import Scored
 
+HALF = "bad = p >= 1/2"  # used here
 # name -> weight of a cell as a bad one and as a good one, from its defect probability p
 MAPPINGS = {
-    "bad = p >= 1/2 (used here)": lambda p: (p >= 0.5, p < 0.5),
+    HALF: lambda p: (p >= 0.5, p < 0.5),
     "bad = p > 0": lambda p: (p > 0, p == 0),
     "p = 1/3 and 2/3 left out": lambda p: (p == 1, p == 0),
     "weighted: p bad, 1 - p good": lambda p: (p, 1 - p),

@@ -278,4 +278,3 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
 def test_mappings_name_their_extremes():
     mapped = pd.DataFrame({"mapping": ["a", "b"], "accuracy": [0.84, 0.93]})
     assert "84.0 % (a) to 93.0 % (b)" in findings.label_mappings(mapped)
-    assert findings.label_mappings(mapped[:0]) == ""

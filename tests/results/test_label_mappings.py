@@ -24,7 +24,7 @@ def model(hidden=False):
 @pytest.mark.parametrize(
     ("mapping", "labels", "kept"),
     [
-        ("bad = p >= 1/2 (used here)", P >= 0.5, P >= 0),
+        (label_mappings.HALF, P >= 0.5, P >= 0),
         ("bad = p > 0", P > 0, P >= 0),
         ("p = 1/3 and 2/3 left out", P == 1, (P == 0) | (P == 1)),
     ],
