@@ -36,8 +36,8 @@ COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image with a
 def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
     """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
 
-    The ends are in `<prefix>low` and `<prefix>high`; without them the arms have length 0. A
-    percentile interval need not contain its estimate, not only because of rounding.
+    The ends are in `<prefix>low` and `<prefix>high`; without them the arms have length 0. Rounding
+    may put an end on the other side of the estimate.
     """
     low, high = (frame.get(f"{prefix}{end}", frame[column]) for end in ("low", "high"))
     return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]

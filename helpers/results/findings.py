@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
 from helpers.results.comparison import holm, paired
 from helpers.results.report_table import per_cent
 from helpers.results.results_table import best_model
@@ -104,8 +104,8 @@ def gain(
         verb = f"is not shown to differ in {SIDES[side]} AUC from"
     return (
         f"{subject or display_name(one)} {verb} {rival or display_name(other)}: "
-        f"{percent(first)} against {percent(second)} (95 % interval of the difference "
-        f"{_points(found.low)} to {_points(found.high)} points, {p_value(found.p_value)})."
+        f"{percent(first)} against {percent(second)} (difference "
+        f"{with_interval(*found[:3], sign='+')}, {p_value(found.p_value)})."
     )
 
 
@@ -124,8 +124,8 @@ def pairs(
     p_values = holm([own.p_value for own, *_ in found])
     numbers, by_verb = [], dict[str, list[str]]()
     for (_, other), (own, *_), p in zip(known, found, p_values, strict=True):
-        name, ends = display_name(other), f"{_points(own.low)}, {_points(own.high)}"
-        numbers.append(f"{_points(own.difference)} [{ends}] over {name} ({p_value(p)})")
+        name = display_name(other)
+        numbers.append(f"{with_interval(*own[:3], sign='+')} over {name} ({p_value(p)})")
         if p < SIGNIFICANT:
             by_verb.setdefault(verbs[own.difference < 0], []).append(name)
     done = " and ".join(f"{verb} {_listed(names)}" for verb, names in by_verb.items())

@@ -128,7 +128,8 @@ def groups(table: pd.DataFrame, row: Row, side: str) -> str:
     if known.empty or pd.isna(row.get(within)):
         return ""
     lowest = known.loc[known.auc.idxmin()]
-    end = f"; the lowest is {_auc(lowest)} in {lowest.group}"
+    own = with_interval(lowest.auc, lowest.low, lowest.high)
+    end = f"; the lowest is {own} in {lowest.group}"
     if lowest.high >= row[f"{side}_auc"]:  # chance may have made it the lowest
         end = ""
     return (
@@ -340,10 +341,6 @@ def label_mappings(table: pd.DataFrame) -> str:
         f"{100 * high.accuracy:.1f} % ({high.mapping}): only numbers under the same mapping can be "
         "compared."
     )
-
-
-def _auc(row: Row) -> str:
-    return with_interval(row["auc"], row["low"], row["high"])
 
 
 def _rate(row: Row, column: str) -> str:
