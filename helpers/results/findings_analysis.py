@@ -80,21 +80,6 @@ def ensembles(joined: pd.DataFrame) -> list[str]:
     ]
 
 
-def ensemble_on(joined: pd.DataFrame, compared: pd.DataFrame, best: str, side: str) -> str:
-    """Say what the submitted ensemble gains over the best single model where it is judged."""
-    own = joined[joined.ensemble == best]
-    single = compared[compared.model.isin(own.best)]
-    if single.empty or side == "val":
-        return ""
-    row = single.iloc[0]
-    gain = {"difference": -row.difference, "low": -row.high, "high": -row.low}
-    return (
-        f"On test the AUC of the {display_name(best)} ensemble differs from that of "
-        f"{display_name(row.model)} alone by {in_points(gain)} points "
-        f"({p_value(row.p_holm)})."
-    )
-
-
 def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
     """Say whether the hardest kind of part is harder than the easiest (`subgroup_table`)."""
     said = []
