@@ -343,7 +343,7 @@ def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFram
     """Export the model for a line without this package, and compare the scores of three images.
 
     Returns:
-        A row for each file, and the largest difference; NaN if no image can be read.
+        A row for each file, and the largest difference.
 
     Raises:
         ExportError: a package is missing, or the exported model gives other scores.
@@ -354,7 +354,7 @@ def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFram
     opened = predictor.open_model(stage.paths.trainings(name))
     export_model(opened, to, out)
     readable = answered.path[answered.reason == ""].tolist()[:3]
-    difference = largest_difference(out, readable, opened) if readable else np.nan
+    difference = largest_difference(out, readable, opened)
     if difference > TOLERANCE:
         raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
     written = [stage.output(path) for path in sorted(out.iterdir())]
@@ -406,10 +406,3 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     words = costs_of_one_answer(line, len(judged))
     looks = "" if settings.review_cost else ", if a look costs nothing"
     return f"By the calibrated probabilities the verdicts cost {cost:,.1f}{looks}; {words}."
-
-
-def say_export(to: str, difference: float) -> str:
-    """Say whether the exported model gives the same scores."""
-    if np.isnan(difference):
-        return f"The model is exported for {to}; no image could be used to compare its scores."
-    return f"Exported for {to}, the model gives the same scores: they differ by {difference:.0e}."

@@ -145,7 +145,6 @@ def test_sentences_are_computed_from_the_tables():
     nothing = _answered("-----", probabilities=[np.nan] * 5)
     assert your_part.say_verdicts(your_part.by_group(nothing, FREE)) == ""
     assert your_part.say_costs(nothing, COSTS) == ""
-    assert your_part.say_export("torch", np.nan).endswith("could be used to compare its scores.")
 
 
 def test_without_a_folder_parts_come_from_groups_spread_over_the_test_set():
