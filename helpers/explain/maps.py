@@ -29,17 +29,10 @@ TITLE_SIZE = 9
 def class_maps(subject: Subject) -> Figure:
     """Draw a good and a bad part with their maps for both labels (report, figures 6 to 11)."""
     parts = surest_of_each_class(subject)
-    places = [
-        f"{LABEL_NAMES[p.label]}: "
-        + (
-            f"{p.rank} of {p.n_right} by certainty"
-            if p.n_right
-            else "none is right, the least wrong"
-        )
-        for p in parts.itertuples()
-    ]
-    rule = "A part of each class that is called rightly, if possible with both maps filled"
-    title = f"Grad-CAM of {subject.title}\n{rule} ({'; '.join(places)})"
+    rule = (
+        "The part of each class that is most surely called right, if possible with both maps filled"
+    )
+    title = f"Grad-CAM of {subject.title}\n{rule}"
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)
     figure, axes = grid(len(parts), 5, (12.5, 2.9 * len(parts) + 0.3), title)

@@ -26,7 +26,7 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
 
     A very sure network often finds nothing that supports the other label. If the `MOST_TRIED`
     surest parts all have an empty map, the surest is returned; if no part of a class is right, the
-    least wrong ones are tried. `rank` is the place among the `n_right` right parts, from 1.
+    least wrong ones are tried.
 
     Raises:
         ExplainError: a class has no part.
@@ -39,8 +39,7 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
                 f"there is no {word} part among the {len(subject.parts)} labelled ones"
             )
         right = own[own.right]
-        pool = (own if right.empty else right).sort_values("mistake", kind="stable")
-        pool = pool.assign(rank=np.arange(1, len(pool) + 1), n_right=len(right))[:MOST_TRIED]
+        pool = (own if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
         peaks = [subject.maps(pool.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
         filled = pool[np.min(peaks, axis=0) > 0]
         chosen.append(pool[:1] if filled.empty else filled[:1])

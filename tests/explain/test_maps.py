@@ -28,12 +28,6 @@ def test_each_part_is_beside_its_maps_for_its_own_and_for_the_wrong_label(subjec
             word = ("good", "bad")[label]
             assert f'map for "{word}" ({kind} label)' in axes[row, column].get_title()
     assert figure.axes[10].get_ylabel() == maps.MAP_SCALE
-    assert "with both maps filled (good: " in figure.get_suptitle()
-
-
-def test_a_class_without_right_parts_is_said_above_its_maps(subject):
-    nobody = replace(subject, parts=judged(subject.parts, 2.0))
-    assert "bad: none is right, the least wrong)" in maps.class_maps(nobody).get_suptitle()
 
 
 def test_an_overlay_is_as_opaque_as_its_map_is_high_and_outlined_at_half():
