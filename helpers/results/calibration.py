@@ -3,9 +3,8 @@
 Labels and scores are those of `helpers.core.metrics`; here the scores must be probabilities.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
@@ -17,27 +16,18 @@ NEAREST_TO_CERTAIN = 1e-15
 TEMPERATURE_LIMITS = (0.05, 20.0)  # perfectly separated validation sets would drive it to 0
 
 
-class CalibrationBins(NamedTuple):
-    """Per filled bin: mean score, and fraction of bad parts with its exact 95 % interval, each
-    (bins,)."""
+def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> pd.DataFrame:
+    """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins.
 
-    mean_score: np.ndarray
-    bad_fraction: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> CalibrationBins:
-    """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins."""
+    A row per bin: `mean_score`, and `bad_fraction` with its exact 95 % interval `low, high`.
+    """
     labels, scores = check_scores(labels, scores)
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
-    count, score_sum, bad = (np.bincount(bins, weights) for weights in (None, scores, labels))
-    filled = count > 0
-    counts = bad[filled].astype(int), count[filled].astype(int)
-    fraction, low, high = np.transpose(
-        [exact_interval(*pair) for pair in zip(*counts, strict=True)]
-    )
-    return CalibrationBins(score_sum[filled] / count[filled], fraction, low, high)
+    parts = pd.DataFrame({"label": labels, "score": scores}).groupby(bins)
+    found = [
+        (own.score.mean(), *exact_interval(int(own.label.sum()), len(own))) for _, own in parts
+    ]
+    return pd.DataFrame(found, columns=["mean_score", "bad_fraction", "low", "high"])
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:

@@ -21,7 +21,7 @@ from helpers.core.evenly import evenly
 from helpers.core.metrics import rate_interval, roc_auc
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, percent_up, told_apart
 from helpers.results import calibration, decision, operating_point, results_table
-from helpers.results.bars import MARKERS
+from helpers.results.bars import MARKERS, interval_arms
 from helpers.runs import settings
 from helpers.runs.names import (
     BRIGHTNESS,
@@ -164,9 +164,10 @@ def calibration_figure(scored: Scored, table: pd.DataFrame, title: str) -> Figur
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
     style: dict[str, Any] = {"mfc": "white", "capsize": 2, "lw": 1.4, "elinewidth": 0.8}
     for own, text, fmt, colour in drawn:
-        mean, fraction, low, high = calibration.calibration_bins(labels, own)
-        arms = [fraction - low, high - fraction]
-        ax.errorbar(mean, fraction, yerr=arms, fmt=fmt, color=colour, label=text, **style)
+        bins = calibration.calibration_bins(labels, own)
+        arms = interval_arms(bins, "bad_fraction")
+        points = bins.mean_score, bins.bad_fraction
+        ax.errorbar(*points, yerr=arms, fmt=fmt, color=colour, label=text, **style)
     ax.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
     ax.legend(fontsize=10)

@@ -250,7 +250,7 @@ def calibration(table: pd.DataFrame, scored: Scored) -> list[str]:
         f"The scores of {display_name(scored.name)} have a Brier score of {row.brier:.3f} "
         f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
         f"a temperature of {row.temperature:.2f} {change}.",
-        f"In {high + low} of {len(bins.low)} bins the share of bad parts differs from the mean "
+        f"In {high + low} of {len(bins)} bins the share of bad parts differs from the mean "
         f"score by more than its interval allows{ways}.",
     ]
 

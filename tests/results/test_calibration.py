@@ -26,7 +26,7 @@ def test_calibration_bins_agree_with_scikit_learn_and_have_exact_intervals():
     ten = calibration.calibration_bins(labels, scores)
     np.testing.assert_allclose(ten.bad_fraction, calibration_curve(labels, scores, n_bins=10)[0])
     one = calibration.calibration_bins([0, 1, 1, 1], [0.1] * 4)
-    assert (one.low, one.high) == exact_interval(3, 4)[1:]
+    assert (one.low[0], one.high[0]) == exact_interval(3, 4)[1:]
     bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)  # the outer ones
     assert bins.bad_fraction.tolist() == [0, 1]
     assert list(zip(bins.low, bins.high, strict=True)) == [
