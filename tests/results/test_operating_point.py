@@ -115,15 +115,3 @@ def test_the_rarer_bad_parts_are_on_the_line_the_higher_the_cheapest_threshold()
     # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape
     assert op.most_accurate_threshold(LABELS, SCORES, 0.55) == pytest.approx(0.35)
     assert op.most_accurate_threshold(LABELS, SCORES, 0.45) == pytest.approx(0.55)
-
-
-def test_dear_escapes_lower_the_threshold_and_dear_overkill_raises_it():
-    labels, scores = made_up(1)
-    dear_escapes, dear_overkill = op.Line(0.3, 50, 1), op.Line(0.3, 1, 50)
-    low, high = (
-        op.cheapest_bins(labels, scores, line).pass_below for line in (dear_escapes, dear_overkill)
-    )
-    assert low < op.most_accurate_threshold(labels, scores, 0.3) < high
-    cost = op.expected_cost(op.escape_and_overkill(labels, scores, low), dear_escapes)
-    others = [op.escape_and_overkill(labels, scores, t) for t in scores]
-    assert cost <= min(op.expected_cost(other, dear_escapes) for other in others) + 1e-12
