@@ -1,7 +1,7 @@
 """The subject of the pictures: one model of a run, and the labelled parts that it scored.
 
-Parts are rows of a table (`id`, `path`, `label`, `defect_score`, and the columns of `judged`);
-maps are (B, H, W).
+Parts are rows of a table (the columns of split.csv, `defect_score`, and those of `judged`); maps
+are (B, H, W).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
 from helpers.results import operating_point, results_table
+from helpers.results.mistakes import judged_parts
 from helpers.runs import predictions, record
 from helpers.runs.costs import checkpoints
 from helpers.runs.names import PATCHCORE, base_name, display_name
@@ -98,9 +99,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     split = predictions.read_split(run_paths)
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
-    parts = source.test if source.judged_on == "test" else source.val
-    parts = parts[parts.label.notna()]
-    parts = parts.assign(label=parts.label.astype(int)).merge(split[["id", "path"]], on="id")
+    parts = judged_parts(source, split)
     averaged = scored[name].averaged
     title = network = display_name(name) + (f", first of {averaged}" if averaged else "")
     if own_scores and network != display_name(wanted):
