@@ -21,10 +21,11 @@ def maps(table: pd.DataFrame) -> list[str]:
     verdicts = pd.Series("not told apart from chance by", known.index)
     verdicts[known.low > 0] = "better than chance by"
     verdicts[known.high < 0] = "worse than chance by"
-    found = [
-        f"{verdict} {' and '.join(own.measure + ' (' + own.parts + ')')}"
-        for verdict, own in known.groupby(verdicts)
-    ]
+    found = []
+    for verdict, own in known.groupby(verdicts):
+        parts = own.groupby("measure", sort=False).parts.agg(" and ".join)
+        names = [f"{measure} (parts {which})" for measure, which in parts.items()]
+        found.append(f"{verdict} {' and '.join(names)}")
     said = [f"Grad-CAM is {', '.join(found)}."] if found else []
     random = table[(table.measure == CORRELATION) & (table.images > 0)]
     means = [f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in random.itertuples()]

@@ -18,8 +18,9 @@ def test_measures_are_better_worse_or_not_told_apart():
     ]
     found, rank = findings.maps(pd.DataFrame(rows, columns=columns))
     assert found == (
-        "Grad-CAM is better than chance by insertion area (called bad), not told apart from chance "
-        "by insertion area (called good), worse than chance by deletion area (called bad)."
+        "Grad-CAM is better than chance by insertion area (parts called bad), not told apart from "
+        "chance by insertion area (parts called good), worse than chance by deletion area (parts "
+        "called bad)."
     )
     assert rank == (
         "Maps of random weights have a mean rank correlation of 0.31 (18 parts called good) and "
