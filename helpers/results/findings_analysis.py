@@ -15,13 +15,12 @@ from scipy import stats
 
 from helpers.core.metrics import exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
-from helpers.results.calibration import ABOUT_ONE, calibration_bins
+from helpers.results.calibration import ABOUT_ONE
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.results.report_table import in_points, per_cent
 from helpers.runs.names import display_name
-from helpers.runs.predictions import Scored
 from helpers.runs.settings import ENSEMBLES
 
 NAMED = 3  # models that a sentence names; others are counted
@@ -234,25 +233,20 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     ]
 
 
-def calibration(table: pd.DataFrame, scored: Scored) -> list[str]:
+def calibration(table: pd.DataFrame, model: str) -> str:
     """Say whether a model's scores are probabilities (`decision.calibration_table`)."""
     rows = table.set_index("model")
-    row, base = rows.loc[scored.name], rows.brier["base rate"]
+    row, base = rows.loc[model], rows.brier["base rate"]
     inside = "inside" if row.brier_low <= row.brier_scaled <= row.brier_high else "outside"
     sure = "was too sure" if row.temperature > 1 else "was not sure enough"
     change = f"(the model {sure}) changes it to {row.brier_scaled:.3f}, {inside} this interval"
     if abs(row.temperature - 1) < ABOUT_ONE:
         change = "leaves the scores as they are"
-    bins = calibration_bins(*scored.labels_scores())
-    high, low = (bins.mean_score > bins.high).sum(), (bins.mean_score < bins.low).sum()
-    ways = f": it is lower in {high} and higher in {low}" if high + low else ""
-    return [
-        f"The scores of {display_name(scored.name)} have a Brier score of {row.brier:.3f} "
+    return (
+        f"The scores of {display_name(model)} have a Brier score of {row.brier:.3f} "
         f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
-        f"a temperature of {row.temperature:.2f} {change}.",
-        f"In {high + low} of {len(bins)} bins the share of bad parts differs from the mean "
-        f"score by more than its interval allows{ways}.",
-    ]
+        f"a temperature of {row.temperature:.2f} {change}."
+    )
 
 
 def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
