@@ -172,13 +172,12 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
     """Return `operating_table` of one model for the page, a row per threshold and side."""
     rows: list[dict[str, str]] = []
-    rule = "Threshold chosen by"
     for point in points[points.model == model].to_dict("records"):
         for side in ("val", "test"):
             if f"{side}_escapes" not in point:
                 continue
-            row = {rule: rule_text(point), "Promised": per_cent(point, "promised")}
             thresholds = told_apart(point["threshold"], point["reject_threshold"])
+            row = {"Threshold chosen by": rule_text(point)}
             row["Pass below / reject from"] = " / ".join(thresholds)
             row["On"] = SIDES[side]
             for share, title in SHARES.items():
@@ -188,10 +187,7 @@ def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
             if f"{side}_cost" in point:
                 row[f"Cost per {PER_PARTS:,}"] = f"{point[f'{side}_cost']:,.1f}"
             rows.append(row)
-    shape = pd.DataFrame(rows)
-    same = shape.columns.drop(rule).tolist()  # rules may have chosen the same thresholds
-    shape[rule] = shape.groupby(same, sort=False)[rule].transform("; and ".join)
-    return shape.drop_duplicates(same).drop(columns="Promised")
+    return pd.DataFrame(rows)
 
 
 def _counted(row: Mapping[str, Any], side: str, count: str, of: str, rate: str) -> str:

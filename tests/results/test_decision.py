@@ -116,21 +116,16 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert table.model.tolist() == ["m", "base rate"]
 
 
-def test_operating_points_have_a_row_per_side_and_equal_thresholds_are_joined(home):
+def test_operating_points_have_a_row_per_rule_and_side(home):
     run = planted.make_run()
     planted.plant(run, "fbp", 2.0, 0)
     models = predictions.read_all_predictions(run)
     points = decision.operating_table(models, config.AnalysisSettings(), 0.3)
     own = decision.operating_rows(points, "fbp")
-    assert set(own.On) == {"validation", "test"} and "Model" not in own
+    assert own.On.tolist() == ["validation", "test"] * 3
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
     costly = decision.operating_rows(points.assign(val_cost=9.87, test_cost=1234.56), "fbp")
     assert costly["Cost per 1,000"].groupby(costly.On).unique().to_dict() == {
         "validation": ["9.9"],
         "test": ["1,234.6"],
     }
-    twin = points[points.rule == "expected"].assign(rule="cheapest")  # the same thresholds
-    rest = points[points.rule == "expected"]
-    joined = decision.operating_rows(pd.concat([rest, twin]), "fbp")
-    assert len(joined) == len(decision.operating_rows(rest, "fbp")) == 2
-    assert joined["Threshold chosen by"].str.endswith("; and cheapest").all()
