@@ -11,12 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import fisher_exact
 from torch import Tensor
 
 from helpers.core import files
 from helpers.core.evenly import evenly
 from helpers.core.paths import RunPaths
-from helpers.core.style import LABEL_NAMES, draw_image, told_apart
+from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
@@ -393,6 +394,37 @@ def say_verdicts(table: pd.DataFrame) -> str:
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"
+
+
+def say_groups(table: pd.DataFrame) -> str:
+    """Name the group whose parts pass least often, and the one whose good parts are rejected most.
+
+    Each is the one with the least p-value of Fisher's exact test against all other groups. It is
+    named only if that is significant when multiplied by the number of groups (Bonferroni).
+    """
+    groups = table[table.Group != EVERY]
+    passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
+    counts = {"parts do not pass": (held, held + passed)}
+    if "Bad" in groups:
+        good = held + passed - groups["Bad"]
+        counts["good parts are rejected"] = groups["Good that were rejected"], good
+    said = []
+    for words, pair in counts.items():
+        found, of = (column.to_numpy() for column in pair)
+        rest, all_rest = found.sum() - found, of.sum() - of
+        tables = np.array([[found, of - found], [rest, all_rest - rest]])
+        p_values = [
+            fisher_exact(one, alternative="greater").pvalue for one in np.moveaxis(tables, 2, 0)
+        ]
+        worst = int(np.argmin(p_values))
+        own, n, others, m = (each[worst] for each in (found, of, rest, all_rest))
+        if (p := min(1.0, float(p_values[worst]) * len(groups))) < SIGNIFICANT:
+            said.append(
+                f"Group {groups.Group.iloc[worst]} stands out: {own} of its {n} {words}, {others} "
+                f"of {m} of the others ({p_value(p)}, Fisher's exact test, Bonferroni over "
+                f"{len(groups)} groups)."
+            )
+    return " ".join(said)
 
 
 def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:

@@ -175,6 +175,28 @@ def test_test_images_come_from_the_largest_groups():
     assert set(parts.group) == {"g2", "g3", "g4", "g5"} and len(parts) == 18
 
 
+def test_a_group_is_named_only_if_chance_does_not_explain_it():
+    def said(held_of_a, held_of_b):
+        verdicts = "r" * held_of_a + "p" * (20 - held_of_a) + "r" * held_of_b
+        verdicts += "p" * (20 - held_of_b)
+        answered = _answered(verdicts, "a" * 20 + "b" * 20, [0.5] * 40)
+        return your_part.say_groups(your_part.by_group(answered, FREE))
+
+    assert said(4, 3) == ""
+    assert said(2, 15) == (
+        "Group b stands out: 15 of its 20 parts do not pass, 2 of 20 of the others (p < .001, "
+        "Fisher's exact test, Bonferroni over 2 groups)."
+    )
+    assert "p = .0" in said(9, 2)
+    answered = _answered("r" * 30 + "p" * 10, "a" * 20 + "b" * 20, [0.5] * 40)
+    labelled = answered.assign(label=[1] * 10 + [0] * 10 + [1] * 10 + [0] * 10)
+    assert your_part.say_groups(your_part.by_group(labelled, FREE)).split(". ")[1] == (
+        "Group a stands out: 10 of its 10 good parts are rejected, 0 of 10 of the others (p < "
+        ".001, Fisher's exact test, Bonferroni over 2 groups)."
+    )
+    assert your_part.say_groups(your_part.by_group(_answered(groups="aaaaa"), FREE)) == ""
+
+
 def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(described):
     model, split = helpers.load_model("t/net"), predictions.read_split(described)
     answered = your_part.ask(model, your_part.parts_to_ask(split, ""))
