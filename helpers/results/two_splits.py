@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from helpers.core import metrics
 from helpers.core.paths import RunPaths
-from helpers.core.style import percent
+from helpers.core.style import percent, percent_axis
 from helpers.results import results_table
 from helpers.results.bars import LEGEND_BELOW, interval_arms, name_rows
 from helpers.results.report_table import in_points, per_cent
