@@ -255,11 +255,13 @@ def _find(name: str | Path) -> Path:
 def best_described(root: Path) -> Path | None:
     """Return the folder of a run's network with the best validation AUC, of those described.
 
+    Cross-fitted networks come first, as in `results_table.best_model`: more parts were held out.
     None if notebook 06 has described none.
     """
     found = [root / "checkpoints" / own for own in networks(root)]
-    described = [(one.val_auc, own) for own in found if (one := read_description(own))]
-    return max(described)[1] if described else None
+    described = {own: one for own in found if (one := read_description(own))}
+    ranks = {own: (one.held_out_bad_parts, one.val_auc) for own, one in described.items()}
+    return max(ranks, key=lambda own: ranks[own], default=None)
 
 
 def networks(root: Path) -> list[str]:

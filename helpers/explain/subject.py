@@ -83,7 +83,12 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     known = ", ".join(sorted(scored))
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {known}")
-    ranked = sorted(scored, key=lambda name: -roc_auc(*scored[name].labels_scores("val")))
+
+    def rank(name: str) -> tuple[int, float]:  # as `results_table.best_model` chooses
+        labels, scores = scored[name].labels_scores("val")
+        return -len(labels), -roc_auc(labels, scores)
+
+    ranked = sorted(scored, key=rank)
     wanted = wanted or ranked[0]
     paths = {name: checkpoint_of(run_paths, name) for name in (wanted, *ranked)}
     name, path = next(((name, path) for name, path in paths.items() if path), ("", None))

@@ -143,6 +143,9 @@ def test_a_run_stands_for_its_best_network(described):
     content = files.load_json(described.trainings("net") / NAME)
     files.save_json(described.trainings("net") / NAME, content | {"val_auc": 0.9})
     assert predictor.open_model("t").description.model == "better"
+    more = {"val_auc": 0.9, "held_out_bad_parts": content["held_out_bad_parts"] + 1}
+    files.save_json(described.trainings("net") / NAME, content | more)  # cross-fitted
+    assert predictor.open_model("t").description.model == "net"
     for path in described.root.rglob(NAME):
         path.unlink()
     with pytest.raises(files.ArtifactError, match=r"name one \(there are: better, net, worse\)"):

@@ -35,6 +35,13 @@ def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_
     assert own.title == "SVM, maps of two-layer CNN"
 
 
+def test_a_model_judged_on_fewer_validation_parts_is_not_the_best(run_paths, monkeypatch):
+    scored = predictions.read_all_predictions(run_paths)
+    scored["svm"] = replace(scored["svm"], val=scored["svm"].val[1:])
+    monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
+    assert open_subject(run_paths).wanted == "cnn"
+
+
 def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
     scored = predictions.read_all_predictions(run_paths)
     test = scored["cnn"].test
