@@ -46,11 +46,11 @@ from PIL import Image
 import helpers
 from helpers.commands import run
 from helpers.commands.plan import Plan
-from helpers.core import files, paths
+from helpers.core import environment, files, paths
 from helpers.darts import perturbation, search_plots
 from helpers.darts.supernet import Supernet
 from helpers.runs import settings
-from helpers.training import baselines
+from helpers.training import baselines, network_costs
 
 RUN = "t"
 PARAMETERS = {
@@ -97,7 +97,7 @@ class Series:
     """The stages of a run in a home of its own, each run in a child of this process."""
 
     def __init__(self, place: Path, quick: bool = False, seed: int = 0) -> None:
-        """`quick` leaves out LDA, the cell by perturbation, and pictures, which take long."""
+        """`quick` leaves out what takes long: LDA, the cell by perturbation, pictures, speeds."""
         self.images, self.home, self.saved = place / "parts", place / "home", place / "saved"
         self.log, self.quick, self.rng = place / "log.txt", quick, np.random.default_rng(seed)
         self.seconds: dict[str, float] = {}
@@ -197,11 +197,13 @@ def in_this_process(quick: bool = False):
     """Let `helpers.run` execute a notebook's cells here, without a kernel."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_run_notebook", run_cells)
+        patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
             patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
             patch.setattr(baselines, "NAMES", ("RF", "SVM"))
             patch.setattr(perturbation, "functional_call", cheap_logits)
+            patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
 
 
@@ -304,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NN", help="kill this stage alone")
     parser.add_argument("--events", action="store_true", help="after certain files instead")
     parser.add_argument(
-        "--quick", action="store_true", help="without LDA, perturbation and pictures"
+        "--quick", action="store_true", help="without LDA, perturbation, pictures and speeds"
     )
     options = parser.parse_args(arguments)
     import_all()
