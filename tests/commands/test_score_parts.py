@@ -47,7 +47,7 @@ def whole(folder, capsys):
 def test_killed_three_times_at_random_moments_it_ends_as_if_never_killed(folder):
     arguments = command(folder)
     processes = multiprocessing.get_context("forkserver")  # torch is imported once
-    processes.set_forkserver_preload(["helpers.score"])
+    processes.set_forkserver_preload([__name__])
     rng = np.random.default_rng()
     for _ in range(3):
         before = part_names(folder)

@@ -237,15 +237,14 @@ def test_validation_and_test_images_have_no_part_in_the_search(stage):
     assert again.history[-1]["alpha_normal"] == found.history[-1]["alpha_normal"]
 
 
+OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
+OF_EVERYTHING["rollback_growth"] = 0.0  # so few epochs cannot roll back
 KILLED = """
     import os, signal, sys
     from pathlib import Path
     from helpers.darts import search
-    from tests.darts.test_search import make_stage
+    from tests.darts.test_search import OF_EVERYTHING, make_stage
 
-    options = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
-    options["rollback_growth"] = 0.0  # so few epochs cannot roll back
-    stage = make_stage(Path(sys.argv[1]), **options)
     steps = 0
     before_step = search.AlphaSteps.before_step
 
@@ -253,40 +252,31 @@ KILLED = """
         global steps
         before_step(self, *batch)
         steps += 1
-        if steps == int(sys.argv[2]):
+        if steps == 3:  # 2 steps an epoch: in the middle of the second
             os.kill(os.getpid(), signal.SIGKILL)
 
     search.AlphaSteps.before_step = dying
-    search.search_genotype(stage)
+    search.search_genotype(make_stage(Path(sys.argv[1]), **OF_EVERYTHING))
 """
 
 
 def test_a_search_killed_in_the_middle_of_an_epoch_ends_with_the_same_bits(
-    home, parts_folder, monkeypatch
+    home, parts_folder, monkeypatch, capsys
 ):
-    def run(name, dies_after):
-        root = home / name
-        root.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", textwrap.dedent(KILLED)]
-        command += [str(parts_folder), str(dies_after)]
-        environment = os.environ | {HOME_VARIABLE: str(root), "OMP_NUM_THREADS": "1"}
-        options = {"env": environment, "capture_output": True, "text": True}
-        return subprocess.run(command, check=False, **options)
-
-    whole = run("whole", 0)
-    assert whole.returncode == 0, whole.stderr
-    killed = run("killed", 3)  # 2 steps an epoch: in the middle of the second
-    assert killed.returncode == -signal.SIGKILL
-    resumed = run("killed", 0)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "continuing after epoch 1 of 3" in resumed.stdout
     results = []
     for name in ("whole", "killed"):
         monkeypatch.setenv(HOME_VARIABLE, str(home / name))
-        paths = RunPaths("r")
-        weights, _ = tensors.load_tensors(paths.checkpoint("supernet"))
-        history = files.load_json(paths.metrics("search_history"))
-        results.append((weights, history, genotypes.load(paths.genotype("searched"))[0]))
+        if name == "killed":
+            command = [sys.executable, "-c", textwrap.dedent(KILLED), str(parts_folder)]
+            threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+            died = subprocess.run(
+                command, env=os.environ | threads, capture_output=True, text=True, check=False
+            )
+            assert died.returncode == -signal.SIGKILL, died.stderr
+        found = search.search_genotype(make_stage(parts_folder, **OF_EVERYTHING))
+        weights, _ = tensors.load_tensors(RunPaths("r").checkpoint("supernet"))
+        results.append((weights, found.history, found.genotype))
+    assert "continuing after epoch 1 of 3" in capsys.readouterr().out
     (weights, history, genotype), (other_weights, other_history, other_genotype) = results
     assert genotype == other_genotype
     assert weights.keys() == other_weights.keys()
