@@ -90,15 +90,32 @@ def write_record(without=()):
     return record
 
 
+@pytest.fixture(scope="session")
+def executed_run(tmp_path_factory):
+    """Return a home with a finished run, and notebooks without outputs in `project`; read only."""
+    place = tmp_path_factory.mktemp("executed")
+    copies = place / "project" / "notebooks"
+    shutil.copytree(paths.notebooks_root(), copies, ignore=shutil.ignore_patterns("images"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(paths.HOME_VARIABLE, str(place))
+        patch.setattr(paths, "notebooks_root", lambda: copies)
+        for path in copies.glob("*.ipynb"):
+            notebook = executed.read(path)
+            for cell in notebook.cells:
+                if cell.cell_type == "code":
+                    cell.outputs = []
+            nbformat.write(notebook, path)
+        write_record()
+        for stage in config.STAGES:
+            execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
+    return place
+
+
 @pytest.fixture
-def finished_run(home, tmp_path, monkeypatch):
+def finished_run(executed_run, home, monkeypatch):
     """Return the paths of a finished run, with a copy of `notebooks/` to write to."""
-    copies = tmp_path / "project" / "notebooks"
-    shutil.copytree(paths.notebooks_root(), copies)
-    monkeypatch.setattr(paths, "notebooks_root", lambda: copies)
+    shutil.copytree(executed_run, home, dirs_exist_ok=True)
+    monkeypatch.setattr(paths, "notebooks_root", lambda: home / "project" / "notebooks")
     monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])  # there is no model behind it
     monkeypatch.setattr(environment, "is_present_code", lambda commit: commit == COMMIT)
-    write_record()
-    for stage in config.STAGES:
-        execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
     return paths.RunPaths(RUN)
