@@ -87,18 +87,6 @@ def test_every_benchmark_names_itself_and_has_small_sizes_for_all_that_it_measur
         assert len(module.__doc__.splitlines()[0]) < 100, name
 
 
-def test_without_names_all_benchmarks_are_meant(capsys):
-    assert command.main(["--list"]) == 0
-    assert capsys.readouterr().out == f"benchmarks: {', '.join(command.BENCHMARKS)}\n"
-
-
-def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
-    with pytest.raises(SystemExit):
-        command.main(["tnse"])
-    said = capsys.readouterr().err
-    assert "'tnse'" in said and all(name in said for name in command.BENCHMARKS)
-
-
 # --- what is measured --------------------------------------------------------------------------
 
 

@@ -374,16 +374,6 @@ def test_any_features_are_whole_or_refused(place, data):
         np.testing.assert_array_equal(found, embeddings[3:7])
 
 
-@given(data=st.data())
-def test_any_state_of_a_training_is_whole_or_refused(place, data):
-    path = place / "toy.resume"
-    weight = torch.arange(12.0).view(3, 4)
-    tensors.save_state(path, {"model": {"weight": weight}, "epoch": 1})
-    path.write_bytes(data.draw(damaged(path.read_bytes())))
-    found = outcome(lambda: tensors.load_state(path), path)
-    assert found is None or torch.equal(found["model"]["weight"], weight)
-
-
 # --- parameters ------------------------------------------------------------------------------
 
 FIELDS = [(stage, name) for stage, kind in settings.STAGES.items() for name in vars(kind())]

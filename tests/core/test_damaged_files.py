@@ -15,16 +15,11 @@ from tests.small_run import (
     run_split,
 )
 
-DAMAGES = pytest.mark.parametrize("damage", [change_a_byte, cut], ids=["changed", "cut"])
 
-
-@DAMAGES
-def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(
-    run_copy, finished_run, damage
-):
+def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(run_copy, finished_run):
     path = run_file(run_copy, "split.csv")
     before, scores = path.read_bytes(), run_file(run_copy, "predictions/cnn.csv").read_bytes()
-    damage(path)
+    change_a_byte(path)
     with pytest.raises(files.ArtifactError) as error:
         stages.begin(FINETUNING, OPTIONS)
     assert str(error.value).startswith(f"{path} is not as it was written: damaged, or changed by")
@@ -33,17 +28,16 @@ def test_a_damaged_split_is_refused_by_hand_and_made_again_by_the_series(
     assert run_file(run_copy, "predictions/cnn.csv").read_bytes() == scores  # nothing else is lost
 
 
-@DAMAGES
 @pytest.mark.parametrize("name", ["predictions/cnn.csv", "genotypes/searched.json"])
-def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, name, damage):
+def test_damaged_predictions_and_cells_are_refused_by_the_next_stage(run_copy, name):
     path = run_file(run_copy, name)
-    damage(path)
+    change_a_byte(path)
     with pytest.raises(files.ArtifactError) as error:
         stages.begin("06_analysis", {"RUN": "t"})
     assert str(error.value).startswith(f"{path} is not as it was written")
 
 
-@DAMAGES
+@pytest.mark.parametrize("damage", [change_a_byte, cut], ids=["changed", "cut"])
 def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_copy, damage):
     path = run_file(run_copy, "cnn/seed0.safetensors")
     damage(path)
@@ -55,15 +49,14 @@ def test_a_damaged_checkpoint_is_refused_with_the_notebook_that_makes_it(run_cop
     )
 
 
-@DAMAGES
 @pytest.mark.parametrize(
     "name",
     ["cnn.csv", "cnn/seed0.safetensors", "cnn_history.json", "net.npz", "searched.json"],
 )
-def test_a_damaged_file_of_a_step_is_made_again(run_copy, name, damage):
+def test_a_damaged_file_of_a_step_is_made_again(run_copy, name):
     path = run_file(run_copy, name)
     before = path.read_bytes()
-    damage(path)
+    change_a_byte(path)
     make_files(stages.begin(FINETUNING, OPTIONS))
     if path.suffix != ".json":  # the learning curve holds seconds
         assert path.read_bytes() == before
