@@ -1,6 +1,5 @@
 """A folder of images and a model, for the tests of scoring."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,7 @@ CPU = torch.device("cpu")
 def make_model(path: Path, seed: int = 0, **options) -> Path:
     """Save an untrained two-layer CNN."""
     torch.manual_seed(seed)
-    classes, standardise = options.pop("num_classes", 2), options.pop("standardise", False)
-    spec = backbones.spec_of("cnn", classes, SIZE_PX, **options)
-    spec = dataclasses.replace(spec, standardise=standardise)
+    spec = backbones.spec_of("cnn", options.pop("num_classes", 2), SIZE_PX, **options)
     backbones.save_model(path, backbones.build(spec))
     return path
 

@@ -133,14 +133,12 @@ def predictions(folder):
 
 
 def errors(folder):
-    bad, messages = embeddings(16), {}
+    bad = embeddings(16)
     bad.embeddings[11] = np.nan  # in one process's share alone
-    for kind, batches in {"not finite": bad, "too small": embeddings(batch_size=3)}.items():
-        try:
-            fit(plain(), TrainSettings(precision="no"), batches)
-        except TrainingError as error:
-            messages[kind] = str(error)
-    return messages
+    try:
+        fit(plain(), TrainSettings(precision="no"), bad)
+    except TrainingError as error:
+        return str(error)
 
 
 def steps(folder):

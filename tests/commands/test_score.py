@@ -38,15 +38,6 @@ def test_scores_are_those_that_the_series_predicts(folder, words, views):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_a_model_of_standardised_images_is_given_such_images(folder):
-    plainly = by_the_series(folder)
-    make_model(folder / "m.safetensors", standardise=True)  # the same weights
-    assert score.main(command(folder)) == 0
-    found, expected = scores(folder).defect_score, by_the_series(folder)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert np.abs(expected - plainly).max() > 1e-3
-
-
 @pytest.mark.skipif(not find_spec("openvino"), reason="networks are compiled by OpenVINO")
 def test_many_images_are_scored_by_the_compiled_network(folder, monkeypatch):
     expected = by_the_series(folder)

@@ -102,16 +102,12 @@ def test_a_step_is_done_by_all_recorded_once_and_over_when_its_file_is_there(two
     assert list(record["steps"]) == ["work"]
 
 
-def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_small_batches_are_refused(two):
+def test_a_loss_that_is_not_finite_in_one_process_stops_all(two):
     for result in two[0]:
-        message = result["errors"]["not finite"]
+        message = result["errors"]
         assert message.startswith("toy: the loss is not finite in epoch 1, on the batch of ")
         named = message.split("batch of ")[1].split(". Lower")[0].split(", ")
         assert len(named) == len(set(named)) == 16  # the whole batch, both processes' shares
-    assert two[0][0]["errors"]["too small"] == (
-        "toy: a batch of 3 cannot be divided among 2 processes with two images each: raise the "
-        "batch size to 4, or start fewer processes"
-    )
 
 
 def test_values_go_from_the_main_process_and_to_all(two):

@@ -219,6 +219,3 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, monkeyp
     with pytest.raises(export.ExportError, match=r"for torch \(division by zero\): try --to"):
         export.export_model(opened, "torch", out)
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
-    (out / "old").mkdir(parents=True)
-    with pytest.raises(export.ExportError, match="line exists already: give a new folder"):
-        export.export_model(opened, "torch", out)
