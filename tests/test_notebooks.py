@@ -3,11 +3,10 @@
 import ast
 import json
 import shutil
-import subprocess
-import sys
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 
 import helpers
@@ -185,11 +184,10 @@ def test_a_model_of_one_s_own_makes_the_analysis_out_of_date_and_may_become_the_
 def test_cells_named_for_papermill_become_rows_and_no_equal_training_is_repeated(
     smoke_copy, tmp_path
 ):
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS[4])]
-    command += [str(tmp_path / "out.ipynb"), "-p", "RUN", "t", "--no-progress-bar"]
     named = '["DARTS_V2","PC_DARTS_IMAGENET"]'
-    command += ["-p", "GENOTYPES", named, "-p", "HALVING_EPOCHS", "0"]
-    subprocess.run(command, check=True, capture_output=True)
+    given = {"RUN": "t", "GENOTYPES": named, "HALVING_EPOCHS": 0}  # as `papermill -p` gives them
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(NOTEBOOKS[4], out, parameters=given, progress_bar=False)
     root = smoke_copy / "data" / "runs" / "t"
     table = pd.read_csv(root / "metrics" / "05_results.csv")
     assert {"darts_imagenet", "pc_darts_imagenet"} <= set(table.model)
