@@ -1,4 +1,4 @@
-"""Fixtures for all tests: fixed seeds and a home folder of their own."""
+"""Fixtures for all tests: fixed seeds, closed figures, and a home folder of their own."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # two workers of two threads each wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items):
 def _seeded():
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open():
+    yield
+    plt.close("all")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """README's pictures from a run."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,7 +24,6 @@ def test_the_strip_shows_part_map_cell_and_the_curves_of_the_best_of_each_kind(r
     labels = [text.get_text() for text in roc.get_legend().get_texts()]
     assert labels == ["SVM: 100.0"] and "test" in roc.get_title()
     assert "Images: mine" in figure.texts[-1].get_text()
-    plt.close(figure)
 
 
 def test_every_notebook_gets_a_thumbnail_of_one_size_of_a_part_of_its_figure(run_paths, tmp_path):

@@ -29,7 +29,6 @@ def test_a_name_with_dollar_signs_is_drawn_as_it_is():
     figure.canvas.draw()  # raises if one of them is read as a formula
     width = {text: ax.set_title(text).get_window_extent().width for text in ("$x$", "x")}
     assert width["$x$"] > 2 * width["x"]
-    plt.close(figure)
 
 
 def test_the_texts_of_a_table_are_escaped_and_no_formulas():
@@ -79,7 +78,6 @@ def test_an_axis_of_fractions_is_numbered_in_per_cent():
     style.percent_axis(ax.yaxis)
     figure.canvas.draw()
     assert [t.get_text() for t in ax.get_yticklabels()][-1] == "100"
-    plt.close(figure)
 
 
 @pytest.mark.parametrize(

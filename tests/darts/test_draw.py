@@ -23,12 +23,6 @@ from helpers.darts.genotypes import PUBLISHED, new_edges, random_genotype, to_js
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def parts(ax, prefix):
     """{gid: [patches]} of the drawing's parts of one kind."""
     found = {}

@@ -3,7 +3,6 @@
 import shutil
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,7 +89,6 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
     assert low < part.score < high and len(bands) == 3
     own = model.description
     assert [band.get_x() for band in bands] == pytest.approx([low, own.pass_below, own.reject_from])
-    plt.close(figure)
 
 
 def test_a_model_without_a_network_is_replaced_by_one_and_a_run_without_any_says_so(
@@ -209,7 +207,6 @@ def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(describe
         part = answered.set_index("id").loc[name]
         assert label == ("labelled good", "labelled bad")[part.label]
         assert score.startswith(f"score {part.score:.3f}")
-    plt.close(figure)
 
 
 def test_the_notebook_answers_for_a_folder_and_is_done_again_if_an_image_changes(

@@ -2,7 +2,6 @@
 
 import shutil
 
-import matplotlib.pyplot as plt
 import pytest
 
 from helpers.core.paths import HOME_VARIABLE, RunPaths
@@ -42,9 +41,3 @@ def own_run(explained_home, tmp_path, monkeypatch):
 def subject(run_paths):
     """The run's network and its parts."""
     return open_subject(run_paths, "cnn")
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    yield
-    plt.close("all")

@@ -146,7 +146,6 @@ def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, p
     figure, _ = plt.subplots()
     stage.note(backbone="resnet18")
     stage.save_figure(figure, "f", credit="Images: mine")
-    plt.close(figure)
     assert stage.paths.figure("f").is_file()
     texts = [t.get_text() for t in figure.texts]
     assert texts == ["run r; backbone ResNet-18; Images: mine"] + [style.SMOKE_NOTE] * (

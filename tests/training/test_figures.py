@@ -1,18 +1,11 @@
 """Learning curves: one line per model, the mean over its seeds."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.core import style
 from helpers.training import figures
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
