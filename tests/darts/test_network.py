@@ -204,8 +204,13 @@ def share_weights(network, supernet):
                 mine.copy_(weight)
 
 
-@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
-@pytest.mark.parametrize("genotype", [*PUBLISHED.values(), *map(random_genotype, range(3))])
+@pytest.mark.parametrize(
+    ("genotype", "stem"),
+    [
+        *((genotype, "imagenet") for genotype in PUBLISHED.values()),
+        *((random_genotype(seed), "cifar") for seed in range(3)),
+    ],
+)
 def test_a_supernet_with_one_hot_alphas_computes_the_derived_network(genotype, stem):
     supernet = Supernet(4, 5, 3, stem=stem).double()
     supernet.alpha_normal.data = one_hot_alpha(genotype, "normal")
