@@ -168,7 +168,7 @@ def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
     stage.settings = dataclasses.replace(stage.settings, seeds=2)
     finetune.train_all_layers(stage, weights)
     before = stage.paths.predictions("fbp").read_bytes()
-    stage.settings = dataclasses.replace(stage.settings, fbp_epochs=2)
+    stage.settings = dataclasses.replace(stage.settings, fbp_lr=0.01)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(trained, "predict", killed)
         finetune.train_all_layers(stage, weights)
