@@ -16,7 +16,6 @@ from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training.augment import augmentation
 
-RESIDENT_SHARE = 0.3  # of a GPU's free memory; the rest is for the training
 ONE_LEVEL = 1 / 255  # least standard deviation of an image: a blank one is not blown up to noise
 Share = tuple[int, int]  # (rank, processes): each process takes its part
 Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
@@ -66,7 +65,6 @@ class ImageBatches:
     turns: bool = True  # see `augmentation`
     affine_p: float = 0.5  # see `augmentation`
     drop_below: float = 0.5  # a last batch below this share of a batch is dropped
-    _resident: Tensor | None = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -105,12 +103,7 @@ class ImageBatches:
             yield normalise(to_float(pixels, self.device), self.spec)
 
     def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
-        """Yield the pixels (B, H, W, C) uint8 of each part; keep all on the device if they fit."""
-        size = len(self) * int(np.prod(self.cache.pixels.shape[1:]))  # bytes
-        if self._resident is None and size < room_for_images(self.device):
-            self._resident = torch.from_numpy(self.cache.take(self.rows)).to(self.device)
-        if self._resident is not None:
-            return (self._resident[torch.from_numpy(part).to(self.device)] for part in parts)
+        """Yield the pixels (B, H, W, C) uint8 of each part, read ahead."""
         return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
 
 
@@ -176,14 +169,6 @@ def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
         mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
         std = images.new_tensor(spec.std).view(1, -1, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def room_for_images(device: torch.device) -> int:
-    """Return the bytes of a GPU's memory that images may occupy; on a CPU they stay on the disk."""
-    if device.type != "cuda":
-        return 0
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free * RESIDENT_SHARE)
 
 
 def _read_ahead(batches: Iterator[Tensor]) -> Iterator[Tensor]:

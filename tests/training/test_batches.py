@@ -122,18 +122,6 @@ def test_ordered_gives_all_rows_in_their_own_order_and_not_augmented(make):
         assert torch.equal(batch, dealt)
 
 
-def test_images_that_fit_into_a_gpu_s_memory_are_read_once_and_stay_the_same(monkeypatch):
-    from_disk, resident = image_batches(), image_batches()
-    expected, in_order = list(from_disk.shuffled(0, 1)), list(from_disk.ordered())
-    monkeypatch.setattr(batches, "room_for_images", lambda device: 10**6)
-    for (rows, images, _), (others, found, _) in zip(
-        expected, resident.shuffled(0, 1), strict=True
-    ):
-        assert rows.tolist() == others.tolist() and torch.equal(images, found)
-    monkeypatch.setattr(type(resident.cache), "take", None)  # nothing more is read
-    assert torch.equal(torch.cat(list(resident.ordered())), torch.cat(in_order))
-
-
 def test_to_float_brings_bytes_to_0_to_1_channels_first():
     pixels = np.zeros((2, 3, 4, 3), np.uint8)
     pixels[1, 2, 3] = (0, 51, 255)
