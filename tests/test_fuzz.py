@@ -173,7 +173,7 @@ def test_any_genotype_file_holds_a_cell_or_is_refused(place, data):
 
 
 DONE = {"status": "done", "key": "a", "seconds": 3.5, "peak_memory_mb": 300.0, "reused": ["cnn"]}
-DONE |= {"images_per_s": {"decode": 100.0}, "settings": {"seed": 0}, "images": {"train 0": 3}}
+DONE |= {"settings": {"seed": 0}, "images": {"train 0": 3}}
 DONE |= {"outputs": {"split.csv": "0" * 20}}
 STEP = {
     "key": "k",

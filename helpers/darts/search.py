@@ -87,11 +87,7 @@ def search_genotype(stage: Stage) -> Search:
     if processes.is_main():
         resume.unlink(missing_ok=True)
     genotype, provenance = processes.from_main(genotypes.load, found)
-    history = processes.from_main(files.load_json, record)
-    # of whole epochs: images for w; alpha takes about as many
-    images, seconds = (sum(r.get(key, 0) for r in history) for key in ("images", "total_seconds"))
-    stage.rate("search", images / seconds if images else None)
-    return Search(genotype, provenance, history)
+    return Search(genotype, provenance, processes.from_main(files.load_json, record))
 
 
 def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

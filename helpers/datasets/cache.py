@@ -46,7 +46,6 @@ class ImageCache:
     table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, std, several_frames
     content: str  # digest over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
-    decoded_per_s: float | None = None  # images, when the cache was built
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
     warning: str = ""  # of a few pixels that set the scale of all deep images
@@ -197,7 +196,6 @@ def source_key(table: pd.DataFrame, root: Path) -> str:
 def _build_cache(
     table: pd.DataFrame, size_px: int, folder: Path, skip_unreadable: bool, fit: Fit
 ) -> None:
-    started = time.monotonic()
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
     with files.atomic_folder(folder) as partial:
@@ -216,7 +214,6 @@ def _build_cache(
             "full_scale_bits": depth.bits,
             "warning": depth.warning,
             "fit": fit,
-            "decoded_per_s": round(len(frame) / max(time.monotonic() - started, 1e-9), 1),
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
             "pixels": files.file_digest(partial / "images.u8"),
@@ -318,7 +315,6 @@ def _load_cache(folder: Path) -> ImageCache | None:
         table=facts,
         content=meta["content"],
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
-        decoded_per_s=meta["decoded_per_s"],
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
         warning=meta["warning"],

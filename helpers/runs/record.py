@@ -33,7 +33,6 @@ class _Stage(BaseModel, strict=True):
     seconds: float = 0
     reused_seconds: float = 0
     peak_memory_mb: float = 0
-    images_per_s: dict[str, float] = {}
     reused: list[str] = []
     fit: Literal["squash", "pad"] = "squash"  # of 01: how images became squares
     outputs: dict[str, str] = {}
@@ -101,7 +100,7 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
 
 
 def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
-    """Return a row for each finished stage: seconds, memory, and images per second of its parts."""
+    """Return a row for each finished stage: seconds, memory, and the parts that it reused."""
     stages = sorted(load_run(run_paths).get("stages", {}).items())
     return pd.DataFrame(
         {
@@ -109,9 +108,6 @@ def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
             "seconds": stage.get("seconds"),
             "reused (s)": stage.get("reused_seconds", 0.0),
             "peak memory (MB)": stage.get("peak_memory_mb"),
-            "images/s": ", ".join(
-                f"{k} {v:,.0f}" for k, v in stage.get("images_per_s", {}).items()
-            ),
             "reused": ", ".join(stage.get("reused", [])),
             "device": stage.get("device", ""),
         }

@@ -138,11 +138,6 @@ class Stage:
         title += f" ({', '.join(given)} given)" if len(given) else ""
         return style.folded(title, table)
 
-    def rate(self, work: str, images_per_s: float | None) -> None:
-        """Note in run.json how fast a part of the stage was; None if it was not measured."""
-        if images_per_s is not None:
-            self.notes.setdefault("images_per_s", {})[work] = round(images_per_s, 1)
-
     def output(self, path: Path) -> Path:
         """Register a file that this stage leaves behind, and return it."""
         self.outputs.append(path)

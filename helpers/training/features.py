@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,9 +86,8 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
 
     def compute(features: Path) -> None:
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        started, device = time.monotonic(), devices.default_device()
+        device = devices.default_device()
         found = embed(model, cache, stage.split, device, batch_size or EMBED_BATCH)
-        stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +172,8 @@ def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path
 
     def compute(features: Path) -> None:
         network = backbones.load_model(checkpoint)
-        started, device = time.monotonic(), devices.default_device()
+        device = devices.default_device()
         found = embed(network, cache, stage.split, device, precision=settings.precision)
-        stage.rate(f"embed {name}", len(stage.split) / (time.monotonic() - started))
         save_features(features, found)
 
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}

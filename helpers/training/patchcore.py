@@ -126,14 +126,11 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
         files.save_json(record, {"model": "PatchCore", "features": weights.backbone, **facts})
 
     def predict(predictions: Path) -> None:
-        started = time.monotonic()
         banks = {m: _bank(path) for m, path in zip(members, paths.values(), strict=True)}
         judged = [sides(split, m.fold).split.isin(["val", "test"]).to_numpy() for m in members]
         wanted = dict(zip(members, judged, strict=True))
         raw = _scores(patches, banks, split, wanted)
         save_predictions(predictions, split, {m: banks[m].defect_scores(raw[m]) for m in members})
-        images = np.logical_or.reduce(judged).sum()
-        stage.rate(PATCHCORE, images / (time.monotonic() - started))
 
     sizes = ["image_size_px", "batch_size"]
     stage.once("patchcore memory", inputs, remember, sizes=sizes, record=record, **paths)

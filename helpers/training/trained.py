@@ -63,12 +63,6 @@ class Trained:
         return Member(self.seed, self.fold)
 
     @property
-    def images_per_s(self) -> float | None:
-        """Training images per second over all epochs; None if it was not measured."""
-        rates = [record["images_per_s"] for record in self.history if "images_per_s" in record]
-        return len(rates) / sum(1 / rate for rate in rates) if rates and all(rates) else None
-
-    @property
     def curve(self) -> pd.DataFrame:
         """The learning curve: a row for each epoch, with the columns `model`, `seed`, `fold`."""
         return pd.DataFrame(self.history).assign(model=self.model, seed=self.seed, fold=self.fold)
@@ -114,9 +108,8 @@ def train_model(
     Writes `predictions/<name>.csv` and `metrics/<name>_history.json`; see `load_trained`.
     """
     name = recipe.name
-    words = {member: f", {member}" if len(members) > 1 else "" for member in members}
     for member in members:
-        train_member(stage, recipe, cache, member, words[member])
+        train_member(stage, recipe, cache, member, f", {member}" if len(members) > 1 else "")
     checkpoints = [stage.paths.checkpoint(name, *member) for member in members]
     curves = [path.with_suffix(".json") for path in checkpoints]
     scores = [path.with_suffix(".csv") for path in checkpoints]
@@ -135,10 +128,7 @@ def train_model(
         predictions=stage.paths.predictions(name),
         history=stage.paths.metrics(f"{name}_history"),
     )
-    trained = processes.from_main(load_trained, stage.paths, name)
-    for one in trained:
-        stage.rate(name + words[one.member], one.images_per_s)
-    return trained
+    return processes.from_main(load_trained, stage.paths, name)
 
 
 def train_member(
@@ -249,7 +239,7 @@ def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
     try:
         found = [Trained(model=name, **one) for one in record["seeds"]]
         for one in found:  # check what the notebooks are going to do with it
-            _ = one.curve["val_auc"].astype(float), one.images_per_s
+            one.curve["val_auc"].astype(float)
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise files.damaged(path, error) from None
     return found

@@ -26,7 +26,7 @@ def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(run_pat
         ({"stages": 3}, "stages"),
         ({"stages": {"01": {"seconds": "long"}}}, "stages.01.seconds"),
         ({"stages": {"01": {"peak_memory_mb": None}}}, "stages.01.peak_memory_mb"),
-        ({"stages": {"01": {"images_per_s": {"decode": "fast"}}}}, "stages.01.images_per_s.decode"),
+        ({"stages": {"01": {"outputs": {"split.csv": 3}}}}, "stages.01.outputs.split.csv"),
         ({"stages": {"01": {"reused": 3}}}, "stages.01.reused"),
         ({"steps": {"cnn": {"key": "k", "stage": "03"}}}, "steps.cnn.outputs"),
     ],
@@ -69,15 +69,12 @@ def test_files_of_earlier_stages_and_of_their_steps_must_be_as_they_were_written
     record.refuse_changed_files(run, ["02", "03"], run_paths.root)
 
 
-def test_the_time_table_shows_each_finished_stage_with_its_rates(home):
+def test_the_time_table_shows_each_finished_stage(home):
     given = {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"}
     stage = stages.begin("01_data_split", given)
-    stage.rate("decode", 812.34)
-    stage.rate("nothing", None)
     stage.finish()
     table = record.time_table(stage.paths)
     assert table.stage.tolist() == ["01_data_split"]
-    assert table["images/s"].tolist() == ["decode 812"]
     assert (table["peak memory (MB)"] > 50).all() and (table.seconds >= 0).all()
     stages.begin("01_data_split", given | {"MAX_IMAGES": 60})
     assert record.time_table(stage.paths).empty  # started again, not finished

@@ -88,7 +88,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert one.seed == seed and one.device.endswith(", float32")
         assert one.parameters == sum(p.numel() for p in network.parameters())
         assert one.seconds == round(sum(record["total_seconds"] for record in one.history), 2)
-    assert built == [3, 4] and stage.notes["images_per_s"].keys() == {"net, seed 3", "net, seed 4"}
+    assert built == [3, 4]
     (joined, parts, _), _ = stage.once.call_args
     assert joined == "net" and parts == {
         name: files.file_digest(folder / name)
@@ -129,12 +129,11 @@ def test_a_part_of_a_network_is_trained_on_batches_and_with_hooks_of_its_own(sta
     assert train.ids.tolist() == _ids(stage, "train") and val.ids.tolist() == _ids(stage, "val")
     assert options["hooks"] is hooks and options["name"] == "part"
     assert found.facts == {"test_views": 1, "kind": "TwoLayerCNN"}
-    assert list(stage.notes["images_per_s"]) == ["part"]
     assert "seed" not in files.load_csv(stage.paths.predictions("part"), ("id",))
 
 
 def _one(**changes):
-    record = {"epoch": 1, "val_auc": 0.5, "images_per_s": 10.0}
+    record = {"epoch": 1, "val_auc": 0.5}
     one = {"seed": 0, "history": [record], "best_epoch": 0, "seconds": 0.0, "parameters": 0}
     return one | {"device": "CPU", "facts": {}} | changes
 
@@ -144,16 +143,10 @@ def _save(run_paths, *trainings):
     files.write_bytes(run_paths.predictions("net"), b"")
 
 
-def test_the_speed_is_that_over_all_epochs():
-    one = trained.Trained(model="net", **_one())
-    two = [{"images_per_s": rate, "val_auc": 0.5} for rate in (10, 30)]
-    speeds = [
-        dataclasses.replace(one, history=h).images_per_s
-        for h in (two, [{}], [], [{"images_per_s": 0}])
-    ]
-    assert speeds == [pytest.approx(15), None, None, None]
-    assert dataclasses.replace(one, seed=7).curve.to_dict("records") == [
-        one.history[0] | {"model": "net", "seed": 7, "fold": None}
+def test_a_curve_says_of_which_training_it_is():
+    one = trained.Trained(model="net", **_one(seed=7))
+    assert one.curve.to_dict("records") == [
+        {"epoch": 1, "val_auc": 0.5, "model": "net", "seed": 7, "fold": None}
     ]
 
 
@@ -174,7 +167,6 @@ def test_a_model_without_curves_or_predictions_was_not_trained(home):
         {"facts": None},
         {"history": [{"val_auc": "high"}]},
         {"history": [{"epoch": 1}]},
-        {"history": [{"val_auc": 0.5, "images_per_s": "fast"}]},
     ],
 )
 def test_damaged_curves_are_refused(home, change):
