@@ -92,8 +92,7 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
 
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
     inputs |= {"backbone": name, "weights": weights.digest}
-    sizes = ["image_size_px", "batch_size"][: 2 if batch_size else 1]
-    stage.once(f"features {name}", inputs, compute, sizes=sizes, features=path)
+    stage.once(f"features {name}", inputs, compute, features=path)
     return load_features(path)
 
 

@@ -49,7 +49,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         built.append(seed)
         return _cnn(seed)
 
-    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, views=8, sizes=("batch_size",))
+    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, views=8)
     found = trained.train_model(stage, recipe, cache, [Member(3), Member(4)])
     inputs = {
         "images": cache.content,
@@ -81,7 +81,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert scored.ids.tolist() == _ids(stage, "val", "test")
         (name, used, _), once = step
         assert name == f"net, seed {seed}" and used == inputs | {"seed": seed}
-        assert once["everywhere"] and once["sizes"] == ("batch_size",)
+        assert once["everywhere"]
         state, info = tensors.load_tensors(stage.paths.checkpoint("net", seed))
         assert torch.equal(state["head.bias"], network.head.bias)
         assert info["full_scale_bits"] == cache.bits
