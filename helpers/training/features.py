@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from helpers.core import devices, files
 from helpers.datasets.cache import ImageCache
@@ -46,18 +45,14 @@ def embed(
     model: Model,
     cache: ImageCache,
     table: pd.DataFrame,
-    device: torch.device,
     batch_size: int = EMBED_BATCH,
     precision: str = "auto",
 ) -> Features:
     """Return embeddings (N, D) of all images of a table (column `id`), without augmentation."""
-    batches = image_batches(cache, table, model, batch_size, device=device)
-    scorer, out = Scorer(model, device, precision, images=len(batches)), []
-    with tqdm(total=len(batches), desc="embed", unit="img", leave=False, mininterval=1) as bar:
-        for images in batches.ordered():
-            out.append(scorer.embed_batch(images).cpu().numpy())
-            bar.update(len(images))
-    return Features(table.id.to_numpy(dtype=str), np.concatenate(out))
+    batches = image_batches(cache, table, model, batch_size)
+    scorer = Scorer(model, batches.device, precision, images=len(batches))
+    found = [part.cpu().numpy() for part in scorer.outputs(model.embed, batches, "embed")]
+    return Features(table.id.to_numpy(dtype=str), np.concatenate(found))
 
 
 def weights_of(stage: Stage) -> list[Weights]:
@@ -86,9 +81,7 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
 
     def compute(features: Path) -> None:
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        device = devices.default_device()
-        found = embed(model, cache, stage.split, device, batch_size or EMBED_BATCH)
-        save_features(features, found)
+        save_features(features, embed(model, cache, stage.split, batch_size or EMBED_BATCH))
 
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
     inputs |= {"backbone": name, "weights": weights.digest}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers.core import devices, files, seeding
+from helpers.core import files, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
@@ -169,8 +169,7 @@ def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path
 
     def compute(features: Path) -> None:
         network = backbones.load_model(checkpoint)
-        device = devices.default_device()
-        found = embed(network, cache, stage.split, device, precision=settings.precision)
+        found = embed(network, cache, stage.split, precision=settings.precision)
         save_features(features, found)
 
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from helpers.core import devices, processes
 from helpers.core.errors import UserError
@@ -91,6 +92,16 @@ class Scorer:
     def embed_batch(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
         return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
+
+    def outputs(
+        self, function: Callable[[Tensor], Tensor], batches: Batches, name: str
+    ) -> Iterator[Tensor]:
+        """Yield what any function of the model gives for each batch; a bar counts the images."""
+        total = len(batches.labels)
+        with tqdm(total=total, desc=name, unit="img", leave=False, mininterval=1) as bar:
+            for images in batches.ordered():
+                yield self.run(function, images)
+                bar.update(len(images))
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -63,14 +63,10 @@ class Patches:
 
         They are on the device; a bar called `name` counts the images.
         """
-        device = devices.default_device()
-        batches = image_batches(self.cache, table, self.backbone, self.batch_size, device=device)
-        scorer = Scorer(self.backbone, device, images=len(batches))
+        batches = image_batches(self.cache, table, self.backbone, self.batch_size)
+        scorer = Scorer(self.backbone, batches.device, images=len(batches))
         function = functools.partial(patch_features, self.backbone, layers=self.layers)
-        with tqdm(total=len(batches), desc=name, unit="img", leave=False, mininterval=1) as bar:
-            for images in batches.ordered():
-                yield scorer.run(function, images)
-                bar.update(len(images))
+        return scorer.outputs(function, batches, name)
 
 
 def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ import pandas as pd
 from torch.optim.swa_utils import update_bn
 
 from helpers import datasets
-from helpers.core import devices, files, locks, metrics, paths, seeding
+from helpers.core import files, locks, metrics, paths, seeding
 from helpers.core.folds import stratified_folds
 from helpers.darts.named import PUBLISHED
 from helpers.darts.retrain import make_network
@@ -331,7 +331,7 @@ class Ablation:
         started, is_own = time.monotonic(), self.images[split] == fold
         if recipe.size_px not in self._embeddings:
             model, cache = self.build(recipe), self.cache(recipe.size_px)
-            found = embed(model, cache, self.images, devices.default_device())
+            found = embed(model, cache, self.images)
             self._embeddings[recipe.size_px] = found.embeddings
         x, labels = self._embeddings[recipe.size_px], self.images.label.to_numpy(np.int64)
         groups = self.images.group.to_numpy()[~is_own] if split == "groups" else None

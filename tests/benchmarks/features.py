@@ -27,11 +27,11 @@ SMALL = {"images": 6, "size_px": 32, "batch_size": 4, "backbones": networks.BACK
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
     """Time our embeddings, after a first batch that does not count."""
-    cache, device = open_cache(table, size_px, root), devices.default_device()
+    cache = open_cache(table, size_px, root)
     model, found = networks.ours(backbone, size_px), []
-    embed(model, cache, table.head(batch_size), device, batch_size)
+    embed(model, cache, table.head(batch_size), batch_size)
     seconds = measure.seconds_of(
-        lambda: found.append(embed(model, cache, table, device, batch_size).embeddings)
+        lambda: found.append(embed(model, cache, table, batch_size).embeddings)
     )
     return Timed(seconds, len(table), result=found[0])
 

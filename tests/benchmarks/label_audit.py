@@ -24,7 +24,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 
 from helpers import datasets
-from helpers.core import devices, files, paths
+from helpers.core import files, paths
 from helpers.core.metrics import roc_auc
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
@@ -86,7 +86,7 @@ def frozen(truth: pd.DataFrame, size_px: int, repeats: int) -> list[dict[str, fl
     table, _ = train_test_split(truth, test_size=0.25, stratify=strata, random_state=0)
     cache = open_cache(truth, size_px, paths.cache_root())
     model = backbones.pretrained(weights.find_weights("efficientnet_lite0"), 2, size_px)
-    features = embed(model, cache, table, devices.default_device()).embeddings
+    features = embed(model, cache, table).embeddings
     print(f"{len(table)} images, EfficientNet-Lite0 at {size_px} px, {FLIPPED} labels flipped")
     rows = []
     for seed in range(repeats):

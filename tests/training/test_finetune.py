@@ -154,7 +154,7 @@ def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints
         assert model.spec.kind == weights.backbone and model.spec.image_size_px == 32
         stored = features.load_features(stage.paths.features(f"fbp{end}"))
         table = stage.split.iloc[:2]
-        fresh = features.embed(model, stage.images(32), table, torch.device("cpu"), 2, "no")
+        fresh = features.embed(model, stage.images(32), table, 2, "no")
         np.testing.assert_allclose(stored.of(table.id), fresh.embeddings, rtol=0.02, atol=0.02)
     assert (_scores(stage).defect_score != _scores(stage, f"fbp{suffix}").defect_score).any()
 
