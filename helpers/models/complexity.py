@@ -40,11 +40,11 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def count_macs(model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3) -> int:
+def count_macs(model: nn.Module, image_size_px: int, in_channels: int = 3) -> int:
     """Count the multiply-adds of the convolutions and linear layers for one image, in eval mode.
 
-    `image_size_px` is the side of a square or (height, width). BN, pooling, additions and biases
-    are not counted, as is usual when networks are compared, nor are the products of attention.
+    BN, pooling, additions and biases are not counted, as is usual when networks are compared, nor
+    are the products of attention.
     """
     macs = 0
 
@@ -59,7 +59,7 @@ def count_macs(model: nn.Module, image_size_px: int | tuple[int, int], in_channe
 
 
 def output_shapes(
-    model: nn.Module, image_size_px: int | tuple[int, int], in_channels: int = 3
+    model: nn.Module, image_size_px: int, in_channels: int = 3
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each module's output for one image, by name, if it is a tensor."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -74,7 +74,7 @@ def output_shapes(
 
 def _watch(
     model: nn.Module,
-    image_size_px: int | tuple[int, int],
+    image_size_px: int,
     in_channels: int,
     see: Callable[[str, nn.Module, object], None],
 ) -> None:
@@ -82,9 +82,9 @@ def _watch(
 
     Leaves the model as it was: mode, statistics and gradients.
     """
-    size = (image_size_px, image_size_px) if isinstance(image_size_px, int) else image_size_px
     weight = next(model.parameters())
-    image = torch.zeros(1, in_channels, *size, device=weight.device, dtype=weight.dtype)
+    size = (1, in_channels, image_size_px, image_size_px)
+    image = torch.zeros(size, device=weight.device, dtype=weight.dtype)
 
     def hook(name: str, module: nn.Module, _inputs: tuple, output: object) -> None:
         see(name, module, output)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 VIEWS = 8  # symmetries of the square
-MIRRORED = 4  # symmetries that keep height and width: those of an image that is not square
+MIRRORED = 4  # the first ones, which keep rows and columns: the mirror images
 
 
 def symmetry(images: Tensor, k: int) -> Tensor:
@@ -21,14 +21,6 @@ def symmetry(images: Tensor, k: int) -> Tensor:
     if k < MIRRORED:
         return view
     return view.transpose(-2, -1).contiguous(memory_format=torch.channels_last)
-
-
-def symmetries_of(images: Tensor, count: int) -> range:
-    """Return the numbers k of the first `count` symmetries that images (B, C, H, W) have.
-
-    Images that are not square have four, the mirror images.
-    """
-    return range(min(count, VIEWS if images.shape[-2] == images.shape[-1] else MIRRORED))
 
 
 def turned(images: Tensor, views: Tensor) -> Tensor:
@@ -49,8 +41,7 @@ class RandomSymmetry(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        count = len(symmetries_of(images, self.count))
-        return turned(images, torch.randint(count, (len(images),)))
+        return turned(images, torch.randint(self.count, (len(images),)))
 
 
 def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Module:
@@ -70,7 +61,7 @@ def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Mod
     if kind == "none":
         return nn.Identity()
     mirrored_only = kind == "flips" or (kind != "symmetries" and not turns)
-    steps: list[nn.Module] = [RandomSymmetry(MIRRORED if mirrored_only else 8)]
+    steps: list[nn.Module] = [RandomSymmetry(MIRRORED if mirrored_only else VIEWS)]
     if kind in ("flips", "symmetries"):
         return steps[0]
     from kornia import augmentation as K  # takes a second to import: only if it is used

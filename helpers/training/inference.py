@@ -21,7 +21,7 @@ from helpers.core import devices, processes
 from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Model
-from helpers.training.augment import symmetries_of, symmetry
+from helpers.training.augment import symmetry
 from helpers.training.batches import Batches
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -67,7 +67,7 @@ class Scorer:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
         `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
-        the square. Images that are not square have four views at most.
+        the square.
         If there are several processes, all have to call it: they divide the batches, and each
         gets all scores, the same as one process would compute.
 
@@ -86,7 +86,7 @@ class Scorer:
 
     def score_batch(self, images: Tensor, views: int = 1) -> Tensor:
         """Return the raw class scores (views, B, K) float32 of one batch, on the device."""
-        seen = (symmetry(images, k) for k in symmetries_of(images, views))
+        seen = (symmetry(images, k) for k in range(views))
         return torch.stack([self.run(self._class_scores, view) for view in seen])
 
     def embed_batch(self, images: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from helpers.models.complexity import count_macs, count_parameters
 
 def test_multiply_adds_of_a_hand_counted_network():
     model = nn.Sequential(
-        nn.Conv2d(2, 6, 3, stride=2, padding=1),  # 5x7 -> 3x4: 6 * 12 values of 2 * 9 products
+        nn.Conv2d(2, 6, 3, stride=2, padding=1),  # 5x5 -> 3x3: 6 * 9 values of 2 * 9 products
         nn.BatchNorm2d(6),
-        nn.Conv2d(6, 6, 3, padding=1, groups=6),  # 6 * 12 values of 9 products
+        nn.Conv2d(6, 6, 3, padding=1, groups=6),  # 6 * 9 values of 9 products
         nn.Flatten(),
-        nn.Linear(72, 5),
+        nn.Linear(54, 5),
     )
-    assert count_macs(model, (5, 7), in_channels=2) == 72 * 18 + 72 * 9 + 72 * 5
+    assert count_macs(model, 5, in_channels=2) == 54 * 18 + 54 * 9 + 54 * 5
 
 
 def test_a_module_that_runs_twice_is_counted_twice():

@@ -33,14 +33,6 @@ def test_the_eight_symmetries_are_all_turns_and_mirror_images_each_once():
     assert [matching(symmetry(image, k), mirrored) for k in range(4)] == [0, 1, 2, 3]
 
 
-def test_an_image_that_is_not_square_has_the_four_mirror_images():
-    wide = torch.rand(64, 1, 4, 6)
-    assert list(augment.symmetries_of(wide, 8)) == list(augment.symmetries_of(wide, 4))
-    assert list(augment.symmetries_of(wide, 1)) == [0]
-    assert len(augment.symmetries_of(torch.rand(1, 1, 4, 4), 8)) == 8
-    assert drawn("symmetries", wide).shape == wide.shape
-
-
 @pytest.mark.parametrize(("kind", "count"), [("flips", 4), ("symmetries", 8)])
 def test_each_image_is_brought_into_a_symmetry_of_its_own(kind, count):
     image = torch.rand(1, 2, 8, 8).contiguous(memory_format=torch.channels_last)

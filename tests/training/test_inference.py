@@ -56,11 +56,6 @@ def test_scores_are_those_of_the_model_and_of_the_symmetries_of_the_square(image
         np.testing.assert_array_equal(fewer, found[:count])
 
 
-def test_an_image_that_is_not_square_is_scored_in_its_four_mirror_images():
-    wide = _Images(torch.randn(5, 1, 4, 6), np.zeros(5))
-    assert Scorer(_LeftMinusRight(), precision="no").scores(wide, views=8).shape == (4, 5, 2)
-
-
 def test_probabilities_are_the_softmax_averaged_over_the_views(images):
     once = inference.predict(_LeftMinusRight(), images, "no")
     scores = Scorer(_LeftMinusRight(), precision="no").scores(images)[0]
