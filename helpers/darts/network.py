@@ -103,9 +103,6 @@ class DerivedNetwork(Model):
     double the channels. The stem is "imagenet", which divides H and W by 8, or "cifar", which keeps
     them.
 
-    Raises:
-        ValueError: unknown stem.
-
     Example:
         >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], channels=48, layers=14, num_classes=2)
         >>> logits = network(images)  # (B, 2)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.darts.space import EDGES, OPERATIONS
+from helpers.darts.space import EDGES
 from helpers.models.batch_norm import BatchNorm2d
 from helpers.models.depthwise import DepthwiseConv2d
 
@@ -104,9 +104,8 @@ def build_operation(name: str, channels: int, stride: int) -> nn.Module:
         case "sep_conv_3x3" | "sep_conv_5x5":
             first = _depthwise_separable(channels, int(name[-1]), stride, 1)
             return nn.Sequential(*first, *_depthwise_separable(channels, int(name[-1]), 1, 1))
-        case "dil_conv_3x3" | "dil_conv_5x5":
+        case _:  # dil_conv_3x3, dil_conv_5x5
             return nn.Sequential(*_depthwise_separable(channels, int(name[-1]), stride, 2))
-    raise ValueError(f"unknown operation {name!r}: choose one of {', '.join(OPERATIONS)}")
 
 
 def _depthwise_separable(

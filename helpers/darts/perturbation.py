@@ -24,6 +24,7 @@ from helpers.darts.gradients import Batch
 from helpers.darts.space import KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
 from helpers.runs.stages import Stage
+from helpers.training.features import image_batches
 from helpers.training.inference import placed
 
 
@@ -101,11 +102,11 @@ def genotype_by_perturbation(stage: Stage, found: search.Search) -> tuple[Genoty
     def select(genotype: Path) -> None:
         started = time.monotonic()
         state, _ = tensors.load_tensors(weights)
-        net = search.make_supernet(settings, cache, len(state["classifier.bias"]))
+        net = search.make_supernet(settings, cache)
         used = found.history[epoch - 1]
         kept = {n: torch.tensor(used[n]) for n, _ in net.named_parameters() if n in used}
         net.load_state_dict(state | kept)
-        batches = search.search_batches(part, cache, settings)
+        batches = image_batches(cache, part, net, settings.batch_size)
         net = placed(net, batches.device)
         labels = torch.tensor(batches.labels, device=batches.device)
         worth = worths(net, (torch.cat(list(batches.ordered())), labels))

@@ -32,7 +32,9 @@ from helpers.runs.predictions import keeps_groups_apart
 from helpers.runs.settings import SearchSettings, decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
+from helpers.training.features import image_batches
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
+from helpers.training.trained import NUM_CLASSES
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def search_genotype(stage: Stage) -> Search:
     shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
 
     def search(genotype: Path, history: Path, weights: Path) -> None:
-        classes = int(max(part.label.max() for part in parts)) + 1
-        net = make_supernet(settings, cache, classes)
-        train, part = (search_batches(half, cache, settings, classes) for half in parts)
+        net = make_supernet(settings, cache)
+        given = (net, settings.batch_size, settings.augment)
+        train, part = (image_batches(cache, half, *given) for half in parts)
         kept: dict[str, Any] = {"resume": resume, "deadline_s": stage.deadline_s, "events": shown}
         training = run_search(net, train, part, settings, **kept)
         found, provenance = guard.conclusion(training.history, settings)
@@ -115,35 +117,25 @@ def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame
     return train[half == 0], train[half == 1]
 
 
-def search_batches(
-    part: pd.DataFrame, cache: ImageCache, settings: SearchSettings, num_classes: int = 2
-) -> ImageBatches:
-    """Return the batches of one half, gray images as one channel."""
-    middle, spread = (0.5,) * cache.channels, (0.25,) * cache.channels
-    shape = (num_classes, cache.size_px, cache.channels)
-    return ImageBatches(
-        cache=cache,
-        rows=cache.rows(part.id),
-        labels=part.label.to_numpy(dtype=np.int64),
-        ids=part.id.to_numpy(dtype=str),
-        spec=ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer=""),
-        batch_size=settings.batch_size,
-        augment=settings.augment,
-    )
+def make_supernet(settings: SearchSettings, cache: ImageCache) -> Supernet:
+    """Return the supernet; its initial weights and alphas depend on the seed alone.
 
-
-def make_supernet(settings: SearchSettings, cache: ImageCache, num_classes: int = 2) -> Supernet:
-    """Return the supernet; its initial weights and alphas depend on the seed alone."""
+    It takes gray images as one channel.
+    """
     with seeding.torch_stream(settings.seed, "initial weights supernet"):
-        return Supernet(
+        net = Supernet(
             settings.channels,
             settings.layers,
-            num_classes,
+            NUM_CLASSES,
             in_channels=cache.channels,
             # the ImageNet stem leaves an eighth of the image's side
             stem="imagenet" if cache.size_px >= 64 else "cifar",
             partial=settings.partial,
         )
+    middle, spread = (0.5,) * cache.channels, (0.25,) * cache.channels
+    shape = (NUM_CLASSES, cache.size_px, cache.channels)
+    net.spec = ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer="")
+    return net
 
 
 class AlphaSteps(Hooks):

@@ -21,6 +21,7 @@ from helpers.darts.space import OPERATIONS, PRIMITIVES
 from helpers.models.batch_norm import batch_norm
 from helpers.models.convolution import convolve
 from helpers.models.depthwise import DepthwiseConv2d, half_resolution
+from helpers.models.spec import Model
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 NARROW = 16  # below so many channels one product for all edges is faster than one for each
@@ -203,16 +204,13 @@ def first_row(node: int) -> int:
     return node * (node + 3) // 2
 
 
-class Supernet(nn.Module):
+class Supernet(Model):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
     `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`
     "cifar" (full resolution) or "imagenet" (one eighth), `partial` the K of PC-DARTS: 1/K of the
     channels go through the operations, with edge normalisation; 1 is plain DARTS. K must divide C.
     BN always uses batch statistics, so that no pass leaves a trace in the network.
-
-    Raises:
-        ValueError: unknown stem.
 
     Example:
         >>> net = Supernet(channels=16, layers=8, num_classes=2)

@@ -14,6 +14,7 @@ from helpers.darts import genotypes, guard, perturbation, search
 from helpers.darts.perturbation import without, worths
 from helpers.darts.space import KINDS, OPERATIONS, PRIMITIVES
 from helpers.darts.supernet import Supernet
+from helpers.training.batches import to_float
 from tests.darts.test_search import make_stage
 from tests.toy_search import VAL, plain_of
 from tests.toy_search import search as toy_search
@@ -218,6 +219,7 @@ def test_the_images_are_of_alphas_part_and_have_their_labels(stage, measured):
     perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
     own = search.halves(stage.split, stage.settings.seed)[1].head(12)
     ((images, targets),) = measured
-    batches = search.search_batches(own, stage.images(16), stage.settings)
-    assert torch.equal(images, next(batches.ordered()))
+    pixels = torch.from_numpy(stage.images(16).take(stage.images(16).rows(own.id)))
+    expected = (to_float(pixels, images.device) - 0.5) / 0.25
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
     assert targets.tolist() == own.label.tolist() and own.label.nunique() == 2

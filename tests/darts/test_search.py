@@ -19,6 +19,7 @@ from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import genotypes, guard, search
 from helpers.darts.space import KINDS
 from helpers.runs import settings, stages
+from helpers.training.features import image_batches
 from tests.conftest import split_of
 
 TINY = {
@@ -180,8 +181,8 @@ def test_an_interrupted_search_with_other_settings_leaves_the_finished_one_done(
 
 def test_alpha_moves_in_every_step_but_the_warm_up(stage):
     own, images = dataclasses.replace(stage.settings, alpha_warmup=2), stage.images(16)
-    parts = [search.search_batches(half, images, own) for half in search.halves(stage.split, 0)]
     net = search.make_supernet(own, images)
+    parts = [image_batches(images, half, net, 16) for half in search.halves(stage.split, 0)]
     start = net.alpha_normal.detach().clone()
     fit = search.run_search(net, *parts, own)
     alphas = [torch.tensor(r["alpha_normal"]) for r in fit.history]
