@@ -54,7 +54,8 @@ def describe_models(
         if not (found := checkpoints(path.parent)):
             continue  # not a network
         thresholds = promised = ""
-        if problem := _problem(found):
+        problem = next((f"{one.name} is missing" for one in found if not one.is_file()), "")
+        if problem:
             path.unlink(missing_ok=True)
         else:
             point = points.loc[name]
@@ -66,16 +67,6 @@ def describe_models(
     columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]
     table = pd.DataFrame(rows, columns=columns)
     return table if table.Remark.any() else table.drop(columns="Remark")
-
-
-def _problem(found: Sequence[Path]) -> str:
-    """Say why checkpoints cannot be described; "" if they can."""
-    for path in found:
-        if not path.is_file():
-            return f"{path.name} is missing"
-        if not backbones.facts_of(path).views:
-            return f"{path.name} does not say how scores were made: delete it and train it again"
-    return ""
 
 
 def _description(

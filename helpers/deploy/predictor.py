@@ -72,7 +72,7 @@ class TrainedModel:
         """
         self.facts, self.description, self.remark = opened.facts, opened.description, opened.remark
         self.network = opened.models[0]  # the first of those that are averaged
-        self.views, device = self.facts.views or 1, device or devices.default_device()
+        self.views, device = self.facts.views, device or devices.default_device()
         precision = self.facts.precision
         self.scorers = [Scorer(model, device, precision, images) for model in opened.models]
 

@@ -137,8 +137,8 @@ class Facts:
 
     full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
     fit: Literal["squash", "pad"] = "squash"  # how images became squares
-    views: int = 0  # symmetries of each image over which scores are averaged; 0: not said
-    precision: str = "auto"  # of the scores: "bf16", "fp16" or "no" (float32); "auto": not said
+    views: int = 1  # symmetries of each image over which scores are averaged
+    precision: str = "auto"  # of the scores: "bf16", "fp16", "no" (float32), or the device's own
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
 
 

@@ -57,7 +57,7 @@ def test_a_saved_model_gives_the_same_scores_when_loaded(tmp_path):
     loaded = backbones.load_model(tmp_path / "m.safetensors")
     assert loaded.spec == model.spec and not loaded.training
     facts = backbones.facts_of(tmp_path / "m.safetensors")
-    assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 0)
+    assert (facts.full_scale_bits, facts.fit, facts.views) == (12, "pad", 1)
     np.testing.assert_array_equal(loaded(images).detach(), model(images).detach())
 
 

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         images=os.path.relpath(images.place, out.absolute().parent),
         model=", ".join(f"{file.name} ({files.file_digest(file)})" for file in opened.checkpoints),
         precision=precision_of(device, options.precision or facts.precision),
-        views=options.views or facts.views or 1,
+        views=options.views or facts.views,
         bits=bits or depth_of(list(first)).bits or 8,
         fit=facts.fit,
     )
@@ -161,7 +161,7 @@ def _thresholds(
     """Return the description whose thresholds fit scores with these settings, or None and why."""
     facts = opened.facts
     own = {
-        "views": facts.views or 1,
+        "views": facts.views,
         "precision": precision_of(device, facts.precision),
         "bits": facts.full_scale_bits or 8,  # 8 if the training had no deep images
     }
