@@ -9,7 +9,6 @@ Results are compared with random cells of the same space and budget, and over se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from helpers.core import seeding
 from helpers.darts.genotypes import Genotype
@@ -82,15 +81,12 @@ def recipe_of(
     settings: RetrainSettings, cell: NamedCell, cache: ImageCache, teacher: Teacher | None = None
 ) -> Recipe:
     """Return how the network of a cell is trained at the stage's size."""
-
-    def facts(network: DerivedNetwork) -> dict[str, Any]:
-        return {
-            "cell": cell.name,
-            "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
-            "ema_decay": settings.ema_decay,
-            **cell.cost,
-        }
-
+    facts = {
+        "cell": cell.name,
+        "network": f"C={settings.retrain_channels}, L={settings.retrain_layers}",
+        "ema_decay": settings.ema_decay,
+        **cell.cost,
+    }
     options = network_spec(settings, cell.genotype, cache).options
     return Recipe(
         cell.name + (DISTILLED if teacher else ""),

@@ -71,17 +71,14 @@ def weights_of(stage: Stage) -> list[Weights]:
     return found
 
 
-def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> Features:
-    """Return the embeddings of all images by a pretrained backbone, computed once.
-
-    `batch_size` is the stage's parameter if it has one for this; 0: `EMBED_BATCH`.
-    """
+def pretrained_features(stage: Stage, weights: Weights, batch_size: int = EMBED_BATCH) -> Features:
+    """Return the embeddings of all images by a pretrained backbone, computed once."""
     cache = stage.images(stage.settings.image_size_px)
     name, path = weights.backbone, stage.paths.features(weights.backbone)
 
     def compute(features: Path) -> None:
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        save_features(features, embed(model, cache, stage.split, batch_size or EMBED_BATCH))
+        save_features(features, embed(model, cache, stage.split, batch_size))
 
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
     inputs |= {"backbone": name, "weights": weights.digest}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
 from helpers.models.spec import Model
+from helpers.runs.costs import training_records
 from helpers.runs.members import Member, sides
 from helpers.runs.names import display_name
 from helpers.runs.predictions import save_predictions
@@ -78,7 +79,7 @@ class Recipe:
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
     views: int = 1  # symmetries of each image over which its scores are averaged
     hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
-    facts: Callable[[Any], dict[str, Any]] = lambda model: {}  # of it, kept beside the curve
+    facts: Mapping[str, Any] = field(default_factory=dict)  # kept beside the curve
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
     teacher: Teacher | None = None  # its views replace the augmentation
@@ -203,7 +204,7 @@ def train_member(
             "seconds": training.seconds,
             "parameters": count_parameters(network),
             "device": f"{processes.device_name()}, {precision}",
-            "facts": {"test_views": recipe.views, **recipe.facts(model)},
+            "facts": {"test_views": recipe.views, **recipe.facts},
         }
         files.save_json(curve, record)
         save_predictions(scores, scored, found)
@@ -230,14 +231,12 @@ def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:
     Raises:
         ArtifactError: the file of its learning curves is damaged.
     """
-    path = run_paths.metrics(f"{name}_history")
-    if not path.is_file() or not run_paths.predictions(name).is_file():
+    if not run_paths.predictions(name).is_file():
         return []  # never trained, or on a split that the run no longer has
-    record = files.load_json(path)
     try:
-        found = [Trained(model=name, **one) for one in record["seeds"]]
+        found = [Trained(model=name, **one) for one in training_records(run_paths, name)]
         for one in found:  # check what the notebooks are going to do with it
             one.curve["val_auc"].astype(float)
     except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise files.damaged(path, error) from None
+        raise files.damaged(run_paths.metrics(f"{name}_history"), error) from None
     return found
