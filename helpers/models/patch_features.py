@@ -26,7 +26,7 @@ class NoMiddleLayersError(ValueError):
     """A network has no stages that give maps of the wanted strides; the message says why."""
 
 
-def middle_layers(model: Model) -> tuple[str, ...]:
+def middle_layers(model: PretrainedClassifier) -> tuple[str, ...]:
     """Return the dotted names of the layers that end the stages of stride 8 and 16.
 
     torchvision's ResNets and all of timm's models whose `feature_info` names such stages have them.
@@ -35,8 +35,6 @@ def middle_layers(model: Model) -> tuple[str, ...]:
         NoMiddleLayersError: the network has none, or they do not give maps (B, C, H, W).
     """
     name = model.spec.name
-    if not isinstance(model, PretrainedClassifier):
-        raise NoMiddleLayersError(f"{name} is not a pretrained backbone")
     if isinstance(model.trunk, torchvision.models.ResNet):
         return "trunk.layer2", "trunk.layer3"
     stages = {stage["reduction"]: stage for stage in getattr(model.trunk, "feature_info", ())}

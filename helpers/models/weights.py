@@ -218,11 +218,8 @@ def _packaged(backbone: str, image_size_px: int) -> Weights:
     state = torch.load(file, map_location="cpu", weights_only=True)
     # The package names layers in its own way, timm in another; both list them in the same order.
     expected = libraries.network(backbone).state_dict()
-    try:
-        renamed = dict(zip(expected, state.values(), strict=True))
-        fitted = libraries.fitted(backbone, renamed, image_size_px)
-    except ValueError:
-        raise WeightsError(f"{package} holds other layers than timm's model") from None
+    renamed = dict(zip(expected, state.values(), strict=True))
+    fitted = libraries.fitted(backbone, renamed, image_size_px)
     return Weights(backbone, fitted, f"package {package}")
 
 

@@ -56,7 +56,6 @@ def test_other_models_of_timm_tell_their_layers_themselves(name, channels):
     [
         (lambda: _timm_model("vit_tiny_patch16_224", 224, depth=2), "no stage of stride 8, .* 16$"),
         (lambda: _timm_model(SWIN, 224, embed_dim=24, depths=(1,) * 4), r"need maps \(B, 48, H, W"),
-        (lambda: _backbone("cnn"), "two-layer CNN is not a pretrained backbone"),
     ],
 )
 def test_networks_without_such_maps_are_refused_with_a_reason(model, reason):
