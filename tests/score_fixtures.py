@@ -49,7 +49,7 @@ def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") ->
     cached = cache.open_cache(table, SIZE_PX, folder / "cache", True, fit)
     table = table[table.id.isin(cached.table.id)].assign(label=0)
     model = backbones.load_model(folder / "m.safetensors")
-    batches = image_batches(cached, table, model, 8, device=CPU)
+    batches = image_batches(cached, table, model, 8)
     return pd.Series(inference.predict(model, batches, "no", views), index=table.id)
 
 

@@ -50,8 +50,7 @@ class Subject:
     def images(self, ids: pd.Series) -> Tensor:
         """Return images as the model wants them, on its device: (B, C, H, W), in the ids' order."""
         table = pd.DataFrame({"id": np.asarray(ids), "label": 0})
-        device = next(self.model.parameters()).device
-        batches = image_batches(self.cache, table, self.model, len(table), device=device)
+        batches = image_batches(self.cache, table, self.model, len(table))
         return torch.cat(list(batches.ordered()))
 
     def maps(self, ids: pd.Series, target_class: int | Tensor) -> Tensor:

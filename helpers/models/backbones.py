@@ -23,7 +23,6 @@ from helpers.models.libraries import BackboneError as BackboneError
 from helpers.models.spec import Model as Model
 from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.weights import Weights as Weights
-from helpers.models.weights import WeightsError as WeightsError
 from helpers.models.weights import find_weights as find_weights
 
 # function that builds a kind of network which a later room defines; imported only when asked for

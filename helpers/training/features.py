@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from helpers.core import devices, files
+from helpers.core import files
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Model, Weights, find_weights, pretrained
 from helpers.runs.stages import Stage
@@ -92,7 +91,6 @@ def image_batches(
     model: Model,
     batch_size: int,
     augment: str = "none",
-    device: torch.device | None = None,
     epoch_images: int = 0,
 ) -> ImageBatches:
     """Return batches of the images of a table (`id`, `label`), prepared as the model expects."""
@@ -105,7 +103,6 @@ def image_batches(
         batch_size=batch_size,
         augment=augment,
         epoch_images=epoch_images,
-        device=device or devices.default_device(),
     )
 
 
