@@ -59,11 +59,6 @@ class Trained:
     fold: int | None = None  # that it has not seen; None if it was trained on the side `train`
 
     @property
-    def member(self) -> Member:
-        """Seed and fold of the training."""
-        return Member(self.seed, self.fold)
-
-    @property
     def curve(self) -> pd.DataFrame:
         """The learning curve: a row for each epoch, with the columns `model`, `seed`, `fold`."""
         return pd.DataFrame(self.history).assign(model=self.model, seed=self.seed, fold=self.fold)
