@@ -12,7 +12,7 @@ from helpers.core.paths import RunPaths
 from helpers.darts import search
 from helpers.runs import settings as config
 from helpers.runs import stages
-from helpers.training import events, finetune
+from helpers.training import finetune
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training
 from tests.conftest import split_of
@@ -82,11 +82,6 @@ def test_the_search_leaves_its_file(home, parts_folder):
     history = search.search_genotype(stage).history
     found = read(stage.paths.events("supernet"))
     assert found["alpha_loss"] == [(1, pytest.approx(history[0]["alpha_loss"]))]
-
-
-def test_nothing_is_written_unless_a_folder_is_given():
-    with events.event_file(None, [{"epoch": 1}]) as write:
-        write({"epoch": 2})
 
 
 def test_each_training_has_a_folder_of_its_own(home):

@@ -70,15 +70,6 @@ def test_other_pretrained_weights_train_all_layers_again(stage, weights):
     assert finetune.train_all_layers(stage, other)[0].history != first.history
 
 
-def test_a_saved_model_predicts_what_its_predictions_file_says(stage):
-    finetune.train_cnn(stage)
-    model = backbones.load_model(stage.paths.checkpoint("cnn"))
-    scored = stage.split[stage.split.split.isin(["val", "test"])]
-    batches = features.image_batches(stage.images(32), scored, model, 32)
-    found = predict(model, batches, "no")
-    assert abs(found - _scores(stage, "cnn").defect_score).max() < 1e-6
-
-
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_a_saved_model_says_how_its_images_were_read(stage, fit):
     files.save_json(stage.paths.run_json, {"stages": {"01_data_split": {"fit": fit}}})
