@@ -9,12 +9,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers.core import devices, processes, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
-from helpers.training.augment import augmentation
 
 ONE_LEVEL = 1 / 255  # least standard deviation of an image: a blank one is not blown up to noise
 Share = tuple[int, int]  # (rank, processes): each process takes its part
@@ -60,10 +59,8 @@ class ImageBatches:
     spec: ModelSpec
     batch_size: int
     device: torch.device = field(default_factory=devices.default_device)
-    augment: str = "none"
+    augment: nn.Module = field(default_factory=nn.Identity)  # see `augmentation`
     epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
-    turns: bool = True  # see `augmentation`
-    affine_p: float = 0.5  # see `augmentation`
     drop_below: float = 0.5  # a last batch below this share of a batch is dropped
 
     def __len__(self) -> int:
@@ -87,12 +84,11 @@ class ImageBatches:
         batch norm. One of fewer than two images per process is always dropped.
         """
         rank, count = share
-        augment = augmentation(self.augment, self.turns, self.affine_p)
         order = epoch_order(len(self), seed, epoch)[: self._drawn(count)]
         starts = range(0, len(order), self.batch_size)
         parts = [order[i : i + self.batch_size][rank::count] for i in starts]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):
-            images = normalise(augment(to_float(pixels, self.device)), self.spec)
+            images = normalise(self.augment(to_float(pixels, self.device)), self.spec)
             yield part, images, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from helpers.core import files
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import Model, Weights, find_weights, pretrained
 from helpers.runs.stages import Stage
+from helpers.training.augment import augmentation
 from helpers.training.batches import ImageBatches
 from helpers.training.inference import Scorer
 
@@ -101,7 +102,7 @@ def image_batches(
         ids=table.id.to_numpy(dtype=str),
         spec=model.spec,
         batch_size=batch_size,
-        augment=augment,
+        augment=augmentation(augment),
         epoch_images=epoch_images,
     )
 

@@ -302,8 +302,8 @@ class Ablation:
         model.spec = dataclasses.replace(model.spec, standardise=recipe.standardise)
         own = self.images[split] == fold
         seen, unseen = self.images[~own], self.images[own]
-        batches = image_batches(cache, seen, model, training.batch_size, training.augment)
-        batches.turns, batches.affine_p = recipe.turns, recipe.affine_p
+        batches = image_batches(cache, seen, model, training.batch_size)
+        batches.augment = augmentation(training.augment, recipe.turns, recipe.affine_p)
         batches.drop_below = recipe.drop_below
         watched = image_batches(cache, seen.groupby("label").head(WATCHED), model, 2 * WATCHED)
         raw = RawWeights(model)

@@ -9,6 +9,7 @@ from helpers.core import processes
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training import batches
+from helpers.training.augment import augmentation
 
 CPU = torch.device("cpu")
 
@@ -111,7 +112,7 @@ def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
 
 
 def test_ordered_gives_all_rows_in_their_own_order_and_not_augmented(make):
-    data = make(n=11) if make is embedding_batches else make(n=11, augment="full")
+    data = make(n=11) if make is embedding_batches else make(n=11, augment=augmentation("full"))
     step = 2 / 255 if make is image_batches else 1
     parts = list(data.ordered())
     assert [len(part) for part in parts] == [5, 5, 1]

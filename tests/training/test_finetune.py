@@ -15,6 +15,7 @@ from helpers.runs import names, stages
 from helpers.runs import settings as config
 from helpers.runs.members import Member
 from helpers.training import features, finetune, trained
+from helpers.training.augment import augmentation
 from helpers.training.inference import predict
 from tests.conftest import split_of
 
@@ -191,7 +192,8 @@ def test_the_learning_rates_of_all_layers_are_tried_once(stage, weights, monkeyp
     calls = []
 
     def lr_range_test(model, batches, training, seed):
-        calls.append((model.spec.standardise, batches.augment, len(batches), training.lr, seed))
+        assert str(batches.augment) == str(augmentation("full"))
+        calls.append((model.spec.standardise, len(batches), training.lr, seed))
         return pd.DataFrame({"lr": [1e-6, 1e-3], "loss": [0.7, 0.6], "smoothed": [0.7, 0.65]})
 
     monkeypatch.setattr(finetune, "lr_range_test", lr_range_test)
@@ -199,10 +201,10 @@ def test_the_learning_rates_of_all_layers_are_tried_once(stage, weights, monkeyp
     found = finetune.try_learning_rates(stage, weights)
     assert found.equals(finetune.try_learning_rates(stage, weights))
     train = int((stage.split.split == "train").sum())
-    assert calls == [(True, "full", train, stage.settings.fbp_lr, 0)]
+    assert calls == [(True, train, stage.settings.fbp_lr, 0)]
     stage.settings = dataclasses.replace(stage.settings, fbp_lr=0.1)
     finetune.try_learning_rates(stage, weights)
-    assert calls[1][3] == 0.1
+    assert calls[1][2] == 0.1
 
 
 def test_shown_views_are_the_first_training_images_augmented_and_the_same_again(stage):
