@@ -26,7 +26,7 @@ from helpers.runs.stages import check_run_name
 KINDS = {"random": "random split", "groups": "unseen groups"}
 # parameters by which the two runs may differ: those that change no model that both have
 SPLIT = ("split", "split_csv", "val_per_class", "repeats")
-MAY_DIFFER = (*SPLIT, "time_budget_min", "tensorboard", "genotypes", "random_cells")
+MAY_DIFFER = (*SPLIT, "time_budget_min", "tensorboard", "genotypes", "random_cells", "distill")
 TEST_PER_TRAIN = 1 / 3  # images; a quarter is kept for testing
 
 

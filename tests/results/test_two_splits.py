@@ -102,8 +102,10 @@ def _with_cells(run, **cells):
 def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(home):
     runs = two_runs(home)
     halving = {"halving_epochs": 10, "halving_cells": 8}
-    _with_cells(runs["random"], genotypes=["searched", "halving"], random_cells=1, **halving)
-    _with_cells(runs["groups"], genotypes=["searched"], random_cells=2, halving_epochs=0)
+    more = {"genotypes": ["searched", "halving"], "random_cells": 1, "distill": True}
+    _with_cells(runs["random"], **more, **halving)
+    fewer = {"genotypes": ["searched"], "random_cells": 2, "distill": False}
+    _with_cells(runs["groups"], **fewer, halving_epochs=0)
     assert len(two_splits.compare_runs(runs["random"], "groups"))
     halving = {"halving_epochs": 10, "halving_cells": 9}
     _with_cells(runs["groups"], genotypes=["searched", "halving"], **halving)
