@@ -9,14 +9,13 @@ import torch
 from PIL import Image
 
 from helpers.commands.score import listing
-from helpers.core import files
+from helpers.core import devices, files
 from helpers.datasets import cache, decoding
 from helpers.models import backbones
 from helpers.training import inference
 from helpers.training.features import image_batches
 
 SIZE_PX = 16
-CPU = torch.device("cpu")
 
 
 def make_model(path: Path, seed: int = 0, **options) -> Path:
@@ -48,7 +47,7 @@ def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") ->
     table = pd.DataFrame({"id": [p.relative_to(root).as_posix() for p in found], "path": found})
     cached = cache.open_cache(table, SIZE_PX, folder / "cache", True, fit)
     table = table[table.id.isin(cached.table.id)].assign(label=0)
-    model = backbones.load_model(folder / "m.safetensors")
+    model = backbones.load_model(folder / "m.safetensors").to(devices.default_device())
     batches = image_batches(cached, table, model, 8)
     return pd.Series(inference.predict(model, batches, "no", views), index=table.id)
 

@@ -21,7 +21,7 @@ from helpers.commands import run
 from helpers.commands.cli import parser_of
 from helpers.core import processes
 from helpers.core.errors import UserError
-from helpers.darts import halving, retrain, search
+from helpers.darts import halving, perturbation, retrain, search
 from helpers.models import backbones
 from helpers.runs import settings, stages
 from helpers.runs.stages import OutOfTime, Stage
@@ -50,13 +50,20 @@ def _all_layers(stage: Stage) -> None:
         finetune.train_all_layers(stage, weights)
 
 
+def _selection_by_perturbation(stage: Stage) -> None:
+    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
+
+
 PARTS: dict[str, dict[str, Callable[[Stage], Any]]] = {
     "03_finetuning": {
         "cnn": finetune.train_cnn,
         "ll": _last_layers,
         "fbp": _all_layers,
     },
-    "04_darts_search": {"search": search.search_genotype},
+    "04_darts_search": {
+        "search": search.search_genotype,
+        "perturbation": _selection_by_perturbation,
+    },
     "05_genotype_retraining": {
         "halving": halving.run_halving,
         "cells": lambda stage: retrain.train_cells(stage, retrain.cells_of(stage)),

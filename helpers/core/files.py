@@ -93,13 +93,16 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`, and rename it to that if the block succeeds.
 
     A folder of that name that holds something has to be removed in the block. What killed processes
-    have left beside it is removed.
+    have left beside it (.NAME.PID.tmp) is removed.
 
     Raises:
         ArtifactError: the folder cannot be written; see `writing`.
     """
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        number = leftover.name.removeprefix(f".{folder.name}.").removesuffix(".tmp")
+        own = number == str(os.getpid())  # of an earlier process that had the same number
+        if own or (number.isdecimal() and not psutil.pid_exists(int(number))):
+            shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with writing(folder):

@@ -126,10 +126,9 @@ class TrainedModel:
                 score = np.nan if pixels is None else next(scores)
                 if pixels is not None and not np.isfinite(score):
                     name = image if isinstance(image, str | Path) else "in memory"
-                    raise ScoresError(
-                        f"the score of image {name} is not finite; `helpers.score --precision no` "
-                        "computes in float32"
-                    )
+                    is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
+                    advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
+                    raise ScoresError(f"the score of image {name} is not finite{advice}")
                 yield Answer(score, reason, has_more)
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
@@ -172,7 +171,8 @@ class TrainedModel:
         except DataError:
             raise
         except BitsFound as found:
-            return None, f"it {found}: see --bits of helpers.score", False
+            more = f"more than the {bits} that images are read with (helpers.score has --bits)"
+            return None, f"it uses {found.bits} bits, {more}", False
         except DECODE_ERRORS as error:
             return None, unreadable_reason(path, error), False
 

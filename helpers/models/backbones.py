@@ -148,8 +148,16 @@ def save_model(path: Path, model: Model, **facts: Any) -> None:
 
 
 def facts_of(path: Path) -> Facts:
-    """Return the facts of a checkpoint that `load_model` can load."""
+    """Return the facts of a checkpoint that `load_model` can load.
+
+    Raises:
+        ArtifactError: the checkpoint was written before it held them.
+    """
     _, info = tensors.load_tensors(path)
+    if not info.get("views"):
+        raise files.ArtifactError(
+            f"{path} does not say how its scores were made: delete it and train it again"
+        )
     known = {one.name for one in dataclasses.fields(Facts)}
     return Facts(**{name: value for name, value in info.items() if name in known})
 

@@ -268,7 +268,7 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     if side == "test":
         verdict = f"not more than promised, as far as {row.test_bad:.0f} bad parts can tell"
         if row.test_escape_rate_low > row.promised:
-            verdict = "more than promised, which is an average over validation sets"
+            verdict = "more than promised; the promise is kept on average over validation sets"
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]

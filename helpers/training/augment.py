@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 VIEWS = 8  # symmetries of the square
-MIRRORED = 4  # the first ones, which keep rows and columns: the mirror images
+MIRRORED = 4  # the first ones: mirror images, which do not swap height and width
 
 
 def symmetry(images: Tensor, k: int) -> Tensor:

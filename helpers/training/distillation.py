@@ -172,5 +172,5 @@ def _score_fold(stage: Stage, fold: int, checkpoint: Path) -> tuple[Path, dict[s
             files.save_arrays(scores, id=rows.id.to_numpy(dtype=str), scores=found)
 
     path = checkpoint.with_suffix(".npz")
-    stage.once(f"teacher of fold {fold}", inputs, score, everywhere=True, scores=path)
+    stage.once(f"teacher of fold {fold}", inputs, score, sizes=(), everywhere=True, scores=path)
     return path, inputs

@@ -71,18 +71,22 @@ def weights_of(stage: Stage) -> list[Weights]:
     return found
 
 
-def pretrained_features(stage: Stage, weights: Weights, batch_size: int = EMBED_BATCH) -> Features:
-    """Return the embeddings of all images by a pretrained backbone, computed once."""
+def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> Features:
+    """Return the embeddings of all images by a pretrained backbone, computed once.
+
+    `batch_size` is the stage's parameter if it has one for this; 0: `EMBED_BATCH`.
+    """
     cache = stage.images(stage.settings.image_size_px)
     name, path = weights.backbone, stage.paths.features(weights.backbone)
 
     def compute(features: Path) -> None:
         model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        save_features(features, embed(model, cache, stage.split, batch_size))
+        save_features(features, embed(model, cache, stage.split, batch_size or EMBED_BATCH))
 
     inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
     inputs |= {"backbone": name, "weights": weights.digest}
-    stage.once(f"features {name}", inputs, compute, features=path)
+    sizes = ["image_size_px", "batch_size"][: 2 if batch_size else 1]
+    stage.once(f"features {name}", inputs, compute, sizes=sizes, features=path)
     return load_features(path)
 
 

@@ -42,6 +42,7 @@ def train_cnn(stage: Stage) -> Trained:
         settings.cnn,
         {"architecture": "cnn"},
         views=settings.test_views,
+        sizes=("cnn_image_size_px", "batch_size"),
     )
     (trained,) = train_model(stage, recipe, cache, [Member(settings.seed)])
     return trained
@@ -65,6 +66,7 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
             "standardise": settings.fbp_standardise,
         },
         views=settings.test_views,
+        sizes=("image_size_px", "batch_size"),
     )
     seeds = range(settings.seed, settings.seed + settings.seeds)
     return train_models(stage, [recipe], cache, cross_fitted(stage.split, seeds))
@@ -110,7 +112,7 @@ def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame
         files.save_csv(table, lr_range_test(model, batches, training, settings.seed))
 
     path = stage.paths.table("03_lr_range")
-    stage.once("lr range test", inputs, work, table=path)
+    stage.once("lr range test", inputs, work, sizes=("image_size_px", "batch_size"), table=path)
     return files.load_csv(path, ("lr", "loss", "smoothed"))
 
 
@@ -133,6 +135,7 @@ def train_last_layer(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         lambda seed: _pretrained(seed, weights, cache),
         settings.ll,
         {"architecture": weights.backbone, "weights": weights.digest},
+        sizes=(),
         part=lambda model: model.head,
         batches=batches,
     )
@@ -173,7 +176,7 @@ def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path
         save_features(features, found)
 
     inputs = {"weights": files.file_digest(checkpoint), "images": cache.content}
-    stage.once(f"features {name}", inputs, compute, features=path)
+    stage.once(f"features {name}", inputs, compute, sizes=["image_size_px"], features=path)
     return path
 
 

@@ -99,7 +99,7 @@ def network_cost(stage: Stage, model: str) -> dict[str, Any] | None:
         files.save_json(cost, record)
 
     path = stage.paths.metrics(f"cost_{name}")
-    stage.once(f"cost of network {name}", inputs, measure, cost=path)
+    stage.once(f"cost of network {name}", inputs, measure, sizes=(), cost=path)
     return files.load_json(path)
 
 

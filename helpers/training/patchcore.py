@@ -128,10 +128,11 @@ def fit(stage: Stage, weights: Weights) -> list[dict[str, Any]]:
         raw = _scores(patches, banks, split, wanted)
         save_predictions(predictions, split, {m: banks[m].defect_scores(raw[m]) for m in members})
 
-    stage.once("patchcore memory", inputs, remember, record=record, **paths)
+    sizes = ["image_size_px", "batch_size"]
+    stage.once("patchcore memory", inputs, remember, sizes=sizes, record=record, **paths)
     scored = inputs | {"memory": [files.file_digest(path) for path in paths.values()]}
     predictions = stage.paths.predictions(PATCHCORE)
-    stage.once(PATCHCORE, scored, predict, predictions=predictions)
+    stage.once(PATCHCORE, scored, predict, sizes=sizes, predictions=predictions)
     return [files.load_json(record)]
 
 

@@ -83,7 +83,7 @@ def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
         files.save_csv(scores, pd.concat(found))
 
     path = stage.paths.table("repeated_splits")
-    stage.once("repeated splits", inputs, work, scores=path)
+    stage.once("repeated splits", inputs, work, sizes=["repeats"], scores=path)
     return files.load_csv(path, columns, text=["group"])
 
 

@@ -75,6 +75,7 @@ class Recipe:
     views: int = 1  # symmetries of each image over which its scores are averaged
     hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
     facts: Mapping[str, Any] = field(default_factory=dict)  # kept beside the curve
+    sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
     batches: Callable[[pd.DataFrame], Batches] | None = None  # of rows of the split; None: images
     teacher: Teacher | None = None  # its views replace the augmentation
@@ -209,6 +210,7 @@ def train_member(
         f"{name}, {member}",
         inputs,
         train,
+        sizes=recipe.sizes,
         everywhere=True,
         checkpoint=checkpoint,
         curve=checkpoint.with_suffix(".json"),

@@ -79,7 +79,8 @@ def test_deep_images_are_scaled_as_in_the_training_of_the_model_and_brighter_one
     assert load_job(folder / "scores.csv").settings.bits == 10
     table = pd.read_csv(folder / "scores.unreadable.csv", index_col="path")
     assert table.reason.to_dict() == {
-        "bad/deep2.png": "it uses 14 bits, the scale is of 10: see --bits of helpers.score"
+        "bad/deep2.png": "it uses 14 bits, more than the 10 that images are read with "
+        "(helpers.score has --bits)"
     }
 
 

@@ -14,7 +14,7 @@ from helpers.commands import run, train
 from helpers.core import devices, files, processes, seeding
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
-from helpers.darts import search
+from helpers.darts import perturbation, search
 from helpers.models import backbones
 from helpers.runs import predictions, settings, stages
 from helpers.runs.settings import parse_parameter
@@ -61,10 +61,10 @@ def test_the_command_does_the_trainings_and_the_notebook_finds_them_done(run_pat
     assert f"--name r --preset smoke --dataset folder:{run_paths.root.parents[2]}/parts" in out
     assert "--from 04 -p IMAGE_SIZE_PX=16" in out
     record = files.load_json(run_paths.run_json)
-    assert record["stages"] == before and list(record["steps"]) == ["search"]
+    assert record["stages"] == before and list(record["steps"]) == ["search", "perturbation"]
     stage = search_stage(*TINY, "EPOCHS=1")
-    search.search_genotype(stage)
-    assert stage.notes["reused"] == ["search"]
+    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
+    assert stage.notes["reused"] == ["search", "perturbation"]
 
 
 def test_the_command_trains_all_folds_and_finds_them_done(run_paths, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_a_folder_appears_whole_or_not_at_all_and_what_a_killed_process_left_is_removed(tmp_path):
     folder = tmp_path / "new" / "a"
-    (folder.parent / ".a.17.tmp" / "half").mkdir(parents=True)
+    (folder.parent / ".a.4194305.tmp" / "half").mkdir(parents=True)  # no system has that PID
     with pytest.raises(RuntimeError, match=r"^killed$"), files.atomic_folder(folder) as temporary:
         (temporary / "half").touch()
         raise RuntimeError("killed")
@@ -39,6 +40,15 @@ def test_a_folder_appears_whole_or_not_at_all_and_what_a_killed_process_left_is_
         (temporary / "whole").touch()
         assert not folder.exists()
     assert [p.relative_to(folder.parent).as_posix() for p in folder.rglob("*")] == ["a/whole"]
+
+
+def test_folders_of_living_processes_and_of_others_are_left_alone(tmp_path):
+    kept = [tmp_path / f".a.{word}.tmp" for word in (os.getppid(), "backup", "b.17")]
+    for path in kept:
+        path.mkdir()
+    with files.atomic_folder(tmp_path / "a"):
+        pass
+    assert all(path.is_dir() for path in kept)
 
 
 def test_json_takes_numpy_tensors_paths_and_tuples_and_has_null_for_nan(tmp_path):

@@ -53,8 +53,8 @@ def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monke
     with pytest.raises(memory.MemoryFullError) as caught:
         finetune.train_cnn(stage)
     assert str(caught.value) == (
-        "cnn, seed 0: the memory is full; lower IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32) or "
-        "CNN_IMAGE_SIZE_PX (now 16). Finished work is kept"
+        "cnn, seed 0: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
+        "Finished work is kept"
     )
 
 
@@ -65,6 +65,8 @@ def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, mon
     weights = backbones.Weights("net", {}, "nowhere")
     with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
         features.pretrained_features(stage, weights, stage.settings.batch_size)
+    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. Fin"):
+        features.pretrained_features(stage, weights)  # as 03 does
 
 
 def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, monkeypatch):

@@ -1,5 +1,6 @@
 """The synthetic data set on the disk: layout, names, refusals, contact sheet, command line."""
 
+import errno
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from helpers.commands import chips_score
+from helpers.core.files import ArtifactError
 from helpers.datasets import DataError
 from helpers.datasets.chips import write
 from helpers.datasets.nexperia import is_done
@@ -104,6 +106,15 @@ def test_a_set_that_was_interrupted_is_not_done_and_is_drawn_again(written, tmp_
     write.write_dataset(out, 230, 70, seed=3, workers=1, **SMALL)
     assert is_done(out)
     assert content(out) == content(written)
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*given, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(write, "_write_chunk", full)
+    with pytest.raises(ArtifactError, match=r"set cannot be written: the disk is full"):
+        write.write_dataset(tmp_path / "set", 20, 10, workers=1, **SMALL)
 
 
 def test_a_killed_command_leaves_no_process_behind_and_no_set_taken_for_whole(tmp_path):

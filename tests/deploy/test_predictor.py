@@ -84,9 +84,9 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(described, parts, tmp_path
         "",
         "not an image",
         "No such file or directory",
-        "it uses 10 bits, the scale is of 8: see --bits of helpers.score",
+        "it uses 10 bits, more than the 8 that images are read with (helpers.score has --bits)",
         "",
-        "it uses 10 bits, the scale is of 8: see --bits of helpers.score",
+        "it uses 10 bits, more than the 8 that images are read with (helpers.score has --bits)",
     ]
     unread = found[found.reason != ""]
     assert unread[["score", "probability"]].isna().all(axis=None) and set(unread.verdict) == {""}
@@ -195,11 +195,12 @@ def test_a_score_that_is_no_number_names_the_image(described, parts):
     path = described.trainings("net") / "seed0.safetensors"
     model = backbones.load_model(path)
     model.head.bias.data.fill_(np.nan)
-    backbones.save_model(path, model)
-    with pytest.raises(
-        ScoresError, match=f"the score of image {parts[0]} is not finite; `helpers.score --prec"
-    ):
-        helpers.load_model(path).predict(parts[0])
+    for precision, advice in (("no", "$"), ("bf16", "; try `helpers.score --precision no`")):
+        backbones.save_model(path, model)
+        opened = predictor.open_model(path)
+        facts = dataclasses.replace(opened.facts, precision=precision)
+        with pytest.raises(ScoresError, match=f"{parts[0]} is not finite{advice}"):
+            predictor.TrainedModel(opened._replace(facts=facts)).predict(parts[0])
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -61,6 +61,9 @@ def test_label_and_chance_agreement_by_hand():
     # Each of the three 0s meets two 0s among the three others, the 1 meets none.
     chance = tsne.separation(x, [0, 0, 0, 1])["chance_agreement"]
     assert chance == pytest.approx((3 * 2 / 3) / 4)
+    # 0 is 1 away from its own class and 10.5 from the other, 1 is 1 and 9.5 away.
+    silhouette = tsne.separation([[0.0], [1.0], [10.0], [11.0]], labels)["silhouette"]
+    assert silhouette == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
 
 
 def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so(

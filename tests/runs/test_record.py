@@ -49,7 +49,7 @@ def test_an_edit_that_fails_changes_nothing(run_paths):
 
 
 def test_files_of_earlier_stages_and_of_their_steps_must_be_as_they_were_written(run_paths):
-    first, second = run_paths.predictions("svm"), run_paths.predictions("fbp")
+    first, second = run_paths.predictions("svm"), run_paths.genotype("searched")
     for path in (first, second):
         files.write_bytes(path, b"scores")
     steps = {"svm": {"stage": "02", "key": "k", "outputs": record.digests_of(run_paths, [first])}}

@@ -25,7 +25,7 @@ def test_embeddings_are_the_model_s_own_in_the_order_of_the_table(parts_folder, 
     found = features.embed(model, cache, table, batch_size=2, precision="no")
     pixels = torch.from_numpy(cache.take(np.arange(5))).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        expected = model.embed(normalise(pixels, model.spec))
+        expected = model.cpu().embed(normalise(pixels, model.spec))
     np.testing.assert_allclose(found.embeddings, expected, atol=1e-5)
     assert found.ids.tolist() == table.id.tolist()
 

@@ -50,7 +50,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         built.append(seed)
         return _cnn(seed)
 
-    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, views=8)
+    recipe = trained.Recipe("net", build, SETTINGS, {"x": 1}, views=8, sizes=("batch_size",))
     found = trained.train_model(stage, recipe, cache, [Member(3), Member(4)])
     inputs = {
         "images": cache.content,
@@ -83,7 +83,7 @@ def test_each_seed_is_trained_on_train_judged_on_val_and_scored_on_val_and_test(
         assert scored.ids.tolist() == _ids(stage, "val", "test")
         (name, used, _), once = step
         assert name == f"net, seed {seed}" and used == inputs | {"seed": seed}
-        assert once["everywhere"]
+        assert once["everywhere"] and once["sizes"] == ("batch_size",)
         state, info = tensors.load_tensors(stage.paths.checkpoint("net", seed))
         assert torch.equal(state["head.bias"], network.head.bias)
         assert info["full_scale_bits"] == cache.bits
