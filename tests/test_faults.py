@@ -109,7 +109,7 @@ def test_leftovers_of_killed_writes_are_removed_once_they_are_old(run_copy):
 
 def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_copy, finished_run):
     cache = run_file(run_copy, "cache.json").parent
-    half = cache.with_name(f".{cache.name}.1.tmp")
+    half = cache.with_name(f".{cache.name}.4194305.tmp")  # no system has that PID
     cache.rename(half)
     split = predictions.read_split(paths.RunPaths("t"))
     assert stages.images_of(paths.RunPaths("t"), split, 16).size_px == 16
