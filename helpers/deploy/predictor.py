@@ -198,7 +198,7 @@ def open_model(name: str | Path) -> Opened:
 
     Args:
         name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run gives its network with the best validation AUC.
+            data/runs. A run gives its best network; see `best_described`.
 
     Raises:
         ArtifactError: nothing has that name, the run has several models and none is described, or
