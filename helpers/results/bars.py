@@ -24,7 +24,7 @@ from helpers.runs.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
-ONE_OF_SEVERAL |= {"mec": "black", "label": "one of several trainings: mean ± standard deviation"}
+ONE_OF_SEVERAL |= {"mec": "black"}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
@@ -72,10 +72,9 @@ def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
     several = frame[frame.members.notna()] if "members" in frame else frame[:0]
     if len(several):
         mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
-        ax.errorbar(mean, several.index - 0.3, xerr=spread, **ONE_OF_SEVERAL)
-    averaged = frame.get("averaged", pd.Series("", frame.index)).fillna("")
-    names = [display_name(*row) for row in zip(frame.model, averaged, strict=True)]
-    name_rows(ax, names, frame[column].map(percent))
+        words = f"one of the {' or '.join(several.averaged.unique())}: mean ± standard deviation"
+        ax.errorbar(mean, several.index - 0.3, xerr=spread, label=words, **ONE_OF_SEVERAL)
+    name_rows(ax, frame.model.map(display_name), frame[column].map(percent))
     order = "" if column == "val_auc" else " (sorted by validation AUC)"
     ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC{order}")
     figure.suptitle(title, fontsize=12, wrap=True)
