@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from helpers.core.style import percent, percent_axis
 from helpers.runs import names
@@ -19,14 +19,16 @@ from helpers.runs.names import DISTILLED, display_name, model_colours
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
 INSIDE = 0.9  # share of the points that learning curves show
+SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
 def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
-    The worst tenth of each model's points may be outside: it is the start of a training, and would
-    leave little space for the differences at the end. Trainings of very different lengths share a
-    logarithmic axis, which leaves space for the short ones.
+    A point is the mean over a tenth of the epochs around it: single epochs of many models would
+    hide each other. The worst tenth of each model's points may be outside: it is the start of a
+    training, and would leave little space for the differences at the end. Trainings of very
+    different lengths share an axis from 0 to 100 % of their epochs.
 
     Args:
         curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
@@ -38,7 +40,11 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
-    colours = model_colours(curves.model)
+    colours, columns = model_colours(curves.model), list(TITLES)
+    trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
+    smooth = curves.assign(**trainings[columns].transform(_running_mean))
+    if unequal:
+        smooth["epoch"] = 100 * smooth.epoch / smooth.model.map(lengths)
     looks: dict[str, Any] = {
         "hue": "model",
         "palette": {display_name(name): colour for name, colour in colours.items()},
@@ -49,13 +55,13 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
         },
         "errorbar": "sd",
     }
-    titled = curves.assign(model=curves.model.map(display_name))
+    titled = smooth.assign(model=smooth.model.map(display_name))
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
             line.set_markevery(max(1, np.size(line.get_xdata()) // 10))
         shown = (1 - INSIDE, 1) if column == "val_auc" else (0, INSIDE)
-        of_models = curves.groupby("model")[column]
+        of_models = smooth.groupby("model")[column]
         low, high = of_models.quantile(shown[0]).min(), of_models.quantile(shown[1]).max()
         if high > low:
             ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
@@ -64,17 +70,20 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
         if unequal:
-            ax.set(xscale="log", xlabel="epoch (logarithmic)")
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
-            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set(xlabel="% of the epochs, running mean", xticks=range(0, 101, 25))
         else:
+            ax.set(xlabel="epoch, running mean")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")
     figure.suptitle(title, wrap=True)
     return figure
+
+
+def _running_mean(values: pd.Series) -> pd.Series:
+    window = max(1, round(SMOOTHED * len(values)))
+    return values.rolling(window, center=True, min_periods=1).mean()
 
 
 def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:

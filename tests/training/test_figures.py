@@ -8,15 +8,36 @@ from helpers.core import style
 from helpers.training import figures
 
 
-@pytest.mark.parametrize(("epochs", "scale"), [((12, 100), "log"), ((12, 20), "linear")])
-def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, scale):
+@pytest.mark.parametrize(
+    ("epochs", "ends", "words"),
+    [
+        ((12, 100), [100, 100], "% of the epochs, running mean"),
+        ((12, 20), [12, 20], "epoch, running mean"),
+    ],
+)
+def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, ends, words):
     frames = [
         pd.DataFrame({"epoch": range(1, n + 1), "val_auc": 0.5, "val_loss": 1.0, "train_loss": 1.0})
         for n in epochs
     ]
     curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
-    axes = figures.learning_curves(curves).axes
-    assert [ax.get_xscale() for ax in axes] == [scale] * 3
+    for ax in figures.learning_curves(curves).axes:
+        assert [line.get_xdata()[-1] for line in ax.lines[:2]] == ends and ax.get_xlabel() == words
+
+
+def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
+    rng = np.random.default_rng(0)
+    folds = [
+        pd.DataFrame(
+            {"model": "ll", "fold": fold, "epoch": range(1, 31), "val_auc": rng.random(30)}
+        )
+        for fold in (0, 1)
+    ]
+    curves = pd.concat(folds).assign(train_loss=1.0, val_loss=1.0)
+    drawn = figures.learning_curves(curves).axes[2].lines[0].get_ydata()
+    aucs = np.array([own.val_auc for own in folds])  # (2, 30)
+    assert drawn[14] == pytest.approx(aucs[:, 13:16].mean())
+    assert drawn[0] == pytest.approx(aucs[:, :2].mean())
 
 
 def test_learning_curves_show_the_columns_where_they_differ():
@@ -31,7 +52,7 @@ def test_learning_curves_show_the_columns_where_they_differ():
     low, high = right.get_ylim()
     assert 0.75 < low < 0.82 and 0.9 < high < 0.92  # the bad start is outside, the best is inside
     low, high = left.get_ylim()
-    assert 0.35 < low < 0.4 and 0.65 < high < 0.75
+    assert 0.35 < low < 0.4 and 0.65 < high < 0.9
     styles = [line.get_linestyle() for line in left.lines if len(line.get_xdata()) == 40]
     assert styles == ["-", "--"]  # the distilled one is dashed
 
