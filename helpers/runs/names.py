@@ -41,6 +41,7 @@ ROW_NAMES = {
 # positions in seaborn's "colorblind" palette; 6 to 8 are too pale or gray
 OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2}
 OWN_COLOURS |= {"patchcore": 9, "darts_imagenet": 4, "darts_searched": 3, "random_cell_0": 5}
+OWN_COLOURS |= {"darts_perturbation": 0, "darts_halving": 9}
 OTHER_COLOURS = (9, 8, 6, 0, 1, 7)  # gray last: random cells are gray
 _ON_BACKBONE = re.compile(rf"({'|'.join((*CLASSICAL, *PRETRAINED))})_(.+)")
 _RANDOM = re.compile(r"random_cell_(\d+)")

@@ -56,4 +56,9 @@ def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
     assert second["svm"] == second["svm_finetuned"]
     third = names.model_colours(["darts_searched", "darts_searched_distilled", "fbp"])
     assert third["darts_searched"] == third["darts_searched_distilled"] != third["fbp"]
+    cells = ["darts_imagenet", "darts_searched", "darts_perturbation", "darts_halving"]
+    for beside in (["fbp"], ["ensemble", "mine", "stacking", "fbp"]):
+        found = names.model_colours([*beside, *cells, "random_cell_0"])
+        assert found["darts_halving"] == names.model_colours(["darts_halving"])["darts_halving"]
+        assert len({found[name] for name in (*cells, "random_cell_0", "fbp")}) == 6
     assert len(set(first.values())) == len(few) and len(set(second.values())) == 4
