@@ -67,7 +67,7 @@ def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, m
             train(stage)
     assert tensors.load_state(resume_files(stage)[0])["epoch"] == 3
     assert len(train(stage).history) == 3
-    assert "two-layer CNN: continuing after epoch 3 of 3" in capsys.readouterr().out
+    assert "Two-layer CNN: continuing after epoch 3 of 3" in capsys.readouterr().out
     assert not resume_files(stage)
 
 
@@ -88,7 +88,7 @@ def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(r
     stage = stages.begin(FINETUNING, OPTIONS)
     assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn, seed 0", "cnn"]
     assert len(train(stages.begin(FINETUNING, longer)).history) == 3
-    assert "two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
+    assert "Two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert not resume_files(stage)
 
 
@@ -191,13 +191,13 @@ def test_a_loss_that_is_nan_keeps_the_epochs_before_and_the_way_back(run_copy, c
         ids = stage.split.id[stage.split.split == "train"].to_numpy()
         first = ids[epoch_order(len(ids), 0, 1)][: stage.settings.cnn.batch_size]
         place = f"in epoch 2, on the batch of {', '.join(first)}. Lower"
-    assert message.startswith("two-layer CNN: ") and place in message
+    assert message.startswith("Two-layer CNN: ") and place in message
     assert message.endswith(
         "Lower the learning rate (now 0.001): with another setting the training starts from scratch"
     )
     assert tensors.load_state(resume_files(stage)[0])["epoch"] == 1
     found = train(stages.begin(FINETUNING, options))
-    assert "two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
+    assert "Two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
     again = train(stages.begin(FINETUNING, options | {"CNN_LR": 1e-4}), seed=1)
     assert len(found.history) == len(again.history) == 3
     assert not resume_files(stage)

@@ -181,7 +181,7 @@ def _models_of(plan: Plan) -> list[str]:
     cells = plan.settings["05_genotype_retraining"]
     networks = named.model_names([*cells.genotypes, *named.FOUND], cells.random_cells)
     return [
-        *names.ROW_NAMES,
+        *(name for name in names.ROW_NAMES if name not in ("random_cell", "majority")),
         *names.on_backbones((*names.CLASSICAL, *names.PRETRAINED), backbones),
         *names.on_backbones(names.CLASSICAL, backbones, names.FINETUNED),
         *networks,

@@ -57,9 +57,10 @@ def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
     if all(signs) and changed <= 2:
         result = "decided the cell"
     return (
-        f"The search {result}: one operation leads clearly on {clear} of {total} edges, selection "
-        f"by perturbation is sure of the same operation on {confirmed}, and {changed} of the "
-        f"cell's {CELL_EDGES} edges changed in the last quarter of the epochs."
+        f"The search {result}: one operation leads clearly on {clear} of the {total} edges of "
+        "the search space, selection by perturbation is sure of the same operation on "
+        f"{confirmed}, and {changed} of the {CELL_EDGES} edges that the two cells keep changed in "
+        "the last quarter of the epochs."
     )
 
 
@@ -69,10 +70,10 @@ def changes(
     """Return sentences on what the guard and the selection by perturbation changed in the cell."""
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
-    guard = f"The guard replaced {guarded} of the cell's {CELL_EDGES} edges: {acts}. "
+    guard = f"The guard replaced {guarded} of the {CELL_EDGES} edges: {acts}. "
     unmeasured = all(record.get("eigenvalue") is None for record in history)
     half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
     return (guard if acts else half if unmeasured else "The guard changed nothing. ") + (
-        f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the cell's "
+        f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the "
         f"{CELL_EDGES} edges."
     )

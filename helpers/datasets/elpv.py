@@ -58,9 +58,10 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
             "CC BY-NC-SA 4.0"
         ),
         caveats=(
-            "ELPV names no solar module. With SPLIT='random' images of one module are on both "
-            "sides, so scores are too good for a new module; SPLIT='groups' keeps the modules "
-            "inferred from the order of the files apart."
+            "ELPV does not say which solar module an image belongs to; modules are inferred from "
+            "the order of the files. With SPLIT='random' images of one module are in training and "
+            "in test, so scores are too good for a new module; SPLIT='groups' keeps each module in "
+            "one set."
         ),
     )
 

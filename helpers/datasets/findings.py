@@ -40,7 +40,7 @@ def sizes(measured: pd.DataFrame, shown_px: int) -> str:
 
 
 def sides(split: pd.DataFrame) -> str:
-    """Say how many images each side of the split has, and how many of these are bad."""
+    """Say how many images each set of the split has, and how many of these are bad."""
     parts = []
     for side, word in SIDES.items():
         own = split[split.split == side]
@@ -49,7 +49,7 @@ def sides(split: pd.DataFrame) -> str:
         known = own.label.dropna()
         share = f"{_per_cent(known.mean())} bad" if len(known) else "labels hidden"
         parts.append(f"{word} {len(own):,} ({share})")
-    text = f"Images of each side: {', '.join(parts)}"
+    text = f"Images of each set: {', '.join(parts)}"
     if "fold" in split:
         text += f"; training and validation are {split.fold.nunique()} folds"
     if left_out := int((split.split == "excluded").sum()):
@@ -66,7 +66,7 @@ def duplicates(split: pd.DataFrame, found: pd.DataFrame) -> str:
     sizes = found.cluster.value_counts()
     text = f"{len(found):,} of {len(split):,} images have a copy or a near duplicate: "
     text += f"they form {len(sizes):,} clusters of up to {sizes.max()} images, "
-    text += f"and {apart or 'none'} of these {'are' if apart > 1 else 'is'} on two sides."
+    text += f"and {apart or 'none'} of these {'are' if apart > 1 else 'is'} in two sets."
     if two := int(found.two_labels.sum()):
         text += f" {two} of the images are in a cluster with both labels."
     return text
@@ -93,14 +93,16 @@ def file_order(split: pd.DataFrame) -> str:
     if variance <= 0:
         return ""
     p = 2 * stats.norm.sf(abs(changes - expected) / np.sqrt(variance))
-    numbers = f"{_per_cent(1 - changes / neighbours)} of them share their label, in a random order "
+    numbers = (
+        f"{_per_cent(1 - changes / neighbours)} of the pairs share their label; in a random order "
+    )
     numbers += f"{_per_cent(1 - expected / neighbours)} would (runs test, {p_value(p)})"
     if p >= SIGNIFICANT:
         return f"Neighbouring files are not shown to be alike: {numbers}."
     if changes > expected:
         return f"Neighbouring files differ in their label: {numbers}."
-    groups = "so they come in groups, which a random split divides"
-    return f"Neighbouring files are alike: {numbers}, {groups}."
+    groups = "So the files come in groups, and a random split divides them."
+    return f"Neighbouring files are alike: {numbers}. {groups}"
 
 
 def groups(split: pd.DataFrame) -> str:

@@ -21,15 +21,17 @@ class SplitSettings:
     """01: which images to use, and how to divide them."""
 
     dataset: Text = setting("elpv", "the images: elpv, folder:PATH, nexperia[:PATH] or chips")
-    seed: Seed = setting(0, "of the draw; another seed is another split")
+    seed: Seed = setting(0, "start of the random draw; another seed gives another split")
     split: Literal["random", "groups"] = setting(
-        "random", "groups: no module or lot is on two sides, as on a new line"
+        "random", "groups: each module or lot is in one set only, as on a new line"
     )
     cross_fit: Annotated[int, AfterValidator(_none_or_several)] = setting(
         0, "folds of training and validation, so that every image gets a held-out score; 0: none"
     )
     val_per_class: int = setting(150, "validation images of each class, as in the report", ge=1)
-    test_fraction: float = setting(0.25, "of all images, if the source has no test set", gt=0, lt=1)
+    test_fraction: float = setting(
+        0.25, "share of the images in the test set, if the source has none", gt=0, lt=1
+    )
     split_csv: Text = setting(
         "", "split.csv of another run, to repeat it; its SPLIT and CROSS_FIT too"
     )

@@ -57,15 +57,15 @@ class Split:
         """Lines that say how many duplicates there are, and what the split leaves out."""
         equal = self.duplicates.bits == 0
         lines = [
-            f"{equal.sum()} images share their pixels with another image, {(~equal).sum()} more "
-            "have a near duplicate",
+            f"{equal.sum()} images share their pixels with another image; {(~equal).sum()} "
+            "others have a near duplicate",
             f"{self.duplicates.two_labels.sum()} of these are in a cluster that has both labels",
             f"{self.copies_left_out} images were left out: copies or near duplicates of images of "
             "validation or test, or in a group of theirs",
         ]
         if self.unnamed:
             lines.append(
-                f"{self.unnamed} images were left out because SPLIT_CSV names no side for them"
+                f"{self.unnamed} images were left out because SPLIT_CSV names no set for them"
             )
         if self.ungrouped:
             lines.append(f"{self.ungrouped} images were left out because they have no group")

@@ -183,7 +183,7 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     facts, own, spec = model.facts, model.description, model.network.spec
     kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
     networks, views = len(journey.each_score), model.views
-    mean = f"mean of {networks} network(s) and {views} view(s)"
+    mean = f"mean over networks ({networks}) and views ({views})"
     if networks > 1:
         mean += f" ({', '.join(f'{one:.3f}' for one in journey.each_score)})"
     row, column = np.unravel_index(int(journey.heat.argmax()), journey.heat.shape)
@@ -388,9 +388,9 @@ def say_verdicts(table: pd.DataFrame) -> str:
         text += f"; {expected:.2f} bad parts are expected among those that pass"
     if "Bad" in every:
         text += (
-            f"; by their labels {every['Bad']} are bad, "
-            f"{every['Bad that passed (labels)']} of them passed; "
-            f"{every['Good that were rejected']} of {judged - every['Bad']} good ones are rejected"
+            f". By their labels {every['Bad']} are bad, and {every['Bad that passed (labels)']} "
+            f"of these pass; {judged - every['Bad']} are good, and "
+            f"{every['Good that were rejected']} of these are rejected"
         )
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"
@@ -437,4 +437,5 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     line = Line(judged.probability.fillna(0).mean(), *costs, review_cost=settings.review_cost)
     words = costs_of_one_answer(line, len(judged))
     looks = "" if settings.review_cost else ", if a look costs nothing"
-    return f"By the calibrated probabilities the verdicts cost {cost:,.1f}{looks}; {words}."
+    about = "By the calibrated probabilities the verdicts are expected to cost"
+    return f"{about} {cost:,.1f}{looks}; {words}."

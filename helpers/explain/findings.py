@@ -5,6 +5,8 @@ Intervals are those of the tables, 95 %.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 from scipy import stats
 from torch import Tensor
@@ -18,9 +20,9 @@ ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to 
 def maps(table: pd.DataFrame) -> list[str]:
     """Say by which measures maps are better or worse than chance (`map_quality.measure`)."""
     known = table[table.gain.notna()]
-    verdicts = pd.Series("not told apart from chance by", known.index)
-    verdicts[known.low > 0] = "better than chance by"
-    verdicts[known.high < 0] = "worse than chance by"
+    verdicts = pd.Series("not shown to differ from random maps in", known.index)
+    verdicts[known.low > 0] = "better than random maps in"
+    verdicts[known.high < 0] = "worse than random maps in"
     found = []
     for verdict, own in known.groupby(verdicts):
         parts = own.groupby("measure", sort=False).parts.agg(" and ".join)
@@ -32,19 +34,20 @@ def maps(table: pd.DataFrame) -> list[str]:
     if means:
         said.append(
             f"Maps of random weights have a mean rank correlation of {' and '.join(means)} with "
-            "the trained ones."
+            "the trained ones (near 0: maps depend on what the network has learned)."
         )
     return said
 
 
-def blurred_start(probabilities: Tensor) -> str:
+def blurred_start(curves: Mapping[int, Sequence[Mapping[str, Tensor]]]) -> str:
     """Say how sure the network is of "good" before insertion has put any pixel in.
 
-    `probabilities` (B, steps + 1) are the insertion curves of the parts called good.
+    `curves` are those of `map_quality.MapQuality`. Nothing is said if fewer than two parts are
+    called good.
     """
-    start = probabilities[:, 0].double()
-    if len(start) < 2:
+    if 0 not in curves or len(curves[0][0]["insertion"]) < 2:
         return ""
+    start = curves[0][0]["insertion"][:, 0].double()
     mean, error = start.mean().item(), start.std().item() / len(start) ** 0.5
     text = (
         f"A wholly blurred image of the parts called good is still called good with probability "

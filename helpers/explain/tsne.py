@@ -99,7 +99,7 @@ def shape(table: pd.DataFrame) -> pd.DataFrame:
     error = (100 * table.agreement_error).map("{:.1f}".format)
     return pd.DataFrame(
         {
-            "Side": table.side.map(SIDES),
+            "Set": table.side.map(SIDES),
             "Embedding": table.embedding,
             "Images": table.images.map("{:,}".format),
             "Agreement, %": (100 * table.label_agreement).map("{:.1f} ± ".format) + error,

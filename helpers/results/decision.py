@@ -109,8 +109,7 @@ def rule_text(row: Mapping[str, Any]) -> str:
         return f"escapes <= {asked}, {PROMISES[rule]}"
     needed = operating_point.bad_parts_needed(row["asked"], rule)
     enough = f"needs {needed:,.0f} bad parts" if np.isfinite(needed) else "cannot be promised"
-    none = f"none of the {row['val_bad']:.0f} bad parts escaped"
-    return f"{none} ({asked} {PROMISES[rule]} {enough})"
+    return f"escapes <= {percent_up(row['promised'])} %, {PROMISES[rule]} ({asked} {enough})"
 
 
 def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:

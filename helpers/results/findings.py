@@ -180,7 +180,7 @@ def last_epochs(curves: pd.DataFrame, training: str = "training") -> str:
         text = f"No {training} is shown to improve at the end"
     elif at_the_end:
         verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
-        text = f"{_listed(at_the_end)} {verb}"
+        text = f"{_listed(at_the_end)} {verb}, so more epochs may help"
     else:
         text = f"Every {training} was best before its last epoch"
     return f"{text}: {'; '.join(numbers)}."

@@ -7,7 +7,7 @@ Intervals are those of the tables, 95 % everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,15 @@ PERMUTATIONS = 5000
 Row = Mapping[str, Any]
 
 
-def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str) -> list[str]:
+class Submitted(NamedTuple):
+    """Sentences about the submitted row; "" if there is no other row."""
+
+    best: str
+    rival: str = ""
+    others: str = ""
+
+
+def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str) -> Submitted:
     """Say which row is submitted, how good it is, and whether it beats the next one.
 
     Args:
@@ -41,19 +49,18 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     row, column = models.loc[name], f"{side}_auc"
     rivals = models[models.n_val == row.n_val]
     kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"
-    said = [
+    best = (
         f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
-        f"({percent(row.val_auc)})."
-    ]
-    if side == "test":
-        said[0] = said[0][:-1] + f"; its test AUC is {per_cent(row, column)}."
+        f"({percent(row.val_auc)})"
+    )
+    best += f"; its test AUC is {per_cent(row, column)}." if side == "test" else "."
     if compared.empty:
-        return said
+        return Submitted(best)
     others = compared.set_index("model")
     rival = others.loc[others.difference.idxmax()]
     verb = "is behind by" if rival.difference <= 0 else "is ahead by"
     is_clear = rival.p_holm < SIGNIFICANT
-    said.append(
+    closest = (
         f"The best other row on {SIDES[side]}, {display_name(str(rival.name))}, {verb} "
         f"{100 * abs(rival.difference):.1f} points (difference {in_points(rival)}, "
         f"{p_value(rival.p_holm)} after Holm's correction): "
@@ -61,17 +68,18 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     )
     worse = others[(others.p_holm < SIGNIFICANT) & (others.difference < 0)]
     like = others[others.p_holm >= SIGNIFICANT].sort_values("difference", ascending=False)
+    sentence = ""
     if len(others) > 1:
         verb = "is" if len(worse) == 1 else "are"
         sentence = f"{len(worse)} of the {len(others)} other rows {verb} significantly worse"
-        said.append(sentence + (f"; not told apart: {_names(like.index)}." if len(like) else "."))
-    return said
+        sentence += f"; not told apart: {_names(like.index)}." if len(like) else "."
+    return Submitted(best, closest, sentence)
 
 
 def ensembles(joined: pd.DataFrame) -> list[str]:
     """Say what each of `ensembles.write_ensembles` gained over the best single model."""
     return [
-        f"The {display_name(row.ensemble)} ensemble changes the validation AUC by "
+        f"{display_name(row.ensemble)} changes the validation AUC by "
         f"{100 * row.gain:+.2f} ± {100 * row.error:.2f} points against the best single model, "
         f"{display_name(row.best)}: {'more' if row.kept else 'not more'} than one standard error, "
         f"so it is {'kept' if row.kept else 'dropped'}."
@@ -255,9 +263,8 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     said = []
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
-    name = display_name(model)
     said.append(
-        f"{name[0].upper()}{name[1:]} promises {percent_up(row.promised)} % escapes and passes "
+        f"{display_name(model)} promises {percent_up(row.promised)} % escapes and passes "
         f"{_rate(row, f'{side}_passed')} of all {SIDES[side]} parts automatically; it leaves "
         f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
@@ -266,9 +273,12 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
         said.append(f"{asked} was asked: {row.val_bad:.0f} bad parts held out are too few for it.")
     escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
     if side == "test":
-        verdict = f"not more than promised, as far as {row.test_bad:.0f} bad parts can tell"
+        verdict = f"not significantly more than the promised {percent_up(row.promised)} %"
         if row.test_escape_rate_low > row.promised:
-            verdict = "more than promised; the promise is kept on average over validation sets"
+            verdict = (
+                f"significantly more than the promised {percent_up(row.promised)} %; a promise "
+                "holds on average over validation sets, not for each of them"
+            )
         said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
@@ -287,9 +297,9 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
     own = rows.loc["cheapest"]
     return (
         f"If an escape costs {line.escape_cost:g}, a rejected good part {line.false_alarm_cost:g} "
-        f"and a look {line.review_cost:g}, the cheapest thresholds, with looks at "
-        f"{100 * own[f'{side}_reviewed']:.0f} % of the {SIDES[side]} parts, cost "
-        f"{own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts; "
+        f"and a look {line.review_cost:g}, the thresholds that are cheapest on validation "
+        f"cost {own[f'{side}_cost']:,.1f} per {PER_PARTS:,} {SIDES[side]} parts "
+        f"({100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
         f"{costs_of_one_answer(line, PER_PARTS)}."
     )
 

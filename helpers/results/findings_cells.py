@@ -89,10 +89,10 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
         return f"No faster network comes within a point of {about}."
     one, other = rows.loc[chosen], rows.loc[best]
     sizes = [f"{row.parameters / 1e6:.2g}" for row in (one, other)]
-    size = f"{sizes[0]} instead of" if sizes[0] != sizes[1] else "both have"
+    size = f", {sizes[0]} instead of" if sizes[0] != sizes[1] else "; both have"
     return (
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
-        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per image with all its views, "
+        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per image with all its views"
         f"{size} {sizes[1]} million parameters. " + findings.gain(scored, chosen, best)
     )
 

@@ -92,9 +92,9 @@ def shown(
 def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
     """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
     texts = [
-        "Per cent, with 95 % intervals (by groups if the split keeps them apart, and for the "
-        "AUC within groups); sorted by validation AUC, the best in bold; "
-        f"\N{LEFTWARDS ARROW} {chosen}."
+        "Per cent, with 95 % intervals (groups count as the units for the AUC within groups, "
+        "and everywhere if the split keeps them apart); sorted by validation AUC, the best in "
+        f"bold; \N{LEFTWARDS ARROW} {chosen}."
     ]
     if "averaged" in table and table.averaged.notna().any():
         texts.append(

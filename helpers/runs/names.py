@@ -18,25 +18,27 @@ PATCHCORE = "patchcore"  # another model of 02
 DISTILLED = "_distilled"  # suffix of a network's file if a teacher taught it
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
-    "lr_brightness": "brightness alone",
+    "lr_brightness": "Brightness alone",
     "lda": "LDA",
     "rf": "RF",
     "lr": "LR",
     "svm": "SVM",
     "patchcore": "PatchCore (good parts only)",
     "ll": "LL",
-    "cnn": "two-layer CNN",
+    "cnn": "Two-layer CNN",
     "fbp": "FBP",
     "darts_imagenet": "DARTS ImageNet",
     "darts_searched": "DARTS searched",
     "darts_perturbation": "DARTS perturbation",
-    "darts_halving": "best of halving",
+    "darts_halving": "Best of halving",
     "darts_v1": "DARTS V1",
     "pc_darts_cifar": "PC-DARTS CIFAR",
     "pc_darts_imagenet": "PC-DARTS ImageNet",
     "pdarts": "P-DARTS",
     "random_cell": "Random cell",
-    "rank_average": "rank average",
+    "rank_average": "Rank average",
+    "stacking": "Stacking",
+    "majority": "Majority",
 }
 # positions in seaborn's "colorblind" palette; 6 to 8 are too pale or gray
 OWN_COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2}

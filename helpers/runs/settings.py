@@ -109,7 +109,7 @@ def _both_costs(settings: Any) -> None:
 # of settings that several stages have
 ESCAPE_COST = "of a bad part that passes, in any unit; 0: unknown"
 FALSE_ALARM_COST = "of a good part that is rejected"
-SEED = "of all random draws; another seed is another result"
+SEED = "start of all random draws; another seed gives another result"
 BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
 WEIGHTS = "file with its pretrained weights; random: none"
 FOLDS = "of the cross-validation that chooses hyper-parameters"
@@ -173,7 +173,9 @@ class BaselineSettings:
     seed: Seed = setting(0, SEED)
     backbone: Backbones = setting((AUTO,), BACKBONE)
     weights: Text = setting("", WEIGHTS)
-    image_size_px: int = setting(192, "side of the images that the backbone sees", ge=16)
+    image_size_px: int = setting(
+        192, "width and height of the images that the backbone sees, in pixels", ge=16
+    )
     batch_size: int = setting(64, "images at once; memory and speed only", ge=2)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
@@ -197,21 +199,25 @@ class FinetuneSettings:
     seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
     backbone: Backbones = setting((AUTO,), BACKBONE)
     weights: Text = setting("", WEIGHTS)
-    image_size_px: int = setting(192, "side of the images that the backbone sees", ge=16)
+    image_size_px: int = setting(
+        192, "width and height of the images that the backbone sees, in pixels", ge=16
+    )
     batch_size: int = setting(32, "images of a step", ge=2)
     precision: Precision = setting("auto", PRECISION)
     epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
     cnn_epochs: int = setting(10, "of the two-layer CNN", ge=1)
     cnn_lr: float = setting(1e-3, "peak learning rate of the two-layer CNN", gt=0)
-    cnn_image_size_px: int = setting(64, "its first linear layer grows with the area", ge=16)
+    cnn_image_size_px: int = setting(
+        64, "width and height of its images; the first linear layer grows with the area", ge=16
+    )
     ll_epochs: int = setting(40, "of the last layer; its features are stored, so it is fast", ge=1)
     ll_lr: float = setting(3e-3, "peak learning rate of the last layer", gt=0)
-    fbp_epochs: int = setting(8, "of all layers", ge=1)
+    fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
-    fbp_class_weights: bool = setting(False, "in the loss, so that each class counts the same")
-    fbp_head_lr_factor: float = setting(1.0, "times FBP_LR, for the new last layer", gt=0)
+    fbp_class_weights: bool = setting(False, "weight the loss so that each class counts the same")
+    fbp_head_lr_factor: float = setting(1.0, "the new last layer has FBP_LR times this", gt=0)
     fbp_standardise: bool = setting(False, "bring each image to mean 0 and deviation 1")
     lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
     test_views: TestViews = setting(1, TEST_VIEWS)
@@ -257,9 +263,9 @@ class SearchSettings:
     alpha_warmup: int = setting(0, "first epochs without steps of alpha", ge=0)
     lr: float = setting(0.025, "learning rate of w at the start; the paper has 0.025", gt=0)
     lr_min: float = setting(0.001, "learning rate of w at the end", ge=0)
-    weight_decay: float = setting(3e-4, "of w; the paper has 3e-4", ge=0)
+    weight_decay: float = setting(3e-4, "weight decay of w; the paper has 3e-4", ge=0)
     alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
-    alpha_weight_decay: float = setting(1e-3, "of alpha; the paper has 1e-3", ge=0)
+    alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
     beta_decay: float = setting(0.0, "of beta-DARTS; grows from 0 towards this", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
@@ -267,7 +273,9 @@ class SearchSettings:
     rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
         1.3, f"growth in {ROLLBACK_MEASUREMENTS} measures that ends the search; 0: never"
     )
-    perturbation_images: int = setting(256, "of alpha's part, for the second selection", ge=2)
+    perturbation_images: int = setting(
+        256, "images of alpha's part that the second selection uses", ge=2
+    )
     tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
@@ -313,7 +321,9 @@ class RetrainSettings:
     seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
     genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
     random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
-    halving_epochs: int = setting(0, "of successive halving's first rung; 0: off", ge=0)
+    halving_epochs: int = setting(
+        0, "epochs of the first round of successive halving; 0: off", ge=0
+    )
     halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
     retrain_image_size_px: int = setting(224, "side of the images; DARTS has 224", ge=16)
     retrain_batch_size: int = setting(32, "images of a step", ge=2)
@@ -356,7 +366,7 @@ class AnalysisSettings:
     """06: the results table, ensembles, the operating point, and what the models look at."""
 
     seed: Seed = setting(0, SEED)
-    model: Text = setting("", "to look at closely; empty: the best on validation")
+    model: Text = setting("", "model to analyse; empty: the best on validation")
     max_escape_rate: float = setting(0.01, "share of the bad parts that may pass", ge=0, le=1)
     escape_cost: float = setting(0.0, ESCAPE_COST, ge=0)
     false_alarm_cost: float = setting(0.0, FALSE_ALARM_COST, ge=0)
@@ -506,7 +516,7 @@ def settings_table(settings: Any, preset: str) -> pd.DataFrame:
         mark = "" if value == getattr(usual, field.name) else " (given)"
         why = type(settings).__pydantic_fields__[field.name].description
         rows.append((field.name.upper(), (words or "-") + mark, why))
-    return pd.DataFrame(rows, columns=["Setting", "Value", "Why"])
+    return pd.DataFrame(rows, columns=["Setting", "Value", "Meaning"])
 
 
 def unknown_parameter(name: str, known: list[str], where: str) -> SettingsError:

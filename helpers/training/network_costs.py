@@ -127,16 +127,16 @@ def cost_table(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Model": summary.model.map(display_name),
-            f"{'Test' if tested else 'Val'} AUC of one": words("one", "{:.1f}", 0.01)
+            f"{'Test' if tested else 'Val'} AUC, one training": words("one", "{:.1f}", 0.01)
             + words(f"{auc}_std", " ± {:.1f}", 0.01),
-            "Parameters in all": words("parameters", "{:,.0f}"),
+            "Parameters, trained or frozen": words("parameters", "{:,.0f}"),
             "Multiply-adds": words("macs", "{:.3g} M", 1e6),
             "ms, one image": words("ms_single", "{:.3g}"),
             f"ms, batch of {BATCH}": words("ms_batch", "{:.3g}"),
             "Image px": words("image_size_px", "{:.0f}"),
             "Epochs": several + summary.epochs.astype(str),
             "Views": words("test_views", "{:.0f}"),
-            "Search s": words("search_s", "{:.0f}"),
-            "Training s": words("retraining_s", "{:.0f}"),
+            "Search, s": words("search_s", "{:.0f}"),
+            "Training, s": words("retraining_s", "{:.0f}"),
         }
     )

@@ -20,7 +20,7 @@ FEWEST = 5  # images of a class in the smallest share
 COLUMNS = ("share", "images", "draw", "id", "defect_score")
 
 
-def scores_by_size(stage: Stage, frozen: Path, seed: int = 0) -> pd.DataFrame:
+def scores_by_size(stage: Stage, seed: int = 0) -> pd.DataFrame:
     """Fit logistic regression on shares of the training images, and score the test images.
 
     A share is drawn `DRAWS` times: by class, or of whole groups if the split keeps them apart.
@@ -29,13 +29,13 @@ def scores_by_size(stage: Stage, frozen: Path, seed: int = 0) -> pd.DataFrame:
 
     Args:
         stage: of the run.
-        frozen: the file of `features.load_features`.
         seed: of the draws.
 
     Returns:
         One row per scored image, share and draw: `share`, `images` (the number fitted on), `draw`,
         `id`, `defect_score`. Without rows if the file is missing or a class has too few images.
     """
+    frozen = stage.paths.features((stage.notes.get("backbone") or "").partition(",")[0])
     if not frozen.is_file():
         return pd.DataFrame(columns=COLUMNS)
     features = load_features(frozen)

@@ -303,7 +303,7 @@ def test_several_seeds_are_averaged_and_their_spread_is_shown(stage):
     assert cost.retraining_s == pytest.approx(sum(m.seconds for m in models), abs=0.1)
     assert cost.trainings == 3
     words = network_costs.cost_table(summary_of(stage, table)).set_index("Model")
-    one = words.loc["DARTS ImageNet", "Test AUC of one"]
+    one = words.loc["DARTS ImageNet", "Test AUC, one training"]
     assert one == f"{100 * np.mean(aucs):.1f} ± {100 * row.test_auc_std:.1f}"
     assert words.loc["DARTS ImageNet", "Epochs"] == "3 x 1"
     # fewer seeds later: the old ones no longer count
@@ -330,13 +330,13 @@ def test_the_whole_cost_stands_beside_each_row(stage):
     assert summary.loc["random_cell_0"].search_s == 0
     assert all(summary.device.str.startswith("CPU"))
     words = network_costs.cost_table(summary.reset_index()).set_index("Model")
-    assert words.loc["DARTS searched", "Search s"] == "250"
+    assert words.loc["DARTS searched", "Search, s"] == "250"
     # another search that finds the same cell
     provenance["seconds"] = 99.0
     genotypes.save(stage.paths.genotype("searched"), genotypes.random_genotype(7), provenance)
     again = summary_of(stage, results_table.results_table(stage.paths)).set_index("model")
     assert again.loc["darts_searched"].search_s == 99
-    assert words.loc["DARTS ImageNet", "Search s"] == ""
+    assert words.loc["DARTS ImageNet", "Search, s"] == ""
     assert words.loc["DARTS searched", "Views"] == "1"
 
 

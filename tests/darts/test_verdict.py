@@ -43,16 +43,16 @@ def sentence(records, wanted=WANTED, used=None, sure=14):
 
 def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     assert sentence(history(np.linspace(0, 2, 8)), sure=7) == (
-        "The search decided the cell: one operation leads clearly on 28 of 28 edges, selection by "
-        "perturbation is sure of the same operation on 14, and 0 of the cell's 16 edges changed in "
-        "the last quarter of the epochs."
+        "The search decided the cell: one operation leads clearly on 28 of the 28 edges of the "
+        "search space, selection by perturbation is sure of the same operation on 14, and 0 of the "
+        "16 edges that the two cells keep changed in the last quarter of the epochs."
     )
     assert "decided the cell" in sentence(history([2.0]))  # the shortest history
 
 
 def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
     still = sentence(history([0.01] * 8), OTHER)
-    assert "decided hardly anything: one operation leads clearly on 0 of 28 edges" in still
+    assert "decided hardly anything: one operation leads clearly on 0 of the 28 edges" in still
     assert "the same operation on 0, and 0 of" in still  # it stays the same and yet says nothing
     assert "decided hardly anything" in sentence(history([0.01] * 8), sure=6)
 
@@ -67,7 +67,7 @@ def test_one_sign_or_a_cell_that_still_moves_decide_a_part():
     )
     assert "decided a part of the cell" in sentence(history([0.01] * 8))
     moving = sentence([*history([2.0] * 6, OTHER), *steady[6:]])
-    assert "decided a part of the cell" in moving and "16 of the cell's 16 edges changed" in moving
+    assert "decided a part of the cell" in moving and "16 of the 16 edges that" in moving
     assert "decided the cell" in sentence([*history([2.0] * 5, OTHER), *steady[5:]])
 
 
@@ -91,8 +91,8 @@ def test_what_guard_and_perturbation_changed_is_counted():
     limited = genotypes.new_edges(guard.genotype_of(records[-1], -1), cell)
     assert limited >= 6
     assert text == (
-        f"The guard replaced {limited} of the cell's 16 edges: skip connections in the normal cell "
-        "limited from 8 to 2. Selection by perturbation would replace 0 of the cell's 16 edges."
+        f"The guard replaced {limited} of the 16 edges: skip connections in the normal cell "
+        "limited from 8 to 2. Selection by perturbation would replace 0 of the 16 edges."
     )
     free = guard.genotype_of(records[-1], -1)
     text = verdict.changes(records, {"guard": []}, free, PUBLISHED["DARTS_V1"])
@@ -103,6 +103,6 @@ def test_what_guard_and_perturbation_changed_is_counted():
     other = genotypes.new_edges(free, PUBLISHED["DARTS_V1"])
     assert other
     assert text == (
-        f"The guard changed nothing. Selection by perturbation would replace {other} of the cell's "
-        "16 edges."
+        f"The guard changed nothing. Selection by perturbation would replace {other} of the 16 "
+        "edges."
     )

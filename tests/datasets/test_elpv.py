@@ -31,7 +31,10 @@ def test_two_thirds_is_bad_and_one_third_good(source):
     assert by_probability == {0.0: [0], 0.3333: [0], 0.6667: [1], 1.0: [1]}
     assert source.label_mapping == "bad = defect probability >= 0.5"
     assert source.stratify == ("probability", "cell_type") and source.kinds == ("cell_type",)
-    assert "CC BY-NC-SA 4.0" in source.attribution and "names no solar module" in source.caveats
+    assert (
+        "CC BY-NC-SA 4.0" in source.attribution
+        and "does not say which solar module" in source.caveats
+    )
 
 
 def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_twins(source):

@@ -23,9 +23,7 @@ def test_images_and_sides_are_counted_with_their_share_of_bad_ones():
     split = table([0, 0, 0, 1] * 10)
     split.loc[:7, "split"] = "test"
     assert findings.images(split, "bad = broken") == "40 images, 25 % of them bad; bad = broken."
-    assert (
-        findings.sides(split) == "Images of each side: training 32 (25 % bad), test 8 (25 % bad)."
-    )
+    assert findings.sides(split) == "Images of each set: training 32 (25 % bad), test 8 (25 % bad)."
     split.loc[:7, "label"] = pd.NA
     split["fold"] = pd.array([pd.NA] * 8 + [0, 1] * 16, dtype="Int64")
     assert "25 % of the labelled ones bad; 8 labels are hidden" in findings.images(split, "x")
@@ -47,15 +45,15 @@ def test_duplicates_are_counted_by_cluster_and_leaks_are_said():
     assert findings.duplicates(split, found[:0]) == ""
     text = findings.duplicates(split, found)
     assert text.startswith("4 of 5 images have a copy or a near duplicate: they form 2 clusters")
-    assert text.endswith("and none of these is on two sides.")
+    assert text.endswith("and none of these is in two sets.")
     split.loc[0, "split"], found["two_labels"] = "test", [True, True, False, False]
     text = findings.duplicates(split, found)
-    assert "and 1 of these is on two sides. 2 of the images are in a cluster with both" in text
+    assert "and 1 of these is in two sets. 2 of the images are in a cluster with both" in text
 
 
 def test_labels_in_blocks_make_neighbours_alike_and_shuffled_ones_do_not():
     text = findings.file_order(table(BLOCKS))
-    assert text.startswith("Neighbouring files are alike: 97 % of them share their label")
+    assert text.startswith("Neighbouring files are alike: 97 % of the pairs share their label")
     assert "in a random order 49 % would (runs test, p < .001)" in text
     assert "not shown to be alike" in findings.file_order(table(SHUFFLED))
     assert "differ in their label" in findings.file_order(table([0, 1] * 30))

@@ -208,7 +208,7 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     assert split.report.splitlines()[2:] == [
         "1 images were left out: copies or near duplicates of images of validation or test, or in "
         "a group of theirs",
-        "2 images were left out because SPLIT_CSV names no side for them",
+        "2 images were left out because SPLIT_CSV names no set for them",
     ]
     facts = splits.describe(source, split, [])
     assert (facts["excluded_copies"], facts["not_in_split_csv"]) == (1, 2)

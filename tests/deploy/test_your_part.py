@@ -79,7 +79,10 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
     assert len(journey.each_score) == 2 and journey.embedding.shape == (1000,)
     assert journey.heat.shape == journey.pixels.shape[:2]
     steps = your_part.steps(journey, model).set_index("Step")["What comes out"]
-    assert steps["file"].endswith(".png, 32 x 32 px") and "2 network(s) and 4" in steps["score"]
+    assert (
+        steps["file"].endswith(".png, 32 x 32 px")
+        and "networks (2) and views (4)" in steps["score"]
+    )
     assert steps["verdict"].startswith(f"{part.verdict}: pass below ")
     line = steps["its line in a submission"]
     assert line == f"{part.id},{part.score} (06 may submit another model)"
@@ -126,19 +129,20 @@ def test_sentences_are_computed_from_the_tables():
     labelled = your_part.by_group(answered.assign(label=[0, 1, 1, 0, 1]), FREE)
     said = your_part.say_verdicts(labelled)
     assert (
-        "by their labels 2 are bad, 1 of them passed; 0 of 2 good ones are rejected. 1 image(s)"
-        in said
+        "By their labels 2 are bad, and 1 of these pass; 2 are good, and 0 of these are rejected. "
+        "1 image(s)" in said
     )
     wrong = your_part.by_group(answered.assign(label=[0, 1, 0, 0, 1]), FREE)
-    assert "1 are bad, 1 of them passed; 1 of 3 good ones are rejected." in your_part.say_verdicts(
-        wrong
+    assert (
+        "1 are bad, and 1 of these pass; 3 are good, and 1 of these are rejected."
+        in your_part.say_verdicts(wrong)
     )
     hidden = your_part.by_group(answered.assign(label=pd.NA), FREE)
     assert "Bad" not in hidden
     assert your_part.say_costs(answered, FREE) == ""
     assert your_part.say_costs(answered, COSTS) == (
-        "By the calibrated probabilities the verdicts cost 3.0; letting all pass 66.5, rejecting "
-        "all 13.3, looking at all 4.0."
+        "By the calibrated probabilities the verdicts are expected to cost 3.0; letting all parts "
+        "pass would cost 66.5, rejecting all would cost 13.3, looking at all again would cost 4.0."
     )
     nothing = _answered("-----", probabilities=[np.nan] * 5)
     assert your_part.say_verdicts(your_part.by_group(nothing, FREE)) == ""

@@ -71,7 +71,7 @@ def test_the_best_model_is_first_and_each_has_its_own_scores(run_paths, capsys):
     shown = browser.browse(run_paths)
     assert shown.children[0].value == "svm"
     assert {title.split()[3] for title in titles_of(shown.result)} <= {"0.250", "0.750"}
-    assert "SVM, maps of two-layer CNN; 40 labelled" in capsys.readouterr().out
+    assert "SVM, maps of Two-layer CNN; 40 labelled" in capsys.readouterr().out
     shown.children[0].value = "cnn"
     assert not {title.split()[3] for title in titles_of(shown.result)} & {"0.250", "0.750"}
-    assert "two-layer CNN; 40 labelled" in capsys.readouterr().out
+    assert "Two-layer CNN; 40 labelled" in capsys.readouterr().out

@@ -18,26 +18,31 @@ def test_measures_are_better_worse_or_not_told_apart():
     ]
     found, rank = findings.maps(pd.DataFrame(rows, columns=columns))
     assert found == (
-        "Grad-CAM is better than chance by insertion area (parts called bad), not told apart from "
-        "chance by insertion area (parts called good), worse than chance by deletion area (parts "
-        "called bad)."
+        "Grad-CAM is better than random maps in insertion area (parts called bad), not shown to "
+        "differ from random maps in insertion area (parts called good), worse than random maps in "
+        "deletion area (parts called bad)."
     )
     assert rank == (
         "Maps of random weights have a mean rank correlation of 0.31 (18 parts called good) and "
-        "0.05 (20 parts called bad) with the trained ones."
+        "0.05 (20 parts called bad) with the trained ones (near 0: maps depend on what the "
+        "network has learned)."
     )
     stays = pd.DataFrame([(*rows[3][:3], 0.9, *rows[3][4:])], columns=columns)
     assert "correlation of 0.90 (18 parts called good) with" in findings.maps(stays)[0]
     assert findings.maps(stays[:0]) == [] == findings.maps(stays.assign(images=0, maps=np.nan))
 
 
+def _curves(insertion):
+    return {0: ({"insertion": insertion}, {"insertion": torch.zeros(1, 11)})}
+
+
 def test_insertion_says_nothing_where_the_blurred_image_is_already_called_good():
     sure, unsure = torch.full((3, 11), 0.95), torch.full((3, 11), 0.5)
-    assert findings.blurred_start(sure).endswith(
+    assert findings.blurred_start(_curves(sure)).endswith(
         "0.95 ± 0.00 (standard error): insertion says nothing about them."
     )
-    assert findings.blurred_start(unsure).endswith("0.50 ± 0.00 (standard error).")
-    assert findings.blurred_start(sure[:1]) == ""
+    assert findings.blurred_start(_curves(unsure)).endswith("0.50 ± 0.00 (standard error).")
+    assert findings.blurred_start(_curves(sure[:1])) == "" == findings.blurred_start({})
 
 
 def test_anomaly_maps_are_compared_with_their_interval():

@@ -64,7 +64,7 @@ def test_the_text_of_the_table_says_which_way_is_better(quality):
     assert text.Better.tolist() == ["high", "low"] * 2 + ["near 0"] * 2 + ["high"]
     assert text.Parts.tolist()[3:5] == ["10 called bad", "10 called good"]
     assert text["Gain over chance"][0] == f"{row.gain:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    assert quality.caption.startswith("two-layer CNN; 40 labelled test parts")
+    assert quality.caption.startswith("Two-layer CNN; 40 labelled test parts")
     assert "no masks" not in quality.caption
 
 

@@ -17,9 +17,9 @@ from helpers.runs.settings import stage_name
 
 def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
     split = predictions.read_split(run_paths)
-    assert (subject.wanted, subject.title) == ("cnn", "two-layer CNN")
+    assert (subject.wanted, subject.title) == ("cnn", "Two-layer CNN")
     assert set(subject.parts.id) == set(split.id[split.split == "test"])
-    assert subject.caption.startswith("two-layer CNN; 40 labelled test parts, called bad from")
+    assert subject.caption.startswith("Two-layer CNN; 40 labelled test parts, called bad from")
     predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
     assert subject.parts.defect_score.tolist() == predicted[subject.parts.id].tolist()
 
@@ -27,12 +27,12 @@ def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
 def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_paths):
     replaced = open_subject(run_paths)
     assert replaced.wanted == "svm"
-    assert replaced.title == "two-layer CNN (in place of SVM, which has no network)"
+    assert replaced.title == "Two-layer CNN (in place of SVM, which has no network)"
     assert replaced.caption.startswith(f"{replaced.title}; 40 labelled test parts")
     assert not set(replaced.parts.defect_score) & {0.25, 0.75}
     own = open_subject(run_paths, "svm", own_scores=True)
     assert set(own.parts.defect_score) == {0.25, 0.75} and own.threshold == 0.5
-    assert own.title == "SVM, maps of two-layer CNN"
+    assert own.title == "SVM, maps of Two-layer CNN"
 
 
 def test_a_model_judged_on_fewer_validation_parts_is_not_the_best(run_paths, monkeypatch):
@@ -53,10 +53,10 @@ def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monk
     monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
     first = open_subject(run_paths, "cnn")
     assert set(first.parts.defect_score) == {0.75, 1}
-    assert first.title == "two-layer CNN, first of 2 seeds"
+    assert first.title == "Two-layer CNN, first of 2 seeds"
     mean = open_subject(run_paths, "cnn", own_scores=True)
     assert mean.parts.defect_score.tolist() == scored["cnn"].test.defect_score.tolist()
-    assert mean.title == "two-layer CNN, maps of two-layer CNN, first of 2 seeds"
+    assert mean.title == "Two-layer CNN, maps of Two-layer CNN, first of 2 seeds"
 
 
 def test_the_checkpoint_is_that_of_the_lowest_seed(home):

@@ -86,7 +86,7 @@ def test_the_auc_is_drawn_over_parameters_and_over_milliseconds():
         points = [points.lines[0].get_xydata()[0].tolist() for points in ax.containers]
         own = frame.assign(ms_single=[0.5, 160.0])  # of all views
         assert points == own[[cost, "test_auc"]].iloc[::-1].values.tolist()  # the best first
-    assert _legend(figure) == ["FBP", "two-layer CNN"]
+    assert _legend(figure) == ["FBP", "Two-layer CNN"]
     many, few = ([t.get_text() for t in ax.get_xticklabels()] for ax in figure.axes)
     assert "100k" in many and "0.5" in few and not any("m" in text for text in few)
 

@@ -383,7 +383,7 @@ def test_ensembles_are_said_in_words():
     row |= {"error": 0.001, "kept": True, "weights": "FBP 0.60, LL 0.40"}
     shape = ensembles.ensembles_shape(pd.DataFrame([row]))
     assert shape.iloc[0].tolist() == [
-        "rank average",
+        "Rank average",
         "96.00",
         "+0.40 ± 0.10 (FBP)",
         "yes",

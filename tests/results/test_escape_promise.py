@@ -106,10 +106,10 @@ def test_a_rule_that_cannot_be_kept_is_named_with_what_it_needs():
     settings = config.AnalysisSettings(max_escape_rate=0.1)
     table = decision.operating_table({"m": scored()}, settings, 0.3)
     text = decision.rule_text(table[table.rule == "confident"].iloc[0])
-    assert text == ("none of the 10 bad parts escaped (10 % at 95 % confidence needs 29 bad parts)")
+    assert text == "escapes <= 26 %, at 95 % confidence (10 % needs 29 bad parts)"
     settings = config.AnalysisSettings(max_escape_rate=0.0)
     row = decision.operating_table({"m": scored()}, settings, 0.3).iloc[0]
-    assert decision.rule_text(row).endswith("(0 % expected cannot be promised)")
+    assert decision.rule_text(row).endswith("(0 % cannot be promised)")
 
 
 def random_parts(seed, n=36):

@@ -113,12 +113,12 @@ def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error(
     folds += [_curves("ll", np.array([*flat[:-1], 0.8 + (-1) ** k * 0.01]), k) for k in range(5)]
     text = findings.last_epochs(pd.concat([*folds, _curves("cnn", flat)]))
     assert text.startswith("FBP still improved at the end: FBP +4.0 ± 0.0, LL +0.2 ± 0.5 points of")
-    assert text.endswith("; on validation the best epochs are two-layer CNN 3 of 8.")
+    assert text.endswith("; on validation the best epochs are Two-layer CNN 3 of 8.")
     assert findings.last_epochs(pd.concat(folds[5:])).startswith("No training is shown to improve")
     single = findings.last_epochs(pd.concat([_curves("cnn", flat), _curves("fbp", rising)]))
     assert single == (
-        "FBP was best at its last epoch: on validation the best epochs are two-layer CNN 3 of "
-        "8, FBP 8 of 8."
+        "FBP was best at its last epoch, so more epochs may help: on validation the best epochs "
+        "are Two-layer CNN 3 of 8, FBP 8 of 8."
     )
     assert findings.last_epochs(_curves("ll", flat)).startswith("Every training was best before")
     said = findings.last_epochs(_curves("pdarts", flat), training="training of a cell")

@@ -33,7 +33,7 @@ COMPARED = pd.DataFrame(
 
 
 def test_the_submitted_row_is_compared_with_the_next_and_with_all():
-    assert findings.submitted(TABLE, COMPARED, "fbp", "test") == [
+    assert list(findings.submitted(TABLE, COMPARED, "fbp", "test")) == [
         "Submitted: FBP, the best of 3 models by validation AUC (95.1); its test AUC is "
         "95.0 [93.0, 97.0].",
         "The best other row on test, SVM, is behind by 1.0 points (difference -1.0 [-3.0, +1.0], "
@@ -45,21 +45,21 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
 def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
     table = TABLE.assign(n_val=[900, 900, 300, 900], val_auc=[0.951, 0.9, 0.97, 0.5])
     said = findings.submitted(table, COMPARED, "fbp", "test")
-    assert said[0].startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
+    assert said.best.startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
 
 
 def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
     ahead = COMPARED.assign(difference=[0.02, -0.15], low=[0.01, -0.2], high=[0.03, -0.1])
     ahead["p_holm"] = [0.002, 0.0001]
     said = findings.submitted(TABLE, ahead, "fbp", "test")
-    assert "SVM, is ahead by 2.0 points (difference +2.0 [+1.0, +3.0], p = .002" in said[1]
-    assert said[1].endswith(": a significant difference.")
-    assert said[2] == "1 of the 2 other rows is significantly worse."
+    assert "SVM, is ahead by 2.0 points (difference +2.0 [+1.0, +3.0], p = .002" in said.rival
+    assert said.rival.endswith(": a significant difference.")
+    assert said.others == "1 of the 2 other rows is significantly worse."
 
 
 def test_hidden_test_labels_leave_the_validation_auc_and_one_model_nothing_to_compare():
     said = findings.submitted(TABLE, COMPARED[:0], "fbp", "val")
-    assert said == ["Submitted: FBP, the best of 3 models by validation AUC (95.1)."]
+    assert said == ("Submitted: FBP, the best of 3 models by validation AUC (95.1).", "", "")
 
 
 def test_ensembles_say_their_gain_with_its_standard_error():
@@ -67,7 +67,7 @@ def test_ensembles_say_their_gain_with_its_standard_error():
     rows = [("rank_average", "fbp", 0.004, 0.001, True), ("stacking", "fbp", 0.001, 0.002, False)]
     joined = pd.DataFrame(rows, columns=columns)
     kept, dropped = findings.ensembles(joined)
-    assert "rank average ensemble changes the validation AUC by +0.40 ± 0.10 points" in kept
+    assert "Rank average changes the validation AUC by +0.40 ± 0.10 points" in kept
     assert kept.endswith("FBP: more than one standard error, so it is kept.")
     assert dropped.endswith("not more than one standard error, so it is dropped.")
     assert findings.ensembles(joined[:0]) == []
@@ -207,8 +207,8 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts "
         "automatically; it leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
-        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not more than promised, as far as "
-        "200 bad parts can tell.",
+        "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not significantly more "
+        "than the promised 0.97 %.",
         "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
         "the good parts are rejected.",
     ]
@@ -219,7 +219,8 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
     many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
     broken = findings.promise(_points(**many), "fbp", "test")
     assert broken[1].endswith(
-        ": more than promised; the promise is kept on average over validation sets."
+        ": significantly more than the promised 0.97 %; a promise holds on average over validation "
+        "sets, not for each of them."
     )
 
 
@@ -227,14 +228,12 @@ def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
     points = _points(rule="cheapest", test_cost=412.3)[:1]
     line = Line(0.3, escape_cost=20, false_alarm_cost=2)
     assert findings.costs(points, "fbp", "test", line) == (
-        "If an escape costs 20, a rejected good part 2 and a look 0, the cheapest thresholds, with "
-        "looks at 10 % of the test parts, cost 412.3 per 1,000 parts; letting all pass 6,000.0, "
-        "rejecting all 1,400.0."
+        "If an escape costs 20, a rejected good part 2 and a look 0, the thresholds that are "
+        "cheapest on validation cost 412.3 per 1,000 test parts (10 % of them are looked at "
+        "again); letting all parts pass would cost 6,000.0, rejecting all would cost 1,400.0."
     )
     said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
-    assert said.endswith(
-        "per 1,000 parts; letting all pass 6,000.0, rejecting all 1,400.0, looking at all 500.0."
-    )
+    assert said.endswith("rejecting all would cost 1,400.0, looking at all again would cost 500.0.")
     assert findings.costs(points, "fbp", "test", Line(0.3)) == ""
 
 

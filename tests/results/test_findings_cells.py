@@ -99,7 +99,7 @@ def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_co
         "of 3.4 million parameters. DARTS searched is "
     ) in text
     alike = findings_cells.cheapest(scored, COSTS.assign(parameters=[3.4e6, 3e6, 3.4e6 / 3]))
-    assert "with all its views, both have 3.4 million parameters. DARTS" in alike
+    assert "with all its views; both have 3.4 million parameters. DARTS" in alike
 
 
 def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):

@@ -33,8 +33,8 @@ def test_the_paper_table_has_a_row_per_model_the_best_on_validation_first(run):
     shape = report_table.paper_table(table, "submitted")
     assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} submitted"
     assert shape.Model.iloc[-2:].tolist() == [
-        "brightness alone (reference)",
-        "majority (reference)",
+        "Brightness alone (reference)",
+        "Majority (reference)",
     ]
     assert shape["Test AUC"].iloc[0] == "100.0 [100.0, 100.0]"
     auc = table.sort_values("val_auc", ascending=False).val_auc

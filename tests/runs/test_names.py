@@ -13,7 +13,7 @@ from helpers.runs import names
         ("random_cell_3", "Random cell 3"),
         ("fbp_efficientnet_lite2", "FBP (EfficientNet-Lite2)"),
         ("svm_convnext_tiny_finetuned", "SVM on FBP features (convnext_tiny)"),
-        ("lr_brightness", "brightness alone"),
+        ("lr_brightness", "Brightness alone"),
         ("darts_searched_distilled", "DARTS searched, distilled"),
         ("random_cell_3_distilled", "Random cell 3, distilled"),
         ("mine", "mine"),

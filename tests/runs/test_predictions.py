@@ -57,7 +57,7 @@ def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
     predictions.save_predictions(run.predictions("cnn"), split, {Member(5): scores})
     assert run.predictions("cnn").read_bytes() == plain
     model = predictions.read_predictions(run.predictions("cnn"), split)
-    assert (model.members, model.member, model.title) == ((), None, "two-layer CNN")
+    assert (model.members, model.member, model.title) == ((), None, "Two-layer CNN")
 
 
 @pytest.mark.parametrize(

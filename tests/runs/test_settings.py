@@ -211,7 +211,7 @@ def test_the_table_of_settings_says_what_each_is_for_and_marks_what_was_given(st
     assert table.Setting.tolist() == [
         f.name.upper() for f in dataclasses.fields(config.STAGES[stage])
     ]
-    assert (table.Why.str.len() > 5).all()
+    assert (table.Meaning.str.len() > 5).all()
     marked = table[table.Value.str.contains("given")]
     assert marked.Setting.str.lower().tolist() == [*numbers]
     assert marked.Value.str.startswith("2").all()

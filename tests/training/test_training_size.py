@@ -18,17 +18,18 @@ def stage(home):
     return planted.analysis_stage(run_paths)
 
 
-def _frozen(stage):
+def _save_features(stage):
+    stage.notes["backbone"] = "frozen"
     label = stage.split.label.fillna(0).to_numpy(dtype=np.float32)
     noise = np.random.default_rng(0).normal(size=(len(label), 60)).astype(np.float32)
     noise[:, 0] += 1.5 * label
     path = stage.paths.features("frozen")
     save_features(path, Features(stage.split.id.to_numpy(dtype=str), noise))
-    return path
 
 
 def test_more_images_give_a_better_auc_on_the_same_test_images(stage, monkeypatch):
-    scores = training_size.scores_by_size(stage, _frozen(stage))
+    _save_features(stage)
+    scores = training_size.scores_by_size(stage)
     assert scores.groupby("images").draw.nunique().tolist() == [5, 5, 1]
     assert scores.images.unique().tolist() == [60, 120, 240]  # of training and validation
     test = stage.split.id[stage.split.split == "test"].tolist()
@@ -36,21 +37,23 @@ def test_more_images_give_a_better_auc_on_the_same_test_images(stage, monkeypatc
     table = sizes.size_table(scores, stage.split)
     assert table.auc.iloc[-1] > table.auc.iloc[0]
     monkeypatch.setattr(training_size, "pipeline_and_grid", None)  # a second call fits nothing
-    again = training_size.scores_by_size(stage, _frozen(stage))
+    again = training_size.scores_by_size(stage)
     pd.testing.assert_frame_equal(again, scores)
 
 
 def test_hidden_test_labels_leave_validation_to_judge_and_training_to_fit(stage):
     planted.hide_test_labels(stage.paths)
-    scores = training_size.scores_by_size(stage, _frozen(stage))
+    _save_features(stage)
+    scores = training_size.scores_by_size(stage)
     assert scores.images.max() == 120 and scores.share.max() == 1
     assert set(scores.id) == set(stage.split.id[stage.split.split == "val"])
 
 
 def test_a_class_with_few_images_or_a_run_without_features_gives_no_rows(home):
     stage = planted.analysis_stage(planted.make_run(n=12))
-    assert training_size.scores_by_size(stage, stage.paths.features("")).empty
-    assert training_size.scores_by_size(stage, _frozen(stage)).empty
+    assert training_size.scores_by_size(stage).empty
+    _save_features(stage)
+    assert training_size.scores_by_size(stage).empty
 
 
 def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
