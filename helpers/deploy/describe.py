@@ -23,7 +23,7 @@ from helpers.runs.stages import FIRST, Stage, load_run
 
 RULE: Rule = "expected"  # the promise that verdicts follow
 CAVEAT = "The promise holds for parts that are drawn like those held out"
-CHOSEN = "; it is a little too good, since they also chose the epoch"
+CHOSEN = "; it is a little too good if they also chose the epoch"
 CROSS_FITTED = (
     "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
     "scored by the mean of all"
@@ -49,7 +49,8 @@ def describe_models(
     points, rows = points[points.rule == RULE].set_index("model"), list[list[str]]()
     temperature = calibrated.set_index("model").temperature
     aucs = {name: metrics.roc_auc(*own.labels_scores("val")) for name, own in scored.items()}
-    for name, own in sorted(scored.items(), key=lambda item: -aucs[item[0]]):
+    # as `predictor.best_described` chooses
+    for name, own in sorted(scored.items(), key=lambda item: (-len(item[1].val), -aucs[item[0]])):
         path = stage.paths.trainings(name) / NAME
         if not (found := checkpoints(path.parent)):
             continue  # not a network

@@ -51,14 +51,14 @@ for file in sys.argv[1:]:
         with open(file, "rb") as stream:  # by its path Pillow misreads turned TIFF files
             image = Image.open(stream)
             image.load()
-    except OSError as error:
+    except Exception as error:  # a damaged file raises one of many kinds
         table.writerow([file, "", "", f"cannot be read: {error}"])
         continue
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # more than 8 bits
         values = np.asarray(image)
-        if values.max() > full:
-            table.writerow([file, "", "", "brighter than the images of the training"])
+        if not (values.min() >= 0 and values.max() <= full):  # or NaN
+            table.writerow([file, "", "", "outside the range of the training's images"])
             continue
         image = Image.fromarray((values * (255 / full)).round().astype(np.uint8))
     if image.has_transparency_data:  # on white

@@ -167,8 +167,9 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
 def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> float:
     """Return how much an exported model's scores and probabilities differ from this package's.
 
-    It is infinite if a verdict is not that of its score. The export's example.py runs in a process
-    of its own. The package computes in float32, as the export does.
+    It is infinite if a verdict is not that of its score, or if only one of them reads an image. The
+    export's example.py runs in a process of its own. The package computes in float32, as the export
+    does.
 
     Raises:
         ExportError: the example stops with an error, which is named, or no image can be compared.
@@ -187,6 +188,8 @@ def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> f
         raise ExportError(
             f"{folder} is not checked: none of the images can be compared ({expected.reason[0]})"
         )
+    if (found.score.isna() != expected.score.isna()).any():
+        return np.inf
     own = opened.description
     assert own  # without thresholds nothing was exported
     limits, scores = np.array([own.pass_below, own.reject_from]), found.score.to_numpy()

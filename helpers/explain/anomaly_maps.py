@@ -119,7 +119,7 @@ def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> F
         draw_overlay(axes[2, i], pixels[i], above, f"PatchCore, peak {heats[i].max():.2f}")
         if file := find_mask(Path(part.path)):
             for ax, shown in zip(axes[:, i], (pixels, own, pixels), strict=True):
-                mask = read_mask(file, shown.shape[1])
+                mask = read_mask(file, shown.shape[1], subject.cache.fit)
                 ax.contour(mask, [0.5], colors=DEFECT_COLOUR, linewidths=1.4, linestyles="dashed")
     return figure
 
@@ -138,7 +138,10 @@ def localisation(quality: MapQuality, anomalies: AnomalyMaps) -> pd.DataFrame:
     parts = quality.masked
     both = (
         (quality.subject.maps(parts.id, 1), quality.masks),
-        (anomalies.maps(parts.id), [read_mask(f, anomalies.cache.size_px) for f in parts.file]),
+        (
+            anomalies.maps(parts.id),
+            [read_mask(f, anomalies.cache.size_px, anomalies.cache.fit) for f in parts.file],
+        ),
     )
     stacked = [(maps, torch.from_numpy(np.stack(masks))) for maps, masks in both]
     covered = stacked[1][1].double().mean().item()

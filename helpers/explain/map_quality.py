@@ -15,12 +15,13 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import stats
 from torch import Tensor
 
 from helpers.core import seeding
 from helpers.core.style import LABEL_NAMES, PALETTE
+from helpers.datasets.decoding import Fit
 from helpers.explain import map_measures
 from helpers.explain.map_measures import area, randomised_copy, rank_correlation
 from helpers.explain.selection import half_of_each
@@ -101,7 +102,9 @@ def measure(subject: Subject, n_images: int, seed: int = 0) -> MapQuality:
     bad = bad.assign(file=[find_mask(Path(path)) for path in bad.path])
     bad = bad[bad.file.notna()]
     bad = bad.iloc[seeding.numpy_stream(seed, "parts with masks").permutation(len(bad))]
-    read = [read_mask(file, subject.cache.size_px) for file in bad.file[:MOST_MASKS]]
+    read = [
+        read_mask(file, subject.cache.size_px, subject.cache.fit) for file in bad.file[:MOST_MASKS]
+    ]
     marked = [i for i, mask in enumerate(read) if mask.any()]
     masked, masks = bad.iloc[marked], [read[i] for i in marked]
     if len(masks) < 2:
@@ -160,11 +163,14 @@ def find_mask(image: Path) -> Path | None:
     return None
 
 
-def read_mask(path: Path, size_px: int) -> np.ndarray:
+def read_mask(path: Path, size_px: int, fit: Fit) -> np.ndarray:
     """Return a mask at the model's size (H, W): true if any of a pixel's area is marked, so that a
-    hairline survives."""
+    hairline survives. It becomes a square as the images do; a border is not marked."""
     with Image.open(path) as image:
         marked = Image.fromarray((np.asarray(image.convert("L")) > 0).astype(np.uint8) * 255)
+    if fit == "pad":
+        longest = max(marked.size)
+        marked = ImageOps.pad(marked, (longest, longest))
     return np.asarray(marked.resize((size_px, size_px), Image.Resampling.BOX)) > 0
 
 

@@ -189,7 +189,7 @@ class RankAverage:
         labels, *columns = check_both_classes(labels, *scores.values())
         ranks = [_rank_fraction(own, own) for own in columns]
         members: list[int] = []
-        reached = 0.0
+        reached = -1.0
         while others := [i for i in range(len(ranks)) if i not in members]:
             aucs = [roc_auc(labels, sum(ranks[j] for j in [*members, i])) for i in others]
             if max(aucs) <= reached:

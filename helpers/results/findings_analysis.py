@@ -178,7 +178,7 @@ def mistakes_by_group(table: pd.DataFrame, model: str) -> str:
     own = f"The mistakes of {display_name(model)}"
     if p >= SIGNIFICANT:
         return f"{own} are spread over the groups as chance would do it ({p_value(p)})."
-    first = table.loc[np.lexsort((-sizes, -wrong))[:NAMED]]
+    first = table.loc[[k for k in np.lexsort((-sizes, -wrong))[:NAMED] if wrong[k]]]
     most = ", ".join(
         f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
         for row in first.itertuples()
@@ -265,8 +265,8 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     asked = f"{100 * row.asked:g} %"
     said.append(
         f"{display_name(model)} promises {percent_up(row.promised)} % escapes and passes "
-        f"{_rate(row, f'{side}_passed')} of all {SIDES[side]} parts automatically; it leaves "
-        f"{_rate(row, f'{side}_reviewed')} for a second look and rejects "
+        f"{_rate(row, f'{side}_passed')} of the line's parts automatically, judged on "
+        f"{SIDES[side]}; it leaves {_rate(row, f'{side}_reviewed')} for a second look and rejects "
         f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
     )
     if not row.is_kept:
@@ -298,8 +298,8 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
     return (
         f"If an escape costs {line.escape_cost:g}, a rejected good part {line.false_alarm_cost:g} "
         f"and a look {line.review_cost:g}, the thresholds that are cheapest on validation "
-        f"cost {own[f'{side}_cost']:,.1f} per {PER_PARTS:,} {SIDES[side]} parts "
-        f"({100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
+        f"cost {own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts of the line, judged on "
+        f"{SIDES[side]} ({100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
         f"{costs_of_one_answer(line, PER_PARTS)}."
     )
 

@@ -85,9 +85,8 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
 def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
     """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say what to do with it.
 
-    Columns: `id, path, label, reason`. The list starts with the labels that the run's LABELS_CSV
-    changed, so that it can replace this file. An older list is kept if a person has edited a label
-    in it, or if it is the run's LABELS_CSV.
+    Columns: `id, path, label, reason`. An older list is kept if a person has edited a label in it,
+    or if it is the run's LABELS_CSV.
     """
     path = run_paths.labels_to_check
     rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
@@ -95,9 +94,6 @@ def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.
     given = first.get("settings", {}).get("labels_csv", "")
     if given and Path(given).expanduser().resolve() == path.resolve():
         return f"{path} is this run's LABELS_CSV and was kept; start a run with another --name"
-    if "label_before" in split:
-        changed = split[split.label_before.notna()].assign(reason="changed by LABELS_CSV")
-        rows = pd.concat([changed[TO_CHECK], rows]).drop_duplicates("id")
     if path.exists():
         own = files.load_csv(path, ("id", "label"), text=["label"])
         now = own.id.map(split.set_index("id").label).astype("Int64").astype("string")
@@ -106,7 +102,10 @@ def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.
                 f"{path} has {edited.sum()} edited label(s) and was kept; delete it for a new list"
             )
     files.save_csv(path, rows)
+    where, csv = (
+        (f"Correct them in {given}", given) if given else ("Correct its column `label`", path)
+    )
     return (
-        f"{len(rows)} labels to check: {path}\nCorrect its column `label`, then start a run with "
-        "another --name and -p LABELS_CSV=FILE"
+        f"{len(rows)} labels to check: {path}\n{where}, then start a run with another --name and "
+        f"-p LABELS_CSV={csv}"
     )

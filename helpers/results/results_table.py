@@ -142,8 +142,8 @@ def best_model(table: pd.DataFrame) -> str:
     """Return the model with the best validation AUC; the first of equals.
 
     If there are cross-fitted models, it is one of these: their AUC is that of out-of-fold scores of
-    all training and validation images, and the others' is that of the first fold, on which their
-    epoch was chosen.
+    all training and validation images, and the others' is that of the first fold, which may have
+    chosen their epoch.
     """
     models = table[table.model != "majority"].reset_index(drop=True)
     models = models[models.n_val == models.n_val.max()]

@@ -144,16 +144,25 @@ def test_the_example_scores_images_alone_as_the_package_does(tmp_path, to, kind,
         deep = rng.integers(0, 4, (30, 50), dtype=np.uint16)
         Image.fromarray(deep).save(images[0])
     Image.fromarray(np.full((9, 9), 999, np.uint16)).save(tmp_path / "bright.png")
-    (tmp_path / "text.png").write_text("no image")
+    Image.fromarray(np.full((9, 9), -5, np.float32)).save(tmp_path / "below.tif")
+    Image.fromarray(turned).save(tmp_path / "text.png")
+    whole = (tmp_path / "text.png").read_bytes()  # its second chunk is damaged
+    (tmp_path / "text.png").write_bytes(whole[:37] + b"????" + whole[41:])
     export.export_model(opened, to, tmp_path / "line")
     command = [sys.executable, "-c", ALONE.replace("sys.argv[0]", "sys.argv.pop(1)")]
-    command += [str(tmp_path / "line" / "example.py"), "text.png", *images, "bright.png"]
+    command += [
+        str(tmp_path / "line" / "example.py"),
+        "text.png",
+        *images,
+        "bright.png",
+        "below.tif",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(io.StringIO(done.stdout))
-    assert found.verdict.iloc[-1] == "brighter than the images of the training"
+    assert (found.verdict.iloc[-2:] == "outside the range of the training's images").all()
     assert found.verdict[0].startswith("cannot be read: ")
-    found = found[1:-1]
+    found = found[1:-2]
     expected = predictor.TrainedModel(opened).predict(images)
     columns = ["score", "probability"]
     np.testing.assert_allclose(found[columns], expected[columns], rtol=0, atol=1e-5)
@@ -202,6 +211,13 @@ def test_the_check_runs_the_example_and_tells_its_error(tmp_path):
     assert export.largest_difference(*says(score + 0.25, other)) == np.inf
     with pytest.raises(export.ExportError, match="line is not checked: none of the images can be"):
         export.largest_difference(*says("", "cannot be read"))
+    (tmp_path / "b.png").write_bytes(b"")  # the export alone gives it a score
+    both = f"{score},{probability},{verdict}"
+    (line / "example.py").write_text(
+        f"print('file,score,probability,verdict\\na,{both}\\nb,{both}')"
+    )
+    pair = [*images, str(tmp_path / "b.png")]
+    assert export.largest_difference(line, pair, opened) == np.inf
     (line / "example.py").write_text("raise SystemExit('no runtime')")
     with pytest.raises(export.ExportError, match=r"example\.py stopped: no runtime"):
         export.largest_difference(line, images, opened)

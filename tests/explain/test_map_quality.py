@@ -110,9 +110,15 @@ def test_a_hairline_survives_in_the_mask_of_a_small_image(tmp_path):
     mask = np.zeros((200, 200), np.uint8)
     mask[:, 101] = 255
     Image.fromarray(mask).save(tmp_path / "m.png")
-    small = map_quality.read_mask(tmp_path / "m.png", 20)
+    small = map_quality.read_mask(tmp_path / "m.png", 20, "squash")
     assert small.shape == (20, 20) and small.dtype == bool
     assert small[:, 10].all() and small.sum() == 20
+
+
+def test_a_mask_is_padded_as_its_image_is(tmp_path):
+    Image.fromarray(np.full((100, 200), 255, np.uint8)).save(tmp_path / "m.png")
+    wide = map_quality.read_mask(tmp_path / "m.png", 20, "pad")
+    assert wide[5:15].all() and not wide[:5].any() and not wide[15:].any()
 
 
 def test_curves_and_areas_are_those_of_the_measures(quality):

@@ -124,7 +124,7 @@ def test_mistakes_that_gather_in_a_group_are_told_from_those_that_are_spread(wro
     table = pd.DataFrame({"group": list("abcd"), "n_good": 10, "n_bad": 10, "false_alarms": 0})
     said = findings.mistakes_by_group(table.assign(escapes=wrong), "fbp")
     assert word in said and "(p " in said
-    assert (": 8 of 8 are in a (8 of 20), b (0 of 20), " in said) == (word == "gather")
+    assert (": 8 of 8 are in a (8 of 20)." in said) == (word == "gather")
     assert findings.mistakes_by_group(table.assign(escapes=0), "fbp") == ""
 
 
@@ -204,8 +204,8 @@ def _points(**changed):
 def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test():
     said = findings.promise(_points(), "fbp", "test")
     assert said == [
-        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts "
-        "automatically; it leaves 10.0 % [8.0, 12.0] for a second look and rejects "
+        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of the line's parts "
+        "automatically, judged on test; it leaves 10.0 % [8.0, 12.0] for a second look and rejects "
         "12.0 % [10.0, 14.0] of the good parts (overkill).",
         "On test 2 of 200 bad parts escape, 1.0 % [0.1, 3.0]: not significantly more "
         "than the promised 0.97 %.",
@@ -213,7 +213,8 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "the good parts are rejected.",
     ]
     title = (
-        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of all test parts automatically"
+        "FBP promises 0.97 % escapes and passes 60.0 % [58.0, 62.0] of the line's parts "
+        "automatically, judged on test"
     )
     assert headline(said[0]) == title
     many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
@@ -229,8 +230,9 @@ def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
     line = Line(0.3, escape_cost=20, false_alarm_cost=2)
     assert findings.costs(points, "fbp", "test", line) == (
         "If an escape costs 20, a rejected good part 2 and a look 0, the thresholds that are "
-        "cheapest on validation cost 412.3 per 1,000 test parts (10 % of them are looked at "
-        "again); letting all parts pass would cost 6,000.0, rejecting all would cost 1,400.0."
+        "cheapest on validation cost 412.3 per 1,000 parts of the line, judged on test (10 % of "
+        "them are looked at again); letting all parts pass would cost 6,000.0, rejecting all would "
+        "cost 1,400.0."
     )
     said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
     assert said.endswith("rejecting all would cost 1,400.0, looking at all again would cost 500.0.")
