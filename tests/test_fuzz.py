@@ -50,7 +50,7 @@ def place(tmp_path_factory):
 
 # what is wrong with a table as a whole, and not on one line of it
 OF_ALL_LINES = re.compile(
-    r"is not a readable CSV|cannot be read|lacks the column|needs a column"
+    r"is not a readable CSV|is not in UTF-8|cannot be read|lacks the column|needs a column"
     r"|more values than its header|the header is"
     r"|lacks \d+ (val|test) id|in all\. Predict every|and the test folder differ in"
 )

@@ -176,24 +176,24 @@ def talk(folder):
 
 
 class ToyImages:
-    """22 images of 8x7 in batches of 7, in float64; a last batch of one image is dropped."""
+    """28 images of 8x7 in batches of 9, in float64; a last batch of one image is dropped."""
 
-    batch_size, epoch_size = 7, 22
-    ids = np.arange(22).astype(str)
-    labels = np.arange(22) % 2
+    batch_size, epoch_size = 9, 28
+    ids = np.arange(28).astype(str)
+    labels = np.arange(28) % 2
 
     def __init__(self, seed):
         generator = torch.Generator().manual_seed(seed)
-        self.images = torch.randn(22, 3, 8, 7, generator=generator, dtype=torch.float64)
+        self.images = torch.randn(28, 3, 8, 7, generator=generator, dtype=torch.float64)
 
     def shuffled(self, seed, epoch, share=(0, 1)):
-        rows = np.random.default_rng([seed % 2**32, epoch]).permutation(22)
-        for whole in (rows[:7], rows[7:14], rows[14:21]):
-            part = whole[share[0] :: share[1]]  # 4 and 3 of two processes
+        rows = np.random.default_rng([seed % 2**32, epoch]).permutation(28)
+        for whole in (rows[:9], rows[9:18], rows[18:27]):
+            part = whole[share[0] :: share[1]]  # 5 and 4 of two processes
             yield part, self.images[part], torch.from_numpy(self.labels[part])
 
     def ordered(self, share=(0, 1)):
-        yield from self.images.split(7)[share[0] :: share[1]]
+        yield from self.images.split(9)[share[0] :: share[1]]
 
 
 class InShares(Supernet):
@@ -212,7 +212,7 @@ def search_of(order, kind=Supernet):
     torch.manual_seed(0)
     net = kind(4, 3, 2, nodes=1).double()
     settings = config.SearchSettings(
-        batch_size=7,
+        batch_size=9,
         epochs=1,
         order=order,
         alpha_lr=0.05,

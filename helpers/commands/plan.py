@@ -42,8 +42,10 @@ class Plan:
         return f"{program('run')} {shlex.join(self.arguments)}".rstrip()
 
 
-def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
+def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = True) -> Plan:
     """Return the plan of a command line: the parsed `options`, and the `arguments` as they are.
+
+    A run that is made elsewhere (not `here`) is another than one of its name on this machine.
 
     Raises:
         SettingsError, GenotypeError: an option or a parameter is wrong.
@@ -66,11 +68,11 @@ def make_plan(options: argparse.Namespace, arguments: list[str]) -> Plan:
     else:
         chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
     attached.adopt(paths.RunPaths(run))  # on Kaggle, from the output of an attached notebook
-    record = stages.load_run(paths.RunPaths(run))
+    record = stages.load_run(paths.RunPaths(run)) if here else {}
     if chosen[0] != order[0]:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}
         for name, value in asked_for.items():
-            if value and record.get(name) and value != record[name]:
+            if value and record.get(name) and _resolved(value) != _resolved(record[name]):
                 raise config.SettingsError(
                     f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
                     "out, or start another run with --name and without --from and --only"

@@ -215,6 +215,11 @@ def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float
         print(", ".join(f"{name} {frame[name].iloc[0]}" for name in ("run", "preset", "backbone")))
         if run.get("preset") == "smoke":
             print("smoke preset: wiring only, the numbers mean nothing")
+    data = run.get("stages", {}).get(stages.FIRST, {})
+    for line in data.get("left_out", []):
+        print(f"left out: {line}")
+    if unread := data.get("unreadable"):
+        print(f"left out: {len(unread)} image(s) that cannot be read ({unread[0]}, ...)")
     found = [
         textwrap.fill(sentence, 100, initial_indent=f"{stage[:2]}  ", **_HANGING)
         for stage in config.STAGES

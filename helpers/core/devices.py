@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -45,10 +46,15 @@ def failure(kind: str) -> str:
     """Compute something on a GPU, once in a process; return why it fails, "" if it does not.
 
     torch may see a card that is too old for its kernels (a P100 on Kaggle). A line on stderr then
-    says that the CPU is used.
+    says that the CPU is used. If there are several GPUs, the one that Accelerate gives to this
+    process computes: memory of another would stay occupied.
     """
+    device = torch.device(kind)
+    if kind == "cuda":
+        process = int(os.environ.get("LOCAL_RANK", "0"))  # of this machine
+        device = torch.device(kind, process % torch.cuda.device_count())
     try:
-        ones = torch.ones(2, 2, device=kind)
+        ones = torch.ones(2, 2, device=device)
         (ones @ ones).add_(1).sum().item()
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

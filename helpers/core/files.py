@@ -229,14 +229,24 @@ def load_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd
     """
     # An id may be "NA", so only an empty cell is a missing value. If rows are longer than the
     # header, pandas would use the first column as the index, or drop the last one.
-    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
+    options: dict[str, Any] = {
+        "keep_default_na": False,
+        "na_values": [""],
+        "index_col": False,
+        "low_memory": False,
+    }
     options["dtype"] = dict.fromkeys(("id", "path", "split", *text), str)
     with reading(path), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             frame = pd.read_csv(path, **options)
         except pd.errors.ParserWarning:
-            raise ArtifactError(f"{path} has rows with more values than its header names") from None
+            raise ArtifactError(
+                f"{path} has rows with more values than its header names (commas must separate "
+                "the columns, and a point the decimals)"
+            ) from None
+        except UnicodeDecodeError:
+            raise ArtifactError(f'{path} is not in UTF-8: save it as "CSV UTF-8"') from None
         except (ValueError, TypeError, OverflowError) as error:
             raise ArtifactError(f"{path} is not a readable CSV: {error}") from None
     if missing := ", ".join(name for name in columns if name not in frame.columns):

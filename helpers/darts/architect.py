@@ -30,7 +30,7 @@ class Architect:
     `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) turns the result of
     one process for its share of a batch into that of the whole batch. Every loss and gradient goes
     through it, so that all processes do the same step. A step changes alpha and the state of Adam,
-    but neither w nor any .grad or SGD buffer. `beta_decay` (0 if not set) weights a second loss of
+    but not w, and no .grad or SGD buffer of w. `beta_decay` (0 if not set) weights a second loss of
     the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS,
     Ye et al. 2022, arXiv 2203.01665).
 

@@ -17,14 +17,16 @@ def dominant_eigenvalue(
 ) -> float:
     """Return the eigenvalue of d2 L_val / d alpha2 of largest size, with its sign.
 
-    Its growth foretells a collapse (Zela et al. 2020, arXiv 1909.09656). Power iteration from a
-    seeded start, with the vectors made orthogonal on the way (Lanczos): without that it takes
-    hundreds of steps if two eigenvalues of opposite signs are nearly as large. An iteration is one
-    Hessian-vector product, by double backward. The value is the Rayleigh quotient. The network
-    stays as it was, bit for bit.
+    L_val is the loss of the batch `val`; with partial channels alpha includes beta. The growth of
+    the eigenvalue foretells a collapse (Zela et al. 2020, arXiv 1909.09656).
+
+    The method is that of Lanczos from a seeded start. All vectors are kept, and each new one is
+    made orthogonal to them. The result is the Ritz value of largest size. Power iteration would
+    take hundreds of steps if two eigenvalues of opposite signs are nearly as large. An iteration is
+    one Hessian-vector product, by double backward. The network stays as it was, bit for bit.
 
     Raises:
-        GradientError: a gradient is not finite.
+        GradientError: a derivative is not finite.
     """
     alphas = net.architecture_parameters()
     generator = torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ Average = Callable[[Tensor, int], Tensor]
 
 
 class GradientError(TrainingError):
-    """A gradient is not finite."""
+    """A loss or a derivative is not finite."""
 
 
 def gradients(
@@ -52,8 +52,8 @@ def averaged(tensors: Sequence[Tensor], images: int, average: Average | None) ->
         flat = average(flat, images)
     if not flat.isfinite().all():
         raise GradientError(
-            "search: loss or gradient of a step of alpha is not finite: lower LR or ALPHA_LR. "
-            "With another setting the search starts from scratch"
+            "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR. With "
+            "another setting the search starts from scratch"
         )
     parts = flat.split([t.numel() for t in tensors])
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]

@@ -48,11 +48,12 @@ def genotype_of(record: Record, max_skips: int) -> Genotype:
 
 
 def roll_back(history: Sequence[Record], growth: float) -> tuple[int, float, float] | None:
-    """Return the position to roll back to, and the eigenvalue there and now; None to go ahead.
+    """Return the position to roll back to, and the mean size there and now; None to go ahead.
 
-    A measurement is noisy, so means of EIGENVALUE_MEAN in a row are compared: the last one, and the
-    one that is ROLLBACK_MEASUREMENTS older, whose middle is the place to go back to. By then alpha
-    has learned for ROLLBACK_FROM epochs. It may grow by the factor `growth`; 0 switches this off.
+    A measurement is noisy, so means of the sizes of EIGENVALUE_MEAN eigenvalues in a row are
+    compared: the last mean, and the one that is ROLLBACK_MEASUREMENTS older, whose middle is the
+    place to go back to. By then alpha has learned for ROLLBACK_FROM epochs. The mean may grow by
+    the factor `growth`; 0 switches this off.
     """
     sizes = {i: abs(r["eigenvalue"]) for i, r in enumerate(history) if r["eigenvalue"] is not None}
     measured, half = list(sizes), config.EIGENVALUE_MEAN // 2

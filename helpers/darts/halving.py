@@ -119,10 +119,15 @@ def successive_halving(
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 
-    A rung of more than `most` epochs is left out: the best so far has won.
+    Args:
+        names: the candidates. The first of equal ones wins.
+        epochs: of the first rung.
+        train_rung: trains the cells of these names for so many epochs from random weights, and
+            returns their trainings in the same order.
+        most: no rung has more epochs, except the first: the best of the rung before it has won.
 
     Returns:
-        The table of `run_halving` without kind and parameters. Of equal cells the first wins.
+        The table of `run_halving` without kind and parameters.
     """
     rungs = []
     while len(names) > 1:

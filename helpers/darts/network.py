@@ -177,7 +177,10 @@ def derived_spec(
     stem: str = "imagenet",
     auxiliary: bool = False,
 ) -> ModelSpec:
-    """Return the specification of a genotype's network (see `DerivedNetwork`)."""
+    """Return the specification of a genotype's network (see `DerivedNetwork`).
+
+    Images are normalised with the mean 0.5 and the standard deviation 0.25 in each channel.
+    """
     size = {"channels": channels, "layers": layers, "stem": stem}
     with torch.device("meta"):  # a network of shapes alone
         shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)

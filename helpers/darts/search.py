@@ -95,10 +95,10 @@ def search_genotype(stage: Stage) -> Search:
 def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the training rows in two parts, each class halved, both in random order.
 
-    Only `limit` rows are drawn if there are more, with the classes in proportion (PC-DARTS
-    searches on a tenth of ImageNet); 0 takes all. The order matters: batch norm uses the statistics
-    of the batch, so classes must be mixed. If the split keeps groups apart, so do the halves,
-    unless one of them would lack a class.
+    About `limit` rows are drawn if there are more, with the classes in proportion, but at least two
+    of each class (PC-DARTS searches on a tenth of ImageNet); 0 takes all. The order matters: batch
+    norm uses the statistics of the batch, so classes must be mixed. If the split keeps groups
+    apart, so do the halves, unless one of them would lack a class.
     """
     rng = seeding.numpy_stream(seed, "search halves")
     train = split[split.split == "train"]

@@ -69,7 +69,10 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
 
 def growing_cell(history: History, used: int) -> Figure:
-    """Draw the cells that the search would have given after three epochs; kept edges are pale."""
+    """Draw the cells that the search would have given at three epochs, spread over the search.
+
+    Edges that the cell also had at the previous of these epochs are pale.
+    """
     moved = [i for i, record in enumerate(history, 1) if record["alpha_loss"] is not None]
     first = min([*moved, used])
     epochs = np.unique(np.linspace(first, used, 3).round().astype(int)).tolist()

@@ -134,8 +134,9 @@ def add_weighted(out: Tensor, maps: Tensor, weights: Tensor) -> Tensor:
 class Cell(nn.Module):
     """One cell: (B, C_pp, H0, W0) and (B, C_p, H, W) to (B, nodes * C, h, w).
 
-    With `partial` = K only C / K channels of a state go through the operations (arXiv 1907.05737,
-    equation 1), and the rest goes past them.
+    H = ceil(H0 / 2) with `reduction_before`, else H0; h = ceil(H / 2) in a reduction cell, else H.
+    The same holds for the widths. With `partial` = K only C / K channels of a state go through the
+    operations (arXiv 1907.05737, equation 1), and the rest goes past them.
     """
 
     def __init__(

@@ -67,7 +67,14 @@ def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
 def changes(
     history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
 ) -> str:
-    """Return sentences on what the guard and the selection by perturbation changed in the cell."""
+    """Return sentences on what the guard and the selection by perturbation changed in the cell.
+
+    Args:
+        history: all epochs of the search.
+        provenance: what `guard.conclusion` returned beside the cell.
+        cell: the result of the search, after roll-back and limit of skip connections.
+        perturbed: the cell that perturbation selects from the same supernet.
+    """
     guarded = new_edges(genotype_of(history[-1], -1), cell)
     acts = "; ".join(provenance["guard"])
     guard = f"The guard replaced {guarded} of the {CELL_EDGES} edges: {acts}. "

@@ -33,6 +33,7 @@ from helpers.datasets.decoding import (
     unreadable_reason,
 )
 
+EXAMPLES = 20  # unreadable files that an error names
 CHUNK = 512  # images decoded between two writes; bounds the memory
 COPIED_BYTES = 2**24  # at a time, when gray pixels become colour ones
 FRESH_S = 2.0  # a file that is so new may change again without another time
@@ -202,10 +203,8 @@ def _build_cache(
         depth = depth_of([Path(path) for path in table.path])
         pixels_file = partial / "images.u8"
         channels, kept, failed = _decode_all(table, size_px, depth.bits, fit, pixels_file)
-        if failed and not skip_unreadable:
+        if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)
-        if not kept:
-            raise DataError("none of the images can be read")
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
         content = [size_px, frame.id.tolist(), frame.digest.tolist()]
@@ -288,7 +287,8 @@ def _with_paths(
 
 
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
-    lines = "\n".join(f"  {path}: {reason}" for path, reason in _with_paths(table, failed))
+    named = [f"  {path}: {reason}" for path, reason in _with_paths(table, failed[:EXAMPLES])]
+    lines = "\n".join(named + ["  ..."] * (len(failed) > EXAMPLES))
     return DataError(
         f"{len(failed)} image(s) cannot be read:\n{lines}\n"
         "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"

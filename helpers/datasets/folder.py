@@ -249,6 +249,11 @@ def _same_case(name: str) -> str:
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     """Return the label, 0 good or 1 bad, of each subfolder whose name says one."""
     subfolders = _subfolders(root)
+    names = {_same_case(folder.name) for folder in subfolders}
+    for word, given in (("GOOD", settings.good_folders), ("BAD", settings.bad_folders)):
+        if missing := [name for name in given if _same_case(name) not in names]:
+            has = _listed([folder.name for folder in subfolders]) or "no subfolder"
+            raise DataError(f"{word}_FOLDERS={missing[0]}: {root} has {has}")
     classes: dict[Path, int] = {}
     for folder in subfolders:
         labels = _labels_of(folder.name, settings)

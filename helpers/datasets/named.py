@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,16 @@ def read_named(
         known = known.map(os.path.realpath)
         named = _resolved(named, known, path.parent)
     own, unknown = known[: len(source.table)], ~named.isin(known)
+    other = pd.Series(False, frame.index)
+    if by == "id" and "path" in frame:  # of another machine, or numbers of the user's own as ids
+        paths = pd.concat([source.table, source.dropped]).set_index("id").path
+        meant = named.map(paths[~paths.index.duplicated()].map(_stem))
+        other = meant.notna() & frame.path.notna() & (frame.path.map(_stem) != meant)
+    hint = ""
+    if by == "id" and named[unknown].astype(str).map(_stem).isin(known).any():
+        hint = "; ids have no ending such as .png"
+    elif by == "path" and named.str.contains("\\", regex=False).any():
+        hint = "; write / instead of \\"
     checks = [
         (~frame[column].isin(values), frame[column], f"{column} must be {_or(values)}, not {{}}")
         for column, values in allowed.items()
@@ -83,7 +93,12 @@ def read_named(
         *checks,
         (frame[by].isna(), frame[by], f"the {by} is missing"),
         (named.duplicated(), frame[by], "{!r} is named more than once"),
-        (unknown, frame[by], f"no image has the {by} {{!r}}; {unknown.sum()} such line(s)"),
+        (unknown, frame[by], f"no image has the {by} '{{}}'; {unknown.sum()} such line(s){hint}"),
+        (
+            other,
+            frame.get("path"),
+            "the image with this id is not '{}'; remove the column id or path",
+        ),
     ):
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -141,6 +156,11 @@ def with_labels(source: Source, path: Path) -> Source:
 def _or(values: Sequence[Any]) -> str:
     *others, last = [value if isinstance(value, str) else "empty" for value in values]
     return f"{', '.join(others)} or {last}"
+
+
+def _stem(path: Any) -> str:
+    """Return a file's name without folders, of any system, and without its ending."""
+    return PureWindowsPath(str(path)).stem
 
 
 def _resolved(named: pd.Series, known: pd.Series, folder: Path) -> pd.Series:

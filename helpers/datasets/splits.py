@@ -250,8 +250,9 @@ def _balanced(pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSett
             limit = f" among the {settings.max_images} that MAX_IMAGES keeps"
             raise DataError(
                 f"VAL_PER_CLASS={settings.val_per_class} needs at least "
-                f"{2 * settings.val_per_class} {word} images for training and validation; there "
-                f"are {len(of_class)}{limit if settings.max_images else ''}. {advice}"
+                f"{2 * settings.val_per_class} different {word} images for training and "
+                f"validation; there are {len(of_class)}{limit if settings.max_images else ''}"
+                f"{_joined(settings)}. {advice}"
             )
         purpose = f"val {word}"
         drawn += [*_draw(of_class, stratify, settings.val_per_class, settings.seed, purpose)]
@@ -302,23 +303,29 @@ def _folds(
         what, advice = "groups", "use SPLIT='random'"
         if purpose == "test":
             advice += ", or TEST_FRACTION=0.25 or 0.5, which need 4 or 2 of each"
+        if purpose == "val":
+            advice = "set CROSS_FIT=2 or 3, which need as many of each"
     else:
         drawn = pool.drop_duplicates("block")
         strata, blocks = _strata(drawn, stratify, n), None
         what, advice = "different images", "lower TEST_FRACTION"
     counts = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).astype(int)
     if counts.min() < n:
-        joined = ""
-        if settings.split == "groups" and settings.twin_bits:
-            joined = " (near duplicates join groups: a lower TWIN_BITS keeps more of them apart)"
         raise DataError(
             f"{PURPOSES[purpose].format(n)} needs {n} {what} with good and {n} with bad images; "
-            f"there are {counts[0]} and {counts[1]}{joined}. "
+            f"there are {counts[0]} and {counts[1]}{_joined(settings)}. "
             f"Add images, or {'lower CROSS_FIT' if purpose == 'folds' else advice}"
         )
     found = stratified_folds(strata, n, random_state, blocks)
     fold = pd.Series(found, drawn.block).groupby(level=0).first()
     return pool.block.map(fold)
+
+
+def _joined(settings: SplitSettings) -> str:
+    """Return why there may be fewer images or groups than were given."""
+    if not settings.twin_bits:
+        return ""
+    return " (near duplicates count as one: a lower TWIN_BITS keeps more of them apart, 0 all)"
 
 
 def _given_folds(given: pd.Series, known: pd.DataFrame, settings: SplitSettings) -> pd.Series:

@@ -17,7 +17,7 @@ from helpers.models.backbones import PretrainedClassifier
 from helpers.models.weights import licence_of
 from helpers.results.operating_point import Rule
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import PATCHCORE, base_name
+from helpers.runs.names import DISTILLED, PATCHCORE, base_name
 from helpers.runs.predictions import Scored
 from helpers.runs.stages import FIRST, Stage, load_run
 
@@ -28,6 +28,7 @@ CROSS_FITTED = (
     "; it is approximate, since held-out parts were scored by one fold's network and new parts are "
     "scored by the mean of all"
 )
+TAUGHT = "; it is too good, since the network's teachers have seen the held-out parts"
 
 
 def describe_models(
@@ -119,7 +120,8 @@ def _description(
 def _caveat(scored: Scored) -> str:
     """Return what the promise rests on."""
     chosen = "" if base_name(scored.name) == PATCHCORE else CHOSEN  # it has no epochs
-    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else chosen) + "."
+    taught = TAUGHT if scored.name.endswith(DISTILLED) else ""
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else chosen) + taught + "."
     if (groups := scored.blocks("val")) is None:
         return text
     bad = scored.labels_scores("val")[0] == 1

@@ -62,7 +62,12 @@ def against_random(scored: Mapping[str, Scored]) -> str:
 
 
 def distillation(scored: Mapping[str, Scored]) -> str:
-    """Say what a teacher has changed for each network that was trained with and without one."""
+    """Say what a teacher has changed for each network that was trained with and without one.
+
+    Nothing is said if the test labels are hidden: teachers have seen those of validation.
+    """
+    if any(model.judged_on == "val" for model in scored.values()):
+        return ""
     rivals = {name: name + DISTILLED for name in scored}
     verbs = ("helps", "harms", "is not shown to help a network")
     return findings.pairs(scored, rivals, f"{display_name(FINE_TUNED)} as teacher", verbs)
@@ -71,11 +76,13 @@ def distillation(scored: Mapping[str, Scored]) -> str:
 def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     """Say which network is the fastest within a point of the best validation AUC.
 
-    All are compared on the validation images that all have scored. A model costs what all of its
-    trainings and views cost. `summary` has a row per model: `model, parameters, ms_single,
-    trainings, test_views`.
+    All are compared on the validation images that all have scored. Distilled networks are left out:
+    their teachers have seen the labels of these images. A model costs what all of its trainings and
+    views cost. `summary` has a row per model: `model, parameters, ms_single, trainings,
+    test_views`.
     """
-    rows = summary[summary.model.isin(list(scored))].set_index("model")
+    untaught = [name for name in scored if not name.endswith(DISTILLED)]
+    rows = summary[summary.model.isin(untaught)].set_index("model")
     views = rows.test_views.fillna(1)
     rows = rows[["parameters", "ms_single"]].mul(rows.trainings, axis=0)
     rows["ms_single"] *= views

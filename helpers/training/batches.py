@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.core import devices, processes, seeding
+from helpers.core import devices, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 
@@ -68,12 +68,9 @@ class ImageBatches:
 
     @property
     def epoch_size(self) -> int:
-        return self._drawn(processes.count())
-
-    def _drawn(self, count: int) -> int:
-        """Return the number of images that an epoch of `count` processes draws."""
+        """Images that an epoch of training draws, however many processes divide its batches."""
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
-        rest, least = n % self.batch_size, max(2 * count, self.drop_below * self.batch_size)
+        rest, least = n % self.batch_size, max(2, self.drop_below * self.batch_size)
         return n - rest if rest < least and rest < n else n
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
@@ -81,10 +78,10 @@ class ImageBatches:
 
         Each process takes its part of every batch. A small last batch is dropped, since each epoch
         leaves out other images: it would count as a whole step, and as a tenth of the statistics of
-        batch norm. One of fewer than two images per process is always dropped.
+        batch norm. One of a single image is always dropped.
         """
         rank, count = share
-        order = epoch_order(len(self), seed, epoch)[: self._drawn(count)]
+        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         starts = range(0, len(order), self.batch_size)
         parts = [order[i : i + self.batch_size][rank::count] for i in starts]
         for part, pixels in zip(parts, self._fetched(parts), strict=True):

@@ -105,11 +105,12 @@ class Training:
     ) -> None:
         self.rank, self.count = processes.share()
         smallest = min(train.batch_size, train.epoch_size)
-        if self.count > 1 and smallest < 2 * self.count:  # batch norm needs two images
+        # batch norm needs two images, and the last batch of an epoch may be half as large
+        if self.count > 1 and smallest < 4 * self.count:
             raise TrainingError(
                 f"{name}: a batch of {smallest} cannot be divided among {self.count} "
-                f"processes with two images each: raise the batch size to {2 * self.count}, or "
-                "start fewer processes"
+                "processes with four images each, or two of a last batch of half the size: raise "
+                f"the batch size to {4 * self.count}, or start fewer processes"
             )
         device = processes.device()
         self.model, self.train, self.val = placed(model, device), train, val

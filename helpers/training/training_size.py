@@ -43,7 +43,9 @@ def scores_by_size(stage: Stage, seed: int = 0) -> pd.DataFrame:
     is_known = split[split.split == "test"].label.nunique() == 2
     fitted_on = split[split.split.isin(["train", "val"] if is_known else ["train"])]
     judged = split[split.split == ("test" if is_known else "val")]
-    groups = fitted_on.group.to_numpy() if keeps_groups_apart(split) else None
+    groups = None
+    if keeps_groups_apart(split):  # a part without a group is one of its own
+        groups = fitted_on.group.fillna("part " + fitted_on.id).to_numpy()
     inputs = {
         "features": features.digest,
         "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),

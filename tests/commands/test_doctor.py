@@ -135,7 +135,7 @@ def test_images_that_are_there_are_counted(parts_folder):
 @pytest.mark.parametrize(
     ("given", "state", "text"),
     [
-        ({}, "PROBLEM", "VAL_PER_CLASS=150 needs at least 300 good images for training and"),
+        ({}, "PROBLEM", "VAL_PER_CLASS=150 needs at least 300 different good images for training"),
         ({"val_per_class": 20, "max_images": 40}, "PROBLEM", "among the 40 that MAX_IMAGES keeps"),
         (
             {"split_csv": "s.csv"},

@@ -91,6 +91,15 @@ def test_a_server_that_echoes_the_credentials_does_not_get_them_into_the_error(s
     assert "'bad *** Basic *** /x?***'" in message_of(ask)
 
 
+@pytest.mark.parametrize("password", ["Secr3t#s", "Secr3t/s", "Secr3t?s"])
+def test_a_proxy_s_password_is_not_printed(server, monkeypatch, password):
+    monkeypatch.setenv("HTTP_PROXY", f"http://me:{password}@127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    text = message_of(ask)
+    assert "HTTPS_PROXY is not a valid address" in text and "Secr3t" not in text
+
+
 def test_a_server_that_falls_silent_does_not_hold_us_for_ever(server, monkeypatch):
     from kagglesdk.kaggle_env import KaggleEnv, _env_to_endpoint
 

@@ -78,6 +78,13 @@ def test_the_help_says_that_the_defaults_always_apply(capfd):
     assert "by the file's name, or 'Good Bad Series'" in said
 
 
+def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle(server):
+    plan = series.plan_run(["--dataset", "folder:/kaggle/input/csv1"])
+    record = {"run": plan.run, "preset": "full", "dataset": "folder:/home/me/csv1", "stages": {}}
+    files.save_json(paths.RunPaths(plan.run).run_json, record)
+    assert series.plan_run(["--dataset", "folder:/kaggle/input/csv1"]).run == plan.run
+
+
 def test_a_cell_below_kaggle_s_inputs_need_not_be_on_this_machine(server):
     given = 'GENOTYPES=["/kaggle/input/cells/own.json", "random"]'
     plan = series.plan_run(["-p", given])

@@ -116,6 +116,12 @@ def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch
         assert str(error.value).endswith(f"for the images in that folder write folder:{typed}")
 
 
+def test_a_later_notebook_takes_the_run_s_own_folder_however_it_is_written(home, tmp_path):
+    (tmp_path / "parts").mkdir()
+    _start("x", "full", f"folder:{tmp_path}/a/../parts")
+    _plan("--from", "03", "--name", "x", "--dataset", f"folder:{tmp_path}/parts")
+
+
 def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_path):
     _start("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
     other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
@@ -169,6 +175,12 @@ def test_the_table_of_the_notebook_that_ran_last_is_shown(home, capsys):
     run._show_results(run_paths, None, 65.0)
     header, row = capsys.readouterr().out.splitlines()[1:3]
     assert header.split() == ["Model", "Valid", "Acc"] and row.split() == ["03_finetuning", "90.0"]
+    record["01_data_split"] = {"left_out": ["scratch: 7 images"], "unreadable": ["a.png", "b.png"]}
+    files.save_json(run_paths.run_json, {"run": "x", "preset": "quick", "stages": record})
+    run._show_results(run_paths, None, 65.0)
+    said = capsys.readouterr().out
+    assert "left out: scratch: 7 images\n" in said
+    assert "left out: 2 image(s) that cannot be read (a.png, ...)\n" in said
 
 
 def test_paths_are_those_of_the_user_s_folder(home, tmp_path, monkeypatch):

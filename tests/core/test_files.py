@@ -235,7 +235,7 @@ def test_a_csv_by_hand_with_formulas_as_ids_is_read_too(tmp_path):
     ("content", "problem"),
     [
         (b"", " is not a readable CSV: "),
-        (b"id\n\xff\xfe\x00", " is not a readable CSV: "),
+        (b"id\nM\xfcller\n", ' is not in UTF-8: save it as "CSV UTF-8"'),
         (b"x,score\n1,2\n", r" lacks the column\(s\) id; it has x, score$"),
         (b"id,x\n1,2\n\n1,2,3,4\n", " is not a readable CSV: .*line 4"),
         # pandas used the ids as an index, and the split as ids

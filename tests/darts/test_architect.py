@@ -266,8 +266,8 @@ def test_a_gradient_that_is_not_finite_is_refused_and_says_what_to_lower(order):
     with pytest.raises(GradientError) as caught:
         Architect(net, F.cross_entropy, order).step((images, VAL[1]), TRAIN, sgd)
     assert str(caught.value) == (
-        "search: loss or gradient of a step of alpha is not finite: lower LR or ALPHA_LR. With "
-        "another setting the search starts from scratch"
+        "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR. With another "
+        "setting the search starts from scratch"
     )
     assert same(before, bits(net, sgd))
     assert torch.equal(flat(net.architecture_parameters()), alphas)

@@ -34,7 +34,7 @@ def test_the_eigenvalue_is_the_exact_hessians(dtype, partial):
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
 
-def test_the_start_of_the_power_iteration_is_seeded():
+def test_the_start_is_seeded():
     net, _ = search()
     first, second, again = (
         dominant_eigenvalue(net, F.cross_entropy, VAL, iterations=1, seed=s) for s in (0, 1, 0)

@@ -194,6 +194,8 @@ def test_given_names_decide_over_the_words(tmp_path):
     assert labels(source) == {"a": 0, "b": 1, "c": 1}
     assert source.label_mapping == "bad = Not_OK, Rejects; good = ok"
     assert labels(load(tmp_path, bad_folders=("Rejects",), good_folders=("not_ok",)))["b"] == 0
+    with pytest.raises(DataError, match=r"GOOD_FOLDERS=unsur: .* has Not_OK, Rejects, ok"):
+        load(tmp_path, good_folders=("unsur",))
     fill(tmp_path / "didn't pass", "d.png")
     fill(tmp_path / unicodedata.normalize("NFD", "défaut"), "e.png")
     more = labels(load(tmp_path, bad_folders=("Rejects", "Didn't pass", "défaut")))

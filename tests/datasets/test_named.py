@@ -52,7 +52,7 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"id": ["a", "x"], "label": ["0", "1"]}, "line 3: no image has the id 'x'"),
+        ({"id": ["a", "x"], "label": ["0", "1"]}, "line 3: no image has the id 'x'; 1 such line"),
         ({"id": ["a", "b"], "label": ["0", "2"]}, "line 3: label must be 0, good, 1, bad or empty"),
         ({"id": ["a", "a"], "label": ["0", "1"]}, "line 3: 'a' is named more than once"),
         ({"id": ["a", "b"], "label": ["0", "1"], "split": ["x", "y"]}, "rename the column split"),
@@ -60,6 +60,19 @@ def test_a_csv_corrects_labels_of_class_folders_and_says_how_many(tmp_path):
         ({"id": ["a"], "Label": ["0"]}, "rename the column 'Label' to 'label'"),
         ({"id": ["a"], " groups": ["x"]}, "rename the column ' groups' to 'group'"),
         ({"Id": ["a"], "label": ["0"]}, "rename the column 'Id' to 'id', or remove it"),
+        (
+            {"id": ["a", "b.png"], "label": ["0", "1"]},
+            "id 'b.png'; .*ids have no ending such as .png",
+        ),
+        (
+            {"path": ["parts\\a.png"], "label": ["0"]},
+            r"no image has the path 'parts.a.png'; .*write /",
+        ),
+        (  # a running number that is also a file's name
+            {"id": ["a", "b"], "path": ["C:\\x\\a.png", "c.png"], "label": ["0", "1"]},
+            r"line 3: the image with this id is not 'c\.png'; remove the column id or path",
+        ),
+        ({"id": ["a"], "probability": ["0.3"]}, "rename the column probability"),
         ({"file": ["a"], "label": ["0"]}, "needs a column id or path; it has file, label"),
     ],
 )

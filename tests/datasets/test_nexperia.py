@@ -115,7 +115,7 @@ def test_a_missing_class_is_named(tmp_path):
     ("content", "words"),
     [
         (b"", "is not a readable CSV"),
-        (b"id,defect_score\n\xff\xfe,0.5\n", "is not a readable CSV"),
+        (b"id,defect_score\n\xff\xfe,0.5\n", "is not in UTF-8"),
         (b"name,score\nt0,0.5\n", "lacks the column(s) id"),
     ],
 )

@@ -261,15 +261,18 @@ def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path
     assert refused(source, split_csv=csv).startswith(problem)
 
 
+JOINED = " (near duplicates count as one: a lower TWIN_BITS keeps more of them apart, 0 all)"
+
+
 def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
     # 40 bad images, a quarter of them in test: 30 are left for training and validation.
     assert refused(toy_source(120, 40), val_per_class=20) == (
-        "VAL_PER_CLASS=20 needs at least 40 bad images for training and validation; "
-        "there are 30. Set -p VAL_PER_CLASS=15 or less"
+        "VAL_PER_CLASS=20 needs at least 40 different bad images for training and validation; "
+        f"there are 30{JOINED}. Set -p VAL_PER_CLASS=15 or less"
     )
     assert refused(toy_source(1, 120, test=4), max_images=150) == (
-        "VAL_PER_CLASS=20 needs at least 40 good images for training and validation; "
-        "there are 1 among the 150 that MAX_IMAGES keeps. Add images"
+        "VAL_PER_CLASS=20 needs at least 40 different good images for training and validation; "
+        f"there are 1 among the 150 that MAX_IMAGES keeps{JOINED}. Add images"
     )
     table = divide(toy_source(120, 40), val_per_class=15).table
     assert (table[table.label == 1].split == "train").sum() == 15
@@ -392,9 +395,12 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
     few = grouped_source(n_groups=4)
     assert refused(few, split="groups").startswith(
         "TEST_FRACTION (one or more of 4 equal parts) needs 4 groups with good and 4 with bad "
-        "images; there are 4 and 2 (near duplicates join groups: a lower TWIN_BITS"
+        "images; there are 4 and 2 (near duplicates count as one: a lower "
+        "TWIN_BITS"
     )
     assert "TWIN_BITS" not in refused(few, split="groups", twin_bits=0)
+    five = refused(grouped_source(n_groups=8), split="groups", test_fraction=0.5)
+    assert five.endswith("Add images, or set CROSS_FIT=2 or 3, which need as many of each")
     nowhere = grouped_source()
     nowhere.table["group"] = None
     assert "no image has a group" in refused(nowhere, split="groups")

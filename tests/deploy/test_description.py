@@ -82,6 +82,15 @@ def test_a_model_without_epochs_has_no_epoch_that_was_chosen(described):
     assert "epoch" not in describe._caveat(dataclasses.replace(own, name="patchcore"))
 
 
+def test_a_distilled_network_s_promise_says_that_its_teachers_have_seen_the_held_out_parts(
+    described,
+):
+    own = predictions.read_all_predictions(described)["net"]
+    taught = dataclasses.replace(own, name="net_distilled")
+    more = "; it is too good, since the network's teachers have seen the held-out parts."
+    assert describe._caveat(taught) == describe._caveat(own)[:-1] + more
+
+
 def test_a_cross_fitted_model_s_promise_is_called_approximate(described, monkeypatch):
     assert "approximate" not in read_description(described.trainings("net")).caveat
     plain = predictions.read_all_predictions

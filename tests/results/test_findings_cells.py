@@ -75,6 +75,13 @@ def test_a_teacher_gains_where_the_difference_is_more_than_chance(run_paths):
     assert text.startswith("FBP as teacher helps DARTS searched: +")
 
 
+def test_validation_does_not_judge_a_teacher_who_has_seen_its_labels(run_paths):
+    scored = read(run_paths, darts_searched=1.0, darts_searched_distilled=1.6)
+    assert "points of test AUC" in findings_cells.distillation(scored)
+    planted.hide_test_labels(run_paths)
+    assert findings_cells.distillation(read_all_predictions(run_paths)) == ""
+
+
 def test_without_a_teacher_nothing_is_said_about_one(run_paths):
     assert findings_cells.distillation(read(run_paths, fbp=2.0, darts_searched=1.0)) == ""
 
@@ -100,6 +107,15 @@ def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_co
     ) in text
     alike = findings_cells.cheapest(scored, COSTS.assign(parameters=[3.4e6, 3e6, 3.4e6 / 3]))
     assert "with all its views; both have 3.4 million parameters. DARTS" in alike
+
+
+def test_a_distilled_network_is_not_recommended_by_the_labels_that_its_teachers_have_seen(
+    run_paths,
+):
+    scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.0, darts_searched_distilled=2.5)
+    taught = COSTS[COSTS.model == "darts_searched"].assign(model="darts_searched_distilled")
+    text = findings_cells.cheapest(scored, pd.concat([COSTS, taught]))
+    assert text.startswith("No faster network comes within a point of the best validation AUC (FBP")
 
 
 def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):

@@ -93,13 +93,18 @@ def test_a_last_batch_of_less_than_half_a_batch_is_dropped(options, sizes):
     assert left_out[0] != left_out[1] or not left_out[0]  # other images in each epoch
 
 
-def test_a_last_batch_has_two_images_for_each_process_or_is_dropped(monkeypatch):
-    data = image_batches(n=23, batch_size=5)
-    assert [len(rows) for rows in rows_of(data, 0, 0)][-1] == 3
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    shares = [rows_of(data, 0, 0, (rank, 2)) for rank in (0, 1)]
-    assert [sum(map(len, pair)) for pair in zip(*shares, strict=True)] == [5] * 4
-    assert data.epoch_size == 20
+@pytest.mark.parametrize("n", [8, 9, 11, 12, 13, 23])
+def test_an_epoch_has_the_same_batches_with_any_number_of_processes(monkeypatch, n):
+    data = image_batches(n=n, batch_size=8)
+    whole, size = rows_of(data, 0, 0), data.epoch_size
+    for count in (2, 3, 4):
+        monkeypatch.setattr(processes, "count", lambda count=count: count)
+        assert data.epoch_size == size
+        shares = [rows_of(data, 0, 0, (rank, count)) for rank in range(count)]
+        together = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
+        assert [sorted(rows) for rows in together] == [sorted(rows) for rows in whole]
+        # what `Training` asks of several processes
+        assert count > 2 or min(len(part) for own in shares for part in own) >= 2
 
 
 def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():

@@ -215,7 +215,7 @@ def test_scores_of_validation_that_are_not_finite_name_the_image_and_the_way_out
     )
 
 
-def test_a_batch_needs_two_images_for_each_process(monkeypatch):
+def test_a_batch_needs_four_images_for_each_process(monkeypatch):
     def start(n):
         batches, settings = _problem(n), TrainSettings(epochs=6, precision="fp16")
         return Training(_model(), batches, batches, settings, seed=0, name="toy")
@@ -224,10 +224,10 @@ def test_a_batch_needs_two_images_for_each_process(monkeypatch):
     assert alone.scheduler.total_steps == 6 + 1 and not alone.scaler.is_enabled()  # on a CPU
     monkeypatch.setattr(processes, "share", lambda: (1, 2))
     monkeypatch.setattr(processes, "same_weights", same.append)
-    assert same == [start(4).model]
-    message = "toy: a batch of 3 cannot be divided among 2 processes .* the batch size to 4, or"
+    assert same == [start(8).model]
+    message = "toy: a batch of 7 cannot be divided among 2 processes .* the batch size to 8, or"
     with pytest.raises(TrainingError, match=message):
-        start(3)
+        start(7)
 
 
 @pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])

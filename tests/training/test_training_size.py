@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.core import files
 from helpers.results import training_size as sizes
+from helpers.runs import predictions
 from helpers.training import training_size
 from helpers.training.features import Features, save_features
 from tests import planted
@@ -65,6 +67,21 @@ def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
     assert [len(rows) for rows in draws] == [20, 30, 60, 120]
     assert all(len(rows) == 10 * len(set(groups[rows])) for rows in draws)
     assert np.bincount(labels[draws[0]]).min() >= training_size.FEWEST
+
+
+def test_a_part_without_a_group_is_drawn_alone(home):
+    run_paths = planted.make_run(n=120)
+    split = predictions.read_split(run_paths)
+    split["group"] = None
+    split.loc[:5, "group"], split.loc[120:125, "group"] = "a", "b"  # of training and validation
+    files.save_csv(run_paths.split_csv, split)
+    stage = planted.analysis_stage(run_paths)
+    _save_features(stage)
+    scores = training_size.scores_by_size(stage)
+    # of 230 units, two of them with six parts
+    units = {0.25: 58, 0.5: 115, 1.0: 230}
+    more = scores.images - scores.share.map(units)
+    assert set(more) <= {0, 5, 10} and scores.images.max() == 240
 
 
 def test_a_small_draw_is_a_part_of_the_large_one():

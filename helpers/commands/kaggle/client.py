@@ -165,6 +165,8 @@ def _explain(error: Exception, slug: str) -> str:
     if isinstance(error, requests.exceptions.JSONDecodeError | json.JSONDecodeError):
         return f"{WEB_PAGE}."
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
+        if isinstance(error, ValueError):  # a malformed address; its text may hold a password
+            return "HTTPS_PROXY is not a valid address: percent-encode its password (%23 for #)."
         return (
             f"no connection, or it broke ({error}).\nCheck the network, the clock, HTTPS_PROXY and "
             "REQUESTS_CA_BUNDLE, then run the same command again."

@@ -76,7 +76,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             options = run.parser().parse_args(arguments)
-        plan = make_plan(options, arguments)
+        plan = make_plan(options, arguments, here=False)
     except SystemExit:
         raise KaggleError(f"{refusal}: {said.getvalue().strip().splitlines()[-1]}") from None
     except UserError as error:
