@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from helpers.commands import kaggle
-from helpers.commands.kaggle import series, session
+from helpers.commands.kaggle import kernels, series, session
 from helpers.commands.kaggle.command import main
 from helpers.core import files, paths
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
@@ -126,6 +126,10 @@ def test_images_that_come_as_a_package_go_along(server, monkeypatch):
     for dataset in ("elpv", "chips"):
         kaggle.push_series(["--dataset", dataset])
     assert [list(settings.packages) for settings in taken] == [["elpv-dataset"], []]
+    monkeypatch.setattr(kernels, "send", series.send)
+    for number in ("01_data_split", "02_features_baselines"):
+        kaggle.push(paths.project_root() / "notebooks" / f"{number}.ipynb")
+    assert [list(settings.packages) for settings in taken[2:]] == [["elpv-dataset"], []]
 
 
 @pytest.fixture

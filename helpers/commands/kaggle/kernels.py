@@ -113,7 +113,9 @@ def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
     except Exception as error:  # nbformat raises errors of many types
         raise KaggleError(f"{notebook} is not a notebook that can be read: {error!r}") from None
     title = settings.title or "Good Bad " + notebook.stem.replace("_", " ").title()
-    settings = replace(settings, title=title)
+    shows_elpv = any('DATASET = "elpv"' in cell.source for cell in content.cells)
+    packages = [*settings.packages, *["elpv-dataset"] * shows_elpv]  # its images are not on Kaggle
+    settings = replace(settings, title=title, packages=packages)
     settings.check()
     return send(connect(), notebook.name, content, settings)
 
