@@ -19,7 +19,7 @@ ROWS = {
     "fine-tuned, all layers (FBP)": "fbp",
     "linear probe, last layer (LL)": "ll",
     "LDA, pretrained features": "lda",
-    "DARTS cell published for ImageNet": "darts_imagenet",
+    "DARTS cell published by its authors": "darts_imagenet",
     "DARTS cell drawn at random": "random_cell_0",
     "DARTS cell searched here": "darts_searched",
     "PatchCore, good parts only": "patchcore",

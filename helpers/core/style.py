@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 LABEL_NAMES = {0: "good", 1: "bad"}
 SIDES = {"train": "training", "val": "validation", "test": "test"}  # of a split
 PALETTE = {"good": "#0173b2", "bad": "#de8f05"}  # seaborn's "colorblind" blue and orange
-_SPACE_IN_INTERVAL = re.compile(r" (?=\[[^][]*\])|(?<=,) (?=[^][]*\])")  # "86.6 [83.1, 89.7]"
+# "86.6 % [83.1, 89.7]"
+_SPACE_IN_INTERVAL = re.compile(r" (?=\[[^][]*\])|(?<=,) (?=[^][]*\])|(?<=\d) (?=%)")
 SIGNIFICANT = 0.05  # p-values below it are called significant
 SMOKE_NOTE = "smoke preset: wiring only, the numbers mean nothing"
 

@@ -69,13 +69,15 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 
 
 def growing_cell(history: History, used: int) -> Figure:
-    """Draw the cells that the search would have given at three epochs, spread over the search.
+    """Draw the cells that the search would have given at three epochs.
+
+    They are the first with steps of alpha, that at three quarters of all, and the last.
 
     Edges that the cell also had at the previous of these epochs are pale.
     """
     moved = [i for i, record in enumerate(history, 1) if record["alpha_loss"] is not None]
     first = min([*moved, used])
-    epochs = np.unique(np.linspace(first, used, 3).round().astype(int)).tolist()
+    epochs = sorted({first, max(first, used * 3 // 4), used})  # the verdict compares the last two
     found = [from_json(history[epoch - 1]["genotype"]) for epoch in epochs]
     figure = draw_genotypes({f"epoch {e}": cell for e, cell in zip(epochs, found, strict=True)})
     later = iter(figure.axes[len(KINDS) :])

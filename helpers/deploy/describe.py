@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from helpers.core import files, metrics
-from helpers.core.style import LABEL_NAMES, percent_up, told_apart
+from helpers.core.style import LABEL_NAMES, percent, percent_up, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
@@ -44,8 +44,8 @@ def describe_models(
 
     Returns:
         A row of text per network, the best on validation first: `Model, Call it, Pass below /
-        reject from, Promised escape rate`, and `Remark`, the reason, if a network has no
-        model.json.
+        reject from, Escape rate: promised, Good parts rejected`, and `Remark`, the reason, if a
+        network has no model.json.
     """
     points, rows = points[points.rule == RULE].set_index("model"), list[list[str]]()
     temperature = calibrated.set_index("model").temperature
@@ -55,7 +55,7 @@ def describe_models(
         path = stage.paths.trainings(name) / NAME
         if not (found := checkpoints(path.parent)):
             continue  # not a network
-        thresholds = promised = ""
+        thresholds = promised = rejected = ""
         problem = next((f"{one.name} is missing" for one in found if not one.is_file()), "")
         if problem:
             path.unlink(missing_ok=True)
@@ -65,8 +65,13 @@ def describe_models(
             files.save_json(stage.output(path), dataclasses.asdict(content))
             thresholds = " / ".join(told_apart(point.threshold, point.reject_threshold))
             promised = f"{percent_up(point.promised)} %"
-        rows.append([own.title, f"{stage.paths.name}/{name}", thresholds, promised, problem])
-    columns = ["Model", "Call it", "Pass below / reject from", "Promised escape rate", "Remark"]
+            if "test_escapes" in point:
+                promised += f"; {percent(point.test_escape_rate)} % on test"
+            rejected = f"{percent(point[f'{own.judged_on}_overkill_rate'])} %"
+        call = f"{stage.paths.name}/{name}"
+        rows.append([own.title, call, thresholds, promised, rejected, problem])
+    columns = ["Model", "Call it", "Pass below / reject from", "Escape rate: promised"]
+    columns += ["Good parts rejected", "Remark"]
     table = pd.DataFrame(rows, columns=columns)
     return table if table.Remark.any() else table.drop(columns="Remark")
 

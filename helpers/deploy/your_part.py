@@ -211,7 +211,7 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
         ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),
         (
             "its line in a submission",
-            f"{files.as_cell(journey.id)},{journey.score} (06 may submit another model)",
+            f"{files.as_cell(journey.id)},{journey.score} (if 06 submits this model)",
             "results/submission.py",
         ),
     ]
@@ -324,11 +324,12 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
     title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
     size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
-    figure, axes = maps.grid(rows, columns, size, title, map_scale(model))
-    for ax, part in zip(axes.ravel(), shown.itertuples(), strict=False):
-        pixels, *_ = model.read(str(part.path))
-        assert pixels is not None
-        heat = bad_map(model, pixels)
+    every = (model.read(str(path))[0] for path in shown.path)
+    read = [pixels for pixels in every if pixels is not None]  # what has a score can be read
+    heats = [bad_map(model, pixels) for pixels in read]
+    scale = map_scale(model) if any(heat.max() > 0 for heat in heats) else ""
+    figure, axes = maps.grid(rows, columns, size, title, scale)
+    for ax, part, pixels, heat in zip(axes.ravel(), shown.itertuples(), read, heats, strict=False):
         empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"
         lines = [
             str(part.id)[-18:],
@@ -359,9 +360,9 @@ def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFram
     if difference > TOLERANCE:
         raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
     written = [stage.output(path) for path in sorted(out.iterdir())]
-    sizes = [f"{path.stat().st_size / 1e6:.2f}" for path in written]
+    sizes = [f"{path.stat().st_size / 1e3:,.0f}" for path in written]
     names_ = [path.relative_to(stage.paths.root).as_posix() for path in written]
-    return pd.DataFrame({"File in the run's folder": names_, "MB": sizes}), difference
+    return pd.DataFrame({"File in the run's folder": names_, "kB": sizes}), difference
 
 
 def say_journey(journey: Journey, title: str) -> str:

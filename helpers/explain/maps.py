@@ -74,15 +74,16 @@ def grid(
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of `size` (inches) and its empty axes, with the scale of all maps beside.
 
-    `scale` says what the colours from 0 to 1 mean.
+    `scale` says what the colours from 0 to 1 mean; without it no scale is drawn.
     """
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="compressed")
     for ax in axes.ravel():
         ax.set_axis_off()
-    colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
-    bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
-    bar.set_label(scale, fontsize=TITLE_SIZE)
-    bar.ax.tick_params(labelsize=TITLE_SIZE)
+    if scale:
+        colours = ScalarMappable(plt.Normalize(0, 1), COLOURS)
+        bar = figure.colorbar(colours, ax=axes, shrink=min(0.6, 3 / rows), aspect=40, pad=0.015)
+        bar.set_label(scale, fontsize=TITLE_SIZE)
+        bar.ax.tick_params(labelsize=TITLE_SIZE)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure, axes

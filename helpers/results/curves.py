@@ -134,7 +134,7 @@ def roc_and_overkill(
     right.set_xticks([0, 1, 5, 10, 20, 40, 60, 100])
     right.set(xlim=(0, 100), ylim=(-2, 102), xlabel="bad parts that pass, % (square-root scale)")
     right.set_ylabel("good parts rejected or looked at, %")
-    right.set_title(f"Overkill and escapes; line: {100 * max_escape_rate:g} % asked for")
+    right.set_title(f"Good parts that do not pass; line: {100 * max_escape_rate:g} % asked for")
     legend = (
         "AUC; at the marked threshold, chosen on validation: bad that pass %, good that do not %"
     )

@@ -17,9 +17,9 @@ from helpers.core.metrics import exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.results.calibration import ABOUT_ONE
 from helpers.results.comparison import holm
-from helpers.results.decision import PER_PARTS
+from helpers.results.decision import PER_PARTS, rule_text
 from helpers.results.operating_point import Line, costs_of_one_answer
-from helpers.results.report_table import in_points, per_cent
+from helpers.results.report_table import REFERENCES, in_points, per_cent
 from helpers.runs.names import display_name
 from helpers.runs.settings import ENSEMBLES
 
@@ -45,7 +45,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
         name: the submitted model.
         side: "test", or "val" if the test labels are hidden.
     """
-    models = table[table.model != "majority"].set_index("model")
+    models = table[~table.model.isin(REFERENCES)].set_index("model")
     row, column = models.loc[name], f"{side}_auc"
     rivals = models[models.n_val == row.n_val]
     kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"
@@ -53,6 +53,8 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
         f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
         f"({percent(row.val_auc)})"
     )
+    if len(equal := rivals.index[rivals.val_auc == row.val_auc].drop(name)):
+        best += f", as good there as {_names(equal)}"
     best += f"; its test AUC is {per_cent(row, column)}." if side == "test" else "."
     if compared.empty:
         return Submitted(best)
@@ -108,7 +110,7 @@ def kinds(table: pd.DataFrame, model: str, side: str) -> list[str]:
         if error > 0:
             pairs = len(own) * (len(own) - 1) / 2  # the farthest apart of so many
             p = min(1.0, pairs * float(2 * stats.norm.sf(difference / error)))
-            text += f": {100 * difference:.1f} ± {100 * error:.1f} points ({p_value(p)})"
+            text += f", {100 * difference:.1f} ± {100 * error:.1f} points less ({p_value(p)})"
         said.append(text + ".")
     return said
 
@@ -178,7 +180,8 @@ def mistakes_by_group(table: pd.DataFrame, model: str) -> str:
     own = f"The mistakes of {display_name(model)}"
     if p >= SIGNIFICANT:
         return f"{own} are spread over the groups as chance would do it ({p_value(p)})."
-    first = table.loc[[k for k in np.lexsort((-sizes, -wrong))[:NAMED] if wrong[k]]]
+    excess = wrong - sizes * wrong.sum() / sizes.sum()
+    first = table.loc[[k for k in np.argsort(-excess, kind="stable")[:NAMED] if excess[k] > 0]]
     most = ", ".join(
         f"{row.group} ({row.escapes + row.false_alarms} of {row.n_good + row.n_bad})"
         for row in first.itertuples()
@@ -195,13 +198,13 @@ def training_size(table: pd.DataFrame, side: str) -> str:
     last = table.iloc[-1]
     text = (
         f"Logistic regression on frozen features reaches a {SIDES[side]} AUC of {aucs} images of "
-        "training and validation; the last step brings "
+        "training and validation, and the last step brings "
         f"{in_points(last, 'gain', 'gain_')} points"
     )
     if last.gain_low > 0:
-        return f"{text}: more images would probably help further."
+        return f"{text}, so more images would probably help further."
     if last.gain_high < 0:
-        return f"{text}: the added images made it worse."
+        return f"{text}, so the added images made it worse."
     return f"{text}, which may be chance."
 
 
@@ -215,7 +218,7 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
         is_single = ~by_name.index.isin(ENSEMBLES)
         mean = (by_name.random_val_auc + by_name.groups_val_auc) / 2
         model = str(mean.where(is_single, 0).idxmax())
-        why = " (the best single model of both runs by validation)"
+        why = " (the best single model by the mean of both validation AUCs)"
     row = by_name.loc[model]
     own = (
         f"{display_name(model)}{why} has test AUC {per_cent(row, 'random_auc')} on the random "
@@ -236,7 +239,7 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     losses = f"{lost.min():.1f} to {lost.max():.1f}" if len(lost) > 1 else f"{lost.iloc[0]:.1f}"
     return [
         f"{count} models {'has' if len(lost) == 1 else 'have'} a lower test AUC on unseen groups, "
-        f"by {losses} points; by Holm's correction {some}.",
+        f"by {losses} points, and by Holm's correction {some}.",
         own,
     ]
 
@@ -252,8 +255,8 @@ def calibration(table: pd.DataFrame, model: str) -> str:
         change = "leaves the scores as they are"
     return (
         f"The scores of {display_name(model)} have a Brier score of {row.brier:.3f} "
-        f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone; "
-        f"a temperature of {row.temperature:.2f} {change}."
+        f"[{row.brier_low:.3f}, {row.brier_high:.3f}], against {base:.3f} for the base rate alone, "
+        f"and a temperature of {row.temperature:.2f} {change}."
     )
 
 
@@ -263,23 +266,21 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     said = []
     row = rows.loc["expected"]
     asked = f"{100 * row.asked:g} %"
+    what = f"{display_name(model)} promises {percent_up(row.promised)} % escapes"
+    if side == "test":
+        what += f", and {row.test_escapes:.0f} of {row.test_bad:.0f} bad parts on test escape, "
+        what += f"{_rate(row, 'test_escape_rate')}, "
+        if row.test_escape_rate_low > row.promised:
+            what += "significantly more; a promise holds on average over validation sets"
+        else:
+            what += "not significantly more"
     said.append(
-        f"{display_name(model)} promises {percent_up(row.promised)} % escapes and passes "
-        f"{_rate(row, f'{side}_passed')} of the line's parts automatically, judged on "
-        f"{SIDES[side]}; it leaves {_rate(row, f'{side}_reviewed')} for a second look and rejects "
-        f"{_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
+        f"{what}; judged on {SIDES[side]}, it passes {_rate(row, f'{side}_passed')} of the line's "
+        f"parts automatically, leaves {_rate(row, f'{side}_reviewed')} for a second look and "
+        f"rejects {_rate(row, f'{side}_overkill_rate')} of the good parts (overkill)."
     )
     if not row.is_kept:
         said.append(f"{asked} was asked: {row.val_bad:.0f} bad parts held out are too few for it.")
-    escapes = f"{row[f'{side}_escapes']:.0f} of {row[f'{side}_bad']:.0f} bad parts"
-    if side == "test":
-        verdict = f"not significantly more than the promised {percent_up(row.promised)} %"
-        if row.test_escape_rate_low > row.promised:
-            verdict = (
-                f"significantly more than the promised {percent_up(row.promised)} %; a promise "
-                "holds on average over validation sets, not for each of them"
-            )
-        said.append(f"On test {escapes} escape, {_rate(row, 'test_escape_rate')}: {verdict}.")
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
         said.append(
@@ -294,14 +295,18 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
     rows = points[points.model == model].set_index("rule")
     if not line.escape_cost:
         return ""
-    own = rows.loc["cheapest"]
-    return (
+    own, least = rows.loc["cheapest"], rows[f"{side}_cost"].idxmin()
+    text = (
         f"If an escape costs {line.escape_cost:g}, a rejected good part {line.false_alarm_cost:g} "
         f"and a look {line.review_cost:g}, the thresholds that are cheapest on validation "
         f"cost {own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts of the line, judged on "
         f"{SIDES[side]} ({100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
         f"{costs_of_one_answer(line, PER_PARTS)}."
     )
+    if (cost := rows[f"{side}_cost"][least]) < own[f"{side}_cost"]:
+        rule = rule_text({"rule": least, **rows.loc[least]})
+        text += f' There the thresholds for "{rule}" cost less, {cost:,.1f}.'
+    return text
 
 
 def label_audit(audited: pd.DataFrame) -> str:

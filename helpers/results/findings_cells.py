@@ -83,7 +83,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     """
     untaught = [name for name in scored if not name.endswith(DISTILLED)]
     rows = summary[summary.model.isin(untaught)].set_index("model")
-    views = rows.test_views.fillna(1)
+    views = rows.test_views.fillna(1).astype(int)
     rows = rows[["parameters", "ms_single"]].mul(rows.trainings, axis=0)
     rows["ms_single"] *= views
     if len(rows) < 2:
@@ -91,7 +91,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     aucs = pd.Series(_val_aucs(scored, list(rows.index)))
     best = aucs.idxmax()
     chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
-    about = f"the best validation AUC ({display_name(best)}, {percent(aucs.max())})"
+    about = f"the best network's validation AUC ({display_name(best)}, {percent(aucs.max())})"
     if rows.ms_single[chosen] > FASTER * rows.ms_single[best]:
         return f"No faster network comes within a point of {about}."
     one, other = rows.loc[chosen], rows.loc[best]
@@ -99,7 +99,8 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     size = f", {sizes[0]} instead of" if sizes[0] != sizes[1] else "; both have"
     return (
         f"The fastest network within a point of {about} is {display_name(chosen)}: "
-        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per image with all its views"
+        f"{one.ms_single:.3g} instead of {other.ms_single:.3g} ms per image with all its views "
+        f"({views[chosen]} and {views[best]})"
         f"{size} {sizes[1]} million parameters. " + findings.gain(scored, chosen, best)
     )
 

@@ -31,6 +31,9 @@ def caption(stage: stages.Stage) -> str:
         models -= record.models_of_later_stages(stage.paths, stage.name)
         trainings = [one for model in models for one in costs.training_records(stage.paths, model)]
         devices = sorted({str(one["device"]) for one in trainings if one.get("device")})
+        machines = {device.rpartition(", ")[0] for device in devices}
+        if len(machines) == 1:  # they differ in the precision
+            devices[1:] = [device.rpartition(", ")[2] for device in devices[1:]]
         return (
             f"Run {stage.paths.name}; {split['label_mapping']}; {_images_text(split['images'])}, "
             f"{_split_text(split['settings'])}; "

@@ -70,9 +70,12 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
             ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
         if unequal:
-            ax.set(xlabel="% of the epochs, running mean", xticks=range(0, 101, 25))
+            ax.set(
+                xlabel=f"% of the epochs, running mean over {100 * SMOOTHED:g} %",
+                xticks=range(0, 101, 25),
+            )
         else:
-            ax.set(xlabel="epoch, running mean")
+            ax.set(xlabel=f"epoch, running mean over {100 * SMOOTHED:g} % of them")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()

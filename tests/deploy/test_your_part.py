@@ -85,7 +85,7 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
     )
     assert steps["verdict"].startswith(f"{part.verdict}: pass below ")
     line = steps["its line in a submission"]
-    assert line == f"{part.id},{part.score} (06 may submit another model)"
+    assert line == f"{part.id},{part.score} (if 06 submits this model)"
     figure = your_part.journey_figure(journey, model)
     assert part.verdict in figure.get_suptitle() and len(figure.axes) == 4
     bands, (low, high) = figure.axes[3].patches, figure.axes[3].get_xlim()

@@ -100,13 +100,15 @@ COSTS = pd.DataFrame(
 def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_costs(run_paths):
     scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.99)
     text = findings_cells.cheapest(scored, COSTS)
-    assert text.startswith("The fastest network within a point of the best validation AUC (FBP, 9")
+    assert text.startswith(
+        "The fastest network within a point of the best network's validation AUC (FBP"
+    )
     assert (
-        "is DARTS searched: 2.25 instead of 9.3 ms per image with all its views, 0.39 instead "
-        "of 3.4 million parameters. DARTS searched is "
+        "is DARTS searched: 2.25 instead of 9.3 ms per image with all its views (1 and 1), 0.39 "
+        "instead of 3.4 million parameters. DARTS searched is "
     ) in text
     alike = findings_cells.cheapest(scored, COSTS.assign(parameters=[3.4e6, 3e6, 3.4e6 / 3]))
-    assert "with all its views; both have 3.4 million parameters. DARTS" in alike
+    assert "with all its views (1 and 1); both have 3.4 million parameters. DARTS" in alike
 
 
 def test_a_distilled_network_is_not_recommended_by_the_labels_that_its_teachers_have_seen(
@@ -115,12 +117,16 @@ def test_a_distilled_network_is_not_recommended_by_the_labels_that_its_teachers_
     scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.0, darts_searched_distilled=2.5)
     taught = COSTS[COSTS.model == "darts_searched"].assign(model="darts_searched_distilled")
     text = findings_cells.cheapest(scored, pd.concat([COSTS, taught]))
-    assert text.startswith("No faster network comes within a point of the best validation AUC (FBP")
+    assert text.startswith(
+        "No faster network comes within a point of the best network's validation AUC"
+    )
 
 
 def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):
     text = findings_cells.cheapest(read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.0), COSTS)
-    assert text.startswith("No faster network comes within a point of the best validation AUC (FBP")
+    assert text.startswith(
+        "No faster network comes within a point of the best network's validation AUC"
+    )
     assert findings_cells.cheapest(read_all_predictions(run_paths), COSTS.head(1)) == ""
 
 

@@ -11,8 +11,8 @@ from helpers.training import figures
 @pytest.mark.parametrize(
     ("epochs", "ends", "words"),
     [
-        ((12, 100), [100, 100], "% of the epochs, running mean"),
-        ((12, 20), [12, 20], "epoch, running mean"),
+        ((12, 100), [100, 100], "% of the epochs, running mean over 10 %"),
+        ((12, 20), [12, 20], "epoch, running mean over 10 % of them"),
     ],
 )
 def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, ends, words):
