@@ -91,6 +91,8 @@ def growing_cell(history: History, used: int) -> Figure:
             new = f"{new_edges(before, cell, kinds=[kind])} of {CELL_EDGES // len(KINDS)} edges new"
             ax.set_title(f"{ax.get_title()}, {new}")
     if len(found) > 1:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + 0.8)  # the title would make the drawings smaller
         old = CELL_EDGES - new_edges(found[-2], found[-1])
         figure.suptitle(
             f"{old} of {CELL_EDGES} edges of the cell of epoch {epochs[-1]} were chosen in epoch "

@@ -169,14 +169,16 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return `operating_table` of one model for the page, a row per threshold and side."""
+    """Return `operating_table` of one model for the page, a row per pair of thresholds and side."""
     rows: list[dict[str, str]] = []
-    for point in points[points.model == model].to_dict("records"):
+    both = ["threshold", "reject_threshold"]
+    for _, alike in points[points.model == model].groupby(both, sort=False, dropna=False):
+        point, *others = alike.to_dict("records")  # rules may choose the same thresholds
         for side in ("val", "test"):
             if f"{side}_escapes" not in point:
                 continue
             thresholds = told_apart(point["threshold"], point["reject_threshold"])
-            row = {"Threshold chosen by": rule_text(point)}
+            row = {"Threshold chosen by": "; ".join(map(rule_text, [point, *others]))}
             row["Pass below / reject from"] = " / ".join(thresholds)
             row["On"] = SIDES[side]
             for share, title in SHARES.items():

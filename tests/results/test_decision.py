@@ -87,7 +87,9 @@ def test_the_page_shows_counts_per_cent_and_interval():
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
     valid, test = decision.operating_rows(table, "fbp")[:2].to_dict("records")
     assert (valid["On"], test["On"]) == ("validation", "test")
-    assert test["Threshold chosen by"] == "escapes <= 10 %, expected"
+    assert test["Threshold chosen by"] == (
+        "escapes <= 10 %, expected; escapes <= 26 %, at 95 % confidence (10 % needs 29 bad parts)"
+    )
     assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
     assert valid["Overkill"].startswith("4 of 10: 40.0 % [")
     assert valid["Passes"] == "42.0 %"  # .7 of the good parts' 6 in 10, no bad one
@@ -116,13 +118,15 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
     assert table.model.tolist() == ["m", "base rate"]
 
 
-def test_operating_points_have_a_row_per_rule_and_side(home):
+def test_rules_with_the_same_thresholds_share_a_row_per_side(home):
     run = planted.make_run()
     planted.plant(run, "fbp", 2.0, 0)
     models = predictions.read_all_predictions(run)
     points = decision.operating_table(models, config.AnalysisSettings(), 0.3)
     own = decision.operating_rows(points, "fbp")
-    assert own.On.tolist() == ["validation", "test"] * 3
+    pairs = points[["threshold", "reject_threshold"]].drop_duplicates()
+    assert len(points) == 3 and own.On.tolist() == ["validation", "test"] * len(pairs)
+    assert len(pairs) == 2
     assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
     costly = decision.operating_rows(points.assign(val_cost=9.87, test_cost=1234.56), "fbp")
     assert costly["Cost per 1,000"].groupby(costly.On).unique().to_dict() == {
