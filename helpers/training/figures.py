@@ -69,14 +69,13 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
         if column == "val_auc":
             ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
+        ax.set_xlabel("")
         if unequal:
-            ax.set(
-                xlabel=f"% of the epochs, running mean over {100 * SMOOTHED:g} %",
-                xticks=range(0, 101, 25),
-            )
+            ax.set_xticks(range(0, 101, 25))
         else:
-            ax.set(xlabel=f"epoch, running mean over {100 * SMOOTHED:g} % of them")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    unit, whole = ("% of the epochs", "") if unequal else ("epoch", " of them")
+    figure.supxlabel(f"{unit}, running mean over {100 * SMOOTHED:g} %{whole}", fontsize=12)
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")

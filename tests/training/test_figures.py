@@ -21,8 +21,10 @@ def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, ends, words)
         for n in epochs
     ]
     curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
-    for ax in figures.learning_curves(curves).axes:
-        assert [line.get_xdata()[-1] for line in ax.lines[:2]] == ends and ax.get_xlabel() == words
+    figure = figures.learning_curves(curves)
+    assert figure.get_supxlabel() == words
+    for ax in figure.axes:
+        assert [line.get_xdata()[-1] for line in ax.lines[:2]] == ends
 
 
 def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
