@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,32 +19,52 @@ Share = tuple[int, int]  # (rank, processes): each process takes its part
 Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
 
 
-class Batches(Protocol):
+class Batches:
     """Labelled rows for the training loop, in another order each epoch or as they are."""
 
     labels: np.ndarray  # (N,) int64; -1 if hidden
     ids: np.ndarray  # (N,) text
     batch_size: int
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     @property
     def epoch_size(self) -> int:
-        """Rows that an epoch of training draws."""
+        """Rows that an epoch of training draws, however many processes divide its batches."""
+        return len(self)
+
+    def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        """Yield the inputs of each part of the rows, augmented in training."""
+        raise NotImplementedError
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield each training batch: rows, augmented inputs, and what the loss compares them with.
+        """Yield training batches: rows, inputs, and what the loss compares their scores with.
 
-        `share` is a part of each batch.
+        Of each batch, process `share[0]` of `share[1]` takes its part, which may be empty.
         """
+        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
+        starts = range(0, len(order), self.batch_size)
+        parts = [order[i : i + self.batch_size][share[0] :: share[1]] for i in starts]
+        for part, inputs in zip(parts, self.inputs(parts, training=True), strict=True):
+            yield part, inputs, torch.from_numpy(self.labels[part]).to(self.device)
 
     def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
-        """Yield the inputs in the rows' own order, not augmented; of `share` each P-th batch."""
+        """Yield the inputs in the rows' own order; each process takes every P-th batch."""
+        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
+        parts = [np.arange(i, min(i + self.batch_size, len(self))) for i in starts]
+        yield from self.inputs(parts, training=False)
 
 
 @dataclass
-class ImageBatches:
-    """Images of some rows of a cache, prepared for a model.
+class ImageBatches(Batches):
+    """Images of some rows of a cache (B, C, H, W) float32, prepared for a model.
 
-    Gray images stay one channel until they are augmented, which costs a third of the time.
+    Gray images stay one channel until they are augmented, which costs a third of the time. A small
+    last batch of an epoch is dropped, since each epoch leaves out other images: it would count as a
+    whole step, and as a tenth of the statistics of batch norm. One of a single image is always
+    dropped.
 
         batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
         for rows, images, targets in batches.shuffled(seed=0, epoch=3):
@@ -63,45 +82,21 @@ class ImageBatches:
     epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
     drop_below: float = 0.5  # a last batch below this share of a batch is dropped
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     @property
     def epoch_size(self) -> int:
-        """Images that an epoch of training draws, however many processes divide its batches."""
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
         rest, least = n % self.batch_size, max(2, self.drop_below * self.batch_size)
         return n - rest if rest < least and rest < n else n
 
-    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, C, H, W) float32 augmented, labels (B,)).
-
-        Each process takes its part of every batch. A small last batch is dropped, since each epoch
-        leaves out other images: it would count as a whole step, and as a tenth of the statistics of
-        batch norm. One of a single image is always dropped.
-        """
-        rank, count = share
-        order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
-        starts = range(0, len(order), self.batch_size)
-        parts = [order[i : i + self.batch_size][rank::count] for i in starts]
-        for part, pixels in zip(parts, self._fetched(parts), strict=True):
-            images = normalise(self.augment(to_float(pixels, self.device)), self.spec)
-            yield part, images, torch.from_numpy(self.labels[part]).to(self.device)
-
-    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
-        """Yield (B, C, H, W) float32 in the rows' order; each process takes every P-th batch."""
-        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
-        parts = [np.arange(i, min(i + self.batch_size, len(self))) for i in starts]
-        for pixels in self._fetched(parts):
-            yield normalise(to_float(pixels, self.device), self.spec)
-
-    def _fetched(self, parts: list[np.ndarray]) -> Iterator[Tensor]:
-        """Yield the pixels (B, H, W, C) uint8 of each part, read ahead."""
-        return _read_ahead(torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
+    def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        read = (torch.from_numpy(self.cache.take(self.rows[part])) for part in parts)
+        for pixels in _read_ahead(read):
+            images = to_float(pixels, self.device)
+            yield normalise(self.augment(images) if training else images, self.spec)
 
 
 @dataclass
-class EmbeddingBatches:
+class EmbeddingBatches(Batches):
     """Stored embeddings (N, D) as batches, for training a last layer alone."""
 
     embeddings: np.ndarray
@@ -110,26 +105,9 @@ class EmbeddingBatches:
     batch_size: int
     device: torch.device = field(default_factory=devices.default_device)
 
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    @property
-    def epoch_size(self) -> int:
-        return len(self)
-
-    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield (rows of the batch, (B, D) float32, labels (B,)); a process's part may be empty."""
-        order = epoch_order(len(self), seed, epoch)
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size][share[0] :: share[1]]
-            embeddings = torch.from_numpy(self.embeddings[part]).to(self.device)
-            yield part, embeddings, torch.from_numpy(self.labels[part]).to(self.device)
-
-    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
-        """Yield (B, D) float32 in the rows' order; each process takes every P-th batch."""
-        for start in range(0, len(self), self.batch_size)[share[0] :: share[1]]:
-            part = self.embeddings[start : start + self.batch_size]
-            yield torch.from_numpy(part).to(self.device)
+    def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
+        for part in parts:
+            yield torch.from_numpy(self.embeddings[part]).to(self.device)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:

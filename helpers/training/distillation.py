@@ -9,8 +9,7 @@ student sees each image under one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from helpers.runs.predictions import read_predictions
 from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage, StageError
 from helpers.training.augment import VIEWS, turned
-from helpers.training.batches import Batches, Share, Shuffled
+from helpers.training.batches import Batches, ImageBatches, Share, Shuffled
 from helpers.training.features import EMBED_BATCH, image_batches
 from helpers.training.inference import Scorer
 from helpers.training.optim import AUXILIARY_WEIGHT, Loss
@@ -61,34 +60,23 @@ class DistillationLoss:
         return self.weight * self.temperature**2 * divergence + (1 - self.weight) * labelled
 
 
-class DistilledBatches:
+@dataclass
+class DistilledBatches(ImageBatches):
     """Batches of images, each image under a symmetry, with a teacher's scores of this view.
 
-    Args:
-        images: not augmented.
-        scores: (8, N, K) the teacher's raw scores of these images under each symmetry.
+    The images are not augmented; `scores` (8, N, K) are the teacher's raw scores under each
+    symmetry.
     """
 
-    def __init__(self, images: Batches, scores: np.ndarray) -> None:
-        self.images, self.scores = images, scores
-        self.labels, self.ids, self.batch_size = images.labels, images.ids, images.batch_size
-
-    @property
-    def epoch_size(self) -> int:
-        """Images that an epoch draws."""
-        return self.images.epoch_size
+    scores: np.ndarray = field(kw_only=True)
 
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield (rows, images (B, C, H, W), (B, 1 + K) labels and the teacher's scores)."""
-        drawn = seeding.numpy_stream(seed, "symmetry", epoch).integers(VIEWS, size=len(self.labels))
-        for rows, images, labels in self.images.shuffled(seed, epoch, share):
+        drawn = seeding.numpy_stream(seed, "symmetry", epoch).integers(VIEWS, size=len(self))
+        for rows, images, labels in super().shuffled(seed, epoch, share):
             scores = torch.from_numpy(self.scores[drawn[rows], rows]).to(images.device)
             views = turned(images, torch.from_numpy(drawn[rows]))
             yield rows, views, torch.column_stack([labels, scores])
-
-    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
-        """Yield the images as they are, in their own order."""
-        return self.images.ordered(share)
 
 
 @dataclass(frozen=True)
@@ -103,7 +91,7 @@ class Teacher:
     def lesson(self, images: Batches) -> DistilledBatches:
         """Return batches of images, not augmented, as a student sees them."""
         rows = pd.Series(np.arange(len(self.ids)), index=self.ids)[images.ids]
-        return DistilledBatches(images, self.scores[:, rows.to_numpy()])
+        return DistilledBatches(**vars(images), scores=self.scores[:, rows.to_numpy()])
 
 
 def find_teacher(stage: Stage) -> Teacher:

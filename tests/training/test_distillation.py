@@ -80,7 +80,7 @@ def _pixels(n=40):
     images.labels = np.arange(n) % 2
     inputs = torch.cat(list(images.ordered()))
     views = [symmetry(inputs, k)[:, 0, 0, 1].numpy() for k in range(VIEWS)]
-    return DistilledBatches(images, np.stack([views, views], axis=2)), inputs
+    return DistilledBatches(**vars(images), scores=np.stack([views, views], axis=2)), inputs
 
 
 def _rows_and_views(batches, inputs, *key):
