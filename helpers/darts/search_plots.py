@@ -71,9 +71,8 @@ def alpha_heat_maps(history: History, used: int, cell: Genotype, perturbed: Geno
 def growing_cell(history: History, used: int) -> Figure:
     """Draw the cells that the search would have given at three epochs.
 
-    They are the first with steps of alpha, that at three quarters of all, and the last.
-
-    Edges that the cell also had at the previous of these epochs are pale.
+    These are the first epoch with steps of alpha, the one at three quarters of all, and the last.
+    Edges that the cell also had at the previous one are pale.
     """
     moved = [i for i, record in enumerate(history, 1) if record["alpha_loss"] is not None]
     first = min([*moved, used])

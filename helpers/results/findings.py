@@ -23,7 +23,7 @@ from helpers.runs.predictions import Scored
 
 LAST = 0.25  # share of the epochs that counts as the end of a training
 LEAST_EPOCHS = 4  # a shorter training has no last quarter
-FEW = 3  # trainings; of fewer a standard error says little
+FEW = 3  # trainings; the standard error of fewer says little
 
 
 def best_classical(table: pd.DataFrame, end: str = "") -> str:

@@ -42,7 +42,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "06_analysis": {"map_images": 8},
     },
-    # About the size of ELPV's training set; of a larger set, each epoch takes a part.
+    # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
         "03_finetuning": {"epoch_images": 2000, "test_views": 8},
         # The paper takes 20,000 steps of alpha; a few hundred need a higher rate.

@@ -42,7 +42,7 @@ class Batches:
     def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
         """Yield training batches: rows, inputs, and what the loss compares their scores with.
 
-        Of each batch, process `share[0]` of `share[1]` takes its part, which may be empty.
+        Process `share[0]` of `share[1]` takes its part of each batch, which may be empty.
         """
         order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
         starts = range(0, len(order), self.batch_size)

@@ -92,8 +92,7 @@ def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw loss and AUC of a supernet on the parts of the training images, and alpha's state.
 
     The state is the entropy, the number of skip connections, and the eigenvalue of d2L/dalpha2 if
-    it was measured.
-    The epochs before alpha's first step are gray.
+    it was measured. The epochs before alpha's first step are gray.
     """
     frame = pd.DataFrame(history)
     panels = {

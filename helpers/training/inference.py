@@ -67,9 +67,8 @@ class Scorer:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
         `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
-        the square.
-        If there are several processes, all have to call it: they divide the batches, and each
-        gets all scores, the same as one process would compute.
+        the square. If there are several processes, all have to call it: they divide the batches,
+        and each gets all scores, the same as one process would compute.
 
         Raises:
             ScoresError: scores are not finite.
