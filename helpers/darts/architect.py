@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from helpers.core.devices import without_tf32
-from helpers.darts.gradients import Average, Batch, Loss, gradients
+from helpers.darts.gradients import Batch, Loss, gradients
 from helpers.darts.space import KINDS
 from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
@@ -27,12 +27,11 @@ EPSILON = 0.01  # of equation 8: the length of its steps from w
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
-    `loss_of(net(images), targets)` is the loss. `average` (`processes.average`) turns the result of
-    one process for its share of a batch into that of the whole batch. Every loss and gradient goes
-    through it, so that all processes do the same step. A step changes alpha and the state of Adam,
-    but not w, and no .grad or SGD buffer of w. `beta_decay` (0 if not set) weights a second loss of
-    the step: the mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS,
-    Ye et al. 2022, arXiv 2203.01665).
+    `loss_of(net(images), targets)` is the loss. If there are several processes, each has its share
+    of a batch, and all do the same step. A step changes alpha and the state of Adam, but not w, and
+    no .grad or SGD buffer of w. `beta_decay` (0 if not set) weights a second loss of the step: the
+    mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS, Ye et al.
+    2022, arXiv 2203.01665).
 
     Example:
         >>> architect = Architect(net, F.cross_entropy, order=2)
@@ -46,9 +45,8 @@ class Architect:
         order: int = 1,
         lr: float = 3e-4,
         weight_decay: float = 1e-3,
-        average: Average | None = None,
     ) -> None:
-        self.net, self.loss_of, self.order, self.average = net, loss_of, order, average
+        self.net, self.loss_of, self.order = net, loss_of, order
         alphas = net.architecture_parameters()
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=BETAS, weight_decay=weight_decay)
         self.beta_decay = 0.0
@@ -80,7 +78,7 @@ class Architect:
         if self.order == 1:
             with constant_weights():  # their gradients take half of the time, and nobody reads them
                 alphas = self.net.architecture_parameters()
-                return gradients(self.net, self.loss_of, val, alphas, self.average)
+                return gradients(self.net, self.loss_of, val, alphas)
         assert train is not None
         return self.second_order(val, train, optimizer)
 
@@ -99,10 +97,10 @@ class Architect:
             moved = dict(zip(weights, values, strict=True))
             own = {name: moved.get(p, p) for name, p in net.named_parameters()}
             output_of = functools.partial(functional_call, net, own)
-            return gradients(output_of, self.loss_of, batch, by, self.average)
+            return gradients(output_of, self.loss_of, batch, by)
 
         with without_tf32():  # it is too coarse for epsilon
-            _, dw = gradients(net, self.loss_of, train, weights, self.average)
+            _, dw = gradients(net, self.loss_of, train, weights)
             ahead = [w.requires_grad_() for w in unrolled(weights, dw, optimizer)]
             loss, grads = gradients_at(ahead, val, [*alphas, *ahead])
             dalpha, v = grads[: len(alphas)], grads[len(alphas) :]

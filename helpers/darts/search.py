@@ -149,7 +149,6 @@ class AlphaSteps(Hooks):
             settings.order,
             lr=settings.alpha_lr,
             weight_decay=settings.alpha_weight_decay,
-            average=processes.average if processes.count() > 1 else None,
         )
 
     def training_starts(self, optimizer: torch.optim.Optimizer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from sklearn.metrics import roc_auc_score
 
 from helpers.runs.predictions import Scored
 
@@ -63,12 +64,11 @@ def weighted_auc(bad: ArrayLike, good: ArrayLike, scores: ArrayLike) -> float:
     `bad` (N,) is each part's weight as a bad one, `good` (N,) as a good one; a part with both is
     never compared with itself. ValueError if no pair has a weight.
     """
-    bad, good, scores = (np.asarray(a, dtype=np.float64) for a in (bad, good, scores))
-    _, group = np.unique(scores, return_inverse=True)
-    bad_at, good_at = (np.bincount(group, weights) for weights in (bad, good))
-    below = np.cumsum(good_at) - good_at / 2
+    bad, good = np.asarray(bad, dtype=np.float64), np.asarray(good, dtype=np.float64)
     itself = (bad * good).sum()
-    pairs = bad.sum() * good.sum() - itself
-    if pairs <= 0:
+    every = bad.sum() * good.sum()
+    if every - itself <= 0:
         raise ValueError("no pair of a bad part and another good one has a weight above 0")
-    return float((bad_at @ below - itself / 2) / pairs)
+    labels, both = np.repeat([1, 0], len(bad)), np.concatenate([bad, good])
+    auc = roc_auc_score(labels, np.tile(scores, 2), sample_weight=both)
+    return float((auc * every - itself / 2) / (every - itself))

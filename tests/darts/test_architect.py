@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from helpers.core import tensors
+from helpers.core import processes, tensors
 from helpers.darts import architect
 from helpers.darts.architect import Architect
 from helpers.darts.gradients import GradientError
@@ -217,20 +217,22 @@ def test_an_exception_changes_neither_w_nor_alpha(failing):
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_every_gradient_is_averaged_over_the_processes():
+def test_every_gradient_is_averaged_over_the_processes(monkeypatch):
     halves = [tuple(part[i::2] for part in VAL) for i in range(2)]
     net, _ = search()
     alpha_step = Architect(net, F.cross_entropy)
     (mine, own), (loss, other) = ((x, flat(g)) for x, g in map(alpha_step.gradient, halves))
     theirs = torch.cat([torch.tensor([loss], dtype=other.dtype), other])
-    alpha_step.average = lambda g, images: (g + theirs) / 2 if images == 4 else None
+    monkeypatch.setattr(
+        processes, "average", lambda g, images: (g + theirs) / 2 if images == 4 else None
+    )
     found, grads = alpha_step.gradient(halves[0])
     torch.testing.assert_close(flat(grads), (own + other) / 2)
     assert found == pytest.approx((mine + loss) / 2)
     net, sgd = search()
     seen = []
-    alpha_step = Architect(net, F.cross_entropy, 2, average=lambda g, n: seen.append(len(g)) or g)
-    alpha_step.step(VAL, TRAIN, sgd)
+    monkeypatch.setattr(processes, "average", lambda g, images: seen.append(len(g)) or g)
+    Architect(net, F.cross_entropy, 2).step(VAL, TRAIN, sgd)
     n_alpha, n_w = 2 * 2 * 8, sum(w.numel() for w in net.weight_parameters())
     # 1: the loss
     assert seen == [1 + n_w, 1 + n_alpha + n_w, 1 + n_alpha, 1 + n_alpha]

@@ -442,21 +442,3 @@ def test_the_preset_paper_is_table_1_to_the_letter():
     assert (training.grad_clip, training.label_smoothing) == (5.0, 0.1)
     assert (training.schedule, training.gamma) == ("exponential", 0.97)
     assert own.auxiliary and own.drop_path == 0.0
-
-
-@pytest.mark.parametrize(
-    "text", ['["DARTS_V2", "random"]', "DARTS_V2,random", ["DARTS_V2", "random"]]
-)
-def test_a_list_of_cells_may_come_as_json_text_as_papermill_gives_it(text):
-    found = settings.resolve("05_genotype_retraining", "quick", {"genotypes": text})
-    assert found.genotypes == ("DARTS_V2", "random")
-
-
-def test_a_damaged_list_and_impossible_numbers_are_refused():
-    for given, message in (
-        ({"genotypes": '["DARTS_V2"'}, "is not a list in JSON"),
-        ({"drop_path": 1}, "DROP_PATH=1 must be below 1"),
-        ({"schedule": "step"}, "SCHEDULE='step' is not one of one_cycle, cosine"),
-    ):
-        with pytest.raises(settings.SettingsError, match=message):
-            settings.resolve("05_genotype_retraining", "quick", given)

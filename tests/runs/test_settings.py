@@ -128,6 +128,9 @@ def test_the_trainings_of_03_take_its_parameters():
         ("03_finetuning", "test_views", 3, "is not one of 1, 4, 8"),
         ("03_finetuning", "fbp_ema_decay", 1.0, "must be below 1"),
         ("05_genotype_retraining", "gamma", 1.5, "must be at most 1"),
+        ("05_genotype_retraining", "drop_path", 1, "must be below 1"),
+        ("05_genotype_retraining", "schedule", "step", "is not one of one_cycle, cosine"),
+        ("05_genotype_retraining", "genotypes", '["DARTS_V2"', "is not a list in JSON"),
         ("01_data_split", "good_folders", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
