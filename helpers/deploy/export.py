@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import io
+import shutil
 import subprocess
 import sys
 import warnings
@@ -164,15 +165,16 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
         )
 
 
-def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> float:
+def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> float:
     """Return how much an exported model's scores and probabilities differ from this package's.
 
-    It is infinite if a verdict is not that of its score, or if only one of them reads an image. The
-    export's example.py runs in a process of its own. The package computes in float32, as the export
-    does.
+    The export's example.py runs in a process of its own. The package computes in float32, as the
+    export does.
 
     Raises:
-        ExportError: the example stops with an error, which is named, or no image can be compared.
+        ExportError: the example stops with an error, or no image can be compared; or the difference
+            is above `TOLERANCE`, a verdict is not that of its score, or only one of them reads an
+            image: then the folder is removed.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -188,11 +190,17 @@ def largest_difference(folder: Path, images: Sequence[str], opened: Opened) -> f
         raise ExportError(
             f"{folder} is not checked: none of the images can be compared ({expected.reason[0]})"
         )
-    if (found.score.isna() != expected.score.isna()).any():
-        return np.inf
     own = opened.description
     assert own  # without thresholds nothing was exported
     limits, scores = np.array([own.pass_below, own.reject_from]), found.score.to_numpy()
-    is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)
+    is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)  # False for NaN
     wrong = is_clear & (found.verdict.to_numpy() != own.verdicts(scores))
-    return np.inf if wrong[~np.isnan(scores)].any() else float(gaps.max())
+    one_reads = (found.score.isna() != expected.score.isna()).any()
+    difference = float(gaps.max())
+    if difference > TOLERANCE or wrong.any() or one_reads:
+        shutil.rmtree(folder)
+        raise ExportError(
+            f"the exported model gives other scores (by up to {difference:.1e}) or verdicts, or "
+            f"reads other images: {folder} is removed"
+        )
+    return difference

@@ -23,7 +23,7 @@ from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
 from helpers.deploy import predictor
 from helpers.deploy.description import VERDICTS
-from helpers.deploy.export import TOLERANCE, ExportError, export_model, largest_difference
+from helpers.deploy.export import check_exported, export_model
 from helpers.deploy.predictor import TrainedModel
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
@@ -356,9 +356,7 @@ def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFram
     opened = predictor.open_model(stage.paths.trainings(name))
     export_model(opened, to, out)
     readable = answered.path[answered.reason == ""].tolist()[:3]
-    difference = largest_difference(out, readable, opened)
-    if difference > TOLERANCE:
-        raise ExportError(f"{out} gives scores that differ by {difference:.1e}: do not use it")
+    difference = check_exported(out, readable, opened)
     written = [stage.output(path) for path in sorted(out.iterdir())]
     sizes = [f"{path.stat().st_size / 1e3:,.0f}" for path in written]
     names_ = [path.relative_to(stage.paths.root).as_posix() for path in written]

@@ -22,23 +22,12 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     assert "line exists already: give a new folder" in capsys.readouterr().err
 
 
-def test_an_export_that_differs_is_an_error(described, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
-    arguments = ["--model", "t", "--to", "torch", "--check", "a.png"]
-    for difference in (2e-4, float("nan")):
-        monkeypatch.setattr(export, "largest_difference", lambda *_, found=difference: found)
-        assert command.main([*arguments, "--out", str(tmp_path / "line")]) == 1
-        told = capsys.readouterr().err
-        assert f"by more than 0.0001, or in a verdict: {tmp_path / 'line'} is removed" in told
-        assert not (tmp_path / "line").exists()
-
-
 def test_an_export_that_could_not_be_checked_stays(described, tmp_path, monkeypatch, capsys):
     def unreadable(*_):
         raise export.ExportError("line is not checked: none of the images can be compared")
 
     monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
-    monkeypatch.setattr(export, "largest_difference", unreadable)
+    monkeypatch.setattr(export, "check_exported", unreadable)
     out = tmp_path / "line"
     arguments = ["--model", "t", "--to", "torch", "--out", str(out), "--check", "none.png"]
     assert command.main(arguments) == 1

@@ -196,31 +196,33 @@ def test_the_check_runs_the_example_and_tells_its_error(tmp_path):
     opened = described(tmp_path / "net", small_models("cnn"))
     Image.fromarray(np.full((20, 20), 99, np.uint8)).save(tmp_path / "a.png")
     images, line = [str(tmp_path / "a.png")], tmp_path / "line"
-    score, probability = predictor.TrainedModel(opened).predict(images).iloc[0, 1:3]
-    line.mkdir()
-
-    def says(score, verdict):
-        both = f"{score},{probability}" if score else ","
-        rows = f"file,score,probability,verdict\\na,{both},{verdict}"
-        (line / "example.py").write_text(f"print('{rows}')")
-        return line, images, opened
-
-    (verdict,) = opened.description.verdicts([score + 0.25])
-    assert export.largest_difference(*says(score + 0.25, verdict)) == pytest.approx(0.25)
-    other = "pass" if verdict == "reject" else "reject"
-    assert export.largest_difference(*says(score + 0.25, other)) == np.inf
-    with pytest.raises(export.ExportError, match="line is not checked: none of the images can be"):
-        export.largest_difference(*says("", "cannot be read"))
-    (tmp_path / "b.png").write_bytes(b"")  # the export alone gives it a score
-    both = f"{score},{probability},{verdict}"
-    (line / "example.py").write_text(
-        f"print('file,score,probability,verdict\\na,{both}\\nb,{both}')"
-    )
+    score, probability, verdict = predictor.TrainedModel(opened).predict(images).iloc[0, 1:4]
+    (tmp_path / "b.png").write_bytes(b"")  # only the export can read it
     pair = [*images, str(tmp_path / "b.png")]
-    assert export.largest_difference(line, pair, opened) == np.inf
+
+    def says(*rows):
+        text = "\\n".join(["file,score,probability,verdict", *rows])
+        line.mkdir(exist_ok=True)
+        (line / "example.py").write_text(f"print('{text}')")
+        return line
+
+    right, unread = f"a,{score},{probability},{verdict}", "b,,,cannot be read"
+    assert export.check_exported(says(right), images, opened) < 1e-6
+    assert export.check_exported(says(right, unread), pair, opened) < 1e-6
+    (much,) = opened.description.verdicts([score + 0.25])
+    with pytest.raises(export.ExportError, match=r"other scores \(by up to 2.5e-01\) or verdicts"):
+        export.check_exported(says(f"a,{score + 0.25},{probability},{much}"), images, opened)
+    assert not line.exists()
+    other = "pass" if verdict == "reject" else "reject"
+    for wrong in ((f"a,{score},{probability},{other}", unread), (right, right)):
+        with pytest.raises(export.ExportError, match=r"reads other images: .*line is removed"):
+            export.check_exported(says(*wrong), pair, opened)
+    with pytest.raises(export.ExportError, match="line is not checked: none of the images can be"):
+        export.check_exported(says("a,,,cannot be read"), images, opened)
     (line / "example.py").write_text("raise SystemExit('no runtime')")
     with pytest.raises(export.ExportError, match=r"example\.py stopped: no runtime"):
-        export.largest_difference(line, images, opened)
+        export.check_exported(line, images, opened)
+    assert line.exists()
 
 
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
