@@ -120,7 +120,7 @@ def randomised_copy(model: Network, seed: int) -> Network:
 def rank_correlation(maps_a: Tensor, maps_b: Tensor) -> Tensor:
     """Return Spearman's correlation of each pair of maps' pixels (B,); NaN if a map is constant.
 
-    Between a network and its `randomised_copy` it should be low (Adebayo et al. 2018): near 1 means
+    It should be low between a network and its `randomised_copy` (Adebayo et al. 2018): near 1 means
     that the maps show the image and not what the network has learned.
     """
     pairs = zip(maps_a.flatten(1).double(), maps_b.flatten(1).double(), strict=True)

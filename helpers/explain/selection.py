@@ -19,14 +19,11 @@ ORDERS = {  # columns to sort by, and True for those that ascend
 
 
 def surest_of_each_class(subject: Subject) -> pd.DataFrame:
-    """Return a good and a bad part for `maps.class_maps`.
+    """Return the good and the bad part that the model calls right with the most certainty.
 
-    Of each class it is the part that the model calls right with the most certainty, and whose maps
-    for both labels are not empty.
-
-    A very sure network often finds nothing that supports the other label. If the `MOST_TRIED`
-    surest parts all have an empty map, the surest is returned; if no part of a class is right, the
-    least wrong ones are tried.
+    Parts with an empty map for one of the labels are passed over: a very sure network often finds
+    nothing that supports the other label. If the `MOST_TRIED` surest parts all have an empty map,
+    the surest is returned; if no part of a class is right, the least wrong ones are tried.
 
     Raises:
         ExplainError: a class has no part.

@@ -93,7 +93,7 @@ def test_a_submission_in_error_is_a_failure_with_its_reason(server, csv, capfd):
 def test_a_submission_whose_score_cannot_be_asked_for_has_arrived(server, csv):
     server.faults["GetSubmission"] = [Fault(401, {"message": "expired"})]
     text = message_of(lambda: submit(csv))
-    assert "HTTP 401" in text and "x.csv has arrived: its score will stand at https" in text
+    assert "HTTP 401" in text and "x.csv has arrived: its score will be at https" in text
     assert "Perhaps" not in text and "again" not in text.splitlines()[-1]
 
 

@@ -54,7 +54,7 @@ def download(slug: str = COMPETITION) -> Path:
             _fetch(slug, archive)
         os.replace(unpacked, folder)
     except KaggleError as error:
-        shutil.rmtree(unpacked, ignore_errors=True)  # gives its room back when the disk is full
+        shutil.rmtree(unpacked, ignore_errors=True)  # the disk may be full
         text = str(error)
         if archive.is_file() and archive.stat().st_size:
             kept = f"{archive.stat().st_size / 1e6:.1f} MB have arrived and are kept in {work}"

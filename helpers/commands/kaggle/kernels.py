@@ -98,11 +98,7 @@ def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
         push("notebooks/01_data_split.ipynb", Push(kernels=["me/good-bad-series"]))
 
     The client uploads one file only: helpers, pretrained weights and `attach` travel in a private
-    data set, and the pushed copy gets a first cell that installs them.
-
-    Args:
-        notebook: the .ipynb; it is copied, never changed.
-        settings: what to attach and where to push.
+    data set, and the pushed copy gets a first cell that installs them. The file is not changed.
 
     Raises:
         KaggleError: a malformed name, a failed request, an error or unknown source on Kaggle.
@@ -123,11 +119,7 @@ def push(notebook: str | os.PathLike, settings: Push | None = None) -> dict:
 def send(api: Any, name: str, content: nbformat.NotebookNode, settings: Push) -> dict:
     """Upload the helpers, then push a notebook; return its ref, url and version.
 
-    Args:
-        api: the client.
-        name: the notebook's file name.
-        content: the notebook, without the cell that installs the helpers.
-        settings: checked, with a title.
+    `content` gets a first cell that installs the helpers; `settings` are checked and have a title.
     """
     owner = owner_of(api, settings)
     if settings.gpu:

@@ -97,9 +97,7 @@ def plan_run(arguments: Sequence[str]) -> Plan:
 def series_notebook(plan: Plan, ref: str) -> NotebookNode:
     """Return the notebook: the call of helpers.run, then its results.
 
-    Args:
-        plan: of `plan_run`.
-        ref: the notebook's own name on Kaggle, as owner/name, for the hint how to continue.
+    `ref` is its own name on Kaggle, as owner/name, for the hint how to continue.
     """
     cells = [
         new_markdown_cell(_ABOUT.format(run=plan.run)),

@@ -25,9 +25,7 @@ class SeriesError(UserError):
 def run_series(arguments: Sequence[str], ref: str) -> bool:
     """Run helpers.run as a process of its own, its output shown as it comes.
 
-    Args:
-        arguments: of `python -m helpers.run`.
-        ref: this notebook's name on Kaggle, as owner/name.
+    `ref` is this notebook's name on Kaggle, as owner/name.
 
     Returns:
         True if the series was finished, False if the time budget was used up first: that ends the

@@ -54,7 +54,7 @@ def submit(
             return api.competition_submit_cli(str(path), message, slug, wait=wait)
     except KaggleError as error:
         if "Submission ref: " in printed.text:
-            note = f"{path.name} has arrived: its score will stand at"
+            note = f"{path.name} has arrived: its score will be at"
         elif error.is_refusal:
             raise
         else:
