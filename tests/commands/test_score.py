@@ -253,13 +253,6 @@ def test_the_learning_curves_name_the_trainings_that_a_folder_stands_for(folder,
     assert "seed2_fold1.safetensors" in named and "seed10" not in named
 
 
-def test_one_checkpoint_of_several_is_scored_alone(folder, several):
-    one = several / "seed2_fold1.safetensors"
-    assert score.main([*command(folder), "--model", str(one)]) == 0
-    shutil.copy(one, folder / "m.safetensors")
-    np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
-
-
 def test_parts_are_refused_if_one_of_several_trainings_has_changed(folder, several, capsys):
     arguments = [*command(folder), "--model", str(several)]
     assert score.main([*arguments, "--shard", "0/2"]) == 0

@@ -13,7 +13,7 @@ import pytest
 from helpers.commands.score import command as score
 from helpers.commands.score import listing
 from helpers.commands.score.engine import PartScorer
-from helpers.commands.score.parts import Job, Part, PartFiles, Row, Settings, names_digest
+from helpers.commands.score.parts import Job, PartFiles, Row, Settings, names_digest
 from helpers.deploy.predictor import TrainedModel
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
@@ -73,7 +73,7 @@ def test_after_ctrl_c_only_what_is_missing_is_scored(whole, monkeypatch, capsys)
     def stopped(self, entries):
         if len(seen) == 3:
             raise KeyboardInterrupt
-        seen.append(entries[0].part)
+        seen.append(entries[0].path)
         return plain(self, entries)
 
     with monkeypatch.context() as patch:
@@ -82,10 +82,10 @@ def test_after_ctrl_c_only_what_is_missing_is_scored(whole, monkeypatch, capsys)
     assert "the same command without --restart continues" in capsys.readouterr().err
     assert part_names(whole) == ["000000.csv", "000001.csv", "000002.csv"]
     monkeypatch.setattr(
-        PartScorer, "score", lambda *given: seen.append(given[1][0].part) or plain(*given)
+        PartScorer, "score", lambda *given: seen.append(given[1][0].path) or plain(*given)
     )
     assert score.main(command(whole)) == 0
-    assert seen == list(range(8))
+    assert seen == [part[0].path for part in listing.open_list(str(whole / "parts")).parts()]
     assert both(whole) == expected
 
 
@@ -267,7 +267,7 @@ def test_names_with_commas_quotes_and_line_breaks_come_back(tmp_path):
     row = Row(name, "i,d", "0.25", "")
     job = Job(Settings("images", "m", "no", 1, 8), 1, [names_digest([row])])
     files = PartFiles(tmp_path / "s.csv", job)
-    files.write(Part(0, [row]))
+    files.write(0, [row])
     assert files.read(0) == [row]
     files.join()
     found = pd.read_csv(tmp_path / "s.csv").iloc[0]

@@ -36,14 +36,14 @@ from helpers.deploy.description import Description
 from helpers.deploy.predictor import Opened, open_model
 from helpers.training.inference import precision_of
 
-PROBES = 64  # so many first images are searched for the bits of deep ones
+PROBES = 64  # first images that are read to find the bits of deep ones
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
     parser = _parser()
     options, more = parser.parse_known_args(arguments)
-    if more:  # of a pattern, the shell has made many arguments
+    if more:  # the shell has turned a pattern into many arguments
         advice = "" if any(one.startswith("-") for one in more) else " (put a pattern in quotes)"
         parser.error(f"unrecognized arguments: {' '.join(more)}{advice}")
     try:
@@ -98,15 +98,15 @@ def run(options: argparse.Namespace) -> int:
         parts.remove(index, count)
         options.again = "without --restart "
     files.save_json(parts.record, asdict(job))
-    sizes = {number: listing.PART_IMAGES for number in range(len(job.digests))}
-    sizes[max(sizes)] = job.count - listing.PART_IMAGES * max(sizes)
+    starts = range(0, job.count, listing.PART_IMAGES)
+    sizes = [min(listing.PART_IMAGES, job.count - start) for start in starts]
     mine = range(index, len(sizes), count)
     todo = set(parts.check()[0]).intersection(mine)
     several, example = 0, ""
     began_s, left = time.monotonic(), sum(sizes[number] for number in todo)
     total = sum(sizes[number] for number in mine)
     if todo:
-        entries = (part for part in images.parts() if part[0].part in todo)
+        entries = (part for number, part in enumerate(images.parts()) if number in todo)
         facts = replace(
             facts, precision=settings.precision, views=settings.views, full_scale_bits=settings.bits
         )
@@ -120,11 +120,12 @@ def run(options: argparse.Namespace) -> int:
         with tqdm(
             desc="score", unit="img", total=total, initial=total - left, disable=hidden
         ) as bar:
-            for part in scored:
-                parts.write(part)
-                several += len(part.several_frames)
-                example = example or next(iter(part.several_frames), "")
-                bar.update(len(part.rows))
+            # not strict, as the list may have become shorter
+            for number, (rows, more) in zip(sorted(todo), scored, strict=False):
+                parts.write(number, rows)
+                several += len(more)
+                example = example or "".join(more[:1])
+                bar.update(len(rows))
     seconds = max(time.monotonic() - began_s, 1e-9)
     print(description.promise if description else remark)
     rate = f" in {seconds:.1f} s, {left / seconds:.1f} images/s" if left else ": nothing to do"

@@ -11,7 +11,7 @@ import torch
 
 from helpers.commands.score import ScoreError
 from helpers.commands.score.listing import Entry
-from helpers.commands.score.parts import Part, Row
+from helpers.commands.score.parts import Row
 from helpers.deploy.predictor import Opened, TrainedModel
 
 RETRIES = 3  # if the machine of a Ray actor is lost
@@ -37,8 +37,11 @@ class PartScorer:
         # Pillow frees the interpreter lock while it decodes and resizes, so threads are enough.
         self.pool = ThreadPoolExecutor(threads or max(1, (os.cpu_count() or 1) // neighbours))
 
-    def score(self, entries: list[Entry]) -> Part:
-        """Score the images of one part; see `TrainedModel.answers`."""
+    def score(self, entries: list[Entry]) -> tuple[list[Row], list[str]]:
+        """Return the rows of a part and the paths of its images with several pages or frames.
+
+        `TrainedModel.answers` says what is raised.
+        """
         answers = self.model.answers([one.file for one in entries], self.pool, self.batch_size)
         rows: list[Row] = []
         several: list[str] = []
@@ -47,7 +50,7 @@ class PartScorer:
             rows.append(Row(entry.path, entry.id, score, answer.reason))
             if answer.has_more:
                 several.append(entry.path)
-        return Part(entries[-1].part, rows, tuple(several))
+        return rows, several
 
 
 def score_on_ray(
@@ -56,8 +59,8 @@ def score_on_ray(
     images: int,
     batch_size: int,
     parts: Iterable[list[Entry]],
-) -> Iterator[Part]:
-    """Yield the scores of every part, in the list's order; the arguments are `PartScorer`'s.
+) -> Iterator[tuple[list[Row], list[str]]]:
+    """Yield `PartScorer.score` of every part in the list's order; the arguments are the class's.
 
     Parts go to actors that hold the models: one for each GPU of the cluster if `device` is a GPU,
     else for each core. Every machine of the cluster must find the images under the same path.

@@ -11,7 +11,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -20,13 +19,11 @@ from helpers.core import files
 from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
-Name = tuple[str, str, str]  # path and id as in `Entry`, and file
 
 
 class Entry(NamedTuple):
     """One image of a list."""
 
-    part: int  # that it belongs to: 0 for the first `PART_IMAGES` images
     path: str  # below the list's folder, as the CSV of scores names it
     id: str
     file: str  # to open
@@ -37,20 +34,21 @@ class ImageList:
     """Images in an order that depends on their names (or the CSV's lines) alone."""
 
     place: str  # absolute: the folder, the pattern or the CSV
-    names: Callable[[], Iterator[Name]]  # starts reading from the disk
+    read: Callable[[], Iterator[Entry]]  # starts reading from the disk
     left_out: Callable[[], list[str]] = list  # lines about files of a folder that are not listed
 
     def entries(self) -> Iterator[Entry]:
         """Yield every image from the first one on, read again from the disk."""
-        for position, (path, name, file) in enumerate(self.names()):
+        for path, name, file in self.read():
             # bytes of a name that are not UTF-8 become escapes
             texts = [text.encode("utf-8", "backslashreplace").decode() for text in (path, name)]
-            yield Entry(position // PART_IMAGES, texts[0], texts[1], file)
+            yield Entry(texts[0], texts[1], file)
 
     def parts(self) -> Iterator[list[Entry]]:
         """Yield the images of every part, read again from the disk."""
-        for _, entries in itertools.groupby(self.entries(), key=lambda entry: entry.part):
-            yield list(entries)
+        entries = self.entries()
+        while part := list(itertools.islice(entries, PART_IMAGES)):
+            yield part
 
 
 def open_list(text: str) -> ImageList:
@@ -65,27 +63,27 @@ def open_list(text: str) -> ImageList:
     """
     place = Path(text).expanduser().absolute()
     if place.is_dir():
-        names = partial(_folder_names, place)
-        return ImageList(str(place), names, partial(left_out, [place]))
+        return ImageList(str(place), lambda: _of_folder(place), lambda: left_out([place]))
     if place.is_file() and place.suffix.lower() == ".csv":
-        return ImageList(str(place), lambda: _csv_names(place))
+        return ImageList(str(place), lambda: _of_csv(place))
     pattern = glob.escape(str(place)) if place.is_file() else str(place)
     if place.is_file() or glob.has_magic(pattern):
-        others = partial(_pattern_left_out, pattern)
-        return ImageList(str(place), lambda: _pattern_names(pattern), others)
+        return ImageList(
+            str(place), lambda: _of_pattern(pattern), lambda: _pattern_left_out(pattern)
+        )
     raise ScoreError(
         f"--images {text}: there is no such folder or CSV, and it is not a pattern with * or ?"
     )
 
 
-def _folder_names(folder: Path) -> Iterator[Name]:
+def _of_folder(folder: Path) -> Iterator[Entry]:
     for file, kind in walk(folder):
         if kind is Kind.IMAGE:
             path = file.relative_to(folder).as_posix()
-            yield path, os.path.splitext(path)[0], str(file)
+            yield Entry(path, os.path.splitext(path)[0], str(file))
 
 
-def _pattern_names(pattern: str) -> Iterator[Name]:
+def _of_pattern(pattern: str) -> Iterator[Entry]:
     """Find files by a pattern, sorted; their paths start below its last folder without a *.
 
     Pipes and broken links are listed, to be reported as unreadable.
@@ -96,18 +94,18 @@ def _pattern_names(pattern: str) -> Iterator[Name]:
     for file in sorted(glob.iglob(pattern, recursive=True)):
         if file.lower().endswith(SUFFIXES) and not os.path.isdir(file):
             path = PurePath(os.path.relpath(file, root)).as_posix()
-            yield path, os.path.splitext(path)[0], file
+            yield Entry(path, os.path.splitext(path)[0], file)
 
 
 def _pattern_left_out(pattern: str) -> list[str]:
-    """Return a line about the files that a pattern finds and `_pattern_names` does not list."""
+    """Return a line about the files that a pattern finds and `_of_pattern` does not list."""
     found = (Path(file) for file in glob.iglob(pattern, recursive=True))
     others = [p.suffix.lower() for p in found if p.is_file() and p.suffix.lower() not in SUFFIXES]
     kinds = ", ".join(sorted(set(others)))
     return [f"{len(others):,} file(s) with other suffixes ({kinds})"] if others else []
 
 
-def _csv_names(table: Path) -> Iterator[Name]:
+def _of_csv(table: Path) -> Iterator[Entry]:
     """Read the lines of a CSV one by one."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as handle:
@@ -121,6 +119,6 @@ def _csv_names(table: Path) -> Iterator[Name]:
                 if not path or not name:
                     column = "id" if path else "path"
                     raise ScoreError(f"{table}, line {reader.line_num}: {column} is empty")
-                yield path, name, os.path.join(table.parent, path)
+                yield Entry(path, name, os.path.join(table.parent, path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScoreError(f"{table} is not a readable CSV: {error}") from None

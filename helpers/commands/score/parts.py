@@ -32,14 +32,6 @@ class Row(NamedTuple):
     reason: str  # why it cannot be read
 
 
-class Part(NamedTuple):
-    """The images of one part file: `PART_IMAGES`, or fewer in the last part."""
-
-    number: int
-    rows: list[Row]
-    several_frames: tuple[str, ...] = ()  # paths of images with pages or frames behind the first
-
-
 @dataclass(frozen=True)
 class Settings:
     """Everything that the scores depend on beside the images."""
@@ -82,15 +74,13 @@ class PartFiles:
             for path in (self.out, self.unreadable, *found):
                 path.unlink(missing_ok=True)
 
-    def write(self, part: Part) -> None:
+    def write(self, number: int, rows: Sequence[Row]) -> None:
         """Write a part atomically."""
         text = io.StringIO()
-        rows = (map(files.as_cell, row) for row in part.rows)
-        csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
+        cells = (map(files.as_cell, row) for row in rows)
+        csv.writer(text, lineterminator="\n").writerows([Row._fields, *cells])
         body = text.getvalue().encode()
-        files.write_bytes(
-            self.path(part.number), self._seal(names_digest(part.rows), body) + b"\n" + body
-        )
+        files.write_bytes(self.path(number), self._seal(names_digest(rows), body) + b"\n" + body)
 
     def read(self, number: int) -> list[Row] | None:
         """Return the rows of a part; None if it is missing, damaged or of another job."""
