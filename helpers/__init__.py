@@ -20,6 +20,6 @@ __version__ = "0.2.0.dev0"
 
 def load_model(name: str | Path) -> TrainedModel:
     """Load a trained model; see `helpers.deploy.predictor.open_model` for names and errors."""
-    from helpers.deploy import predictor  # imports torch
+    from helpers.deploy.predictor import TrainedModel, open_model  # imports torch
 
-    return predictor.load_model(name)
+    return TrainedModel(open_model(name))

@@ -21,7 +21,7 @@ from helpers.core import files, style
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
 from helpers.datasets.folder import SUFFIXES, image_files
-from helpers.deploy.predictor import TrainedModel, load_model
+from helpers.deploy.predictor import TrainedModel, open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, write what was asked for, and return how many images cannot be read."""
-    model = load_model(options.model)
+    model = TrainedModel(open_model(options.model))
     given = [image_files(p) if (p := Path(own)).is_dir() else [p] for own in options.images]
     if not (images := list(itertools.chain(*given))):
         raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")

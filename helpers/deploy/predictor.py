@@ -188,11 +188,6 @@ def _array_picture(array: np.ndarray) -> Picture:
     return Picture(np.ascontiguousarray(pixels), array, False)
 
 
-def load_model(name: str | Path) -> TrainedModel:
-    """Load a trained model; `open_model` says what `name` may be and what is raised."""
-    return TrainedModel(open_model(name))
-
-
 def open_model(name: str | Path) -> Opened:
     """Find the checkpoints that belong to a name, and their description.
 

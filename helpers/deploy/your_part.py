@@ -79,7 +79,7 @@ def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedMode
         else:
             other = names.display_name(found.name)
             print(f"{names.display_name(name)} has no network: {other} takes its place")
-    return found.name, predictor.load_model(found)
+    return found.name, TrainedModel(predictor.open_model(found))
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
