@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
             for number, (rows, more) in zip(sorted(todo), scored, strict=False):
                 parts.write(number, rows)
                 several += len(more)
-                example = example or "".join(more[:1])
+                example = example or next(iter(more), "")
                 bar.update(len(rows))
     seconds = max(time.monotonic() - began_s, 1e-9)
     print(description.promise if description else remark)
