@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -127,32 +126,26 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     """Return a line with number and examples for each kind of file that is not an image to read.
 
     These are the files that `image_files` leaves out of the `folders`, and with `root` also the
-    images below it that are in none of them. Memory does not grow with the number of files.
+    images below it that are in none of them.
 
     Example:
         ["2 hidden folder(s) or image(s) (good/.thumbnails, .git)"]
     """
-    counts: Counter[Kind] = Counter()
-    names: dict[Kind, set[str]] = defaultdict(set)
-
-    def note(kind: Kind, name: str) -> None:
-        name = name.encode(errors="backslashreplace").decode()  # a name may not be UTF-8
-        counts[kind] += 1
-        names[kind].add(name)
-        if len(names[kind]) > EXAMPLES + 1:
-            names[kind].remove(max(names[kind]))
-
+    names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for top in (*folders, root) if root else folders:
         above = root if root and top.is_relative_to(root) else top
         for path, kind in walk(top, skip=folders):
             below = path.relative_to(above)
             if kind is Kind.OTHER:
-                note(kind, path.suffix.lower() or "none")
+                names[kind].append(path.suffix.lower() or "none")
             elif kind is not Kind.IMAGE:
-                note(kind, below.as_posix())
+                names[kind].append(below.as_posix())
             elif top == root:
-                note(Kind.BESIDE if path.parent == root else Kind.NO_CLASS, below.parts[0])
-    return [f"{counts[k]:,} {k.value} ({_listed(sorted(names[k]))})" for k in Kind if counts[k]]
+                place = Kind.BESIDE if path.parent == root else Kind.NO_CLASS
+                names[place].append(below.parts[0])
+    lines = [f"{len(n):,} {k.value} ({_listed(sorted(set(n)))})" for k, n in names.items() if n]
+    # a name may not be UTF-8
+    return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
 def _group(file: Path, folder: Path, level: int) -> str | None:

@@ -147,7 +147,7 @@ def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_cl
     assert labels(load(two_classes)) == {"a": 0, "b": 1, "pipe": 1, "gone": 0}
 
 
-def test_of_many_left_out_folders_a_few_are_named(two_classes):
+def test_a_few_of_many_left_out_folders_are_named(two_classes):
     for i in range(8):
         fill(two_classes / f"type{i}", "c.png")
     assert load(two_classes).left_out == (
