@@ -229,10 +229,8 @@ def within_group_auc(
             weights.append(smaller)
     if not aucs:
         return None
-    weight, estimate = (
-        np.array(weights) / sum(weights),
-        np.average(aucs, weights=weights).clip(0, 1),
-    )
+    weight = np.array(weights) / sum(weights)
+    estimate = np.average(aucs, weights=weights).clip(0, 1)
     if len(aucs) == 1:
         return WithinGroups(_logit_interval(estimate, np.inf, 0), 1)
     # with unequal weights (MacKinnon and White 1985, HC2) there are fewer groups in effect

@@ -28,8 +28,8 @@ DECODE_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# Suffixes may lie, so the content decides. Of these formats PNG and TIFF alone can be deep (more
-# than 8 bits); of other ones Pillow would drop bits unnoticed.
+# Suffixes may lie, so the content decides. Among these formats only PNG and TIFF can be deep (more
+# than 8 bits). Pillow would drop bits of other formats unnoticed.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
 SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes

@@ -288,7 +288,7 @@ def frames_of(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["tiff", "png", "gif"])
-def test_of_several_frames_the_first_is_read_and_the_file_is_marked(tmp_path, kind):
+def test_the_first_of_several_frames_is_read_and_the_file_is_marked(tmp_path, kind):
     found = decoding.read_image(frames_of(tmp_path, kind), 0)
     assert found.has_more and (found.pixels == 10).all()
     assert not decoding.read_image(save(tmp_path / "one.png", noise(4, 4)), 0).has_more
