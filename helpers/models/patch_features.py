@@ -7,8 +7,10 @@ less bound to ImageNet's classes than the last one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +18,11 @@ import torchvision
 from torch import Tensor
 
 from helpers.models.backbones import Model, PretrainedClassifier
-from helpers.models.complexity import output_shapes
+from helpers.models.spec import evaluating
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
 NEIGHBOURHOOD = 3  # p of the paper: patches are averaged over p x p
+Seen = TypeVar("Seen")
 
 
 class NoMiddleLayersError(ValueError):
@@ -44,9 +47,12 @@ def middle_layers(model: PretrainedClassifier) -> tuple[str, ...]:
             f"are {', '.join(map(str, stages)) or 'not known'}"
         )
     layers = tuple(f"trunk.{stages[stride]['module']}" for stride in STRIDES)
-    shapes = output_shapes(model, model.spec.image_size_px, model.spec.in_channels)
+    side = model.spec.image_size_px
+    image = next(model.parameters()).new_zeros((1, model.spec.in_channels, side, side))
+    with evaluating(model), torch.no_grad():
+        shapes = _watched(model, image, layers, lambda output: tuple(getattr(output, "shape", ())))
     for layer, stride in zip(layers, STRIDES, strict=True):
-        shape = shapes.get(layer, ())
+        shape = shapes.get(layer, ())  # a stage may be missing, or give a list
         if len(shape) != 4 or shape[1] != stages[stride]["num_chs"]:
             raise NoMiddleLayersError(
                 f"the layer {layer} of {name} gives {shape}, and patch features need maps "
@@ -64,17 +70,29 @@ def patch_features(model: Model, images: Tensor, layers: Sequence[str]) -> Tenso
 
         patch_features(model, images, middle_layers(model))  # ResNet-18, 224 px: (B, 384, 28, 28)
     """
-    maps: list[Tensor] = []
 
-    def keep(_module: torch.nn.Module, _inputs: tuple, output: Tensor) -> None:
-        # at once, because later layers may change the output in place
+    def averaged(output: Tensor) -> Tensor:
         p, border = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
-        maps.append(F.avg_pool2d(output, p, stride=1, padding=border, count_include_pad=False))
+        return F.avg_pool2d(output, p, stride=1, padding=border, count_include_pad=False)
 
-    with ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(model.get_submodule(layer).register_forward_hook(keep))
-        model.embed(images)
+    maps = list(_watched(model, images, layers, averaged).values())
     size = tuple(maps[0].shape[2:])
     finer = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:]]
     return torch.cat([maps[0], *finer], dim=1)
+
+
+def _watched(
+    model: Model, images: Tensor, layers: Sequence[str], see: Callable[[Any], Seen]
+) -> dict[str, Seen]:
+    """Embed images; return what `see` returns for the output of each layer that runs, by name."""
+    seen: dict[str, Seen] = {}
+
+    def hook(name: str, _module: torch.nn.Module, _inputs: tuple, output: Any) -> None:
+        seen[name] = see(output)  # at once, because later layers may change the output in place
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name in layers:
+                hooks.enter_context(module.register_forward_hook(partial(hook, name)))
+        model.embed(images)
+    return seen
