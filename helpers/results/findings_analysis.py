@@ -45,7 +45,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
         name: the submitted model.
         side: "test", or "val" if the test labels are hidden.
     """
-    models = table[~table.model.isin(REFERENCES)].set_index("model")
+    models = table[~table.model.isin({*REFERENCES} - {name})].set_index("model")
     row, column = models.loc[name], f"{side}_auc"
     rivals = models[models.n_val == row.n_val]
     kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"

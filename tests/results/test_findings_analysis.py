@@ -48,6 +48,23 @@ def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
     assert said.best.startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
 
 
+def test_the_brightness_counts_as_a_model_only_if_it_is_the_best():
+    table = TABLE.replace({"model": {"cnn": "lr_brightness"}})
+    said = findings.submitted(table, COMPARED[:0], "fbp", "val")
+    assert said.best == "Submitted: FBP, the best of 2 models by validation AUC (95.1)."
+    table = table.assign(val_auc=[0.9, 0.9, 0.96, 0.5])
+    said = findings.submitted(table, COMPARED[:0], "lr_brightness", "val")
+    assert (
+        said.best == "Submitted: Brightness alone, the best of 3 models by validation AUC (96.0)."
+    )
+
+
+def test_models_that_are_as_good_on_validation_are_named():
+    table = TABLE.assign(val_auc=[0.951, 0.951, 0.9, 0.5])
+    said = findings.submitted(table, COMPARED[:0], "fbp", "val")
+    assert said.best.endswith("by validation AUC (95.1), as good there as SVM.")
+
+
 def test_a_row_that_is_better_on_test_is_said_to_be_ahead():
     ahead = COMPARED.assign(difference=[0.02, -0.15], low=[0.01, -0.2], high=[0.03, -0.1])
     ahead["p_holm"] = [0.002, 0.0001]
