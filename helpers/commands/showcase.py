@@ -26,7 +26,7 @@ from helpers.runs.names import base_name, display_name, model_colours
 THUMBNAILS = {
     "01": ("01_samples", (0, 0.14, 0.39, 0.92)),
     "02": ("02_auc", (0, 0.07, 1, 0.85)),
-    "03": ("03_learning_curves", (0.582, 0.09, 0.868, 0.95)),
+    "03": ("03_learning_curves", (0.582, 0.09, 0.868, 0.87)),
     "04": ("04_cells", (0, 0.1, 0.55, 0.9)),
     "05": ("05_auc_cost", (0, 0.066, 0.81, 0.51)),
     "06": ("06_gallery", (0.33, 0.084, 0.745, 0.36)),
