@@ -55,6 +55,17 @@ def test_it_is_an_output_of_the_stage(described, folder):
     assert outputs["checkpoints/net/model.json"] == files.file_digest(folder / NAME)
 
 
+def test_the_table_of_networks_has_the_rates_of_their_thresholds(described):
+    shown = deploy_run.describe().set_index("Call it").loc["t/net"]
+    scored = predictions.read_all_predictions(described)
+    settings = stages.open_stage("06_analysis", {"RUN": "t"}).settings
+    points = decision.operating_table(scored, settings, deploy_run.BAD_RATE)
+    own = points[(points.model == "net") & (points.rule == "expected")].iloc[0]
+    on_test = f"{100 * own.test_escapes / own.test_bad:.1f} % on test"
+    assert shown["Escape rate: promised"] == f"9.1 %; {on_test}"
+    assert shown["Good parts rejected"] == f"{100 * own.test_overkilled / own.test_good:.1f} %"
+
+
 def test_a_verdict_changes_exactly_at_the_thresholds(folder):
     own = dataclasses.replace(read_description(folder), pass_below=0.25, reject_from=0.75)
     scores = [0, np.nextafter(0.25, 0), 0.25, np.nextafter(0.75, 0), 0.75, 1, np.nan]

@@ -211,6 +211,8 @@ def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(describe
         part = answered.set_index("id").loc[name]
         assert label == ("labelled good", "labelled bad")[part.label]
         assert score.startswith(f"score {part.score:.3f}")
+    filled = [not ax.get_title().endswith("map empty") for ax in figure.axes[:12]]
+    assert (len(figure.axes) == 13) == any(filled)  # the 13th is the scale
 
 
 def test_the_notebook_answers_for_a_folder_and_is_done_again_if_an_image_changes(

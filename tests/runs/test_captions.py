@@ -84,6 +84,9 @@ def test_a_caption_names_every_device_that_networks_were_trained_on(stage):
     for name, device in {"fbp": "2 x (CPU, 1 thread)", "cnn": "an H100", "ll": "an H100"}.items():
         _train(stage, name, device)
     assert "; 2 x (CPU, 1 thread) and an H100. Drawn." in captions.caption(stage)
+    for name, precision in {"fbp": "bf16", "cnn": "bf16", "ll": "float32"}.items():
+        _train(stage, name, f"CPU, 1 thread, {precision}")
+    assert "; CPU, 1 thread, bf16 and float32. Drawn." in captions.caption(stage)
     for name in ("fbp", "cnn", "ll"):  # without predictions, a model is not in the table
         stage.paths.predictions(name).unlink()
     assert "; CPU, 2 threads, bf16. Drawn." in captions.caption(stage)
