@@ -1,6 +1,6 @@
 """The values of each preset, stage by stage; other settings take their defaults.
 
-`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` takes hours there and is the
+`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` an hour or two there and is the
 default on a GPU, `paper` is the report's Table 1.
 """
 
@@ -9,6 +9,31 @@ from __future__ import annotations
 from typing import Any
 
 PRESETS = ("smoke", "quick", "full", "paper")
+
+# The paper takes 20,000 steps of alpha; a few hundred need a higher rate.
+_SEARCH = {
+    "batch_size": 32,
+    "channels": 16,
+    "partial": 4,  # on maps of 8 x 8 a step costs what one of 8 channels without it costs
+    "layers": 6,
+    "alpha_lr": 0.03,
+    "perturbation_images": 96,  # they take a tenth of the search's time
+}
+# A network of this size underfits so few images, so no drop path. It sees the eight symmetries
+# alone: two points of validation AUC above "full", and what distilled networks see.
+_CELLS = {
+    "retrain_image_size_px": 96,
+    "retrain_batch_size": 64,
+    "retrain_channels": 16,
+    "retrain_layers": 5,
+    "optimizer": "adamw",
+    "retrain_lr": 3e-3,
+    "retrain_weight_decay": 0.01,
+    "schedule": "one_cycle",
+    "auxiliary": False,
+    "retrain_augment": "symmetries",
+    "test_views": 8,
+}
 
 PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
@@ -45,73 +70,26 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
     # About the size of ELPV's training set; each epoch takes a part of a larger set.
     "quick": {
         "03_finetuning": {"epoch_images": 2000, "test_views": 8},
-        # The paper takes 20,000 steps of alpha; a few hundred need a higher rate.
-        "04_darts_search": {
-            "search_images": 2000,
-            "batch_size": 32,
-            "epochs": 15,
-            "alpha_warmup": 2,
-            "channels": 16,
-            "partial": 4,  # on maps of 8 x 8 a step costs what one of 8 channels without it costs
-            "layers": 6,
-            "alpha_lr": 0.03,
-            "perturbation_images": 96,  # they take a tenth of the search's time
-        },
-        "05_genotype_retraining": {
-            "epoch_images": 2000,
-            "retrain_image_size_px": 96,
-            "retrain_batch_size": 64,
-            "retrain_channels": 16,
-            "retrain_layers": 5,
-            "retrain_epochs": 36,
-            "optimizer": "adamw",
-            "retrain_lr": 3e-3,
-            "retrain_weight_decay": 0.01,
-            "schedule": "one_cycle",
-            "auxiliary": False,
-            "retrain_augment": "symmetries",  # two points of validation AUC above "full"
-            "test_views": 8,
-        },
+        "04_darts_search": _SEARCH | {"search_images": 2000, "epochs": 15, "alpha_warmup": 2},
+        "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 30},
     },
-    # What `quick` has, with more of all that raised an AUC or the trust in it: five folds, halving,
-    # teachers. Larger images and longer trainings of cells did little (`tests/benchmarks`).
+    # `quick` with what raised an AUC or the trust in it: folds, halving, teachers. Larger images
+    # and longer trainings of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": {"cross_fit": 5},
         "02_features_baselines": {"repeats": 5},
         "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
-        "04_darts_search": {
-            "batch_size": 32,
-            "epochs": 25,
-            "alpha_warmup": 4,
-            "channels": 16,
-            "partial": 4,
-            "layers": 6,
-            "alpha_lr": 0.03,
-            "perturbation_images": 96,
-            # As Zela et al. measure it; but a thousand steps of alpha leave the weights near
-            # uniform (1.9 of 2.08 nats): there is no collapse to roll back from.
-            "eigenvalue_every": 2,
-            "rollback_growth": 0.0,
-        },
-        # A network of this size still underfits so few images at the end, so no drop path. It sees
-        # the eight symmetries alone, as distilled networks do: these differ by their teacher alone.
-        "05_genotype_retraining": {
+        # The eigenvalue as Zela et al. measure it; but a thousand steps of alpha leave the weights
+        # near uniform (1.9 of 2.08 nats): there is no collapse to roll back from.
+        "04_darts_search": _SEARCH
+        | {"epochs": 25, "alpha_warmup": 4, "eigenvalue_every": 2, "rollback_growth": 0.0},
+        "05_genotype_retraining": _CELLS
+        | {
             "genotypes": ("DARTS_V2", "searched", "halving", "random"),
             "halving_epochs": 5,  # 5 x 15 cells and 15 x 5
-            "retrain_image_size_px": 96,
-            "retrain_batch_size": 64,
-            "retrain_channels": 16,
-            "retrain_layers": 5,
             "retrain_epochs": 40,
-            "optimizer": "adamw",
-            "retrain_lr": 3e-3,
-            "retrain_weight_decay": 0.01,
-            "schedule": "one_cycle",
-            "auxiliary": False,
-            "retrain_augment": "symmetries",
             "keep": "last",
             "distill": True,
-            "test_views": 8,
         },
         "06_analysis": {"map_images": 100},
     },
