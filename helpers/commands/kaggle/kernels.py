@@ -36,7 +36,7 @@ else:
     raise FileNotFoundError("attach the data set {owner}/{name} (Add Input), then run again")
 wheels = [str(wheel) for wheel in sorted(folder.glob("*.whl"))]
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-subprocess.run(pip + wheels, check=True)"""
+_ = subprocess.run(pip + wheels, check=True)"""
 
 
 @dataclass(frozen=True)
