@@ -73,8 +73,8 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": _SEARCH | {"search_images": 2000, "epochs": 15, "alpha_warmup": 2},
         "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 30},
     },
-    # `quick` with what raised an AUC or the trust in it: folds, halving, teachers. Larger images
-    # and longer trainings of cells did little (`tests/benchmarks`).
+    # `quick` with what raised an AUC or the trust in it: folds, halving, teachers. Larger networks
+    # of cells, trained for longer, did little (`tests/benchmarks`).
     "full": {
         "01_data_split": {"cross_fit": 5},
         "02_features_baselines": {"repeats": 5},
