@@ -139,19 +139,22 @@ def fit_all(
 def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows of `fit_all` for the eye: what was chosen, and how good it was inside.
 
-    If folds have chosen differently, each choice is followed by the number of folds.
+    If folds have chosen differently, each value is followed by the number of folds.
     """
     table = []
     for row in rows:
         folds = row["chosen"] if isinstance(row["chosen"], list) else [row["chosen"]]
-        texts = Counter(", ".join(f"{k} = {v}" for k, v in own.items()) for own in folds)
-        several = len(texts) > 1
-        counted = [f"{text} ({n} of {len(folds)} folds)" for text, n in texts.most_common()]
+        chosen = []
+        for name in folds[0]:
+            counts = Counter(own[name] for own in folds).most_common()
+            several = ", ".join(f"{value} in {n}" for value, n in counts)
+            own = f"{several} of {len(folds)} folds" if len(counts) > 1 else str(counts[0][0])
+            chosen.append(f"{name} = {own}")
         table.append(
             {
                 "Model": row["model"],
                 "Features": display_name(libraries.title(row["features"])),
-                "Chosen": "; ".join(counted if several else texts),
+                "Chosen": "; ".join(chosen),
                 "AUC inside training": f"{100 * row['cv_auc']:.1f}",
                 "Seconds": f"{row['seconds']:.{0 if row['seconds'] >= 10 else 1}f}",
             }

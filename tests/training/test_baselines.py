@@ -101,7 +101,8 @@ def test_an_svm_of_a_very_large_set_is_fitted_on_a_sample_and_says_so(problem, m
 
 def test_the_table_of_fits_counts_what_the_folds_have_chosen():
     row = {"model": "LR", "features": "efficientnet_lite0", "cv_auc": 0.8956, "seconds": 53.2}
-    rows = [row | {"chosen": [{"C": 0.01}, {"C": 0.1}, {"C": 0.01}]}, row | {"chosen": {"C": 1}}]
+    folds = [{"C": 0.01, "gamma": "scale"}, {"C": 0.1, "gamma": "scale"}]
+    rows = [row | {"chosen": [*folds, folds[0]]}, row | {"chosen": {"C": 1}}]
     table = baselines.fitted_table(rows)
-    assert table.Chosen.tolist() == ["C = 0.01 (2 of 3 folds); C = 0.1 (1 of 3 folds)", "C = 1"]
+    assert table.Chosen.tolist() == ["C = 0.01 in 2, 0.1 in 1 of 3 folds; gamma = scale", "C = 1"]
     assert table.Features[0] == "EfficientNet-Lite0" and table["AUC inside training"][0] == "89.6"
