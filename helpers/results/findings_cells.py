@@ -91,7 +91,12 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     aucs = pd.Series(_val_aucs(scored, list(rows.index)))
     best = aucs.idxmax()
     chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
-    about = f"the best network's validation AUC ({display_name(best)}, {percent(aucs.max())})"
+    shared = common({name: scored[name] for name in rows.index})[best]
+    is_part = len(shared.val) < len(scored[best].val)
+    where = " on the images that all have scored" if is_part else ""
+    about = (
+        f"the best network's validation AUC ({display_name(best)}, {percent(aucs.max())}{where})"
+    )
     if rows.ms_single[chosen] > FASTER * rows.ms_single[best]:
         return f"No faster network comes within a point of {about}."
     one, other = rows.loc[chosen], rows.loc[best]

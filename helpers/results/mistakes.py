@@ -15,7 +15,7 @@ from helpers.runs.predictions import Scored
 
 KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
 COLUMNS = 8  # of the contact sheet
-MOST = 24  # parts of each kind on it
+MOST = 64  # parts of each kind on it
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -43,15 +43,15 @@ def mistakes(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
 def contact_sheet(kinds: Mapping[str, pd.DataFrame], cache: ImageCache, title: str) -> Figure:
     """Draw the first parts of each kind, labelled by `part_lines`, below the kind's name.
 
-    There are at most `MOST` of each kind; its heading says how many are left out.
+    There are at most `MOST` of each kind; its heading says if there are more.
     """
     rows = [-(-min(MOST, len(own)) // COLUMNS) for own in kinds.values()]
     heights = [1.85 * n + 0.45 for n in rows]
     figure = plt.figure(figsize=(1.2 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
     for part, n_rows, (name, own) in zip(parts.ravel(), rows, kinds.items(), strict=True):
-        left_out = f", {len(own) - MOST} more are left out" if len(own) > MOST else ""
-        part.suptitle(f"{name}: {len(own)}{left_out}", fontsize=12, x=0.01, ha="left")
+        shortened = f", the first {MOST} are shown" if len(own) > MOST else ""
+        part.suptitle(f"{name}: {len(own)}{shortened}", fontsize=12, x=0.01, ha="left")
         shown = own.head(MOST)
         axes = part.subplots(n_rows, COLUMNS, squeeze=False)
         titles = map(part_lines, shown.to_dict("records"))

@@ -97,16 +97,18 @@ def plot(trials: pd.DataFrame) -> Figure:
     counts = trials.groupby("epochs").size()
     table = trials.assign(cell=trials.model.map(display_name))
     table["rung"] = table.epochs.map(counts.index.get_loc)
-    random, named = table[table.kind == "random"], table[table.kind != "random"]
+    is_random = table.kind == "random"
+    # a cell has one place in all rungs: random ones left of the tick, the others right of it
+    places = table.groupby(is_random).cell.transform("rank", method="dense", pct=True)
+    table["place"] = table.rung + 0.25 * places - 0.3 * is_random
+    random, named = table[is_random], table[~is_random]
     figure, ax = plt.subplots(figsize=(9, 4.5))
-    places = random.model.rank(method="dense")  # a random cell has one place in all clouds
-    left = 0.25 * places / places.max() - 0.3
-    ax.scatter(random.rung + left, random.val_auc, color="0.7", label="random cells")
+    ax.scatter(random.place, random.val_auc, color="0.7", label="random cells")
     means = random.groupby("rung").val_auc.mean()
     ax.hlines(means, means.index - 0.3, means.index - 0.02, color="0.3", label="their mean")
     colours = {display_name(name): c for name, c in model_colours(named.model).items()}
     look = {"hue": "cell", "style": "cell", "palette": colours, "markers": True, "dashes": False}
-    sns.lineplot(named, x="rung", y="val_auc", ms=9, ax=ax, **look)
+    sns.lineplot(named, x="place", y="val_auc", ms=9, ax=ax, **look)
     ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
     ax.set(xlabel="", ylabel="validation AUC")
     percent_axis(ax.yaxis)

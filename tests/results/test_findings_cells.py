@@ -1,5 +1,7 @@
 """Sentences about cells are those of planted models, curves and costs."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -127,7 +129,16 @@ def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):
     assert text.startswith(
         "No faster network comes within a point of the best network's validation AUC"
     )
+    assert "all have scored" not in text
     assert findings_cells.cheapest(read_all_predictions(run_paths), COSTS.head(1)) == ""
+
+
+def test_an_auc_on_a_part_of_the_validation_images_says_so(run_paths):
+    scored = read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.0)
+    cnn = scored["cnn"]
+    scored["cnn"] = dataclasses.replace(cnn, val=cnn.val.iloc[5:])
+    text = findings_cells.cheapest(scored, COSTS)
+    assert text.endswith(" on the images that all have scored).")
 
 
 def test_a_network_of_the_same_speed_is_not_called_faster(run_paths):

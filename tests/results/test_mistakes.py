@@ -36,7 +36,7 @@ def test_judged_parts_are_those_of_the_test_side_with_the_split_s_columns(home):
     assert {"path", "label", "defect_score"} <= set(judged)
 
 
-def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_out():
+def test_the_contact_sheet_names_level_kind_and_group_and_says_how_many_are_shown():
     n = mistakes.MOST + 5
     rows = pd.DataFrame({"id": [f"{i:03d}" for i in range(n)], "label": 1, "defect_score": 0.2})
     rows = rows.assign(probability=2 / 3, cell_type="mono", group="module07")
@@ -50,7 +50,7 @@ def test_the_contact_sheet_names_level_kind_and_group_and_counts_what_is_left_ou
     assert titles[1] == "000\nlabelled bad\nscore 0.200\nannotators 0.67\nmono, module07"
     headings = [part.get_suptitle() for part in figure.subfigs]
     assert headings == [
-        f"bad parts called good: {n + 2}, 7 more are left out",
+        f"bad parts called good: {n + 2}, the first {mistakes.MOST} are shown",
         "good parts called bad: 2",
     ]
 

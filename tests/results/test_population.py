@@ -66,6 +66,8 @@ def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_on
     assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
     assert shown == ["random cells", "their mean", "s", "p"]
+    first = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata())]
+    assert len(set(first)) == len(first) == 2  # none hides another
     assert ax.get_title(loc="left") == "Rank among the random cells: s 4 of 8"
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]
