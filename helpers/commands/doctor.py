@@ -168,7 +168,7 @@ def device(preset: str) -> Line:
     if kind and (reason := devices.failure(kind)):
         way_out = "install the torch build for this card and driver to use it"
         return Line("note", "device", f"{name}; the GPU does not compute ({reason}): {way_out}")
-    takes = {"full": "hours", "paper": "days"}.get(preset)
+    takes = {"full": "two hours for ELPV", "paper": "days"}.get(preset)
     if chosen.type == "cpu" and takes:
         return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
     return Line("ok", "device", name)

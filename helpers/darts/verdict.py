@@ -59,8 +59,8 @@ def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
     return (
         f"The search {result}: one operation leads clearly on {clear} of the {total} edges of "
         "the search space, selection by perturbation is sure of the same operation on "
-        f"{confirmed}, and {changed} of the {CELL_EDGES} edges that the two cells keep changed in "
-        "the last quarter of the epochs."
+        f"{confirmed}, and {changed} of the cells' {CELL_EDGES} edges changed in the last quarter "
+        "of the epochs."
     )
 
 

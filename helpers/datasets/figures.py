@@ -105,7 +105,7 @@ def file_order(split: pd.DataFrame, cache: ImageCache, title: str = "") -> Figur
         if len(starts) <= 2 * groups.nunique():  # the order follows the groups
             for ax in (top, bottom):
                 across = ax.get_xaxis_transform()  # from the bottom to the top of the axes
-                look: dict[str, Any] = {"color": "0.75", "linewidth": 0.8, "zorder": 0}
+                look: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "linestyles": ":"}
                 ax.vlines(starts, 0, 1, transform=across, label="border of a group", **look)
             means = labels.groupby(groups).transform("mean")
             bottom.plot(frame.index, means, color="0.1", label="mean of the group")

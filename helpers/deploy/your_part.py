@@ -436,5 +436,6 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     line = Line(judged.probability.fillna(0).mean(), *costs, review_cost=settings.review_cost)
     words = costs_of_one_answer(line, len(judged))
     looks = "" if settings.review_cost else ", if a look costs nothing"
-    about = "By the calibrated probabilities the verdicts are expected to cost"
-    return f"{about} {cost:,.1f}{looks}; {words}."
+    about = f"If an escape costs {costs[0]:g} and a false alarm {costs[1]:g}, the verdicts on the "
+    about += f"{len(judged)} parts are expected to cost"
+    return f"{about} {cost:,.1f} by their calibrated probabilities{looks}; {words}."

@@ -24,12 +24,16 @@ def maps(table: pd.DataFrame) -> list[str]:
     verdicts = pd.Series("not shown to differ from random maps in", known.index)
     verdicts[known.low > 0] = "better than random maps in"
     verdicts[known.high < 0] = "worse than random maps in"
-    found = []
+    found, kinds = [], known.parts.unique()
     for verdict, own in known.groupby(verdicts):
         parts = own.groupby("measure", sort=False).parts.agg(" and ".join)
-        names = [f"{measure} (parts {which})" for measure, which in parts.items()]
+        names = [
+            f"{measure} (parts {which})" if len(kinds) > 1 else measure
+            for measure, which in parts.items()
+        ]
         found.append(f"{verdict} {' and '.join(names)}")
-    said = [f"Grad-CAM is {', '.join(found)}."] if found else []
+    which = f"For parts {kinds[0]} " if len(kinds) == 1 else ""
+    said = [f"{which}Grad-CAM is {', '.join(found)}."] if found else []
     random = table[(table.measure == CORRELATION) & (table.images > 0)]
     means = [f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in random.itertuples()]
     if means:

@@ -114,7 +114,8 @@ def auc_against_cost(summary: pd.DataFrame) -> Figure:
         ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
         percent_axis(ax.yaxis)
     shown = axes[0].get_legend_handles_labels()
-    figure.legend(*shown, loc="outside right center", title="bars: 95 % intervals", fontsize=9)
+    about = "bars: 95 % intervals, or as named"
+    figure.legend(*shown, loc="outside right center", title=about, fontsize=9)
     best, smallest = frame.iloc[0], frame.iloc[frame.parameters.argmin()]
     title = f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}"
     if best.model != smallest.model:

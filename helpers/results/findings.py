@@ -174,16 +174,15 @@ def last_epochs(curves: pd.DataFrame, training: str = "training") -> str:
         numbers.append(f"on validation the best epochs are {', '.join(best_epochs)}")
     if not numbers:
         return ""
-    if growing:
-        text = f"{_listed(growing)} still improved at the end"
-    elif gained:
-        text = f"No {training} is shown to improve at the end"
-    elif at_the_end:
+    texts = [f"{_listed(growing)} still improved at the end"] if growing else []
+    if at_the_end:
         verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
-        text = f"{_listed(at_the_end)} {verb}, so more epochs may help"
-    else:
-        text = f"Every {training} was best before its last epoch"
-    return f"{text}: {'; '.join(numbers)}."
+        texts.append(f"{_listed(at_the_end)} {verb}, so more epochs may help")
+    if not texts and gained:
+        texts = [f"No {training} is shown to improve at the end"]
+    elif not texts:
+        texts = [f"Every {training} was best before its last epoch"]
+    return f"{'; '.join(texts)}: {'; '.join(numbers)}."
 
 
 def unseen_groups(repetitions: pd.DataFrame) -> str:
@@ -209,7 +208,8 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     row = known.iloc[0]
     pooled = whole[whole.model == row.model].iloc[0]
     return (
-        f"{text} Inside the groups {row.model} reaches {percent(row.random_mean)} ± "
+        f"{text} Inside the groups the difference of {row.model} is {_points(row.difference)} ± "
+        f"{100 * row.error:.1f}; there it reaches {percent(row.random_mean)} ± "
         f"{percent(row.random_std)} on random splits, and {percent(pooled.random_mean)} ± "
         f"{percent(pooled.random_std)} over all groups together (mean ± standard deviation)."
     )

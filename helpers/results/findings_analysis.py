@@ -48,7 +48,7 @@ def submitted(table: pd.DataFrame, compared: pd.DataFrame, name: str, side: str)
     models = table[~table.model.isin({*REFERENCES} - {name})].set_index("model")
     row, column = models.loc[name], f"{side}_auc"
     rivals = models[models.n_val == row.n_val]
-    kind = "models" if len(rivals) == len(models) else "models with as many held-out scores"
+    kind = "models" if len(rivals) == len(models) else "models validated on as many images"
     best = (
         f"Submitted: {display_name(name)}, the best of {len(rivals)} {kind} by validation AUC "
         f"({percent(row.val_auc)})"
@@ -217,8 +217,11 @@ def two_splits(table: pd.DataFrame, model: str) -> list[str]:
     if model not in by_name.index:
         is_single = ~by_name.index.isin(ENSEMBLES)
         mean = (by_name.random_val_auc + by_name.groups_val_auc) / 2
-        model = str(mean.where(is_single, 0).idxmax())
-        why = " (the best single model by the mean of both validation AUCs)"
+        asked, model = model, str(mean.where(is_single, 0).idxmax())
+        why = (
+            " (the best single model by the mean of both validation AUCs; "
+            f"{display_name(asked)} is in one run alone)"
+        )
     row = by_name.loc[model]
     own = (
         f"{display_name(model)}{why} has test AUC {per_cent(row, 'random_auc')} on the random "
@@ -284,7 +287,8 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     if "confident" in rows.index and rows.is_kept["confident"]:
         sure = rows.loc["confident"]
         said.append(
-            f"To promise {asked} at 95 % confidence, {_rate(sure, f'{side}_passed')} pass and "
+            f"To promise {asked} at 95 % confidence, {_rate(sure, f'{side}_passed')} of the "
+            f"line's parts pass and "
             f"{_rate(sure, f'{side}_overkill_rate')} of the good parts are rejected."
         )
     return said
@@ -296,11 +300,13 @@ def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
     if not line.escape_cost:
         return ""
     own, least = rows.loc["cheapest"], rows[f"{side}_cost"].idxmin()
+    promised = f"{own.val_cost:,.1f} on validation; " if side == "test" else ""
     text = (
         f"If an escape costs {line.escape_cost:g}, a rejected good part {line.false_alarm_cost:g} "
         f"and a look {line.review_cost:g}, the thresholds that are cheapest on validation "
         f"cost {own[f'{side}_cost']:,.1f} per {PER_PARTS:,} parts of the line, judged on "
-        f"{SIDES[side]} ({100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
+        f"{SIDES[side]} ({promised}"
+        f"{100 * own[f'{side}_reviewed']:.0f} % of them are looked at again); "
         f"{costs_of_one_answer(line, PER_PARTS)}."
     )
     if (cost := rows[f"{side}_cost"][least]) < own[f"{side}_cost"]:

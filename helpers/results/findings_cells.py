@@ -44,7 +44,7 @@ def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str
     names = [name for name in from_scratch if name in scored]
     if not names:
         return ""
-    aucs = _val_aucs(scored, names)
+    aucs = _val_aucs(common({name: scored[name] for name in names}))
     best = max(aucs, key=aucs.__getitem__)
     subject = f"{display_name(best)}, by validation the best network trained from scratch,"
     return findings.gain(scored, best, FINE_TUNED, subject)
@@ -88,11 +88,11 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     rows["ms_single"] *= views
     if len(rows) < 2:
         return ""
-    aucs = pd.Series(_val_aucs(scored, list(rows.index)))
+    shared = common({name: scored[name] for name in rows.index})
+    aucs = pd.Series(_val_aucs(shared))
     best = aucs.idxmax()
     chosen = rows.ms_single[aucs >= aucs.max() - POINT].idxmin()
-    shared = common({name: scored[name] for name in rows.index})[best]
-    is_part = len(shared.val) < len(scored[best].val)
+    is_part = len(shared[best].val) < len(scored[best].val)
     where = " on the images that all have scored" if is_part else ""
     about = (
         f"the best network's validation AUC ({display_name(best)}, {percent(aucs.max())}{where})"
@@ -110,6 +110,5 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     )
 
 
-def _val_aucs(scored: Mapping[str, Scored], models: Sequence[str]) -> dict[str, float]:
-    shared = common({name: scored[name] for name in models})
-    return {name: metrics.roc_auc(*one.labels_scores("val")) for name, one in shared.items()}
+def _val_aucs(scored: Mapping[str, Scored]) -> dict[str, float]:
+    return {name: metrics.roc_auc(*one.labels_scores("val")) for name, one in scored.items()}

@@ -72,7 +72,8 @@ def findings(trials: pd.DataFrame) -> list[str]:
         return []
     first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
     sentences = []
-    for row in ranking(trials).query("epochs == @first and kind == 'searched'").itertuples():
+    searched = ranking(trials).query("kind == 'searched'")
+    for row in searched[searched.epochs == first].itertuples():
         total, n = row.random_cells + 1, row.random_cells
         # prediction interval of one more draw from a normal distribution, known by n draws
         margin = t.ppf(0.975, n - 1) * row.random_std * (1 + 1 / n) ** 0.5
@@ -85,11 +86,13 @@ def findings(trials: pd.DataFrame) -> list[str]:
             f"were no better than a random draw, such a rank would have "
             f"{p_value(row.rank / total)}."
         )
-    count = trials.model.nunique()
-    return [
-        *sentences,
-        f"The best of all {count} cells by successive halving is {display_name(won)}.",
-    ]
+    won_by = f"The best of all {trials.model.nunique()} cells by successive halving is "
+    won_by += display_name(won)
+    is_later = (searched.epochs > first) & (searched.epochs == trials.epochs.max())
+    for row in searched[is_later].itertuples():
+        won_by += f"; in the last round {display_name(row.model)} has rank {row.rank} of "
+        won_by += f"{row.random_cells + 1} (validation AUC {percent(row.val_auc)})"
+    return [*sentences, f"{won_by}."]
 
 
 def plot(trials: pd.DataFrame) -> Figure:

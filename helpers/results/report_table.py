@@ -102,7 +102,7 @@ def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
             "standard deviation."
         )
     if table.n_val.dropna().nunique() > 1:
-        texts.append("* validation on the first fold alone.")
+        texts.append("Valid: each image by the fold that has not seen it; * the first fold alone.")
     if "p_holm" in table:
         texts.append(
             f"p: paired test against the {chosen} row, after Holm's correction. Parameters: those "

@@ -1,7 +1,7 @@
 """The values of each preset, stage by stage; other settings take their defaults.
 
-`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` an hour or two there and is the
-default on a GPU, `paper` is the report's Table 1.
+`smoke` proves the wiring, `quick` takes minutes on a CPU, `full` two hours of one core for ELPV and
+is the default on a GPU, `paper` is the report's Table 1.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SEARCH = {
     "partial": 4,  # on maps of 8 x 8 a step costs what one of 8 channels without it costs
     "layers": 6,
     "alpha_lr": 0.03,
-    "perturbation_images": 96,  # they take a tenth of the search's time
+    "perturbation_images": 96,  # a tenth of the time of `quick`'s search
 }
 # A network of this size underfits so few images, so no drop path. It sees the eight symmetries
-# alone: two points of validation AUC above "full", and what distilled networks see.
+# alone, as distilled networks do: two points of validation AUC above the augmentation "full".
 _CELLS = {
     "retrain_image_size_px": 96,
     "retrain_batch_size": 64,
@@ -73,14 +73,14 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "04_darts_search": _SEARCH | {"search_images": 2000, "epochs": 15, "alpha_warmup": 2},
         "05_genotype_retraining": _CELLS | {"epoch_images": 2000, "retrain_epochs": 30},
     },
-    # `quick` with what raised an AUC or the trust in it: folds, halving, teachers. Larger networks
-    # of cells, trained for longer, did little (`tests/benchmarks`).
+    # All images in every epoch, longer trainings, and what raised an AUC or the trust in it: folds,
+    # halving, teachers. Larger networks of cells did little (`tests/benchmarks`).
     "full": {
         "01_data_split": {"cross_fit": 5},
         "02_features_baselines": {"repeats": 5},
         "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
-        # The eigenvalue as Zela et al. measure it; but 525 steps of alpha leave the weights near
-        # uniform (2.0 of 2.08 nats): there is no collapse to roll back from.
+        # The eigenvalue as Zela et al. measure it; but on ELPV 525 steps of alpha leave the
+        # weights near uniform (2.0 of 2.08 nats): there is no collapse to roll back from.
         "04_darts_search": _SEARCH
         | {"epochs": 25, "alpha_warmup": 4, "eigenvalue_every": 2, "rollback_growth": 0.0},
         "05_genotype_retraining": _CELLS

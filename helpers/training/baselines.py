@@ -139,17 +139,18 @@ def fit_all(
 def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return the rows of `fit_all` for the eye: what was chosen, and how good it was inside.
 
-    If folds have chosen differently, each value is followed by the number of folds.
+    If folds have chosen differently, each value is followed by the number of folds. Only an SVM of
+    some folds may have been fitted on fewer "images" than "all".
     """
     table = []
     for row in rows:
         folds = row["chosen"] if isinstance(row["chosen"], list) else [row["chosen"]]
         chosen = []
-        for name in folds[0]:
-            counts = Counter(own[name] for own in folds).most_common()
+        for name in dict.fromkeys(name for own in folds for name in own):
+            counts = Counter(own.get(name, "all") for own in folds).most_common()
             several = ", ".join(f"{value} in {n}" for value, n in counts)
-            own = f"{several} of {len(folds)} folds" if len(counts) > 1 else str(counts[0][0])
-            chosen.append(f"{name} = {own}")
+            shown = f"{several} of {len(folds)} folds" if len(counts) > 1 else str(counts[0][0])
+            chosen.append(f"{name} = {shown}")
         table.append(
             {
                 "Model": row["model"],

@@ -86,7 +86,7 @@ def test_a_home_that_cannot_be_written_to_is_a_problem(home, monkeypatch):
     ("kind", "preset", "state", "text"),
     [
         ("cpu", "quick", "ok", "CHIP; precision bf16"),
-        ("cpu", "full", "note", "the preset full takes hours on a CPU"),
+        ("cpu", "full", "note", "the preset full takes two hours for ELPV on a CPU"),
         ("cpu", "paper", "note", "the preset paper takes days on a CPU"),
         ("cuda", "full", "ok", "CHIP; precision bf16"),
         ("cpu", "quick", "note", "bf16; the GPU does not compute (no kernel image): install the"),

@@ -45,7 +45,7 @@ def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
     assert sentence(history(np.linspace(0, 2, 8)), sure=7) == (
         "The search decided the cell: one operation leads clearly on 28 of the 28 edges of the "
         "search space, selection by perturbation is sure of the same operation on 14, and 0 of the "
-        "16 edges that the two cells keep changed in the last quarter of the epochs."
+        "cells' 16 edges changed in the last quarter of the epochs."
     )
     assert "decided the cell" in sentence(history([2.0]))  # the shortest history
 

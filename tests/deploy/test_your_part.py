@@ -141,8 +141,9 @@ def test_sentences_are_computed_from_the_tables():
     assert "Bad" not in hidden
     assert your_part.say_costs(answered, FREE) == ""
     assert your_part.say_costs(answered, COSTS) == (
-        "By the calibrated probabilities the verdicts are expected to cost 3.0; letting all parts "
-        "pass would cost 66.5, rejecting all would cost 13.3, looking at all again would cost 4.0."
+        "If an escape costs 50 and a false alarm 5, the verdicts on the 4 parts are expected to "
+        "cost 3.0 by their calibrated probabilities; letting all parts pass would cost 66.5, "
+        "rejecting all would cost 13.3, looking at all again would cost 4.0."
     )
     nothing = _answered("-----", probabilities=[np.nan] * 5)
     assert your_part.say_verdicts(your_part.by_group(nothing, FREE)) == ""

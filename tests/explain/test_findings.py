@@ -18,8 +18,8 @@ def test_measures_are_better_worse_or_not_told_apart():
     ]
     found, rank = findings.maps(pd.DataFrame(rows, columns=columns))
     assert found == (
-        "Grad-CAM is better than random maps in insertion area (parts called bad), worse than "
-        "random maps in deletion area (parts called bad)."
+        "For parts called bad Grad-CAM is better than random maps in insertion area, worse than "
+        "random maps in deletion area."
     )
     assert rank == (
         "Maps of random weights have a mean rank correlation of 0.31 (18 parts called good) and "

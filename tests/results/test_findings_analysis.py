@@ -45,7 +45,7 @@ def test_the_submitted_row_is_compared_with_the_next_and_with_all():
 def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
     table = TABLE.assign(n_val=[900, 900, 300, 900], val_auc=[0.951, 0.9, 0.97, 0.5])
     said = findings.submitted(table, COMPARED, "fbp", "test")
-    assert said.best.startswith("Submitted: FBP, the best of 2 models with as many held-out scores")
+    assert said.best.startswith("Submitted: FBP, the best of 2 models validated on as many images")
 
 
 def test_the_brightness_counts_as_a_model_only_if_it_is_the_best():
@@ -178,7 +178,8 @@ def test_two_splits_say_what_the_submitted_model_and_all_others_lose():
     )
     fallback = findings.two_splits(table.assign(random_val_auc=[0.9, 0.91]), "stacking")[1]
     assert fallback.startswith(
-        "SVM (the best single model by the mean of both validation AUCs) has"
+        "SVM (the best single model by the mean of both validation AUCs; Stacking is in one run "
+        "alone) has"
     )
     unclear = findings.two_splits(table.assign(p_value=0.4, difference=[-0.08, 0.01]), "fbp")[0]
     assert unclear.startswith("1 of 2 models has a lower test AUC on unseen groups, by 8.0 points")
@@ -227,8 +228,8 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
         "significantly more; judged on test, it passes 60.0 % [58.0, 62.0] of the line's parts "
         "automatically, leaves 10.0 % [8.0, 12.0] for a second look and rejects 12.0 % "
         "[10.0, 14.0] of the good parts (overkill).",
-        "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] pass and 12.0 % [10.0, 14.0] of "
-        "the good parts are rejected.",
+        "To promise 1 % at 95 % confidence, 50.0 % [58.0, 62.0] of the line's parts pass and "
+        "12.0 % [10.0, 14.0] of the good parts are rejected.",
     ]
     assert headline(said[0]).endswith("escape, 1.0 % [0.1, 3.0], not significantly more")
     many = {"test_escapes": 12, "test_escape_rate": 0.06, "test_escape_rate_low": 0.03}
@@ -238,13 +239,13 @@ def test_the_promise_says_passes_second_looks_overkill_and_what_happened_on_test
 
 
 def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
-    points = _points(rule="cheapest", test_cost=412.3)[:1]
+    points = _points(rule="cheapest", test_cost=412.3, val_cost=390.0)[:1]
     line = Line(0.3, escape_cost=20, false_alarm_cost=2)
     assert findings.costs(points, "fbp", "test", line) == (
         "If an escape costs 20, a rejected good part 2 and a look 0, the thresholds that are "
-        "cheapest on validation cost 412.3 per 1,000 parts of the line, judged on test (10 % of "
-        "them are looked at again); letting all parts pass would cost 6,000.0, rejecting all would "
-        "cost 1,400.0."
+        "cheapest on validation cost 412.3 per 1,000 parts of the line, judged on test (390.0 on "
+        "validation; 10 % of them are looked at again); letting all parts pass would cost 6,000.0, "
+        "rejecting all would cost 1,400.0."
     )
     said = findings.costs(points, "fbp", "test", line._replace(review_cost=0.5))
     assert said.endswith("rejecting all would cost 1,400.0, looking at all again would cost 500.0.")

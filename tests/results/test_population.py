@@ -37,7 +37,8 @@ def test_the_sentences_say_the_rank_of_each_searched_cell_and_the_winner():
         "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC 80.0; random cells "
         "75.0 ± 10.8): +5.0 points from their mean, where 95 % of random cells are within 28.3. "
         "If the search were no better than a random draw, such a rank would have p = .500.",
-        "The best of all 9 cells by successive halving is r6.",
+        "The best of all 9 cells by successive halving is r6; in the last round s has rank 3 of 3 "
+        "(validation AUC 80.0).",
     ]
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
     assert len(population.findings(_trials(without))) == 1
@@ -66,8 +67,12 @@ def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_on
     assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
     shown = [text.get_text() for text in ax.get_legend().get_texts()]
     assert shown == ["random cells", "their mean", "s", "p"]
-    first = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata())]
-    assert len(set(first)) == len(first) == 2  # none hides another
+    lines = [line.get_xdata() % 1 for line in ax.lines if len(line.get_xdata())]
+    places = [line[0] for line in lines]
+    assert len(set(places)) == len(lines) == 2  # none hides another
+    assert all(max(line) - min(line) < 1e-9 for line in lines)  # in all rungs
+    dots = ax.collections[0].get_offsets()[:, 0]
+    assert (dots < dots.round()).all() and len(set(dots)) == len(dots)  # left of the ticks
     assert ax.get_title(loc="left") == "Rank among the random cells: s 4 of 8"
     ticks = [label.get_text() for label in ax.get_xticklabels()]
     assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]

@@ -105,4 +105,9 @@ def test_the_table_of_fits_counts_what_the_folds_have_chosen():
     rows = [row | {"chosen": [*folds, folds[0]]}, row | {"chosen": {"C": 1}}]
     table = baselines.fitted_table(rows)
     assert table.Chosen.tolist() == ["C = 0.01 in 2, 0.1 in 1 of 3 folds; gamma = scale", "C = 1"]
+    sampled = row | {"chosen": [{"C": 1}, {"C": 1, "images": 50_000}]}
+    assert (
+        baselines.fitted_table([sampled]).Chosen[0]
+        == "C = 1; images = all in 1, 50000 in 1 of 2 folds"
+    )
     assert table.Features[0] == "EfficientNet-Lite0" and table["AUC inside training"][0] == "89.6"
