@@ -67,7 +67,7 @@ def test_one_sign_or_a_cell_that_still_moves_decide_a_part():
     )
     assert "decided a part of the cell" in sentence(history([0.01] * 8))
     moving = sentence([*history([2.0] * 6, OTHER), *steady[6:]])
-    assert "decided a part of the cell" in moving and "16 of the 16 edges that" in moving
+    assert "decided a part of the cell" in moving and "16 of the cells' 16 edges changed" in moving
     assert "decided the cell" in sentence([*history([2.0] * 5, OTHER), *steady[5:]])
 
 
