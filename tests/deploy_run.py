@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from helpers.core import paths
+from helpers.core.members import Member
 from helpers.deploy.describe import describe_models
 from helpers.models import backbones
 from helpers.results import decision
-from helpers.runs import predictions, stages
-from helpers.runs.members import Member
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from helpers.training import trained
 from tests import faults
 from tests.small_run import FINETUNING, run_split
@@ -64,7 +65,7 @@ def train(stage: stages.Stage, name: str = "net", seeds: int = 2, **options) -> 
     """Train a two-layer CNN, and score with mirror images."""
     cache = stage.images(16)
 
-    def build(seed: int) -> backbones.Model:
+    def build(seed: int) -> backbones.Network:
         torch.manual_seed(seed)
         return backbones.build(backbones.spec_of("cnn", 2, 16, cache.channels))
 
@@ -77,7 +78,7 @@ def train(stage: stages.Stage, name: str = "net", seeds: int = 2, **options) -> 
 def describe() -> pd.DataFrame:
     """Describe the networks of the run as notebook 06 does; return what it shows."""
     stage = stages.begin("06_analysis", {"RUN": "t"})
-    scored = predictions.read_all_predictions(stage.paths)
+    scored = read_all_predictions(stage.paths)
     points = decision.operating_table(scored, stage.settings, BAD_RATE)
     calibrated = decision.calibration_table(scored, BAD_RATE)
     shown = describe_models(stage, scored, points, calibrated)

@@ -10,8 +10,9 @@ from torch import nn
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.datasets.split_file import read_split
 from helpers.models import backbones
-from helpers.runs import predictions
+from helpers.results import predictions
 from helpers.runs.stages import images_of
 from helpers.training.batches import normalise, to_float
 
@@ -39,7 +40,7 @@ def write_run(parts_folder: Path) -> RunPaths:
         "03_finetuning": {},
     }
     files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     model, scores = _trained(run_paths, split)
     backbones.save_model(run_paths.root / "checkpoints" / "cnn" / "seed0.safetensors", model)
     # one validation part is wrong, so that the svm, which knows all labels, is better

@@ -5,12 +5,14 @@ import pandas as pd
 from scipy import special
 
 from helpers.core import files, seeding
+from helpers.core.members import cross_fitted
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.split_file import read_split
 from helpers.models import backbones
-from helpers.runs import predictions, stages
-from helpers.runs import settings as config
-from helpers.runs.members import cross_fitted
+from helpers.results import predictions
+from helpers.results.settings import AnalysisSettings
+from helpers.runs import stages
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -40,7 +42,7 @@ def plant(
     With `others` it is a model that was trained with several seeds. On a split with folds it is
     cross-fitted unless `once`.
     """
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     label = split.label.astype(float).to_numpy()
     scores = {}
     members = cross_fitted(split.drop(columns="fold") if once else split, (seed, *others))
@@ -71,7 +73,7 @@ def plant_teachers(stage: stages.Stage, *seeds: int) -> None:
 
 def add_folds(run_paths: RunPaths, folds: int = 5) -> None:
     """Divide the training images among the folds 1, 2, ...; validation is fold 0."""
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     train = split.split == "train"
     split["fold"] = pd.array([pd.NA] * len(split), dtype="Int64")
     split.loc[train, "fold"] = 1 + np.arange(train.sum()) % (folds - 1)
@@ -81,7 +83,7 @@ def add_folds(run_paths: RunPaths, folds: int = 5) -> None:
 
 def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:
     """Give the test parts each other's labels."""
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     test = split.split == "test"
     shuffled = np.random.default_rng(seed).permutation(split.loc[test, "label"])
     assert (shuffled != split.loc[test, "label"]).any()
@@ -91,12 +93,12 @@ def shuffle_test_labels(run_paths: RunPaths, seed: int = 5) -> None:
 
 def hide_test_labels(run_paths: RunPaths) -> None:
     """As in a contest."""
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     split.loc[split.split == "test", "label"] = pd.NA
     files.save_csv(run_paths.split_csv, split)
 
 
 def analysis_stage(run_paths: RunPaths, **settings) -> stages.Stage:
     """An opened stage 06."""
-    given = config.AnalysisSettings(**settings)
+    given = AnalysisSettings(**settings)
     return stages.Stage("06_analysis", run_paths, "quick", given, "key")

@@ -9,11 +9,11 @@ import torch
 
 from helpers.commands import run
 from helpers.core import paths
+from helpers.core.members import Member
 from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.runs import stages
-from helpers.runs.members import Member
 from helpers.training import features, trained
 from tests import faults
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.core import metrics, seeding
 from helpers.models import backbones
-from helpers.runs.settings import TrainSettings
+from helpers.training.settings import TrainSettings
 from tests.benchmarks import ablation
 from tests.conftest import split_of
 

@@ -17,10 +17,12 @@ from helpers import datasets
 from helpers.core import files, paths, tensors
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
-from helpers.runs import predictions, stages
-from helpers.runs.settings import FinetuneSettings
+from helpers.datasets.split_file import read_split
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from helpers.training.batches import epoch_order
 from helpers.training.loop import Hooks, TrainingError
+from helpers.training.settings import FinetuneSettings
 from tests import faults
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, train
 
@@ -55,7 +57,7 @@ def test_a_split_killed_while_it_replaces_another_takes_no_prediction_of_that_al
     assert not (run_copy / "data/runs/t/predictions/cnn.csv").exists()
     assert run_split(finished_run / "parts", "-p", "SEED=1") == 0
     with pytest.raises(files.ArtifactError, match="holds no predictions"):
-        predictions.read_all_predictions(paths.RunPaths("t"))
+        read_all_predictions(paths.RunPaths("t"))
 
 
 def test_a_training_killed_after_its_last_epoch_is_not_trained_again(run_copy, monkeypatch, capsys):
@@ -111,7 +113,7 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
     cache = run_file(run_copy, "cache.json").parent
     half = cache.with_name(f".{cache.name}.4194305.tmp")  # no system has that PID
     cache.rename(half)
-    split = predictions.read_split(paths.RunPaths("t"))
+    split = read_split(paths.RunPaths("t"))
     assert stages.images_of(paths.RunPaths("t"), split, 16).size_px == 16
     assert [p.name for p in cache.parent.iterdir() if p.is_dir()] == [cache.name]
 

@@ -21,14 +21,16 @@ from helpers import datasets
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
 from helpers.core.paths import HOME_VARIABLE, RunPaths
+from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, named, network
 from helpers.datasets import DataError, Source, splits
 from helpers.datasets import cache as images
 from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import read_split
 from helpers.deploy import description
 from helpers.models import backbones
-from helpers.results import submission
-from helpers.runs import predictions, record, settings, stages
+from helpers.results import predictions, submission
+from helpers.runs import record, settings, stages
 from helpers.training import features, trained
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
 from tests.deploy_run import CONTENT
@@ -89,7 +91,7 @@ def test_any_split_csv_of_a_run_is_whole_or_refused(place, data):
     paths = RunPaths("split")
     content = data.draw(csv_files(SPLIT))
     files.write_bytes(paths.split_csv, content)
-    split = outcome(lambda: predictions.read_split(paths), paths.split_csv, is_table=True)
+    split = outcome(lambda: read_split(paths), paths.split_csv, is_table=True)
     if split is not None:
         assert set(split.split) <= {*SIDES, "excluded"}
         assert split.label.dropna().isin([0, 1]).all()
@@ -197,7 +199,7 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
         stage.finish()
         stages.open_stage("06_analysis", {"RUN": "broken"})
         record.time_table(paths)
-    except (settings.SettingsError, stages.StageError) as error:
+    except (SettingsError, stages.StageError) as error:
         assert "PRESET" in str(error) or "needs the split" in str(error) or "run.json" in str(error)
     except UserError as error:
         assert "run.json" in str(error)
@@ -384,5 +386,5 @@ def test_any_parameter_gives_settings_or_an_error_that_names_it(field, value):
     stage, name = field
     try:
         settings.resolve(stage, "smoke", {name: value})
-    except settings.SettingsError as error:
+    except SettingsError as error:
         assert name.upper() in str(error) and "\n" not in str(error)

@@ -12,7 +12,10 @@ import pytest
 import helpers
 from helpers.commands import executed, plan, run
 from helpers.core import files, paths
-from helpers.runs import predictions, settings, stages
+from helpers.datasets.split_file import read_split
+from helpers.models.names import ENSEMBLES
+from helpers.results import predictions
+from helpers.runs import settings, stages
 from tests import faults
 from tests.executed_fixtures import loaded_from_elsewhere
 
@@ -112,7 +115,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     assert set(table.index) == expected | {"majority"}
     expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
-    assert set(whole.index) - set(settings.ENSEMBLES) == expected | {"majority"}
+    assert set(whole.index) - set(ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
     submission = pd.read_csv(smoke_run / "submissions" / "t.csv", dtype={"id": str})
     assert submission.id.tolist() == split.id[split.split == "test"].tolist()
@@ -128,7 +131,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
 
 def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
     run_paths = paths.RunPaths("t")
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     where = split.set_index("id").path
     networks = [path.parent.name for path in run_paths.root.glob("checkpoints/*/model.json")]
     cells = {"darts_imagenet", "darts_searched", "random_cell_0"}

@@ -6,9 +6,9 @@ import pandas as pd
 
 from helpers.core import paths
 from helpers.core.style import percent_up, told_apart
+from helpers.models.names import display_name
 from helpers.results.comparison import holm
 from helpers.results.two_splits import repeated_differences
-from helpers.runs.names import display_name
 
 README = (paths.project_root() / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(README.split())

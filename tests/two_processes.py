@@ -17,13 +17,13 @@ from torch import nn
 from helpers.core import files, processes, tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.darts import search
+from helpers.darts.settings import SearchSettings
 from helpers.darts.supernet import Supernet
-from helpers.runs import settings as config
 from helpers.runs import stages
-from helpers.runs.settings import TrainSettings
 from helpers.training import inference
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training, TrainingError
+from helpers.training.settings import BaselineSettings, TrainSettings
 
 KINDS = {"adamw": {"ema_decay": 0.9}, "sgd": {"optimizer": "sgd", "schedule": "cosine", "lr": 0.1}}
 TIMELESS = ("train_loss", "val_loss", "val_auc", "lr")
@@ -143,7 +143,7 @@ def errors(folder):
 
 def steps(folder):
     os.environ[HOME_VARIABLE] = str(folder)
-    stage = stages.Stage("02", RunPaths("r"), "quick", config.BaselineSettings(), "key")
+    stage = stages.Stage("02", RunPaths("r"), "quick", BaselineSettings(), "key")
     path, needed = stage.paths.root / "out.txt", []
 
     def work(out):
@@ -211,7 +211,7 @@ def search_of(order, kind=Supernet):
     """A search of one epoch; cells of one node, which make no genotype, are quick."""
     torch.manual_seed(0)
     net = kind(4, 3, 2, nodes=1).double()
-    settings = config.SearchSettings(
+    settings = SearchSettings(
         batch_size=9,
         epochs=1,
         order=order,

@@ -13,11 +13,13 @@ from typing import Any
 from helpers.commands.cli import program
 from helpers.commands.options import DEFAULT_DATASET
 from helpers.core import paths
+from helpers.core.rules import SettingsError
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
-from helpers.models import AUTO, RANDOM, libraries
-from helpers.runs import attached, names, predictions, stages
+from helpers.models import AUTO, RANDOM, libraries, names
+from helpers.runs import attached, stages
 from helpers.runs import settings as config
+from helpers.runs.run_models import check_model
 
 PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
 FOLDER = "FOLDER"  # a parameter of notebook 07
@@ -55,7 +57,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
     try:
         check_name(dataset)
     except DataError as error:
-        raise config.SettingsError(str(error)) from None
+        raise SettingsError(str(error)) from None
     kind, colon, place = dataset.partition(":")
     if colon:  # the notebooks may run in another folder
         dataset = f"{kind}:{_absolute(place)}"
@@ -73,26 +75,26 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}
         for name, value in asked_for.items():
             if value and record.get(name) and _resolved(value) != _resolved(record[name]):
-                raise config.SettingsError(
+                raise SettingsError(
                     f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
                     "out, or start another run with --name and without --from and --only"
                 )
         preset = record.get("preset") or preset
     elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
         # the default name holds only the last folder of a path; a name given by --name is meant
-        raise config.SettingsError(
+        raise SettingsError(
             f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
             "lose its predictions: give this one a name of its own with --name"
         )
     if options.publish and preset == "smoke":
-        raise config.SettingsError("--publish needs another preset: smoke's numbers mean nothing")
+        raise SettingsError("--publish needs another preset: smoke's numbers mean nothing")
     if options.publish and not paths.is_clone():
-        raise config.SettingsError("--publish needs a clone of the repository: it writes into it")
+        raise SettingsError("--publish needs a clone of the repository: it writes into it")
 
     given = config.parse_parameters(options.parameter)
     for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
         if name in given:
-            raise config.SettingsError(f"{name} is given by {option}, not by -p")
+            raise SettingsError(f"{name} is given by {option}, not by -p")
     fields = {stage: stages.parameter_names(stage) for stage in order}
     known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
     for name in given:
@@ -144,9 +146,9 @@ def check_places(plan: Plan) -> None:
         for name in PATH_PARAMETERS & own.keys():
             is_file = os.path.isfile(own[name]) or (name, own[name]) == ("WEIGHTS", RANDOM)
             if own[name] and not is_file:
-                raise config.SettingsError(f"{name}={own[name]!r} is not a file")
+                raise SettingsError(f"{name}={own[name]!r} is not a file")
         if own.get(FOLDER) and not os.path.isdir(own[FOLDER]):
-            raise config.SettingsError(f"{FOLDER}={own[FOLDER]!r} is not a folder")
+            raise SettingsError(f"{FOLDER}={own[FOLDER]!r} is not a folder")
         if own.get("EXPORT"):
             from helpers.deploy.export import check_format  # imports much
 
@@ -158,23 +160,23 @@ def check_places(plan: Plan) -> None:
             try:
                 libraries.anatomy(backbone, settings.image_size_px)
             except libraries.BackboneError as error:
-                raise config.SettingsError(str(error)) from None
+                raise SettingsError(str(error)) from None
     run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
     cells = "05_genotype_retraining"
     if cells in plan.chosen and plan.settings[cells].distill:
         split = stages.load_run(run_paths).get("stages", {}).get(stages.FIRST, {})
         made = split.get("settings", {}).get("cross_fit", "unknown")
         if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else made):
-            raise config.SettingsError(
+            raise SettingsError(
                 "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
                 "DISTILL=False"
             )
     if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
         stages.check_run_name(other)
         if not paths.RunPaths(other).split_csv.is_file():
-            raise config.SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
+            raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
     if "06_analysis" in plan.chosen:
-        predictions.check_model(run_paths, wanted, _models_of(plan))
+        check_model(run_paths, wanted, _models_of(plan))
 
 
 def _models_of(plan: Plan) -> list[str]:

@@ -21,7 +21,7 @@ import pandas as pd
 from helpers.commands import cli, executed, options, progress
 from helpers.commands.plan import Plan, check_places, make_plan
 from helpers.core import environment, files, memory, paths, status, style, threads
-from helpers.core.errors import UserError
+from helpers.core.errors import OutOfTime, UserError
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.runs.record import RunError, lock
@@ -173,7 +173,7 @@ def _run_notebook(
                 extra_arguments=["--log-level=40"],
             )
     except papermill.PapermillExecutionError as error:
-        if error.ename == stages.OutOfTime.__name__:
+        if error.ename == OutOfTime.__name__:
             raise RunOutOfTime(f"{error.evalue}\nTo continue: {plan.command}") from None
         reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
     except DeadKernelError:

@@ -18,9 +18,9 @@ from helpers.darts import draw, genotypes
 from helpers.explain.maps import draw_overlay
 from helpers.explain.selection import surest_of_each_class
 from helpers.explain.subject import attribution, open_subject
+from helpers.models.names import base_name, display_name, model_colours
 from helpers.results.curves import CLASSICAL, DASHES
-from helpers.runs import predictions
-from helpers.runs.names import base_name, display_name, model_colours
+from helpers.runs.run_models import read_all_predictions
 
 # a figure of each notebook, and its part that can be read when small: left, top, right, bottom
 THUMBNAILS = {
@@ -69,7 +69,7 @@ def strip(run_paths: RunPaths) -> Figure:
     draw_overlay(axes[1], pixels, heat, "what the network looks at\n(line: half of the maximum)")
     draw.draw_cell(cell, "normal", axes[2], "the cell that the search found")
     axes[2].title.set_fontsize(9)
-    ax, scored = axes[3], predictions.read_all_predictions(run_paths)
+    ax, scored = axes[3], read_all_predictions(run_paths)
     kinds = (  # the best of each by validation AUC is drawn
         [name for name in scored if base_name(name) in CLASSICAL],
         [name for name in scored if base_name(name) == "fbp"],

@@ -20,18 +20,19 @@ from helpers.commands import options as command_line
 from helpers.commands import run
 from helpers.commands.cli import parser_of
 from helpers.core import processes
-from helpers.core.errors import UserError
+from helpers.core.errors import OutOfTime, UserError
+from helpers.core.rules import SettingsError
 from helpers.darts import halving, perturbation, retrain, search
 from helpers.models import backbones
 from helpers.runs import settings, stages
-from helpers.runs.stages import OutOfTime, Stage
+from helpers.runs.stages import Stage
 from helpers.training import features, finetune
 from helpers.training.inference import ScoresError
 from helpers.training.jobs import ENGINES
 from helpers.training.loop import TrainingError
 
 # errors that all processes meet together; each may meet the others alone, on its machine
-_SHARED = (settings.SettingsError, TrainingError, backbones.BackboneError, ScoresError)
+_SHARED = (SettingsError, TrainingError, backbones.BackboneError, ScoresError)
 
 
 def _weights(stage: Stage) -> list[backbones.Weights]:
@@ -106,20 +107,20 @@ def _train(options: argparse.Namespace) -> None:
     counts = {"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
     launched = {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys()
     if launched and not counts & os.environ.keys():
-        raise settings.SettingsError(
+        raise SettingsError(
             "accelerate launch has started one process, since it found no two GPUs: processes on a "
             "CPU are started by torchrun --nproc-per-node N -m helpers.train ..."
         )
     name = settings.stage_name(options.stage)
     if name not in PARTS:
         others = ", ".join(other[:2] for other in PARTS)
-        raise settings.SettingsError(f"{name} trains no network; {others} do")
+        raise SettingsError(f"{name} trains no network; {others} do")
     parts = PARTS[name]
     if options.part and options.part not in parts:
-        raise settings.SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
+        raise SettingsError(f"{name} has no part {options.part!r}: {', '.join(parts)}")
     given = settings.parse_parameters(options.parameter)
     if "RUN" in given:
-        raise settings.SettingsError("RUN is given by --name, not by -p")
+        raise SettingsError("RUN is given by --name, not by -p")
     known = sorted(stages.parameter_names(name) - {"RUN"})
     for parameter in given:
         if parameter not in known:
@@ -127,7 +128,7 @@ def _train(options: argparse.Namespace) -> None:
     stage = stages.open_stage(name, given | {"RUN": options.name})
     stage.engine = options.engine
     if stage.engine != "plain" and (processes.count() > 1 or stage.deadline_s is not None):
-        raise settings.SettingsError(
+        raise SettingsError(
             f"--engine {stage.engine} starts its own processes, which share no clock: leave out "
             "the launcher and TIME_BUDGET_MIN, or use --engine plain"
         )

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """A message names the culprit and the way out; commands print it and exit with status 1."""
+
+
+class OutOfTime(RuntimeError):
+    """The time budget is used up; finished work is kept, and the same call continues it."""

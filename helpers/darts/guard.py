@@ -15,9 +15,13 @@ import torch
 
 from helpers.core import processes
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, to_json
+from helpers.darts.settings import (
+    EIGENVALUE_MEAN,
+    ROLLBACK_FROM,
+    ROLLBACK_MEASUREMENTS,
+    SearchSettings,
+)
 from helpers.darts.space import KINDS
-from helpers.runs import settings as config
-from helpers.runs.settings import SearchSettings
 
 Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
@@ -56,15 +60,15 @@ def roll_back(history: Sequence[Record], growth: float) -> tuple[int, float, flo
     the factor `growth`; 0 switches this off.
     """
     sizes = {i: abs(r["eigenvalue"]) for i, r in enumerate(history) if r["eigenvalue"] is not None}
-    measured, half = list(sizes), config.EIGENVALUE_MEAN // 2
+    measured, half = list(sizes), EIGENVALUE_MEAN // 2
     middle = len(measured) - 1 - half
-    older = middle - config.ROLLBACK_MEASUREMENTS
+    older = middle - ROLLBACK_MEASUREMENTS
     if growth <= 0 or older < half or measured[-1] != len(history) - 1:
         return None
     learned = [r for r in history[: measured[older] + 1] if r["alpha_loss"] is not None]
     around = (measured[i - half : i + half + 1] for i in (older, middle))
     before, now = (float(np.mean([sizes[i] for i in own])) for own in around)
-    is_grown = len(learned) >= config.ROLLBACK_FROM and now > growth * before
+    is_grown = len(learned) >= ROLLBACK_FROM and now > growth * before
     return (measured[older], before, now) if is_grown else None
 
 

@@ -18,14 +18,14 @@ import pandas as pd
 import torch
 
 from helpers.core import processes
+from helpers.core.members import Member
 from helpers.darts import genotypes
 from helpers.darts.named import BY_SEARCH, NamedCell, check_names, named_cells, random_cell
 from helpers.darts.retrain import make_network, recipe_of
+from helpers.darts.settings import RetrainSettings
 from helpers.datasets.cache import ImageCache
 from helpers.models.complexity import count_parameters
-from helpers.runs.members import Member
-from helpers.runs.names import display_name
-from helpers.runs.settings import RetrainSettings
+from helpers.models.names import display_name
 from helpers.runs.stages import Stage
 from helpers.training.distillation import find_teacher
 from helpers.training.jobs import run_all

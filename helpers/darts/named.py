@@ -13,7 +13,7 @@ from typing import Any
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED, Genotype, load, random_genotype
 from helpers.darts.space import GenotypeError
-from helpers.runs.names import DISTILLED
+from helpers.models.names import DISTILLED
 
 _MODELS = {
     "DARTS_V2": "darts_imagenet",  # the report calls it "DARTS ImageNet"

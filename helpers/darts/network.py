@@ -14,7 +14,7 @@ from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
 from helpers.darts.space import NODE_STATES
-from helpers.models.spec import Model, ModelSpec
+from helpers.models.spec import ModelSpec, Network
 
 
 class Cell(nn.Module):
@@ -95,7 +95,7 @@ class AuxiliaryHead(nn.Module):
         return self.classifier(x.mean(dim=(2, 3)))
 
 
-class DerivedNetwork(Model):
+class DerivedNetwork(Network):
     """`layers` cells of a genotype between a stem and a linear classifier.
 
     Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with `auxiliary`,

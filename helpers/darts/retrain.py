@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.core import seeding
+from helpers.core.members import Member
 from helpers.darts.genotypes import Genotype
 from helpers.darts.named import NamedCell, named_cells
 from helpers.darts.network import DerivedNetwork, build_derived, derived_spec
+from helpers.darts.settings import RetrainSettings
 from helpers.datasets.cache import ImageCache
+from helpers.models.names import DISTILLED
 from helpers.models.spec import ModelSpec
-from helpers.runs.members import Member
-from helpers.runs.names import DISTILLED
-from helpers.runs.settings import RetrainSettings
 from helpers.runs.stages import Stage
 from helpers.training.distillation import Teacher, find_teacher
 from helpers.training.loop import Hooks

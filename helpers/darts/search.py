@@ -25,11 +25,12 @@ from helpers.core.folds import one_holds_a_class, stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
+from helpers.darts.settings import SearchSettings
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.spec import ModelSpec
-from helpers.runs.predictions import keeps_groups_apart
-from helpers.runs.settings import SearchSettings, decisive
+from helpers.runs.settings import decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
 from helpers.training.features import image_batches

@@ -21,7 +21,7 @@ from helpers.darts.space import OPERATIONS, PRIMITIVES
 from helpers.models.batch_norm import batch_norm
 from helpers.models.convolution import convolve
 from helpers.models.depthwise import DepthwiseConv2d, half_resolution
-from helpers.models.spec import Model
+from helpers.models.spec import Network
 
 ALPHA_STD = 1e-3  # the softmax starts nearly uniform (arXiv 1806.09055, appendix A.1)
 NARROW = 16  # below so many channels one product for all edges is faster than one for each
@@ -205,7 +205,7 @@ def first_row(node: int) -> int:
     return node * (node + 3) // 2
 
 
-class Supernet(Model):
+class Supernet(Network):
     """The continuous relaxation of the search space over images (B, in_channels, H, W) of any size.
 
     `channels` is C, `layers` the number of cells L (reductions at L // 3 and 2L // 3), `stem`

@@ -14,11 +14,11 @@ from helpers.core.style import LABEL_NAMES, percent, percent_up, told_apart
 from helpers.deploy.description import NAME, Description
 from helpers.models import backbones
 from helpers.models.backbones import PretrainedClassifier
+from helpers.models.names import DISTILLED, PATCHCORE, base_name
 from helpers.models.weights import licence_of
 from helpers.results.operating_point import Rule
+from helpers.results.predictions import Scored
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import DISTILLED, PATCHCORE, base_name
-from helpers.runs.predictions import Scored
 from helpers.runs.stages import FIRST, Stage, load_run
 
 RULE: Rule = "expected"  # the promise that verdicts follow

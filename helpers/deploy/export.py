@@ -31,7 +31,7 @@ from helpers.deploy.example import example_of
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
 from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
-from helpers.models.spec import Model
+from helpers.models.spec import Network
 from helpers.results.calibration import NEAREST_TO_CERTAIN
 from helpers.training.augment import symmetry
 from helpers.training.batches import normalise
@@ -60,7 +60,7 @@ class ExportedNetwork(nn.Module):
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[Network],
         views: int,
         temperature: float,
         thresholds: tuple[float, float],
@@ -86,7 +86,7 @@ class ExportedNetwork(nn.Module):
         return bad, torch.sigmoid(logit / self.temperature), verdict
 
 
-def use_plain_depthwise(model: Model) -> Model:
+def use_plain_depthwise(model: Network) -> Network:
     """Replace depthwise convolutions that have a backward pass of their own, in place."""
     for module in model.modules():
         module.__class__ = PLAIN.get(type(module), type(module))

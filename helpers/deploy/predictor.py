@@ -29,7 +29,7 @@ from helpers.datasets.decoding import (
 )
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
-from helpers.models.spec import Model
+from helpers.models.spec import Network
 from helpers.runs.costs import checkpoints
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 class Opened(NamedTuple):
     """The trainings that belong to a name, and what their folder says about them."""
 
-    models: list[Model]
+    models: list[Network]
     checkpoints: list[Path]
     facts: backbones.Facts
     description: Description | None  # None if there are no thresholds for these checkpoints

@@ -25,12 +25,12 @@ from helpers.deploy import predictor
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.export import check_exported, export_model
 from helpers.deploy.predictor import TrainedModel
+from helpers.deploy.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
+from helpers.models import names
 from helpers.results.operating_point import Line, costs_of_one_answer
-from helpers.runs import names
-from helpers.runs.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
 

@@ -21,14 +21,14 @@ from helpers.core import seeding
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.split_file import read_split
 from helpers.explain.map_measures import pixel_auroc, pointing_game
 from helpers.explain.map_quality import MapQuality, find_mask, read_mask
 from helpers.explain.maps import MAP_SCALE, draw_overlay, grid, map_title, part_title
 from helpers.explain.subject import Subject
 from helpers.models import backbones
-from helpers.runs import predictions
+from helpers.models.names import PATCHCORE
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import PATCHCORE
 from helpers.runs.record import naming_maker
 from helpers.runs.stages import images_of
 from helpers.training.features import EMBED_BATCH, image_batches
@@ -90,7 +90,7 @@ def open_if_any(run_paths: RunPaths) -> AnomalyMaps | None:
         model = backbones.load_model(found[0])
     assert isinstance(model, PatchCoreNetwork)
     size_px = model.spec.image_size_px
-    return AnomalyMaps(model, images_of(run_paths, predictions.read_split(run_paths), size_px))
+    return AnomalyMaps(model, images_of(run_paths, read_split(run_paths.split_csv), size_px))
 
 
 def beside_gradcam(subject: Subject, anomalies: AnomalyMaps, seed: int = 0) -> Figure:

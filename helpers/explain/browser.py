@@ -17,7 +17,7 @@ from helpers.core.style import LABEL_NAMES, draw_image
 from helpers.explain.maps import draw_map, draw_overlay, grid, map_title, part_title
 from helpers.explain.selection import ORDERS, in_order
 from helpers.explain.subject import Subject, open_subject
-from helpers.runs.names import display_name
+from helpers.models.names import display_name
 
 if TYPE_CHECKING:
     from ipywidgets import interactive

@@ -19,13 +19,15 @@ from helpers.core.errors import UserError
 from helpers.core.metrics import roc_auc
 from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.split_file import read_split
 from helpers.explain.gradcam import grad_cam
 from helpers.models import backbones
+from helpers.models.names import PATCHCORE, base_name, display_name
 from helpers.results import operating_point, results_table
 from helpers.results.mistakes import judged_parts
-from helpers.runs import predictions, record
+from helpers.runs import record
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import PATCHCORE, base_name, display_name
+from helpers.runs.run_models import read_all_predictions
 from helpers.runs.stages import images_of
 from helpers.training.features import image_batches
 from helpers.training.inference import placed
@@ -42,7 +44,7 @@ class Subject:
     wanted: str  # the model that was asked for
     title: str  # its name, and the network that gives the maps if it is another one
     caption: str  # title, number of parts and threshold
-    model: backbones.Model
+    model: backbones.Network
     cache: ImageCache
     parts: pd.DataFrame  # the labelled test parts; validation if the test labels are hidden
     threshold: float  # chosen on validation; parts at or above it are called bad
@@ -78,7 +80,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         ExplainError: no such model, or no model with a checkpoint.
         ArtifactError: no predictions, or a file that does not fit the split.
     """
-    scored = predictions.read_all_predictions(run_paths, ensembles=True)
+    scored = read_all_predictions(run_paths, ensembles=True)
     known = ", ".join(sorted(scored))
     if wanted and wanted not in scored:
         raise ExplainError(f"run {run_paths.name} has no model {wanted!r}; it has {known}")
@@ -100,7 +102,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
         model = backbones.load_model(path)
     placed(model, devices.default_device())
     source = scored[wanted] if own_scores else (*scored[name].members, scored[name])[0]
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
     parts = judged_parts(source, split)
@@ -121,7 +123,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
 
 def open_subject_if_any(run_paths: RunPaths, wanted: str = "") -> Subject | None:
     """Call `open_subject`; print a line and return None if the run has no network."""
-    scored = predictions.read_all_predictions(run_paths, ensembles=True)
+    scored = read_all_predictions(run_paths, ensembles=True)
     if any(checkpoint_of(run_paths, name) for name in scored):
         return open_subject(run_paths, wanted)
     print("no network has been trained in this run: notebook 03 or 05 makes the pictures possible")

@@ -20,8 +20,8 @@ from helpers.core import files, tensors
 from helpers.core.errors import UserError
 from helpers.models import libraries
 from helpers.models.libraries import BackboneError as BackboneError
-from helpers.models.spec import Model as Model
 from helpers.models.spec import ModelSpec as ModelSpec
+from helpers.models.spec import Network as Network
 from helpers.models.weights import Weights as Weights
 from helpers.models.weights import find_weights as find_weights
 
@@ -35,7 +35,7 @@ BUILDERS = {
 CHECKPOINT = "checkpoint of this series, such as data/runs/RUN/checkpoints/fbp/seed0.safetensors"
 
 
-class PretrainedClassifier(Model):
+class PretrainedClassifier(Network):
     """A backbone without its ImageNet head, and a linear head for this problem."""
 
     def __init__(self, trunk: nn.Module, spec: ModelSpec) -> None:
@@ -51,7 +51,7 @@ class PretrainedClassifier(Model):
         return self.head(self.embed(images))
 
 
-class TwoLayerCNN(Model):
+class TwoLayerCNN(Network):
     """The report's small network (section 2, "Train from scratch").
 
     Two 5x5 convolutions of 16 and 32 channels, each with ReLU and 2x2 max pooling, dropout 0.5
@@ -119,7 +119,7 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
     )
 
 
-def build(spec: ModelSpec) -> Model:
+def build(spec: ModelSpec) -> Network:
     """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
         return TwoLayerCNN(spec)
@@ -141,7 +141,7 @@ class Facts:
     made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
 
 
-def save_model(path: Path, model: Model, **facts: Any) -> None:
+def save_model(path: Path, model: Network, **facts: Any) -> None:
     """Write a model's weights with its specification and its `Facts`, atomically."""
     info = {"spec": dataclasses.asdict(model.spec), **dataclasses.asdict(Facts(**facts))}
     tensors.save_tensors(path, model.state_dict(), info)
@@ -162,7 +162,7 @@ def facts_of(path: Path) -> Facts:
     return Facts(**{name: value for name, value in info.items() if name in known})
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> Network:
     """Load the model that `save_model` wrote, in eval mode.
 
     Raises:

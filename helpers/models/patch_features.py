@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from helpers.models.backbones import Model, PretrainedClassifier
+from helpers.models.backbones import Network, PretrainedClassifier
 from helpers.models.spec import evaluating
 
 STRIDES = (8, 16)  # pixels per patch of the two stages: layers 2 and 3 of a ResNet
@@ -61,7 +61,7 @@ def middle_layers(model: PretrainedClassifier) -> tuple[str, ...]:
     return layers
 
 
-def patch_features(model: Model, images: Tensor, layers: Sequence[str]) -> Tensor:
+def patch_features(model: Network, images: Tensor, layers: Sequence[str]) -> Tensor:
     """Return the features of all patches of normalised images (B, C, H, W): (B, D, h, w).
 
     Each layer's map is averaged over 3 x 3 neighbours (fewer at the border), the coarser ones are
@@ -82,7 +82,7 @@ def patch_features(model: Model, images: Tensor, layers: Sequence[str]) -> Tenso
 
 
 def _watched(
-    model: Model, images: Tensor, layers: Sequence[str], see: Callable[[Any], Seen]
+    model: Network, images: Tensor, layers: Sequence[str], see: Callable[[Any], Seen]
 ) -> dict[str, Seen]:
     """Embed images; return what `see` returns for the output of each layer that runs, by name."""
     seen: dict[str, Seen] = {}

@@ -49,7 +49,7 @@ def maps_of(output: Tensor, layout: Layout, prefix_tokens: int) -> Tensor:
     return output
 
 
-class Model(nn.Module):
+class Network(nn.Module):
     """A network of this series: `model(images)` gives raw class scores (B, K)."""
 
     spec: ModelSpec

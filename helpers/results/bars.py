@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 
 from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, p_value, percent, percent_axis
-from helpers.runs.names import display_name, model_colours
+from helpers.models.names import display_name, model_colours
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}

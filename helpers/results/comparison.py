@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from helpers.core import metrics
 from helpers.core.paths import RunPaths
+from helpers.results.predictions import Scored, common
 from helpers.runs import stages
-from helpers.runs.predictions import Scored, common
 
 MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
 

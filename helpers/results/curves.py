@@ -20,13 +20,11 @@ from sklearn.metrics import roc_curve
 from helpers.core.evenly import evenly
 from helpers.core.metrics import rate_interval, roc_auc
 from helpers.core.style import LABEL_NAMES, PALETTE, percent, percent_up, told_apart
-from helpers.results import calibration, decision, operating_point, results_table
-from helpers.results.bars import MARKERS, interval_arms
-from helpers.runs import settings
-from helpers.runs.names import (
+from helpers.models.names import (
     BRIGHTNESS,
     CLASSICAL,
     DISTILLED,
+    ENSEMBLES,
     FINETUNED,
     PATCHCORE,
     PRETRAINED,
@@ -34,8 +32,10 @@ from helpers.runs.names import (
     base_name,
     model_colours,
 )
-from helpers.runs.predictions import Scored
-from helpers.runs.settings import AnalysisSettings
+from helpers.results import calibration, decision, operating_point, results_table
+from helpers.results.bars import MARKERS, interval_arms
+from helpers.results.predictions import Scored
+from helpers.results.settings import AnalysisSettings
 
 DASHES: tuple[Any, ...] = (
     "-",
@@ -67,7 +67,7 @@ SCALED = "#de8f05"  # the colour of scores after temperature scaling
 def family(model: str) -> str:
     """Return the family of a model in words; "own" is a file that a user added."""
     base = base_name(model)
-    if model in settings.ENSEMBLES:
+    if model in ENSEMBLES:
         return "ensemble"
     if model.endswith(FINETUNED):
         return "classical, fine-tuned features"

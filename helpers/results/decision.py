@@ -15,9 +15,9 @@ from helpers.core import metrics
 from helpers.core.style import SIDES, percent_up, told_apart
 from helpers.results import calibration, operating_point
 from helpers.results.operating_point import Bins, Line
+from helpers.results.predictions import Scored
 from helpers.results.report_table import per_cent, plain
-from helpers.runs.predictions import Scored
-from helpers.runs.settings import AnalysisSettings
+from helpers.results.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
 PROMISES: dict[operating_point.Rule, str] = {

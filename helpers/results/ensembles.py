@@ -17,17 +17,13 @@ from scipy import optimize, special, stats
 
 from helpers.core import files
 from helpers.core.folds import one_holds_a_class, stratified_folds
+from helpers.core.members import Member
 from helpers.core.metrics import auc_difference, check_both_classes, roc_auc
-from helpers.runs import settings, stages
-from helpers.runs.members import Member
-from helpers.runs.names import BRIGHTNESS, display_name
-from helpers.runs.predictions import (
-    Scored,
-    common,
-    predictions_frame,
-    read_all_predictions,
-    read_split,
-)
+from helpers.datasets.split_file import read_split
+from helpers.models.names import BRIGHTNESS, ENSEMBLES, display_name
+from helpers.results.predictions import Scored, common, predictions_frame
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 
 Scores = Mapping[str, np.ndarray]
 
@@ -55,7 +51,7 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
         ArtifactError: a file has the name of an ensemble, but this stage did not write it.
     """
     scored = models_to_join(read_all_predictions(stage.paths))
-    split = read_split(stage.paths)
+    split = read_split(stage.paths.split_csv)
     first = next(iter(scored.values()))
     labels = first.labels_scores("val")[0]
     val = {name: model.val.defect_score.to_numpy() for name, model in scored.items()}
@@ -84,7 +80,7 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
         if row.kept:
             contents[name] = files.csv_bytes(predictions_frame(split, scores))
     steps = stages.load_run(stage.paths).get("steps", {})
-    for name in settings.ENSEMBLES:
+    for name in ENSEMBLES:
         path, written = stage.paths.predictions(name), steps.get(name, {}).get("outputs", {})
         ours = written and stages.outputs_are_intact(stage.paths, written)
         # a stage that was killed before it put its file on record left what is written again
@@ -95,7 +91,7 @@ def write_ensembles(stage: stages.Stage, seed: int = 0) -> pd.DataFrame:
             )
     inputs = {"seed": seed, "split": files.file_digest(stage.paths.split_csv)}
     inputs |= {name: files.file_digest(stage.paths.predictions(name)) for name in scored}
-    for name in settings.ENSEMBLES:
+    for name in ENSEMBLES:
         path = stage.paths.predictions(name)
         if name in contents:
             write = partial(files.write_bytes, content=contents[name])

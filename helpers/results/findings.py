@@ -14,12 +14,12 @@ import pandas as pd
 from scipy import stats
 
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
+from helpers.models.names import CLASSICAL, FINETUNED, base_name, display_name
 from helpers.results.comparison import holm, paired
+from helpers.results.predictions import Scored
 from helpers.results.report_table import per_cent
 from helpers.results.results_table import best_model
 from helpers.results.two_splits import repeated_differences
-from helpers.runs.names import CLASSICAL, FINETUNED, base_name, display_name
-from helpers.runs.predictions import Scored
 
 LAST = 0.25  # share of the epochs that counts as the end of a training
 LEAST_EPOCHS = 4  # a shorter training has no last quarter

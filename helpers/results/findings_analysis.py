@@ -15,13 +15,12 @@ from scipy import stats
 
 from helpers.core.metrics import exact_interval, rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
+from helpers.models.names import ENSEMBLES, display_name
 from helpers.results.calibration import ABOUT_ONE
 from helpers.results.comparison import holm
 from helpers.results.decision import PER_PARTS, rule_text
 from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.results.report_table import REFERENCES, in_points, per_cent
-from helpers.runs.names import display_name
-from helpers.runs.settings import ENSEMBLES
 
 NAMED = 3  # models that a sentence names; others are counted
 PERMUTATIONS = 5000

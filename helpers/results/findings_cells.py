@@ -14,9 +14,9 @@ import pandas as pd
 
 from helpers.core import metrics
 from helpers.core.style import percent
+from helpers.models.names import DISTILLED, display_name
 from helpers.results import findings
-from helpers.runs.names import DISTILLED, display_name
-from helpers.runs.predictions import Scored, common
+from helpers.results.predictions import Scored, common
 
 FINE_TUNED = "fbp"  # what networks trained from scratch are compared with
 POINT = 0.01  # of AUC

@@ -23,7 +23,7 @@ from helpers.core import files
 from helpers.core.metrics import check_both_classes
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 from helpers.runs.stages import load_run
 
 FIRST = 50  # rows that a person looks at in any case

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 
 HALF = "bad = p >= 1/2"  # used here
 # name -> weight of a cell as a bad one and as a good one, from its defect probability p

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from helpers.core.style import LABEL_NAMES, draw_images
 from helpers.datasets.cache import ImageCache
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 
 KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
 COLUMNS = 8  # of the contact sheet

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t
 
 from helpers.core.style import p_value, percent, percent_axis
-from helpers.runs.names import display_name, model_colours
+from helpers.models.names import display_name, model_colours
 
 FOUND_BY = {"searched": "this search", "published": "its authors", "file": "its file"}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import style
+from helpers.models.names import display_name
 from helpers.results.results_table import best_model
-from helpers.runs.names import display_name
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

@@ -14,9 +14,12 @@ import pandas as pd
 
 from helpers.core import metrics
 from helpers.core.paths import RunPaths
+from helpers.datasets.split_file import read_split
+from helpers.models import names
 from helpers.results import comparison, operating_point
-from helpers.runs import costs, names, record, stages
-from helpers.runs.predictions import Scored, read_all_predictions, read_split
+from helpers.results.predictions import Scored
+from helpers.runs import costs, record, stages
+from helpers.runs.run_models import read_all_predictions
 
 
 def results_table(run_paths: RunPaths, ensembles: bool = False, until: str = "") -> pd.DataFrame:
@@ -30,7 +33,7 @@ def results_table(run_paths: RunPaths, ensembles: bool = False, until: str = "")
         table = results_table(run_paths)
         table.set_index("model").test_auc["fbp"]
     """
-    split = read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     bad_rate = training_bad_rate(split)
     later = record.models_of_later_stages(run_paths, until) if until else set()
     scored = read_all_predictions(run_paths, ensembles)

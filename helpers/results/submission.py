@@ -14,7 +14,8 @@ import pandas as pd
 
 from helpers.core.files import ArtifactError, as_cell, load_csv, write_bytes
 from helpers.core.paths import RunPaths
-from helpers.runs.predictions import read_predictions, read_split, refuse_marked
+from helpers.datasets.split_file import read_split, refuse_marked
+from helpers.results.predictions import read_predictions
 from helpers.runs.record import load_run
 
 COLUMNS = ["id", "defect_score"]
@@ -32,7 +33,9 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
         ArtifactError: there is no test image, or the model's predictions do not fit the split; an
             older file is kept.
     """
-    test = read_predictions(run_paths.predictions(model), read_split(run_paths)).test[COLUMNS]
+    test = read_predictions(run_paths.predictions(model), read_split(run_paths.split_csv)).test[
+        COLUMNS
+    ]
     if test.empty:
         raise ArtifactError(f"{run_paths.split_csv} has no test images to predict")
     if load_run(run_paths).get("dataset", "").partition(":")[0] not in CONTESTS:

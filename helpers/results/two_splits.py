@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 
 from helpers.core import metrics
 from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.core.style import percent, percent_axis
+from helpers.datasets.split_file import keeps_groups_apart, read_split
+from helpers.models.names import display_name
 from helpers.results import results_table
 from helpers.results.bars import LEGEND_BELOW, interval_arms, name_rows
 from helpers.results.report_table import in_points, per_cent
-from helpers.runs.names import display_name
-from helpers.runs.predictions import keeps_groups_apart, read_all_predictions, read_split
 from helpers.runs.record import load_run
-from helpers.runs.settings import SettingsError
+from helpers.runs.run_models import read_all_predictions
 from helpers.runs.stages import check_run_name
 
 KINDS = {"random": "random split", "groups": "unseen groups"}
@@ -83,7 +84,7 @@ def check_other_run(run_paths: RunPaths, other: str) -> dict[str, RunPaths]:
     paths = (run_paths, RunPaths(other))
     if not paths[1].split_csv.is_file():
         raise SettingsError(f"{problem} has no split; run notebook 01 of that run")
-    tables = [read_split(own) for own in paths]
+    tables = [read_split(own.split_csv) for own in paths]
     for own, table in zip(paths, tables, strict=True):
         runs["groups" if keeps_groups_apart(table) else "random"] = own
     if len(runs) < 2:

@@ -12,17 +12,14 @@ from typing import Any
 
 from helpers import datasets
 from helpers.core import files, paths
+from helpers.core.rules import SettingsError
 from helpers.datasets import cache
 from helpers.datasets.folder import image_files
+from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.models import RANDOM
-from helpers.runs.settings import (
-    ENSEMBLES,
-    MOST_OWN_IMAGES,
-    STAGES,
-    AnalysisSettings,
-    SettingsError,
-    decisive,
-)
+from helpers.models.names import ENSEMBLES
+from helpers.results.settings import AnalysisSettings
+from helpers.runs.settings import STAGES, decisive
 
 
 def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:

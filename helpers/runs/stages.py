@@ -23,13 +23,14 @@ import pandas as pd
 
 from helpers.core import environment, files, memory, paths, processes, style
 from helpers.core.devices import default_device, default_precision, device_name
-from helpers.core.errors import UserError
+from helpers.core.errors import OutOfTime, UserError
+from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache, open_cache
+from helpers.datasets.split_file import read_split
 from helpers.models.libraries import titles
 from helpers.runs import attached, record, settings
 from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
-from helpers.runs.predictions import read_split
 from helpers.runs.record import (
     digests_of,
     edit_run,
@@ -49,10 +50,6 @@ _OPEN: dict[Path, filelock.AcquireReturnProxy] = {}  # the stages that this proc
 
 class StageError(UserError):
     """A notebook cannot start; the message says which one to run first."""
-
-
-class OutOfTime(RuntimeError):
-    """The time budget is used up; finished work is kept, and the same call continues it."""
 
 
 def default_preset() -> str:
@@ -111,7 +108,7 @@ class Stage:
     @cached_property
     def split(self) -> pd.DataFrame:
         """The run's split.csv: `id, path, label, split` and the source's own columns."""
-        return read_split(self.paths)
+        return read_split(self.paths.split_csv)
 
     def images(self, size_px: int) -> ImageCache:
         """Return the decoded images of the split at one size."""
@@ -338,9 +335,9 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
 def check_run_name(name: str) -> None:
     """Refuse a name that would leave the folder of runs, or that a file system does not take."""
     if name != Path(name).name or name.startswith(".") or _CONTROL.search(name):
-        raise settings.SettingsError(f"RUN={name!r} must be a plain folder name")
+        raise SettingsError(f"RUN={name!r} must be a plain folder name")
     if (size := len(os.fsencode(name))) > paths.LONGEST_NAME:
-        raise settings.SettingsError(
+        raise SettingsError(
             f"RUN={name!r} has {size} bytes, and may have {paths.LONGEST_NAME}: choose a shorter "
             "name (--name; RUN in a notebook)"
         )

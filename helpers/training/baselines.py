@@ -31,11 +31,12 @@ from tqdm.auto import tqdm
 
 from helpers.core import files, seeding
 from helpers.core.folds import stratified_folds
+from helpers.core.members import cross_fitted, sides
 from helpers.datasets.cache import ImageCache
+from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models import libraries
-from helpers.runs.members import cross_fitted, sides
-from helpers.runs.names import display_name
-from helpers.runs.predictions import keeps_groups_apart, save_predictions
+from helpers.models.names import display_name
+from helpers.results.predictions import save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import Features
 

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers.core import files, processes, seeding
+from helpers.core.members import folds_of
+from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
-from helpers.runs.members import folds_of
-from helpers.runs.predictions import read_predictions
-from helpers.runs.settings import RetrainSettings
+from helpers.results.predictions import read_predictions
 from helpers.runs.stages import Stage, StageError
 from helpers.training.augment import VIEWS, turned
 from helpers.training.batches import Batches, ImageBatches, Share, Shuffled

@@ -10,7 +10,7 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Model, Weights, find_weights, pretrained
+from helpers.models.backbones import Network, Weights, find_weights, pretrained
 from helpers.runs.stages import Stage
 from helpers.training.augment import augmentation
 from helpers.training.batches import ImageBatches
@@ -42,7 +42,7 @@ class Features:
 
 
 def embed(
-    model: Model,
+    model: Network,
     cache: ImageCache,
     table: pd.DataFrame,
     batch_size: int = EMBED_BATCH,
@@ -93,7 +93,7 @@ def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> 
 def image_batches(
     cache: ImageCache,
     table: pd.DataFrame,
-    model: Model,
+    model: Network,
     batch_size: int,
     augment: str = "none",
     epoch_images: int = 0,

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from helpers.core.style import percent, percent_axis
-from helpers.runs import names
-from helpers.runs.names import DISTILLED, display_name, model_colours
+from helpers.models import names
+from helpers.models.names import DISTILLED, display_name, model_colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05

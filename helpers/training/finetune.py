@@ -11,18 +11,17 @@ import pandas as pd
 import torch
 
 from helpers.core import files, seeding
+from helpers.core.members import Member, cross_fitted
 from helpers.datasets.cache import ImageCache
-from helpers.models import backbones
+from helpers.models import backbones, names
 from helpers.models.depthwise import use_fast_depthwise
-from helpers.runs import names
-from helpers.runs.members import Member, cross_fitted
-from helpers.runs.settings import FinetuneSettings
 from helpers.runs.stages import Stage
 from helpers.training import baselines
 from helpers.training.augment import augmentation
 from helpers.training.batches import EmbeddingBatches, epoch_order, to_float
 from helpers.training.features import embed, image_batches, load_features, save_features
 from helpers.training.lr_range import lr_range_test
+from helpers.training.settings import FinetuneSettings
 from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_model, train_models
 
 

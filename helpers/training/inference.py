@@ -20,11 +20,11 @@ from tqdm.auto import tqdm
 from helpers.core import devices, processes
 from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
-from helpers.models.spec import Model
+from helpers.models.spec import Network
 from helpers.training.augment import symmetry
 from helpers.training.batches import Batches
 
-Network = TypeVar("Network", bound=nn.Module)
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
 class ScoresError(UserError):
@@ -90,7 +90,7 @@ class Scorer:
 
     def embed_batch(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D) float32 of one batch, on the device."""
-        return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Model`
+        return self.run(self.model.embed, images)  # type: ignore[arg-type]  # a method of `Network`
 
     def outputs(
         self, function: Callable[[Tensor], Tensor], batches: Batches, name: str
@@ -159,7 +159,7 @@ def evaluate(model: nn.Module, batches: Batches, precision: str = "auto") -> dic
 
 
 def milliseconds_per_image(
-    model: Model, batch_size: int, precision: str = "auto", repeats: int = 7
+    model: Network, batch_size: int, precision: str = "auto", repeats: int = 7
 ) -> float:
     """Return the median milliseconds per image on this machine's CPU, as a `Scorer` takes them.
 
@@ -176,7 +176,7 @@ def milliseconds_per_image(
     return 1000 * float(np.median(seconds[1:])) / batch_size
 
 
-def placed(model: Network, device: torch.device) -> Network:
+def placed(model: AnyNetwork, device: torch.device) -> AnyNetwork:
     """Move a network to a device, its weights to channels_last, in place; return the network."""
     # torch's own stub of `Module.to` lacks the argument
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

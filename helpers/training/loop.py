@@ -26,15 +26,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from helpers.core import files, memory, processes, seeding, status, tensors
-from helpers.core.errors import UserError
+from helpers.core.errors import OutOfTime, UserError
 from helpers.core.style import percent
-from helpers.runs.settings import TrainSettings
-from helpers.runs.stages import OutOfTime
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.batches import Batches
 from helpers.training.events import event_file
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.training.optim import Loss, balanced_weights, make_optimizer, make_scheduler
+from helpers.training.settings import TrainSettings
 
 
 class TrainingError(UserError):

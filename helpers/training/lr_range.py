@@ -11,9 +11,9 @@ import pandas as pd
 from torch import nn
 
 from helpers.core import seeding
-from helpers.runs.settings import TrainSettings
 from helpers.training.batches import Batches
 from helpers.training.loop import Training, TrainingError
+from helpers.training.settings import TrainSettings
 
 RATES = (1e-6, 1.0)  # of the first and the last step
 SMOOTHING = 0.9  # of the running mean of the losses

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from helpers.models import backbones
 from helpers.models.patch_features import patch_features
-from helpers.models.spec import Model, ModelSpec
+from helpers.models.spec import ModelSpec, Network
 
 NEIGHBOURS = 9  # b of equation 7; the paper gives no value, anomalib takes 9
 PROJECTED = 128  # dimensions in which the core set is chosen, as in the authors' program
@@ -96,7 +96,7 @@ class MemoryBank:
         return "donot_use_mm_for_euclid_dist" if is_small else "use_mm_for_euclid_dist"
 
 
-class PatchCoreNetwork(Model):
+class PatchCoreNetwork(Network):
     """A frozen backbone with a memory: `model(images)` gives (0, log(s / usual)) for (good, bad).
 
     Its softmax is `MemoryBank.defect_scores`, so it is saved, scored and exported as any network.

@@ -17,8 +17,8 @@ from helpers.core import devices, files
 from helpers.core.paths import RunPaths
 from helpers.models.backbones import load_model
 from helpers.models.complexity import count_macs, count_parameters
+from helpers.models.names import DISTILLED, display_name
 from helpers.runs.costs import checkpoints
-from helpers.runs.names import DISTILLED, display_name
 from helpers.runs.stages import Stage
 from helpers.training.inference import milliseconds_per_image
 from helpers.training.trained import Trained, load_trained

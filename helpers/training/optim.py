@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers.runs.settings import TrainSettings
+from helpers.training.settings import TrainSettings
 
 AUXILIARY_WEIGHT = 0.4  # DARTS (arXiv 1806.09055), appendix A.2: weight of the auxiliary tower
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from helpers.core import devices, environment, files, seeding
+from helpers.core.members import Member, cross_fitted, sides
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import (
     PretrainedClassifier,
@@ -28,11 +29,9 @@ from helpers.models.backbones import (
     pretrained,
     save_model,
 )
+from helpers.models.names import PATCHCORE
 from helpers.models.patch_features import NoMiddleLayersError, middle_layers, patch_features
-from helpers.runs.members import Member, cross_fitted, sides
-from helpers.runs.names import PATCHCORE
-from helpers.runs.predictions import save_predictions
-from helpers.runs.settings import BaselineSettings
+from helpers.results.predictions import save_predictions
 from helpers.runs.stages import Stage
 from helpers.training.features import EMBED_BATCH, image_batches
 from helpers.training.inference import Scorer, judging_precision
@@ -43,6 +42,7 @@ from helpers.training.memory_bank import (
     core_set,
     network_of,
 )
+from helpers.training.settings import BaselineSettings
 
 MOST_PATCHES = 100_000  # a core set is chosen from at most so many, equally many of each image
 MOST_ASIDE = 200  # good images that are not remembered, to learn what score is usual

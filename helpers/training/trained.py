@@ -22,17 +22,16 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
 from helpers.core import environment, files, processes
+from helpers.core.members import Member, sides
 from helpers.core.paths import RunPaths
 from helpers.core.rules import STRICT
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
-from helpers.models.spec import Model
+from helpers.models.names import display_name
+from helpers.models.spec import Network
+from helpers.results.predictions import save_predictions
 from helpers.runs.costs import training_records
-from helpers.runs.members import Member, sides
-from helpers.runs.names import display_name
-from helpers.runs.predictions import save_predictions
-from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import Stage
 from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
@@ -40,6 +39,7 @@ from helpers.training.features import image_batches
 from helpers.training.inference import judging_precision, predict
 from helpers.training.jobs import run_all
 from helpers.training.loop import Hooks, Training, resume_file
+from helpers.training.settings import TrainSettings
 
 NUM_CLASSES = 2
 
@@ -69,7 +69,7 @@ class Recipe:
     """How a network of a run is trained, except for the images, the seed and the fold."""
 
     name: str  # of the model, so of its predictions file
-    build: Callable[[int], Model]  # from a seed: the network with its initial weights
+    build: Callable[[int], Network]  # from a seed: the network with its initial weights
     settings: TrainSettings
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
     views: int = 1  # symmetries of each image over which its scores are averaged

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files, seeding
-from helpers.runs.predictions import keeps_groups_apart
+from helpers.datasets.split_file import keeps_groups_apart
 from helpers.runs.stages import Stage
 from helpers.training.baselines import pipeline_and_grid
 from helpers.training.features import load_features

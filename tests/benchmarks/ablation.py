@@ -42,14 +42,14 @@ from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
-from helpers.models.spec import Model
+from helpers.models.spec import Network
 from helpers.runs import settings
-from helpers.runs.settings import TrainSettings
 from helpers.training.augment import augmentation
 from helpers.training.baselines import fit_baseline
 from helpers.training.features import embed, image_batches
 from helpers.training.inference import Scorer, predict, probability_of_bad
 from helpers.training.loop import Hooks, Training, resume_file
+from helpers.training.settings import BaselineSettings, TrainSettings
 
 SPLITS = ("groups", "random")
 FOLDS = 5
@@ -186,7 +186,7 @@ def elpv() -> pd.DataFrame:
 class RawWeights(Hooks):
     """The weights themselves at the end of the last epoch: the loop leaves their average."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Network) -> None:
         self.model, self.weights = model, {}
 
     def epoch_ends(self, record: dict[str, Any], past: Any) -> bool:
@@ -233,7 +233,7 @@ class Ablation:
             self._caches[size_px] = open_cache(self.images, size_px, paths.cache_root())
         return self._caches[size_px]
 
-    def build(self, recipe: Recipe) -> Model:
+    def build(self, recipe: Recipe) -> Network:
         """Return the pretrained network with a new head."""
         if recipe.cell:
             cache = self.cache(recipe.size_px)
@@ -335,7 +335,7 @@ class Ablation:
             self._embeddings[recipe.size_px] = found.embeddings
         x, labels = self._embeddings[recipe.size_px], self.images.label.to_numpy(np.int64)
         groups = self.images.group.to_numpy()[~is_own] if split == "groups" else None
-        own = {name: getattr(settings.BaselineSettings(), name) for name in OWN}
+        own = {name: getattr(BaselineSettings(), name) for name in OWN}
         model = fit_baseline(recipe.frozen, x[~is_own], labels[~is_own], groups=groups, **own)
         scores = model.defect_score(x[is_own])
         return dict.fromkeys(SCORES, scores), time.monotonic() - started
@@ -355,7 +355,7 @@ class Ablation:
 
 
 def by_group(
-    model: Model, cache: ImageCache, images: pd.DataFrame, precision: str = "auto"
+    model: Network, cache: ImageCache, images: pd.DataFrame, precision: str = "auto"
 ) -> np.ndarray:
     """Return the probability of bad (N,), with batch norm adapted to each group's images.
 

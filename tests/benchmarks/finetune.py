@@ -16,9 +16,9 @@ from helpers.core import devices
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
 from helpers.models.depthwise import use_fast_depthwise
-from helpers.runs.settings import FinetuneSettings
 from helpers.training.features import image_batches
 from helpers.training.loop import Training
+from helpers.training.settings import FinetuneSettings
 from tests.benchmarks import networks, plain
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options

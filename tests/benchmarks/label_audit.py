@@ -28,10 +28,10 @@ from helpers.core import files, paths
 from helpers.core.metrics import roc_auc
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
+from helpers.datasets.split_file import read_split
 from helpers.models import backbones, weights
-from helpers.results import label_audit, results_table
-from helpers.runs import predictions
-from helpers.runs.predictions import Scored
+from helpers.results import label_audit, predictions, results_table
+from helpers.results.predictions import Scored
 from helpers.training import baselines
 from helpers.training.features import embed
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     truth = datasets.load(SplitSettings()).table
     if given.flip:
-        split = predictions.read_split(paths.RunPaths(given.run))
+        split = read_split(paths.RunPaths(given.run))
         known = split[split.split.isin(["train", "val"])]
         table = known.assign(label=flip(known.label.to_numpy(np.int64), seed=0))
         files.save_csv(given.flip, table[["id", "path", "label"]])
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.run:
         run_paths = paths.RunPaths(given.run)
         model = results_table.chosen_model(results_table.results_table(run_paths), given.model)
-        split = predictions.read_split(run_paths)
+        split = read_split(run_paths.split_csv)
         scored = predictions.read_predictions(run_paths.predictions(model), split)
         print(row(judge(scored, split, truth)))
         return 0

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from helpers.core.members import Member
 from helpers.datasets.cache import ImageCache
 from helpers.models.backbones import find_weights, pretrained
 from helpers.models.patch_features import middle_layers
-from helpers.runs.members import Member
-from helpers.runs.settings import BaselineSettings
 from helpers.training import patchcore
+from helpers.training.settings import BaselineSettings
 from tests.benchmarks import measure
 from tests.benchmarks.measure import Timed
 from tests.benchmarks.report import Case, Options

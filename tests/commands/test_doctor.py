@@ -10,7 +10,7 @@ import torch
 
 from helpers.commands import doctor
 from helpers.core import devices, paths
-from helpers.datasets import settings as config
+from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings
 
 GB = 10**9
@@ -126,7 +126,7 @@ def test_weights_are_looked_for_where_the_run_looks(tmp_path, monkeypatch):
 
 def test_images_that_are_there_are_counted(parts_folder):
     (parts_folder / "good" / "x.webp").touch()
-    split = config.SplitSettings(dataset=f"folder:{parts_folder}", val_per_class=10)
+    split = SplitSettings(dataset=f"folder:{parts_folder}", val_per_class=10)
     text = "folder:parts: 120 images, 60 bad among 120 labelled ones; their contents are not "
     text += "checked; left out: 1 file(s) with other suffixes (.webp)"
     assert doctor.data(split) == (("ok", "data", text), 120)
@@ -152,7 +152,7 @@ def test_images_that_are_missing_or_cannot_be_split_are_named(
 ):
     monkeypatch.chdir(parts_folder)
     (parts_folder / "s.csv").write_text("id,split\ngood00,dev\n")
-    split = config.SplitSettings(**{"dataset": f"folder:{parts_folder}"} | given)
+    split = SplitSettings(**{"dataset": f"folder:{parts_folder}"} | given)
     line, count = doctor.data(split)
     assert line.state == state and text in line.text and count == 0
 

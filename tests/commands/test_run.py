@@ -12,6 +12,7 @@ import pytest
 from helpers.commands import executed, publish, run, showcase
 from helpers.commands.plan import check_places, make_plan
 from helpers.core import environment, files, paths, threads
+from helpers.core.rules import SettingsError
 from helpers.darts import genotypes
 from helpers.runs import settings, stages
 from helpers.runs.record import RunError
@@ -66,7 +67,7 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
     ],
 )
 def test_a_wrong_argument_is_named_before_anything_runs(arguments, message):
-    with pytest.raises(settings.SettingsError) as error:
+    with pytest.raises(SettingsError) as error:
         _plan(*arguments)
     assert message in str(error.value)
 
@@ -101,7 +102,7 @@ def test_later_notebooks_take_the_preset_and_data_set_of_the_run_alone(
 ):
     _start("x", "full")
     message = f"run 'x' was started with --{option} {started}, not {value}: leave it out"
-    with pytest.raises(settings.SettingsError, match=message):
+    with pytest.raises(SettingsError, match=message):
         _plan("--name", "x", "--only", "03", f"--{option}", value)
     assert _plan("--name", "x", "--only", "03", f"--{option}", started).preset == "full"
     assert _plan("--name", "x").preset != "full"  # 01 takes what is asked for
@@ -111,7 +112,7 @@ def test_a_folder_without_its_kind_is_told_how_to_be_named(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts").mkdir()
     for typed in ("parts", f"{tmp_path}/parts"):
-        with pytest.raises(settings.SettingsError) as error:
+        with pytest.raises(SettingsError) as error:
             _plan("--dataset", typed)
         assert str(error.value).endswith(f"for the images in that folder write folder:{typed}")
 
@@ -125,7 +126,7 @@ def test_a_later_notebook_takes_the_run_s_own_folder_however_it_is_written(home,
 def test_a_default_name_that_another_data_set_has_taken_is_refused(home, tmp_path):
     _start("folder-parts-smoke", "smoke", f"folder:{tmp_path}/a/parts")
     other = ["--preset", "smoke", "--dataset", f"folder:{tmp_path}/b/parts"]
-    with pytest.raises(settings.SettingsError) as error:
+    with pytest.raises(SettingsError) as error:
         _plan(*other)
     assert str(error.value) == (
         f"run 'folder-parts-smoke' was started with --dataset folder:{tmp_path}/a/parts, not "
@@ -149,7 +150,7 @@ def test_a_stage_without_a_split_starts_no_kernel_and_leaves_no_folder(home, cap
 
 def test_publishing_needs_a_clone(monkeypatch):
     monkeypatch.setattr(paths, "is_clone", lambda: False)
-    with pytest.raises(settings.SettingsError, match="--publish needs a clone of the repository"):
+    with pytest.raises(SettingsError, match="--publish needs a clone of the repository"):
         _plan("--preset", "quick", "--publish")
 
 
@@ -254,7 +255,7 @@ def test_a_model_of_one_s_own_must_be_there_if_06_runs(home, capsys):
     own = ["--preset", "smoke", "--name", "t", "-p", "MODEL=mine"]
     check_places(_plan(*own, "--only", "02"))
     assert "-p MODEL changes nothing in this call: it is a setting of" in capsys.readouterr().err
-    with pytest.raises(settings.SettingsError, match="MODEL='mine' is not one of"):
+    with pytest.raises(SettingsError, match="MODEL='mine' is not one of"):
         check_places(_plan(*own))
     files.write_bytes(paths.RunPaths("t").predictions("mine"), b"")
     check_places(_plan(*own))
@@ -264,7 +265,7 @@ def test_distillation_in_a_run_that_was_split_without_folds_is_refused(home):
     record = {"stages": {"01_data_split": {"settings": {"cross_fit": 0}}}}
     files.save_json(paths.RunPaths("t").root / "run.json", record)
     plan = _plan("--name", "t", "--from", "02", "-p", "DISTILL=True")
-    with pytest.raises(settings.SettingsError, match="start the run with CROSS_FIT=5"):
+    with pytest.raises(SettingsError, match="start the run with CROSS_FIT=5"):
         check_places(plan)
 
 

@@ -21,7 +21,7 @@ from helpers.core import files
 from helpers.deploy.description import NAME, read_description
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones, compiled
-from helpers.runs import predictions
+from helpers.runs.run_models import read_all_predictions
 from tests import deploy_run
 from tests.score_fixtures import by_the_series, command, folder, make_model, save, scores
 
@@ -343,7 +343,7 @@ def test_a_described_model_is_scored_as_in_its_run_and_gives_verdicts(
 ):
     found = _score_run(described_run, tmp_path / "scores.csv")
     assert found.columns.tolist() == ["path", "id", "defect_score", "probability", "verdict"]
-    test = predictions.read_all_predictions(described)["net"].test
+    test = read_all_predictions(described)["net"].test
     by_name = found.set_index(found.id.map(os.path.basename))
     own = by_name.loc[test.id.map(os.path.basename)]
     np.testing.assert_allclose(own.defect_score, test.defect_score, rtol=0, atol=1e-6)

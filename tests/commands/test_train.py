@@ -14,9 +14,11 @@ from helpers.commands import run, train
 from helpers.core import devices, files, processes, seeding
 from helpers.core.files import ArtifactError
 from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.darts import perturbation, search
 from helpers.models import backbones
-from helpers.runs import predictions, settings, stages
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from helpers.runs.settings import parse_parameter
 from helpers.training import features, finetune, launch, loop
 from helpers.training.inference import ScoresError
@@ -85,7 +87,7 @@ def test_the_command_trains_all_folds_and_finds_them_done(run_paths, monkeypatch
     steps = files.load_json(run_paths.run_json)["steps"]
     members = [f"fbp, seed {seed}, fold {fold}" for seed in (0, 1) for fold in (0, 1)]
     assert list(steps) == [*members, "fbp"]
-    scored = predictions.read_all_predictions(run_paths)["fbp"]
+    scored = read_all_predictions(run_paths)["fbp"]
     assert scored.averaged == "2 seeds x 2 folds" and len(scored.val) == 90
 
 
@@ -142,7 +144,7 @@ def test_an_error_that_all_processes_meet_is_printed_by_the_main_one_alone(
         raise raised[-1]
 
     monkeypatch.setattr(train, "_train", fail)
-    shared = TrainingError("diverged"), ScoresError("not finite"), settings.SettingsError("unknown")
+    shared = TrainingError("diverged"), ScoresError("not finite"), SettingsError("unknown")
     for is_main, error in itertools.product((True, False), (*shared, ArtifactError("damaged"))):
         raised.append(error)
         monkeypatch.setattr(processes, "is_main", lambda is_main=is_main: is_main)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers.core import memory
+from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
 from helpers.runs import stages
-from helpers.runs.settings import RetrainSettings
 from helpers.training import baselines, features, finetune, loop
 from tests.small_run import FINETUNING, OPTIONS
 

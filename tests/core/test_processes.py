@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.core import files, processes, tensors
-from helpers.runs.settings import TrainSettings
+from helpers.training.settings import TrainSettings
 from tests import two_processes as toys
 
 

@@ -8,9 +8,10 @@ import pytest
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, halving, named, retrain
+from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
 from helpers.results import results_table
-from helpers.runs import settings, stages
+from helpers.runs import stages
 from helpers.training.trained import Trained
 from tests import planted
 from tests.conftest import split_of
@@ -27,7 +28,7 @@ TINY = {
 
 
 def _stage(name, parts_folder, **given):
-    own = settings.RetrainSettings(**TINY | given)
+    own = RetrainSettings(**TINY | given)
     stage = stages.Stage("05_genotype_retraining", RunPaths(name), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     files.save_json(stage.paths.run_json, {"stages": {}})

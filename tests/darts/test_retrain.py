@@ -9,15 +9,18 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from helpers.core import files, tensors
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
 from helpers.darts import genotypes, named, network, retrain
+from helpers.darts.settings import RetrainSettings
 from helpers.explain import gradcam
 from helpers.models import backbones, complexity
-from helpers.results import results_table
-from helpers.runs import predictions, settings, stages
-from helpers.runs.members import Member
+from helpers.results import predictions, results_table
+from helpers.runs import settings, stages
+from helpers.runs.run_models import read_all_predictions
 from helpers.training import features, network_costs, trained
 from helpers.training.inference import predict
+from helpers.training.settings import TrainSettings
 from tests import planted
 from tests.conftest import split_of
 from tests.training.test_cross_fitting import folded_split
@@ -55,7 +58,7 @@ def timed(monkeypatch):
 @pytest.fixture
 def stage(home, parts_folder):
     """An opened stage with a split of 120 small parts."""
-    own = settings.RetrainSettings(**TINY)
+    own = RetrainSettings(**TINY)
     stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     files.save_json(stage.paths.run_json, {"stages": {}})
@@ -293,7 +296,7 @@ def test_several_seeds_are_averaged_and_their_spread_is_shown(stage):
     ]
     table = results_table.results_table(stage.paths)
     assert table.model.tolist() == ["fbp", "darts_imagenet", "majority"]
-    scored = predictions.read_all_predictions(stage.paths)["darts_imagenet"]
+    scored = read_all_predictions(stage.paths)["darts_imagenet"]
     aucs = [roc_auc_score(*seed.labels_scores("test")) for seed in scored.members]
     row = table.set_index("model").loc["darts_imagenet"]
     assert row.test_auc == pytest.approx(roc_auc_score(*scored.labels_scores("test")))
@@ -346,7 +349,7 @@ def test_every_network_has_its_size_and_speed_measured_once(stage, timed):
     recipe = trained.Recipe(
         "cnn",
         lambda seed: planted.small_network(stage.images(16), seed),
-        settings.TrainSettings(epochs=1, precision="no"),
+        TrainSettings(epochs=1, precision="no"),
         {"architecture": "cnn"},
     )
     trained.train_model(stage, recipe, stage.images(16), [Member(0)])

@@ -16,7 +16,9 @@ import torch
 
 from helpers.core import files, seeding, tensors
 from helpers.core.paths import HOME_VARIABLE, RunPaths
+from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, guard, search
+from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS
 from helpers.runs import settings, stages
 from helpers.training.features import image_batches
@@ -33,7 +35,7 @@ TINY = {
 
 
 def make_stage(folder, **options):
-    own = settings.SearchSettings(**(TINY | options))
+    own = SearchSettings(**(TINY | options))
     stage = stages.Stage("04_darts_search", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(folder))
     return stage
@@ -73,14 +75,14 @@ def record(**changes):
     ],
 )
 def test_settings_that_make_no_search_are_refused_before_it(values, message):
-    with pytest.raises(settings.SettingsError, match=re.escape(message)):
+    with pytest.raises(SettingsError, match=re.escape(message)):
         settings.resolve("04_darts_search", "quick", values)
 
 
 def test_a_search_that_only_measures_or_only_watches_is_not_refused():
-    settings.SearchSettings(epochs=2, eigenvalue_every=1, rollback_growth=0.0)
-    settings.SearchSettings(epochs=2)
-    settings.SearchSettings(epochs=18, eigenvalue_every=1, alpha_warmup=2)
+    SearchSettings(epochs=2, eigenvalue_every=1, rollback_growth=0.0)
+    SearchSettings(epochs=2)
+    SearchSettings(epochs=18, eigenvalue_every=1, alpha_warmup=2)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_search_that_only_measures_or_only_watches_is_not_refused():
 def test_the_first_roll_back_comes_when_alpha_has_learned_and_is_the_one_that_settings_name(
     every, warmup
 ):
-    own = settings.SearchSettings(epochs=100, eigenvalue_every=every, alpha_warmup=warmup)
+    own = SearchSettings(epochs=100, eigenvalue_every=every, alpha_warmup=warmup)
     history, back = [], None
     while back is None:
         epoch = len(history) + 1
@@ -313,7 +315,7 @@ def test_what_the_guard_did_is_told():
     skips[:, 3] = 5.0
     history = [record(epoch=i + 1, eigenvalue=1.0 + i, skips=8) for i in range(16)]
     history[9]["alpha_normal"] = skips.tolist()
-    limited = settings.SearchSettings(epochs=50)
+    limited = SearchSettings(epochs=50)
     genotype, provenance = guard.conclusion(history, limited)
     assert provenance["guard"] == [
         "eigenvalue grew from 10 to 14: rolled back to epoch 10",

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from helpers.core import environment, files
+from helpers.core.members import Member
 from helpers.deploy import describe
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
-from helpers.results import calibration, decision
-from helpers.runs import predictions, record, stages
-from helpers.runs.members import Member
+from helpers.results import calibration, decision, predictions
+from helpers.runs import record, stages
+from helpers.runs.run_models import read_all_predictions
 from tests import deploy_run
 
 
@@ -24,7 +25,7 @@ def folder(described):
 
 def test_it_says_what_the_decision_of_notebook_06_says(described, folder):
     own = read_description(folder)
-    scored = predictions.read_all_predictions(described)["net"]
+    scored = read_all_predictions(described)["net"]
     settings = stages.open_stage("06_analysis", {"RUN": "t"}).settings
     chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
     assert (own.pass_below, own.reject_from) == tuple(chosen.bins)
@@ -57,7 +58,7 @@ def test_it_is_an_output_of_the_stage(described, folder):
 
 def test_the_table_of_networks_has_the_rates_of_their_thresholds(described):
     shown = deploy_run.describe().set_index("Call it").loc["t/net"]
-    scored = predictions.read_all_predictions(described)
+    scored = read_all_predictions(described)
     settings = stages.open_stage("06_analysis", {"RUN": "t"}).settings
     points = decision.operating_table(scored, settings, deploy_run.BAD_RATE)
     own = points[(points.model == "net") & (points.rule == "expected")].iloc[0]
@@ -88,7 +89,7 @@ def test_the_promise_says_if_the_bad_parts_were_too_few(folder):
 
 
 def test_a_model_without_epochs_has_no_epoch_that_was_chosen(described):
-    own = predictions.read_all_predictions(described)["net"]
+    own = read_all_predictions(described)["net"]
     assert "they also chose the epoch" in describe._caveat(own)
     assert "epoch" not in describe._caveat(dataclasses.replace(own, name="patchcore"))
 
@@ -96,7 +97,7 @@ def test_a_model_without_epochs_has_no_epoch_that_was_chosen(described):
 def test_a_distilled_network_s_promise_says_that_its_teachers_have_seen_the_held_out_parts(
     described,
 ):
-    own = predictions.read_all_predictions(described)["net"]
+    own = read_all_predictions(described)["net"]
     taught = dataclasses.replace(own, name="net_distilled")
     more = "; it is too good, since the network's teachers have seen the held-out parts."
     assert describe._caveat(taught) == describe._caveat(own)[:-1] + more
@@ -104,7 +105,7 @@ def test_a_distilled_network_s_promise_says_that_its_teachers_have_seen_the_held
 
 def test_a_cross_fitted_model_s_promise_is_called_approximate(described, monkeypatch):
     assert "approximate" not in read_description(described.trainings("net")).caveat
-    plain = predictions.read_all_predictions
+    plain = read_all_predictions
     folds = tuple(Member(0, fold) for fold in range(2))
 
     def in_folds(run_paths):

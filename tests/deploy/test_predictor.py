@@ -14,11 +14,12 @@ from PIL import Image
 import helpers
 from helpers.core import files, paths
 from helpers.datasets import DataError
+from helpers.datasets.split_file import read_split
 from helpers.deploy import predictor
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
-from helpers.runs import predictions
+from helpers.runs.run_models import read_all_predictions
 from helpers.training.inference import ScoresError
 
 
@@ -28,8 +29,8 @@ def parts(described_run):
 
 
 def test_the_scores_are_the_run_s_own(described):
-    test = predictions.read_all_predictions(described)["net"].test
-    where = predictions.read_split(described).set_index("id").path
+    test = read_all_predictions(described)["net"].test
+    where = read_split(described.split_csv).set_index("id").path
     found = helpers.load_model("t/net").predict([Path(where[name]) for name in test.id])
     np.testing.assert_allclose(found.score, test.defect_score, rtol=0, atol=1e-6)
     assert test.defect_score.std() > 1e-4

@@ -12,15 +12,19 @@ from PIL import Image
 import helpers
 from helpers.commands import run
 from helpers.core import files
+from helpers.core.rules import SettingsError
 from helpers.datasets import DataError
+from helpers.datasets.split_file import read_split
 from helpers.deploy import your_part
-from helpers.runs import predictions, settings, stages
+from helpers.deploy.settings import YourPartSettings
+from helpers.results import predictions
+from helpers.runs import stages
 from helpers.runs.keys import stage_key
 from helpers.training.memory_bank import PatchCoreNetwork
 from tests import faults
 
-COSTS = settings.YourPartSettings(escape_cost=50.0, false_alarm_cost=5.0, review_cost=1.0)
-FREE = settings.YourPartSettings()
+COSTS = YourPartSettings(escape_cost=50.0, false_alarm_cost=5.0, review_cost=1.0)
+FREE = YourPartSettings()
 
 
 def _answered(verdicts="pprlp", groups="aabbb", probabilities=(0.01, 0.02, 0.9, 0.4, 0.07)):
@@ -49,7 +53,7 @@ def folder(described_run, tmp_path):
 
 
 def test_subfolders_are_groups_and_unreadable_images_are_counted(described, folder):
-    parts = your_part.parts_to_ask(predictions.read_split(described), str(folder))
+    parts = your_part.parts_to_ask(read_split(described.split_csv), str(folder))
     assert parts.id.tolist() == ["c", "lot1/a", "lot1/b", "lot2/a", "lot2/cut"]
     assert parts.group.fillna("-").tolist() == ["-", "lot1", "lot1", "lot2", "lot2"]
     answered = your_part.ask(helpers.load_model("t/net"), parts)
@@ -63,11 +67,11 @@ def test_subfolders_are_groups_and_unreadable_images_are_counted(described, fold
         your_part.most_suspicious(answered[answered.id == "lot2/cut"])
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
-        your_part.parts_to_ask(predictions.read_split(described), str(folder / "empty"))
+        your_part.parts_to_ask(read_split(described.split_csv), str(folder / "empty"))
 
 
 def test_a_part_is_followed_to_the_run_s_own_score(described):
-    model, split = helpers.load_model("t/net"), predictions.read_split(described)
+    model, split = helpers.load_model("t/net"), read_split(described.split_csv)
     answered = your_part.ask(model, your_part.parts_to_ask(split, ""))
     assert set(answered.id) <= set(split.id[split.split == "test"])
     part = your_part.most_suspicious(answered)
@@ -97,13 +101,13 @@ def test_a_part_is_followed_to_the_run_s_own_score(described):
 def test_a_model_without_a_network_is_replaced_by_one_and_a_run_without_any_says_so(
     described, capsys
 ):
-    split = predictions.read_split(described)
+    split = read_split(described.split_csv)
     shutil.copy(described.predictions("net"), described.predictions("lda"))
     name, model = your_part.open_if_any(described, "lda")
     assert (name, model.description.model) == ("net", "net")
     assert capsys.readouterr().out == "LDA has no network: net takes its place\n"
     assert your_part.open_if_any(described, "net")[0] == "net"
-    with pytest.raises(settings.SettingsError, match="MODEL='fpb' is not one of"):
+    with pytest.raises(SettingsError, match="MODEL='fpb' is not one of"):
         your_part.open_if_any(described, "fpb")
     described.predictions("net").unlink()
     assert your_part.open_if_any(described) == ("", None)
@@ -201,7 +205,7 @@ def test_a_group_is_named_only_if_chance_does_not_explain_it():
 
 
 def test_parts_to_look_at_again_are_drawn_and_nothing_if_there_are_none(described):
-    model, split = helpers.load_model("t/net"), predictions.read_split(described)
+    model, split = helpers.load_model("t/net"), read_split(described.split_csv)
     answered = your_part.ask(model, your_part.parts_to_ask(split, ""))
     assert your_part.look_again_figure(model, answered.assign(verdict="pass")) is None
     figure = your_part.look_again_figure(model, answered.assign(verdict="look again"))
@@ -227,12 +231,12 @@ def test_the_notebook_answers_for_a_folder_and_is_done_again_if_an_image_changes
     assert "Of 4 parts: " in record["findings"][0] and "the score" in record["findings"][1]
     table = files.load_csv(described.table("07_parts"), ("id", "score", "verdict"))
     assert table.id.tolist()[:2] == ["c", "lot1/a"] and "path" not in table
-    own = settings.YourPartSettings(folder=str(folder))
+    own = YourPartSettings(folder=str(folder))
     before = stage_key("07_your_part", own, stages.load_run(described))
     Image.new("L", (32, 32)).save(folder / "lot1/a.png")
     assert stage_key("07_your_part", own, stages.load_run(described)) != before
-    missing = settings.YourPartSettings(folder="/nowhere")
-    with pytest.raises(settings.SettingsError, match="FOLDER='/nowhere' is not a folder"):
+    missing = YourPartSettings(folder="/nowhere")
+    with pytest.raises(SettingsError, match="FOLDER='/nowhere' is not a folder"):
         stage_key("07_your_part", missing, {})
 
 

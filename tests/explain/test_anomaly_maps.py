@@ -13,8 +13,9 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.explain import anomaly_maps, map_measures, map_quality, maps
 from helpers.models.backbones import find_weights
-from helpers.runs import settings, stages
+from helpers.runs import stages
 from helpers.training import patchcore
+from helpers.training.settings import BaselineSettings
 
 SIZE_PX = 128  # the network of the run sees 32
 SPOT = slice(32, 64)  # of 128: where a bad part is bright
@@ -24,7 +25,7 @@ SPOT = slice(32, 64)  # of 128: where a bad part is bright
 def home(explained_home, tmp_path_factory):
     """The home of run "r" with a PatchCore; tests must not change it."""
     home = shutil.copytree(explained_home / "data", tmp_path_factory.mktemp("home") / "data").parent
-    given = settings.BaselineSettings(image_size_px=SIZE_PX, patchcore_share=0.1)
+    given = BaselineSettings(image_size_px=SIZE_PX, patchcore_share=0.1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
         stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", given, "key")

@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from helpers.core import files
+from helpers.core.members import Member
+from helpers.datasets.split_file import read_split
 from helpers.explain import subject as subjects
 from helpers.explain.subject import ExplainError, checkpoint_of, open_subject
-from helpers.runs import captions, predictions, record
-from helpers.runs.members import Member
+from helpers.results import predictions
+from helpers.runs import captions, record
+from helpers.runs.run_models import read_all_predictions
 from helpers.runs.settings import stage_name
 
 
 def test_a_chosen_model_is_shown_on_the_labelled_test_parts(subject, run_paths):
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     assert (subject.wanted, subject.title) == ("cnn", "Two-layer CNN")
     assert set(subject.parts.id) == set(split.id[split.split == "test"])
     assert subject.caption.startswith("Two-layer CNN; 40 labelled test parts, called bad from")
@@ -36,14 +39,14 @@ def test_a_model_without_a_network_is_replaced_and_title_and_caption_say_so(run_
 
 
 def test_a_model_judged_on_fewer_validation_parts_is_not_the_best(run_paths, monkeypatch):
-    scored = predictions.read_all_predictions(run_paths)
+    scored = read_all_predictions(run_paths)
     scored["svm"] = replace(scored["svm"], val=scored["svm"].val[1:])
     monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
     assert open_subject(run_paths).wanted == "cnn"
 
 
 def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
-    scored = predictions.read_all_predictions(run_paths)
+    scored = read_all_predictions(run_paths)
     test = scored["cnn"].test
     members = tuple(
         replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * at), member=member)
@@ -75,7 +78,7 @@ def test_the_checkpoint_is_that_of_the_lowest_seed(home):
 
 
 def test_validation_parts_are_shown_if_test_labels_are_hidden(own_run):
-    split = predictions.read_split(own_run)
+    split = read_split(own_run.split_csv)
     split.loc[split.split == "test", "label"] = pd.NA
     files.save_csv(own_run.split_csv, split)
     subject = open_subject(own_run, "cnn")
@@ -84,7 +87,7 @@ def test_validation_parts_are_shown_if_test_labels_are_hidden(own_run):
 
 
 def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(own_run):
-    split = predictions.read_split(own_run)
+    split = read_split(own_run.split_csv)
     expected = open_subject(own_run, "svm", own_scores=True).threshold
     test = split.split == "test"
     split.loc[test, "label"] = 1 - split.label[test]

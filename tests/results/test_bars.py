@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.models.names import display_name
 from helpers.results import bars, comparison
-from helpers.runs import predictions
-from helpers.runs.names import display_name
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 ONE = {
@@ -127,7 +127,7 @@ def test_subgroups_and_differences_are_drawn_for_each_model(home):
     run_paths = planted.make_run()
     for seed, name in enumerate(("svm", "fbp", "cnn")):
         planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
-    scored = predictions.read_all_predictions(run_paths)
+    scored = read_all_predictions(run_paths)
     split = scored["fbp"].test.assign(kind=np.where(np.arange(200) % 2, "a", "b"))
     groups = comparison.subgroup_table(scored, split, ["kind"])
     ax = bars.subgroup_auc(groups, ["cnn", "fbp"]).axes[0]

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from helpers.core import files, metrics
 from helpers.core.paths import RunPaths
 from helpers.results import comparison
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 
 
 def scored(name, labels, scores, hidden=False):

@@ -9,7 +9,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
 
 from helpers.results import curves, decision
-from helpers.runs import predictions, settings
+from helpers.results.settings import AnalysisSettings
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 
@@ -18,7 +19,7 @@ def scored(home):
     run_paths = planted.make_run()
     for seed, name in enumerate(("svm", "svm_finetuned", "fbp", "cnn", "mine")):
         planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
-    return predictions.read_all_predictions(run_paths)
+    return read_all_predictions(run_paths)
 
 
 def _legend(figure):
@@ -58,7 +59,7 @@ def test_the_best_of_each_family_is_the_best_on_validation_and_the_best_on_test_
 
 
 def _drawn(scored):
-    points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+    points = decision.operating_table(scored, AnalysisSettings(), 0.3)
     return curves.roc_and_overkill(scored, points, 0.01), points
 
 
@@ -105,7 +106,7 @@ def test_operating_points_lie_on_their_curves(scored):
 
 
 def test_the_decision_figure_counts_every_part_once_per_rule(scored):
-    given = settings.AnalysisSettings(max_escape_rate=0.05)
+    given = AnalysisSettings(max_escape_rate=0.05)
     chosen = decision.decisions(scored["fbp"], given, 0.3)
     above = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[0]
     labels, scores = scored["fbp"].labels_scores("test")
@@ -123,7 +124,7 @@ def test_the_decision_figure_counts_every_part_once_per_rule(scored):
 
 
 def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
-    given = settings.AnalysisSettings(max_escape_rate=0.005)  # no bad part may escape by either
+    given = AnalysisSettings(max_escape_rate=0.005)  # no bad part may escape by either
     above = curves.decision_figure(scored["fbp"], given, 0.3, "").axes[0]
     assert len(above.patches) == 2 * 2 * 3
     few = "(too few bad parts held out)"
@@ -132,7 +133,7 @@ def test_rules_that_choose_the_same_thresholds_share_their_bars(scored):
 
 
 def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
-    given = settings.AnalysisSettings(max_escape_rate=0.02)  # of 100 bad parts: k = 1, none
+    given = AnalysisSettings(max_escape_rate=0.02)  # of 100 bad parts: k = 1, none
     texts = _legend(curves.decision_figure(scored["fbp"], given, 0.3, ""))
     assert any("promised expected" in t and t.endswith("\n2 % promised") for t in texts)
     assert any("confidence" in t and t.endswith("3 % promised (too few bad parts)") for t in texts)
@@ -141,7 +142,7 @@ def test_the_decision_figure_marks_what_is_promised_and_what_cannot_be(scored):
 def test_a_legend_says_how_many_seeds_a_line_averages(home):
     run_paths = planted.make_run()
     planted.plant(run_paths, "fbp", 2.5, 0, 1)
-    scored = predictions.read_all_predictions(run_paths)
+    scored = read_all_predictions(run_paths)
     (text,) = _legend(_drawn(scored)[0])
     assert text.startswith("fine-tuned: FBP, 2 seeds averaged: ")
 
@@ -162,5 +163,5 @@ def test_hidden_test_labels_are_said_in_the_titles(home):
     run_paths = planted.make_run()
     planted.plant(run_paths, "svm", 1, 0)
     planted.hide_test_labels(run_paths)
-    figure, _ = _drawn(predictions.read_all_predictions(run_paths))
+    figure, _ = _drawn(read_all_predictions(run_paths))
     assert "validation set (test labels are hidden)" in figure.get_suptitle()

@@ -6,10 +6,12 @@ import pytest
 from sklearn.metrics import brier_score_loss
 
 from helpers.core import metrics
+from helpers.core.rules import SettingsError
 from helpers.results import calibration, decision, results_table
-from helpers.runs import predictions
+from helpers.results.predictions import Scored
+from helpers.results.settings import AnalysisSettings
 from helpers.runs import settings as config
-from helpers.runs.predictions import Scored
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 
@@ -27,7 +29,7 @@ def scored(name="m", val=None, test=None):
 
 def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
     # validation: of 10 bad parts none may escape at 10 %, so the threshold is just below 0.3
-    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    settings = AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.3)
     row = table.iloc[0]
     assert 0.25 < row.threshold < 0.3 and row.reject_threshold == row.threshold
@@ -42,7 +44,7 @@ def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
 
 
 def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
-    settings = config.AnalysisSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
+    settings = AnalysisSettings(escape_cost=20, false_alarm_cost=2, review_share=0.0)
     table = decision.operating_table({"m": scored()}, settings, 0.25).set_index("rule")
     assert table.index.tolist() == ["expected", "confident", "cheapest", "most accurate"]
     row = table.loc["cheapest"]
@@ -56,7 +58,7 @@ def test_costs_add_a_cheapest_rule_with_the_expected_cost_per_thousand_parts():
 )
 def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest, most_accurate):
     # between the two, each step up spares one good part of 10 and lets one bad part of 10 escape
-    settings = config.AnalysisSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
+    settings = AnalysisSettings(escape_cost=2, false_alarm_cost=1, review_share=0.0)
     found = decision.decisions(scored(), settings, bad_rate)
     assert found["cheapest"].bins == pytest.approx((cheapest, cheapest))
     assert found["most accurate"].bins == pytest.approx((most_accurate, most_accurate))
@@ -64,26 +66,26 @@ def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
     row = results_table.evaluate_model(scored(), 0.3)
-    found = decision.decisions(scored(), config.AnalysisSettings(), 0.3)
+    found = decision.decisions(scored(), AnalysisSettings(), 0.3)
     assert found["most accurate"].bins == (row["threshold"], row["threshold"])
 
 
 @pytest.mark.parametrize("given", ["escape_cost", "false_alarm_cost"])
 def test_one_cost_alone_is_refused(given):
-    with pytest.raises(config.SettingsError, match="give both ESCAPE_COST and FALSE_ALARM_COST"):
+    with pytest.raises(SettingsError, match="give both ESCAPE_COST and FALSE_ALARM_COST"):
         config.resolve("06_analysis", "quick", {given: 20.0})
 
 
 def test_hidden_test_labels_leave_the_test_columns_out():
     own = scored()
     hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
-    table = decision.operating_table({"m": hidden}, config.AnalysisSettings(), 0.3)
+    table = decision.operating_table({"m": hidden}, AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
     assert set(decision.operating_rows(table, "m").On) == {"validation"}
 
 
 def test_the_page_shows_counts_per_cent_and_interval():
-    settings = config.AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
+    settings = AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
     valid, test = decision.operating_rows(table, "fbp")[:2].to_dict("records")
     assert (valid["On"], test["On"]) == ("validation", "test")
@@ -121,8 +123,8 @@ def test_brier_scores_before_and_after_the_temperature_of_validation():
 def test_rules_with_the_same_thresholds_share_a_row_per_side(home):
     run = planted.make_run()
     planted.plant(run, "fbp", 2.0, 0)
-    models = predictions.read_all_predictions(run)
-    points = decision.operating_table(models, config.AnalysisSettings(), 0.3)
+    models = read_all_predictions(run)
+    points = decision.operating_table(models, AnalysisSettings(), 0.3)
     own = decision.operating_rows(points, "fbp")
     pairs = points[["threshold", "reject_threshold"]].drop_duplicates()
     assert len(points) == 3 and own.On.tolist() == ["validation", "test"] * len(pairs)

@@ -9,8 +9,13 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.core import files, metrics
 from helpers.core.metrics import roc_auc
-from helpers.results import decision, ensembles, results_table
-from helpers.runs import names, predictions, settings, stages
+from helpers.datasets.split_file import read_split
+from helpers.models import names
+from helpers.models.names import ENSEMBLES
+from helpers.results import decision, ensembles, predictions, results_table
+from helpers.results.settings import AnalysisSettings
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 
@@ -177,8 +182,8 @@ def test_rank_average_keeps_the_order_of_parts_beyond_the_validation_scores():
 
 def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
     report = _write(run)
-    assert report.kept.all() and report.ensemble.tolist() == list(settings.ENSEMBLES)
-    single = predictions.read_all_predictions(run).values()
+    assert report.kept.all() and report.ensemble.tolist() == list(ENSEMBLES)
+    single = read_all_predictions(run).values()
     val = {own.name: own.val.defect_score.to_numpy() for own in single}
     labels = next(iter(single)).labels_scores("val")[0]
     in_five_folds = _build(val, labels, val).values()
@@ -189,25 +194,25 @@ def test_kept_ensembles_become_predictions_files_that_the_table_reads(run):
         assert {k: float(v) for k, v in weights.items()} == pytest.approx(expected, abs=0.005)
         assert sorted(weights.values(), reverse=True) == list(weights.values())
     table = results_table.whole_table(run).set_index("model")
-    assert set(settings.ENSEMBLES) <= set(table.index)
+    assert set(ENSEMBLES) <= set(table.index)
     assert table.test_auc["stacking"] > table.test_auc[["svm", "cnn", "fbp"]].max()
-    assert results_table.best_model(table.reset_index()) in settings.ENSEMBLES
-    written = predictions.read_all_predictions(run, ensembles=True)["stacking"]
+    assert results_table.best_model(table.reset_index()) in ENSEMBLES
+    written = read_all_predictions(run, ensembles=True)["stacking"]
     labels, scores = written.labels_scores("val")
     expected = report.set_index("ensemble").val_auc["stacking"]
     assert roc_auc_score(labels, scores) == pytest.approx(expected)
     # they are not joined again, nor shown by earlier notebooks
     assert _write(run).equals(report)
-    assert not set(settings.ENSEMBLES) & set(results_table.results_table(run).model)
+    assert not set(ENSEMBLES) & set(results_table.results_table(run).model)
 
 
 def test_the_mean_over_a_model_s_seeds_is_what_is_joined(run):
     def stacked():
         _write(run)
-        return predictions.read_all_predictions(run, ensembles=True)["stacking"].test.defect_score
+        return read_all_predictions(run, ensembles=True)["stacking"].test.defect_score
 
     planted.plant(run, "fbp", 1.3, 2, 3, 4)
-    mean, split = predictions.read_all_predictions(run)["fbp"], predictions.read_split(run)
+    mean, split = read_all_predictions(run)["fbp"], read_split(run.split_csv)
     joined, by_id = stacked(), pd.concat([mean.val, mean.test]).set_index("id").defect_score
     scores = split.id.map(by_id).to_numpy()
     predictions.save_predictions(run.predictions("fbp"), split, scores)
@@ -228,7 +233,7 @@ def test_ensembles_of_cross_fitted_models_are_cross_fitted_over_the_same_folds(r
     )
     report = _write(run).set_index("ensemble")
     assert report.kept.all() and "LL" not in report.weights["stacking"]
-    scored, split = predictions.read_all_predictions(run, True), predictions.read_split(run)
+    scored, split = read_all_predictions(run, True), read_split(run.split_csv)
     joined = scored["stacking"]
     assert joined.averaged == "5 folds" and len(joined.val) == 400
     assert roc_auc(*joined.labels_scores("val")) == pytest.approx(report.val_auc["stacking"])
@@ -247,7 +252,7 @@ def test_one_cross_fitted_model_is_joined_with_the_others_on_what_all_have_score
         planted.plant(run, name, 1.5, seed, once=True)
     report = _write(run)
     assert report.kept.all() and "FBP" in report.weights[1]
-    joined = predictions.read_all_predictions(run, True)["stacking"]
+    joined = read_all_predictions(run, True)["stacking"]
     assert joined.members == () and len(joined.val) == 200
 
 
@@ -255,7 +260,7 @@ def test_one_cross_fitted_model_is_joined_with_the_others_on_what_all_have_score
 def test_other_or_hidden_test_labels_leave_the_fitted_ensembles_unchanged(run, change):
     report = _write(run)
     before = _files(run)
-    assert set(settings.ENSEMBLES) <= set(before)
+    assert set(ENSEMBLES) <= set(before)
     change(run)
     assert _write(run).equals(report)
     assert _files(run) == before
@@ -263,8 +268,8 @@ def test_other_or_hidden_test_labels_leave_the_fitted_ensembles_unchanged(run, c
 
 def test_shuffled_test_labels_change_no_threshold_temperature_or_choice(run):
     def chosen():
-        scored = predictions.read_all_predictions(run)
-        points = decision.operating_table(scored, settings.AnalysisSettings(), 0.3)
+        scored = read_all_predictions(run)
+        points = decision.operating_table(scored, AnalysisSettings(), 0.3)
         temperatures = decision.calibration_table(scored, 0.3).temperature[:-1]
         table = results_table.results_table(run)
         found = [*points.threshold, *temperatures, *table.threshold[:-1]]
@@ -285,7 +290,7 @@ def test_a_planted_perfect_and_a_planted_random_model_come_out_as_they_must(run)
     assert not report.kept.any()
     assert report.weights["rank_average"] == "perfect 1.00"
     assert set(report.best) == {"perfect"} and (report.gain <= 0).all()
-    assert not any(run.predictions(name).exists() for name in settings.ENSEMBLES)
+    assert not any(run.predictions(name).exists() for name in ENSEMBLES)
 
     table = results_table.whole_table(run).set_index("model")
     assert results_table.best_model(table.reset_index()) == "perfect"
@@ -297,8 +302,8 @@ def test_a_planted_perfect_and_a_planted_random_model_come_out_as_they_must(run)
     assert (table.p_holm.drop(["perfect", "majority"]) < 0.001).all()
     assert table.difference["random"] == pytest.approx(table.test_auc["random"] - 1)
 
-    scored = predictions.read_all_predictions(run, ensembles=True)
-    points = decision.operating_table(scored, settings.AnalysisSettings(review_share=0), 0.3)
+    scored = read_all_predictions(run, ensembles=True)
+    points = decision.operating_table(scored, AnalysisSettings(review_share=0), 0.3)
     points = points[points.rule == "expected"].set_index("model")
     assert points.loc["perfect", ["test_escapes", "test_overkilled"]].tolist() == [0, 0]
     assert points.loc["random", "test_overkill_rate"] > 0.9
@@ -311,14 +316,14 @@ def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
     planted.plant(run, "perfect", np.inf, seed=8)
     _write(run)
     assert not run.predictions("stacking").exists()
-    assert "stacking" not in predictions.read_all_predictions(run, ensembles=True)
+    assert "stacking" not in read_all_predictions(run, ensembles=True)
 
 
 def test_an_ensemble_is_written_again_with_another_seed(run):
     _write(run)
     before = _files(run)
     ensembles.write_ensembles(planted.analysis_stage(run), seed=1)
-    assert all(_files(run)[name] != before[name] for name in settings.ENSEMBLES)
+    assert all(_files(run)[name] != before[name] for name in ENSEMBLES)
 
 
 def test_a_file_of_the_user_s_with_an_ensemble_s_name_is_refused_and_left_alone(run):
@@ -339,7 +344,7 @@ def test_a_file_that_a_killed_stage_has_written_but_not_recorded_is_taken_for_it
 
 
 def test_parts_are_drawn_one_by_one_into_folds_if_all_bad_ones_are_of_one_lot(run):
-    split = predictions.read_split(run)
+    split = read_split(run.split_csv)
     lot = np.where(split.label == 1, "bad", split.id.str[-1])
     files.save_csv(run.split_csv, split.assign(group=split.split + lot))
     report = _write(run)
@@ -364,7 +369,7 @@ def test_one_model_or_a_tiny_validation_set_gives_no_ensemble(home):
 def test_the_stage_is_done_again_when_a_model_comes_or_changes_but_not_for_its_own_ensembles(run):
     def key():
         record = stages.load_run(run)
-        return stages.stage_key("06_analysis", settings.AnalysisSettings(), record)
+        return stages.stage_key("06_analysis", AnalysisSettings(), record)
 
     first = key()
     _write(run)

@@ -5,10 +5,12 @@ import pytest
 from scipy import stats
 
 from helpers.core import metrics
+from helpers.core.rules import SettingsError
 from helpers.results import decision
 from helpers.results import operating_point as op
+from helpers.results.predictions import Scored
+from helpers.results.settings import AnalysisSettings
 from helpers.runs import settings as config
-from helpers.runs.predictions import Scored
 from tests.results.test_decision import scored
 
 DRAWS = 2000
@@ -103,11 +105,11 @@ def test_the_promise_table_has_this_run_s_and_the_needed_numbers():
 
 
 def test_a_rule_that_cannot_be_kept_is_named_with_what_it_needs():
-    settings = config.AnalysisSettings(max_escape_rate=0.1)
+    settings = AnalysisSettings(max_escape_rate=0.1)
     table = decision.operating_table({"m": scored()}, settings, 0.3)
     text = decision.rule_text(table[table.rule == "confident"].iloc[0])
     assert text == "escapes <= 26 %, at 95 % confidence (10 % needs 29 bad parts)"
-    settings = config.AnalysisSettings(max_escape_rate=0.0)
+    settings = AnalysisSettings(max_escape_rate=0.0)
     row = decision.operating_table({"m": scored()}, settings, 0.3).iloc[0]
     assert decision.rule_text(row).endswith("(0 % cannot be promised)")
 
@@ -206,7 +208,7 @@ def test_groups_widen_the_intervals_of_the_table():
 
     plain = scored()
     grouped = Grouped("m", plain.val, plain.test)
-    settings = config.AnalysisSettings(max_escape_rate=0.5)
+    settings = AnalysisSettings(max_escape_rate=0.5)
     one, other = (decision.operating_table({"m": m}, settings, 0.3) for m in (plain, grouped))
     assert other.val_overkill_rate[0] == one.val_overkill_rate[0]
     assert other.val_overkill_rate_high[0] >= one.val_overkill_rate_high[0]
@@ -222,10 +224,10 @@ def test_groups_widen_the_intervals_of_the_table():
 )
 def test_review_settings_that_contradict_each_other_are_refused(given, message):
     costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0}
-    with pytest.raises(config.SettingsError, match=message):
+    with pytest.raises(SettingsError, match=message):
         config.resolve("06_analysis", "quick", given | costs)
 
 
 def test_a_tenth_is_looked_at_again_if_nothing_is_said():
-    assert config.AnalysisSettings().share_looked_at_again == 0.1
-    assert config.AnalysisSettings(review_share=0).share_looked_at_again == 0
+    assert AnalysisSettings().share_looked_at_again == 0.1
+    assert AnalysisSettings(review_share=0).share_looked_at_again == 0

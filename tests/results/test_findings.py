@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.results import comparison, findings, results_table, two_splits
-from helpers.runs import predictions
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 
@@ -20,7 +20,7 @@ def run(home):
 
 
 def _read(run_paths):
-    return results_table.results_table(run_paths), predictions.read_all_predictions(run_paths)
+    return results_table.results_table(run_paths), read_all_predictions(run_paths)
 
 
 def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_tested(run):

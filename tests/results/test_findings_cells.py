@@ -7,7 +7,7 @@ import pytest
 
 from helpers.core import metrics
 from helpers.results import findings_cells
-from helpers.runs.predictions import read_all_predictions
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 

@@ -9,9 +9,9 @@ from scipy import special
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.datasets.split_file import read_split
 from helpers.results import label_audit
-from helpers.runs import predictions
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 from tests import planted
 from tests.benchmarks import label_audit as benchmark
 
@@ -136,7 +136,7 @@ def test_the_benchmark_counts_flipped_and_doubted_labels_of_the_first_rows():
 def test_the_benchmark_writes_flipped_labels_of_a_run_and_judges_a_run(home, capsys, monkeypatch):
     run_paths = planted.make_run()
     planted.plant(run_paths, "svm", 4, 0)
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     truth = split.assign(probability=split.label.astype(float))
     monkeypatch.setattr(benchmark.datasets, "load", lambda _: SimpleNamespace(table=truth))
     target = home / "flipped.csv"

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from helpers.results import label_mappings
-from helpers.runs.predictions import Scored
+from helpers.results.predictions import Scored
 
 RNG = np.random.default_rng(0)
 P = RNG.choice([0, 0.3333, 0.6667, 1], 200, p=[0.5, 0.15, 0.1, 0.25])

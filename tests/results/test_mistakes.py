@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from helpers.datasets.cache import ImageCache
-from helpers.results import mistakes
-from helpers.runs import predictions
+from helpers.datasets.split_file import read_split
+from helpers.results import mistakes, predictions
 from tests import planted
 
 JUDGED = pd.DataFrame(
@@ -29,7 +29,7 @@ def test_escapes_come_first_and_the_worst_of_each_kind_above():
 def test_judged_parts_are_those_of_the_test_side_with_the_split_s_columns(home):
     run_paths = planted.make_run()
     planted.plant(run_paths, "svm", 1, 0)
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     scored = predictions.read_predictions(run_paths.predictions("svm"), split)
     judged = mistakes.judged_parts(scored, split)
     assert judged.id.tolist() == split.id[split.split == "test"].tolist()

@@ -6,8 +6,11 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from helpers.core import files, metrics
-from helpers.results import results_table
-from helpers.runs import predictions, settings, stages
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import read_split
+from helpers.results import predictions, results_table
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 
@@ -41,7 +44,7 @@ def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     assert not [c for c in table if c in ("members", "averaged") or c.endswith(("_mean", "_std"))]
     row = table.iloc[0]
     frame = files.load_csv(run.predictions("svm"), ("id",)).merge(
-        predictions.read_split(run)[["id", "label"]], on="id"
+        read_split(run.split_csv)[["id", "label"]], on="id"
     )
     test = frame[frame.split == "test"].astype({"label": int})
     called = test.defect_score >= row.threshold
@@ -61,7 +64,7 @@ def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
 
 def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     planted.plant(run, "fbp", 1.0, 0, 1, 2)
-    seeds = predictions.read_all_predictions(run)["fbp"].members
+    seeds = read_all_predictions(run)["fbp"].members
     scores = np.mean([one.test.defect_score for one in seeds], axis=0)
     labels = seeds[0].labels_scores("test")[0]
     row = results_table.results_table(run).iloc[0]
@@ -72,7 +75,7 @@ def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     assert (row.members, row.averaged) == (3, "3 seeds")
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.std(aucs, ddof=1))
-    bad_rate = results_table.training_bad_rate(predictions.read_split(run))
+    bad_rate = results_table.training_bad_rate(read_split(run.split_csv))
     own = [results_table.evaluate_model(one, bad_rate)["test_f1"] for one in seeds]
     assert row.test_f1_mean == pytest.approx(np.mean(own))  # each at its own threshold
 
@@ -80,7 +83,7 @@ def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
 def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_own_folds(run):
     planted.add_folds(run, 4)
     planted.plant(run, "fbp", 1.0, 0)
-    split, frame = predictions.read_split(run), files.load_csv(run.predictions("fbp"), ("id",))
+    split, frame = read_split(run.split_csv), files.load_csv(run.predictions("fbp"), ("id",))
     row = results_table.results_table(run).iloc[0]
     assert (row.members, row.averaged) == (4, "4 folds")
     label = split.set_index("id").label
@@ -98,7 +101,7 @@ def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_o
 
 
 def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
-    split = predictions.read_split(run)
+    split = read_split(run.split_csv)
     label = split.label.astype(float).to_numpy()
     right_on_val = np.where(split.split == "val", label, 1 - label)
     predictions.save_predictions(run.predictions("a_val"), split, right_on_val)
@@ -114,7 +117,7 @@ def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
     assert results_table.chosen_model(table, "svm") == "svm"
     assert results_table.chosen_model(table, "FBP") == "fbp"
     assert results_table.chosen_model(table, "FBP, 2 seeds averaged") == "fbp"
-    with pytest.raises(settings.SettingsError, match="MODEL='lda' is not one of svm, fbp"):
+    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, fbp"):
         results_table.chosen_model(table, "lda")
 
 
@@ -156,7 +159,7 @@ def test_a_damaged_record_of_a_training_is_named(costly, content):
 
 def test_p_values_compare_test_scores_with_the_best_row_by_validation(costly):
     table = results_table.whole_table(costly).set_index("model")
-    scored = predictions.read_all_predictions(costly)
+    scored = read_all_predictions(costly)
     labels, best = scored["fbp"].labels_scores("test")
     expected = metrics.auc_difference(labels, scored["svm"].labels_scores("test")[1], best)
     assert table.p_value["svm"] == expected.p_value

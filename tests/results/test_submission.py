@@ -9,8 +9,9 @@ import pytest
 
 from helpers.core import files
 from helpers.core.files import ArtifactError
+from helpers.datasets.split_file import read_split
 from helpers.results.submission import validate_submission, write_submission
-from helpers.runs import predictions
+from helpers.runs.run_models import read_all_predictions
 from tests import planted
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
@@ -24,7 +25,7 @@ def run(home):
 
 
 def _test_ids(run_paths):
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     return split.id[split.split == "test"].tolist()
 
 
@@ -61,7 +62,7 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
 )
 def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(home, dataset, written):
     run_paths = planted.make_run(n=20)
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     split.loc[split.index[-1], "id"] = "=1+1"
     files.save_csv(run_paths.split_csv, split)
     planted.plant(run_paths, "fbp", 1.0, 0, 1)
@@ -120,7 +121,7 @@ def test_an_empty_test_set_is_named(tmp_path):
 
 def test_the_submission_of_a_run_has_one_row_for_each_test_image(run):
     frame = validate_submission(write_submission(run, "fbp"), _test_ids(run))
-    test = predictions.read_all_predictions(run)["fbp"].test
+    test = read_all_predictions(run)["fbp"].test
     assert frame.id.tolist() == test.id.tolist()
     assert frame.defect_score.tolist() == test.defect_score.tolist()  # the mean over the seeds
     assert os.listdir(run.submission.parent) == [run.submission.name]

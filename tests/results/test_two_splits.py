@@ -7,10 +7,10 @@ import pytest
 from helpers.core import files
 from helpers.core.metrics import roc_auc
 from helpers.core.paths import RunPaths
-from helpers.results import two_splits
-from helpers.runs import predictions
-from helpers.runs.names import display_name
-from helpers.runs.settings import SettingsError
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import read_split
+from helpers.models.names import display_name
+from helpers.results import predictions, two_splits
 from tests import planted
 
 
@@ -19,7 +19,7 @@ def two_runs(home):
     runs = {}
     for kind, separation in (("random", 3.0), ("groups", 1.0)):
         runs[kind] = planted.make_run(name=kind)
-        split = predictions.read_split(runs[kind])
+        split = read_split(runs[kind].split_csv)
         place = np.arange(600) if kind == "groups" else np.random.default_rng(0).permutation(600)
         split["group"] = [f"lot{i // 20:02d}" for i in place]
         files.save_csv(runs[kind].split_csv, split)
@@ -36,7 +36,7 @@ def test_the_difference_is_that_of_unseen_groups_minus_random_from_either_side(h
     assert table.model.tolist() == ["fbp"]
     row = table.iloc[0]
     for kind, run_paths in runs.items():
-        split = predictions.read_split(run_paths)
+        split = read_split(run_paths.split_csv)
         fbp = predictions.read_predictions(run_paths.predictions("fbp"), split)
         assert row[f"{kind}_auc"] == pytest.approx(roc_auc(*fbp.labels_scores()))
     assert row.difference == pytest.approx(row.groups_auc - row.random_auc) and row.difference < 0
@@ -73,7 +73,7 @@ def test_a_run_that_says_nothing_beside_this_one_is_refused(home):
         two_splits.compare_runs(runs["random"], "nowhere")
     with pytest.raises(SettingsError, match="the split of both runs is random"):
         two_splits.compare_runs(runs["random"], "random")
-    split = predictions.read_split(runs["groups"])
+    split = read_split(runs["groups"].split_csv)
     files.save_csv(runs["groups"].split_csv, split.assign(label=1 - split.label))
     with pytest.raises(SettingsError, match="other images or other labels"):
         two_splits.compare_runs(runs["random"], "groups")

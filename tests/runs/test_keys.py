@@ -6,6 +6,7 @@ import pytest
 
 from helpers import datasets
 from helpers.core import files, paths
+from helpers.core.rules import SettingsError
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings
@@ -68,9 +69,9 @@ def test_the_key_changes_with_the_content_of_the_weights_file(tmp_path, name):
 
 
 def test_a_file_of_a_parameter_that_is_missing_is_named(home):
-    with pytest.raises(settings.SettingsError, match=r"^WEIGHTS='/no/such.pth' is not a file$"):
+    with pytest.raises(SettingsError, match=r"^WEIGHTS='/no/such.pth' is not a file$"):
         key_of("02_features_baselines", weights="/no/such.pth")
-    with pytest.raises(settings.SettingsError, match=r"^SPLIT_CSV='/no/such.csv' is not a file$"):
+    with pytest.raises(SettingsError, match=r"^SPLIT_CSV='/no/such.csv' is not a file$"):
         stage_key("01_data_split", SplitSettings(split_csv="/no/such.csv"), {})
 
 

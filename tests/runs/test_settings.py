@@ -5,8 +5,11 @@ import typing
 
 import pytest
 
+from helpers.core.rules import SettingsError
+from helpers.darts.settings import SearchSettings
+from helpers.datasets.settings import SplitSettings
 from helpers.runs import settings as config
-from helpers.runs.settings import SettingsError
+from helpers.training.settings import FinetuneSettings
 
 
 def refused(stage="01_data_split", preset="quick", **given) -> str:
@@ -70,9 +73,9 @@ def test_names_may_be_text_with_commas_json_a_list_or_a_tuple(given):
 
 
 def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
-    settings = config.SplitSettings(good_folders=1, test_folder=2024)
+    settings = SplitSettings(good_folders=1, test_folder=2024)
     assert settings.good_folders == ("1",) and settings.test_folder == "2024"
-    assert isinstance(config.FinetuneSettings(fbp_lr=1).fbp_lr, float)
+    assert isinstance(FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage):
 
 
 def test_a_time_budget_is_not_what_a_result_depends_on():
-    limited, free = config.SearchSettings(time_budget_min=5), config.SearchSettings()
+    limited, free = SearchSettings(time_budget_min=5), SearchSettings()
     assert config.decisive(limited) == config.decisive(free) and limited != free
     assert "epochs" in config.decisive(limited)
 

@@ -5,14 +5,18 @@ import pytest
 from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
+from helpers.core.errors import OutOfTime
+from helpers.core.rules import SettingsError
+from helpers.darts.settings import SearchSettings
 from helpers.datasets.settings import SplitSettings
-from helpers.runs import settings, stages
+from helpers.runs import stages
 from helpers.runs.record import edit_run
+from helpers.training.settings import BaselineSettings
 from tests.conftest import split_of
 
 
 def _stage(run="r", name="02_features_baselines"):
-    return stages.Stage(name, paths.RunPaths(run), "quick", settings.BaselineSettings(), "key")
+    return stages.Stage(name, paths.RunPaths(run), "quick", BaselineSettings(), "key")
 
 
 def _do(stage, inputs, content="x"):
@@ -79,12 +83,12 @@ def test_the_default_run_is_named_after_data_set_and_preset():
 
 @pytest.mark.parametrize("name", ["a/b", "../up", ".hidden"])
 def test_a_run_name_that_is_not_a_plain_folder_is_refused(home, name):
-    with pytest.raises(settings.SettingsError, match="must be a plain folder name"):
+    with pytest.raises(SettingsError, match="must be a plain folder name"):
         stages.begin("01_data_split", {"RUN": name, "PRESET": "smoke"})
 
 
 def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(home):
-    with pytest.raises(settings.SettingsError, match="VAL_PER_CLAS; did you mean VAL_PER_CLASS"):
+    with pytest.raises(SettingsError, match="VAL_PER_CLAS; did you mean VAL_PER_CLASS"):
         stages.begin("01_data_split", {"PRESET": "smoke", "VAL_PER_CLAS": 3})
 
 
@@ -131,12 +135,12 @@ def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
 
 
 def test_after_the_deadline_no_step_is_started_but_what_is_done_is_found(home):
-    limited = settings.SearchSettings(time_budget_min=1.0)
+    limited = SearchSettings(time_budget_min=1.0)
     stage = stages.Stage("04_darts_search", paths.RunPaths("r"), "quick", limited, "key")
     assert _do(stage, {"a": 1}) is True
     stage.started_s -= 61
     assert _do(stage, {"a": 1}) is False
-    with pytest.raises(stages.OutOfTime, match="work: the time budget is used up; finished work"):
+    with pytest.raises(OutOfTime, match="work: the time budget is used up; finished work"):
         _do(stage, {"a": 2})
 
 

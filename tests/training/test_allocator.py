@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.runs.settings import TrainSettings
 from helpers.training import allocator
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training
+from helpers.training.settings import TrainSettings
 
 BLOCK_BYTES = 128 * 2**20
 needs_glibc = pytest.mark.skipif(

@@ -8,9 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.runs import settings, stages
+from helpers.runs import stages
 from helpers.training import baselines
 from helpers.training.features import Features
+from helpers.training.settings import BaselineSettings
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_models_are_fitted_on_train_alone_and_score_val_and_test(home):
     x = (factor * (2 * labels - 1) + np.random.default_rng(0).normal(size=120) / 4)[:, None]
     ids = np.array([f"{i:03d}" for i in range(120)])
     stage = stages.Stage(
-        "02_features_baselines", RunPaths("r"), "quick", settings.BaselineSettings(trees=9), "key"
+        "02_features_baselines", RunPaths("r"), "quick", BaselineSettings(trees=9), "key"
     )
     split = pd.DataFrame({"id": ids, "path": "x.png", "label": labels, "split": sides})
     files.save_csv(stage.paths.split_csv, split)

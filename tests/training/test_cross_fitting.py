@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 
 from helpers.core import files, seeding
+from helpers.core.members import Member, cross_fitted
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
-from helpers.runs import predictions, stages
-from helpers.runs import settings as config
-from helpers.runs.members import Member, cross_fitted
+from helpers.results import predictions
+from helpers.runs import stages
+from helpers.runs.run_models import read_all_predictions
 from helpers.training import baselines, features, finetune, trained
 from helpers.training.loop import Hooks
+from helpers.training.settings import FinetuneSettings
 from tests.conftest import split_of
 from tests.small_run import train_members
 
@@ -31,7 +33,7 @@ def folded_split(folder):
 @pytest.fixture
 def stage(home, parts_folder):
     """An opened stage 03 with small images, on a split with folds."""
-    settings = config.FinetuneSettings(
+    settings = FinetuneSettings(
         cnn_epochs=2, ll_epochs=2, fbp_epochs=1, precision="no", image_size_px=32, folds=2, trees=10
     )
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", settings, "key")
@@ -153,9 +155,9 @@ def test_killed_between_folds_and_continued_it_ends_as_if_never_killed(stage):
 def test_the_training_without_fold_0_sees_what_a_single_training_sees(stage):
     stage.settings = dataclasses.replace(stage.settings, cnn_epochs=1)  # best is last
     train_members(stage, cross_fitted(stage.split, [0]))
-    first = predictions.read_all_predictions(stage.paths)["cnn"].members[0]
+    first = read_all_predictions(stage.paths)["cnn"].members[0]
     train_members(stage, [Member(0)])
-    single = predictions.read_all_predictions(stage.paths)["cnn"]
+    single = read_all_predictions(stage.paths)["cnn"]
     assert single.members == () and single.val.equals(first.val) and single.test.equals(first.test)
 
 
@@ -180,7 +182,7 @@ def test_last_layer_all_layers_and_classical_models_are_cross_fitted(stage, monk
     for fold, name in enumerate(("fbp", "fbp_fold1", "fbp_fold2")):
         key = {"weights": files.file_digest(checkpoints[fold]), "images": stage.images(32).content}
         assert steps[f"features {name}"]["key"] == files.fingerprint(key)
-    scored = predictions.read_all_predictions(stage.paths)
+    scored = read_all_predictions(stage.paths)
     assert set(scored) == {"ll", "fbp", "lr_finetuned"}
     judged = stage.split.id[stage.split.split != "test"].tolist()
     for model in scored.values():

@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from helpers.core import files
+from helpers.core.members import cross_fitted
 from helpers.core.paths import RunPaths
+from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
-from helpers.runs import settings as config
 from helpers.runs import stages
-from helpers.runs.members import cross_fitted
-from helpers.runs.settings import TrainSettings
 from helpers.runs.stages import StageError
 from helpers.training import distillation
 from helpers.training.augment import VIEWS, symmetry
@@ -20,6 +19,7 @@ from helpers.training.distillation import DistillationLoss, DistilledBatches, fi
 from helpers.training.features import image_batches
 from helpers.training.inference import Scorer
 from helpers.training.optim import Loss
+from helpers.training.settings import TrainSettings
 from helpers.training.trained import Recipe, train_model
 from tests import planted
 from tests.conftest import split_of
@@ -30,7 +30,7 @@ from tests.training.test_cross_fitting import folded_split
 @pytest.fixture
 def stage(home, parts_folder):
     """An opened stage 05 on a split with three folds."""
-    own = config.RetrainSettings(precision="no", distill=True)
+    own = RetrainSettings(precision="no", distill=True)
     stage = stages.Stage("05_genotype_retraining", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, folded_split(parts_folder))
     files.save_json(stage.paths.run_json, {"stages": {}})

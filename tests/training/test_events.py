@@ -9,12 +9,15 @@ from torch import nn
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.darts import search
+from helpers.darts.settings import SearchSettings
 from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.training import finetune
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import Hooks, Training
+from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import split_of
 
 needs_tensorboard = pytest.mark.skipif(
@@ -41,7 +44,7 @@ def fit(folder, resume, hooks=None):
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(32, 4)).astype(np.float32), np.arange(32) % 2
     batches = EmbeddingBatches(x, labels, labels.astype(str), 8)
-    settings = config.TrainSettings(epochs=4, precision="no")
+    settings = TrainSettings(epochs=4, precision="no")
     options = {"seed": 0, "name": "toy", "hooks": hooks, "resume": resume, "events": folder}
     return Training(nn.Linear(4, 2), batches, batches, settings, **options).run()
 
@@ -65,7 +68,7 @@ def test_a_training_that_is_killed_and_continued_writes_each_epoch_once(tmp_path
 @needs_tensorboard
 def test_the_trainings_of_a_run_leave_their_files(home, parts_folder):
     small = {"cnn_epochs": 2, "cnn_image_size_px": 16, "precision": "no"}
-    own = config.FinetuneSettings(**small, tensorboard=True)
+    own = FinetuneSettings(**small, tensorboard=True)
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     history = finetune.train_cnn(stage).history
@@ -76,7 +79,7 @@ def test_the_trainings_of_a_run_leave_their_files(home, parts_folder):
 @needs_tensorboard
 def test_the_search_leaves_its_file(home, parts_folder):
     tiny = {"image_size_px": 16, "channels": 2, "layers": 3, "epochs": 1}
-    own = config.SearchSettings(**tiny, batch_size=30, tensorboard=True)
+    own = SearchSettings(**tiny, batch_size=30, tensorboard=True)
     stage = stages.Stage("04_darts_search", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     history = search.search_genotype(stage).history
@@ -95,7 +98,7 @@ def test_without_the_package_it_is_refused_before_any_work(stage, monkeypatch):
     monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
     assert config.resolve(stage, "quick", {"tensorboard": False}).tensorboard is False
     message = r"^TENSORBOARD=True needs the package tensorboard: pip install tensorboard$"
-    with pytest.raises(config.SettingsError, match=message):
+    with pytest.raises(SettingsError, match=message):
         config.resolve(stage, "quick", {"tensorboard": True})
     monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: True)
     shown = config.resolve(stage, "quick", {"tensorboard": True})

@@ -9,21 +9,21 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from helpers.core import files
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
-from helpers.models import backbones
-from helpers.runs import names, stages
-from helpers.runs import settings as config
-from helpers.runs.members import Member
+from helpers.models import backbones, names
+from helpers.runs import stages
 from helpers.training import features, finetune, trained
 from helpers.training.augment import augmentation
 from helpers.training.inference import predict
+from helpers.training.settings import FinetuneSettings
 from tests.conftest import split_of
 
 
 @pytest.fixture
 def stage(home, parts_folder):
     """An opened stage 03 with small images."""
-    settings = config.FinetuneSettings(
+    settings = FinetuneSettings(
         cnn_epochs=3, fbp_epochs=1, precision="no", image_size_px=32, cnn_image_size_px=32
     )
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", settings, "key")

@@ -13,14 +13,14 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from helpers.core import files, memory, processes, seeding, status, tensors
+from helpers.core.errors import OutOfTime
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
-from helpers.runs import stages
-from helpers.runs.settings import TrainSettings
 from helpers.training.batches import EmbeddingBatches, ImageBatches, epoch_order
 from helpers.training.inference import evaluate
 from helpers.training.loop import Hooks, Training, TrainingError, resume_file
 from helpers.training.optim import Loss, balanced_weights, make_optimizer, make_scheduler
+from helpers.training.settings import TrainSettings
 
 
 def _problem(n=96, d=6, seed=0):
@@ -428,7 +428,7 @@ def test_each_epoch_draws_its_own_dropout_masks():
 
 def test_a_training_out_of_time_stops_after_a_whole_epoch_and_continues_from_there(tmp_path):
     settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
-    with pytest.raises(stages.OutOfTime) as error:
+    with pytest.raises(OutOfTime) as error:
         _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)
     assert not resume.exists()
     assert str(error.value) == (
@@ -444,7 +444,7 @@ def test_a_training_out_of_time_stops_after_a_whole_epoch_and_continues_from_the
             record["total_seconds"] = 60.0 if record["epoch"] == 2 else 0.0
             return False
 
-    with pytest.raises(stages.OutOfTime, match="after epoch 2 of 3"):
+    with pytest.raises(OutOfTime, match="after epoch 2 of 3"):
         _fit(_model(), settings, resume, Slow(), deadline_s=time.monotonic() + 50)
     model, undisturbed = _model(), _model()
     _fit(model, settings, resume)

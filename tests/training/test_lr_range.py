@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.runs.settings import TrainSettings
 from helpers.training import figures, lr_range
 from helpers.training.batches import EmbeddingBatches
 from helpers.training.loop import TrainingError
+from helpers.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(batch_size=16, optimizer="sgd", momentum=0.0, precision="no", grad_clip=0)
 

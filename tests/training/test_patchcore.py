@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 import helpers
 from helpers.core import files
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
 from helpers.models.backbones import (
     find_weights,
@@ -17,12 +18,12 @@ from helpers.models.backbones import (
     pretrained,
 )
 from helpers.models.patch_features import middle_layers, patch_features
-from helpers.runs import predictions, stages
-from helpers.runs import settings as config
+from helpers.results import predictions
+from helpers.runs import stages
 from helpers.runs.costs import checkpoints, training_cost
-from helpers.runs.members import Member
 from helpers.training import memory_bank, patchcore
 from helpers.training.memory_bank import MemoryBank, network_of
+from helpers.training.settings import BaselineSettings
 from tests.conftest import split_of
 from tests.training.test_cross_fitting import folded_split
 
@@ -33,7 +34,7 @@ def weights():
 
 
 def _stage(split):
-    settings = config.BaselineSettings(image_size_px=64, patchcore_share=0.1)
+    settings = BaselineSettings(image_size_px=64, patchcore_share=0.1)
     stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", settings, "key")
     files.save_csv(stage.paths.split_csv, split)
     return stage

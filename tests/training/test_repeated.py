@@ -7,10 +7,10 @@ import pytest
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.results import two_splits
-from helpers.runs import settings as config
 from helpers.runs import stages
 from helpers.training import repeated
 from helpers.training.features import Features
+from helpers.training.settings import BaselineSettings
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def stage(home):
             "group": [f"lot{i}" for i in group],
         }
     )
-    settings = config.BaselineSettings(repeats=2, folds=2, trees=10)
+    settings = BaselineSettings(repeats=2, folds=2, trees=10)
     stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", settings, "key")
     files.save_csv(stage.paths.split_csv, split)
     return stage

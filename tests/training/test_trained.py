@@ -8,23 +8,24 @@ import pytest
 import torch
 
 from helpers.core import files, seeding, tensors
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
 from helpers.models import backbones
-from helpers.runs import settings, stages
-from helpers.runs.members import Member
+from helpers.runs import stages
 from helpers.training import inference, trained
 from helpers.training.augment import augmentation
 from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.loop import Hooks, resume_file
+from helpers.training.settings import FinetuneSettings, TrainSettings
 from tests.conftest import split_of
 
-SETTINGS = settings.TrainSettings(epochs=2, batch_size=20, epoch_images=40, precision="no")
+SETTINGS = TrainSettings(epochs=2, batch_size=20, epoch_images=40, precision="no")
 
 
 @pytest.fixture
 def stage(home, parts_folder, monkeypatch):
     """An opened stage 03; mocks keep what steps, trainings and predictions are given."""
-    own = settings.FinetuneSettings(time_budget_min=5)
+    own = FinetuneSettings(time_budget_min=5)
     stage = stages.Stage("03_finetuning", RunPaths("r"), "quick", own, "key")
     files.save_csv(stage.paths.split_csv, split_of(parts_folder))
     stage.once = Mock(wraps=stage.once)

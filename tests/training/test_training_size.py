@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
+from helpers.datasets.split_file import read_split
 from helpers.results import training_size as sizes
-from helpers.runs import predictions
 from helpers.training import training_size
 from helpers.training.features import Features, save_features
 from tests import planted
@@ -71,7 +71,7 @@ def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
 
 def test_a_part_without_a_group_is_drawn_alone(home):
     run_paths = planted.make_run(n=120)
-    split = predictions.read_split(run_paths)
+    split = read_split(run_paths.split_csv)
     split["group"] = None
     split.loc[:5, "group"], split.loc[120:125, "group"] = "a", "b"  # of training and validation
     files.save_csv(run_paths.split_csv, split)

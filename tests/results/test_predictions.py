@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 
 from helpers.core import files
+from helpers.core.members import Member
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
-from helpers.runs import predictions
-from helpers.runs.members import Member
+from helpers.datasets.split_file import read_split
+from helpers.results import predictions
+from helpers.runs.run_models import check_model, read_all_predictions
 from tests import planted
 
 
@@ -24,13 +26,13 @@ def _refusal(run_paths, name, damage):
     path = run_paths.predictions(name)
     files.save_csv(path, damage(files.load_csv(path, ("id",))))
     with pytest.raises(files.ArtifactError) as error:
-        predictions.read_all_predictions(run_paths)
+        read_all_predictions(run_paths)
     assert str(error.value).startswith(str(path))
     return str(error.value)
 
 
 def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
-    split = predictions.read_split(run)
+    split = read_split(run.split_csv)
     model = predictions.read_predictions(run.predictions("fbp"), split)
     assert [one.member for one in model.members] == [Member(3), Member(7)]
     assert model.title == "FBP, 2 seeds averaged"
@@ -49,7 +51,7 @@ def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
 
 
 def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
-    split = predictions.read_split(run)
+    split = read_split(run.split_csv)
     scores = np.linspace(0, 1, len(split))
     predictions.save_predictions(run.predictions("cnn"), split, scores)
     plain = run.predictions("cnn").read_bytes()
@@ -98,12 +100,12 @@ def test_every_seed_must_have_every_image_once(run, damage, message):
 def test_the_baselines_name_is_refused_for_a_predictions_file(run):
     planted.plant(run, "majority", 1.0, 9)
     with pytest.raises(files.ArtifactError, match="give the file another name"):
-        predictions.read_all_predictions(run)
+        read_all_predictions(run)
 
 
 def test_hidden_test_labels_leave_validation_to_judge_on(run):
     planted.hide_test_labels(run)
-    model = predictions.read_all_predictions(run)["fbp"]
+    model = read_all_predictions(run)["fbp"]
     assert model.judged_on == "val" and model.members[0].judged_on == "val"
     assert len(model.labels_scores()[0]) == 40 and len(model.labels_scores("test")[0]) == 0
 
@@ -115,7 +117,7 @@ def test_a_label_of_the_split_other_than_0_and_1_is_named_with_its_line(run, lab
     files.save_csv(run.split_csv, frame)
     message = rf"split\.csv, line 5: label '{label}' is not 0, 1 or empty; run notebook 01"
     with pytest.raises(files.ArtifactError, match=message):
-        predictions.read_split(run)
+        read_split(run.split_csv)
 
 
 # --- folds ---------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def folded(run):
 
 
 def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_images(folded):
-    split = predictions.read_split(folded)
+    split = read_split(folded.split_csv)
     model = predictions.read_predictions(folded.predictions("fbp"), split)
     assert model.val.id.tolist() == split.id[split.split != "test"].tolist()
     assert model.title == "FBP, 4 folds averaged"
@@ -149,7 +151,7 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
 def test_seeds_and_folds_are_averaged_together(folded):
     planted.plant(folded, "fbp", 1.0, 7, 3)
     frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
-    model = predictions.read_predictions(folded.predictions("fbp"), predictions.read_split(folded))
+    model = predictions.read_predictions(folded.predictions("fbp"), read_split(folded.split_csv))
     assert model.title == "FBP, 2 seeds x 4 folds averaged" and len(model.members) == 8
     mean = frame.groupby("id").defect_score.mean()
     np.testing.assert_allclose(model.val.defect_score, mean[model.val.id], rtol=1e-12)
@@ -179,10 +181,10 @@ def test_a_block_must_hold_exactly_the_images_that_its_training_has_not_seen(
 
 
 def test_a_model_with_folds_on_a_split_without_them_is_refused(folded):
-    split = predictions.read_split(folded)
+    split = read_split(folded.split_csv)
     files.save_csv(folded.split_csv, split.drop(columns="fold"))
     with pytest.raises(files.ArtifactError, match=r"line 2: fold 0 is not in split\.csv"):
-        predictions.read_all_predictions(folded)
+        read_all_predictions(folded)
 
 
 @pytest.mark.parametrize("fold", ["1.5", "x"])
@@ -191,12 +193,12 @@ def test_a_fold_that_is_not_a_whole_number_is_damage(folded, fold):
     frame.loc[0, "fold"] = fold
     files.save_csv(folded.split_csv, frame)
     with pytest.raises(files.ArtifactError, match=r"split\.csv is damaged"):
-        predictions.read_split(folded)
+        read_split(folded.split_csv)
 
 
 def test_models_are_compared_on_the_validation_images_that_all_have_scored(folded):
-    scored = predictions.read_all_predictions(folded)
-    split = predictions.read_split(folded)
+    scored = read_all_predictions(folded)
+    split = read_split(folded.split_csv)
     assert [len(model.val) for model in scored.values()] == [40, 80]
     for model in predictions.common(scored).values():
         assert model.val.id.tolist() == split.id[split.split == "val"].tolist()
@@ -205,11 +207,11 @@ def test_models_are_compared_on_the_validation_images_that_all_have_scored(folde
 
 
 def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
-    split = predictions.read_split(folded)
-    assert predictions.read_all_predictions(folded)["fbp"].groups("val") is None
+    split = read_split(folded.split_csv)
+    assert read_all_predictions(folded)["fbp"].groups("val") is None
     group = pd.Series(np.arange(len(split)) // 10).map("{:03d}".format)
     files.save_csv(folded.split_csv, split.assign(group=group.where(split.index > 0)))
-    model = predictions.read_all_predictions(folded)["fbp"]
+    model = read_all_predictions(folded)["fbp"]
     assert model.groups("test").tolist() == group[split.split == "test"].tolist()
     assert len(model.groups("val")) == len(model.labels_scores("val")[0]) == 80
     assert pd.isna(model.groups("val")[0]) and model.groups("val")[1] == "000"
@@ -220,6 +222,6 @@ def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything
     run_paths = RunPaths("r")
     files.write_bytes(run_paths.predictions("mine"), b"")
     for wanted in ("", "mine", "stacking"):  # 06 makes the ensembles
-        predictions.check_model(run_paths, wanted)
+        check_model(run_paths, wanted)
     with pytest.raises(SettingsError, match="MODEL='fbp' is not one of mine, rank_average, stack"):
-        predictions.check_model(run_paths, "fbp")
+        check_model(run_paths, "fbp")

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from helpers.core.rules import SettingsError
 from helpers.models import libraries
-from helpers.runs import settings
 
+ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
 BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
 FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
 CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
@@ -116,7 +116,7 @@ def order(name: str) -> tuple[int, str]:
     stem = _plain(name)
     stem = "random_cell" if _RANDOM.match(stem) else stem
     known = list(ROW_NAMES)
-    if name in settings.ENSEMBLES:
+    if name in ENSEMBLES:
         return (len(known) + 1, name)
     return (known.index(stem) if stem in known else len(known), name)
 

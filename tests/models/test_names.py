@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.runs import names
+from helpers.models import names
 
 
 @pytest.mark.parametrize(

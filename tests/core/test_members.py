@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.runs.members import Member, cross_fitted, sides
+from helpers.core.members import Member, cross_fitted, sides
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ has not seen, so a cross-fitted model has a score for every training and validat
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,9 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files
-from helpers.core.paths import RunPaths
-from helpers.core.style import SIDES
-from helpers.runs import settings
-from helpers.runs.members import Member, cross_fitted, folds_of, sides
-from helpers.runs.names import chosen, display_name, order
+from helpers.core.members import Member, cross_fitted, folds_of, sides
+from helpers.datasets.split_file import keeps_groups_apart, refuse_marked
+from helpers.models.names import display_name
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Scored:
     """The scores of one model, with the labels beside them.
 
     Example:
-        model = read_predictions(run_paths.predictions("fbp"), read_split(run_paths))
+        model = read_predictions(run_paths.predictions("fbp"), read_split(run_paths.split_csv))
         labels, scores = model.labels_scores("val")
     """
 
@@ -140,54 +138,6 @@ def predictions_frame(
     return pd.concat(blocks)
 
 
-def keeps_groups_apart(split: pd.DataFrame) -> bool:
-    """Return True if the split has groups, and none of them is on two sides or in two folds."""
-    if "group" not in split:
-        return False
-    used = split[split.split.isin(list(SIDES)) & split.group.notna()]
-    side = used.split
-    if "fold" in used:
-        side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))
-    return bool(side.nunique() > 1 and side.groupby(used.group).nunique().max() == 1)
-
-
-def read_split(run_paths: RunPaths) -> pd.DataFrame:
-    """Load split.csv with ids as text and labels that may be missing.
-
-    Raises:
-        ArtifactError: a line is not that of an image on a side of the split; the first is named.
-    """
-    path = run_paths.split_csv
-    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold", "group"])
-    labels = pd.to_numeric(frame.label, errors="coerce")
-    checks = {
-        "the id is missing": frame.id.isna(),
-        "the path is missing": frame.path.isna(),
-        "id {id!r} occurs twice": frame.id.duplicated(),
-        "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
-        "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
-    }
-    refuse_marked(path, frame, checks, "; run notebook 01")
-    if "fold" in frame:
-        with files.reading(path):
-            frame = frame.assign(fold=pd.to_numeric(frame.fold).astype("Int64"))
-    return frame.assign(label=labels.astype("Int64"))
-
-
-def refuse_marked(
-    path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
-) -> None:
-    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
-
-    `checks` maps a problem, in which a column may be named in braces, to the marked rows.
-    """
-    for problem, wrong in checks.items():
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            text = problem.format(**frame.iloc[row])
-            raise files.ArtifactError(f"{path}, line {files.line_of(path, row)}: {text}{way_out}")
-
-
 def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
     """Load a predictions file, check it against the split, and join it with the labels.
 
@@ -275,32 +225,3 @@ def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     if "group" in split:
         table["group"] = split.group
     return table.reset_index(drop=True)
-
-
-def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:
-    """Refuse a model that the run neither has nor may get; "" is the best one.
-
-    Args:
-        coming: the models that it may get, without the ensembles.
-    """
-    there = {path.stem for path in run_paths.predictions_root.glob("*.csv")}
-    if wanted:
-        chosen(wanted, sorted(there | {*coming, *settings.ENSEMBLES}, key=order))
-
-
-def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:
-    """Load all models of a run by name, in the table's order.
-
-    Ensembles are left out unless asked for: they are made again whenever the models change.
-
-    Raises:
-        ArtifactError: there are no predictions, or a file does not fit the split.
-    """
-    split = read_split(run_paths)
-    found = {path.stem: path for path in run_paths.predictions_root.glob("*.csv")}
-    names = [name for name in found if ensembles or name not in settings.ENSEMBLES]
-    if not names:
-        raise files.ArtifactError(
-            f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
-        )
-    return {name: read_predictions(found[name], split) for name in sorted(names, key=order)}

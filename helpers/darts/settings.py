@@ -1,0 +1,152 @@
+"""Settings of the search (notebook 04) and of the networks of its cells (notebook 05)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass
+
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, setting
+from helpers.training.settings import (
+    AUGMENT,
+    EMA_DECAY,
+    EPOCH_IMAGES,
+    PRECISION,
+    SEED,
+    TENSORBOARD,
+    TEST_VIEWS,
+    TIME_BUDGET,
+    Augment,
+    EpochImages,
+    Precision,
+    Tensorboard,
+    TestViews,
+    TrainSettings,
+    training_of,
+)
+
+# The search's eigenvalue, as a mean of 5 measurements in a row, is compared with the mean that is
+# 4 measurements older; before it, alpha has learned for 10 epochs (Zela et al.'s code).
+EIGENVALUE_MEAN, ROLLBACK_MEASUREMENTS, ROLLBACK_FROM = 5, 4, 10
+
+
+def _off_or_above_one(value: float) -> float:
+    if value < 0 or 0 < value <= 1:
+        raise ValueError("must be above 1, or 0 for no rolling back")
+    return value
+
+
+@dataclass(frozen=True, config=STRICT)
+class SearchSettings:
+    """04: the DARTS search. Everything else follows the published recipe."""
+
+    seed: Seed = setting(0, SEED)
+    image_size_px: int = setting(64, "side of the images that the supernet sees", ge=16)
+    batch_size: int = setting(64, "images of a step; the paper has 64", ge=2)
+    search_images: int = setting(0, "use at most so many training images; 0: all", ge=0)
+    epochs: int = setting(50, "of the search; the paper has 50", ge=1)
+    channels: int = setting(16, "C of the first cells; the paper has 16", ge=2)
+    layers: int = setting(8, "L, the cells, two of them reductions; the paper has 8", ge=3)
+    order: int = setting(1, "of alpha's gradient: at w (1), or one step ahead (2)", ge=1, le=2)
+    partial: int = setting(1, "K of PC-DARTS: 1/K of the channels are mixed", ge=1)
+    alpha_warmup: int = setting(0, "first epochs without steps of alpha", ge=0)
+    lr: float = setting(0.025, "learning rate of w at the start; the paper has 0.025", gt=0)
+    lr_min: float = setting(0.001, "learning rate of w at the end", ge=0)
+    weight_decay: float = setting(3e-4, "weight decay of w; the paper has 3e-4", ge=0)
+    alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
+    alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
+    beta_decay: float = setting(0.0, "of beta-DARTS; grows from 0 towards this", ge=0)
+    augment: Augment = setting("flips", AUGMENT)
+    max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
+    eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
+    rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
+        1.3, f"growth in {ROLLBACK_MEASUREMENTS} measures that ends the search; 0: never"
+    )
+    perturbation_images: int = setting(
+        256, "images of alpha's part that the second selection uses", ge=2
+    )
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+
+    def __post_init__(self) -> None:
+        if self.channels % self.partial:
+            wrong = f"PARTIAL={self.partial} does not divide CHANNELS={self.channels}"
+            raise SettingsError(f"{wrong}: choose a divisor, e.g. 1")
+        if self.alpha_warmup >= self.epochs:
+            warmup = f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}"
+            raise SettingsError(f"{warmup}: alpha would never move")
+        every = self.eigenvalue_every
+        if self.rollback_growth and every and self.epochs < (first := self.first_rollback):
+            raise SettingsError(
+                f"EIGENVALUE_EVERY={every} lets a search roll back from epoch {first} on, but "
+                f"EPOCHS={self.epochs}: measure more often, or give ROLLBACK_GROWTH=0"
+            )
+        if self.lr_min > self.lr:
+            raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
+
+    @property
+    def first_rollback(self) -> int:
+        """The first epoch in which the search may roll back, if EIGENVALUE_EVERY is not 0."""
+        every, half = self.eigenvalue_every, EIGENVALUE_MEAN // 2
+        learned = math.ceil((self.alpha_warmup + ROLLBACK_FROM) / every)
+        whole = self.alpha_warmup // every + 1 + half  # the middle of the first five measurements
+        return (max(learned, whole) + ROLLBACK_MEASUREMENTS + half) * every
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of w."""
+        fixed: dict[str, Any] = {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.0}
+        return training_of(self, precision="no", keep="last", **fixed)
+
+
+@dataclass(frozen=True, config=STRICT)
+class RetrainSettings:
+    """05: networks of genotypes from random weights. The defaults are the report's Table 1.
+
+    What Table 1 leaves open comes from DARTS's ImageNet recipe (arXiv 1806.09055, appendix A.4).
+    """
+
+    seed: Seed = setting(0, SEED)
+    seeds: int = setting(1, "trainings of each cell, with seeds SEED, SEED + 1, ...", ge=1)
+    genotypes: Names = setting(("DARTS_V2", "searched", "random"), "the cells to train")
+    random_cells: int = setting(1, "how many random cells `random` adds", ge=0)
+    halving_epochs: int = setting(
+        0, "epochs of the first round of successive halving; 0: off", ge=0
+    )
+    halving_cells: int = setting(8, "random cells of like size, beside the others", ge=2)
+    retrain_image_size_px: int = setting(224, "side of the images; DARTS has 224", ge=16)
+    retrain_batch_size: int = setting(32, "images of a step", ge=2)
+    retrain_channels: int = setting(48, "C of the first cells; the report has 48", ge=2)
+    retrain_layers: int = setting(14, "L, the cells; the report has 14", ge=3)
+    retrain_epochs: int = setting(250, "passes over the training images; DARTS has 250", ge=1)
+    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    optimizer: Literal["sgd", "adamw"] = setting("sgd", "of the weights; DARTS has SGD")
+    retrain_lr: float = setting(0.1, "learning rate at its peak or start; the report has 0.1", gt=0)
+    # from 1 on the steps add up without end
+    momentum: float = setting(0.9, "of SGD", ge=0, lt=1)
+    retrain_weight_decay: float = setting(3e-5, "pulls the weights to 0; the report has 3e-5", ge=0)
+    schedule: Literal["one_cycle", "cosine", "exponential", "constant"] = setting(
+        "exponential", "of the learning rate"
+    )
+    gamma: float = setting(0.97, "exponential schedule: the factor per epoch", gt=0, le=1)
+    grad_clip: float = setting(5.0, "largest norm of the gradient", ge=0)
+    label_smoothing: float = setting(0.1, "of the labels, against overconfidence", ge=0, lt=1)
+    auxiliary: bool = setting(True, "a second classifier in training, its loss weighted 0.4")
+    drop_path: float = setting(0.0, "share of dropped paths at the end; starts from 0", ge=0, lt=1)
+    ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
+    retrain_augment: Augment = setting("flips", AUGMENT)
+    keep: Literal["best", "last"] = setting("best", "epoch whose weights are kept")
+    distill: bool = setting(False, "train each cell a second time, taught by cross-fitted FBP")
+    distill_weight: float = setting(0.7, "of the teacher in the loss", ge=0, le=1)
+    distill_temperature: float = setting(2.0, "softens the scores of teacher and student", gt=0)
+    test_views: TestViews = setting(1, TEST_VIEWS)
+    precision: Precision = setting("auto", PRECISION)
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+
+    @property
+    def training(self) -> TrainSettings:
+        """The training of each network."""
+        return training_of(self, "retrain_")

@@ -1,0 +1,59 @@
+"""split.csv: `id, path, label, split` of each image, and the source's own columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers.core import files
+from helpers.core.style import SIDES
+
+
+def read_split(path: Path) -> pd.DataFrame:
+    """Load split.csv with ids as text and labels that may be missing.
+
+    Raises:
+        ArtifactError: a line is not that of an image on a side of the split; the first is named.
+    """
+    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold", "group"])
+    labels = pd.to_numeric(frame.label, errors="coerce")
+    checks = {
+        "the id is missing": frame.id.isna(),
+        "the path is missing": frame.path.isna(),
+        "id {id!r} occurs twice": frame.id.duplicated(),
+        "label {label!r} is not 0, 1 or empty": frame.label.notna() & ~labels.isin([0, 1]),
+        "split {split!r} is unknown": ~frame.split.isin([*SIDES, "excluded"]),
+    }
+    refuse_marked(path, frame, checks, "; run notebook 01")
+    if "fold" in frame:
+        with files.reading(path):
+            frame = frame.assign(fold=pd.to_numeric(frame.fold).astype("Int64"))
+    return frame.assign(label=labels.astype("Int64"))
+
+
+def refuse_marked(
+    path: Path, frame: pd.DataFrame, checks: Mapping[str, pd.Series], way_out: str = ""
+) -> None:
+    """Raise an ArtifactError that names the first row of a CSV that one of the checks marks.
+
+    `checks` maps a problem, in which a column may be named in braces, to the marked rows.
+    """
+    for problem, wrong in checks.items():
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            text = problem.format(**frame.iloc[row])
+            raise files.ArtifactError(f"{path}, line {files.line_of(path, row)}: {text}{way_out}")
+
+
+def keeps_groups_apart(split: pd.DataFrame) -> bool:
+    """Return True if the split has groups, and none of them is on two sides or in two folds."""
+    if "group" not in split:
+        return False
+    used = split[split.split.isin(list(SIDES)) & split.group.notna()]
+    side = used.split
+    if "fold" in used:
+        side = side.mask(used.fold.notna(), "fold " + used.fold.astype(str))
+    return bool(side.nunique() > 1 and side.groupby(used.group).nunique().max() == 1)

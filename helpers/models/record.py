@@ -1,0 +1,113 @@
+"""What a model of a run is, as data: its base, backbone, features, teacher and trainings.
+
+    Model("svm", features="fbp").title  # SVM on FBP features
+    Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.core.members import Member
+from helpers.models import libraries
+
+ENSEMBLES = ("rank_average", "stacking")  # models that average or stack the others
+# names of the bases, in the order of the report's Table 2; others follow in alphabetical order
+BASES = {
+    "lda": "LDA",
+    "rf": "RF",
+    "lr": "LR",
+    "svm": "SVM",
+    "patchcore": "PatchCore (good parts only)",
+    "ll": "LL",
+    "cnn": "Two-layer CNN",
+    "fbp": "FBP",
+    "darts_v2": "DARTS_V2",
+    "darts_searched": "DARTS searched",
+    "darts_perturbation": "DARTS perturbation",
+    "darts_halving": "Best of halving",
+    "darts_v1": "DARTS_V1",
+    "pc_darts_cifar": "PC-DARTS CIFAR",
+    "pc_darts_imagenet": "PC-DARTS ImageNet",
+    "pdarts": "P-DARTS",
+    "random_cell": "Random cell",
+    "rank_average": "Rank average",
+    "stacking": "Stacking",
+    "majority": "Majority",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Model:
+    """A row of the results table; equal records are the same model.
+
+    Example:
+        >>> Model("random_cell", number=3, teacher="fbp").title
+        'Random cell 3, distilled'
+    """
+
+    base: str  # a key of BASES, or the name of a user's own predictions file
+    backbone: str = ""  # pretrained network; "" is none, or the run's first one
+    features: str = ""  # what a classical model is fitted on: "" (pretrained), "fbp", "brightness"
+    teacher: str = ""  # base of the model that taught this one
+    number: int | None = None  # of a cell drawn at random: the seed of the draw
+    members: tuple[Member, ...] = ()  # its trainings; empty if unknown
+
+    @property
+    def slug(self) -> str:
+        """The name of its files, such as "svm_on_fbp"."""
+        parts = [self.base, "" if self.number is None else str(self.number)]
+        parts += [self.backbone.replace("/", "_"), f"on_{self.features}" if self.features else ""]
+        parts += ["distilled" if self.teacher else ""]
+        return "_".join(filter(None, parts))
+
+    @property
+    def title(self) -> str:
+        """The name in tables and figures, without what was averaged; see `averaged`."""
+        if self.features == "brightness":
+            return "Brightness alone"
+        title = BASES.get(self.base, self.base)
+        title += "" if self.number is None else f" {self.number}"
+        title += f" on {BASES.get(self.features, self.features)} features" if self.features else ""
+        title += f" ({libraries.title(self.backbone)})" if self.backbone else ""
+        return title + (", distilled" if self.teacher else "")
+
+    @property
+    def averaged(self) -> str:
+        """What its scores are the mean of, such as "2 seeds x 5 folds"; "" for one training."""
+        counts = {
+            "seeds": len({member.seed for member in self.members}),
+            "folds": len({member.fold for member in self.members}),
+        }
+        return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """True if it is made from the scores of other models."""
+        return self.base in ENSEMBLES
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """A sort key: the order of BASES, then other models, ensembles last."""
+        known = list(BASES)
+        place = known.index(self.base) if self.base in known else len(known)
+        return (len(known) + 1 if self.is_ensemble else place, self.slug)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, see `from_json`."""
+        return dataclasses.asdict(dataclasses.replace(self, members=())) | {
+            "members": [member._asdict() for member in self.members]
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Model:
+        """Return the model that `to_json` described.
+
+        Raises:
+            TypeError: the content is not that of a model.
+        """
+        members = tuple(Member(**member) for member in content["members"])
+        return cls(**{**content, "members": members})

@@ -1,0 +1,208 @@
+"""Settings of trainings: notebooks 02 and 03 as frozen dataclasses, and one run of the loop.
+
+A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its default and its rule:
+
+    FinetuneSettings(fbp_epochs=3).fbp.epochs  # 3
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass
+
+from helpers.core.rules import STRICT, Names, Seed, SettingsError, Text, setting
+from helpers.models import AUTO, RANDOM
+
+# of settings that several stages have
+SEED = "start of all random draws; another seed gives another result"
+BACKBONE = "pretrained network by name; auto: ResNet-18 (the report's), else a packaged one"
+WEIGHTS = "file with its pretrained weights; random: none"
+FOLDS = "of the cross-validation that chooses hyper-parameters"
+CV_IMAGES = "training images that choose hyper-parameters at most; 0: all"
+EPOCH_IMAGES = "an epoch draws at most so many images, each epoch others; 0: all"
+PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
+AUGMENT = "random changes of training images that do not change the label"
+EMA_DECAY = "of the running average of the weights; 0: no average"
+TEST_VIEWS = "symmetries of each image over which its scores are averaged"
+TENSORBOARD = "write event files of the trainings that run"
+TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
+
+
+def _all_or_two(value: int) -> int:
+    if value < 0 or value == 1:  # a batch of one image is dropped: there would be no training
+        raise ValueError("must be 2 or more, or 0 for all")
+    return value
+
+
+def _off_or_several(value: int) -> int:
+    if value < 0 or value == 1:
+        raise ValueError("must be 2 or more, or 0 for none: one split has no spread")
+    return value
+
+
+def _number_of_symmetries(value: int) -> int:
+    if value not in (1, 4, 8):
+        raise ValueError("is not one of 1, 4, 8")
+    return value
+
+
+def _installed(wanted: bool) -> bool:
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("needs the package tensorboard: pip install tensorboard")
+    return wanted
+
+
+def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given:
+        raise ValueError("names no backbone")
+    if given == (AUTO,):
+        return given
+    if AUTO in given:
+        raise ValueError(f"cannot have {AUTO} beside others: name all backbones, or {AUTO} alone")
+    from helpers.models import libraries  # slow to import: timm comes along
+
+    found = {}
+    for name in given:
+        try:
+            found[libraries.canonical(name)] = name
+        except libraries.BackboneError as error:
+            raise ValueError(f"cannot be used: {error}") from None
+    return tuple(found)
+
+
+def _one_file_for_one_backbone(settings: Any) -> None:
+    if len(settings.backbone) > 1 and settings.weights not in ("", RANDOM):
+        raise SettingsError(
+            f"WEIGHTS={settings.weights!r} is a file for one backbone, but BACKBONE names "
+            f"{len(settings.backbone)}: leave WEIGHTS out, and put the files where they are looked "
+            "for (see notebooks/README.md)"
+        )
+
+
+Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
+Backbones = Annotated[Names, AfterValidator(_known_backbones)]
+EpochImages = Annotated[int, AfterValidator(_all_or_two)]
+Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
+# the image; its mirror images too; all symmetries of the square
+TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
+Tensorboard = Annotated[bool, AfterValidator(_installed)]  # write event files of the trainings
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """One run of the training loop, for any model."""
+
+    epochs: int = 10
+    epoch_images: int = 0  # an epoch draws at most so many images, each epoch others; 0: all
+    batch_size: int = 32
+    optimizer: str = "adamw"  # or "sgd"
+    lr: float = 6e-4
+    momentum: float = 0.9  # SGD only
+    weight_decay: float = 0.01
+    schedule: str = "one_cycle"  # "one_cycle", "cosine", "exponential" or "constant"
+    lr_min: float = 0.0  # cosine: the rate at the end
+    gamma: float = 0.97  # exponential: the factor per epoch
+    label_smoothing: float = 0.1
+    grad_clip: float = 5.0
+    augment: str = "full"  # see `training.augment`
+    class_weights: bool = False  # in the loss, so that each class counts the same in all
+    head_lr_factor: float = 1.0  # of the learning rate, for the model's `head`
+    ema_decay: float = 0.0  # 0 keeps no average of the weights
+    precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
+    keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
+
+
+def training_of(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
+    """Return the training whose `lr` is the stage's field `<prefix>lr`, or else `lr`, and so on.
+
+    A field that the stage does not have takes its default; `fixed` values win over all.
+    """
+    defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
+    shared = {name: getattr(stage, name, value) for name, value in defaults.items()}
+    own = {name: getattr(stage, prefix + name, value) for name, value in shared.items()}
+    return TrainSettings(**own | fixed)
+
+
+@dataclass(frozen=True, config=STRICT)
+class BaselineSettings:
+    """02: pretrained features, the four classical models, and PatchCore."""
+
+    seed: Seed = setting(0, SEED)
+    backbone: Backbones = setting((AUTO,), BACKBONE)
+    weights: Text = setting("", WEIGHTS)
+    image_size_px: int = setting(
+        192, "width and height of the images that the backbone sees, in pixels", ge=16
+    )
+    batch_size: int = setting(64, "images at once; memory and speed only", ge=2)
+    folds: int = setting(5, FOLDS, ge=2)
+    cv_images: int = setting(5000, CV_IMAGES, ge=0)
+    trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)
+    patchcore_share: float = setting(
+        0.01, "kept share of at most 100,000 patches of good parts", gt=0, le=1
+    )
+    repeats: Annotated[int, AfterValidator(_off_or_several)] = setting(
+        0, "splits of each kind on which LDA and LR are fitted again: one split is one draw"
+    )
+
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
+
+
+@dataclass(frozen=True, config=STRICT)
+class FinetuneSettings:
+    """03: the two-layer CNN, the linear probe (LL), and fine-tuning of all layers (FBP)."""
+
+    seed: Seed = setting(0, SEED)
+    seeds: int = setting(1, "trainings of all layers, with seeds SEED, SEED + 1, ...", ge=1)
+    backbone: Backbones = setting((AUTO,), BACKBONE)
+    weights: Text = setting("", WEIGHTS)
+    image_size_px: int = setting(
+        192, "width and height of the images that the backbone sees, in pixels", ge=16
+    )
+    batch_size: int = setting(32, "images of a step", ge=2)
+    precision: Precision = setting("auto", PRECISION)
+    epoch_images: EpochImages = setting(0, EPOCH_IMAGES)
+    cnn_epochs: int = setting(10, "of the two-layer CNN", ge=1)
+    cnn_lr: float = setting(1e-3, "peak learning rate of the two-layer CNN", gt=0)
+    cnn_image_size_px: int = setting(
+        64, "width and height of its images; the first linear layer grows with the area", ge=16
+    )
+    ll_epochs: int = setting(40, "of the last layer; its features are stored, so it is fast", ge=1)
+    ll_lr: float = setting(3e-3, "peak learning rate of the last layer", gt=0)
+    fbp_epochs: int = setting(8, "of fine-tuning all layers", ge=1)
+    fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
+    fbp_augment: Augment = setting("full", AUGMENT)
+    fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
+    fbp_class_weights: bool = setting(False, "weight the loss so that each class counts the same")
+    fbp_head_lr_factor: float = setting(1.0, "the new last layer has FBP_LR times this", gt=0)
+    fbp_standardise: bool = setting(False, "bring each image to mean 0 and deviation 1")
+    lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
+    test_views: TestViews = setting(1, TEST_VIEWS)
+    folds: int = setting(5, FOLDS, ge=2)
+    cv_images: int = setting(5000, CV_IMAGES, ge=0)
+    trees: int = setting(500, "of the random forest", ge=1)
+    tensorboard: Tensorboard = setting(False, TENSORBOARD)
+    time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
+
+    def __post_init__(self) -> None:
+        _one_file_for_one_backbone(self)
+
+    @property
+    def cnn(self) -> TrainSettings:
+        """The training of the two-layer CNN."""
+        return training_of(self, "cnn_")
+
+    @property
+    def ll(self) -> TrainSettings:
+        """The training of the last layer, on stored features: no images, so no augmentation."""
+        fixed: dict[str, Any] = {"batch_size": 64, "epoch_images": 0, "label_smoothing": 0.0}
+        return training_of(self, "ll_", augment="none", precision="no", **fixed)
+
+    @property
+    def fbp(self) -> TrainSettings:
+        """The training of all layers."""
+        return training_of(self, "fbp_")
