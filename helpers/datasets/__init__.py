@@ -28,6 +28,9 @@ class DataError(UserError):
     """The images or their table cannot be used; the message names the culprit and the way out."""
 
 
+DROPPED = ["id", "path", "official_split"]
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set: its table and what must be said where its numbers are shown."""
@@ -40,7 +43,7 @@ class Source:
     attribution: str = ""
     caveats: str = ""
     left_out: tuple[str, ...] = ()  # lines about files that are not in the table
-    dropped: pd.DataFrame | None = None  # id and path of images that were taken out of the table
+    dropped: pd.DataFrame | None = None  # columns DROPPED of images taken out of the table
 
 
 # module of each kind; imported only when asked for

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.core import files
-from helpers.datasets import DataError, Source
+from helpers.datasets import DROPPED, DataError, Source
 
 LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
 # columns of the package
@@ -138,7 +138,7 @@ def with_labels(source: Source, path: Path) -> Source:
     return dataclasses.replace(
         source,
         table=table[~hidden].reset_index(drop=True),
-        dropped=pd.concat([source.dropped, table.loc[hidden, ["id", "path"]]]),
+        dropped=pd.concat([source.dropped, table.loc[hidden, DROPPED]]),
         label_mapping=source.label_mapping + (f"; {changed} by LABELS_CSV" if changed else ""),
         kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
         left_out=(*source.left_out, *notes),

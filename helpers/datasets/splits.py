@@ -19,7 +19,7 @@ from sklearn.model_selection import train_test_split
 from helpers.core import seeding
 from helpers.core.folds import stratified_folds
 from helpers.core.style import SIDES
-from helpers.datasets import DataError, Source, named, twins
+from helpers.datasets import DROPPED, DataError, Source, named, twins
 from helpers.datasets.settings import SplitSettings
 
 # If copies of one image are on two sides, the copy on the less protected side is left out.
@@ -185,7 +185,7 @@ def keep_readable(source: Source, ids: pd.Series) -> Source:
 
 def _keep(source: Source, kept: np.ndarray) -> Source:
     """Return the source with some rows of its table alone; it remembers the others."""
-    dropped = pd.concat([source.dropped, source.table.loc[~kept, ["id", "path"]]])
+    dropped = pd.concat([source.dropped, source.table.loc[~kept, DROPPED]])
     table = source.table[kept].reset_index(drop=True)
     return dataclasses.replace(source, table=table, dropped=dropped)
 
@@ -193,6 +193,8 @@ def _keep(source: Source, kept: np.ndarray) -> Source:
 def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
     """Return what run.json and later notebooks must know about the data."""
     counts = split.table.groupby(["split", _label_words(split.table)]).size()
+    official = pd.concat([source.table, source.dropped]).official_split == "test"
+    in_test = int((split.table.split == "test").sum())
     return {
         "label_mapping": source.label_mapping,
         "kinds": list(source.kinds),
@@ -201,6 +203,7 @@ def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) ->
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
         "duplicates": len(split.duplicates),
         "left_out": list(source.left_out),
+        "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
         "excluded_copies": split.copies_left_out,
         "not_in_split_csv": split.unnamed,
         "unreadable": [Path(path).name for path, _ in unreadable],

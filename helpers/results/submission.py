@@ -29,6 +29,9 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
     predictions file too, so a contest's file, which has the ids unchanged, can be sent as it is.
     Otherwise a spreadsheet may open the file (see `files.save_csv`).
 
+    If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
+    file: it is then called `<run>.incomplete.csv`.
+
     Raises:
         ArtifactError: there is no test image, or the model's predictions do not fit the split; an
             older file is kept.
@@ -38,11 +41,14 @@ def write_submission(run_paths: RunPaths, model: str) -> Path:
     ]
     if test.empty:
         raise ArtifactError(f"{run_paths.split_csv} has no test images to predict")
-    if load_run(run_paths).get("dataset", "").partition(":")[0] not in CONTESTS:
+    record, path = load_run(run_paths), run_paths.submission
+    if record.get("stages", {}).get("01_data_split", {}).get("test_left_out"):
+        path = path.with_name(f"{run_paths.name}.incomplete.csv")
+    if record.get("dataset", "").partition(":")[0] not in CONTESTS:
         test = test.assign(id=test.id.map(as_cell))
     content = test.to_csv(index=False, lineterminator="\n")
-    write_bytes(run_paths.submission, content.encode())
-    return run_paths.submission
+    write_bytes(path, content.encode())
+    return path
 
 
 def validate_submission(

@@ -297,6 +297,9 @@ def test_subsample_keeps_unlabelled_test_images_in_proportion_and_they_are_count
     assert source.table.label.isna().sum() == 30
     facts = splits.describe(source, divide(source, val_per_class=5), [])
     assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
+    assert facts["test_left_out"] == 30
+    whole = toy_source(120, 60, test=60)
+    assert splits.describe(whole, divide(whole, val_per_class=5), [])["test_left_out"] == 0
 
 
 def test_keep_readable_and_describe_count_what_is_there():
@@ -308,6 +311,7 @@ def test_keep_readable_and_describe_count_what_is_there():
     assert facts["unreadable"] == ["g000.png"]
     about = {"label_mapping": "bad = b", "kinds": [], "attribution": "", "caveats": ""}
     assert {name: facts[name] for name in about} == about
+    assert facts["test_left_out"] == 0  # the source has no test set
     assert (facts["duplicates"], facts["excluded_copies"]) == (2, 1)  # g002 was drawn for val
     assert facts["images"]["val 1"] == 20
     assert sum(facts["images"].values()) == 199

@@ -127,6 +127,14 @@ def test_the_submission_of_a_run_has_one_row_for_each_test_image(run):
     assert os.listdir(run.submission.parent) == [run.submission.name]
 
 
+def test_a_submission_without_all_test_images_does_not_look_ready(run):
+    record = files.load_json(run.run_json)
+    record["stages"] = {"01_data_split": {"test_left_out": 20}}
+    files.save_json(run.run_json, record)
+    assert write_submission(run, "fbp").name == "toy.incomplete.csv"
+    assert os.listdir(run.submission.parent) == ["toy.incomplete.csv"]
+
+
 def test_a_refused_or_killed_write_keeps_the_old_file_and_no_rest(run, monkeypatch):
     before = write_submission(run, "fbp").read_bytes()
     planted.plant(run, "svm", 1.0, 5)
