@@ -45,7 +45,7 @@ class ImageCache:
 
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
     table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, std, several_frames
-    content: str  # digest over all ids and pixels
+    digest: str  # over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
@@ -58,6 +58,21 @@ class ImageCache:
     @property
     def channels(self) -> int:
         return self.pixels.shape[3]
+
+    @property
+    def content(self) -> str:
+        return self.digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields; the file of a map represents it, so that processes share the pages."""
+        if isinstance(self.pixels.base, mmap.mmap):
+            return self.__dict__ | {"pixels": (self.pixels.filename, self.pixels.shape)}
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["pixels"], tuple):
+            state = state | {"pixels": _mapped(*state["pixels"])}
+        self.__dict__.update(state)
 
     @property
     def report(self) -> str:
@@ -84,6 +99,15 @@ class ImageCache:
             missing = found.index[found.isna()][0]
             raise DataError(f"image {missing!r} is not in the cache; run 01_data_split again")
         return found.to_numpy(dtype=np.int64)
+
+    def changed_images(self, split: pd.DataFrame) -> list[str]:
+        """Return the ids whose pixels are not those that the split was made of.
+
+        `split` has `id` and the `digest` of each image, as notebook 01 found it. Images that are
+        missing or cannot be read any more have changed too.
+        """
+        now = self.table.set_index("id").digest.reindex(split.id)
+        return split.id[now.to_numpy() != split.digest.to_numpy()].tolist()
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copy some rows out of the map, in the order asked for: (B, S, S, C) uint8."""
@@ -304,7 +328,7 @@ def _load_cache(folder: Path) -> ImageCache | None:
             return None
         if files.file_digest(table) != meta["table"] or _digest_of(pixels) != meta["pixels"]:
             return None
-        mapped = np.memmap(pixels, dtype=np.uint8, mode="r", shape=tuple(meta["shape"]))
+        mapped = _mapped(pixels, meta["shape"])
         facts = files.load_csv(table, ("id", "digest", "hash"), text=["digest", "hash"])
     except (FileNotFoundError, IsADirectoryError, files.ArtifactError):
         return None
@@ -313,12 +337,16 @@ def _load_cache(folder: Path) -> ImageCache | None:
     return ImageCache(
         pixels=mapped,
         table=facts,
-        content=meta["content"],
+        digest=meta["content"],
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
         warning=meta["warning"],
     )
+
+
+def _mapped(file: Path | str, shape: Sequence[int]) -> np.ndarray:
+    return np.memmap(file, dtype=np.uint8, mode="r", shape=tuple(shape))
 
 
 def _digest_of(file: Path) -> str:

@@ -18,7 +18,8 @@ def read_split(path: Path) -> pd.DataFrame:
     Raises:
         ArtifactError: a line is not that of an image on a side of the split; the first is named.
     """
-    frame = files.load_csv(path, ("id", "path", "label", "split"), text=["label", "fold", "group"])
+    texts = ["label", "fold", "group", "digest"]
+    frame = files.load_csv(path, ("id", "path", "label", "split"), text=texts)
     labels = pd.to_numeric(frame.label, errors="coerce")
     checks = {
         "the id is missing": frame.id.isna(),

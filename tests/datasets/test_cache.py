@@ -1,5 +1,7 @@
+import dataclasses
 import hashlib
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -118,7 +120,7 @@ def test_a_cache_is_opened_again_without_decoding(root, gray_files, monkeypatch)
     monkeypatch.setattr(cache, "decode", None)
     again = open_cache(table, 16, root)
     np.testing.assert_array_equal(again.pixels, first.pixels)
-    assert again.content == first.content
+    assert again.digest == first.digest
     pd.testing.assert_frame_equal(again.table, first.table)
 
 
@@ -129,7 +131,7 @@ def test_a_changed_file_or_another_size_gets_a_cache_of_its_own(root, gray_files
     save(gray_files[0], noise(9, 40, 30))
     os.utime(gray_files[0], ns=(1, 1))
     changed = open_cache(table, 16, root)
-    assert changed.content != first.content
+    assert changed.digest != first.digest
     np.testing.assert_array_equal(changed.pixels[0, :, :, 0], pillow(gray_files[0], "L", 16))
 
 
@@ -202,7 +204,7 @@ def test_images_of_several_shapes_are_padded_unless_they_are_to_be_squashed(root
         expected = decoding.resize(pixels, 16, "pad")
         np.testing.assert_array_equal(padded.pixels[row, :, :, 0], expected)
     squashed = open_cache(table, 16, root, fit="squash")
-    assert squashed.fit == "squash" and squashed.content != padded.content
+    assert squashed.fit == "squash" and squashed.digest != padded.digest
     square = open_cache(table[2:], 16, root, fit="auto")
     assert square.fit == "squash" and square.report == "1 gray images at 16 px"
 
@@ -327,6 +329,32 @@ def _resident_kib(path):
         if line.endswith(str(path)):
             return next(int(text.split()[1]) for text in lines[number:] if text[:4] == "Rss:")
     return None
+
+
+def test_a_pickled_cache_is_small_and_its_copy_maps_the_same_file(root, gray_files):
+    found = open_cache(table_of(*gray_files), 64, root)
+    content = pickle.dumps(found)
+    assert len(content) < found.pixels.nbytes / 4
+    copy = pickle.loads(content)
+    assert copy.pixels.filename == found.pixels.filename and copy.digest == found.digest
+    np.testing.assert_array_equal(copy.take(np.arange(3)), found.take(np.arange(3)))
+    in_memory = pickle.loads(
+        pickle.dumps(dataclasses.replace(found, pixels=found.pixels[2:].copy()))
+    )
+    np.testing.assert_array_equal(in_memory.pixels, found.pixels[2:])
+
+
+def test_images_that_changed_since_the_split_are_named_and_those_saved_again_are_not(
+    tmp_path, root, gray_files
+):
+    table = table_of(*gray_files)
+    split = table.assign(digest=open_cache(table, 16, root).table.digest)
+    assert open_cache(table, 16, root).changed_images(split) == []
+    gray_files[1].unlink()
+    save(gray_files[0], noise(0, 40, 30), compress_level=1)  # other bytes, the same pixels
+    save(gray_files[2], noise(9, 17, 17))
+    later = open_cache(split, 16, root, skip_unreadable=True)
+    assert later.changed_images(split) == ["b", "c"]
 
 
 def test_a_damaged_cache_is_decoded_again_and_said(root, gray_files, capsys):

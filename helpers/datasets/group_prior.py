@@ -1,0 +1,37 @@
+"""Score images by their group alone, without a pixel: the bad rate of the other images in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+PSEUDO_IMAGES = 1  # of the usual bad rate, added to each group: a group of one says little
+
+
+def group_prior(split: pd.DataFrame) -> np.ndarray:
+    """Return the smoothed bad rate (N,) of each image's group among the training images.
+
+    An image does not count for itself: it is left out, and with folds so is its whole fold. If no
+    other training image has its group, the score is the bad rate of all training images.
+
+        scores = group_prior(split)
+        test = split.split == "test"
+        metrics.roc_auc(split.label[test].astype(int), scores[test])
+
+    Args:
+        split: the table of a split, with a column `group`.
+    """
+    has_folds = "fold" in split
+    is_training = split.fold.notna() if has_folds else split.split == "train"
+    # what is left out together: a fold, or each image alone
+    apart = split.fold.fillna(-1) if has_folds else pd.Series(range(len(split)), split.index)
+    group, labels = split.group.astype(object), split.label[is_training].astype(float)
+    # The same for all images: the rate of the others alone is lower for a bad image than for a good
+    # one, so it would tell the labels, the wrong way round.
+    rate = labels.mean()
+    both = pd.MultiIndex.from_arrays([group, apart.astype(int)])
+    in_group = labels.groupby(group[is_training]).agg(["sum", "count"])
+    left_out = labels.groupby([both[is_training].get_level_values(i) for i in (0, 1)])
+    left_out = left_out.agg(["sum", "count"]).reindex(both)
+    bad, n = (in_group.reindex(group).fillna(0).to_numpy() - left_out.fillna(0).to_numpy()).T
+    return (bad + PSEUDO_IMAGES * rate) / (n + PSEUDO_IMAGES)
