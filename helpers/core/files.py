@@ -194,6 +194,12 @@ def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in names}
 
 
+def load_all_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an npz file; see `load_arrays`."""
+    with reading(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
 def as_cell(value: Any) -> Any:
     """Return text so that a spreadsheet shows it and does not run it: "=1+1" becomes "'=1+1"."""
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value

@@ -8,6 +8,7 @@ unchanged is not repeated.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import re
@@ -28,7 +29,9 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.cache import ImageCache, open_cache
 from helpers.datasets.split_file import read_split
 from helpers.models.libraries import titles
-from helpers.runs import attached, record, settings
+from helpers.models.record import Model
+from helpers.results.predictions import Scored
+from helpers.runs import attached, memo, record, settings, workers
 from helpers.runs.findings import Findings
 from helpers.runs.keys import stage_key
 from helpers.runs.record import (
@@ -38,6 +41,7 @@ from helpers.runs.record import (
     output_name,
     outputs_are_intact,
 )
+from helpers.runs.run_models import read_all_predictions
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -71,15 +75,15 @@ def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> I
 
 
 @dataclass
-class Stage:
-    """An opened stage of a run; `finish` writes its record into run.json.
+class Run:
+    """A run, opened by one notebook; `finish` writes the notebook's record into run.json.
 
     Example, the frame of every notebook::
 
-        stage = stages.begin("03_finetuning", globals())
-        cnn = finetune.train_cnn(stage)
-        stage.save_figure(figures.learning_curves(cnn.curve), "03_curve")
-        stage.finish()
+        run = stages.begin("03_finetuning", globals())
+        found = run.once("features/resnet18", features.embed_all, weights, images, run.split)
+        run.save_figure(figures.learning_curves(curve), "03_curve")
+        run.finish()
     """
 
     name: str
@@ -92,6 +96,7 @@ class Stage:
     done: list[str] = field(default_factory=list)  # parts that this call did or found done
     started_s: float = field(default_factory=time.monotonic)
     findings: Findings = field(default_factory=Findings)
+    added: list[str] = field(default_factory=list)  # slugs of models that this call has added
     engine: str = "plain"  # or "ray": independent trainings run at once on a Ray cluster
 
     @property
@@ -159,7 +164,109 @@ class Stage:
         table = table.assign(run=self.paths.name, preset=self.preset, backbone=backbone)
         files.save_csv(self.output(self.paths.table(name)), table)
 
-    def once(
+    def once(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the science, unless that is done; return its result.
+
+        It is done if the same function, with the same code, was called with the same arguments and
+        its files are unchanged. The result is saved by its kind as `name` in the run's folder:
+        a network as safetensors, a table as CSV, arrays as npz, plain values as JSON, and a
+        dataclass by its fields; see `memo`. A long training takes the parameter `resume`, a file
+        from which it continues after a kill.
+
+        Raises:
+            MemoryFullError: the work does not fit into memory; the message names what to lower.
+            OutOfTime: the deadline has passed; nothing new is started.
+        """
+        if not callable(function):
+            return self._once_files(name, function, *args, **kwargs)
+        work = memo.task(function, *args, **kwargs)
+        return self._results({name: work}, "")[name]
+
+    def once_each(self, tasks: Mapping[str, memo.Task], what: str = "trainings") -> dict[str, Any]:
+        """Do what `once` does for independent tasks, side by side; return the results by name.
+
+        Each has a core (or GPU) of its own and one thread, so that the results are the same for
+        any number of workers. `what` is shown by the progress bar.
+        """
+        return self._results(tasks, what)
+
+    def _results(self, tasks: Mapping[str, memo.Task], what: str) -> dict[str, Any]:
+        """Return the results of tasks; without `what` the one task has all cores."""
+        keys = {name: memo.key_of(work) for name, work in tasks.items()}
+        steps = load_run(self.paths).get("steps", {})
+        stored = {name: self._if_done(steps.get(name), key) for name, key in keys.items()}
+        self.done += tasks
+        waiting = {name: tasks[name] for name, step in stored.items() if step is None}
+        reused = [name for name in tasks if name not in waiting]
+        self.notes.setdefault("reused", []).extend(reused)
+        spent_s = sum(step["seconds"] for step in stored.values() if step)
+        self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
+        if waiting:
+            self._check_time(next(iter(waiting)))
+            calls = {n: self._call(n, keys[n], work) for n, work in waiting.items()}
+            done: Any = workers.side_by_side(calls, what, self.paths.root)
+            for name, (kinds, seconds) in done if what else ((n, c()) for n, c in calls.items()):
+                stored[name] = self._record(name, keys[name], kinds, seconds)
+        results = {}
+        for name, work in tasks.items():
+            place, step = self.paths.root / name, stored[name]
+            assert step is not None
+            self.outputs += memo.paths_of(step["stored"], place)
+            results[name] = memo.load(step["stored"], place, memo.result_class(work))
+        return results
+
+    def _if_done(self, step: dict[str, Any] | None, key: str) -> dict[str, Any] | None:
+        if step is None or step["key"] != key or "stored" not in step:
+            return None
+        return step if outputs_are_intact(self.paths, step["outputs"]) else None
+
+    def _call(self, name: str, key: str, work: memo.Task) -> Callable[[], Any]:
+        resume = self._resume(name, key) if work.takes("resume") else None
+        shown = getattr(self.settings, "tensorboard", False)
+        steering = {
+            "resume": resume,
+            "deadline_s": self.deadline_s,
+            "events": self.paths.root / "tensorboard" / name if shown else None,
+        }
+        return functools.partial(
+            call_and_save, work, self.paths.root / name, self.settings, **steering
+        )
+
+    def _resume(self, name: str, key: str) -> Path:
+        """Return the file of an interrupted training; other arguments have another file."""
+        return self.paths.root / f"{name}.{key}.resume"
+
+    def _record(self, name: str, key: str, kinds: dict[str, Any], seconds: float) -> dict[str, Any]:
+        written = memo.paths_of(kinds, self.paths.root / name)
+        step = {
+            "key": key,
+            "outputs": digests_of(self.paths, written),
+            "stored": kinds,
+            "seconds": round(seconds, 2),
+            "stage": self.name,
+        }
+        with edit_run(self.paths) as run:
+            run.setdefault("steps", {})[name] = step
+        self._resume(name, key).unlink(missing_ok=True)  # not before the step is on record
+        return step
+
+    def add_model(self, model: Model, scores: pd.DataFrame) -> None:
+        """Make a model a row of the results: write its predictions, and what it is.
+
+        `scores` has the columns of a predictions file, see `results.predictions`.
+        """
+        path = self.output(self.paths.predictions(model.slug))
+        files.save_csv(path, scores)
+        with edit_run(self.paths) as run:
+            about = {"stage": self.name, "digest": files.file_digest(path)}
+            run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
+        self.added.append(model.slug)
+
+    def models(self, ensembles: bool = False) -> dict[str, Scored]:
+        """Load the scores of all models of the run by slug, in the table's order."""
+        return read_all_predictions(self.paths, ensembles)
+
+    def _once_files(
         self,
         name: str,
         inputs: Any,
@@ -266,6 +373,11 @@ class Stage:
                     if path.parent == self.paths.predictions_root:
                         path.unlink(missing_ok=True)
         with edit_run(self.paths) as run:
+            models = run.setdefault("models", {})
+            for slug in [s for s, about in models.items() if about["stage"] == self.name]:
+                if slug not in self.added:
+                    del models[slug]
+                    self.paths.predictions(slug).unlink(missing_ok=True)
             run["stages"][self.name] |= {
                 "status": "done",
                 "seconds": round(time.monotonic() - self.started_s, 1),
@@ -278,7 +390,22 @@ class Stage:
             held.lock.release()
 
 
-def begin(name: str, names: Mapping[str, Any]) -> Stage:
+Stage = Run  # the name until all rooms have moved
+
+
+def call_and_save(
+    work: memo.Task, place: Path, settings: Any, **steering: Any
+) -> tuple[dict[str, Any], float]:
+    """Do a task, save its result at `place`, and return what `memo.load` needs and the seconds."""
+    started_s = time.monotonic()
+    with files.writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with memory.enough_for(place.name, settings):
+        kinds = memo.save(work.call(**steering), place)
+    return kinds, time.monotonic() - started_s
+
+
+def begin(name: str, names: Mapping[str, Any]) -> Run:
     """Open a stage from a notebook's global names; call it right after the parameters cell.
 
     Raises:
@@ -311,7 +438,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Stage:
     return stage
 
 
-def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
+def open_stage(name: str, names: Mapping[str, Any]) -> Run:
     """Open a stage like `begin`, but leave no trace in run.json.
 
     On Kaggle, a run of that name in an attached notebook's output is copied here first.
@@ -329,7 +456,7 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Stage:
     resolved = settings.resolve(name, preset, values)
     if name != FIRST:
         require_earlier(name, run_paths, run)
-    return Stage(name, run_paths, preset, resolved, stage_key(name, resolved, run))
+    return Run(name, run_paths, preset, resolved, stage_key(name, resolved, run))
 
 
 def check_run_name(name: str) -> None:

@@ -1,0 +1,164 @@
+"""Independent work side by side: one process for each core (or GPU), with one thread each.
+
+On one machine joblib's processes do it, as many as cores, GPUs and free memory allow; if the
+environment variable RAY_ADDRESS names a Ray cluster, its machines do it (they need the run's folder
+on a shared disk, under the same path). The results do not depend on the number of workers: on a
+CPU each piece of work has one thread, also if there is one worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import joblib
+import psutil
+import torch
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from helpers.core import locks, paths, status
+from helpers.core.devices import default_device
+
+LIMIT = "GOOD_BAD_WORKERS"  # environment variable: at most so many
+BYTES_EACH = 2 * 2**30  # of memory that a training may need
+WATCH_S = 1.0
+
+
+def count(tasks: int) -> int:
+    """Return how many workers do so many tasks on this machine."""
+    if default_device().type == "cuda":
+        places = torch.cuda.device_count()
+    elif default_device().type == "mps":
+        places = 1
+    else:
+        places = joblib.cpu_count()
+    room = int(psutil.virtual_memory().available // BYTES_EACH)
+    most = int(os.environ.get(LIMIT) or places)
+    return max(1, min(tasks, places, room, most))
+
+
+def side_by_side(
+    calls: Mapping[str, Callable[[], Any]], what: str, place: Path
+) -> Iterator[tuple[str, Any]]:
+    """Do independent calls, and yield each name with its result as soon as it is there.
+
+    Args:
+        calls: by name; with several workers they and their results travel between processes.
+        what: shown by the progress bar.
+        place: a folder for the locks that share out the GPUs.
+
+    Raises:
+        Exception: what a call has raised; calls that have not started then are not started.
+    """
+    bar: Any = tqdm(total=len(calls), desc=what, disable=len(calls) < 2)
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    workers = -1 if on_cluster else count(len(calls))
+    if workers == 1:
+        for name, call in calls.items():
+            with one_thread():
+                result = call()
+            bar.update()
+            yield name, result
+        bar.close()
+        return
+    if on_cluster:
+        from ray.util.joblib import register_ray
+
+        register_ray()
+    backend: dict[str, Any] = {"backend": "ray"}
+    if not on_cluster:
+        backend = {"backend": "loky", "inner_max_num_threads": 1}
+    line, home = os.environ.get(status.VARIABLE), str(paths.home())
+    jobs = [
+        joblib.delayed(_call)(name, call, os.getpid(), line and f"{line}.{number}", place, home)
+        for number, (name, call) in enumerate(calls.items())
+    ]
+    with _quiet_bars(), joblib.parallel_config(**backend, n_jobs=workers):
+        parallel = joblib.Parallel(
+            return_as="generator_unordered", batch_size=1, pre_dispatch="all"
+        )
+        for name, result in parallel(jobs):
+            bar.update()
+            yield name, result
+    bar.close()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute a block with one thread on a CPU; the order of sums is then the same anywhere."""
+    before = torch.get_num_threads()
+    on_cpu = default_device().type == "cpu"
+    try:
+        with threadpool_limits(1 if on_cpu else None):
+            if on_cpu:
+                torch.set_num_threads(1)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _call(
+    name: str, call: Callable[[], Any], parent: int, line: str | None, place: Path, home: str
+) -> tuple[str, Any]:
+    """Do a call in a worker process, on a GPU that no other worker uses."""
+    if os.getppid() == parent:  # a process of joblib's, not of a cluster
+        _end_with(parent)
+    os.environ[paths.HOME_VARIABLE] = home
+    if line:
+        os.environ[status.VARIABLE] = line
+    with _own_gpu(place), one_thread():
+        result = call()
+    status.tell("")
+    return name, result
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent has been killed: nobody would take its result."""
+    if any(thread.name == "parent" for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _own_gpu(place: Path) -> Iterator[None]:
+    if default_device().type != "cuda":
+        yield
+        return
+    number, held = _free_gpu(place)
+    with held:
+        torch.cuda.set_device(number)
+        yield
+
+
+def _free_gpu(place: Path) -> tuple[int, filelock.AcquireReturnProxy]:
+    while True:  # there are no more workers than GPUs
+        for number in range(torch.cuda.device_count()):
+            with contextlib.suppress(locks.LockedError):
+                return number, locks.held(place / f".gpu{number}.lock", wait=False)
+        time.sleep(WATCH_S)
+
+
+@contextlib.contextmanager
+def _quiet_bars() -> Iterator[None]:
+    """Switch off the progress bars of processes that start in this block: they would mix."""
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before

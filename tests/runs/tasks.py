@@ -1,0 +1,75 @@
+"""Functions that tests of the memo call, also in worker processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """One value of each kind but networks."""
+
+    table: pd.DataFrame
+    arrays: dict[str, np.ndarray]
+    weights: dict[str, torch.Tensor]
+    seconds: float
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file that does not count as an argument."""
+
+    path: Path
+    digest = ""
+
+
+def everything(n: int) -> Result:
+    """Return values that depend on `n`."""
+    table = pd.DataFrame({"id": ["007", "=1+1", "a"], "score": [1 / 3, n, 0.0], "n": [1, 2, n]})
+    arrays = {"x": np.arange(n, dtype=np.float32), "names": np.array(["a", "bc"])}
+    return Result(table, arrays, {"w": torch.full((2, 2), n / 7)}, 1.5, ["a", "b"])
+
+
+def count_up(place: Place, value: int) -> int:
+    """Note the call in a file, and return the value plus one."""
+    with place.path.open("a") as file:
+        file.write(f"{value} {os.getpid()} {torch.get_num_threads()}\n")
+    return value + 1
+
+
+def fail(value: int) -> int:
+    """Raise a user's error."""
+    raise UserError(f"value {value} is wrong")
+
+
+def slow_sum(values: np.ndarray, resume: Path | None = None) -> float:
+    """Return a sum, one step for each value; continue from `resume` after a kill."""
+    start, total = 0, 0.0
+    if resume and resume.exists():
+        start, total = np.load(resume, allow_pickle=False)
+    for position in range(int(start), len(values)):
+        total += values[position]
+        if resume:
+            with resume.open("wb") as file:
+                np.save(file, np.array([position + 1, total]))
+        if values[position] < 0:
+            raise KeyboardInterrupt
+        time.sleep(0)
+    return float(total)
+
+
+def matrix_product(seed: int) -> dict[str, np.ndarray]:
+    """Return a product whose last bits depend on the number of threads."""
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(257, 4099, generator=generator)
+    return {"product": (a @ a.T).numpy(), "sum": a.sum(dim=1).numpy()}

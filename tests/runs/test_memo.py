@@ -1,0 +1,144 @@
+"""`Run.once`: what is done is not done again; other arguments, code or files repeat it."""
+
+import functools
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import paths
+from helpers.core.errors import UserError
+from helpers.models import backbones
+from helpers.runs import memo, stages, workers
+from helpers.training.settings import BaselineSettings
+from tests.runs import tasks
+
+
+@pytest.fixture
+def run(home):
+    name = "02_features_baselines"
+    return stages.Run(name, paths.RunPaths("r"), "quick", BaselineSettings(), "key")
+
+
+def _calls(place):
+    return place.read_text().splitlines() if place.exists() else []
+
+
+def test_a_call_is_made_once_for_equal_arguments_and_again_for_others(run, tmp_path):
+    place = tmp_path / "calls"
+    call = functools.partial(tasks.count_up, tasks.Place(place))
+    assert [run.once("work", call, 1), run.once("work", call, 1)] == [2, 2]
+    assert len(_calls(place)) == 1
+    assert run.once("work", call, 2) == 3
+    assert len(_calls(place)) == 2
+
+
+def test_every_kind_of_value_is_loaded_as_it_was_saved(run):
+    first = run.once("folder/result", tasks.everything, 5)
+    again = run.once("folder/result", tasks.everything, 5)
+    assert run.notes["reused"] == ["folder/result"]
+    wanted = tasks.everything(5)
+    for result in (first, again):
+        pd.testing.assert_frame_equal(result.table, wanted.table)
+        assert all(
+            np.array_equal(result.arrays[name], wanted.arrays[name]) for name in ("x", "names")
+        )
+        assert torch.equal(result.weights["w"], wanted.weights["w"])
+        assert (result.seconds, result.words) == (wanted.seconds, wanted.words)
+    names = {path.name for path in (run.paths.root / "folder").iterdir()}
+    assert names == {"result.csv", "result.npz", "result.safetensors", "result.json"}
+
+
+def test_a_damaged_file_is_made_again(run):
+    run.once("result", tasks.everything, 3)
+    (run.paths.root / "result.csv").write_text("damaged")
+    assert run.once("result", tasks.everything, 3).table.score[1] == 3
+    assert run.notes["reused"] == []
+
+
+def test_a_network_keeps_its_weights(run):
+    spec = backbones.spec_of("cnn", 2, 16, 1)
+    network = run.once("cnn", backbones.TwoLayerCNN, spec)
+    again = run.once("cnn", backbones.TwoLayerCNN, spec)
+    assert torch.equal(network.head.weight, again.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, 1.5),
+        ("a", "b"),
+        ([1, 2], [2, 1]),
+        (np.zeros(3), np.zeros(4)),
+        (np.zeros(3), np.zeros(3, np.float32)),
+        (pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})),
+        (pd.DataFrame({"label": [0]}), pd.DataFrame({"label": [pd.NA]})),
+        (BaselineSettings(), BaselineSettings(seed=1)),
+        (torch.zeros(2), torch.ones(2)),
+        (torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)),
+        (tasks.count_up, tasks.fail),
+        (functools.partial(tasks.fail, 1), functools.partial(tasks.fail, 2)),
+    ],
+)
+def test_other_content_has_another_digest_and_equal_content_the_same(one, other):
+    assert memo.digestible(one) == memo.digestible(one)
+    assert memo.digestible(one) != memo.digestible(other)
+
+
+def test_the_folder_of_an_image_does_not_count(tmp_path):
+    table = pd.DataFrame({"id": ["a"], "path": ["/here/a.png"]})
+    assert memo.digestible(table) == memo.digestible(table.assign(path="/there/a.png"))
+
+
+def test_an_argument_without_a_digest_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="object"):
+        memo.digestible(object())
+
+
+def test_a_killed_call_continues_from_its_resume_file_which_is_removed_at_the_end(run):
+    values = np.array([1.0, 2.0, -3.0, 4.0])
+    with pytest.raises(KeyboardInterrupt):
+        run.once("sum", tasks.slow_sum, values)
+    (left,) = run.paths.root.glob("*.resume")
+    assert np.load(left)[1] == 0.0  # 1 + 2 - 3
+    assert run.once("sum", tasks.slow_sum, values) == 4.0
+    assert not list(run.paths.root.glob("*.resume"))
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_any_number_of_workers_gives_the_same_bits(run, monkeypatch, most):
+    monkeypatch.setenv(workers.LIMIT, str(most))
+    work = {f"p{seed}": memo.task(tasks.matrix_product, seed) for seed in range(3)}
+    found = run.once_each(work)
+    with workers.one_thread():
+        wanted = tasks.matrix_product(2)
+    assert list(found) == ["p0", "p1", "p2"]
+    for name, values in wanted.items():
+        assert np.array_equal(found["p2"][name], values)
+
+
+def test_workers_have_one_thread_and_are_not_this_process(run, monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.LIMIT, "2")
+    place = tmp_path / "calls"
+    work = {f"c{n}": memo.task(tasks.count_up, tasks.Place(place), n) for n in range(2)}
+    assert run.once_each(work) == {"c0": 1, "c1": 2}
+    assert all(line.split()[2] == "1" for line in _calls(place))
+    assert str(os.getpid()) not in {line.split()[1] for line in _calls(place)}
+    assert run.once_each(work) == {"c0": 1, "c1": 2}
+    assert len(_calls(place)) == 2
+
+
+def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, monkeypatch, tmp_path):
+    monkeypatch.setenv(workers.LIMIT, "1")
+    place = tmp_path / "calls"
+    work = {
+        "good": memo.task(tasks.count_up, tasks.Place(place), 1),
+        "bad": memo.task(tasks.fail, 7),
+    }
+    with pytest.raises(UserError, match="value 7"):
+        run.once_each(work)
+    assert run.once("good", tasks.count_up, tasks.Place(place), 1) == 2
+    assert len(_calls(place)) == 1
