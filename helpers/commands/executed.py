@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.runs import stages
+from helpers.runs import code, stages
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -21,9 +21,16 @@ WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead with
 
 
 def code_digest(notebook: Path) -> str:
-    """Return a digest of a notebook's code cells; text and outputs do not count."""
+    """Return a digest of a notebook's code cells and of all code of the package that they reach.
+
+    Text, comments and outputs do not count.
+    """
     cells = files.load_json(notebook)["cells"]
-    return files.fingerprint(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    lines = "\n".join(sources).splitlines()
+    return code.digest_of_source(
+        "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    )
 
 
 def has_copy(run_paths: RunPaths, stage: str) -> bool:

@@ -1,7 +1,8 @@
 """The key of a stage: a digest of its settings and inputs. If it changes, the stage runs again.
 
-It covers the keys of earlier stages and the content of files that the settings name, because a file
-may be edited in place.
+It covers the settings of earlier stages, the data files that they have made, and the content of
+files that the settings name, because a file may be edited in place. The code is digested beside it:
+see `stages.is_current`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.models import RANDOM
 from helpers.models.names import ENSEMBLES
 from helpers.results.settings import AnalysisSettings
-from helpers.runs.settings import STAGES, decisive
+from helpers.runs.settings import STAGES, STEERING, decisive
+
+# files that later stages build on: no pictures, tables and sentences for the eye
+DATA = ("split.csv", "predictions/", "features/", "checkpoints/", "genotypes/")
 
 
 def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
-    """Return a digest of a stage's settings and inputs, and of the keys of all earlier stages.
+    """Return a digest of a stage's settings and inputs.
 
     Raises:
         SettingsError: SPLIT_CSV or WEIGHTS is not a file, or FOLDER is not a folder.
     """
-    order = list(STAGES)
-    before, stages = order[: order.index(stage)], run.get("stages", {})
-    earlier = {name: stages.get(name, {}).get("key") for name in before}
-    content: dict[str, Any] = {"settings": decisive(settings), "earlier": earlier}
+    before = list(STAGES)[: list(STAGES).index(stage)]
+    content: dict[str, Any] = {"settings": decisive(settings), "earlier": _earlier(run, before)}
     if isinstance(settings, AnalysisSettings):
         # all predictions, a user's own too, except the ensembles made from them
         found = sorted(paths.RunPaths(run["run"]).predictions_root.glob("*.csv"))
@@ -66,3 +68,25 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
     if digests := {n: files.file_digest(p) for n, p in named.items() if p.is_file()}:
         content["genotypes"] = digests
     return files.fingerprint(content)
+
+
+def _earlier(run: Mapping[str, Any], before: list[str]) -> dict[str, Any]:
+    """Return what earlier stages were given and have made, their pictures and texts left out.
+
+    A stage that has run again, and made the same files, does not repeat those after it.
+    """
+    stages, steps = run.get("stages", {}), run.get("steps", {})
+    given = {name: stages.get(name, {}).get("settings", {}) for name in before}
+    made: dict[str, str] = {}
+    for name in before:
+        made |= stages.get(name, {}).get("outputs", {})
+    for step in steps.values():
+        if step["stage"] in before:
+            made |= step["outputs"]
+    return {
+        "settings": {
+            name: {k: v for k, v in values.items() if k not in STEERING}
+            for name, values in given.items()
+        },
+        "files": {name: digest for name, digest in made.items() if name.startswith(DATA)},
+    }

@@ -479,13 +479,14 @@ def parameter_names(name: str) -> set[str]:
 def is_current(name: str, resolved: Any, run_paths: paths.RunPaths, code: str = "") -> bool:
     """Return True if the stage is done with these settings and inputs, and its files are intact.
 
-    `code` is a digest of the notebook's code cells; a stage run by hand has recorded none.
+    `code` is the digest of the notebook's code; a notebook that was run by hand has recorded none,
+    and is run again: its finished work is not repeated.
     """
     run = load_run(run_paths)
     stage = run.get("stages", {}).get(name, {})
     return (
         stage.get("status") == "done"
-        and stage.get("notebook", code) == code
+        and (not code or stage.get("notebook") == code)
         and stage.get("key") == stage_key(name, resolved, run)
         and outputs_are_intact(run_paths, stage.get("outputs", {}))
     )

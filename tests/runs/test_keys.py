@@ -17,13 +17,34 @@ def key_of(name, **given):
     return stage_key(name, settings.resolve(name, "quick", given), {"stages": {}})
 
 
-@pytest.mark.parametrize("name", list(settings.STAGES)[1:5])
-def test_without_files_in_the_settings_the_key_is_of_settings_and_earlier_stages_alone(name):
-    resolved, order = settings.resolve(name, "quick", {}), list(settings.STAGES)
-    earlier = {stage: f"key of {stage}" for stage in order[: order.index(name)]}
-    run = {"stages": {stage: {"key": key} for stage, key in earlier.items()}}
-    content = {"settings": settings.decisive(resolved), "earlier": earlier}
-    assert stage_key(name, resolved, run) == files.fingerprint(content)
+def _run_with(**changes):
+    first = {
+        "settings": {"seed": 0, "time_budget_min": 0.0},
+        "outputs": {"split.csv": "1", "figures/01_samples.png": "2", "metrics/01.json": "3"},
+    }
+    step = {"stage": "01_data_split", "outputs": {"features/resnet18.npz": "4"}}
+    first["settings"] |= changes.pop("settings", {})
+    first["outputs"] |= changes.pop("outputs", {})
+    step["outputs"] |= changes.pop("made", {})
+    return {"stages": {"01_data_split": first}, "steps": {"features": step}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"settings": {"seed": 1}}, False),
+        ({"outputs": {"split.csv": "9"}}, False),
+        ({"made": {"features/resnet18.npz": "9"}}, False),
+        ({"settings": {"time_budget_min": 3.0}}, True),
+        ({"outputs": {"figures/01_samples.png": "9", "metrics/01.json": "9"}}, True),
+    ],
+)
+def test_the_key_changes_with_settings_and_data_of_earlier_stages_and_not_with_their_pictures(
+    changes, same
+):
+    resolved = settings.resolve("02_features_baselines", "quick", {})
+    first = stage_key("02_features_baselines", resolved, _run_with())
+    assert (stage_key("02_features_baselines", resolved, _run_with(**changes)) == first) is same
 
 
 def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(home, parts_folder):
@@ -31,7 +52,8 @@ def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(home, part
     resolved = settings.resolve("01_data_split", "quick", given)
     table = datasets.load(resolved).table
     labels = table.drop(columns="path").astype(str).to_numpy()
-    content = {"settings": settings.decisive(resolved), "earlier": {}, "split_csv": None}
+    content = {"settings": settings.decisive(resolved), "split_csv": None}
+    content["earlier"] = {"settings": {}, "files": {}}
     content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
     assert stage_key("01_data_split", resolved, {}) == files.fingerprint(content)
 
