@@ -110,8 +110,8 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     root = smoke_run / "data" / "runs" / "t"
     table = pd.read_csv(root / "metrics" / "results.csv").set_index("model")
     classical = {"lda", "rf", "lr", "svm"}
-    expected = classical | {f"{name}_finetuned" for name in classical}
-    expected |= {"lr_brightness", "patchcore", "ll", "cnn", "fbp"}
+    expected = classical | {f"{name}_on_fbp" for name in classical}
+    expected |= {"lr_on_brightness", "patchcore", "ll", "cnn", "fbp"}
     assert set(table.index) == expected | {"majority"}
     expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")

@@ -126,7 +126,7 @@ def _caveat(scored: Scored) -> str:
     """Return what the promise rests on."""
     chosen = "" if base_name(scored.name) == PATCHCORE else CHOSEN  # it has no epochs
     taught = TAUGHT if scored.name.endswith(DISTILLED) else ""
-    text = CAVEAT + (CROSS_FITTED if "folds" in scored.averaged else chosen) + taught + "."
+    text = CAVEAT + (CROSS_FITTED if "folds" in scored.model.averaged else chosen) + taught + "."
     if (groups := scored.blocks("val")) is None:
         return text
     bad = scored.labels_scores("val")[0] == 1

@@ -106,7 +106,7 @@ def open_subject(run_paths: RunPaths, wanted: str = "", own_scores: bool = False
     bad_rate = results_table.training_bad_rate(split)  # the results table's rule
     threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
     parts = judged_parts(source, split)
-    averaged = scored[name].averaged
+    averaged = scored[name].model.averaged
     title = network = display_name(name) + (f", first of {averaged}" if averaged else "")
     if own_scores and network != display_name(wanted):
         title = f"{display_name(wanted)}, maps of {network}"

@@ -8,17 +8,18 @@ from collections.abc import Iterable, Sequence
 
 from helpers.core.rules import SettingsError
 from helpers.models import libraries
+from helpers.models.record import BASES, Model
 
 ENSEMBLES = ("rank_average", "stacking")  # predictions that 06 makes from all others
-BRIGHTNESS = "_brightness"  # suffix of a classical model's file on the mean gray value
-FINETUNED = "_finetuned"  # suffix of a classical model's file on fine-tuned features
+BRIGHTNESS = "_on_brightness"  # suffix of a classical model's file on the mean gray value
+FINETUNED = "_on_fbp"  # suffix of a classical model's file on fine-tuned features
 CLASSICAL = ("lda", "rf", "lr", "svm")  # the models of 02, and of 03 with the suffix
 PRETRAINED = ("ll", "fbp")  # the other models of 03 on a backbone
 PATCHCORE = "patchcore"  # another model of 02
 DISTILLED = "_distilled"  # suffix of a network's file if a teacher taught it
 # order and names of the report's Table 2; other models follow in alphabetical order
 ROW_NAMES = {
-    "lr_brightness": "Brightness alone",
+    "lr_on_brightness": "Brightness alone",
     "lda": "LDA",
     "rf": "RF",
     "lr": "LR",
@@ -69,6 +70,21 @@ def display_name(model: str, averaged: str = "") -> str:
     return ROW_NAMES.get(model, model)
 
 
+def model_of(name: str) -> Model:
+    """Return the record of a model whose file has this name."""
+    stem = name.removesuffix(DISTILLED)
+    teacher = "fbp" if stem != name else ""
+    features = next((end for end in (FINETUNED, BRIGHTNESS) if stem.endswith(end)), "")
+    stem = stem.removesuffix(features)
+    backbone, number = "", None
+    if drawn := _RANDOM.fullmatch(stem):
+        stem, number = "random_cell", int(drawn[1])
+    elif stem not in BASES and (on := _ON_BACKBONE.fullmatch(stem)):
+        stem, backbone = on[1], on[2]
+    model = Model(stem, backbone, features.removeprefix("_on_"), teacher, number)
+    return model if model.slug == name else Model(name)
+
+
 def backbone_suffix(backbone: str, backbones: Sequence[str]) -> str:
     """Return what a backbone appends to its models' names, as in "fbp_efficientnet_lite2".
 
@@ -84,7 +100,7 @@ def on_backbones(models: Sequence[str], backbones: Sequence[str], end: str = "")
 
 
 def base_name(model: str) -> str:
-    """Return the name that a model on a further backbone has on the first: "fbp", "svm_finetuned".
+    """Return the name that a model on a further backbone has on the first: "fbp", "svm_on_fbp".
 
     Other names are returned as they are.
     """

@@ -7,7 +7,8 @@ Model("fbp", backbone="tf_efficientnet_lite2").slug  # fbp_tf_efficientnet_lite2
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ from helpers.core.members import Member
 from helpers.models import libraries
 
 ENSEMBLES = ("rank_average", "stacking")  # models that average or stack the others
+CLASSICAL = ("lda", "rf", "lr", "svm")  # fitted on features
 # names of the bases, in the order of the report's Table 2; others follow in alphabetical order
 BASES = {
+    "module_prior": "Module prior (no pixel)",
     "lda": "LDA",
     "rf": "RF",
     "lr": "LR",
@@ -38,6 +41,11 @@ BASES = {
     "stacking": "Stacking",
     "majority": "Majority",
 }
+# positions in seaborn's "colorblind" palette
+COLOURS = {"lda": 0, "rf": 1, "lr": 9, "svm": 5, "ll": 0, "cnn": 1, "fbp": 2, "patchcore": 9}
+COLOURS |= {"darts_v2": 4, "darts_searched": 3, "darts_perturbation": 0, "darts_halving": 9}
+COLOURS |= {"random_cell": 5}
+OTHER_COLOURS = (8, 6, 0, 1, 7)
 
 
 @dataclass(frozen=True, order=True)
@@ -111,3 +119,18 @@ class Model:
         """
         members = tuple(Member(**member) for member in content["members"])
         return cls(**{**content, "members": members})
+
+
+def colours(models: Iterable[Model]) -> dict[str, str]:
+    """Return a colour of the colour-blind palette for each model, by its slug.
+
+    It is that of the base, in all figures: on all backbones and features, and with a teacher. Dash
+    patterns and markers tell models apart that share a colour.
+    """
+    import seaborn as sns  # takes a second: only where pictures are drawn
+
+    palette = sns.color_palette("colorblind").as_hex()
+    models = list(models)
+    others = dict.fromkeys(model.base for model in models if model.base not in COLOURS)
+    places = COLOURS | dict(zip(others, itertools.cycle(OTHER_COLOURS), strict=False))
+    return {model.slug: palette[places[model.base]] for model in models}

@@ -18,8 +18,9 @@ import pandas as pd
 
 from helpers.core import files
 from helpers.core.members import Member, cross_fitted, folds_of, sides
+from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import keeps_groups_apart, refuse_marked
-from helpers.models.names import display_name
+from helpers.models.record import Model
 
 
 @dataclass(frozen=True)
@@ -27,30 +28,28 @@ class Scored:
     """The scores of one model, with the labels beside them.
 
     Example:
-        model = read_predictions(run_paths.predictions("fbp"), read_split(run_paths.split_csv))
-        labels, scores = model.labels_scores("val")
+        scored = read_predictions(run_paths.predictions("fbp"), split, Model("fbp"))
+        labels, scores = scored.labels_scores("val")
     """
 
-    name: str
+    model: Model  # with the trainings that are averaged
     # Images that the model was not trained on, in the split's order: id, label, defect_score, and
     # group if the split has it. A cross-fitted model has all of training and validation here.
     val: pd.DataFrame
     test: pd.DataFrame  # as val; the label is missing if it is hidden
     members: tuple[Scored, ...] = ()  # each training's own scores; empty if there is one
-    member: Member | None = None  # of one training's scores, if the file names it
     groups_apart: bool = False  # True if no group of the split is in test and outside of it
 
     @property
-    def averaged(self) -> str:
-        """Return what was averaged, such as "2 seeds x 5 folds"; empty if nothing was."""
-        trained = [one.member for one in self.members if one.member]
-        counts = {"seeds": len({m.seed for m in trained}), "folds": len({m.fold for m in trained})}
-        return " x ".join(f"{count} {name}" for name, count in counts.items() if count > 1)
+    def name(self) -> str:
+        """The name of the model's files."""
+        return self.model.slug
 
     @property
     def title(self) -> str:
         """The name for legends; it says what was averaged."""
-        return display_name(self.name, self.averaged)
+        averaged = self.model.averaged
+        return f"{self.model.title}, {averaged} averaged" if averaged else self.model.title
 
     @property
     def judged_on(self) -> str:
@@ -104,6 +103,19 @@ def common(scored: Mapping[str, Scored]) -> dict[str, Scored]:
     }
 
 
+def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
+    """Return the name of the model called `wanted`, by its file's name or as a table shows it.
+
+    Raises:
+        SettingsError: there is no such model.
+    """
+    titles = {title: name for name, own in scored.items() for title in (own.title, own.model.title)}
+    name = titles.get(wanted, wanted)
+    if name not in scored:
+        raise SettingsError(f"MODEL={wanted!r} is not one of {', '.join(scored)}")
+    return name
+
+
 def save_predictions(
     path: Path, table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
 ) -> None:
@@ -138,8 +150,13 @@ def predictions_frame(
     return pd.concat(blocks)
 
 
-def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
+def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
     """Load a predictions file, check it against the split, and join it with the labels.
+
+    Args:
+        path: the file.
+        split: the images with their labels.
+        model: whose scores these are; None: a user's own, called as the file.
 
     Raises:
         ArtifactError: a column is missing, a score is outside [0, 1], a seed is not a whole
@@ -188,22 +205,25 @@ def read_predictions(path: Path, split: pd.DataFrame) -> Scored:
             raise files.ArtifactError(
                 f"{path} lacks {member}; write a block of rows for each fold of split.csv"
             )
-    found = [
-        _block(path, split, rows, member if named else None)
+    model = model or Model(path.stem)
+    members = [
+        _block(path, split, rows, dataclasses.replace(model, members=(member,) if named else ()))
         for member, rows in (blocks or {Member(): values}).items()
     ]
-    if len(found) == 1:
-        return found[0]
-    val = _with_labels(split, pd.concat([one.val for one in found]))
-    test = _with_labels(split, pd.concat([one.test for one in found]))
-    return Scored(path.stem, val, test, tuple(found), groups_apart=found[0].groups_apart)
+    if len(members) == 1:
+        return members[0]
+    model = dataclasses.replace(model, members=tuple(blocks))
+    val = _with_labels(split, pd.concat([own.val for own in members]))
+    test = _with_labels(split, pd.concat([own.test for own in members]))
+    return Scored(model, val, test, tuple(members), groups_apart=members[0].groups_apart)
 
 
-def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, member: Member | None) -> Scored:
+def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, model: Model) -> Scored:
     """Return the scores of one training; ArtifactError if an image that it should have is missing.
 
-    `member` is None if the file does not name it.
+    The model has this training as its member if the file names it.
     """
+    member = model.members[0] if model.members else None
     seen, tables = sides(split, member.fold if member else None), {}
     for side in ("val", "test"):
         own = rows[rows.split == side]
@@ -213,8 +233,7 @@ def _block(path: Path, split: pd.DataFrame, rows: pd.DataFrame, member: Member |
                 f"e.g. {missing[0]!r}; write a row for each validation and test image of split.csv"
             )
         tables[side] = _with_labels(split, own)
-    apart = keeps_groups_apart(split)
-    return Scored(path.stem, tables["val"], tables["test"], member=member, groups_apart=apart)
+    return Scored(model, tables["val"], tables["test"], groups_apart=keeps_groups_apart(split))
 
 
 def _with_labels(split: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ TITLES = {"val_auc": "Valid AUC", "test_auc": "Test AUC"}
 TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
 
 CHOSEN = "best on validation"
-REFERENCES = ("lr_brightness", "majority")  # rows that every model should beat
+REFERENCES = ("lr_on_brightness", "majority")  # rows that every model should beat
 _LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
 NEVER_BEST = ["p", "Parameters", "Time"]
 
@@ -120,7 +120,7 @@ def beside_report(table: pd.DataFrame) -> pd.DataFrame:
     rows = {row["model"]: row for row in table.to_dict("records")}
     lines = []
     for name, (accuracy, area) in REPORT.items():
-        own = [rows[key] for key in (name, f"{name}_finetuned") if key in rows]
+        own = [rows[key] for key in (name, f"{name}_on_fbp") if key in rows]
         line = {"Model": display_name(name)}
         for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
             first, *others = [plain(row, column) for row in own] or ["-"]

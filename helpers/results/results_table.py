@@ -88,7 +88,7 @@ def evaluate_model(scored: Scored, bad_rate: float) -> dict[str, Any]:
             row |= {f"{name}_low": one.low, f"{name}_high": one.high}
     row |= within_groups(scored)
     if scored.members:
-        row |= {"members": len(scored.members), "averaged": scored.averaged}
+        row |= {"members": len(scored.members), "averaged": scored.model.averaged}
         each = [_judged(one, bad_rate)[1] for one in scored.members]
         single = pd.DataFrame([{k: found.estimate for k, found in one.items()} for one in each])
         row |= single.mean().add_suffix("_mean").to_dict()

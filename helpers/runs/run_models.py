@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
-from helpers.models.names import ENSEMBLES, chosen, order
+from helpers.models.names import ENSEMBLES, chosen, model_of, order
 from helpers.results.predictions import Scored, read_predictions
 
 
@@ -37,4 +37,7 @@ def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[s
         raise files.ArtifactError(
             f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
         )
-    return {name: read_predictions(found[name], split) for name in sorted(names, key=order)}
+    return {
+        name: read_predictions(found[name], split, model_of(name))
+        for name in sorted(names, key=order)
+    }

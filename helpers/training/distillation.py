@@ -132,7 +132,7 @@ def _checkpoints(stage: Stage) -> dict[int, Path]:
     split, path = stage.split, stage.paths.predictions("fbp")
     # refuses a model of another split, whose folds would be others
     members = read_predictions(path, split).members if path.is_file() else ()
-    own = {one.member.fold: one.member for one in reversed(members) if one.member}
+    own = {m.fold: m for one in reversed(members) for m in one.model.members}
     folds = folds_of(split[split.split == "train"])
     found = {fold: stage.paths.checkpoint("fbp", *own[fold]) for fold in folds if fold in own}
     complete = len(found) == len(folds) and all(file.is_file() for file in found.values())

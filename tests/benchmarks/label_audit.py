@@ -30,6 +30,7 @@ from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
 from helpers.models import backbones, weights
+from helpers.models.record import Model
 from helpers.results import label_audit, predictions, results_table
 from helpers.results.predictions import Scored
 from helpers.training import baselines
@@ -97,7 +98,7 @@ def frozen(truth: pd.DataFrame, size_px: int, repeats: int) -> list[dict[str, fl
         scores = cross_val_predict(pipeline, features, labels, cv=folds, method="predict_proba")
         val = pd.DataFrame({"id": table.id, "label": labels, "defect_score": scores[:, 1]})
         val = val.astype({"label": "Int64"})
-        rows.append(judge(Scored("lda", val, val[:0]), table.assign(label=labels), truth))
+        rows.append(judge(Scored(Model("lda"), val, val[:0]), table.assign(label=labels), truth))
         print(f"draw {seed}: {row(rows[-1])}", flush=True)
     return rows
 

@@ -229,7 +229,7 @@ def test_a_time_budget_holds_for_all_notebooks_together(monkeypatch):
         (["-p", "COMPARE_RUN=other"], "COMPARE_RUN='other' has no split; run notebook 01 of it"),
         (["-p", "FOLDER=/no"], "FOLDER='/no' is not a folder"),
         (["--dataset", LONG], f"DATASET='{LONG}' is not one of chips, elpv"),
-        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lr_brightness, lda, lda_finetuned"),
+        (["-p", "MODEL=fpb"], "MODEL='fpb' is not one of lr_on_brightness, lda, lda_on_fbp"),
     ],
 )
 def test_missing_files_are_refused_before_a_run_is_started(home, capsys, arguments, message):

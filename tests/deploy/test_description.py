@@ -12,6 +12,7 @@ from helpers.core.members import Member
 from helpers.deploy import describe
 from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
+from helpers.models.record import Model
 from helpers.results import calibration, decision, predictions
 from helpers.runs import record, stages
 from helpers.runs.run_models import read_all_predictions
@@ -91,14 +92,14 @@ def test_the_promise_says_if_the_bad_parts_were_too_few(folder):
 def test_a_model_without_epochs_has_no_epoch_that_was_chosen(described):
     own = read_all_predictions(described)["net"]
     assert "they also chose the epoch" in describe._caveat(own)
-    assert "epoch" not in describe._caveat(dataclasses.replace(own, name="patchcore"))
+    assert "epoch" not in describe._caveat(dataclasses.replace(own, model=Model("patchcore")))
 
 
 def test_a_distilled_network_s_promise_says_that_its_teachers_have_seen_the_held_out_parts(
     described,
 ):
     own = read_all_predictions(described)["net"]
-    taught = dataclasses.replace(own, name="net_distilled")
+    taught = dataclasses.replace(own, model=Model("net", teacher="fbp"))
     more = "; it is too good, since the network's teachers have seen the held-out parts."
     assert describe._caveat(taught) == describe._caveat(own)[:-1] + more
 
@@ -111,8 +112,10 @@ def test_a_cross_fitted_model_s_promise_is_called_approximate(described, monkeyp
     def in_folds(run_paths):
         own = plain(run_paths)["net"]
         pairs = zip(own.members, folds, strict=True)
-        members = tuple(dataclasses.replace(one, member=member) for one, member in pairs)
-        return {"net": dataclasses.replace(own, members=members)}
+        members = tuple(
+            dataclasses.replace(one, model=Model("net", members=(m,))) for one, m in pairs
+        )
+        return {"net": dataclasses.replace(own, model=Model("net", members=folds), members=members)}
 
     monkeypatch.setattr(predictions, "read_all_predictions", in_folds)
     deploy_run.describe()
@@ -160,7 +163,7 @@ def test_a_promise_on_held_out_groups_says_how_many_the_bad_parts_are_from():
     labels = pd.array([0, 0, 1, 1, 1, 1], dtype="Int64")
     val = pd.DataFrame({"id": list("abcdef"), "label": labels, "defect_score": 0.5})
     val["group"] = ["x", "y", "y", "y", "z", "z"]
-    scored = predictions.Scored("net", val, val)
+    scored = predictions.Scored(Model("net"), val, val)
     apart = dataclasses.replace(scored, groups_apart=True)
     more = " The bad ones are from 2 groups; other groups may differ."
     assert describe._caveat(apart) == describe._caveat(scored) + more

@@ -12,6 +12,7 @@ from helpers.core.members import Member
 from helpers.datasets.split_file import read_split
 from helpers.explain import subject as subjects
 from helpers.explain.subject import ExplainError, checkpoint_of, open_subject
+from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.runs import captions, record
 from helpers.runs.run_models import read_all_predictions
@@ -49,10 +50,11 @@ def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monk
     scored = read_all_predictions(run_paths)
     test = scored["cnn"].test
     members = tuple(
-        replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * at), member=member)
-        for at, member in ((0.25, Member(0)), (0.75, Member(1)))
+        replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * at))
+        for at in (0.25, 0.75)
     )
-    scored["cnn"] = replace(scored["cnn"], members=members)
+    model = Model("cnn", members=(Member(0), Member(1)))
+    scored["cnn"] = replace(scored["cnn"], model=model, members=members)
     monkeypatch.setattr(predictions, "read_all_predictions", lambda *_, **__: scored)
     first = open_subject(run_paths, "cnn")
     assert set(first.parts.defect_score) == {0.75, 1}

@@ -9,11 +9,11 @@ from helpers.models import names
     ("model", "shown"),
     [
         ("fbp", "FBP"),
-        ("svm_finetuned", "SVM on FBP features"),
+        ("svm_on_fbp", "SVM on FBP features"),
         ("random_cell_3", "Random cell 3"),
         ("fbp_efficientnet_lite2", "FBP (EfficientNet-Lite2)"),
-        ("svm_convnext_tiny_finetuned", "SVM on FBP features (convnext_tiny)"),
-        ("lr_brightness", "Brightness alone"),
+        ("svm_convnext_tiny_on_fbp", "SVM on FBP features (convnext_tiny)"),
+        ("lr_on_brightness", "Brightness alone"),
         ("darts_searched_distilled", "DARTS searched, distilled"),
         ("random_cell_3_distilled", "Random cell 3, distilled"),
         ("mine", "mine"),
@@ -29,16 +29,16 @@ def test_models_on_further_backbones_are_called_after_them():
     suffixes = [names.backbone_suffix(name, backbones) for name in backbones]
     assert suffixes == ["", "_torchvision_vgg11", "_regnetx_002"]
     models = names.on_backbones(["lda", "svm"], backbones[1:], names.FINETUNED)
-    assert models[:2] == ["lda_finetuned", "svm_finetuned"]
-    assert models[2:] == ["lda_regnetx_002_finetuned", "svm_regnetx_002_finetuned"]
+    assert models[:2] == ["lda_on_fbp", "svm_on_fbp"]
+    assert models[2:] == ["lda_regnetx_002_on_fbp", "svm_regnetx_002_on_fbp"]
     assert [names.base_name(model) for model in models] == models[:2] * 2
     mixed = ["cnn", "fbp_b", "svm_a", "fbp", "lda", "svm"]
     assert sorted(mixed, key=names.order) == ["lda", "svm", "svm_a", "cnn", "fbp", "fbp_b"]
 
 
 def test_ensembles_are_sorted_to_the_end():
-    models = ["stacking", "mine", "random_cell_0", "rank_average", "fbp", "svm_finetuned", "svm"]
-    ordered = ["svm", "svm_finetuned", "fbp", "random_cell_0", "mine", "rank_average", "stacking"]
+    models = ["stacking", "mine", "random_cell_0", "rank_average", "fbp", "svm_on_fbp", "svm"]
+    ordered = ["svm", "svm_on_fbp", "fbp", "random_cell_0", "mine", "rank_average", "stacking"]
     assert sorted(models, key=names.order) == ordered
 
 
@@ -50,10 +50,10 @@ def test_a_distilled_network_follows_the_one_without_a_teacher():
 
 
 def test_a_model_has_one_colour_in_all_pictures_whatever_stands_beside_it():
-    few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "svm", "svm_finetuned", "cnn"]
+    few, many = ["cnn", "ll", "fbp"], ["mine", "fbp", "svm", "svm_on_fbp", "cnn"]
     first, second = names.model_colours(few), names.model_colours(many)
     assert first["fbp"] == second["fbp"] and first["cnn"] == second["cnn"]
-    assert second["svm"] == second["svm_finetuned"]
+    assert second["svm"] == second["svm_on_fbp"]
     third = names.model_colours(["darts_searched", "darts_searched_distilled", "fbp"])
     assert third["darts_searched"] == third["darts_searched_distilled"] != third["fbp"]
     cells = ["darts_imagenet", "darts_searched", "darts_perturbation", "darts_halving"]

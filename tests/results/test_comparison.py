@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.core import files, metrics
 from helpers.core.paths import RunPaths
+from helpers.models.record import Model
 from helpers.results import comparison
 from helpers.results.predictions import Scored
 
@@ -20,7 +21,7 @@ def scored(name, labels, scores, hidden=False):
     frame = pd.DataFrame({"id": ids, "label": labels, "defect_score": scores})
     frame["label"] = frame.label.astype("Int64")
     test = frame.assign(label=pd.NA) if hidden else frame
-    return Scored(name, frame, test)
+    return Scored(Model(name), frame, test)
 
 
 def models(hidden=False, n=80):

@@ -17,7 +17,7 @@ from tests import planted
 @pytest.fixture
 def scored(home):
     run_paths = planted.make_run()
-    for seed, name in enumerate(("svm", "svm_finetuned", "fbp", "cnn", "mine")):
+    for seed, name in enumerate(("svm", "svm_on_fbp", "fbp", "cnn", "mine")):
         planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
     return read_all_predictions(run_paths)
 
@@ -34,8 +34,8 @@ def _curves(ax):
     ("model", "family"),
     [
         ("svm", "classical, frozen features"),
-        ("lr_brightness", "classical, frozen features"),
-        ("svm_efficientnet_lite2_finetuned", "classical, fine-tuned features"),
+        ("lr_on_brightness", "classical, frozen features"),
+        ("svm_efficientnet_lite2_on_fbp", "classical, fine-tuned features"),
         ("ll_efficientnet_lite2", "fine-tuned"),
         ("random_cell_3", "from scratch"),
         ("darts_imagenet", "from scratch"),
@@ -50,12 +50,12 @@ def test_every_model_has_a_family(model, family):
 
 
 def test_the_best_of_each_family_is_the_best_on_validation_and_the_best_on_test_comes_first(scored):
-    rows = [("svm", 0.8, 0.9), ("svm_finetuned", 0.9, 0.8), ("fbp", 0.7, 0.7), ("mine", 0.5, 0.5)]
+    rows = [("svm", 0.8, 0.9), ("svm_on_fbp", 0.9, 0.8), ("fbp", 0.7, 0.7), ("mine", 0.5, 0.5)]
     table = pd.DataFrame(rows, columns=["model", "val_auc", "test_auc"]).assign(n_val=10)
     lda = pd.DataFrame({"model": ["lda", "majority"], "val_auc": [0.85, 0.5], "n_val": 10})
     lda["test_auc"] = [0.6, 0.5]
     found = curves.best_of_families(pd.concat([table, lda]), scored | {"lda": scored["svm"]})
-    assert list(found) == ["svm_finetuned", "fbp", "lda", "mine"]
+    assert list(found) == ["svm_on_fbp", "fbp", "lda", "mine"]
 
 
 def _drawn(scored):

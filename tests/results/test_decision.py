@@ -7,6 +7,7 @@ from sklearn.metrics import brier_score_loss
 
 from helpers.core import metrics
 from helpers.core.rules import SettingsError
+from helpers.models.record import Model
 from helpers.results import calibration, decision, results_table
 from helpers.results.predictions import Scored
 from helpers.results.settings import AnalysisSettings
@@ -24,7 +25,7 @@ def scored(name="m", val=None, test=None):
         for y, s in (val, test)
     ]
     frames = [frame.astype({"label": "Int64"}) for frame in frames]
-    return Scored(name, *frames)
+    return Scored(Model(name), *frames)
 
 
 def test_the_threshold_is_validation_s_and_the_counts_are_test_s_by_hand():
@@ -78,7 +79,7 @@ def test_one_cost_alone_is_refused(given):
 
 def test_hidden_test_labels_leave_the_test_columns_out():
     own = scored()
-    hidden = Scored("m", own.val, own.test.assign(label=pd.NA))
+    hidden = Scored(Model("m"), own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
     assert set(decision.operating_rows(table, "m").On) == {"validation"}

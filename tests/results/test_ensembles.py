@@ -235,7 +235,7 @@ def test_ensembles_of_cross_fitted_models_are_cross_fitted_over_the_same_folds(r
     assert report.kept.all() and "LL" not in report.weights["stacking"]
     scored, split = read_all_predictions(run, True), read_split(run.split_csv)
     joined = scored["stacking"]
-    assert joined.averaged == "5 folds" and len(joined.val) == 400
+    assert joined.model.averaged == "5 folds" and len(joined.val) == 400
     assert roc_auc(*joined.labels_scores("val")) == pytest.approx(report.val_auc["stacking"])
     everything, *without = fitted
     assert set(everything) == {"svm", "cnn", "fbp"} and len(without) == 5

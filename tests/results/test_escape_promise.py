@@ -6,6 +6,7 @@ from scipy import stats
 
 from helpers.core import metrics
 from helpers.core.rules import SettingsError
+from helpers.models.record import Model
 from helpers.results import decision
 from helpers.results import operating_point as op
 from helpers.results.predictions import Scored
@@ -207,7 +208,7 @@ def test_groups_widen_the_intervals_of_the_table():
             return np.where(self.labels_scores(side)[1] > 0.52, "b", "a")
 
     plain = scored()
-    grouped = Grouped("m", plain.val, plain.test)
+    grouped = Grouped(Model("m"), plain.val, plain.test)
     settings = AnalysisSettings(max_escape_rate=0.5)
     one, other = (decision.operating_table({"m": m}, settings, 0.3) for m in (plain, grouped))
     assert other.val_overkill_rate[0] == one.val_overkill_rate[0]

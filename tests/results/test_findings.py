@@ -13,7 +13,7 @@ from tests import planted
 def run(home):
     run_paths = planted.make_run()
     for seed, (name, quality) in enumerate(
-        [("lda", 1.0), ("svm", 2.5), ("lda_finetuned", 3.5), ("svm_finetuned", 2.5), ("fbp", 6)]
+        [("lda", 1.0), ("svm", 2.5), ("lda_on_fbp", 3.5), ("svm_on_fbp", 2.5), ("fbp", 6)]
     ):
         planted.plant(run_paths, name, quality, seed)
     return run_paths
@@ -72,7 +72,7 @@ def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_call
     assert "p < .001)" in text and "(difference +" in text
     assert findings.gain(scored, "lda", "fbp").startswith("LDA is ")
     assert " points of test AUC behind FBP: " in findings.gain(scored, "lda", "fbp")
-    same = findings.gain(scored, "svm", "svm_finetuned")
+    same = findings.gain(scored, "svm", "svm_on_fbp")
     assert same.startswith("SVM is not shown to differ in test AUC from SVM on FBP features: ")
     assert findings.gain(scored, "fbp", "ll") == ""
 
@@ -87,14 +87,14 @@ def test_hidden_test_labels_leave_validation_to_be_told(run):
 def test_finetuned_features_help_those_that_gain_significantly(run):
     _, scored = _read(run)
     text = findings.finetuned_features(scored)
-    found = comparison.paired(scored["lda_finetuned"], scored["lda"])[0]
+    found = comparison.paired(scored["lda_on_fbp"], scored["lda"])[0]
     difference, low, high = (f"{100 * value:+.1f}" for value in found[:3])
     assert text.startswith(
         f"Fine-tuned features help LDA: {difference} [{low}, {high}] over LDA (p < .001), +"
     )
-    swapped = scored | {"lda": scored["lda_finetuned"], "lda_finetuned": scored["lda"]}
+    swapped = scored | {"lda": scored["lda_on_fbp"], "lda_on_fbp": scored["lda"]}
     assert findings.finetuned_features(swapped).startswith("Fine-tuned features harm LDA: -")
-    twice = scored | {"lda": scored["svm"], "lda_finetuned": scored["svm_finetuned"]}
+    twice = scored | {"lda": scored["svm"], "lda_on_fbp": scored["svm_on_fbp"]}
     text = findings.finetuned_features(twice)  # p = .69 of one alone
     assert text.startswith("Fine-tuned features are not shown to help a classical model: +")
     assert text.count("(p = 1.000)") == 2

@@ -49,11 +49,11 @@ def test_a_cross_fitted_row_is_the_best_of_the_cross_fitted_ones_alone():
 
 
 def test_the_brightness_counts_as_a_model_only_if_it_is_the_best():
-    table = TABLE.replace({"model": {"cnn": "lr_brightness"}})
+    table = TABLE.replace({"model": {"cnn": "lr_on_brightness"}})
     said = findings.submitted(table, COMPARED[:0], "fbp", "val")
     assert said.best == "Submitted: FBP, the best of 2 models by validation AUC (95.1)."
     table = table.assign(val_auc=[0.9, 0.9, 0.96, 0.5])
-    said = findings.submitted(table, COMPARED[:0], "lr_brightness", "val")
+    said = findings.submitted(table, COMPARED[:0], "lr_on_brightness", "val")
     assert (
         said.best == "Submitted: Brightness alone, the best of 3 models by validation AUC (96.0)."
     )

@@ -1,7 +1,5 @@
 """Flipped labels come first, and a person's edits are kept."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +7,9 @@ from scipy import special
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.datasets.split_file import read_split
+from helpers.models.record import Model
 from helpers.results import label_audit
 from helpers.results.predictions import Scored
-from tests import planted
-from tests.benchmarks import label_audit as benchmark
 
 
 def made_up(n=400, flipped=20, separation=6.0, seed=0):
@@ -30,7 +26,7 @@ def made_up(n=400, flipped=20, separation=6.0, seed=0):
     split = pd.DataFrame({"id": ids, "path": ids + ".png", "label": val.label, "split": "val"})
     split["probability"] = np.where(np.isin(np.arange(n), wrong[::2]), 0.3333, truth)
     split["group"] = [f"lot{i // 40}" for i in range(n)]
-    return Scored("m", val, val[:0]), split, set(ids[wrong])
+    return Scored(Model("m"), val, val[:0]), split, set(ids[wrong])
 
 
 def test_flipped_labels_come_first():
@@ -62,7 +58,7 @@ def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
     first = label_audit.audit(scored, split)
     for scores in (ranks, shifted):
         other = label_audit.audit(
-            Scored("m", scored.val.assign(defect_score=scores), scored.test), split
+            Scored(Model("m"), scored.val.assign(defect_score=scores), scored.test), split
         )
         for label in (0, 1):
             own, theirs = (list(a.id[a.label == label]) for a in (first, other))
@@ -73,7 +69,7 @@ def test_ranks_and_shifted_scores_give_the_same_order_of_each_class():
 
 def test_test_labels_are_not_audited():
     scored, split, _ = made_up()
-    hidden = Scored("m", scored.val[:300], scored.val[300:])
+    hidden = Scored(Model("m"), scored.val[:300], scored.val[300:])
     assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
 
 
@@ -118,33 +114,3 @@ def test_corrections_are_entered_in_the_csv_that_the_run_has_its_labels_from(hom
 def test_one_class_alone_is_refused():
     with pytest.raises(ValueError, match="good and bad parts are both needed"):
         label_audit.class_probabilities([1, 1], [0.2, 0.3])
-
-
-def test_the_benchmark_counts_flipped_and_doubted_labels_of_the_first_rows():
-    scored, split, wrong = made_up()
-    truth = split.assign(
-        label=[1 - y if i in wrong else y for i, y in zip(split.id, split.label, strict=True)]
-    )
-    found = benchmark.judge(scored, split, truth)
-    assert found["all_flipped"] == 20 and found["flipped"] >= 18
-    assert found["doubted"] == 0  # all doubted ones are flipped
-    assert f"first 50 rows: {found['flipped']} flipped" in benchmark.row(found)
-    labels = split.label.to_numpy(int)
-    assert (benchmark.flip(labels, 1) != labels).sum() == benchmark.FLIPPED
-
-
-def test_the_benchmark_writes_flipped_labels_of_a_run_and_judges_a_run(home, capsys, monkeypatch):
-    run_paths = planted.make_run()
-    planted.plant(run_paths, "svm", 4, 0)
-    split = read_split(run_paths.split_csv)
-    truth = split.assign(probability=split.label.astype(float))
-    monkeypatch.setattr(benchmark.datasets, "load", lambda _: SimpleNamespace(table=truth))
-    target = home / "flipped.csv"
-    assert benchmark.main(["--run", "toy", "--flip", str(target)]) == 0
-    assert "400 labels, 40 flipped" in capsys.readouterr().out
-    flipped = pd.read_csv(target, dtype={"id": str}).set_index("id").label
-    labels = split.id.map(flipped).fillna(split.label).astype("Int64")
-    files.save_csv(run_paths.split_csv, split.assign(label=labels))
-    assert benchmark.main(["--run", "toy"]) == 0
-    n = (labels != split.label)[split.split == "val"].sum()
-    assert f" of {n}, 0 others that the annotators doubted" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from helpers.models.record import Model
 from helpers.results import label_mappings
 from helpers.results.predictions import Scored
 
@@ -18,7 +19,7 @@ SPLIT = pd.DataFrame({"id": IDS, "probability": P})
 def model(hidden=False):
     labels = pd.Series((P >= 0.5).astype(int), dtype="Int64")
     frame = pd.DataFrame({"id": IDS, "label": labels, "defect_score": SCORES})
-    return Scored("svm", frame, frame.assign(label=pd.NA) if hidden else frame)
+    return Scored(Model("svm"), frame, frame.assign(label=pd.NA) if hidden else frame)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def _refusal(run_paths, name, damage):
 def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
     split = read_split(run.split_csv)
     model = predictions.read_predictions(run.predictions("fbp"), split)
-    assert [one.member for one in model.members] == [Member(3), Member(7)]
+    assert [one.model.members for one in model.members] == [(Member(3),), (Member(7),)]
     assert model.title == "FBP, 2 seeds averaged"
     frame = pd.read_csv(run.predictions("fbp"), dtype={"id": str})
     assert frame.columns.tolist() == ["id", "split", "defect_score", "seed"] and len(frame) == 160
@@ -59,7 +59,7 @@ def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
     predictions.save_predictions(run.predictions("cnn"), split, {Member(5): scores})
     assert run.predictions("cnn").read_bytes() == plain
     model = predictions.read_predictions(run.predictions("cnn"), split)
-    assert (model.members, model.member, model.title) == ((), None, "Two-layer CNN")
+    assert (model.members, model.model.members, model.title) == ((), (), "Two-layer CNN")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
     model = predictions.read_predictions(folded.predictions("fbp"), split)
     assert model.val.id.tolist() == split.id[split.split != "test"].tolist()
     assert model.title == "FBP, 4 folds averaged"
-    assert [one.member for one in model.members] == [Member(0, fold) for fold in range(4)]
+    assert [one.model.members for one in model.members] == [(Member(0, fold),) for fold in range(4)]
     frame = pd.read_csv(folded.predictions("fbp"), dtype={"id": str})
     assert frame.columns.tolist() == ["id", "split", "defect_score", "fold"]
     held_out = frame[frame.split == "val"].set_index("id").defect_score
@@ -144,7 +144,7 @@ def test_a_cross_fitted_model_has_an_out_of_fold_score_for_all_but_the_test_imag
     test = frame[frame.split == "test"].groupby("id").defect_score.mean()
     np.testing.assert_allclose(model.test.defect_score, test[model.test.id], rtol=1e-12)
     for member in model.members:
-        own = split.id[split.fold == member.member.fold]
+        own = split.id[split.fold == member.model.members[0].fold]
         assert member.val.id.tolist() == own.tolist() and len(member.test) == 40
 
 

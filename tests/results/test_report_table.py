@@ -13,7 +13,7 @@ from tests import planted
 def run(home):
     run_paths = planted.make_run()
     for seed, (name, quality) in enumerate(
-        [("svm", 1.0), ("svm_finetuned", 2.5), ("fbp", 2.0), ("mine", 1.0)]
+        [("svm", 1.0), ("svm_on_fbp", 2.5), ("fbp", 2.0), ("mine", 1.0)]
     ):
         planted.plant(run_paths, name, quality, seed)
     _record(run_paths, "fbp", seconds=964.3, parameters=3373570)
@@ -27,8 +27,8 @@ def _record(run_paths, name, *, seeds=1, **facts):
 
 
 def test_the_paper_table_has_a_row_per_model_the_best_on_validation_first(run):
-    planted.plant(run, "svm_finetuned", np.inf, 1)
-    planted.plant(run, "lr_brightness", 0.2, 5)
+    planted.plant(run, "svm_on_fbp", np.inf, 1)
+    planted.plant(run, "lr_on_brightness", 0.2, 5)
     table = results_table.results_table(run)
     shape = report_table.paper_table(table, "submitted")
     assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} submitted"

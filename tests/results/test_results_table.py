@@ -55,10 +55,10 @@ def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
 
 
 def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
-    for name in ("fbp", "my_model", "svm", "lda", "svm_finetuned", "random_cell_1"):
+    for name in ("fbp", "my_model", "svm", "lda", "svm_on_fbp", "random_cell_1"):
         planted.plant(run, name, 1, 0)
     names = results_table.results_table(run).model.tolist()
-    expected = ["lda", "svm", "svm_finetuned", "fbp", "random_cell_1", "my_model", "majority"]
+    expected = ["lda", "svm", "svm_on_fbp", "fbp", "random_cell_1", "my_model", "majority"]
     assert names == expected
 
 

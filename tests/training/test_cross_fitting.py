@@ -96,8 +96,8 @@ def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_
         fold: features.Features(base.ids, np.roll(base.embeddings, fold, axis=0))
         for fold in range(FOLDS)
     }
-    baselines.fit_all(stage, by_fold.__getitem__, "fbp", "_finetuned")
-    found = _out_of_fold(stage, "lda_finetuned")
+    baselines.fit_all(stage, by_fold.__getitem__, "fbp", "_on_fbp")
+    found = _out_of_fold(stage, "lda_on_fbp")
     for fold, own in by_fold.items():
         inside = split[(split.split != "test") & (split.fold != fold).fillna(False)]
         x, y = own.of(inside.id), inside.label.to_numpy(np.int64)
@@ -183,7 +183,7 @@ def test_last_layer_all_layers_and_classical_models_are_cross_fitted(stage, monk
         key = {"weights": files.file_digest(checkpoints[fold]), "images": stage.images(32).content}
         assert steps[f"features {name}"]["key"] == files.fingerprint(key)
     scored = read_all_predictions(stage.paths)
-    assert set(scored) == {"ll", "fbp", "lr_finetuned"}
+    assert set(scored) == {"ll", "fbp", "lr_on_fbp"}
     judged = stage.split.id[stage.split.split != "test"].tolist()
     for model in scored.values():
         assert model.val.id.tolist() == judged and model.averaged == "3 folds"
