@@ -509,3 +509,21 @@ def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]
             f"run notebooks/{FIRST}.ipynb first, or name another run (--name; RUN in a notebook)"
         )
     record.refuse_changed_files(run, order[: order.index(name)], run_paths.root)
+    size_px = run["stages"][FIRST].get("settings", {}).get("image_size_px")
+    if size_px and run_paths.split_csv.is_file():
+        refuse_changed_images(run_paths, read_split(run_paths.split_csv), size_px)
+
+
+def refuse_changed_images(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> None:
+    """Refuse to go on with images that are not those that notebook 01 has split.
+
+    Raises:
+        StageError: images were overwritten or removed; one table would compare old and new ones.
+    """
+    if "digest" not in split:  # the user's own split.csv
+        return
+    if changed := images_of(run_paths, split, size_px).changed_images(split):
+        raise StageError(
+            f"{len(changed)} image(s) of run {run_paths.name!r} have changed since notebook 01, "
+            f"e.g. {changed[0]!r}: run 01 again (`python -m helpers.run` without --from and --only)"
+        )

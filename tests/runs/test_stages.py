@@ -1,5 +1,7 @@
 """Stages and steps: what is done is not done again, and what changed is."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
@@ -132,6 +134,20 @@ def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
     files.save_json(stage.paths.run_json, run)
     with pytest.raises(files.ArtifactError, match=r"stages\.01_data_split\.fit"):
         stage.images(16)
+
+
+def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
+    table, given = split_of(parts_folder), {"RUN": "r"}
+    done = {"status": "done", "settings": {"image_size_px": 16}}
+    run_paths = paths.RunPaths("r")
+    files.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
+    digests = stages.images_of(run_paths, table, 16).table.set_index("id").digest
+    files.save_csv(run_paths.split_csv, table.assign(digest=table.id.map(digests)))
+    stages.open_stage("02_features_baselines", given)
+    first, other = (Path(table.path.iloc[n]) for n in (0, -1))
+    first.write_bytes(other.read_bytes())
+    with pytest.raises(stages.StageError, match=f"1 image.*{table.id.iloc[0]}.*01"):
+        stages.open_stage("02_features_baselines", given)
 
 
 def test_after_the_deadline_no_step_is_started_but_what_is_done_is_found(home):
