@@ -34,19 +34,25 @@ def run_split(parts: Path, *more: str) -> int:
         return run.main(split_command(parts, *more))
 
 
-def train(stage: stages.Stage, seed: int = 0, **options) -> trained.Trained:
-    """Train the two-layer CNN on the run's images."""
-    (found,) = train_members(stage, [Member(seed)], **options)
+def train(stage: stages.Stage, seed: int = 0, before_epoch=None, **options) -> trained.Trained:
+    """Train the two-layer CNN on the run's images; `before_epoch(network, epoch)` disturbs it."""
+    (found,) = train_members(stage, [Member(seed)], before_epoch, **options)
     return found
 
 
-def train_members(stage: stages.Stage, members: list[Member], **options) -> list[trained.Trained]:
+def train_members(
+    stage: stages.Stage, members: list[Member], before_epoch=None, **options
+) -> list[trained.Trained]:
     """Train the two-layer CNN on the run's images once for each member."""
     cache = stage.images(16)
 
     def build(seed: int) -> backbones.TwoLayerCNN:
         torch.manual_seed(0)
-        return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, cache.channels), hidden=20)
+        spec = backbones.spec_of("cnn", 2, 16, cache.channels)
+        network = backbones.TwoLayerCNN(spec, hidden=20)
+        if before_epoch:
+            network.before_epoch = lambda epoch, epochs: before_epoch(network, epoch)
+        return network
 
     recipe = trained.Recipe("cnn", build, stage.settings.cnn, {"architecture": "cnn"}, **options)
     return trained.train_model(stage, recipe, cache, members)

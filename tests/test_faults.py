@@ -21,7 +21,7 @@ from helpers.datasets.split_file import read_split
 from helpers.runs import stages
 from helpers.runs.run_models import read_all_predictions
 from helpers.training.batches import epoch_order
-from helpers.training.loop import Hooks, TrainingError
+from helpers.training.loop import TrainingError
 from helpers.training.settings import FinetuneSettings
 from tests import faults
 from tests.small_run import FINETUNING, OPTIONS, run_file, run_split, train
@@ -79,14 +79,13 @@ def resume_files(stage):
 
 def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(run_copy, capsys):
     # the resume file was removed by whatever training of that name was found done
-    class Killed(Hooks):
-        def epoch_starts(self, epoch, epochs):
-            if epoch == 1:
-                raise KeyboardInterrupt
+    def killed(network, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
 
     longer = OPTIONS | {"CNN_EPOCHS": 3}
     with pytest.raises(KeyboardInterrupt):
-        train(stages.begin(FINETUNING, longer), hooks=lambda model: Killed())
+        train(stages.begin(FINETUNING, longer), before_epoch=killed)
     stage = stages.begin(FINETUNING, OPTIONS)
     assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn, seed 0", "cnn"]
     assert len(train(stages.begin(FINETUNING, longer)).history) == 3
@@ -164,30 +163,19 @@ def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
     assert 0 <= seconds < 100
 
 
-class Poison(Hooks):
-    """Make weights NaN from an epoch on, as after a step that was too long."""
-
-    def __init__(self, model, epoch, at_the_end=False):
-        self.model, self.epoch, self.at_the_end = model, epoch, at_the_end
-        self.steps = itertools.count()
-
-    def epoch_starts(self, epoch, epochs):
-        self.now, self.steps = epoch, itertools.count()
-
-    def before_step(self, images, targets):
-        last, parameter = next(self.steps) == 0, next(self.model.parameters())  # of one batch
-        if self.now == self.epoch and not self.at_the_end:
-            parameter.data.fill_(float("nan"))
-        elif self.now == self.epoch and last:  # the loss is finite still, the gradient is not
-            parameter.register_hook(lambda gradient: gradient * float("nan"))
-
-
 @pytest.mark.parametrize("at_the_end", [False, True], ids=["loss", "validation"])
 def test_a_loss_that_is_nan_keeps_the_epochs_before_and_the_way_back(run_copy, capsys, at_the_end):
+    def poison(network, epoch):  # one batch is an epoch
+        parameter = next(network.parameters())
+        if epoch == 1 and not at_the_end:
+            parameter.data.fill_(float("nan"))
+        elif epoch == 1:  # the loss is finite still, the gradient is not
+            parameter.register_hook(lambda gradient: gradient * float("nan"))
+
     options = OPTIONS | {"CNN_EPOCHS": 3, "PRECISION": "no"}
     stage = stages.begin(FINETUNING, options)
     with pytest.raises(TrainingError) as error:
-        train(stage, hooks=lambda model: Poison(model, 1, at_the_end))
+        train(stage, before_epoch=poison)
     message, place = str(error.value), "after epoch 2 the scores of 20 image(s)"
     if not at_the_end:
         ids = stage.split.id[stage.split.split == "train"].to_numpy()

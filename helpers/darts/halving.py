@@ -28,7 +28,6 @@ from helpers.models.complexity import count_parameters
 from helpers.models.names import display_name
 from helpers.runs.stages import Stage
 from helpers.training.distillation import find_teacher
-from helpers.training.jobs import run_all
 from helpers.training.trained import Trained, train_member
 
 ETA = 3  # a third of the candidates continues, with three times the epochs
@@ -92,8 +91,7 @@ def run_halving(stage: Stage) -> pd.DataFrame:
         short = dataclasses.replace(settings, retrain_epochs=epochs)
         own = [dataclasses.replace(cells[n], name=f"halving/{epochs}_epochs/{n}") for n in names]
         recipes = [recipe_of(short, cell, cache) for cell in own]
-        jobs = [functools.partial(train_member, stage, r, cache, member) for r in recipes]
-        return run_all(jobs, stage.engine)
+        return [train_member(stage, recipe, cache, member) for recipe in recipes]
 
     longest = settings.retrain_epochs  # as long as the training that follows
     trials = successive_halving(list(cells), settings.halving_epochs, train_rung, longest)

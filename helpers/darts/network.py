@@ -109,6 +109,7 @@ class DerivedNetwork(Network):
     """
 
     cells: nn.ModuleList
+    drop_path = 0.0  # the probability that the last epoch of a training comes close to
 
     def __init__(
         self,
@@ -159,6 +160,10 @@ class DerivedNetwork(Network):
     def embed(self, x: Tensor) -> Tensor:
         """Return what the classifier sees, the last cell's means: (B, embedding_size)."""
         return self._features(x)[0].mean(dim=(2, 3))
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Let drop path grow linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
+        self.set_drop_path(self.drop_path * epoch / epochs)
 
     def set_drop_path(self, probability: float) -> None:
         """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities."""

@@ -21,19 +21,7 @@ from helpers.models.names import DISTILLED
 from helpers.models.spec import ModelSpec
 from helpers.runs.stages import Stage
 from helpers.training.distillation import Teacher, find_teacher
-from helpers.training.loop import Hooks
 from helpers.training.trained import NUM_CLASSES, Recipe, Trained, train_models
-
-
-class DropPathSchedule(Hooks):
-    """Let drop path grow linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
-
-    def __init__(self, network: DerivedNetwork, drop_path: float) -> None:
-        self.network, self.drop_path = network, drop_path
-
-    def epoch_starts(self, epoch: int, epochs: int) -> None:
-        """Set the epoch's probability."""
-        self.network.set_drop_path(self.drop_path * epoch / epochs)
 
 
 def cells_of(stage: Stage) -> list[NamedCell]:
@@ -60,7 +48,9 @@ def make_network(
 ) -> DerivedNetwork:
     """Return the network of a genotype with initial weights that depend on the seed alone."""
     with seeding.torch_stream(seed, "initial weights network"):
-        return build_derived(network_spec(settings, genotype, cache))
+        network = build_derived(network_spec(settings, genotype, cache))
+    network.drop_path = settings.drop_path
+    return network
 
 
 def train_cells(stage: Stage, cells: Sequence[NamedCell]) -> list[Trained]:
@@ -94,7 +84,6 @@ def recipe_of(
         settings.training,
         {"architecture": "derived", "network": options, "drop_path": settings.drop_path},
         views=settings.test_views,
-        hooks=lambda network: DropPathSchedule(network, settings.drop_path),
         facts=facts,
         teacher=teacher,
     )

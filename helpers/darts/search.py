@@ -8,8 +8,7 @@ alpha. The search does not use validation and test images.
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.core import files, processes, seeding, tensors
+from helpers.core import files, seeding, tensors
 from helpers.core.folds import one_holds_a_class, stratified_folds
 from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
@@ -34,8 +33,8 @@ from helpers.runs.settings import decisive
 from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
 from helpers.training.features import image_batches
-from helpers.training.loop import Hooks, Training, TrainingError, resume_file
-from helpers.training.trained import NUM_CLASSES
+from helpers.training.loop import Training, TrainingError
+from helpers.training.trained import NUM_CLASSES, resume_file
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,17 @@ def search_genotype(stage: Stage) -> Search:
         count = sum(p.numel() for p in net.weight_parameters())
         partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
         size = f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights"
-        if processes.is_main():
-            tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
-            files.save_json(history, training.history)
-            paths.genotype("searched_perturbation").unlink(missing_ok=True)  # of another search
-            genotypes.save(genotype, found, provenance | {"run": paths.name, "supernet": size})
+        tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
+        files.save_json(history, training.history)
+        paths.genotype("searched_perturbation").unlink(missing_ok=True)  # of another search
+        genotypes.save(genotype, found, provenance | {"run": paths.name, "supernet": size})
 
     found, record = paths.genotype("searched"), paths.metrics("search_history")
     weights = paths.checkpoint("supernet", settings.seed)
-    stage.once(
-        "search", inputs, search, everywhere=True, genotype=found, history=record, weights=weights
-    )
-    if processes.is_main():
-        resume.unlink(missing_ok=True)
-    genotype, provenance = processes.from_main(genotypes.load, found)
-    return Search(genotype, provenance, processes.from_main(files.load_json, record))
+    stage.once("search", inputs, search, genotype=found, history=record, weights=weights)
+    resume.unlink(missing_ok=True)
+    genotype, provenance = genotypes.load(found)
+    return Search(genotype, provenance, files.load_json(record))
 
 
 def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -139,77 +134,6 @@ def make_supernet(settings: SearchSettings, cache: ImageCache) -> Supernet:
     return net
 
 
-class AlphaSteps(Hooks):
-    """Algorithm 1's alternation: before each step of w a step of alpha, on the other half."""
-
-    def __init__(self, net: Supernet, part: ImageBatches, settings: SearchSettings) -> None:
-        self.net, self.part, self.settings = net, part, settings
-        self.architect = Architect(
-            net,
-            F.cross_entropy,
-            settings.order,
-            lr=settings.alpha_lr,
-            weight_decay=settings.alpha_weight_decay,
-        )
-
-    def training_starts(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the optimiser: the second order reads its momentum."""
-        self.optimizer = optimizer
-
-    def epoch_starts(self, epoch: int, epochs: int) -> None:
-        """Start the epoch's stream of alpha batches."""
-        self.started, self.epoch = time.monotonic(), epoch
-        self.losses: list[float] = []
-        self.stream = self._alpha_batches(epoch)
-        self.architect.beta_decay = self.settings.beta_decay * epoch / epochs
-
-    def before_step(self, images: Tensor, targets: Tensor) -> None:
-        """Take one step of alpha, except during the warm-up."""
-        if self.epoch < self.settings.alpha_warmup:
-            return
-        loss = self.architect.step(next(self.stream), (images, targets), self.optimizer)
-        self.losses.append(loss)
-
-    def epoch_ends(self, record: dict[str, Any], past: Sequence[dict[str, Any]]) -> bool:
-        """Record the state of alpha; return True if the guard stops the search."""
-        s = self.settings
-        record["alpha_loss"] = float(np.mean(self.losses)) if self.losses else None
-        record |= guard.architecture_record(self.net, s.max_skips)
-        record["eigenvalue"] = self._eigenvalue()
-        record["total_seconds"] = round(time.monotonic() - self.started, 2)
-        return guard.roll_back([*past, record], s.rollback_growth) is not None
-
-    def state(self) -> dict[str, Any]:
-        """Return the state of Adam; w and alpha belong to the network."""
-        return {"adam": self.architect.adam.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.architect.adam.load_state_dict(state["adam"])
-
-    def _eigenvalue(self) -> float | None:
-        every = self.settings.eigenvalue_every
-        if not every or self.epoch < self.settings.alpha_warmup or (self.epoch + 1) % every:
-            return None
-        images = next(self.part.ordered())  # always the same: measurements are comparable
-        targets = torch.tensor(self.part.labels[: len(images)], device=images.device)
-        arguments = (self.net, F.cross_entropy, (images, targets))
-        return processes.from_main(dominant_eigenvalue, *arguments)
-
-    def _alpha_batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        share = processes.share()
-        needed = 2 * share[1]  # batch norm needs two images
-        if (count := len(self.part.labels)) < needed:
-            raise TrainingError(
-                f"the part for alpha has {count} images and needs {needed}: give more training "
-                "images"
-            )
-        seed = seeding.stream_seed(self.settings.seed, "alpha part")
-        while True:  # both halves have as many batches, give or take one
-            for _, images, targets in self.part.shuffled(seed, epoch, share):
-                yield images, targets
-
-
 def run_search(
     net: Supernet,
     train: ImageBatches,
@@ -217,19 +141,61 @@ def run_search(
     settings: SearchSettings,
     **options: Any,
 ) -> Training:
-    """Train w on `train` and alpha on `part`; the network ends with the last epoch's.
+    """Train w on `train` and alpha on `part`, by Algorithm 1.
 
-    In the history `val_auc` and `val_loss` are those of the alpha part: the search's validation.
-    `options` are further arguments of `Training`.
+    In the history `val_auc` and `val_loss` are those of the alpha part. `options` are further
+    arguments of `Training`.
     """
-    return Training(
+    architect = Architect(
+        net,
+        F.cross_entropy,
+        settings.order,
+        lr=settings.alpha_lr,
+        weight_decay=settings.alpha_weight_decay,
+    )
+    training = Training(
         net,
         train,
         part,
         settings.training,
         seed=settings.seed,
         name="search",
-        hooks=AlphaSteps(net, part, settings),
         parameters=net.weight_parameters(),
+        extra={"adam": architect.adam},
+        judged_on="AUC on alpha's half",
         **options,
-    ).run()
+    )
+    for record in training.epochs():
+        epoch, losses = training.epoch, list[float]()
+        stream = _alpha_batches(part, settings.seed, epoch)
+        architect.beta_decay = settings.beta_decay * epoch / settings.epochs
+        for images, targets in training.batches():
+            if epoch >= settings.alpha_warmup:
+                losses.append(architect.step(next(stream), (images, targets), training.optimizer))
+            training.step(images, targets)
+        record["alpha_loss"] = float(np.mean(losses)) if losses else None
+        record.update(guard.architecture_record(net, settings.max_skips))
+        record["eigenvalue"] = _eigenvalue(net, part, settings, epoch)
+    return training
+
+
+def _eigenvalue(
+    net: Supernet, part: ImageBatches, settings: SearchSettings, epoch: int
+) -> float | None:
+    every = settings.eigenvalue_every
+    if not every or epoch < settings.alpha_warmup or (epoch + 1) % every:
+        return None
+    images = next(part.ordered())  # always the same: measurements are comparable
+    targets = torch.tensor(part.labels[: len(images)], device=images.device)
+    return dominant_eigenvalue(net, F.cross_entropy, (images, targets))
+
+
+def _alpha_batches(part: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    if len(part.labels) < 2:  # batch norm needs two images
+        raise TrainingError(
+            f"the part for alpha has {len(part.labels)} images and needs 2: give more training "
+            "images"
+        )
+    while True:  # both halves have as many batches, give or take one
+        for _, images, targets in part.shuffled(seeding.stream_seed(seed, "alpha part"), epoch):
+            yield images, targets

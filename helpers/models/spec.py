@@ -31,7 +31,6 @@ class ModelSpec:
     feature_layout: Layout = "maps"
     prefix_tokens: int = 0  # before the tokens of the image: class token and registers
     options: dict[str, Any] = field(default_factory=dict)  # what else `build` needs, JSON-able
-    standardise: bool = False  # by each image's own mean and deviation, not by `mean` and `std`
 
     def feature_maps(self, output: Tensor) -> Tensor:
         """Return the output of the feature layer as maps (B, K, u, v)."""
@@ -57,6 +56,12 @@ class Network(nn.Module):
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
         raise NotImplementedError
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what follows a schedule, such as drop path, before an epoch of a training.
+
+        Epochs are counted from 0.
+        """
 
 
 @contextmanager

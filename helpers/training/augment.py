@@ -50,34 +50,25 @@ def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Mod
     They are drawn from torch's global generators; the training loop sets their stream.
 
     Args:
-        kind: "none"; "flips" (the four mirror images); "symmetries" (all eight of the square);
-            "full" (also a small rotation, shift and scale of the square, and of the gray values);
-            or "photometric" (as "full", but with much brightness, contrast and gamma, with blur and
-            noise: parts of another lot, camera or exposure).
-        turns: let "full" and "photometric" take all eight symmetries, not the mirror images alone.
-        affine_p: share of the images that they rotate, shift and scale. This resamples pixels,
-            which softens hairlines; test images are never resampled.
+        kind: "none"; "flips" (the four mirror images); "symmetries" (all eight of the square); or
+            "full" (also a small rotation, shift and scale of the square, and of the gray values).
+        turns: let "full" take all eight symmetries, not the mirror images alone.
+        affine_p: share of the images that "full" rotates, shifts and scales. This resamples
+            pixels, which softens hairlines; test images are never resampled.
     """
     if kind == "none":
         return nn.Identity()
-    mirrored_only = kind == "flips" or (kind != "symmetries" and not turns)
-    steps: list[nn.Module] = [RandomSymmetry(MIRRORED if mirrored_only else VIEWS)]
-    if kind in ("flips", "symmetries"):
-        return steps[0]
+    mirrored_only = kind == "flips" or (kind == "full" and not turns)
+    symmetries = RandomSymmetry(MIRRORED if mirrored_only else VIEWS)
+    if kind != "full":
+        return symmetries
     from kornia import augmentation as K  # takes a second to import: only if it is used
 
     # Small: a part is nearly straight in its frame, and a defect may be a hairline.
     shift, scale = (0.04, 0.04), (0.95, 1.05)
-    steps.append(K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=affine_p))
-    if kind == "full":
-        steps += [K.RandomBrightness((0.85, 1.15), p=1.0), K.RandomContrast((0.85, 1.15), p=1.0)]
-    else:
-        steps += [
-            # around each image's mean; kornia's RandomContrast multiplies, which clips
-            K.ColorJitter(brightness=0.5, contrast=0.5, p=0.8),
-            K.RandomGamma((0.7, 1.4), p=0.7),
-            K.RandomGaussianBlur((5, 5), (0.3, 1.5), p=0.3),
-            K.RandomGaussianNoise(std=0.03, p=0.3),
-            nn.Hardtanh(0.0, 1.0),  # noise leaves the range
-        ]
-    return nn.Sequential(*steps)
+    return nn.Sequential(
+        symmetries,
+        K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=affine_p),
+        K.RandomBrightness((0.85, 1.15), p=1.0),
+        K.RandomContrast((0.85, 1.15), p=1.0),
+    )

@@ -14,8 +14,6 @@ from helpers.core import devices, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 
-ONE_LEVEL = 1 / 255  # least standard deviation of an image: a blank one is not blown up to noise
-Share = tuple[int, int]  # (rank, processes): each process takes its part
 Shuffled = Iterator[tuple[np.ndarray, Tensor, Tensor]]  # rows, inputs, targets
 
 
@@ -32,29 +30,27 @@ class Batches:
 
     @property
     def epoch_size(self) -> int:
-        """Rows that an epoch of training draws, however many processes divide its batches."""
+        """Rows that an epoch of training draws."""
         return len(self)
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:
         """Yield the inputs of each part of the rows, augmented in training."""
         raise NotImplementedError
 
-    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
-        """Yield training batches: rows, inputs, and what the loss compares their scores with.
-
-        Process `share[0]` of `share[1]` takes its part of each batch, which may be empty.
-        """
+    def shuffled(self, seed: int, epoch: int) -> Shuffled:
+        """Yield training batches: rows, inputs, and what the loss compares their scores with."""
         order = epoch_order(len(self), seed, epoch)[: self.epoch_size]
-        starts = range(0, len(order), self.batch_size)
-        parts = [order[i : i + self.batch_size][share[0] :: share[1]] for i in starts]
+        parts = self._parts(order)
         for part, inputs in zip(parts, self.inputs(parts, training=True), strict=True):
             yield part, inputs, torch.from_numpy(self.labels[part]).to(self.device)
 
-    def ordered(self, share: Share = (0, 1)) -> Iterator[Tensor]:
-        """Yield the inputs in the rows' own order; each process takes every P-th batch."""
-        starts = range(0, len(self), self.batch_size)[share[0] :: share[1]]
-        parts = [np.arange(i, min(i + self.batch_size, len(self))) for i in starts]
-        yield from self.inputs(parts, training=False)
+    def ordered(self) -> Iterator[Tensor]:
+        """Yield the inputs in the rows' own order."""
+        yield from self.inputs(self._parts(np.arange(len(self))), training=False)
+
+    def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
+        starts = range(0, len(rows), self.batch_size)
+        return [rows[start : start + self.batch_size] for start in starts]
 
 
 @dataclass
@@ -122,23 +118,15 @@ def to_float(pixels: Tensor, device: torch.device) -> Tensor:
 
 
 def normalise(images: Tensor, spec: ModelSpec) -> Tensor:
-    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation.
-
-    They are the model's mean and standard deviation over all its images, or with
-    `spec.standardise` over each image: then brightness and contrast of an image do not matter.
-    """
+    """Bring (B, C, H, W) in [0, 1] to the model's channels, mean and standard deviation."""
     if images.shape[1] != spec.in_channels:
         if spec.in_channels == 1:  # ITU-R BT.601 luma, as Pillow's conversion to gray
             weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
             images = (images * weights).sum(dim=1, keepdim=True)
         else:
             images = images.expand(-1, spec.in_channels, -1, -1)
-    if spec.standardise:
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
-        std = images.std(dim=(1, 2, 3), keepdim=True).clamp(min=ONE_LEVEL)
-    else:
-        mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
-        std = images.new_tensor(spec.std).view(1, -1, 1, 1)
+    mean = images.new_tensor(spec.mean).view(1, -1, 1, 1)
+    std = images.new_tensor(spec.std).view(1, -1, 1, 1)
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.core import files, processes, seeding
+from helpers.core import devices, files, seeding
 from helpers.core.members import folds_of
 from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
 from helpers.results.predictions import read_predictions
 from helpers.runs.stages import Stage, StageError
 from helpers.training.augment import VIEWS, turned
-from helpers.training.batches import Batches, ImageBatches, Share, Shuffled
+from helpers.training.batches import Batches, ImageBatches, Shuffled
 from helpers.training.features import EMBED_BATCH, image_batches
 from helpers.training.inference import Scorer
 from helpers.training.optim import AUXILIARY_WEIGHT, Loss
@@ -70,10 +70,10 @@ class DistilledBatches(ImageBatches):
 
     scores: np.ndarray = field(kw_only=True)
 
-    def shuffled(self, seed: int, epoch: int, share: Share = (0, 1)) -> Shuffled:
+    def shuffled(self, seed: int, epoch: int) -> Shuffled:
         """Yield (rows, images (B, C, H, W), (B, 1 + K) labels and the teacher's scores)."""
         drawn = seeding.numpy_stream(seed, "symmetry", epoch).integers(VIEWS, size=len(self))
-        for rows, images, labels in super().shuffled(seed, epoch, share):
+        for rows, images, labels in super().shuffled(seed, epoch):
             scores = torch.from_numpy(self.scores[drawn[rows], rows]).to(images.device)
             views = turned(images, torch.from_numpy(drawn[rows]))
             yield rows, views, torch.column_stack([labels, scores])
@@ -104,14 +104,14 @@ def find_teacher(stage: Stage) -> Teacher:
         ArtifactError: FBP's predictions do not fit the split, or a checkpoint is damaged.
     """
     settings: RetrainSettings = stage.settings
-    checkpoints = processes.from_main(_checkpoints, stage)
+    checkpoints = _checkpoints(stage)
     if not checkpoints:
         raise StageError(
             "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
             "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
         )
     made = [_score_fold(stage, fold, checkpoint) for fold, checkpoint in checkpoints.items()]
-    parts = [processes.from_main(files.load_arrays, path, "id", "scores") for path, _ in made]
+    parts = [files.load_arrays(path, "id", "scores") for path, _ in made]
     loss = DistillationLoss(
         settings.distill_weight, settings.distill_temperature, Loss(settings.label_smoothing)
     )
@@ -145,7 +145,7 @@ def _score_fold(stage: Stage, fold: int, checkpoint: Path) -> tuple[Path, dict[s
     cache = stage.images(model.spec.image_size_px)
     rows = stage.split[(stage.split.split == "train") & (stage.split.fold == fold)]
     inputs = {
-        "weights": processes.from_main(files.file_digest, checkpoint),
+        "weights": files.file_digest(checkpoint),
         "images": cache.content,
         "ids": files.fingerprint(rows.id.tolist()),
         "precision": stage.settings.precision,
@@ -154,11 +154,10 @@ def _score_fold(stage: Stage, fold: int, checkpoint: Path) -> tuple[Path, dict[s
     def score(scores: Path) -> None:
         batches = image_batches(cache, rows, model, EMBED_BATCH)
         many = VIEWS * len(rows)
-        scorer = Scorer(model, processes.device(), stage.settings.precision, images=many)
+        scorer = Scorer(model, devices.default_device(), stage.settings.precision, images=many)
         found = scorer.scores(batches, VIEWS)
-        if processes.is_main():
-            files.save_arrays(scores, id=rows.id.to_numpy(dtype=str), scores=found)
+        files.save_arrays(scores, id=rows.id.to_numpy(dtype=str), scores=found)
 
     path = checkpoint.with_suffix(".npz")
-    stage.once(f"teacher of fold {fold}", inputs, score, sizes=(), everywhere=True, scores=path)
+    stage.once(f"teacher of fold {fold}", inputs, score, sizes=(), scores=path)
     return path, inputs

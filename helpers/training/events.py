@@ -37,7 +37,7 @@ def event_file(
 
         def write(record: Record) -> None:
             for name, value in record.items():
-                if isinstance(value, int | float) and name not in ("epoch", "stopped"):
+                if isinstance(value, int | float) and name != "epoch":
                     writer.add_scalar(name, value, record["epoch"])
             writer.flush()
 

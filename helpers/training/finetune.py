@@ -59,11 +59,7 @@ def train_all_layers(stage: Stage, weights: backbones.Weights) -> list[Trained]:
         "fbp" + _suffix(stage, weights),
         lambda seed: _all_layers(stage, weights, cache, seed),
         settings.fbp,
-        {
-            "architecture": weights.backbone,
-            "weights": weights.digest,
-            "standardise": settings.fbp_standardise,
-        },
+        {"architecture": weights.backbone, "weights": weights.digest},
         views=settings.test_views,
         sizes=("image_size_px", "batch_size"),
     )
@@ -101,7 +97,6 @@ def try_learning_rates(stage: Stage, weights: backbones.Weights) -> pd.DataFrame
         "train": files.fingerprint(train[["id", "label"]].astype(str).to_numpy()),
         "seed": settings.seed,
         "settings": dataclasses.asdict(training),
-        "standardise": settings.fbp_standardise,
         "weights": weights.digest,
     }
 
@@ -182,9 +177,7 @@ def finetuned_features(stage: Stage, member: Member, model: str = "fbp") -> Path
 def _all_layers(
     stage: Stage, weights: backbones.Weights, cache: ImageCache, seed: int
 ) -> backbones.PretrainedClassifier:
-    model = use_fast_depthwise(_pretrained(seed, weights, cache))
-    model.spec = dataclasses.replace(model.spec, standardise=stage.settings.fbp_standardise)
-    return model
+    return use_fast_depthwise(_pretrained(seed, weights, cache))
 
 
 def _suffix(stage: Stage, weights: backbones.Weights) -> str:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.core import devices, processes
+from helpers.core import devices
 from helpers.core.errors import UserError
 from helpers.models.compiled import WORTH_IT_FROM, CompiledNetwork, is_worth_it
 from helpers.models.spec import Network
@@ -67,16 +67,13 @@ class Scorer:
         """Return the raw class scores (views, N, K) float32 of all rows.
 
         `views` is 1, or 4 to score the mirror images of each image too, or 8 for all symmetries of
-        the square. If there are several processes, all have to call it: they divide the batches,
-        and each gets all scores, the same as one process would compute.
+        the square.
 
         Raises:
             ScoresError: scores are not finite.
         """
-        inputs = batches.ordered(processes.share())
-        own = [self.score_batch(batch, views) for batch in inputs]
-        dealt = processes.gather_dealt([scores.cpu().numpy() for scores in own])
-        scores = np.concatenate(dealt, axis=1)  # (views, N, K)
+        parts = [self.score_batch(batch, views).cpu().numpy() for batch in batches.ordered()]
+        scores = np.concatenate(parts, axis=1)  # (views, N, K)
         wrong = ~np.isfinite(scores).all(axis=(0, 2))  # (N,)
         if wrong.any():
             first = ", ".join(map(str, batches.ids[wrong][:3]))

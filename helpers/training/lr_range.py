@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+from collections.abc import Generator
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from torch import Tensor, nn
 
-from helpers.core import seeding
 from helpers.training.batches import Batches
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import TrainSettings
@@ -44,24 +44,25 @@ def lr_range_test(
     """
     settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0)
     training = Training(copy.deepcopy(model), train, train, settings, seed=seed, name="range test")
-    training.model.train()
-    groups = training.optimizer.param_groups
-    factors = [group["lr"] / settings.lr for group in groups]  # the head may have its own
-    batches = itertools.chain.from_iterable(train.shuffled(seed, k) for k in itertools.count())
     found: list[tuple[float, float, float]] = []
-    total = 0.0
-    with seeding.torch_stream(seed, "range test"):
-        for step, lr in enumerate(np.geomspace(*RATES, steps), 1):
-            for group, factor in zip(groups, factors, strict=True):
-                group["lr"] = lr * factor
-            try:
-                loss, _ = training.step(*next(batches))
-            except TrainingError:  # the loss is not finite
-                if not found:  # not even at the lowest rate
-                    raise
-                break
-            total = SMOOTHING * total + (1 - SMOOTHING) * loss
-            found.append((float(lr), loss, total / (1 - SMOOTHING**step)))
-            if found[-1][2] > DIVERGED * min(smoothed for _, _, smoothed in found):
-                break
+    total, batches = 0.0, _batches(training)
+    for step, lr in enumerate(np.geomspace(*RATES, steps), 1):
+        for group in training.optimizer.param_groups:
+            group["lr"] = lr
+        try:
+            loss = training.step(*next(batches))
+        except TrainingError:  # the loss is not finite
+            if not found:  # not even at the lowest rate
+                raise
+            break
+        total = SMOOTHING * total + (1 - SMOOTHING) * loss
+        found.append((float(lr), loss, total / (1 - SMOOTHING**step)))
+        if found[-1][2] > DIVERGED * min(smoothed for _, _, smoothed in found):
+            break
+    batches.close()
     return pd.DataFrame(found, columns=["lr", "loss", "smoothed"])
+
+
+def _batches(training: Training) -> Generator[tuple[Tensor, Tensor]]:
+    for training.epoch in itertools.count():
+        yield from training.batches()

@@ -83,7 +83,7 @@ def _one_file_for_one_backbone(settings: Any) -> None:
         )
 
 
-Augment = Literal["none", "flips", "symmetries", "full", "photometric"]
+Augment = Literal["none", "flips", "symmetries", "full"]
 Backbones = Annotated[Names, AfterValidator(_known_backbones)]
 EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
@@ -109,8 +109,6 @@ class TrainSettings:
     label_smoothing: float = 0.1
     grad_clip: float = 5.0
     augment: str = "full"  # see `training.augment`
-    class_weights: bool = False  # in the loss, so that each class counts the same in all
-    head_lr_factor: float = 1.0  # of the learning rate, for the model's `head`
     ema_decay: float = 0.0  # 0 keeps no average of the weights
     precision: str = "auto"  # "auto", "bf16", "fp16" or "no" (float32)
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
@@ -177,9 +175,6 @@ class FinetuneSettings:
     fbp_lr: float = setting(1e-3, "peak learning rate of all layers", gt=0)
     fbp_augment: Augment = setting("full", AUGMENT)
     fbp_ema_decay: float = setting(0.0, EMA_DECAY, ge=0, lt=1)
-    fbp_class_weights: bool = setting(False, "weight the loss so that each class counts the same")
-    fbp_head_lr_factor: float = setting(1.0, "the new last layer has FBP_LR times this", gt=0)
-    fbp_standardise: bool = setting(False, "bring each image to mean 0 and deviation 1")
     lr_range_test: bool = setting(False, "draw the loss over the learning rate before FBP")
     test_views: TestViews = setting(1, TEST_VIEWS)
     folds: int = setting(5, FOLDS, ge=2)

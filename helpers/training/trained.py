@@ -9,8 +9,6 @@ everything that it depends on stays the same.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ import pydantic.dataclasses
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import nn
 
-from helpers.core import environment, files, processes
+from helpers.core import devices, environment, files
 from helpers.core.members import Member, sides
 from helpers.core.paths import RunPaths
 from helpers.core.rules import STRICT
@@ -37,8 +35,7 @@ from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
 from helpers.training.features import image_batches
 from helpers.training.inference import judging_precision, predict
-from helpers.training.jobs import run_all
-from helpers.training.loop import Hooks, Training, resume_file
+from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
 
 NUM_CLASSES = 2
@@ -73,7 +70,6 @@ class Recipe:
     settings: TrainSettings
     inputs: dict[str, Any]  # what else the result depends on (JSON-able): architecture, weights
     views: int = 1  # symmetries of each image over which its scores are averaged
-    hooks: Callable[[Any], Hooks] | None = None  # of the network that `build` returned
     facts: Mapping[str, Any] = field(default_factory=dict)  # kept beside the curve
     sizes: Sequence[str] | None = None  # settings to lower if the memory is full
     part: Callable[[Any], nn.Module] = lambda model: model  # the part of it that is trained
@@ -84,11 +80,7 @@ class Recipe:
 def train_models(
     stage: Stage, recipes: Sequence[Recipe], cache: ImageCache, members: Sequence[Member]
 ) -> list[Trained]:
-    """Train several networks, each as `train_model` does; at once with the stage's engine "ray"."""
-    if stage.engine != "plain":  # the loop below then finds all trainings done
-        pairs = itertools.product(recipes, members)
-        jobs = [functools.partial(train_member, stage, r, cache, m) for r, m in pairs]
-        run_all(jobs, stage.engine)
+    """Train several networks, each as `train_model` does."""
     return [one for recipe in recipes for one in train_model(stage, recipe, cache, members)]
 
 
@@ -119,12 +111,12 @@ def train_model(
 
     stage.once(
         name,
-        {path.name: processes.from_main(files.file_digest, path) for path in (*curves, *scores)},
+        {path.name: files.file_digest(path) for path in (*curves, *scores)},
         join,
         predictions=stage.paths.predictions(name),
         history=stage.paths.metrics(f"{name}_history"),
     )
-    return processes.from_main(load_trained, stage.paths, name)
+    return load_trained(stage.paths, name)
 
 
 def train_member(
@@ -172,14 +164,11 @@ def train_member(
             seed=member.seed,
             name=display_name(name) + suffix,
             loss=teacher.loss if teacher else None,
-            hooks=recipe.hooks(model) if recipe.hooks else None,
             resume=resume,
             deadline_s=stage.deadline_s,
             events=stage.paths.events(name, *member) if stage.settings.tensorboard else None,
         ).run()
         found = predict(network, batches(scored), settings.precision, recipe.views)
-        if not processes.is_main():
-            return
         backbones.save_model(
             checkpoint,
             model,
@@ -188,7 +177,7 @@ def train_member(
             views=recipe.views,
             # other batches are embeddings, which `embed` makes in the device's own precision
             precision=judging_precision(
-                model, processes.device(), "auto" if recipe.batches else settings.precision
+                model, devices.default_device(), "auto" if recipe.batches else settings.precision
             ),
             made_with={"commit": environment.commit(), **environment.versions()},
         )
@@ -199,7 +188,7 @@ def train_member(
             "best_epoch": training.best_epoch,
             "seconds": training.seconds,
             "parameters": count_parameters(network),
-            "device": f"{processes.device_name()}, {precision}",
+            "device": f"{devices.device_name(devices.default_device())}, {precision}",
             "facts": {"test_views": recipe.views, **recipe.facts},
         }
         files.save_json(curve, record)
@@ -211,15 +200,23 @@ def train_member(
         inputs,
         train,
         sizes=recipe.sizes,
-        everywhere=True,
         checkpoint=checkpoint,
         curve=checkpoint.with_suffix(".json"),
         scores=checkpoint.with_suffix(".csv"),
     )
-    if processes.is_main():  # not before the step is on record
-        resume.unlink(missing_ok=True)
-    record = processes.from_main(files.load_json, checkpoint.with_suffix(".json"))
+    resume.unlink(missing_ok=True)  # not before the step is on record
+    record = files.load_json(checkpoint.with_suffix(".json"))
     return Trained(model=name, **record)
+
+
+def resume_file(folder: Path, settings: TrainSettings, seed: int, inputs: Any) -> Path:
+    """Return the resume file of a training; other settings or `inputs` have a file of their own.
+
+    A trial with other settings therefore costs an interrupted training nothing. The file of a
+    training that is never continued stays until somebody deletes it.
+    """
+    key = files.fingerprint([dataclasses.asdict(settings), seed, inputs])
+    return folder / f"{key}.resume"
 
 
 def load_trained(run_paths: RunPaths, name: str) -> list[Trained]:

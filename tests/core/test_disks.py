@@ -19,7 +19,6 @@ from helpers.core import files, paths, tensors
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
 from helpers.runs import stages
-from helpers.training.loop import Hooks
 from tests.small_run import FINETUNING, OPTIONS, run_split, split_command, train
 
 
@@ -90,14 +89,13 @@ def test_a_training_on_a_full_disk_goes_on_where_it_was_when_there_is_room(disk,
     stage_file.write_text(json.dumps(record))
     ballast: list[Path] = []
 
-    class FillAfterOne(Hooks):
-        def epoch_starts(self, epoch, epochs):
-            if epoch == 1 and not ballast:
-                ballast.append(fill(disk, left=8192))
+    def fill_after_one(network, epoch):
+        if epoch == 1 and not ballast:
+            ballast.append(fill(disk, left=8192))
 
     stage = stages.begin(FINETUNING, OPTIONS)
     with pytest.raises(files.ArtifactError, match=r"\.resume.* the disk is full"):
-        train(stage, hooks=lambda model: FillAfterOne())
+        train(stage, before_epoch=fill_after_one)
     (resume,) = stage.paths.trainings("cnn").glob("*.resume")
     assert tensors.load_state(resume)["epoch"] == 1
     ballast[0].unlink()

@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers.training import allocator
 from helpers.training.batches import EmbeddingBatches
-from helpers.training.loop import Hooks, Training
+from helpers.training.loop import Training
 from helpers.training.settings import TrainSettings
 
 BLOCK_BYTES = 128 * 2**20
@@ -58,20 +58,20 @@ def test_an_allocator_that_the_user_has_set_is_left_alone(monkeypatch):
         pass
 
 
-class _Observed(Hooks):
+class _Observed(nn.Linear):
     """Counts the page faults of a large block that was freed before."""
 
-    def epoch_starts(self, epoch, epochs):
+    def before_epoch(self, epoch, epochs):
         _page_faults()  # takes it for good
         self.faults = _page_faults()
 
 
 @needs_glibc
 def test_the_training_loop_keeps_freed_memory():
-    new, hooks = _page_faults_of_new_memory(), _Observed()
+    new, model = _page_faults_of_new_memory(), _Observed(4, 2)
     labels = np.arange(16) % 2
     x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
     batches = EmbeddingBatches(x, labels, labels.astype(str), 8)
     settings = TrainSettings(epochs=2)
-    Training(nn.Linear(4, 2), batches, batches, settings, seed=0, name="toy", hooks=hooks).run()
-    assert hooks.faults < new / 20
+    Training(model, batches, batches, settings, seed=0, name="toy").run()
+    assert model.faults < new / 20

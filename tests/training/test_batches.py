@@ -1,11 +1,8 @@
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from helpers.core import processes
 from helpers.datasets.cache import ImageCache
 from helpers.models.spec import ModelSpec
 from helpers.training import batches
@@ -42,8 +39,8 @@ def embedding_batches(n=23, batch_size=5) -> batches.EmbeddingBatches:
     )
 
 
-def rows_of(data, seed, epoch, share=(0, 1)) -> list[np.ndarray]:
-    return [rows for rows, *_ in data.shuffled(seed, epoch, share)]
+def rows_of(data, seed, epoch) -> list[np.ndarray]:
+    return [rows for rows, *_ in data.shuffled(seed, epoch)]
 
 
 @pytest.fixture(params=[image_batches, embedding_batches], ids=["images", "embeddings"])
@@ -62,16 +59,6 @@ def test_an_epoch_is_a_permutation_of_its_own_and_each_row_comes_with_its_input(
         assert len(rows) == len(inputs) <= 5
         assert targets.tolist() == (rows % 3).tolist()
         np.testing.assert_allclose(inputs.flatten(1)[:, 0], rows * step, rtol=1e-6)
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-def test_shares_divide_each_batch_without_loss(make, processes):
-    data = make(n=48, batch_size=12)
-    whole = rows_of(data, 0, 2)
-    parts = [rows_of(data, 0, 2, (rank, processes)) for rank in range(processes)]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert {len(share) for share in shares} == {12 // processes}
-        assert sorted(np.concatenate(shares)) == sorted(batch)
 
 
 @pytest.mark.parametrize(
@@ -93,20 +80,6 @@ def test_a_last_batch_of_less_than_half_a_batch_is_dropped(options, sizes):
     assert left_out[0] != left_out[1] or not left_out[0]  # other images in each epoch
 
 
-@pytest.mark.parametrize("n", [8, 9, 11, 12, 13, 23])
-def test_an_epoch_has_the_same_batches_with_any_number_of_processes(monkeypatch, n):
-    data = image_batches(n=n, batch_size=8)
-    whole, size = rows_of(data, 0, 0), data.epoch_size
-    for count in (2, 3, 4):
-        monkeypatch.setattr(processes, "count", lambda count=count: count)
-        assert data.epoch_size == size
-        shares = [rows_of(data, 0, 0, (rank, count)) for rank in range(count)]
-        together = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
-        assert [sorted(rows) for rows in together] == [sorted(rows) for rows in whole]
-        # what `Training` asks of several processes
-        assert count > 2 or min(len(part) for own in shares for part in own) >= 2
-
-
 def test_an_epoch_of_fewer_images_draws_others_each_time_and_in_the_end_all():
     data = image_batches(n=23, epoch_images=10)
     drawn = [np.concatenate(rows_of(data, 0, epoch)) for epoch in range(12)]
@@ -123,9 +96,6 @@ def test_ordered_gives_all_rows_in_their_own_order_and_not_augmented(make):
     assert [len(part) for part in parts] == [5, 5, 1]
     together = torch.cat(parts).flatten(1)[:, 0]
     np.testing.assert_allclose(together, np.arange(11) * step, rtol=1e-6)
-    hands = [list(data.ordered((rank, 2))) for rank in range(2)]  # dealt like cards
-    for batch, dealt in zip(parts, [hands[0][0], hands[1][0], hands[0][1]], strict=True):
-        assert torch.equal(batch, dealt)
 
 
 def test_to_float_brings_bytes_to_0_to_1_channels_first():
@@ -154,24 +124,3 @@ def test_images_get_the_model_s_channels_each_with_its_own_mean_and_spread(
     result = batches.normalise(image, spec)
     assert result.shape == (2, channels, 2, 3)
     np.testing.assert_allclose(result[1, :, 1, 0], expected, rtol=1e-5, atol=1e-6)
-
-
-def test_a_standardised_image_does_not_depend_on_its_brightness_and_contrast():
-    spec = dataclasses.replace(model_spec(3, (0.5,) * 3, (0.25,) * 3), standardise=True)
-    image = 0.2 + 0.4 * torch.rand(2, 1, 6, 5)
-    darker = 0.5 * image + 0.1
-    found = batches.normalise(image, spec)
-    assert found.shape == (2, 3, 6, 5)
-    torch.testing.assert_close(found, batches.normalise(darker, spec))
-    torch.testing.assert_close(found.mean(dim=(1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found[:, 0].std(dim=(1, 2)), torch.ones(2), atol=0.02, rtol=0)
-    blank = torch.full((1, 1, 4, 4), 0.3)
-    blank[0, 0, 0, 0] += 1e-4  # far less than one gray level
-    assert batches.normalise(blank, spec).abs().max() < 0.1
-
-
-def test_all_images_of_a_model_are_standardised_if_its_specification_says_so():
-    spec = dataclasses.replace(model_spec(), standardise=True)
-    data = image_batches(spec=spec)  # each image is of one gray level
-    assert all(not images.any() for images in data.ordered())
-    assert all(not images.any() for _, images, _ in data.shuffled(0, 0))

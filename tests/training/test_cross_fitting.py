@@ -1,6 +1,7 @@
 """Cross-fitted models: no image is scored by a training that has seen it; resumed exactly."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from helpers.results import predictions
 from helpers.runs import stages
 from helpers.runs.run_models import read_all_predictions
 from helpers.training import baselines, features, finetune, trained
-from helpers.training.loop import Hooks
 from helpers.training.settings import FinetuneSettings
 from tests.conftest import split_of
 from tests.small_run import train_members
@@ -129,17 +129,15 @@ def test_a_cross_fitted_network_keeps_its_last_epoch_and_a_single_one_its_best(s
 
 
 def test_killed_between_folds_and_continued_it_ends_as_if_never_killed(stage):
-    class Killed(Hooks):
-        started = 0
+    started = itertools.count(1)
 
-        def epoch_starts(self, epoch, epochs):
-            Killed.started += 1
-            if Killed.started == 4:  # the second epoch of the second fold
-                raise KeyboardInterrupt
+    def killed(network, epoch):
+        if next(started) == 4:  # the second epoch of the second fold
+            raise KeyboardInterrupt
 
     members = cross_fitted(stage.split, [0])
     with pytest.raises(KeyboardInterrupt):
-        train_members(stage, members, hooks=lambda model: Killed())
+        train_members(stage, members, killed)
     assert stage.paths.checkpoint("cnn", 0, 0).is_file()
     assert not stage.paths.predictions("cnn").exists()
     train_members(stage, members)

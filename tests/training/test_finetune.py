@@ -170,18 +170,13 @@ def test_predictions_stay_whole_until_all_seeds_of_other_settings_are_trained(
 
 
 def test_the_options_of_all_layers_reach_their_training_alone_and_the_checkpoint(stage, weights):
-    options = {"fbp_augment": "photometric", "fbp_ema_decay": 0.9, "fbp_class_weights": True}
-    options |= {"fbp_head_lr_factor": 5.0, "fbp_standardise": True, "test_views": 8}
+    options = {"fbp_augment": "flips", "fbp_ema_decay": 0.9, "test_views": 8}
     stage.settings = dataclasses.replace(stage.settings, **options)
     fbp, cnn, ll = stage.settings.fbp, stage.settings.cnn, stage.settings.ll
-    assert (fbp.augment, fbp.ema_decay, fbp.class_weights) == ("photometric", 0.9, True)
-    assert fbp.head_lr_factor == 5.0
-    for other in (cnn, ll):
-        found = (other.ema_decay, other.class_weights, other.head_lr_factor)
-        assert found == (0.0, False, 1.0) and other.augment in ("full", "none")
+    assert (fbp.augment, fbp.ema_decay) == ("flips", 0.9)
+    assert (cnn.augment, ll.augment) == ("full", "none") and cnn.ema_decay == ll.ema_decay == 0
     finetune.train_all_layers(stage, weights)
     model = backbones.load_model(stage.paths.checkpoint("fbp"))
-    assert model.spec.standardise
     scored = stage.split[stage.split.split.isin(["val", "test"])]
     batches = features.image_batches(stage.images(32), scored, model, 32)
     np.testing.assert_allclose(predict(model, batches, "no", 8), _scores(stage).defect_score, 1e-5)
@@ -193,18 +188,17 @@ def test_the_learning_rates_of_all_layers_are_tried_once(stage, weights, monkeyp
 
     def lr_range_test(model, batches, training, seed):
         assert str(batches.augment) == str(augmentation("full"))
-        calls.append((model.spec.standardise, len(batches), training.lr, seed))
+        calls.append((len(batches), training.lr, seed))
         return pd.DataFrame({"lr": [1e-6, 1e-3], "loss": [0.7, 0.6], "smoothed": [0.7, 0.65]})
 
     monkeypatch.setattr(finetune, "lr_range_test", lr_range_test)
-    stage.settings = dataclasses.replace(stage.settings, fbp_standardise=True)
     found = finetune.try_learning_rates(stage, weights)
     assert found.equals(finetune.try_learning_rates(stage, weights))
     train = int((stage.split.split == "train").sum())
-    assert calls == [(True, train, stage.settings.fbp_lr, 0)]
+    assert calls == [(train, stage.settings.fbp_lr, 0)]
     stage.settings = dataclasses.replace(stage.settings, fbp_lr=0.1)
     finetune.try_learning_rates(stage, weights)
-    assert calls[1][2] == 0.1
+    assert calls[1][1] == 0.1
 
 
 def test_shown_views_are_the_first_training_images_augmented_and_the_same_again(stage):

@@ -59,28 +59,6 @@ def test_a_diverging_training_ends_the_test():
         lr_range.lr_range_test(nn.Linear(6, 2), problem, SETTINGS)
 
 
-def test_the_head_keeps_its_factor(monkeypatch):
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.trunk, self.head = nn.Linear(6, 4), nn.Linear(4, 2)
-
-        def forward(self, x):
-            return self.head(self.trunk(x))
-
-    rates, plain = [], lr_range.Training.step
-
-    def step(self, *given):
-        rates.append([group["lr"] for group in self.optimizer.param_groups])
-        return plain(self, *given)
-
-    monkeypatch.setattr(lr_range.Training, "step", step)
-    settings = TrainSettings(batch_size=16, head_lr_factor=3.0, precision="no")
-    found = lr_range.lr_range_test(Model(), _problem(), settings, steps=5)
-    for lr, (trunk, _, head, _) in zip(found.lr, rates, strict=True):
-        assert (trunk, head) == (pytest.approx(lr), pytest.approx(3 * lr))
-
-
 def test_the_figure_shows_all_losses_and_the_rate_in_use():
     found = lr_range.lr_range_test(_model(), _problem(), SETTINGS, steps=10)
     (ax,) = figures.lr_range(found, 1e-3).axes
