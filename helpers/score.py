@@ -1,4 +1,4 @@
-"""Run `python -m helpers.score`; see `helpers.commands.score.command`."""
+"""Run `python -m helpers.score`; see `helpers.commands.score`."""
 
 from helpers.commands.cli import start
 

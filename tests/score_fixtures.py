@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.commands.score import listing
+from helpers.commands import score
 from helpers.core import devices, files
 from helpers.datasets import cache, decoding
 from helpers.models import backbones
@@ -22,22 +22,26 @@ def make_model(path: Path, seed: int = 0, **options) -> Path:
     """Save an untrained two-layer CNN."""
     torch.manual_seed(seed)
     spec = backbones.spec_of("cnn", options.pop("num_classes", 2), SIZE_PX, **options)
-    backbones.save_model(path, backbones.build(spec))
+    backbones.save_model(path, backbones.build(spec), precision="no")
     return path
 
 
-def command(folder: Path, *more: str, images: str = "") -> list[str]:
+def command(folder: Path, *more: str, images: str = "parts") -> list[str]:
     """Return the arguments that score `folder`/parts into `folder`/scores.csv."""
-    return [
-        *("--model", str(folder / "m.safetensors"), "--images", images or str(folder / "parts")),
-        *("--out", str(folder / "scores.csv"), "--precision", "no", "--batch-size", "8", *more),
-    ]
+    images = str(folder / images)
+    model, out = str(folder / "m.safetensors"), str(folder / "scores.csv")
+    return ["--model", model, "--images", images, "--out", out, *more]
 
 
 def scores(folder: Path, name: str = "scores.csv") -> pd.DataFrame:
     """Return the scores by path."""
     frame = files.load_csv(folder / name, ("path", "id", "defect_score"))
     return frame.set_index("path")
+
+
+def both(folder: Path, name: str = "scores") -> list[bytes]:
+    """Return the bytes of the scores and of the list of unreadable files."""
+    return [(folder / f"{name}{kind}.csv").read_bytes() for kind in ("", ".unreadable")]
 
 
 def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") -> pd.Series:
@@ -55,7 +59,7 @@ def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") ->
 @pytest.fixture
 def folder(tmp_path, parts_folder, monkeypatch) -> Path:
     """120 images and a model; parts of 16 images."""
-    monkeypatch.setattr(listing, "PART_IMAGES", 16)
+    monkeypatch.setattr(score, "PART_IMAGES", 16)
     make_model(tmp_path / "m.safetensors")
     return tmp_path
 

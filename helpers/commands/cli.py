@@ -21,7 +21,7 @@ COMMANDS = {
     "doctor": "say whether this machine can do a run",
     "kaggle": "download, submit and push to Kaggle",
 }
-MODULES = {"score": "score.command", "kaggle": "kaggle.command"}  # the others have their own name
+MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
 COMPUTING = ("train", "score")  # the others start processes that compute, or none
 _INTERRUPTED = "\ninterrupted"
 

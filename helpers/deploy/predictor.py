@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,14 +96,9 @@ class TrainedModel:
         """
         is_one = isinstance(images, str | Path | Image.Image)
         is_one = is_one or (isinstance(images, np.ndarray) and images.ndim < 4)
-        given: Iterator[Any] = iter([images] if is_one else images)  # type: ignore[arg-type]
-        rows: list[tuple[str, float, str]] = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            while batch := list(itertools.islice(given, BATCH)):
-                for image, answer in zip(batch, self.answers(batch, pool), strict=True):
-                    name = os.fspath(image) if isinstance(image, str | Path) else ""
-                    rows.append((name, answer.score, answer.reason))
-        table = pd.DataFrame(rows, columns=["file", "score", "reason"])
+        given: list[Any] = [images] if is_one else list(images)  # type: ignore[arg-type]
+        names = [os.fspath(image) if isinstance(image, str | Path) else "" for image in given]
+        table = pd.DataFrame(self.answers(given), columns=Answer._fields).assign(file=names)
         probability, verdict = np.full(len(table), np.nan), np.full(len(table), "", dtype=object)
         if self.description and len(table):
             probability = self.description.probabilities(table.score)
@@ -110,26 +106,33 @@ class TrainedModel:
         table = table.assign(probability=probability, verdict=verdict)
         return table[["file", "score", "probability", "verdict", "reason"]]
 
-    def answers(
-        self, images: Sequence[OneImage], pool: Executor, batch_size: int = BATCH
-    ) -> Iterator[Answer]:
-        """Yield the answer for each image; the pool's threads decode ahead of the batches.
+    def answers(self, images: Iterable[OneImage]) -> Iterator[Answer]:
+        """Yield the answer for each of any number of images, in constant memory.
 
         Raises:
             ScoresError: the networks give no number for an image.
         """
-        decoded = zip(images, pool.map(self.read, images), strict=True)
-        while batch := list(itertools.islice(decoded, batch_size)):
-            readable = [pixels for _, (pixels, *_) in batch if pixels is not None]
-            scores = iter(self.scores(readable) if readable else ())
-            for image, (pixels, reason, has_more) in batch:
-                score = np.nan if pixels is None else next(scores)
-                if pixels is not None and not np.isfinite(score):
-                    name = image if isinstance(image, str | Path) else "in memory"
-                    is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
-                    advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
-                    raise ScoresError(f"the score of image {name} is not finite{advice}")
-                yield Answer(score, reason, has_more)
+        given, ahead = iter(images), deque[tuple[list[OneImage], Iterator]]()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while batch := list(itertools.islice(given, BATCH)):
+                ahead.append((batch, pool.map(self.read, batch)))  # while the last one is scored
+                if len(ahead) > 1:
+                    yield from self._answers_of(*ahead.popleft())
+            for batch, decoded in ahead:
+                yield from self._answers_of(batch, decoded)
+
+    def _answers_of(self, batch: list[OneImage], decoded: Iterator) -> Iterator[Answer]:
+        read = list(decoded)
+        readable = [pixels for pixels, *_ in read if pixels is not None]
+        scores = iter(self.scores(readable) if readable else ())
+        for image, (pixels, reason, has_more) in zip(batch, read, strict=True):
+            score = np.nan if pixels is None else next(scores)
+            if pixels is not None and not np.isfinite(score):
+                name = image if isinstance(image, str | Path) else "in memory"
+                is_float32 = all(scorer.precision == "no" for scorer in self.scorers)
+                advice = "" if is_float32 else "; try `helpers.score --precision no` (float32)"
+                raise ScoresError(f"the score of image {name} is not finite{advice}")
+            yield Answer(score, reason, has_more)
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""

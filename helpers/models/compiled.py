@@ -68,11 +68,13 @@ class CompiledNetwork:
             lambda request, part: found.update({part: request.get_output_tensor(0).data.copy()})
         )
         parts = images.split(self._batch_size)
-        for number, part in enumerate(parts):
-            pixels = np.zeros((self._batch_size, *part.shape[1:]), dtype=np.float32)
-            pixels[: len(part)] = part.numpy()
-            self._queue.start_async({0: pixels}, number)
-        self._queue.wait_all()
+        try:
+            for number, part in enumerate(parts):
+                pixels = np.zeros((self._batch_size, *part.shape[1:]), dtype=np.float32)
+                pixels[: len(part)] = part.numpy()
+                self._queue.start_async({0: pixels}, number)
+        finally:  # after Ctrl-C too: a thread that calls Python while it ends aborts the process
+            self._queue.wait_all()
         outputs = [found[number][: len(part)] for number, part in enumerate(parts)]
         return torch.from_numpy(np.concatenate(outputs))
 

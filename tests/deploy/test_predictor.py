@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import helpers
-from helpers.core import files, paths
+from helpers.core import devices, files, paths
 from helpers.datasets import DataError
 from helpers.datasets.split_file import read_split
 from helpers.deploy import predictor
@@ -20,7 +20,7 @@ from helpers.deploy.description import NAME, read_description
 from helpers.models import backbones
 from helpers.results.calibration import apply_temperature
 from helpers.runs.run_models import read_all_predictions
-from helpers.training.inference import ScoresError
+from helpers.training.inference import ScoresError, precision_of
 
 
 @pytest.fixture
@@ -189,7 +189,8 @@ def test_the_precision_is_the_run_s(described):
         facts = dataclasses.replace(backbones.facts_of(path), precision="bf16", views=1)
         backbones.save_model(path, backbones.load_model(path), **dataclasses.asdict(facts))
     model = helpers.load_model("t")
-    assert model.scorers[0].precision == "bf16" and model.views == 1
+    assert model.scorers[0].precision == precision_of(devices.default_device(), "bf16")
+    assert model.views == 1
 
 
 def test_a_score_that_is_no_number_names_the_image(described, parts):

@@ -120,3 +120,25 @@ print("done")
     assert done.stdout == "done\n", done.stdout + done.stderr
     assert not log.exists(), log.read_text()
     assert not list(home.iterdir())
+
+
+def test_an_interrupted_batch_waits_for_the_requests_that_have_started():
+    """OpenVINO's threads call Python: if it ended meanwhile, the process aborted after Ctrl-C."""
+    network, said = compiled.CompiledNetwork(nn.Identity(), nn.Identity(), "no"), []
+
+    class Queue:
+        def set_callback(self, callback):
+            pass
+
+        def start_async(self, inputs, number):
+            said.append(number)
+            if number == 1:
+                raise KeyboardInterrupt
+
+        def wait_all(self):
+            said.append("waited")
+
+    network._queue = Queue()
+    with pytest.raises(KeyboardInterrupt):
+        network(torch.zeros(30, 1, 4, 4))
+    assert said == [0, 1, "waited"]

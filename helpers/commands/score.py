@@ -1,0 +1,298 @@
+"""Score any number of images with a trained model, in constant memory:
+
+    python -m helpers.score --model RUN/fbp --images parts --out scores.csv
+
+writes `path,id,defect_score` for each image, and `probability,verdict` (pass, look again, reject)
+if the model has thresholds; files that cannot be read go into scores.unreadable.csv. Images are
+scored as in the model's own run, unless options say something else.
+
+scores.csv.parts/ has a file for each 512 images. Its name is a digest of what its scores depend on:
+the model, the options, and the names, sizes and times of the images. A part that exists is not
+scored again: after a kill the same command continues, and it scores only what is new or changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from itertools import starmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from helpers.commands.cli import parser_of
+from helpers.core import devices, files
+from helpers.core.errors import UserError
+from helpers.datasets.decoding import CAMERA_BITS, depth_of
+from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
+from helpers.deploy.description import Description
+from helpers.deploy.predictor import Opened, TrainedModel, open_model
+from helpers.training.inference import precision_of
+
+PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU
+PROBES = 64  # first images that are read to find the bits of deep ones
+RETRIES = 3  # if the machine of a Ray worker is lost
+
+
+class ScoreError(UserError):
+    """Images cannot be scored; the message names the culprit and the way out."""
+
+
+class Entry(NamedTuple):
+    """One image of a list."""
+
+    path: str  # below the list's folder, as the CSV of scores names it
+    id: str
+    file: str  # to open
+
+
+class Row(NamedTuple):
+    """One image of a part."""
+
+    path: str
+    id: str
+    defect_score: float  # NaN if it cannot be read
+    reason: str  # why it cannot be read
+    has_more: bool  # pages or frames behind the first, which are not read
+
+
+Part = tuple[Path, list[Entry]]  # the file of its scores, and its images
+Scored = tuple[Path, list[Row]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, 1 after an error reported on stderr, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        unreadable = run(options)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. Complete parts are kept; the same command continues.", file=sys.stderr)
+        return 130
+    return int(options.strict and unreadable > 0)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score the parts that are missing, join all, and return how many files cannot be read.
+
+    Raises:
+        ScoreError, ArtifactError: model, images or output cannot be used as they are.
+    """
+    place, out = Path(options.images).expanduser(), options.out
+    folder = out.with_name(f"{out.name}.parts")
+    if out.is_dir():
+        raise ScoreError(f"--out {out} is a folder; name a file in it, e.g. {out / 'scores.csv'}")
+    if out.exists() and not folder.is_dir():
+        raise ScoreError(f"--out {out} exists already: name another file, or delete it")
+    if not (count := sum(1 for _ in entries(place))):
+        raise ScoreError(f"{place} lists no image ({', '.join(SUFFIXES)})")
+    opened = with_options(open_model(options.model), options)
+    digests = [files.file_digest(path) for path in opened.checkpoints]
+    paths, new, began_s = list[Path](), 0, time.monotonic()
+
+    def missing(bar: tqdm) -> Iterator[Part]:
+        listed = entries(place)
+        while part := list(itertools.islice(listed, PART_IMAGES)):
+            depends_on = files.fingerprint([digests, asdict(opened.facts), *map(_stamp, part)])
+            paths.append(folder / f"{len(paths):06d}_{depends_on}.csv")
+            if paths[-1].is_file():
+                bar.update(len(part))
+            else:
+                yield paths[-1], part
+
+    with tqdm(desc="score", unit="img", total=count, disable=None) as bar:
+        score = _on_ray if options.engine == "ray" else _in_this_process
+        for path, rows in score(opened, count, missing(bar)):
+            files.save_csv(path, pd.DataFrame(rows, columns=Row._fields))
+            bar.update(len(rows))
+            new += len(rows)
+    print(opened.description.promise if opened.description else opened.remark)
+    seconds = max(time.monotonic() - began_s, 1e-9)
+    print(f"{out}: {new} new images in {seconds:.1f} s, {new / seconds:.1f} images/s")
+    unreadable = join(paths, out, opened.description)
+    for path in {*folder.glob("*.csv")} - {*paths}:  # of images or options of an earlier call
+        path.unlink()
+    for line in left_out([place]) if place.is_dir() else ():
+        print(f"left out: {line}", flush=True)
+    return unreadable
+
+
+def entries(place: Path) -> Iterator[Entry]:
+    """Yield the images of a folder with its subfolders, or of a CSV, in an order that is kept.
+
+    A CSV needs a column `path` (relative to the CSV's folder, or absolute) and may have a column
+    `id`; without one, the id of an image is its path without the extension. Nothing is kept of
+    what was listed, so that a list may have any length.
+
+    Raises:
+        ScoreError: nothing has that name, or it is not such a CSV.
+    """
+    if place.is_dir():
+        found = (file for file, kind in walk(place) if kind is Kind.IMAGE)
+        for file in found:
+            path = file.relative_to(place).as_posix()
+            yield Entry(_in_utf8(path), _in_utf8(os.path.splitext(path)[0]), str(file))
+        return
+    try:
+        with place.open(encoding="utf-8-sig", newline="") as handle:
+            for row in (reader := csv.DictReader(handle)):
+                path = files.from_cell(row.get("path"))
+                name = files.from_cell(row.get("id", os.path.splitext(path or "")[0]))
+                if not path or not name:
+                    where = f"{place}, line {reader.line_num}"
+                    raise ScoreError(f"{where}: {'id' if path else 'path'} is empty or missing")
+                yield Entry(path, name, os.path.join(place.parent, path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ScoreError(f"--images {place} is not a folder or a readable CSV: {error}") from None
+
+
+def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
+    """Return the model as the options use it; without thresholds if these are for other scores."""
+    own, device = opened.facts, devices.default_device()
+    bits = options.bits or own.full_scale_bits
+    if not bits:
+        first = itertools.islice(entries(Path(options.images).expanduser()), PROBES)
+        bits = depth_of([Path(entry.file) for entry in first]).bits or 8
+    as_trained = replace(
+        own,
+        precision=precision_of(device, own.precision),
+        full_scale_bits=own.full_scale_bits or 8,  # the training had no deep images
+    )
+    facts = replace(
+        as_trained,
+        precision=precision_of(device, options.precision or own.precision),
+        views=options.views or own.views,
+        full_scale_bits=bits,
+    )
+    if facts != as_trained:
+        remark = "no verdicts: the thresholds are for other views, precision or bits than these"
+        opened = opened._replace(description=None, remark=remark)
+    return opened._replace(facts=facts)
+
+
+class PartScorer:
+    """A model that is ready on this process's device."""
+
+    def __init__(self, opened: Opened, images: int) -> None:
+        """Prepare the model for `images` images in all."""
+        self.model = TrainedModel(opened, images=images)
+
+    def score(self, path: Path, part: list[Entry]) -> Scored:
+        """Return the rows of a part; `TrainedModel.answers` says what is raised."""
+        answers = self.model.answers([entry.file for entry in part])
+        return path, [Row(e.path, e.id, *answer) for e, answer in zip(part, answers, strict=True)]
+
+
+def _in_this_process(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scored]:
+    return starmap(PartScorer(opened, images).score, parts)
+
+
+def _on_ray(opened: Opened, images: int, parts: Iterable[Part]) -> Iterator[Scored]:
+    """Score on the cluster that RAY_ADDRESS names, or on this machine: a worker a GPU, or a core.
+
+    Every machine must find the images under the same path.
+
+    Raises:
+        ScoreError: Ray is not installed, or a worker failed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ScoreError("--engine ray needs Ray: pip install ray, or use --engine plain") from None
+    ray.init(include_dashboard=False, ignore_reinit_error=True)
+    cluster, given = ray.cluster_resources(), (ray.put(opened), images)
+    kind, on_gpu = ("GPU", 1) if "GPU" in cluster else ("CPU", 0)
+    worker: Any = ray.remote(PartScorer)
+    worker = worker.options(
+        num_cpus=1, num_gpus=on_gpu, max_restarts=RETRIES, max_task_retries=RETRIES
+    )
+    workers = [worker.remote(*given) for _ in range(int(cluster.get(kind, 1)))]
+    turns, waiting = itertools.cycle(workers), deque[Any]()
+    try:
+        for part in parts:
+            if len(waiting) == 2 * len(workers):  # few wait: the list may have any length
+                yield ray.get(waiting.popleft())
+            waiting.append(next(turns).score.remote(*part))
+        while waiting:
+            yield ray.get(waiting.popleft())
+    except ray.exceptions.RayError as error:
+        raise ScoreError(f"Ray stopped: {getattr(error, 'cause', None) or error}") from None
+
+
+def join(parts: Sequence[Path], out: Path, description: Description | None) -> int:
+    """Write the scores of all parts, with a description also probabilities and verdicts.
+
+    The files that cannot be read are listed beside `out`; their number is returned.
+    """
+    bad = out.with_name(f"{out.stem}.unreadable{out.suffix}")
+    scored = unreadable = several = 0
+    with files.atomic_path(out) as to_out, files.atomic_path(bad) as to_bad:
+        for path in parts:
+            part = files.load_csv(path, Row._fields, text=("id", "path", "defect_score", "reason"))
+            is_read = part.reason.isna()
+            good, rest = part[is_read], part[~is_read]
+            scores = good[["path", "id", "defect_score"]]
+            if description:
+                values = good.defect_score.astype(float)
+                scores = scores.assign(
+                    probability=description.probabilities(values),
+                    verdict=description.verdicts(values),
+                )
+            position = pd.Series(rest.index + scored + unreadable, rest.index)  # counted from 0
+            rest = rest[["path", "reason"]].assign(position=position)
+            for file, table in ((to_out, scores), (to_bad, rest)):
+                lines = files.csv_bytes(table)
+                with file.open("ab") as handle:
+                    handle.write(lines[lines.index(b"\n") + 1 if handle.tell() else 0 :])
+            scored, unreadable = scored + len(good), unreadable + len(rest)
+            several += int(part.has_more.sum())
+    if not unreadable:
+        bad.unlink()
+    where = f" ({bad})" if unreadable else ""
+    print(f"{out}: scored {scored}, unreadable {unreadable}{where}", flush=True)
+    if several:
+        print(f"{several} file(s) have several pages or frames; only the first is read")
+    return unreadable
+
+
+def _stamp(entry: Entry) -> list[str | int]:
+    """Return what changes if an image is replaced."""
+    try:
+        found = os.stat(entry.file)
+    except OSError:
+        return [entry.path, entry.id]
+    return [entry.path, entry.id, found.st_size, found.st_mtime_ns]
+
+
+def _in_utf8(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("score", __doc__)
+    add = parser.add_argument
+    add("--model", required=True, help="RUN or RUN/MODEL, a model's folder, or a checkpoint in it")
+    add("--images", required=True, help="a folder, or a CSV with a column path (and id)")
+    add("--out", type=Path, required=True, help="the CSV to write")
+    add(
+        "--precision",
+        choices=("auto", "bf16", "fp16", "no"),
+        help="no: float32; default: the run's",
+    )
+    add("--views", type=int, choices=(1, 4, 8), help="symmetries averaged; default: as the run did")
+    bits = "of images of more than 8 bits; default: the training's, or by the first images"
+    add("--bits", type=int, choices=CAMERA_BITS, help=bits)
+    add("--strict", action="store_true", help="exit with 1 if a file cannot be read")
+    add("--engine", choices=("plain", "ray"), default="plain", help="ray: on all cores or GPUs")
+    return parser
