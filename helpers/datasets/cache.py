@@ -78,17 +78,19 @@ class ImageCache:
     def report(self) -> str:
         """Lines that say what was decoded, how, and what was left out."""
         kind = "gray" if self.channels == 1 else "colour"
-        lines = [f"{len(self.table)} {kind} images at {self.size_px} px"]
-        ratios = self.table.width_px / self.table.height_px
-        if (ratios != 1).any():
-            way = {"squash": "squashing", "pad": "padding"}[self.fit]
-            lines += [f"fitted by {way}: aspect ratios {ratios.min():.2f} to {ratios.max():.2f}"]
+        sizes = self.table[["width_px", "height_px"]]
+        (low_w, low_h), (high_w, high_h) = sizes.min(), sizes.max()
+        size = f"{low_w} x {low_h}"
+        if (low_w, low_h) != (high_w, high_h):
+            size = f"{low_w} to {high_w} x {low_h} to {high_h}"
+        lines = [f"{kind} images of {size} px: {len(self.table)}; kept at {self.size_px} px"]
+        if (sizes.width_px != sizes.height_px).any():
+            lines += [f"made square by {'squashing' if self.fit == 'squash' else 'padding'}"]
         if len(several := self.table.id[self.table.several_frames]):
             lines += [
-                f"{len(several)} file(s) have several pages or frames, e.g. {several.iloc[0]}; "
-                "only the first is read"
+                f"files with several pages or frames, of which the first is read: {len(several)}, "
+                f"e.g. {several.iloc[0]}"
             ]
-        lines += [self.warning] if self.warning else []
         lines += [f"left out: {Path(path).name}: {reason}" for path, reason in self.unreadable]
         return "\n".join(lines)
 

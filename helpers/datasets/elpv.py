@@ -28,7 +28,7 @@ BAD_FROM = 0.5  # defect probabilities are 0, 1/3, 2/3 and 1; this maps 2/3 and 
 # 48), but 6 files are missing in the 21st module and 10 in the 30th.
 MODULE_SIZES = (*[60] * 20, 54, *[60] * 8, 50, *[60] * 6, 72, *[60] * 3, 48, *[60] * 3)
 # The 30th module was photographed twice: cell1735-cell1784 are the cells cell2277-cell2326.
-TWINS = (1735, 1784, 2277 - 1735)  # first, last, distance of the second picture
+TWICE = (1735, 1784, 2277 - 1735)  # first, last, distance of the second picture
 FOLDS = 5  # of the published table
 
 
@@ -67,21 +67,25 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def group_table() -> pd.DataFrame:
-    """Return the inferred module and the twin of each of the 2,624 images.
+    """Return the inferred module of each of the 2,624 images, and its duplicate if it has one.
 
     Returns:
-        `id, group, twin_of`; `twin_of` is the id of the other picture of the same solar cell, or
-        missing.
+        `id, group, duplicate_of`; `duplicate_of` is the id of the other picture of the same solar
+        cell, or missing.
     """
     number = np.arange(1, sum(MODULE_SIZES) + 1)
-    names = pd.Series(number).map("cell{:04d}".format)
-    twin = pd.Series(pd.NA, index=names.index, dtype=object)
-    first, last, distance = TWINS
-    rows = np.arange(first, last + 1) - 1
-    twin[rows], twin[rows + distance] = names[rows + distance].values, names[rows].values
-    module = pd.Series(np.repeat(np.arange(1, len(MODULE_SIZES) + 1), MODULE_SIZES))
-    groups = module.map("module{:02d}".format)
-    return pd.DataFrame({"id": names, "group": groups, "twin_of": twin})
+    module = np.repeat(np.arange(1, len(MODULE_SIZES) + 1), MODULE_SIZES)
+    first, last, distance = TWICE
+    pictures = np.arange(first, last + 1)
+    other = pd.Series(pictures + distance, pictures)
+    other = pd.concat([other, pd.Series(other.index, other)])
+    return pd.DataFrame(
+        {
+            "id": [f"cell{n:04d}" for n in number],
+            "group": [f"module{n:02d}" for n in module],
+            "duplicate_of": [f"cell{other[n]:04d}" if n in other else pd.NA for n in number],
+        }
+    )
 
 
 def write_group_table(path: Path) -> None:
@@ -90,14 +94,14 @@ def write_group_table(path: Path) -> None:
     No module is in two folds, nor the module that was photographed twice; the folds have about the
     same share of bad images (scikit-learn's StratifiedGroupKFold, shuffled with seed 0).
     """
-    table = load(None, SplitSettings()).table.merge(group_table()[["id", "twin_of"]], on="id")
-    first, _, distance = TWINS
+    table = load(None, SplitSettings()).table.merge(group_table().drop(columns="group"), on="id")
+    first, _, distance = TWICE
     twice = table.group[[first - 1, first - 1 + distance]].tolist()
-    blocks = table.group.replace(twice[1], twice[0])
+    groups = table.group.replace(twice[1], twice[0])
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for number, (_, rows) in enumerate(folds.split(table, table.label.astype(int), blocks)):
+    for number, (_, rows) in enumerate(folds.split(table, table.label.astype(int), groups)):
         table.loc[rows, "fold"] = number
-    files.save_csv(path, table[["id", "group", "twin_of", "fold"]].astype({"fold": int}))
+    files.save_csv(path, table[["id", "group", "duplicate_of", "fold"]].astype({"fold": int}))
 
 
 def _package_folder() -> Path:

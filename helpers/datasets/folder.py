@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Container, Iterator, Sequence
 from enum import Enum
@@ -12,47 +11,43 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from helpers.core.style import LABEL_NAMES
 from helpers.datasets import DataError, Source, check_utf8
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-GOOD_WORDS = ("good", "ok", "functional", "0")
-BAD_WORDS = ("bad", "defect", "defective", "ng", "1")
-# before a class's word
-NEGATIONS = ("not", "no", "non", "none", "n", "un", "isnt", "cannot", "without", "zero", "never")
-FREE = ("free", "less")  # behind a word of bad
-TEST_WORDS = ("test", "unlabelled", "unlabeled")
+# names of class folders, in any case: good ones and bad ones
+CLASS_FOLDERS = (
+    ("good", "ok", "functional", "0"),
+    ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
+)
+TEST_FOLDERS = ("test", "unlabelled", "unlabeled")
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
 EXAMPLES = 5  # names in a line about what is left out
-LABELS = dict.fromkeys(GOOD_WORDS, 0) | dict.fromkeys(BAD_WORDS, 1)
-# words that are written as one, or in the plural: "nok", "nondefective", "defectfree", "defects"
-JOINED = re.compile(rf"(n|no|not|non)?({'|'.join(LABELS)})s?({'|'.join(FREE)})?")
 
 
 class Kind(Enum):
     """Kinds of files and folders; all except images are left out."""
 
-    IMAGE = "image(s)"
-    HIDDEN = "hidden folder(s) or image(s)"
-    LINK = "link(s) to a folder"
-    OTHER = "file(s) with other suffixes"
-    BESIDE = "image(s) beside the class folders"
-    NO_CLASS = "image(s) in folders whose names say no class"
+    IMAGE = "images"
+    HIDDEN = "hidden folders or images"
+    LINK = "links to folders"
+    OTHER = "files with other suffixes"
+    BESIDE = "images beside the class folders"
+    NO_CLASS = "images in folders whose names say no class"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
     """Read the class folders of `place`; images may lie deeper inside them.
 
-    A folder belongs to a class if one of the words of its name (split at anything that is not a
-    letter) is one of the class's words, or it is 0, class 0, label 0 (or 1), or if
-    `settings.good_folders` or `settings.bad_folders` names it. A negation turns a word round:
-    "defect_free" is good, "not_ok" is bad.
+    A folder belongs to a class if it has one of the names in `CLASS_FOLDERS`, or if `settings.good`
+    or `settings.bad` names it.
 
     Raises:
-        DataError: no such folder, no class folder, an ambiguous one, a class without images, two
-            folders of test images.
+        DataError: no such folder, no class folder, a class without images, two folders of test
+            images.
     """
     if place is None:
         raise DataError("DATASET='folder' needs a path: folder:PATH")
@@ -89,12 +84,15 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["id"] = longer.where(stems.duplicated(keep=False), stems)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
-    names = {label: [f.name for f, side in classes.items() if side == label] for label in (0, 1)}
+    names = {
+        word: ", ".join(folder.name for folder in classes if classes[folder] == label)
+        for label, word in LABEL_NAMES.items()
+    }
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
         label_mapping=(
-            f"bad = {', '.join(names[1])}; good = {', '.join(names[0])}"
+            "bad = {bad}; good = {good}".format(**names)
             if classes
             else "good and bad as in LABELS_CSV"
         ),
@@ -114,12 +112,12 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
     """
-    found = [path for path, kind in walk(folder) if kind is Kind.IMAGE]
-    for path in found:
+    images = [path for path, kind in walk(folder) if kind is Kind.IMAGE]
+    for path in images:
         check_utf8(str(path))
-    if not most or len(found) <= most:
-        return found
-    return [found[place * len(found) // most] for place in range(most)]
+    if not most or len(images) <= most:
+        return images
+    return [images[place * len(images) // most] for place in range(most)]
 
 
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
@@ -129,7 +127,7 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     images below it that are in none of them.
 
     Example:
-        ["2 hidden folder(s) or image(s) (good/.thumbnails, .git)"]
+        ["hidden folders or images: 2 (good/.thumbnails, .git)"]
     """
     names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for top in (*folders, root) if root else folders:
@@ -143,7 +141,7 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
             elif top == root:
                 place = Kind.BESIDE if path.parent == root else Kind.NO_CLASS
                 names[place].append(below.parts[0])
-    lines = [f"{len(n):,} {k.value} ({_listed(sorted(set(n)))})" for k, n in names.items() if n]
+    lines = [f"{k.value}: {len(n):,} ({_listed(sorted(set(n)))})" for k, n in names.items() if n]
     # a name may not be UTF-8
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
@@ -191,7 +189,7 @@ def _kind_of_file(path: Path) -> Kind | None:
 def _labels_not_read(test: Path | None, settings: SplitSettings) -> str:
     """Return a warning if the test folder has class folders, else an empty text."""
     subfolders = _subfolders(test) if test else []
-    named = [f"{f.parent.name}/{f.name}" for f in subfolders if _labels_of(f.name, settings)]
+    named = [f"{f.parent.name}/{f.name}" for f in subfolders if _label(f, settings) is not None]
     if not named:
         return ""
     return (
@@ -209,60 +207,34 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _labels_of(name: str, settings: SplitSettings) -> set[int]:
-    """Return the labels that a folder's name says: 0 good, 1 bad; both if it is ambiguous."""
-    name, given = _same_case(name), (settings.good_folders, settings.bad_folders)
-    if found := {label for label in (0, 1) if name in map(_same_case, given[label])}:
-        return found
-    name = name.replace("'", "")
-    words: list[str] = []
-    for word in re.findall(r"[a-z]+", name):
-        parts = JOINED.fullmatch(word)
-        before, own, behind = parts.groups(default="") if parts else ("", word, "")
-        words += ["not"] * bool(before) + [own] + [behind] * bool(behind)
-    if set(words) <= {"class", "label"}:  # "0", "class1", but not "camera_1"
-        words += re.findall(r"\d+", name)
-    labels, read = set[int](), 0
-    for before, word, behind in zip(["", *words], words, [*words[1:], ""], strict=False):
-        if word in LABELS:
-            negations = (before in NEGATIONS) + (behind in FREE and word in BAD_WORDS)
-            labels.add((LABELS[word] + negations) % 2)
-            read += negations
-    if labels == {1} and re.match(r"0[\W_]+[a-z]", name):  # none of these defects, or label 0?
-        return {0, 1}
-    # a negation of something else, or a double one: "no_label_ok", "not_defect_free"
-    is_plain = read == sum(word in NEGATIONS + FREE for word in words) < 2
-    return labels if is_plain or not labels else {0, 1}
+def _label(folder: Path, settings: SplitSettings) -> int | None:
+    """Return the label that a folder's name says, 0 good or 1 bad; None if it says none."""
+    given, name = (settings.good, settings.bad), _composed(folder.name)
+    for label in LABEL_NAMES:
+        if name in map(_composed, given[label]):
+            return label
+    return next((label for label in LABEL_NAMES if name.lower() in CLASS_FOLDERS[label]), None)
 
 
-def _same_case(name: str) -> str:
-    return unicodedata.normalize("NFC", name.lower())  # macOS separates accents from letters
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)  # macOS separates accents from letters
 
 
 def _class_folders(root: Path, settings: SplitSettings) -> dict[Path, int]:
     """Return the label, 0 good or 1 bad, of each subfolder whose name says one."""
     subfolders = _subfolders(root)
-    names = {_same_case(folder.name) for folder in subfolders}
-    for word, given in (("GOOD", settings.good_folders), ("BAD", settings.bad_folders)):
-        if missing := [name for name in given if _same_case(name) not in names]:
-            has = _listed([folder.name for folder in subfolders]) or "no subfolder"
-            raise DataError(f"{word}_FOLDERS={missing[0]}: {root} has {has}")
-    classes: dict[Path, int] = {}
-    for folder in subfolders:
-        labels = _labels_of(folder.name, settings)
-        if len(labels) > 1:
-            raise DataError(
-                f"{folder} could be good or bad by its name; "
-                f"name it with -p GOOD_FOLDERS={folder.name} or -p BAD_FOLDERS={folder.name}"
-            )
-        if labels:
-            classes[folder] = labels.pop()
+    listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
+    names = {_composed(folder.name) for folder in subfolders}
+    for word, given in (("GOOD", settings.good), ("BAD", settings.bad)):
+        if missing := [name for name in given if _composed(name) not in names]:
+            raise DataError(f"{word}={missing[0]}: {root} has {listed}")
+    labels = {folder: _label(folder, settings) for folder in subfolders}
+    classes = {folder: label for folder, label in labels.items() if label is not None}
     if set(classes.values()) != {0, 1} and not settings.labels_csv:
-        listed = _listed([folder.name for folder in subfolders]) or "no subfolder"
+        words = " and ".join("/".join(words) for words in CLASS_FOLDERS)
         raise DataError(
             f"{root} needs one subfolder of good and one of bad parts; it has {listed}. Name them "
-            f"{'/'.join(GOOD_WORDS)} and {'/'.join(BAD_WORDS)}, or pass -p GOOD_FOLDERS=NAME "
-            f"-p BAD_FOLDERS=NAME, or label the images by -p LABELS_CSV=FILE"
+            f"{words}, or pass -p GOOD=NAME -p BAD=NAME, or label the images by -p LABELS_CSV=FILE"
         )
     return classes
 
@@ -274,11 +246,11 @@ def _test_folder(root: Path, classes: Container[Path], settings: SplitSettings) 
         if not test.is_dir():
             raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
         return test
-    found = [f for f in _subfolders(root) if f.name.lower() in TEST_WORDS and f not in classes]
-    if len(found) > 1:
-        names = " and ".join(folder.name for folder in found)
+    tests = [f for f in _subfolders(root) if f.name.lower() in TEST_FOLDERS and f not in classes]
+    if len(tests) > 1:
+        names = " and ".join(folder.name for folder in tests)
         raise DataError(
             f"{root} has several folders of test images, {names}: "
-            f"choose one with -p TEST_FOLDER={found[0].name}"
+            f"choose one with -p TEST_FOLDER={tests[0].name}"
         )
-    return found[0] if found else None
+    return tests[0] if tests else None

@@ -17,7 +17,7 @@ from helpers.datasets import DROPPED, DataError, Source
 LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
 # columns of the package
 RESERVED = (
-    *("split", "fold", "official_split", "digest", "unit", "block", "label_before"),
+    *("split", "fold", "official_split", "digest", "together", "label_before"),
     *("defect_score", "probability", "mean", "std", "width_px", "height_px", "hash"),
     "several_frames",
 )
@@ -29,12 +29,12 @@ def read_named(
     source: Source,
     columns: Sequence[str],
     allowed: Mapping[str, Sequence[Any]],
-) -> tuple[pd.DataFrame, int]:
-    """Return the lines of a CSV in the order of the source's images, and the lines without one.
+) -> pd.DataFrame:
+    """Return the lines of a CSV in the order of the source's images.
 
     The CSV names images by a column `id` or `path`: paths are absolute, relative to the CSV's
     folder, or to a folder above the images. Lines about images that were dropped before
-    (`source.dropped`) are known, but say nothing; their number is returned.
+    (`source.dropped`) are known, but say nothing.
 
     Args:
         path: the CSV.
@@ -51,54 +51,42 @@ def read_named(
     """
     frame = files.load_csv(path, columns, text=[*allowed, "group"])
     by = next((name for name in ("id", "path") if name in frame.columns), None)
-    known_names = ("id", "path", "label", "group", *columns, *allowed)
+    wanted = ("label", "group") if by else ("label", "group", "id", "path")
     for name in frame.columns:
         meant = str(name).strip().lower().removesuffix("s")
-        is_free = by is not None and meant in ("id", "path")  # numbers of one's own beside it
-        if name not in known_names and meant in known_names and meant not in frame and not is_free:
+        if name != meant and meant in wanted and meant not in frame:
             raise DataError(f"{path}: rename the column {name!r} to {meant!r}, or remove it")
     if by is None:
-        found = ", ".join(map(str, frame.columns))
-        raise DataError(f"{path} needs a column id or path; it has {found} (with commas between)")
-    known = pd.concat([source.table, source.dropped])[by].reset_index(drop=True)
-    named = frame[by]
+        there = ", ".join(map(str, frame.columns))
+        raise DataError(f"{path} needs a column id or path; it has {there} (with commas between)")
+    images = pd.concat([source.table, source.dropped]).reset_index(drop=True)
+    known, named, other = images[by], frame[by], pd.Series(False, frame.index)
     if by == "path":
         known = known.map(os.path.realpath)
         named = _resolved(named, known, path.parent)
-    own, unknown = known[: len(source.table)], ~named.isin(known)
-    other = pd.Series(False, frame.index)
-    if by == "id" and "path" in frame:  # of another machine, or numbers of the user's own as ids
-        paths = pd.concat([source.table, source.dropped]).set_index("id").path
-        meant = named.map(paths[~paths.index.duplicated()].map(_stem))
-        other = meant.notna() & frame.path.notna() & (frame.path.map(_stem) != meant)
-    hint = ""
-    if by == "id" and named[unknown].astype(str).map(_stem).isin(known).any():
-        hint = "; ids have no ending such as .png"
-    elif by == "path" and named.str.contains("\\", regex=False).any():
-        hint = "; write / instead of \\"
-    checks = [
-        (~frame[column].isin(values), frame[column], f"{column} must be {_or(values)}, not {{}}")
-        for column, values in allowed.items()
-        if column in frame
+    elif "path" in frame:  # an id may be a running number that is also the name of another file
+        meant = named.map(images.drop_duplicates("id").set_index("id").path)
+        other = meant.notna() & frame.path.notna() & (meant.map(_stem) != frame.path.map(_stem))
+    hint = "ids have no ending such as .png" if by == "id" else "write / instead of \\"
+    unknown = ~named.isin(known)
+    problems = [
+        (~frame[name].isin(values), name, f"{name} must be one of {list(values)}")
+        for name, values in allowed.items()
+        if name in frame
     ]
-    for wrong, value, problem in (
-        *checks,
-        (frame[by].isna(), frame[by], f"the {by} is missing"),
-        (named.duplicated(), frame[by], "{!r} is named more than once"),
-        (unknown, frame[by], f"no image has the {by} '{{}}'; {unknown.sum()} such line(s){hint}"),
-        (
-            other,
-            frame.get("path"),
-            "the image with this id is not '{}'; remove the column id or path",
-        ),
-    ):
+    problems += [
+        (frame[by].isna(), by, "is missing"),
+        (named.duplicated(), by, "is named more than once"),
+        (unknown, by, f"is not an image's {by} ({unknown.sum()} such line(s); {hint})"),
+        (other, "path", "is another image than the id says: remove the column id or path"),
+    ]
+    for wrong, name, problem in problems:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            culprit = "empty" if pd.isna(value.iloc[row]) else value.iloc[row]
             line = files.line_of(path, row)
-            raise DataError(f"{path}, line {line}: {problem.format(culprit)}")
+            raise DataError(f"{path}, line {line}: {name} {frame[name].iloc[row]!r} {problem}")
     lines = frame.drop(columns=["id", "path"], errors="ignore").set_axis(named, axis=0)
-    return lines.reindex(own).set_axis(source.table.index), int((~named.isin(own)).sum())
+    return lines.reindex(known[: len(source.table)]).set_axis(source.table.index)
 
 
 def with_labels(source: Source, path: Path) -> Source:
@@ -113,7 +101,7 @@ def with_labels(source: Source, path: Path) -> Source:
         DataError: see `read_named`; or a column has the name of one of the package's own.
     """
     allowed = {"label": [*LABEL_WORDS, np.nan]}
-    lines, _ = read_named(path, source, (), allowed)
+    lines = read_named(path, source, (), allowed)
     lines = lines.drop(columns="reason", errors="ignore")
     if reserved := [name for name in RESERVED if name in lines]:
         raise DataError(f"{path}: rename the column {reserved[0]}; the package uses this name")
@@ -132,9 +120,8 @@ def with_labels(source: Source, path: Path) -> Source:
     table = table.drop(columns=lines.columns, errors="ignore").join(lines)
     kinds = [name for name in lines if 2 <= lines[name].nunique() <= MOST_KINDS]
     hidden = table.label.isna() & (table.official_split != "test")
-    notes = [f"LABELS_CSV changed {changed} label(s)"] if changed else []
-    if hidden.any():
-        notes.append(f"{hidden.sum():,} image(s) without a label")
+    counts = {"images without a label": int(hidden.sum()), "labels changed by LABELS_CSV": changed}
+    notes = [f"{what}: {count:,}" for what, count in counts.items() if count]
     return dataclasses.replace(
         source,
         table=table[~hidden].reset_index(drop=True),
@@ -143,11 +130,6 @@ def with_labels(source: Source, path: Path) -> Source:
         kinds=(*source.kinds, *(name for name in kinds if name not in source.kinds)),
         left_out=(*source.left_out, *notes),
     )
-
-
-def _or(values: Sequence[Any]) -> str:
-    *others, last = [value if isinstance(value, str) else "empty" for value in values]
-    return f"{', '.join(others)} or {last}"
 
 
 def _stem(path: Any) -> str:

@@ -37,12 +37,12 @@ class SplitSettings:
     )
     labels_csv: Text = setting("", "path or id, and labels, groups or columns of your own")
     group_level: int = setting(0, "folder:PATH: the subfolder that names the group; 0: none", ge=0)
-    twin_bits: int = setting(
+    near_duplicate_bits: int = setting(
         20, "of 256: hashes that differ in no more bits are near duplicates", ge=0, le=127
     )
     skip_unreadable: bool = setting(False, "leave unreadable files out instead of stopping")
-    good_folders: Names = setting((), "folder:PATH: further names of folders of good parts")
-    bad_folders: Names = setting((), "folder:PATH: further names of folders of bad parts")
+    good: Names = setting((), "folder:PATH: further folders of good parts, by their exact names")
+    bad: Names = setting((), "folder:PATH: further folders of bad parts, by their exact names")
     test_folder: Text = setting("", "folder:PATH: the folder of unlabelled test images")
     image_size_px: int = setting(192, "side to which images are decoded first", ge=16)
     fit: Literal["auto", "squash", "pad"] = setting(

@@ -1,7 +1,7 @@
 """Split a source: seeded and stratified, and no image, near duplicate or group on two sides.
 
-Images that must stay together form a block: those with equal pixels, near duplicates, and with
-`SPLIT="groups"` all images of one group (a module, a lot, a tool).
+The column `together` of the table numbers what stays on one side: images with equal pixels, near
+duplicates, and with `SPLIT="groups"` all images of one group (a module, a lot, a tool).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,19 +17,14 @@ from sklearn.model_selection import train_test_split
 
 from helpers.core import seeding
 from helpers.core.folds import stratified_folds
-from helpers.core.style import SIDES
-from helpers.datasets import DROPPED, DataError, Source, named, twins
+from helpers.core.style import LABEL_NAMES, SIDES
+from helpers.datasets import DROPPED, DataError, Source, named, near_duplicates
 from helpers.datasets.settings import SplitSettings
 
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
-PURPOSES = {
-    "test": "TEST_FRACTION (one or more of {} equal parts)",
-    "val": "a validation set (one of {} equal parts)",
-    "folds": "CROSS_FIT={}",
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,6 @@ class Split:
     # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
     duplicates: pd.DataFrame
     unnamed: int = 0  # images that an external CSV does not name or excludes, "excluded" too
-    idle_lines: int = 0  # of an external CSV, about images that were dropped before
     ungrouped: int = 0  # images without a group in a split by groups, "excluded" too
 
     @property
@@ -56,36 +49,27 @@ class Split:
     def report(self) -> str:
         """Lines that say how many duplicates there are, and what the split leaves out."""
         equal = self.duplicates.bits == 0
-        lines = [
-            f"{equal.sum()} images share their pixels with another image; {(~equal).sum()} "
-            "others have a near duplicate",
-            f"{self.duplicates.two_labels.sum()} of these are in a cluster that has both labels",
-            f"{self.copies_left_out} images were left out: copies or near duplicates of images of "
-            "validation or test, or in a group of theirs",
-        ]
-        if self.unnamed:
-            lines.append(
-                f"{self.unnamed} images were left out because SPLIT_CSV names no set for them"
-            )
-        if self.ungrouped:
-            lines.append(f"{self.ungrouped} images were left out because they have no group")
-        if self.idle_lines:
-            lines.append(
-                f"{self.idle_lines} lines of SPLIT_CSV were passed over: MAX_IMAGES, LABELS_CSV or "
-                "SKIP_UNREADABLE took their images out before"
-            )
-        return "\n".join(lines)
+        counts = {
+            "images that share their pixels with another image": equal.sum(),
+            "other images with a near duplicate": (~equal).sum(),
+            "left out, since a copy, a near duplicate or their group is in validation or test": (
+                self.copies_left_out
+            ),
+            "left out, since SPLIT_CSV names no set for them": self.unnamed,
+            "left out, since they have no group": self.ungrouped,
+        }
+        return "\n".join(f"{what}: {count}" for what, count in counts.items() if count)
 
 
 def make_split(
     source: Source,
     digests: pd.Series,
     settings: SplitSettings,
-    pairs: pd.DataFrame = twins.NO_PAIRS,
+    pairs: pd.DataFrame = near_duplicates.NO_PAIRS,
 ) -> Split:
     """Divide the images of a source.
 
-        pairs, _ = twins.find(cache, settings.twin_bits)
+        pairs, _ = near_duplicates.find(cache, settings.near_duplicate_bits)
         split = make_split(source, cache.table.digest, settings, pairs)
         train = split.table[split.table.split == "train"]
 
@@ -108,15 +92,13 @@ def make_split(
             f"SPLIT='groups' needs the group of each image, and {source.name} has none: name them "
             "in a LABELS_CSV (columns path and group), or use SPLIT='random'"
         )
-    # a unit is an image with its copies and near duplicates; a block is what stays on one side
-    table["unit"] = twins.clusters(len(table), pairs, table.digest)
     columns = (table.digest, table.group) if by_groups else (table.digest,)
-    table["block"] = twins.clusters(len(table), pairs, *columns)
-    unnamed = idle_lines = ungrouped = 0
+    table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
+    unnamed = ungrouped = 0
     by_source, given = table.assign(label=_source_labels(table)), None
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
-        lines, idle_lines = named.read_named(path, source, ("split",), allowed)
+        lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
         unnamed = int((table.split == "excluded").sum())
         given = lines.get("fold")
@@ -127,10 +109,8 @@ def make_split(
         # a test set of the source's own may hide the groups
         without = table.group.isna() & table.split.isin(["train", "val"])
         table["split"], ungrouped = table.split.mask(without, "excluded"), int(without.sum())
-    # images whose block is on a better protected side are left out
     rank = table.split.map(PROTECTION)
-    best = rank.groupby(table.block).transform("min")
-    leaking = rank.notna() & (rank > best)
+    leaking = rank.notna() & (rank > rank.groupby(table.together).transform("min"))
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
@@ -140,14 +120,10 @@ def make_split(
             fold = _given_folds(given[pool], table.loc[pool], settings)
         table["fold"] = fold.reindex(table.index).astype("Int64")
         table.loc[fold.index, "split"] = np.where(fold == 0, "val", "train")
-        _check_folds(table.loc[pool], fold)
-    _check_sides(
-        table, "change SPLIT_CSV" if settings.split_csv else "add images, or try another SEED"
-    )
+    _check_sides(table, settings)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
-    inner = (*names, "official_split", "unit", "block")
-    own = [c for c in table.columns if c not in inner]
-    return Split(table[names + own], _duplicates(table, pairs), unnamed, idle_lines, ungrouped)
+    more = table.columns.drop([*names, "official_split", "together"])
+    return Split(table[[*names, *more]], _duplicates(table, pairs), unnamed, ungrouped)
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -155,15 +131,17 @@ def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
     `bits` is the distance of the nearest one's hash, 0 if the pixels are equal.
     """
-    found = table[table.unit.duplicated(keep=False)].copy()
+    table = table.assign(cluster=near_duplicates.clusters(len(table), pairs, table.digest))
+    table = table[table.cluster.duplicated(keep=False)]
     ends = pd.concat([pairs.set_index(end).bits for end in ("first", "second")])
-    found["bits"] = ends.groupby(level=0).min().reindex(found.index)
-    found["bits"] = found.bits.mask(found.digest.duplicated(keep=False), 0).astype(int)
-    found["cluster"] = found.groupby("unit").ngroup()
-    labels = found.groupby("cluster").label.nunique()
-    found["two_labels"] = found.cluster.map(labels > 1).astype(bool)  # also without any row
-    columns = ["id", "label", "cluster", "bits", "two_labels"]
-    return found.sort_values(["cluster", "id"])[columns]
+    bits = ends.groupby(level=0).min().reindex(table.index)
+    labels = table.groupby("cluster").label.transform("nunique")
+    table = table.assign(
+        bits=bits.mask(table.digest.duplicated(keep=False), 0).astype(int),
+        cluster=table.groupby("cluster").ngroup(),
+        two_labels=(labels > 1).astype(bool),  # also without any row
+    )
+    return table.sort_values(["cluster", "id"])[["id", "label", "cluster", "bits", "two_labels"]]
 
 
 def subsample_source(source: Source, n: int | None, seed: int) -> Source:
@@ -190,7 +168,7 @@ def _keep(source: Source, kept: np.ndarray) -> Source:
     return dataclasses.replace(source, table=table, dropped=dropped)
 
 
-def describe(source: Source, split: Split, unreadable: list[tuple[str, str]]) -> dict[str, Any]:
+def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ...]) -> dict:
     """Return what run.json and later notebooks must know about the data."""
     counts = split.table.groupby(["split", _label_words(split.table)]).size()
     official = pd.concat([source.table, source.dropped]).official_split == "test"
@@ -224,7 +202,7 @@ def _random_split(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
 ) -> pd.Series:
     side = pd.Series("train", index=table.index)
-    first = ~table.unit.duplicated()  # the first of several copies is drawn, the others follow
+    first = ~table.together.duplicated()  # the first of several copies is drawn, the others follow
     is_official = (table.official_split == "test").any()
     if is_official:
         side[table.official_split == "test"] = "test"
@@ -232,11 +210,11 @@ def _random_split(
         pool = table[first & table.label.notna()]
         side[_draw(pool, stratify, settings.test_fraction, settings.seed, "test")] = "test"
     if not settings.cross_fit:  # otherwise validation is a fold
-        tested = table.loc[side == "test", "unit"]
-        free = first & (side == "train") & table.label.notna() & ~table.unit.isin(tested)
+        tested = table.loc[side == "test", "together"]
+        free = first & (side == "train") & table.label.notna() & ~table.together.isin(tested)
         side[_balanced(table[free], stratify, settings)] = "val"
     if not is_official:
-        side = table.unit.map(side[first].set_axis(table.unit[first]))
+        side = table.together.map(side[first].set_axis(table.together[first]))
         # Copies would unbalance validation; one of each image is enough there.
         side[~first & (side == "val")] = "excluded"
     return side
@@ -244,21 +222,16 @@ def _random_split(
 
 def _balanced(pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings) -> pd.Index:
     """Draw the same number of good and bad images, `val_per_class`, as in the report."""
-    drawn = []
-    for label, word in ((0, "good"), (1, "bad")):
+    drawn, n = [], settings.val_per_class
+    for label, word in LABEL_NAMES.items():
         of_class = pool[pool.label == label]
-        if len(of_class) < 2 * settings.val_per_class:
-            fewer = len(of_class) // 2
-            advice = f"Set -p VAL_PER_CLASS={fewer} or less" if fewer else "Add images"
-            limit = f" among the {settings.max_images} that MAX_IMAGES keeps"
+        if len(of_class) < 2 * n:
             raise DataError(
-                f"VAL_PER_CLASS={settings.val_per_class} needs at least "
-                f"{2 * settings.val_per_class} different {word} images for training and "
-                f"validation; there are {len(of_class)}{limit if settings.max_images else ''}"
-                f"{_joined(settings)}. {advice}"
+                f"VAL_PER_CLASS={n} needs at least {2 * n} different {word} images for training "
+                f"and validation, and there are {len(of_class)}{_joined(settings)}: add images "
+                f"(MAX_IMAGES={settings.max_images}), or pass -p VAL_PER_CLASS={len(of_class) // 2}"
             )
-        purpose = f"val {word}"
-        drawn += [*_draw(of_class, stratify, settings.val_per_class, settings.seed, purpose)]
+        drawn += [*_draw(of_class, stratify, n, settings.seed, f"val {word}")]
     return pd.Index(drawn)
 
 
@@ -271,16 +244,16 @@ def _group_split(
     if (table.official_split == "test").any():
         side[table.official_split == "test"] = "test"
     else:
-        pool = table[known]
-        if pool.empty:
+        if not known.any():
             raise DataError("SPLIT='groups': no image has a group; use SPLIT='random'")
         if not 1 / MOST_PARTS <= settings.test_fraction <= 0.5:
             raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
         share = Fraction(settings.test_fraction).limit_denominator(MOST_PARTS)
-        drawn = _folds(pool, stratify, settings, share.denominator, "test")
-        tested = table.block.isin(pool.block[drawn < share.numerator])  # also with a hidden label
-        side[tested & (side == "train")] = "test"
-    pool = table[known & (side == "train") & ~table.block.isin(table.block[side == "test"])]
+        drawn = _folds(table[known], stratify, settings, share.denominator, "test")
+        tested = table.together[drawn.index[drawn < share.numerator]]
+        side[table.together.isin(tested) & (side == "train")] = "test"  # also with a hidden label
+    tested = table.together[side == "test"]
+    pool = table[known & (side == "train") & ~table.together.isin(tested)]
     if pool.empty:
         raise DataError(
             "every group has images in the source's own test set, so none is left for training; "
@@ -299,57 +272,43 @@ def _folds(
     n: int,
     purpose: str = "folds",
 ) -> pd.Series:
-    """Return the fold 0..n-1 of each image of a pool: stratified, and no block in two folds."""
+    """Return the fold 0..n-1 of each image of a pool: stratified, and none divides `together`."""
     random_state = seeding.stream_seed(settings.seed, f"split {purpose}") % 2**32
     if settings.split == "groups":
-        drawn, strata, blocks = pool, pool.label.astype(int), pool.block
-        what, advice = "groups", "use SPLIT='random'"
-        if purpose == "test":
-            advice += ", or TEST_FRACTION=0.25 or 0.5, which need 4 or 2 of each"
-        if purpose == "val":
-            advice = "set CROSS_FIT=2 or 3, which need as many of each"
+        drawn, strata, groups, what = pool, pool.label.astype(int), pool.together, "groups"
     else:
-        drawn = pool.drop_duplicates("block")
-        strata, blocks = _strata(drawn, stratify, n), None
-        what, advice = "different images", "lower TEST_FRACTION"
-    counts = drawn.groupby("label").block.nunique().reindex([0, 1]).fillna(0).astype(int)
+        drawn = pool.drop_duplicates("together")
+        strata, groups, what = _strata(drawn, stratify, n), None, "different images"
+    counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
     if counts.min() < n:
+        setting = {"test": "another TEST_FRACTION", "folds": "a lower CROSS_FIT"}
         raise DataError(
-            f"{PURPOSES[purpose].format(n)} needs {n} {what} with good and {n} with bad images; "
-            f"there are {counts[0]} and {counts[1]}{_joined(settings)}. "
-            f"Add images, or {'lower CROSS_FIT' if purpose == 'folds' else advice}"
+            f"{n} {purpose} parts need {n} {what} with good and {n} with bad images; there are "
+            f"{counts[0]} and {counts[1]}{_joined(settings)}. Add images, or set "
+            f"{setting.get(purpose, 'CROSS_FIT=2 or 3')}"
         )
-    found = stratified_folds(strata, n, random_state, blocks)
-    fold = pd.Series(found, drawn.block).groupby(level=0).first()
-    return pool.block.map(fold)
+    fold = pd.Series(stratified_folds(strata, n, random_state, groups), drawn.together)
+    return pool.together.map(fold.groupby(level=0).first())
 
 
 def _joined(settings: SplitSettings) -> str:
     """Return why there may be fewer images or groups than were given."""
-    if not settings.twin_bits:
-        return ""
-    return " (near duplicates count as one: a lower TWIN_BITS keeps more of them apart, 0 all)"
+    hint = " (near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
+    return hint if settings.near_duplicate_bits else ""
 
 
 def _given_folds(given: pd.Series, known: pd.DataFrame, settings: SplitSettings) -> pd.Series:
-    """Return the folds that SPLIT_CSV names for images with `split` and `block`."""
-    fold, path = pd.to_numeric(given, errors="coerce"), settings.split_csv
+    """Return the folds that SPLIT_CSV names for images with `split` and `together`."""
+    fold = pd.to_numeric(given, errors="coerce")
     if set(fold) != set(range(settings.cross_fit)):
-        raise DataError(
-            f"{path}: each image in train or val needs a fold from 0 to {settings.cross_fit - 1}, "
-            f"since CROSS_FIT={settings.cross_fit}; remove the column fold to draw new ones"
-        )
-    if (other := (fold == 0) != (known.split == "val")).any():
-        raise DataError(
-            f"{path}: fold 0 is val and the others are train; {other.sum()} images are not so; "
-            "remove the column fold to draw new ones"
-        )
-    if (several := fold.groupby(known.block).transform("nunique") > 1).any():
-        raise DataError(
-            f"{path} has {several.sum()} images whose copy, near duplicate or group is in another "
-            "fold; remove the column fold to draw new ones"
-        )
-    return fold.astype(int)
+        problem = f"each image in train or val needs a fold from 0 to {settings.cross_fit - 1}"
+    elif other := int(((fold == 0) != (known.split == "val")).sum()):
+        problem = f"fold 0 is val and the others are train; images that are not so: {other}"
+    elif divided := int((fold.groupby(known.together).transform("nunique") > 1).sum()):
+        problem = f"images whose copy, near duplicate or group is in another fold: {divided}"
+    else:
+        return fold.astype(int)
+    raise DataError(f"{settings.split_csv}: {problem}; remove the column fold to draw new ones")
 
 
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
@@ -378,24 +337,21 @@ def _draw(
     return pd.Index(drawn)
 
 
-def _check_folds(pool: pd.DataFrame, fold: pd.Series) -> None:
-    for number, labels in pool.label.groupby(fold):
-        for label, word in ((0, "good"), (1, "bad")):
-            if not (labels == label).any():
-                raise DataError(
-                    f"fold {number} would have no {word} image: lower CROSS_FIT, or change SEED"
-                )
-
-
-def _check_sides(table: pd.DataFrame, advice: str) -> None:
-    for side in ("train", "val"):
-        for label, word in ((0, "good"), (1, "bad")):
-            if not ((table.split == side) & (table.label == label).fillna(False)).any():
-                raise DataError(f"the split leaves no {word} image in {side}: {advice}")
-    hidden = table.id[table.label.isna() & table.split.isin(["train", "val"])]
-    if len(hidden):
-        raise DataError(
-            f"{len(hidden)} images in train or val have no label, e.g. {hidden.iloc[0]!r}"
-        )
-    if not (table.split == "test").any():
+def _check_sides(table: pd.DataFrame, settings: SplitSettings) -> None:
+    sets = {side: table.split == side for side in SIDES}
+    for fold in range(settings.cross_fit):
+        sets[f"fold {fold}"] = (table.fold == fold).fillna(False)
+    if not sets.pop("test").any():
         raise DataError("the split leaves no image in test")
+    for name, rows in sets.items():
+        labels = table.label[rows]
+        for label, word in LABEL_NAMES.items():
+            if not (labels == label).any():
+                advice = "change SEED, or lower CROSS_FIT if it is set, or add images"
+                advice = "change SPLIT_CSV" if settings.split_csv else advice
+                raise DataError(f"the split leaves no {word} image in {name}: {advice}")
+        if labels.isna().any():
+            hidden = table.id[labels.index[labels.isna()][0]]
+            raise DataError(
+                f"images in {name} without a label: {labels.isna().sum()}, e.g. {hidden!r}"
+            )

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from helpers.core import files
-from helpers.datasets import DataError, Source, splits, twins
+from helpers.datasets import DataError, Source, near_duplicates, splits
 from helpers.datasets.settings import SplitSettings
 from helpers.runs.stages import Stage
 from helpers.training.baselines import fit_baseline
@@ -91,7 +91,7 @@ def _linked(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     """Return the near duplicates that notebook 01 found, as pairs of row numbers."""
     path = stage.paths.table("duplicates")
     if not path.is_file():
-        return twins.NO_PAIRS
+        return near_duplicates.NO_PAIRS
     clusters = files.load_csv(path, ("id", "cluster")).set_index("id").cluster
     cluster = table.id.map(clusters).dropna().sort_values(kind="stable")
     same = cluster.to_numpy()[1:] == cluster.to_numpy()[:-1]  # neighbours link a whole cluster

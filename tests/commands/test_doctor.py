@@ -128,7 +128,7 @@ def test_images_that_are_there_are_counted(parts_folder):
     (parts_folder / "good" / "x.webp").touch()
     split = SplitSettings(dataset=f"folder:{parts_folder}", val_per_class=10)
     text = "folder:parts: 120 images, 60 bad among 120 labelled ones; their contents are not "
-    text += "checked; left out: 1 file(s) with other suffixes (.webp)"
+    text += "checked; left out: files with other suffixes: 1 (.webp)"
     assert doctor.data(split) == (("ok", "data", text), 120)
 
 

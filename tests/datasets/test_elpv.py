@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers import datasets
-from helpers.datasets import Source, elpv, splits, twins
+from helpers.datasets import Source, elpv, near_duplicates, splits
 from helpers.datasets.cache import open_cache
 from helpers.datasets.settings import SplitSettings
 
@@ -37,7 +37,7 @@ def test_two_thirds_is_bad_and_one_third_good(source):
     )
 
 
-def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_twins(source):
+def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_module_taken_twice(source):
     table = source.table
     assert table.group.nunique() == 44 and table.group.is_monotonic_increasing
     assert table.groupby("group").cell_type.nunique().max() == 1
@@ -49,10 +49,10 @@ def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_twins(source
         48: 1,
     }
     modules = elpv.group_table().set_index("id")
-    twins = modules.twin_of.dropna()
-    assert len(twins) == 100 and twins["cell1735"] == "cell2277" and twins["cell2326"] == "cell1784"
-    assert set(modules.group[twins.index]) == {"module30", "module39"}
-    assert (modules.group == "module30").sum() == 50  # all of its images have a twin
+    twice = modules.duplicate_of.dropna()
+    assert len(twice) == 100 and twice["cell1735"] == "cell2277" and twice["cell2326"] == "cell1784"
+    assert set(modules.group[twice.index]) == {"module30", "module39"}
+    assert (modules.group == "module30").sum() == 50  # all of its images are there twice
 
 
 def test_the_published_groups_are_those_of_the_code(tmp_path, source):
@@ -65,15 +65,17 @@ def test_the_published_groups_are_those_of_the_code(tmp_path, source):
     assert folds.groupby("fold").label.mean().between(0.28, 0.35).all()
 
 
-def test_all_twins_are_found_and_with_groups_kept_apart_no_module_is_on_two_sides(source, tmp_path):
-    rows = [*range(1680, 1800), *range(2270, 2400)]  # the twins and their neighbours
+def test_all_cells_taken_twice_are_found_and_with_groups_kept_apart_no_module_is_on_two_sides(
+    source, tmp_path
+):
+    rows = [*range(1680, 1800), *range(2270, 2400)]  # the cells taken twice and their neighbours
     part = Source("elpv", source.table.iloc[rows].reset_index(drop=True), "")
     cache = open_cache(part.table, 32, tmp_path)
-    pairs, remark = twins.find(cache, SplitSettings().twin_bits)
+    pairs, remark = near_duplicates.find(cache, SplitSettings().near_duplicate_bits)
     ids = part.table.id
     found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
-    published = elpv.group_table().dropna().query("id < twin_of")
-    wanted = set(zip(published.id, published.twin_of, strict=True))
+    published = elpv.group_table().dropna().query("id < duplicate_of")
+    wanted = set(zip(published.id, published.duplicate_of, strict=True))
     assert len(wanted) == 50 and wanted <= found and remark == ""
     place = source.table.reset_index().set_index("id")["index"]
     linked = pd.DataFrame(

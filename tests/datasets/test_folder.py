@@ -40,27 +40,18 @@ def two_classes(tmp_path) -> Path:
     return tmp_path
 
 
-NAMES = [("OK", "NG"), ("class0", "class1"), ("0", "1"), ("functional", "defect")]
-NAMES += [("all ok parts", "defective parts")]
-
-
-@pytest.mark.parametrize(("good", "bad"), NAMES)
-def test_class_folders_are_known_by_a_word_of_their_name(tmp_path, good, bad):
+@pytest.mark.parametrize(("good", "bad"), [("OK", "NG"), ("0", "1"), ("functional", "Defects")])
+def test_class_folders_are_known_by_their_names(tmp_path, good, bad):
     fill(tmp_path / good, "a.png", "b.BMP")
     fill(tmp_path / bad / "deeper", "c.jpg", "d.tiff")
-    fill(tmp_path / "notes", "e.png")
+    for other in ("notes", "not_ok", "defect_free", "class1", "books"):  # no name is guessed at
+        fill(tmp_path / other, "e.png")
     source = load(tmp_path)
     assert labels(source) == {"a": 0, "b": 0, "c": 1, "d": 1}
     assert source.label_mapping == f"bad = {bad}; good = {good}"
     assert source.table.official_split.unique().tolist() == [""]
     paths = source.table.set_index("id").path
     assert paths["c"] == (tmp_path / bad / "deeper" / "c.jpg").as_posix()
-
-
-@pytest.mark.parametrize("name", ["books", "class10", "camera_1"])
-def test_a_word_or_a_digit_inside_another_name_says_nothing(two_classes, name):
-    fill(two_classes / name, "c.png")
-    assert labels(load(two_classes)) == {"a": 0, "b": 1}
 
 
 def test_hidden_files_are_left_out_and_those_with_other_suffixes_are_counted(two_classes):
@@ -75,9 +66,9 @@ def test_hidden_files_are_left_out_and_those_with_other_suffixes_are_counted(two
     source = load(two_classes)
     assert source.table.id.tolist() == ["b", "a", "c", "d"]
     assert source.left_out == (
-        "1 hidden folder(s) or image(s) (good/.thumb.png)",
-        "5 file(s) with other suffixes (.doc, .txt, .webp, none)",
-        "1 image(s) in folders whose names say no class (notes)",
+        "hidden folders or images: 1 (good/.thumb.png)",
+        "files with other suffixes: 5 (.doc, .txt, .webp, none)",
+        "images in folders whose names say no class: 1 (notes)",
     )
     (two_classes / "good" / "more.heic").touch()
     for i in range(4):
@@ -92,7 +83,7 @@ def test_hidden_files_and_folders_are_skipped_at_any_depth(two_classes):
     source = load(two_classes)
     assert labels(source) == {"a": 0, "b": 1, "d": 1}
     names = ".git, .good, bad/deep/.e.png, bad/deep/.thumbnails, good/.ipynb_checkpoints"
-    assert source.left_out == (f"5 hidden folder(s) or image(s) ({names})",)
+    assert source.left_out == (f"hidden folders or images: 5 ({names})",)
 
 
 def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
@@ -112,10 +103,10 @@ def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
     source = load(two_classes)
     assert labels(source) == {"a": 0, "b": 1}
     assert source.left_out == (
-        "2 link(s) to a folder (good/more, others)",
-        "3 file(s) with other suffixes (.pdf, .txt, .webp)",
-        "2 image(s) beside the class folders (loose.jpg, loose.png)",
-        "2 image(s) in folders whose names say no class (scratched)",
+        "links to folders: 2 (good/more, others)",
+        "files with other suffixes: 3 (.pdf, .txt, .webp)",
+        "images beside the class folders: 2 (loose.jpg, loose.png)",
+        "images in folders whose names say no class: 2 (scratched)",
     )
 
 
@@ -129,7 +120,7 @@ def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):
     csv.write_text("id,label\na,1\n")
     source = load(two_classes, labels_csv=str(csv))
     assert labels(source) == {"a": 1, "b": 1, "c": 0}
-    assert source.left_out == ("LABELS_CSV changed 1 label(s)",)
+    assert source.left_out == ("labels changed by LABELS_CSV: 1",)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
@@ -138,7 +129,7 @@ def test_a_left_out_folder_whose_name_is_not_utf_8_is_listed_in_a_text_that_can_
 ):
     fill(two_classes / os.fsdecode(b"zur\xfcck"), "c.png")
     (line,) = load(two_classes).left_out
-    assert line == "1 image(s) in folders whose names say no class (zur\\udcfcck)"
+    assert line == "images in folders whose names say no class: 1 (zur\\udcfcck)"
 
 
 def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_classes):
@@ -147,74 +138,30 @@ def test_a_pipe_and_a_broken_link_are_listed_to_be_reported_as_unreadable(two_cl
     assert labels(load(two_classes)) == {"a": 0, "b": 1, "pipe": 1, "gone": 0}
 
 
-def test_a_few_of_many_left_out_folders_are_named(two_classes):
-    for i in range(8):
-        fill(two_classes / f"type{i}", "c.png")
-    assert load(two_classes).left_out == (
-        "8 image(s) in folders whose names say no class (type0, type1, type2, type3, type4, ...)",
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "label"),
-    [
-        *(("defect_free", 0), ("without_defect", 0), ("no defects", 0), ("non-defective", 0)),
-        *(("NoDefect", 0), ("defectfree", 0), ("zero_defects", 0), ("not bad", 0)),
-        *(
-            ("not_ok", 1),
-            ("NOK", 1),
-            ("n_ok", 1),
-            ("isn't ok", 1),
-            ("un-defective", 0),
-            ("non-functional", 1),
-            ("nonfunctional", 1),
-        ),
-        *(("defects", 1), ("Defectives", 1), ("goods", 0), ("good, no defect", 0)),
-    ],
-)
-def test_negations_and_plurals_are_read_as_a_person_would(two_classes, name, label):
-    fill(two_classes / name, "c.png")
-    assert labels(load(two_classes))["c"] == label
-
-
-@pytest.mark.parametrize("name", ["good_bad", "no_label_ok", "not_defect_free", "0_defects"])
-def test_a_folder_whose_name_says_both_or_negates_something_else_is_refused(two_classes, name):
-    fill(two_classes / name, "c.png")
-    assert refused(two_classes) == (
-        f"{two_classes / name} could be good or bad by its name; "
-        f"name it with -p GOOD_FOLDERS={name} or -p BAD_FOLDERS={name}"
-    )
-
-
-def test_given_names_decide_over_the_words(tmp_path):
+def test_given_names_are_exact_and_decide_over_the_words(tmp_path):
     fill(tmp_path / "ok", "a.png")
     fill(tmp_path / "Not_OK", "b.png")
-    fill(tmp_path / "Rejects", "c.png")
-    source = load(tmp_path, bad_folders=("not_ok", "rejects"))
+    fill(tmp_path / "bad", "c.png")
+    source = load(tmp_path, bad=("Not_OK",))
     assert labels(source) == {"a": 0, "b": 1, "c": 1}
-    assert source.label_mapping == "bad = Not_OK, Rejects; good = ok"
-    assert labels(load(tmp_path, bad_folders=("Rejects",), good_folders=("not_ok",)))["b"] == 0
-    with pytest.raises(DataError, match=r"GOOD_FOLDERS=unsur: .* has Not_OK, Rejects, ok"):
-        load(tmp_path, good_folders=("unsur",))
+    assert source.label_mapping == "bad = Not_OK, bad; good = ok"
+    assert labels(load(tmp_path, bad=("Not_OK",), good=("bad",)))["c"] == 0
+    for wrong in ("unsur", "not_ok"):
+        assert f"GOOD={wrong}" in refused(tmp_path, good=(wrong,))
     fill(tmp_path / "didn't pass", "d.png")
     fill(tmp_path / unicodedata.normalize("NFD", "défaut"), "e.png")
-    more = labels(load(tmp_path, bad_folders=("Rejects", "Didn't pass", "défaut")))
+    more = labels(load(tmp_path, bad=("didn't pass", "défaut")))
     assert more["d"] == more["e"] == 1
 
 
 def test_a_missing_or_an_empty_class_is_refused_with_what_is_there(tmp_path):
     fill(tmp_path / "good", "a.png")
     fill(tmp_path / "others", "b.png")
-    assert refused(tmp_path) == (
-        f"{tmp_path} needs one subfolder of good and one of bad parts; it has good, others. "
-        "Name them good/ok/functional/0 and bad/defect/defective/ng/1, or pass "
-        "-p GOOD_FOLDERS=NAME -p BAD_FOLDERS=NAME, or label the images by -p LABELS_CSV=FILE"
-    )
-    assert "it has no subfolder." in refused(tmp_path / "others")
+    problem = refused(tmp_path)
+    assert "good, others" in problem and "GOOD=NAME" in problem and "LABELS_CSV" in problem
+    assert "no subfolder" in refused(tmp_path / "others")
     (tmp_path / "bad").mkdir()
-    assert refused(tmp_path) == (
-        f"{tmp_path / 'bad'} holds no image (.png, .jpg, .jpeg, .bmp, .tif, .tiff)"
-    )
+    assert f"{tmp_path / 'bad'} holds no image" in refused(tmp_path)
 
 
 def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
@@ -227,11 +174,8 @@ def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
 
 def test_files_that_differ_by_their_suffix_alone_are_refused(two_classes):
     fill(two_classes / "good", "a.bmp")
-    assert refused(two_classes) == (
-        f"folder:{two_classes.name}: 1 id(s) occur more than once, e.g. 'good/a' "
-        f"({two_classes}/good/a.bmp, {two_classes}/good/a.png); "
-        "ids are file names without extension: rename"
-    )
+    problem = refused(two_classes)
+    assert "'good/a'" in problem and f"{two_classes}/good/a.bmp" in problem
 
 
 @pytest.mark.parametrize(("name", "given"), [("test", ""), ("Unlabelled", ""), ("new", "new")])
@@ -248,20 +192,18 @@ def test_a_test_folder_is_the_official_test_set_without_labels(two_classes, name
 def test_two_folders_of_test_images_are_refused_until_one_is_chosen(two_classes, names):
     fill(two_classes / names[0], "c.png")
     fill(two_classes / names[1], "d.png")
-    assert refused(two_classes) == (
-        f"{two_classes} has several folders of test images, {names[0]} and {names[1]}: "
-        f"choose one with -p TEST_FOLDER={names[0]}"
-    )
+    problem = refused(two_classes)
+    assert all(name in problem for name in names) and "TEST_FOLDER=" in problem
     source = load(two_classes, test_folder=names[1])
     assert source.table.official_split.tolist() == ["train", "train", "test"]
-    assert source.left_out == (f"1 image(s) in folders whose names say no class ({names[0]})",)
+    assert source.left_out == (f"images in folders whose names say no class: 1 ({names[0]})",)
 
 
 def test_a_test_folder_deeper_in_another_folder_is_not_listed_as_left_out(two_classes):
     fill(two_classes / "lots" / "monday", "c.png")
     fill(two_classes / "lots" / "tuesday", "d.png", "e.png")
     assert load(two_classes, test_folder="lots/monday").left_out == (
-        "2 image(s) in folders whose names say no class (lots)",
+        "images in folders whose names say no class: 2 (lots)",
     )
 
 
@@ -276,21 +218,16 @@ def test_a_test_folder_may_be_elsewhere_and_repeat_names(two_classes, tmp_path_f
 @pytest.mark.parametrize("given", ["", "test"])
 def test_labels_in_a_test_folder_are_said_to_be_left_out(two_classes, given):
     fill(two_classes / "test/good", "c.png")
-    fill(two_classes / "test/Not_OK", "d.png")
+    fill(two_classes / "test/NOK", "d.png")
     source = load(two_classes, test_folder=given)
     assert source.table.label.isna().sum() == 2
-    assert source.caveats == (
-        "The labels of test/Not_OK, test/good are not read: a test folder's images are unlabelled. "
-        "To test on them, move them into the class folders and say in a SPLIT_CSV which are test."
-    )
+    assert "test/NOK, test/good" in source.caveats
 
 
 def test_a_missing_or_empty_test_folder_is_refused(two_classes):
-    assert refused(two_classes, test_folder="new") == (
-        f"TEST_FOLDER='new': {two_classes / 'new'} is not a folder"
-    )
+    assert "TEST_FOLDER='new'" in refused(two_classes, test_folder="new")
     (two_classes / "test").mkdir()
-    assert refused(two_classes).startswith(f"{two_classes / 'test'} holds no image (")
+    assert f"{two_classes / 'test'} holds no image" in refused(two_classes)
 
 
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):

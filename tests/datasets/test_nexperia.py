@@ -87,8 +87,8 @@ def test_hidden_folders_are_skipped_and_images_of_no_class_are_listed(tmp_path):
     source = _load(tmp_path)
     assert len(source.table) == 12
     assert source.left_out == (
-        "2 hidden folder(s) or image(s) (.old, train_contest/defect/.thumbnails)",
-        "1 image(s) in folders whose names say no class (other)",
+        "hidden folders or images: 2 (.old, train_contest/defect/.thumbnails)",
+        "images in folders whose names say no class: 1 (other)",
     )
 
 

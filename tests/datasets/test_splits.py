@@ -158,20 +158,15 @@ def test_paths_of_an_external_split_are_relative_to_the_csv_or_the_images_folder
             (tmp_path / "parts" / folder / f"{i}.png").as_posix()
             for i in source.table.id.iloc[index]
         ]
-    beside = [f"parts/good/g00{i}.png" for i in range(3)]
-    below = [f"bad/b00{i}.png" for i in range(3)]
+    names = [f"parts/good/g00{i}.png" for i in range(3)] + [f"bad/b00{i}.png" for i in range(3)]
     order = ["train", "val", "test"] * 2
-    csv = write_csv(tmp_path / "s.csv", path=beside + below, split=order)
-    assert divide(source, split_csv=csv).table.split.tolist() == order
-    (tmp_path / "other").mkdir()
-    elsewhere = write_csv(tmp_path / "other" / "s.csv", path=beside + below, split=order)
-    assert divide(source, split_csv=elsewhere).table.split.tolist() == order  # from a folder above
-    for name, problem in (
-        ("good/g000.png", "line 3: 'good/g000.png' is named more than once"),
-        ("b000.png", "line 3: no image has the path 'b000.png'; 1 such line(s)"),
-    ):
-        csv = write_csv(tmp_path / "s.csv", path=[beside[0], name], split=["train", "test"])
-        assert refused(source, split_csv=csv) == f"{csv}, {problem}"
+    for folder in (tmp_path, tmp_path / "other"):  # beside the images, and elsewhere
+        folder.mkdir(exist_ok=True)
+        csv = write_csv(folder / "s.csv", path=names, split=order)
+        assert divide(source, split_csv=csv).table.split.tolist() == order
+    for name in ("good/g000.png", "b000.png"):  # named twice; not there
+        csv = write_csv(tmp_path / "s.csv", path=[names[0], name], split=["train", "test"])
+        assert f"{csv}, line 3: path {name!r}" in refused(source, split_csv=csv)
 
 
 def test_a_copy_on_two_sides_of_an_external_split_stays_where_it_is_best_protected(tmp_path):
@@ -183,7 +178,7 @@ def test_a_copy_on_two_sides_of_an_external_split_stays_where_it_is_best_protect
 
 
 @pytest.mark.parametrize("by", ["id", "path"])
-def test_lines_about_images_that_were_dropped_before_are_known_and_counted(tmp_path, by):
+def test_lines_about_images_that_were_dropped_before_are_known(tmp_path, by):
     source = toy_source(120, 60)
     order = ["train", "val", "test"] * 60
     csv = write_csv(tmp_path / "s.csv", **{by: source.table[by], "split": order})
@@ -192,11 +187,7 @@ def test_lines_about_images_that_were_dropped_before_are_known_and_counted(tmp_p
     split = divide(fewer, split_csv=csv)
     wanted = dict(zip(source.table.id, order, strict=True))
     assert sides(split) == {name: wanted[name] for name in fewer.table.id}
-    assert (split.unnamed, split.idle_lines) == (0, 122)
-    assert split.report.endswith(
-        "\n122 lines of SPLIT_CSV were passed over: MAX_IMAGES, LABELS_CSV or SKIP_UNREADABLE "
-        "took their images out before"
-    )
+    assert split.unnamed == 0
 
 
 def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_path):
@@ -205,12 +196,8 @@ def test_images_that_an_external_split_does_not_name_are_not_called_copies(tmp_p
     csv = write_csv(tmp_path / "s.csv", id=source.table.id[:8], split=given)
     split = divide(source, own_digests(source, g003="g002"), split_csv=csv)
     assert (split.copies_left_out, split.unnamed) == (1, 2)
-    assert split.report.splitlines()[2:] == [
-        "1 images were left out: copies or near duplicates of images of validation or test, or in "
-        "a group of theirs",
-        "2 images were left out because SPLIT_CSV names no set for them",
-    ]
-    facts = splits.describe(source, split, [])
+    assert "names no set for them: 2" in split.report
+    facts = splits.describe(source, split, ())
     assert (facts["excluded_copies"], facts["not_in_split_csv"]) == (1, 2)
 
 
@@ -221,59 +208,44 @@ def refused(source: Source, **settings) -> str:
 
 
 @pytest.mark.parametrize(
-    ("lines", "problem"),
+    ("lines", "culprit"),
     [
-        ("id,split/g000,train/x1,val/x2,val", ", line 3: no image has the id 'x1'; 2 such line(s)"),
-        (
-            "id,split/g000,training",
-            ", line 2: split must be train, val, test or excluded, not training",
-        ),
-        ("id,split/g000,train/g000,test", ", line 3: 'g000' is named more than once"),
-        ("split/train", " needs a column id or path; it has split (with commas between)"),
+        ("id,split/g000,train/x1,val/x2,val", "line 3: id 'x1'"),
+        ("id,split/g000,training", "line 2: split 'training'"),
+        ("id,split/g000,train/g000,test", "line 3: id 'g000'"),
+        ("split/train", "needs a column id or path"),
     ],
 )
-def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, lines, problem):
+def test_a_line_of_an_external_split_that_does_not_fit_is_named(tmp_path, lines, culprit):
     csv = tmp_path / "s.csv"
     csv.write_text(lines.replace("/", "\n"))
-    assert refused(toy_source(4, 4), split_csv=str(csv)) == f"{csv}{problem}"
+    problem = refused(toy_source(4, 4), split_csv=str(csv))
+    assert problem.startswith(str(csv)) and culprit in problem
 
 
 @pytest.mark.parametrize(
-    ("order", "problem"),
+    ("order", "culprit"),
     [
-        ("train val test train train test", "the split leaves no bad image in val"),
-        ("val val test train train test", "the split leaves no good image in train"),
-        ("train val train train val train", "the split leaves no image in test"),
-        (
-            "train val test train val test train",
-            "1 images in train or val have no label, e.g. 't000'",
-        ),
-        (
-            "train val test train val test val",
-            "1 images in train or val have no label, e.g. 't000'",
-        ),
+        ("train val test train train test", "no bad image in val"),
+        ("val val test train train test", "no good image in train"),
+        ("train val train train val train", "no image in test"),
+        ("train val test train val test train", "'t000'"),  # its label is hidden
+        ("train val test train val test val", "'t000'"),
     ],
 )
-def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path, order, problem):
+def test_an_external_split_needs_both_classes_with_labels_and_some_test(tmp_path, order, culprit):
     sides = order.split()
     source = toy_source(3, 3, test=len(sides) - 6)
     csv = write_csv(tmp_path / "s.csv", id=source.table.id, split=sides)
-    assert refused(source, split_csv=csv).startswith(problem)
-
-
-JOINED = " (near duplicates count as one: a lower TWIN_BITS keeps more of them apart, 0 all)"
+    assert culprit in refused(source, split_csv=csv)
 
 
 def test_too_few_images_for_validation_are_refused_with_the_number_that_fits():
     # 40 bad images, a quarter of them in test: 30 are left for training and validation.
-    assert refused(toy_source(120, 40), val_per_class=20) == (
-        "VAL_PER_CLASS=20 needs at least 40 different bad images for training and validation; "
-        f"there are 30{JOINED}. Set -p VAL_PER_CLASS=15 or less"
-    )
-    assert refused(toy_source(1, 120, test=4), max_images=150) == (
-        "VAL_PER_CLASS=20 needs at least 40 different good images for training and validation; "
-        f"there are 1 among the 150 that MAX_IMAGES keeps{JOINED}. Add images"
-    )
+    problem = refused(toy_source(120, 40), val_per_class=20)
+    assert "40 different bad images" in problem and "VAL_PER_CLASS=15" in problem
+    problem = refused(toy_source(1, 120, test=4), max_images=150)
+    assert "40 different good images" in problem and "MAX_IMAGES=150" in problem
     table = divide(toy_source(120, 40), val_per_class=15).table
     assert (table[table.label == 1].split == "train").sum() == 15
 
@@ -295,7 +267,7 @@ def test_subsample_keeps_unlabelled_test_images_in_proportion_and_they_are_count
     source = splits.subsample_source(toy_source(120, 60, test=60), 120, seed=0)
     assert source.table.official_split.value_counts().to_dict() == {"train": 90, "test": 30}
     assert source.table.label.isna().sum() == 30
-    facts = splits.describe(source, divide(source, val_per_class=5), [])
+    facts = splits.describe(source, divide(source, val_per_class=5), ())
     assert facts["images"]["test hidden"] == 30 and sum(facts["images"].values()) == 120
     assert facts["test_left_out"] == 30
     whole = toy_source(120, 60, test=60)
@@ -306,7 +278,7 @@ def test_keep_readable_and_describe_count_what_is_there():
     source = splits.keep_readable(toy_source(), toy_source().table.id.iloc[1:])
     assert len(source.table) == 199 and "g000" not in set(source.table.id)
     split = divide(source, own_digests(source, g002="g001"))
-    facts = splits.describe(source, split, [("/data/good/g000.png", "not an image")])
+    facts = splits.describe(source, split, (("/data/good/g000.png", "not an image"),))
     assert list(source.table) == list(toy_source().table)
     assert facts["unreadable"] == ["g000.png"]
     about = {"label_mapping": "bad = b", "kinds": [], "attribution": "", "caveats": ""}
@@ -358,7 +330,7 @@ def test_no_group_is_on_two_sides_or_in_two_folds(cross_fit):
             assert "fold" not in table
 
 
-def test_twins_of_two_groups_join_the_groups():
+def test_near_duplicates_of_two_groups_join_the_groups():
     for seed in range(5):
         split = splits.make_split(
             grouped_source(),
@@ -391,20 +363,16 @@ def test_images_without_a_group_are_left_out_of_a_split_by_groups_and_counted():
     split = divide(source, split="groups")
     assert split.table.split.iloc[[3, 5]].tolist() == ["excluded"] * 2
     assert (split.ungrouped, split.copies_left_out) == (2, 0)
-    assert "2 images were left out because they have no group" in split.report
 
 
 def test_a_split_by_groups_needs_groups_and_enough_of_them():
     assert "LABELS_CSV" in refused(toy_source(), split="groups")
     few = grouped_source(n_groups=4)
-    assert refused(few, split="groups").startswith(
-        "TEST_FRACTION (one or more of 4 equal parts) needs 4 groups with good and 4 with bad "
-        "images; there are 4 and 2 (near duplicates count as one: a lower "
-        "TWIN_BITS"
-    )
-    assert "TWIN_BITS" not in refused(few, split="groups", twin_bits=0)
+    problem = refused(few, split="groups")
+    assert "4 groups" in problem and "4 and 2" in problem and "NEAR_DUPLICATE_BITS" in problem
+    assert "NEAR_DUPLICATE_BITS" not in refused(few, split="groups", near_duplicate_bits=0)
     five = refused(grouped_source(n_groups=8), split="groups", test_fraction=0.5)
-    assert five.endswith("Add images, or set CROSS_FIT=2 or 3, which need as many of each")
+    assert "CROSS_FIT=2 or 3" in five
     nowhere = grouped_source()
     nowhere.table["group"] = None
     assert "no image has a group" in refused(nowhere, split="groups")
@@ -421,7 +389,7 @@ def test_a_split_by_groups_needs_groups_and_enough_of_them():
 
 def test_a_fold_without_one_class_is_refused_before_anything_is_fitted():
     found = [outcome(grouped_source(10, 4, seed), seed) for seed in range(60)]
-    assert any("would have no bad image: lower CROSS_FIT" in one for one in found)
+    assert any("no bad image in fold" in problem for problem in found)
     assert "" in found
 
 
@@ -499,15 +467,15 @@ def test_the_split_of_another_run_is_repeated_with_its_folds(tmp_path):
     alone = divide(source, seed=2, split_csv=csv, split="groups").table
     assert alone.split.tolist() == first.split.tolist()
     problem = refused(source, split_csv=csv, split="groups", cross_fit=3)
-    assert "a fold from 0 to 2, since CROSS_FIT=3; remove the column fold" in problem
+    assert csv in problem and "a fold from 0 to 2" in problem
     first.assign(split=first.split.replace("val", "train")).to_csv(csv, index=False)
     problem = refused(source, split_csv=csv, **settings)
-    assert f"{(first.fold == 0).sum()} images are not so" in problem
+    assert f"not so: {(first.fold == 0).sum()}" in problem
     train = first.fold > 0
     first.loc[train, "fold"] = 1 + np.arange(train.sum()) % 3
     first.to_csv(csv, index=False)
     problem = refused(source, split_csv=csv, **settings)
-    assert f"{train.sum()} images whose copy, near duplicate or group is in another" in problem
+    assert f"in another fold: {train.sum()}" in problem
 
 
 def test_a_leak_by_groups_is_rewarded_by_a_random_split_and_not_by_a_split_by_groups():

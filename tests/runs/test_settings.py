@@ -40,7 +40,7 @@ def test_every_preset_gives_settings_for_every_stage(stage, preset):
 def test_an_unknown_name_is_refused_with_the_nearest_one():
     asked = "no cell of 03_finetuning has the parameter FBP_EPOCH; did you mean FBP_EPOCHS?"
     assert refused("03_finetuning", fbp_epoch=3) == asked
-    asked = "no cell of 01_data_split has the parameter ZZZ (known: BAD_FOLDERS, "
+    asked = "no cell of 01_data_split has the parameter ZZZ (known: BAD, "
     assert refused("01_data_split", zzz=None).startswith(asked)
 
 
@@ -68,13 +68,13 @@ def test_a_value_of_the_wrong_type_is_refused(name, value, kind):
     "given", ["ok, fine parts,", '["ok", "fine parts"]', ["ok", "fine parts"], ("ok", "fine parts")]
 )
 def test_names_may_be_text_with_commas_json_a_list_or_a_tuple(given):
-    settings = config.resolve("01_data_split", "quick", {"good_folders": given})
-    assert settings.good_folders == ("ok", "fine parts")
+    settings = config.resolve("01_data_split", "quick", {"good": given})
+    assert settings.good == ("ok", "fine parts")
 
 
 def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fraction():
-    settings = SplitSettings(good_folders=1, test_folder=2024)
-    assert settings.good_folders == ("1",) and settings.test_folder == "2024"
+    settings = SplitSettings(good=1, test_folder=2024)
+    assert settings.good == ("1",) and settings.test_folder == "2024"
     assert isinstance(FinetuneSettings(fbp_lr=1).fbp_lr, float)
 
 
@@ -84,10 +84,10 @@ def test_a_folder_called_by_a_number_is_text_and_a_whole_number_will_do_for_a_fr
         ("FOLDER=2024_11_05", "2024_11_05"),
         ("COMPARE_RUN=1e3", "1e3"),
         ("TEST_FOLDER=0x10", "0x10"),
-        ("GOOD_FOLDERS=1.10", "1.10"),
-        ("GOOD_FOLDERS=2024_11,2024_12", "2024_11,2024_12"),
-        ('GOOD_FOLDERS=["ok", "1.10"]', ["ok", "1.10"]),
-        ("GOOD_FOLDERS=['ok', 'fine']", ["ok", "fine"]),
+        ("GOOD=1.10", "1.10"),
+        ("GOOD=2024_11,2024_12", "2024_11,2024_12"),
+        ('GOOD=["ok", "1.10"]', ["ok", "1.10"]),
+        ("GOOD=['ok', 'fine']", ["ok", "fine"]),
         ("FOLDER=None", None),
         ("FBP_LR=0.10", 0.1),
         ("FBP_LR=1e-3", 1e-3),
@@ -134,7 +134,7 @@ def test_the_trainings_of_03_take_its_parameters():
         ("05_genotype_retraining", "drop_path", 1, "must be below 1"),
         ("05_genotype_retraining", "schedule", "step", "is not one of one_cycle, cosine"),
         ("05_genotype_retraining", "genotypes", '["DARTS_V2"', "is not a list in JSON"),
-        ("01_data_split", "good_folders", '["a"', "is not a list in JSON (Expecting"),
+        ("01_data_split", "good", '["a"', "is not a list in JSON (Expecting"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(stage, name, value, problem):

@@ -19,6 +19,36 @@ NO_PAIRS = pd.DataFrame({"first": [], "second": [], "bits": []}, dtype=np.int64)
 LARGEST_CLUSTER = 20  # a larger one holds different parts that look alike
 
 
+def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
+    """Return the near duplicates of a cache, and a sentence about what was left alone.
+
+    Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are left alone: such parts
+    look alike to the hash, as flawless chips do, and are not one part taken twice.
+
+    Args:
+        cache: the images.
+        most_bits: the most bits of 256 in which the hashes of a pair differ; 0: search none.
+
+    Returns:
+        `first, second, bits` as `near_pairs`, and the sentence, or "".
+    """
+    if most_bits == 0:
+        return NO_PAIRS, "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
+    if len(cache.table) > MOST_IMAGES:
+        return NO_PAIRS, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
+    pairs, alike = near_pairs(hashes(cache), most_bits)
+    cluster = clusters(len(cache.table), pairs)
+    alike |= np.bincount(cluster)[cluster] > LARGEST_CLUSTER
+    alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
+    if not alike.any():
+        return pairs, ""
+    kept = pairs[~alike[pairs["first"]]].reset_index(drop=True)
+    return kept, (
+        f"{alike.sum():,} images look alike to the hash, in clusters of more than "
+        f"{LARGEST_CLUSTER}; they are not treated as near duplicates."
+    )
+
+
 def hashes(cache: ImageCache) -> np.ndarray:
     """Return the perceptual hash (N, 256) bool of every image of a cache.
 
@@ -46,7 +76,7 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.nda
         the images with too many neighbours, and for these neighbours.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))  # a product counts equal minus other
-    found, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)
+    blocks, alike = [np.empty((0, 3), dtype=np.int64)], np.zeros(len(signs), dtype=bool)
     for start in range(0, len(signs), ROWS_AT_ONCE):
         products = signs[start : start + ROWS_AT_ONCE] @ signs.T
         near = products >= hashes.shape[1] - 2 * most_bits
@@ -57,40 +87,8 @@ def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.nda
         apart = second > first + start
         first, second = first[apart], second[apart]
         bits = (hashes.shape[1] - products[first, second]) / 2
-        found.append(np.stack([first + start, second, bits.astype(np.int64)], axis=1))
-    pairs = pd.DataFrame(np.concatenate(found), columns=["first", "second", "bits"])
-    return pairs, alike
-
-
-def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
-    """Return the near duplicates of a cache, and a sentence about what was left alone.
-
-    Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are left alone: such parts
-    look alike to the hash, as flawless chips do, and are not one part taken twice.
-
-    Args:
-        cache: the images.
-        most_bits: the most bits of 256 in which the hashes of a pair differ; 0: search none.
-
-    Returns:
-        `first, second, bits` as `near_pairs`, and the sentence, or "".
-    """
-    if most_bits == 0:
-        return NO_PAIRS, "Near duplicates were not searched (TWIN_BITS=0)."
-    if len(cache.table) > MOST_IMAGES:
-        return NO_PAIRS, f"Near duplicates are not searched among more than {MOST_IMAGES:,} images."
-    pairs, alike = near_pairs(hashes(cache), most_bits)
-    cluster = clusters(len(cache.table), pairs)
-    sizes = np.bincount(cluster, minlength=1)
-    alike |= sizes[cluster] > LARGEST_CLUSTER
-    alike = np.isin(cluster, cluster[alike])  # with all that pairs link to them
-    if not alike.any():
-        return pairs, ""
-    kept = pairs[~alike[pairs["first"]]].reset_index(drop=True)
-    return kept, (
-        f"{alike.sum():,} images look alike to the hash, in clusters of more than "
-        f"{LARGEST_CLUSTER}; they are not treated as near duplicates."
-    )
+        blocks.append(np.stack([first + start, second, bits.astype(np.int64)], axis=1))
+    return pd.DataFrame(np.concatenate(blocks), columns=["first", "second", "bits"]), alike
 
 
 def clusters(n: int, pairs: pd.DataFrame, *columns: pd.Series) -> np.ndarray:

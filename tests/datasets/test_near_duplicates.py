@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFilter
 
-from helpers.datasets import twins
+from helpers.datasets import near_duplicates
 from helpers.datasets.cache import open_cache
 
 
@@ -32,7 +32,7 @@ def cache(tmp_path):
 
 
 def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_not(cache):
-    pairs, remark = twins.find(cache, 20)
+    pairs, remark = near_duplicates.find(cache, 20)
     ids = cache.table.id
     found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
     assert found == {("a", "a_blurred"), ("b", "b_dark")} and remark == ""
@@ -40,17 +40,17 @@ def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_
 
 
 def test_zero_bits_search_nothing_and_say_so(cache):
-    pairs, remark = twins.find(cache, 0)
-    assert pairs.empty and remark == "Near duplicates were not searched (TWIN_BITS=0)."
+    pairs, remark = near_duplicates.find(cache, 0)
+    assert pairs.empty and remark == "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
 
 
 def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
-    monkeypatch.setattr(twins, "ROWS_AT_ONCE", 7)  # several blocks
+    monkeypatch.setattr(near_duplicates, "ROWS_AT_ONCE", 7)  # several blocks
     rng = np.random.default_rng(1)
     hashes = rng.random((30, 64)) < 0.5
     hashes[20] = hashes[3]
     hashes[20, :5] ^= True
-    pairs, alike = twins.near_pairs(hashes, 22)
+    pairs, alike = near_duplicates.near_pairs(hashes, 22)
     assert not alike.any()
     counted = [
         (i, j, int((hashes[i] != hashes[j]).sum())) for i in range(30) for j in range(i + 1, 30)
@@ -61,11 +61,11 @@ def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
 
 
 def test_many_parts_that_look_alike_are_not_called_duplicates(tmp_path):
-    plain = {f"plain{i:02d}": scenes(1)[0] for i in range(twins.LARGEST_CLUSTER + 1)}
+    plain = {f"plain{i:02d}": scenes(1)[0] for i in range(near_duplicates.LARGEST_CLUSTER + 1)}
     pair = scenes(2, seed=5)[1]
     images = plain | {"x": pair, "y": pair.filter(ImageFilter.GaussianBlur(1))}
     cache = open_cache(write_images(tmp_path / "images", images), 64, tmp_path / "cache")
-    pairs, remark = twins.find(cache, 20)
+    pairs, remark = near_duplicates.find(cache, 20)
     assert len(pairs) == 1 and cache.table.id[pairs["first"][0]] == "x"
     assert remark.startswith("21 images look alike to the hash")
 
@@ -73,19 +73,21 @@ def test_many_parts_that_look_alike_are_not_called_duplicates(tmp_path):
 def test_alike_images_make_no_pairs_so_that_memory_does_not_grow_with_the_square(monkeypatch):
     hashes = np.zeros((400, 64), dtype=bool)
     hashes[399] = hashes[398] = np.random.default_rng(0).random(64) < 0.5
-    pairs, alike = twins.near_pairs(hashes, 4)
+    pairs, alike = near_duplicates.near_pairs(hashes, 4)
     assert pairs.to_numpy().tolist() == [[398, 399, 0]]
     assert alike[:398].all() and not alike[398:].any()
 
 
 def test_the_hash_is_that_of_the_original_at_every_size(tmp_path):
     table = write_images(tmp_path / "images", dict(zip("ab", scenes(2), strict=True)))
-    small, large = (twins.hashes(open_cache(table, px, tmp_path / "cache")) for px in (16, 64))
+    small, large = (
+        near_duplicates.hashes(open_cache(table, px, tmp_path / "cache")) for px in (16, 64)
+    )
     assert small.shape == (2, 256) and (small == large).all() and (small[0] != small[1]).any()
 
 
 def test_clusters_join_pairs_and_equal_values_and_missing_values_join_nothing():
     pairs = pd.DataFrame({"first": [0], "second": [4]})
-    cluster = twins.clusters(6, pairs, pd.Series(["a", "b", "b", None, "c", None]))
+    cluster = near_duplicates.clusters(6, pairs, pd.Series(["a", "b", "b", None, "c", None]))
     assert cluster[0] == cluster[4] and cluster[1] == cluster[2]
     assert len(set(cluster)) == 4
