@@ -2,9 +2,14 @@
 
 import functools
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -142,3 +147,32 @@ def test_an_error_in_a_worker_arrives_and_what_was_finished_is_kept(run, monkeyp
         run.once_each(work)
     assert run.once("good", tasks.count_up, tasks.Place(place), 1) == 2
     assert len(_calls(place)) == 1
+
+
+PROGRAM = """
+import functools, pathlib, sys
+from helpers.runs import workers
+from tests.runs import tasks
+place = tasks.Place(pathlib.Path(sys.argv[1]))
+calls = {str(n): functools.partial(tasks.wait, place) for n in range(2)}
+list(workers.side_by_side(calls, "waiting", place.path.parent))
+"""
+
+
+def test_workers_end_soon_after_their_parent_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv(workers.LIMIT, "2")
+    place = tmp_path / "pids"
+    parent = subprocess.Popen([sys.executable, "-c", PROGRAM, str(place)], cwd=paths.project_root())
+    _until(lambda: len(_calls(place)) == 2)
+    pids = [int(line) for line in _calls(place)]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(30)
+    _until(lambda: not any(map(psutil.pid_exists, pids)))
+
+
+def _until(holds):
+    for _ in range(300):
+        if holds():
+            return
+        time.sleep(0.2)
+    raise AssertionError("waited for a minute")
