@@ -1,9 +1,9 @@
 """Independent work side by side: one process for each core (or GPU), with one thread each.
 
-On one machine joblib's processes do it, as many as cores, GPUs and free memory allow; if the
-environment variable RAY_ADDRESS names a Ray cluster, its machines do it (they need the run's folder
-on a shared disk, under the same path). The results do not depend on the number of workers: on a
-CPU each piece of work has one thread, also if there is one worker.
+On one machine joblib's processes do it, as many as cores, GPUs and free memory allow. If the
+environment variable RAY_ADDRESS names a Ray cluster, its machines do it: `pip install ray`; they
+need the run's folder on a shared disk, under the same path. The results do not depend on the number
+of workers: on a CPU each piece of work has one thread, also if there is one worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from helpers.core import locks, paths, status
 from helpers.core.devices import default_device
 
+CLUSTER = "RAY_ADDRESS"  # environment variable: the cluster that Ray's own programs use
 LIMIT = "GOOD_BAD_WORKERS"  # environment variable: at most so many
 BYTES_EACH = 2 * 2**30  # of memory that a training may need
 WATCH_S = 1.0
@@ -57,37 +58,42 @@ def side_by_side(
     Raises:
         Exception: what a call has raised; calls that have not started then are not started.
     """
-    bar: Any = tqdm(total=len(calls), desc=what, disable=len(calls) < 2)
-    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
-    workers = -1 if on_cluster else count(len(calls))
-    if workers == 1:
-        for name, call in calls.items():
+    on_cluster = bool(os.environ.get(CLUSTER))
+    if not on_cluster and count(len(calls)) == 1:
+        for name, call in tqdm(calls.items(), desc=what, disable=len(calls) < 2):
             with one_thread():
                 result = call()
-            bar.update()
             yield name, result
-        bar.close()
         return
-    if on_cluster:
-        from ray.util.joblib import register_ray
-
-        register_ray()
-    backend: dict[str, Any] = {"backend": "ray"}
-    if not on_cluster:
-        backend = {"backend": "loky", "inner_max_num_threads": 1}
     line, home = os.environ.get(status.VARIABLE), str(paths.home())
     jobs = [
-        joblib.delayed(_call)(name, call, os.getpid(), line and f"{line}.{number}", place, home)
+        (name, call, os.getpid(), line and f"{line}.{number}", place, home)
         for number, (name, call) in enumerate(calls.items())
     ]
-    with _quiet_bars(), joblib.parallel_config(**backend, n_jobs=workers):
-        parallel = joblib.Parallel(
-            return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-        )
-        for name, result in parallel(jobs):
-            bar.update()
-            yield name, result
-    bar.close()
+    results = _on_cluster(jobs) if on_cluster else _on_this_machine(jobs)
+    yield from tqdm(results, desc=what, total=len(calls))
+
+
+def _on_this_machine(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
+    with _quiet_bars(), joblib.parallel_config(**options, n_jobs=count(len(jobs))):
+        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all")
+        yield from parallel(joblib.delayed(_call)(*job) for job in jobs)
+
+
+def _on_cluster(jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    import ray
+
+    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    on_gpu = int(ray.cluster_resources().get("GPU", 0) > 0)
+    remote = ray.remote(num_cpus=1, num_gpus=on_gpu, max_retries=0)(_call)
+    waiting = [remote.remote(*job) for job in jobs]
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
 
 
 @contextlib.contextmanager
