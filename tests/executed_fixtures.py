@@ -10,12 +10,12 @@ import pytest
 from nbformat import v4
 from PIL import Image
 
-from helpers.commands import executed, showcase
-from helpers.core import environment, files, paths
+from helpers.commands import executed, publish
+from helpers.core import files, paths
 from helpers.runs import settings as config
 from helpers.runs import stages
 
-RUN, COMMIT = "elpv-quick", "abc1234"
+RUN = "elpv-quick"
 
 
 def png():
@@ -80,7 +80,7 @@ def write_record(without=()):
             "settings": vars(settings),
             "device": "CPU, 2 threads",
             "precision": "bf16",
-            "commit": COMMIT,
+            "commit": "abc1234",
             "seconds": 60.0,
             "peak_memory_mb": 1500,
             "outputs": {},
@@ -106,6 +106,9 @@ def executed_run(tmp_path_factory):
                     cell.outputs = []
             nbformat.write(notebook, path)
         write_record()
+        figures = {figure for parts in publish.PICTURES.values() for figure, *_ in parts}
+        for figure in figures:
+            files.write_bytes(paths.RunPaths(RUN).figure(figure), base64.b64decode(png()))
         for stage in config.STAGES:
             execute(stage, [bar(), said(f"{stage} speaks\n"), shown(png=png(), plain="<Figure>")])
     return place
@@ -116,6 +119,4 @@ def finished_run(executed_run, home, monkeypatch):
     """Return the paths of a finished run, with a copy of `notebooks/` to write to."""
     shutil.copytree(executed_run, home, dirs_exist_ok=True)
     monkeypatch.setattr(paths, "notebooks_root", lambda: home / "project" / "notebooks")
-    monkeypatch.setattr(showcase, "write_pictures", lambda *_: [])  # there is no model behind it
-    monkeypatch.setattr(environment, "is_present_code", lambda commit: commit == COMMIT)
     return paths.RunPaths(RUN)

@@ -44,8 +44,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import helpers
-from helpers.commands import run
-from helpers.commands.plan import Plan
+from helpers.commands import kernel, run
 from helpers.core import environment, files, paths
 from helpers.darts import perturbation, search_plots
 from helpers.darts.supernet import Supernet
@@ -196,7 +195,7 @@ class Series:
 def in_this_process(quick: bool = False):
     """Let `helpers.run` execute a notebook's cells here, without a kernel."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_run_notebook", run_cells)
+        patch.setattr(kernel, "run_notebook", run_cells)
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
@@ -237,9 +236,7 @@ def sweep(home: Path) -> None:
     files.remove_leftovers(*folders)
 
 
-def run_cells(
-    source: Path, target: Path, plan: Plan, parameters: dict[str, Any], stage: str
-) -> None:
+def run_cells(source: Path, target: Path, parameters: dict[str, Any], command: str) -> None:
     """Run the code cells of a notebook in order, with the parameters after the tagged cell."""
     names: dict[str, Any] = {"__name__": "__main__"}
     cells = [c for c in json.loads(source.read_text())["cells"] if c["cell_type"] == "code"]

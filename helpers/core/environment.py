@@ -25,17 +25,6 @@ def commit() -> str | None:
     return _git("describe", "--always", "--dirty=+") or None
 
 
-def is_present_code(made_by: str | None) -> bool:
-    """Return True if the package is that of a commit; False if git cannot tell.
-
-    Args:
-        made_by: what `commit` returned; with a plus it names no code that could be compared.
-    """
-    if not made_by or made_by.endswith("+"):
-        return False
-    return _git("diff", "--stat", made_by, "--", "helpers") == ""
-
-
 def _git(*arguments: str) -> str | None:
     """Return what git prints about the clone, or None if there is none or git fails."""
     if not paths.is_clone():  # another repository may hold the folder of an installed wheel

@@ -10,11 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import papermill
 import pytest
-from nbclient.exceptions import DeadKernelError
 
 from helpers import datasets
 from helpers.commands import run
-from helpers.commands.plan import make_plan
 from helpers.core import files, paths, tensors
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
@@ -127,27 +125,6 @@ def test_a_disk_with_room_left_is_full_by_a_quota_or_by_its_files(
         raise OSError(number, "No space left on device")
     said = f"disk is full ({free_mb} MB free in {tmp_path}; a quota or the number of files (inodes)"
     assert said in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (FileNotFoundError(2, "No such file or directory", "/tmp/k.json"), "/tmp/k.json: No such"),
-        (DeadKernelError(), "lower RETRAIN_IMAGE_SIZE_PX or RETRAIN_BATCH_SIZE\n"),
-    ],
-)
-def test_a_notebook_that_cannot_be_executed_names_what_is_to_blame(home, monkeypatch, error, said):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(papermill, "execute_notebook", fail)
-    arguments = ["--preset", "smoke", "--name", "t"]
-    plan = make_plan(run.parser().parse_args(arguments), arguments)
-    with pytest.raises(run.RunError) as caught:
-        run._run_notebook(
-            home / "05.ipynb", home / "x/05.ipynb", plan, {}, "05_genotype_retraining"
-        )
-    assert said in str(caught.value)
 
 
 def test_a_full_disk_under_the_executed_copy_is_named(run_copy, finished_run, monkeypatch, capsys):

@@ -1,0 +1,123 @@
+"""Run one notebook in a kernel, and turn what can go wrong into one message.
+
+While a cell trains, the notebook's line in the terminal shows what the kernel tells about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from helpers.core import files, memory, paths, status
+from helpers.core.errors import OutOfTime
+from helpers.runs import settings as config
+from helpers.runs.record import RunError
+
+ENGINE = "good-bad"
+START_TIMEOUT_S = 600  # on a busy machine importing the kernel alone may take minutes
+# without tqdm's guess of the time left: it assumes that all cells take equally long
+BAR = "{desc}: {n_fmt}/{total_fmt} cells, {elapsed}{bar:1}{postfix}"
+
+
+class RunOutOfTime(RunError):
+    """The time budget is used up; nothing is wrong, and the same command continues."""
+
+    exit_code = 75  # "try again later" in the convention of sysexits.h
+
+
+class RunInterrupted(RunError):
+    """The user has stopped a notebook by Ctrl-C; the same command continues."""
+
+    exit_code = 130  # as `cli.start` returns it
+
+
+def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any], command: str) -> None:
+    """Execute a notebook and write the executed copy.
+
+    Args:
+        source: the notebook of a stage.
+        target: its executed copy.
+        parameters: values for its parameters cell.
+        command: continues the run; error messages end with it.
+
+    Raises:
+        RunError: the notebook failed, or its kernel did.
+    """
+    import papermill  # slow to import, and not needed by a run that is up to date
+    from nbclient.exceptions import DeadKernelError
+
+    with files.writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    # papermill warns of parameters that are not in the cell; the plan has checked them
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    # papermill formats paths: braces in a name are doubled
+    literal = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
+    stop = RunError
+    try:
+        with tempfile.TemporaryDirectory() as folder, status.listening(Path(folder, "status")):
+            papermill.execute_notebook(
+                *literal,
+                parameters=dict(parameters),
+                engine_name=_register_engine(Path(folder, "status")),
+                kernel_name="python3",
+                start_timeout=START_TIMEOUT_S,
+                cwd=str(paths.working_folder()),
+                progress_bar=_bar_options(source.stem),
+                # the kernel warns that it uses loopback, and after Ctrl-C that its socket is closed
+                extra_arguments=["--log-level=50"],
+            )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == OutOfTime.__name__:
+            raise RunOutOfTime(f"{error.evalue}\nTo continue: {command}") from None
+        reason = f"{source.name}, cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        names = " or ".join(n.upper() for n in memory.sizes_of(config.STAGES[source.stem]))
+        advice = f"lower {names}" if names else memory.NOTHING
+        reason = f"{source.name}: the kernel died; perhaps the memory was full: {advice}"
+    except RuntimeError as error:
+        doctor = "`python -m helpers.doctor` looks for the cause"
+        reason = f"{source.name}: the kernel did not start ({error}); {doctor}"
+    except KeyboardInterrupt:
+        stop, reason = RunInterrupted, f"{source.name}: interrupted"
+    except OSError as error:
+        culprit = error.filename or f"{target} cannot be written"
+        reason = f"{culprit}: {error.strerror or error}"
+    else:
+        return
+    raise stop(f"{reason}\nThe executed copy is {target}.\nTo continue once it is fixed: {command}")
+
+
+def _bar_options(stage: str) -> dict[str, Any]:
+    """Return the options of papermill's progress bar; a log gets a line each half minute."""
+    every_s = 1 if sys.stderr.isatty() else 30
+    return {"desc": stage, "bar_format": BAR, "mininterval": every_s, "miniters": 0}
+
+
+def _register_engine(told: Path) -> str:
+    """Teach papermill an engine that shows the line in the file `told`; return its name.
+
+    Papermill asks at each message of the kernel whether to save the notebook. A training sends
+    one each second, for its own bar; that is when the line is read.
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+            save = nb_man.autosave_cell
+
+            def show_and_save() -> None:
+                if nb_man.pbar:
+                    nb_man.pbar.set_postfix_str(status.heard(told), refresh=False)
+                    nb_man.pbar.update(0)  # draws the bar if it is time
+                save()
+
+            nb_man.autosave_cell = show_and_save
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+    papermill_engines.register(ENGINE, Engine)
+    return ENGINE
