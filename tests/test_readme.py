@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import export, predict, run, train
+from helpers.commands import export, predict, run
 from helpers.commands.kaggle import command
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
@@ -22,7 +22,6 @@ LINKS = [
 
 PARSERS = {
     "run": run.parser,
-    "train": train._parser,
     "predict": predict._parser,
     "export": export._parser,
     "kaggle": command._parser,

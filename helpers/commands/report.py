@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -70,7 +71,7 @@ def write(run_paths: RunPaths) -> Path:
 def _summary(run_paths: RunPaths) -> str:
     """Return the first cell: contents, facts, and where the time went."""
     record = run_record.load_run(run_paths)
-    first = next(iter(record.get("stages", {}).values()), {})
+    first: dict[str, Any] = next(iter(record.get("stages", {}).values()), {})
     facts = {
         "preset": record.get("preset"),
         "data set": record.get("dataset"),
