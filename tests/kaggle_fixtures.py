@@ -5,23 +5,17 @@ import io
 import os
 import socket
 import tempfile
-import traceback
 import zipfile
-from pathlib import Path
 
 import pytest
 
-from helpers.commands.kaggle.client import COMPETITION, KaggleError
 from tests.kaggle_server import KEY, TOKEN, USER, KaggleServer
 
-__all__ = ["csv", "home", "no_secret_in_any_output", "no_way_out", "server", "waits"]
+__all__ = ["home", "no_secret_in_any_output", "no_way_out", "server", "waits"]
 
-SLUG = COMPETITION
-RULES = f"https://www.kaggle.com/competitions/{SLUG}/rules"
 SECRETS = (KEY, TOKEN, base64.b64encode(f"{USER}:{KEY}".encode()).decode(), "sign3d")
 IMAGE = "train/good_0/1.bmp"
 SAMPLE = "id,defect_score\na,0.5\nb,0.5\nc,0.5\n"
-GOOD = "id,defect_score\nb,0.1\na,0.9\nc,0\n"
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +58,10 @@ def server(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def no_secret_in_any_output(capfd, caplog):
-    """After each test: neither key nor token nor signature in what was printed or logged."""
-    for logger in ("kaggle", "urllib3"):
-        caplog.set_level("DEBUG", logger=logger)
+def no_secret_in_any_output(capfd):
+    """After each test: neither key nor token nor signature in what was printed since."""
     yield
-    logged = [record.getMessage() for record in caplog.get_records("call")]
-    printed = "".join([*capfd.readouterr(), *logged])
+    printed = "".join(capfd.readouterr())
     assert not [secret for secret in SECRETS if secret in printed]
 
 
@@ -82,14 +73,6 @@ def waits(monkeypatch):
     return waits
 
 
-@pytest.fixture
-def csv(tmp_path):
-    (tmp_path / "sample.csv").write_text(SAMPLE)
-    path = tmp_path / "x.csv"
-    path.write_text(GOOD)
-    return path
-
-
 def zip_of(contents):
     """A zip of stored members, so that a byte of a member can be found and damaged."""
     buffer = io.BytesIO()
@@ -99,15 +82,12 @@ def zip_of(contents):
     return buffer.getvalue()
 
 
-def message_of(call, error=KaggleError):
-    """The text of an error, after a look at all that a notebook would show of it."""
-    with pytest.raises(error) as caught:
-        call()
-    shown = "".join(traceback.format_exception(caught.value))
-    assert "requests.exceptions" not in shown  # no chain: it may hold a signed address
-    assert not [secret for secret in SECRETS if secret in shown]
-    return str(caught.value)
+def failure_of(command, capfd, code=1):
+    """What the command line prints on stderr if it ends with an exit code; it holds no secret."""
+    from helpers.commands.kaggle.command import main
 
-
-def files_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
+    capfd.readouterr()
+    assert main(command) == code
+    printed = capfd.readouterr()
+    assert not [secret for secret in SECRETS if secret in printed.out + printed.err]
+    return printed.err

@@ -1,21 +1,21 @@
-"""A stand-in for Kaggle on the loopback address: it speaks the clients' protocol, faults on order.
+"""A stand-in for Kaggle on the loopback address: it speaks the client's protocol, faults on order.
 
-Written after what the clients (kaggle 2.2, kagglehub 1.0) send and accept: POSTs of JSON to
+Written after what the client (kaggle 2.2) sends and accepts: POSTs of JSON to
 `/v1/<service>/<method>`, also behind `/api` and as absolute addresses, when it serves as a proxy.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 USER, KEY, TOKEN = "tester", "dummykey-4f1d0c", "dummytoken-77aa31"
+DONE = {"status": "COMPLETE", "publicScore": "0.98765"}
 
 
 @dataclass
@@ -24,35 +24,23 @@ class Fault:
 
     status: int = 500
     body: object = ""
-    headers: dict = field(default_factory=dict)
     drop: bool = False
     after_work: bool = False  # the request takes effect, only its answer goes wrong
-
-
-@dataclass
-class Request:
-    name: str  # the method, or PUT, or GET
-    body: dict
-    headers: dict
 
 
 class KaggleServer:
     """The server and its state; use as a context manager."""
 
     def __init__(self):
-        self.requests: list[Request] = []  # that have arrived, in order
-        # wrong answers to come, by name of the method (PUT and GET for the file store)
-        self.faults: dict[str, list[Fault]] = defaultdict(list)
+        self.requests: list[tuple[str, dict]] = []  # method, or PUT or GET, and body or headers
+        self.faults: dict[str, list[Fault]] = defaultdict(list)  # to come, by name of the method
         self.cuts: list[int | None] = []  # of each GET to come: bytes after which it breaks off
         self.data = b""  # the zip that the contest offers
-        self.has_facts = True  # the store tells length and checksum of the zip
-        # answers to GetSubmission, the last one for ever
-        self.states: list[dict] = [{"status": "COMPLETE", "publicScore": "0.98765"}]
-        self.submissions: list[dict] = []
+        self.states = [DONE]  # answers to GetSubmission, the last one for ever
         self.uploads: dict[str, bytes] = {}
-        self.datasets: dict[str, dict] = {}
+        self.datasets: dict[str, list[str]] = {}  # the files of each
+        self.dataset_states = ["READY"]
         self.kernel_answer: dict = {}
-        self.gpu_quota: dict | None = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}
 
     def __enter__(self) -> KaggleServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -71,14 +59,8 @@ class KaggleServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
-    def names(self) -> list[str]:
-        return [request.name for request in self.requests]
-
-    def bodies(self, name: str) -> list[dict]:
-        return [request.body for request in self.requests if request.name == name]
-
-    def ranges(self) -> list[str]:
-        return [r.headers["Range"] for r in self.requests if "Range" in r.headers]
+    def sent(self, name: str) -> list[dict]:
+        return [body for method, body in self.requests if method == name]
 
     def answer(self, name: str, body: dict) -> dict | Fault:
         """Answer one method of the API."""
@@ -91,55 +73,48 @@ class KaggleServer:
     def _GetSubmissionLimits(self, body):
         return {"numToday": 1, "numTotal": 3, "numAllowedNow": 4}
 
-    def _DownloadDataFiles(self, body):
-        place = f"{self.url}/data/{body['competitionName']}.zip?X-Signature=sign3d"
-        return Fault(302, "", {"Location": place})
-
-    def _AttachDatasourceUsingJwtRequest(self, body):
-        slug = body["competitionRef"]["CompetitionSlug"]
-        return {"wasSuccessful": True, "result": {"mountSlug": f"competitions/{slug}"}}
-
     def _StartSubmissionUpload(self, body):
-        return self._start_upload(body["fileName"])
+        return self._StartBlobUpload({"name": body["fileName"]})
 
     def _StartBlobUpload(self, body):
-        return self._start_upload(body["name"])
-
-    def _start_upload(self, name):
-        token = f"blob-{len(self.requests)}-{name}"
+        token = f"blob-{len(self.requests)}-{body['name']}"
         return {"token": token, "createUrl": f"{self.url}/upload/{token}?X-Signature=sign3d"}
 
     def _CreateSubmission(self, body):
-        token, ref = body["blobFileTokens"], 4242 + len(self.submissions)
-        if token not in self.uploads:
+        if body["blobFileTokens"] not in self.uploads:
             return Fault(400, {"code": 400, "message": "no such upload"})
-        self.submissions.append({"ref": ref, "fileName": token.split("-", 2)[2]})
-        return {"message": "Successfully submitted", "ref": ref}
+        return {"message": "Successfully submitted", "ref": 4242}
 
     def _GetSubmission(self, body):
-        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return {"ref": body["ref"], **state}
+        return {"ref": body["ref"], **_next(self.states)}
 
     def _GetDatasetStatus(self, body):
         if f"{body['ownerSlug']}/{body['datasetSlug']}" in self.datasets:
-            return {"status": "READY"}
+            return {"status": _next(self.dataset_states)}
         return Fault(404, {"error": {"code": 404, "message": "Not found"}})
 
     def _CreateDataset(self, body):
-        self.datasets[f"{body['ownerSlug']}/{body['slug']}"] = body
-        return {"status": "ok", "url": "https://www.kaggle.com/datasets/x"}
+        self.is_private = body["isPrivate"]
+        return self._hold(f"{body['ownerSlug']}/{body['slug']}", body)
 
     def _CreateDatasetVersion(self, body):
-        return {"status": "ok"}
+        return self._hold(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"])
+
+    def _hold(self, ref, body):
+        self.datasets[ref] = [file["token"].split("-", 2)[2] for file in body["files"]]
+        return {"status": "ok", "url": "https://www.kaggle.com/datasets/x"}
 
     def _GetAcceleratorQuotaStatistics(self, body):
-        if self.gpu_quota is None:
-            return Fault(404, {"code": 404, "message": "Not found"})
-        return {"quotaRefreshTime": "2026-12-05T00:00:00Z", "gpuQuota": self.gpu_quota}
+        gpu = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}
+        return {"quotaRefreshTime": "2026-12-05T00:00:00Z", "gpuQuota": gpu}
 
     def _SaveKernel(self, body):
         url = f"https://www.kaggle.com/code/{body['slug']}"
         return {"ref": body["slug"], "url": url, "versionNumber": 1, **self.kernel_answer}
+
+
+def _next(answers):
+    return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -150,70 +125,67 @@ class _Handler(BaseHTTPRequestHandler):
 
     def begin(self, name: str, body: dict) -> Fault | None:
         """Note a request, and return the fault that is due."""
-        kaggle = self.server.kaggle
-        kaggle.requests.append(Request(name, body, dict(self.headers)))
-        return kaggle.faults[name].pop(0) if kaggle.faults[name] else None
+        self.server.kaggle.requests.append((name, body))
+        due = self.server.kaggle.faults[name]
+        return due.pop(0) if due else None
 
     def content(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def do_POST(self):
-        path = urlsplit(self.path).path.removeprefix("/api")
+        path = urlsplit(self.path).path
         name, body = path.rsplit("/", 1)[-1], json.loads(self.content() or b"{}")
         fault = self.begin(name, body)
         basic = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
         known = self.headers.get("Authorization") in (basic, f"Bearer {TOKEN}")
-        if not known and name not in ("IntrospectToken", "AttachDatasourceUsingJwtRequest"):
+        if not known and name != "IntrospectToken":
             fault = Fault(401, {"code": 401, "message": "Unauthorized"})
         if fault and not fault.after_work:
             return self.fail(fault)
+        if name == "DownloadDataFiles":
+            place = f"{self.server.kaggle.url}/data/{body['competitionName']}.zip?X-Sig=sign3d"
+            return self.send(302, b"", {"Location": place})
         answer = self.server.kaggle.answer(name, body)
         if fault or isinstance(answer, Fault):
             return self.fail(fault or answer)
-        return self.send(200, answer)
+        return self.send(200, json.dumps(answer).encode())
 
     def do_PUT(self):
         content = self.content()
-        if fault := self.begin("PUT", {}):
+        if fault := self.begin("PUT", dict(self.headers)):
             return self.fail(fault)
-        if "Authorization" in self.headers:
-            return self.send(400, {"message": "signed addresses take no credentials"})
         self.server.kaggle.uploads[urlsplit(self.path).path.rsplit("/", 1)[-1]] = content
-        return self.send(200, "")
+        return self.send(200, b"")
 
     def do_GET(self):
         kaggle = self.server.kaggle
-        if fault := self.begin("GET", {}):
+        if fault := self.begin("GET", dict(self.headers)):
             return self.fail(fault)
         cut = kaggle.cuts.pop(0) if kaggle.cuts else None
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Type", "application/zip")
-        self.send_header("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT")
-        self.send_header("Accept-Ranges", "bytes")
-        if kaggle.has_facts:
-            digest = base64.b64encode(hashlib.md5(kaggle.data).digest()).decode()
-            self.send_header("x-goog-hash", f"crc32c=AAAA,md5={digest}")
-            self.send_header("Content-Length", str(len(kaggle.data) - start))
-        self.close_connection = True
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(kaggle.data[start:] if cut is None else kaggle.data[start : start + cut])
+        facts = {
+            "Content-Type": "application/zip",
+            "Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT",
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{hash(kaggle.data)}"',
+        }
+        return self.send(206 if start else 200, kaggle.data[start:], facts, cut)
 
     def fail(self, fault):
         if fault.drop:
             self.close_connection = True
             return
         body = fault.body(self.headers) if callable(fault.body) else fault.body
-        self.send(fault.status, body, fault.headers)
-
-    def send(self, status, body, headers=()):
         is_text = isinstance(body, str)
-        content = body.encode() if is_text else json.dumps(body).encode()
+        kind = "text/html" if is_text else "application/json"
+        content = body if is_text else json.dumps(body)
+        self.send(fault.status, content.encode(), {"Content-Type": kind})
+
+    def send(self, status, content, headers=None, cut=None):
         self.send_response(status)
-        headers = {"Content-Type": "text/plain" if is_text else "application/json", **dict(headers)}
-        for name, value in headers.items():
+        for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("Connection", "close")  # so that every request needs a connection
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(content[:cut])

