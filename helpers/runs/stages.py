@@ -67,6 +67,12 @@ def default_run(dataset: str, preset: str) -> str:
     return f"{kind}-{Path(place).name}-{preset}" if place else f"{kind}-{preset}"
 
 
+def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
+    """Return the split of a run, with the paths that its images have on this machine."""
+    first = load_run(run_paths).get("stages", {}).get(FIRST, {})
+    return attached.located(read_split(run_paths.split_csv), first.get("settings", {}))
+
+
 def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
     """Return the decoded images of a run at one size; decode them if they are not cached."""
     fit = load_run(run_paths).get("stages", {}).get(FIRST, {}).get("fit", "squash")
@@ -113,7 +119,7 @@ class Run:
     @cached_property
     def split(self) -> pd.DataFrame:
         """The run's split.csv: `id, path, label, split` and the source's own columns."""
-        return read_split(self.paths.split_csv)
+        return split_of(self.paths)
 
     def images(self, size_px: int) -> ImageCache:
         """Return the decoded images of the split at one size."""
@@ -511,7 +517,7 @@ def require_earlier(name: str, run_paths: paths.RunPaths, run: Mapping[str, Any]
     record.refuse_changed_files(run, order[: order.index(name)], run_paths.root)
     size_px = run["stages"][FIRST].get("settings", {}).get("image_size_px")
     if size_px and run_paths.split_csv.is_file():
-        refuse_changed_images(run_paths, read_split(run_paths.split_csv), size_px)
+        refuse_changed_images(run_paths, split_of(run_paths), size_px)
 
 
 def refuse_changed_images(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> None:

@@ -116,5 +116,10 @@ def test_images_are_found_where_this_machine_has_them():
     moved = pd.concat([lost, table.assign(path=older)], ignore_index=True)
     found = attached.located(moved, asdict(settings))
     assert found.path.tolist() == ["/python3.10/gone.png", *table.path]
+    here = paths.RunPaths("r")
+    files.save_csv(here.split_csv, moved.assign(label=0, split="train"))
+    record = {"run": "r", "stages": {"01_data_split": {"settings": asdict(settings)}}}
+    files.save_json(here.run_json, record)
+    assert stages.split_of(here).path.equals(found.path)
     away = asdict(settings) | {"dataset": "folder:/not/here", "good_folders": ["fine"]}
     assert attached.located(moved, away).equals(moved)  # the images may have been decoded before
