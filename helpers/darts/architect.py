@@ -7,7 +7,7 @@ Source: Liu et al. 2018, arXiv 1806.09055, equations 5 to 8. "alpha" is everythi
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,23 +15,52 @@ from torch import Tensor
 from torch.func import functional_call
 
 from helpers.core.devices import without_tf32
-from helpers.darts.gradients import Batch, Loss, gradients
-from helpers.darts.space import KINDS
-from helpers.darts.supernet import Supernet
 from helpers.models.convolution import constant_weights
+from helpers.training.loop import TrainingError
 
 BETAS = (0.5, 0.999)  # of Adam (arXiv 1806.09055, appendix A.1)
 EPSILON = 0.01  # of equation 8: the length of its steps from w
+
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) and targets (B,)
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, K) and targets (B,)
+
+
+class GradientError(TrainingError):
+    """A loss or a derivative is not finite."""
+
+
+def gradients(
+    net: Callable[[Tensor], Tensor], loss_of: Loss, batch: Batch, parameters: Sequence[Tensor]
+) -> tuple[float, list[Tensor]]:
+    """Return the loss of a batch and its gradients from one backward pass that fills no .grad.
+
+    Raises:
+        GradientError: the loss or a gradient is not finite.
+    """
+    images, targets = batch
+    loss = loss_of(net(images), targets)
+    # zeros for parameters without a part in the loss: alpha of a kind of cell that is absent
+    grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    finite(torch.cat([t.flatten() for t in (loss.detach(), *grads)]))
+    return float(loss.detach()), list(grads)
+
+
+def finite(numbers: Tensor) -> Tensor:
+    """Return the numbers; GradientError if one of them is not finite."""
+    if not numbers.isfinite().all():
+        raise GradientError(
+            "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR. With "
+            "another setting the search starts from scratch"
+        )
+    return numbers
 
 
 class Architect:
     """Adam on alpha, by the gradient of the validation loss at w (order 1) or at w' (order 2).
 
-    `loss_of(net(images), targets)` is the loss. If there are several processes, each has its share
-    of a batch, and all do the same step. A step changes alpha and the state of Adam, but not w, and
-    no .grad or SGD buffer of w. `beta_decay` (0 if not set) weights a second loss of the step: the
-    mean over a kind's edges of logsumexp(alpha), summed over both kinds (beta-DARTS, Ye et al.
-    2022, arXiv 2203.01665).
+    `net` is a `Supernet` or any module with the methods `architecture_parameters()` (alpha) and
+    `weight_parameters()` (w); `loss_of(net(images), targets)` is the loss. A step changes alpha and
+    the state of Adam, but not w, and no .grad or SGD buffer of w.
 
     Example:
         >>> architect = Architect(net, F.cross_entropy, order=2)
@@ -40,7 +69,7 @@ class Architect:
 
     def __init__(
         self,
-        net: Supernet,
+        net: Any,
         loss_of: Loss,
         order: int = 1,
         lr: float = 3e-4,
@@ -49,7 +78,6 @@ class Architect:
         self.net, self.loss_of, self.order = net, loss_of, order
         alphas = net.architecture_parameters()
         self.adam = torch.optim.Adam(alphas, lr=lr, betas=BETAS, weight_decay=weight_decay)
-        self.beta_decay = 0.0
 
     def step(self, val: Batch, train: Batch | None = None, optimizer: Any = None) -> float:
         """Take one step of alpha and return the validation loss that it descended.
@@ -60,9 +88,6 @@ class Architect:
         loss, grads = self.gradient(val, train, optimizer)
         for alpha, grad in zip(self.net.architecture_parameters(), grads, strict=True):
             alpha.grad = grad
-        for kind in KINDS:
-            weights = self.net.operation_weights(kind).detach()  # d logsumexp(alpha) / dalpha
-            getattr(self.net, f"alpha_{kind}").grad += self.beta_decay * weights / len(weights)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         return loss
@@ -95,8 +120,8 @@ class Architect:
         def gradients_at(values: Sequence[Tensor], batch: Batch, by: Sequence[Tensor]) -> Any:
             """Return loss and gradients of a batch at these weights; those of the network stay."""
             moved = dict(zip(weights, values, strict=True))
-            own = {name: moved.get(p, p) for name, p in net.named_parameters()}
-            output_of = functools.partial(functional_call, net, own)
+            parameters = {name: moved.get(p, p) for name, p in net.named_parameters()}
+            output_of = functools.partial(functional_call, net, parameters)
             return gradients(output_of, self.loss_of, batch, by)
 
         with without_tf32():  # it is too coarse for epsilon

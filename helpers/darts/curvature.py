@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.darts.gradients import Batch, Loss, finite
-from helpers.darts.supernet import Supernet
+from helpers.darts.architect import Batch, Loss, finite
 from helpers.models.convolution import constant_weights
 
 
 def dominant_eigenvalue(
-    net: Supernet, loss_of: Loss, val: Batch, iterations: int = 10, seed: int = 0
+    net: Any, loss_of: Loss, val: Batch, iterations: int = 10, seed: int = 0
 ) -> float:
     """Return the eigenvalue of d2 L_val / d alpha2 of largest size, with its sign.
 

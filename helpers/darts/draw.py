@@ -1,14 +1,13 @@
-"""Draw cells in the manner of the figures of DARTS (arXiv 1806.09055), with matplotlib alone.
+"""Draw cells as stairs: a row for each state, and in it the edges that enter the state.
 
-All text is drawn as outlines in data units. It grows and shrinks with its axes, so it never
-overlaps when a figure is resized or a layout engine moves the axes.
+A state's line runs to the right in its own row, and its edges leave it downwards, so no line passes
+a name. All text is outlines in data units (em): it grows and shrinks with its axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -16,28 +15,28 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
+from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from helpers.darts.genotypes import Genotype
-from helpers.darts.layout import Edge, Layout, Size, lay_out
 from helpers.darts.space import EDGES, KINDS, NODE_STATES, PRIMITIVES
 
 OUTPUT = 6
 STATE_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "cₖ"}
-_FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # the figures' green, blue and yellow
-_INK = "#222222"
-FONT_PT = 13.0  # size of the labels in a figure that `draw_cell` makes itself
-WIDTH_IN = 10.0  # of the figure of `draw_genotypes`
+_FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # DARTS's green, blue and yellow
+_INK, _RAIL = "#222222", "#9a9a9a"
+FONT_PT = 12.0  # size of the names in a figure of its own
+BOX, GAP, STEP, HEAD = 3.2, 0.7, 0.6, 0.8  # widths of a state, of spaces and of an arrow's head
+SLOT = 1.7  # height of an edge
 
 
 class Style(NamedTuple):
     """Colour (seaborn's colorblind palette) and dash pattern, which grey print can tell apart."""
 
     color: str
-    dashes: str | tuple[float, tuple[float, ...]]
+    dashes: str | tuple[float, tuple[float, ...]] = "solid"
 
 
 _DIL = (0, (5, 1.6))
@@ -46,113 +45,122 @@ STYLES = {  # the larger kernel of a kind has the lighter colour
     "max_pool_3x3": Style("#cc78bc", (0, (6, 1.4, 1.2, 1.4))),
     "avg_pool_3x3": Style("#ca9161", (0, (6, 1.4, 1.2, 1.4, 1.2, 1.4))),
     "skip_connect": Style("#029e73", (0, (1.2, 1.2))),
-    "sep_conv_3x3": Style("#0173b2", "solid"),
-    "sep_conv_5x5": Style("#56b4e9", "solid"),
+    "sep_conv_3x3": Style("#0173b2"),
+    "sep_conv_5x5": Style("#56b4e9"),
     "dil_conv_3x3": Style("#d55e00", _DIL),
     "dil_conv_5x5": Style("#de8f05", _DIL),
-    "mixed": Style(_INK, "solid"),  # all operations at once
-    "concat": Style("#7a7a7a", "solid"),  # from a node to the output
+    "": Style(_INK),  # all operations at once
 }
+Edge = tuple[str, int, int]  # operation, source, target
 
 
 def draw_cell(
-    genotype: Genotype, kind: str = "normal", ax: Axes | None = None, title: str | None = None
+    genotype: Genotype, kind: str = "normal", ax: Axes | None = None, title: str = ""
 ) -> Axes:
-    """Draw a cell left to right: its inputs, the four nodes, its output.
+    """Draw a cell, "normal" or "reduce": its inputs, the four nodes, its output.
 
-    Every edge carries the name of its operation. Without `ax` the drawing gets a figure of its own,
-    in which the names are FONT_PT high.
-
-    Args:
-        kind: "normal" or "reduce".
+    Every edge carries the name of its operation.
     """
-    names = {(source, target): name for name, source, target in genotype.edges(kind)}
-    sizes = {edge: _size(name, 0.4) for edge, name in names.items()}
-    ax, layout = _draw_graph(sizes, names, ax, title)
-    for (source, target), box in layout.labels.items():
-        _add_text(ax, names[source, target], box.x, box.y, gid=f"label {source}-{target}")
-    return ax
+    return _draw_graph(genotype.edges(kind), ax, title)
 
 
-def draw_search_space(title: str | None = None) -> Axes:
+def draw_search_space(title: str = "") -> Axes:
     """Draw the cell before the search: 14 candidate edges, each a bundle of eight operations.
 
-    A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha). A legend below
-    names the strands.
+    A bundle is a mixed operation, the sum of its strands weighted by softmax(alpha). A legend in
+    the empty corner names the strands.
     """
-    sizes, mixed = dict.fromkeys(EDGES, (6.0, 2.2)), dict.fromkeys(EDGES, "mixed")
-    ax, layout = _draw_graph(sizes, mixed, None, title, below=4.2)
-    for (source, target), box in layout.labels.items():
-        for row, name in enumerate(PRIMITIVES):
-            bulge = box.height * (0.5 - row / (len(PRIMITIVES) - 1))
-            gid = f"strand {source}-{target} {name}"
-            _add_strand(ax, name, box.x - box.width / 2, box.y, box.width, bulge, gid)
-    for index, name in enumerate(PRIMITIVES):  # two rows of four
-        x, y = layout.right * (index // 2) / 4 + 1, layout.bottom - 1.6 - 1.8 * (index % 2)
-        _add_strand(ax, name, x, y, 4.0, 0.0, gid=f"sample {name}")
-        _add_text(ax, name, x + 4.6 + _size(name)[0] / 2, y, gid=f"legend {name}")
+    ax = _draw_graph([("", *edge) for edge in EDGES], None, title)
+    bottom = ax.get_ylim()[0]
+    for row, name in enumerate(reversed(PRIMITIVES)):
+        y = bottom + (row + 1) * SLOT
+        ax.plot([0.5, 4.5], [y, y], **_look(name), gid=f"sample {name}")
+        _add_text(ax, name, 5 + _width(name) / 2, y, gid=f"legend {name}")
     return ax
 
 
 def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
-    """Draw a row for each named genotype, its normal cell left, its reduction cell right."""
-    figure, axes = plt.subplots(len(genotypes), 2, squeeze=False, layout="constrained")
-    for (name, genotype), row in zip(genotypes.items(), axes, strict=True):
-        for kind, word, ax in zip(KINDS, ("normal", "reduction"), row, strict=True):
-            draw_cell(genotype, kind, ax, f"{name}: {word} cell")
-    # One scale for all: as many em in a row or column as its largest drawing needs.
-    widths = np.max([[np.ptp(ax.get_xlim()) for ax in row] for row in axes], axis=0)
-    heights = np.max([[np.ptp(ax.get_ylim()) for ax in row] for row in axes], axis=1)
-    for (row, column), ax in np.ndenumerate(axes):
-        x, y = np.mean(ax.get_xlim()), np.mean(ax.get_ylim())
-        ax.set_xlim(x - widths[column] / 2, x + widths[column] / 2)
-        ax.set_ylim(y - heights[row] / 2, y + heights[row] / 2)
-    grid = axes[0, 0].get_gridspec()
-    grid.set_width_ratios(widths)
-    grid.set_height_ratios(heights)
-    title_em = 2.5
-    figure.set_size_inches(WIDTH_IN, WIDTH_IN * (heights + title_em).sum() / widths.sum())
+    """Draw the normal cell of each named genotype, and below it the reduction cell."""
+    cells = [(name, cell, kind) for name, cell in genotypes.items() for kind in KINDS]
+    figure, axes = plt.subplots(len(cells), squeeze=False, layout="constrained")
+    for ax, (name, cell, kind) in zip(axes.flat, cells, strict=True):
+        draw_cell(cell, kind, ax, f"{name}: {'normal' if kind == 'normal' else 'reduction'} cell")
+    width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
+    titles_em = 2.5
+    figure.set_size_inches(np.array([width, len(cells) * (height + titles_em)]) * FONT_PT / 72)
     return figure
 
 
-def _draw_graph(
-    labels: Mapping[Edge, Size],
-    styles: Mapping[Edge, str],
-    ax: Axes | None,
-    title: str | None,
-    below: float = 0.0,
-) -> tuple[Axes, Layout]:
-    """Draw states and edges, leaving room for the labels and `below` em under the drawing."""
-    outputs = dict.fromkeys((node, OUTPUT) for node in NODE_STATES)
-    layout, margin = lay_out({**labels, **outputs}, tuple(STATE_NAMES)), 0.6
-    low, high = layout.bottom - below - margin, layout.top + margin
+def _draw_graph(edges: Sequence[Edge], ax: Axes | None, title: str) -> Axes:
+    """Draw states and edges; an edge without a name is a bundle of all operations."""
+    into = {node: [edge for edge in edges if edge[2] == node] for node in NODE_STATES}
+    heights = {0: SLOT, 1: SLOT, **{node: SLOT * len(own) for node, own in into.items()}}
+    tops = np.cumsum([0.0, *(height + GAP for height in heights.values())])
+    y = {s: -top - height / 2 for (s, height), top in zip(heights.items(), tops, strict=False)}
+    names = max((_width(name or "dil_conv_5x5") for name, *_ in edges), default=0.0)
+    left, right, ends = {0: 0.0, 1: 0.0}, BOX, dict[int, float]()
+    lines = []  # of each edge: its x where it leaves its source, and its y at its target
+    for node, own in into.items():
+        below = y[node] - heights[node] / 2
+        for i, edge in enumerate(own):  # the edge on the left takes the lowest slot: no crossing
+            x = right + STEP * (i + 1)
+            lines.append((edge, x, below + SLOT * (i + 0.5)))
+            ends[edge[1]] = x
+        left[node] = right + STEP * (len(own) + 1) + names + 2 * GAP + HEAD
+        right = left[node] + BOX
+    left[OUTPUT] = right + 2 * GAP + HEAD
+    heights[OUTPUT] = y[2] - y[5] + SLOT
+    y[OUTPUT] = (y[2] + y[5]) / 2
+    ends |= dict.fromkeys(NODE_STATES, left[OUTPUT])
     if ax is None:
-        size = np.array([layout.right + 2 * margin, high - low]) * FONT_PT / 72
-        figure = plt.figure(figsize=tuple(size), layout="constrained")
-        figure.set_layout_engine("none")  # now: one without any from the start gets one when saved
-        ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(-margin, layout.right + margin), ylim=(low, high), aspect="equal")
+        size = np.array([left[OUTPUT] + BOX + 1, tops[-1] + 1 + 2 * bool(title)])
+        ax = plt.subplots(figsize=size * FONT_PT / 72, layout="constrained")[1]
+    ax.set(xlim=(-0.5, left[OUTPUT] + BOX + 0.5), ylim=(-tops[-1], 0.5), aspect="equal")
+    ax.set_title(title)
     ax.axis("off")
-    if title is not None:
-        ax.set_title(title)
-    for edge, strokes in layout.routes.items():
-        style = STYLES[styles.get(edge, "concat")]
-        _add_edge(ax, strokes, style, gid=f"edge {edge[0]}-{edge[1]}")
-    for state, box in layout.states.items():
+    for state, end in ends.items():
+        tip = end - HEAD * (state in NODE_STATES)
+        ax.plot([left[state] + BOX, tip], [y[state]] * 2, color=_RAIL, lw=1, gid=f"rail {state}")
+        if state in NODE_STATES:
+            _add_head(ax, end, y[state], _RAIL)
+    for (name, source, target), x, at in lines:
+        end, gid = left[target], f"{source}-{target}"
+        start, stop = end - HEAD - GAP - names, end - HEAD - GAP  # of the name
+        look = _look(name) | {"gid": f"edge {gid}"}
+        ax.plot([x, x, start - GAP / 2], [y[source], at, at], **look)
+        ax.plot([stop + GAP / 2, end - HEAD], [at, at], **look)
+        ax.plot(x, y[source], ".", color=STYLES[name].color, gid=f"leave {gid}")
+        _add_head(ax, end, at, STYLES[name].color)
+        if name:
+            _add_text(ax, name, (start + stop) / 2, at, gid=f"label {gid}")
+        for row, strand in enumerate("" if name else PRIMITIVES):
+            height = at + 0.65 * SLOT * (0.5 - row / (len(PRIMITIVES) - 1))
+            ax.plot([start, stop], [height] * 2, **_look(strand), gid=f"strand {gid} {strand}")
+    for state, x in left.items():
+        height = heights[state] - 0.2 if state != OUTPUT else heights[state]
         patch = FancyBboxPatch(
-            (box.x - box.width / 2, box.y - box.height / 2),
-            box.width,
-            box.height,
+            (x, y[state] - height / 2),
+            BOX,
+            height,
             boxstyle="round,pad=0,rounding_size=0.35",
             facecolor=_FILL.get(state, "#add8e6"),
             edgecolor=_INK,
             linewidth=0.8,
             gid=f"state {state}",
-            zorder=3,
         )
         ax.add_artist(patch)
-        _add_text(ax, STATE_NAMES[state], box.x, box.y, gid=f"name {state}")
-    return ax, layout
+        _add_text(ax, STATE_NAMES[state], x + BOX / 2, y[state], gid=f"name {state}")
+    return ax
+
+
+def _look(name: str) -> dict:
+    """Return the line of an operation; 5x5 kernels are thicker than 3x3."""
+    width_pt = 2.0 if name.endswith("5x5") else 1.4
+    return {"color": STYLES[name].color, "ls": STYLES[name].dashes, "lw": width_pt}
+
+
+def _add_head(ax: Axes, x: float, y: float, color: str) -> None:
+    ax.fill([x - HEAD, x, x - HEAD], [y + 0.33, y, y - 0.33], color=color, lw=0)
 
 
 @cache
@@ -163,44 +171,10 @@ def _outline(text: str) -> Path:
     return path.transformed(Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2))
 
 
-@cache
-def _size(text: str, pad: float = 0.0) -> Size:
-    box = _outline(text).get_extents()
-    return box.width + 2 * pad, max(box.height, 1.0)
+def _width(text: str) -> float:
+    return _outline(text).get_extents().width
 
 
 def _add_text(ax: Axes, text: str, x: float, y: float, gid: str) -> None:
     outline = _outline(text).transformed(Affine2D().translate(x, y))
     ax.add_artist(PathPatch(outline, facecolor=_INK, linewidth=0, gid=gid, zorder=4))
-
-
-def _add_edge(
-    ax: Axes, strokes: Sequence[Sequence[tuple[float, float]]], style: Style, gid: str
-) -> None:
-    """Draw curves through the corners, level at each, so that they keep within its heights."""
-    head = 0.85
-    tip_x, tip_y = strokes[-1][-1]
-    for points in (*strokes[:-1], (*strokes[-1][:-1], (tip_x - head, tip_y))):
-        vertices, codes = [points[0]], [Path.MOVETO]
-        for (x0, y0), (x1, y1) in pairwise(points):
-            middle = (x0 + x1) / 2
-            vertices += [(middle, y0), (middle, y1), (x1, y1)]
-            codes += [Path.CURVE4] * 3
-        _add_line(ax, Path(vertices, codes), style, 1.5, gid)
-    triangle = [(tip_x - head, tip_y + 0.33), (tip_x, tip_y), (tip_x - head, tip_y - 0.33)]
-    ax.add_artist(Polygon(triangle, color=style.color, linewidth=0, gid=gid, zorder=2))
-
-
-def _add_strand(
-    ax: Axes, name: str, x: float, y: float, width: float, bulge: float, gid: str
-) -> None:
-    """Draw one operation of a bundle; 5x5 kernels are thicker than 3x3."""
-    control = y + 4 / 3 * bulge  # a cubic reaches 3/4 of its control points
-    points = [(x, y), (x + width / 6, control), (x + width * 5 / 6, control), (x + width, y)]
-    path = Path(points, [Path.MOVETO, *[Path.CURVE4] * 3])
-    _add_line(ax, path, STYLES[name], 2.0 if name.endswith("5x5") else 1.2, gid)
-
-
-def _add_line(ax: Axes, path: Path, style: Style, width_pt: float, gid: str) -> None:
-    line = {"edgecolor": style.color, "linestyle": style.dashes, "linewidth": width_pt}
-    ax.add_artist(PathPatch(path, fill=False, **line, capstyle="butt", gid=gid, zorder=2))

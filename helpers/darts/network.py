@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from helpers.core import seeding
 from helpers.darts import genotypes
 from helpers.darts.genotypes import Genotype
 from helpers.darts.operations import FactorizedReduce, ReLUConvBN, build_operation, stems
-from helpers.darts.space import NODE_STATES
+from helpers.darts.settings import RetrainSettings
+from helpers.darts.space import NODE_STATES, NUM_CLASSES
 from helpers.models.spec import ModelSpec, Network
 
 
@@ -101,7 +103,7 @@ class DerivedNetwork(Network):
     Takes (B, in_channels, H, W) of any size and returns logits (B, num_classes); with `auxiliary`,
     in train mode, the pair (logits, auxiliary logits). The reductions, at cells L//3 and 2L//3,
     double the channels. The stem is "imagenet", which divides H and W by 8, or "cifar", which keeps
-    them.
+    them. `drop_path` is the share of dropped paths at the end of a training; it grows from 0.
 
     Example:
         >>> network = DerivedNetwork(PUBLISHED["DARTS_V2"], channels=48, layers=14, num_classes=2)
@@ -109,7 +111,6 @@ class DerivedNetwork(Network):
     """
 
     cells: nn.ModuleList
-    drop_path = 0.0  # the probability that the last epoch of a training comes close to
 
     def __init__(
         self,
@@ -120,9 +121,10 @@ class DerivedNetwork(Network):
         in_channels: int = 3,
         stem: str = "imagenet",
         auxiliary: bool = False,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        self.genotype = genotype
+        self.genotype, self.drop_path = genotype, drop_path
         self.stem0, self.stem1 = stems(stem, in_channels, channels)
         older = newer = channels if stem == "imagenet" else 3 * channels
         reduction_before = stem == "imagenet"  # stem1 has halved the map of stem0
@@ -162,14 +164,10 @@ class DerivedNetwork(Network):
         return self._features(x)[0].mean(dim=(2, 3))
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Let drop path grow linearly: `drop_path` * epoch / epochs, epochs counted from 0."""
-        self.set_drop_path(self.drop_path * epoch / epochs)
-
-    def set_drop_path(self, probability: float) -> None:
-        """Set the fraction 0 <= p < 1 of dropped paths on every edge but the identities."""
+        """Set the share of dropped paths on every edge but the identities, from 0 on."""
         for module in self.modules():
             if isinstance(module, StochasticDepth):
-                module.p = probability
+                module.p = self.drop_path * epoch / epochs
 
 
 def derived_spec(
@@ -181,12 +179,13 @@ def derived_spec(
     in_channels: int = 3,
     stem: str = "imagenet",
     auxiliary: bool = False,
+    drop_path: float = 0.0,
 ) -> ModelSpec:
     """Return the specification of a genotype's network (see `DerivedNetwork`).
 
     Images are normalised with the mean 0.5 and the standard deviation 0.25 in each channel.
     """
-    size = {"channels": channels, "layers": layers, "stem": stem}
+    size = {"channels": channels, "layers": layers, "stem": stem, "drop_path": drop_path}
     with torch.device("meta"):  # a network of shapes alone
         shape = DerivedNetwork(genotype, channels, layers, num_classes, in_channels, stem)
     return ModelSpec(
@@ -201,6 +200,28 @@ def derived_spec(
         feature_layer=f"cells.{layers - 1}",
         options={"genotype": genotypes.to_json(genotype), **size, "auxiliary": auxiliary},
     )
+
+
+def network_spec(
+    settings: RetrainSettings, genotype: Genotype, image_size_px: int, in_channels: int
+) -> ModelSpec:
+    """Return the specification of a genotype's network with the size that settings ask for."""
+    return derived_spec(
+        genotype,
+        settings.retrain_channels,
+        settings.retrain_layers,
+        NUM_CLASSES,
+        image_size_px,
+        in_channels,
+        auxiliary=settings.auxiliary,
+        drop_path=settings.drop_path,
+    )
+
+
+def build_network(spec: ModelSpec, seed: int) -> DerivedNetwork:
+    """Return the network of a specification; its initial weights depend on the seed alone."""
+    with seeding.torch_stream(seed, "initial weights network"):
+        return build_derived(spec)
 
 
 def build_derived(spec: ModelSpec) -> DerivedNetwork:

@@ -9,21 +9,22 @@ measured, since the accuracy has too many ties on a few hundred images.
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from helpers.core import files, tensors
-from helpers.darts import genotypes, search
-from helpers.darts.genotypes import Genotype
-from helpers.darts.gradients import Batch
+from helpers.darts.architect import Batch
+from helpers.darts.genotypes import Genotype, strongest_edges
+from helpers.darts.search import halves, make_supernet
+from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS, OPERATIONS
 from helpers.darts.supernet import Supernet
-from helpers.runs.stages import Stage
+from helpers.datasets.cache import ImageCache
 from helpers.training.features import image_batches
 from helpers.training.inference import placed
 
@@ -77,55 +78,38 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
     return found
 
 
-def genotype_by_perturbation(stage: Stage, found: search.Search) -> tuple[Genotype, dict[str, Any]]:
-    """Choose a cell from the supernet of the finished search, once; return it and its provenance.
+@dataclass(frozen=True)
+class Selection:
+    """What a supernet loses without each operation and edge, and the cell that follows from it."""
 
-    The worths, in the provenance as `worth`, are those of the first PERTURBATION_IMAGES images of
-    alpha's part, as one batch. The supernet's w is that of the last epoch, its alpha that of the
-    epoch which the guard has rolled back to, if it has. The cell has no limit of skip connections.
-    Writes genotypes/searched_perturbation.json.
+    worth: dict[str, Any]  # see `worths`
+    images: int  # on which it was measured
+    seconds: float
+
+    @property
+    def genotype(self) -> Genotype:
+        """Each node's two edges of most worth, each with its operation of most worth; no limit."""
+        by_kind = (self.worth[kind] for kind in KINDS)
+        return Genotype(*(strongest_edges(own["operations"], own["edges"]) for own in by_kind))
+
+
+def select_by_perturbation(
+    weights: dict[str, Tensor], images: ImageCache, table: pd.DataFrame, settings: SearchSettings
+) -> Selection:
+    """Choose a cell from the supernet of a finished search, whose `weights` these are.
+
+    The worths are those of the first `perturbation_images` images of alpha's half, as one batch.
+
+    Args:
+        table, settings: those of the search.
     """
-    settings, paths = stage.settings, stage.paths
-    weights = paths.checkpoint("supernet", settings.seed)
-    cache = stage.images(settings.image_size_px)
-    part = search.halves(stage.split, settings.seed, settings.search_images)[1]
+    started = time.monotonic()
+    part = halves(table, settings.seed, settings.search_images)[1]
     part = part.head(settings.perturbation_images)  # in random order
-    epoch = found.provenance["epoch_used"]
-    inputs = {
-        "images": cache.content,
-        "epoch": epoch,
-        "part": part[["id", "label"]].values.tolist(),
-        "supernet": files.file_digest(weights),
-        "worths": ["operations", "edges", "leads"],
-    }
-
-    def select(genotype: Path) -> None:
-        started = time.monotonic()
-        state, _ = tensors.load_tensors(weights)
-        net = search.make_supernet(settings, cache)
-        used = found.history[epoch - 1]
-        kept = {n: torch.tensor(used[n]) for n, _ in net.named_parameters() if n in used}
-        net.load_state_dict(state | kept)
-        batches = image_batches(cache, part, net, settings.batch_size)
-        net = placed(net, batches.device)
-        labels = torch.tensor(batches.labels, device=batches.device)
-        worth = worths(net, (torch.cat(list(batches.ordered())), labels))
-        cells = (
-            genotypes.strongest_edges(worth[kind]["operations"], worth[kind]["edges"])
-            for kind in KINDS
-        )
-        seconds = time.monotonic() - started
-        about = {
-            "method": f"{found.provenance['method']}, by perturbation",
-            "images": len(part),
-            "worth": worth,
-            "selection_seconds": round(seconds, 1),
-            "seconds": round(found.provenance["seconds"] + seconds, 1),
-            "device": found.provenance["device"],
-            "search": found.provenance,
-        }
-        genotypes.save(genotype, Genotype(*cells), about)
-
-    path = paths.genotype("searched_perturbation")
-    stage.once("perturbation", inputs, select, sizes=["perturbation_images"], genotype=path)
-    return genotypes.load(path)
+    net = make_supernet(settings, images)
+    net.load_state_dict(weights)
+    batches = image_batches(images, part, net, settings.batch_size)
+    net = placed(net, batches.device)
+    labels = torch.tensor(batches.labels, device=batches.device)
+    worth = worths(net, (torch.cat(list(batches.ordered())), labels))
+    return Selection(worth, len(part), round(time.monotonic() - started, 1))

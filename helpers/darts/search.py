@@ -1,14 +1,16 @@
-"""Search a cell on the training images of a run: DARTS, Algorithm 1.
+"""Search a cell by gradient descent: DARTS, Algorithm 1.
 
 Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
-arXiv 1907.05737. The training images are halved, stratified, into a part for w and a part for
-alpha. The search does not use validation and test images.
+arXiv 1907.05737. The images are halved, stratified, into a half for w and a half for alpha.
+
+    found = search(images, table, SearchSettings(epochs=2, layers=3))  # table: `id`, `label`
+    found.genotype.edges("normal")
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,101 +21,117 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.core import files, seeding, tensors
+from helpers.core import devices, seeding
 from helpers.core.folds import one_holds_a_class, stratified_folds
-from helpers.darts import genotypes, guard
 from helpers.darts.architect import Architect
 from helpers.darts.curvature import dominant_eigenvalue
+from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, from_json, to_json
 from helpers.darts.settings import SearchSettings
+from helpers.darts.space import KINDS, NUM_CLASSES
 from helpers.darts.supernet import Supernet
 from helpers.datasets.cache import ImageCache
-from helpers.datasets.split_file import keeps_groups_apart
 from helpers.models.spec import ModelSpec
-from helpers.runs.settings import decisive
-from helpers.runs.stages import Stage
 from helpers.training.batches import ImageBatches
 from helpers.training.features import image_batches
+from helpers.training.inference import evaluate
 from helpers.training.loop import Training, TrainingError
-from helpers.training.trained import NUM_CLASSES, resume_file
+
+Record = Mapping[str, Any]  # an epoch's entry in the history of the search
 
 
 @dataclass(frozen=True)
 class Search:
-    """A finished search: the found cell, how it was found, and an entry for each epoch."""
+    """A finished search: an entry for each epoch, how it was done, the supernet's last state."""
 
-    genotype: genotypes.Genotype
-    provenance: dict[str, Any]
     history: list[dict[str, Any]]
+    provenance: dict[str, Any]
+    weights: dict[str, Tensor]  # w and alpha by name
+
+    @property
+    def genotype(self) -> Genotype:
+        """The cell of the last epoch, within the limit of skip connections."""
+        return from_json(self.history[-1]["genotype"])
 
 
-def search_genotype(stage: Stage) -> Search:
-    """Search a cell for the run's images, once; a killed search continues after its last epoch.
+def search(
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: SearchSettings,
+    *,
+    resume: Path | None = None,
+    deadline_s: float | None = None,
+    events: Path | None = None,
+) -> Search:
+    """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
-    Writes genotypes/searched.json, the history as metrics/search_history.json, and the supernet's
-    last weights and alpha as checkpoints/supernet/seed<k>.safetensors.
+    Args:
+        resume, deadline_s, events: see `Training`.
     """
-    settings: SearchSettings = stage.settings
-    paths, cache = stage.paths, stage.images(settings.image_size_px)
-    parts = halves(stage.split, settings.seed, settings.search_images)
-    if keeps_groups_apart(stage.split) and {*parts[0].group.dropna()} & {*parts[1].group}:
-        print("the two parts of the search share groups: good or bad images are in too few of them")
-    inputs = {
-        "images": cache.content,
-        "parts": files.fingerprint([part[["id", "label"]].values.tolist() for part in parts]),
-        "settings": decisive(dataclasses.replace(settings, perturbation_images=2)),
-    }
-    resume = resume_file(paths.trainings("supernet"), settings.training, settings.seed, inputs)
-    shown = paths.events("supernet", settings.seed) if settings.tensorboard else None
+    net = make_supernet(settings, images)
+    w_half, alpha_half = (
+        image_batches(images, half, net, settings.batch_size, settings.augment)
+        for half in halves(table, settings.seed, settings.search_images)
+    )
+    architect = Architect(
+        net, F.cross_entropy, settings.order, settings.alpha_lr, settings.alpha_weight_decay
+    )
+    training = Training(
+        net,
+        w_half,
+        None,
+        settings.training,
+        seed=settings.seed,
+        name="search",
+        parameters=net.weight_parameters(),
+        extra={"adam": architect.adam},
+        resume=resume,
+        deadline_s=deadline_s,
+        events=events,
+    )
+    for record in training.epochs():  # Algorithm 1
+        losses: list[float] = []
+        alpha_batches = endless(alpha_half, settings.seed, record["epoch"] - 1)
+        for batch in training.batches():
+            if record["epoch"] > settings.alpha_warmup:  # alpha, on its half
+                losses.append(architect.step(next(alpha_batches), batch, training.optimizer))
+            training.step(*batch)  # w, on the other half
+        record["alpha_loss"] = float(np.mean(losses)) if losses else None
+        record["eigenvalue"] = eigenvalue(net, alpha_half, settings, record["epoch"])
+        record.update(architecture(net, settings.max_skips))
+    return Search(
+        training.history,
+        provenance(net, training.history, settings, evaluate(net, alpha_half)["val_auc"]),
+        {name: value.cpu() for name, value in net.state_dict().items()},
+    )
 
-    def search(genotype: Path, history: Path, weights: Path) -> None:
-        net = make_supernet(settings, cache)
-        given = (net, settings.batch_size, settings.augment)
-        train, part = (image_batches(cache, half, *given) for half in parts)
-        kept: dict[str, Any] = {"resume": resume, "deadline_s": stage.deadline_s, "events": shown}
-        training = run_search(net, train, part, settings, **kept)
-        found, provenance = guard.conclusion(training.history, settings)
-        count = sum(p.numel() for p in net.weight_parameters())
-        partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
-        size = f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights"
-        tensors.save_tensors(weights, net.state_dict(), dataclasses.asdict(settings))
-        files.save_json(history, training.history)
-        paths.genotype("searched_perturbation").unlink(missing_ok=True)  # of another search
-        genotypes.save(genotype, found, provenance | {"run": paths.name, "supernet": size})
 
-    found, record = paths.genotype("searched"), paths.metrics("search_history")
-    weights = paths.checkpoint("supernet", settings.seed)
-    stage.once("search", inputs, search, genotype=found, history=record, weights=weights)
-    resume.unlink(missing_ok=True)
-    genotype, provenance = genotypes.load(found)
-    return Search(genotype, provenance, files.load_json(record))
-
-
-def halves(split: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the training rows in two parts, each class halved, both in random order.
+def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows in two parts, each class halved, both in random order.
 
     About `limit` rows are drawn if there are more, with the classes in proportion, but at least two
     of each class (PC-DARTS searches on a tenth of ImageNet); 0 takes all. The order matters: batch
-    norm uses the statistics of the batch, so classes must be mixed. If the split keeps groups
-    apart, so do the halves, unless one of them would lack a class.
+    norm uses the statistics of the batch, so classes must be mixed. If there is a column `group`,
+    no group is in both halves, unless one of them would lack a class.
     """
     rng = seeding.numpy_stream(seed, "search halves")
-    train = split[split.split == "train"]
-    train = train.iloc[rng.permutation(len(train))]
-    if 0 < limit < len(train):
-        share = limit / len(train)
-        position, size = train.groupby("label").cumcount(), train.groupby("label").label
+    rows = table.iloc[rng.permutation(len(table))]
+    if 0 < limit < len(rows):
+        share = limit / len(rows)
+        position, size = rows.groupby("label").cumcount(), rows.groupby("label").label
         # at least two of each class, one for either half
-        train = train[position < (size.transform("size") * share).round().clip(lower=2)]
-    half = train.groupby("label").cumcount().to_numpy() % 2
-    if keeps_groups_apart(split):
+        rows = rows[position < (size.transform("size") * share).round().clip(lower=2)]
+    half = rows.groupby("label").cumcount().to_numpy() % 2
+    if "group" in rows:
         random_state = seeding.stream_seed(seed, "search halves") % 2**32
-        by_group = stratified_folds(train.label, 2, random_state, train.group)
-        if not one_holds_a_class(by_group, train.label):
+        by_group = stratified_folds(rows.label, 2, random_state, rows.group)
+        if one_holds_a_class(by_group, rows.label):
+            print("the halves of the search share groups: a class is in too few of them")
+        else:
             half = by_group
-    return train[half == 0], train[half == 1]
+    return rows[half == 0], rows[half == 1]
 
 
-def make_supernet(settings: SearchSettings, cache: ImageCache) -> Supernet:
+def make_supernet(settings: SearchSettings, images: ImageCache) -> Supernet:
     """Return the supernet; its initial weights and alphas depend on the seed alone.
 
     It takes gray images as one channel.
@@ -123,79 +141,80 @@ def make_supernet(settings: SearchSettings, cache: ImageCache) -> Supernet:
             settings.channels,
             settings.layers,
             NUM_CLASSES,
-            in_channels=cache.channels,
+            in_channels=images.channels,
             # the ImageNet stem leaves an eighth of the image's side
-            stem="imagenet" if cache.size_px >= 64 else "cifar",
+            stem="imagenet" if images.size_px >= 64 else "cifar",
             partial=settings.partial,
         )
-    middle, spread = (0.5,) * cache.channels, (0.25,) * cache.channels
-    shape = (NUM_CLASSES, cache.size_px, cache.channels)
+    middle, spread = (0.5,) * images.channels, (0.25,) * images.channels
+    shape = (NUM_CLASSES, images.size_px, images.channels)
     net.spec = ModelSpec("supernet", "supernet", *shape, middle, spread, 0, feature_layer="")
     return net
 
 
-def run_search(
-    net: Supernet,
-    train: ImageBatches,
-    part: ImageBatches,
-    settings: SearchSettings,
-    **options: Any,
-) -> Training:
-    """Train w on `train` and alpha on `part`, by Algorithm 1.
+def endless(half: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of a half in the epoch's order, again and again.
 
-    In the history `val_auc` and `val_loss` are those of the alpha part. `options` are further
-    arguments of `Training`.
+    Both halves have as many batches, give or take one.
     """
-    architect = Architect(
-        net,
-        F.cross_entropy,
-        settings.order,
-        lr=settings.alpha_lr,
-        weight_decay=settings.alpha_weight_decay,
-    )
-    training = Training(
-        net,
-        train,
-        part,
-        settings.training,
-        seed=settings.seed,
-        name="search",
-        parameters=net.weight_parameters(),
-        extra={"adam": architect.adam},
-        judged_on="AUC on alpha's half",
-        **options,
-    )
-    for record in training.epochs():
-        epoch, losses = training.epoch, list[float]()
-        stream = _alpha_batches(part, settings.seed, epoch)
-        architect.beta_decay = settings.beta_decay * epoch / settings.epochs
-        for images, targets in training.batches():
-            if epoch >= settings.alpha_warmup:
-                losses.append(architect.step(next(stream), (images, targets), training.optimizer))
-            training.step(images, targets)
-        record["alpha_loss"] = float(np.mean(losses)) if losses else None
-        record.update(guard.architecture_record(net, settings.max_skips))
-        record["eigenvalue"] = _eigenvalue(net, part, settings, epoch)
-    return training
+    if len(half) < 2:  # batch norm needs two images
+        raise TrainingError(f"the half for alpha has {len(half)} images: give more training images")
+    while True:
+        for _, images, targets in half.shuffled(seeding.stream_seed(seed, "alpha part"), epoch):
+            yield images, targets
 
 
-def _eigenvalue(
-    net: Supernet, part: ImageBatches, settings: SearchSettings, epoch: int
+def eigenvalue(
+    net: Supernet, half: ImageBatches, settings: SearchSettings, epoch: int
 ) -> float | None:
+    """Return the eigenvalue of d2 L_val / d alpha2; None in an epoch that does not measure it."""
     every = settings.eigenvalue_every
-    if not every or epoch < settings.alpha_warmup or (epoch + 1) % every:
+    if not every or epoch <= settings.alpha_warmup or epoch % every:
         return None
-    images = next(part.ordered())  # always the same: measurements are comparable
-    targets = torch.tensor(part.labels[: len(images)], device=images.device)
+    images = next(half.ordered())  # always the same: measurements are comparable
+    targets = torch.tensor(half.labels[: len(images)], device=images.device)
     return dominant_eigenvalue(net, F.cross_entropy, (images, targets))
 
 
-def _alpha_batches(part: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    if len(part.labels) < 2:  # batch norm needs two images
-        raise TrainingError(
-            f"the part for alpha has {len(part.labels)} images and needs 2: give more training "
-            "images"
-        )
-    while True:  # both halves have as many batches, give or take one
-        for _, images, targets in part.shuffled(seeding.stream_seed(seed, "alpha part"), epoch):
-            yield images, targets
+def architecture(net: Supernet, max_skips: int) -> dict[str, Any]:
+    """Return alpha of an epoch as plain numbers, with its entropy and its cells.
+
+    Entropies are means over the edges of a kind of the softmax's entropy in nats, from 0 (decided)
+    to ln 8 = 2.08 (undecided). `skips` counts the normal cell's skip connections before the limit
+    `max_skips` (-1: no limit).
+    """
+    record: dict[str, Any] = {}
+    for kind in KINDS:
+        weights = net.operation_weights(kind).detach().cpu().double()  # MPS has no doubles
+        record[f"alpha_{kind}"] = getattr(net, f"alpha_{kind}").detach().cpu().tolist()
+        record[f"entropy_{kind}"] = float(torch.special.entr(weights).sum(1).mean())
+        beta = getattr(net, f"beta_{kind}")
+        record[f"beta_{kind}"] = None if beta is None else beta.detach().cpu().tolist()
+    record["skips"] = count_skips(genotype_of(record, -1))
+    record["genotype"] = to_json(genotype_of(record, max_skips))
+    return record
+
+
+def genotype_of(record: Record, max_skips: int) -> Genotype:
+    """Derive the cells from the alpha of an epoch."""
+    names = ("alpha_normal", "alpha_reduce", "beta_normal", "beta_reduce")
+    return derive_genotype(**{name: record[name] for name in names}, max_skips=max_skips)
+
+
+def provenance(
+    net: Supernet, history: list[dict[str, Any]], settings: SearchSettings, auc: float
+) -> dict[str, Any]:
+    """Return how a cell was found (JSON-able); `auc` is the supernet's on alpha's half."""
+    name = "PC-DARTS" if settings.partial > 1 else "DARTS"
+    partial = f", 1/{settings.partial} of the channels" if settings.partial > 1 else ""
+    count = sum(p.numel() for p in net.weight_parameters())
+    return {
+        "method": f"{name}, {'second' if settings.order == 2 else 'first'} order",
+        "settings": dataclasses.asdict(settings),
+        "supernet": f"C={settings.channels}, L={settings.layers}{partial}, {count:,} weights",
+        "epochs": len(history),
+        "skips": history[-1]["skips"],  # before the limit
+        "alpha_half_auc": auc,
+        "seconds": round(sum(record["total_seconds"] for record in history), 1),
+        "device": devices.device_name(devices.default_device()),
+    }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from helpers.core.rules import STRICT, Names, Seed, SettingsError, setting
@@ -27,16 +25,6 @@ from helpers.training.settings import (
     training_of,
 )
 
-# The search's eigenvalue, as a mean of 5 measurements in a row, is compared with the mean that is
-# 4 measurements older; before it, alpha has learned for 10 epochs (Zela et al.'s code).
-EIGENVALUE_MEAN, ROLLBACK_MEASUREMENTS, ROLLBACK_FROM = 5, 4, 10
-
-
-def _off_or_above_one(value: float) -> float:
-    if value < 0 or 0 < value <= 1:
-        raise ValueError("must be above 1, or 0 for no rolling back")
-    return value
-
 
 @dataclass(frozen=True, config=STRICT)
 class SearchSettings:
@@ -57,13 +45,9 @@ class SearchSettings:
     weight_decay: float = setting(3e-4, "weight decay of w; the paper has 3e-4", ge=0)
     alpha_lr: float = setting(3e-4, "learning rate of alpha; the paper has 3e-4", gt=0)
     alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
-    beta_decay: float = setting(0.0, "of beta-DARTS; grows from 0 towards this", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
     eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
-    rollback_growth: Annotated[float, AfterValidator(_off_or_above_one)] = setting(
-        1.3, f"growth in {ROLLBACK_MEASUREMENTS} measures that ends the search; 0: never"
-    )
     perturbation_images: int = setting(
         256, "images of alpha's part that the second selection uses", ge=2
     )
@@ -77,22 +61,8 @@ class SearchSettings:
         if self.alpha_warmup >= self.epochs:
             warmup = f"ALPHA_WARMUP={self.alpha_warmup} must be below EPOCHS={self.epochs}"
             raise SettingsError(f"{warmup}: alpha would never move")
-        every = self.eigenvalue_every
-        if self.rollback_growth and every and self.epochs < (first := self.first_rollback):
-            raise SettingsError(
-                f"EIGENVALUE_EVERY={every} lets a search roll back from epoch {first} on, but "
-                f"EPOCHS={self.epochs}: measure more often, or give ROLLBACK_GROWTH=0"
-            )
         if self.lr_min > self.lr:
             raise SettingsError(f"LR_MIN={self.lr_min:g} must not be above LR={self.lr:g}")
-
-    @property
-    def first_rollback(self) -> int:
-        """The first epoch in which the search may roll back, if EIGENVALUE_EVERY is not 0."""
-        every, half = self.eigenvalue_every, EIGENVALUE_MEAN // 2
-        learned = math.ceil((self.alpha_warmup + ROLLBACK_FROM) / every)
-        whole = self.alpha_warmup // every + 1 + half  # the middle of the first five measurements
-        return (max(learned, whole) + ROLLBACK_MEASUREMENTS + half) * every
 
     @property
     def training(self) -> TrainSettings:

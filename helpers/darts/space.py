@@ -22,6 +22,7 @@ OPERATIONS = PRIMITIVES[1:]  # on an edge of a discrete cell
 NODE_STATES = (2, 3, 4, 5)
 # (source, target) states of the 14 candidate edges, in the order of alpha's rows
 EDGES = tuple((source, node) for node in NODE_STATES for source in range(node))
+NUM_CLASSES = 2  # good and bad
 KINDS = ("normal", "reduce")  # of cells, named as in the published genotypes
 
 

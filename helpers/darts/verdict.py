@@ -1,4 +1,4 @@
-"""Say in sentences what a search decided, and what guard and perturbation changed."""
+"""Say in a sentence what a search decided."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from helpers.darts.genotypes import Genotype, from_json, new_edges
-from helpers.darts.guard import Record, genotype_of
+from helpers.darts.genotypes import from_json, new_edges
+from helpers.darts.search import Record
 from helpers.darts.space import EDGES, KINDS
 
 CLEAR_LEAD = 1.5  # factor by which the best operation of an edge outweighs the next
@@ -37,7 +37,7 @@ def confirmed_edges(record: Record, worth: Mapping[str, Any]) -> int:
     return count
 
 
-def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
+def verdict(history: History, worth: Mapping[str, Any]) -> str:
     """Return a sentence that says whether the search decided anything, and why.
 
     It decided the cell if one operation leads clearly on at least half of all edges, if
@@ -46,10 +46,9 @@ def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
     the second is true.
 
     Args:
-        used: the epoch that the cell is from, counted from 1.
         worth: what `perturbation.worths` returned.
     """
-    before, end = history[max(0, used * 3 // 4 - 1)], history[used - 1]
+    before, end = history[max(0, len(history) * 3 // 4 - 1)], history[-1]
     clear, confirmed, total = clear_edges(end), confirmed_edges(end, worth), 2 * len(EDGES)
     changed = new_edges(*(from_json(record["genotype"]) for record in (before, end)))
     signs = [2 * clear >= total, 2 * confirmed >= total]
@@ -61,26 +60,4 @@ def verdict(history: History, used: int, worth: Mapping[str, Any]) -> str:
         "the search space, selection by perturbation is sure of the same operation on "
         f"{confirmed}, and {changed} of the cells' {CELL_EDGES} edges changed in the last quarter "
         "of the epochs."
-    )
-
-
-def changes(
-    history: History, provenance: Mapping[str, Any], cell: Genotype, perturbed: Genotype
-) -> str:
-    """Return sentences on what the guard and the selection by perturbation changed in the cell.
-
-    Args:
-        history: all epochs of the search.
-        provenance: what `guard.conclusion` returned beside the cell.
-        cell: the result of the search, after roll-back and limit of skip connections.
-        perturbed: the cell that perturbation selects from the same supernet.
-    """
-    guarded = new_edges(genotype_of(history[-1], -1), cell)
-    acts = "; ".join(provenance["guard"])
-    guard = f"The guard replaced {guarded} of the {CELL_EDGES} edges: {acts}. "
-    unmeasured = all(record.get("eigenvalue") is None for record in history)
-    half = "The guard's limit of skip connections changed nothing; no eigenvalue was measured. "
-    return (guard if acts else half if unmeasured else "The guard changed nothing. ") + (
-        f"Selection by perturbation would replace {new_edges(cell, perturbed)} of the "
-        f"{CELL_EDGES} edges."
     )

@@ -52,42 +52,20 @@ def test_edges_name_operation_source_and_target_state():
     assert genotype.edges("reduce")[0] == (DIL, 0, 2) and genotype != Genotype(CELL, CELL)
 
 
-KNOWN = ", ".join(OPERATIONS)
-EXPECTED = "expected 8 (operation, input) pairs, two for each node, got "
-
-
 @pytest.mark.parametrize(
-    ("row", "edge", "states"),
-    [
-        (3, ("a", 2), "0 to 2"),
-        (0, ("none", 0), "0 to 1"),
-        (2, (SEP, 3), "0 to 2"),
-        (7, (SEP, -1), "0 to 4"),
-        (7, (SEP, True), "0 to 4"),
-        (1, SEP, "0 to 1"),
-    ],
+    ("row", "edge"),
+    [(3, ("a", 2)), (0, ("none", 0)), (2, (SEP, 3)), (7, (SEP, -1)), (7, (SEP, True)), (1, SEP)],
 )
-def test_an_edge_outside_the_search_space_is_refused(row, edge, states):
+def test_an_edge_outside_the_search_space_is_refused(row, edge):
     with pytest.raises(GenotypeError) as caught:
         Genotype(CELL, cell_with(row, edge))
-    assert str(caught.value) == (
-        f"reduce[{row}]: expected an operation ({KNOWN}) and an earlier state ({states}), "
-        f"got {edge!r}"
-    )
+    assert f"reduce[{row}]" in str(caught.value) and repr(edge) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (cell_with(1, (DIL, 0)), "both edges of node 2 come from state 0; choose two inputs"),
-        (CELL[:7], f"{EXPECTED}{CELL[:7]!r}"),
-        ("sep", f"{EXPECTED}'sep'"),
-    ],
-)
-def test_a_cell_without_two_inputs_of_each_node_is_refused(cell, message):
-    with pytest.raises(GenotypeError) as caught:
+@pytest.mark.parametrize("cell", [cell_with(1, (DIL, 0)), CELL[:7], "sep"])
+def test_a_cell_without_two_inputs_of_each_node_is_refused(cell):
+    with pytest.raises(GenotypeError, match="reduce"):
         Genotype(CELL, cell)
-    assert str(caught.value) == f"reduce: {message}"
 
 
 def test_the_published_cells_hold_the_operations_of_their_papers():
@@ -248,31 +226,23 @@ def _file_content(change):
     return json.dumps({"genotype": genotype, "provenance": {}})
 
 
-OBJECT = "genotype: expected an object with normal, reduce, got "
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "culprit"),
     [
-        (_file_content(lambda g: g.pop("reduce")), f"{OBJECT}['normal']"),
-        (_file_content(lambda g: g.update(extra=1)), f"{OBJECT}['normal', 'reduce', 'extra']"),
-        (
-            _file_content(lambda g: g["normal"].__setitem__(4, [["sep_conv_3x3"], 0])),
-            f"genotype: normal[4]: expected an operation ({KNOWN}) and an earlier state (0 to 3), "
-            "got [['sep_conv_3x3'], 0]",
-        ),
-        ('{"provenance": {}}', f"{OBJECT}['provenance']"),
-        ('{"genotype": {}}', f"{OBJECT}[]"),
-        ('{"genotype": {}, "provenance": 1}', "provenance: not an object"),
-        ("[]", f"{OBJECT}[]"),
+        (_file_content(lambda g: g.pop("reduce")), "reduce"),
+        (_file_content(lambda g: g.update(extra=1)), "extra"),
+        (_file_content(lambda g: g["normal"].__setitem__(4, [["sep_conv_3x3"], 0])), "normal[4]"),
+        ('{"provenance": {}}', "provenance"),
+        ('{"genotype": {}, "provenance": 1}', "provenance"),
+        ("[]", "genotype"),
     ],
 )
-def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, message):
+def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, culprit):
     path = tmp_path / "bad.json"
     path.write_text(content)
     with pytest.raises(GenotypeError) as caught:
         load(path)
-    assert str(caught.value) == f"{path}: {message}"
+    assert str(path) in str(caught.value) and culprit in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_not_json_is_named(tmp_path):

@@ -155,7 +155,8 @@ def test_drop_path_zeroes_whole_images_of_every_edge_but_the_identities():
     x = torch.rand(4000, 3, 2, 2) + 0.5
     state = torch.get_rng_state()
     assert drops[0].train()(x) is x and torch.equal(torch.get_rng_state(), state)  # off
-    network.set_drop_path(0.25)
+    network.drop_path = 0.5
+    network.before_epoch(1, 2)  # half of the epochs are over
     assert {drop.p for drop in drops} == {0.25}
     assert drops[0].eval()(x) is x
     y = drops[0].train()(x)

@@ -1,7 +1,5 @@
 """Selection by perturbation against the plain network with the operation or edge cut out."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -10,12 +8,13 @@ from scipy import stats
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from helpers.darts import genotypes, guard, perturbation, search
+from helpers.darts import genotypes, perturbation, search
 from helpers.darts.perturbation import without, worths
+from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS, OPERATIONS, PRIMITIVES
 from helpers.darts.supernet import Supernet
 from helpers.training.batches import to_float
-from tests.darts.test_search import make_stage
+from tests.darts.test_search import TINY
 from tests.toy_search import VAL, plain_of
 from tests.toy_search import search as toy_search
 
@@ -117,8 +116,10 @@ class NoDoubles(TorchFunctionMode):
 def test_a_device_without_doubles_can_search_and_select():
     net, small, images = Supernet(4, 3, 2), Supernet(4, 3, 2, nodes=1), IMAGES.float()
     with NoDoubles():
-        guard.architecture_record(net, 2)
-        worths(small, (images, TARGETS))
+        record = search.architecture(net, 2)
+        worth = worths(small, (images, TARGETS))
+    assert record["entropy_normal"] == pytest.approx(np.log(8), abs=1e-3)
+    assert np.isfinite(worth["normal"]["operations"]).all()
 
 
 def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle_one():
@@ -138,78 +139,28 @@ def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle
     assert [OPERATIONS[column] for column in best] == ["sep_conv_3x3"] * 2
 
 
-# --- in a run ----------------------------------------------------------------------------------
+# --- on images ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def stage(home, parts_folder):
-    return make_stage(parts_folder, epochs=1, perturbation_images=12)
+def test_a_cell_is_chosen_by_the_images_of_alphas_half_and_their_labels(cache, table, monkeypatch):
+    seen, settings = [], SearchSettings(**TINY, perturbation_images=12)
+    net = search.make_supernet(settings, cache)
 
-
-class Measured(list):
-    """Batches, and the alpha of the network that saw the last one."""
-
-
-@pytest.fixture
-def measured(monkeypatch):
-    """The batches of which worths were asked; in their place there are drawn numbers."""
-    batches = Measured()
-
-    def drawn(net, batch):
-        batches.append(batch)
-        batches.alpha = net.alpha_normal.tolist()
-        rng = np.random.default_rng(len(batches))
+    def drawn(other, batch):
+        assert torch.equal(other.alpha_normal, net.alpha_normal)
+        seen.append(batch)
+        rng = np.random.default_rng(0)
         sizes = {"operations": (14, 7), "edges": (14,), "leads": (14,)}
         return {k: {name: rng.normal(size=s).tolist() for name, s in sizes.items()} for k in KINDS}
 
     monkeypatch.setattr(perturbation, "worths", drawn)
-    return batches
-
-
-def test_the_chosen_cell_is_written_once_with_the_cost_of_search_and_selection(stage, measured):
-    found = search.search_genotype(stage)
-    cell, about = perturbation.genotype_by_perturbation(stage, found)
-    assert genotypes.load(stage.paths.genotype("searched_perturbation")) == (cell, about)
-    assert about["method"] == "DARTS, first order, by perturbation" and about["images"] == 12
-    spent = found.provenance["seconds"] + about["selection_seconds"]
-    assert about["seconds"] == pytest.approx(spent, abs=0.11)
-    worth = [about["worth"][kind] for kind in KINDS]
-    edges = [genotypes.strongest_edges(w["operations"], w["edges"]) for w in worth]
-    assert cell == genotypes.Genotype(*edges)
-    again = perturbation.genotype_by_perturbation(stage, found)
-    assert again == (cell, about) and stage.notes["reused"] == ["perturbation"]
-    assert len(measured) == 1
-
-
-def test_after_a_roll_back_the_operations_are_weighted_as_in_the_epoch_that_gave_the_cell(
-    home, parts_folder, measured
-):
-    stage = make_stage(parts_folder, epochs=2, perturbation_images=12)
-    found = search.search_genotype(stage)
-    perturbation.genotype_by_perturbation(stage, found)
-    first, last = (entry["alpha_normal"] for entry in found.history)
-    assert measured.alpha == last != first
-    found.provenance["epoch_used"] = 1
-    perturbation.genotype_by_perturbation(stage, found)
-    assert measured.alpha == first
-
-
-def test_other_images_or_another_search_are_another_selection(stage, measured):
-    found = search.search_genotype(stage)
-    perturbation.genotype_by_perturbation(stage, found)
-    stage.settings = dataclasses.replace(stage.settings, perturbation_images=8)
-    assert search.search_genotype(stage) == found and stage.notes["reused"] == ["search"]
-    assert perturbation.genotype_by_perturbation(stage, found)[1]["images"] == 8
-    stage.settings = dataclasses.replace(stage.settings, alpha_lr=0.01)
-    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
-    assert [len(targets) for _, targets in measured] == [12, 8, 8]
-
-
-def test_the_images_are_of_alphas_part_and_have_their_labels(stage, measured):
-    perturbation.genotype_by_perturbation(stage, search.search_genotype(stage))
-    own = search.halves(stage.split, stage.settings.seed)[1].head(12)
-    ((images, targets),) = measured
-    pixels = torch.from_numpy(stage.images(16).take(stage.images(16).rows(own.id)))
-    expected = (to_float(pixels, images.device) - 0.5) / 0.25
-    torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
-    assert targets.tolist() == own.label.tolist() and own.label.nunique() == 2
+    chosen = perturbation.select_by_perturbation(net.state_dict(), cache, table, settings)
+    part = search.halves(table, settings.seed)[1].head(12)
+    ((images, targets),) = seen
+    expected = to_float(torch.from_numpy(cache.take(cache.rows(part.id))), images.device)
+    torch.testing.assert_close(images, (expected - 0.5) / 0.25, rtol=0, atol=1e-6)
+    assert targets.tolist() == part.label.tolist() and part.label.nunique() == 2
+    edges = [
+        genotypes.strongest_edges(own["operations"], own["edges"]) for own in chosen.worth.values()
+    ]
+    assert chosen.genotype == genotypes.Genotype(*edges) and chosen.images == 12
