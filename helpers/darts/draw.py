@@ -27,7 +27,7 @@ OUTPUT = 6
 STATE_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁", 2: "0", 3: "1", 4: "2", 5: "3", OUTPUT: "cₖ"}
 _FILL = {0: "#b4eeb4", 1: "#b4eeb4", OUTPUT: "#eee8aa"}  # DARTS's green, blue and yellow
 _INK, _RAIL = "#222222", "#9a9a9a"
-FONT_PT = 12.0  # size of the names in a figure of its own
+FONT_PT = 12.0  # size of the names in a figure that a drawing makes
 BOX, GAP, STEP, HEAD = 3.2, 0.7, 0.6, 0.8  # widths of a state, of spaces and of an arrow's head
 SLOT = 1.7  # height of an edge
 
@@ -94,19 +94,19 @@ def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
 def _draw_graph(edges: Sequence[Edge], ax: Axes | None, title: str) -> Axes:
     """Draw states and edges; an edge without a name is a bundle of all operations."""
     into = {node: [edge for edge in edges if edge[2] == node] for node in NODE_STATES}
-    heights = {0: SLOT, 1: SLOT, **{node: SLOT * len(own) for node, own in into.items()}}
+    heights = {0: SLOT, 1: SLOT, **{node: SLOT * len(enter) for node, enter in into.items()}}
     tops = np.cumsum([0.0, *(height + GAP for height in heights.values())])
     y = {s: -top - height / 2 for (s, height), top in zip(heights.items(), tops, strict=False)}
     names = max((_width(name or "dil_conv_5x5") for name, *_ in edges), default=0.0)
     left, right, ends = {0: 0.0, 1: 0.0}, BOX, dict[int, float]()
     lines = []  # of each edge: its x where it leaves its source, and its y at its target
-    for node, own in into.items():
+    for node, enter in into.items():
         below = y[node] - heights[node] / 2
-        for i, edge in enumerate(own):  # the edge on the left takes the lowest slot: no crossing
+        for i, edge in enumerate(enter):  # the edge on the left takes the lowest slot: no crossing
             x = right + STEP * (i + 1)
             lines.append((edge, x, below + SLOT * (i + 0.5)))
             ends[edge[1]] = x
-        left[node] = right + STEP * (len(own) + 1) + names + 2 * GAP + HEAD
+        left[node] = right + STEP * (len(enter) + 1) + names + 2 * GAP + HEAD
         right = left[node] + BOX
     left[OUTPUT] = right + 2 * GAP + HEAD
     heights[OUTPUT] = y[2] - y[5] + SLOT

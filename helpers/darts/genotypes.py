@@ -171,10 +171,14 @@ def from_json(data: Any) -> Genotype:
     return Genotype(**data)
 
 
+def described(genotype: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a file that `load` reads; the genotype is one of `to_json`."""
+    return {"genotype": dict(genotype), "provenance": dict(provenance)}
+
+
 def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) -> None:
-    """Write the genotype and how it was found (`provenance`) as JSON, atomically."""
-    content = {"genotype": to_json(genotype), "provenance": dict(provenance)}
-    files.save_json(Path(path), content)
+    """Write the genotype and how it was found as JSON, atomically."""
+    files.save_json(Path(path), described(to_json(genotype), provenance))
 
 
 def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:

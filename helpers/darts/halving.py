@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
@@ -91,10 +91,3 @@ def successive_halving(
         rungs.append(rung.assign(kept=rung.model.isin(names)))
         epochs *= ETA
     return pd.concat(rungs, ignore_index=True)
-
-
-def described(trials: pd.DataFrame, kinds: Mapping[str, list[NamedCell]]) -> str:
-    """Return in words how the winner of the trials was found."""
-    cells = {cell.name: cell for cells in kinds.values() for cell in cells}
-    winner = cells[trials[trials.kept].model.iloc[-1]]
-    return f"best of {len(cells)} by successive halving: {winner.model.title}"

@@ -89,8 +89,8 @@ class Selection:
     @property
     def genotype(self) -> Genotype:
         """Each node's two edges of most worth, each with its operation of most worth; no limit."""
-        by_kind = (self.worth[kind] for kind in KINDS)
-        return Genotype(*(strongest_edges(own["operations"], own["edges"]) for own in by_kind))
+        worths = (self.worth[kind] for kind in KINDS)
+        return Genotype(*(strongest_edges(w["operations"], w["edges"]) for w in worths))
 
 
 def select_by_perturbation(

@@ -1,126 +1,96 @@
 """Rank searched and published cells among random ones (Yang et al. 2020, arXiv 1912.12522).
 
 The tables `trials` are those of successive halving: a row for each training, with epochs, model,
-kind (searched, file, published or random), val_auc, parameters, and kept (the cell continues, or
-has won).
+title, kind (searched, file, published or random), val_auc, parameters, and kept (the cell
+continues, or has won).
 """
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from helpers.core.style import p_value, percent, percent_axis
-from helpers.models.names import display_name, model_colours
+from helpers.core.style import percent, percent_axis
 
-FOUND_BY = {"searched": "this search", "published": "its authors", "file": "its file"}
+FEW_CELLS = 5  # random ones; fewer have no interval worth telling
+COLOURS = {"random": "0.6", "searched": "#d55e00", "published": "#0173b2", "file": "#029e73"}
 
 
 def ranking(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the rank of each searched and published cell among the random cells of its rung.
+    """Return the rank of each searched cell among the random cells of the first rung.
 
     Rank 1 is better than all of them; a random cell with the same AUC counts as better. If the
-    search is no better than a random draw, all ranks of the first rung are equally probable. Later
-    rungs hold the best random cells only.
+    search is no better than a random draw, all ranks are equally probable.
 
-    Columns: epochs, model, kind, parameters, val_auc, rank, random_cells (how many there are), and
-    of them random_auc and random_std (mean and standard deviation), random_parameters (mean).
+    Columns: model, title, val_auc, rank, random_cells (how many there are), and of them random_auc
+    and random_std (mean and standard deviation); margin: that of a 95 % prediction interval of one
+    more random cell around the mean (NaN for few cells).
     """
-    columns, rungs = ["epochs", "model", "kind", "parameters", "val_auc"], []
-    for _, rung in trials.groupby("epochs"):
-        random = rung[rung.kind == "random"]
-        own = rung.loc[rung.kind != "random", columns].sort_values("val_auc", ascending=False)
-        own["rank"] = [1 + int((random.val_auc >= auc).sum()) for auc in own.val_auc]
-        own["random_cells"] = len(random)
-        own["random_auc"], own["random_std"] = random.val_auc.mean(), random.val_auc.std()
-        rungs.append(own.assign(random_parameters=random.parameters.mean()))
-    return pd.concat(rungs, ignore_index=True).astype({"rank": int})
+    first = trials[trials.epochs == trials.epochs.min()]
+    random = first[first.kind == "random"].val_auc
+    table = first.loc[first.kind == "searched", ["model", "title", "val_auc"]]
+    return table.assign(
+        rank=[1 + int((random >= auc).sum()) for auc in table.val_auc],
+        random_cells=len(random),
+        random_auc=random.mean(),
+        random_std=random.std(),
+        margin=_margin(random),
+    )
 
 
-def ranking_words(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return `ranking` for the eye."""
-    table = ranking(trials)
-    spread = table.random_std.map(lambda sd: f" ± {percent(sd)}").where(
-        table.random_std.notna(), ""
-    )
-    rank = table["rank"].astype(str) + " of " + (table.random_cells + 1).astype(str)
-    none = table.random_cells == 0  # has survived so far
-    # random cells are as large as the searched ones, not as the others
-    no_rank = none | (table.kind != "searched")
-    return pd.DataFrame(
-        {
-            "Epochs": table.epochs,
-            "Cell": table.model.map(display_name),
-            "Found by": table.kind.replace(FOUND_BY),
-            "Validation AUC": table.val_auc.map(percent),
-            "Rank": rank.mask(no_rank, "-"),
-            "Random cells' AUC": (table.random_auc.map(percent) + spread).mask(none, "-"),
-            "Parameters": table.parameters.map("{:,.0f}".format),
-            "Random cells' parameters": table.random_parameters.map("{:,.0f}".format).mask(
-                none, "-"
-            ),
-        }
-    )
+def _margin(random: pd.Series) -> float:
+    """Return the margin of one more draw from a normal distribution known by these draws."""
+    n = len(random)
+    if n < FEW_CELLS:
+        return float("nan")
+    return float(t.ppf(0.975, n - 1) * random.std() * (1 + 1 / n) ** 0.5)
 
 
 def findings(trials: pd.DataFrame) -> list[str]:
     """Return sentences: how the searched cells rank among the random ones, and which cell won."""
     if trials.empty:
         return []
-    first, won = trials.epochs.min(), trials[trials.kept].model.iloc[-1]
     sentences = []
-    searched = ranking(trials).query("kind == 'searched'")
-    for row in searched[searched.epochs == first].itertuples():
-        total, n = row.random_cells + 1, row.random_cells
-        # prediction interval of one more draw from a normal distribution, known by n draws
-        margin = t.ppf(0.975, n - 1) * row.random_std * (1 + 1 / n) ** 0.5
-        lead, points = 100 * (row.val_auc - row.random_auc), 100 * margin
-        sentences.append(
-            f"{display_name(row.model)} has rank {row.rank} of {total} among {row.random_cells} "
-            f"random cells after {first} epochs (validation AUC {percent(row.val_auc)}; random "
-            f"cells {percent(row.random_auc)} ± {percent(row.random_std)}): {lead:+.1f} points "
-            f"from their mean, where 95 % of random cells are within {points:.1f}. If the search "
-            f"were no better than a random draw, such a rank would have "
-            f"{p_value(row.rank / total)}."
+    for row in ranking(trials).itertuples():
+        text = (
+            f"{row.title} has rank {row.rank} among {row.random_cells} random cells after "
+            f"{trials.epochs.min()} epochs: validation AUC {percent(row.val_auc)} against "
+            f"{percent(row.random_auc)}"
         )
-    won_by = f"The best of all {trials.model.nunique()} cells by successive halving is "
-    won_by += display_name(won)
-    is_later = (searched.epochs > first) & (searched.epochs == trials.epochs.max())
-    for row in searched[is_later].itertuples():
-        won_by += f"; in the last round {display_name(row.model)} has rank {row.rank} of "
-        won_by += f"{row.random_cells + 1} (validation AUC {percent(row.val_auc)})"
-    return [*sentences, f"{won_by}."]
+        if pd.notna(row.margin):
+            text += f" ± {percent(row.random_std)} (95 % of random cells within "
+            text += f"{percent(row.margin)} of their mean)"
+        by_luck = f"{row.rank} of {row.random_cells + 1} random cells"
+        sentences.append(f"{text}. By luck alone, {by_luck} would rank so high.")
+    won, cells = trials[trials.kept].title.iloc[-1], trials.model.nunique()
+    return [*sentences, f"The best of all {cells} cells by successive halving is {won}."]
 
 
 def plot(trials: pd.DataFrame) -> Figure:
-    """Draw the validation AUC by rung: random cells as gray dots, the others as lines."""
-    counts = trials.groupby("epochs").size()
-    table = trials.assign(cell=trials.model.map(display_name))
-    table["rung"] = table.epochs.map(counts.index.get_loc)
-    is_random = table.kind == "random"
-    # a cell has one place in all rungs: random ones left of the tick, the others right of it
-    places = table.groupby(is_random).cell.transform("rank", method="dense", pct=True)
-    table["place"] = table.rung + 0.25 * places - 0.3 * is_random
-    random, named = table[is_random], table[~is_random]
-    figure, ax = plt.subplots(figsize=(9, 4.5))
-    ax.scatter(random.place, random.val_auc, color="0.7", label="random cells")
-    means = random.groupby("rung").val_auc.mean()
-    ax.hlines(means, means.index - 0.3, means.index - 0.02, color="0.3", label="their mean")
-    colours = {display_name(name): c for name, c in model_colours(named.model).items()}
-    look = {"hue": "cell", "style": "cell", "palette": colours, "markers": True, "dashes": False}
-    sns.lineplot(named, x="place", y="val_auc", ms=9, ax=ax, **look)
-    ax.set_xticks(range(len(counts)), [f"{e} epochs,\n{n} cells" for e, n in counts.items()])
-    ax.set(xlabel="", ylabel="validation AUC")
-    percent_axis(ax.yaxis)
-    first = ranking(trials).query("kind == 'searched' and epochs == epochs.min()")
-    if len(first):
-        ranks = [
-            f"{display_name(r.model)} {r.rank} of {r.random_cells + 1}" for r in first.itertuples()
-        ]
-        ax.set_title(loc="left", label=f"Rank among the random cells: {', '.join(ranks)}")
-    ax.margins(x=0.2)
-    ax.legend(title="", loc="upper left", bbox_to_anchor=(1.02, 1))
+    """Draw the validation AUC of all cells, best above: a panel for each rung of halving.
+
+    A band marks where 95 % of random cells are, if the rung has enough of them.
+    """
+    rungs = [rung.sort_values("val_auc") for _, rung in trials.groupby("epochs")]
+    heights = [len(rung) + 1 for rung in rungs]
+    size = (8, 0.28 * sum(heights) + 0.9 * len(rungs))
+    figure, axes = plt.subplots(
+        len(rungs), figsize=size, height_ratios=heights, sharex=True, squeeze=False
+    )
+    for ax, rung in zip(axes.flat, rungs, strict=True):
+        colours = rung.kind.map(COLOURS)
+        ax.scatter(rung.val_auc, rung.title, c=colours, s=45, zorder=2)
+        for label, colour in zip(ax.get_yticklabels(), colours, strict=True):
+            label.set_color(colour)
+        random = rung[rung.kind == "random"].val_auc
+        mean, margin = random.mean(), _margin(random)
+        ax.axvline(mean, color="0.6", ls=":", lw=1)
+        if np.isfinite(margin):
+            ax.axvspan(mean - margin, mean + margin, color="0.93", zorder=0)
+        ax.set_title(f"after {rung.epochs.iloc[0]} epochs, {len(rung)} cells", loc="left")
+    percent_axis(ax.xaxis)
+    ax.set_xlabel("validation AUC (gray: random cells; dotted: their mean)")
     return figure

@@ -1,7 +1,9 @@
 """Ranks of cells among random ones, by planted AUCs."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from helpers.results import population
 
@@ -16,63 +18,51 @@ def _trials(aucs):
     rows = [(2, name, name in third) for name in aucs] + [(6, n, n in won) for n in third]
     table = pd.DataFrame(rows, columns=["epochs", "model", "kept"])
     kind = [kinds[name[0]] for name in table.model]
-    return table.assign(val_auc=table.model.map(aucs), kind=kind, parameters=100, seconds=1.0)
+    return table.assign(
+        title=table.model.str.upper(),
+        val_auc=table.model.map(aucs),
+        kind=kind,
+        parameters=100,
+        seconds=1.0,
+    )
 
 
 def test_ranks_and_the_population_are_those_of_planted_aucs():
-    table = population.ranking(_trials(AUCS))
-    first = table[table.epochs == 2].set_index("model")
-    assert first.index.tolist() == ["s", "p"]
-    assert first["rank"].to_dict() == {"s": 4, "p": 8}  # r4, r5, r6 and all seven
-    random = pd.Series([0.6 + i / 20 for i in range(7)])
-    assert first.random_auc.tolist() == pytest.approx([random.mean()] * 2)
-    assert first.random_std.tolist() == pytest.approx([random.std(ddof=1)] * 2)
-    assert (first.random_cells == 7).all() and (first.random_parameters == 100).all()
-    (second,) = table[table.epochs == 6].itertuples()  # with r5 and r6, since it is before r4
-    assert (second.model, second.rank, second.random_cells) == ("s", 3, 2)
+    (row,) = population.ranking(_trials(AUCS)).itertuples()
+    assert (row.model, row.title, row.rank, row.random_cells) == ("s", "S", 4, 7)  # r4, r5, r6
+    random = np.array([0.6 + i / 20 for i in range(7)])
+    assert row.random_auc == pytest.approx(random.mean())
+    assert row.random_std == pytest.approx(random.std(ddof=1))
+    # a prediction interval contains one more draw in 95 % of cases, whatever mean and deviation
+    draws = stats.norm.rvs(3, 2, size=(4000, 8), random_state=0)
+    margins = [population._margin(pd.Series(own[:7])) for own in draws]
+    inside = abs(draws[:, 7] - draws[:, :7].mean(axis=1)) < margins
+    assert inside.mean() == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_sentences_say_the_rank_of_each_searched_cell_and_the_winner():
-    assert population.findings(_trials(AUCS)) == [
-        "s has rank 4 of 8 among 7 random cells after 2 epochs (validation AUC 80.0; random cells "
-        "75.0 ± 10.8): +5.0 points from their mean, where 95 % of random cells are within 28.3. "
-        "If the search were no better than a random draw, such a rank would have p = .500.",
-        "The best of all 9 cells by successive halving is r6; in the last round s has rank 3 of 3 "
-        "(validation AUC 80.0).",
-    ]
+    first, last = population.findings(_trials(AUCS))
+    assert "S has rank 4 among 7" in first and "4 of 8" in first and "75.0 ± 10.8" in first
+    assert last.endswith("R6.") and " 9 cells" in last
     without = {name: auc for name, auc in AUCS.items() if name != "s"}
     assert len(population.findings(_trials(without))) == 1
     assert population.findings(pd.DataFrame()) == []
 
 
-def test_the_table_of_ranks_reads_without_names_of_code():
-    words = population.ranking_words(_trials(AUCS))
-    assert words.Rank.tolist() == ["4 of 8", "-", "3 of 3"]
-    assert words["Random cells' AUC"].tolist()[0] == "75.0 ± 10.8"
-    assert words["Found by"].tolist() == ["this search", "its authors", "this search"]
+def test_few_random_cells_have_no_interval():
+    # two of them gave "95 % of random cells are within 616.2 points"
+    few = {name: auc for name, auc in AUCS.items() if name in ("s", "p", "r0", "r6")}
+    assert np.isnan(population.ranking(_trials(few)).margin).all()
+    assert "95 %" not in population.findings(_trials(few))[0]
 
 
-def test_a_rung_without_random_cells_has_no_rank():
-    words = population.ranking_words(
-        _trials({"s": 0.9, "p": 0.8, **{f"r{i}": 0.5 for i in range(4)}})
-    )
-    last = words[words.Epochs == 6].iloc[0]
-    own = ["Rank", "Random cells' AUC", "Random cells' parameters"]
-    assert last[own].tolist() == ["-"] * 3
-
-
-def test_the_picture_has_a_line_for_each_named_cell_and_a_dot_for_each_random_one():
+def test_the_picture_has_a_panel_for_each_rung_and_a_row_for_each_cell():
     trials = _trials(AUCS)
-    (ax,) = population.plot(trials).axes
-    assert len(ax.collections[0].get_offsets()) == (trials.kind == "random").sum()
-    shown = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert shown == ["random cells", "their mean", "s", "p"]
-    lines = [line.get_xdata() % 1 for line in ax.lines if len(line.get_xdata())]
-    places = [line[0] for line in lines]
-    assert len(set(places)) == len(lines) == 2  # none hides another
-    assert all(max(line) - min(line) < 1e-9 for line in lines)  # in all rungs
-    dots = ax.collections[0].get_offsets()[:, 0]
-    assert (dots < dots.round()).all() and len(set(dots)) == len(dots)  # left of the ticks
-    assert ax.get_title(loc="left") == "Rank among the random cells: s 4 of 8"
-    ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert ticks == ["2 epochs,\n9 cells", "6 epochs,\n3 cells"]
+    axes = population.plot(trials).axes
+    assert [len(ax.collections[0].get_offsets()) for ax in axes] == [9, 3]
+    labels = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert labels[0] in ("P", "R0") and labels[-1] == "R6"
+    band = axes[0].patches[0].get_extents().transformed(axes[0].transData.inverted())
+    margin = population.ranking(trials).margin[0]
+    assert (band.x0, band.x1) == pytest.approx((0.75 - margin, 0.75 + margin))
+    assert not axes[1].patches  # two random cells
