@@ -183,7 +183,8 @@ def _models_of(plan: Plan) -> list[str]:
     """Return the models that a run with these settings may have, whichever stages it runs."""
     backbones = plan.settings["03_finetuning"].backbone
     cells = plan.settings["05_genotype_retraining"]
-    networks = named.model_names([*cells.genotypes, *named.FOUND], cells.random_cells)
+    found = named.models_of([*cells.genotypes, *named.FOUND], cells.random_cells)
+    networks = [model.slug for model in found]
     return [
         *(name for name in names.ROW_NAMES if name not in ("random_cell", "majority")),
         *names.on_backbones((*names.CLASSICAL, *names.PRETRAINED), backbones),

@@ -87,7 +87,8 @@ def draw_genotypes(genotypes: Mapping[str, Genotype]) -> Figure:
         draw_cell(cell, kind, ax, f"{name}: {'normal' if kind == 'normal' else 'reduction'} cell")
     width, height = (np.ptp(limits) for limits in (ax.get_xlim(), ax.get_ylim()))
     titles_em = 2.5
-    figure.set_size_inches(np.array([width, len(cells) * (height + titles_em)]) * FONT_PT / 72)
+    em = FONT_PT / 72  # inches
+    figure.set_size_inches(width * em, len(cells) * (height + titles_em) * em)
     return figure
 
 
