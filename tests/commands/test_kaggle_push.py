@@ -207,5 +207,5 @@ def test_a_used_up_time_budget_ends_the_session_well_and_says_how_to_continue(se
     ("code", "number"), [("sys.exit(1)", "1"), ("os.kill(os.getpid(), 9)", "-9")]
 )
 def test_a_failed_run_fails_the_notebook(series, code, number):
-    with pytest.raises(session.SeriesError, match=f"exit code {number}:"):
+    with pytest.raises(RuntimeError, match=f"exit code {number}:"):
         series(code)

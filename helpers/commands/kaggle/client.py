@@ -1,8 +1,8 @@
 """The official client: imported late, because importing it authenticates, and shown without keys.
 
-    api = connect()
-    with asking("looking up the limits"):
-        api.competition_get_submission_limits(COMPETITION)
+api = connect()
+with asking("looking up the limits"):
+    api.competition_get_submission_limits(COMPETITION)
 """
 
 from __future__ import annotations

@@ -52,7 +52,11 @@ def download(slug: str = COMPETITION) -> Path:
 
 
 def submit(
-    path: Path, message: str, slug: str = COMPETITION, sample: Path | None = None, wait_s: int = 1800
+    path: Path,
+    message: str,
+    slug: str = COMPETITION,
+    sample: Path | None = None,
+    wait_s: int = 1800,
 ) -> str:
     """Check a CSV, submit it, wait for the score, and return Kaggle's answer; print the score.
 

@@ -9,14 +9,9 @@ from collections.abc import Sequence
 from typing import IO, cast
 
 from helpers.core import files, paths
-from helpers.core.errors import UserError
 
 RUN = (sys.executable, "-u", "-m", "helpers.run")  # unbuffered: the log shows it as it comes
 OUT_OF_TIME = 75  # helpers.run's exit code
-
-
-class SeriesError(UserError):
-    """The series stopped at an error; the output above shows it."""
 
 
 def run_series(arguments: Sequence[str], run: str, ref: str) -> bool:
@@ -30,7 +25,7 @@ def run_series(arguments: Sequence[str], run: str, ref: str) -> bool:
         session well, so that Kaggle keeps the output, and a line says how to continue.
 
     Raises:
-        SeriesError: the run failed.
+        RuntimeError: the run failed.
     """
     command, pipe = [*RUN, *arguments], subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT) as process:
@@ -46,7 +41,7 @@ def run_series(arguments: Sequence[str], run: str, ref: str) -> bool:
             f"has saved this session's output, then push again with --kernel {ref} added."
         )
     elif process.returncode:
-        raise SeriesError(
+        raise RuntimeError(
             f"helpers.run ended with exit code {process.returncode}: its output above says why; a "
             "negative code is a signal: perhaps the memory was full"
         )
