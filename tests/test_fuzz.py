@@ -91,7 +91,7 @@ def test_any_split_csv_of_a_run_is_whole_or_refused(place, data):
     paths = RunPaths("split")
     content = data.draw(csv_files(SPLIT))
     files.write_bytes(paths.split_csv, content)
-    split = outcome(lambda: read_split(paths), paths.split_csv, is_table=True)
+    split = outcome(lambda: read_split(paths.split_csv), paths.split_csv, is_table=True)
     if split is not None:
         assert set(split.split) <= {*SIDES, "excluded"}
         assert split.label.dropna().isin([0, 1]).all()

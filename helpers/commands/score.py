@@ -163,7 +163,7 @@ def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     bits = options.bits or own.full_scale_bits
     if not bits:
         first = itertools.islice(entries(Path(options.images).expanduser()), PROBES)
-        bits = depth_of([Path(entry.file) for entry in first]).bits or 8
+        bits = depth_of([Path(entry.file) for entry in first]) or 8
     as_trained = replace(
         own,
         precision=precision_of(device, own.precision),

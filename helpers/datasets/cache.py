@@ -49,7 +49,6 @@ class ImageCache:
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
-    warning: str = ""  # of a few pixels that set the scale of all deep images
 
     @property
     def size_px(self) -> int:
@@ -183,16 +182,16 @@ def source_key(table: pd.DataFrame, root: Path) -> str:
         known = dict(zip(frame.path, zip(frame.facts, frame.digest, strict=True), strict=True))
     now_ns = time.time_ns()
 
-    def facts_and_digest(path: str) -> tuple[str, str]:
-        """Return no facts if they would not show the next change."""
+    def look(path: str) -> tuple[str, str]:
+        """Return facts about a file and its digest; no facts if the next change would keep them."""
         try:
             status = os.stat(path)
             if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
                 return "", "not a file"
             times = status.st_mtime_ns, status.st_ctime_ns
             facts = " ".join(map(str, (status.st_size, *times, status.st_ino, status.st_dev)))
-            if (before := known.get(path)) and before[0] == facts:
-                return before
+            if path in known and known[path][0] == facts:
+                return known[path]
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()  # the fastest
         except OSError as error:
@@ -200,24 +199,15 @@ def source_key(table: pd.DataFrame, root: Path) -> str:
         return facts if now_ns - status.st_ctime_ns > FRESH_S * 1e9 else "", digest
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(
-            tqdm(
-                pool.map(facts_and_digest, paths),
-                desc="read files",
-                total=len(paths),
-                unit="img",
-                leave=False,
-                delay=2,  # seconds
-            )
-        )
-    kept = {path: one for path, one in zip(paths, found, strict=True) if one[0]}
-    if any(known.get(path) != one for path, one in kept.items()):
-        rows = [(path, *one) for path, one in kept.items()]
+        bar: dict[str, Any] = {"desc": "read files", "unit": "img", "leave": False, "delay": 2}
+        looks = list(tqdm(pool.map(look, paths), total=len(paths), **bar))
+    seen = {path: seen for path, seen in zip(paths, looks, strict=True) if seen[0]}
+    if not seen.items() <= known.items():
+        rows = [(path, facts, digest) for path, (facts, digest) in seen.items()]
         with contextlib.suppress(files.ArtifactError):  # a full disk costs reading again
             files.save_csv(memory, pd.DataFrame(rows, columns=["path", "facts", "digest"]))
     names = [os.path.basename(path) for path in paths]
-    digests = [digest for _, digest in found]
-    return files.fingerprint([table.id.tolist(), names, digests])
+    return files.fingerprint([table.id.tolist(), names, [digest for _, digest in looks]])
 
 
 def _build_cache(
@@ -226,9 +216,8 @@ def _build_cache(
     if folder.exists():
         print(f"the cache {folder} is damaged: its images are decoded again")
     with files.atomic_folder(folder) as partial:
-        depth = depth_of([Path(path) for path in table.path])
-        pixels_file = partial / "images.u8"
-        channels, kept, failed = _decode_all(table, size_px, depth.bits, fit, pixels_file)
+        bits, pixels = depth_of([Path(path) for path in table.path]), partial / "images.u8"
+        channels, kept, failed = _decode_all(table, size_px, bits, fit, pixels)
         if failed and not (skip_unreadable and kept):
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
@@ -236,12 +225,11 @@ def _build_cache(
         content = [size_px, frame.id.tolist(), frame.digest.tolist()]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
-            "full_scale_bits": depth.bits,
-            "warning": depth.warning,
+            "full_scale_bits": bits,
             "fit": fit,
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
-            "pixels": files.file_digest(partial / "images.u8"),
+            "pixels": files.file_digest(pixels),
             # squashed images keep the digest that they had before there was padding
             "content": files.fingerprint(content + [fit] * (fit != "squash")),
         }
@@ -316,7 +304,7 @@ def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataE
     named = [f"  {path}: {reason}" for path, reason in _with_paths(table, failed[:EXAMPLES])]
     lines = "\n".join(named + ["  ..."] * (len(failed) > EXAMPLES))
     return DataError(
-        f"{len(failed)} image(s) cannot be read:\n{lines}\n"
+        f"images that cannot be read: {len(failed)}\n{lines}\n"
         "Replace or delete them, or leave them out with -p SKIP_UNREADABLE=True"
     )
 
@@ -343,7 +331,6 @@ def _load_cache(folder: Path) -> ImageCache | None:
         unreadable=tuple((name, reason) for name, reason in meta["unreadable"]),
         bits=meta["full_scale_bits"],
         fit=meta["fit"],
-        warning=meta["warning"],
     )
 
 

@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple
 import imagehash
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.ExifTags import Base
 
 # what Pillow's decoders raise on damaged files
 DECODE_ERRORS = (
@@ -31,18 +30,11 @@ DECODE_ERRORS = (
 # Suffixes may lie, so the content decides. Among these formats only PNG and TIFF can be deep (more
 # than 8 bits). Pillow would drop bits of other formats unnoticed.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF", "WEBP")
-SHALLOW = (b"BM", b"\xff\xd8")  # first bytes of BMP and JPEG, which have no deep images
-TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
 HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
-# Cameras deliver 8, 10, 12, 14 or 16 bits. Most floating-point images reach from 0 to 1; a filter
-# takes some a little beyond, which must not leave 8 bits almost empty: hence 2.
-CAMERA_BITS = (1, 2, 8, 10, 12, 14, 16)
-COUNTED_BITS = (*CAMERA_BITS, 20, 24, 28)  # 32-bit files may hold more than a camera delivers
-RARE = 10_000  # one pixel in so many may be brighter than all others,
-HOT = 2  # or so many pixels of each image, since a defective pixel of the sensor is in all images
+CAMERA_BITS = (8, 10, 12, 14, 16)
 HEADERS_PER_TASK = 64
 
 BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
@@ -60,67 +52,36 @@ class BitsFound(Exception):
         self.bits = bits
 
 
-class Depth(NamedTuple):
-    """What is known about the deep images (more than 8 bits) of a set."""
-
-    bits: int = 0  # that the largest value needs; 0: no image is deep
-    warning: str = ""  # a sentence, if few pixels alone need so many bits
-
-
 class Picture(NamedTuple):
     """The first page or frame of an image file, upright."""
 
     pixels: np.ndarray  # uint8: (H, W) if all pixels are gray, otherwise (H, W, 3)
-    original: np.ndarray  # the pixels, or the values (H, W) that 8 bits cannot hold
+    original: np.ndarray  # the pixels, or the values (H, W) uint16 of a deep image
     has_more: bool  # pages or frames, which are not read
 
 
-def depth_of(paths: Sequence[Path]) -> Depth:
-    """Find the bits that the deep images of a set use.
+def depth_of(paths: Sequence[Path]) -> int:
+    """Return the bits that the deep images of a set use; 0 if none is deep.
 
     Reads the header of every file, and the pixels of the deep ones alone: a 16-bit file does not
     say how many bits the camera used. Ignores files that cannot be read; decoding names them.
     """
 
-    def deep_ones(start: int) -> list[tuple[float, str, np.ndarray]]:
-        found = []
+    def largest(start: int) -> int:
+        values = [0]
         for path in paths[start : start + HEADERS_PER_TASK]:
-            with contextlib.suppress(*DECODE_ERRORS, MemoryError):
-                if _first_bytes(path, 2) in SHALLOW:
-                    continue
-                with _opened(path) as image:
-                    if _is_deep(image):
-                        values = _deep_values(image)
-                        above = [np.count_nonzero(values > 2**b - 1) for b in COUNTED_BITS]
-                        counts = np.array([*above, values.size])
-                        found.append((float(values.max()), path.name, counts))
-        return found
+            with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
+                values.append(int(np.asarray(image).max()) if _is_deep(image) else 0)
+        return max(values)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tasks = pool.map(deep_ones, range(0, len(paths), HEADERS_PER_TASK))
-        deep = [one for found in tasks for one in found]
-    largest, name = max(((value, name) for value, name, _ in deep), default=(0.0, ""))
-    if largest == 0:
-        return Depth()
-    bits = bits_for(largest)
-    *above, count = np.sum([counts for *_, counts in deep], axis=0).tolist()
-    rare = max(HOT * len(deep), count // RARE)
-    usual = next((b for b, n in zip(COUNTED_BITS, above, strict=True) if n <= rare), bits)
-    if usual >= bits:
-        return Depth(bits)
-    hot = above[COUNTED_BITS.index(usual)]
-    return Depth(
-        bits,
-        f"{name} has the largest value, {largest:g}, so all deep images are scaled by {bits} "
-        f"bits, but {usual} bits hold all except {hot} of {count} pixels: if these are hot "
-        "pixels, correct them or leave the file out, or the images stay dark",
-    )
+        brightest = max(pool.map(largest, range(0, len(paths), HEADERS_PER_TASK)), default=0)
+    return bits_for(brightest) if brightest else 0
 
 
-def bits_for(largest: float) -> int:
-    """Return the bits of the camera whose images reach the value `largest`, which is finite."""
-    fitting = (bits for bits in CAMERA_BITS if largest <= 2**bits - 1)
-    return next(fitting, math.ceil(largest).bit_length())
+def bits_for(largest: int) -> int:
+    """Return the bits of the camera whose images reach the value `largest`."""
+    return next(bits for bits in CAMERA_BITS if largest < 2**bits)
 
 
 def choose_fit(paths: Sequence[Path]) -> Fit:
@@ -130,14 +91,11 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
     border. Otherwise "pad": parts of one kind must not look narrow here and wide there. One image
     in a hundred at either end does not count. Reads the headers of at most 2,000 images.
     """
-    ratios = []
+    ratios = [1.0]
     for path in paths[:: max(1, len(paths) // SHAPES_READ)]:
         with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
-            ratio = image.width / image.height
-            # Pillow turns a TIFF's size itself; a PNG's own `getexif` would decode its pixels
-            turned = image.format != "TIFF" and Image.Image.getexif(image).get(Base.Orientation, 1)
-            ratios.append(1 / ratio if turned >= 5 else ratio)
-    low, high = np.quantile(ratios or [1.0], (0.01, 0.99))
+            ratios.append(image.width / image.height)
+    low, high = np.quantile(ratios[1:] or ratios, (0.01, 0.99))
     return "squash" if high <= ONE_SHAPE * low else "pad"
 
 
@@ -148,7 +106,7 @@ def read_image(path: Path, bits: int) -> Picture:
 
     Raises:
         BitsFound: a value above the range.
-        ValueError: a value that is not finite, or below 0; deep colour; a file that never ends.
+        ValueError: a depth or a kind of colour that Pillow does not read as it is.
         Exception: any of `DECODE_ERRORS`, if the file is damaged.
     """
     with _opened(path) as image:
@@ -166,12 +124,11 @@ def picture_of(image: Image.Image, bits: int) -> Picture:
     with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole
         ImageOps.exif_transpose(image, in_place=True)
     if _is_deep(image):
-        values, full = _deep_values(image), 2**bits - 1
-        if (largest := float(values.max())) > full:
-            raise BitsFound(bits_for(largest), bits)
+        values, full = np.asarray(image).astype(np.uint16), 2**bits - 1
+        if values.max() > full:
+            raise BitsFound(bits_for(values.max()), bits)
         pixels = (values * (255.0 / max(1, full))).round().astype(np.uint8)
-        is_whole = (values * 255 == pixels * float(full)).all()
-        return Picture(pixels, pixels if is_whole else values, has_more)
+        return Picture(pixels, values, has_more)
     upright = _on_background(image) if image.has_transparency_data else image
     pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
     if pixels.ndim == 3:
@@ -187,7 +144,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     Pillow maps a file into memory if it knows the path, and then reads the rows of a turned TIFF
     with the wrong length.
     """
-    _refuse_endless(path)
+    if not path.is_file() and path.exists():  # reading a pipe or a device may never end
+        raise ValueError("not a file")
     with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
         refuse_what_pillow_changes(image)
         yield image
@@ -196,6 +154,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def refuse_what_pillow_changes(image: Image.Image) -> None:
     """Raise ValueError if Pillow would read other values than an opened file holds."""
     tags = getattr(image, "tag_v2", {})
+    if image.mode in ("I", "F"):
+        raise ValueError(f"numbers of 32 bits, or with a sign: {WAY_OUT}")
     if _is_deep(image):
         if "transparency" in image.info:
             raise ValueError(f"16-bit gray with a transparent value: {WAY_OUT} without one")
@@ -210,32 +170,8 @@ def refuse_what_pillow_changes(image: Image.Image) -> None:
             raise ValueError(f"several channels of more than 8 bits: {WAY_OUT}")
 
 
-def _refuse_endless(path: Path) -> None:
-    if not path.is_file() and path.exists():  # reading a pipe or a device may never end
-        raise ValueError("not a file")
-
-
-def _first_bytes(path: Path, count: int) -> bytes:
-    _refuse_endless(path)
-    with path.open("rb") as file:
-        return file.read(count)
-
-
 def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"
-
-
-def _deep_values(image: Image.Image) -> np.ndarray:
-    """Return float64, which holds the values of all deep formats as they are."""
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("holds values that are not finite")
-    if (smallest := float(values.min())) < 0:
-        raise ValueError(
-            f"holds negative values, down to {smallest:g}: add to all images what "
-            "makes them 0 or more"
-        )
-    return values
+    return image.mode.startswith("I;16")
 
 
 def _on_background(image: Image.Image) -> Image.Image:
@@ -308,7 +244,5 @@ def unreadable_reason(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     if isinstance(error, UnidentifiedImageError):
-        if _first_bytes(path, 4) in TIFFS:
-            return f"damaged, or a kind of TIFF that cannot be read: {WAY_OUT}"
-        return "not an image"
+        return f"not an image, damaged, or of a kind that cannot be read: {WAY_OUT}"
     return str(error) or type(error).__name__

@@ -22,36 +22,29 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("largest", "bits"),
-    [(1, 1), (1.02, 2), (200, 8), (900, 10), (4095, 12), (4096, 14), (65535, 16), (65535.5, 17)],
-)
-def test_the_bits_of_a_camera_are_the_fewest_that_hold_the_largest_value(largest, bits):
-    assert decoding.bits_for(largest) == bits
-    assert largest <= 2**bits - 1
+def test_the_bits_of_a_camera_are_the_fewest_that_hold_the_largest_value():
+    bits = {200: 8, 900: 10, 1023: 10, 1024: 12, 4095: 12, 4096: 14, 65535: 16}
+    assert {largest: decoding.bits_for(largest) for largest in bits} == bits
 
 
 def test_the_bits_of_a_set_are_those_of_its_brightest_deep_image_wherever_it_is(tmp_path):
-    paths = []
+    (tmp_path / "text.png").write_text("no image")  # what cannot be read says nothing
+    paths = [tmp_path / "text.png", tmp_path / "missing.png"]
     for number in range(150):
         deep = np.full((4, 4), 3500 if number == 100 else 900, np.uint16)
         paths.append(save(tmp_path / f"{number}.png", deep))
-    assert decoding.depth_of(paths).bits == 12
-    assert decoding.depth_of(paths[:100]).bits == 10
+    assert decoding.depth_of(paths) == 12
+    assert decoding.depth_of(paths[:100]) == 10
     for shallow in ([], [save(tmp_path / "8.png", noise(4, 4))]):
-        assert decoding.depth_of(shallow) == decoding.Depth(0, "")
+        assert decoding.depth_of(shallow) == 0
 
 
-def test_files_that_cannot_be_used_say_nothing_about_the_bits_of_the_others(tmp_path):
-    usual = save(tmp_path / "usual.tif", np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8))
-    infinite = save(tmp_path / "infinite.tif", np.full((8, 8), np.inf, np.float32))
-    negative = save(tmp_path / "negative.tif", np.array([[-1.0, 9.0]], np.float32))
-    (tmp_path / "text.png").write_text("no image")
-    broken = [infinite, negative, tmp_path / "text.png", tmp_path / "missing.png"]
-    assert decoding.depth_of([*broken, usual]).bits == 1
-    for path, words in ((infinite, "are not finite"), (negative, "negative values, down to -1:")):
-        with pytest.raises(ValueError, match=words):
-            decoding.read_image(path, bits=16)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_numbers_of_32_bits_are_refused_with_a_way_out(tmp_path, dtype):
+    path = save(tmp_path / "a.tif", np.array([[-3, 70_000]], dtype))
+    with pytest.raises(ValueError, match="convert it to 8 bit or to 16-bit gray"):
+        decoding.read_image(path, bits=16)
+    assert decoding.depth_of([path]) == 0
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -63,7 +56,7 @@ def test_deep_images_are_scaled_so_that_their_bits_fill_the_range(tmp_path, suff
     expected = deep.astype(np.float64) * 255 / (2**bits - 1)
     found = decoding.read_image(path, bits).pixels
     assert np.abs(found - expected).max() <= 0.5001 and found.max() == 255
-    with pytest.raises(decoding.BitsFound, match=f"^uses {bits} bits, the scale is of 2$"):
+    with pytest.raises(decoding.BitsFound, match=f"{bits} bits"):
         decoding.read_image(path, bits=2)
 
 
@@ -142,20 +135,16 @@ def deep_noise(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_a_png_of_16_bits_and_several_channels_is_refused(tmp_path, channels):
     path = write_deep_png(tmp_path / "a.png", deep_noise(5, 4, channels))
-    with pytest.raises(
-        ValueError, match=r"^several channels of more than 8 bits: convert it to 8 "
-    ):
+    with pytest.raises(ValueError, match="several channels of more than 8 bits"):
         decoding.read_image(path, 16)
-    assert decoding.depth_of([path]).bits == 0
+    assert decoding.depth_of([path]) == 0
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("planar", [1, 2])
 def test_a_tiff_of_16_bits_and_several_channels_is_refused(tmp_path, planar, order):
     path = write_deep_tiff(tmp_path / "a.tif", deep_noise(5, 4, 3), planar, order)
-    with pytest.raises(
-        ValueError, match=r"^several channels of more than 8 bits: convert it to 8 "
-    ):
+    with pytest.raises(ValueError, match="several channels of more than 8 bits"):
         decoding.read_image(path, 16)
 
 
@@ -166,7 +155,7 @@ def test_gray_of_16_bits_is_read_whole_unless_one_of_its_values_is_transparent(t
     whole = path.read_bytes()
     place = whole.index(b"IDAT") - 4
     path.write_bytes(whole[:place] + _chunk(b"tRNS", b"\x12\x34") + whole[place:])
-    with pytest.raises(ValueError, match=r"^16-bit gray with a transparent value: convert it "):
+    with pytest.raises(ValueError, match="transparent value"):
         decoding.read_image(path, 16)
 
 
@@ -179,7 +168,7 @@ def test_a_tiff_of_which_0_is_white_is_turned_round_or_refused(tmp_path, dtype):
     if dtype == np.uint8:
         np.testing.assert_array_equal(decoding.read_image(path, 0).pixels, 255 - noise(4, 4))
     else:
-        with pytest.raises(ValueError, match=r"^16-bit gray where 0 is white: "):
+        with pytest.raises(ValueError, match="0 is white"):
             decoding.read_image(path, 16)
 
 
@@ -187,13 +176,10 @@ def test_a_tiff_that_pillow_does_not_know_and_other_formats_are_refused_with_a_w
     five = write_deep_tiff(tmp_path / "five.tif", deep_noise(5, 4, 5))
     ppm = tmp_path / "ppm.png"  # deep colour, of which Pillow would take 8 bits
     ppm.write_bytes(b"P6 2 1 65535\n" + bytes(12))
-    for path, reason in (
-        (five, "damaged, or a kind of TIFF that cannot be read: convert it to 8 bit or to 16-"),
-        (ppm, "not an image"),
-    ):
+    for path in (five, ppm):
         with pytest.raises(UnidentifiedImageError) as caught:
             decoding.read_image(path, 16)
-        assert decoding.unreadable_reason(path, caught.value).startswith(reason)
+        assert "not an image" in decoding.unreadable_reason(path, caught.value)
 
 
 # --- upright, on white, first frame ----------------------------------------------------------
@@ -299,42 +285,10 @@ def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
     (tmp_path / "link.png").symlink_to("pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     paths = [tmp_path / f"{name}.png" for name in ("pipe", "link", "zero")]
-    assert decoding.depth_of(paths).bits == 0 and decoding.choose_fit(paths) == "squash"
+    assert decoding.depth_of(paths) == 0 and decoding.choose_fit(paths) == "squash"
     for path in paths:
         with pytest.raises(ValueError, match=r"^not a file$"):
             decoding.read_image(path, 16)
-
-
-# --- hot pixels ------------------------------------------------------------------------------
-
-
-def test_images_that_a_hot_pixel_blackens_stay_different_and_the_file_is_named(tmp_path):
-    paths = []
-    for number in range(40):
-        deep = np.random.default_rng(number).integers(0, 100, (12, 12)).astype(np.uint16)
-        deep[0, 0] = 65535 if number == 17 else 0
-        paths.append(save(tmp_path / f"{number}.png", deep))
-    bits, warning = decoding.depth_of(paths)
-    assert bits == 16
-    assert warning.startswith(
-        "17.png has the largest value, 65535, so all deep images are scaled by 16 bits, but 8 bits "
-        "hold all except 1 of 5760 pixels: "
-    )
-    assert len({decoding.decode(path, 8, bits)[1]["digest"] for path in paths}) == 40
-    assert decoding.depth_of(paths[18:]) == (8, "")
-
-
-def test_a_hot_pixel_in_every_image_and_one_beyond_all_cameras_are_warned_of(tmp_path):
-    paths = []
-    for number in range(8):
-        deep = np.random.default_rng(number).integers(0, 100, (20, 20)).astype(np.uint16)
-        deep[3, 4] = 65535  # a defective pixel of the sensor
-        paths.append(save(tmp_path / f"{number}.png", deep))
-    assert "8 bits hold all except 8 of 3200 pixels" in decoding.depth_of(paths).warning
-    wide = np.random.default_rng(0).integers(0, 100_000, (20, 20)).astype(np.int32)
-    wide[0, 0] = 2**31 - 1
-    found = decoding.depth_of([save(tmp_path / "wide.tif", wide)])
-    assert found.bits == 31 and "20 bits hold all except 1 of 400" in found.warning
 
 
 def test_a_bmp_of_five_and_six_bits_a_channel_is_read(tmp_path):
@@ -346,25 +300,24 @@ def test_a_bmp_of_five_and_six_bits_a_channel_is_read(tmp_path):
     assert decoding.read_image(path, 8).pixels.tolist() == [[[255, 0, 0], [0, 0, 255]]]
 
 
-def test_a_set_that_uses_its_bits_is_not_warned_of(tmp_path):
-    deep = np.random.default_rng(0).integers(0, 4096, (50, 50)).astype(np.uint16)
-    assert decoding.depth_of([save(tmp_path / "a.png", deep)]) == (12, "")
-
-
 def test_equal_deep_images_have_one_digest_in_every_format(tmp_path):
     deep = deep_noise(6, 4)
-    kinds = (("png", deep), ("tif", deep), ("int.tif", deep.astype(np.int32)))
-    paths = [save(tmp_path / f"a.{kind}", pixels) for kind, pixels in kinds]
-    paths.append(save(tmp_path / "float.tif", deep.astype(np.float32)))
+    paths = [save(tmp_path / f"a.{kind}", deep) for kind in ("png", "tif")]
     assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in paths}) == 1
     deep[0, 0] ^= 1  # less than 8 bits can show
-    assert (
-        decoding.decode(save(paths[0], deep), 8, 16)[1]["digest"]
-        != (decoding.decode(paths[1], 8, 16)[1]["digest"])
-    )
-    shallow = noise(6, 4)
-    same = [save(tmp_path / "8.png", shallow), save(tmp_path / "16.png", shallow * np.uint16(257))]
-    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in same}) == 1
+    save(paths[0], deep)
+    assert len({decoding.decode(path, 8, 16)[1]["digest"] for path in paths}) == 2
+
+
+def test_cmyk_and_palette_and_black_and_white_images_are_read_in_their_colours(tmp_path):
+    colour = Image.fromarray(np.array([[[200, 30, 60]] * 8] * 8, np.uint8))
+    colour.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    colour.quantize(4).save(tmp_path / "palette.png")
+    for name in ("cmyk.jpg", "palette.png"):
+        pixels = decoding.read_image(tmp_path / name, 0).pixels.astype(int)
+        assert np.abs(pixels - [200, 30, 60]).max() <= 3, name
+    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / "one.png")
+    assert decoding.read_image(tmp_path / "one.png", 0).pixels.tolist() == [[0, 255]]
 
 
 # --- squares ---------------------------------------------------------------------------------
@@ -386,16 +339,6 @@ def test_images_are_squashed_if_they_have_about_one_shape(tmp_path, shapes, fit)
     for number, (width, height) in enumerate(shapes):
         paths.append(save(tmp_path / f"{number}.png", np.zeros((height, width), np.uint8)))
     assert decoding.choose_fit(paths) == fit
-
-
-def test_the_shape_is_that_of_the_upright_image(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for kind in ("jpg", "png", "tif"):
-        upright = save(tmp_path / f"upright.{kind}", noise(40, 20))
-        turned = tmp_path / f"turned.{kind}"
-        Image.fromarray(noise(20, 40)).save(turned, exif=exif)
-        assert decoding.choose_fit([upright, turned]) == "squash", kind
 
 
 @pytest.mark.parametrize("shape", [(20, 40), (40, 20, 3)])
