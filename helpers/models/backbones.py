@@ -105,17 +105,17 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
     if kind == "cnn":
         middle, spread = (0.5,) * in_channels, (0.25,) * in_channels
         return ModelSpec("two-layer CNN", *given, in_channels, middle, spread, 1000, "features.4")
-    found = libraries.anatomy(kind, image_size_px)
+    anatomy = libraries.anatomy(kind, image_size_px)
     return ModelSpec(
         libraries.title(kind),
         *given,
         3,
         *libraries.normalisation(kind),
-        found.embedding_size,
-        f"trunk.{found.layer}",
-        found.layout,
-        found.prefix_tokens,
-        {"img_size": image_size_px} if found.fixed_size else {},
+        anatomy.embedding_size,
+        f"trunk.{anatomy.layer}",
+        anatomy.layout,
+        anatomy.prefix_tokens,
+        dict(libraries.size_options(kind, image_size_px)),
     )
 
 

