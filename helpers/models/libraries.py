@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -30,7 +32,8 @@ TITLES = {
     "efficientnet_lite1": "EfficientNet-Lite1",
     "efficientnet_lite2": "EfficientNet-Lite2",
 }
-_SQUARES = {side**2 for side in range(2, 1000)}
+_SQUARES = {side**2 for side in range(1, 1000)}
+_LAST_NORM = re.compile(r"blocks\.\d+\.norm1")  # of a transformer's blocks
 # timm's names of these
 _IN_TIMM = {name: f"tf_{name}" for name in TITLES} | {"resnet18": "resnet18.tv_in1k"}
 
@@ -71,7 +74,8 @@ def canonical(name: str) -> str:
     # torchvision's networks are in timm too
     network = bare.rpartition("/")[2]
     tagged = timm.list_pretrained(f"{network.partition('.')[0]}.*") if network else []
-    near = difflib.get_close_matches(network, [*TITLES, *timm.list_models(), *tagged], n=3)
+    names = {*TITLES, *timm.list_models(), *tagged}
+    near = difflib.get_close_matches(network, sorted(names), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
     raise BackboneError(f"{name!r} is not a backbone of timm: {hint}")
 
@@ -97,7 +101,7 @@ def normalisation(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(config(backbone).mean), tuple(config(backbone).std)
 
 
-def size_options(backbone: str, image_size_px: int) -> dict[str, int]:
+def size_options(backbone: str, image_size_px: int) -> dict[str, Any]:
     """Return the option of `trunk` for this image size: a transformer is built for one size."""
     return {"img_size": image_size_px} if config(backbone).fixed_input_size else {}
 
@@ -124,7 +128,7 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
 
     with seeding.torch_stream(0, "anatomy"), torch.inference_mode(False), torch.enable_grad():
         try:
-            model = trunk(backbone, **size_options(backbone, size)).eval()
+            model: Any = trunk(backbone, **size_options(backbone, size)).eval()
             for weights in model.parameters():
                 if not weights.any():  # a branch that would not matter before training
                     nn.init.normal_(weights)
@@ -133,7 +137,8 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
             image = torch.randn(1, 3, size, size, requires_grad=True)
             features = model.forward_features(image)
             embedding = model.forward_head(features)
-            (gradient,) = torch.autograd.grad((embedding * torch.randn_like(embedding)).sum(), image)
+            score = (embedding * torch.randn_like(embedding)).sum()
+            (gradient,) = torch.autograd.grad(score, image)
             edge = max(1, size // 50)  # a pixel or two are no loss
             if not gradient[:, :, -edge:].any() or not gradient[:, :, :, -edge:].any():
                 raise ValueError("it does not see the right or lower edge of such images")
@@ -144,10 +149,9 @@ def anatomy(backbone: str, image_size_px: int) -> Anatomy:
                 f"{config(backbone).input_size[-1]}, the size of its pretraining, or choose "
                 "another BACKBONE"
             ) from None
-    if getattr(model, "global_pool", "") == "token" and hasattr(model, "blocks"):
-        layer = f"blocks.{len(model.blocks) - 1}.norm1"
-    else:
-        layer = next((n for n in reversed(outputs) if outputs[n] is features), "")
+    layer = next((name for name in reversed(outputs) if outputs[name] is features), "")
+    if getattr(model, "global_pool", "") == "token":
+        layer = next((name for name in reversed(outputs) if _LAST_NORM.fullmatch(name)), "")
     layout, prefix = _layout(outputs.get(layer), model)
     if layout is None or embedding.ndim != 2:
         raise BackboneError(f"{title(backbone)} has no layer that Grad-CAM could look at")
@@ -182,10 +186,11 @@ def fitted(backbone: str, state: Mapping[str, Tensor], image_size_px: int) -> di
         else:  # weights without a head, or their authors' names, which timm knows
             classes = 0 if names <= state.keys() else known.num_classes
         # with another number of classes timm would not notice missing weights
-        overlay = {"state_dict": dict(state), "custom_load": False, "num_classes": classes}
-        options = {"num_classes": classes, "pretrained_cfg_overlay": overlay | {"label_offset": 0}}
+        overlay = {"state_dict": dict(state), "num_classes": classes}
+        overlay |= {"custom_load": False, "label_offset": 0}
+        size |= {"num_classes": classes, "pretrained_cfg_overlay": overlay}
         try:
-            model = timm.create_model(_IN_TIMM.get(backbone, backbone), True, **size, **options)
+            model = timm.create_model(_IN_TIMM.get(backbone, backbone), True, **size)
         except Exception as error:  # each network's converter fails in its own way
             reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
             raise ValueError(f"it does not fit {title(backbone)}: {reason:.100}") from None

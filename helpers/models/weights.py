@@ -120,7 +120,7 @@ def licence_of(backbone: str, origin: str) -> str:
     timm names that of the weights which it publishes, not that of a file of your own.
     """
     config = libraries.config(backbone)
-    published = {hub_id(backbone), Path(config.url or "").name, f"package {package_of(backbone)}"}
+    published = {hub_id(backbone), Path(str(config.url)).name, f"package {package_of(backbone)}"}
     return (config.license if origin in published - {""} else "") or "not stated"
 
 

@@ -55,7 +55,7 @@ def small(monkeypatch, tmp_path):
     """Wheels of one byte; ResNet-18's weights are in the cache."""
     monkeypatch.setattr(bundle, "pack", lambda n, folder: (folder / f"{n}.whl").write_text("x"))
     (tmp_path / "resnet18.pth").write_bytes(b"weights")
-    monkeypatch.setattr(weights, "cache_file", lambda backbone: tmp_path / "resnet18.pth")
+    monkeypatch.setattr(weights, "local_files", lambda backbone: [tmp_path / "resnet18.pth"])
 
 
 def _run_call(server):
@@ -173,7 +173,7 @@ def test_packages_that_are_missing_or_compiled_are_named(tmp_path, server, monke
         with pytest.raises(client.KaggleError, match=name):
             bundle.pack(name, tmp_path)
     monkeypatch.setattr(bundle, "BACKBONES", ("no-such-weights",))
-    monkeypatch.setattr(weights, "cache_file", lambda backbone: tmp_path / "none.pth")
+    monkeypatch.setattr(weights, "local_files", lambda backbone: [])
     assert main(["push"]) == 0
     assert "no-such-weights" in capfd.readouterr().out
 

@@ -27,7 +27,6 @@ KINDS = [
     ("regnetx_002", 368),
     ("mobilenetv3_small_050", 1024),
     ("vit_tiny_patch16_224", 192),
-    ("torchvision/mobilenet_v3_small", 1024),
 ]
 
 

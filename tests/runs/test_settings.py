@@ -166,7 +166,7 @@ def test_the_smallest_and_the_largest_values_are_taken():
     [
         ("auto", ("auto",)),
         ("timm/convnext_tiny", ("convnext_tiny",)),
-        ('["resnet18", "torchvision/resnet18", "vgg11"]', ("resnet18", "vgg11")),
+        ('["resnet18", "timm/resnet18", "vgg11"]', ("resnet18", "vgg11")),
         (
             ["efficientnet_lite0", "efficientnet_lite2"],
             ("efficientnet_lite0", "efficientnet_lite2"),
@@ -182,7 +182,7 @@ def test_a_backbone_is_a_name_or_a_list_of_names(given, backbones):
 def test_a_backbone_that_is_unknown_or_a_file_for_several_is_refused(stage):
     said = refused(stage, backbone="resnet81")
     assert said.startswith(
-        "BACKBONE='resnet81' cannot be used: 'resnet81' is not a backbone of timm or"
+        "BACKBONE='resnet81' cannot be used: 'resnet81' is not a backbone of timm"
     )
     said = refused(stage, backbone=["resnet18", "vgg"])
     assert said.startswith(

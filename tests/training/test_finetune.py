@@ -117,12 +117,12 @@ def test_each_seed_of_all_layers_has_its_rows_and_its_checkpoint(stage, weights)
 
 
 def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints(stage):
-    chosen = ("test_vit", "torchvision/mobilenet_v3_small")
+    chosen = ("test_vit", "mobilenetv3_small_050")
     stage.settings = dataclasses.replace(
         stage.settings, backbone=chosen, weights="random", image_size_px=32, ll_epochs=1, trees=5
     )
     found = features.weights_of(stage)
-    assert stage.notes["backbone"] == "test_vit, torchvision/mobilenet_v3_small"
+    assert stage.notes["backbone"] == "test_vit, mobilenetv3_small_050"
     assert stage.notes["weights"] == "random weights, random weights"
     sizes = []
     for weights in found:
@@ -134,7 +134,7 @@ def test_each_of_several_backbones_has_its_features_its_rows_and_its_checkpoints
         suffix = names.backbone_suffix(weights.backbone, chosen)
         finetune.finetuned_features(stage, Member(0), f"fbp{suffix}")
     assert sizes == [64, 1024]
-    assert suffix == "_torchvision_mobilenet_v3_small"
+    assert suffix == "_mobilenetv3_small_050"
     assert sorted(path.stem for path in stage.paths.predictions_root.glob("*.csv")) == [
         "fbp",
         f"fbp{suffix}",

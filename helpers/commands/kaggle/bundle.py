@@ -47,9 +47,8 @@ def upload(api: Any, ref: str, packages: Sequence[str]) -> None:
                 pack(package, folder)
             except KaggleError as error:
                 print(f"Pushed without these weights: {error}", flush=True)
-        resnet18 = weights.cache_file("resnet18")
-        if resnet18.is_file():
-            shutil.copyfile(resnet18, folder / resnet18.name)
+        for file in weights.local_files("resnet18")[:1]:
+            shutil.copyfile(file, folder / f"resnet18{file.suffix}")
         title = ref.partition("/")[2].replace("-", " ")
         metadata = {"id": ref, "title": title, "licenses": [{"name": "other"}]}
         (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
