@@ -14,7 +14,6 @@ from types import FrameType
 
 COMMANDS = {
     "run": "run the notebooks in order, from images to the submission CSV",
-    "train": "run the trainings of one notebook on several GPUs or machines",
     "predict": "say whether parts are good or bad, with a trained model",
     "score": "score any number of images with a trained model",
     "export": "write a trained model for OpenVINO, ONNX or torch",
@@ -22,7 +21,7 @@ COMMANDS = {
     "kaggle": "download, submit and push to Kaggle",
 }
 MODULES = {"kaggle": "kaggle.command"}  # the others have their own name
-COMPUTING = ("train", "score")  # the others start processes that compute, or none
+COMPUTING = ("score",)  # `run` looks again before each notebook, and the others compute little
 _INTERRUPTED = "\ninterrupted"
 
 

@@ -21,8 +21,11 @@ from helpers.runs import attached, stages
 from helpers.runs import settings as config
 from helpers.runs.run_models import check_model
 
-PATH_PARAMETERS = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}
+FILES = {"SPLIT_CSV", "LABELS_CSV", "WEIGHTS"}  # parameters that name a file
 FOLDER = "FOLDER"  # a parameter of notebook 07
+# parameters with an option of their own
+OPTIONS = {"DATASET": "--dataset", "PRESET": "--preset", "RUN": "--name"}
+CELLS, ANALYSIS = "05_genotype_retraining", "06_analysis"
 
 
 @dataclass(frozen=True)
@@ -53,78 +56,82 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
         SettingsError, GenotypeError: an option or a parameter is wrong.
         ArtifactError: a cell's file is missing or damaged.
     """
-    dataset = DEFAULT_DATASET if options.dataset is None else options.dataset
-    try:
-        check_name(dataset)
-    except DataError as error:
-        raise SettingsError(str(error)) from None
-    kind, colon, place = dataset.partition(":")
-    if colon:  # the notebooks may run in another folder
-        dataset = f"{kind}:{_absolute(place)}"
+    dataset = _dataset(DEFAULT_DATASET if options.dataset is None else options.dataset)
     preset = options.preset or stages.default_preset()
     run = options.name or stages.default_run(dataset, preset)
     stages.check_run_name(run)
     order = list(config.STAGES)
-    if options.only:
-        chosen = [config.stage_name(options.only)]
-    else:
-        chosen = order[order.index(config.stage_name(options.start)) :] if options.start else order
+    first = order.index(config.stage_name(options.start or options.only or "01"))
+    chosen = order[first : first + 1] if options.only else order[first:]
     attached.adopt(paths.RunPaths(run))  # on Kaggle, from the output of an attached notebook
     record = stages.load_run(paths.RunPaths(run)) if here else {}
-    if chosen[0] != order[0]:  # only 01 can take another preset or data set
+    if first:  # only 01 can take another preset or data set
         asked_for = {"preset": options.preset, "dataset": options.dataset and dataset}
-        for name, value in asked_for.items():
-            if value and record.get(name) and _resolved(value) != _resolved(record[name]):
-                raise SettingsError(
-                    f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
-                    "out, or start another run with --name and without --from and --only"
-                )
+        _check_same_run(run, record, asked_for)
         preset = record.get("preset") or preset
     elif not options.name and _resolved(record.get("dataset") or dataset) != _resolved(dataset):
         # the default name holds only the last folder of a path; a name given by --name is meant
         raise SettingsError(
             f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
-            "lose its predictions: give this one a name of its own with --name"
+            "lose its predictions: give this one another name with --name"
         )
-    if options.publish and preset == "smoke":
-        raise SettingsError("--publish needs another preset: smoke's numbers mean nothing")
-    if options.publish and not paths.is_clone():
-        raise SettingsError("--publish needs a clone of the repository: it writes into it")
-
-    given = config.parse_parameters(options.parameter)
-    for name, option in (("DATASET", "--dataset"), ("PRESET", "--preset"), ("RUN", "--name")):
-        if name in given:
-            raise SettingsError(f"{name} is given by {option}, not by -p")
-    fields = {stage: stages.parameter_names(stage) for stage in order}
-    known = sorted(set().union(*fields.values()) - {"RUN", "PRESET", "DATASET"})
-    for name in given:
-        if name not in known:
-            raise config.unknown_parameter(name, known, "no notebook")
-        owners = [stage for stage in order if name in fields[stage]]
-        if not {*owners} & {*chosen} and name.lower() not in config.STEERING:
-            left_out = f"a setting of {', '.join(owners)}, which --only or --from leaves out"
-            print(f"-p {name} changes nothing in this call: it is {left_out}", file=sys.stderr)
-        if (
-            name in PATH_PARAMETERS | {FOLDER}
-            and given[name]
-            and (name, given[name]) != ("WEIGHTS", RANDOM)
-        ):
-            given[name] = _absolute(str(given[name]))
-    given["DATASET"] = dataset
+    if options.publish and (preset == "smoke" or not paths.is_clone()):
+        raise SettingsError("--publish needs a clone, and another preset than smoke")
+    given = _given(options.parameter, chosen) | {"DATASET": dataset}
     settings, parameters = {}, {}
     for stage in order:
-        own = {name: value for name, value in given.items() if name in fields[stage]}
-        if "GENOTYPES" in own:
-            cells = {name.lower(): own.get(name) for name in ("GENOTYPES", "RANDOM_CELLS")}
+        known = stages.parameter_names(stage)
+        values = {name: value for name, value in given.items() if name in known}
+        if "GENOTYPES" in values:
+            cells = {name.lower(): values.get(name) for name in ("GENOTYPES", "RANDOM_CELLS")}
             resolved = config.resolve(stage, preset, cells)
             named.check_names(resolved.genotypes, resolved.random_cells)
-            own["GENOTYPES"] = [
+            values["GENOTYPES"] = [
                 _absolute(cell) if cell.endswith(".json") else cell for cell in resolved.genotypes
             ]
-        lower = {name.lower(): value for name, value in own.items()}
-        settings[stage] = config.resolve(stage, preset, lower)
-        parameters[stage] = own | {"RUN": run} | ({"PRESET": preset} if stage == order[0] else {})
+        settings[stage] = config.resolve(stage, preset, {n.lower(): v for n, v in values.items()})
+        parameters[stage] = values | {"RUN": run}
+    parameters[stages.FIRST]["PRESET"] = preset
     return Plan(run, preset, chosen, settings, parameters, arguments, options.html, options.publish)
+
+
+def _dataset(name: str) -> str:
+    """Return a data set's name with an absolute path: the notebooks may run in another folder."""
+    try:
+        check_name(name)
+    except DataError as error:
+        raise SettingsError(str(error)) from None
+    kind, colon, place = name.partition(":")
+    return f"{kind}:{_absolute(place)}" if colon else name
+
+
+def _check_same_run(run: str, record: dict[str, Any], wanted: dict[str, str | None]) -> None:
+    """Refuse another preset or data set than the run's."""
+    for name, value in wanted.items():
+        if value and record.get(name) and _resolved(value) != _resolved(record[name]):
+            raise SettingsError(
+                f"run {run!r} was started with --{name} {record[name]}, not {value}: leave it "
+                "out, or start another run with --name and without --from and --only"
+            )
+
+
+def _given(texts: list[str], chosen: list[str]) -> dict[str, Any]:
+    """Return the values given by -p, paths made absolute; say so if one changes nothing."""
+    given = config.parse_parameters(texts)
+    users = {stage: stages.parameter_names(stage) for stage in config.STAGES}
+    known = sorted(set().union(*users.values()) - OPTIONS.keys())
+    for name, value in given.items():
+        if name in OPTIONS:
+            raise SettingsError(f"{name} is given by {OPTIONS[name]}, not by -p")
+        if name not in known:
+            raise config.unknown_parameter(name, known, "no notebook")
+        using = [stage for stage, names in users.items() if name in names]
+        if not {*using} & {*chosen} and name.lower() not in config.STEERING:
+            left_out = f"a setting of {', '.join(using)}, which --only or --from leaves out"
+            print(f"-p {name} changes nothing in this call: it is {left_out}", file=sys.stderr)
+        if name in FILES | {FOLDER} and value and (name, value) != ("WEIGHTS", RANDOM):
+            given[name] = _absolute(str(value))
+    return given
 
 
 def _absolute(place: str) -> str:
@@ -142,41 +149,39 @@ def check_places(plan: Plan) -> None:
     Raises:
         SettingsError, DataError: the message names the parameter.
     """
-    for own in (plan.parameters[stage] for stage in plan.chosen):
-        for name in PATH_PARAMETERS & own.keys():
-            is_file = os.path.isfile(own[name]) or (name, own[name]) == ("WEIGHTS", RANDOM)
-            if own[name] and not is_file:
-                raise SettingsError(f"{name}={own[name]!r} is not a file")
-        if own.get(FOLDER) and not os.path.isdir(own[FOLDER]):
-            raise SettingsError(f"{FOLDER}={own[FOLDER]!r} is not a folder")
-        if own.get("EXPORT"):
-            from helpers.deploy.export import check_format  # imports much
+    given = {n: v for stage in plan.chosen for n, v in plan.parameters[stage].items() if v}
+    for name in FILES & given.keys():
+        if not os.path.isfile(given[name]) and (name, given[name]) != ("WEIGHTS", RANDOM):
+            raise SettingsError(f"{name}={given[name]!r} is not a file")
+    if FOLDER in given and not os.path.isdir(given[FOLDER]):
+        raise SettingsError(f"{FOLDER}={given[FOLDER]!r} is not a folder")
+    if "EXPORT" in given:
+        from helpers.deploy.export import check_format  # imports much
 
-            check_format(own["EXPORT"])
-        if "DATASET" in own:
-            check_place(own["DATASET"])
+        check_format(given["EXPORT"])
+    if "DATASET" in given:
+        check_place(given["DATASET"])
     for settings in (plan.settings[stage] for stage in plan.chosen):
         for backbone in set(getattr(settings, "backbone", ())) - {AUTO}:
             try:
                 libraries.anatomy(backbone, settings.image_size_px)
             except libraries.BackboneError as error:
                 raise SettingsError(str(error)) from None
-    run_paths, wanted = paths.RunPaths(plan.run), plan.settings["06_analysis"].model
-    cells = "05_genotype_retraining"
-    if cells in plan.chosen and plan.settings[cells].distill:
-        split = stages.load_run(run_paths).get("stages", {}).get(stages.FIRST, {})
-        made = split.get("settings", {}).get("cross_fit", "unknown")
-        if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else made):
+    run_paths = paths.RunPaths(plan.run)
+    if CELLS in plan.chosen and plan.settings[CELLS].distill:
+        done = stages.load_run(run_paths).get("stages", {}).get(stages.FIRST, {})
+        folds = done.get("settings", {}).get("cross_fit", "unknown")
+        if not (plan.settings[stages.FIRST].cross_fit if stages.FIRST in plan.chosen else folds):
             raise SettingsError(
                 "DISTILL needs teachers of all folds: start the run with CROSS_FIT=5, or give "
                 "DISTILL=False"
             )
-    if "06_analysis" in plan.chosen and (other := plan.settings["06_analysis"].compare_run):
-        stages.check_run_name(other)
-        if not paths.RunPaths(other).split_csv.is_file():
-            raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
-    if "06_analysis" in plan.chosen:
-        check_model(run_paths, wanted, _models_of(plan))
+    if ANALYSIS in plan.chosen:
+        if other := plan.settings[ANALYSIS].compare_run:
+            stages.check_run_name(other)
+            if not paths.RunPaths(other).split_csv.is_file():
+                raise SettingsError(f"COMPARE_RUN={other!r} has no split; run notebook 01 of it")
+        check_model(run_paths, plan.settings[ANALYSIS].model, _models_of(plan))
 
 
 def _models_of(plan: Plan) -> list[str]:
