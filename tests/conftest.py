@@ -121,3 +121,11 @@ def split_of(folder: Path) -> pd.DataFrame:
             "split": ["train", "train", "val", "test"] * 30,
         }
     )
+
+
+def folded_split(folder: Path, folds: int = 3) -> pd.DataFrame:
+    """Return `split_of` with folds; each has as many good as bad parts."""
+    split = split_of(folder)
+    fold, tested = pd.Series(np.arange(len(split)) % folds, dtype="Int64"), split.split == "test"
+    side = np.where(tested, "test", np.where(fold == 0, "val", "train"))
+    return split.assign(fold=fold.mask(tested), split=side)

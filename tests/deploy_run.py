@@ -1,5 +1,6 @@
 """A small run with a network of two seeds that is described in model.json."""
 
+import functools
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,10 @@ from helpers.core import paths
 from helpers.core.members import Member
 from helpers.deploy.describe import describe_models
 from helpers.models import backbones
+from helpers.models.record import Model
 from helpers.results import decision
-from helpers.runs import stages
+from helpers.runs import networks, stages
 from helpers.runs.run_models import read_all_predictions
-from helpers.training import trained
 from tests import faults
 from tests.small_run import FINETUNING, run_split
 
@@ -61,18 +62,21 @@ def make_run(place: Path) -> Path:
     return place
 
 
-def train(stage: stages.Stage, name: str = "net", seeds: int = 2, **options) -> stages.Stage:
+def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) -> stages.Run:
     """Train a two-layer CNN, and score with mirror images."""
-    cache = stage.images(16)
+    images = run.images(16)
+    build = functools.partial(small_cnn, images.channels)
+    job = networks.Job(Model(name), build, images, run.settings.cnn, views)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOOD_BAD_WORKERS", "1")
+        networks.train(run, [job], [Member(seed) for seed in range(seeds)])
+    return run
 
-    def build(seed: int) -> backbones.Network:
-        torch.manual_seed(seed)
-        return backbones.build(backbones.spec_of("cnn", 2, 16, cache.channels))
 
-    options = {"views": 4, **options}
-    recipe = trained.Recipe(name, build, stage.settings.cnn, {"architecture": "cnn"}, **options)
-    trained.train_model(stage, recipe, cache, [Member(seed) for seed in range(seeds)])
-    return stage
+def small_cnn(channels: int, seed: int) -> backbones.Network:
+    """Return a network whose weights depend on the seed."""
+    torch.manual_seed(seed)
+    return backbones.build(backbones.spec_of("cnn", 2, 16, channels))
 
 
 def describe() -> pd.DataFrame:

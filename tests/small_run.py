@@ -1,5 +1,6 @@
 """A small run for tests of faults: a split, a trained network, features and a cell."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from helpers.core.members import Member
 from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
-from helpers.runs import stages
-from helpers.training import features, trained
+from helpers.models.record import Model
+from helpers.runs import networks, stages
+from helpers.training.fit import Fitted
 from tests import faults
 
 FINETUNING = "03_finetuning"
@@ -34,28 +36,35 @@ def run_split(parts: Path, *more: str) -> int:
         return run.main(split_command(parts, *more))
 
 
-def train(stage: stages.Stage, seed: int = 0, before_epoch=None, **options) -> trained.Trained:
+def train(run: stages.Run, seed: int = 0, before_epoch=None) -> Fitted:
     """Train the two-layer CNN on the run's images; `before_epoch(network, epoch)` disturbs it."""
-    (found,) = train_members(stage, [Member(seed)], before_epoch, **options)
+    (found,) = train_members(run, [Member(seed)], before_epoch)
     return found
 
 
-def train_members(
-    stage: stages.Stage, members: list[Member], before_epoch=None, **options
-) -> list[trained.Trained]:
+def train_members(run: stages.Run, members: list[Member], before_epoch=None) -> list[Fitted]:
     """Train the two-layer CNN on the run's images once for each member."""
-    cache = stage.images(16)
+    images = run.images(16)
+    build = functools.partial(small_cnn, images.channels)
+    job = networks.Job(Model("cnn"), build, images, run.settings.cnn)
+    with pytest.MonkeyPatch.context() as patch:
+        if before_epoch:  # not an argument, which would be in the key
+            disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
+            patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
+        patch.setenv("GOOD_BAD_WORKERS", "1")
+        return networks.train(run, [job], members)["cnn"]
 
-    def build(seed: int) -> backbones.TwoLayerCNN:
-        torch.manual_seed(0)
-        spec = backbones.spec_of("cnn", 2, 16, cache.channels)
-        network = backbones.TwoLayerCNN(spec, hidden=20)
-        if before_epoch:
-            network.before_epoch = lambda epoch, epochs: before_epoch(network, epoch)
-        return network
 
-    recipe = trained.Recipe("cnn", build, stage.settings.cnn, {"architecture": "cnn"}, **options)
-    return trained.train_model(stage, recipe, cache, members)
+def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
+    """Return the network of `train`, with the same weights for any seed."""
+    torch.manual_seed(0)
+    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, channels))
+
+
+def small_features(ids: list[str]) -> dict[str, np.ndarray]:
+    """Return two numbers for each image."""
+    numbers = np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2)
+    return {"id": np.array(ids), "embedding": numbers}
 
 
 def make_run(place: Path) -> Path:
@@ -71,14 +80,7 @@ def make_run(place: Path) -> Path:
 def make_files(stage: stages.Stage) -> None:
     """Write what a stage leaves, each file by a step of its own."""
     train(stage)
-    ids = stage.split.id.to_numpy(dtype=str)
-    made = features.Features(ids, np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2))
-    stage.once(
-        "features",
-        {},
-        lambda features_file: features.save_features(features_file, made),
-        features_file=stage.paths.features("net"),
-    )
+    stage.once("features/net", small_features, stage.split.id.tolist())
     cell = genotypes.PUBLISHED["DARTS_V2"]
     stage.once(
         "search",

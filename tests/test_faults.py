@@ -87,7 +87,7 @@ def test_a_finished_step_leaves_the_epochs_of_another_setting_to_continue_from(r
     with pytest.raises(KeyboardInterrupt):
         train(stages.begin(FINETUNING, longer), before_epoch=killed)
     stage = stages.begin(FINETUNING, OPTIONS)
-    assert len(train(stage).history) == 2 and stage.notes["reused"] == ["cnn, seed 0", "cnn"]
+    assert len(train(stage).history) == 2 and stage.notes["reused"] == ["checkpoints/cnn/seed0"]
     assert len(train(stages.begin(FINETUNING, longer)).history) == 3
     assert "Two-layer CNN: continuing after epoch 1 of 3" in capsys.readouterr().out
     assert not resume_files(stage)
@@ -159,7 +159,7 @@ def test_a_clock_that_goes_backwards_and_files_of_tomorrow_change_nothing(
     assert run_split(parts) == 0 and run_split(parts) == 0
     assert capsys.readouterr().out.count("up to date") == 1
     train(stages.begin(FINETUNING, OPTIONS))
-    seconds = stages.load_run(paths.RunPaths("t"))["steps"]["cnn, seed 0"]["seconds"]
+    seconds = stages.load_run(paths.RunPaths("t"))["steps"]["checkpoints/cnn/seed0"]["seconds"]
     assert 0 <= seconds < 100
 
 

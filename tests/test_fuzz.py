@@ -31,7 +31,7 @@ from helpers.deploy import description
 from helpers.models import backbones
 from helpers.results import predictions, submission
 from helpers.runs import record, settings, stages
-from helpers.training import features, trained
+from helpers.training.features import Features
 from tests.damage import JSON, ODD, csv_files, damaged, json_files
 from tests.deploy_run import CONTENT
 
@@ -205,20 +205,6 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
         assert "run.json" in str(error)
 
 
-@given(data=st.data())
-def test_any_learning_curve_is_read_or_refused(place, data):
-    run_paths = RunPaths("curves")
-    path = run_paths.metrics("cnn_history")
-    files.write_bytes(path, b"")
-    files.write_bytes(run_paths.predictions("cnn"), b"")
-    epoch = {"epoch": 1, "val_auc": 0.5, "train_loss": 0.7, "val_loss": 0.7, "seconds": 1.0}
-    seed = {"seed": 0, "history": [epoch] * 2, "best_epoch": 0, "seconds": 3.0, "parameters": 10}
-    path.write_bytes(data.draw(json_files({"seeds": [seed]})))
-    for found in outcome(lambda: trained.load_trained(run_paths, "cnn"), path) or ():
-        assert len(found.curve) == len(found.history)
-        assert found.seconds + found.parameters >= 0
-
-
 # --- images ----------------------------------------------------------------------------------
 
 
@@ -368,12 +354,12 @@ def test_any_description_of_a_model_gives_verdicts_or_is_refused(place, data):
 def test_any_features_are_whole_or_refused(place, data):
     path = place / "f.npz"
     embeddings = np.arange(72, dtype=np.float32).reshape(24, 3)
-    features.save_features(path, features.Features(np.array(IDS), embeddings))
+    files.save_arrays(path, id=np.array(IDS), embedding=embeddings)
     path.write_bytes(data.draw(damaged(path.read_bytes())))
     ids = pd.Series(IDS[3:7])
-    found = outcome(lambda: features.load_features(path).of(ids), path)
+    found = outcome(lambda: files.load_arrays(path, "id", "embedding"), path)
     if found is not None:
-        np.testing.assert_array_equal(found, embeddings[3:7])
+        np.testing.assert_array_equal(Features.of_arrays(found).of(ids), embeddings[3:7])
 
 
 # --- parameters ------------------------------------------------------------------------------

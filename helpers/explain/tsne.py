@@ -17,10 +17,11 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
+from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
 from helpers.runs.record import naming_maker
-from helpers.training.features import load_features
+from helpers.training.features import Features
 
 PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
 MOST_PARTS = 5_000  # the time of the measures grows with the square, and more dots hide each other
@@ -55,7 +56,7 @@ def before_and_after(
     features = {}
     for kind, name in (("pretrained", backbone.partition(",")[0]), ("fine-tuned", "fbp")):
         with naming_maker(run_paths, path := run_paths.features(name)):
-            features[kind] = load_features(path)
+            features[kind] = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
     mapped = []
     for side in ("train", "val"):
         rows, word = split[split.split == side], SIDES[side]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from helpers.core import files, tensors
 from helpers.core.errors import UserError
 from helpers.models import libraries
 from helpers.models.libraries import BackboneError as BackboneError
+from helpers.models.spec import Facts as Facts
 from helpers.models.spec import ModelSpec as ModelSpec
 from helpers.models.spec import Network as Network
 from helpers.models.weights import Weights as Weights
@@ -130,20 +131,13 @@ def build(spec: ModelSpec) -> Network:
     return PretrainedClassifier(trunk, spec)
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a checkpoint says beside its weights: how its run read and scored images."""
-
-    full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
-    fit: Literal["squash", "pad"] = "squash"  # how images became squares
-    views: int = 1  # symmetries of each image over which scores are averaged
-    precision: str = "auto"  # of the scores: "bf16", "fp16", "no" (float32), or the device's own
-    made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
-
-
 def save_model(path: Path, model: Network, **facts: Any) -> None:
-    """Write a model's weights with its specification and its `Facts`, atomically."""
-    info = {"spec": dataclasses.asdict(model.spec), **dataclasses.asdict(Facts(**facts))}
+    """Write a model's weights with its specification and its `facts`, atomically.
+
+    `facts` given here win over the model's.
+    """
+    about = dataclasses.asdict(dataclasses.replace(model.facts, **facts))
+    info = {"spec": dataclasses.asdict(model.spec), **about}
     tensors.save_tensors(path, model.state_dict(), info)
 
 
@@ -158,7 +152,11 @@ def facts_of(path: Path) -> Facts:
         raise files.ArtifactError(
             f"{path} does not say how its scores were made: delete it and train it again"
         )
-    known = {one.name for one in dataclasses.fields(Facts)}
+    return _facts(info)
+
+
+def _facts(info: Mapping[str, Any]) -> Facts:
+    known = {field.name for field in dataclasses.fields(Facts)}
     return Facts(**{name: value for name, value in info.items() if name in known})
 
 
@@ -177,6 +175,7 @@ def load_model(path: Path) -> Network:
         }
         model = build(ModelSpec(**facts))
         model.load_state_dict(state)
+        model.facts = _facts(info)
     except (TypeError, KeyError, RuntimeError, ValueError, UserError) as error:
         raise files.ArtifactError(f"{path} does not hold a model: {error}") from None
     return model.eval()

@@ -48,10 +48,22 @@ def maps_of(output: Tensor, layout: Layout, prefix_tokens: int) -> Tensor:
     return output
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a trained network says beside its weights: how its run read and scored images."""
+
+    full_scale_bits: int = 0  # that the deep images (more than 8 bits) used; 0: none was deep
+    fit: Literal["squash", "pad"] = "squash"  # how images became squares
+    views: int = 1  # symmetries of each image over which scores are averaged
+    precision: str = "auto"  # of the scores: "bf16", "fp16", "no" (float32), or the device's own
+    made_with: dict[str, str | None] = field(default_factory=dict)  # commit and versions
+
+
 class Network(nn.Module):
     """A network of this series: `model(images)` gives raw class scores (B, K)."""
 
     spec: ModelSpec
+    facts = Facts()  # of a network that nobody has trained yet
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings (B, D) of normalised images (B, C, H, W)."""

@@ -78,13 +78,15 @@ def models_of_later_stages(run_paths: paths.RunPaths, stage: str) -> set[str]:
 
     A notebook that is run again shows what existed by then, whatever the run holds by now.
     """
+    run = load_run(run_paths)
+    later = {slug for slug, model in run.get("models", {}).items() if model["stage"] > stage}
     written = [
         file
-        for step in load_run(run_paths).get("steps", {}).values()
+        for step in run.get("steps", {}).values()
         if step["stage"] > stage
         for file in step["outputs"]
     ]
-    return {Path(file).stem for file in written if Path(file).parent.name == "predictions"}
+    return later | {Path(file).stem for file in written if Path(file).parent.name == "predictions"}
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 
 They are scikit-learn pipelines; scikit-learn-intelex makes them faster if it is installed.
 Hyper-parameters are chosen by cross-validation inside the training set alone, so nothing is chosen
-by the validation numbers of the table. If the split has folds, each model is fitted once for each
-of them, on the images of the other folds.
+by the validation numbers of the table.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ import importlib
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,17 +25,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 
-from helpers.core import files, seeding
+from helpers.core import seeding
 from helpers.core.folds import stratified_folds
-from helpers.core.members import cross_fitted, sides
-from helpers.datasets.cache import ImageCache
-from helpers.datasets.split_file import keeps_groups_apart
-from helpers.models import libraries
-from helpers.models.names import display_name
-from helpers.results.predictions import save_predictions
-from helpers.runs.stages import Stage
+from helpers.models.record import Model
 from helpers.training.features import Features
 
 NAMES = ("LDA", "RF", "LR", "SVM")
@@ -67,110 +58,73 @@ class FittedBaseline:
         return np.clip(self.model.predict_proba(embeddings)[:, 1].astype(np.float64), 0, 1)
 
 
-def fit_all(
-    stage: Stage,
-    features: Features | Callable[[int | None], Features],
-    origin: str,
-    suffix: str = "",
-    names: Sequence[str] = (),
-) -> list[dict[str, Any]]:
-    """Fit the classical models on embeddings and write their predictions, each of them once.
+@dataclass(frozen=True)
+class ScoredBaseline:
+    """The scores of a classical model, and how it was chosen."""
 
-    Args:
-        stage: its settings give folds, trees and seed; its split gives the sides, and the folds
-            that the models are cross-fitted over.
-        features: embeddings of all images of the split; if they come from networks that were
-            trained on its labels, a function from each fold (None if there are none) to the
-            embeddings by the network that has not seen this fold.
-        origin: where the embeddings come from, for the record.
-        suffix: of the predictions files' names.
-        names: of the models to fit; default: all four.
+    scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
+    chosen: dict[str, Any]
+    cv_auc: float
+    seconds: float
 
-    Returns:
-        One row per model: what was chosen (for each fold), the cross-validated AUC (the mean over
-        the folds), and the seconds.
+
+def score_baseline(
+    name: str,
+    features: Features,
+    table: pd.DataFrame,
+    *,
+    folds: int,
+    trees: int,
+    seed: int,
+    cv_images: int = 0,
+) -> ScoredBaseline:
+    """Fit a classical model on the rows `train` of a table, and score the others.
+
+    `table` has `id`, `label`, `split`, and `group` if the folds inside should keep groups together;
+    see `fit_baseline` for the other arguments.
     """
-    settings, split = stage.settings, stage.split
-    members = cross_fitted(split, [settings.seed])
-    embedded = features if callable(features) else lambda fold: features
-    own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    digests = [embedded(fold).digest for _, fold in members]
-    seen = [column for column in ("id", "label", "split", "fold") if column in split]
-    inputs = {
-        "features": digests if len(members) > 1 else digests[0],
-        "split": files.fingerprint(split[seen].astype(str).to_numpy()),
-        **own,
-    }
-    if apart := keeps_groups_apart(split):
-        inputs["groups"] = files.fingerprint(split.group.astype(str).tolist())
-    rows = []
-    for name in tqdm(names or NAMES, desc="classical models", leave=False):
-
-        def fit(predictions: Path, record: Path, name: str = name) -> None:
-            started = time.monotonic()
-            scores, fitted = {}, []
-            for member in tqdm(members, desc=name, leave=False, disable=len(members) == 1):
-                table, vectors = sides(split, member.fold), embedded(member.fold)
-                train = table[table.split == "train"]
-                x, y = vectors.of(train.id), train.label.to_numpy(dtype=np.int64)
-                groups = train.group.to_numpy() if apart else None
-                fitted.append(fit_baseline(name, x, y, groups=groups, **own))
-                scored = table.split.isin(["val", "test"]).to_numpy()
-                scores[member] = np.full(len(table), np.nan)
-                scores[member][scored] = fitted[-1].defect_score(vectors.of(table.id[scored]))
-            save_predictions(predictions, split, scores)
-            chosen = [one.chosen for one in fitted]
-            row = {
-                "model": name,
-                "features": origin,
-                "chosen": chosen[0] if len(chosen) == 1 else chosen,
-                "cv_auc": round(float(np.mean([one.cv_auc for one in fitted])), 4),
-                "seconds": round(time.monotonic() - started, 1),
-            }
-            files.save_json(record, row)
-
-        model = name.lower() + suffix
-        sizes = ("trees", "cv_images") if name == "RF" else ("cv_images",)
-        predictions, record = stage.paths.predictions(model), stage.paths.metrics(f"fit_{model}")
-        stage.once(model, inputs, fit, sizes=sizes, predictions=predictions, record=record)
-        rows.append(files.load_json(record))
-    return rows
+    started = time.monotonic()
+    train = table[table.split == "train"]
+    fitted = fit_baseline(
+        name,
+        features.of(train.id),
+        train.label.to_numpy(dtype=np.int64),
+        folds=folds,
+        trees=trees,
+        seed=seed,
+        cv_images=cv_images,
+        groups=train.group.to_numpy() if "group" in table else None,
+    )
+    scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
+    scores = scored.assign(defect_score=fitted.defect_score(features.of(scored.id)))
+    return ScoredBaseline(
+        scores, fitted.chosen, round(fitted.cv_auc, 4), round(time.monotonic() - started, 1)
+    )
 
 
-def fitted_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return the rows of `fit_all` for the eye: what was chosen, and how good it was inside.
+def fitted_table(fitted: Mapping[Model, Sequence[ScoredBaseline]]) -> pd.DataFrame:
+    """Return what each model chose, how good that was inside its training set, and the seconds.
 
-    If folds have chosen differently, each value is followed by the number of folds. Only an SVM of
-    some folds may have been fitted on fewer "images" than "all".
+    If folds have chosen differently, each value is followed by the number of folds; `images` is a
+    limit of the SVM.
     """
     table = []
-    for row in rows:
-        folds = row["chosen"] if isinstance(row["chosen"], list) else [row["chosen"]]
+    for model, fits in fitted.items():
         chosen = []
-        for name in dict.fromkeys(name for own in folds for name in own):
-            counts = Counter(own.get(name, "all") for own in folds).most_common()
+        for name in dict.fromkeys(name for fit in fits for name in fit.chosen):
+            counts = Counter(fit.chosen.get(name, "all") for fit in fits).most_common()
             several = ", ".join(f"{value} in {n}" for value, n in counts)
-            shown = f"{several} of {len(folds)} folds" if len(counts) > 1 else str(counts[0][0])
+            shown = f"{several} of {len(fits)} folds" if len(counts) > 1 else str(counts[0][0])
             chosen.append(f"{name} = {shown}")
         table.append(
             {
-                "Model": row["model"],
-                "Features": display_name(libraries.title(row["features"])),
+                "Model": model.title,
                 "Chosen": "; ".join(chosen),
-                "AUC inside training": f"{100 * row['cv_auc']:.1f}",
-                "Seconds": f"{row['seconds']:.{0 if row['seconds'] >= 10 else 1}f}",
+                "AUC inside training": f"{100 * np.mean([fit.cv_auc for fit in fits]):.1f}",
+                "Seconds": f"{sum(fit.seconds for fit in fits):.1f}",
             }
         )
     return pd.DataFrame(table)
-
-
-def brightness(split: pd.DataFrame, cache: ImageCache) -> Features:
-    """Return the mean gray value of each image as its only feature, (N, 1).
-
-    A classifier on it says how much of a result the brightness alone explains.
-    """
-    means = cache.table["mean"].to_numpy(dtype=np.float32)[cache.rows(split.id)]
-    return Features(split.id.to_numpy(dtype=str), means[:, None])
 
 
 def fit_baseline(
@@ -267,7 +221,7 @@ def pipeline_and_grid(
         grid = {"shrinkage": [0.01, 0.1, 0.5, 0.9]}
     elif name == "RF":
         forest = _fastest("ensemble", "RandomForestClassifier")
-        model = forest(trees, n_jobs=-1, random_state=random_state)
+        model = forest(trees, random_state=random_state)
         grid = {"min_samples_leaf": [1, 4]}
     elif name == "LR":
         regression = _fastest("linear_model", "LogisticRegression")

@@ -9,8 +9,8 @@ student sees each image under one of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers.core import devices, files, seeding
-from helpers.core.members import folds_of
-from helpers.darts.settings import RetrainSettings
-from helpers.models import backbones
-from helpers.results.predictions import read_predictions
-from helpers.runs.stages import Stage, StageError
+from helpers.core import files, seeding
+from helpers.datasets.cache import ImageCache
+from helpers.models.spec import Network
 from helpers.training.augment import VIEWS, turned
 from helpers.training.batches import Batches, ImageBatches, Shuffled
 from helpers.training.features import EMBED_BATCH, image_batches
@@ -81,12 +78,22 @@ class DistilledBatches(ImageBatches):
 
 @dataclass(frozen=True)
 class Teacher:
-    """Hold a teacher's scores of a run's training images, and how much they count."""
+    """A teacher's scores of training images, and how much they count."""
 
     ids: np.ndarray  # (N,) text
     scores: np.ndarray  # (8, N, K) float32: raw class scores under each symmetry
-    loss: DistillationLoss
-    inputs: dict[str, Any]  # what a student depends on (JSON-able)
+    weight: float = 0.7  # w of `DistillationLoss`
+    temperature: float = 2.0  # T
+
+    @property
+    def digest(self) -> str:
+        """What a student depends on."""
+        named = [self.ids.tolist(), files.bytes_digest(self.scores.tobytes())]
+        return files.fingerprint([*named, self.weight, self.temperature])
+
+    def loss(self, label_smoothing: float) -> DistillationLoss:
+        """Return the loss of a student."""
+        return DistillationLoss(self.weight, self.temperature, Loss(label_smoothing))
 
     def lesson(self, images: Batches) -> DistilledBatches:
         """Return batches of images, not augmented, as a student sees them."""
@@ -94,70 +101,20 @@ class Teacher:
         return DistilledBatches(**vars(images), scores=self.scores[:, rows.to_numpy()])
 
 
-def find_teacher(stage: Stage) -> Teacher:
-    """Return the teacher: FBP's scores of all training images.
-
-    Each fold's scores are computed once, by the training of the first seed that left it out.
-
-    Raises:
-        StageError: the run has no cross-fitted FBP.
-        ArtifactError: FBP's predictions do not fit the split, or a checkpoint is damaged.
-    """
-    settings: RetrainSettings = stage.settings
-    checkpoints = _checkpoints(stage)
-    if not checkpoints:
-        raise StageError(
-            "DISTILL: a teacher must not have seen the image, and this run has no FBP of each "
-            "fold: run 01 with CROSS_FIT=5, then 03, or give DISTILL=False"
-        )
-    made = [_score_fold(stage, fold, checkpoint) for fold, checkpoint in checkpoints.items()]
-    parts = [files.load_arrays(path, "id", "scores") for path, _ in made]
-    loss = DistillationLoss(
-        settings.distill_weight, settings.distill_temperature, Loss(settings.label_smoothing)
-    )
-    return Teacher(
-        np.concatenate([part["id"] for part in parts]),
-        np.concatenate([part["scores"] for part in parts], axis=1),
-        loss,
-        {
-            "teachers": [inputs for _, inputs in made],
-            "weight": loss.weight,
-            "temperature": loss.temperature,
-        },
-    )
+def score_views(
+    network: Network, images: ImageCache, table: pd.DataFrame, precision: str = "auto"
+) -> dict[str, np.ndarray]:
+    """Return `id` (N,) and raw `scores` (8, N, K) of a table's images under each symmetry."""
+    batches = image_batches(images, table, network, EMBED_BATCH)
+    scorer = Scorer(network, batches.device, precision, images=VIEWS * len(table))
+    return {"id": table.id.to_numpy(dtype=str), "scores": scorer.scores(batches, VIEWS)}
 
 
-def _checkpoints(stage: Stage) -> dict[int, Path]:
-    """Return FBP's checkpoint of each fold with training images; empty if one is missing."""
-    split, path = stage.split, stage.paths.predictions("fbp")
-    # refuses a model of another split, whose folds would be others
-    members = read_predictions(path, split).members if path.is_file() else ()
-    own = {m.fold: m for one in reversed(members) for m in one.model.members}
-    folds = folds_of(split[split.split == "train"])
-    found = {fold: stage.paths.checkpoint("fbp", *own[fold]) for fold in folds if fold in own}
-    complete = len(found) == len(folds) and all(file.is_file() for file in found.values())
-    return found if complete else {}
-
-
-def _score_fold(stage: Stage, fold: int, checkpoint: Path) -> tuple[Path, dict[str, Any]]:
-    """Score the training images of a fold once; return the file, and what it depends on."""
-    model = backbones.load_model(checkpoint)
-    cache = stage.images(model.spec.image_size_px)
-    rows = stage.split[(stage.split.split == "train") & (stage.split.fold == fold)]
-    inputs = {
-        "weights": files.file_digest(checkpoint),
-        "images": cache.content,
-        "ids": files.fingerprint(rows.id.tolist()),
-        "precision": stage.settings.precision,
-    }
-
-    def score(scores: Path) -> None:
-        batches = image_batches(cache, rows, model, EMBED_BATCH)
-        many = VIEWS * len(rows)
-        scorer = Scorer(model, devices.default_device(), stage.settings.precision, images=many)
-        found = scorer.scores(batches, VIEWS)
-        files.save_arrays(scores, id=rows.id.to_numpy(dtype=str), scores=found)
-
-    path = checkpoint.with_suffix(".npz")
-    stage.once(f"teacher of fold {fold}", inputs, score, sizes=(), scores=path)
-    return path, inputs
+def teacher_of(
+    parts: Iterable[Mapping[str, np.ndarray]], weight: float, temperature: float
+) -> Teacher:
+    """Return the teacher of all images that networks have scored: those of `score_views`."""
+    parts = list(parts)
+    ids = np.concatenate([part["id"] for part in parts])
+    scores = np.concatenate([part["scores"] for part in parts], axis=1)
+    return Teacher(ids, scores, weight, temperature)

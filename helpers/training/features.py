@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from helpers.core import files
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import Network, Weights, find_weights, pretrained
-from helpers.runs.stages import Stage
+from helpers.models.backbones import Network, Weights, pretrained
 from helpers.training.augment import augmentation
-from helpers.training.batches import ImageBatches
+from helpers.training.batches import EmbeddingBatches, ImageBatches
 from helpers.training.inference import Scorer
 
 EMBED_BATCH = 64  # images that go through a backbone together
@@ -21,15 +20,20 @@ EMBED_BATCH = 64  # images that go through a backbone together
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of images, in the split's order."""
+    """Embeddings of images."""
 
     ids: np.ndarray  # (N,) text
     embeddings: np.ndarray  # (N, D) float32
 
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Features:
+        """Return the features that `embed_all` computed."""
+        return cls(arrays["id"], arrays["embedding"])
+
     @property
     def digest(self) -> str:
-        """Return the digest of the embeddings."""
-        return files.bytes_digest(self.embeddings.tobytes())
+        """Return the digest of the embeddings and of what they belong to."""
+        return files.bytes_digest(self.embeddings.tobytes() + "\n".join(self.ids).encode())
 
     def of(self, ids: pd.Series) -> np.ndarray:
         """Return the embeddings (len(ids), D) of some images in the order of `ids`."""
@@ -39,6 +43,11 @@ class Features:
                 f"the features lack image {rows.index[rows.isna()][0]!r}; run notebook 02 again"
             )
         return self.embeddings[rows.to_numpy(dtype=np.int64)]
+
+    def batches(self, table: pd.DataFrame, batch_size: int) -> EmbeddingBatches:
+        """Return batches of the embeddings of a table's images (`id`, `label`)."""
+        ids = table.id.to_numpy(dtype=str)
+        return EmbeddingBatches(self.of(table.id), _labels(table), ids, batch_size)
 
 
 def embed(
@@ -55,39 +64,30 @@ def embed(
     return Features(table.id.to_numpy(dtype=str), np.concatenate(found))
 
 
-def weights_of(stage: Stage) -> list[Weights]:
-    """Find the weights of a stage's backbones, and note backbones and weights in run.json.
+def embed_all(
+    network: Network | Weights,
+    images: ImageCache,
+    ids: pd.DataFrame,
+    batch_size: int = EMBED_BATCH,
+    precision: str = "auto",
+) -> dict[str, np.ndarray]:
+    """Return `id` and `embedding` of images (column `id`), by a network or a pretrained backbone.
 
-    Raises:
-        BackboneError, WeightsError: see `find_weights`.
+    `Features.of_arrays` takes them.
     """
-    settings = stage.settings
-    found = [
-        find_weights(backbone, settings.weights, settings.image_size_px)
-        for backbone in settings.backbone
-    ]
-    stage.note(backbone=", ".join(w.backbone for w in found))
-    stage.note(weights=", ".join(w.origin for w in found))
-    return found
+    if isinstance(network, Weights):
+        network = pretrained(network, num_classes=2, image_size_px=images.size_px)
+    found = embed(network, images, ids, batch_size, precision)
+    return {"id": found.ids, "embedding": found.embeddings}
 
 
-def pretrained_features(stage: Stage, weights: Weights, batch_size: int = 0) -> Features:
-    """Return the embeddings of all images by a pretrained backbone, computed once.
+def brightness(ids: pd.Series, images: ImageCache) -> Features:
+    """Return the mean gray value of each image as its only feature, (N, 1).
 
-    `batch_size` is the stage's parameter if it has one for this; 0: `EMBED_BATCH`.
+    A classifier on it says how much of a result the brightness alone explains.
     """
-    cache = stage.images(stage.settings.image_size_px)
-    name, path = weights.backbone, stage.paths.features(weights.backbone)
-
-    def compute(features: Path) -> None:
-        model = pretrained(weights, num_classes=2, image_size_px=cache.size_px)
-        save_features(features, embed(model, cache, stage.split, batch_size or EMBED_BATCH))
-
-    inputs = {"images": cache.content, "ids": files.fingerprint(stage.split.id.tolist())}
-    inputs |= {"backbone": name, "weights": weights.digest}
-    sizes = ["image_size_px", "batch_size"][: 2 if batch_size else 1]
-    stage.once(f"features {name}", inputs, compute, sizes=sizes, features=path)
-    return load_features(path)
+    means = images.table["mean"].to_numpy(dtype=np.float32)[images.rows(ids)]
+    return Features(ids.to_numpy(dtype=str), means[:, None])
 
 
 def image_batches(
@@ -102,7 +102,7 @@ def image_batches(
     return ImageBatches(
         cache=cache,
         rows=cache.rows(table.id),
-        labels=table.label.fillna(-1).to_numpy(dtype=np.int64),
+        labels=_labels(table),
         ids=table.id.to_numpy(dtype=str),
         spec=model.spec,
         batch_size=batch_size,
@@ -111,12 +111,7 @@ def image_batches(
     )
 
 
-def save_features(path: Path, features: Features) -> None:
-    """Write `id` and `embedding` as npz."""
-    files.save_arrays(path, id=features.ids, embedding=features.embeddings)
-
-
-def load_features(path: Path) -> Features:
-    """Read what `save_features` wrote."""
-    arrays = files.load_arrays(path, "id", "embedding")
-    return Features(arrays["id"], arrays["embedding"])
+def _labels(table: pd.DataFrame) -> np.ndarray:
+    """Return the labels (N,) of a table, -1 if hidden or if the table has none."""
+    labels = table.get("label", pd.Series(-1, table.index))
+    return labels.fillna(-1).to_numpy(dtype=np.int64)

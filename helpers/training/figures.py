@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,9 +12,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from helpers.core.style import percent, percent_axis
-from helpers.models import names
-from helpers.models.names import DISTILLED, display_name, model_colours
+from helpers.core.style import percent_axis
+from helpers.models.record import Model, colours
 
 TITLES = {"train_loss": "training loss", "val_loss": "validation loss", "val_auc": "validation AUC"}
 MARKERS = "P<>p*h^osDvX"  # by the order of names: a model keeps its own in 03 and 05
@@ -22,7 +21,7 @@ INSIDE = 0.9  # share of the points that learning curves show
 SMOOTHED = 0.1  # share of the epochs whose mean is a point of a learning curve
 
 
-def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
+def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = "") -> Figure:
     """Draw loss and validation AUC over epochs, one line per model, dashed if distilled.
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
@@ -31,31 +30,31 @@ def learning_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     different lengths share an axis from 0 to 100 % of their epochs.
 
     Args:
-        curves: one row per epoch: `model, epoch, train_loss, val_loss, val_auc`, and `seed` and
-            `fold` if models were trained several times. Their line is the mean, in a band of one
-            standard deviation.
+        curves: one row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
+            `seed` and `fold` if models were trained several times. Their line is the mean, in a
+            band of one standard deviation.
+        models: their records.
         title: of the figure.
     """
     size = (13, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
     lengths = curves.groupby("model").epoch.max()
     unequal = lengths.max() > 3 * lengths.min()
-    colours, columns = model_colours(curves.model), list(TITLES)
+    shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
+    hues, columns = colours(shown_models.values()), list(TITLES)
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[columns].transform(_running_mean))
     if unequal:
         smooth["epoch"] = 100 * smooth.epoch / smooth.model.map(lengths)
     looks: dict[str, Any] = {
         "hue": "model",
-        "palette": {display_name(name): colour for name, colour in colours.items()},
+        "palette": {model.title: hues[slug] for slug, model in shown_models.items()},
         "style": "model",
-        "dashes": {display_name(n): (4, 2) if n.endswith(DISTILLED) else "" for n in colours},
-        "markers": {
-            display_name(name): MARKERS[names.order(name)[0] % len(MARKERS)] for name in colours
-        },
+        "dashes": {m.title: (4, 2) if m.teacher else "" for m in shown_models.values()},
+        "markers": {m.title: MARKERS[m.order[0] % len(MARKERS)] for m in shown_models.values()},
         "errorbar": "sd",
     }
-    titled = smooth.assign(model=smooth.model.map(display_name))
+    titled = smooth.assign(model=smooth.model.map(lambda slug: shown_models[slug].title))
     for ax, (column, words) in zip(axes, TITLES.items(), strict=True):
         sns.lineplot(titled, x="epoch", y=column, ax=ax, legend=ax is axes[-1], **looks)
         for line in ax.lines:  # some ten markers a line
@@ -88,59 +87,8 @@ def _running_mean(values: pd.Series) -> pd.Series:
     return values.rolling(window, center=True, min_periods=1).mean()
 
 
-def search_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw loss and AUC of a supernet on the parts of the training images, and alpha's state.
-
-    The state is the entropy, the number of skip connections, and the eigenvalue of d2L/dalpha2 if
-    it was measured. The epochs before alpha's first step are gray.
-    """
-    frame = pd.DataFrame(history)
-    panels = {
-        "cross-entropy": {"train_loss": "part for w, augmented", "val_loss": "part for α"},
-        "AUC of the supernet, part for α": {"val_auc": ""},
-        "entropy of softmax(α) in nats (undecided: 2.08)": {  # ln 8
-            "entropy_normal": "normal cell",
-            "entropy_reduce": "reduction cell",
-        },
-        "skips in the normal cell, before the limit": {"skips": ""},
-        "dominant eigenvalue of d²L/dα²": {"eigenvalue": ""},
-    }
-    if frame.eigenvalue.isna().all():
-        panels.popitem()
-    wide = (len(panels) + 1) // 2
-    figure, axes = plt.subplots(2, wide, figsize=(4.7 * wide, 6.8))
-    for ax, (title, columns) in zip(axes.flat, panels.items(), strict=False):
-        long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
-        style = {"hue": "line", "style": "line", "markers": True, "legend": len(columns) > 1}
-        sns.lineplot(long, x="epoch", y="value", ax=ax, **style)
-        ax.set(title=title, ylabel="")
-        ax.locator_params(axis="x", integer=True)
-        ax.locator_params(axis="y", integer="skips" in columns)
-        ax.ticklabel_format(axis="y", useOffset=False)
-        if title.startswith("AUC"):
-            percent_axis(ax.yaxis)
-        if title.startswith("entropy"):
-            ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
-        warm_up = frame.epoch[frame.alpha_loss.isna()]
-        if len(warm_up):
-            ax.axvspan(0.5, warm_up.max() + 0.5, color="0.93", zorder=0, label="α is not trained")
-        if len(columns) > 1:
-            ax.legend(title="")
-        ax.set_xlim(0.5, frame.epoch.max() + 0.5)
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    entropy = frame[["entropy_normal", "entropy_reduce"]].mean(axis=1)
-    ends = [percent(frame.val_auc.iloc[i]) for i in (0, -1)]
-    figure.suptitle(
-        f"The supernet's AUC on the part for α goes from {ends[0]} to {ends[1]}, the entropy of α "
-        f"from {entropy.iloc[0]:.2f} to {entropy.iloc[-1]:.2f} nats (undecided: 2.08)",
-        fontsize=12,
-    )
-    return figure
-
-
 def augmented(views: np.ndarray) -> Figure:
-    """Draw `finetune.augmented_views`: a column per image, as it is above its random views."""
+    """Draw `augment.shown_views`: a column per image, as it is above its random views."""
     rows, columns = views.shape[:2]
     size = (1.5 * columns, 1.5 * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
-from helpers.training.batches import Batches
+from helpers.datasets.cache import ImageCache
+from helpers.models.spec import Network
+from helpers.training.features import image_batches
 from helpers.training.loop import Training, TrainingError
 from helpers.training.settings import TrainSettings
 
@@ -21,19 +22,25 @@ DIVERGED = 4.0  # times the least loss: the test ends
 
 
 def lr_range_test(
-    model: nn.Module, train: Batches, settings: TrainSettings, seed: int = 0, steps: int = 100
+    build: Callable[[int], Network],
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: TrainSettings,
+    seed: int = 0,
+    steps: int = 100,
 ) -> pd.DataFrame:
-    """Train a copy of the model while the learning rate grows exponentially.
+    """Train a network while the learning rate grows exponentially.
 
     A good peak rate is some three to ten times below the rate at which the smoothed loss is least;
     above that the training diverges. The test ends early if the smoothed loss exceeds `DIVERGED`
     times the least one, or if a loss is not finite.
 
     Args:
-        model: returns raw class scores (B, K); it is left as it is.
-        train: batches of images, drawn as in training.
-        settings: optimiser, loss and precision of the training; its own rate does not matter.
-        seed: of the order, the augmentation and the dropout.
+        build: from a seed to the network.
+        images: of all rows.
+        table: `id`, `label`, `split`; the rows `train` are drawn as in training.
+        settings: of the training; its own rate does not matter.
+        seed: of the weights, the order, the augmentation and the dropout.
         steps: batches in all.
 
     Returns:
@@ -42,8 +49,10 @@ def lr_range_test(
     Raises:
         TrainingError: the first loss is not finite.
     """
-    settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0)
-    training = Training(copy.deepcopy(model), train, train, settings, seed=seed, name="range test")
+    model, rows = build(seed), table[table.split == "train"]
+    train = image_batches(images, rows, model, settings.batch_size, settings.augment)
+    settings = dataclasses.replace(settings, schedule="constant", ema_decay=0.0, keep="last")
+    training = Training(model, train, None, settings, seed=seed, name="range test")
     found: list[tuple[float, float, float]] = []
     total, batches = 0.0, _batches(training)
     for step, lr in enumerate(np.geomspace(*RATES, steps), 1):

@@ -1,4 +1,4 @@
-"""Frozen features on several random splits and several splits by groups.
+"""Several random splits of a run's images, and several by groups.
 
 One split is one draw. Models that are fitted in seconds can be tested on many, which says how much
 a result depends on the draw, and how much is lost on groups that the training has not seen.
@@ -6,101 +6,56 @@ a result depends on the draw, and how much is lost on groups that the training h
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from helpers.core import files
 from helpers.datasets import DataError, Source, near_duplicates, splits
 from helpers.datasets.settings import SplitSettings
-from helpers.runs.stages import Stage
-from helpers.training.baselines import fit_baseline
+from helpers.training.baselines import score_baseline
 from helpers.training.features import Features
 
-Kind = Literal["random", "groups"]
 MODELS = ("LDA", "LR")
+Kind = Literal["random", "groups"]
 KINDS: tuple[Kind, ...] = ("random", "groups")
 
 
-def score_repeated_splits(stage: Stage, features: Features) -> pd.DataFrame:
-    """Fit the cheap models on the training images of several splits, and score their test images.
-
-    The stage's `repeats` splits of each kind, with the seeds 0, 1, ..., are drawn from all labelled
-    images of the run; hyper-parameters are chosen inside each training set, by groups if the split
-    is by groups. Done once.
+def draws(
+    split: pd.DataFrame, repeats: int, clusters: pd.DataFrame | None = None
+) -> dict[tuple[Kind, int], pd.DataFrame]:
+    """Return tables `id, label, split` (and `group` of splits by groups), with new test images.
 
     Args:
-        stage: its settings also give folds, trees and seed.
-        features: embeddings of all images.
+        split: the labelled images of a run, with their groups.
+        repeats: splits of each kind, with the seeds 0, 1, ...
+        clusters: `id, cluster` of near duplicates, which stay on one side.
 
     Returns:
-        One row per test image: `split` ("random" or "groups"), `repetition`, `model`, `id`,
-        `label`, `group`, `defect_score`. Without rows if there are no groups, or too few of them
-        for a test set of their own, or `repeats` is 0.
+        The tables by kind and repetition; empty if there are no groups, or too few of them for a
+        test set of their own.
     """
-    settings, table = stage.settings, stage.split
-    columns = ["split", "repetition", "model", "id", "label", "group", "defect_score"]
-    if "group" not in table or not settings.repeats:
-        return pd.DataFrame(columns=columns)
-    table = table[table.label.notna()].reset_index(drop=True)
-    linked = _linked(stage, table)
+    if "group" not in split:
+        return {}
+    table = split[split.label.notna()].reset_index(drop=True)
+    pairs = _pairs(table, clusters)
     try:
-        by_groups = [_draw(table, "groups", k, linked) for k in range(settings.repeats)]
+        return {(kind, k): _draw(table, kind, k, pairs) for kind in KINDS for k in range(repeats)}
     except DataError:
         print("REPEATS: there are too few groups with good and with bad parts for splits by groups")
-        return pd.DataFrame(columns=columns)
-    own = {name: getattr(settings, name) for name in ("folds", "trees", "seed", "cv_images")}
-    inputs = {
-        "features": features.digest,
-        "images": files.fingerprint(table[["id", "label", "group"]].astype(str).to_numpy()),
-        "linked": files.fingerprint(linked.to_numpy().tolist()),
-        "repeats": settings.repeats,
-        **own,
-    }
-
-    def work(scores: Path) -> None:
-        draws = [(kind, k) for kind in KINDS for k in range(settings.repeats)]
-        found = []
-        for kind, repetition in tqdm(draws, desc="splits", unit="split", leave=False):
-            side = by_groups[repetition]
-            if kind == "random":
-                side = _draw(table, kind, repetition, linked)
-            train, test = table[side == "train"], table[side == "test"]
-            x, y = features.of(train.id), train.label.to_numpy(dtype=np.int64)
-            groups = train.group.to_numpy() if kind == "groups" else None
-            for model in MODELS:
-                fitted = fit_baseline(model, x, y, groups=groups, **own)
-                rows = test[["id", "label", "group"]].assign(
-                    split=kind,
-                    repetition=repetition,
-                    model=model,
-                    defect_score=fitted.defect_score(features.of(test.id)),
-                )
-                found.append(rows[columns])
-        files.save_csv(scores, pd.concat(found))
-
-    path = stage.paths.table("repeated_splits")
-    stage.once("repeated splits", inputs, work, sizes=["repeats"], scores=path)
-    return files.load_csv(path, columns, text=["group"])
+        return {}
 
 
-def _linked(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the near duplicates that notebook 01 found, as pairs of row numbers."""
-    path = stage.paths.table("duplicates")
-    if not path.is_file():
+def _pairs(table: pd.DataFrame, clusters: pd.DataFrame | None) -> pd.DataFrame:
+    """Return near duplicates as pairs of row numbers."""
+    if clusters is None:
         return near_duplicates.NO_PAIRS
-    clusters = files.load_csv(path, ("id", "cluster")).set_index("id").cluster
-    cluster = table.id.map(clusters).dropna().sort_values(kind="stable")
+    cluster = table.id.map(clusters.set_index("id").cluster).dropna().sort_values(kind="stable")
     same = cluster.to_numpy()[1:] == cluster.to_numpy()[:-1]  # neighbours link a whole cluster
     rows = cluster.index.to_numpy()
     return pd.DataFrame({"first": rows[:-1][same], "second": rows[1:][same], "bits": 0})
 
 
-def _draw(table: pd.DataFrame, kind: Kind, seed: int, pairs: pd.DataFrame) -> pd.Series:
-    """Return "train", "test" or "excluded" of each row."""
+def _draw(table: pd.DataFrame, kind: Kind, seed: int, pairs: pd.DataFrame) -> pd.DataFrame:
     images = table.assign(official_split="")
     drawn = splits.make_split(
         Source("repeated", images.drop(columns=["split", "fold"], errors="ignore"), ""),
@@ -108,4 +63,20 @@ def _draw(table: pd.DataFrame, kind: Kind, seed: int, pairs: pd.DataFrame) -> pd
         SplitSettings(split=kind, seed=seed, cross_fit=2),  # all that is not test is in a fold
         pairs,
     ).table.split
-    return drawn.replace("val", "train")
+    columns = ["id", "label", "group"] if kind == "groups" else ["id", "label"]
+    return table[columns].assign(split=drawn.replace("val", "train"))
+
+
+def score(
+    features: Features, table: pd.DataFrame, *, folds: int, trees: int, seed: int, cv_images: int
+) -> pd.DataFrame:
+    """Fit the cheap models on a draw, and return `model, id, defect_score` of its test images.
+
+    Hyper-parameters are chosen inside the training set, by groups if the table has them.
+    """
+    options = {"folds": folds, "trees": trees, "seed": seed, "cv_images": cv_images}
+    found = [
+        score_baseline(name, features, table, **options).scores.assign(model=name)
+        for name in MODELS
+    ]
+    return pd.concat(found, ignore_index=True)[["model", "id", "defect_score"]]

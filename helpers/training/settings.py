@@ -135,7 +135,6 @@ class BaselineSettings:
     image_size_px: int = setting(
         192, "width and height of the images that the backbone sees, in pixels", ge=16
     )
-    batch_size: int = setting(64, "images at once; memory and speed only", ge=2)
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest; more are steadier and slower", ge=1)

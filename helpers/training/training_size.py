@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
-from helpers.core import files, seeding
+from helpers.core import seeding
 from helpers.datasets.split_file import keeps_groups_apart
-from helpers.runs.stages import Stage
 from helpers.training.baselines import pipeline_and_grid
-from helpers.training.features import load_features
+from helpers.training.features import Features
 
 SHARES = (0.25, 0.5, 1.0)  # of the training images
 DRAWS = 5  # of each share below 1
@@ -20,55 +17,40 @@ FEWEST = 5  # images of a class in the smallest share
 COLUMNS = ("share", "images", "draw", "id", "defect_score")
 
 
-def scores_by_size(stage: Stage, seed: int = 0) -> pd.DataFrame:
+def scores_by_size(features: Features, split: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Fit logistic regression on shares of the training images, and score the test images.
 
     A share is drawn `DRAWS` times: by class, or of whole groups if the split keeps them apart.
     Training and validation images are both used to fit; if the test labels are hidden, only
-    training images are, and validation images are scored. Done once.
+    training images are, and validation images are scored.
 
     Args:
-        stage: of the run.
+        features: embeddings that no label has shaped.
+        split: `id`, `label`, `split`, and `group` if there are groups.
         seed: of the draws.
 
     Returns:
         One row per scored image, share and draw: `share`, `images` (the number fitted on), `draw`,
-        `id`, `defect_score`. Without rows if the file is missing or a class has too few images.
+        `id`, `defect_score`. Without rows if a class has too few images.
     """
-    frozen = stage.paths.features((stage.notes.get("backbone") or "").partition(",")[0])
-    if not frozen.is_file():
-        return pd.DataFrame(columns=COLUMNS)
-    features = load_features(frozen)
-    split = stage.split[stage.split.label.notna()]
+    split = split[split.label.notna()]
     is_known = split[split.split == "test"].label.nunique() == 2
     fitted_on = split[split.split.isin(["train", "val"] if is_known else ["train"])]
     judged = split[split.split == ("test" if is_known else "val")]
     groups = None
     if keeps_groups_apart(split):  # a part without a group is one of its own
         groups = fitted_on.group.fillna("part " + fitted_on.id).to_numpy()
-    inputs = {
-        "features": features.digest,
-        "split": files.fingerprint(split[["id", "label", "split"]].astype(str).to_numpy()),
-        "groups": None if groups is None else files.fingerprint(groups.tolist()),
-        "seed": seed,
-    }
-
-    def work(scores: Path) -> None:
-        x, y = features.of(fitted_on.id), fitted_on.label.to_numpy(dtype=np.int64)
-        seen, rows = features.of(judged.id), []
-        enough = np.bincount(y, minlength=2).min() * min(SHARES) >= FEWEST
-        for share in SHARES if enough else ():
-            for draw in range(DRAWS if share < 1 else 1):
-                own = _drawn(y, share, seed, draw, groups)
-                model, _ = pipeline_and_grid("LR", 1, 0)
-                model.set_params(model__C=C).fit(x[own], y[own])
-                found = {"share": share, "images": len(own), "draw": draw, "id": judged.id}
-                rows.append(pd.DataFrame(found | {"defect_score": model.predict_proba(seen)[:, 1]}))
-        files.save_csv(scores, pd.concat(rows) if rows else pd.DataFrame(columns=COLUMNS))
-
-    path = stage.paths.table("06_training_size_scores")
-    stage.once("training size", inputs, work, scores=path)
-    return files.load_csv(path, COLUMNS)
+    x, y = features.of(fitted_on.id), fitted_on.label.to_numpy(dtype=np.int64)
+    seen, rows = features.of(judged.id), []
+    enough = np.bincount(y, minlength=2).min() * min(SHARES) >= FEWEST
+    for share in SHARES if enough else ():
+        for draw in range(DRAWS if share < 1 else 1):
+            kept = _drawn(y, share, seed, draw, groups)
+            model, _ = pipeline_and_grid("LR", 1, 0)
+            model.set_params(model__C=C).fit(x[kept], y[kept])
+            row = {"share": share, "images": len(kept), "draw": draw, "id": judged.id}
+            rows.append(pd.DataFrame(row | {"defect_score": model.predict_proba(seen)[:, 1]}))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=COLUMNS)
 
 
 def _drawn(

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.core.members import Member
 from helpers.datasets.cache import ImageCache
-from helpers.models.backbones import find_weights, pretrained
-from helpers.models.patch_features import middle_layers
+from helpers.models.backbones import find_weights
 from helpers.training import patchcore
+from helpers.training.features import image_batches
+from helpers.training.inference import predict
 from helpers.training.settings import BaselineSettings
 from tests.benchmarks import measure
 from tests.benchmarks.measure import Timed
@@ -24,6 +24,7 @@ from tests.benchmarks.report import Case, Options
 SIZES = {"good": [1_500, 15_000], "size_px": 192, "scored": 500}
 SMALL = {"good": [20], "size_px": 32, "scored": 3}
 BACKBONE = "efficientnet_lite0"
+SHARE = BaselineSettings().patchcore_share
 
 
 def work(good: int, scored: int, size_px: int, fills: bool) -> Timed:
@@ -32,23 +33,16 @@ def work(good: int, scored: int, size_px: int, fills: bool) -> Timed:
     pixels = rng.integers(0, 256, (count, size_px, size_px, 1), dtype=np.uint8)
     ids, is_good = [f"{i:06d}" for i in range(count)], np.arange(count) < good
     split = pd.DataFrame({"id": ids, "label": 0, "split": np.where(is_good, "train", "test")})
-    backbone = pretrained(find_weights(BACKBONE), 2, size_px)
-    cache = ImageCache(pixels, split[["id"]], "noise")
-    source = patchcore.Patches(backbone, middle_layers(backbone), cache)
-    (member,), settings = [Member(0)], BaselineSettings()
-    banks, facts = {}, {}
-
-    def fill() -> None:
-        found, about = patchcore._filled(source, split, [member], settings)
-        banks.update(found)
-        facts.update(about)
-
-    seconds = measure.seconds_of(fill)
+    cache, weights = ImageCache(pixels, split[["id"]], "noise"), find_weights(BACKBONE)
+    found = []
+    filling = measure.seconds_of(
+        lambda: found.append(patchcore.fit(weights, cache, split[is_good], SHARE, seed=0))
+    )
+    facts = {"memory": found[0].memory}
     if fills:
-        return Timed(seconds, facts=facts)
-    wanted = {member: ~is_good}
-    seconds = measure.seconds_of(lambda: patchcore._scores(source, banks, split, wanted))
-    return Timed(seconds, scored, facts)
+        return Timed(filling, facts=facts)
+    batches = image_batches(cache, split[~is_good], found[0].network, 64)
+    return Timed(measure.seconds_of(lambda: predict(found[0].network, batches)), scored, facts)
 
 
 def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:

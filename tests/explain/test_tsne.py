@@ -7,10 +7,10 @@ from matplotlib.colors import to_rgba
 from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 
+from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.style import PALETTE
 from helpers.explain import tsne
-from helpers.training.features import Features, save_features
 
 
 def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
@@ -27,7 +27,9 @@ def mapped_split(train, val):
     split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
     x = two_clouds(n=len(split))[0]
     for name in ("net", "fbp"):
-        save_features(RunPaths("r").features(name), Features(split.id.to_numpy(dtype=str), x))
+        files.save_arrays(
+            RunPaths("r").features(name), id=split.id.to_numpy(dtype=str), embedding=x
+        )
     return tsne.before_and_after(RunPaths("r"), split, "net")
 
 
@@ -86,8 +88,8 @@ def mapped(home):
     split.loc[:119, "split"], split.loc[120:199, "split"] = "train", "val"
     run_paths = RunPaths("r")
     order = np.random.default_rng(0).permutation(240)  # features in another order than the split
-    save_features(run_paths.features("net"), Features(ids[order], near[order]))
-    save_features(run_paths.features("fbp"), Features(ids[order], far[order]))
+    files.save_arrays(run_paths.features("net"), id=ids[order], embedding=near[order])
+    files.save_arrays(run_paths.features("fbp"), id=ids[order], embedding=far[order])
     return tsne.before_and_after(run_paths, split, "net")
 
 

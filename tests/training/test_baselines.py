@@ -6,12 +6,9 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
-from helpers.runs import stages
+from helpers.models.record import Model
 from helpers.training import baselines
 from helpers.training.features import Features
-from helpers.training.settings import BaselineSettings
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +28,45 @@ def test_each_model_learns_and_gives_probabilities_of_bad(problem, name):
     assert name != "SVM" or fitted.model.cv.get_n_splits() == 3
 
 
-def test_models_are_fitted_on_train_alone_and_score_val_and_test(home):
+def test_models_are_fitted_on_train_alone_and_score_val_and_test():
     # val shows the opposite label, and more clearly: a model that saw it would follow it
     sides = np.repeat(["train", "val", "test"], 40)
     labels = np.arange(120) % 2
     factor = pd.Series(sides).map({"train": 1, "val": -2, "test": 2}).to_numpy()
     x = (factor * (2 * labels - 1) + np.random.default_rng(0).normal(size=120) / 4)[:, None]
     ids = np.array([f"{i:03d}" for i in range(120)])
-    stage = stages.Stage(
-        "02_features_baselines", RunPaths("r"), "quick", BaselineSettings(trees=9), "key"
-    )
-    split = pd.DataFrame({"id": ids, "path": "x.png", "label": labels, "split": sides})
-    files.save_csv(stage.paths.split_csv, split)
-    baselines.fit_all(stage, Features(ids, x.astype(np.float32)), "planted")
+    table = pd.DataFrame({"id": ids, "label": labels, "split": sides})
+    planted = Features(ids, x.astype(np.float32))
     for name in baselines.NAMES:
-        frame = files.load_csv(stage.paths.predictions(name.lower()), ("id", "split"))
+        found = baselines.score_baseline(name, planted, table, folds=5, trees=9, seed=0)
         for side, auc in (("val", 0), ("test", 1)):
-            own = frame[frame.split == side].defect_score
+            own = found.scores[found.scores.split == side].defect_score
             assert roc_auc_score(labels[sides == side], own) == auc, (name, side)
+
+
+def test_the_folds_inside_keep_groups_together_if_the_table_names_them(monkeypatch):
+    seen, plain = [], baselines.fit_baseline
+    monkeypatch.setattr(
+        baselines, "fit_baseline", lambda *a, **k: seen.append(k["groups"]) or plain(*a, **k)
+    )
+    ids, labels = np.arange(40).astype(str), np.arange(40) % 2
+    table = pd.DataFrame({"id": ids, "label": labels, "split": ["train"] * 36 + ["test"] * 4})
+    planted = Features(ids, labels[:, None].astype(np.float32))
+    for given in (table, table.assign(group=[f"g{i // 4}" for i in range(40)])):
+        baselines.score_baseline("LR", planted, given, folds=2, trees=9, seed=0)
+    assert seen[0] is None and seen[1].tolist() == [f"g{i // 4}" for i in range(36)]
+
+
+def test_the_table_says_what_folds_have_chosen_differently():
+    scores = pd.DataFrame({"id": ["a"], "split": ["val"], "defect_score": [0.5]})
+    fits = [
+        baselines.ScoredBaseline(scores, chosen, auc, 1.0)
+        for chosen, auc in (({"C": 1}, 0.8), ({"C": 1}, 0.9), ({"C": 3, "images": 9}, 1.0))
+    ]
+    several, alone = baselines.fitted_table({Model("svm"): fits, Model("lr"): fits[:1]}).values
+    expected = "C = 1 in 2, 3 in 1 of 3 folds; images = all in 2, 9 in 1 of 3 folds"
+    assert several.tolist() == ["SVM", expected, "90.0", "3.0"]
+    assert alone.tolist() == ["LR", "C = 1", "80.0", "1.0"]
 
 
 def test_lda_keeps_the_order_of_images_of_which_it_is_sure():
@@ -98,17 +116,3 @@ def test_an_svm_of_a_very_large_set_is_fitted_on_a_sample_and_says_so(problem, m
     assert fitted.model.calibrated_classifiers_[0].estimator["scale"].n_samples_seen_ == 120
     assert roc_auc_score(y_new, fitted.defect_score(x_new)) > 0.8
     assert "images" not in baselines.fit_baseline("LDA", x, y, folds=3, trees=60, seed=0).chosen
-
-
-def test_the_table_of_fits_counts_what_the_folds_have_chosen():
-    row = {"model": "LR", "features": "efficientnet_lite0", "cv_auc": 0.8956, "seconds": 53.2}
-    folds = [{"C": 0.01, "gamma": "scale"}, {"C": 0.1, "gamma": "scale"}]
-    rows = [row | {"chosen": [*folds, folds[0]]}, row | {"chosen": {"C": 1}}]
-    table = baselines.fitted_table(rows)
-    assert table.Chosen.tolist() == ["C = 0.01 in 2, 0.1 in 1 of 3 folds; gamma = scale", "C = 1"]
-    sampled = row | {"chosen": [{"C": 1}, {"C": 1, "images": 50_000}]}
-    assert (
-        baselines.fitted_table([sampled]).Chosen[0]
-        == "C = 1; images = all in 1, 50000 in 1 of 2 folds"
-    )
-    assert table.Features[0] == "EfficientNet-Lite0" and table["AUC inside training"][0] == "89.6"

@@ -65,11 +65,11 @@ def test_each_training_has_a_folder_of_its_own(home):
 
 @pytest.mark.parametrize("stage", ["03_finetuning", "04_darts_search", "05_genotype_retraining"])
 def test_without_the_package_it_is_refused_before_any_work(stage, monkeypatch):
-    monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert config.resolve(stage, "quick", {"tensorboard": False}).tensorboard is False
     message = r"^TENSORBOARD=True needs the package tensorboard: pip install tensorboard$"
     with pytest.raises(SettingsError, match=message):
         config.resolve(stage, "quick", {"tensorboard": True})
-    monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     shown = config.resolve(stage, "quick", {"tensorboard": True})
     assert config.decisive(shown) == config.decisive(dataclasses.replace(shown, tensorboard=False))

@@ -1,4 +1,4 @@
-"""Embeddings and their file."""
+"""Embeddings of images."""
 
 import numpy as np
 import pandas as pd
@@ -30,16 +30,27 @@ def test_embeddings_are_the_model_s_own_in_the_order_of_the_table(parts_folder, 
     assert found.ids.tolist() == table.id.tolist()
 
 
-def test_features_come_back_from_their_file_in_any_order_asked_for(tmp_path):
-    saved = features.Features(
-        np.array(["a", "b", "c"]), np.arange(6, dtype=np.float32).reshape(3, 2)
-    )
-    features.save_features(tmp_path / "f.npz", saved)
-    loaded = features.load_features(tmp_path / "f.npz")
-    np.testing.assert_array_equal(loaded.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
+def test_embeddings_come_in_any_order_asked_for_and_with_the_labels():
+    arrays = {"id": np.array(["a", "b", "c"]), "embedding": np.arange(6.0).reshape(3, 2)}
+    found = features.Features.of_arrays(arrays)
+    np.testing.assert_array_equal(found.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
+    batches = found.batches(pd.DataFrame({"id": ["c", "b"], "label": [1, pd.NA]}), 2)
+    assert batches.labels.tolist() == [1, -1] and batches.ids.tolist() == ["c", "b"]
+    np.testing.assert_array_equal(next(batches.ordered()), [[4, 5], [2, 3]])
 
 
 def test_a_missing_image_is_named():
     found = features.Features(np.array(["a"]), np.zeros((1, 2), dtype=np.float32))
     with pytest.raises(files.ArtifactError, match="the features lack image 'z'"):
         found.of(pd.Series(["z"]))
+
+
+def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(
+    parts_folder, tmp_path
+):
+    table = _table(parts_folder)
+    cache = open_cache(table, 40, tmp_path / "cache")
+    found = features.brightness(table.id, cache)
+    np.testing.assert_allclose(found.embeddings[:, 0], cache.pixels.mean(axis=(1, 2, 3)), atol=1.0)
+    others = [features.brightness(table.id[::-1], cache), features.brightness(table.id[1:], cache)]
+    assert len({one.digest for one in (found, *others)}) == 3

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from helpers.core import style
+from helpers.models.record import Model
 from helpers.training import figures
+
+
+def learning_curves(curves):
+    """Draw the curves of models that are called as their bases."""
+    models = {"own_distilled": Model("own", teacher="fbp")}
+    return figures.learning_curves(curves, [models.get(s, Model(s)) for s in {*curves.model}])
 
 
 @pytest.mark.parametrize(
@@ -21,7 +28,7 @@ def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, ends, words)
         for n in epochs
     ]
     curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
-    figure = figures.learning_curves(curves)
+    figure = learning_curves(curves)
     assert figure.get_supxlabel() == words
     for ax in figure.axes:
         assert [line.get_xdata()[-1] for line in ax.lines[:2]] == ends
@@ -36,7 +43,7 @@ def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
         for fold in (0, 1)
     ]
     curves = pd.concat(folds).assign(train_loss=1.0, val_loss=1.0)
-    drawn = figures.learning_curves(curves).axes[2].lines[0].get_ydata()
+    drawn = learning_curves(curves).axes[2].lines[0].get_ydata()
     aucs = np.array([own.val_auc for own in folds])  # (2, 30)
     assert drawn[14] == pytest.approx(aucs[:, 13:16].mean())
     assert drawn[0] == pytest.approx(aucs[:, :2].mean())
@@ -48,7 +55,7 @@ def test_learning_curves_show_the_columns_where_they_differ():
     curves = pd.DataFrame({"epoch": range(1, 41), "train_loss": loss, "val_auc": auc})
     curves["val_loss"] = loss + 1
     curves = pd.concat([curves.assign(model=name) for name in ("own", "own_distilled")])
-    left, middle, right = figures.learning_curves(curves).axes
+    left, middle, right = learning_curves(curves).axes
     titles = [ax.get_title() for ax in (left, middle, right)]
     assert titles == ["training loss", "validation loss", "validation AUC, one view"]
     low, high = right.get_ylim()
@@ -62,7 +69,7 @@ def test_learning_curves_show_the_columns_where_they_differ():
 def test_the_legend_of_many_models_is_inside_the_figure_and_crosses_no_panel():
     style.use_style()
     one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_loss": 1.0, "val_auc": [0.5, 0.6]})
-    figure = figures.learning_curves(pd.concat([one.assign(model=f"m{i}") for i in range(16)]))
+    figure = learning_curves(pd.concat([one.assign(model=f"m{i}") for i in range(16)]))
     figure.draw_without_rendering()
     legend, panel = figure.legends[0].get_window_extent(), figure.axes[-1].get_window_extent()
     assert legend.y0 > 0 and panel.x1 < legend.x0 and panel.height > figure.bbox.height / 2
@@ -72,13 +79,13 @@ def test_a_model_has_the_same_colour_and_marker_beside_other_models():
     one = pd.DataFrame({"epoch": [1, 2], "train_loss": 1.0, "val_loss": 1.0, "val_auc": [0.5, 0.6]})
 
     def looks(*names):
-        figure = figures.learning_curves(pd.concat([one.assign(model=name) for name in names]))
+        figure = learning_curves(pd.concat([one.assign(model=name) for name in names]))
         legend = figure.legends[0]
         lines = [(line.get_marker(), line.get_color()) for line in legend.get_lines()]
         return dict(zip((text.get_text() for text in legend.get_texts()), lines, strict=True))
 
     beside_the_last_layer = looks("cnn", "ll", "fbp")
-    beside_cells = looks("fbp", "darts_imagenet", "random_cell_0")
+    beside_cells = looks("fbp", "darts_v2", "random_cell")
     assert beside_the_last_layer["FBP"] == beside_cells["FBP"]
     assert len({*beside_the_last_layer.values(), *beside_cells.values()}) == 5
 
@@ -96,23 +103,5 @@ def test_a_short_training_is_inside_the_picture_of_a_long_one():
     long = pd.DataFrame({"model": "ll", "epoch": np.arange(500) + 1, "train_loss": 0.2})
     short = pd.DataFrame({"model": "cnn", "epoch": np.arange(20) + 1, "train_loss": 0.6})
     curves = pd.concat([long, short]).assign(val_loss=0.5, val_auc=0.5)
-    low, high = figures.learning_curves(curves).axes[0].get_ylim()
+    low, high = learning_curves(curves).axes[0].get_ylim()
     assert low < 0.2 and high > 0.6
-
-
-def test_the_curves_of_a_search_have_a_panel_for_the_eigenvalue_if_it_was_measured():
-    names = ("train_loss", "val_loss", "val_auc", "skips")
-    names += ("entropy_normal", "entropy_reduce", "alpha_loss")
-    history = [
-        {"epoch": epoch, "eigenvalue": None} | dict.fromkeys(names, epoch) for epoch in (1, 2, 3, 4)
-    ]
-    history[0]["alpha_loss"] = None  # of a warm-up
-    first = figures.search_curves(history).axes[0]
-    (gray,) = first.patches
-    assert [gray.get_x(), gray.get_x() + gray.get_width()] == [0.5, 1.5]
-    titles = [ax.get_title() for ax in figures.search_curves(history).axes]
-    assert len(titles) == 4 and not any("eigenvalue" in title for title in titles)
-    history[1]["eigenvalue"], history[3]["eigenvalue"] = 0.3, 0.4
-    figure = figures.search_curves(history)
-    (ax,) = [ax for ax in figure.axes if "eigenvalue" in ax.get_title()]
-    assert ax.lines[0].get_xydata().tolist() == [[2, 0.3], [4, 0.4]]

@@ -3,22 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
-from helpers.results import two_splits
-from helpers.runs import stages
 from helpers.training import repeated
 from helpers.training.features import Features
-from helpers.training.settings import BaselineSettings
+
+OPTIONS = {"folds": 2, "trees": 10, "seed": 0, "cv_images": 0}
 
 
 @pytest.fixture
-def stage(home):
-    """An opened stage 02 on 480 images of 24 groups with other shares of bad ones."""
+def split():
+    """480 images of 24 groups with other shares of bad ones."""
     rng = np.random.default_rng(0)
     group, rates = np.repeat(np.arange(24), 20), np.repeat(rng.random(24), 20)
-    split = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": [f"i{i:03d}" for i in range(480)],
             "path": "x.png",
@@ -27,39 +25,38 @@ def stage(home):
             "group": [f"lot{i}" for i in group],
         }
     )
-    settings = BaselineSettings(repeats=2, folds=2, trees=10)
-    stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", settings, "key")
-    files.save_csv(stage.paths.split_csv, split)
-    return stage
 
 
-def leaking(stage):
-    one_hot = pd.get_dummies(stage.split.group).to_numpy(dtype=np.float32)
+def test_a_leak_by_groups_pays_on_random_splits_and_not_on_unseen_groups(split):
+    one_hot = pd.get_dummies(split.group).to_numpy(dtype=np.float32)
     noise = np.random.default_rng(1).normal(0, 0.1, one_hot.shape).astype(np.float32)
-    return Features(stage.split.id.to_numpy(dtype=str), one_hot + noise)
+    leaking = Features(split.id.to_numpy(dtype=str), one_hot + noise)
+    facts, aucs = split.set_index("id"), []
+    for (kind, number), table in repeated.draws(split, repeats=2).items():
+        assert ("group" in table) == (kind == "groups") and number in (0, 1)
+        tested = table.id[table.split == "test"]
+        if kind == "groups":  # a quarter of the groups, whole ones
+            groups = facts.group[tested]
+            assert groups.nunique() == 6 and len(groups) == 6 * 20
+        scores = repeated.score(leaking, table, **OPTIONS)
+        assert {*scores.id} == {*tested}
+        aucs += [
+            (kind, roc_auc_score(facts.label[own.id], own.defect_score))
+            for _, own in scores.groupby("model")
+        ]
+    means = pd.DataFrame(aucs).groupby(0)[1].mean()
+    assert means["random"] > 0.75 and means["groups"] < 0.7
 
 
-def test_a_leak_by_groups_pays_on_random_splits_and_not_on_unseen_groups(stage, monkeypatch):
-    scores = repeated.score_repeated_splits(stage, leaking(stage))
-    table = two_splits.repeated_table(scores).groupby(["model", "split"]).auc.mean()
-    for model in repeated.MODELS:
-        assert table[model, "random"] > 0.75 and table[model, "groups"] < 0.7
-    seen = scores[scores.split == "groups"].groupby(["model", "repetition"]).group.unique()
-    assert all(len(groups) == 6 for groups in seen)  # a quarter of the groups, whole ones
-    monkeypatch.setattr(repeated, "fit_baseline", None)  # a second call fits nothing
-    pd.testing.assert_frame_equal(repeated.score_repeated_splits(stage, leaking(stage)), scores)
+def test_near_duplicates_stay_on_one_side(split):
+    clusters = pd.DataFrame({"id": split.id[::2], "cluster": np.arange(240) // 4})
+    for table in repeated.draws(split, 1, clusters).values():
+        side = table.set_index("id").split[clusters.id].to_numpy()
+        assert pd.Series(side).groupby(clusters.cluster.to_numpy()).nunique().max() == 1
 
 
-def test_too_few_groups_for_a_split_by_groups_are_said_and_nothing_is_drawn(stage, capsys):
-    features, few = leaking(stage), stage.split.group.isin(["lot0", "lot1", "lot2"])
-    files.save_csv(stage.paths.split_csv, stage.split.assign(group=stage.split.group.where(few)))
-    bare = stages.Stage(stage.name, stage.paths, "quick", stage.settings, "key")
-    assert repeated.score_repeated_splits(bare, features).empty
+def test_too_few_groups_or_none_give_no_draw(split, capsys):
+    few = split.group.isin(["lot0", "lot1", "lot2"])
+    assert repeated.draws(split.assign(group=split.group.where(few)), 2) == {}
     assert "too few groups" in capsys.readouterr().out
-
-
-def test_without_groups_or_repeats_nothing_is_done(stage):
-    features = leaking(stage)
-    files.save_csv(stage.paths.split_csv, stage.split.drop(columns="group"))
-    bare = stages.Stage(stage.name, stage.paths, "quick", stage.settings, "key")
-    assert repeated.score_repeated_splits(bare, features).empty
+    assert repeated.draws(split.drop(columns="group"), 2) == {}

@@ -1,4 +1,4 @@
-"""Frozen features with fewer training images: the same test images, nested draws, done once."""
+"""Frozen features with fewer training images: the same test images, nested draws."""
 
 import itertools
 
@@ -6,56 +6,46 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.core import files
-from helpers.datasets.split_file import read_split
 from helpers.results import training_size as sizes
 from helpers.training import training_size
-from helpers.training.features import Features, save_features
-from tests import planted
+from helpers.training.features import Features
 
 
 @pytest.fixture
-def stage(home):
-    run_paths = planted.make_run(n=120)
-    return planted.analysis_stage(run_paths)
+def split():
+    """120 good and bad images on each side, without groups."""
+    sides = np.repeat(["train", "val", "test"], 120)
+    ids = [f"i{i:03d}" for i in range(360)]
+    return pd.DataFrame({"id": ids, "label": np.arange(360) % 2, "split": sides})
 
 
-def _save_features(stage):
-    stage.notes["backbone"] = "frozen"
-    label = stage.split.label.fillna(0).to_numpy(dtype=np.float32)
+def _features(split):
+    label = split.label.fillna(0).to_numpy(dtype=np.float32)
     noise = np.random.default_rng(0).normal(size=(len(label), 60)).astype(np.float32)
     noise[:, 0] += 1.5 * label
-    path = stage.paths.features("frozen")
-    save_features(path, Features(stage.split.id.to_numpy(dtype=str), noise))
+    return Features(split.id.to_numpy(dtype=str), noise)
 
 
-def test_more_images_give_a_better_auc_on_the_same_test_images(stage, monkeypatch):
-    _save_features(stage)
-    scores = training_size.scores_by_size(stage)
+def test_more_images_give_a_better_auc_on_the_same_test_images(split):
+    scores = training_size.scores_by_size(_features(split), split)
     assert scores.groupby("images").draw.nunique().tolist() == [5, 5, 1]
     assert scores.images.unique().tolist() == [60, 120, 240]  # of training and validation
-    test = stage.split.id[stage.split.split == "test"].tolist()
+    test = split.id[split.split == "test"].tolist()
     assert all(own.id.tolist() == test for _, own in scores.groupby(["images", "draw"]))
-    table = sizes.size_table(scores, stage.split)
+    table = sizes.size_table(scores, split)
     assert table.auc.iloc[-1] > table.auc.iloc[0]
-    monkeypatch.setattr(training_size, "pipeline_and_grid", None)  # a second call fits nothing
-    again = training_size.scores_by_size(stage)
-    pd.testing.assert_frame_equal(again, scores)
 
 
-def test_hidden_test_labels_leave_validation_to_judge_and_training_to_fit(stage):
-    planted.hide_test_labels(stage.paths)
-    _save_features(stage)
-    scores = training_size.scores_by_size(stage)
+def test_hidden_test_labels_leave_validation_to_judge_and_training_to_fit(split):
+    hidden = split.assign(label=split.label.where(split.split != "test"))
+    scores = training_size.scores_by_size(_features(split), hidden)
     assert scores.images.max() == 120 and scores.share.max() == 1
-    assert set(scores.id) == set(stage.split.id[stage.split.split == "val"])
+    assert set(scores.id) == set(split.id[split.split == "val"])
 
 
-def test_a_class_with_few_images_or_a_run_without_features_gives_no_rows(home):
-    stage = planted.analysis_stage(planted.make_run(n=12))
-    assert training_size.scores_by_size(stage).empty
-    _save_features(stage)
-    assert training_size.scores_by_size(stage).empty
+def test_a_class_with_few_images_gives_no_rows(split):
+    few = split.groupby("split").head(12)
+    assert training_size.scores_by_size(_features(split), few).empty
 
 
 def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
@@ -69,15 +59,10 @@ def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
     assert np.bincount(labels[draws[0]]).min() >= training_size.FEWEST
 
 
-def test_a_part_without_a_group_is_drawn_alone(home):
-    run_paths = planted.make_run(n=120)
-    split = read_split(run_paths.split_csv)
-    split["group"] = None
-    split.loc[:5, "group"], split.loc[120:125, "group"] = "a", "b"  # of training and validation
-    files.save_csv(run_paths.split_csv, split)
-    stage = planted.analysis_stage(run_paths)
-    _save_features(stage)
-    scores = training_size.scores_by_size(stage)
+def test_a_part_without_a_group_is_drawn_alone(split):
+    group = pd.Series(None, split.index, dtype=object)
+    group[:6], group[120:126] = "a", "b"  # of training and validation
+    scores = training_size.scores_by_size(_features(split), split.assign(group=group))
     # of 230 units, two of them with six parts
     units = {0.25: 58, 0.5: 115, 1.0: 230}
     more = scores.images - scores.share.map(units)

@@ -1,0 +1,182 @@
+"""Fit a run's models without a training loop: the classical ones, the priors, PatchCore.
+
+embedded = {weights.backbone: networks.embeddings(run, weights) for weights in found}
+fitted = classical.fit(run, classical.on(run, features, Model("")))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from helpers.core import files
+from helpers.core.members import Member, cross_fitted, sides
+from helpers.datasets.group_prior import group_prior
+from helpers.datasets.split_file import keeps_groups_apart
+from helpers.models import backbones
+from helpers.models.patch_features import NoMiddleLayersError
+from helpers.models.record import CLASSICAL, Model
+from helpers.results.predictions import predictions_frame
+from helpers.runs import memo, networks
+from helpers.runs.stages import Run
+from helpers.training import baselines, features, patchcore, repeated, training_size
+from helpers.training.baselines import ScoredBaseline
+from helpers.training.features import Features
+
+ByFold = Mapping[int | None, Features]  # embeddings for the model of each fold; None: of no fold
+
+
+def on(run: Run, embedded: Features | ByFold, like: Model) -> dict[Model, ByFold]:
+    """Return the four classical models on embeddings; `like` names backbone and features."""
+    by_fold = _by_fold(run, embedded)
+    return {dataclasses.replace(like, base=name): by_fold for name in CLASSICAL}
+
+
+def brightness(run: Run) -> dict[Model, ByFold]:
+    """Return logistic regression on the mean gray value of each image."""
+    images = run.images(run.settings.image_size_px)
+    mean_gray = features.brightness(run.split.id, images)
+    return {Model("lr", features="brightness"): _by_fold(run, mean_gray)}
+
+
+def _by_fold(run: Run, embedded: Features | ByFold) -> ByFold:
+    if isinstance(embedded, Features):
+        return {fold: embedded for _, fold in cross_fitted(run.split, [run.settings.seed])}
+    return embedded
+
+
+def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBaseline]]:
+    """Fit classical models side by side, once for each fold, and make them rows of the results."""
+    settings, split = run.settings, run.split
+    names = ("folds", "trees", "seed", "cv_images")
+    options = {name: getattr(settings, name) for name in names}
+    seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
+    tasks: dict[str, memo.Task] = {}
+    for model, by_fold in models.items():
+        for fold, embedded in by_fold.items():
+            table = sides(split, fold)[seen]
+            tasks[_place(run, model, fold)] = memo.task(
+                baselines.score_baseline, model.base.upper(), embedded, table, **options
+            )
+    found = run.once_each(tasks, "classical models")
+    fitted: dict[Model, list[ScoredBaseline]] = {}
+    for model, by_fold in models.items():
+        fits = {Member(settings.seed, fold): found[_place(run, model, fold)] for fold in by_fold}
+        add(run, model, {member: one.scores for member, one in fits.items()})
+        seconds = round(sum(one.seconds for one in fits.values()), 1)
+        path = run.output(run.paths.metrics(f"fit_{model.slug}"))
+        files.save_json(path, {"model": model.title, "seconds": seconds})
+        fitted[model] = list(fits.values())
+    return fitted
+
+
+def _place(run: Run, model: Model, fold: int | None) -> str:
+    return networks.place(model, Member(run.settings.seed, fold), "classical")
+
+
+def add(run: Run, model: Model, scores: Mapping[Member, pd.DataFrame]) -> None:
+    """Make a model a row of the results."""
+    model = dataclasses.replace(model, members=tuple(scores))
+    run.add_model(model, networks.joined(scores))
+
+
+def add_group_prior(run: Run) -> None:
+    """Make the bad rate of each image's group a row of the results, if there are groups."""
+    if "group" in run.split and run.split.group.notna().any():
+        scores = predictions_frame(run.split, group_prior(run.split))
+        run.add_model(Model("module_prior"), scores.reset_index(drop=True))
+
+
+def fine_tuned(run: Run, model: Model) -> ByFold:
+    """Return the embeddings of all images by FBP's first training of each fold, computed once.
+
+    The classical model of a fold is fitted on those by the network that has not seen this fold.
+    """
+    settings = run.settings
+    images = run.images(settings.image_size_px)
+    tasks: dict[str, memo.Task] = {}
+    members = cross_fitted(run.split, [settings.seed])
+    names = {m: f"features/{model.slug}" + (f"_fold{m.fold}" if m.fold else "") for m in members}
+    for member, name in names.items():
+        file = run.paths.root / f"{networks.place(model, member)}.safetensors"
+        tasks[name] = memo.task(
+            features.embed_all,
+            backbones.load_model(file),
+            images,
+            run.split[["id"]],
+            precision=settings.precision,
+        )
+    arrays = run.once_each(tasks, "features")
+    return {m.fold: Features.of_arrays(arrays[name]) for m, name in names.items()}
+
+
+def patch_core(run: Run, weights: backbones.Weights) -> str:
+    """Fill a memory of good patches for each fold, make PatchCore a row, and say what it holds."""
+    settings, model = run.settings, Model("patchcore")
+    members = cross_fitted(run.split, [settings.seed])
+    images, tasks = run.images(settings.image_size_px), {}
+    for member in members:
+        table = sides(run.split, member.fold)[networks.SEEN]
+        options: dict[str, Any] = {"share": settings.patchcore_share, "seed": settings.seed}
+        tasks[networks.place(model, member)] = memo.task(
+            patchcore.fit, weights, images, table, **options
+        )
+    try:
+        found = run.once_each(tasks, "PatchCore")
+    except NoMiddleLayersError as error:
+        return f"PatchCore is left out: {error}."
+    fits = dict(zip(members, found.values(), strict=True))
+    add(run, model, {member: one.scores for member, one in fits.items()})
+    seconds = round(sum(one.seconds for one in fits.values()), 1)
+    path = run.output(run.paths.metrics(f"fit_{model.slug}"))
+    files.save_json(path, {"model": model.title, "seconds": seconds})
+    return patchcore.about(list(fits.values()))
+
+
+def repeated_splits(run: Run, embedded: Features) -> pd.DataFrame:
+    """Fit LDA and LR on the training images of REPEATS splits of each kind; score test images.
+
+    Returns:
+        One row per test image: `split` ("random" or "groups"), `repetition`, `model`, `id`,
+        `label`, `group`, `defect_score`. Without rows if REPEATS is 0 or groups are too few.
+    """
+    settings, path = run.settings, run.paths.table("duplicates")
+    clusters = files.load_csv(path, ("id", "cluster")) if path.is_file() else None
+    names = ("folds", "trees", "seed", "cv_images")
+    options = {name: getattr(settings, name) for name in names}
+    drawn = repeated.draws(run.split, settings.repeats, clusters) if settings.repeats else {}
+    tasks = {
+        f"repeated/{kind}{number}": memo.task(repeated.score, embedded, table, **options)
+        for (kind, number), table in drawn.items()
+    }
+    found = run.once_each(tasks, "splits")
+    facts = run.split.set_index("id")
+    tables = [
+        scores.assign(
+            split=kind,
+            repetition=number,
+            label=scores.id.map(facts.label),
+            group=scores.id.map(facts.group),
+        )
+        for (kind, number), scores in zip(drawn, found.values(), strict=True)
+    ]
+    columns = ["split", "repetition", "model", "id", "label", "group", "defect_score"]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def scores_by_size(run: Run) -> pd.DataFrame:
+    """Return `training_size.scores_by_size` of the run's pretrained features, once.
+
+    Without rows if the run has no such features.
+    """
+    backbone = (run.notes.get("backbone") or "").partition(",")[0]
+    path = run.paths.features(backbone)
+    if not path.is_file():
+        return pd.DataFrame(columns=training_size.COLUMNS)
+    embedded = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
+    seen = networks.SEEN + [name for name in ("group", "fold") if name in run.split]
+    place = "metrics/06_training_size_scores"
+    return run.once(place, training_size.scores_by_size, embedded, run.split[seen])

@@ -1,0 +1,182 @@
+"""Train a network on images or on stored embeddings, and score the images that it has not seen.
+
+    found = fit(partial(two_layer_cnn, 64, 1), images, split, TrainSettings(epochs=3), seed=0)
+    found.scores  # id, split, defect_score of the validation and test images
+    found.history[found.best_epoch]["val_auc"]
+
+The networks of notebook 03 are below, each a function of a seed for `functools.partial`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.core import devices, environment, seeding
+from helpers.datasets.cache import ImageCache
+from helpers.models import backbones
+from helpers.models.complexity import count_parameters
+from helpers.models.depthwise import use_fast_depthwise
+from helpers.models.spec import Facts, Network
+from helpers.training.batches import Batches
+from helpers.training.distillation import Teacher
+from helpers.training.features import Features, image_batches
+from helpers.training.inference import judging_precision, predict
+from helpers.training.loop import Training
+from helpers.training.settings import TrainSettings
+
+NUM_CLASSES = 2
+Build = Callable[[int], Network]  # from a seed to a network with its initial weights
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, its scores, and how it was trained."""
+
+    network: Network  # its `facts` say how images have to be read and scored
+    scores: pd.DataFrame  # id, split, defect_score of the rows "val" and "test"
+    history: list[dict[str, Any]]  # a record of each epoch
+    best_epoch: int  # counted from 0
+    seconds: float
+    parameters: int  # trained ones
+    device: str  # where it was trained, and in which precision
+
+
+def fit(
+    build: Build,
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    views: int = 1,
+    teacher: Teacher | None = None,
+    name: str = "network",
+    resume: Path | None = None,
+    deadline_s: float | None = None,
+    events: Path | None = None,
+) -> Fitted:
+    """Train all layers of a network on the rows `train`; validate on `val`.
+
+    Args:
+        build: from a seed to the network with its initial weights.
+        images: of all rows.
+        table: `id`, `label` (-1 or missing if hidden) and `split`.
+        settings: of the loop.
+        seed: of the weights, the order, the augmentation and the dropout.
+        views: symmetries of each image over which its scores are averaged.
+        teacher: teaches beside the labels; its views replace the augmentation.
+        name: for the progress bar and messages.
+        resume, deadline_s, events: see `Training`.
+    """
+    network = build(seed)
+    if teacher:
+        settings = dataclasses.replace(settings, augment="none")
+
+    def batches(sides: list[str], **options: Any) -> Batches:
+        rows = table[table.split.isin(sides)]
+        return image_batches(images, rows, network, settings.batch_size, **options)
+
+    train = batches(["train"], augment=settings.augment, epoch_images=settings.epoch_images)
+    training = Training(
+        network,
+        teacher.lesson(train) if teacher else train,
+        batches(["val"]),
+        settings,
+        seed=seed,
+        name=name,
+        loss=teacher.loss(settings.label_smoothing) if teacher else None,
+        resume=resume,
+        deadline_s=deadline_s,
+        events=events,
+    ).run()
+    scores = predict(network, batches(["val", "test"]), settings.precision, views)
+    return _fitted(network, training, images, table, scores, views, settings.precision)
+
+
+def linear_probe(
+    build: Build,
+    features: Features,
+    images: ImageCache,
+    table: pd.DataFrame,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    name: str = "linear probe",
+    resume: Path | None = None,
+    deadline_s: float | None = None,
+    events: Path | None = None,
+) -> Fitted:
+    """Train the `head` of a network alone, on the embeddings that the rest of it has given.
+
+    `images` are those that the embeddings come from; see `fit` for the other arguments.
+    """
+    network = build(seed)
+    head = network.get_submodule("head")
+
+    def batches(sides: list[str]) -> Batches:
+        return features.batches(table[table.split.isin(sides)], settings.batch_size)
+
+    steering: dict[str, Any] = {"resume": resume, "deadline_s": deadline_s, "events": events}
+    train, val = batches(["train"]), batches(["val"])
+    training = Training(head, train, val, settings, seed=seed, name=name, **steering).run()
+    scores = predict(head, batches(["val", "test"]), settings.precision)
+    # the embeddings were made in the device's own precision
+    return _fitted(network, training, images, table, scores, 1, "auto")
+
+
+def _fitted(
+    network: Network,
+    training: Training,
+    images: ImageCache,
+    table: pd.DataFrame,
+    scores: Any,
+    views: int,
+    precision: str,
+) -> Fitted:
+    device = devices.default_device()
+    network.facts = Facts(
+        images.bits,
+        images.fit,
+        views,
+        judging_precision(network, device, precision),
+        {"commit": environment.commit(), **environment.versions()},
+    )
+    trained_in = training.precision.replace("no", "float32")
+    rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]]
+    return Fitted(
+        network=network,
+        scores=rows.assign(defect_score=scores).reset_index(drop=True),
+        history=training.history,
+        best_epoch=training.best_epoch,
+        seconds=training.seconds,
+        parameters=count_parameters(training.model),
+        device=f"{devices.device_name(device)}, {trained_in}",
+    )
+
+
+def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerCNN:
+    """Return the report's small network with random weights."""
+    spec = backbones.spec_of("cnn", NUM_CLASSES, size_px, channels)
+    with seeding.torch_stream(seed, "initial weights cnn"):
+        return backbones.TwoLayerCNN(spec)
+
+
+def pretrained(
+    weights: backbones.Weights, size_px: int, seed: int
+) -> backbones.PretrainedClassifier:
+    """Return a pretrained backbone with a new head, for the linear probe."""
+    with seeding.torch_stream(seed, "initial weights head"):
+        return backbones.pretrained(weights, NUM_CLASSES, size_px)
+
+
+def fine_tunable(
+    weights: backbones.Weights, size_px: int, seed: int
+) -> backbones.PretrainedClassifier:
+    """Return the network of `pretrained`, fast in training: to fine-tune all layers."""
+    return use_fast_depthwise(pretrained(weights, size_px, seed))

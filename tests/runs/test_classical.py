@@ -1,0 +1,117 @@
+"""The classical models of a run: each fold is scored by a model that has not seen it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.models.record import Model
+from helpers.models.weights import find_weights
+from helpers.runs import classical, stages
+from helpers.training import baselines
+from helpers.training.features import Features
+from helpers.training.settings import BaselineSettings
+from tests.conftest import folded_split
+
+
+@pytest.fixture(autouse=True)
+def _one_worker(monkeypatch):
+    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+
+
+@pytest.fixture
+def run(home, parts_folder):
+    """A run with small images whose split has three folds."""
+    settings = BaselineSettings(image_size_px=64, folds=2, trees=5, patchcore_share=0.1, repeats=2)
+    run = stages.Run("02_features_baselines", RunPaths("r"), "quick", settings, "key")
+    files.save_csv(run.paths.split_csv, folded_split(parts_folder))
+    return run
+
+
+def flipped(run, row):
+    """Return the run with the other label of one image."""
+    split = run.split.copy()
+    split.loc[row, "label"] = 1 - split.label[row]
+    files.save_csv(run.paths.split_csv, split)
+    return stages.Run(run.name, run.paths, "quick", run.settings, "key")
+
+
+def embedding(run):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(len(run.split), 6)).astype(np.float32)
+    x[:, 1] += run.split.label
+    return x
+
+
+@pytest.mark.parametrize("base", ["lda", "lr", "svm"])
+def test_a_label_that_only_a_leaking_fold_could_know_changes_no_score_of_its_image(run, base):
+    """The image's features are unique: a model fitted on it would know its label by heart."""
+    row, x = int(np.flatnonzero((run.split.fold == 1).fillna(False))[3]), embedding(run)
+    x[row, 0] = 1e3
+    by_fold = dict.fromkeys(range(3), Features(run.split.id.to_numpy(dtype=str), x))
+    scores = []
+    for one in (run, flipped(run, row)):
+        classical.fit(one, {Model(base): by_fold})
+        scores.append(one.models()[base].val.set_index("id").defect_score)
+    same_fold = run.split.id[(run.split.fold == 1).fillna(False)]
+    assert scores[0][same_fold].equals(scores[1][same_fold])  # bit for bit
+    assert not scores[0].equals(scores[1])  # but the other folds were fitted with this label
+
+
+def test_the_classifier_of_a_fold_sees_the_features_of_the_network_without_this_fold(run):
+    split, x = run.split, embedding(run)
+    ids = split.id.to_numpy(dtype=str)
+    by_fold = {fold: Features(ids, np.roll(x, fold, axis=0)) for fold in range(3)}
+    model = Model("lda", features="fbp")
+    classical.fit(run, {model: by_fold})
+    found = run.models()["lda_on_fbp"].val.set_index("id").defect_score
+    for fold, own in by_fold.items():
+        inside = split[(split.split != "test") & (split.fold != fold).fillna(False)]
+        y = inside.label.to_numpy(np.int64)
+        fitted = baselines.fit_baseline("LDA", own.of(inside.id), y, folds=2, trees=5, seed=0)
+        ids = split.id[(split.fold == fold).fillna(False)]
+        np.testing.assert_allclose(found[ids], fitted.defect_score(own.of(ids)), atol=1e-6)
+
+
+def test_brightness_and_the_four_models_are_rows_and_are_fitted_once(run):
+    embedded = Features(run.split.id.to_numpy(dtype=str), embedding(run))
+    models = classical.brightness(run) | classical.on(run, embedded, Model("lr"))
+    fitted = classical.fit(run, models)
+    assert [*run.models()] == ["lda", "rf", "lr_on_brightness", "lr", "svm"] or {*run.models()} == {
+        "lr_on_brightness",
+        "lda",
+        "rf",
+        "lr",
+        "svm",
+    }
+    assert all(len(fits) == 3 for fits in fitted.values())
+    assert baselines.fitted_table(fitted).Model[0] == "Brightness alone"
+    classical.fit(run, models)
+    assert len(run.notes["reused"]) == 15
+
+
+def test_groups_have_a_row_without_a_pixel_and_repeated_splits(run, capsys):
+    classical.add_group_prior(run)
+    assert not run.paths.predictions("module_prior").exists()  # there are no groups
+    embedded = Features(run.split.id.to_numpy(dtype=str), embedding(run))
+    assert classical.repeated_splits(run, embedded).empty
+    group = pd.Series([f"g{i // 5}" for i in range(len(run.split))])
+    files.save_csv(run.paths.split_csv, run.split.assign(group=group))
+    grouped = stages.Run(run.name, run.paths, "quick", run.settings, "key")
+    classical.add_group_prior(grouped)
+    assert grouped.models()["module_prior"].title == "Module prior (no pixel)"
+    # the groups of the good and of the bad parts are others, so a split by groups can be drawn
+    scores = classical.repeated_splits(grouped, embedded)
+    assert {*scores.split} == {"random", "groups"} and {*scores.model} == {"LDA", "LR"}
+    assert scores.label.notna().all() and scores.group.notna().all()
+
+
+def test_patchcore_has_a_memory_for_each_fold_and_is_left_out_without_suitable_layers(run):
+    said = classical.patch_core(run, find_weights("efficientnet_lite0"))
+    assert "in the first of 3 folds" in said
+    scored = run.models()["patchcore"]
+    assert scored.model.averaged == "3 folds"
+    assert all(run.paths.checkpoint("patchcore", 0, fold).is_file() for fold in range(3))
+    said = classical.patch_core(run, find_weights("test_vit", "random", 64))
+    assert said.startswith("PatchCore is left out: ")

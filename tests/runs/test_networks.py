@@ -1,0 +1,157 @@
+"""The trainings of a run: a row for each model, once for each member, and found again."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers.core import files
+from helpers.core.members import Member, cross_fitted
+from helpers.core.paths import RunPaths
+from helpers.darts.settings import RetrainSettings
+from helpers.models import backbones
+from helpers.models.record import Model
+from helpers.results import predictions
+from helpers.runs import classical, networks, stages
+from helpers.runs.networks import Job
+from helpers.training.augment import VIEWS
+from helpers.training.settings import FinetuneSettings, TrainSettings
+from tests.conftest import folded_split, split_of
+
+ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
+
+
+def small_cnn(channels, seed):
+    torch.manual_seed(seed)
+    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, channels))
+
+
+@pytest.fixture(autouse=True)
+def _one_worker(monkeypatch):
+    monkeypatch.setenv("GOOD_BAD_WORKERS", "1")
+
+
+def open_run(settings, split, name="03_finetuning"):
+    run = stages.Run(name, RunPaths("r"), "quick", settings, "key")
+    files.save_csv(run.paths.split_csv, split)
+    return run
+
+
+@pytest.fixture
+def run(home, parts_folder):
+    """A run with small images whose split has three folds."""
+    small = {"image_size_px": 32, "cnn_image_size_px": 16, "cnn_epochs": 1, "ll_epochs": 1}
+    settings = FinetuneSettings(
+        **small,
+        fbp_epochs=1,
+        precision="no",
+        folds=2,
+        trees=5,
+        weights="random",
+        backbone=("test_vit", "test_resnet"),
+    )
+    return open_run(settings, folded_split(parts_folder))
+
+
+def job(run, base="fbp"):
+    build = functools.partial(small_cnn, 1)
+    return Job(Model(base), build, run.images(16), ONE_EPOCH)
+
+
+def test_each_member_of_a_model_is_trained_once_and_all_are_one_row(run):
+    members = cross_fitted(run.split, [0])
+    first = networks.train(run, [job(run)], members)["fbp"]
+    assert [len(one.history) for one in first] == [1, 1, 1]
+    scored = run.models()["fbp"]
+    assert (
+        scored.model == Model("fbp", members=tuple(members)) and scored.model.averaged == "3 folds"
+    )
+    assert {*scored.val.id} == {*run.split.id[run.split.split != "test"]}
+    again = networks.train(run, [job(run)], members)["fbp"]
+    assert run.notes["reused"] == [networks.place(Model("fbp"), member) for member in members]
+    for one, other in zip(first, again, strict=True):
+        assert one.history == other.history and one.scores.equals(other.scores)
+    found = networks.load(run, scored.model)
+    assert list(found) == members and found[members[1]].scores.equals(first[1].scores)
+
+
+def test_a_training_keeps_its_best_epoch_and_one_without_a_fold_its_last(run):
+    keeps = {
+        fold: networks.task(run.split, job(run), Member(0, fold)).kwargs["settings"].keep
+        for fold in (None, 0, 1)
+    }
+    assert keeps == {None: "best", 0: "last", 1: "last"}
+
+
+def test_candidates_are_no_rows_and_have_a_folder_of_their_own(run):
+    place = "checkpoints/halving/5_epochs"
+    found = networks.train(run, [job(run)], [Member(0)], folder=place, add=False)
+    assert (run.paths.root / place / "fbp" / "seed0.safetensors").is_file()
+    assert len(found["fbp"]) == 1 and not run.paths.predictions("fbp").exists()
+
+
+def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fold(run):
+    found = networks.weights_of(run)
+    assert run.notes["backbone"] == "test_vit, test_resnet"
+    jobs = networks.jobs(run, found)
+    assert [(one.model.slug, len(one.members)) for one in jobs] == [
+        ("fbp", 3), ("fbp_test_resnet", 3), ("cnn", 1), ("ll", 3), ("ll_test_resnet", 3),
+    ]  # fmt: skip
+    trained = networks.train(run, [jobs[0], jobs[3]])
+    assert trained["fbp"][0].network.spec.kind == "test_vit"
+    assert trained["ll"][0].parameters < trained["fbp"][0].parameters
+    by_fold = classical.fine_tuned(run, Model("fbp"))
+    assert (by_fold[1].embeddings != by_fold[2].embeddings).any()
+    curves = networks.curves(trained)
+    assert curves.groupby("model").size().to_dict() == {"fbp": 3, "ll": 3}
+
+
+def test_the_scores_of_several_seeds_and_folds_are_a_predictions_file(run):
+    members = cross_fitted(run.split, [0, 1])
+    rng, scores = np.random.default_rng(0), {}
+    for member in members:
+        table = networks.sides(run.split, member.fold)
+        own = table.loc[table.split.isin(["val", "test"]), ["id", "split"]]
+        scores[member] = own.assign(defect_score=rng.random(len(own)))
+    run.add_model(Model("own", members=tuple(members)), networks.joined(scores))
+    scored = run.models()["own"]
+    assert scored.model.members == tuple(members) and len(scored.members) == len(members)
+    assert scored.model.averaged == "2 seeds x 3 folds"
+
+
+def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run):
+    members = cross_fitted(run.split, [3, 4])
+    trained = networks.train(run, [job(run)], members)["fbp"]
+    student = open_run(RetrainSettings(precision="no"), run.split, "05_genotype_retraining")
+    teacher = networks.teacher(student)
+    train = run.split[run.split.split == "train"]
+    assert sorted(teacher.ids) == sorted(train.id) and len(teacher.scores) == VIEWS
+    network = trained[members.index(Member(3, 2))].network
+    rows = train[train.fold == 2]
+    own = networks.distillation.score_views(network, run.images(16), rows, "no")["scores"]
+    found = teacher.scores[:, [list(teacher.ids).index(name) for name in rows.id]]
+    np.testing.assert_allclose(found, own, atol=1e-6)
+
+
+def test_without_an_fbp_of_each_fold_there_is_no_teacher(run, parts_folder):
+    networks.train(run, [job(run)], [Member(0)])
+    student = open_run(RetrainSettings(precision="no"), split_of(parts_folder))
+    with pytest.raises(stages.StageError, match="CROSS_FIT"):
+        networks.teacher(student)
+
+
+def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run):
+    jobs = [job(run, base) for base in ("fbp", "darts_v2", "cnn")]
+    trained = networks.train(run, jobs, [Member(0)])
+    costs = networks.costs(run, trained)
+    assert costs["fbp"] == costs["darts_v2"] == costs["cnn"] and costs["fbp"]["ms_single"] > 0
+    table = pd.DataFrame({"model": ["fbp", "cnn", "lda"], "val_auc": [0.9, 0.8, 0.7]})
+    searches = {"cnn": {"search_seconds": 50.0}}
+    summary = networks.network_costs.summary(table, trained, costs, searches)
+    assert summary.model.tolist() == ["fbp", "cnn"]
+    assert summary.total_s[1] == pytest.approx(summary.retraining_s[1] + 50)
+    words = networks.network_costs.cost_table(summary, [Model("fbp"), Model("cnn")])
+    assert words.Model.tolist() == ["FBP", "Two-layer CNN"]
+    assert predictions.read_predictions(run.paths.predictions("cnn"), run.split).name == "cnn"

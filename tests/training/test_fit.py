@@ -1,0 +1,135 @@
+"""One training: it fits on train alone, scores what it has not seen, and is resumed exactly."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from helpers.core.members import sides
+from helpers.datasets.cache import open_cache
+from helpers.models import backbones
+from helpers.training import fit
+from helpers.training.distillation import Teacher
+from helpers.training.features import Features
+from helpers.training.inference import predict
+from helpers.training.settings import TrainSettings
+from tests.conftest import folded_split, split_of
+
+SETTINGS = TrainSettings(epochs=2, precision="no", batch_size=20)
+
+
+@pytest.fixture
+def split(parts_folder):
+    return split_of(parts_folder)
+
+
+@pytest.fixture
+def images(split, tmp_path):
+    return open_cache(split, 16, tmp_path / "cache")
+
+
+def small_cnn(seed, before_epoch=None):
+    """A small network; `before_epoch(epoch)` disturbs its training."""
+    torch.manual_seed(seed)
+    network = backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, 1), hidden=20)
+    if before_epoch:
+        network.before_epoch = lambda epoch, epochs: before_epoch(epoch)
+    return network
+
+
+def labels_scores(found, split, side):
+    own = found.scores[found.scores.split == side].merge(split[["id", "label"]], on="id")
+    return own.label, own.defect_score
+
+
+def test_the_two_layer_cnn_finds_the_bright_spot_and_says_how_its_images_were_read(split, images):
+    build = functools.partial(fit.two_layer_cnn, 16, 1)
+    settings = TrainSettings(epochs=3, lr=1e-3, precision="no")
+    found = fit.fit(build, images, split, settings, seed=0, views=4)
+    assert found.history[found.best_epoch]["val_auc"] > 0.95
+    assert {*found.scores.split} == {"val", "test"} and len(found.scores) == 60
+    assert found.parameters == sum(p.numel() for p in found.network.parameters())
+    assert found.device.endswith(", float32") and found.seconds > 0
+    facts = found.network.facts
+    assert (facts.full_scale_bits, facts.fit, facts.views, facts.precision) == (
+        0,
+        "squash",
+        4,
+        "no",
+    )
+    scored = split[split.split.isin(["val", "test"])]
+    batches = fit.image_batches(images, scored, found.network, 32)
+    np.testing.assert_allclose(predict(found.network, batches, "no", 4), found.scores.defect_score)
+    assert abs(predict(found.network, batches, "no") - found.scores.defect_score).max() > 1e-5
+
+
+def test_the_last_layer_learns_on_train_is_judged_on_val_and_scores_val_and_test(split, images):
+    planted = np.random.default_rng(0).normal(0, 0.05, (len(split), 20)).astype(np.float32)
+    sign = split.split.map({"train": 3, "val": 3, "test": -3})  # test shows the opposite label
+    planted[:, 0] += sign * (2 * split.label - 1)
+    stored = Features(split.id.to_numpy(dtype=str), planted)
+    settings = TrainSettings(epochs=20, lr=0.05, augment="none", precision="no")
+    found = fit.linear_probe(small_cnn, stored, images, split, settings, seed=0)
+    assert found.parameters == 20 * 2 + 2
+    assert all(
+        torch.equal(value, found.network.state_dict()[name])
+        for name, value in small_cnn(0).state_dict().items()
+        if not name.startswith("head")
+    )
+    with torch.no_grad():
+        raw = found.network.head(torch.from_numpy(stored.of(found.scores.id)))
+    np.testing.assert_allclose(found.scores.defect_score, raw.softmax(dim=1)[:, 1], atol=1e-6)
+    val, test = (roc_auc_score(*labels_scores(found, split, side)) for side in ("val", "test"))
+    assert val > 0.9 and test < 0.1
+    assert found.history[found.best_epoch]["val_auc"] == pytest.approx(val)
+
+
+def test_a_seed_gives_the_same_bits_and_another_one_others(split, images):
+    first, again, other = (fit.fit(small_cnn, images, split, SETTINGS, seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first.scores, again.scores, check_exact=True)
+    assert not first.scores.equals(other.scores)
+
+
+def test_a_training_that_is_killed_and_continued_ends_as_if_never_killed(split, images, tmp_path):
+    def killed(epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    resume = tmp_path / "resume"
+    with pytest.raises(KeyboardInterrupt):
+        build = functools.partial(small_cnn, before_epoch=killed)
+        fit.fit(build, images, split, SETTINGS, 0, resume=resume)
+    continued = fit.fit(small_cnn, images, split, SETTINGS, 0, resume=resume)
+    whole = fit.fit(small_cnn, images, split, SETTINGS, 0)
+    pd.testing.assert_frame_equal(continued.scores, whole.scores, check_exact=True)
+
+
+def test_an_image_s_score_does_not_depend_on_its_label_in_a_training_without_its_fold(
+    parts_folder, tmp_path
+):
+    split = folded_split(parts_folder)
+    images = open_cache(split, 16, tmp_path / "cache")
+    row = np.flatnonzero((split.fold == 1).fillna(False))[3]
+    flipped = split.copy()
+    flipped.loc[row, "label"] = 1 - split.label[row]
+
+    def score(table, fold):
+        settings = TrainSettings(epochs=2, precision="no", keep="last")
+        found = fit.fit(small_cnn, images, sides(table, fold), settings, 0)
+        return found.scores.set_index("id").defect_score
+
+    assert score(split, 1).equals(score(flipped, 1))  # bit for bit
+    assert not score(split, 2).equals(score(flipped, 2))  # this training has seen the label
+
+
+def test_a_teacher_replaces_the_augmentation_and_changes_what_is_learned(split, images):
+    train = split[split.split == "train"]
+    raw = np.zeros((8, len(train), 2), np.float32)
+    raw[..., 1] = 8.0 * (1 - 2 * train.label)  # says the opposite of the labels, and is sure
+    teacher = Teacher(train.id.to_numpy(dtype=str), raw, weight=1.0, temperature=1.0)
+    settings = TrainSettings(epochs=5, lr=3e-3, augment="full", precision="no", keep="last")
+    found = fit.fit(small_cnn, images, split, settings, 0, teacher=teacher)
+    assert roc_auc_score(*labels_scores(found, split, "test")) < 0.2
