@@ -17,6 +17,7 @@ from helpers.core.rules import SettingsError
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
 from helpers.models import AUTO, RANDOM, libraries, names
+from helpers.models.record import BASES, CLASSICAL, Model
 from helpers.runs import attached, stages
 from helpers.runs import settings as config
 from helpers.runs.run_models import check_model
@@ -184,16 +185,15 @@ def check_places(plan: Plan) -> None:
         check_model(run_paths, plan.settings[ANALYSIS].model, _models_of(plan))
 
 
-def _models_of(plan: Plan) -> list[str]:
+def _models_of(plan: Plan) -> list[Model]:
     """Return the models that a run with these settings may have, whichever stages it runs."""
-    backbones = plan.settings["03_finetuning"].backbone
+    further = plan.settings["03_finetuning"].backbone[1:]
     cells = plan.settings["05_genotype_retraining"]
-    found = named.models_of([*cells.genotypes, *named.FOUND], cells.random_cells)
-    networks = [model.slug for model in found]
+    networks = named.model_names([*cells.genotypes, *named.FOUND], cells.random_cells)
     return [
-        *(name for name in names.ROW_NAMES if name not in ("random_cell", "majority")),
-        *names.on_backbones((*names.CLASSICAL, *names.PRETRAINED), backbones),
-        *names.on_backbones(names.CLASSICAL, backbones, names.FINETUNED),
-        *networks,
-        *(network + names.DISTILLED for network in networks),
+        *(Model(base) for base in BASES if base not in ("random_cell", "majority")),
+        Model("lr", features="brightness"),
+        *(Model(base, own) for own in further for base in (*CLASSICAL, "ll", "fbp")),
+        *(Model(base, own, "fbp") for own in ("", *further) for base in CLASSICAL),
+        *(names.model_of(network + end) for network in networks for end in ("", names.DISTILLED)),
     ]

@@ -98,6 +98,25 @@ class Model:
         return self.base in ENSEMBLES
 
     @property
+    def kind(self) -> str:
+        """The family of models that it belongs to; "own" is a file that a user added."""
+        if self.features == "brightness" or self.base in ("module_prior", "majority"):
+            return "reference"  # every model should beat it
+        if self.is_ensemble:
+            return "ensemble"
+        if self.base in CLASSICAL and self.features:
+            return "classical, fine-tuned features"
+        if self.base in (*CLASSICAL, "patchcore"):
+            return "classical, frozen features"
+        if self.teacher:
+            return "distilled"
+        if self.base in ("darts_searched", "darts_perturbation", "darts_halving"):
+            return "searched"
+        if self.base in ("ll", "fbp"):
+            return "fine-tuned"
+        return "from scratch" if self.base in BASES else "own"
+
+    @property
     def order(self) -> tuple[int, str]:
         """A sort key: the order of BASES, then other models, ensembles last."""
         known = list(BASES)

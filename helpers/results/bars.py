@@ -9,37 +9,28 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    EngFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    StrMethodFormatter,
-)
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, p_value, percent, percent_axis
-from helpers.models.names import display_name, model_colours
+from helpers.core import tables
+from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, percent, percent_axis
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
-ONE_OF_SEVERAL: dict[str, Any] = {"fmt": "D", "color": PALETTE["bad"], "elinewidth": 4, "ms": 7}
-ONE_OF_SEVERAL |= {"mec": "black"}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
 MOST_TICKS = 60  # names of groups below a picture
-# columns of costs, in words
-COSTS = {"parameters": "parameters", "ms_single": "milliseconds per image with all its views"}
 
 
-def interval_arms(frame: pd.DataFrame, column: str, prefix: str = "") -> list[pd.Series]:
+def interval_arms(frame: pd.DataFrame, column: str) -> list[pd.Series]:
     """Return the lengths of an interval's two arms (N,) for `errorbar`, at least 0.
 
-    The ends are in `<prefix>low` and `<prefix>high`; without them the arms have length 0. Rounding
-    may put an end on the other side of the estimate.
+    The ends are in `<column>_low` and `<column>_high`; without them the arms have length 0.
+    Rounding may put an end on the other side of the estimate.
     """
-    low, high = (frame.get(f"{prefix}{end}", frame[column]) for end in ("low", "high"))
+    low, high = (frame.get(f"{column}_{end}", frame[column]) for end in ("low", "high"))
     return [(frame[column] - low).clip(lower=0), (high - frame[column]).clip(lower=0)]
 
 
@@ -57,90 +48,58 @@ def _auc_column(table: pd.DataFrame) -> str:
 
 
 def auc_bars(table: pd.DataFrame, title: str = "") -> Figure:
-    """Draw the AUC of every model with its 95 % interval, on test or, if hidden, on validation.
+    """Draw the AUC of every model with its 95 % interval, the best above.
 
-    A model of several trainings is the mean of their scores; below it one training is drawn as mean
-    and standard deviation, which shows how much seed and fold matter. `table` is that of
-    `results_table`; the models are sorted by validation AUC, as in the tables.
+    It is the AUC on test or, if its labels are hidden, on validation; `table` is that of
+    `results_table`.
     """
     column = _auc_column(table)
-    frame = table[table.model != "majority"].sort_values("val_auc", kind="stable")
-    frame = frame.reset_index(drop=True)
+    frame = table[table.model != "majority"].sort_values(column, kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.6))
-    arms = interval_arms(frame, column, f"{column}_")
-    ax.errorbar(frame[column], frame.index, xerr=arms, label="95 % interval", **MODEL)
-    several = frame[frame.members.notna()] if "members" in frame else frame[:0]
-    if len(several):
-        mean, spread = (several[f"{column}_{name}"] for name in ("mean", "std"))
-        words = f"one of the {' or '.join(several.averaged.unique())}: mean ± standard deviation"
-        ax.errorbar(mean, several.index - 0.3, xerr=spread, label=words, **ONE_OF_SEVERAL)
-    name_rows(ax, frame.model.map(display_name), frame[column].map(percent))
-    order = "" if column == "val_auc" else " (sorted by validation AUC)"
-    ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC{order}")
+    ax.errorbar(frame[column], frame.index, xerr=interval_arms(frame, column), **MODEL)
+    name_rows(ax, frame.title, frame[column].map(percent))
+    ax.set(xlabel=f"{SIDES[column.split('_')[0]]} AUC with its 95 % interval")
     figure.suptitle(title, fontsize=12, wrap=True)
-    figure.legend(**LEGEND_BELOW)
     return figure
 
 
-def auc_against_cost(summary: pd.DataFrame) -> Figure:
-    """Draw the AUC over parameters and over milliseconds, on test or, if hidden, on validation.
+def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the AUC over the milliseconds for an image with all its views, the best model first.
 
-    `summary` has a row per model: `model, parameters, ms_single, test_views, val_auc, test_auc`
-    with the ends of the intervals. A model of several trainings is drawn as one of them, from
-    `<auc>_mean` and `<auc>_std`. The legend has the best model first.
+    `summary` has a row per model: `title, parameters, ms_single, test_views`, and the AUC on test
+    or, if its labels are hidden, on validation, with the ends of its interval.
     """
     column = _auc_column(summary)
-    nothing = pd.Series(np.nan, summary.index)
-    mean, spread = (summary.get(f"{column}_{name}", nothing) for name in ("mean", "std"))
-    frame = summary.assign(auc=mean.fillna(summary[column]), spread=spread)
-    frame["ms_single"] *= frame.test_views.fillna(1)
-    frame = frame.sort_values("auc", ascending=False)
-    figure, axes = plt.subplots(len(COSTS), 1, figsize=(9.5, 8))
-    colours = model_colours(frame.model)
-    for ax, (cost, words) in zip(axes, COSTS.items(), strict=True):
-        for (_, row), marker in zip(frame.groupby("model", sort=False), itertools.cycle(MARKERS)):
-            label, arms = display_name(row.model.item()), interval_arms(row, "auc", f"{column}_")
-            if row.spread.notna().item():
-                label, arms = f"{label}, one training ± sd", row.spread
-            look: dict[str, Any] = {"fmt": marker, "color": colours[row.model.item()], "capsize": 3}
-            ax.errorbar(row[cost], row.auc, yerr=arms, label=label, ms=7, **look)
-        if frame[cost].max() > 3 * frame[cost].min():  # else such a locator may find no second tick
-            ax.set_xscale("log")
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        # 200k parameters, 0.5 milliseconds; the default writes a formula
-        many = EngFormatter(sep="") if cost == "parameters" else StrMethodFormatter("{x:g}")
-        ax.xaxis.set_major_formatter(many)
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set(xlabel=words, ylabel=f"{column.split('_')[0]} AUC")
-        percent_axis(ax.yaxis)
-    shown = axes[0].get_legend_handles_labels()
-    about = "bars: 95 % intervals, or as named"
-    figure.legend(*shown, loc="outside right center", title=about, fontsize=9)
-    best, smallest = frame.iloc[0], frame.iloc[frame.parameters.argmin()]
-    title = f"{display_name(best.model)} has the highest AUC, {percent(best.auc)}"
-    if best.model != smallest.model:
-        title += (
-            f"; the smallest, {display_name(smallest.model)}, has\n"
-            f"{100 * smallest.parameters / best.parameters:.1f} % of its parameters and an AUC of "
-            f"{percent(smallest.auc)}"
-        )
-    elif len(frame) > 1:
-        title += ", and is the smallest"
+    frame = summary.assign(title=summary.get("title", summary.model))
+    frame = frame.sort_values(column, ascending=False)
+    cost = frame.ms_single * frame.test_views.fillna(1)
+    arms = np.transpose(interval_arms(frame, column))
+    looks = zip(itertools.cycle(MARKERS), itertools.cycle(sns.color_palette("colorblind")))
+    figure, ax = plt.subplots(figsize=(9.5, 4.5))
+    rows = zip(frame.to_dict("records"), cost, arms, looks, strict=False)
+    for row, ms, arm, (marker, colour) in rows:
+        label = tables.fill("{title} ({parameters:n} parameters)", row)
+        look: dict[str, Any] = {"fmt": marker, "color": colour, "capsize": 3, "ms": 7}
+        ax.errorbar(ms, row[column], yerr=arm[:, None], label=label, **look)
+    if cost.max() > 3 * cost.min():  # else such a locator may find no second tick
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    side = SIDES[column.split("_")[0]]
+    ax.set(xlabel="milliseconds per image with all its views")
+    ax.set(ylabel=f"{side} AUC with its 95 % interval")
+    percent_axis(ax.yaxis)
+    figure.legend(loc="outside right center", fontsize=9)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
-def differences(
-    table: pd.DataFrame,
-    reference: str,
-    side: str = "test",
-    by_groups: bool = False,
-    title: str = "",
-) -> Figure:
-    """Draw `comparison.compare_with`: the AUC on `side` minus that of the reference model.
+def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
+    """Draw differences of AUC with their 95 % intervals, the largest above.
 
-    The best are above, those that differ significantly are filled. `by_groups` is True if the split
-    keeps groups apart, so that these are the units of the intervals.
+    `table` has `title`, `difference` with its ends, and `p_holm`: that of `compare_with` or
+    `two_splits.compare`. Differences that are significant are filled.
     """
     frame = table.sort_values("difference", kind="stable", ignore_index=True)
     figure, ax = plt.subplots(figsize=(8, 0.42 * len(frame) + 1.8))
@@ -149,88 +108,38 @@ def differences(
         (clear, "black", "significant by Holm's correction"),
         (~clear, "white", "not significant"),
     )
-    for is_own, colour, words in looks:
-        own = frame[is_own]
-        arms = interval_arms(own, "difference")
-        ax.errorbar(own.difference, own.index, xerr=arms, mfc=colour, label=words, **MODEL)
+    for chosen, colour, words in looks:
+        rows = frame[chosen]
+        arms = interval_arms(rows, "difference")
+        ax.errorbar(rows.difference, rows.index, xerr=arms, mfc=colour, label=words, **MODEL)
     ax.axvline(0, color="0.4", lw=1)
-    name_rows(ax, frame.model.map(display_name), frame.p_holm.map(p_value))
-    test = "Obuchowski, by groups" if by_groups else "DeLong"
-    ax.set_xlabel(
-        f"{side} AUC minus that of {display_name(reference)}, points\n({test}, 95 % interval; "
-        "Holm's p)"
-    )
+    name_rows(ax, frame.title, tables.filled(frame, {"p": "p {p_holm:p}"}).p)
+    ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
     figure.legend(**LEGEND_BELOW)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
-def subgroup_auc(
-    table: pd.DataFrame, models: Sequence[str], side: str = "test", title: str = ""
-) -> Figure:
-    """Draw the AUC of models on `side` by kind of part, a panel per grouping, the first on top.
-
-    `table` is `comparison.subgroup_table`.
-    """
-    groups, names = list(table.group.unique()), list(models)[::-1]
-    # not those of good and bad
-    colours = ("0.2", "#cc78bc", "#029e73", "0.55", "#56b4e9")
-    size = (7.5 * len(groups), 0.5 * len(names) + 2)
-    figure, axes = plt.subplots(1, len(groups), figsize=size, squeeze=False)
-    for ax, group in zip(axes[0], groups, strict=True):
-        own = table[table.group == group]
-        kinds = list(own.kind.unique())
-        for i, (kind, colour) in enumerate(zip(kinds, itertools.cycle(colours), strict=False)):
-            rows = own[own.kind == kind].set_index("model").loc[names]
-            ax.errorbar(
-                rows.auc,
-                np.arange(len(names)) + 0.36 * (0.5 - (i + 0.5) / len(kinds)),
-                xerr=interval_arms(rows, "auc"),
-                capsize=2,
-                fmt=MARKERS[i % len(MARKERS)],
-                mfc="white" if i % 2 else colour,
-                color=colour,
-                label=f"{kind} ({rows.n_good.iloc[0]} good, {rows.n_bad.iloc[0]} bad)",
-            )
-        name_rows(ax, [display_name(name) for name in names])
-        ax.set(xlabel=f"{side} AUC with its 95 % interval")
-        ax.set_title(f"by {group.replace('_', ' ')}", fontsize=12)
-        below = (0, -0.9 / figure.get_figheight())
-        ax.legend(loc="upper left", bbox_to_anchor=below, fontsize=10, frameon=False)
-    figure.suptitle(title, fontsize=11, wrap=True)
-    return figure
-
-
-def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str) -> Figure:
-    """Draw each group's share of bad parts, its mistakes, and the AUC inside it.
+def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str = "") -> Figure:
+    """Draw the mistakes in each group, and the AUC inside it.
 
     Groups with parts of one class and without mistakes are left out. `table` is
     `comparison.group_table`, `row` that of the model in `results_table`.
     """
     is_mixed = table.bad_rate.between(0, 1, inclusive="neither")
-    shown = table[is_mixed | (table.escapes + table.false_alarms > 0)]
-    left_out = len(table) - len(shown)
-    size = (min(9.5, max(7, 0.24 * len(shown) + 2)), 7.5)
-    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=size, sharex=True)
-    places = np.arange(len(shown))
+    drawn = table[is_mixed | (table.escapes + table.false_alarms > 0)]
+    size = (min(9.5, max(7, 0.24 * len(drawn) + 2)), 5.5)
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=size, sharex=True)
+    places = np.arange(len(drawn))
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 10}
-    top.bar(places, shown.bad_rate, color=PALETTE["bad"], width=0.7)
-    top.set(ylabel="share of\nbad parts", ylim=(0, 1.02))
-    below = np.zeros(len(shown))
-    looks = {"escapes": ("bad", "good", ""), "false_alarms": ("good", "bad", "///")}
-    for column, (label, called, hatch) in looks.items():
-        colour, text = PALETTE[label], f"{label} called {called}"
-        middle.bar(places, shown[column], 0.7, below, color=colour, hatch=hatch, label=text)
-        below = below + shown[column].to_numpy()
-    middle.set(ylabel="mistakes", ylim=(0, max([1, *(1.1 * below)])))
-    middle.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    middle.legend(**beside)
-    certain, arms = shown.auc.isin([0, 1]), interval_arms(shown, "auc")
-    bottom.errorbar(places, shown.auc.mask(certain), yerr=arms, **MODEL)
-    if certain.any():
-        text = "no interval: AUC\nof 100 or 0"
-        hollow = shown.auc.where(certain)
-        bottom.plot(places, hollow, "o", mfc="white", mec="black", clip_on=False, label=text)
+    look = {"color": PALETTE["bad"], "label": "bad called good"}
+    top.bar(places, drawn.escapes, **look)
+    look = {"color": PALETTE["good"], "hatch": "///", "label": "good called bad"}
+    top.bar(places, drawn.false_alarms, bottom=drawn.escapes, **look)
+    top.set(ylabel="mistakes")
+    top.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    top.legend(**beside)
+    bottom.errorbar(places, drawn.auc, yerr=interval_arms(drawn, "auc"), **MODEL)
     means = {
         "_auc": ("--", "all groups\ntogether"),
         "_within_auc": (":", "mean inside\nthe groups"),
@@ -241,11 +150,11 @@ def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str)
     bottom.legend(**beside)
     bottom.set(ylabel="AUC inside\nthe group", ylim=(bottom.get_ylim()[0], 1.05))
     percent_axis(bottom.yaxis)
-    step = 1 + len(shown) // MOST_TICKS
-    bottom.set_xticks(places[::step], shown.group[::step], rotation=90, fontsize=9)
+    step = 1 + len(drawn) // MOST_TICKS
+    bottom.set_xticks(places[::step], drawn.group[::step], rotation=90, fontsize=9)
     words = f"group, 1 of {step} is named" if step > 1 else "group"
-    out = f"; left out: {left_out} with one class and no mistakes" if left_out else ""
-    bottom.set_xlabel(words + out, fontsize=10)
+    out = len(table) - len(drawn)
+    bottom.set_xlabel(words + (f"; left out: {out} with one class, no mistakes" if out else ""))
     for ax in figure.axes:
         ax.grid(axis="x", visible=False)
     figure.suptitle(title, fontsize=12, wrap=True)

@@ -10,24 +10,22 @@ from scipy import optimize, special
 
 from helpers.core.metrics import check_both_classes, check_scores, exact_interval
 
-ABOUT_ONE = 0.05  # a temperature so near to 1 changes nothing
 # Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.
 NEAREST_TO_CERTAIN = 1e-15
-TEMPERATURE_LIMITS = (0.05, 20.0)  # perfectly separated validation sets would drive it to 0
+TEMPERATURE_LIMITS = (0.05, 20.0)
 
 
 def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> pd.DataFrame:
     """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins.
 
-    A row per bin: `mean_score`, and `bad_fraction` with its exact 95 % interval `low, high`.
+    A row per bin: `mean_score`, and `bad_fraction` with its exact 95 % interval `*_low, *_high`.
     """
     labels, scores = check_scores(labels, scores)
     bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
     parts = pd.DataFrame({"label": labels, "score": scores}).groupby(bins)
-    found = [
-        (own.score.mean(), *exact_interval(int(own.label.sum()), len(own))) for _, own in parts
-    ]
-    return pd.DataFrame(found, columns=["mean_score", "bad_fraction", "low", "high"])
+    rows = [(own.score.mean(), *exact_interval(int(own.label.sum()), len(own))) for _, own in parts]
+    columns = ["mean_score", "bad_fraction", "bad_fraction_low", "bad_fraction_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:
@@ -36,14 +34,20 @@ def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> 
     Above 1 the model was too sure of itself, below 1 not sure enough (Guo et al. 2017). Labels and
     scores are those of validation, with good and bad parts weighted as on the line, where the
     fraction `bad_rate` is bad.
+
+    The targets are Platt's (1999): (b + 1) / (b + 2) for each of b bad parts and 1 / (g + 2) for
+    each of g good ones, as if one more of each class had been seen. So two validation parts that
+    are told apart do not make the model sure of itself.
     """
     labels, scores = check_both_classes(labels, scores)
     logits, own = _logit(scores), labels.mean()
+    n_bad, n_good = labels.sum(), (1 - labels).sum()
     weights = np.where(labels == 1, bad_rate / own, (1 - bad_rate) / (1 - own))
+    targets = np.where(labels == 1, (n_bad + 1) / (n_bad + 2), 1 / (n_good + 2))
 
     def cross_entropy(log_temperature: float) -> float:
         z = logits / np.exp(log_temperature)
-        return float(np.average(np.logaddexp(0, z) - labels * z, weights=weights))
+        return float(np.average(np.logaddexp(0, z) - targets * z, weights=weights))
 
     fit = optimize.minimize_scalar(
         cross_entropy, bounds=np.log(TEMPERATURE_LIMITS), options={"xatol": 1e-8}

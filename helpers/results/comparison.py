@@ -7,7 +7,7 @@ test (DeLong, DeLong and Clarke-Pearson 1988, with Sun and Xu's fast ranks 2014)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +15,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from helpers.core import metrics
-from helpers.core.paths import RunPaths
 from helpers.results.predictions import Scored, common
-from helpers.runs import stages
 
+# columns of `subgroup_table` and `size_table` for the eye, see `core.tables`
+KINDS = {"Kind": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
+SIZES = {"Images": "{images:,.0f}", "AUC": "{auc:%[]}", "Gain over the size before": "{gain:+%[]}"}
 MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
 
 
@@ -29,20 +30,21 @@ def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     validation: the best of many on test is partly the luckiest.
 
     Returns:
-        One row per model: `difference`, its interval `low, high` and `p_value` by
-        `metrics.auc_difference` (Obuchowski's if the split keeps groups apart), and Holm's
-        `p_holm` over all rows.
+        One row per model: `model, title, difference`, the ends `difference_low, difference_high` of
+        its interval and `p_value` by `metrics.auc_difference` (Obuchowski's if the split keeps
+        groups apart), and Holm's `p_holm` over all rows.
     """
     scored = common(scored)
     labels, own = scored[reference].labels_scores()
     blocks = scored[reference].blocks()
     rows = []
-    for name in (name for name in scored if name != reference):
-        _, scores = scored[name].labels_scores()
-        rows.append([name, *metrics.auc_difference(labels, scores, own, blocks)])
-    table = pd.DataFrame(rows, columns=["model", *metrics.Comparison._fields])
-    table.insert(5, "p_holm", holm(table.p_value))
-    return table
+    for name, other in scored.items():
+        if name != reference:
+            compared = metrics.auc_difference(labels, other.labels_scores()[1], own, blocks)
+            rows.append([name, other.model.title, *compared])
+    ends = ["difference", "difference_low", "difference_high", "p_value"]
+    table = pd.DataFrame(rows, columns=["model", "title", *ends])
+    return table.assign(p_holm=holm(table.p_value))
 
 
 def paired(
@@ -66,8 +68,12 @@ def paired(
     (labels, scores), (others, other_scores) = (m.labels_scores(side) for m in (first, second))
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
-    found = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
-    return found, (metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)), side
+    difference = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
+    return (
+        difference,
+        (metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)),
+        side,
+    )
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -82,13 +88,8 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return np.minimum(adjusted, 1)[np.argsort(order)]
 
 
-def group_columns(run_paths: RunPaths) -> list[str]:
-    """Return the columns of split.csv that the data source names as kinds of parts."""
-    return stages.load_run(run_paths)["stages"]["01_data_split"].get("kinds", [])
-
-
 def subgroup_table(
-    scored: Mapping[str, Scored], split: pd.DataFrame, columns: list[str]
+    scored: Mapping[str, Scored], split: pd.DataFrame, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Return the AUC of every model among the parts of one kind, with `metrics.auc_interval`.
 
@@ -98,8 +99,8 @@ def subgroup_table(
         columns: of `split`.
 
     Returns:
-        One row per model, column and kind: `model, group, kind, n_good, n_bad, auc, low, high`;
-        the AUC is missing if a kind has fewer than two good or two bad parts.
+        One row per model, column and kind: `model, title, group, kind, n_good, n_bad, auc, auc_low,
+        auc_high`; the AUC is missing if a kind has fewer than two good or two bad parts.
     """
     rows = []
     for name, model in scored.items():
@@ -109,12 +110,12 @@ def subgroup_table(
             for kind in sorted(kinds[column].dropna().unique()):
                 own = (kinds[column] == kind).to_numpy()
                 counts = np.bincount(labels[own], minlength=2).tolist()
-                found = metrics.Interval(np.nan, np.nan, np.nan)
+                auc = metrics.Interval(np.nan, np.nan, np.nan)
                 if min(counts) >= 2:
                     groups = None if blocks is None else blocks[own]
-                    found = metrics.auc_interval(labels[own], scores[own], groups)
-                rows.append([name, column, kind, *counts, *found])
-    names = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
+                    auc = metrics.auc_interval(labels[own], scores[own], groups)
+                rows.append([name, model.model.title, column, kind, *counts, *auc])
+    names = ["model", "title", "group", "kind", "n_good", "n_bad", "auc", "auc_low", "auc_high"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -127,10 +128,10 @@ def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per group, those with the most bad parts first: `group, n_good, n_bad, bad_rate,
-        auc, low, high` (DeLong), `escapes, false_alarms`; the AUC is missing if there are fewer
-        than two of a class. Without rows if there are no groups.
+        auc, auc_low, auc_high` (DeLong), `escapes, false_alarms`; the AUC is missing if there are
+        fewer than two of a class. Without rows if there are no groups.
     """
-    columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "low", "high"]
+    columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "auc_low", "auc_high"]
     if (groups := scored.groups()) is None:
         return pd.DataFrame(columns=[*columns, *MISTAKES.values()])
     parts = pd.DataFrame({"id": scored.ids(), "group": groups})
@@ -139,6 +140,40 @@ def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(group=table.kind, bad_rate=table.n_bad / (table.n_good + table.n_bad))
     table = table[columns]
     for kind, column in MISTAKES.items():
-        found = parts.group[parts.id.isin(wrong.id[wrong.kind == kind])].value_counts()
-        table[column] = table.group.map(found).fillna(0).astype(int)
+        counts = parts.group[parts.id.isin(wrong.id[wrong.kind == kind])].value_counts()
+        table[column] = table.group.map(counts).fillna(0).astype(int)
     return table.sort_values(["bad_rate", "group"], ascending=[False, True], ignore_index=True)
+
+
+def size_table(scores: pd.DataFrame, split: pd.DataFrame, by_groups: bool = False) -> pd.DataFrame:
+    """Return the AUC for each number of training images, and the gain over the size before.
+
+    Args:
+        scores: a row per test image, share of the training images and draw: `id, share, draw,
+            images, defect_score`.
+        split: has `id`, `label`, and `group` if `by_groups`.
+        by_groups: True if groups are the units of the intervals, not images.
+
+    Returns:
+        `images, draws, auc, auc_low, auc_high, gain, gain_low, gain_high`, by rising number of
+        images. AUC, gain and the ends of their intervals are means over the draws.
+    """
+    columns = ["images", "draws", "auc", "auc_low", "auc_high", "gain", "gain_low", "gain_high"]
+    facts = split.set_index("id")
+    before: list[np.ndarray] = []
+    rows = []
+    for _, own in scores.groupby("share"):
+        draws = [draw.set_index("id").defect_score for _, draw in own.groupby("draw")]
+        labels = facts.label.loc[draws[0].index].to_numpy(dtype=np.int64)
+        groups = facts.group.loc[draws[0].index].to_numpy() if by_groups else None
+        now = [draw.to_numpy() for draw in draws]
+        aucs = [metrics.auc_interval(labels, draw, groups) for draw in now]
+        gains = [(np.nan,) * 3]
+        if before:
+            # the draws of one size are compared with those of the other in turn
+            pairs = [(now[i % len(now)], draw) for i, draw in enumerate(before)]
+            gains = [metrics.auc_difference(labels, *pair, groups)[:3] for pair in pairs]
+        images = round(own.images.mean())  # groups differ in size
+        rows.append([images, len(draws), *np.mean(aucs, axis=0), *np.mean(gains, axis=0)])
+        before = now
+    return pd.DataFrame(rows, columns=columns)

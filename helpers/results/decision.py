@@ -16,7 +16,7 @@ from helpers.core.style import SIDES, percent_up, told_apart
 from helpers.results import calibration, operating_point
 from helpers.results.operating_point import Bins, Line
 from helpers.results.predictions import Scored
-from helpers.results.report_table import per_cent, plain
+from helpers.results.results_table import with_ends
 from helpers.results.settings import AnalysisSettings
 
 PER_PARTS = 1000  # costs are given per so many parts
@@ -24,7 +24,24 @@ PROMISES: dict[operating_point.Rule, str] = {
     "expected": "expected",
     "confident": "at 95 % confidence",
 }
-SHARES = {"passed": "Passes", "reviewed": "Looked at again", "rejected": "Rejected"}
+# columns of tables for the eye, see `core.tables`
+OPERATING = {
+    "Threshold chosen by": "{rules}",
+    "Pass below / reject from": "{thresholds}",
+    "On": "{side}",
+    "Passes": "{passed:%} %",
+    "Looked at again": "{reviewed:%} %",
+    "Rejected": "{rejected:%} %",
+    "Escapes of the bad": "{escapes:.0f} of {bad:.0f}: {escape_rate:%[]} %",
+    "Overkill of the good": "{overkilled:.0f} of {good:.0f}: {overkill_rate:%[]} %",
+}
+COST = {f"Cost per {PER_PARTS:,}": "{cost:,.1f}"}
+PROMISED = {
+    "Bad parts held out": "{bad_parts:,}",
+    "Lowest rate expected": "{expected:up} %",
+    "Lowest rate at 95 % confidence": "{confident:up} %",
+    "Note": "{note}",
+}
 TYPICAL = (30, 100, 300, 1000, 3000)  # numbers of bad parts in `promise_table`
 
 
@@ -74,7 +91,8 @@ def operating_table(
         `model, rule, asked, promised, is_kept, threshold, reject_threshold`, then for `val` and, if
         its labels are known, `test`: `*_escapes, *_bad, *_overkilled, *_good` (counts),
         `*_escape_rate, *_overkill_rate` of the class and `*_passed, *_reviewed, *_rejected` of all
-        parts on the line with `*_low, *_high` (95 %), and with costs `*_cost` per 1,000 parts.
+        parts on the line with `*_low, *_high` (95 %, by groups if they are known: parts of one lot
+        fail together), and with costs `*_cost` per 1,000 parts.
     """
     line, rows = line_of(settings, bad_rate), []
     for name, own in scored.items():
@@ -83,15 +101,14 @@ def operating_table(
             row |= {"promised": promised, "is_kept": is_kept}
             row |= {"threshold": bins.pass_below, "reject_threshold": bins.reject_from}
             for side in dict.fromkeys(["val", own.judged_on]):
-                data, groups = own.labels_scores(side), own.blocks(side)
+                data, groups = own.labels_scores(side), own.groups(side)
                 point = operating_point.escape_and_overkill(*data, *bins, groups)
                 counts = zip(("escapes", "bad", "overkilled", "good"), point[2:], strict=True)
                 row |= {f"{side}_{count}": value for count, value in counts}
                 rates = {"escape_rate": point.escape_rate, "overkill_rate": point.overkill_rate}
                 rates |= operating_point.bin_shares(*data, bins, bad_rate, groups)
                 for rate, interval in rates.items():
-                    ends = zip(("", "_low", "_high"), interval, strict=True)
-                    row |= {f"{side}_{rate}{end}": value for end, value in ends}
+                    row |= with_ends(f"{side}_{rate}", interval)
                 if line.escape_cost:
                     looks = line.review_cost * rates["reviewed"].estimate
                     cost = operating_point.expected_cost(point, line) + looks
@@ -137,14 +154,6 @@ def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["bad_parts", *PROMISES, "note"])
 
 
-def promise_shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `promise_table` for the eye."""
-    shape = pd.DataFrame({"Bad parts held out": table.bad_parts.map("{:,}".format)})
-    for rule, word in PROMISES.items():
-        shape[f"Lowest rate {word}"] = table[rule].map(percent_up) + " %"
-    return shape.assign(Note=table.note)
-
-
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:
     """Return each model's temperature, and its Brier score before and after scaling.
 
@@ -160,7 +169,7 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
     for name, own in scored.items():
         temperature = calibration.temperature_scale(*own.labels_scores("val"), bad_rate)
         labels, scores = own.labels_scores()
-        found = metrics.mean_interval((scores - labels) ** 2, own.blocks())
+        found = metrics.mean_interval((scores - labels) ** 2, own.groups())
         scaled = calibration.apply_temperature(scores, temperature)
         rows.append([name, temperature, *found, float(np.mean((scaled - labels) ** 2))])
     share = float(np.mean(next(iter(scored.values())).labels_scores()[0]))
@@ -169,28 +178,21 @@ def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataF
 
 
 def operating_rows(points: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Return `operating_table` of one model for the page, a row per pair of thresholds and side."""
-    rows: list[dict[str, str]] = []
+    """Return `operating_table` of one model with a row per pair of thresholds and side.
+
+    The columns are those of `operating_table` without the side in their names, and `rules` (all
+    that chose these thresholds, in words), `thresholds` and `side`; show it by `OPERATING`.
+    """
+    rows: list[dict[str, Any]] = []
     both = ["threshold", "reject_threshold"]
     for _, alike in points[points.model == model].groupby(both, sort=False, dropna=False):
         point, *others = alike.to_dict("records")  # rules may choose the same thresholds
+        row = {"rules": "; ".join(map(rule_text, [point, *others]))}
+        row["thresholds"] = " / ".join(told_apart(point["threshold"], point["reject_threshold"]))
         for side in ("val", "test"):
-            if f"{side}_escapes" not in point:
-                continue
-            thresholds = told_apart(point["threshold"], point["reject_threshold"])
-            row = {"Threshold chosen by": "; ".join(map(rule_text, [point, *others]))}
-            row["Pass below / reject from"] = " / ".join(thresholds)
-            row["On"] = SIDES[side]
-            for share, title in SHARES.items():
-                row[title] = f"{plain(point, f'{side}_{share}')} %"
-            row["Escapes"] = _counted(point, side, "escapes", "bad", "escape_rate")
-            row["Overkill"] = _counted(point, side, "overkilled", "good", "overkill_rate")
-            if f"{side}_cost" in point:
-                row[f"Cost per {PER_PARTS:,}"] = f"{point[f'{side}_cost']:,.1f}"
-            rows.append(row)
+            if f"{side}_escapes" in point:
+                own = {
+                    k.removeprefix(f"{side}_"): v for k, v in point.items() if k.startswith(side)
+                }
+                rows.append(row | {"side": SIDES[side]} | own)
     return pd.DataFrame(rows)
-
-
-def _counted(row: Mapping[str, Any], side: str, count: str, of: str, rate: str) -> str:
-    counted = f"{row[f'{side}_{count}']:.0f} of {row[f'{side}_{of}']:.0f}"
-    return f"{counted}: {per_cent(row, f'{side}_{rate}', ' %')}"

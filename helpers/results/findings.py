@@ -1,24 +1,28 @@
-"""Sentences about the models of notebooks 02 and 03, and about all learning curves.
+"""Sentences that a reader would quote, computed from the tables of a run.
 
 Each is "headline: the numbers", so that `style.headline` makes it the title of a picture. A
-function returns "" if there is nothing to say. A difference is said with its interval and p-value,
-or with its standard error.
+function returns "" if there is nothing to say. AUCs are in per cent with 95 % intervals, their
+differences in points; a difference is said with its interval and p-value, or with its standard
+error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interval
-from helpers.models.names import CLASSICAL, FINETUNED, base_name, display_name
+from helpers.core.metrics import rate_interval
+from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
+from helpers.core.tables import fill
 from helpers.results.comparison import holm, paired
+from helpers.results.decision import PER_PARTS
+from helpers.results.operating_point import Line, bad_parts_needed, costs_of_one_answer
 from helpers.results.predictions import Scored
-from helpers.results.report_table import per_cent
-from helpers.results.results_table import best_model
+from helpers.results.results_table import best_model, rivals
 from helpers.results.two_splits import repeated_differences
 
 LAST = 0.25  # share of the epochs that counts as the end of a training
@@ -26,61 +30,28 @@ LEAST_EPOCHS = 4  # a shorter training has no last quarter
 FEW = 3  # trainings; the standard error of fewer says little
 
 
-def best_classical(table: pd.DataFrame, end: str = "") -> str:
-    """Return the classical model with the best validation AUC; "" if there is none.
-
-    `table` is that of `results_table`. The features are pretrained, or fine-tuned if `end` is
-    `names.FINETUNED`.
-    """
-    models = table[table.model.map(base_name).isin([name + end for name in CLASSICAL])]
-    return best_model(models) if len(models) else ""
-
-
-def classical(table: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
-    """Say which classical model is best on validation, and whether it is clearly ahead."""
-    if not (best := best_classical(table)):
-        return ""
-    text = f"{display_name(best)} has the best validation AUC of the classical models"
-    others = table[table.model.map(base_name).isin(CLASSICAL) & (table.model != best)]
-    if others.empty:
-        return f"{text}: {_aucs(table, best)}."
-    second = best_model(others)
-    ahead, *_ = paired(scored[best], scored[second], "val")
-    verb = "and is clearly" if ahead.p_value < SIGNIFICANT else "but is not clearly"
-    return (
-        f"{text}, {verb} ahead of {display_name(second)}: {_aucs(table, best)}; the difference on "
-        f"validation is {_points(ahead.difference)} points ({p_value(ahead.p_value)})."
-    )
-
-
-def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
-    """Say how good models are inside the groups, where telling bad groups does not help.
-
-    `table` is that of `results_table`; nothing is said of models that it lacks, or without groups.
-    """
-    side = "test" if "test_auc" in table else "val"
-    within = f"{side}_within_auc"
-    if within not in table:
-        return ""
-    rows = table[table.model.isin(models) & table[within].notna()].set_index("model")
-    rows = rows.loc[[name for name in models if name in rows.index]]
-    each = [
-        f"{display_name(str(name))} {per_cent(row, within)} "
-        f"({percent(row[f'{side}_auc'])} over all images)"
-        for name, row in rows.iterrows()
-    ]
-    if not each:
-        return ""
-    words = "inside the groups"
-    if (rows[f"{within}_high"] < rows[f"{side}_auc"]).all():
-        words = "is lower inside the groups, where telling bad groups from good ones does not help"
-    return f"{SIDES[side].capitalize()} AUC {words}: {', '.join(each)}."
-
-
-def best(table: pd.DataFrame, verb: str = "is the best model by validation AUC") -> str:
+def best(table: pd.DataFrame) -> str:
     """Say which of all models is best on validation, and its AUC."""
-    name = best_model(table)
-    return f"{display_name(name)} {verb}: {_aucs(table, name)}."
+    row = table.set_index("model").loc[best_model(table)].to_dict()
+    template = "{title} has the best validation AUC of {n}: {val_auc:%}"
+    text = fill(template, row | {"n": _count(len(rivals(table)), "model")})
+    return text + (fill(", {test_auc:%[]} on test.", row) if "test_auc" in table else ".")
+
+
+def next_best(compared: pd.DataFrame, side: str) -> str:
+    """Say whether the chosen model beats the next one and all (`comparison.compare_with`)."""
+    if compared.empty:
+        return ""
+    rival = compared.loc[compared.difference.idxmax()]
+    verb = "is behind by" if rival.difference <= 0 else "is ahead by"
+    clear = compared.p_holm < SIGNIFICANT
+    worse = int((clear & (compared.difference < 0)).sum())
+    return (
+        f"{worse} of {_count(len(compared), 'other model')} {'is' if worse == 1 else 'are'} "
+        f"significantly worse on {SIDES[side]}: the next, {rival.title}, {verb} "
+        f"{100 * abs(rival.difference):.1f} points "
+        f"{_ends(rival, 'difference')} ({p_value(rival.p_holm)} after Holm's correction)."
+    )
 
 
 def gain(
@@ -93,19 +64,19 @@ def gain(
     Args:
         scored: the models.
         one, other: two of them; nothing is said if one is missing.
-        subject, rival: how to call them in the sentence; default: their names.
+        subject, rival: how to call them in the sentence; default: their titles.
     """
     if one not in scored or other not in scored:
         return ""
-    found, (first, second), side = paired(scored[one], scored[other])
-    points = f"{abs(100 * found.difference):.1f} points of {SIDES[side]} AUC"
-    verb = f"gains {points} over" if found.difference > 0 else f"is {points} behind"
-    if found.p_value >= SIGNIFICANT:
+    difference, aucs, side = paired(scored[one], scored[other])
+    points = f"{abs(100 * difference.difference):.1f} points of {SIDES[side]} AUC"
+    verb = f"gains {points} over" if difference.difference > 0 else f"is {points} behind"
+    if difference.p_value >= SIGNIFICANT:
         verb = f"is not shown to differ in {SIDES[side]} AUC from"
     return (
-        f"{subject or display_name(one)} {verb} {rival or display_name(other)}: "
-        f"{percent(first)} against {percent(second)} (difference "
-        f"{with_interval(*found[:3], sign='+')}, {p_value(found.p_value)})."
+        f"{subject or scored[one].model.title} {verb} {rival or scored[other].model.title}: "
+        f"{percent(aucs[0])} against {percent(aucs[1])} (difference "
+        f"{with_interval(*difference[:3], sign='+')}, {p_value(difference.p_value)})."
     )
 
 
@@ -120,69 +91,61 @@ def pairs(
     known = [(one, other) for other, one in rivals.items() if {one, other} <= scored.keys()]
     if not known:
         return ""
-    found = [paired(scored[one], scored[other]) for one, other in known]
-    p_values = holm([own.p_value for own, *_ in found])
+    tested = [paired(scored[one], scored[other]) for one, other in known]
     numbers, by_verb = [], dict[str, list[str]]()
-    for (_, other), (own, *_), p in zip(known, found, p_values, strict=True):
-        name = display_name(other)
-        numbers.append(f"{with_interval(*own[:3], sign='+')} over {name} ({p_value(p)})")
+    corrected = holm([difference.p_value for difference, *_ in tested])
+    for (_, other), (difference, *_), p in zip(known, tested, corrected, strict=True):
+        name = scored[other].model.title
+        numbers.append(f"{with_interval(*difference[:3], sign='+')} over {name} ({p_value(p)})")
         if p < SIGNIFICANT:
-            by_verb.setdefault(verbs[own.difference < 0], []).append(name)
+            by_verb.setdefault(verbs[difference.difference < 0], []).append(name)
     done = " and ".join(f"{verb} {_listed(names)}" for verb, names in by_verb.items())
-    about = f"points of {SIDES[found[0][2]]} AUC with 95 % intervals, p by Holm's correction"
+    about = f"points of {SIDES[tested[0][2]]} AUC with 95 % intervals, p by Holm's correction"
     return f"{subject} {done or verbs[2]}: {', '.join(numbers)}; {about}."
 
 
-def finetuned_features(scored: Mapping[str, Scored]) -> str:
-    """Say which classical models are better on fine-tuned features than on pretrained ones."""
-    rivals = {name: name + FINETUNED for name in CLASSICAL}
-    verbs = ("help", "harm", "are not shown to help a classical model")
-    return pairs(scored, rivals, "Fine-tuned features", verbs)
+def within_groups(table: pd.DataFrame, models: Sequence[str]) -> str:
+    """Say how good models are inside the groups, where telling bad groups does not help.
 
-
-def last_epochs(curves: pd.DataFrame, training: str = "training") -> str:
-    """Say which trainings still improve over the last quarter of their epochs.
-
-    Args:
-        curves: one row per epoch: `model, seed, fold, epoch, val_auc`. A model of several trainings
-            has a standard error over them; the best epoch of a single training is named.
-        training: what to call one of them.
+    `table` is that of `results_table`; nothing is said of models that it lacks, or without groups.
     """
-    growing, gained, at_the_end, best_epochs = [], [], [], []
-    for model, own in curves.groupby("model", sort=False):
-        name, last = display_name(str(model)), int(own.epoch.max())
-        trainings = own.assign(fold=own.fold.fillna(-1))
-        wide = trainings.pivot_table("val_auc", ["seed", "fold"], "epoch")
+    side = "test" if "test_auc" in table else "val"
+    if (within := f"{side}_within_auc") not in table:
+        return ""
+    rows = table.set_index("model").reindex(models).dropna(subset=within)
+    template = f"{{title}} {{{within}:%[]}} ({{{side}_auc:%}} over all images)"
+    each = [fill(template, row) for row in rows.to_dict("records")]
+    words = f"{SIDES[side].capitalize()} AUC inside the groups, where telling bad groups from good "
+    return f"{words}ones does not help: {', '.join(each)}." if each else ""
+
+
+def last_epochs(curves: pd.DataFrame) -> str:
+    """Say which models were still improving over the last quarter of their epochs.
+
+    `curves` has a row per epoch: `model, seed, fold, epoch, val_auc`, and `title` if models are not
+    to be called by their slugs. A gain is clear if it is more than two standard errors over the
+    trainings; of fewer than `FEW` trainings the best epoch has to be the last.
+    """
+    growing, gained = [], []
+    curves = curves.assign(name=curves.get("title", curves.model), fold=curves.fold.fillna(-1))
+    for name, own in curves.groupby("name", sort=False):
+        last = int(own.epoch.max())
         if last < LEAST_EPOCHS:
             continue
-        if len(wide) < FEW:
-            found = [int(epoch) for epoch in wide.columns[wide.to_numpy().argmax(axis=1)]]
-            at_the_end += [name] if last in found else []
-            best_epochs.append(f"{name} {_listed([str(epoch) for epoch in found])} of {last}")
-            continue
+        wide = own.pivot_table("val_auc", ["seed", "fold"], "epoch")
         gains = wide[last] - wide[last - round(LAST * last)]
-        mean, error = gains.mean(), gains.std() / np.sqrt(len(gains))
-        growing += [name] if mean > 2 * error else []
-        gained.append(f"{name} {_points(mean)} ± {100 * error:.1f}")
-    numbers = []
-    if gained:
-        numbers.append(
-            f"{', '.join(gained)} points of validation AUC over the last quarter of the epochs "
-            "(mean ± standard error over the trainings)"
-        )
-    if best_epochs:
-        numbers.append(f"on validation the best epochs are {', '.join(best_epochs)}")
-    if not numbers:
+        improves = bool((wide.idxmax(axis=1) == last).all())
+        number = fill("{name} {gain:+%}", {"name": name, "gain": gains.mean()})
+        if len(wide) >= FEW:
+            error = gains.std() / np.sqrt(len(gains))
+            improves, number = gains.mean() > 2 * error, f"{number} ± {100 * error:.1f}"
+        growing += [str(name)] if improves else []
+        gained.append(number)
+    if not gained:
         return ""
-    texts = [f"{_listed(growing)} still improved at the end"] if growing else []
-    if at_the_end:
-        verb = "was best at its last epoch" if len(at_the_end) == 1 else "were best at their last"
-        texts.append(f"{_listed(at_the_end)} {verb}, so more epochs may help")
-    if not texts and gained:
-        texts = [f"No {training} is shown to improve at the end"]
-    elif not texts:
-        texts = [f"Every {training} was best before its last epoch"]
-    return f"{'; '.join(texts)}: {'; '.join(numbers)}."
+    verb = "was" if len(growing) == 1 else "were"
+    text = f"{_listed(growing)} {verb} still improving" if growing else "No model still improved"
+    return f"{text}: in the last quarter of the epochs {', '.join(gained)} points."
 
 
 def unseen_groups(repetitions: pd.DataFrame) -> str:
@@ -190,40 +153,132 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     if repetitions.empty:
         return ""
     table = repeated_differences(repetitions)
-    whole, within = (table[table.column == column] for column in ("auc", "within_auc"))
-    each = [
-        f"{row.model} {_points(row.difference)} ± {100 * row.error:.1f}"
-        for row in whole.itertuples()
-    ]
-    n = int(min(whole.random_n.min(), whole.groups_n.min()))
-    quantile = stats.t.ppf(0.975, n - 1)  # cautious: Welch's degrees of freedom are not fewer
-    text = "The cost of unseen groups is not clear from so few splits"
-    if (whole.difference + quantile * whole.error < 0).all():
-        text = "Groups that no training has seen cost AUC"
-    text += f": {', '.join(each)} points on unseen groups against random splits (mean difference "
-    text += f"± standard error, {n} splits of each kind)."
-    known = within[within.random_mean.notna()]
-    if known.empty:
-        return text
-    row = known.iloc[0]
-    pooled = whole[whole.model == row.model].iloc[0]
+    texts = []
+    for row in table[table.column == "auc"].itertuples():
+        n = min(row.random_n, row.groups_n)
+        quantile = stats.t.ppf(0.975, n - 1)  # cautious: Welch's degrees of freedom are not fewer
+        number = f"{row.model} loses {-100 * row.difference:.1f} ± {100 * row.error:.1f} points"
+        unclear = row.difference + quantile * row.error >= 0
+        texts.append(number + (f" ({n} splits leave this uncertain)" if unclear else ""))
+    return f"On unseen groups {_listed(texts)}: mean difference ± standard error."
+
+
+def groups(table: pd.DataFrame, row: Mapping[str, Any], side: str) -> str:
+    """Say how good a model is inside the groups (`comparison.group_table`, its results row)."""
+    known = table[table.auc.notna()]
+    if known.empty or pd.isna(row.get(f"{side}_within_auc")):
+        return ""
+    mean, pooled = f"{{{side}_within_auc:%[]}}", f"{{{side}_auc:%[]}}"
+    template = f"Inside {_count(len(known), 'group')} the AUC is {mean} on average, {pooled} over "
+    return fill(f"{template}all parts together.", row)
+
+
+def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """Say how many parts are on the wrong side of a threshold (`mistakes.mistakes`).
+
+    The intervals take groups as the units if `judged` names them.
+    """
+    texts = []
+    for label, word, called in ((1, "bad", "good"), (0, "good", "bad")):
+        own = judged[judged.label == label]
+        flags = own.id.isin(wrong.id)
+        rate = rate_interval(flags, own.get("group"))
+        count = f"{flags.sum()} of {_count(len(own), f'{word} part')}"
+        verb = "is" if flags.sum() == 1 else "are"
+        texts.append(f"{count} {verb} called {called} ({with_interval(*rate, ' %')})")
+    return f"{' and '.join(texts)}."
+
+
+def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
+    """Say what happened at the promised escape rate, and its price (`operating_table`)."""
+    row = points[(points.model == model) & (points.rule == "expected")].iloc[0]
+    escapes, n_bad = int(row[f"{side}_escapes"]), int(row[f"{side}_bad"])
+    rate = f"95 % limit {percent(row[f'{side}_escape_rate_high'])} %"
+    if escapes:
+        rate = fill(f"{{{side}_escape_rate:%[]}} %", row)
+    text = (
+        f"{escapes or 'None'} of {_count(n_bad, 'bad part')} escaped ({rate}); "
+        f"{100 * row[f'{side}_overkill_rate']:.0f} % of the good parts were rejected"
+    )
+    said = [f"{text}, and {100 * row[f'{side}_passed']:.0f} % of all parts pass without a look."]
+    promised, asked = f"{percent_up(row.promised)} %", f"{100 * row.asked:g} %"
+    if side == "test" and row.test_escape_rate_low > row.promised:
+        said.append(f"The promise of {promised} was broken: it holds on average over such runs.")
+    if not row.is_kept:
+        needed, few = bad_parts_needed(row.asked, "expected"), _count(int(row.val_bad), "bad part")
+        why = f"{few} held out can promise {promised}, {needed:,.0f} are needed"
+        why = why if np.isfinite(needed) else "no number of bad parts can promise it"
+        said.append(f"{asked} was asked: {why}.")
+    return said
+
+
+def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
+    """Say what the cheapest thresholds cost against one answer for all parts of the line."""
+    if not line.escape_cost:
+        return ""
+    row = points[(points.model == model) & (points.rule == "cheapest")].iloc[0]
     return (
-        f"{text} Inside the groups the difference of {row.model} is {_points(row.difference)} ± "
-        f"{100 * row.error:.1f}; there it reaches {percent(row.random_mean)} ± "
-        f"{percent(row.random_std)} on random splits, and {percent(pooled.random_mean)} ± "
-        f"{percent(pooled.random_std)} over all groups together (mean ± standard deviation)."
+        f"The thresholds that are cheapest on validation cost {row[f'{side}_cost']:,.1f} per "
+        f"{PER_PARTS:,} parts of the line, judged on {SIDES[side]}; "
+        f"{costs_of_one_answer(line, PER_PARTS)}."
     )
 
 
-def _aucs(table: pd.DataFrame, model: str) -> str:
-    row = table.set_index("model").loc[model]
-    if "test_auc" not in table:
-        return f"{per_cent(row, 'val_auc')} on validation"
-    return f"{percent(row.val_auc)} on validation, {per_cent(row, 'test_auc')} on test"
+def two_splits(table: pd.DataFrame, model: str) -> str:
+    """Say what models lose on groups that no training has seen (`two_splits.compare`).
+
+    If the other run lacks the model, the best of the random split is named instead of it.
+    """
+    rows = table.set_index("model", drop=False)
+    row = rows.loc[model] if model in rows.index else rows.iloc[0]
+    lower = int((table.difference < 0).sum())
+    clear = int(((table.difference < 0) & (table.p_holm < SIGNIFICANT)).sum())
+    text = fill("{title} has test AUC {random_auc:%} on seen groups, {groups_auc:%} on unseen", row)
+    return (
+        f"{text} ones: a difference of {fill('{difference:+%[]}', row)} points; {lower} of "
+        f"{_count(len(table), 'model')} lose AUC, {clear} significantly."
+    )
 
 
-def _points(difference: float) -> str:
-    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # + 0.0: never -0.0
+def training_size(table: pd.DataFrame, side: str) -> str:
+    """Say what more training images would bring (`comparison.size_table`)."""
+    if len(table) < 2:
+        return ""
+    last = table.iloc[-1]
+    verb = "brought" if last.gain_low > 0 else "are not shown to bring"
+    return (
+        f"Twice the images {verb} {SIDES[side]} AUC: {fill('{gain:+%[]}', last)} points for "
+        f"logistic regression on frozen features with {int(last.images):,} images instead of "
+        f"{int(table.images.iloc[-2]):,}."
+    )
+
+
+def label_audit(audited: pd.DataFrame) -> str:
+    """Say how many labels are suspect, and how many of these the annotators doubted.
+
+    `audited` is the table of `label_audit.audit`; the doubts need its column `probability`, and
+    their intervals are by groups if it has the column `group`.
+    """
+    suspect, n = audited.is_suspect, int(audited.is_suspect.sum())
+    share = f"{100 * suspect.mean():.1f} %"
+    text = f"{n:,} of {_count(len(audited), 'label')} {'is' if n == 1 else 'are'} suspect ({share})"
+    if "probability" not in audited or audited.probability.isna().all() or not n:
+        return text + "."
+    doubted, by = audited.probability.between(0, 1, inclusive="neither"), audited.get("group")
+    of_suspect = rate_interval(doubted[suspect], None if by is None else by[suspect])
+    return (
+        f"{text}; the annotators doubted {with_interval(*of_suspect, ' %')} of them, "
+        f"against {with_interval(*rate_interval(doubted, by), ' %')} of all labels."
+    )
+
+
+def _ends(row: Any, column: str) -> str:
+    return f"[{100 * row[f'{column}_low']:+.1f}, {100 * row[f'{column}_high']:+.1f}]"
+
+
+def _count(n: int, word: str) -> str:
+    """Return "1 bad part" or "204 bad parts"."""
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -11,20 +11,15 @@ Test labels are never audited: correcting those that a model disagrees with woul
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special
 from sklearn.linear_model import LogisticRegression
 
-from helpers.core import files
 from helpers.core.metrics import check_both_classes
-from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES
 from helpers.results.predictions import Scored
-from helpers.runs.stages import load_run
 
 FIRST = 50  # rows that a person looks at in any case
 OWN = ["rank", "id", "path", "label", "suggested_label", "quality", "is_suspect", "defect_score"]
@@ -82,30 +77,12 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     return frame[[*OWN, *(name for name in frame if name not in OWN)]]
 
 
-def write_labels_to_check(run_paths: RunPaths, audited: pd.DataFrame, split: pd.DataFrame) -> str:
-    """Write the suspect labels, at least `FIRST`, as a CSV to edit, and say what to do with it.
+def to_check(audited: pd.DataFrame) -> pd.DataFrame:
+    """Return the suspect labels, at least `FIRST`, as a table to edit with columns `TO_CHECK`."""
+    return audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
 
-    Columns: `id, path, label, reason`. An older list is kept if a person has edited a label in it,
-    or if it is the run's LABELS_CSV.
-    """
-    path = run_paths.labels_to_check
-    rows = audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
-    first = load_run(run_paths).get("stages", {}).get("01_data_split", {})
-    given = first.get("settings", {}).get("labels_csv", "")
-    if given and Path(given).expanduser().resolve() == path.resolve():
-        return f"{path} is this run's LABELS_CSV and was kept; start a run with another --name"
-    if path.exists():
-        own = files.load_csv(path, ("id", "label"), text=["label"])
-        now = own.id.map(split.set_index("id").label).astype("Int64").astype("string")
-        if (edited := own.label.astype("string").fillna("") != now.fillna("")).any():
-            return (
-                f"{path} has {edited.sum()} edited label(s) and was kept; delete it for a new list"
-            )
-    files.save_csv(path, rows)
-    where, csv = (
-        (f"Correct them in {given}", given) if given else ("Correct its column `label`", path)
-    )
-    return (
-        f"{len(rows)} labels to check: {path}\n{where}, then start a run with another --name and "
-        f"-p LABELS_CSV={csv}"
-    )
+
+def edited(table: pd.DataFrame, split: pd.DataFrame) -> int:
+    """Return how many labels of a list to check a person has changed; its labels are text."""
+    now = table.id.map(split.set_index("id").label).astype("Int64").astype("string")
+    return int((table.label.astype("string").fillna("") != now.fillna("")).sum())

@@ -14,8 +14,8 @@ from helpers.datasets.cache import ImageCache
 from helpers.results.predictions import Scored
 
 KINDS = {"escape": "bad parts called good", "false alarm": "good parts called bad"}
-COLUMNS = 8  # of the contact sheet
-MOST = 64  # parts of each kind on it
+COLUMNS = 4  # of the contact sheet
+MOST = 8  # parts of each kind on it
 
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
@@ -46,16 +46,16 @@ def contact_sheet(kinds: Mapping[str, pd.DataFrame], cache: ImageCache, title: s
     There are at most `MOST` of each kind; its heading says if there are more.
     """
     rows = [-(-min(MOST, len(own)) // COLUMNS) for own in kinds.values()]
-    heights = [1.85 * n + 0.45 for n in rows]
-    figure = plt.figure(figsize=(1.2 * COLUMNS, sum(heights) + 0.5))
+    heights = [2.9 * n + 0.45 for n in rows]
+    figure = plt.figure(figsize=(2.4 * COLUMNS, sum(heights) + 0.5))
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)
     for part, n_rows, (name, own) in zip(parts.ravel(), rows, kinds.items(), strict=True):
         shortened = f", the first {MOST} are shown" if len(own) > MOST else ""
         part.suptitle(f"{name}: {len(own)}{shortened}", fontsize=12, x=0.01, ha="left")
-        shown = own.head(MOST)
+        first = own.head(MOST)
         axes = part.subplots(n_rows, COLUMNS, squeeze=False)
-        titles = map(part_lines, shown.to_dict("records"))
-        draw_images(axes, cache.take(cache.rows(shown.id)), titles, 7)
+        titles = map(part_lines, first.to_dict("records"))
+        draw_images(axes, cache.take(cache.rows(first.id)), titles, 8)
     figure.suptitle(title, fontsize=13, wrap=True)
     return figure
 

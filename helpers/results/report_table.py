@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from helpers.core import style
-from helpers.models.names import display_name
+from helpers.core import style, tables
+from helpers.models.record import BASES
 from helpers.results.results_table import best_model
 
 if TYPE_CHECKING:
@@ -25,52 +23,42 @@ REPORT = {
     "ll": ("60.67", "-"),
     "cnn": ("77.0", "-"),
     "fbp": ("97.33", "98.30"),
-    "darts_imagenet": ("95.33", "99.06"),
+    "darts_v2": ("95.33", "99.06"),
     "darts_searched": ("95.67", "98.57"),
 }
-TITLES = {"val_auc": "Valid AUC", "test_auc": "Test AUC"}
-TITLES |= {"test_accuracy": "Test Acc", "test_f1": "Test F1"}
-
 CHOSEN = "best on validation"
-REFERENCES = ("lr_on_brightness", "majority")  # rows that every model should beat
 _LEADING = r"^(\d+\.\d+)(?!\*)"  # the number of a cell, unless it is starred
 NEVER_BEST = ["p", "Parameters", "Time"]
 
 
 def paper_table(table: pd.DataFrame, chosen: str = CHOSEN) -> pd.DataFrame:
-    """Return `results_table` or `whole_table` for the eye, in per cent, by validation AUC.
+    """Return `results_table`, with or without tests and costs, for the eye, by validation AUC.
 
-    AUCs on the judged side have their interval. If a model was trained several times, "one
-    training" is the mean ± standard deviation of its trainings, and the other columns are those of
-    the mean of their scores. The best model on validation is marked by the word `chosen`, rows that
-    every model should beat are references; `*` is explained by `table_legend`.
+    AUCs on the judged side have their interval. The best model on validation is marked by the word
+    `chosen`, rows that every model should beat are references; `*` is explained by `table_legend`.
     """
     best, most = best_model(table), table.n_val.max()
     side = "test" if "test_auc" in table else "val"
-    auc, within = f"{side}_auc", f"{side}_within_auc"
-    marks = {best: f" \N{LEFTWARDS ARROW} {chosen}"} | dict.fromkeys(REFERENCES, " (reference)")
-    order = table.assign(last=table.model == "majority")
-    order = order.sort_values(["last", "val_auc"], ascending=[True, False], kind="stable")
-    lines = []
-    for row in order.to_dict("records"):
-        star = "*" if row["n_val"] < most else ""  # judged on the first of several folds
-        line = {"Model": display_name(row["model"]) + marks.get(row["model"], "")}
-        if "averaged" in table:
-            line["Trainings"] = row["averaged"] if isinstance(row["averaged"], str) else "-"
-        if side == "test":
-            line["Valid AUC"] = plain(row, "val_auc") + star
-        line[TITLES[auc]] = per_cent(row, auc)
-        if "averaged" in table:
-            line["one training"] = one_training(row, auc)
-        if within in table:
-            line[f"{TITLES[auc]} within groups"] = per_cent(row, within)
-        line["Valid Acc"] = plain(row, "val_accuracy") + star
-        if side == "test":
-            line |= {TITLES[name]: plain(row, name) for name in ("test_accuracy", "test_f1")}
-        if "p_holm" in table:
-            line |= {"p": _p(row), "Parameters": _parameters(row), "Time": _time(row)}
-        lines.append(line)
-    return pd.DataFrame(lines)
+    rows = table.assign(last=table.model == "majority").sort_values(
+        ["last", "val_auc"], ascending=[True, False], kind="stable"
+    )
+    rows["mark"] = (rows.kind == "reference").map({True: " (reference)", False: ""})
+    rows.loc[rows.model == best, "mark"] = f" \N{LEFTWARDS ARROW} {chosen}"
+    rows["star"] = (rows.n_val < most).map({True: "*", False: ""})  # the first of several folds
+    if "averaged" in rows:
+        rows["title"] += rows.averaged.map(", mean of {}".format, na_action="ignore").fillna("")
+    columns = {"Model": "{title}{mark}"}
+    if side == "test":
+        columns |= {"Valid AUC": "{val_auc:%}{star}", "Test AUC": "{test_auc:%[]}"}
+    else:
+        columns |= {"Valid AUC": "{val_auc:%[]}{star}", "Valid Acc": "{val_accuracy:%}{star}"}
+    if f"{side}_within_auc" in table:
+        columns["within groups"] = f"{{{side}_within_auc:%[]}}"
+    if side == "test":
+        columns["Test Acc"] = "{test_accuracy:%}"
+    if "p_holm" in table:
+        columns |= {"p": "{p_holm:p}", "Parameters": "{parameters:n}", "Time": "{seconds:time}"}
+    return tables.filled(rows, columns)
 
 
 def shown(
@@ -80,34 +68,24 @@ def shown(
 
     Its legend is the caption, after a caption of the notebook's own.
     """
-    shape = paper_table(table, chosen)
-    numbers = shape.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
-    best = (numbers == numbers.max()) & (shape != "-")
+    text = paper_table(table, chosen)
+    numbers = text.apply(lambda column: pd.to_numeric(column.str.extract(_LEADING)[0]))
+    best = (numbers == numbers.max()) & (text != tables.MISSING)
     best[best.columns.intersection(NEVER_BEST)] = False
-    best["Model"] = shape.Model.str.endswith(chosen)
+    best["Model"] = text.Model.str.endswith(chosen)
     caption = " ".join(filter(None, [caption, table_legend(table, chosen)]))
-    return style.bold(style.styled(shape, caption, smoke, wrap=True), best)
+    return style.bold(style.styled(text, caption, smoke, wrap=True), best)
 
 
 def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
     """Return the meaning of the columns and marks of `paper_table` in a few sentences."""
-    texts = [
-        "Per cent, with 95 % intervals (groups count as the units for the AUC within groups, "
-        "and everywhere if the split keeps them apart); sorted by validation AUC, the best in "
-        f"bold; \N{LEFTWARDS ARROW} {chosen}."
-    ]
-    if "averaged" in table and table.averaged.notna().any():
-        texts.append(
-            "A model of several trainings is the mean of their scores; one training: mean ± "
-            "standard deviation."
-        )
+    texts = ["Per cent, with 95 % intervals; sorted by validation AUC, the best in bold."]
     if table.n_val.dropna().nunique() > 1:
-        texts.append("Valid: each image by the fold that has not seen it; * the first fold alone.")
+        texts.append("* on the first fold alone.")
     if "p_holm" in table:
         texts.append(
-            f"p: paired test against the {chosen} row, after Holm's correction. Parameters: those "
-            "that are trained. Time: the model's own training, without features or members it "
-            "builds on."
+            f"p: paired test against the {chosen} row, after Holm's correction. Parameters of one "
+            "network, time of all its trainings."
         )
     return " ".join(texts)
 
@@ -115,65 +93,16 @@ def table_legend(table: pd.DataFrame, chosen: str = CHOSEN) -> str:
 def beside_report(table: pd.DataFrame) -> pd.DataFrame:
     """Return the report's Table 2 beside the same rows of this run, in per cent.
 
-    The report's numbers are those of its own images.
+    The report's numbers are those of its own images. In parentheses: on fine-tuned features.
     """
     rows = {row["model"]: row for row in table.to_dict("records")}
     lines = []
     for name, (accuracy, area) in REPORT.items():
-        own = [rows[key] for key in (name, f"{name}_on_fbp") if key in rows]
-        line = {"Model": display_name(name)}
+        line = {"Model": BASES[name]}
+        slugs = [slug for slug in (name, f"{name}_on_fbp") if slug in rows]
         for title, column in (("Valid acc.", "val_accuracy"), ("Test AUC", "test_auc")):
-            first, *others = [plain(row, column) for row in own] or ["-"]
-            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in others)
+            texts = [tables.fill(f"{{{column}:%}}", rows[slug]) for slug in slugs]
+            first, *more = texts or [tables.MISSING]
+            line[f"{title}, this run"] = first + "".join(f" ({text})" for text in more)
         lines.append(line | {"Valid acc., report": accuracy, "Test AUC, report": area})
     return pd.DataFrame(lines)
-
-
-def per_cent(row: Mapping[str, Any], column: str, unit: str = "") -> str:
-    """Return a fraction as per cent with its interval: "86.6 [83.1, 89.7]"; "-" if it is missing.
-
-    The ends of the interval are read from `<column>_low` and `<column>_high`.
-    """
-    value, low, high = (row.get(f"{column}{end}", np.nan) for end in ("", "_low", "_high"))
-    return "-" if pd.isna(value) else style.with_interval(value, low, high, unit)
-
-
-def plain(row: Mapping[str, Any], column: str) -> str:
-    """Return a fraction as per cent without its interval; "-" if it is missing."""
-    value = row.get(column, np.nan)
-    return "-" if pd.isna(value) else style.percent(value)
-
-
-def one_training(row: Mapping[str, Any], column: str) -> str:
-    """Return the mean ± standard deviation over the trainings in per cent; "-" if there is one."""
-    mean, spread = (plain(row, f"{column}_{end}") for end in ("mean", "std"))
-    return "-" if spread == "-" else f"{mean} ± {spread}"
-
-
-def in_points(row: Mapping[str, Any], column: str = "difference", prefix: str = "") -> str:
-    """Return a difference in points with its interval: "+0.8 [+0.1, +1.5]".
-
-    The ends of the interval are read from `<prefix>low` and `<prefix>high`.
-    """
-    ends = row[f"{prefix}low"], row[f"{prefix}high"]
-    return style.with_interval(row[column], *ends, sign="+")
-
-
-def _p(row: Mapping[str, Any]) -> str:
-    p = row.get("p_holm", np.nan)
-    if pd.isna(p):
-        return "-"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def _parameters(row: Mapping[str, Any]) -> str:
-    n = row.get("parameters", np.nan)
-    if pd.isna(n):
-        return "-"
-    text = f"{n / 1e6:.1f} M" if n >= 1e6 else f"{n / 1e3:.0f} k" if n >= 1e3 else f"{n:.0f}"
-    return text if pd.isna(row.get("members")) else f"{int(row['members'])} x {text}"
-
-
-def _time(row: Mapping[str, Any]) -> str:
-    seconds = row.get("seconds", np.nan)
-    return "-" if pd.isna(seconds) else style.duration(seconds)

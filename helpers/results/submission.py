@@ -1,4 +1,4 @@
-"""The contest's CSV: checked against the test set, and written whole or not at all.
+"""The contest's CSV: its content, and a check against the test set.
 
 Kaggle's client sends any file, even an empty one, and each bad file costs one of the few
 submissions of the day. So every rule is checked here; each error names the row and the way out.
@@ -12,43 +12,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.core.files import ArtifactError, as_cell, load_csv, write_bytes
-from helpers.core.paths import RunPaths
-from helpers.datasets.split_file import read_split, refuse_marked
-from helpers.results.predictions import read_predictions
-from helpers.runs.record import load_run
+from helpers.core.files import ArtifactError, as_cell, load_csv
+from helpers.datasets.split_file import refuse_marked
+from helpers.results.predictions import Scored
 
 COLUMNS = ["id", "defect_score"]
 CONTESTS = ("nexperia", "chips")  # data sets whose submissions are judged by their ids
 
 
-def write_submission(run_paths: RunPaths, model: str) -> Path:
-    """Write the submission of one model of a run, and return its path.
+def submission(scored: Scored, contest: bool) -> pd.DataFrame:
+    """Return the submission of one model: `id, defect_score` of the test images, as in the split.
 
-    The rows are in the order of the split. The rules of `validate_submission` are those of a
-    predictions file too, so a contest's file, which has the ids unchanged, can be sent as it is.
-    Otherwise a spreadsheet may open the file (see `files.save_csv`).
-
-    If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
-    file: it is then called `<run>.incomplete.csv`.
+    The rules of `validate_submission` are those of a predictions file too, so a contest's table,
+    which has the ids unchanged, can be sent as it is. Otherwise a spreadsheet may open the file,
+    and an id that looks like a formula is marked as text.
 
     Raises:
-        ArtifactError: there is no test image, or the model's predictions do not fit the split; an
-            older file is kept.
+        ArtifactError: there is no test image.
     """
-    test = read_predictions(run_paths.predictions(model), read_split(run_paths.split_csv)).test[
-        COLUMNS
-    ]
+    test = scored.test[COLUMNS]
     if test.empty:
-        raise ArtifactError(f"{run_paths.split_csv} has no test images to predict")
-    record, path = load_run(run_paths), run_paths.submission
-    if record.get("stages", {}).get("01_data_split", {}).get("test_left_out"):
-        path = path.with_name(f"{run_paths.name}.incomplete.csv")
-    if record.get("dataset", "").partition(":")[0] not in CONTESTS:
-        test = test.assign(id=test.id.map(as_cell))
-    content = test.to_csv(index=False, lineterminator="\n")
-    write_bytes(path, content.encode())
-    return path
+        raise ArtifactError("the split has no test images to predict")
+    return test if contest else test.assign(id=test.id.map(as_cell))
 
 
 def validate_submission(

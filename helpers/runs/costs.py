@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from helpers.core import files, paths
 from helpers.core.paths import RunPaths
+from helpers.runs import record
 
 _CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
 
@@ -55,6 +58,13 @@ def checkpoints(folder: Path) -> list[Path]:
     return named if named and named[0].is_file() else []
 
 
+def cost_table(run_paths: RunPaths, models: Sequence[str]) -> pd.DataFrame:
+    """Return `model, parameters, seconds, device` of models; missing if unknown."""
+    run = record.load_run(run_paths)
+    rows = [{"model": name, **training_cost(run_paths, run, name)} for name in models]
+    return pd.DataFrame(rows, columns=["model", "parameters", "seconds", "device"])
+
+
 def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return `parameters`, `seconds` and `device` of one model's own training, None if unknown.
 
@@ -63,6 +73,8 @@ def training_cost(run_paths: RunPaths, run: Mapping[str, Any], model: str) -> di
     whose files do not name a device has that of the stage which wrote the predictions. `run` is the
     content of run.json.
     """
+    if costs := run.get("models", {}).get(model, {}).get("costs"):
+        return costs
     records = training_records(run_paths, model)
     fit = run_paths.metrics(f"fit_{model}")  # of a classical model
     if not records and fit.is_file():

@@ -6,38 +6,65 @@ from collections.abc import Sequence
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
-from helpers.models.names import ENSEMBLES, chosen, model_of, order
+from helpers.models.names import model_of
+from helpers.models.record import ENSEMBLES, Model
 from helpers.results.predictions import Scored, read_predictions
+from helpers.runs import record
 
 
-def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[str] = ()) -> None:
+def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[Model] = ()) -> None:
     """Refuse a model that the run neither has nor may get; "" is the best one.
 
     Args:
+        run_paths: the run.
+        wanted: the name of its files, or its title in tables.
         coming: the models that it may get, without the ensembles.
     """
-    there = {path.stem for path in run_paths.predictions_root.glob("*.csv")}
-    if wanted:
-        chosen(wanted, sorted(there | {*coming, *ENSEMBLES}, key=order))
+    models = [*models_of(run_paths).values(), *coming, *map(Model, ENSEMBLES)]
+    known = {model.slug: model for model in sorted(models, key=lambda model: model.order)}
+    titles = [model.title for model in known.values()]
+    if wanted and not any(wanted == t or wanted.startswith(f"{t}, ") for t in [*known, *titles]):
+        raise SettingsError(f"MODEL={wanted!r} is not one of {', '.join(known)}")
 
 
-def read_all_predictions(run_paths: RunPaths, ensembles: bool = False) -> dict[str, Scored]:
-    """Load all models of a run by name, in the table's order.
+def models_of(run_paths: RunPaths) -> dict[str, Model]:
+    """Return what is known of each predictions file of a run, in the table's order.
 
-    Ensembles are left out unless asked for: they are made again whenever the models change.
+    A file that the run has not made, or that was changed since, is a user's own.
+    """
+    recorded = record.load_run(run_paths).get("models", {})
+    models = {}
+    for path in run_paths.predictions_root.glob("*.csv"):
+        about = recorded.get(path.stem)
+        models[path.stem] = Model.from_json(about["model"]) if about else model_of(path.stem)
+    return dict(sorted(models.items(), key=lambda item: item[1].order))
+
+
+def read_all_predictions(
+    run_paths: RunPaths, ensembles: bool = False, until: str = ""
+) -> dict[str, Scored]:
+    """Load all models of a run by slug, in the table's order.
+
+    Ensembles are left out unless asked for: they are made again whenever the models change. `until`
+    names a stage: models of later ones are left out.
 
     Raises:
         ArtifactError: there are no predictions, or a file does not fit the split.
     """
     split = read_split(run_paths.split_csv)
-    found = {path.stem: path for path in run_paths.predictions_root.glob("*.csv")}
-    names = [name for name in found if ensembles or name not in ENSEMBLES]
-    if not names:
+    later = record.models_of_later_stages(run_paths, until) if until else set()
+    models = {
+        name: model
+        for name, model in models_of(run_paths).items()
+        if name not in later and (ensembles or not model.is_ensemble)
+    }
+    if not models:
         raise files.ArtifactError(
             f"{run_paths.predictions_root} holds no predictions; run notebook 02 or 03 first"
         )
     return {
-        name: read_predictions(found[name], split, model_of(name))
-        for name in sorted(names, key=order)
+        name: read_predictions(run_paths.predictions(name), split, model)
+        for name, model in models.items()
     }

@@ -256,15 +256,16 @@ class Run:
         self._resume(name, key).unlink(missing_ok=True)  # not before the step is on record
         return step
 
-    def add_model(self, model: Model, scores: pd.DataFrame) -> None:
+    def add_model(self, model: Model, scores: pd.DataFrame, **costs: Any) -> None:
         """Make a model a row of the results: write its predictions, and what it is.
 
-        `scores` has the columns of a predictions file, see `results.predictions`.
+        `scores` has the columns of a predictions file, see `results.predictions`. `costs` are
+        columns of the results: `parameters` of one network, `seconds` of all trainings, `device`.
         """
         path = self.output(self.paths.predictions(model.slug))
         files.save_csv(path, scores)
         with edit_run(self.paths) as run:
-            about = {"stage": self.name, "digest": files.file_digest(path)}
+            about = {"stage": self.name, "digest": files.file_digest(path), "costs": costs}
             run.setdefault("models", {})[model.slug] = about | {"model": model.to_json()}
         self.added.append(model.slug)
 

@@ -26,10 +26,10 @@ def test_calibration_bins_agree_with_scikit_learn_and_have_exact_intervals():
     ten = calibration.calibration_bins(labels, scores)
     np.testing.assert_allclose(ten.bad_fraction, calibration_curve(labels, scores, n_bins=10)[0])
     one = calibration.calibration_bins([0, 1, 1, 1], [0.1] * 4)
-    assert (one.low[0], one.high[0]) == exact_interval(3, 4)[1:]
+    assert (one.bad_fraction_low[0], one.bad_fraction_high[0]) == exact_interval(3, 4)[1:]
     bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)  # the outer ones
     assert bins.bad_fraction.tolist() == [0, 1]
-    assert list(zip(bins.low, bins.high, strict=True)) == [
+    assert list(zip(bins.bad_fraction_low, bins.bad_fraction_high, strict=True)) == [
         (0, pytest.approx(0.975)),
         (pytest.approx(0.025), 1),
     ]
@@ -42,14 +42,26 @@ def test_temperature_of_a_model_twice_too_sure_is_two():
 
 
 @pytest.mark.parametrize("bad_rate", [0.5, 0.1])
-def test_temperature_is_the_slope_of_a_logistic_regression_weighted_as_the_line(bad_rate):
-    labels, scores = made_up(too_sure_by=3)
-    weights = np.where(labels == 1, bad_rate / labels.mean(), (1 - bad_rate) / (1 - labels.mean()))
+def test_temperature_is_the_slope_of_a_logistic_regression_on_platt_s_targets(bad_rate):
+    labels, scores = made_up(too_sure_by=3, n=60)
+    n_bad, n_good = labels.sum(), (1 - labels).sum()
+    target = np.where(labels == 1, (n_bad + 1) / (n_bad + 2), 1 / (n_good + 2))
+    weight = np.where(labels == 1, bad_rate / labels.mean(), (1 - bad_rate) / (1 - labels.mean()))
+    # each part twice: as a bad one with the weight of its target, as a good one with the rest
     slope = LogisticRegression(C=1e12, fit_intercept=False, tol=1e-10).fit(
-        special.logit(scores)[:, None], labels, sample_weight=weights
+        np.tile(special.logit(scores), 2)[:, None],
+        np.repeat([1, 0], 60),
+        sample_weight=np.concatenate([weight * target, weight * (1 - target)]),
     )
     temperature = calibration.temperature_scale(labels, scores, bad_rate)
-    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-6)
+    assert temperature == pytest.approx(1 / slope.coef_[0, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("n", "surest"), [(1, 2 / 3), (10, 11 / 12), (150, 151 / 152)])
+def test_parts_that_are_told_apart_make_a_model_as_sure_as_their_number_allows(n, surest):
+    labels, scores = np.repeat([0, 1], n), np.repeat([0.01, 0.99], n)
+    temperature = calibration.temperature_scale(labels, scores, 0.5)
+    assert calibration.apply_temperature([0.99], temperature) == pytest.approx(surest, abs=1e-3)
 
 
 def test_scaling_lowers_the_cross_entropy_and_keeps_the_auc():
@@ -66,8 +78,8 @@ def test_applying_a_temperature_divides_the_logit():
     assert calibration.apply_temperature([0.9, 0.5], 2) == pytest.approx([0.75, 0.5])
 
 
-def test_perfect_validation_scores_keep_a_finite_temperature():
+def test_certain_scores_keep_a_finite_temperature():
     temperature = calibration.temperature_scale([0, 0, 1, 1], [0.0, 0.1, 0.8, 1.0], 0.5)
-    assert temperature == pytest.approx(0.05, abs=1e-4)
+    assert 1 < temperature <= 20
     assert np.isfinite(calibration.apply_temperature([0.0, 1.0], temperature)).all()
     assert (calibration.apply_temperature(np.float32([0, 1]), 2) % 1 > 0).all()  # not rounded

@@ -9,11 +9,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from helpers.core import files, metrics
-from helpers.core.paths import RunPaths
+from helpers.core import metrics
 from helpers.models.record import Model
 from helpers.results import comparison
 from helpers.results.predictions import Scored
+
+ENDS = ["difference", "difference_low", "difference_high", "p_value"]
 
 
 def scored(name, labels, scores, hidden=False):
@@ -40,13 +41,12 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
     assert table.index.tolist() == ["copy", "worse", "random"]
     for name, row in table.iterrows():
         expected = metrics.auc_difference(labels, scores[name], scores["best"])
-        assert tuple(row[list(metrics.Comparison._fields)]) == expected
-    assert (table.loc["copy", ["difference", "low", "high"]] == 0).all()
+        assert tuple(row[ENDS]) == expected
+    assert (table.loc["copy", ENDS[:3]] == 0).all()
     assert table.loc["copy", "p_value"] == 1
     assert table.p_holm.tolist() == comparison.holm(table.p_value).tolist()
     assert (table.p_holm > table.p_value).any()
-    columns = ["difference", "low", "high", "p_value", "p_holm"]
-    assert table.columns.tolist() == columns
+    assert table.columns.tolist() == ["title", *ENDS, "p_holm"]
 
 
 def test_where_test_labels_are_hidden_validation_is_compared():
@@ -74,7 +74,7 @@ def test_hidden_test_labels_leave_the_images_that_all_models_have_held_out_to_co
     given["worse"] = replace(given["worse"], val=given["worse"].val[:70])
     row = comparison.compare_with(given, "best").set_index("model").loc["random"]
     expected = metrics.auc_difference(labels[:70], scores["random"][:70], scores["best"][:70])
-    assert tuple(row[list(metrics.Comparison._fields)]) == expected
+    assert tuple(row[ENDS]) == expected
 
 
 def test_holm_by_hand():
@@ -96,15 +96,14 @@ def test_subgroup_auc_is_that_of_the_kind_alone():
     split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
     given["worse"] = dataclasses.replace(given["worse"], val=given["random"].val)
     table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
-    columns = ["model", "group", "kind", "n_good", "n_bad", "auc", "low", "high"]
-    assert table.columns.tolist() == columns and set(table.group) == {"cell_type"}
+    assert set(table.group) == {"cell_type"}
     table = table.set_index("kind")
     for kind in ("mono", "poly"):
         mask = kinds == kind
         row = table.loc[kind]
         assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
         expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
-        assert (row.low, row.high) == (expected.low, expected.high)
+        assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
         assert (row.n_good, row.n_bad) == tuple(np.bincount(labels[mask]))
 
 
@@ -121,13 +120,6 @@ def test_a_kind_needs_two_parts_of_each_label_and_no_columns_give_no_rows():
     assert comparison.subgroup_table(given, split, []).empty
 
 
-def test_the_kinds_are_those_that_the_data_source_names(home):
-    run_paths = RunPaths("r")
-    for stage, kinds in (({"kinds": ["cell_type"]}, ["cell_type"]), ({}, [])):
-        files.save_json(run_paths.run_json, {"stages": {"01_data_split": stage}})
-        assert comparison.group_columns(run_paths) == kinds
-
-
 def test_groups_count_their_parts_and_mistakes_and_leave_out_parts_without_a_group():
     *_, given = models()
     groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
@@ -140,3 +132,28 @@ def test_groups_count_their_parts_and_mistakes_and_leave_out_parts_without_a_gro
     counts = table.set_index("group")[["escapes", "false_alarms"]]
     assert counts.T.to_dict("list") == {"a": [2, 1], "b": [1, 0]}
     assert comparison.group_table(one, pd.DataFrame({"id": ids, "kind": kinds})).empty
+
+
+IDS = [f"{i:03d}" for i in range(200)]
+SPLIT = pd.DataFrame({"id": IDS, "label": np.arange(200) % 2, "group": np.arange(200) // 20})
+
+
+def drawn(images, draw, quality):
+    noise = np.random.default_rng(images + draw).normal(size=200)
+    frame = pd.DataFrame({"id": IDS, "defect_score": quality * SPLIT.label + noise})
+    return frame.assign(share=images / 400, images=images, draw=draw)
+
+
+def test_aucs_by_size_are_means_over_the_draws_and_gains_those_of_paired_tests():
+    scores = pd.concat([drawn(100, 0, 0.5), drawn(100, 1, 0.5), drawn(400, 0, 2.0)])
+    table = comparison.size_table(scores, SPLIT)
+    assert table.images.tolist() == [100, 400] and table.draws.tolist() == [2, 1]
+    aucs = [
+        metrics.roc_auc(SPLIT.label, own.defect_score)
+        for _, own in scores.groupby(["images", "draw"])
+    ]
+    assert table.auc.tolist() == pytest.approx([np.mean(aucs[:2]), aucs[2]])
+    assert table.gain[1] == pytest.approx(aucs[2] - np.mean(aucs[:2]))
+    assert np.isnan(table.gain[0]) and 0 < table.gain_low[1] < table.gain[1] < table.gain_high[1]
+    assert (comparison.size_table(scores, SPLIT, by_groups=True).auc_low < table.auc).all()
+    assert comparison.size_table(scores[:0], SPLIT).empty

@@ -1,11 +1,13 @@
 """Thresholds and temperatures come from validation, what they do is counted on test."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss
 
-from helpers.core import metrics
+from helpers.core import metrics, tables
 from helpers.core.rules import SettingsError
 from helpers.models.record import Model
 from helpers.results import calibration, decision, results_table
@@ -66,7 +68,7 @@ def test_thresholds_weigh_mistakes_by_cost_and_as_on_the_line(bad_rate, cheapest
 
 
 def test_the_most_accurate_threshold_is_that_of_the_results_table():
-    row = results_table.evaluate_model(scored(), 0.3)
+    row = results_table.evaluate(scored(), 0.3)
     found = decision.decisions(scored(), AnalysisSettings(), 0.3)
     assert found["most accurate"].bins == (row["threshold"], row["threshold"])
 
@@ -82,19 +84,20 @@ def test_hidden_test_labels_leave_the_test_columns_out():
     hidden = Scored(Model("m"), own.val, own.test.assign(label=pd.NA))
     table = decision.operating_table({"m": hidden}, AnalysisSettings(), 0.3)
     assert "val_escapes" in table and not [c for c in table if c.startswith("test")]
-    assert set(decision.operating_rows(table, "m").On) == {"validation"}
+    assert set(decision.operating_rows(table, "m").side) == {"validation"}
 
 
 def test_the_page_shows_counts_per_cent_and_interval():
     settings = AnalysisSettings(max_escape_rate=0.1, review_share=0.0)
     table = decision.operating_table({"fbp": scored("fbp")}, settings, 0.3)
-    valid, test = decision.operating_rows(table, "fbp")[:2].to_dict("records")
+    rows = tables.filled(decision.operating_rows(table, "fbp"), decision.OPERATING)
+    valid, test = rows[:2].to_dict("records")
     assert (valid["On"], test["On"]) == ("validation", "test")
     assert test["Threshold chosen by"] == (
         "escapes <= 10 %, expected; escapes <= 26 %, at 95 % confidence (10 % needs 29 bad parts)"
     )
-    assert test["Escapes"] == "1 of 2: 50.0 % [1.3, 98.7]"
-    assert valid["Overkill"].startswith("4 of 10: 40.0 % [")
+    assert test["Escapes of the bad"] == "1 of 2: 50.0 [1.3, 98.7] %"
+    assert valid["Overkill of the good"].startswith("4 of 10: 40.0 [")
     assert valid["Passes"] == "42.0 %"  # .7 of the good parts' 6 in 10, no bad one
 
 
@@ -128,11 +131,26 @@ def test_rules_with_the_same_thresholds_share_a_row_per_side(home):
     points = decision.operating_table(models, AnalysisSettings(), 0.3)
     own = decision.operating_rows(points, "fbp")
     pairs = points[["threshold", "reject_threshold"]].drop_duplicates()
-    assert len(points) == 3 and own.On.tolist() == ["validation", "test"] * len(pairs)
+    assert len(points) == 3 and own.side.tolist() == ["validation", "test"] * len(pairs)
     assert len(pairs) == 2
-    assert own["Passes"].str.fullmatch(r"\d+\.\d %").all()
     costly = decision.operating_rows(points.assign(val_cost=9.87, test_cost=1234.56), "fbp")
-    assert costly["Cost per 1,000"].groupby(costly.On).unique().to_dict() == {
+    shown = tables.filled(costly, decision.COST)["Cost per 1,000"]
+    assert shown.groupby(costly.side).unique().map(list).to_dict() == {
         "validation": ["9.9"],
         "test": ["1,234.6"],
     }
+
+
+def test_rates_are_by_groups_wherever_they_are_known_though_the_split_is_random():
+    # 200 bad parts of 11 modules, none escapes: 0 of 11, not 0 of 200
+    labels, scores = np.repeat([0, 1], 200), np.repeat([0.1, 0.9], 200)
+    own = scored(val=(labels.tolist(), scores.tolist()), test=(labels.tolist(), scores.tolist()))
+    group = [f"module{i % 11}" for i in range(400)]
+    by_module = dataclasses.replace(own, test=own.test.assign(group=group))
+    assert not by_module.groups_apart
+    alone, grouped = (
+        decision.operating_table({"m": one}, AnalysisSettings(), 0.3).test_escape_rate_high[0]
+        for one in (own, by_module)
+    )
+    assert alone == metrics.exact_interval(0, 200).high < 0.02
+    assert grouped == pytest.approx(metrics.exact_interval(0, 11).high)

@@ -1,12 +1,16 @@
-"""The sentences of notebooks 02 and 03, on models and tables whose finding was planted."""
+"""Sentences say what planted scores and tables hold, and nothing if there is nothing to say."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import comparison, findings, results_table, two_splits
+from helpers.datasets.split_file import read_split
+from helpers.results import comparison, decision, findings, results_table, two_splits
+from helpers.results.operating_point import Line
+from helpers.results.settings import AnalysisSettings
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
+from tests.results.test_decision import scored as toy
 
 
 @pytest.fixture
@@ -19,135 +23,201 @@ def run(home):
     return run_paths
 
 
-def _read(run_paths):
-    return results_table.results_table(run_paths), read_all_predictions(run_paths)
+@pytest.fixture
+def scored(run):
+    return read_all_predictions(run)
 
 
-def test_the_best_classical_model_is_the_best_on_validation_and_its_lead_is_tested(run):
-    table, scored = _read(run)
-    row = table.set_index("model").loc["svm"]
-    text = findings.classical(table, scored)
-    assert text.startswith(
-        "SVM has the best validation AUC of the classical models, and is clearly"
-    )
-    assert " ahead of LDA: 9" in text
-    assert f": {100 * row.val_auc:.1f} on" in text and f" {100 * row.test_auc:.1f} [" in text
-    assert "; the difference on validation is +" in text and text.endswith("points (p < .001).")
-    planted.plant(run, "lda", 2.5, 9)
-    assert "but is not clearly ahead of" in findings.classical(*_read(run))
-    assert findings.classical(table[table.model == "fbp"], scored) == ""
-    alone = findings.classical(table[table.model == "svm"], scored)
-    assert "ahead" not in alone and alone.endswith(" on test.")
+def test_the_best_model_is_named_with_its_aucs_and_how_many_it_is_the_best_of(run, scored):
+    table = results_table.results_table(scored, read_split(run.split_csv))
+    row = table.set_index("model").loc["fbp"]
+    said = findings.best(table)
+    assert said.startswith(f"FBP has the best validation AUC of 5 models: {100 * row.val_auc:.1f}")
+    assert said.endswith(" on test.")
+    assert "of 1 model:" in findings.best(table[table.model == "svm"])
 
 
-def test_the_auc_within_groups_is_said_beside_that_over_all_images():
-    columns = [
-        "model",
-        "test_auc",
-        "test_within_auc",
-        "test_within_auc_low",
-        "test_within_auc_high",
-    ]
-    rows = [("fbp", 0.94, 0.87, 0.8, 0.92), ("ll", 0.9, 0.78, 0.7, 0.85), ("cnn", 0.8, 0.9, 0.8, 1)]
-    table = pd.DataFrame(rows, columns=columns)
-    text = findings.within_groups(table, ["ll", "fbp"])
-    assert text.startswith("Test AUC is lower inside the groups, where ")
-    assert text.endswith(
-        "LL 78.0 [70.0, 85.0] (90.0 over all images), FBP 87.0 [80.0, 92.0] (94.0 over all images)."
-    )
-    assert findings.within_groups(table, ["cnn"]).startswith("Test AUC inside the groups: ")
-    assert findings.within_groups(table, ["svm"]) == ""
-    assert findings.within_groups(table[["model", "test_auc"]], ["fbp"]) == ""
-
-
-def test_the_best_of_all_models_may_be_the_submitted_one(run):
-    table, _ = _read(run)
-    assert findings.best(table, "is submitted").startswith("FBP is submitted: 100.0")
-
-
-def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(run):
-    _, scored = _read(run)
+def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(scored):
     text = findings.gain(scored, "fbp", "lda", "Fine-tuning", "the probe")
     assert text.startswith("Fine-tuning gains ") and "test AUC over the probe: 100.0" in text
     assert "p < .001)" in text and "(difference +" in text
-    assert findings.gain(scored, "lda", "fbp").startswith("LDA is ")
     assert " points of test AUC behind FBP: " in findings.gain(scored, "lda", "fbp")
-    same = findings.gain(scored, "svm", "svm_on_fbp")
-    assert same.startswith("SVM is not shown to differ in test AUC from SVM on FBP features: ")
+    assert "is not shown to differ in test AUC from SVM on FBP features" in findings.gain(
+        scored, "svm", "svm_on_fbp"
+    )
     assert findings.gain(scored, "fbp", "ll") == ""
 
 
 def test_hidden_test_labels_leave_validation_to_be_told(run):
     planted.hide_test_labels(run)
-    table, scored = _read(run)
-    assert findings.classical(table, scored).count("test") == 0
+    scored = read_all_predictions(run)
     assert "points of validation AUC" in findings.gain(scored, "fbp", "lda")
+    table = results_table.results_table(scored, read_split(run.split_csv))
+    assert "test" not in findings.best(table)
 
 
-def test_finetuned_features_help_those_that_gain_significantly(run):
-    _, scored = _read(run)
-    text = findings.finetuned_features(scored)
-    found = comparison.paired(scored["lda_on_fbp"], scored["lda"])[0]
-    difference, low, high = (f"{100 * value:+.1f}" for value in found[:3])
-    assert text.startswith(
-        f"Fine-tuned features help LDA: {difference} [{low}, {high}] over LDA (p < .001), +"
+def test_pairs_are_corrected_together_and_only_significant_ones_are_claimed(scored):
+    verbs, rivals = ("help", "harm", "help nobody"), {"lda": "lda_on_fbp", "svm": "svm_on_fbp"}
+    text = findings.pairs(scored, rivals, "Features", verbs)
+    difference = comparison.paired(scored["lda_on_fbp"], scored["lda"])[0].difference
+    assert text.startswith(f"Features help LDA: {100 * difference:+.1f} [")
+    swapped = {"lda_on_fbp": "lda"}
+    assert findings.pairs(scored, swapped, "Features", verbs).startswith("Features harm LDA on FBP")
+    assert "help nobody" in findings.pairs(scored, {"svm": "svm_on_fbp"}, "Features", verbs)
+    assert findings.pairs(scored, {"ll": "fbp"}, "Features", verbs) == ""
+
+
+def test_the_next_model_is_named_with_what_is_significant(scored):
+    compared = comparison.compare_with(scored, "fbp")
+    said = findings.next_best(compared, "test")
+    worse = int(((compared.p_holm < 0.05) & (compared.difference < 0)).sum())
+    assert said.startswith(f"{worse} of 4 other models are significantly worse on test: the next, ")
+    assert "LDA on FBP features, is behind by" in said
+    assert findings.next_best(compared[:0], "test") == ""
+    assert findings.next_best(compared[:1].assign(difference=0.01), "test").startswith(
+        "0 of 1 other"
     )
-    swapped = scored | {"lda": scored["lda_on_fbp"], "lda_on_fbp": scored["lda"]}
-    assert findings.finetuned_features(swapped).startswith("Fine-tuned features harm LDA: -")
-    twice = scored | {"lda": scored["svm"], "lda_on_fbp": scored["svm_on_fbp"]}
-    text = findings.finetuned_features(twice)  # p = .69 of one alone
-    assert text.startswith("Fine-tuned features are not shown to help a classical model: +")
-    assert text.count("(p = 1.000)") == 2
-    assert findings.finetuned_features({"fbp": scored["fbp"]}) == ""
 
 
-def _curves(model, aucs, fold=None):
-    rows = {"model": model, "seed": 0, "fold": fold, "epoch": np.arange(len(aucs)) + 1}
-    return pd.DataFrame(rows | {"val_auc": aucs})
-
-
-def test_a_training_improves_at_the_end_if_its_gain_is_twice_its_standard_error():
-    rising = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94]
-    flat = [0.5, 0.7, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
-    folds = [_curves("fbp", np.array(rising) + 0.01 * k, k) for k in range(5)]
-    folds += [_curves("ll", np.array([*flat[:-1], 0.8 + (-1) ** k * 0.01]), k) for k in range(5)]
-    text = findings.last_epochs(pd.concat([*folds, _curves("cnn", flat)]))
-    assert text.startswith("FBP still improved at the end: FBP +4.0 ± 0.0, LL +0.2 ± 0.5 points of")
-    assert text.endswith("; on validation the best epochs are Two-layer CNN 3 of 8.")
-    assert findings.last_epochs(pd.concat(folds[5:])).startswith("No training is shown to improve")
-    both = findings.last_epochs(pd.concat([*folds[5:], _curves("cnn", rising)]))
-    assert both.startswith("Two-layer CNN was best at its last epoch, so more epochs may help: LL ")
-    single = findings.last_epochs(pd.concat([_curves("cnn", flat), _curves("fbp", rising)]))
-    assert single == (
-        "FBP was best at its last epoch, so more epochs may help: on validation the best epochs "
-        "are Two-layer CNN 3 of 8, FBP 8 of 8."
+def test_the_auc_within_groups_is_said_beside_that_over_all_images():
+    rows = [("FBP", "fbp", 0.94, 0.87, 0.8, 0.92), ("LL", "ll", 0.9, 0.78, 0.7, 0.85)]
+    ends = ["test_auc", *(f"test_within_auc{end}" for end in ("", "_low", "_high"))]
+    table = pd.DataFrame(rows, columns=["title", "model", *ends])
+    text = findings.within_groups(table, ["ll", "fbp", "missing"])
+    assert text.endswith(
+        "LL 78.0 [70.0, 85.0] (90.0 over all images), FBP 87.0 [80.0, 92.0] (94.0 over all images)."
     )
-    assert findings.last_epochs(_curves("ll", flat)).startswith("Every training was best before")
-    said = findings.last_epochs(_curves("pdarts", flat), training="training of a cell")
-    assert said.startswith("Every training of a cell was best before its last epoch: on validation")
-    assert findings.last_epochs(_curves("cnn", [0.5])) == ""
+    assert findings.within_groups(table, ["svm"]) == ""
+    assert findings.within_groups(table[["model", "test_auc"]], ["fbp"]) == ""
 
 
-def _repeated(groups, within=0.75):
-    rows = [("random", k, auc, within) for k, auc in enumerate([0.90, 0.91, 0.92, 0.91, 0.90])]
-    rows += [("groups", k, auc, within - 0.02) for k, auc in enumerate(groups)]
-    table = pd.DataFrame(rows, columns=["split", "repetition", "auc", "within_auc"])
-    return table.assign(model="LDA", n_groups=10)
+def curves(model, *trainings):
+    rows = [
+        (model, seed, np.nan, epoch, auc)
+        for seed, aucs in enumerate(trainings)
+        for epoch, auc in enumerate(aucs, 1)
+    ]
+    return pd.DataFrame(rows, columns=["model", "seed", "fold", "epoch", "val_auc"])
 
 
-def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_unclear():
-    text = findings.unseen_groups(_repeated([0.80, 0.81, 0.82, 0.81, 0.80]))
-    assert text.startswith("Groups that no training has seen cost AUC: LDA -10.0 ± 0.9 points")
-    assert "5 splits of each kind" in text
-    assert "Inside the groups the difference of LDA is -2.0 ± 0.0; there it reaches 75.0 ±" in text
-    assert "on random splits, and 90.8 ± 0.8 over all groups together" in text
-    unclear = findings.unseen_groups(_repeated([0.80, 0.99, 0.82, 0.99, 0.80], np.nan))
-    assert "is not clear from so few splits: LDA -2.8" in unclear and "Inside" not in unclear
+def test_a_model_still_improves_if_its_last_quarter_is_clear_of_noise():
+    rising = [[0.7, 0.75, 0.8, 0.84 + 0.001 * k] for k in range(3)]
+    flat = [[0.7, 0.8, 0.85, 0.85 + wobble] for wobble in (0.02, -0.02, 0.01)]
+    text = findings.last_epochs(pd.concat([curves("CNN", *rising), curves("LL", *flat)]))
+    assert text.startswith("CNN was still improving: in the last quarter of the epochs CNN +4.1 ±")
+    assert findings.last_epochs(curves("LL", *flat)).startswith("No model still improved")
+    assert findings.last_epochs(curves("CNN", rising[0])).startswith("CNN was still")  # its best
+    assert findings.last_epochs(curves("CNN", [0.5])) == ""
+
+
+def repeated(groups):
+    rows = [("random", k, auc) for k, auc in enumerate([0.90, 0.91, 0.92, 0.91, 0.90])]
+    rows += [("groups", k, auc) for k, auc in enumerate(groups)]
+    table = pd.DataFrame(rows, columns=["split", "repetition", "auc"])
+    return table.assign(model="LDA", n_groups=10, within_auc=np.nan)
+
+
+def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_uncertain():
+    text = findings.unseen_groups(repeated([0.80, 0.81, 0.82, 0.81, 0.80]))
+    assert text.startswith("On unseen groups LDA loses 10.0 ± 0.9 points:")
+    # t with about 4 degrees of freedom, not with 8
+    spread = repeated([0.76, 0.79, 0.82, 0.85, 0.88])
+    row = two_splits.repeated_differences(spread).iloc[0]
+    assert 2.31 < -row.difference / row.error < 2.7
+    assert "(5 splits leave this uncertain)" in findings.unseen_groups(spread)
     assert findings.unseen_groups(pd.DataFrame()) == ""
 
 
-def test_kinds_of_split_that_spread_differently_need_a_larger_difference():
-    table = _repeated([0.76, 0.79, 0.82, 0.85, 0.88])
-    row = two_splits.repeated_differences(table).iloc[0]
-    assert 2.31 < -row.difference / row.error < 2.7  # t with 8 and with about 4 degrees of freedom
-    assert findings.unseen_groups(table).startswith("The cost of unseen groups is not clear")
+@pytest.mark.parametrize(("n", "words"), [(1, "1 group the"), (2, "2 groups the")])
+def test_groups_are_counted_and_their_mean_auc_is_said(n, words):
+    table = pd.DataFrame({"auc": [0.9, 0.7][:n]})
+    row = {"test_auc": 0.95, "test_auc_low": 0.93, "test_auc_high": 0.97, "test_within_auc": 0.8}
+    said = findings.groups(table, row, "test")
+    assert said.startswith(f"Inside {words} AUC is 80.0 on average, 95.0 [93.0, 97.0] over all")
+    assert findings.groups(table[:0], row, "test") == ""
+
+
+def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
+    wrong = pd.DataFrame({"id": ["0", "30"], "kind": ["escape", "false alarm"]})
+    judged = pd.DataFrame({"id": map(str, range(70)), "label": [1] * 20 + [0] * 50})
+    said = findings.mistakes(wrong, judged)
+    assert said == (
+        "1 of 20 bad parts is called good (5.0 % [0.1, 24.9]) and 1 of 50 good parts is called "
+        "bad (2.0 % [0.1, 10.6])."
+    )
+    grouped = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 10))
+    assert grouped != said
+    one = findings.mistakes(wrong, judged.drop(index=range(1, 20)))
+    assert one.startswith("1 of 1 bad part is called good")
+
+
+def points_of(asked, own=None):
+    table = decision.operating_table(
+        {"m": own or toy()}, AnalysisSettings(max_escape_rate=asked), 0.3
+    )
+    return table
+
+
+def test_a_promise_says_what_escaped_and_what_it_cost():
+    points = points_of(0.1)
+    (said,) = findings.promise(points, "m", "test")
+    assert said.startswith("1 of 2 bad parts escaped (50.0 [1.3, 98.7] %); 33 % of the good parts")
+    none = points.assign(test_escapes=0, test_escape_rate_high=0.018)
+    said = findings.promise(none.assign(test_bad=204), "m", "test")[0]
+    assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
+    broken = findings.promise(points.assign(test_escape_rate_low=0.2), "m", "test")
+    assert "promise of 9.1 % was broken" in broken[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (0.0, "0 % was asked: no number of bad parts can promise it."),
+        (0.01, "1 % was asked: 10 bad parts held out can promise 9.1 %, 99 are needed."),
+    ],
+)
+def test_a_promise_that_cannot_be_made_says_what_it_needs(asked, words):
+    assert findings.promise(points_of(asked), "m", "val")[1] == words
+
+
+def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
+    settings = AnalysisSettings(escape_cost=20, false_alarm_cost=2)
+    points = decision.operating_table({"m": toy()}, settings, 0.3)
+    said = findings.costs(points, "m", "test", Line(0.3, 20, 2))
+    assert "letting all parts pass would cost 6,000.0, rejecting all would cost 1,400.0" in said
+    assert findings.costs(points, "m", "test", Line(0.3)) == ""
+
+
+def test_two_splits_say_what_a_model_loses_and_how_many_lose():
+    row = {"title": "FBP", "random_auc": 0.95, "groups_auc": 0.87, "difference": -0.08}
+    row |= {"difference_low": -0.12, "difference_high": -0.03, "p_holm": 0.002, "model": "fbp"}
+    other = row | {"title": "SVM", "model": "svm", "difference": -0.02, "p_holm": 0.4}
+    table = pd.DataFrame([row, other])
+    said = findings.two_splits(table, "fbp")
+    assert said.startswith(
+        "FBP has test AUC 95.0 on seen groups, 87.0 on unseen ones: a difference"
+    )
+    assert said.endswith("-8.0 [-12.0, -3.0] points; 2 of 2 models lose AUC, 1 significantly.")
+    assert findings.two_splits(table, "stacking") == said  # in one run alone
+
+
+def test_more_images_help_only_if_the_last_gain_is_not_chance():
+    table = pd.DataFrame({"images": [1000, 2000], "gain": [np.nan, 0.02], "gain_high": 0.04})
+    said = findings.training_size(table.assign(gain_low=0.01), "test")
+    assert said.startswith("Twice the images brought test AUC: +2.0 [+1.0, +4.0] points")
+    assert "are not shown to bring" in findings.training_size(table.assign(gain_low=-0.01), "test")
+    assert findings.training_size(table[:1].assign(gain_low=0), "test") == ""
+
+
+def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
+    audited = pd.DataFrame({"is_suspect": [True] * 10 + [False] * 90, "probability": 0.0})
+    audited.loc[[0, 1, 2, 3, 50], "probability"] = [1 / 3, 2 / 3, 1 / 3, 2 / 3, 1 / 3]
+    assert findings.label_audit(audited) == (
+        "10 of 100 labels are suspect (10.0 %); the annotators doubted 40.0 % [12.2, 73.8] of "
+        "them, against 5.0 % [1.6, 11.3] of all labels."
+    )
+    grouped = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four in one group
+    assert "40.0 % [0.1, 99.8] of them" in grouped
+    assert findings.label_audit(audited.drop(columns="probability")).endswith("(10.0 %).")
+    one = findings.label_audit(audited.assign(is_suspect=[True] + [False] * 99))
+    assert one.startswith("1 of 100 labels is suspect")

@@ -5,8 +5,6 @@ import pandas as pd
 import pytest
 from scipy import special
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
 from helpers.models.record import Model
 from helpers.results import label_audit
 from helpers.results.predictions import Scored
@@ -73,42 +71,18 @@ def test_test_labels_are_not_audited():
     assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
 
 
-def test_an_edited_list_is_kept_and_one_that_is_not_is_written_again(home):
+def test_a_list_to_check_has_fifty_rows_or_all_suspects_and_counts_what_a_person_edited():
     scored, split, _ = made_up()
-    audited, run_paths = label_audit.audit(scored, split), RunPaths("t")
-    assert "50 labels to check" in label_audit.write_labels_to_check(run_paths, audited, split)
-    path = run_paths.labels_to_check
-    frame = pd.read_csv(path, dtype={"id": str})
-    assert frame.columns.tolist() == ["id", "path", "label", "reason"]
-    assert frame.id.tolist() == audited.id[:50].tolist()
-    assert frame.reason.nunique() == 50 and frame.reason[0].startswith("labelled ")
-    path.write_text("id,path,label,reason\n")
-    assert "50 labels" in label_audit.write_labels_to_check(run_paths, audited, split)
-    for edited in (1 - frame.label[0], "", "bad?"):
-        frame.astype({"label": object}).assign(label=[edited, *frame.label[1:]]).to_csv(
-            path, index=False
-        )
-        before = path.read_bytes()
-        text = label_audit.write_labels_to_check(run_paths, audited, split)
-        assert "1 edited label(s) and was kept" in text and path.read_bytes() == before
-
-
-def test_corrections_are_entered_in_the_csv_that_the_run_has_its_labels_from(home):
-    scored, split, _ = made_up()
-    audited, run_paths = label_audit.audit(scored, split), RunPaths("t")
-
-    def given(csv):
-        stage = {"settings": {"labels_csv": str(csv)}}
-        files.save_json(run_paths.run_json, {"stages": {"01_data_split": stage}})
-
-    given("lots.csv")  # it may have groups, and labels that no folder has
-    text = label_audit.write_labels_to_check(run_paths, audited, split)
-    assert "Correct them in lots.csv" in text and text.endswith("LABELS_CSV=lots.csv")
-    before = run_paths.labels_to_check.read_bytes()
-    given(run_paths.labels_to_check)
-    text = label_audit.write_labels_to_check(run_paths, audited.tail(60), split)
-    assert "is this run's LABELS_CSV and was kept" in text
-    assert run_paths.labels_to_check.read_bytes() == before
+    audited = label_audit.audit(scored, split)
+    table = label_audit.to_check(audited)
+    assert table.columns.tolist() == ["id", "path", "label", "reason"]
+    assert table.id.tolist() == audited.id[:50].tolist()
+    assert table.reason.nunique() == 50 and table.reason[0].startswith("labelled ")
+    assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
+    assert label_audit.edited(table.astype({"label": str}), split) == 0
+    for changed in (str(1 - table.label[0]), "", "bad?"):
+        own = table.assign(label=[changed, *table.label[1:].astype(str)])
+        assert label_audit.edited(own, split) == 1
 
 
 def test_one_class_alone_is_refused():

@@ -69,3 +69,17 @@ def test_without_probabilities_or_test_labels_there_is_nothing_to_map():
 def test_one_class_alone_is_named():
     with pytest.raises(ValueError, match="no pair of a bad part and another good one"):
         label_mappings.weighted_auc([1, 1], [0, 0], [0.1, 0.2])
+
+
+def test_published_numbers_are_beside_those_of_the_same_mapping_by_accuracy():
+    table = label_mappings.beside_published(
+        label_mappings.mapping_table(model(), SPLIT, 0.5), "SVM"
+    )
+    assert len(table.Labels.drop_duplicates()) == (table.Labels != table.Labels.shift()).sum()
+    assert table.Labels.iloc[-1] == label_mappings.NOT_STATED
+    for _, own in table.groupby("Labels"):
+        values = [float(text.split()[0]) for text in own.Accuracy]
+        assert values == sorted(values, reverse=True)
+    own = table[table.Work == "this run"].set_index("Labels")
+    assert "[" in own.Accuracy[label_mappings.HALF]
+    assert "[" not in own.Accuracy["weighted: p bad, 1 - p good"]

@@ -218,6 +218,14 @@ def test_the_groups_of_a_split_come_with_labels_and_scores(folded):
     assert model.groups().tolist() == model.groups("test").tolist()
 
 
+def test_a_model_is_chosen_by_its_file_s_name_or_by_its_title(run):
+    scored = read_all_predictions(run)
+    for wanted in ("fbp", "FBP", "FBP, 2 seeds averaged"):
+        assert predictions.chosen(scored, wanted) == "fbp"
+    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, fbp"):
+        predictions.chosen(scored, "lda")
+
+
 def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything(home):
     run_paths = RunPaths("r")
     files.write_bytes(run_paths.predictions("mine"), b"")

@@ -1,4 +1,4 @@
-"""The results table reads predictions files, and the cost of a training from its records."""
+"""The results table is made of scores, and shown in the report's shape."""
 
 import numpy as np
 import pandas as pd
@@ -6,12 +6,14 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from helpers.core import files, metrics
-from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
-from helpers.results import predictions, results_table
-from helpers.runs import stages
+from helpers.results import predictions, report_table, results_table
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
+
+COSTS = pd.DataFrame(
+    {"model": ["fbp", "svm"], "parameters": [3373570, None], "seconds": [964.3, 2.4]}
+)
 
 
 @pytest.fixture
@@ -20,27 +22,28 @@ def run(home):
 
 
 @pytest.fixture
-def costly(home):
-    """Models whose trainings are on record, and one of the user's own."""
+def whole(home):
     run_paths = planted.make_run()
-    for seed, (name, quality) in enumerate([("svm", 1.0), ("fbp", 2.0), ("mine", 1.0)]):
+    qualities = {"svm": 1.0, "svm_on_fbp": 2.5, "fbp": 2.0, "mine": 1.0, "lr_on_brightness": 0.2}
+    for seed, (name, quality) in enumerate(qualities.items()):
         planted.plant(run_paths, name, quality, seed)
-    one = {"seed": 0, "seconds": 964.3, "parameters": 3373570}
-    files.save_json(run_paths.metrics("fbp_history"), {"seeds": [one]})
-    files.save_json(run_paths.metrics("fit_svm"), {"model": "SVM", "seconds": 2.4})
-    record = stages.load_run(run_paths)
-    record["stages"]["03_finetuning"] = {
-        "device": "CPU, 2 threads",
-        "precision": "bf16",
-        "outputs": {"predictions/fbp.csv": "digest"},
-    }
-    files.save_json(run_paths.run_json, record)
     return run_paths
+
+
+def table_of(run_paths):
+    return results_table.results_table(
+        read_all_predictions(run_paths), read_split(run_paths.split_csv)
+    )
+
+
+def with_tests(run_paths):
+    scored = read_all_predictions(run_paths)
+    return results_table.with_tests(table_of(run_paths), scored, COSTS)
 
 
 def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     planted.plant(run, "svm", 1, 0)
-    table = results_table.results_table(run)
+    table = table_of(run)
     assert not [c for c in table if c in ("members", "averaged") or c.endswith(("_mean", "_std"))]
     row = table.iloc[0]
     frame = files.load_csv(run.predictions("svm"), ("id",)).merge(
@@ -54,29 +57,20 @@ def test_the_numbers_of_a_row_are_those_of_scikit_learn(run):
     assert row.test_auc_low <= row.test_auc <= row.test_auc_high
 
 
-def test_rows_come_in_the_order_of_the_report_with_the_majority_last(run):
-    for name in ("fbp", "my_model", "svm", "lda", "svm_on_fbp", "random_cell_1"):
-        planted.plant(run, name, 1, 0)
-    names = results_table.results_table(run).model.tolist()
-    expected = ["lda", "svm", "svm_on_fbp", "fbp", "random_cell_1", "my_model", "majority"]
-    assert names == expected
-
-
 def test_a_model_with_several_seeds_is_the_mean_of_their_scores(run):
     planted.plant(run, "fbp", 1.0, 0, 1, 2)
     seeds = read_all_predictions(run)["fbp"].members
-    scores = np.mean([one.test.defect_score for one in seeds], axis=0)
+    scores = np.mean([own.test.defect_score for own in seeds], axis=0)
     labels = seeds[0].labels_scores("test")[0]
-    row = results_table.results_table(run).iloc[0]
+    row = table_of(run).iloc[0]
     assert row.test_auc == pytest.approx(roc_auc_score(labels, scores))
-    assert row.test_auc_low < row.test_auc < row.test_auc_high
-    aucs = [roc_auc_score(*one.labels_scores("test")) for one in seeds]
+    aucs = [roc_auc_score(*own.labels_scores("test")) for own in seeds]
     assert row.test_auc > max(aucs)  # their errors are independent
     assert (row.members, row.averaged) == (3, "3 seeds")
     assert row.test_auc_mean == pytest.approx(np.mean(aucs))
     assert row.test_auc_std == pytest.approx(np.std(aucs, ddof=1))
     bad_rate = results_table.training_bad_rate(read_split(run.split_csv))
-    own = [results_table.evaluate_model(one, bad_rate)["test_f1"] for one in seeds]
+    own = [results_table.evaluate(one, bad_rate)["test_f1"] for one in seeds]
     assert row.test_f1_mean == pytest.approx(np.mean(own))  # each at its own threshold
 
 
@@ -84,11 +78,10 @@ def test_a_cross_fitted_model_is_judged_out_of_fold_and_its_trainings_in_their_o
     planted.add_folds(run, 4)
     planted.plant(run, "fbp", 1.0, 0)
     split, frame = read_split(run.split_csv), files.load_csv(run.predictions("fbp"), ("id",))
-    row = results_table.results_table(run).iloc[0]
+    row = table_of(run).iloc[0]
     assert (row.members, row.averaged) == (4, "4 folds")
     label = split.set_index("id").label
     held_out, test = (frame[frame.split == side] for side in ("val", "test"))
-    assert len(held_out) == 120
     every = roc_auc_score(label[held_out.id].astype(int), held_out.defect_score)
     assert row.val_auc == pytest.approx(every)
     own = [
@@ -104,21 +97,14 @@ def test_the_best_model_is_chosen_by_validation_and_not_by_test(run):
     split = read_split(run.split_csv)
     label = split.label.astype(float).to_numpy()
     right_on_val = np.where(split.split == "val", label, 1 - label)
-    predictions.save_predictions(run.predictions("a_val"), split, right_on_val)
-    predictions.save_predictions(run.predictions("b_test"), split, 1 - right_on_val)
-    assert results_table.best_model(results_table.results_table(run)) == "a_val"
-
-
-def test_a_model_can_be_asked_for_by_name_and_a_wrong_name_is_refused(run):
-    planted.plant(run, "svm", 0.1, 0)
-    planted.plant(run, "fbp", 3, 0, 1)
-    table = results_table.results_table(run)
-    assert results_table.chosen_model(table) == "fbp"
-    assert results_table.chosen_model(table, "svm") == "svm"
-    assert results_table.chosen_model(table, "FBP") == "fbp"
-    assert results_table.chosen_model(table, "FBP, 2 seeds averaged") == "fbp"
-    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, fbp"):
-        results_table.chosen_model(table, "lda")
+    for name, scores in (("a_val", right_on_val), ("b_test", 1 - right_on_val)):
+        content = predictions.predictions_frame(split, scores)
+        files.save_csv(run.predictions(name), content)
+    table = table_of(run)
+    assert results_table.best_model(table) == "a_val"
+    reference = table.assign(kind=["reference", "own", "reference"])
+    assert results_table.best_model(reference) == "b_test"
+    assert results_table.best_model(table.assign(kind="reference")) == "a_val"
 
 
 def test_the_rate_of_bad_parts_counts_those_that_a_balanced_validation_set_took_from_training():
@@ -127,50 +113,60 @@ def test_the_rate_of_bad_parts_counts_those_that_a_balanced_validation_set_took_
     assert results_table.training_bad_rate(pd.DataFrame({"split": sides, "label": labels})) == 0.25
 
 
-def test_a_row_says_what_its_training_cost_and_a_user_s_own_says_nothing(costly):
-    table = results_table.whole_table(costly).set_index("model")
-    assert table.loc["fbp", ["parameters", "seconds", "device"]].tolist() == [
-        3373570,
-        964.3,
-        "CPU, 2 threads, bf16",
-    ]
-    assert table.seconds["svm"] == 2.4
-    assert table.loc["mine", ["parameters", "seconds", "device"]].isna().all()
+def test_p_values_compare_test_scores_with_the_best_row_and_costs_are_beside(whole):
+    table = with_tests(whole).set_index("model")
+    scored = read_all_predictions(whole)
+    labels, best = scored["svm_on_fbp"].labels_scores("test")
+    expected = metrics.auc_difference(labels, scored["svm"].labels_scores("test")[1], best)
+    assert table.p_value["svm"] == expected.p_value
+    assert pd.isna(table.p_value["svm_on_fbp"]) and table.seconds["svm"] == 2.4
+    assert table.loc["mine", ["parameters", "seconds"]].isna().all()
     assert table.loc["majority", ["parameters", "seconds", "p_value"]].isna().all()
 
 
-def test_the_cost_of_several_seeds_is_their_sum(costly):
-    seeds = [
-        {"seed": k, "seconds": seconds, "parameters": 7, "device": "a GPU"}
-        for k, seconds in enumerate((964.3, 900.0, 1000.7))
-    ]
-    files.save_json(costly.metrics("fbp_history"), {"seeds": seeds})
-    row = results_table.whole_table(costly).set_index("model").loc["fbp"]
-    assert row.seconds == pytest.approx(2865.0)
-    assert (row.parameters, row.device) == (7, "a GPU")
+def test_the_table_for_the_eye_has_at_most_eight_columns_the_best_on_validation_first(whole):
+    shape = report_table.paper_table(with_tests(whole), "submitted")
+    assert shape.Model.iloc[0] == "SVM on FBP features \N{LEFTWARDS ARROW} submitted"
+    names = ["Brightness alone (reference)", "Majority (reference)"]
+    assert shape.Model.iloc[-2:].tolist() == names
+    assert len(shape.columns) <= 8
+    shape = shape.set_index("Model")
+    assert shape.loc["FBP", ["Parameters", "Time"]].tolist() == ["3.4 M", "16 min"]
+    assert shape.loc["SVM", ["p", "Parameters", "Time"]].tolist() == ["<.001", "-", "2.4 s"]
+    html = report_table.shown(with_tests(whole), "All models.", chosen="submitted").to_html()
+    best = f"{100 * table_of(whole).test_accuracy.max():.1f}"
+    assert f"<b>{best}</b>" in html and "<b>3.4 M</b>" not in html
+    assert "All models. Per cent" in html and "against the submitted row" in html
 
 
-@pytest.mark.parametrize("content", [[], {"seeds": 3}, {"seeds": ["x"]}])
-def test_a_damaged_record_of_a_training_is_named(costly, content):
-    files.save_json(costly.metrics("fbp_history"), content)
-    with pytest.raises(files.ArtifactError, match=r"fbp_history\.json is damaged"):
-        results_table.whole_table(costly)
+def test_the_table_for_the_eye_tells_a_mean_of_trainings_and_stars_the_first_fold(whole):
+    planted.add_folds(whole)
+    planted.plant(whole, "fbp", 2.0, 0)
+    planted.plant(whole, "svm", 4.0, 0, once=True)
+    shape = report_table.paper_table(table_of(whole)).set_index("Model")
+    assert shape["Valid AUC"]["SVM"].endswith("*")
+    fbp = "FBP, mean of 5 folds \N{LEFTWARDS ARROW} best on validation"
+    assert not shape["Valid AUC"][fbp].endswith("*")
 
 
-def test_p_values_compare_test_scores_with_the_best_row_by_validation(costly):
-    table = results_table.whole_table(costly).set_index("model")
-    scored = read_all_predictions(costly)
-    labels, best = scored["fbp"].labels_scores("test")
-    expected = metrics.auc_difference(labels, scored["svm"].labels_scores("test")[1], best)
-    assert table.p_value["svm"] == expected.p_value
-    assert pd.isna(table.p_value["fbp"])
+def test_the_table_for_the_eye_of_hidden_test_labels_shows_validation_alone(whole):
+    planted.hide_test_labels(whole)
+    shape = report_table.paper_table(table_of(whole))
+    assert shape.columns.tolist() == ["Model", "Valid AUC", "Valid Acc"]
+    assert "[" in shape["Valid AUC"].iloc[0]
 
 
-def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(costly):
-    record = stages.load_run(costly)
-    step = {"key": "k", "stage": "03_finetuning", "outputs": {"predictions/fbp.csv": "digest"}}
-    record["steps"] = {"fbp": step}
-    files.save_json(costly.run_json, record)
-    early = results_table.results_table(costly, until="02_features_baselines")
-    assert early.model.tolist() == ["svm", "mine", "majority"]
-    assert "fbp" in set(results_table.results_table(costly, until="03_finetuning").model)
+def test_the_report_s_table_is_complete():
+    published = """
+        lda 58.0 (96.0) -; rf 54.0 (95.6) -; lr 55.3 (95.6) -; svm 57.0 (95.6) -; ll 60.67 -;
+        cnn 77.0 -; fbp 97.33 98.30; darts_v2 95.33 99.06; darts_searched 95.67 98.57
+    """
+    rows = [row.split() for row in published.split(";")]
+    assert {name: (" ".join(valid), auc) for name, *valid, auc in rows} == report_table.REPORT
+
+
+def test_the_report_s_rows_are_beside_ours_with_fine_tuned_features_in_parentheses(whole):
+    shape = report_table.beside_report(table_of(whole)).set_index("Model")
+    assert shape.loc["FBP", "Test AUC, report"] == "98.30"
+    assert shape.loc["LDA", "Test AUC, this run"] == "-"
+    assert shape.loc["SVM", "Test AUC, this run"].count("(") == 1

@@ -1,32 +1,15 @@
 """The contest's CSV: each rule refused with the row named, and the file written whole or not."""
 
-import errno
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.core import files
 from helpers.core.files import ArtifactError
-from helpers.datasets.split_file import read_split
-from helpers.results.submission import validate_submission, write_submission
-from helpers.runs.run_models import read_all_predictions
-from tests import planted
+from helpers.models.record import Model
+from helpers.results.predictions import Scored
+from helpers.results.submission import submission, validate_submission
 
 IDS = ["007", "a", "NA", "z9"]  # ids that a careless reader turns into 7 and NaN
-
-
-@pytest.fixture
-def run(home):
-    run_paths = planted.make_run(n=20)
-    planted.plant(run_paths, "fbp", 1.0, 0, 1)
-    return run_paths
-
-
-def _test_ids(run_paths):
-    split = read_split(run_paths.split_csv)
-    return split.id[split.split == "test"].tolist()
 
 
 def csv_file(tmp_path, text, name="x.csv"):
@@ -57,20 +40,18 @@ def test_the_ids_are_read_from_the_sample_when_none_are_given(tmp_path):
         validate_submission(bad, None, sample)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "written"), [("folder:parts", "'=1+1"), ("nexperia", "=1+1"), ("chips", "=1+1")]
-)
-def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(home, dataset, written):
-    run_paths = planted.make_run(n=20)
-    split = read_split(run_paths.split_csv)
-    split.loc[split.index[-1], "id"] = "=1+1"
-    files.save_csv(run_paths.split_csv, split)
-    planted.plant(run_paths, "fbp", 1.0, 0, 1)
-    record = files.load_json(run_paths.run_json)
-    files.save_json(run_paths.run_json, record | {"dataset": dataset})
-    path = write_submission(run_paths, "fbp")
-    assert path.read_text().splitlines()[-1].startswith(f"{written},0.")
-    assert len(validate_submission(path, _test_ids(run_paths))) == 20
+@pytest.mark.parametrize(("contest", "written"), [(False, "'=1+1"), (True, "=1+1")])
+def test_an_id_like_a_formula_is_written_to_the_letter_for_a_contest_alone(contest, written):
+    frame = pd.DataFrame({"id": ["a", "=1+1"], "label": [0, 1], "defect_score": [0.1, 0.9]})
+    table = submission(Scored(Model("fbp"), frame, frame), contest)
+    assert table.columns.tolist() == ["id", "defect_score"]
+    assert table.id.tolist() == ["a", written]
+
+
+def test_a_split_without_test_images_has_no_submission():
+    empty = pd.DataFrame({"id": [], "label": [], "defect_score": []})
+    with pytest.raises(ArtifactError, match="no test images"):
+        submission(Scored(Model("fbp"), empty, empty), contest=True)
 
 
 @pytest.mark.parametrize(
@@ -117,37 +98,3 @@ def test_a_broken_file_is_refused_with_the_row_and_the_way_out(tmp_path, body, m
 def test_an_empty_test_set_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"x\.csv cannot be checked: the test set has no ids"):
         validate_submission(csv_file(tmp_path, GOOD), [])
-
-
-def test_the_submission_of_a_run_has_one_row_for_each_test_image(run):
-    frame = validate_submission(write_submission(run, "fbp"), _test_ids(run))
-    test = read_all_predictions(run)["fbp"].test
-    assert frame.id.tolist() == test.id.tolist()
-    assert frame.defect_score.tolist() == test.defect_score.tolist()  # the mean over the seeds
-    assert os.listdir(run.submission.parent) == [run.submission.name]
-
-
-def test_a_submission_without_all_test_images_does_not_look_ready(run):
-    record = files.load_json(run.run_json)
-    record["stages"] = {"01_data_split": {"test_left_out": 20}}
-    files.save_json(run.run_json, record)
-    assert write_submission(run, "fbp").name == "toy.incomplete.csv"
-    assert os.listdir(run.submission.parent) == ["toy.incomplete.csv"]
-
-
-def test_a_refused_or_killed_write_keeps_the_old_file_and_no_rest(run, monkeypatch):
-    before = write_submission(run, "fbp").read_bytes()
-    planted.plant(run, "svm", 1.0, 5)
-    frame = pd.read_csv(run.predictions("svm"), dtype={"id": str})
-    frame.iloc[:-1].to_csv(run.predictions("svm"), index=False)
-    with pytest.raises(ArtifactError, match=r"svm\.csv lacks 1 test id"):
-        write_submission(run, "svm")
-
-    def full_disk(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(ArtifactError, match=r"toy\.csv cannot be written: the disk is full"):
-        write_submission(run, "fbp")
-    assert run.submission.read_bytes() == before
-    assert os.listdir(run.submission.parent) == [run.submission.name]

@@ -1,0 +1,157 @@
+"""What the notebooks show of a run's models: the files behind the tables of `helpers.results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import keeps_groups_apart, read_split
+from helpers.results import ensembles, label_audit, results_table, submission
+from helpers.results.predictions import Scored, chosen
+from helpers.runs import costs, record
+from helpers.runs.run_models import read_all_predictions
+from helpers.runs.stages import FIRST, Run, check_run_name
+
+ANALYSIS = "06_analysis"
+# parameters by which two compared runs may differ: those that change no model that both have
+MAY_DIFFER = ["split", "split_csv", "val_per_class", "repeats", "time_budget_min", "tensorboard"]
+MAY_DIFFER += ["genotypes", "random_cells", "distill"]
+
+
+def results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
+    """Return the results table of the models that this notebook and earlier ones have made.
+
+    A notebook that is run again shows what existed by then, whatever the run holds by now.
+    """
+    scored = read_all_predictions(run.paths, until=run.name)
+    return results_table.results_table(scored, run.split), scored
+
+
+def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
+    """Return the results table of all models with ensembles, costs and tests, and the models."""
+    scored = read_all_predictions(run.paths, ensembles=True)
+    table = results_table.results_table(scored, run.split)
+    cost = costs.cost_table(run.paths, list(scored))
+    return results_table.with_tests(table, scored, cost), scored
+
+
+def chosen_model(table: pd.DataFrame, scored: dict[str, Scored], wanted: str) -> str:
+    """Return the model that the parameter MODEL names, or for "" the best on validation."""
+    return chosen(scored, wanted) if wanted else results_table.best_model(table)
+
+
+def kinds(run: Run) -> list[str]:
+    """Return the columns of split.csv that the data source names as kinds of parts."""
+    return record.load_run(run.paths)["stages"][FIRST].get("kinds", [])
+
+
+def write_ensembles(run: Run, seed: int) -> pd.DataFrame:
+    """Fit both ensembles, write the predictions of those that are kept, and return their table.
+
+    An ensemble that is no longer kept is removed.
+
+    Raises:
+        ArtifactError: a file has the name of an ensemble, but this run did not write it.
+    """
+    scored = read_all_predictions(run.paths)
+    built = {own.model.slug: own for own in ensembles.build(scored, run.split, seed)}
+    recorded = record.load_run(run.paths).get("models", {})
+    for name in ensembles.ENSEMBLES:
+        path = run.paths.predictions(name)
+        ours = recorded.get(name, {}).get("digest")
+        if path.exists() and files.file_digest(path) != ours:
+            raise files.ArtifactError(
+                f"{path} has the name of an ensemble but was not made here, or changed since; "
+                "rename it to keep it as a model of your own, or delete it"
+            )
+        if name in built and built[name].kept:
+            run.add_model(built[name].model, built[name].predictions)
+        else:
+            path.unlink(missing_ok=True)
+    return ensembles.ensemble_table([*built.values()], scored)
+
+
+def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:
+    """Return the models of the run with the random split and of the one by groups.
+
+    The keys are those of `two_splits.KINDS`.
+
+    Raises:
+        SettingsError: the other run has no split, one of the same kind, or other labels.
+    """
+    problem, runs = f"COMPARE_RUN={other!r}", {}
+    check_run_name(other)
+    paths = (run.paths, RunPaths(other))
+    if not paths[1].split_csv.is_file():
+        raise SettingsError(f"{problem} has no split; run notebook 01 of that run")
+    tables = [read_split(own.split_csv) for own in paths]
+    for own, table in zip(paths, tables, strict=True):
+        runs["groups" if keeps_groups_apart(table) else "random"] = own
+    if len(runs) < 2:
+        kind = "keeps groups apart" if "groups" in runs else "is random"
+        raise SettingsError(f"{problem}: the split of both runs {kind}; name one of the other kind")
+    first, second = (table.set_index("id").label.sort_index() for table in tables)
+    if not first.equals(second):
+        raise SettingsError(f"{problem} has other images or other labels than run {run.paths.name}")
+    here, there = (_settings(own) for own in paths)
+    if unlike := sorted(
+        f"{name} (here {here[name]!r}, there {there[name]!r})"
+        for name in here.keys() & there.keys()
+        if here[name] != there[name]
+    ):
+        raise SettingsError(f"{problem} was made with other settings: {', '.join(unlike)}")
+    return {kind: read_all_predictions(own, ensembles=True) for kind, own in runs.items()}
+
+
+def _settings(run_paths: RunPaths) -> dict[str, Any]:
+    """Return the parameters of a run that its models depend on, the kind of split aside."""
+    values: dict[str, Any] = {}
+    for stage, entry in record.load_run(run_paths).get("stages", {}).items():
+        if stage < ANALYSIS:
+            kept = (name for name in entry.get("settings", {}) if name not in MAY_DIFFER)
+            values |= {f"{stage[:2]} {name.upper()}": entry["settings"][name] for name in kept}
+    if not values.get("05 HALVING_EPOCHS"):  # without the halving the runs share no winner of it
+        values = {name: value for name, value in values.items() if "HALVING" not in name}
+    return values
+
+
+def write_submission(run: Run, scored: Scored) -> Path:
+    """Write the submission of a model whole or not at all, and return its path.
+
+    If notebook 01 left out images of the test set, as `smoke` does, a contest would refuse the
+    file: it is then called `<run>.incomplete.csv`.
+    """
+    about, path = record.load_run(run.paths), run.paths.submission
+    if about.get("stages", {}).get(FIRST, {}).get("test_left_out"):
+        path = path.with_name(f"{run.paths.name}.incomplete.csv")
+    contest = about.get("dataset", "").partition(":")[0] in submission.CONTESTS
+    content = submission.submission(scored, contest).to_csv(index=False, lineterminator="\n")
+    files.write_bytes(run.output(path), content.encode())
+    return path
+
+
+def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
+    """Write the suspect labels as a CSV to edit, and say what to do with it.
+
+    An older list is kept if a person has edited a label in it, or if it is the run's LABELS_CSV.
+    """
+    path, rows = run.paths.labels_to_check, label_audit.to_check(audited)
+    first = record.load_run(run.paths).get("stages", {}).get(FIRST, {})
+    given = first.get("settings", {}).get("labels_csv", "")
+    if given and Path(given).expanduser().resolve() == path.resolve():
+        return f"{path} is this run's LABELS_CSV and was kept; start a run with another --name"
+    if path.exists():
+        older = files.load_csv(path, ("id", "label"), text=["label"])
+        if edited := label_audit.edited(older, run.split):
+            return f"{path} has {edited} edited label(s) and was kept; delete it for a new list"
+    files.save_csv(path, rows)
+    where = f"Correct them in {given}" if given else "Correct its column `label`"
+    return (
+        f"{len(rows)} labels to check: {path}\n{where}, then start a run with another --name and "
+        f"-p LABELS_CSV={given or path}"
+    )

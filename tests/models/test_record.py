@@ -1,0 +1,61 @@
+"""A model is a record: names, order and colours follow from its fields."""
+
+import pytest
+
+from helpers.core.members import Member
+from helpers.models.record import Model, colours
+
+FOLDS = tuple(Member(seed, fold) for seed in (0, 1) for fold in range(5))
+
+
+@pytest.mark.parametrize(
+    ("model", "slug", "title", "kind"),
+    [
+        (Model("fbp"), "fbp", "FBP", "fine-tuned"),
+        (Model("svm"), "svm", "SVM", "classical, frozen features"),
+        (
+            Model("svm", features="fbp"),
+            "svm_on_fbp",
+            "SVM on FBP features",
+            "classical, fine-tuned features",
+        ),
+        (Model("lr", features="brightness"), "lr_on_brightness", "Brightness alone", "reference"),
+        (Model("module_prior"), "module_prior", "Module prior (no pixel)", "reference"),
+        (
+            Model("random_cell", number=3, teacher="fbp"),
+            "random_cell_3_distilled",
+            "Random cell 3, distilled",
+            "distilled",
+        ),
+        (Model("darts_searched"), "darts_searched", "DARTS searched", "searched"),
+        (Model("cnn"), "cnn", "Two-layer CNN", "from scratch"),
+        (Model("stacking"), "stacking", "Stacking", "ensemble"),
+        (Model("my_model"), "my_model", "my_model", "own"),
+    ],
+)
+def test_the_names_and_the_kind_follow_from_the_record(model, slug, title, kind):
+    assert (model.slug, model.title, model.kind) == (slug, title, kind)
+    assert Model.from_json(model.to_json()) == model
+
+
+def test_a_further_backbone_is_named_and_what_was_averaged_is_said():
+    model = Model("fbp", backbone="tf_efficientnet_lite2", members=FOLDS)
+    assert model.slug == "fbp_tf_efficientnet_lite2" and "efficientnet" in model.title
+    assert model.averaged == "2 seeds x 5 folds"
+    assert Model("fbp", members=(Member(3),)).averaged == ""
+    assert Model.from_json(model.to_json()) == model
+
+
+def test_models_are_in_the_report_s_order_then_a_user_s_then_ensembles():
+    names = ["stacking", "my_model", "fbp", "majority", "lda"]
+    models = [*map(Model, names), Model("lda", features="fbp")]
+    ordered = [model.slug for model in sorted(models, key=lambda model: model.order)]
+    assert ordered[:3] == ["lda", "lda_on_fbp", "fbp"]
+    assert ordered[-2:] == ["my_model", "stacking"]
+
+
+def test_a_base_has_one_colour_in_all_figures():
+    few = colours([Model("fbp"), Model("svm")])
+    many = colours([Model("mine"), Model("svm", features="fbp"), Model("fbp", teacher="fbp")])
+    assert few["fbp"] == many["fbp_distilled"] and few["svm"] == many["svm_on_fbp"]
+    assert few["fbp"] != few["svm"]

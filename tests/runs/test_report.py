@@ -1,0 +1,212 @@
+"""The files behind the tables: models of a run and of another one, ensembles, submission, lists."""
+
+import errno
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.core import files
+from helpers.core.paths import RunPaths
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import read_split
+from helpers.models.record import ENSEMBLES, Model
+from helpers.results import decision, label_audit, predictions, results_table, two_splits
+from helpers.results.settings import AnalysisSettings
+from helpers.results.submission import validate_submission
+from helpers.runs import report, run_models, stages
+from tests import planted
+
+
+@pytest.fixture
+def run(home):
+    """Three models with independent errors: joining them is worth it."""
+    run_paths = planted.make_run()
+    for seed, name in enumerate(("svm", "cnn", "fbp")):
+        planted.plant(run_paths, name, 1.5 - 0.1 * seed, seed)
+    return planted.analysis_stage(run_paths)
+
+
+def record(run, **changed):
+    files.save_json(run.paths.run_json, stages.load_run(run.paths) | changed)
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def test_a_notebook_run_again_shows_no_model_of_a_later_one_but_the_user_s_own(run):
+    split = read_split(run.paths.split_csv)
+    scores = predictions.predictions_frame(split, np.linspace(0, 1, len(split)))
+    run.add_model(Model("darts_v2", teacher="fbp"), scores, seconds=7.0, parameters=9)
+    planted.plant(run.paths, "mine", 1.0, 5)
+    early = planted.analysis_stage(run.paths)
+    early.name = "03_finetuning"
+    table, scored = report.results(early)
+    assert table.model.tolist() == ["svm", "cnn", "fbp", "mine", "majority"]
+    table, scored = report.whole_results(run)
+    assert scored["darts_v2_distilled"].model == Model("darts_v2", teacher="fbp")
+    row = table.set_index("model").loc["darts_v2_distilled"]
+    assert (row.title, row.seconds, row.parameters) == ("DARTS_V2, distilled", 7.0, 9)
+
+
+def test_the_model_that_is_wanted_is_found_by_name_or_title_and_checked_before(run):
+    table, scored = report.results(run)
+    assert report.chosen_model(table, scored, "") == results_table.best_model(table)
+    assert report.chosen_model(table, scored, "Two-layer CNN") == "cnn"
+    run_models.check_model(run.paths, "darts_v2", [Model("darts_v2")])
+    run_models.check_model(run.paths, "FBP, 5 folds averaged")
+    with pytest.raises(SettingsError, match="MODEL='lda' is not one of svm, cnn, fbp"):
+        run_models.check_model(run.paths, "lda")
+
+
+# --- ensembles -----------------------------------------------------------------------------------
+
+
+def test_kept_ensembles_become_models_and_are_not_joined_again(run):
+    joined = report.write_ensembles(run, 0)
+    assert joined.kept.tolist() == ["yes", "yes"]
+    table, _ = report.whole_results(run)
+    assert set(ENSEMBLES) <= set(table.model) and results_table.best_model(table) in ENSEMBLES
+    assert report.write_ensembles(run, 0).equals(joined)
+    assert not set(ENSEMBLES) & set(run_models.read_all_predictions(run.paths))
+
+
+def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
+    report.write_ensembles(run, 0)
+    planted.plant(run.paths, "perfect", np.inf, seed=8)
+    report.write_ensembles(run, 0)
+    assert not any(run.paths.predictions(name).exists() for name in ENSEMBLES)
+
+
+def test_a_user_s_file_with_an_ensemble_s_name_is_refused_and_left_alone(run):
+    planted.plant(run.paths, "stacking", 1, seed=4)
+    before = run.paths.predictions("stacking").read_bytes()
+    with pytest.raises(files.ArtifactError, match=r"stacking\.csv has the name of an ensemble"):
+        report.write_ensembles(run, 0)
+    assert run.paths.predictions("stacking").read_bytes() == before
+
+
+def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice(run):
+    def chosen():
+        report.write_ensembles(run, 0)
+        own = planted.analysis_stage(run.paths)  # which reads the split again
+        table, scored = report.whole_results(own)
+        points = decision.operating_table(scored, AnalysisSettings(), 0.3)
+        temperatures = decision.calibration_table(scored, 0.3).temperature[:-1]
+        choices = [*points.threshold, *temperatures, *table.threshold[:-1]]
+        return choices, results_table.best_model(table), table.test_auc[0]
+
+    *before, test_auc = chosen()
+    planted.shuffle_test_labels(run.paths)
+    *after, shuffled = chosen()
+    assert after == before
+    assert shuffled < test_auc - 0.1  # the leak detector has teeth
+
+
+def test_planted_perfect_and_random_models_come_out_as_they_must(run):
+    planted.plant(run.paths, "perfect", np.inf, seed=8)
+    planted.plant(run.paths, "random", 0, seed=9)
+    table, _ = report.whole_results(run)
+    table = table.set_index("model")
+    assert results_table.best_model(table.reset_index()) == "perfect"
+    assert table.loc["perfect", ["val_accuracy", "val_auc", "test_auc", "test_f1"]].eq(1).all()
+    assert table.test_auc_low["random"] < 0.5 < table.test_auc_high["random"]
+    assert (table.p_holm.drop(["perfect", "majority"]) < 0.001).all()
+    assert table.difference["random"] == pytest.approx(table.test_auc["random"] - 1)
+
+
+# --- another run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_runs(home):
+    """A random split and one by groups of the same 600 images in 30 groups; FBP is worse there."""
+    runs = {}
+    for kind, separation in (("random", 3.0), ("groups", 1.0)):
+        run_paths = planted.make_run(name=kind)
+        split = read_split(run_paths.split_csv)
+        place = np.arange(600) if kind == "groups" else np.random.default_rng(0).permutation(600)
+        split["group"] = [f"lot{i // 20:02d}" for i in place]
+        files.save_csv(run_paths.split_csv, split)
+        planted.plant(run_paths, "fbp", separation, 0)
+        runs[kind] = planted.analysis_stage(run_paths)
+    return runs
+
+
+@pytest.mark.parametrize("own", ["random", "groups"])
+def test_either_run_finds_the_other_and_knows_which_is_which(two_runs, own):
+    other = {"random": "groups", "groups": "random"}[own]
+    table = two_splits.compare(**report.other_run(two_runs[own], other))
+    assert table.model.tolist() == ["fbp"] and table.difference[0] < 0
+
+
+def test_a_run_that_says_nothing_beside_this_one_is_refused(two_runs):
+    random, path = two_runs["random"], RunPaths("groups").split_csv
+    for other, message in (("nowhere", "has no split"), ("random", "of both runs is random")):
+        with pytest.raises(SettingsError, match=message):
+            report.other_run(random, other)
+    split = read_split(path)
+    for changed in (split.assign(label=1 - split.label), split[1:]):
+        files.save_csv(path, changed)
+        with pytest.raises(SettingsError, match="other images or other labels"):
+            report.other_run(random, "groups")
+
+
+def with_cells(run, **settings):
+    entry = {"status": "done", "settings": {"retrain_epochs": 9} | settings}
+    record(run, stages={"05_genotype_retraining": entry})
+
+
+def test_runs_may_have_other_cells_but_not_other_trainings_of_the_same(two_runs):
+    random, groups = two_runs["random"], two_runs["groups"]
+    with_cells(random, random_cells=1, distill=True, halving_epochs=10, halving_cells=8)
+    with_cells(groups, random_cells=2, distill=False, halving_epochs=0)
+    assert report.other_run(random, "groups")
+    with_cells(groups, halving_epochs=10, halving_cells=9)
+    with pytest.raises(SettingsError, match=r"05 HALVING_CELLS \(here 8, there 9\)"):
+        report.other_run(random, "groups")
+    with_cells(groups, retrain_epochs=12)
+    with pytest.raises(SettingsError, match=r"05 RETRAIN_EPOCHS \(here 9, there 12\)"):
+        report.other_run(random, "groups")
+
+
+# --- files to send and to edit -------------------------------------------------------------------
+
+
+def test_a_submission_has_one_row_for_each_test_image_and_is_written_whole_or_not(run, monkeypatch):
+    scored = run_models.read_all_predictions(run.paths)
+    path = report.write_submission(run, scored["fbp"])
+    split, before = read_split(run.paths.split_csv), path.read_bytes()
+    frame = validate_submission(path, split.id[split.split == "test"].tolist())
+    assert frame.defect_score.tolist() == scored["fbp"].test.defect_score.tolist()
+
+    def full_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(files.ArtifactError, match=r"toy\.csv cannot be written"):
+            report.write_submission(run, scored["svm"])
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
+    record(run, stages={"01_data_split": {"test_left_out": 20}})
+    assert report.write_submission(run, scored["fbp"]).name == "toy.incomplete.csv"
+
+
+def test_a_list_of_labels_that_a_person_edited_or_gave_is_kept(run):
+    scored = run_models.read_all_predictions(run.paths)["fbp"]
+    audited, path = label_audit.audit(scored, run.split), run.paths.labels_to_check
+    assert "labels to check" in report.write_labels_to_check(run, audited)
+    first = pd.read_csv(path, dtype=str)
+    path.write_text("id,path,label,reason\n")
+    assert "labels to check" in report.write_labels_to_check(run, audited)  # nothing was edited
+    first.assign(label=["bad?", *first.label[1:]]).to_csv(path, index=False)
+    before = path.read_bytes()
+    assert "1 edited label(s) and was kept" in report.write_labels_to_check(run, audited)
+    for given, words in (("lots.csv", "and was kept"), (str(path), "is this run's LABELS_CSV")):
+        record(run, stages={"01_data_split": {"settings": {"labels_csv": given}}})
+        assert words in report.write_labels_to_check(run, audited)
+    assert path.read_bytes() == before
+    path.unlink()
+    record(run, stages={"01_data_split": {"settings": {"labels_csv": "lots.csv"}}})
+    assert report.write_labels_to_check(run, audited).endswith("LABELS_CSV=lots.csv")
