@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -16,7 +17,7 @@ from helpers.core import paths
 from helpers.core.rules import SettingsError
 from helpers.darts import named
 from helpers.datasets import DataError, check_name, check_place
-from helpers.models import AUTO, RANDOM, libraries, names
+from helpers.models import AUTO, RANDOM, libraries
 from helpers.models.record import BASES, CLASSICAL, Model
 from helpers.runs import attached, stages
 from helpers.runs import settings as config
@@ -189,11 +190,12 @@ def _models_of(plan: Plan) -> list[Model]:
     """Return the models that a run with these settings may have, whichever stages it runs."""
     further = plan.settings["03_finetuning"].backbone[1:]
     cells = plan.settings["05_genotype_retraining"]
-    networks = named.model_names([*cells.genotypes, *named.FOUND], cells.random_cells)
+    networks = named.models_of([*cells.genotypes, *named.FOUND], cells.random_cells)
     return [
         *(Model(base) for base in BASES if base not in ("random_cell", "majority")),
         Model("lr", features="brightness"),
         *(Model(base, own) for own in further for base in (*CLASSICAL, "ll", "fbp")),
         *(Model(base, own, "fbp") for own in ("", *further) for base in CLASSICAL),
-        *(names.model_of(network + end) for network in networks for end in ("", names.DISTILLED)),
+        *networks,
+        *(dataclasses.replace(network, teacher="fbp") for network in networks),
     ]
