@@ -83,7 +83,7 @@ def test_a_class_that_no_part_was_called_has_no_curves(subject):
 
 
 def test_masks_are_found_where_the_chips_generator_writes_them(tmp_path):
-    out = write_dataset(tmp_path / "chips", 8, 4, bad_fraction=0.5, workers=1)
+    out = write_dataset(tmp_path / "chips", 8, 4, bad_fraction=0.5)
     for side, folder in (("train", "bad_1"), ("test", "all_tests")):
         images = sorted((out / side / folder).iterdir())
         masks = [map_quality.find_mask(image) for image in images]
