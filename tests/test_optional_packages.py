@@ -26,7 +26,7 @@ import helpers
 
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglehub", "kagglesdk", "papermill")}:
+        if name.partition(".")[0] in {(*LACKING, "kaggle", "kagglesdk", "papermill")}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocked())

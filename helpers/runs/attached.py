@@ -10,6 +10,7 @@ import glob
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,8 @@ def located(split: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
     """
     if split.empty or os.path.exists(split.path.iloc[0]):
         return split
-    names = ("dataset", "test_folder", "group_level", "good_folders", "bad_folders")
-    given = {name: settings[name] for name in names if name in settings}
+    names = {field.name for field in fields(SplitSettings)} - {"labels_csv"}
+    given = {name: value for name, value in settings.items() if name in names}
     lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     try:
         here = datasets.load(SplitSettings(**given | lists)).table.set_index("id").path

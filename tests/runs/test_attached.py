@@ -121,5 +121,5 @@ def test_images_are_found_where_this_machine_has_them():
     record = {"run": "r", "stages": {"01_data_split": {"settings": asdict(settings)}}}
     files.save_json(here.run_json, record)
     assert stages.split_of(here).path.equals(found.path)
-    away = asdict(settings) | {"dataset": "folder:/not/here", "good_folders": ["fine"]}
+    away = asdict(settings) | {"dataset": "folder:/not/here", "good": ["fine"]}
     assert attached.located(moved, away).equals(moved)  # the images may have been decoded before

@@ -90,7 +90,8 @@ def pack(name: str, folder: Path) -> None:
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        raise KaggleError(f"{name} is not installed here: `pip install {name}`.") from None
+        way_out = "-e ." if name == DISTRIBUTION else name
+        raise KaggleError(f"{name} is not installed here: `pip install {way_out}`.") from None
     facts = distribution.read_text("WHEEL") or ""
     if "Root-Is-Purelib: true" not in facts or "-none-any" not in facts or not distribution.files:
         raise KaggleError(f"{name} is not pure Python: attach a data set with a wheel for Linux.")
