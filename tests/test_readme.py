@@ -53,6 +53,13 @@ def test_every_command_that_is_named_is_taken(document, capsys):
                 pytest.fail(f"{name} {arguments}: {capsys.readouterr().err}")
 
 
+def test_the_readme_names_the_command_that_passes_the_tests():
+    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    assert last.startswith("python -m pytest")
+    assert f"    python -m helpers.run\n    {last}\n" in TEXTS["README.md"]
+    assert f"&& {last}\n" in TEXTS[".github/CONTRIBUTING.md"]
+
+
 def test_the_readme_can_be_read_in_five_minutes():
     assert len(TEXTS["README.md"].split()) <= 1200
 
@@ -83,6 +90,8 @@ def test_every_parameter_that_is_named_exists(document):
             "REGISTRY",
             "STAGES",
             "GOOD_BAD_HOME",
+            "GOOD_BAD_WORKERS",
+            "RAY_ADDRESS",
             "HYPOTHESIS_PROFILE",
             "NAME",
             "PROBLEM",

@@ -27,7 +27,7 @@ from helpers.runs.record import lock
 
 # tables of results for the terminal, by the notebook that writes them
 TABLES = {
-    "02_features_baselines": "02_table2",
+    "02_features_baselines": "02_results",
     "03_finetuning": "table2",
     "06_analysis": "06_table2",
 }
