@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import filelock
@@ -450,7 +451,11 @@ def open_stage(name: str, names: Mapping[str, Any]) -> Run:
 
     On Kaggle, a run of that name in an attached notebook's output is copied here first.
     """
-    given = {n: v for n, v in names.items() if n.isupper() and not n.startswith("_")}
+    given = {
+        name: value
+        for name, value in names.items()  # a module may be called F
+        if name.isupper() and not name.startswith("_") and not isinstance(value, ModuleType)
+    }
     preset = given.pop("PRESET", None) or default_preset()
     run_name = given.pop("RUN", None) or default_run(given.get("DATASET") or "elpv", preset)
     check_run_name(run_name)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
@@ -87,6 +88,11 @@ def test_the_default_run_is_named_after_data_set_and_preset():
 def test_a_run_name_that_is_not_a_plain_folder_is_refused(home, name):
     with pytest.raises(SettingsError, match="must be a plain folder name"):
         stages.begin("01_data_split", {"RUN": name, "PRESET": "smoke"})
+
+
+def test_a_module_with_a_short_name_is_not_a_parameter(home):
+    given = {"RUN": "t", "F": torch.nn.functional}
+    assert stages.open_stage("01_data_split", given).paths.name == "t"
 
 
 def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(home):
