@@ -1,10 +1,10 @@
 """Downloads from and submissions to the stand-in; failures are told, and without credentials."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,11 +37,11 @@ def test_help_comes_at_once_and_imports_neither_torch_nor_the_client():
         "except SystemExit: pass\n"
         "print([n for n in ('torch', 'timm', 'pandas', 'kaggle', 'requests') if n in sys.modules])"
     )
-    started_s = time.monotonic()
+    before_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     place = Path(client.__file__).parents[3]
     said = subprocess.check_output([sys.executable, "-c", code], cwd=place, text=True)
     assert said.splitlines()[-1] == "[]"
-    assert time.monotonic() - started_s < 3  # 0.1 s of computing; the machine may be busy
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before_s < 1  # of computing
 
 
 def test_without_valid_credentials_the_way_to_get_them_is_told(server, monkeypatch, capfd):
