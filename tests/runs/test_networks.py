@@ -135,9 +135,10 @@ def test_the_teacher_of_an_image_has_not_seen_it_and_the_first_seed_teaches(run)
     np.testing.assert_allclose(found, own, atol=1e-6)
 
 
-def test_without_an_fbp_of_each_fold_there_is_no_teacher(run, parts_folder):
+def test_without_an_fbp_of_each_fold_there_is_no_teacher(home, parts_folder):
+    run = open_run(FinetuneSettings(), split_of(parts_folder))
     networks.train(run, [job(run)], [Member(0)])
-    student = open_run(RetrainSettings(precision="no"), split_of(parts_folder))
+    student = open_run(RetrainSettings(precision="no"), run.split)
     with pytest.raises(stages.StageError, match="CROSS_FIT"):
         networks.teacher(student)
 

@@ -20,8 +20,7 @@ class _Images:
     def __init__(self, images, labels):
         self.images, self.labels, self.ids = images, labels, np.array(list("abcde"))
 
-    def ordered(self, share=(0, 1)):
-        assert share == (0, 1)
+    def ordered(self):
         yield from self.images.split(3)
 
 
@@ -143,14 +142,24 @@ def test_a_convolution_is_depthwise_if_each_of_several_channels_is_its_own_group
     assert inference.has_depthwise(nn.Sequential(nn.Conv2d(2, 2, 1), conv)) is depthwise
 
 
-def test_a_block_is_computed_in_the_precision_that_its_name_says():
-    cpu, own = torch.device("cpu"), devices.default_precision(torch.device("cpu"))
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": None}
-    for name, kind in (kinds | {"auto": kinds[own]}).items():
+@pytest.fixture
+def bf16(monkeypatch):
+    """A CPU that multiplies in bf16."""
+    monkeypatch.setattr(devices, "default_precision", lambda device: "bf16")
+
+
+def test_a_block_is_computed_in_the_precision_that_its_name_says(bf16):
+    cpu, kinds = torch.device("cpu"), {"bf16": torch.bfloat16, "fp16": torch.float16, "no": None}
+    for name, kind in (kinds | {"auto": torch.bfloat16}).items():
         with inference.autocast(cpu, name):
             assert torch.is_autocast_enabled("cpu") is (kind is not None)
             assert kind in (None, torch.get_autocast_dtype("cpu"))
-    assert inference.precision_of(cpu, "auto") == inference.judging_precision(nn.ReLU(), cpu) == own
+    assert inference.precision_of(cpu, "auto") == inference.judging_precision(nn.ReLU(), cpu)
+
+
+def test_a_cpu_without_bf16_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(devices, "default_precision", lambda device: "no")
+    assert inference.precision_of(torch.device("cpu"), "bf16") == "no"
 
 
 def _network(kind="resnet18"):
@@ -161,7 +170,7 @@ def _network(kind="resnet18"):
 
 
 @pytest.mark.parametrize(("kind", "depthwise"), [("efficientnet_lite0", True), ("resnet18", False)])
-def test_depthwise_networks_are_judged_in_float32_and_others_as_asked(kind, depthwise):
+def test_depthwise_networks_are_judged_in_float32_and_others_as_asked(kind, depthwise, bf16):
     model, images = _network(kind)
     assert inference.has_depthwise(model) is depthwise
     scorer = Scorer(model, precision="bf16")
