@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,19 +18,16 @@ from helpers.models.depthwise import use_fast_depthwise
 from helpers.training.features import image_batches
 from helpers.training.loop import Training
 from helpers.training.settings import FinetuneSettings
-from tests.benchmarks import networks, plain
+from tests.benchmarks import measure, plain
 from tests.benchmarks.measure import Timed
-from tests.benchmarks.report import Case, Options
 
-SIZES = {"images": 512, "size_px": 224, "batch_size": 32, "backbones": networks.BACKBONES}
-SMALL = {"images": 12, "size_px": 32, "batch_size": 4, "backbones": networks.BACKBONES[:1]}
 EPOCHS = 2  # the first one warms up
 VAL_IMAGES = 16  # validation is not timed
 
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
     """Train a backbone as notebook 03 does, with the augmentation "full"."""
-    model = use_fast_depthwise(networks.ours(backbone, size_px))
+    model = use_fast_depthwise(plain.network(backbone, size_px))
     settings, cache = FinetuneSettings(batch_size=batch_size).fbp, open_cache(table, size_px, root)
     training = Training(
         model,
@@ -49,18 +45,18 @@ def plainly(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int) -
     spec, device = backbones.spec_of(backbone, 2, size_px), devices.default_device()
     transform = plain.transform_of(size_px, spec.mean, spec.std, "full")
     batches = plain.loader(table, transform, batch_size, shuffle=True)
-    model = networks.plain_classifier(backbone)
+    model = plain.network(backbone, size_px)
     seconds = plain.train(model, batches, device, EPOCHS, FinetuneSettings().fbp_lr)
     return Timed(seconds[-1], len(table))
 
 
-def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
+def cases(folder: Path, small: bool) -> Iterator[tuple[str, Timed, Timed]]:
     """Yield one case per backbone."""
-    size_px, batch, root = sizes["size_px"], sizes["batch_size"], options.cache_root
-    table = options.table(sizes["images"])
-    open_cache(table, size_px, root)
-    for backbone in sizes["backbones"]:
-        arguments = (backbone, table, size_px, batch)
-        mine = options.measure(ours, *arguments, root)
-        theirs = options.measure(plainly, *arguments)
-        yield Case(f"{backbone}, {size_px} px, batch {batch}", mine, theirs, "images/s")
+    images, size_px, batch_size = (12, 32, 4) if small else (512, 224, 32)
+    table = plain.image_table(folder / "images", images)
+    open_cache(table, size_px, folder / "cache")
+    for backbone in plain.BACKBONES[: 1 if small else None]:
+        arguments = (backbone, table, size_px, batch_size)
+        mine = measure.fresh(ours, *arguments, folder / "cache")
+        theirs = measure.fresh(plainly, *arguments)
+        yield f"{backbone}, {size_px} px, batch {batch_size}", mine, theirs

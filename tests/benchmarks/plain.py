@@ -1,10 +1,11 @@
 """The plain way, as tutorials show it: files by Pillow, torchvision's transforms, a DataLoader.
 
-Float32, contiguous tensors, two worker processes started torch's default way; no code of
-`helpers`.
+Float32, contiguous tensors, two worker processes started torch's default way. Networks are timm's.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,32 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from helpers.models import backbones
 from tests.benchmarks.measure import seconds_of
 
+BACKBONES = ("resnet18", "efficientnet_lite0")
+SOURCE_PX = 280  # the contest's images
 WORKERS = 2
 LABEL_SMOOTHING = 0.1
+
+
+def network(backbone: str, size_px: int) -> backbones.PretrainedClassifier:
+    """Return timm's network with random weights, the same ones each time."""
+    return backbones.pretrained(backbones.find_weights(backbone, "random", size_px), 2, size_px)
+
+
+def image_table(folder: Path, count: int) -> pd.DataFrame:
+    """Write 8-bit gray BMP files with grain and a brighter body; return `id, path, label`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:06d}.bmp" for number in range(count)]
+    for number, path in enumerate(paths):
+        rng = np.random.default_rng(number)
+        pixels = rng.integers(20, 80, (SOURCE_PX, SOURCE_PX), dtype=np.uint8)
+        top, left = rng.integers(10, SOURCE_PX // 3, 2)
+        pixels[top : top + SOURCE_PX // 2, left : left + SOURCE_PX // 2] += np.uint8(120)
+        Image.fromarray(pixels).save(path)
+    names = {"id": [path.stem for path in paths], "path": [path.as_posix() for path in paths]}
+    return pd.DataFrame(names | {"label": np.arange(count) % 2})
 
 
 class Files(Dataset):

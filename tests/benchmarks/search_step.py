@@ -7,9 +7,8 @@ classes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +20,7 @@ from helpers.darts.supernet import Supernet
 from tests import plain_darts
 from tests.benchmarks import measure
 from tests.benchmarks.measure import Timed
-from tests.benchmarks.report import Case, Options
 
-SIZES = {"orders": [1, 2], "steps": 3, "batch": 32, "size_px": 32, "channels": 16, "layers": 8}
-SMALL = {"orders": [1], "steps": 1, "batch": 2, "size_px": 8, "channels": 4, "layers": 3}
 ORDERS = {1: "first order", 2: "second order"}
 PARTIAL = {"fast": 1, "partial": 4}  # 1 / so many of the channels go through the operations
 
@@ -34,7 +30,7 @@ def sgd_of(weights):
     return torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
 
 
-def plain_steps(order: int, sizes: dict[str, Any], device: torch.device) -> Callable:
+def plain_steps(order: int, sizes: dict[str, int], device: torch.device) -> Callable:
     """Return a function that does one step of the plain search."""
     net = plain_darts.PlainSupernet(sizes["channels"], sizes["layers"], 2).to(device)
     sgd = sgd_of(net.weights())
@@ -42,7 +38,7 @@ def plain_steps(order: int, sizes: dict[str, Any], device: torch.device) -> Call
     return lambda train, val: plain_darts.plain_step(net, train, val, sgd, adam, order == 2)
 
 
-def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.device) -> Callable:
+def fast_steps(order: int, partial: int, sizes: dict[str, int], device: torch.device) -> Callable:
     """Return a function that does one step of our search: alpha, then w."""
     net = Supernet(sizes["channels"], sizes["layers"], 2, partial=partial).to(device)
     weights = net.weight_parameters()
@@ -59,7 +55,7 @@ def fast_steps(order: int, partial: int, sizes: dict[str, Any], device: torch.de
     return step
 
 
-def fastest_step(kind: str, order: int, sizes: dict[str, Any]) -> Timed:
+def fastest_step(kind: str, order: int, sizes: dict[str, int]) -> Timed:
     """Time the fastest step after a first one of kind "plain", "fast" or "partial"."""
     torch.manual_seed(0)
     device, (batch, size_px) = devices.default_device(), (sizes["batch"], sizes["size_px"])
@@ -69,20 +65,17 @@ def fastest_step(kind: str, order: int, sizes: dict[str, Any]) -> Timed:
         step = plain_steps(order, sizes, device)
     else:
         step = fast_steps(order, PARTIAL[kind], sizes, device)
-    seconds = []
-    for _ in range(sizes["steps"] + 1):
-        start = time.perf_counter()
-        step(*batches)
-        measure.synchronise()
-        seconds.append(time.perf_counter() - start)
+    seconds = [measure.seconds_of(lambda: step(*batches)) for _ in range(sizes["steps"] + 1)]
     return Timed(min(seconds[1:]))
 
 
-def cases(sizes: dict[str, Any], options: Options) -> Iterator[Case]:
+def cases(folder: Path, small: bool) -> Iterator[tuple[str, Timed, Timed]]:
     """Yield two cases per order: all channels, and a quarter of them through the operations."""
-    for order in sizes["orders"]:
-        theirs = options.measure(fastest_step, "plain", order, sizes)
-        for kind in PARTIAL:
-            mine = options.measure(fastest_step, kind, order, sizes)
-            name = ORDERS[order] + (", 1/4 of the channels" if kind == "partial" else "")
-            yield Case(name, mine, theirs, "s/step")
+    sizes = {"steps": 3, "batch": 32, "size_px": 32, "channels": 16, "layers": 8}
+    if small:
+        sizes = {"steps": 1, "batch": 2, "size_px": 8, "channels": 4, "layers": 3}
+    for order in ORDERS:
+        theirs = measure.fresh(fastest_step, "plain", order, sizes)
+        for kind, part in PARTIAL.items():
+            mine = measure.fresh(fastest_step, kind, order, sizes)
+            yield f"{ORDERS[order]}, 1/{part} of the channels", mine, theirs

@@ -1,0 +1,190 @@
+"""What each exact speed-up gains: `python -m tests.benchmarks.speedups [STAGE ...]`.
+
+Steps with and without a speed-up alternate in one process; the median of the CPU seconds counts,
+which other programs on the machine disturb less than the time that passes. A speed-up whose factor
+is below 1.15 on the stage that it was written for does not earn its lines.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from statistics import median
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers.darts import supernet
+from helpers.darts.architect import Architect
+from helpers.darts.genotypes import PUBLISHED
+from helpers.darts.network import DerivedNetwork
+from helpers.models import backbones, batch_norm, convolution, depthwise
+from helpers.models.patch_features import middle_layers, patch_features
+from helpers.training.allocator import freed_memory_kept
+from helpers.training.inference import Scorer, autocast, placed
+
+ROUNDS = 15
+CPU = torch.device("cpu")
+
+
+def _plain_norm(x, scale=None):
+    return F.batch_norm(x, None, None, scale, None, training=True)
+
+
+def _plain_convolution(geometry, x, w):
+    return convolution.Geometry.output(geometry, x, w)
+
+
+# what takes a speed-up away
+WITHOUT = {
+    "depthwise": partial(patch.object, depthwise, "bilinear", _plain_convolution),
+    "convolution": partial(patch.object, convolution, "bilinear", _plain_convolution),
+    "batch norm of the supernet": partial(patch.object, supernet, "batch_norm", _plain_norm),
+    "BatchNorm2d": partial(patch.object, batch_norm.BatchNorm2d, "forward", nn.BatchNorm2d.forward),
+}
+
+
+def batch(size: int, size_px: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return normalised images and labels."""
+    images = torch.randn(size, 3, size_px, size_px).contiguous(memory_format=torch.channels_last)
+    return images, torch.randint(0, 2, (size,))
+
+
+def search(order: int, channels_part: int, layers: int, stem: str, size: int, size_px: int):
+    """Return a step of Algorithm 1, alpha and then w."""
+    net = placed(supernet.Supernet(16, layers, 2, stem=stem, partial=channels_part), CPU)
+    weights = net.weight_parameters()
+    sgd = torch.optim.SGD(weights, 0.025, momentum=0.9, weight_decay=3e-4)
+    architect, train, val = (
+        Architect(net, F.cross_entropy, order),
+        *(batch(size, size_px) for _ in range(2)),
+    )
+
+    def step() -> None:
+        architect.step(val, train, sgd)
+        sgd.zero_grad()
+        F.cross_entropy(net(train[0]), train[1]).backward()
+        nn.utils.clip_grad_norm_(weights, 5.0)
+        sgd.step()
+
+    return step
+
+
+def training(model: nn.Module, size: int, size_px: int, precision: str) -> Callable[[], None]:
+    """Return a step of fine-tuning or retraining."""
+    model = placed(model.train(), CPU)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    images, labels = batch(size, size_px)
+
+    def step() -> None:
+        with autocast(CPU, precision):
+            output = model(images)
+            loss = F.cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def fbp(size_px: int = 192) -> Callable[[], None]:
+    """Return a step of fine-tuning as 03 does it."""
+    model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, size_px))
+    return training(depthwise.use_fast_depthwise(model), 32, size_px, "auto")
+
+
+def cell() -> Callable[[], None]:
+    """Return a step of retraining a cell as `full` does it."""
+    network = DerivedNetwork(PUBLISHED["DARTS_V2"], 16, 5, 2, auxiliary=False)
+    return training(network, 64, 96, "auto")
+
+
+def inference(patches: bool, compiled: bool) -> Callable[[], None]:
+    """Return the scoring or the patch features of 64 images, compiled or not."""
+    model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, 192))
+    scorer = Scorer(model, CPU, images=10_000 if compiled else 0)
+    images, layers = batch(64, 192)[0], middle_layers(model)
+    function = partial(patch_features, model, layers=layers) if patches else scorer._class_scores
+
+    def step() -> None:
+        scorer.run(function, images)
+
+    return step
+
+
+def kept(step: Callable[[], None], keep: bool) -> Callable[[], None]:
+    """Return three steps that keep the freed memory or do not."""
+
+    def steps() -> None:
+        with freed_memory_kept() if keep else nullcontext():
+            for _ in range(3):
+                step()
+
+    return steps
+
+
+def seconds_of(step: Callable[[], None], context: Callable) -> float:
+    """Return the CPU seconds of a step."""
+    with context():
+        started = time.process_time()
+        step()
+        return time.process_time() - started
+
+
+def without(build: Callable[[], Callable], *names: str) -> dict[str, tuple[Callable, Callable]]:
+    """Return a step with all speed-ups, and without each of them and all."""
+    step, kinds = build(), {name: WITHOUT[name] for name in names}
+
+    def nothing():
+        stack = ExitStack()
+        for name in names:
+            stack.enter_context(WITHOUT[name]())
+        return stack
+
+    kinds |= {"all of them": nothing} if len(names) > 1 else {}
+    return {"": (step, nullcontext)} | {name: (step, kind) for name, kind in kinds.items()}
+
+
+def pair(name: str, fast: Callable, slow: Callable) -> dict[str, tuple[Callable, Callable]]:
+    """Return a fast step and a slow one."""
+    return {"": (fast, nullcontext), name: (slow, nullcontext)}
+
+
+SUPERNET = ("depthwise", "convolution", "batch norm of the supernet")
+DERIVED = ("depthwise", "BatchNorm2d")
+STAGES = {
+    "search": lambda: without(partial(search, 1, 4, 6, "imagenet", 32, 64), *SUPERNET),
+    "search2": lambda: without(partial(search, 2, 4, 6, "imagenet", 32, 64), *SUPERNET),
+    "search-cifar": lambda: without(partial(search, 1, 1, 8, "cifar", 16, 32), *SUPERNET),
+    "fbp": lambda: without(fbp, "depthwise"),
+    "fbp-memory": lambda: pair("memory kept", kept(s := fbp(), True), kept(s, False)),
+    "cell": lambda: without(cell, *DERIVED),
+    "cell-memory": lambda: pair("memory kept", kept(s := cell(), True), kept(s, False)),
+    "scores": lambda: pair("OpenVINO", inference(False, True), inference(False, False)),
+    "patches": lambda: pair("OpenVINO", inference(True, True), inference(True, False)),
+}
+
+
+def main(names: list[str]) -> None:
+    """Print for each stage the seconds of a step, and what each speed-up gains."""
+    for name in names or STAGES:
+        torch.manual_seed(0)
+        variants = STAGES[name]()
+        for variant in variants.values():  # a first step compiles and allocates
+            seconds_of(*variant)
+        seconds = {key: [] for key in variants}
+        for _ in range(ROUNDS):
+            for key, variant in variants.items():
+                seconds[key].append(seconds_of(*variant))
+        base = median(seconds.pop(""))
+        gains = (f"{key} {median(values) / base:.2f}x" for key, values in seconds.items())
+        print(f"{name}: {base:.2f} s; {', '.join(gains)}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
