@@ -1,1 +1,1 @@
-"""Files, tensors, paths, locks, rules, random streams, devices, processes and plot style."""
+"""Files, tensors, paths, locks, rules, random streams, devices and plot style."""

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import parse_flag_from_env
 
 
 def default_device() -> torch.device:
     """Return CUDA, Apple's MPS or the CPU: the first that is here and computes.
 
-    `accelerate launch --cpu` forces the CPU.
+    CUDA_VISIBLE_DEVICES chooses among several GPUs; if it is empty, the CPU computes.
     """
     kind = gpu_kind()
     return torch.device(kind if kind and not failure(kind) else "cpu")
 
 
 def gpu_kind() -> str:
-    """Return "cuda" or "mps" if torch sees such a device and may use it, else ""."""
-    if parse_flag_from_env("ACCELERATE_USE_CPU"):
-        return ""
+    """Return "cuda" or "mps" if torch sees such a device, else ""."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else ""
@@ -46,15 +42,10 @@ def failure(kind: str) -> str:
     """Compute something on a GPU, once in a process; return why it fails, "" if it does not.
 
     torch may see a card that is too old for its kernels (a P100 on Kaggle). A line on stderr then
-    says that the CPU is used. If there are several GPUs, the one that Accelerate gives to this
-    process computes: memory of another would stay occupied.
+    says that the CPU is used.
     """
-    device = torch.device(kind)
-    if kind == "cuda":
-        process = int(os.environ.get("LOCAL_RANK", "0"))  # of this machine
-        device = torch.device(kind, process % torch.cuda.device_count())
     try:
-        ones = torch.ones(2, 2, device=device)
+        ones = torch.ones(2, 2, device=kind)
         (ones @ ones).add_(1).sum().item()
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -74,7 +65,7 @@ def device_name(device: torch.device) -> str:
 
 
 def default_precision(device: torch.device) -> str:
-    """Return Accelerate's name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
+    """Return the name of the fastest safe precision: "bf16", "fp16" or "no" (float32).
 
     bf16 needs hardware that multiplies it: Ampere or newer GPUs, CPUs with AVX512-BF16 or AMX.
     Older CUDA GPUs get fp16 with loss scaling.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import pandas as pd
 
-from helpers.core import environment, files, memory, paths, processes, style
+from helpers.core import environment, files, memory, paths, style
 from helpers.core.devices import default_device, default_precision, device_name
 from helpers.core.errors import OutOfTime, UserError
 from helpers.core.rules import SettingsError
@@ -77,8 +77,7 @@ def split_of(run_paths: paths.RunPaths) -> pd.DataFrame:
 def images_of(run_paths: paths.RunPaths, split: pd.DataFrame, size_px: int) -> ImageCache:
     """Return the decoded images of a run at one size; decode them if they are not cached."""
     fit = load_run(run_paths).get("stages", {}).get(FIRST, {}).get("fit", "squash")
-    with processes.main_first():
-        return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
+    return open_cache(split, size_px, paths.cache_root(), skip_unreadable=True, fit=fit)
 
 
 @dataclass
@@ -281,7 +280,6 @@ class Run:
         work: Callable[..., None],
         *,
         sizes: Sequence[str] | None = None,
-        everywhere: bool = False,
         **outputs: Path,
     ) -> None:
         """Do a part of the stage unless its outputs exist, unchanged, made from equal inputs.
@@ -291,8 +289,6 @@ class Run:
             inputs: everything that the part depends on (JSON-able).
             work: called as `work(**outputs)`; has to write all of these files.
             sizes: settings to lower if the memory is full, see `memory.enough_for`.
-            everywhere: call `work` in all processes of a launch instead of the main one alone;
-                then only the main one may write.
             outputs: the files by name, e.g. `checkpoint=path`.
 
         Raises:
@@ -311,27 +307,24 @@ class Run:
             done = done and outputs_are_intact(self.paths, step["outputs"])
             return step.get("seconds", 0.0) if done else None
 
-        if (spent_s := processes.from_main(seconds_if_done)) is not None:
+        if (spent_s := seconds_if_done()) is not None:
             self.notes.setdefault("reused", []).append(name)
             self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
             return
         self._check_time(name)
         started = time.monotonic()
         with memory.enough_for(name, self.settings, sizes):
-            if everywhere or processes.is_main():
-                work(**outputs)
-        if processes.is_main():
-            with edit_run(self.paths) as run:
-                run.setdefault("steps", {})[name] = {
-                    "key": key,
-                    "outputs": digests_of(self.paths, list(outputs.values())),
-                    "seconds": round(time.monotonic() - started, 2),
-                    "stage": self.name,
-                }
-        processes.wait()
+            work(**outputs)
+        with edit_run(self.paths) as run:
+            run.setdefault("steps", {})[name] = {
+                "key": key,
+                "outputs": digests_of(self.paths, list(outputs.values())),
+                "seconds": round(time.monotonic() - started, 2),
+                "stage": self.name,
+            }
 
     def _check_time(self, name: str) -> None:  # a training checks it again before each epoch
-        if processes.from_main(lambda: time.monotonic() > (self.deadline_s or math.inf)):
+        if time.monotonic() > (self.deadline_s or math.inf):
             raise OutOfTime(
                 f"{name}: the time budget is used up; finished work is kept: run the same command "
                 "again to continue"
@@ -424,7 +417,7 @@ def begin(name: str, names: Mapping[str, Any]) -> Run:
     """
     stage = open_stage(name, names)
     lock = stage.paths.stage_lock(name)  # a notebook's first cells may be run twice
-    if processes.is_main() and not (lock in _OPEN and lock.exists()):
+    if not (lock in _OPEN and lock.exists()):
         _OPEN[lock] = record.lock(stage.paths, name)
     files.remove_leftovers(stage.paths.root, paths.submissions_root())
     header = {"run": stage.paths.name, "preset": stage.preset}
