@@ -7,11 +7,11 @@ takes seconds, uses no network, and writes neither a report (--html) nor noteboo
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shlex
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from helpers.commands.plan import Plan
 
 MEMORY_GB = 3  # what a run with the default settings takes, kernel and command together
+DISK_GB = 2
 
 
 class Line(NamedTuple):
@@ -61,7 +62,7 @@ def examine(options: Any) -> Iterator[Line]:
     from helpers.commands.plan import check_places, make_plan
 
     yield kernel()
-    yield memory()
+    yield from room()
     plan = make_plan(options, [])
     check_places(plan)
     yield Line("ok", "options", f"run {plan.run}, preset {plan.preset}")
@@ -69,9 +70,7 @@ def examine(options: Any) -> Iterator[Line]:
     tuned = plan.settings["03_finetuning"]
     for backbone in tuned.backbone:
         yield weights(backbone, tuned.weights)
-    text, n_images = images(plan)
-    yield Line("ok", "images", text)
-    yield disk(n_images, plan.settings)
+    yield Line("ok", "images", images(plan))
 
 
 def packages() -> Line:
@@ -113,16 +112,25 @@ def kernel() -> Line:
     return Line("ok", "kernel", sys.executable)
 
 
-def memory() -> Line:
-    """Compare the free memory with what a run takes."""
+def room() -> Iterator[Line]:
+    """Compare the free memory and the free disk with what a run takes."""
     import psutil
 
-    free_gb = psutil.virtual_memory().available / 1e9
-    text = f"{free_gb:.1f} GB free"
-    if free_gb >= MEMORY_GB:
-        return Line("ok", "memory", text)
-    way_out = "close other programs, or lower IMAGE_SIZE_PX and the batch sizes"
-    return Line("note", "memory", f"{text}, a run takes about {MEMORY_GB}: {way_out}")
+    home = paths.home()
+    there = next(path for path in (home, *home.absolute().parents) if path.exists())
+    way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to, on a larger disk"
+    if not os.access(there, os.W_OK):
+        yield Line("PROBLEM", "disk", f"{there} cannot be written to: {way_out}")
+    less = "close other programs, or lower IMAGE_SIZE_PX and the batch sizes"
+    for name, free, needed_gb, advice in (
+        ("memory", psutil.virtual_memory().available, MEMORY_GB, less),
+        ("disk", shutil.disk_usage(there).free, DISK_GB, way_out),
+    ):
+        text = f"{free / 1e9:.1f} GB free"
+        if free < 1e9 * needed_gb:
+            yield Line("note", name, f"{text}, a run takes about {needed_gb}: {advice}")
+        else:
+            yield Line("ok", name, text)
 
 
 def device() -> Line:
@@ -153,7 +161,7 @@ def weights(backbone: str, given: str) -> Line:
     return Line("note", "weights", f"{backbone}: the run tries to download them; {way_out}")
 
 
-def images(plan: Plan) -> tuple[str, int]:
+def images(plan: Plan) -> str:
     """Count the images and split them as notebook 01 does, but without reading their pixels.
 
     Raises:
@@ -167,38 +175,12 @@ def images(plan: Plan) -> tuple[str, int]:
     run_paths = paths.RunPaths(plan.run)
     if plan.chosen[0] != stages.FIRST:
         stages.require_earlier(plan.chosen[0], run_paths, stages.load_run(run_paths))
-        return f"those of run {plan.run}", 0
+        return f"those of run {plan.run}"
     settings = plan.settings[stages.FIRST]
     if settings.dataset == "chips" and not write.is_done(paths.raw_root() / "chips"):
-        return "chips: the images are drawn when the run starts", 0
+        return "chips: they are drawn when the run starts"
     source = datasets.load(settings)
     kept = splits.subsample_source(source, settings.max_images, settings.seed)
     splits.make_split(kept, kept.table.id, settings)
-    labels = source.table.label.dropna()
-    counts = f"{(labels == 1).sum():,} bad among {len(labels):,} labelled ones"
-    text = f"{source.name}: {len(source.table):,} images, {counts}; their contents are not checked"
-    if source.left_out:
-        text += f"; left out: {', '.join(source.left_out)}"
-    return text, len(kept.table)
-
-
-def disk(n_images: int, settings: Mapping[str, Any]) -> Line:
-    """Check that home can be written to and holds the decoded images and 0.5 GB of other files."""
-    home = paths.home()
-    there = next(path for path in (home, *home.absolute().parents) if path.exists())
-    way_out = f"set {paths.HOME_VARIABLE} to a folder that you can write to, on a larger disk"
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        return Line("PROBLEM", "disk", f"{home}: {error.strerror}: {way_out}")
-    names = ("image_size_px", "cnn_image_size_px", "retrain_image_size_px")
-    sizes_px = {
-        getattr(stage, n) for stage in settings.values() for n in names if hasattr(stage, n)
-    }
-    needed = 5e8 + 3 * n_images * sum(size * size for size in sizes_px)  # gray images need less
-    free = shutil.disk_usage(there).free
-    text = f"{home}: {free / 1e9:.1f} GB free, at most {needed / 1e9:.1f} GB needed"
-    if free < needed:
-        return Line("note" if free > 5e8 else "PROBLEM", "disk", f"{text}: {way_out}")
-    return Line("ok", "disk", text)
+    left_out = f"; left out: {', '.join(source.left_out)}" if source.left_out else ""
+    return f"{source.name}: {len(source.table):,}, contents not checked{left_out}"

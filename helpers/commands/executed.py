@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.core import files
-from helpers.core.paths import RunPaths
-from helpers.runs import code, stages
+from helpers.runs import code
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -31,15 +30,6 @@ def code_digest(notebook: Path) -> str:
     return code.digest_of_source(
         "\n".join(line for line in lines if not line.startswith(("%", "!")))
     )
-
-
-def has_copy(run_paths: RunPaths, stage: str) -> bool:
-    """Return True if the executed copy shows the stage's last execution.
-
-    It is older if the notebook was executed by hand after it.
-    """
-    record = stages.load_run(run_paths).get("stages", {}).get(stage, {})
-    return "notebook" in record and run_paths.notebook(stage).is_file()
 
 
 def read(path: Path) -> NotebookNode:

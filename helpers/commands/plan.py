@@ -77,8 +77,8 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
             f"run {run!r} was started with --dataset {record['dataset']}, not {dataset}, and would "
             "lose its predictions: give this one another name with --name"
         )
-    if options.publish and (preset == "smoke" or not paths.is_clone()):
-        raise SettingsError("--publish needs a clone, and another preset than smoke")
+    if options.publish and (preset == "smoke" or first or options.only or not paths.is_clone()):
+        raise SettingsError("--publish needs a clone and a whole run, not of the preset smoke")
     given = _given(options.parameter, chosen) | {"DATASET": dataset}
     settings, parameters = {}, {}
     for stage in order:

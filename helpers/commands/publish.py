@@ -57,22 +57,16 @@ class PublishError(files.ArtifactError):
 
 
 def publish(run_paths: RunPaths) -> list[Path]:
-    """Write the run's notebooks, tables and pictures into `notebooks/`, or nothing.
+    """Write the notebooks, tables and pictures of a finished run into `notebooks/`, or nothing.
 
     Raises:
-        PublishError: an incomplete run, or an output that must not be shown.
+        PublishError: an output must not be shown, or is not that of the source.
         ArtifactError: a figure is missing.
     """
     import nbformat
 
     record, root = stages.load_run(run_paths), paths.notebooks_root()
     sources = {stage: root / f"{stage}.ipynb" for stage in config.STAGES}
-    missing = [stage for stage, source in sources.items() if not _is_done(run_paths, source)]
-    if missing:
-        raise PublishError(
-            f"run {run_paths.name!r} is not complete: {', '.join(missing)} not done, or done with "
-            "other inputs or code; run it without --only and --from"
-        )
     contents = {}
     for source in sources.values():
         notebook = _with_outputs(source, run_paths, record)
@@ -88,16 +82,6 @@ def publish(run_paths: RunPaths) -> list[Path]:
     for path, content in contents.items():
         files.write_bytes(path, content)
     return list(contents)
-
-
-def _is_done(run_paths: RunPaths, source: Path) -> bool:
-    """Return True if the stage of a notebook is up to date and its executed copy is there."""
-    record = stages.load_run(run_paths)
-    done = record.get("stages", {}).get(source.stem)
-    if not done or not executed.has_copy(run_paths, source.stem):
-        return False
-    settings = config.resolve(source.stem, record["preset"], done["settings"])
-    return stages.is_current(source.stem, settings, run_paths, executed.code_digest(source))
 
 
 def _with_outputs(path: Path, run_paths: RunPaths, record: dict[str, Any]) -> NotebookNode:

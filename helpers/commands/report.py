@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from helpers.commands import executed
 from helpers.core import files
@@ -50,9 +47,6 @@ def write(run_paths: RunPaths) -> Path:
             missing = f"{head}# {stage}\n\n*This notebook was not run.*"
             notebook.cells.append(v4.new_markdown_cell(missing))
             continue
-        if not executed.has_copy(run_paths, stage):
-            older = "This copy is older than the stage's last execution."
-            head += f'<p class="warning">{older}</p>\n\n'
         cells = executed.tidy(executed.read(copy)).cells
         cells[0].source = head + cells[0].source
         notebook.cells += cells
@@ -69,30 +63,16 @@ def write(run_paths: RunPaths) -> Path:
 
 
 def _summary(run_paths: RunPaths) -> str:
-    """Return the first cell: contents, facts, and where the time went."""
+    """Return the first cell: contents, and where the time went."""
     record = run_record.load_run(run_paths)
-    first: dict[str, Any] = next(iter(record.get("stages", {}).values()), {})
-    facts = {
-        "preset": record.get("preset"),
-        "data set": record.get("dataset"),
-        "labels": first.get("label_mapping"),
-        "started": first.get("started"),
-        "commit": first.get("commit"),
-        "versions": ", ".join(f"{name} {n}" for name, n in first.get("versions", {}).items()),
-        "credit": first.get("attribution"),
-        "caveats": first.get("caveats"),
-    }
-    shown = pd.DataFrame([(name, str(text)) for name, text in facts.items() if text])
     smoke = "Smoke preset: wiring only, the numbers mean nothing."
-    with pd.option_context("display.max_colwidth", None):
-        return "\n\n".join(
-            [
-                # in HTML, as a name may hold Markdown
-                f"<h1>Good or bad: run {html.escape(run_paths.name)}</h1>",
-                f'<p class="warning">{smoke}</p>' if record.get("preset") == "smoke" else "",
-                "\n".join(f"- [{stage}](#{stage})" for stage in config.STAGES),
-                shown.to_html(index=False, header=False),
-                "## Where the time goes",
-                run_record.time_table(run_paths).to_html(index=False, na_rep=""),
-            ]
-        )
+    return "\n\n".join(
+        [
+            # in HTML, as a name may hold Markdown
+            f"<h1>Good or bad: run {html.escape(run_paths.name)}</h1>",
+            f'<p class="warning">{smoke}</p>' if record.get("preset") == "smoke" else "",
+            "\n".join(f"- [{stage}](#{stage})" for stage in config.STAGES),
+            "## Where the time goes",
+            run_record.time_table(run_paths).to_html(index=False, na_rep=""),
+        ]
+    )

@@ -107,7 +107,7 @@ def execute(plan: Plan) -> None:
 def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
     """Return True if the stage is up to date, and its executed copy is there if it is wanted."""
     run_paths = paths.RunPaths(plan.run)
-    if (plan.html or plan.publish) and not executed.has_copy(run_paths, stage):
+    if (plan.html or plan.publish) and not run_paths.notebook(stage).is_file():
         return False
     if stages.load_run(run_paths).get("preset", plan.preset) != plan.preset:
         return False  # notebook 01 writes the preset

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,10 +13,7 @@ from helpers.commands import doctor, options
 from helpers.commands.plan import make_plan
 from helpers.core import devices, files, paths
 from helpers.core.errors import UserError
-from helpers.runs import settings, stages
-
-GB = 10**9
-STAGES = {stage: settings.resolve(stage, "smoke", {}) for stage in settings.STAGES}
+from helpers.runs import stages
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +98,8 @@ def _images(parts, *given):
 
 def test_images_that_are_there_are_counted(parts_folder):
     (parts_folder / "good" / "x.webp").touch()
-    text, count = _images(parts_folder)
-    assert count == 120
-    assert "120 images, 60 bad among 120" in text and ".webp" in text
+    text = _images(parts_folder)
+    assert ": 120," in text and ".webp" in text
 
 
 @pytest.mark.parametrize(
@@ -128,21 +123,18 @@ def test_images_that_are_missing_or_cannot_be_split_are_named(
     assert culprit in str(error.value)
 
 
-@pytest.mark.parametrize(("free", "state"), [(10, "ok"), (1.0, "note"), (0.4, "PROBLEM")])
-def test_the_disk_must_hold_the_decoded_images(monkeypatch, free, state):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * GB))
-    line = doctor.disk(50_000, STAGES)  # 64 and 32 px: 0.768 GB in colour
-    assert line.state == state and "1.3 GB needed" in line.text
+@pytest.mark.parametrize(("free_gb", "state"), [(10, "ok"), (1.9, "note")])
+def test_a_run_needs_room_on_the_disk(monkeypatch, free_gb, state):
+    disk = SimpleNamespace(free=free_gb * 1e9)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: disk)
+    line = [*doctor.room()][-1]
+    assert (line.name, line.state) == ("disk", state)
 
 
-def test_a_home_that_cannot_be_written_to_is_a_problem(home, monkeypatch):
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", _refuse)
-    line = doctor.disk(0, STAGES)
+def test_a_home_that_cannot_be_written_to_is_a_problem(monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    line = next(doctor.room())
     assert line.state == "PROBLEM" and paths.HOME_VARIABLE in line.text
-
-
-def _refuse(dir: Path):
-    raise PermissionError(13, "Permission denied", str(dir))
 
 
 def test_a_machine_that_can_do_the_run_is_ready(monkeypatch, capsys):
@@ -152,7 +144,7 @@ def test_a_machine_that_can_do_the_run_is_ready(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.endswith("\nready\n")
     names = " ".join(line.split()[1] for line in out.splitlines()[:-2])
-    assert names == "packages kernel memory options device weights images disk"
+    assert names == "packages kernel memory disk options device weights images"
 
 
 def test_a_run_that_cannot_be_done_ends_with_one(capsys):

@@ -5,7 +5,6 @@ from nbformat import v4
 
 from helpers.commands import executed
 from helpers.core import files, paths
-from helpers.runs import stages
 from tests.executed_fixtures import *  # noqa: F403 - the fixture, which pytest finds by name
 from tests.executed_fixtures import bar, said, shown
 
@@ -27,16 +26,6 @@ def test_the_injected_cell_and_papermill_s_metadata_go_and_the_parameters_tag_st
         (c.source, dict(c.metadata)) for c in source.cells
     ]
     assert "papermill" not in tidied.metadata
-
-
-def test_a_copy_shows_the_last_execution_unless_that_was_done_by_hand(finished_run):
-    assert executed.has_copy(finished_run, "01_data_split")
-    record = stages.load_run(finished_run)
-    del record["stages"]["01_data_split"]["notebook"]  # as `stages.begin` leaves it
-    files.save_json(finished_run.run_json, record)
-    assert not executed.has_copy(finished_run, "01_data_split")
-    finished_run.notebook("02_features_baselines").unlink()
-    assert not executed.has_copy(finished_run, "02_features_baselines")
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "is missing"), ("{", "is not a notebook")])
