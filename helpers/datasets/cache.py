@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import hashlib
 import mmap
 import os
 import shutil
-import stat
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +32,6 @@ from helpers.datasets.decoding import (
 EXAMPLES = 20  # unreadable files that an error names
 CHUNK = 512  # images decoded between two writes; bounds the memory
 COPIED_BYTES = 2**24  # at a time, when gray pixels become colour ones
-FRESH_S = 2.0  # a file that is so new may change again without another time
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ def open_cache(
     """
     if fit == "auto":
         fit = choose_fit([Path(path) for path in table.path])
-    folder = root / f"{source_key(table, root)}-{fit}-{size_px}"
+    folder = root / f"{source_key(table)}-{fit}-{size_px}"
     cache = _load_cache(folder)
     if cache is None:
         with locks.held(folder.with_name(f".{folder.name}.lock")):
@@ -167,47 +162,24 @@ def open_cache(
     return dataclasses.replace(cache, unreadable=_with_paths(table, cache.unreadable))
 
 
-def source_key(table: pd.DataFrame, root: Path) -> str:
+def source_key(table: pd.DataFrame) -> str:
     """Return a digest of the ids and of each file's name and bytes.
 
-    A file in `root` keeps the digests of the files, so that their bytes are read again only if
-    size, a time (ctime too, which nobody can set back) or the inode has changed: a few seconds for
-    30,000 images of 80 kB. Files that were copied or touched keep their key.
+    Files that were copied or touched keep their key. A process reads a file again only if its size
+    or a time has changed: 30,000 images of 80 kB take a few seconds at first.
     """
-    paths = [os.path.abspath(path) for path in table.path]
-    memory = root / f".digests-{files.fingerprint(os.path.commonpath(paths))}.csv"
-    known: dict[str, tuple[str, str]] = {}
-    with contextlib.suppress(files.ArtifactError):
-        frame = files.load_csv(memory, ("path", "facts", "digest"), text=("facts", "digest"))
-        known = dict(zip(frame.path, zip(frame.facts, frame.digest, strict=True), strict=True))
-    now_ns = time.time_ns()
 
-    def look(path: str) -> tuple[str, str]:
-        """Return facts about a file and its digest; no facts if the next change would keep them."""
+    def digest(path: str) -> str:
         try:
-            status = os.stat(path)
-            if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
-                return "", "not a file"
-            times = status.st_mtime_ns, status.st_ctime_ns
-            facts = " ".join(map(str, (status.st_size, *times, status.st_ino, status.st_dev)))
-            if path in known and known[path][0] == facts:
-                return known[path]
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()  # the fastest
+            return _digest_of(Path(path)) if os.path.isfile(path) else "not a file"
         except OSError as error:
-            return "", error.strerror or str(error)
-        return facts if now_ns - status.st_ctime_ns > FRESH_S * 1e9 else "", digest
+            return error.strerror or str(error)
 
+    bar: dict[str, Any] = {"desc": "read files", "unit": "img", "leave": False, "delay": 2}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar: dict[str, Any] = {"desc": "read files", "unit": "img", "leave": False, "delay": 2}
-        looks = list(tqdm(pool.map(look, paths), total=len(paths), **bar))
-    seen = {path: seen for path, seen in zip(paths, looks, strict=True) if seen[0]}
-    if not seen.items() <= known.items():
-        rows = [(path, facts, digest) for path, (facts, digest) in seen.items()]
-        with contextlib.suppress(files.ArtifactError):  # a full disk costs reading again
-            files.save_csv(memory, pd.DataFrame(rows, columns=["path", "facts", "digest"]))
-    names = [os.path.basename(path) for path in paths]
-    return files.fingerprint([table.id.tolist(), names, [digest for _, digest in looks]])
+        digests = list(tqdm(pool.map(digest, table.path), total=len(table), **bar))
+    names = [os.path.basename(path) for path in table.path]
+    return files.fingerprint([table.id.tolist(), names, digests])
 
 
 def _build_cache(
@@ -344,7 +316,7 @@ def _digest_of(file: Path) -> str:
     return _digest_once(file, status.st_ino, status.st_size, *times)
 
 
-@functools.lru_cache(maxsize=32)
+@functools.cache
 def _digest_once(file: Path, *facts: int) -> str:
     """Return the digest of a file, read once per process while `facts` about it stay the same."""
     return files.file_digest(file)

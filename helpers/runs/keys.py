@@ -46,7 +46,7 @@ def stage_key(stage: str, settings: Any, run: Mapping[str, Any]) -> str:
     if not before:
         table = datasets.load(settings).table
         labels = table.drop(columns="path").astype(str).to_numpy()
-        content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
+        content["images"] = [cache.source_key(table), files.fingerprint(labels)]
         content["split_csv"] = None
     for name in ("split_csv", "weights"):
         given = getattr(settings, name, "")

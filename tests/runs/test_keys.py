@@ -5,7 +5,7 @@ import os
 import pytest
 
 from helpers import datasets
-from helpers.core import files, paths
+from helpers.core import files
 from helpers.core.rules import SettingsError
 from helpers.datasets import cache
 from helpers.datasets.settings import SplitSettings
@@ -54,7 +54,7 @@ def test_the_key_of_the_first_stage_holds_the_images_and_their_labels(home, part
     labels = table.drop(columns="path").astype(str).to_numpy()
     content = {"settings": settings.decisive(resolved), "split_csv": None}
     content["earlier"] = {"settings": {}, "files": {}}
-    content["images"] = [cache.source_key(table, paths.cache_root()), files.fingerprint(labels)]
+    content["images"] = [cache.source_key(table), files.fingerprint(labels)]
     assert stage_key("01_data_split", resolved, {}) == files.fingerprint(content)
 
 
