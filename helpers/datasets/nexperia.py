@@ -10,7 +10,6 @@ Folders may be nested once more under the same name; images are bmp, png or jpg.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,48 +47,44 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
-    classes = [_class_folders(root / "train", names) for names in (GOOD_FOLDERS, BAD_FOLDERS)]
-    rows = [
-        (file, label, "train")
-        for label, folders in enumerate(classes)
-        for images in folders.values()
-        for file in images
-    ]
+    good, bad = (_class_folders(root / "train", names) for names in (GOOD_FOLDERS, BAD_FOLDERS))
     test = image_files(root / "test")
     if not test:
         raise DataError(f"{root / 'test'} holds no image; {_how_to_fetch()}")
-    counts = (len(rows), len(test))
-    rows += [(p, pd.NA, "test") for p in _order_by_sample(test, root)]
+    rows = [
+        *((file, 0, "train") for images in good.values() for file in images),
+        *((file, 1, "train") for images in bad.values() for file in images),
+        *((file, pd.NA, "test") for file in _order_by_sample(test, root)),
+    ]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
     table["id"] = table.file.map(lambda file: file.stem)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
+    columns = ["id", "path", "label", "official_split"]
+    if (root / LOTS).is_file():
+        lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
+        table["group"] = table.id.map(lots)
+        columns.append("group")
+    counts = (len(rows) - len(test), len(test))
+    caveats = "Training and test images: {:,} and {:,}".format(*counts)
+    if counts != CONTEST_COUNTS:
+        caveats += "; the contest's first stage has {:,} and {:,}".format(*CONTEST_COUNTS)
     name, attribution = "nexperia", "Images: Nexperia contest; not public, not to be passed on"
-    caveats = "{:,} training and {:,} test images".format(*counts)
-    if counts == CONTEST_COUNTS:
-        caveats += ", as in the contest's first stage."
-    else:
-        caveats += "; the contest's first stage has {:,} and {:,}.".format(*CONTEST_COUNTS)
     if (root / MARKER).is_file():
         if not is_done(root):
             raise DataError(
                 f"{root} is incomplete: run `python -m helpers.datasets.chips` with the same "
                 "arguments to finish it"
             )
-        name, caveats = "chips", f"{caveats} Synthetic."
+        name, caveats = "chips", f"{caveats}. Synthetic"
         attribution = "Images: synthetic, drawn by helpers.datasets.chips; not Nexperia's"
-    columns = ["id", "path", "label", "official_split"]
-    if (root / LOTS).is_file():
-        lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
-        table["group"] = table.id.map(lots)
-        columns.append("group")
     return Source(
         name=name,
         table=table[columns],
         label_mapping="bad = the contest's class 1 (positive)",
         attribution=attribution,
-        caveats=caveats,
-        left_out=tuple(left_out([*classes[0], *classes[1], root / "test"], root / "train")),
+        caveats=f"{caveats}.",
+        left_out=tuple(left_out([*good, *bad, root / "test"], root / "train")),
     )
 
 
@@ -142,25 +137,27 @@ def _how_to_fetch() -> str:
 
 def _class_folders(train: Path, names: tuple[str, ...]) -> dict[Path, list[Path]]:
     """Return the images of each folder that has one of the names."""
-    found = list[Path]()
-    for top, subfolders, _ in os.walk(train):
-        found += [Path(top, name) for name in subfolders if name in names]
-        subfolders[:] = [n for n in subfolders if n not in names and not n.startswith(".")]
-    images = {folder: image_files(folder) for folder in sorted(found)}
+    folders = sorted(
+        folder
+        for name in names
+        for folder in train.glob(f"**/{name}")
+        if folder.parent.name not in names
+        and not any(part.startswith(".") for part in folder.relative_to(train).parts)
+    )
+    images = {folder: image_files(folder) for folder in folders}
     if not any(images.values()):
-        there = ", ".join(sorted(p.name for p in train.glob("*"))[:5]) or "nothing"
         raise DataError(
-            f"{train} has no images in a folder {' or '.join(names)}; it holds {there}; "
-            f"{_how_to_fetch()}"
+            f"{train} has no images in a folder {' or '.join(names)}; {_how_to_fetch()}"
         )
     return images
 
 
 def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
     """Put the test images in the order of the sample submission, if there is one."""
-    found = (file for name in SAMPLE_NAMES for file in sorted(root.rglob(name)))
-    if not (sample := next(found, None)):
+    samples = [file for name in SAMPLE_NAMES for file in sorted(root.rglob(name))]
+    if not samples:
         return test
+    sample = samples[0]
     try:
         ids = files.load_csv(sample, ("id",)).id.fillna("")
     except files.ArtifactError as error:
