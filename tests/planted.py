@@ -10,9 +10,10 @@ from helpers.core.paths import RunPaths
 from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import read_split
 from helpers.models import backbones
+from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.results.settings import AnalysisSettings
-from helpers.runs import stages
+from helpers.runs import record, stages
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -35,11 +36,12 @@ def make_run(n=200, name="toy", seed=0) -> RunPaths:
 
 
 def plant(
-    run_paths: RunPaths, name: str, separation: float, seed: int, *others: int, once=False
+    run_paths: RunPaths, model: str | Model, separation: float, seed: int, *others: int, once=False
 ) -> None:
     """A model whose logits are `separation` apart for good and bad; infinite is perfect.
 
-    With `others` it is a model that was trained with several seeds. On a split with folds it is
+    A name is that of a file alone; a record is that of a model which the run has made. With
+    `others` it is a model that was trained with several seeds. On a split with folds it is
     cross-fitted unless `once`.
     """
     split = read_split(run_paths.split_csv)
@@ -53,7 +55,12 @@ def plant(
         scores[one] = special.expit(logits)
         if np.isinf(separation):
             scores[one] = 0.5 * scores[one] + 0.5 * label
-    predictions.save_predictions(run_paths.predictions(name), split, scores)
+    slug = model if isinstance(model, str) else model.slug
+    files.save_csv(run_paths.predictions(slug), predictions.predictions_frame(split, scores))
+    if isinstance(model, Model):
+        with record.edit_run(run_paths) as run:
+            about = {"stage": "03_finetuning", "model": model.to_json()}
+            run.setdefault("models", {})[slug] = about
 
 
 def small_network(cache: ImageCache, seed: int) -> backbones.TwoLayerCNN:

@@ -13,7 +13,7 @@ import helpers
 from helpers.commands import executed, plan, run
 from helpers.core import files, paths
 from helpers.datasets.split_file import read_split
-from helpers.models.names import ENSEMBLES
+from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
 from helpers.runs import settings, stages
 from tests import faults

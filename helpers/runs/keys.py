@@ -18,7 +18,7 @@ from helpers.datasets import cache
 from helpers.datasets.folder import image_files
 from helpers.deploy.settings import MOST_OWN_IMAGES
 from helpers.models import RANDOM
-from helpers.models.names import ENSEMBLES
+from helpers.models.record import ENSEMBLES
 from helpers.results.settings import AnalysisSettings
 from helpers.runs.settings import STAGES, STEERING, decisive
 

@@ -8,7 +8,6 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
-from helpers.models.names import model_of
 from helpers.models.record import ENSEMBLES, Model
 from helpers.results.predictions import Scored, read_predictions
 from helpers.runs import record
@@ -32,13 +31,13 @@ def check_model(run_paths: RunPaths, wanted: str, coming: Sequence[Model] = ()) 
 def models_of(run_paths: RunPaths) -> dict[str, Model]:
     """Return what is known of each predictions file of a run, in the table's order.
 
-    A file that the run has not made, or that was changed since, is a user's own.
+    A file that the run has not made is a user's own, called as its file.
     """
     recorded = record.load_run(run_paths).get("models", {})
     models = {}
     for path in run_paths.predictions_root.glob("*.csv"):
         about = recorded.get(path.stem)
-        models[path.stem] = Model.from_json(about["model"]) if about else model_of(path.stem)
+        models[path.stem] = Model.from_json(about["model"]) if about else Model(path.stem)
     return dict(sorted(models.items(), key=lambda item: item[1].order))
 
 

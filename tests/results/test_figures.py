@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from helpers.datasets.split_file import read_split
+from helpers.models.record import Model
 from helpers.results import bars, comparison, curves, decision, results_table
 from helpers.results.settings import AnalysisSettings
 from helpers.runs.run_models import read_all_predictions
@@ -19,7 +20,7 @@ TWO = TWO.assign(parameters=[3e6, 20_000], ms_single=[20.0, 0.5], test_views=[8,
 @pytest.fixture
 def run(home):
     run_paths = planted.make_run()
-    for seed, name in enumerate(("svm", "svm_on_fbp", "fbp", "cnn", "mine")):
+    for seed, name in enumerate(("svm", Model("svm", features="fbp"), "fbp", "cnn", "mine")):
         planted.plant(run_paths, name, 2.5 - 0.3 * seed, seed)
     return run_paths
 

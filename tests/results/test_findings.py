@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers.datasets.split_file import read_split
+from helpers.models.record import Model
 from helpers.results import comparison, decision, findings, results_table, two_splits
 from helpers.results.operating_point import Line
 from helpers.results.settings import AnalysisSettings
@@ -12,12 +13,14 @@ from helpers.runs.run_models import read_all_predictions
 from tests import planted
 from tests.results.test_decision import scored as toy
 
+LDA_ON_FBP, SVM_ON_FBP = (Model(base, features="fbp") for base in ("lda", "svm"))
+
 
 @pytest.fixture
 def run(home):
     run_paths = planted.make_run()
     for seed, (name, quality) in enumerate(
-        [("lda", 1.0), ("svm", 2.5), ("lda_on_fbp", 3.5), ("svm_on_fbp", 2.5), ("fbp", 6)]
+        [("lda", 1.0), ("svm", 2.5), (LDA_ON_FBP, 3.5), (SVM_ON_FBP, 2.5), ("fbp", 6)]
     ):
         planted.plant(run_paths, name, quality, seed)
     return run_paths

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.core import metrics
+from helpers.models.record import Model
 from helpers.results import findings, findings_cells
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
@@ -17,7 +18,11 @@ def run_paths(home):
 def read(run_paths, **models):
     """Models by name with their separation; all have the same noise, so pairs are close."""
     for name, separation in models.items():
-        planted.plant(run_paths, name, separation, 0)
+        base, teacher = name.removesuffix("_distilled"), "fbp" if "_distilled" in name else ""
+        model = Model(base, teacher=teacher)
+        if base.startswith("random_cell"):
+            model = Model("random_cell", teacher=teacher, number=int(base[-1]))
+        planted.plant(run_paths, model, separation, 0)
     return read_all_predictions(run_paths)
 
 

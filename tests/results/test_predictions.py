@@ -53,10 +53,12 @@ def test_the_scores_of_several_seeds_are_read_by_seed_and_averaged(run):
 def test_one_seed_is_written_and_read_as_a_model_without_seeds(run):
     split = read_split(run.split_csv)
     scores = np.linspace(0, 1, len(split))
-    predictions.save_predictions(run.predictions("cnn"), split, scores)
+    files.save_csv(run.predictions("cnn"), predictions.predictions_frame(split, scores))
     plain = run.predictions("cnn").read_bytes()
     assert plain.startswith(b"id,split,defect_score\n")
-    predictions.save_predictions(run.predictions("cnn"), split, {Member(5): scores})
+    files.save_csv(
+        run.predictions("cnn"), predictions.predictions_frame(split, {Member(5): scores})
+    )
     assert run.predictions("cnn").read_bytes() == plain
     model = predictions.read_predictions(run.predictions("cnn"), split)
     assert (model.members, model.model.members, model.title) == ((), (), "Two-layer CNN")

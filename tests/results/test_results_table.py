@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from helpers.core import files, metrics
 from helpers.datasets.split_file import read_split
+from helpers.models.record import Model
 from helpers.results import predictions, report_table, results_table
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
@@ -24,9 +25,10 @@ def run(home):
 @pytest.fixture
 def whole(home):
     run_paths = planted.make_run()
-    qualities = {"svm": 1.0, "svm_on_fbp": 2.5, "fbp": 2.0, "mine": 1.0, "lr_on_brightness": 0.2}
-    for seed, (name, quality) in enumerate(qualities.items()):
-        planted.plant(run_paths, name, quality, seed)
+    on_fbp, brightness = Model("svm", features="fbp"), Model("lr", features="brightness")
+    qualities = {"svm": 1.0, on_fbp: 2.5, "fbp": 2.0, "mine": 1.0, brightness: 0.2}
+    for seed, (model, quality) in enumerate(qualities.items()):
+        planted.plant(run_paths, model, quality, seed)
     return run_paths
 
 
