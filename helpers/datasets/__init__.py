@@ -78,23 +78,20 @@ def load(settings: SplitSettings) -> Source:
 def check_name(dataset: str) -> None:
     """Raise DataError unless `dataset` is `kind` or `kind:place`, with a known kind."""
     kind, colon, place = dataset.partition(":")
-    if kind not in REGISTRY:
-        is_folder = bool(dataset) and not colon and os.path.isdir(os.path.expanduser(dataset))
-        hint = f"; for the images in that folder write folder:{dataset}" if is_folder else ""
-        raise DataError(f"DATASET={dataset!r} is not one of {', '.join(sorted(REGISTRY))}{hint}")
-    if colon and kind == "elpv":
-        raise DataError(f"DATASET={dataset!r}: elpv has no path; write elpv, or folder:PATH")
-    if colon and not place.strip():  # an unset variable leaves a colon alone
-        alone = "" if kind == "folder" else f", or {kind} alone"
-        raise DataError(f"DATASET={dataset!r} has no path after the colon: {kind}:PATH{alone}")
+    needs_place = bool(colon) or kind == "folder"
+    if (
+        kind not in REGISTRY
+        or bool(place.strip()) != needs_place  # an unset variable leaves a colon alone
+        or (kind == "elpv" and place)
+    ):
+        known = "elpv, folder:PATH, nexperia, nexperia:PATH, chips, chips:PATH"
+        raise DataError(f"DATASET={dataset!r} is not one of {known}")
 
 
 def check_place(dataset: str) -> None:
     """Raise DataError if `dataset` has an unknown kind or a place that does not exist."""
     check_name(dataset)
-    kind, _, place = dataset.partition(":")
-    if kind == "folder" and not place:
-        raise DataError("DATASET='folder' needs a path: folder:PATH")
+    place = dataset.partition(":")[2]
     here = Path(place).expanduser()
 
     def there() -> bool | None:
@@ -121,7 +118,7 @@ def _check_table(source: Source) -> None:
     if doubled:
         example = table.loc[table.id == doubled[0], "path"].tolist()
         raise DataError(
-            f"{source.name}: {len(doubled)} id(s) occur more than once, e.g. {doubled[0]!r} "
+            f"{source.name}: ids that occur more than once: {len(doubled)}, e.g. {doubled[0]!r} "
             f"({', '.join(map(str, example[:3]))}); ids are file names without extension: rename"
         )
     for label, word in ((0, "good"), (1, "bad")):

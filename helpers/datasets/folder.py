@@ -23,7 +23,7 @@ CLASS_FOLDERS = (
     ("good", "ok", "functional", "0"),
     ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
 )
-TEST_FOLDERS = ("test", "unlabelled", "unlabeled")
+TEST_FOLDER = "test"  # unlabelled images, in any case too
 OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
 EXAMPLES = 5  # names in a line about what is left out
 
@@ -46,12 +46,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     or `settings.bad` names it.
 
     Raises:
-        DataError: no such folder, no class folder, a class without images, two folders of test
-            images.
+        DataError: no such folder, no class folder, or a class without images.
     """
-    if place is None:
-        raise DataError("DATASET='folder' needs a path: folder:PATH")
-    if not place.is_dir():
+    if place is None or not place.is_dir():
         raise DataError(f"{place} is not a folder")
     root = place.resolve()
     classes = _class_folders(root, settings)
@@ -246,11 +243,5 @@ def _test_folder(root: Path, classes: Container[Path], settings: SplitSettings) 
         if not test.is_dir():
             raise DataError(f"TEST_FOLDER={settings.test_folder!r}: {test} is not a folder")
         return test
-    tests = [f for f in _subfolders(root) if f.name.lower() in TEST_FOLDERS and f not in classes]
-    if len(tests) > 1:
-        names = " and ".join(folder.name for folder in tests)
-        raise DataError(
-            f"{root} has several folders of test images, {names}: "
-            f"choose one with -p TEST_FOLDER={tests[0].name}"
-        )
+    tests = [f for f in _subfolders(root) if f.name.lower() == TEST_FOLDER and f not in classes]
     return tests[0] if tests else None

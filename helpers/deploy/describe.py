@@ -113,7 +113,7 @@ def _description(
         val_auc=float(metrics.roc_auc(*scored.labels_scores("val"))),
         caveat=_caveat(scored),
         dataset=f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
-        images_digest=stage.images_of_split().content,
+        images_digest=stage.images_of_split().digest,
         split_digest=run.get("split", ""),
         attribution=run["stages"][FIRST].get("attribution", ""),
         weights=weights if backbone else "",

@@ -67,7 +67,7 @@ def test_two_test_images_of_one_name_are_refused_with_and_without_a_sample(tmp_p
     (tmp_path / "test/all_tests/more").mkdir()
     (tmp_path / "test/all_tests/more/t0.bmp").hardlink_to(tmp_path / "test/all_tests/t0.bmp")
     for _ in range(2):
-        with pytest.raises(datasets.DataError, match=r"occur more than once, e\.g\. 't0'"):
+        with pytest.raises(datasets.DataError, match="'t0'"):
             _load(tmp_path)
         _write_sample(tmp_path, ["t0", "t1", "t2", "t3"])
 
