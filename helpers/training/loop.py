@@ -57,7 +57,6 @@ class Training:
         loss: of the model's output and the targets of a training batch; by default cross-entropy.
         parameters: those to train; by default all that require gradients.
         extra: what else changes in the training, with `state_dict` and `load_state_dict`, by name.
-        judged_on: what the progress line calls the AUC on `val`.
         resume: file to continue from and to write after every epoch; the caller removes it.
         deadline_s: on `time.monotonic`'s clock; no epoch starts that would probably end later.
         events: folder for TensorBoard's event file; None writes none.
@@ -75,14 +74,13 @@ class Training:
         loss: Callable[[Any, Tensor], Tensor] | None = None,
         parameters: list[nn.Parameter] | None = None,
         extra: Mapping[str, Any] | None = None,
-        judged_on: str = "validation AUC",
         resume: Path | None = None,
         deadline_s: float | None = None,
         events: Path | None = None,
     ) -> None:
         device = devices.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
-        self.settings, self.seed, self.name, self.judged_on = settings, seed, name, judged_on
+        self.settings, self.seed, self.name = settings, seed, name
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
         self.resume, self.deadline_s, self.events = resume, deadline_s, events
         self.precision = precision_of(device, settings.precision)
@@ -187,7 +185,10 @@ class Training:
             loss = self.loss_of(self.model(images), targets)
         self.scaler.scale(loss).backward()
         if not math.isfinite(value := loss.item()):
-            raise self._not_finite()
+            ids = ", ".join(map(str, self.train.ids[self._rows]))
+            raise self._error(
+                f"the loss is not finite in epoch {self.epoch + 1}, on the batch of {ids}"
+            )
         self.scaler.unscale_(self.optimizer)
         if self.settings.grad_clip:
             nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
@@ -217,9 +218,7 @@ class Training:
         try:
             record = evaluate(self.judged, self.val, self.settings.precision)
         except ScoresError as error:
-            raise TrainingError(
-                f"{self.name}: after epoch {self.epoch + 1} {error}. {self._way_out()}"
-            ) from None
+            raise self._error(f"after epoch {self.epoch + 1} {error}") from None
         best = self.history[self.best_epoch]["val_auc"] if self.history else -math.inf
         if record["val_auc"] > best:  # the first of equals
             self.best_epoch = self.epoch
@@ -232,7 +231,7 @@ class Training:
         if self.history:
             last = self.history[-1]
             if "val_auc" in last:
-                line += f", {self.judged_on} {percent(last['val_auc'])}"
+                line += f", validation AUC {percent(last['val_auc'])}"
             line += f", {last['images_per_s']:.0f} images/s"
         if self._spent_s:  # an epoch of this call, on this machine
             left_s = self._spent_s * (self.settings.epochs - self.epoch)
@@ -253,18 +252,11 @@ class Training:
                 "continue"
             )
 
-    def _not_finite(self) -> TrainingError:
-        ids = ", ".join(map(str, self.train.ids[self._rows]))
-        return TrainingError(
-            f"{self.name}: the loss is not finite in epoch {self.epoch + 1}, on the batch of "
-            f"{ids}. {self._way_out()}"
-        )
-
-    def _way_out(self) -> str:
+    def _error(self, problem: str) -> TrainingError:
         other = "" if self.settings.precision == "no" else " or set PRECISION='no'"
-        return (
-            f"Lower the learning rate (now {self.settings.lr:g}){other}: with another setting the "
-            "training starts from scratch"
+        return TrainingError(
+            f"{self.name}: {problem}. Lower the learning rate (now {self.settings.lr:g}){other}: "
+            "with another setting the training starts from scratch"
         )
 
     def _stateful(self) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
+from helpers.core import tables
 from helpers.models.backbones import build
 from helpers.models.complexity import count_macs, count_parameters
 from helpers.models.record import Model
@@ -86,35 +86,29 @@ def summary(
 
 
 def cost_table(summary: pd.DataFrame, models: Sequence[Model]) -> pd.DataFrame:
-    """Return the summary in words, the best AUC first: sizes with units, empty if unknown.
+    """Return the summary in words, the best AUC first: sizes with units, "-" if unknown.
 
     The AUC is that on test or, if test labels are hidden, on validation, in per cent. It is that
-    of one network, as the sizes are: mean ± standard deviation if there are several trainings.
+    of one network, as the sizes are: the mean and its standard deviation over several trainings.
     """
     tested = "test_auc" in summary and summary.test_auc.notna().any()
     auc = "test_auc" if tested else "val_auc"
     titles = {model.slug: model.title for model in models}
-    one, mean = (summary.get(c, pd.Series(math.nan, summary.index)) for c in (auc, f"{auc}_mean"))
-    summary = summary.assign(one=mean.fillna(one)).sort_values("one", ascending=False)
-
-    def words(column: str, form: str, unit: float = 1.0) -> pd.Series:
-        values = summary.get(column, pd.Series(math.nan, summary.index)).astype(float) / unit
-        return values.map(lambda value: "" if pd.isna(value) else form.format(value)).astype(str)
-
-    several = words("trainings", "{:.0f} x ").where(summary.trainings > 1, "")
-    return pd.DataFrame(
-        {
-            "Model": summary.model.map(titles),
-            f"{'Test' if tested else 'Val'} AUC, one training": words("one", "{:.1f}", 0.01)
-            + words(f"{auc}_std", " ± {:.1f}", 0.01),
-            "Parameters, trained or frozen": words("parameters", "{:,.0f}"),
-            "Multiply-adds": words("macs", "{:.3g} M", 1e6),
-            "ms, one image": words("ms_single", "{:.3g}"),
-            f"ms, batch of {BATCH}": words("ms_batch", "{:.3g}"),
-            "Image px": words("image_size_px", "{:.0f}"),
-            "Epochs": several + summary.epochs.astype(str),
-            "Views": words("test_views", "{:.0f}"),
-            "Search, s": words("search_s", "{:.0f}"),
-            "Training, s": words("retraining_s", "{:.0f}"),
-        }
-    )
+    one = summary.get(f"{auc}_mean", summary[auc]).fillna(summary[auc])
+    rows = summary.assign(title=summary.model.map(titles), one=one)
+    columns = {
+        "Model": "{title}",
+        f"{'Test' if tested else 'Val'} AUC, one training": "{one:%}",
+        "±": f"{{{auc}_std:%}}",
+        "Trainings": "{trainings}",
+        "Parameters, trained or frozen": "{parameters:,.0f}",
+        "Multiply-adds": "{macs:n}",
+        "ms, one image": "{ms_single:.3g}",
+        f"ms, batch of {BATCH}": "{ms_batch:.3g}",
+        "Image px": "{image_size_px:.0f}",
+        "Epochs": "{epochs}",
+        "Views": "{test_views:.0f}",
+        "Search, s": "{search_s:.0f}",
+        "Training, s": "{retraining_s:.0f}",
+    }
+    return tables.filled(rows.sort_values("one", ascending=False), columns)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.results import training_size as sizes
+from helpers.results.comparison import size_table
 from helpers.training import training_size
 from helpers.training.features import Features
 
@@ -32,7 +32,7 @@ def test_more_images_give_a_better_auc_on_the_same_test_images(split):
     assert scores.images.unique().tolist() == [60, 120, 240]  # of training and validation
     test = split.id[split.split == "test"].tolist()
     assert all(own.id.tolist() == test for _, own in scores.groupby(["images", "draw"]))
-    table = sizes.size_table(scores, split)
+    table = size_table(scores, split)
     assert table.auc.iloc[-1] > table.auc.iloc[0]
 
 
