@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.core import files
+from helpers.core import devices, files
 from helpers.core.members import Member, cross_fitted, sides
 from helpers.datasets.group_prior import group_prior
 from helpers.datasets.split_file import keeps_groups_apart
@@ -65,10 +65,7 @@ def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBase
     fitted: dict[Model, list[ScoredBaseline]] = {}
     for model, by_fold in models.items():
         fits = {Member(settings.seed, fold): found[_place(run, model, fold)] for fold in by_fold}
-        add(run, model, {member: one.scores for member, one in fits.items()})
-        seconds = round(sum(one.seconds for one in fits.values()), 1)
-        path = run.output(run.paths.metrics(f"fit_{model.slug}"))
-        files.save_json(path, {"model": model.title, "seconds": seconds})
+        networks.add_model(run, model, fits, device=_device())
         fitted[model] = list(fits.values())
     return fitted
 
@@ -77,10 +74,8 @@ def _place(run: Run, model: Model, fold: int | None) -> str:
     return networks.place(model, Member(run.settings.seed, fold), "classical")
 
 
-def add(run: Run, model: Model, scores: Mapping[Member, pd.DataFrame]) -> None:
-    """Make a model a row of the results."""
-    model = dataclasses.replace(model, members=tuple(scores))
-    run.add_model(model, networks.joined(scores))
+def _device() -> str:
+    return devices.device_name(devices.default_device())
 
 
 def add_group_prior(run: Run) -> None:
@@ -129,10 +124,7 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
     except NoMiddleLayersError as error:
         return f"PatchCore is left out: {error}."
     fits = dict(zip(members, found.values(), strict=True))
-    add(run, model, {member: one.scores for member, one in fits.items()})
-    seconds = round(sum(one.seconds for one in fits.values()), 1)
-    path = run.output(run.paths.metrics(f"fit_{model.slug}"))
-    files.save_json(path, {"model": model.title, "seconds": seconds})
+    networks.add_model(run, model, fits, device=_device())
     return patchcore.about(list(fits.values()))
 
 

@@ -146,9 +146,8 @@ def train(
         of_job = {m: found[place(job.model, m, folder)] for m in job.members or members}
         trained[job.model.slug] = list(of_job.values())
         if add:
-            model = dataclasses.replace(job.model, members=tuple(of_job))
-            run.add_model(model, joined({m: one.scores for m, one in of_job.items()}))
-            _save_history(run, model, of_job)
+            first = next(iter(of_job.values()))
+            add_model(run, job.model, of_job, parameters=first.parameters, device=first.device)
     return trained
 
 
@@ -171,6 +170,14 @@ def place(model: Model, member: Member, folder: str = "checkpoints") -> str:
     return f"{folder}/{model.slug}/{checkpoint_name(*member).removesuffix('.safetensors')}"
 
 
+def add_model(run: Run, model: Model, fits: Mapping[Member, Any], **costs: Any) -> None:
+    """Make a model a row of the results; each of its fits has `scores` and `seconds`."""
+    scores = joined({member: one.scores for member, one in fits.items()})
+    seconds = round(sum(one.seconds for one in fits.values()), 1)
+    model = dataclasses.replace(model, members=tuple(fits))
+    run.add_model(model, scores, seconds=seconds, **costs)
+
+
 def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
     """Return the content of a predictions file from the scores of a model's members."""
     several = len({member.seed for member in scores}) > 1
@@ -180,20 +187,6 @@ def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
         fold = {} if member.fold is None else {"fold": member.fold}
         blocks.append(own.assign(**seed, **fold))
     return pd.concat(blocks, ignore_index=True)
-
-
-def _save_history(run: Run, model: Model, trained: Mapping[Member, Fitted]) -> None:
-    kept = ("history", "best_epoch", "seconds", "parameters", "device")
-    records = [
-        {
-            **member._asdict(),
-            **{name: getattr(one, name) for name in kept},
-            "facts": {"test_views": one.network.facts.views},
-        }
-        for member, one in trained.items()
-    ]
-    path = run.output(run.paths.metrics(f"{model.slug}_history"))
-    files.save_json(path, {"seeds": records})
 
 
 def load(run: Run, model: Model) -> dict[Member, Fitted]:

@@ -73,8 +73,9 @@ def test_the_checkpoint_is_that_of_the_lowest_seed(home):
         (folder / name).touch()
     (folder / "fbp" / "0123abcd.resume").touch()
     assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed2.safetensors"
-    # seeds of an earlier call stay in the folder; the learning curves name the model's own
-    files.save_json(run_paths.metrics("fbp_history"), {"seeds": [{"seed": 10}]})
+    # seeds of an earlier call stay in the folder; the record names the model's own
+    members = [{"seed": 10, "fold": None}]
+    files.save_json(run_paths.run_json, {"models": {"fbp": {"model": {"members": members}}}})
     assert checkpoint_of(run_paths, "fbp") == folder / "fbp" / "seed10.safetensors"
     assert checkpoint_of(run_paths, "svm") is None
 
