@@ -13,7 +13,7 @@ from helpers.deploy.describe import describe_models
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.results import decision
-from helpers.runs import networks, stages
+from helpers.runs import networks, stages, workers
 from helpers.runs.run_models import read_all_predictions
 from tests import faults
 from tests.small_run import FINETUNING, run_split
@@ -68,7 +68,7 @@ def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) ->
     build = functools.partial(small_cnn, images.channels)
     job = networks.Job(Model(name), build, images, run.settings.cnn, views)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOOD_BAD_WORKERS", "1")
+        patch.setenv(workers.LIMIT, "1")
         networks.train(run, [job], [Member(seed) for seed in range(seeds)])
     return run
 

@@ -48,8 +48,8 @@ from helpers.commands import kernel, run
 from helpers.core import environment, files, paths
 from helpers.darts import perturbation, search_plots
 from helpers.darts.supernet import Supernet
-from helpers.runs import settings
-from helpers.training import baselines, network_costs
+from helpers.runs import classical, settings, workers
+from helpers.training import network_costs
 
 RUN = "t"
 PARAMETERS = {
@@ -74,7 +74,7 @@ EVENTS = (
     ("04_darts_search", "supernet/*.resume", 1),
     ("04_darts_search", "supernet/seed0.safetensors", 1),
     ("05_genotype_retraining", "*.resume", 1),
-    ("05_genotype_retraining", "darts_imagenet/seed0.safetensors", 1),
+    ("05_genotype_retraining", "darts_v2/seed0.safetensors", 1),
     ("06_analysis", "06_results.csv", 1),
 )
 # columns and JSON keys
@@ -197,10 +197,11 @@ def in_this_process(quick: bool = False):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "run_notebook", run_cells)
         patch.setattr(environment, "commit", lambda: None)  # checkpoints hold it; files may change
+        patch.setenv(workers.LIMIT, "1")  # the process that dies does all work itself
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
             patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
-            patch.setattr(baselines, "NAMES", ("RF", "SVM"))
+            patch.setattr(classical, "CLASSICAL", ("rf", "svm"))
             patch.setattr(perturbation, "functional_call", cheap_logits)
             patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield

@@ -15,7 +15,7 @@ from helpers.darts import genotypes
 from helpers.datasets import cache as images
 from helpers.models import backbones
 from helpers.models.record import Model
-from helpers.runs import networks, stages
+from helpers.runs import networks, stages, workers
 from helpers.training.fit import Fitted
 from tests import faults
 
@@ -51,7 +51,7 @@ def train_members(run: stages.Run, members: list[Member], before_epoch=None) -> 
         if before_epoch:  # not an argument, which would be in the key
             disturb = lambda network, epoch, epochs: before_epoch(network, epoch)  # noqa: E731
             patch.setattr(backbones.TwoLayerCNN, "before_epoch", disturb)
-        patch.setenv("GOOD_BAD_WORKERS", "1")
+        patch.setenv(workers.LIMIT, "1")
         return networks.train(run, [job], members)["cnn"]
 
 
