@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from helpers.commands import export, predict, run
+from helpers.commands import export, predict, run, score
 from helpers.commands.kaggle import command
 from helpers.core import paths
 from helpers.darts.genotypes import PUBLISHED
@@ -23,6 +23,7 @@ LINKS = [
 PARSERS = {
     "run": run.parser,
     "predict": predict._parser,
+    "score": score._parser,
     "export": export._parser,
     "kaggle": command.parser,
 }

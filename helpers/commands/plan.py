@@ -194,8 +194,8 @@ def _models_of(plan: Plan) -> list[Model]:
     return [
         *(Model(base) for base in BASES if base not in ("random_cell", "majority")),
         Model("lr", features="brightness"),
-        *(Model(base, own) for own in further for base in (*CLASSICAL, "ll", "fbp")),
-        *(Model(base, own, "fbp") for own in ("", *further) for base in CLASSICAL),
+        *(Model(base, backbone) for backbone in further for base in (*CLASSICAL, "ll", "fbp")),
+        *(Model(base, backbone, "fbp") for backbone in ("", *further) for base in CLASSICAL),
         *networks,
         *(dataclasses.replace(network, teacher="fbp") for network in networks),
     ]

@@ -32,6 +32,12 @@ def test_all_notebooks_together_are_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS) < 6_000_000
 
 
+def test_readme_s_pictures_are_parts_of_figures_that_the_notebooks_save():
+    code = "".join(cell.source for path in NOTEBOOKS for cell in executed.read(path).cells)
+    for figure, *_ in sum(publish.PICTURES.values(), ()):
+        assert f'"{figure}"' in code
+
+
 def _published(stage=STAGE):
     return nbformat.read(paths.notebooks_root() / f"{stage}.ipynb", as_version=4)
 
