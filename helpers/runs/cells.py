@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from helpers.darts import genotypes, named
+from helpers.core import devices
+from helpers.core.members import Member
+from helpers.darts import genotypes, halving, named, network
 from helpers.darts.genotypes import Genotype
-from helpers.darts.named import PERTURBED, SEARCHED, NamedCell
+from helpers.darts.named import HALVED, PERTURBED, SEARCHED, NamedCell
 from helpers.darts.perturbation import Selection
 from helpers.darts.search import Search
 from helpers.darts.settings import RetrainSettings, SearchSettings
+from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import keeps_groups_apart
+from helpers.runs import networks
+from helpers.runs.networks import Job
 from helpers.runs.stages import Run
+from helpers.training.distillation import Teacher
+from helpers.training.fit import Fitted
 
 
 def training_images(split: pd.DataFrame) -> pd.DataFrame:
@@ -59,3 +68,100 @@ def named_cells(run: Run) -> list[NamedCell]:
     """Return the cells that GENOTYPES names; `named.named_cells` says what is refused."""
     settings: RetrainSettings = run.settings
     return named.named_cells(settings.genotypes, found_cells(run), settings.random_cells)
+
+
+def costs(cells: Sequence[NamedCell]) -> dict[str, dict[str, Any]]:
+    """Return what finding each cell has cost, by the models of its networks."""
+    taught = (None, "fbp")
+    models = [
+        (dataclasses.replace(cell.model, teacher=t or ""), cell) for cell in cells for t in taught
+    ]
+    return {model.slug: cell.cost for model, cell in models}
+
+
+def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
+    """Train the network of every cell from random weights, once for each seed, side by side.
+
+    With DISTILL each cell is trained a second time, with the labels and a teacher.
+    """
+    settings: RetrainSettings = run.settings
+    images = run.images(settings.retrain_image_size_px)
+    teachers = [None, networks.teacher(run)] if settings.distill else [None]
+    jobs = [job(settings, cell, images, teacher) for cell in cells for teacher in teachers]
+    members = [Member(settings.seed + k) for k in range(settings.seeds)]
+    return networks.train(run, jobs, members)
+
+
+def job(
+    settings: RetrainSettings, cell: NamedCell, images: ImageCache, teacher: Teacher | None = None
+) -> Job:
+    """Return how the network of a cell is trained."""
+    spec = network.network_spec(settings, cell.genotype, images.size_px, images.channels)
+    return Job(
+        dataclasses.replace(cell.model, teacher="fbp" if teacher else ""),
+        functools.partial(network.build_network, spec),
+        images,
+        settings.training,
+        views=settings.test_views,
+        teacher=teacher,
+    )
+
+
+def halve(run: Run) -> pd.DataFrame:
+    """Train the candidates in rungs, and write the winner's cell to genotypes/halving.json.
+
+    A rung trains as notebook 05 does, except for the number of epochs. The validation AUC of the
+    last epoch decides, since the best epoch would favour unsteady curves. All files are in
+    checkpoints/halving/: candidates are not rows of the results.
+
+    Returns:
+        The table of `halving.successive_halving`, and of each cell its title, its kind and its
+        parameters (of the network that predicts, without the auxiliary head). It is empty if
+        HALVING_EPOCHS is 0.
+    """
+    settings: RetrainSettings = run.settings
+    if not settings.halving_epochs:
+        return pd.DataFrame()
+    # errors here or below come now, not after the halving
+    named.check_names(settings.genotypes, settings.random_cells)
+    if settings.distill:
+        networks.teacher(run)
+    images = run.images(settings.retrain_image_size_px)
+
+    def size_of(cell: NamedCell) -> int:
+        spec = network.network_spec(settings, cell.genotype, images.size_px, images.channels)
+        return halving.parameters(spec)
+
+    def train_rung(names: Sequence[str], epochs: int) -> list[tuple[float, float]]:
+        short = dataclasses.replace(settings, retrain_epochs=epochs, test_views=1)
+        jobs = [job(short, cells[name], images) for name in names]
+        folder = f"checkpoints/halving/{epochs}_epochs"
+        fits = networks.train(run, jobs, [Member(settings.seed)], folder=folder, add=False)
+        return [(fits[name][0].history[-1]["val_auc"], fits[name][0].seconds) for name in names]
+
+    given = [name for name in settings.genotypes if name.endswith(".json")]
+    by_search = {name: cell for name, cell in found_cells(run).items() if name != HALVED}
+    by_kind = halving.candidates(
+        named.named_cells([*by_search], by_search, 0) if by_search else [],
+        named.named_cells(given, {}, 0) if given else [],
+        settings.halving_cells,
+        size_of,
+    )
+    cells = {cell.name: cell for group in by_kind.values() for cell in group}
+    longest = settings.retrain_epochs  # as long as the training that follows
+    trials = halving.successive_halving([*cells], settings.halving_epochs, train_rung, longest)
+    winner = cells[trials[trials.kept].model.iloc[-1]]
+    # perturbation's seconds include those of the search behind it
+    searches = [cell.cost["search_seconds"] or 0.0 for cell in by_kind.get("searched", [])]
+    about = {
+        "method": f"best of {len(cells)} by successive halving: {winner.model.title}",
+        "seconds": round(trials.seconds.sum() + max(searches, default=0.0), 1),
+        "device": devices.device_name(devices.default_device()),
+    }
+    save(run, HALVED, winner.genotype, about)
+    kinds = {cell.name: kind for kind, group in by_kind.items() for cell in group}
+    return trials.assign(
+        title=trials.model.map({name: cell.model.title for name, cell in cells.items()}),
+        kind=trials.model.map(kinds),
+        parameters=trials.model.map({name: size_of(cell) for name, cell in cells.items()}),
+    )
