@@ -53,11 +53,11 @@ def findings(trials: pd.DataFrame) -> list[str]:
     """Return sentences: how the searched cells rank among the random ones, and which cell won."""
     if trials.empty:
         return []
-    sentences = []
+    epochs, sentences = trials.epochs.min(), []
     for row in ranking(trials).itertuples():
         text = (
             f"{row.title} has rank {row.rank} among {row.random_cells} random cells after "
-            f"{trials.epochs.min()} epochs: validation AUC {percent(row.val_auc)} against "
+            f"{epochs} epoch{'s' * (epochs > 1)}: validation AUC {percent(row.val_auc)} against "
             f"{percent(row.random_auc)}"
         )
         if pd.notna(row.margin):
