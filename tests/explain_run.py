@@ -45,9 +45,9 @@ def write_run(parts_folder: Path) -> RunPaths:
     backbones.save_model(run_paths.root / "checkpoints" / "cnn" / "seed0.safetensors", model)
     # one validation part is wrong, so that the svm, which knows all labels, is better
     scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
-    predictions.save_predictions(run_paths.predictions("cnn"), split, scores)
+    files.save_csv(run_paths.predictions("cnn"), predictions.predictions_frame(split, scores))
     perfect = 0.25 + 0.5 * split.label.to_numpy(dtype=float)
-    predictions.save_predictions(run_paths.predictions("svm"), split, perfect)
+    files.save_csv(run_paths.predictions("svm"), predictions.predictions_frame(split, perfect))
     return run_paths
 
 

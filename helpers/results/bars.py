@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,16 +12,15 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from helpers.core import tables
-from helpers.core.style import PALETTE, SIDES, SIGNIFICANT, percent, percent_axis
+from helpers.core.style import SIDES, SIGNIFICANT, percent, percent_axis
 
 MODEL: dict[str, Any] = {"fmt": "o", "color": "black", "capsize": 3}
 LEGEND_BELOW: dict[str, Any] = {"loc": "outside lower center", "borderaxespad": 2}
 LEGEND_BELOW |= {"ncols": 2, "frameon": False, "fontsize": 11}  # above the footnote
 MARKERS = "osD^vP"
-MOST_TICKS = 60  # names of groups below a picture
 
 
 def interval_arms(frame: pd.DataFrame, column: str) -> list[pd.Series]:
@@ -116,46 +115,5 @@ def differences(table: pd.DataFrame, xlabel: str, title: str = "") -> Figure:
     name_rows(ax, frame.title, tables.filled(frame, {"p": "p {p_holm:p}"}).p)
     ax.set_xlabel(f"{xlabel}, points (95 % interval; Holm's p)")
     figure.legend(**LEGEND_BELOW)
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def by_group(table: pd.DataFrame, row: Mapping[str, Any], side: str, title: str = "") -> Figure:
-    """Draw the mistakes in each group, and the AUC inside it.
-
-    Groups with parts of one class and without mistakes are left out. `table` is
-    `comparison.group_table`, `row` that of the model in `results_table`.
-    """
-    is_mixed = table.bad_rate.between(0, 1, inclusive="neither")
-    drawn = table[is_mixed | (table.escapes + table.false_alarms > 0)]
-    size = (min(9.5, max(7, 0.24 * len(drawn) + 2)), 5.5)
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=size, sharex=True)
-    places = np.arange(len(drawn))
-    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 10}
-    look = {"color": PALETTE["bad"], "label": "bad called good"}
-    top.bar(places, drawn.escapes, **look)
-    look = {"color": PALETTE["good"], "hatch": "///", "label": "good called bad"}
-    top.bar(places, drawn.false_alarms, bottom=drawn.escapes, **look)
-    top.set(ylabel="mistakes")
-    top.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    top.legend(**beside)
-    bottom.errorbar(places, drawn.auc, yerr=interval_arms(drawn, "auc"), **MODEL)
-    means = {
-        "_auc": ("--", "all groups\ntogether"),
-        "_within_auc": (":", "mean inside\nthe groups"),
-    }
-    for end, (line, text) in means.items():
-        if pd.notna(auc := row.get(f"{side}{end}", np.nan)):
-            bottom.axhline(auc, color="0.3", ls=line, label=f"{text}: {percent(auc)}")
-    bottom.legend(**beside)
-    bottom.set(ylabel="AUC inside\nthe group", ylim=(bottom.get_ylim()[0], 1.05))
-    percent_axis(bottom.yaxis)
-    step = 1 + len(drawn) // MOST_TICKS
-    bottom.set_xticks(places[::step], drawn.group[::step], rotation=90, fontsize=9)
-    words = f"group, 1 of {step} is named" if step > 1 else "group"
-    out = len(table) - len(drawn)
-    bottom.set_xlabel(words + (f"; left out: {out} with one class, no mistakes" if out else ""))
-    for ax in figure.axes:
-        ax.grid(axis="x", visible=False)
     figure.suptitle(title, fontsize=12, wrap=True)
     return figure

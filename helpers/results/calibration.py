@@ -1,31 +1,17 @@
-"""Calibration: compare scores with the fraction of bad parts, and scale them by a temperature.
+"""Calibration: scale the scores of a model by a temperature, so that they are probabilities.
 
 Labels and scores are those of `helpers.core.metrics`; here the scores must be probabilities.
 """
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from helpers.core.metrics import check_both_classes, check_scores, exact_interval
+from helpers.core.metrics import check_both_classes
 
 # Scores of exactly 0 or 1 have no logit; float64 distinguishes 1 - 1e-15 from 1.
 NEAREST_TO_CERTAIN = 1e-15
 TEMPERATURE_LIMITS = (0.05, 20.0)
-
-
-def calibration_bins(labels: ArrayLike, scores: ArrayLike, n_bins: int = 10) -> pd.DataFrame:
-    """Return the calibration curve in `n_bins` equal bins over 0 to 1, without empty bins.
-
-    A row per bin: `mean_score`, and `bad_fraction` with its exact 95 % interval `*_low, *_high`.
-    """
-    labels, scores = check_scores(labels, scores)
-    bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], scores)
-    parts = pd.DataFrame({"label": labels, "score": scores}).groupby(bins)
-    rows = [(own.score.mean(), *exact_interval(int(own.label.sum()), len(own))) for _, own in parts]
-    columns = ["mean_score", "bad_fraction", "bad_fraction_low", "bad_fraction_high"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def temperature_scale(labels: ArrayLike, scores: ArrayLike, bad_rate: float) -> float:

@@ -17,9 +17,11 @@ from numpy.typing import ArrayLike
 from helpers.core import metrics
 from helpers.results.predictions import Scored, common
 
-# columns of `subgroup_table` and `size_table` for the eye, see `core.tables`
+# columns of `subgroup_table`, `size_table` and `group_table` for the eye, see `core.tables`
 KINDS = {"Kind": "{kind}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC": "{auc:%[]}"}
 SIZES = {"Images": "{images:,.0f}", "AUC": "{auc:%[]}", "Gain over the size before": "{gain:+%[]}"}
+GROUPS = {"Group": "{group}", "Good": "{n_good}", "Bad": "{n_bad}", "AUC inside": "{auc:%[]}"}
+GROUPS |= {"Bad called good": "{escapes}", "Good called bad": "{false_alarms}"}
 MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and column of their number
 
 

@@ -1,4 +1,4 @@
-"""Figures of scores: ROC, overkill against escapes, calibration, decisions."""
+"""Figures of scores: ROC, good parts that pass against escapes, decisions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from sklearn.metrics import roc_curve
 
 from helpers.core.evenly import evenly
 from helpers.core.metrics import rate_interval, roc_auc
-from helpers.core.style import LABEL_NAMES, PALETTE, SIDES, percent, percent_up, told_apart
+from helpers.core.style import SIDES, percent, percent_up
 from helpers.models.record import colours
-from helpers.results import calibration, decision, operating_point
-from helpers.results.bars import interval_arms
+from helpers.results import decision, operating_point
 from helpers.results.predictions import Scored
 from helpers.results.settings import AnalysisSettings
 
@@ -26,17 +25,10 @@ MARKERS = "osD^v"
 MOST_CURVES = 3  # more lines in one panel cannot be told apart
 ROOT = (lambda values: np.sqrt(np.clip(values, 0, None)), np.square)  # of an axis
 MOST_POINTS = 100  # of a curve with intervals
-# the three bins of a decision; hatches and lightness distinguish them in gray
-BINS: dict[str, dict[str, Any]] = {
-    "passes": {"color": PALETTE["good"]},
-    "looked at again": {"fc": "white", "ec": "0.35", "hatch": "///"},
-    "rejected": {"color": PALETTE["bad"]},
-}
 PROMISE_LINES: tuple[dict[str, Any], ...] = (
     {"color": "#029e73", "ls": "--", "lw": 2.2, "marker": "o"},
     {"color": "#d55e00", "ls": ":", "lw": 2.2, "marker": "s"},
 )
-SCALED = "#de8f05"  # the colour of scores after temperature scaling
 
 
 def best_of_kinds(
@@ -92,62 +84,17 @@ def roc_and_overkill(
     return figure
 
 
-def calibration_figure(scored: Scored, temperature: float, title: str = "") -> Figure:
-    """Draw whether the scores of a model are probabilities, before and after temperature scaling.
-
-    The points are the fractions of bad parts among those with about the same score, with exact 95 %
-    intervals.
-    """
-    figure, ax = plt.subplots(figsize=(6, 5.6))
-    labels, scores = scored.labels_scores()
-    scaled = calibration.apply_temperature(scores, temperature)
-    drawn = (
-        (scores, "scores as they are", "o-", "black"),
-        (scaled, f"logits divided by {temperature:.2f}", "s--", SCALED),
-    )
-    ax.plot([0, 1], [0, 1], color="0.6", lw=0.8)
-    for own, text, fmt, colour in drawn:
-        bins = calibration.calibration_bins(labels, own)
-        arms = interval_arms(bins, "bad_fraction")
-        look: dict[str, Any] = {"mfc": "white", "capsize": 2, "elinewidth": 0.8, "color": colour}
-        ax.errorbar(bins.mean_score, bins.bad_fraction, yerr=arms, fmt=fmt, label=text, **look)
-    ax.set(xlabel="mean score of the bin", ylabel="fraction that is bad", aspect="equal")
-    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), title=scored.title)
-    ax.legend(fontsize=10)
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
 def decision_figure(
     scored: Scored, settings: AnalysisSettings, bad_rate: float, title: str = ""
 ) -> Figure:
     """Draw what a line engineer decides by: how many parts pass, and how many bad ones escape.
 
-    Above: what `decision.decisions` does to good and bad parts. Below, at every threshold: the
-    promised escape rates and the measured one with its 95 % interval, over the share of all parts
-    that pass. Good and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
+    At every threshold: the promised escape rates and the measured one with its 95 % interval, over
+    the share of all parts that pass. The markers are the thresholds of `decision.decisions`. Good
+    and bad parts are weighted as on the line, where the fraction `bad_rate` is bad.
     """
-    chosen = decision.decisions(scored, settings, bad_rate)
-    heights = (0.6 + 1.1 * len({own.bins for own in chosen.values()}), 4.2)
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(9.5, sum(heights) + 1.2), height_ratios=heights
-    )
-    _bins(above, scored, chosen)
-    above.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10)
-    _promises(below, scored, chosen, settings.max_escape_rate, bad_rate)
-    _legend_below(below, ncols=2)
-    figure.suptitle(title, fontsize=12, wrap=True)
-    return figure
-
-
-def _promises(
-    ax: Axes,
-    scored: Scored,
-    chosen: Mapping[str, decision.Decision],
-    asked: float,
-    bad_rate: float,
-) -> None:
-    """Draw escape rates over the share of parts that pass, promised and measured."""
+    chosen, asked = decision.decisions(scored, settings, bad_rate), settings.max_escape_rate
+    figure, ax = plt.subplots(figsize=(9.5, 5.2))
     sweep = operating_point.threshold_sweep(*scored.labels_scores("val"))
     n_bad, top = int(sweep.n_escaped[-1]), max(0.2, 4 * asked)
     # of all thresholds that let as many bad parts escape, the highest
@@ -180,48 +127,14 @@ def _promises(
     ax.set(xlim=(0, 100), xlabel="parts that pass without a look, % of all parts")
     ax.set(ylim=(0, 100 * top), ylabel="bad parts that escape, % (square-root scale)")
     ax.set_title(f"Escapes against parts that pass ({n_bad} bad parts held out)", fontsize=12)
+    _legend_below(ax, ncols=2)
+    figure.suptitle(title, fontsize=12, wrap=True)
+    return figure
 
 
 def _passed(labels: np.ndarray, scores: np.ndarray, threshold: float, bad_rate: float) -> float:
     rates = [float(np.mean(scores[labels == label] < threshold)) for label in (0, 1)]
     return (1 - bad_rate) * rates[0] + bad_rate * rates[1]
-
-
-def _bins(ax: Axes, scored: Scored, chosen: Mapping[str, decision.Decision]) -> None:
-    """Draw a bar of good and one of bad parts, divided into the three bins.
-
-    Rules that choose the same thresholds share them.
-    """
-    labels, scores = scored.labels_scores()
-    ticks, names = [], []
-    promises = {str(rule): word for rule, word in decision.PROMISES.items()}
-    rules: dict[operating_point.Bins, list[str]] = {}
-    for rule, (bins, _, is_kept) in chosen.items():
-        word = promises.get(rule, rule)
-        few = "" if is_kept else " (too few bad parts held out)"
-        rules.setdefault(bins, []).append(word + few)
-    for i, (bins, words) in enumerate(rules.items()):
-        binned = (scores >= bins.pass_below).astype(int) + (scores >= bins.reject_from)
-        for label, word in LABEL_NAMES.items():
-            counts = np.bincount(binned[labels == label], minlength=3)
-            widths = 100 * counts / counts.sum()
-            ticks.append(y := 2.7 * i + label)
-            names.append(f"{word} ({counts.sum():,})")
-            for (kind, look), left, width in zip(
-                BINS.items(), widths.cumsum() - widths, widths, strict=True
-            ):
-                ax.barh(y, width, left=left, height=0.86, label="" if y else kind, **look)
-            wrong, kind = (counts[2], "overkill") if label == 0 else (counts[0], "escaped")
-            text = f"{wrong:,} {kind} ({100 * wrong / counts.sum():.1f} %)"
-            ax.text(101, y, text, va="center", fontsize=11, weight="bold")
-        pass_below, reject_from = told_apart(*bins)
-        title = f"{', '.join(words)}: pass below {pass_below}"
-        title += f", reject from {reject_from} on" if reject_from != pass_below else ""
-        ax.text(0.7, 2.7 * i - 0.55, title, va="bottom", fontsize=11)
-    ax.set_yticks(ticks, names)
-    ax.set(xlim=(0, 100), ylim=(2.7 * len(rules) - 1.1, -1.3), xlabel="% of the class")
-    ax.grid(False)
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _legend_below(ax: Axes, ncols: int = 1) -> None:

@@ -19,8 +19,7 @@ from helpers.core.metrics import rate_interval
 from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, percent_up, with_interval
 from helpers.core.tables import fill
 from helpers.results.comparison import holm, paired
-from helpers.results.decision import PER_PARTS
-from helpers.results.operating_point import Line, bad_parts_needed, costs_of_one_answer
+from helpers.results.operating_point import bad_parts_needed
 from helpers.results.predictions import Scored
 from helpers.results.results_table import best_model, rivals
 from helpers.results.two_splits import repeated_differences
@@ -163,16 +162,6 @@ def unseen_groups(repetitions: pd.DataFrame) -> str:
     return f"On unseen groups {_listed(texts)}: mean difference ± standard error."
 
 
-def groups(table: pd.DataFrame, row: Mapping[str, Any], side: str) -> str:
-    """Say how good a model is inside the groups (`comparison.group_table`, its results row)."""
-    known = table[table.auc.notna()]
-    if known.empty or pd.isna(row.get(f"{side}_within_auc")):
-        return ""
-    mean, pooled = f"{{{side}_within_auc:%[]}}", f"{{{side}_auc:%[]}}"
-    template = f"Inside {_count(len(known), 'group')} the AUC is {mean} on average, {pooled} over "
-    return fill(f"{template}all parts together.", row)
-
-
 def mistakes(wrong: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Say how many parts are on the wrong side of a threshold (`mistakes.mistakes`).
 
@@ -212,18 +201,6 @@ def promise(points: pd.DataFrame, model: str, side: str) -> list[str]:
     return said
 
 
-def costs(points: pd.DataFrame, model: str, side: str, line: Line) -> str:
-    """Say what the cheapest thresholds cost against one answer for all parts of the line."""
-    if not line.escape_cost:
-        return ""
-    row = points[(points.model == model) & (points.rule == "cheapest")].iloc[0]
-    return (
-        f"The thresholds that are cheapest on validation cost {row[f'{side}_cost']:,.1f} per "
-        f"{PER_PARTS:,} parts of the line, judged on {SIDES[side]}; "
-        f"{costs_of_one_answer(line, PER_PARTS)}."
-    )
-
-
 def two_splits(table: pd.DataFrame, model: str) -> str:
     """Say what models lose on groups that no training has seen (`two_splits.compare`).
 
@@ -237,19 +214,6 @@ def two_splits(table: pd.DataFrame, model: str) -> str:
     return (
         f"{text} ones: a difference of {fill('{difference:+%[]}', row)} points; {lower} of "
         f"{_count(len(table), 'model')} lose AUC, {clear} significantly."
-    )
-
-
-def training_size(table: pd.DataFrame, side: str) -> str:
-    """Say what more training images would bring (`comparison.size_table`)."""
-    if len(table) < 2:
-        return ""
-    last = table.iloc[-1]
-    verb = "brought" if last.gain_low > 0 else "are not shown to bring"
-    return (
-        f"Twice the images {verb} {SIDES[side]} AUC: {fill('{gain:+%[]}', last)} points for "
-        f"logistic regression on frozen features with {int(last.images):,} images instead of "
-        f"{int(table.images.iloc[-2]):,}."
     )
 
 

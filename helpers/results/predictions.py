@@ -116,17 +116,6 @@ def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
     return name
 
 
-def save_predictions(
-    path: Path, table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
-) -> None:
-    """Write the scores of the validation and test rows of a table; see `predictions_frame`.
-
-    Example:
-        save_predictions(run_paths.predictions("fbp"), split, {Member(0): scores, Member(1): more})
-    """
-    files.save_csv(path, predictions_frame(table, scores))
-
-
 def predictions_frame(
     table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
 ) -> pd.DataFrame:

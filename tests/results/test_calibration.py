@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from scipy import special
 from sklearn import metrics as sk
-from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
-from helpers.core.metrics import exact_interval
 from helpers.results import calibration
 
 
@@ -15,24 +13,6 @@ def made_up(too_sure_by=1.0, n=2000):
     logits = rng.normal(0, 2, n)
     labels = (rng.random(n) < special.expit(logits)).astype(int)
     return labels, special.expit(too_sure_by * logits)
-
-
-def test_calibration_bins_agree_with_scikit_learn_and_have_exact_intervals():
-    labels, scores = made_up(n=50)
-    bins = calibration.calibration_bins(labels, scores, n_bins=20)
-    bad_fraction, mean_score = calibration_curve(labels, scores, n_bins=20)
-    np.testing.assert_allclose(bins.bad_fraction, bad_fraction)
-    np.testing.assert_allclose(bins.mean_score, mean_score)
-    ten = calibration.calibration_bins(labels, scores)
-    np.testing.assert_allclose(ten.bad_fraction, calibration_curve(labels, scores, n_bins=10)[0])
-    one = calibration.calibration_bins([0, 1, 1, 1], [0.1] * 4)
-    assert (one.bad_fraction_low[0], one.bad_fraction_high[0]) == exact_interval(3, 4)[1:]
-    bins = calibration.calibration_bins([0, 1], [0.0, 1.0], n_bins=4)  # the outer ones
-    assert bins.bad_fraction.tolist() == [0, 1]
-    assert list(zip(bins.bad_fraction_low, bins.bad_fraction_high, strict=True)) == [
-        (0, pytest.approx(0.975)),
-        (pytest.approx(0.025), 1),
-    ]
 
 
 def test_temperature_of_a_model_twice_too_sure_is_two():

@@ -69,22 +69,6 @@ def test_differences_are_filled_if_they_are_significant_and_the_best_is_above(ru
     assert rows_of(ax) == compared.sort_values("difference").title.tolist()
 
 
-def test_groups_are_drawn_with_their_mistakes_and_those_that_say_nothing_are_left_out():
-    table = pd.DataFrame({"group": ["lot01", "lot02", "lot03"], "bad_rate": [0.5, 0.1, 0.0]})
-    table = table.assign(auc=[0.9, 1.0, np.nan], auc_low=0.7, auc_high=1.0)
-    table = table.assign(escapes=[2, 0, 0], false_alarms=[1, 1, 0])
-    row = {"test_auc": 0.93, "test_within_auc": 0.88}
-    counts, aucs = bars.by_group(table, row, "test", "title").axes
-    assert [bar.get_height() for bar in counts.patches] == [2, 0, 1, 1]
-    assert counts.patches[2].get_y() == 2  # false alarms on top of escapes
-    assert [t.get_text() for t in aucs.get_xticklabels()] == ["lot01", "lot02"]
-    assert "left out: 1" in aucs.get_xlabel()
-    many = pd.DataFrame({"group": [f"lot{i:03d}" for i in range(130)], "bad_rate": 0.5, "auc": 0.9})
-    many = many.assign(escapes=1, false_alarms=0)
-    aucs = bars.by_group(many, row, "test").axes[1]
-    assert len(aucs.get_xticklabels()) == 44  # 1 of 3 is named
-
-
 def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
     scored = read_all_predictions(run)
     table = results_table.results_table(scored, read_split(run.split_csv))
@@ -103,21 +87,12 @@ def test_three_curves_are_drawn_that_of_the_wanted_model_first(run):
     assert marked.get_xydata().tolist() == [pytest.approx([escaped, 100 * passed])]
 
 
-def test_the_calibration_is_drawn_before_and_after_scaling(run):
-    scored = read_all_predictions(run)["fbp"]
-    before, after = curves.calibration_figure(scored, 2.0).axes[0].containers
-    scores = scored.labels_scores()[1]
-    assert before.lines[0].get_xdata()[0] == pytest.approx(scores[scores <= 0.1].mean())
-    assert len(after.lines[0].get_xdata()) != len(before.lines[0].get_xdata())
-
-
-def test_the_decision_is_drawn_with_its_bins_and_its_promises(run):
+def test_the_decision_is_drawn_with_its_promises_marked(run):
     scored, settings = read_all_predictions(run)["fbp"], AnalysisSettings(max_escape_rate=0.05)
-    above, below = curves.decision_figure(scored, settings, 0.3).axes
-    rules = {own.bins for own in decision.decisions(scored, settings, 0.3).values()}
-    assert len(above.patches) == 3 * 2 * len(rules)
-    widths = [bar.get_width() for bar in above.patches[:3]]
-    assert sum(widths) == pytest.approx(100)
-    texts = [line.get_label() for line in below.lines]
+    (ax,) = curves.decision_figure(scored, settings, 0.3).axes
+    texts = [line.get_label() for line in ax.lines]
     assert "measured on test" in texts
-    assert sum(text.startswith("promised") for text in texts) == 2
+    marked = [line for line in ax.lines if line.get_label().startswith("promised")]
+    decisions = decision.decisions(scored, settings, 0.3)
+    rates = [100 * decisions[rule].promised for rule in decision.PROMISES]
+    assert [line.get_ydata()[0] for line in marked] == pytest.approx(rates)

@@ -7,7 +7,6 @@ import pytest
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import comparison, decision, findings, results_table, two_splits
-from helpers.results.operating_point import Line
 from helpers.results.settings import AnalysisSettings
 from helpers.runs.run_models import read_all_predictions
 from tests import planted
@@ -131,15 +130,6 @@ def test_the_cost_of_unseen_groups_has_its_standard_error_and_may_be_uncertain()
     assert findings.unseen_groups(pd.DataFrame()) == ""
 
 
-@pytest.mark.parametrize(("n", "words"), [(1, "1 group the"), (2, "2 groups the")])
-def test_groups_are_counted_and_their_mean_auc_is_said(n, words):
-    table = pd.DataFrame({"auc": [0.9, 0.7][:n]})
-    row = {"test_auc": 0.95, "test_auc_low": 0.93, "test_auc_high": 0.97, "test_within_auc": 0.8}
-    said = findings.groups(table, row, "test")
-    assert said.startswith(f"Inside {words} AUC is 80.0 on average, 95.0 [93.0, 97.0] over all")
-    assert findings.groups(table[:0], row, "test") == ""
-
-
 def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
     wrong = pd.DataFrame({"id": ["0", "30"], "kind": ["escape", "false alarm"]})
     judged = pd.DataFrame({"id": map(str, range(70)), "label": [1] * 20 + [0] * 50})
@@ -183,14 +173,6 @@ def test_a_promise_that_cannot_be_made_says_what_it_needs(asked, words):
     assert findings.promise(points_of(asked), "m", "val")[1] == words
 
 
-def test_the_cheapest_thresholds_are_set_against_one_answer_for_all_parts():
-    settings = AnalysisSettings(escape_cost=20, false_alarm_cost=2)
-    points = decision.operating_table({"m": toy()}, settings, 0.3)
-    said = findings.costs(points, "m", "test", Line(0.3, 20, 2))
-    assert "letting all parts pass would cost 6,000.0, rejecting all would cost 1,400.0" in said
-    assert findings.costs(points, "m", "test", Line(0.3)) == ""
-
-
 def test_two_splits_say_what_a_model_loses_and_how_many_lose():
     row = {"title": "FBP", "random_auc": 0.95, "groups_auc": 0.87, "difference": -0.08}
     row |= {"difference_low": -0.12, "difference_high": -0.03, "p_holm": 0.002, "model": "fbp"}
@@ -202,14 +184,6 @@ def test_two_splits_say_what_a_model_loses_and_how_many_lose():
     )
     assert said.endswith("-8.0 [-12.0, -3.0] points; 2 of 2 models lose AUC, 1 significantly.")
     assert findings.two_splits(table, "stacking") == said  # in one run alone
-
-
-def test_more_images_help_only_if_the_last_gain_is_not_chance():
-    table = pd.DataFrame({"images": [1000, 2000], "gain": [np.nan, 0.02], "gain_high": 0.04})
-    said = findings.training_size(table.assign(gain_low=0.01), "test")
-    assert said.startswith("Twice the images brought test AUC: +2.0 [+1.0, +4.0] points")
-    assert "are not shown to bring" in findings.training_size(table.assign(gain_low=-0.01), "test")
-    assert findings.training_size(table[:1].assign(gain_low=0), "test") == ""
 
 
 def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
