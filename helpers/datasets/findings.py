@@ -102,7 +102,7 @@ def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
 
     Args:
         split: a table with `label` and `group`.
-        random_auc, apart_auc: AUC of `group_prior` on the test images of the two splits.
+        random_auc, apart_auc: AUC of `group_prior` on test images of the two kinds of splits.
     """
     known = split[split.label.notna() & split.group.notna()]
     p = float(stats.chi2_contingency(pd.crosstab(known.group, known.label)).pvalue)

@@ -84,18 +84,6 @@ def test_one_colour_file_anywhere_makes_all_images_three_channels(
     assert found.report.startswith("colour images")
 
 
-def test_copies_have_one_digest_whatever_else_is_in_the_set(tmp_path, root, gray_files):
-    same = save(tmp_path / "same.png", np.repeat(noise(0, 40, 30)[..., None], 3, axis=2))
-    gray = open_cache(table_of(*gray_files, same), 16, root)
-    assert gray.channels == 1
-    colour = save(tmp_path / "d.png", noise(3, 40, 40, 3))
-    mixed = open_cache(table_of(*gray_files, same, colour), 16, root)
-    for digests in (gray.table.digest, mixed.table.digest):
-        assert digests[0] == digests[3]
-        assert digests.nunique() == len(digests) - 1
-    assert mixed.table.digest[:4].tolist() == gray.table.digest.tolist()
-
-
 def test_all_deep_images_are_scaled_by_the_brightest_and_colour_may_follow(tmp_path, root):
     brightest, paths = (200, 900, 3500, 60000), []
     for number, largest in enumerate(brightest):
@@ -108,16 +96,6 @@ def test_all_deep_images_are_scaled_by_the_brightest_and_colour_may_follow(tmp_p
     expected = [round(largest * 255 / 65535) for largest in brightest]
     assert found.pixels[:4, 0, 0].tolist() == [[value] * 3 for value in expected]
     np.testing.assert_array_equal(found.pixels[4], pillow(colour, "RGB", 12))
-
-
-def test_a_cache_is_opened_again_without_decoding(root, gray_files, monkeypatch):
-    table = table_of(*gray_files)
-    first = open_cache(table, 16, root)
-    monkeypatch.setattr(cache, "decode", None)
-    again = open_cache(table, 16, root)
-    np.testing.assert_array_equal(again.pixels, first.pixels)
-    assert again.digest == first.digest
-    pd.testing.assert_frame_equal(again.table, first.table)
 
 
 def test_a_changed_file_or_another_size_gets_a_cache_of_its_own(root, gray_files):
@@ -222,12 +200,6 @@ def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_fil
         open_cache(table, 16, root)
     save(tmp_path / "nowhere.png", noise(9, 40, 30))  # mended: another cache
     assert open_cache(table, 16, root, skip_unreadable=True).table.id.tolist() == ["a", "b", "link"]
-
-
-def test_a_folder_of_unreadable_files_alone_is_refused_even_with_skipping(root, damaged_files):
-    table = table_of(damaged_files[1], damaged_files[3])
-    with pytest.raises(DataError, match="cannot be read: 2"):
-        open_cache(table, 16, root, skip_unreadable=True)
 
 
 def test_a_cache_that_is_taken_away_while_it_is_read_is_built_again(root, gray_files, monkeypatch):

@@ -41,13 +41,8 @@ def test_the_inferred_modules_fit_the_runs_of_one_cell_type_and_the_module_taken
     table = source.table
     assert table.group.nunique() == 44 and table.group.is_monotonic_increasing
     assert table.groupby("group").cell_type.nunique().max() == 1
-    assert table.group.value_counts().value_counts().to_dict() == {
-        60: 40,
-        54: 1,
-        50: 1,
-        72: 1,
-        48: 1,
-    }
+    sizes = table.group.value_counts().value_counts()
+    assert sizes.to_dict() == {60: 40, 54: 1, 50: 1, 72: 1, 48: 1}
     modules = elpv.group_table().set_index("id")
     twice = modules.duplicate_of.dropna()
     assert len(twice) == 100 and twice["cell1735"] == "cell2277" and twice["cell2326"] == "cell1784"

@@ -36,8 +36,7 @@ def _write_sample(root, ids, name="sample_submission.csv"):
     pd.DataFrame({"id": ids, "defect_score": 0.5}).to_csv(root / name, index=False)
 
 
-@pytest.mark.parametrize("layout", [FIRST, NESTED, SECOND])
-@pytest.mark.parametrize("suffix", ["bmp", "png", "jpg"])
+@pytest.mark.parametrize(("layout", "suffix"), [(FIRST, "bmp"), (NESTED, "png"), (SECOND, "jpg")])
 def test_both_stages_are_read_nested_or_not(tmp_path, layout, suffix):
     _write(tmp_path, layout, suffix)
     table = _load(tmp_path).table.set_index("id")
@@ -110,21 +109,13 @@ def test_a_missing_class_is_named(tmp_path):
         _load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "is not a readable CSV"),
-        (b"id,defect_score\n\xff\xfe,0.5\n", "is not in UTF-8"),
-        (b"name,score\nt0,0.5\n", "lacks the column(s) id"),
-    ],
-)
-def test_a_damaged_sample_is_named(tmp_path, content, words):
+@pytest.mark.parametrize("content", [b"", b"id,defect_score\n\xff\xfe,0.5\n", b"name\nt0\n"])
+def test_a_damaged_sample_is_named(tmp_path, content):
     _write(tmp_path)
     (tmp_path / "nested").mkdir()
     (tmp_path / "nested" / "sample_submission.csv").write_bytes(content)
-    with pytest.raises(datasets.DataError) as error:
+    with pytest.raises(datasets.DataError, match=r"sample_submission\.csv"):
         _load(tmp_path)
-    assert words in str(error.value) and "sample_submission.csv" in str(error.value)
 
 
 def test_synthetic_chips_are_drawn_once_and_called_synthetic(home, monkeypatch):
