@@ -320,7 +320,7 @@ def test_a_damaged_cache_gives_the_same_pixels_again(place, data, name):
     again = images.open_cache(table, 8, folder / "cache")
     np.testing.assert_array_equal(again.pixels, before.pixels)
     pd.testing.assert_frame_equal(again.table, before.table)
-    assert again.content == before.content and again.unreadable == before.unreadable
+    assert again.digest == before.digest and again.unreadable == before.unreadable
 
 
 # --- tensors ---------------------------------------------------------------------------------

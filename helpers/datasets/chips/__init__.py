@@ -12,7 +12,7 @@ from helpers.datasets.chips.write import write_dataset
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
 
-DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: enough to learn from, drawn in 15 s
+DEFAULT_COUNTS = (6000, 1000)  # of `--dataset chips`: drawn in less than a minute
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
