@@ -13,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,6 @@ from helpers.runs.record import (
     digests_of,
     edit_run,
     load_run,
-    output_name,
     outputs_are_intact,
 )
 from helpers.runs.run_models import read_all_predictions
@@ -99,11 +98,9 @@ class Run:
     key: str
     notes: dict[str, Any] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)  # parts that this call did or found done
     started_s: float = field(default_factory=time.monotonic)
     findings: Findings = field(default_factory=Findings)
     added: list[str] = field(default_factory=list)  # slugs of models that this call has added
-    engine: str = "plain"  # or "ray": independent trainings run at once on a Ray cluster
 
     @property
     def is_smoke(self) -> bool:
@@ -170,7 +167,7 @@ class Run:
         table = table.assign(run=self.paths.name, preset=self.preset, backbone=backbone)
         files.save_csv(self.output(self.paths.table(name)), table)
 
-    def once(self, name: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def once(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function of the science, unless that is done; return its result.
 
         It is done if the same function, with the same code, was called with the same arguments and
@@ -183,25 +180,17 @@ class Run:
             MemoryFullError: the work does not fit into memory; the message names what to lower.
             OutOfTime: the deadline has passed; nothing new is started.
         """
-        if not callable(function):
-            return self._once_files(name, function, *args, **kwargs)
-        work = memo.task(function, *args, **kwargs)
-        return self._results({name: work}, "")[name]
+        return self.once_each({name: memo.task(function, *args, **kwargs)})[name]
 
     def once_each(self, tasks: Mapping[str, memo.Task], what: str = "trainings") -> dict[str, Any]:
         """Do what `once` does for independent tasks, side by side; return the results by name.
 
         Each has a core (or GPU) of its own and one thread, so that the results are the same for
-        any number of workers. `what` is shown by the progress bar.
+        any number of workers; a single task has all cores. `what` is shown by the progress bar.
         """
-        return self._results(tasks, what)
-
-    def _results(self, tasks: Mapping[str, memo.Task], what: str) -> dict[str, Any]:
-        """Return the results of tasks; without `what` the one task has all cores."""
         keys = {name: memo.key_of(work) for name, work in tasks.items()}
         steps = load_run(self.paths).get("steps", {})
         stored = {name: self._if_done(steps.get(name), key) for name, key in keys.items()}
-        self.done += tasks
         waiting = {name: tasks[name] for name, step in stored.items() if step is None}
         reused = [name for name in tasks if name not in waiting]
         self.notes.setdefault("reused", []).extend(reused)
@@ -210,8 +199,10 @@ class Run:
         if waiting:
             self._check_time(next(iter(waiting)))
             calls = {n: self._call(n, keys[n], work) for n, work in waiting.items()}
-            done: Any = workers.side_by_side(calls, what, self.paths.root)
-            for name, (kinds, seconds) in done if what else ((n, c()) for n, c in calls.items()):
+            done: Iterable[tuple[str, Any]] = ((name, call()) for name, call in calls.items())
+            if len(tasks) > 1:  # also if one is left of them: its bits are those of one thread
+                done = workers.side_by_side(calls, what, self.paths.root)
+            for name, (kinds, seconds) in done:
                 stored[name] = self._record(name, keys[name], kinds, seconds)
         results = {}
         for name, work in tasks.items():
@@ -273,56 +264,6 @@ class Run:
         """Load the scores of all models of the run by slug, in the table's order."""
         return read_all_predictions(self.paths, ensembles)
 
-    def _once_files(
-        self,
-        name: str,
-        inputs: Any,
-        work: Callable[..., None],
-        *,
-        sizes: Sequence[str] | None = None,
-        **outputs: Path,
-    ) -> None:
-        """Do a part of the stage unless its outputs exist, unchanged, made from equal inputs.
-
-        Args:
-            name: of the part, unique in the run.
-            inputs: everything that the part depends on (JSON-able).
-            work: called as `work(**outputs)`; has to write all of these files.
-            sizes: settings to lower if the memory is full, see `memory.enough_for`.
-            outputs: the files by name, e.g. `checkpoint=path`.
-
-        Raises:
-            MemoryFullError: the work does not fit into memory; the message names what to lower.
-            OutOfTime: the deadline has passed; nothing new is started.
-        """
-        self.outputs += outputs.values()
-        self.done.append(name)
-        key = files.fingerprint(inputs)
-
-        def seconds_if_done() -> float | None:
-            step = load_run(self.paths).get("steps", {}).get(name)
-            same = step is not None and step["key"] == key
-            names = {output_name(self.paths, path) for path in outputs.values()}
-            done = same and step["outputs"].keys() == names
-            done = done and outputs_are_intact(self.paths, step["outputs"])
-            return step.get("seconds", 0.0) if done else None
-
-        if (spent_s := seconds_if_done()) is not None:
-            self.notes.setdefault("reused", []).append(name)
-            self.note(reused_seconds=round(self.notes.get("reused_seconds", 0.0) + spent_s, 1))
-            return
-        self._check_time(name)
-        started = time.monotonic()
-        with memory.enough_for(name, self.settings, sizes):
-            work(**outputs)
-        with edit_run(self.paths) as run:
-            run.setdefault("steps", {})[name] = {
-                "key": key,
-                "outputs": digests_of(self.paths, list(outputs.values())),
-                "seconds": round(time.monotonic() - started, 2),
-                "stage": self.name,
-            }
-
     def _check_time(self, name: str) -> None:  # a training checks it again before each epoch
         if time.monotonic() > (self.deadline_s or math.inf):
             raise OutOfTime(
@@ -331,32 +272,29 @@ class Run:
             )
 
     def save_split(self, table: pd.DataFrame) -> None:
-        """Write split.csv and remove what earlier stages made of another split.
+        """Write split.csv and remove what was made of another split: predictions, cells, tables.
 
-        These are predictions, cells and embeddings by FBP: what was training there may be
-        validation here. The user's own files stay.
+        What was training there may be validation here. The user's files stay.
         """
         path, content = self.output(self.paths.split_csv), files.csv_bytes(table)
         run, root, digest = load_run(self.paths), self.paths.root, files.bytes_digest(content)
         # the record decides, so a damaged split.csv that is made again takes nothing with it
         if run.get("split") not in (None, digest):
-            own = (self.paths.predictions_root, self.paths.genotypes_root)
-            steps = run.get("steps", {}).values()
-            written = [item for step in steps for item in step["outputs"].items()]
-            made = [
-                root / name
-                for name, recorded in written
-                if (root / name).parent in own and outputs_are_intact(self.paths, {name: recorded})
-            ]
-            made += [self.paths.table("results"), self.paths.table("table2"), self.paths.submission]
-            made += (root / "features").glob("fbp*.npz")
-            for number in ("05", "06"):  # tables and figures of all models
-                made += (root / "metrics").glob(f"{number}_*.csv")
-                made += (root / "figures").glob(f"{number}_*.png")
-            for file in made:
+            made = {
+                f"predictions/{slug}.csv": about["digest"]
+                for slug, about in run.get("models", {}).items()
+            }
+            for step in run.get("steps", {}).values():
+                made |= {n: d for n, d in step["outputs"].items() if n.startswith("genotypes/")}
+            stale = [root / n for n, d in made.items() if outputs_are_intact(self.paths, {n: d})]
+            tables = [self.paths.table("results"), self.paths.table("table2")]
+            tables += [*root.glob("metrics/0[2-7]_*.csv"), *root.glob("figures/0[2-7]_*.png")]
+            for file in (*stale, *tables, self.paths.submission):
                 file.unlink(missing_ok=True)  # first: if killed here, the old split is on record
         files.write_bytes(path, content)
         with edit_run(self.paths) as run:
+            if run.get("split") != digest:
+                run["models"] = {}
             run["split"] = digest
 
     def finish(self) -> None:
@@ -367,12 +305,6 @@ class Run:
         Their trainings stay.
         """
         self.findings.close()
-        for name, step in load_run(self.paths).get("steps", {}).items():
-            if step["stage"] == self.name and name not in self.done:
-                made = (self.paths.root / output for output in step["outputs"])
-                for path in {*made} - {*self.outputs}:
-                    if path.parent == self.paths.predictions_root:
-                        path.unlink(missing_ok=True)
         with edit_run(self.paths) as run:
             models = run.setdefault("models", {})
             for slug in [s for s, about in models.items() if about["stage"] == self.name]:

@@ -80,3 +80,8 @@ def wait(place: Place) -> None:
     with place.path.open("a") as file:
         file.write(f"{os.getpid()}\n")
     time.sleep(120)
+
+
+def same(value: dict[str, int]) -> dict[str, int]:
+    """Return what is given."""
+    return value

@@ -9,74 +9,43 @@ from matplotlib import pyplot as plt
 
 from helpers.core import files, paths, style
 from helpers.core.errors import OutOfTime
+from helpers.core.members import Member
 from helpers.core.rules import SettingsError
 from helpers.darts.settings import SearchSettings
 from helpers.datasets.settings import SplitSettings
+from helpers.models.record import Model
 from helpers.runs import stages
-from helpers.runs.record import edit_run
+from helpers.runs.record import edit_run, load_run
 from helpers.training.settings import BaselineSettings
 from tests.conftest import split_of
+from tests.runs import tasks
 
 
-def _stage(run="r", name="02_features_baselines"):
-    return stages.Stage(name, paths.RunPaths(run), "quick", BaselineSettings(), "key")
+def _run(run="r", name="02_features_baselines"):
+    return stages.Run(name, paths.RunPaths(run), "quick", BaselineSettings(), "key")
 
 
-def _do(stage, inputs, content="x"):
-    path = stage.paths.root / "out.txt"
-    done = []
-
-    def work(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(content)
-        done.append(out)
-
-    stage.once("work", inputs, work, out=path)
-    return bool(done)
+def _scores(*ids):
+    table = pd.DataFrame({"id": ids, "split": "val", "defect_score": 0.5})
+    return table.assign(split=["val"] * (len(ids) - 1) + ["test"])
 
 
-def test_a_step_is_done_once_for_equal_inputs_and_again_if_its_file_was_damaged(home):
-    stage = _stage()
-    assert _do(stage, {"a": 1}) is True
-    assert _do(stage, {"a": 1}) is False
-    assert _do(stage, {"a": 2}) is True
-    (stage.paths.root / "out.txt").write_text("damaged")
-    assert _do(stage, {"a": 2}) is True
+def test_predictions_that_only_an_earlier_call_made_are_removed_with_their_record(home):
+    for name in ("a", "b"):
+        run = _run()
+        with edit_run(run.paths) as record:
+            record.setdefault("stages", {})[run.name] = {}
+        run.add_model(Model(name), _scores("x", "y"))
+        run.finish()
+    assert not run.paths.predictions("a").exists() and run.paths.predictions("b").exists()
+    assert [*load_run(run.paths)["models"]] == ["b"]
 
 
-def test_a_step_that_an_older_version_wrote_to_another_file_is_done_again(home):
-    stage = _stage()
-    stage.once("work", {}, lambda out: files.write_bytes(out, b"1"), out=stage.paths.root / "a")
-    stage.once("work", {}, lambda out: files.write_bytes(out, b"2"), out=stage.paths.root / "b")
-    assert (stage.paths.root / "b").read_bytes() == b"2"
-
-
-def test_predictions_that_only_an_earlier_call_made_are_removed_and_its_trainings_stay(home):
-    def write(**outputs):
-        for path in outputs.values():
-            files.write_bytes(path, b"1")
-
-    first, second = _stage(), _stage()
-    for stage, name in ((first, "a"), (second, "b")):
-        with edit_run(stage.paths) as run:
-            run.setdefault("stages", {})[stage.name] = {}
-        kept = stage.paths.checkpoint(name)
-        own = {"predictions": stage.paths.predictions(name), "checkpoint": kept}
-        stage.once(name, {}, write, **own)
-        stage.finish()
-    assert not first.paths.predictions("a").exists() and first.paths.checkpoint("a").exists()
-    assert first.paths.predictions("b").exists()
-
-
-def test_a_step_that_fails_is_not_recorded(home):
-    stage = _stage()
-
-    def fail(out):
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        stage.once("work", {}, fail, out=stage.paths.root / "out.txt")
-    assert stages.load_run(stage.paths) == {}
+def test_a_model_keeps_its_record_beside_its_predictions(home):
+    model = Model("svm", "resnet18", "fbp", members=(Member(0, 0), Member(0, 1)))
+    run = _run()
+    run.add_model(model, _scores("x", "y"))
+    assert Model.from_json(load_run(run.paths)["models"][model.slug]["model"]) == model
 
 
 def test_the_default_run_is_named_after_data_set_and_preset():
@@ -101,45 +70,34 @@ def test_a_misspelt_parameter_of_a_notebook_is_an_error_with_the_nearest_name(ho
 
 
 def test_a_new_split_takes_predictions_and_cells_of_the_old_one_away_but_not_a_user_s(home):
-    stage = _stage()
-    written, own = stage.paths.predictions("svm"), stage.paths.predictions("mine")
-    cell, features = stage.paths.genotype("searched"), stage.paths.features
-    for name in ("fbp", "fbp_fold1", "resnet18"):
-        files.write_bytes(features(name), b"1")
+    run = _run()
+    written, user_s = run.paths.predictions("svm"), run.paths.predictions("mine")
+    cell, other = run.paths.genotype("searched"), run.paths.genotype("other")
     first = pd.DataFrame({"id": ["a", "b"], "split": ["val", "test"]})
-    stage.save_split(first)
-    stage.once("svm", {}, lambda file: files.save_csv(file, first), file=written)
-    stage.once("search", {}, lambda file: files.save_json(file, {}), file=cell)
-    files.save_csv(own, first)
-    stage.save_split(first)
-    assert written.is_file() and cell.is_file() and features("fbp").is_file()
-    stage.save_split(first.iloc[::-1])
-    assert not written.is_file() and not cell.is_file() and own.is_file()
-    # a pretrained network has seen no split
-    assert [file.name for file in features("fbp").parent.iterdir()] == ["resnet18.npz"]
-
-
-def test_a_new_split_leaves_a_file_that_the_user_has_put_in_the_place_of_another(home):
-    stage = _stage()
-    cell, first = stage.paths.genotype("searched"), pd.DataFrame({"id": ["a"], "split": ["val"]})
-    stage.save_split(first)
-    stage.once("search", {}, lambda file: files.save_json(file, {}), file=cell)
-    files.save_json(cell, {"mine": 1})
-    stage.save_split(first.assign(split="test"))
-    assert cell.is_file()
+    run.save_split(first)
+    run.add_model(Model("svm"), _scores("a", "b"))
+    for file in (cell, other):
+        run.once(f"genotypes/{file.stem}", tasks.same, {"a": 1})
+    files.save_json(other, {"mine": 1})  # in the place of the run's
+    files.save_csv(user_s, first)
+    run.save_split(first)
+    assert written.is_file() and cell.is_file()
+    run.save_split(first.iloc[::-1])
+    assert not written.is_file() and not cell.is_file() and user_s.is_file() and other.is_file()
+    assert load_run(run.paths)["models"] == {}
 
 
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 def test_later_stages_read_images_as_the_split_did(home, parts_folder, fit):
-    stage = _stage()
-    files.save_csv(stage.paths.split_csv, split_of(parts_folder))
-    run = {"run": "r", "stages": {"01_data_split": {"fit": fit}}}
-    files.save_json(stage.paths.run_json, run)
-    assert stage.images(16).fit == fit
-    run["stages"]["01_data_split"]["fit"] = "other"
-    files.save_json(stage.paths.run_json, run)
+    run = _run()
+    files.save_csv(run.paths.split_csv, split_of(parts_folder))
+    record = {"run": "r", "stages": {"01_data_split": {"fit": fit}}}
+    files.save_json(run.paths.run_json, record)
+    assert run.images(16).fit == fit
+    record["stages"]["01_data_split"]["fit"] = "other"
+    files.save_json(run.paths.run_json, record)
     with pytest.raises(files.ArtifactError, match=r"stages\.01_data_split\.fit"):
-        stage.images(16)
+        run.images(16)
 
 
 def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(home, parts_folder):
@@ -156,23 +114,23 @@ def test_a_later_notebook_refuses_images_that_were_overwritten_since_the_split(h
         stages.open_stage("02_features_baselines", given)
 
 
-def test_after_the_deadline_no_step_is_started_but_what_is_done_is_found(home):
+def test_after_the_deadline_nothing_is_started_but_what_is_done_is_found(home):
     limited = SearchSettings(time_budget_min=1.0)
-    stage = stages.Stage("04_darts_search", paths.RunPaths("r"), "quick", limited, "key")
-    assert _do(stage, {"a": 1}) is True
-    stage.started_s -= 61
-    assert _do(stage, {"a": 1}) is False
-    with pytest.raises(OutOfTime, match="work: the time budget is used up; finished work"):
-        _do(stage, {"a": 2})
+    run = stages.Run("04_darts_search", paths.RunPaths("r"), "quick", limited, "key")
+    assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
+    run.started_s -= 61
+    assert run.once("work", tasks.same, {"a": 1}) == {"a": 1}
+    with pytest.raises(OutOfTime, match="work"):
+        run.once("work", tasks.same, {"a": 2})
 
 
 @pytest.mark.parametrize("preset", ["smoke", "quick"])
 def test_a_saved_figure_names_run_backbone_and_images_and_warns_of_smoke(home, preset):
-    stage = stages.Stage("01_data_split", paths.RunPaths("r"), preset, SplitSettings(), "key")
+    run = stages.Run("01_data_split", paths.RunPaths("r"), preset, SplitSettings(), "key")
     figure, _ = plt.subplots()
-    stage.note(backbone="resnet18")
-    stage.save_figure(figure, "f", credit="Images: mine")
-    assert stage.paths.figure("f").is_file()
+    run.note(backbone="resnet18")
+    run.save_figure(figure, "f", credit="Images: mine")
+    assert run.paths.figure("f").is_file()
     texts = [t.get_text() for t in figure.texts]
     assert texts == ["run r; backbone ResNet-18; Images: mine"] + [style.SMOKE_NOTE] * (
         preset == "smoke"
