@@ -53,8 +53,8 @@ class Scorer:
         Args:
             model: returns raw class scores (B, K), or a tuple that starts with them.
             device: moves the model there; default: the model stays where it is.
-            precision: "bf16", "fp16", "no" (float32), or "auto" for the device's. Networks with depthwise
-                convolutions are computed in float32; see `has_depthwise`.
+            precision: "bf16", "fp16", "no" (float32), or "auto" for the device's. Networks with
+                depthwise convolutions are computed in float32; see `has_depthwise`.
             images: how many images will come. Many are worth a compilation, which takes seconds.
         """
         self.model = model.eval() if device is None else placed(model.eval(), device)
