@@ -1,5 +1,6 @@
-"""A small run with a network of two seeds that is described in model.json."""
+"""A small run with a network of two seeds that is described in model.json, and models alone."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -7,14 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.core import paths
+from helpers.core import files, paths
 from helpers.core.members import Member
-from helpers.deploy.describe import describe_models
+from helpers.deploy import predictor
+from helpers.deploy.description import NAME, Description, sealed
 from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.results import decision
 from helpers.runs import networks, stages, workers
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs.parts import describe_models
 from tests import faults
 from tests.small_run import FINETUNING, run_split
 
@@ -51,6 +53,31 @@ CONTENT = {  # of a model.json, made up
 }
 
 
+def small_cnns(count: int = 2, channels: int = 3) -> list[backbones.Network]:
+    """Return untrained two-layer CNNs for images of 32 px, sure of what they say."""
+    torch.manual_seed(0)
+    spec = backbones.spec_of("cnn", 2, 32, channels)
+    models = [backbones.build(spec).eval() for _ in range(count)]
+    for model in models:
+        torch.nn.init.normal_(model.head.weight, std=2 / 1000**0.5)
+    return models
+
+
+def save_described(folder: Path, models: list[backbones.Network], **facts) -> predictor.Opened:
+    """Save networks with a model.json; return what the folder stands for."""
+    facts = {"full_scale_bits": 0, "fit": "squash", "views": 4, "precision": "no", **facts}
+    paths = [folder / f"seed{number}.safetensors" for number in range(len(models))]
+    for path, model in zip(paths, models, strict=True):
+        backbones.save_model(path, model, **facts)
+    content = CONTENT | {"checkpoints": {path.name: files.file_digest(path) for path in paths}}
+    content |= {name: facts[name] for name in ("fit", "full_scale_bits", "views")}
+    content["channels"] = models[0].spec.in_channels
+    files.save_json(folder / NAME, dataclasses.asdict(sealed(Description(**content))))
+    opened = predictor.open_model(paths)
+    assert opened.description is not None
+    return opened
+
+
 def make_run(place: Path) -> Path:
     """Make a home with a described run "t"; its images are beside it."""
     faults.write_images(place / "parts")
@@ -81,10 +108,10 @@ def small_cnn(channels: int, seed: int) -> backbones.Network:
 
 def describe() -> pd.DataFrame:
     """Describe the networks of the run as notebook 06 does; return what it shows."""
-    stage = stages.begin("06_analysis", {"RUN": "t"})
-    scored = read_all_predictions(stage.paths)
-    points = decision.operating_table(scored, stage.settings, BAD_RATE)
+    run = stages.begin("06_analysis", {"RUN": "t"})
+    scored = run.models()
+    points = decision.operating_table(scored, run.settings, BAD_RATE)
     calibrated = decision.calibration_table(scored, BAD_RATE)
-    shown = describe_models(stage, scored, points, calibrated)
-    stage.finish()
+    shown = describe_models(run, scored, points, calibrated)
+    run.finish()
     return shown

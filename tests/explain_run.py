@@ -1,4 +1,4 @@
-"""A small run for tests of maps: 120 parts, a trained network, predictions, masks."""
+"""A network that has learned the bright spot of bad parts, alone and in a small run."""
 
 from pathlib import Path
 
@@ -10,21 +10,19 @@ from torch import nn
 
 from helpers.core import files
 from helpers.core.paths import RunPaths
-from helpers.datasets.split_file import read_split
+from helpers.datasets.cache import ImageCache, open_cache
 from helpers.models import backbones
 from helpers.results import predictions
-from helpers.runs.stages import images_of
 from helpers.training.batches import normalise, to_float
 
 SIZE_PX = 32
 SPOT = slice(10, 20)  # of 40: where a bad part of `parts_folder` is bright
 
 
-def write_run(parts_folder: Path) -> RunPaths:
-    """Write run "r": a split, a CNN that has learned the spot, its predictions, and those of an
-    "svm" that is best on validation. Every third part is for training, validation and testing."""
+def split_of(parts_folder: Path) -> pd.DataFrame:
+    """Return the parts: every third one is for training, validation and testing."""
     images = [f for kind in ("bad", "good") for f in sorted((parts_folder / kind).iterdir())]
-    split = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": [file.stem for file in images],
             "path": [file.as_posix() for file in images],
@@ -32,23 +30,6 @@ def write_run(parts_folder: Path) -> RunPaths:
             "split": [("train", "val", "test")[i % 3] for i in range(len(images))],
         }
     )
-    run_paths = RunPaths("r")
-    files.save_csv(run_paths.split_csv, split)
-    stages = {
-        "01_data_split": {"attribution": "Images: mine"},
-        "02_features_baselines": {"backbone": "resnet18"},
-        "03_finetuning": {},
-    }
-    files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
-    split = read_split(run_paths.split_csv)
-    model, scores = _trained(run_paths, split)
-    backbones.save_model(run_paths.root / "checkpoints" / "cnn" / "seed0.safetensors", model)
-    # one validation part is wrong, so that the svm, which knows all labels, is better
-    scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
-    files.save_csv(run_paths.predictions("cnn"), predictions.predictions_frame(split, scores))
-    perfect = 0.25 + 0.5 * split.label.to_numpy(dtype=float)
-    files.save_csv(run_paths.predictions("svm"), predictions.predictions_frame(split, perfect))
-    return run_paths
 
 
 def write_masks(parts_folder: Path) -> None:
@@ -61,9 +42,9 @@ def write_masks(parts_folder: Path) -> None:
         Image.fromarray(mask).save(folder / f"{file.stem}.png")
 
 
-def _trained(run_paths: RunPaths, split: pd.DataFrame) -> tuple[nn.Module, np.ndarray]:
+def trained(split: pd.DataFrame, cache: ImageCache) -> tuple[backbones.Network, np.ndarray]:
+    """Return a two-layer CNN that was trained on the side `train`, and its scores of all parts."""
     torch.manual_seed(0)
-    cache = images_of(run_paths, split, SIZE_PX)
     spec = backbones.spec_of("cnn", 2, SIZE_PX, cache.channels)
     model = backbones.build(spec)
     pixels = cache.take(cache.rows(split.id))
@@ -77,3 +58,24 @@ def _trained(run_paths: RunPaths, split: pd.DataFrame) -> tuple[nn.Module, np.nd
         optimiser.step()
     with torch.no_grad():
         return model.eval(), model.eval()(images).softmax(dim=1)[:, 1].double().numpy()
+
+
+def write_run(parts_folder: Path) -> RunPaths:
+    """Write run "r": a split, the CNN, its predictions, and those of a better "svm"."""
+    run_paths, split = RunPaths("r"), split_of(parts_folder)
+    files.save_csv(run_paths.split_csv, split)
+    stages = {
+        "01_data_split": {"attribution": "Images: mine"},
+        "02_features_baselines": {"backbone": "resnet18"},
+        "03_finetuning": {},
+    }
+    files.save_json(run_paths.run_json, {"run": "r", "stages": stages})
+    cache = open_cache(split, SIZE_PX, run_paths.root / "cache")
+    model, scores = trained(split, cache)
+    backbones.save_model(run_paths.checkpoint("cnn"), model)
+    # one validation part is wrong, so that the svm, which knows all labels, is better
+    scores[np.flatnonzero((split.split == "val") & (split.label == 1))[0]] = 0
+    files.save_csv(run_paths.predictions("cnn"), predictions.predictions_frame(split, scores))
+    perfect = 0.25 + 0.5 * split.label.to_numpy(dtype=float)
+    files.save_csv(run_paths.predictions("svm"), predictions.predictions_frame(split, perfect))
+    return run_paths

@@ -16,7 +16,7 @@ from pathlib import Path
 from helpers.commands.cli import parser_of
 from helpers.core.errors import UserError
 from helpers.deploy import export
-from helpers.deploy.predictor import open_model
+from helpers.runs.parts import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,8 +43,10 @@ def run(options: argparse.Namespace) -> None:
             "slightly"
         )
     if options.check:
-        difference = export.check_exported(options.out, options.check, opened)
-        print(f"largest difference of {len(options.check)} scores: {difference:.1e}")
+        compared, difference = export.check_exported(options.out, options.check, opened)
+        print(f"largest difference of {compared} scores: {difference:.1e}")
+        if compared < len(options.check):
+            print(f"{len(options.check) - compared} of the images cannot be read")
 
 
 def _parser() -> argparse.ArgumentParser:

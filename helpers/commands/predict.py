@@ -21,7 +21,8 @@ from helpers.core import files, style
 from helpers.core.errors import UserError
 from helpers.datasets import DataError, check_utf8
 from helpers.datasets.folder import SUFFIXES, image_files
-from helpers.deploy.predictor import TrainedModel, open_model
+from helpers.deploy.predictor import TrainedModel
+from helpers.runs.parts import open_model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +62,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
     """Write for each image the map of the first network for "bad", laid over the image."""
     import matplotlib.pyplot as plt  # takes a second: only if maps are wanted
 
-    from helpers.deploy.your_part import bad_map, map_scale
+    from helpers.deploy.your_part import bad_map
     from helpers.explain import maps
 
     plt.rcParams["text.parse_math"] = False  # a name may hold dollar signs
@@ -72,7 +73,7 @@ def _write_maps(model: TrainedModel, table: pd.DataFrame, folder: Path) -> None:
         heat = bad_map(model, pixels)
         name = stem = Path(str(row.file)).stem
         title = f"{stem}: {row.verdict or 'no verdict'}"
-        figure, axes = maps.grid(1, 2, (7.5, 3.6), title, map_scale(model))
+        figure, axes = maps.grid(1, 2, (7.5, 3.6), title)
         style.draw_image(axes[0, 0], pixels, f"score {row.score:.3f}")
         maps.draw_overlay(axes[0, 1], pixels, heat, maps.map_title(1, heat))
         for number in itertools.count(2):

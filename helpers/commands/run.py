@@ -157,7 +157,7 @@ def _show_table(run_paths: paths.RunPaths) -> None:
 
 
 def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float) -> None:
-    from helpers.deploy.predictor import best_described  # imports much
+    from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)
     record = stages.load_run(run_paths).get("stages", {})

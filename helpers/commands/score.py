@@ -35,7 +35,8 @@ from helpers.core.errors import UserError
 from helpers.datasets.decoding import CAMERA_BITS, depth_of
 from helpers.datasets.folder import SUFFIXES, Kind, left_out, walk
 from helpers.deploy.description import Description
-from helpers.deploy.predictor import Opened, TrainedModel, open_model
+from helpers.deploy.predictor import Opened, TrainedModel
+from helpers.runs.parts import open_model
 from helpers.training.inference import precision_of
 
 PART_IMAGES = 512  # scored and written together: what a kill can cost, seconds of work on a CPU

@@ -1,12 +1,13 @@
 """model.json beside a model's checkpoints: how to use it, what it promises, where it comes from.
 
-Notebook 06 writes it for each network (`helpers.deploy.describe`), because it finds the thresholds
+The analysis writes it for each network (`helpers.deploy.describe`), because it finds the thresholds
 and the temperature, on held-out scores. They belong to the average of the checkpoints that the file
 names.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,6 +62,20 @@ class Description:
     weights: str  # that the training started from; "" if random
     made_with: dict[str, str | None]  # commit and versions of the training
     weights_licence: str = ""  # of `weights`, as timm states it for their name
+    seal: str = ""  # `promise_digest`, written with the promise
+
+    def __post_init__(self) -> None:
+        if not self.pass_below <= self.reject_from:  # or one is not a number
+            raise ValueError(
+                f"pass_below {self.pass_below} must not be above reject_from {self.reject_from}"
+            )
+
+    @property
+    def promise_digest(self) -> str:
+        """Return a digest of the thresholds and of all that is promised for them."""
+        names = ["model", "checkpoints", "pass_below", "reject_from", "rule", "caveat"]
+        names += ["asked_escape_rate", "promised_escape_rate", "held_out_bad_parts"]
+        return files.fingerprint([getattr(self, name) for name in names])
 
     def probabilities(self, scores: ArrayLike) -> np.ndarray:
         """Return the calibrated probability of bad (N,) for each score (N,)."""
@@ -75,16 +90,23 @@ class Description:
     @property
     def promise(self) -> str:
         """Return sentences about the thresholds, their promise, and what the promise rests on."""
+        pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
+        again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
+        rule = f"{self.title}: pass below {pass_below}, reject from {reject_from}{again}."
+        if self.seal != self.promise_digest:
+            return f"{rule} {NAME} was edited: no escape rate is promised."
         asked, promised = self.asked_escape_rate, self.promised_escape_rate
         few = "" if promised <= asked + 1e-12 else f", too few for {100 * asked:g} %"
-        again = "" if self.pass_below == self.reject_from else "; between them a person looks again"
         said = "On average" if self.rule == "expected" else "With 95 % confidence"
-        pass_below, reject_from = told_apart(self.pass_below, self.reject_from)
         return (
-            f"{self.title}: pass below {pass_below}, reject from {reject_from}"
-            f"{again}. {said} at most {percent_up(promised)} % of the bad parts pass ("
-            f"{self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
+            f"{rule} {said} at most {percent_up(promised)} % of the bad parts pass "
+            f"({self.held_out_bad_parts} bad parts were held out{few}). {self.caveat}"
         )
+
+
+def sealed(description: Description) -> Description:
+    """Return a description that keeps its promise: its thresholds are those that were chosen."""
+    return replace(description, seal=description.promise_digest)
 
 
 def read_description(folder: Path) -> Description | None:

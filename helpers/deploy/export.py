@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -136,7 +136,7 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
             raise ExportError(
                 f"{own.title} cannot be written for {to} ({reason}): try {others}"
             ) from error
-        (partial / "example.py").write_text(example_of(own, to), encoding="utf-8")
+        (partial / "example.py").write_text(example_of(to), encoding="utf-8")
         files.save_json(partial / NAME, facts)
 
 
@@ -165,16 +165,23 @@ def _write(network: ExportedNetwork, shape: Sequence[int], to: Format, path: Pat
         )
 
 
-def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> float:
-    """Return how much an exported model's scores and probabilities differ from this package's.
+class Checked(NamedTuple):
+    """An export compared with this package."""
+
+    compared: int  # images that both can read
+    difference: float  # the largest of their scores and probabilities
+
+
+def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Checked:
+    """Compare the scores, probabilities and verdicts of an exported model with this package's.
 
     The export's example.py runs in a process of its own. The package computes in float32, as the
     export does.
 
     Raises:
-        ExportError: the example stops with an error, or no image can be compared; or the difference
-            is above `TOLERANCE`, a verdict is not that of its score, or only one of them reads an
-            image: then the folder is removed.
+        ExportError: the example stops with an error, no image can be compared, or only one of them
+            reads an image; or the difference is above `TOLERANCE`, or a verdict is not that of its
+            score: then the folder is removed.
     """
     command = [sys.executable, str(folder / "example.py"), *images]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -184,23 +191,27 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> float
     found = pd.read_csv(io.StringIO(done.stdout))
     facts = dataclasses.replace(opened.facts, precision="no")
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
-    columns = ["score", "probability"]
-    gaps = (found[columns] - expected[columns]).abs().max(axis=1)
-    if gaps.isna().all():
+    is_read = expected.score.notna()
+    if (one_reads := found.score.notna() != is_read).any():
         raise ExportError(
-            f"{folder} is not checked: none of the images can be compared ({expected.reason[0]})"
+            f"{expected.file[one_reads].iloc[0]} is read by the export or by this package alone"
         )
+    if not is_read.any():
+        raise ExportError(
+            f"{folder} is not checked: none of the images can be read ({expected.reason[0]})"
+        )
+    found, expected = found[is_read], expected[is_read]
+    columns = ["score", "probability"]
+    difference = float((found[columns] - expected[columns]).abs().max(axis=None))
     own = opened.description
     assert own  # without thresholds nothing was exported
     limits, scores = np.array([own.pass_below, own.reject_from]), found.score.to_numpy()
-    is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)  # False for NaN
+    is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)
     wrong = is_clear & (found.verdict.to_numpy() != own.verdicts(scores))
-    one_reads = (found.score.isna() != expected.score.isna()).any()
-    difference = float(gaps.max())
-    if difference > TOLERANCE or wrong.any() or one_reads:
+    if difference > TOLERANCE or wrong.any():
         shutil.rmtree(folder)
         raise ExportError(
-            f"the exported model gives other scores (by up to {difference:.1e}) or verdicts, or "
-            f"reads other images: {folder} is removed"
+            f"the exported model gives other scores (by up to {difference:.1e}), or other verdicts "
+            f"for {wrong.sum()} images: {folder} is removed"
         )
-    return difference
+    return Checked(len(found), difference)

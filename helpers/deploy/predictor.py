@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers.core import devices, files, paths
+from helpers.core import devices, files
 from helpers.datasets import DataError
 from helpers.datasets.decoding import (
     DECODE_ERRORS,
@@ -31,7 +31,6 @@ from helpers.datasets.decoding import (
 from helpers.deploy.description import NAME, Description, read_description
 from helpers.models import backbones
 from helpers.models.spec import Network
-from helpers.runs.costs import checkpoints
 from helpers.training.batches import normalise, to_float
 from helpers.training.inference import Scorer, ScoresError, probability_of_bad
 
@@ -191,79 +190,25 @@ def _array_picture(array: np.ndarray) -> Picture:
     return Picture(np.ascontiguousarray(pixels), array, False)
 
 
-def open_model(name: str | Path) -> Opened:
-    """Find the checkpoints that belong to a name, and their description.
-
-    Args:
-        name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
-            data/runs. A run gives its best network; see `best_described`.
+def open_model(checkpoints: Sequence[Path]) -> Opened:
+    """Load the trainings of one model, and the model.json beside them.
 
     Raises:
-        ArtifactError: nothing has that name, the run has several models and none is described, or
-            a file is damaged.
+        ArtifactError: a file is damaged, or they are not trainings of one model.
     """
-    path = _find(name)
-    found = checkpoints(path) if path.is_dir() else [path]
-    if not found:
-        raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
-    models = [backbones.load_model(file) for file in found]
-    for file, model in zip(found, models, strict=True):
+    folder = checkpoints[0].parent
+    models = [backbones.load_model(path) for path in checkpoints]
+    for path, model in zip(checkpoints, models, strict=True):
         if model.spec != models[0].spec:
-            raise files.ArtifactError(f"{file} and {found[0].name} are not trainings of one model")
-    description, remark = read_description(found[0].parent), ""
+            raise files.ArtifactError(
+                f"{path} and {checkpoints[0].name} are not trainings of one model"
+            )
+    description, remark = read_description(folder), ""
     if description is None:
-        remark = f"no verdicts: {found[0].parent} has no {NAME}, which notebook 06 writes"
-    elif description.checkpoints != {file.name: files.file_digest(file) for file in found}:
-        whole = "its trainings have changed: run notebook 06 again"
-        one = "it is for the average of several trainings: name their folder"
-        remark = f"no verdicts by {found[0].parent / NAME}: {whole if path.is_dir() else one}"
+        remark = f"no verdicts: {folder} has no {NAME}, which notebook 06 writes"
+    elif description.checkpoints != {path.name: files.file_digest(path) for path in checkpoints}:
+        remark = f"no verdicts: {folder / NAME} is not for these trainings: run notebook 06 again"
+        if len(checkpoints) < len(description.checkpoints):
+            remark = f"no verdicts: {folder / NAME} is for the average of several trainings"
     description = None if remark else description
-    return Opened(models, found, backbones.facts_of(found[0]), description, remark)
-
-
-def _find(name: str | Path) -> Path:
-    """Return a checkpoint or a model's folder."""
-    path = Path(name).expanduser()
-    run, _, model = os.fspath(name).partition("/")
-    root = paths.RunPaths(run).root
-    own = root / "checkpoints" / model if model else root
-    is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
-    if not is_model and own.is_dir():  # a folder here may be called like a run
-        path = own
-    elif not path.exists():
-        there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
-        known = f"; there are: {', '.join(sorted(there))}" if there else ""
-        raise files.ArtifactError(
-            f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
-        )
-    if not (path / "run.json").is_file():
-        return path
-    if best := best_described(path):
-        return best
-    found = [path / "checkpoints" / own for own in networks(path)]
-    if len(found) != 1:
-        names = ", ".join(own.name for own in found) or "none"
-        raise files.ArtifactError(
-            f"{name} does not say which network is the best before notebook 06 has been run: name "
-            f"one (there are: {names})"
-        )
-    return found[0]
-
-
-def best_described(root: Path) -> Path | None:
-    """Return the folder of a run's network with the best validation AUC, of those described.
-
-    Cross-fitted networks come first, as in `results_table.best_model`: more parts were held out.
-    None if notebook 06 has described none.
-    """
-    found = [root / "checkpoints" / own for own in networks(root)]
-    described = {own: one for own in found if (one := read_description(own))}
-    ranks = {own: (one.held_out_bad_parts, one.val_auc) for own, one in described.items()}
-    return max(ranks, key=lambda own: ranks[own], default=None)
-
-
-def networks(root: Path) -> list[str]:
-    """Return the names of a run's models that have checkpoints and predictions, sorted."""
-    folders = sorted((root / "checkpoints").glob("*/"))
-    made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
-    return [own.name for own in made if checkpoints(own)]
+    return Opened(models, [*checkpoints], backbones.facts_of(checkpoints[0]), description, remark)

@@ -1,8 +1,7 @@
-"""Notebook 07: one part followed from its file to a verdict, then a folder of the user's own."""
+"""One part followed from its file to a verdict, then a folder of the user's own."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,21 @@ from torch import Tensor
 
 from helpers.core import files
 from helpers.core.evenly import evenly
-from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
 from helpers.datasets import DataError
 from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
-from helpers.deploy import predictor
 from helpers.deploy.description import VERDICTS
-from helpers.deploy.export import check_exported, export_model
 from helpers.deploy.predictor import TrainedModel
 from helpers.deploy.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
-from helpers.models import names
 from helpers.results.operating_point import Line, costs_of_one_answer
-from helpers.runs.stages import Stage
 from helpers.training.memory_bank import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
 GROUPS_FROM_THE_RUN = 4  # they come from so many groups, spread over the large ones
-SHOWN_GROUPS = 15
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
@@ -58,28 +51,6 @@ class Journey:
     probability: float  # NaN without a temperature
     verdict: str  # "" without thresholds
     heat: Tensor  # (S, S) map for "bad" of the first network
-
-
-def open_if_any(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedModel | None]:
-    """Load the network `wanted`, or the best on validation; return its name in the run too.
-
-    A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
-    so. Without any network a line says that, and the model is None.
-    """
-    if not (networks := predictor.networks(run_paths.root)):
-        print("no network has been trained in this run: notebook 03 or 05 makes this one possible")
-        return "", None
-    first = "fbp" if "fbp" in networks else networks[0]
-    found = predictor.best_described(run_paths.root) or run_paths.trainings(first)
-    if wanted:
-        known = [path.stem for path in run_paths.predictions_root.glob("*.csv")]
-        name = names.chosen(wanted, sorted(known, key=names.order))
-        if name in networks:
-            found = run_paths.trainings(name)
-        else:
-            other = names.display_name(found.name)
-            print(f"{names.display_name(name)} has no network: {other} takes its place")
-    return found.name, TrainedModel(predictor.open_model(found))
 
 
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
@@ -128,11 +99,10 @@ def most_suspicious(answered: pd.DataFrame) -> pd.Series:
     Raises:
         DataError: no part can be read; the message says why the first cannot.
     """
-    readable = answered[answered.reason == ""]
-    if readable.empty:
+    if answered.score.isna().all():
         first = answered.iloc[0]
         raise DataError(f"none of the images can be read, e.g. {first.id}: {first.reason}")
-    return readable.loc[readable.score.idxmax()]
+    return answered.loc[answered.score.idxmax()]
 
 
 def follow(model: TrainedModel, part: pd.Series) -> Journey:
@@ -168,52 +138,24 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
 
 
-def map_scale(model: TrainedModel) -> str:
-    """Return what the colours of `bad_map` mean."""
-    if not isinstance(model.network, PatchCoreNetwork):
-        return maps.MAP_SCALE
-    return (
-        f"{maps.MAP_SCALE.replace('Grad-CAM', 'PatchCore')}\n(above the usual score of good parts)"
-    )
-
-
 def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     """Return a row for each step of the journey: what comes out, and where the code is."""
     (height, width), side = journey.original.shape[:2], len(journey.pixels)
-    facts, own, spec = model.facts, model.description, model.network.spec
     kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
-    networks, views = len(journey.each_score), model.views
-    mean = f"mean over networks ({networks}) and views ({views})"
-    if networks > 1:
-        mean += f" ({', '.join(f'{one:.3f}' for one in journey.each_score)})"
+    each = ", ".join(f"{one:.3f}" for one in journey.each_score)
     row, column = np.unravel_index(int(journey.heat.argmax()), journey.heat.shape)
     peak = f"highest at row {row}, column {column}" if journey.heat.max() > 0 else "empty"
     lines = [
         ("file", f"{journey.file.name}, {width} x {height} px", "datasets/decoding.py"),
-        ("pixels", f"{side} x {side}, {kind}, 0 to 255 ({facts.fit})", "datasets/decoding.py"),
-        (
-            "input",
-            f"{spec.in_channels} x {side} x {side} numbers, normalised",
-            "training/batches.py",
-        ),
+        ("pixels", f"{side} x {side}, {kind} ({model.facts.fit})", "datasets/decoding.py"),
+        ("input", f"{model.network.spec.in_channels} x {side} x {side}", "training/batches.py"),
         ("embedding", f"{len(journey.embedding):,} numbers", "models/backbones.py"),
-        ("score", f"{journey.score:.4f}, {mean}", "training/inference.py"),
-    ]
-    if own:
-        temperature = f"{journey.probability:.4f}, by the temperature {own.temperature:.3g}"
-        pass_below, reject_from = told_apart(own.pass_below, own.reject_from)
-        rule = f"{journey.verdict}: pass below {pass_below}, reject from {reject_from}"
-        lines += [
-            ("probability of bad", temperature, "results/calibration.py"),
-            ("verdict", rule, "deploy/description.py"),
-        ]
-    lines += [
+        ("scores of the networks", f"{each}, over {model.views} views", "training/inference.py"),
+        ("score", f"{journey.score:.4f}, their mean", "deploy/predictor.py"),
+        ("probability of bad", f"{journey.probability:.4f}", "results/calibration.py"),
+        ("verdict", journey.verdict or "none", "deploy/description.py"),
         ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),
-        (
-            "its line in a submission",
-            f"{files.as_cell(journey.id)},{journey.score} (if 06 submits this model)",
-            "results/submission.py",
-        ),
+        ("line of a submission", f"{files.as_cell(journey.id)},{journey.score}", "results"),
     ]
     return pd.DataFrame(lines, columns=["Step", "What comes out", "Code in helpers/"])
 
@@ -267,38 +209,28 @@ def by_group(answered: pd.DataFrame, settings: YourPartSettings) -> pd.DataFrame
         have a verdict; if the labels are known, `Bad`, `Bad that passed (labels)` and `Good that
         were rejected`.
     """
-    labels = answered.get("label", pd.Series(pd.NA, answered.index))
-    groups = answered.group.fillna(NO_GROUP)
-    costs = costs_of(answered, settings)
-    escaped = answered.probability.where(answered.verdict == PASS, 0.0)
-    held = answered.verdict.isin([LOOK_AGAIN, REJECT]).groupby(groups).mean()
-    ordered = held.sort_values(ascending=False, kind="stable").index.tolist()
-    rows = []
-    for name in [*ordered, EVERY] if len(ordered) > 1 else ordered:
-        own = groups == name if name != EVERY else groups.notna()
-        verdicts = answered.verdict[own]
-        row: dict[str, Any] = {"Group": name, "Parts": int(own.sum())}
-        row |= {verdict.capitalize(): int((verdicts == verdict).sum()) for verdict in VERDICTS}
-        row["Unreadable"] = int((answered.reason[own] != "").sum())
-        row["Bad expected among passed"] = round(float(escaped[own].sum()), 2)
-        if labels.notna().all():
-            row["Bad"] = int(labels[own & (answered.verdict != "")].sum())
-            row["Bad that passed (labels)"] = int(labels[own & (answered.verdict == PASS)].sum())
-            rejected = own & (answered.verdict == REJECT)
-            row["Good that were rejected"] = int((labels[rejected] == 0).sum())
-        if settings.escape_cost:
-            row["Cost"] = round(float(costs[own].sum()), 2)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def shown_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the first groups of `by_group` and the row of all, and words about the others."""
-    left = len(table) - 1 - SHOWN_GROUPS
-    if left <= 0:
-        return table.astype(str), ""
-    shown = pd.concat([table.head(SHOWN_GROUPS), table.tail(1)])
-    return shown.astype(str), f"; {left} more group(s) are in metrics/07_groups.csv"
+    passed, rejected = answered.verdict == PASS, answered.verdict == REJECT
+    columns: dict[str, pd.Series] = {
+        "Parts": answered.id.notna(),
+        "Pass": passed,
+        "Look again": answered.verdict == LOOK_AGAIN,
+        "Reject": rejected,
+        "Unreadable": answered.reason != "",
+        "Bad expected among passed": answered.probability.where(passed, 0.0),
+    }
+    if "label" in answered and answered.label.notna().all():
+        bad = answered.label == 1
+        columns["Bad"] = bad & (answered.verdict != "")
+        columns["Bad that passed (labels)"] = bad & passed
+        columns["Good that were rejected"] = ~bad & rejected
+    if settings.escape_cost:
+        columns["Cost"] = costs_of(answered, settings)
+    table = pd.DataFrame(columns).groupby(answered.group.fillna(NO_GROUP).to_numpy()).sum()
+    held = (table["Look again"] + table["Reject"]) / table["Parts"]
+    table = table.loc[held.sort_values(ascending=False, kind="stable").index]
+    if len(table) > 1:
+        table = pd.concat([table, table.sum().to_frame(EVERY).T.astype(table.dtypes)])
+    return table.round(2).rename_axis("Group").reset_index()
 
 
 def costs_of(answered: pd.DataFrame, settings: YourPartSettings) -> pd.Series:
@@ -327,7 +259,7 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     every = (model.read(str(path))[0] for path in shown.path)
     read = [pixels for pixels in every if pixels is not None]  # what has a score can be read
     heats = [bad_map(model, pixels) for pixels in read]
-    scale = map_scale(model) if any(heat.max() > 0 for heat in heats) else ""
+    scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
     figure, axes = maps.grid(rows, columns, size, title, scale)
     for ax, part, pixels, heat in zip(axes.ravel(), shown.itertuples(), read, heats, strict=False):
         empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"
@@ -341,89 +273,46 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     return figure
 
 
-def export(stage: Stage, name: str, answered: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Export the model for a line without this package, and compare the scores of three images.
-
-    Returns:
-        A row for each file, and the largest difference.
-
-    Raises:
-        ExportError: a package is missing, or the exported model gives other scores.
-    """
-    to = stage.settings.export
-    out = stage.paths.root / "export" / f"{name}_{to}"
-    shutil.rmtree(out, ignore_errors=True)  # of an earlier call
-    opened = predictor.open_model(stage.paths.trainings(name))
-    export_model(opened, to, out)
-    readable = answered.path[answered.reason == ""].tolist()[:3]
-    difference = check_exported(out, readable, opened)
-    written = [stage.output(path) for path in sorted(out.iterdir())]
-    sizes = [f"{path.stat().st_size / 1e3:,.0f}" for path in written]
-    names_ = [path.relative_to(stage.paths.root).as_posix() for path in written]
-    return pd.DataFrame({"File in the run's folder": names_, "kB": sizes}), difference
-
-
-def say_journey(journey: Journey, title: str) -> str:
-    """Say what the model answers for the part."""
-    text = f"{title} gives {journey.id} the score {journey.score:.3f}"
-    if not journey.verdict:
-        return f"{text}."
-    return (
-        f"{text}: the part is bad with a probability of {journey.probability:.2f}, and the verdict "
-        f"is {journey.verdict}."
-    )
-
-
 def say_verdicts(table: pd.DataFrame) -> str:
     """Say how many parts pass, are looked at again and are rejected, from `by_group`."""
     every = table.iloc[-1]
     judged = int(every[["Pass", "Look again", "Reject"]].sum())
     if not judged:
         return ""
-    counts = (f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS)
-    text = f"Of {judged} parts: {', '.join(counts)}"
-    if every["Pass"]:
-        expected = every["Bad expected among passed"]
-        text += f"; {expected:.2f} bad parts are expected among those that pass"
+    counts = ", ".join(f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS)
+    text = f"Of {judged} parts: {counts}"
     if "Bad" in every:
         text += (
-            f". By their labels {every['Bad']} are bad, and {every['Bad that passed (labels)']} "
-            f"of these pass; {judged - every['Bad']} are good, and "
-            f"{every['Good that were rejected']} of these are rejected"
+            f"; by their labels {every['Bad that passed (labels)']} of {every['Bad']} bad parts "
+            f"pass, and {every['Good that were rejected']} of {judged - every['Bad']} good parts "
+            "are rejected"
         )
+    elif every["Pass"]:
+        expected = every["Bad expected among passed"]
+        text += f"; {expected:.2f} bad parts are expected among those that pass"
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
     return f"{text}.{unread}"
 
 
 def say_groups(table: pd.DataFrame) -> str:
-    """Name the group whose parts pass least often, and the one whose good parts are rejected most.
+    """Name the group whose parts pass least often, if chance does not explain it.
 
-    Each is the one with the least p-value of Fisher's exact test against all other groups. It is
-    named only if that is significant when multiplied by the number of groups (Bonferroni).
+    That is Fisher's exact test against all other groups, its p-value multiplied by the number of
+    groups (Bonferroni).
     """
     groups = table[table.Group != EVERY]
-    passed, held = groups["Pass"], groups["Look again"] + groups["Reject"]
-    counts = {"parts do not pass": (held, held + passed)}
-    if "Bad" in groups:
-        good = held + passed - groups["Bad"]
-        counts["good parts are rejected"] = groups["Good that were rejected"], good
-    said = []
-    for words, pair in counts.items():
-        found, of = (column.to_numpy() for column in pair)
-        rest, all_rest = found.sum() - found, of.sum() - of
-        tables = np.array([[found, of - found], [rest, all_rest - rest]])
-        p_values = [
-            fisher_exact(one, alternative="greater").pvalue for one in np.moveaxis(tables, 2, 0)
-        ]
-        worst = int(np.argmin(p_values))
-        own, n, others, m = (each[worst] for each in (found, of, rest, all_rest))
-        if (p := min(1.0, float(p_values[worst]) * len(groups))) < SIGNIFICANT:
-            said.append(
-                f"Group {groups.Group.iloc[worst]} stands out: {own} of its {n} {words}, {others} "
-                f"of {m} of the others ({p_value(p)}, Fisher's exact test, Bonferroni over "
-                f"{len(groups)} groups)."
-            )
-    return " ".join(said)
+    held = (groups["Look again"] + groups["Reject"]).to_numpy()
+    passed = groups["Pass"].to_numpy()
+    tables = np.stack([held, passed, held.sum() - held, passed.sum() - passed], axis=1)
+    tests = [fisher_exact(one.reshape(2, 2), alternative="greater") for one in tables]
+    worst = int(np.argmin([test.pvalue for test in tests]))
+    if (p := min(1.0, float(tests[worst].pvalue) * len(groups))) >= SIGNIFICANT:
+        return ""
+    own_held, own_passed, rest, rest_passed = tables[worst]
+    return (
+        f"Group {groups.Group.iloc[worst]} stands out: {own_held} of its {own_held + own_passed} "
+        f"parts do not pass, {rest} of {rest + rest_passed} of the others ({p_value(p)})."
+    )
 
 
 def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
@@ -431,11 +320,14 @@ def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
     judged = answered[answered.verdict != ""]
     if not settings.escape_cost or judged.empty:
         return ""
-    cost = costs_of(judged, settings).sum()
-    costs = settings.escape_cost, settings.false_alarm_cost
-    line = Line(judged.probability.fillna(0).mean(), *costs, review_cost=settings.review_cost)
-    words = costs_of_one_answer(line, len(judged))
-    looks = "" if settings.review_cost else ", if a look costs nothing"
-    about = f"If an escape costs {costs[0]:g} and a false alarm {costs[1]:g}, the verdicts on the "
-    about += f"{len(judged)} parts are expected to cost"
-    return f"{about} {cost:,.1f} by their calibrated probabilities{looks}; {words}."
+    line = Line(
+        judged.probability.mean(),
+        settings.escape_cost,
+        settings.false_alarm_cost,
+        review_cost=settings.review_cost,
+    )
+    return (
+        f"The verdicts on {len(judged)} parts are expected to cost "
+        f"{costs_of(judged, settings).sum():,.1f} by their calibrated probabilities; "
+        f"{costs_of_one_answer(line, len(judged))}."
+    )

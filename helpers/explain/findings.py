@@ -5,72 +5,33 @@ Intervals are those of the tables, 95 %.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
 from scipy import stats
-from torch import Tensor
 
 from helpers.core.style import p_value
-from helpers.explain.map_quality import CORRELATION
-
-ALREADY_SURE = 0.8  # a probability from which on insertion has nothing left to show
+from helpers.core.tables import fill
 
 
-def maps(table: pd.DataFrame) -> list[str]:
-    """Say by which measures maps are better or worse than chance (`map_quality.measure`)."""
-    # what is blurred away is a defect: a good part stays good
-    known = table[table.gain.notna() & (table.parts != "called good")]
+def maps(table: pd.DataFrame) -> str:
+    """Say where maps are better than random ones, and where not (`map_quality.measure`)."""
+    known = table[table.gain.notna()] if "gain" in table else table[:0]
     verdicts = pd.Series("not shown to differ from random maps in", known.index)
     verdicts[known.low > 0] = "better than random maps in"
     verdicts[known.high < 0] = "worse than random maps in"
-    found, kinds = [], known.parts.unique()
-    for verdict, own in known.groupby(verdicts):
-        parts = own.groupby("measure", sort=False).parts.agg(" and ".join)
-        names = [
-            f"{measure} (parts {which})" if len(kinds) > 1 else measure
-            for measure, which in parts.items()
-        ]
-        found.append(f"{verdict} {' and '.join(names)}")
-    which = f"For parts {kinds[0]} " if len(kinds) == 1 else ""
-    said = [f"{which}Grad-CAM is {', '.join(found)}."] if found else []
-    random = table[(table.measure == CORRELATION) & (table.images > 0)]
-    means = [f"{row.maps:.2f} ({row.images} parts {row.parts})" for row in random.itertuples()]
-    if means:
-        said.append(
-            f"Maps of random weights have a mean rank correlation of {' and '.join(means)} with "
-            "the trained ones (near 0: maps depend on what the network has learned)."
-        )
-    return said
-
-
-def blurred_start(curves: Mapping[int, Sequence[Mapping[str, Tensor]]]) -> str:
-    """Say how sure the network is of "good" before insertion has put any pixel in.
-
-    `curves` are those of `map_quality.MapQuality`. Nothing is said if fewer than two parts are
-    called good.
-    """
-    if 0 not in curves or len(curves[0][0]["insertion"]) < 2:
-        return ""
-    start = curves[0][0]["insertion"][:, 0].double()
-    mean, error = start.mean().item(), start.std().item() / len(start) ** 0.5
-    text = (
-        f"A wholly blurred image of the parts called good is still called good with probability "
-        f"{mean:.2f} ± {error:.2f} (standard error)"
-    )
-    return f"{text}: insertion says nothing about them." if mean > ALREADY_SURE else f"{text}."
+    names = (known.measure + " (parts called " + known.called + ")").groupby(verdicts, sort=False)
+    said = ", ".join(f"{verdict} {' and '.join(group)}" for verdict, group in names)
+    return f"Grad-CAM is {said}." if said else ""
 
 
 def localisation(table: pd.DataFrame) -> str:
-    """Say which maps find the defects better (`anomaly_maps.localisation`)."""
+    """Say how well maps find the defects (`localisation.localisation`)."""
     if table.empty:
         return ""
-    words = "; ".join(
-        f"{row.measure} {row.patchcore:.3f} against {row.gradcam:.3f} (chance {row.chance:.3f}, "
-        f"difference {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}])"
-        for row in table.itertuples()
-    )
-    return f"On {table.images.iloc[0]} bad parts with masks, PatchCore against Grad-CAM: {words}."
+    text = "{measure} {gradcam:%[]} (chance {chance:%})"
+    if "patchcore" in table:
+        text += ", PatchCore {difference:+%[]} points"
+    words = "; ".join(fill(text, row) for row in table.to_dict("records"))
+    return f"On {table.images.iloc[0]} bad parts with masks, Grad-CAM in per cent: {words}."
 
 
 def embeddings(table: pd.DataFrame) -> str:

@@ -1,7 +1,6 @@
-"""Measures of maps: insertion and deletion, the pointing game, pixels in a mask, random weights.
+"""Measures of maps: insertion and deletion, and the correlation with maps of random weights.
 
-Images are (B, C, H, W), maps (B, H, W), masks (B, H, W) bool, true on the defect. `map_quality`
-applies the measures to a run.
+Images are (B, C, H, W), maps (B, H, W). `map_quality` applies the measures to a subject.
 """
 
 import copy
@@ -14,7 +13,6 @@ from scipy import ndimage, stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from helpers.core.metrics import roc_auc
 from helpers.explain.gradcam import IMAGES_AT_ONCE
 from helpers.models.spec import evaluating
 
@@ -79,25 +77,6 @@ def random_maps(maps: Tensor, seed: int) -> Tensor:
     coarse = torch.rand(len(maps), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     fine = functional.interpolate(coarse, maps.shape[1:], mode="bilinear", align_corners=False)
     return fine[:, 0].to(maps)
-
-
-def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
-    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
-    highest = maps == maps.amax((1, 2), keepdim=True)
-    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
-
-
-def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
-    """Return the AUROC of each map's pixels on the defect against its other pixels: (B,).
-
-    Chance is 0.5, which is also the value if a mask covers nothing or all.
-    """
-    found = [
-        roc_auc(mask, heat) if 0 < mask.mean() < 1 else 0.5
-        for mask, heat in zip(masks.flatten(1).numpy(), maps.flatten(1).numpy(), strict=True)
-    ]
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def randomised_copy(model: Network, seed: int) -> Network:

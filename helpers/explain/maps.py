@@ -17,22 +17,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers.core.style import LABEL_NAMES, draw_image
-from helpers.explain.selection import GROUPS, gallery_parts, surest_of_each_class
+from helpers.explain.selection import gallery_parts, surest_of_each_class
 from helpers.explain.subject import Subject
 
 COLOURS = "viridis"
 OVERLAY_ALPHA = 0.6  # at the map's maximum; 0 where the map is 0, so that the part stays visible
-MAP_SCALE = "Grad-CAM, share of each map's maximum\n(white line: half of it)"
+MAP_SCALE = "share of each map's maximum\n(white line: half of it)"
 TITLE_SIZE = 9
 
 
 def class_maps(subject: Subject) -> Figure:
     """Draw a good and a bad part with their maps for both labels (report, figures 6 to 11)."""
     parts = surest_of_each_class(subject)
-    rule = (
-        "The part of each class that is most surely called right, if possible with both maps filled"
-    )
-    title = f"Grad-CAM of {subject.title}\n{rule}"
+    title = f"Grad-CAM of {subject.title}, on the parts that are most surely called right"
     maps = {c: subject.maps(parts.id, c) for c in LABEL_NAMES}
     pixels = subject.pixels(parts.id)
     figure, axes = grid(len(parts), 5, (12.5, 2.9 * len(parts) + 0.3), title)
@@ -55,9 +52,8 @@ def gallery(subject: Subject) -> Figure:
     pixels = subject.pixels(parts.id)
     groups = list(parts.group.unique())
     title = f"{subject.title}; called bad from a score of {subject.threshold:.3f} on"
-    title += "".join(f"; {group}: none" for group in GROUPS if group not in groups)
     size = (1.75 * columns + 0.9, 4.0 * len(groups) + 0.5)
-    figure, axes = grid(2 * len(groups), columns, size, title)
+    figure, axes = grid(2 * len(groups), columns, size, title, MAP_SCALE if maps.any() else "")
     for i, group in enumerate(groups):
         rows = np.flatnonzero(parts.group == group)
         axes[2 * i, 0].set_title(group, loc="left", y=1.3, fontsize=12)

@@ -3,6 +3,7 @@
 Embeddings are (N, D), one row per part; labels are (N,).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -17,10 +18,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
 from helpers.core.style import LABEL_NAMES, PALETTE, SIDES
-from helpers.runs.record import naming_maker
 from helpers.training.features import Features
 
 PCA_DIMENSIONS = 50  # neighbours are found several times faster after PCA
@@ -30,6 +28,14 @@ PERPLEXITY = 30
 ITERATIONS = 500  # the first 250 with early exaggeration
 FEWEST_PARTS = 7  # the perplexity must be 2 or more, and at most a third of the other parts
 MARKERS = {"good": "o", "bad": "^"}  # they differ in gray too
+TABLE = {  # templates of `tables.shown`
+    "Set": "{side}",
+    "Embedding": "{embedding}",
+    "Images": "{images:,}",
+    "Agreement": "{label_agreement:%} ± {agreement_error:%}",
+    "By chance": "{chance_agreement:%}",
+    "Silhouette": "{silhouette:.2f}",
+}
 
 
 class Mapped(NamedTuple):
@@ -44,19 +50,13 @@ class Mapped(NamedTuple):
 
 
 def before_and_after(
-    run_paths: RunPaths, split: pd.DataFrame, backbone: str, seed: int = 0
+    features: Mapping[str, Features], split: pd.DataFrame, seed: int = 0
 ) -> list[Mapped]:
-    """Map training and validation parts, each pretrained and fine-tuned (report, figures 12, 13).
+    """Map training and validation parts under each embedding (report, figures 12, 13).
 
-    `backbone` names the features of notebook 02; if it names several with commas between them, the
-    first is mapped. The fine-tuned ones are FBP's of notebook 03. A side with fewer parts than
-    t-SNE needs is left out, and 5,000 parts of a larger side are drawn with `seed`; a printed line
-    says so.
+    `features` are "pretrained" and "fine-tuned". A side with fewer parts than t-SNE needs is left
+    out, and `MOST_PARTS` of a larger side are drawn with `seed`; a printed line says so.
     """
-    features = {}
-    for kind, name in (("pretrained", backbone.partition(",")[0]), ("fine-tuned", "fbp")):
-        with naming_maker(run_paths, path := run_paths.features(name)):
-            features[kind] = Features.of_arrays(files.load_arrays(path, "id", "embedding"))
     mapped = []
     for side in ("train", "val"):
         rows, word = split[split.split == side], SIDES[side]
@@ -92,21 +92,6 @@ def table(mapped: list[Mapped]) -> pd.DataFrame:
             **m.separation,
         }
         for m in mapped
-    )
-
-
-def shape(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` as text for a notebook."""
-    error = (100 * table.agreement_error).map("{:.1f}".format)
-    return pd.DataFrame(
-        {
-            "Set": table.side.map(SIDES),
-            "Embedding": table.embedding,
-            "Images": table.images.map("{:,}".format),
-            "Agreement, %": (100 * table.label_agreement).map("{:.1f} ± ".format) + error,
-            "By chance, %": (100 * table.chance_agreement).map("{:.1f}".format),
-            "Silhouette": table.silhouette.map("{:.2f}".format),
-        }
     )
 
 

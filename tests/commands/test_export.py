@@ -11,12 +11,13 @@ from helpers.deploy.description import NAME
 def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_path, capsys):
     pytest.importorskip("openvino", reason="OpenVINO is optional")
     images = sorted(map(str, (described_run / "parts" / "bad").iterdir()))[:3]
+    images += ["gone.png", str(tmp_path)]  # these cannot be compared
     out = tmp_path / "line"
     arguments = ["--model", "t", "--to", "openvino", "--out", str(out), "--check", *images]
     assert command.main(arguments) == 0
     said = capsys.readouterr().out
     assert f"{out}: example.py, model.bin, model.json, model.xml\n" in said
-    assert "largest difference of 3 scores: " in said
+    assert "largest difference of 3 scores: " in said and "2 of the images" in said
     assert files.load_json(out / NAME)["format"] == "openvino"
     assert command.main(arguments) == 1
     assert "line exists already: give a new folder" in capsys.readouterr().err

@@ -3,8 +3,8 @@
 import pytest
 
 from helpers.core import files, paths
-from helpers.explain.subject import open_subject
 from helpers.runs import stages
+from helpers.runs.parts import open_subject
 from tests.small_run import (
     FINETUNING,
     OPTIONS,

@@ -1,43 +1,37 @@
-"""A run with a trained network and masks for the tests of this room."""
+"""A trained network with masks of the defects for the tests of this room."""
 
-import shutil
+import dataclasses
 
 import pytest
 
-from helpers.core.paths import HOME_VARIABLE, RunPaths
-from helpers.explain.subject import open_subject
+from helpers.core.paths import HOME_VARIABLE
+from helpers.datasets.cache import open_cache
+from helpers.explain.subject import make_subject
 from tests.conftest import write_parts
-from tests.explain_run import write_masks, write_run
+from tests.explain_run import SIZE_PX, split_of, trained, write_masks
 
 
 @pytest.fixture(scope="session")
-def explained_home(tmp_path_factory):
-    """The home folder of run "r"; tests must not change it."""
-    home = tmp_path_factory.mktemp("explained")
+def split(tmp_path_factory):
+    """120 parts with masks."""
+    parts = write_parts(tmp_path_factory.mktemp("explained") / "parts")
+    write_masks(parts)
+    return split_of(parts)
+
+
+@pytest.fixture(scope="session")
+def whole_subject(split, tmp_path_factory):
+    """The network and its test parts; `subject` is a copy."""
+    home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(home))
-        parts = write_parts(home / "parts")
-        write_masks(parts)
-        write_run(parts)
-    return home
+        cache = open_cache(split, SIZE_PX, home / "cache")
+        model, scores = trained(split, cache)
+    test = split.assign(defect_score=scores)[split.split == "test"].reset_index(drop=True)
+    return make_subject(model, cache, test, 0.5, "Two-layer CNN")
 
 
 @pytest.fixture
-def run_paths(explained_home, monkeypatch):
-    """The run, to be read."""
-    monkeypatch.setenv(HOME_VARIABLE, str(explained_home))
-    return RunPaths("r")
-
-
-@pytest.fixture
-def own_run(explained_home, tmp_path, monkeypatch):
-    """A copy of the run, to be changed."""
-    shutil.copytree(explained_home / "data", tmp_path / "data")
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    return RunPaths("r")
-
-
-@pytest.fixture
-def subject(run_paths):
-    """The run's network and its parts."""
-    return open_subject(run_paths, "cnn")
+def subject(whole_subject):
+    """The network and its test parts."""
+    return dataclasses.replace(whole_subject, parts=whole_subject.parts.copy())

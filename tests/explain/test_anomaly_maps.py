@@ -1,6 +1,5 @@
-"""PatchCore's maps point at the planted defect, and are shown beside Grad-CAM on the same parts."""
+"""PatchCore's maps point at the planted defect, beside Grad-CAM on the same parts."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,59 +9,59 @@ from scipy import stats
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from helpers.core.paths import HOME_VARIABLE, RunPaths
-from helpers.explain import anomaly_maps, map_measures, map_quality, maps
-from helpers.models.backbones import find_weights
-from helpers.runs import classical, stages
-from helpers.training.features import image_batches
-from helpers.training.settings import BaselineSettings
+from helpers.datasets.cache import open_cache
+from helpers.explain import anomaly_maps, localisation, maps
+from helpers.models import backbones
+from helpers.models.patch_features import middle_layers
+from helpers.training.batches import normalise, to_float
+from helpers.training.memory_bank import MemoryBank, network_of
 
-SIZE_PX = 128  # the network of the run sees 32
+SIZE_PX = 128  # the network of the subject sees 32
 SPOT = slice(32, 64)  # of 128: where a bad part is bright
 
 
 @pytest.fixture(scope="module")
-def home(explained_home, tmp_path_factory):
-    """The home of run "r" with a PatchCore; tests must not change it."""
-    home = shutil.copytree(explained_home / "data", tmp_path_factory.mktemp("home") / "data").parent
-    given = BaselineSettings(image_size_px=SIZE_PX, patchcore_share=0.1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(HOME_VARIABLE, str(home))
-        stage = stages.Stage("02_features_baselines", RunPaths("r"), "quick", given, "key")
-        classical.patch_core(stage, find_weights("efficientnet_lite0"))
-    return home
+def anomalies(split, tmp_path_factory):
+    """PatchCore with the patches of twelve good parts."""
+    cache = open_cache(split, SIZE_PX, tmp_path_factory.mktemp("cache"))
+    weights = backbones.find_weights("efficientnet_lite0")
+    backbone = backbones.pretrained(weights, num_classes=2, image_size_px=SIZE_PX).eval()
+    layers = middle_layers(backbone)
+    good = split.id[(split.split == "train") & (split.label == 0)][:12]
+    pixels = torch.from_numpy(cache.take(cache.rows(good)))
+    images = normalise(to_float(pixels, torch.device("cpu")), backbone.spec)
+    model = network_of(backbone, layers, MemoryBank(torch.zeros(1, 1), usual=1.0))
+    with torch.no_grad():
+        features = model.features(images)  # (B, D, u, v)
+        patches = features.flatten(2).transpose(1, 2).flatten(0, 1)[::4]
+        bank = MemoryBank(patches, usual=1.0)
+        usual = bank.distances(features)[0].amax((1, 2)).median().item()
+    return anomaly_maps.AnomalyMaps(
+        network_of(backbone, layers, MemoryBank(patches, usual=usual)), cache
+    )
 
 
-@pytest.fixture
-def run_paths(home, monkeypatch):
-    """Run "r", with the network and PatchCore."""
-    monkeypatch.setenv(HOME_VARIABLE, str(home))
-    return RunPaths("r")
-
-
-@pytest.fixture
-def anomalies(run_paths):
-    """Its PatchCore's maps."""
-    return anomaly_maps.open_if_any(run_paths)
+def spots(n, size=SIZE_PX):
+    masks = torch.zeros(n, size, size, dtype=torch.bool)
+    masks[:, SPOT, SPOT] = True
+    return masks
 
 
 def test_maps_of_bad_parts_point_at_the_spot_and_those_of_good_parts_stay_low(subject, anomalies):
     parts = subject.parts
     found = {label: anomalies.maps(parts.id[parts.label == label]) for label in (0, 1)}
-    spot = torch.zeros(len(found[1]), SIZE_PX, SIZE_PX, dtype=torch.bool)
-    spot[:, SPOT, SPOT] = True
-    assert map_measures.pointing_game(found[1], spot).mean() > 0.9
-    assert map_measures.pixel_auroc(found[1], spot).min() > 0.9
+    spot = spots(len(found[1]))
+    assert localisation.pointing_game(found[1], spot).mean() > 0.9
+    assert localisation.pixel_auroc(found[1], spot).min() > 0.9
     assert found[1].amax((1, 2)).min() > found[0].amax((1, 2)).max()
 
 
 def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies):
-    ids = subject.parts.id[:3]
-    bank, network = anomalies.model.bank, anomalies.model
-    (images,) = image_batches(anomalies.cache, subject.parts[:3], network, 3).ordered()
+    ids, model = subject.parts.id[:3], anomalies.model
+    pixels = torch.from_numpy(anomalies.cache.take(anomalies.cache.rows(ids)))
+    images = normalise(to_float(pixels, torch.device("cpu")), model.spec)
     with torch.no_grad():
-        features = network.features(images)
-    distances = bank.distances(features)[0] / bank.usual
+        distances = model.bank.distances(model.features(images))[0] / model.usual
     found = anomalies.maps(ids)
     assert found.shape == (3, SIZE_PX, SIZE_PX)
     fine = functional.interpolate(distances[:, None], (SIZE_PX, SIZE_PX), mode="bilinear")[:, 0]
@@ -74,65 +73,42 @@ def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies
 
 def test_the_same_parts_are_shown_with_both_maps(subject, anomalies):
     figure = anomaly_maps.beside_gradcam(subject, anomalies)
-    axes = np.array(figure.axes[:18]).reshape(3, 6)
-    labels, peaks = [], []
-    for image, cam, anomaly in axes.T:
+    labels = []
+    for image, cam, anomaly in np.array(figure.axes[:18]).reshape(3, 6).T:
         part = next(p for p in subject.parts.itertuples() if p.id in image.get_title())
         labels.append(part.label)
-        pixels = anomalies.pixels([part.id])[0].squeeze()
-        np.testing.assert_array_equal(image.images[0].get_array(), pixels)
         heat = maps.share_of_maximum(subject.maps([part.id], 1)[0])
         np.testing.assert_allclose(cam.images[1].get_array(), heat, atol=1e-6)
-        heat = anomalies.maps([part.id])[0]
-        peaks.append(float(heat.max()))
-        np.testing.assert_array_equal(anomaly.images[0].get_array(), pixels)
-        share = maps.share_of_maximum((heat - 1).clamp(min=0))  # above a good part's usual score
+        above = (anomalies.maps([part.id])[0] - 1).clamp(min=0)  # a good part's usual score
+        share = maps.share_of_maximum(above)
         np.testing.assert_allclose(anomaly.images[1].get_array(), share, atol=1e-5)
-        outlined = any(line.get_linestyle()[0][1] for line in anomaly.collections)
-        assert outlined == bool(image.collections) == (part.label == 1)  # bad parts have a mask
     assert labels == [0, 0, 1, 1, 1, 1]
-    good, bad = ((min(own), max(own)) for own in (peaks[:2], peaks[2:]))
-    found = f"{good[0]:.2f} to {good[1]:.2f} if good, {bad[0]:.2f} to {bad[1]:.2f} if bad"
-    assert found in figure.get_suptitle()
-    assert figure.axes[18].get_ylabel() == anomaly_maps.SCALE
 
 
 def test_localisation_compares_both_maps_on_the_same_bad_parts(subject, anomalies):
-    quality = map_quality.measure(subject, 8)
-    table = anomaly_maps.localisation(quality, anomalies).set_index("measure")
-    assert table.index.tolist() == ["pointing game", "pixel AUROC"]
-    assert (table.images == len(quality.masked)).all()
-    row = quality.table.set_index("measure").loc["pointing game"]
-    assert table.gradcam["pointing game"] == pytest.approx(row.maps)
-    assert table.chance.tolist() == pytest.approx([row.chance, 0.5], abs=0.01)
-    ids = quality.masked.id
-    spot = torch.zeros(len(ids), SIZE_PX, SIZE_PX, dtype=torch.bool)
-    spot[:, SPOT, SPOT] = True
-    own = map_measures.pixel_auroc(anomalies.maps(ids), spot).numpy()
-    other = map_measures.pixel_auroc(
-        subject.maps(ids, 1), torch.from_numpy(np.stack(quality.masks))
-    ).numpy()
-    row = table.loc["pixel AUROC"]
-    assert (row.patchcore, row.gradcam) == pytest.approx((own.mean(), other.mean()), abs=1e-6)
-    interval = stats.ttest_rel(own, other).confidence_interval(0.95)
-    assert (row.low, row.high) == pytest.approx(tuple(interval), abs=1e-6)
-    shape = anomaly_maps.localisation_shape(table.reset_index())
-    assert shape.Difference[1] == f"{row.difference:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    table = localisation.localisation(subject, anomalies).set_index("measure")
+    parts = localisation.masked_parts(subject)
+    assert (table.images == len(parts)).all() and len(parts) == (subject.parts.label == 1).sum()
+    masks = localisation.masks_of(parts, subject.cache)
+    cams, heats = subject.maps(parts.id, 1), anomalies.maps(parts.id)
+    pairs = {"gradcam": (cams, masks), "patchcore": (heats, spots(len(parts)))}
+    for name, function in (
+        ("pointing game", localisation.pointing_game),
+        ("pixel AUROC", localisation.pixel_auroc),
+    ):
+        row = table.loc[name]
+        values = {kind: function(*pair).double().numpy() for kind, pair in pairs.items()}
+        for kind, own in values.items():
+            assert row[kind] == pytest.approx(own.mean(), abs=1e-3)
+        difference = values["patchcore"] - values["gradcam"]
+        interval = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
+        found = row.difference, row.difference_low, row.difference_high
+        assert found == pytest.approx((difference.mean(), *interval), abs=1e-3)
+    assert table.chance.tolist() == pytest.approx([masks.double().mean().item(), 0.5])
+    alone = localisation.localisation(subject).set_index("measure")
+    assert alone.gradcam.tolist() == table.gradcam.tolist() and "patchcore" not in alone
 
 
-def test_without_masks_there_is_nothing_to_compare(subject, anomalies):
+def test_without_masks_there_is_nothing_to_compare(subject):
     elsewhere = replace(subject, parts=subject.parts.assign(path="elsewhere.png"))
-    quality = map_quality.measure(elsewhere, 8)
-    assert anomaly_maps.localisation(quality, anomalies).empty
-    figure = anomaly_maps.beside_gradcam(elsewhere, anomalies)
-    assert not any(ax.collections for ax in figure.axes[:6])
-
-
-def test_a_run_without_patchcore_or_with_that_of_another_split_says_what_makes_it(own_run, capsys):
-    assert anomaly_maps.open_if_any(own_run) is None
-    path = own_run.checkpoint("patchcore", 0)
-    path.parent.mkdir(parents=True)
-    path.touch()  # its predictions were removed with the split that they belonged to
-    assert anomaly_maps.open_if_any(own_run) is None
-    said = "there is no PatchCore in this run: notebook 02 makes its maps possible\n"
-    assert capsys.readouterr().out == 2 * said
+    assert localisation.localisation(elsewhere).empty

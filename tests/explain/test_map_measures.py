@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from torchvision.models import resnet18
 from torchvision.transforms.functional import gaussian_blur
@@ -80,22 +79,6 @@ def test_a_true_map_beats_random_ones_and_a_random_one_does_not():
         good, random, other = (sign * area(c[kind]) for c in curves)
         assert stats.ttest_1samp(good - random, 0).statistic > 5
         assert abs(stats.ttest_1samp(random - other, 0).statistic) < 3
-
-
-def test_pointing_game_by_hand():
-    masks = torch.zeros(3, 2, 2, dtype=torch.bool)
-    masks[:, 0, 0] = True
-    maps = torch.tensor([[[9.0, 1], [1, 1]], [[1, 9], [1, 1]], [[9, 9], [1, 1]]])
-    assert measures.pointing_game(maps, masks).tolist() == [1, 0, 0.5]
-
-
-def test_the_auroc_of_pixels_is_that_of_scikit_learn_and_half_without_two_kinds_of_pixels():
-    maps = torch.randn(4, 6, 5).mul(2).round()  # ties
-    masks = torch.rand(4, 6, 5) > 0.7
-    expected = [roc_auc_score(masks[i].flatten(), maps[i].flatten()) for i in range(4)]
-    assert measures.pixel_auroc(maps, masks).tolist() == pytest.approx(expected)
-    masks[0], masks[1], maps[2] = True, False, 1.0
-    assert measures.pixel_auroc(maps, masks).tolist() == pytest.approx([0.5] * 3 + [expected[3]])
 
 
 def test_rank_correlation_is_that_of_the_ranks_and_unknown_for_a_constant_map():

@@ -28,7 +28,7 @@ class Planted(Subject):
 
 
 def planted(parts, empty):
-    return Planted("m", "m", "", empty, None, parts, 0.5)
+    return Planted(empty, None, parts, 0.5)
 
 
 def test_the_surest_right_part_with_two_filled_maps_is_chosen_in_each_class():

@@ -7,10 +7,9 @@ from matplotlib.colors import to_rgba
 from sklearn.datasets import make_blobs
 from sklearn.manifold import trustworthiness
 
-from helpers.core import files
-from helpers.core.paths import RunPaths
 from helpers.core.style import PALETTE
 from helpers.explain import tsne
+from helpers.training.features import Features
 
 
 def two_clouds(n=200, dimensions=60, distance=8.0, seed=0):
@@ -25,12 +24,8 @@ def mapped_split(train, val):
     """Maps of so many parts, whose features are the same before and after fine-tuning."""
     split = pd.DataFrame({"split": ["train"] * train + ["val"] * val})
     split["id"], split["label"] = [f"{i:03d}" for i in split.index], split.index % 2
-    x = two_clouds(n=len(split))[0]
-    for name in ("net", "fbp"):
-        files.save_arrays(
-            RunPaths("r").features(name), id=split.id.to_numpy(dtype=str), embedding=x
-        )
-    return tsne.before_and_after(RunPaths("r"), split, "net")
+    same = Features(split.id.to_numpy(dtype=str), two_clouds(n=len(split))[0])
+    return tsne.before_and_after({"pretrained": same, "fine-tuned": same}, split)
 
 
 def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
@@ -69,7 +64,7 @@ def test_label_and_chance_agreement_by_hand():
 
 
 def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so(
-    home, monkeypatch, capsys
+    monkeypatch, capsys
 ):
     monkeypatch.setattr(tsne, "MOST_PARTS", 60)
     mapped = mapped_split(80, 30)
@@ -78,7 +73,7 @@ def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so
 
 
 @pytest.fixture
-def mapped(home):
+def mapped():
     """Features that know nothing before fine-tuning and keep the classes apart after it; half of
     the parts are for training, a third for validation."""
     near, labels = two_clouds(n=240, distance=0.0)
@@ -86,11 +81,10 @@ def mapped(home):
     ids = np.array([f"p{i}" for i in range(240)])
     split = pd.DataFrame({"id": ids, "label": labels, "split": "test"})
     split.loc[:119, "split"], split.loc[120:199, "split"] = "train", "val"
-    run_paths = RunPaths("r")
     order = np.random.default_rng(0).permutation(240)  # features in another order than the split
-    files.save_arrays(run_paths.features("net"), id=ids[order], embedding=near[order])
-    files.save_arrays(run_paths.features("fbp"), id=ids[order], embedding=far[order])
-    return tsne.before_and_after(run_paths, split, "net")
+    features = {"pretrained": near, "fine-tuned": far}
+    features = {kind: Features(ids[order], x[order]) for kind, x in features.items()}
+    return tsne.before_and_after(features, split)
 
 
 def test_separation_is_measured_before_and_after_for_training_and_validation_parts(mapped):
@@ -137,7 +131,7 @@ def test_the_error_of_a_change_is_that_of_the_differences_of_the_same_parts():
 
 
 @pytest.mark.parametrize(("val", "sides"), [(7, ["train", "val"]), (6, ["train"])])
-def test_a_side_with_too_few_parts_for_a_map_is_left_out(home, capsys, val, sides):
+def test_a_side_with_too_few_parts_for_a_map_is_left_out(capsys, val, sides):
     mapped = mapped_split(20, val)
     assert [m.side for m in mapped] == [side for side in sides for _ in range(2)]
     said = "no map of the validation parts: there are 6, t-SNE needs 7\n"

@@ -1,0 +1,127 @@
+"""Do maps find the defect? Masks of the defects, and two measures of maps against them.
+
+Maps are (B, H, W), masks (B, H, W) bool, true on the defect.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageOps
+from scipy import stats
+from torch import Tensor
+
+from helpers.core import seeding
+from helpers.core.metrics import roc_auc
+from helpers.datasets.cache import ImageCache
+from helpers.datasets.decoding import Fit
+from helpers.explain.anomaly_maps import AnomalyMaps
+from helpers.explain.subject import Subject
+
+MOST_MASKS = 300  # parts that are looked at
+TABLE = {  # templates of `tables.shown`
+    "Measure": "{measure}",
+    "Bad parts": "{images}",
+    "Grad-CAM": "{gradcam:%[]}",
+    "PatchCore": "{patchcore:%[]}",
+    "Chance": "{chance:%}",
+    "PatchCore less Grad-CAM": "{difference:+%[]}",
+}
+
+
+def localisation(
+    subject: Subject, anomalies: AnomalyMaps | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Return how well maps for "bad" find the defects of bad parts with masks.
+
+    Returns:
+        One row for each measure: `measure, images`, the mean over the parts `gradcam`, and with
+        anomaly maps `patchcore` and `difference` (PatchCore less Grad-CAM), each with its 95 %
+        interval in `<name>_low` and `<name>_high`, and `chance`, what maps without any knowledge
+        reach. No row if the source has no masks.
+    """
+    parts = masked_parts(subject, seed)
+    if len(parts) < 2:
+        return pd.DataFrame()
+    pairs = {"gradcam": (subject.maps(parts.id, 1), masks_of(parts, subject.cache))}
+    if anomalies:
+        pairs["patchcore"] = (anomalies.maps(parts.id), masks_of(parts, anomalies.cache))
+    covered = pairs["gradcam"][1].double().mean().item()
+    rows = []
+    for name, function, chance in (
+        ("pointing game", pointing_game, covered),
+        ("pixel AUROC", pixel_auroc, 0.5),
+    ):
+        values = {kind: function(*pair).double().numpy() for kind, pair in pairs.items()}
+        if anomalies:
+            values["difference"] = values["patchcore"] - values["gradcam"]
+        row: dict[str, object] = {"measure": name, "images": len(parts), "chance": chance}
+        for kind, each in values.items():
+            half = stats.t.ppf(0.975, len(each) - 1) * stats.sem(each)
+            mean = each.mean()
+            row |= {kind: mean, f"{kind}_low": mean - half, f"{kind}_high": mean + half}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return 1 for each map whose highest pixel is on the defect, else 0; for several highest
+    pixels their fraction (Zhang et al. 2018, tolerance 0): (B,). Chance is the masks' share."""
+    highest = maps == maps.amax((1, 2), keepdim=True)
+    return (highest & masks).sum((1, 2)) / highest.sum((1, 2))
+
+
+def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the AUROC of each map's pixels on the defect against its other pixels: (B,).
+
+    Chance is 0.5, which is also the value if a mask covers nothing or all.
+    """
+    found = [
+        roc_auc(mask, heat) if 0 < mask.mean() < 1 else 0.5
+        for mask, heat in zip(masks.flatten(1).numpy(), maps.flatten(1).numpy(), strict=True)
+    ]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def masked_parts(subject: Subject, seed: int = 0) -> pd.DataFrame:
+    """Return up to `MOST_MASKS` bad parts, drawn with `seed`, with the `file` of their mask.
+
+    A mask that marks nothing at the network's size does not count.
+    """
+    bad = subject.parts[subject.parts.label == 1]
+    bad = bad.assign(file=[find_mask(Path(path)) for path in bad.path])
+    bad = bad[bad.file.notna()]
+    order = seeding.numpy_stream(seed, "parts with masks").permutation(len(bad))[:MOST_MASKS]
+    bad = bad.iloc[order]
+    return bad[masks_of(bad, subject.cache).any((1, 2)).numpy()] if len(bad) else bad
+
+
+def masks_of(parts: pd.DataFrame, cache: ImageCache) -> Tensor:
+    """Return the masks of `masked_parts` at the size and shape of a cache's images."""
+    return torch.from_numpy(np.stack([read_mask(f, cache.size_px, cache.fit) for f in parts.file]))
+
+
+def find_mask(image: Path) -> Path | None:
+    """Return the PNG that marks an image's defect, or None: `masks/<folders>/<name>.png` beside one
+    of the image's folders, as `helpers.datasets.chips` writes it."""
+    for parent in list(image.parents)[:3]:
+        folders = image.relative_to(parent).parts[:-1]
+        for depth in range(len(folders) + 1):
+            mask = parent.joinpath("masks", *folders[:depth], f"{image.stem}.png")
+            if mask.is_file():
+                return mask
+    return None
+
+
+def read_mask(path: Path, size_px: int, fit: Fit) -> np.ndarray:
+    """Return a mask at the model's size (H, W): true if any of a pixel's area is marked, so that a
+    hairline survives. It becomes a square as the images do; a border is not marked."""
+    with Image.open(path) as image:
+        marked = Image.fromarray((np.asarray(image.convert("L")) > 0).astype(np.uint8) * 255)
+    if fit == "pad":
+        longest = max(marked.size)
+        marked = ImageOps.pad(marked, (longest, longest))
+    return np.asarray(marked.resize((size_px, size_px), Image.Resampling.BOX)) > 0

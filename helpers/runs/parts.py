@@ -1,0 +1,280 @@
+"""The trained networks of a run, opened: to look into them (06), describe them, and use them (07).
+
+A name is RUN/MODEL, a run, a model's folder or a checkpoint:
+
+    open_model("elpv-quick/fbp")
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from helpers.core import files, metrics, paths
+from helpers.core.paths import RunPaths
+from helpers.core.style import percent, percent_up, told_apart
+from helpers.datasets.split_file import read_split
+from helpers.deploy import predictor
+from helpers.deploy.describe import RULE, backbone_of, describe
+from helpers.deploy.description import NAME, read_description
+from helpers.deploy.export import Format, check_exported, export_model
+from helpers.deploy.predictor import Opened, TrainedModel
+from helpers.explain.anomaly_maps import AnomalyMaps
+from helpers.explain.subject import Subject, make_subject
+from helpers.models import backbones
+from helpers.results import operating_point, results_table
+from helpers.results.mistakes import judged_parts
+from helpers.results.predictions import Scored, chosen
+from helpers.runs import record
+from helpers.runs.costs import checkpoints
+from helpers.runs.run_models import read_all_predictions
+from helpers.runs.stages import FIRST, Run, images_of, load_run
+from helpers.training.features import Features
+from helpers.training.memory_bank import PatchCoreNetwork
+
+PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
+NO_NETWORK = "no network has been trained in this run: notebook 03 or 05 makes this one possible"
+
+
+def open_model(name: str | Path) -> Opened:
+    """Load the checkpoints that belong to a name, and their description.
+
+    Args:
+        name: a model's folder, one checkpoint in it, a run's folder, or RUN or RUN/MODEL in
+            data/runs. A run gives its best network; see `best_described`.
+
+    Raises:
+        ArtifactError: nothing has that name, the run has several models and none is described, or
+            a file is damaged.
+    """
+    path = _find(name)
+    found = checkpoints(path) if path.is_dir() else [path]
+    if not found:
+        raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
+    return predictor.open_model(found)
+
+
+def _find(name: str | Path) -> Path:
+    """Return a checkpoint or a model's folder."""
+    path = Path(name).expanduser()
+    run, _, model = os.fspath(name).partition("/")
+    root = RunPaths(run).root
+    folder = root / "checkpoints" / model if model else root
+    is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
+    if not is_model and folder.is_dir():  # a folder here may be called like a run
+        path = folder
+    elif not path.exists():
+        there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
+        known = f"; there are: {', '.join(sorted(there))}" if there else ""
+        raise files.ArtifactError(
+            f"{name} is missing: give a model's folder, a checkpoint, RUN or RUN/MODEL{known}"
+        )
+    if not (path / "run.json").is_file():
+        return path
+    found = networks(path)
+    if not (best := best_described(path)) and len(found) != 1:
+        raise files.ArtifactError(
+            f"{name} does not say which network is the best before notebook 06 has been run: name "
+            f"one (there are: {', '.join(found) or 'none'})"
+        )
+    return best or path / "checkpoints" / found[0]
+
+
+def best_described(root: Path) -> Path | None:
+    """Return the folder of a run's network with the best validation AUC, of those described.
+
+    Cross-fitted networks come first, as in `results_table.best_model`: more parts were held out.
+    None if notebook 06 has described none.
+    """
+    folders = [root / "checkpoints" / name for name in networks(root)]
+    described = {folder: found for folder in folders if (found := read_description(folder))}
+    ranks = {folder: (own.held_out_bad_parts, own.val_auc) for folder, own in described.items()}
+    return max(ranks, key=lambda folder: ranks[folder], default=None)
+
+
+def networks(root: Path) -> list[str]:
+    """Return the names of a run's models that have checkpoints and predictions, sorted."""
+    folders = sorted((root / "checkpoints").glob("*/"))
+    made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
+    return [own.name for own in made if checkpoints(own)]
+
+
+def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
+    """Return the network `wanted` with the parts that it scored, for `helpers.explain`.
+
+    An empty `wanted` is the best model on validation. If it has no network (an SVM, an ensemble),
+    the best that has one replaces it. If none has, a line says so, and None is returned.
+
+    Raises:
+        ArtifactError: no predictions, or a file that does not fit the split.
+        SettingsError: there is no such model.
+    """
+    scored = read_all_predictions(run_paths, ensembles=True)
+    ranked = sorted(scored, key=lambda name: _rank(scored[name]))
+    wanted = chosen(scored, wanted) if wanted else ranked[0]
+    found = {name: checkpoints(run_paths.trainings(name)) for name in (wanted, *ranked)}
+    name = next((name for name in found if found[name] and name != PATCHCORE), "")
+    if not name:
+        print(NO_NETWORK)
+        return None
+    with record.naming_maker(run_paths, found[name][0]):
+        model = backbones.load_model(found[name][0])
+    source, split = (*scored[name].members, scored[name])[0], read_split(run_paths.split_csv)
+    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
+    threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
+    averaged = scored[name].model.averaged
+    title = scored[name].model.title + (f", first of {averaged}" if averaged else "")
+    title += f" (in place of {scored[wanted].model.title})" if name != wanted else ""
+    images = images_of(run_paths, split, model.spec.image_size_px)
+    return make_subject(model, images, judged_parts(source, split), threshold, title)
+
+
+def _rank(scored: Scored) -> tuple[int, float]:
+    """Return a sort key: the best model first, as `results_table.best_model` chooses."""
+    labels, scores = scored.labels_scores("val")
+    return -len(labels), -metrics.roc_auc(labels, scores)
+
+
+def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
+    """Open the run's PatchCore; print a line and return None if it has none.
+
+    The first memory is that of fold 0: it has seen neither validation nor test images.
+
+    Raises:
+        ArtifactError: the file of the memory is damaged.
+    """
+    found = checkpoints(run_paths.trainings(PATCHCORE))
+    if not found or not run_paths.predictions(PATCHCORE).is_file():  # of another split
+        print("there is no PatchCore in this run: notebook 02 makes its maps possible")
+        return None
+    with record.naming_maker(run_paths, found[0]):
+        model = backbones.load_model(found[0])
+    assert isinstance(model, PatchCoreNetwork)
+    split = read_split(run_paths.split_csv)
+    return AnomalyMaps(model, images_of(run_paths, split, model.spec.image_size_px))
+
+
+def features_before_and_after(run_paths: RunPaths, backbone: str) -> dict[str, Features]:
+    """Return the embeddings of a backbone (the first, if several are named) and of FBP, if any."""
+    paths = {"pretrained": backbone.partition(",")[0], "fine-tuned": "fbp"}
+    places = {kind: run_paths.features(name) for kind, name in paths.items()}
+    if not all(place.is_file() for place in places.values()):
+        return {}
+    return {
+        kind: Features.of_arrays(files.load_arrays(place, "id", "embedding"))
+        for kind, place in places.items()
+    }
+
+
+def attribution(run_paths: RunPaths) -> str:
+    """Return the credit line that the source of the run's images asks for."""
+    return load_run(run_paths)["stages"][FIRST].get("attribution", "")
+
+
+def describe_models(
+    run: Run, scored: Mapping[str, Scored], points: pd.DataFrame, calibrated: pd.DataFrame
+) -> pd.DataFrame:
+    """Write model.json for each network of the run.
+
+    Args:
+        run: that of notebook 06.
+        scored: the models of the run.
+        points: `decision.operating_table` of them.
+        calibrated: `decision.calibration_table` of them.
+
+    Returns:
+        A row of text per network, the best on validation first: `Model, Call it, Pass below /
+        reject from, Escape rate: promised, Good parts rejected`, and `Remark`, the reason, if a
+        network has no model.json.
+    """
+    points = points[points.rule == RULE].set_index("model")
+    temperature = calibrated.set_index("model").temperature
+    rows = []
+    for name in sorted(scored, key=lambda name: _rank(scored[name])):
+        folder = run.paths.trainings(name)
+        if not (found := checkpoints(folder)):
+            continue  # not a network
+        row = {"Model": scored[name].title, "Call it": f"{run.paths.name}/{name}"}
+        if missing := [path.name for path in found if not path.is_file()]:
+            (folder / NAME).unlink(missing_ok=True)
+            rows.append(row | {"Remark": f"{missing[0]} is missing"})
+            continue
+        point, origin = points.loc[name], _origin(run, name, found[0])
+        content = describe(scored[name], point, float(temperature[name]), found, **origin)
+        files.save_json(run.output(folder / NAME), asdict(content))
+        promised = f"{percent_up(point.promised)} %"
+        if "test_escapes" in point:
+            promised += f"; {percent(point.test_escape_rate)} % on test"
+        rejected = percent(point[f"{scored[name].judged_on}_overkill_rate"])
+        limits = told_apart(point.threshold, point.reject_threshold)
+        row |= {"Pass below / reject from": " / ".join(limits), "Escape rate: promised": promised}
+        rows.append(row | {"Good parts rejected": f"{rejected} %"})
+    return pd.DataFrame(rows).fillna("")
+
+
+def _origin(run: Run, name: str, checkpoint: Path) -> dict[str, Any]:
+    """Return where a network comes from, as `describe` takes it."""
+    content = load_run(run.paths)
+    kind, colon, place = content.get("dataset", "").partition(":")
+    makers = [content.get(part, {}).get(name, {}).get("stage") for part in ("models", "steps")]
+    stage: dict[str, Any] = next((content["stages"][name] for name in makers if name), {})
+    both = (stage.get(key, "").split(", ") for key in ("backbone", "weights"))
+    backbone = backbone_of(backbones.load_model(checkpoint))
+    return {
+        "run": run.paths.name,
+        "is_smoke": run.is_smoke,
+        "dataset": f"{kind}{colon}{Path(place).name}",  # not where it was on this machine
+        "images_digest": run.images_of_split().digest,
+        "split_digest": content.get("split", ""),
+        "attribution": attribution(run.paths),
+        "weights": dict(zip(*both, strict=False)).get(backbone, stage.get("weights", "")),
+    }
+
+
+def open_network(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedModel | None]:
+    """Load the network `wanted`, or the best on validation; return its name in the run too.
+
+    A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
+    so. Without any network a line says that, and the model is None.
+    """
+    if not (there := networks(run_paths.root)):
+        print(NO_NETWORK)
+        return "", None
+    best = best_described(run_paths.root)
+    name = best.name if best else "fbp" if "fbp" in there else there[0]
+    if wanted:
+        wanted = chosen(read_all_predictions(run_paths, ensembles=True), wanted)
+        if wanted not in there:
+            print(f"{wanted} has no network: {name} takes its place")
+        else:
+            name = wanted
+    opened = predictor.open_model(checkpoints(run_paths.trainings(name)))
+    return name, TrainedModel(opened)
+
+
+def export(run: Run, name: str, to: Format, images: list[str]) -> tuple[pd.DataFrame, float]:
+    """Export a network of the run to its folder `export`, and compare the scores of images.
+
+    Returns:
+        A row for each file, and the largest difference.
+
+    Raises:
+        ExportError: a package is missing, or the exported model gives other scores.
+    """
+    out = run.paths.root / "export" / f"{name}_{to}"
+    shutil.rmtree(out, ignore_errors=True)  # of an earlier call
+    opened = predictor.open_model(checkpoints(run.paths.trainings(name)))
+    export_model(opened, to, out)
+    difference = check_exported(out, images, opened).difference
+    written = [run.output(path) for path in sorted(out.iterdir())]
+    rows = [
+        (path.relative_to(run.paths.root).as_posix(), f"{path.stat().st_size / 1e3:,.0f}")
+        for path in written
+    ]
+    return pd.DataFrame(rows, columns=["File in the run's folder", "kB"]), difference

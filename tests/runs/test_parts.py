@@ -1,0 +1,187 @@
+"""The networks of a run: found by name, described, shown, and exported."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import helpers
+from helpers.core import files
+from helpers.core.members import Member
+from helpers.core.paths import HOME_VARIABLE, RunPaths
+from helpers.core.rules import SettingsError
+from helpers.datasets.split_file import read_split
+from helpers.deploy.description import NAME, read_description
+from helpers.models.record import Model
+from helpers.results import calibration, decision
+from helpers.runs import parts, record, stages
+from helpers.runs.run_models import read_all_predictions
+from tests import deploy_run
+from tests.conftest import write_parts
+from tests.explain_run import write_run
+
+
+def test_a_loaded_model_gives_the_run_s_own_scores(described):
+    test = read_all_predictions(described)["net"].test
+    where = read_split(described.split_csv).set_index("id").path
+    found = helpers.load_model("t/net").predict([Path(where[name]) for name in test.id])
+    np.testing.assert_allclose(found.score, test.defect_score, rtol=0, atol=1e-6)
+    assert test.defect_score.std() > 1e-4
+
+
+def test_a_model_has_several_names(described, monkeypatch, tmp_path):
+    folder = described.trainings("net")
+    checkpoints = [folder / "seed0.safetensors", folder / "seed1.safetensors"]
+    for name in ("t", "t/net", described.root, folder, str(folder)):
+        assert parts.open_model(name).checkpoints == checkpoints
+    assert parts.open_model(checkpoints[1]).checkpoints == checkpoints[1:]
+    shutil.copytree(folder, tmp_path / "away")
+    assert parts.open_model(tmp_path / "away").description == read_description(folder)
+    (tmp_path / "here/t").mkdir(parents=True)  # a folder that is called like the run
+    monkeypatch.chdir(tmp_path / "here")
+    assert parts.open_model("t").checkpoints == checkpoints
+
+
+def test_a_run_stands_for_its_best_network(described):
+    content = files.load_json(described.trainings("net") / NAME) | {"val_auc": 0.9}
+    for name, auc in (("better", 1.0), ("worse", 0.2)):
+        shutil.copytree(described.trainings("net"), described.trainings(name))
+        shutil.copy(described.predictions("net"), described.predictions(name))
+        files.save_json(described.trainings(name) / NAME, content | {"model": name, "val_auc": auc})
+    assert parts.open_model("t").description.model == "better"
+    more = {"held_out_bad_parts": content["held_out_bad_parts"] + 1}  # cross-fitted
+    files.save_json(described.trainings("net") / NAME, content | more)
+    assert parts.open_model("t").description.model == "net"
+    for path in described.root.rglob(NAME):
+        path.unlink()
+    with pytest.raises(files.ArtifactError, match="better, net, worse"):
+        parts.open_model("t")
+
+
+@pytest.mark.parametrize(("name", "there"), [("u", "t"), ("t/svm", "net")])
+def test_what_is_missing_is_named_with_what_is_there(described, name, there):
+    (described.root / "checkpoints" / "supernet").mkdir()
+    (described.root / "checkpoints" / "supernet" / "seed0.safetensors").touch()
+    with pytest.raises(files.ArtifactError, match=f"{name} is missing.*there are: {there}$"):
+        helpers.load_model(name)
+
+
+def test_networks_are_described_with_the_decision_of_the_analysis(described):
+    description = read_description(described.trainings("net"))
+    scored = read_all_predictions(described)["net"]
+    settings = stages.open_stage("06_analysis", {"RUN": "t"}).settings
+    chosen = decision.decisions(scored, settings, deploy_run.BAD_RATE)["expected"]
+    assert (description.pass_below, description.reject_from) == tuple(chosen.bins)
+    assert description.promised_escape_rate == chosen.promised == 1 / 11  # none of ten
+    temperature = calibration.temperature_scale(*scored.labels_scores("val"), deploy_run.BAD_RATE)
+    assert description.temperature == temperature
+    assert (description.run, description.is_smoke) == ("t", True)
+    assert description.dataset == "folder:parts"  # without the folders above it
+    assert description.split_digest == files.file_digest(described.split_csv)
+    outputs = record.load_run(described)["stages"]["06_analysis"]["outputs"]
+    path = described.trainings("net") / NAME
+    assert outputs["checkpoints/net/model.json"] == files.file_digest(path)
+
+
+def test_the_table_of_networks_has_rates_and_says_what_is_missing(described):
+    shown = deploy_run.describe().set_index("Call it").loc["t/net"]
+    assert shown["Escape rate: promised"].startswith("9.1 %; ") and "Remark" not in shown
+    (described.trainings("net") / "seed1.safetensors").unlink()
+    assert deploy_run.describe().Remark.tolist() == ["seed1.safetensors is missing"]
+    assert read_description(described.trainings("net")) is None  # that of before is removed
+
+
+def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
+    shutil.copy(described.predictions("net"), described.predictions("lda"))
+    name, model = parts.open_network(described, "lda")
+    assert (name, model.description.model) == ("net", "net")
+    assert "lda has no network: net" in capsys.readouterr().out
+    assert parts.open_network(described, "net")[0] == "net"
+    with pytest.raises(SettingsError, match="fpb"):
+        parts.open_network(described, "fpb")
+    described.predictions("net").unlink()
+    assert parts.open_network(described) == ("", None)
+    assert "no network" in capsys.readouterr().out
+
+
+def test_a_network_is_exported_again_into_the_run_s_folder(described):
+    run = stages.open_stage("07_your_part", {"RUN": "t"})
+    (described.root / "export/net_torch").mkdir(parents=True)  # of an earlier call
+    (described.root / "export/net_torch/old").touch()
+    table, difference = parts.export(run, "net", "torch", run.split.path.tolist()[:3])
+    names = [f"export/net_torch/{name}" for name in ("example.py", "model.json", "model.pt2")]
+    assert table.iloc[:, 0].tolist() == names and difference < 1e-5
+    assert [path.name for path in run.outputs] == ["example.py", "model.json", "model.pt2"]
+
+
+@pytest.fixture(scope="session")
+def explained_home(tmp_path_factory):
+    """The home folder of run "r"; tests must not change it."""
+    home = tmp_path_factory.mktemp("explained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME_VARIABLE, str(home))
+        write_run(write_parts(home / "parts"))
+    return home
+
+
+@pytest.fixture
+def run_paths(explained_home, tmp_path, monkeypatch):
+    """A copy of run "r"."""
+    shutil.copytree(explained_home / "data", tmp_path / "data")
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    return RunPaths("r")
+
+
+def test_a_chosen_network_is_shown_on_the_labelled_test_parts(run_paths):
+    split, subject = read_split(run_paths.split_csv), parts.open_subject(run_paths, "cnn")
+    assert set(subject.parts.id) == set(split.id[split.split == "test"])
+    predicted = pd.read_csv(run_paths.predictions("cnn")).set_index("id").defect_score
+    assert subject.parts.defect_score.tolist() == predicted[subject.parts.id].tolist()
+    assert subject.title == "Two-layer CNN"
+    assert parts.attribution(run_paths) == "Images: mine"
+
+
+def test_a_model_without_maps_is_replaced_and_the_title_says_so(run_paths, capsys):
+    assert parts.open_subject(run_paths).title == "Two-layer CNN (in place of SVM)"
+    with pytest.raises(SettingsError, match="'cn'"):
+        parts.open_subject(run_paths, "cn")
+    run_paths.checkpoint("cnn").unlink()
+    assert parts.open_subject(run_paths) is None
+    assert parts.open_anomaly_maps(run_paths) is None
+    said = capsys.readouterr().out
+    assert "no network" in said and "no PatchCore" in said
+
+
+def test_the_first_of_several_seeds_is_shown_with_its_own_scores(run_paths, monkeypatch):
+    scored = read_all_predictions(run_paths)
+    test, seeds = scored["cnn"].test, (Member(0), Member(1))
+    members = tuple(
+        dataclasses.replace(scored["cnn"], test=test.assign(defect_score=1 - test.label * share))
+        for share in (0.25, 0.75)
+    )
+    model = Model("cnn", members=seeds)
+    scored["cnn"] = dataclasses.replace(scored["cnn"], model=model, members=members)
+    monkeypatch.setattr(parts, "read_all_predictions", lambda *_, **__: scored)
+    first = parts.open_subject(run_paths, "cnn")
+    assert set(first.parts.defect_score) == {0.75, 1}
+    assert first.title == "Two-layer CNN, first of 2 seeds"
+
+
+def test_the_threshold_comes_from_validation_whatever_the_test_labels_say(run_paths):
+    split = read_split(run_paths.split_csv)
+    expected = parts.open_subject(run_paths, "cnn").threshold
+    test = split.split == "test"
+    split.loc[test, "label"] = 1 - split.label[test]
+    files.save_csv(run_paths.split_csv, split)
+    assert parts.open_subject(run_paths, "cnn").threshold == expected
+    split.loc[test, "label"] = pd.NA  # validation parts are shown if test labels are hidden
+    files.save_csv(run_paths.split_csv, split)
+    subject = parts.open_subject(run_paths, "cnn")
+    assert set(subject.parts.id) == set(split.id[split.split == "val"])
+
+
+def test_embeddings_are_compared_only_if_both_are_there(run_paths):
+    assert parts.features_before_and_after(run_paths, "resnet18, other") == {}
