@@ -39,7 +39,7 @@ class ImageCache:
     """All images of a source at one size; row i belongs to `table.id[i]`."""
 
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
-    table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, std, several_frames
+    table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, several_frames
     digest: str  # over all ids and pixels
     unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep

@@ -18,7 +18,7 @@ LABEL_WORDS = {"0": 0, "good": 0, "1": 1, "bad": 1}
 # columns of the package
 RESERVED = (
     *("split", "fold", "official_split", "digest", "together", "label_before"),
-    *("defect_score", "probability", "mean", "std", "width_px", "height_px", "hash"),
+    *("defect_score", "probability", "mean", "width_px", "height_px", "hash"),
     "several_frames",
 )
 MOST_KINDS = 20  # a column with more different values is not evaluated by its values

@@ -179,11 +179,8 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
         "attribution": source.attribution,
         "caveats": source.caveats,
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
-        "duplicates": len(split.duplicates),
         "left_out": list(source.left_out),
         "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
-        "excluded_copies": split.copies_left_out,
-        "not_in_split_csv": split.unnamed,
         "unreadable": [Path(path).name for path, _ in unreadable],
     }
 
