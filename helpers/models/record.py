@@ -15,7 +15,7 @@ from typing import Any
 from helpers.core.members import Member
 from helpers.models import libraries
 
-ENSEMBLES = ("rank_average", "stacking")  # models that average or stack the others
+ENSEMBLES = ("stacking",)  # models that join the others
 CLASSICAL = ("lda", "rf", "lr", "svm")  # fitted on features
 # names of the bases, in the order of the report's Table 2; others follow in alphabetical order
 BASES = {
@@ -37,7 +37,6 @@ BASES = {
     "pc_darts_imagenet": "PC-DARTS ImageNet",
     "pdarts": "P-DARTS",
     "random_cell": "Random cell",
-    "rank_average": "Rank average",
     "stacking": "Stacking",
     "majority": "Majority",
 }

@@ -12,6 +12,7 @@ from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import keeps_groups_apart, read_split
 from helpers.results import ensembles, label_audit, results_table, submission
+from helpers.results.ensembles import Stacked
 from helpers.results.predictions import Scored, chosen
 from helpers.runs import costs, record
 from helpers.runs.run_models import read_all_predictions
@@ -50,30 +51,27 @@ def kinds(run: Run) -> list[str]:
     return record.load_run(run.paths)["stages"][FIRST].get("kinds", [])
 
 
-def write_ensembles(run: Run, seed: int) -> pd.DataFrame:
-    """Fit both ensembles, write the predictions of those that are kept, and return their table.
+def write_ensemble(run: Run) -> Stacked | None:
+    """Fit the ensemble of the run's models, and make it a model too if it is to be kept.
 
-    An ensemble that is no longer kept is removed.
+    One that is no longer kept is removed.
 
     Raises:
-        ArtifactError: a file has the name of an ensemble, but this run did not write it.
+        ArtifactError: a file has the name of the ensemble, but this run did not write it.
     """
-    scored = read_all_predictions(run.paths)
-    built = {own.model.slug: own for own in ensembles.build(scored, run.split, seed)}
-    recorded = record.load_run(run.paths).get("models", {})
-    for name in ensembles.ENSEMBLES:
-        path = run.paths.predictions(name)
-        ours = recorded.get(name, {}).get("digest")
-        if path.exists() and files.file_digest(path) != ours:
-            raise files.ArtifactError(
-                f"{path} has the name of an ensemble but was not made here, or changed since; "
-                "rename it to keep it as a model of your own, or delete it"
-            )
-        if name in built and built[name].kept:
-            run.add_model(built[name].model, built[name].predictions)
-        else:
-            path.unlink(missing_ok=True)
-    return ensembles.ensemble_table([*built.values()], scored)
+    stacked = ensembles.stack(read_all_predictions(run.paths), run.split, run.settings.seed)
+    path = run.paths.predictions(ensembles.STACKING.slug)
+    ours = record.load_run(run.paths).get("models", {}).get(path.stem, {}).get("digest")
+    if path.exists() and files.file_digest(path) != ours:
+        raise files.ArtifactError(
+            f"{path} has the name of an ensemble but was not made here, or changed since; "
+            "rename it to keep it as a model of your own, or delete it"
+        )
+    if stacked and stacked.kept:
+        run.add_model(ensembles.STACKING, stacked.predictions)
+    else:
+        path.unlink(missing_ok=True)
+    return stacked
 
 
 def other_run(run: Run, other: str) -> dict[str, dict[str, Scored]]:

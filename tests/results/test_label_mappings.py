@@ -40,46 +40,6 @@ def test_hard_mappings_agree_with_scikit_learn(mapping, labels, kept):
     assert row.majority == pytest.approx(max(labels.mean(), 1 - labels.mean()))
 
 
-def test_the_weighted_mapping_is_the_mean_over_labels_drawn_by_the_probability():
-    table = label_mappings.mapping_table(model(), SPLIT, 0.5).set_index("mapping")
-    row = table.loc["weighted: p bad, 1 - p good"]
-    rng = np.random.default_rng(1)
-    drawn = [accuracy_score(rng.random(200) < P, SCORES >= 0.5) for _ in range(3000)]
-    assert row.accuracy == pytest.approx(np.mean(drawn), abs=0.001)
-    assert row.bad == pytest.approx(P.mean())
-
-
-def test_the_weighted_auc_is_the_sum_over_all_pairs_of_different_parts():
-    won = total = 0.0
-    for i in range(60):
-        for j in range(60):
-            if i != j:
-                weight = P[i] * (1 - P[j])
-                total += weight
-                won += weight * ((SCORES[i] > SCORES[j]) + 0.5 * (SCORES[i] == SCORES[j]))
-    found = label_mappings.weighted_auc(P[:60], 1 - P[:60], SCORES[:60])
-    assert found == pytest.approx(won / total)
-
-
 def test_without_probabilities_or_test_labels_there_is_nothing_to_map():
     assert label_mappings.mapping_table(model(), SPLIT[["id"]], 0.5).empty
     assert label_mappings.mapping_table(model(hidden=True), SPLIT, 0.5).empty
-
-
-def test_one_class_alone_is_named():
-    with pytest.raises(ValueError, match="no pair of a bad part and another good one"):
-        label_mappings.weighted_auc([1, 1], [0, 0], [0.1, 0.2])
-
-
-def test_published_numbers_are_beside_those_of_the_same_mapping_by_accuracy():
-    table = label_mappings.beside_published(
-        label_mappings.mapping_table(model(), SPLIT, 0.5), "SVM"
-    )
-    assert len(table.Labels.drop_duplicates()) == (table.Labels != table.Labels.shift()).sum()
-    assert table.Labels.iloc[-1] == label_mappings.NOT_STATED
-    for _, own in table.groupby("Labels"):
-        values = [float(text.split()[0]) for text in own.Accuracy]
-        assert values == sorted(values, reverse=True)
-    own = table[table.Work == "this run"].set_index("Labels")
-    assert "[" in own.Accuracy[label_mappings.HALF]
-    assert "[" not in own.Accuracy["weighted: p bad, 1 - p good"]

@@ -233,5 +233,5 @@ def test_notebook_06_refuses_a_model_without_predictions_before_it_does_anything
     files.write_bytes(run_paths.predictions("mine"), b"")
     for wanted in ("", "mine", "stacking"):  # 06 makes the ensembles
         check_model(run_paths, wanted)
-    with pytest.raises(SettingsError, match="MODEL='fbp' is not one of mine, rank_average, stack"):
+    with pytest.raises(SettingsError, match="MODEL='fbp' is not one of mine, stacking"):
         check_model(run_paths, "fbp")

@@ -11,7 +11,7 @@ from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import read_split
-from helpers.models.record import ENSEMBLES, Model
+from helpers.models.record import Model
 from helpers.results import decision, label_audit, predictions, results_table, two_splits
 from helpers.results.settings import AnalysisSettings
 from helpers.results.submission import validate_submission
@@ -63,33 +63,32 @@ def test_the_model_that_is_wanted_is_found_by_name_or_title_and_checked_before(r
 # --- ensembles -----------------------------------------------------------------------------------
 
 
-def test_kept_ensembles_become_models_and_are_not_joined_again(run):
-    joined = report.write_ensembles(run, 0)
-    assert joined.kept.tolist() == ["yes", "yes"]
+def test_a_kept_ensemble_becomes_a_model_and_is_not_joined_again(run):
+    stacked = report.write_ensemble(run)
     table, _ = report.whole_results(run)
-    assert set(ENSEMBLES) <= set(table.model) and results_table.best_model(table) in ENSEMBLES
-    assert report.write_ensembles(run, 0).equals(joined)
-    assert not set(ENSEMBLES) & set(run_models.read_all_predictions(run.paths))
+    assert stacked.kept and results_table.best_model(table) == "stacking"
+    assert report.write_ensemble(run).predictions.equals(stacked.predictions)
+    assert "stacking" not in run_models.read_all_predictions(run.paths)
 
 
 def test_an_ensemble_that_is_not_kept_any_more_is_removed(run):
-    report.write_ensembles(run, 0)
+    report.write_ensemble(run)
     planted.plant(run.paths, "perfect", np.inf, seed=8)
-    report.write_ensembles(run, 0)
-    assert not any(run.paths.predictions(name).exists() for name in ENSEMBLES)
+    assert not report.write_ensemble(run).kept
+    assert not run.paths.predictions("stacking").exists()
 
 
-def test_a_user_s_file_with_an_ensemble_s_name_is_refused_and_left_alone(run):
+def test_a_user_s_file_with_the_ensemble_s_name_is_refused_and_left_alone(run):
     planted.plant(run.paths, "stacking", 1, seed=4)
     before = run.paths.predictions("stacking").read_bytes()
     with pytest.raises(files.ArtifactError, match=r"stacking\.csv has the name of an ensemble"):
-        report.write_ensembles(run, 0)
+        report.write_ensemble(run)
     assert run.paths.predictions("stacking").read_bytes() == before
 
 
 def test_shuffled_test_labels_change_no_threshold_temperature_ensemble_or_choice(run):
     def chosen():
-        report.write_ensembles(run, 0)
+        report.write_ensemble(run)
         own = planted.analysis_stage(run.paths)  # which reads the split again
         table, scored = report.whole_results(own)
         points = decision.operating_table(scored, AnalysisSettings(), 0.3)
