@@ -111,7 +111,7 @@ def test_the_smoke_run_leaves_table_submission_and_executed_copies(smoke_run):
     expected = classical | {f"{name}_on_fbp" for name in classical}
     expected |= {"lr_on_brightness", "patchcore", "ll", "cnn", "fbp"}
     assert set(table.index) == expected | {"majority"}
-    expected |= {"darts_imagenet", "darts_searched", "random_cell_0"}
+    expected |= {"darts_v2", "darts_searched", "random_cell_0"}
     whole = pd.read_csv(root / "metrics" / "06_results.csv").set_index("model")
     assert set(whole.index) - set(ENSEMBLES) == expected | {"majority"}
     split = pd.read_csv(root / "split.csv", dtype={"id": str})
@@ -140,7 +140,7 @@ def test_every_network_answers_for_new_images_as_it_did_in_the_run(smoke_run):
     split = read_split(run_paths.split_csv)
     where = split.set_index("id").path
     networks = [path.parent.name for path in run_paths.root.glob("checkpoints/*/model.json")]
-    cells = {"darts_imagenet", "darts_searched", "random_cell_0"}
+    cells = {"darts_v2", "darts_searched", "random_cell_0"}
     assert set(networks) == {"cnn", "ll", "fbp", "patchcore", *cells}
     for name in networks:
         test = predictions.read_predictions(run_paths.predictions(name), split).test.iloc[:20]
@@ -199,9 +199,10 @@ def test_cells_named_for_papermill_become_rows_and_no_equal_training_is_repeated
     papermill.execute_notebook(NOTEBOOKS[4], out, parameters=given, progress_bar=False)
     root = smoke_copy / "data" / "runs" / "t"
     table = pd.read_csv(root / "metrics" / "05_results.csv")
-    assert {"darts_imagenet", "pc_darts_imagenet"} <= set(table.model)
+    assert {"darts_v2", "pc_darts_imagenet"} <= set(table.model)
     stage = json.loads((root / "run.json").read_text())["stages"]["05_genotype_retraining"]
-    assert "darts_imagenet" in stage["reused"] and "pc_darts_imagenet" not in stage["reused"]
+    reused = [place for place in stage["reused"] if place.startswith("checkpoints/")]
+    assert reused == ["checkpoints/darts_v2/seed0"]
     same = [*SMOKE, "-p", f"GENOTYPES={named}", "-p", "HALVING_EPOCHS=0"]
     assert _current(same) == ["01", "02", "03", "04", "05"]
 

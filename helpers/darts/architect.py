@@ -41,18 +41,12 @@ def gradients(
     loss = loss_of(net(images), targets)
     # zeros for parameters without a part in the loss: alpha of a kind of cell that is absent
     grads = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    finite(torch.cat([t.flatten() for t in (loss.detach(), *grads)]))
-    return float(loss.detach()), list(grads)
-
-
-def finite(numbers: Tensor) -> Tensor:
-    """Return the numbers; GradientError if one of them is not finite."""
-    if not numbers.isfinite().all():
+    if not all(value.isfinite().all() for value in (loss, *grads)):
         raise GradientError(
             "search: a loss or derivative by alpha is not finite: lower LR or ALPHA_LR. With "
             "another setting the search starts from scratch"
         )
-    return numbers
+    return float(loss.detach()), list(grads)
 
 
 class Architect:

@@ -24,7 +24,6 @@ from torch import Tensor
 from helpers.core import devices, seeding
 from helpers.core.folds import one_holds_a_class, stratified_folds
 from helpers.darts.architect import Architect
-from helpers.darts.curvature import dominant_eigenvalue
 from helpers.darts.genotypes import Genotype, count_skips, derive_genotype, from_json, to_json
 from helpers.darts.settings import SearchSettings
 from helpers.darts.space import KINDS, NUM_CLASSES
@@ -96,7 +95,6 @@ def search(
                 losses.append(architect.step(next(alpha_batches), batch, training.optimizer))
             training.step(*batch)  # w, on the other half
         record["alpha_loss"] = float(np.mean(losses)) if losses else None
-        record["eigenvalue"] = eigenvalue(net, alpha_half, settings, record["epoch"])
         record.update(architecture(net, settings.max_skips))
     return Search(
         training.history,
@@ -162,18 +160,6 @@ def endless(half: ImageBatches, seed: int, epoch: int) -> Iterator[tuple[Tensor,
     while True:
         for _, images, targets in half.shuffled(seeding.stream_seed(seed, "alpha part"), epoch):
             yield images, targets
-
-
-def eigenvalue(
-    net: Supernet, half: ImageBatches, settings: SearchSettings, epoch: int
-) -> float | None:
-    """Return the eigenvalue of d2 L_val / d alpha2; None in an epoch that does not measure it."""
-    every = settings.eigenvalue_every
-    if not every or epoch <= settings.alpha_warmup or epoch % every:
-        return None
-    images = next(half.ordered())  # always the same: measurements are comparable
-    targets = torch.tensor(half.labels[: len(images)], device=images.device)
-    return dominant_eigenvalue(net, F.cross_entropy, (images, targets))
 
 
 def architecture(net: Supernet, max_skips: int) -> dict[str, Any]:

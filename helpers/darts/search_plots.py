@@ -21,7 +21,7 @@ from helpers.darts.verdict import History, clear_edges
 
 
 def search_curves(history: History) -> Figure:
-    """Draw the losses of both steps, alpha's entropy, and the eigenvalue if it was measured.
+    """Draw the losses of both steps, and alpha's entropy.
 
     The epochs before alpha's first step are gray.
     """
@@ -32,11 +32,8 @@ def search_curves(history: History) -> Figure:
             "entropy_normal": "normal cell",
             "entropy_reduce": "reduction cell",
         },
-        "dominant eigenvalue of d²L/dα²": {"eigenvalue": "half for α"},
     }
-    if frame.eigenvalue.isna().all():
-        panels.popitem()
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.7 * len(panels), 3.6))
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.6))
     rest = frame.epoch[frame.alpha_loss.isna()].max()
     for ax, (title, columns) in zip(axes, panels.items(), strict=True):
         long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()

@@ -47,7 +47,6 @@ class SearchSettings:
     alpha_weight_decay: float = setting(1e-3, "weight decay of alpha; the paper has 1e-3", ge=0)
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
-    eigenvalue_every: int = setting(0, "epochs between measures of collapse; 0: never", ge=0)
     perturbation_images: int = setting(
         256, "images of alpha's part that the second selection uses", ge=2
     )

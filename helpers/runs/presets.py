@@ -79,9 +79,7 @@ PRESET_VALUES: dict[str, dict[str, dict[str, Any]]] = {
         "01_data_split": {"cross_fit": 5},
         "02_features_baselines": {"repeats": 5},
         "03_finetuning": {"cnn_epochs": 20, "ll_epochs": 100, "test_views": 8},
-        # On ELPV 525 steps of alpha leave the weights near uniform (2.0 of 2.08 nats): there is no
-        # collapse that the eigenvalue would foretell.
-        "04_darts_search": _SEARCH | {"epochs": 25, "alpha_warmup": 4, "eigenvalue_every": 2},
+        "04_darts_search": _SEARCH | {"epochs": 25, "alpha_warmup": 4},
         "05_genotype_retraining": _CELLS
         | {
             "genotypes": ("DARTS_V2", "searched", "halving", "random"),

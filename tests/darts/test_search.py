@@ -141,11 +141,10 @@ def test_alpha_rests_in_the_warm_up_alone(cache, table):
     assert [r["alpha_loss"] is None for r in found.history] == [True, True, False]
 
 
-@pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}, {"eigenvalue_every": 1}])
+@pytest.mark.parametrize("options", [{"order": 2}, {"partial": 2}])
 def test_every_kind_of_search_runs(cache, table, options):
     found = search.search(cache, table, SearchSettings(**TINY | {"epochs": 1}, **options))
     assert (found.history[0]["beta_normal"] is not None) == ("partial" in options)
-    assert (found.history[0]["eigenvalue"] is not None) == ("eigenvalue_every" in options)
     about = found.provenance
     assert about["method"].startswith("PC-DARTS") == ("partial" in options)
     assert about["method"].endswith("second order") == ("order" in options)
@@ -172,7 +171,7 @@ def test_no_line_of_the_progress_calls_a_number_of_the_search_a_validation_auc(
     assert not any("validation" in line or "AUC" in line for line in told)
 
 
-OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1, "eigenvalue_every": 1}
+OF_EVERYTHING = {"order": 2, "partial": 2, "alpha_warmup": 1}
 KILLED = """
     import os, signal, sys
     from pathlib import Path
