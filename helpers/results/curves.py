@@ -63,8 +63,7 @@ def roc_and_overkill(
         look: dict[str, Any] = {"color": colour[name], "ls": dash, "lw": 1.8}
         false_alarms, hits, _ = roc_curve(labels, scores)
         left.plot(false_alarms, hits, **look)
-        escapes, overkill = operating_point.overkill_curve(labels, scores)
-        right.plot(100 * escapes, 100 * (1 - overkill), drawstyle="steps-post", **look)
+        right.plot(100 * (1 - hits), 100 * (1 - false_alarms), **look)
         passed = scores < points.threshold[name]
         x, y = (100 * passed[labels == label].mean() for label in (1, 0))
         text = f"{own.title}: AUC {percent(roc_auc(labels, scores))}; {y:.0f} % of the good parts "

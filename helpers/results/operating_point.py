@@ -93,12 +93,6 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> Sweep:
     return Sweep(thresholds, n_escaped, n_overkilled)
 
 
-def overkill_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Return escape rates (ascending) and the overkill rate at each, an ROC curve for the line."""
-    sweep = threshold_sweep(labels, scores)
-    return sweep.n_escaped / sweep.n_escaped[-1], sweep.n_overkilled / sweep.n_overkilled[0]
-
-
 def promised_rate(n_bad: int, n_escaped: ArrayLike, rule: Rule) -> np.ndarray:
     """Return the escape rate that a threshold promises if `n_escaped` of `n_bad` parts are below.
 

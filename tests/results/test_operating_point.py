@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn import metrics as sk
 
 from helpers.results import operating_point as op
 
@@ -83,14 +82,6 @@ def test_escape_and_overkill_counts_and_exact_intervals():
     assert point.escape_rate == pytest.approx((0.25, 0.0063095, 0.8058796), abs=1e-6)
     # None of 4: the upper end is 1 - 0.025^(1/4).
     assert point.overkill_rate == pytest.approx((0, 0, 1 - 0.025**0.25))
-
-
-def test_overkill_curve_is_the_roc_curve_seen_from_the_line():
-    labels, scores = made_up(0)
-    escape, overkill = op.overkill_curve(labels, scores)
-    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
-    np.testing.assert_allclose(escape[::-1], 1 - tpr, atol=1e-12)
-    np.testing.assert_allclose(overkill[::-1], fpr, atol=1e-12)
 
 
 def test_expected_cost_by_hand():
