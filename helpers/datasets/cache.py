@@ -53,10 +53,6 @@ class ImageCache:
     def channels(self) -> int:
         return self.pixels.shape[3]
 
-    @property
-    def content(self) -> str:
-        return self.digest
-
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields; the file of a map represents it, so that processes share the pages."""
         if isinstance(self.pixels.base, mmap.mmap):
