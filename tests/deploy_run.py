@@ -103,7 +103,8 @@ def train(run: stages.Run, name: str = "net", seeds: int = 2, views: int = 4) ->
 def small_cnn(channels: int, seed: int) -> backbones.Network:
     """Return a network whose weights depend on the seed."""
     torch.manual_seed(seed)
-    return backbones.build(backbones.spec_of("cnn", 2, 16, channels))
+    spec = backbones.spec_of("cnn", 2, 16, channels)
+    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
 def describe() -> pd.DataFrame:

@@ -4,12 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from helpers.core import files, seeding
+from helpers.core import files
 from helpers.core.members import cross_fitted
 from helpers.core.paths import RunPaths
-from helpers.datasets.cache import ImageCache
 from helpers.datasets.split_file import read_split
-from helpers.models import backbones
 from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.results.settings import AnalysisSettings
@@ -61,21 +59,6 @@ def plant(
         with record.edit_run(run_paths) as run:
             about = {"stage": "03_finetuning", "model": model.to_json()}
             run.setdefault("models", {})[slug] = about
-
-
-def small_network(cache: ImageCache, seed: int) -> backbones.TwoLayerCNN:
-    """A network for the images of a cache, with random weights."""
-    spec = backbones.spec_of("cnn", 2, cache.size_px, cache.channels)
-    with seeding.torch_stream(seed, "weights"):
-        return backbones.TwoLayerCNN(spec)
-
-
-def plant_teachers(stage: stages.Stage, *seeds: int) -> None:
-    """A cross-fitted FBP of untrained networks; each has weights of its own."""
-    plant(stage.paths, "fbp", 1.0, *seeds)
-    for member in cross_fitted(stage.split, seeds):
-        model = small_network(stage.images(16), 10 * member.seed + (member.fold or 0))
-        backbones.save_model(stage.paths.checkpoint("fbp", *member), model)
 
 
 def add_folds(run_paths: RunPaths, folds: int = 5) -> None:

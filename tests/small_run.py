@@ -1,5 +1,6 @@
 """A small run for tests of faults: a split, a trained network, features and a cell."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -58,7 +59,8 @@ def train_members(run: stages.Run, members: list[Member], before_epoch=None) -> 
 def small_cnn(channels: int, seed: int) -> backbones.TwoLayerCNN:
     """Return the network of `train`, with the same weights for any seed."""
     torch.manual_seed(0)
-    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, channels))
+    spec = backbones.spec_of("cnn", 2, 16, channels)
+    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
 def small_features(ids: list[str]) -> dict[str, np.ndarray]:

@@ -123,7 +123,7 @@ def spec_of(kind: str, num_classes: int, image_size_px: int, in_channels: int = 
 def build(spec: ModelSpec) -> Network:
     """Build the untrained network of a specification; nothing is downloaded."""
     if spec.kind == "cnn":
-        return TwoLayerCNN(spec)
+        return TwoLayerCNN(spec, **spec.options)
     if spec.kind in BUILDERS:
         module, function = BUILDERS[spec.kind].rsplit(".", 1)
         return getattr(importlib.import_module(module), function)(spec)

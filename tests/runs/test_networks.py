@@ -1,5 +1,6 @@
 """The trainings of a run: a row for each model, once for each member, and found again."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -25,7 +26,8 @@ ONE_EPOCH = TrainSettings(epochs=1, precision="no", augment="none")
 
 def small_cnn(channels, seed):
     torch.manual_seed(seed)
-    return backbones.TwoLayerCNN(backbones.spec_of("cnn", 2, 16, channels))
+    spec = backbones.spec_of("cnn", 2, 16, channels)
+    return backbones.build(dataclasses.replace(spec, options={"hidden": 20}))
 
 
 @pytest.fixture(autouse=True)

@@ -176,7 +176,7 @@ def test_a_caller_takes_steps_of_its_own_whose_state_is_continued(tmp_path):
     again = nn.Linear(1, 1)
     fit = train(None, again)
     steps = [record["mine"] - fit.history[0]["mine"] for record in fit.history]
-    assert steps == [0, 6, 12] and float(again.bias) == fit.history[-1]["mine"]
+    assert steps == [0, 6, 12] and again.bias.item() == fit.history[-1]["mine"]
 
 
 def test_a_network_is_told_before_each_epoch_and_no_validation_keeps_the_last():
