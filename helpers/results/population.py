@@ -57,8 +57,8 @@ def findings(trials: pd.DataFrame) -> list[str]:
     for row in ranking(trials).itertuples():
         text = (
             f"{row.title} has rank {row.rank} among {row.random_cells} random cells after "
-            f"{epochs} epoch{'s' * (epochs > 1)}: validation AUC {percent(row.val_auc)} against "
-            f"{percent(row.random_auc)}"
+            f"{epochs} {'epochs' if epochs > 1 else 'epoch'}: validation AUC "
+            f"{percent(row.val_auc)} against {percent(row.random_auc)}"
         )
         if pd.notna(row.margin):
             text += f" ± {percent(row.random_std)} (95 % of random cells within "
@@ -90,7 +90,7 @@ def plot(trials: pd.DataFrame) -> Figure:
         ax.axvline(mean, color="0.6", ls=":", lw=1)
         if np.isfinite(margin):
             ax.axvspan(mean - margin, mean + margin, color="0.93", zorder=0)
-        ax.set_title(f"after {rung.epochs.iloc[0]} epochs, {len(rung)} cells", loc="left")
+        ax.set_title(f"{len(rung)} cells, epochs: {rung.epochs.iloc[0]}", loc="left")
     percent_axis(ax.xaxis)
     ax.set_xlabel("validation AUC (gray: random cells; dotted: their mean)")
     return figure
