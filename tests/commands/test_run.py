@@ -66,7 +66,7 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["--dataset", "folder:"], "folder:PATH"),
         (["--dataset", "elpv:x"], "DATASET='elpv:x'"),
         (["--dataset", "chips: "], "chips:PATH"),
-        (["--dataset", "parts"], "folder:parts"),
+        (["--dataset", "parts"], "DATASET='parts'"),
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
         (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),
         (["-p", f"GENOTYPES=a/{230 * 'a'}.json"], "200 letters"),
