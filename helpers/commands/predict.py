@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Print the table, write what was asked for, and return how many images cannot be read."""
     model = TrainedModel(open_model(options.model))
-    given = [image_files(p) if (p := Path(own)).is_dir() else [p] for own in options.images]
+    given = [image_files(p) if p.is_dir() else [p] for p in map(Path, options.images)]
     if not (images := list(itertools.chain(*given))):
         raise DataError(f"{', '.join(options.images)} holds no image ({', '.join(SUFFIXES)})")
     for image in images:

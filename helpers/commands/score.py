@@ -160,20 +160,20 @@ def entries(place: Path) -> Iterator[Entry]:
 
 def with_options(opened: Opened, options: argparse.Namespace) -> Opened:
     """Return the model as the options use it; without thresholds if these are for other scores."""
-    own, device = opened.facts, devices.default_device()
-    bits = options.bits or own.full_scale_bits
+    run_facts, device = opened.facts, devices.default_device()
+    bits = options.bits or run_facts.full_scale_bits
     if not bits:
         first = itertools.islice(entries(Path(options.images).expanduser()), PROBES)
         bits = depth_of([Path(entry.file) for entry in first]) or 8
     as_trained = replace(
-        own,
-        precision=precision_of(device, own.precision),
-        full_scale_bits=own.full_scale_bits or 8,  # the training had no deep images
+        run_facts,
+        precision=precision_of(device, run_facts.precision),
+        full_scale_bits=run_facts.full_scale_bits or 8,  # the training had no deep images
     )
     facts = replace(
         as_trained,
-        precision=precision_of(device, options.precision or own.precision),
-        views=options.views or own.views,
+        precision=precision_of(device, options.precision or run_facts.precision),
+        views=options.views or run_facts.views,
         full_scale_bits=bits,
     )
     if facts != as_trained:

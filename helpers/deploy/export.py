@@ -116,11 +116,13 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
         raise ExportError(opened.remark)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ExportError(f"--out {out} exists already: give a new folder")
-    own = opened.description
-    thresholds = own.pass_below, own.reject_from
-    network = ExportedNetwork(opened.models, own.views, own.temperature, thresholds).eval()
-    shape = (own.image_size_px, own.image_size_px, 3)
-    facts = dataclasses.asdict(own) | {
+    description = opened.description
+    thresholds = description.pass_below, description.reject_from
+    network = ExportedNetwork(
+        opened.models, description.views, description.temperature, thresholds
+    ).eval()
+    shape = (description.image_size_px, description.image_size_px, 3)
+    facts = dataclasses.asdict(description) | {
         "format": to,
         "file": FILES[to],
         "input": f"pixels: uint8 (N, {', '.join(map(str, shape))})",
@@ -134,7 +136,7 @@ def export_model(opened: Opened, to: Format, out: Path) -> None:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             others = " or ".join(f"--to {name}" for name in FORMATS if name != to)
             raise ExportError(
-                f"{own.title} cannot be written for {to} ({reason}): try {others}"
+                f"{description.title} cannot be written for {to} ({reason}): try {others}"
             ) from error
         (partial / "example.py").write_text(example_of(to), encoding="utf-8")
         files.save_json(partial / NAME, facts)
@@ -188,11 +190,11 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Check
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ExportError(f"{folder / 'example.py'} stopped: {lines[-1]}")
-    found = pd.read_csv(io.StringIO(done.stdout))
+    exported = pd.read_csv(io.StringIO(done.stdout))
     facts = dataclasses.replace(opened.facts, precision="no")
     expected = TrainedModel(opened._replace(facts=facts), torch.device("cpu")).predict(images)
     is_read = expected.score.notna()
-    if (one_reads := found.score.notna() != is_read).any():
+    if (one_reads := exported.score.notna() != is_read).any():
         raise ExportError(
             f"{expected.file[one_reads].iloc[0]} is read by the export or by this package alone"
         )
@@ -200,18 +202,19 @@ def check_exported(folder: Path, images: Sequence[str], opened: Opened) -> Check
         raise ExportError(
             f"{folder} is not checked: none of the images can be read ({expected.reason[0]})"
         )
-    found, expected = found[is_read], expected[is_read]
+    exported, expected = exported[is_read], expected[is_read]
     columns = ["score", "probability"]
-    difference = float((found[columns] - expected[columns]).abs().max(axis=None))
-    own = opened.description
-    assert own  # without thresholds nothing was exported
-    limits, scores = np.array([own.pass_below, own.reject_from]), found.score.to_numpy()
+    difference = float((exported[columns] - expected[columns]).abs().max(axis=None))
+    description = opened.description
+    assert description  # without thresholds nothing was exported
+    limits = np.array([description.pass_below, description.reject_from])
+    scores = exported.score.to_numpy()
     is_clear = (np.abs(scores[:, None] - limits) > TOLERANCE).all(axis=1)
-    wrong = is_clear & (found.verdict.to_numpy() != own.verdicts(scores))
+    wrong = is_clear & (exported.verdict.to_numpy() != description.verdicts(scores))
     if difference > TOLERANCE or wrong.any():
         shutil.rmtree(folder)
         raise ExportError(
             f"the exported model gives other scores (by up to {difference:.1e}), or other verdicts "
             f"for {wrong.sum()} images: {folder} is removed"
         )
-    return Checked(len(found), difference)
+    return Checked(len(exported), difference)

@@ -135,7 +135,7 @@ class TrainedModel:
 
     def prepared(self, pixels: Sequence[np.ndarray]) -> Tensor:
         """Return B >= 1 images (S, S, 1 or 3) uint8 as the networks take them: (B, C, S, S)."""
-        channels = max(one.shape[2] for one in pixels)  # 1 if none has colour
+        channels = max(image.shape[2] for image in pixels)  # 1 if none has colour
         same = np.stack([np.broadcast_to(p, (*p.shape[:2], channels)) for p in pixels])
         images = to_float(torch.from_numpy(same), self.scorers[0].device)
         return normalise(images, self.network.spec)
@@ -148,7 +148,7 @@ class TrainedModel:
         """Return the defect scores (B,) of each network alone."""
         images = self.prepared(pixels)
         raw = [scorer.score_batch(images, self.views) for scorer in self.scorers]
-        return [probability_of_bad(own.cpu().numpy()) for own in raw]
+        return [probability_of_bad(scores.cpu().numpy()) for scores in raw]
 
     def read(self, image: OneImage) -> tuple[np.ndarray | None, str, bool]:
         """Return an image as the networks see it, (S, S, 1 or 3) uint8, or None and the reason.
@@ -172,9 +172,9 @@ class TrainedModel:
             return pixels.reshape(*pixels.shape[:2], -1), "", picture.has_more
         except DataError:
             raise
-        except BitsFound as found:
+        except BitsFound as error:
             more = f"more than the {bits} that images are read with (helpers.score has --bits)"
-            return None, f"it uses {found.bits} bits, {more}", False
+            return None, f"it uses {error.bits} bits, {more}", False
         except DECODE_ERRORS as error:
             return None, unreadable_reason(path, error), False
 

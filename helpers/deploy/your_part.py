@@ -64,15 +64,15 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """
     if folder:
         root = Path(folder).expanduser()
-        if not (found := image_files(root, MOST_OWN_IMAGES)):
+        if not (images := image_files(root, MOST_OWN_IMAGES)):
             raise DataError(f"FOLDER={folder!r} holds no image")
-        if (count := len(image_files(root))) > len(found):
-            print(f"{len(found)} of {count:,} images of {folder} are asked about, evenly taken")
-        below = [path.relative_to(root) for path in found]
+        if (count := len(image_files(root))) > len(images):
+            print(f"{len(images)} of {count:,} images of {folder} are asked about, evenly taken")
+        below = [path.relative_to(root) for path in images]
         return pd.DataFrame(
             {
                 "id": [path.with_suffix("").as_posix() for path in below],
-                "path": [path.as_posix() for path in found],
+                "path": [path.as_posix() for path in images],
                 "group": [path.parts[0] if len(path.parts) > 1 else None for path in below],
             }
         )
@@ -118,7 +118,7 @@ def follow(model: TrainedModel, part: pd.Series) -> Journey:
         original=read_image(file, model.facts.full_scale_bits or 8).pixels,
         pixels=pixels,
         embedding=embedding,
-        each_score=[float(one[0]) for one in model.each([pixels])],
+        each_score=[float(scores[0]) for scores in model.each([pixels])],
         score=float(part.score),
         probability=float(part.probability),
         verdict=part.verdict,
@@ -142,7 +142,7 @@ def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
     """Return a row for each step of the journey: what comes out, and where the code is."""
     (height, width), side = journey.original.shape[:2], len(journey.pixels)
     kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
-    each = ", ".join(f"{one:.3f}" for one in journey.each_score)
+    each = ", ".join(f"{score:.3f}" for score in journey.each_score)
     row, column = np.unravel_index(int(journey.heat.argmax()), journey.heat.shape)
     peak = f"highest at row {row}, column {column}" if journey.heat.max() > 0 else "empty"
     lines = [
@@ -181,12 +181,12 @@ def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
 
 
 def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
-    own = model.description
-    limits = [own.pass_below, own.reject_from] if own else []
+    description = model.description
+    limits = [description.pass_below, description.reject_from] if description else []
     *limits, place = np.clip([*limits, journey.score], 2 * TICKS[0], 1 - 2 * TICKS[0])
     ends = min(*limits, place, 0.02) / 2, (1 + max(*limits, place, 0.98)) / 2  # all is seen
-    if own:
-        below, above = told_apart(own.pass_below, own.reject_from)
+    if description:
+        below, above = told_apart(description.pass_below, description.reject_from)
         ranges, edges = (f": below {below}", "", f": from {above}"), [ends[0], *limits, ends[1]]
         for verdict, words, low, high in zip(VERDICTS, ranges, edges, edges[1:], strict=False):
             ax.axvspan(low, high, color=COLOURS[verdict], alpha=0.5, lw=0, label=verdict + words)
@@ -304,13 +304,13 @@ def say_groups(table: pd.DataFrame) -> str:
     held = (groups["Look again"] + groups["Reject"]).to_numpy()
     passed = groups["Pass"].to_numpy()
     tables = np.stack([held, passed, held.sum() - held, passed.sum() - passed], axis=1)
-    tests = [fisher_exact(one.reshape(2, 2), alternative="greater") for one in tables]
+    tests = [fisher_exact(counts.reshape(2, 2), alternative="greater") for counts in tables]
     worst = int(np.argmin([test.pvalue for test in tests]))
     if (p := min(1.0, float(tests[worst].pvalue) * len(groups))) >= SIGNIFICANT:
         return ""
-    own_held, own_passed, rest, rest_passed = tables[worst]
+    its_held, its_passed, rest, rest_passed = tables[worst]
     return (
-        f"Group {groups.Group.iloc[worst]} stands out: {own_held} of its {own_held + own_passed} "
+        f"Group {groups.Group.iloc[worst]} stands out: {its_held} of its {its_held + its_passed} "
         f"parts do not pass, {rest} of {rest + rest_passed} of the others ({p_value(p)})."
     )
 

@@ -79,11 +79,11 @@ def pixel_auroc(maps: Tensor, masks: Tensor) -> Tensor:
 
     Chance is 0.5, which is also the value if a mask covers nothing or all.
     """
-    found = [
+    aurocs = [
         roc_auc(mask, heat) if 0 < mask.mean() < 1 else 0.5
         for mask, heat in zip(masks.flatten(1).numpy(), maps.flatten(1).numpy(), strict=True)
     ]
-    return torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(aurocs, dtype=torch.float64)
 
 
 def masked_parts(subject: Subject, seed: int = 0) -> pd.DataFrame:

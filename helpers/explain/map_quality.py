@@ -112,8 +112,8 @@ def curves_figure(quality: MapQuality, title: str = "") -> Figure:
         for ax, (kind, verb, wish) in zip(
             row, (("insertion", "put in", "high"), ("deletion", "taken out", "low")), strict=True
         ):
-            for own, (name, colour, style) in zip(both, looks, strict=True):
-                curves = own[kind]  # (B, STEPS + 1)
+            for areas, (name, colour, style) in zip(both, looks, strict=True):
+                curves = areas[kind]  # (B, STEPS + 1)
                 mean, half = curves.mean(dim=0), 1.96 * curves.std(dim=0) / len(curves) ** 0.5
                 text = f"{name}, area {area(curves).mean():.3f}"
                 ax.plot(shares, mean, style, color=colour, markersize=4, label=text)

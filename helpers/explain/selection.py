@@ -30,13 +30,13 @@ def surest_of_each_class(subject: Subject) -> pd.DataFrame:
     """
     chosen = []
     for label, word in LABEL_NAMES.items():
-        own = subject.parts[subject.parts.label == label]
-        if own.empty:
+        parts = subject.parts[subject.parts.label == label]
+        if parts.empty:
             raise ExplainError(
                 f"there is no {word} part among the {len(subject.parts)} labelled ones"
             )
-        right = own[own.right]
-        pool = (own if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
+        right = parts[parts.right]
+        pool = (parts if right.empty else right).sort_values("mistake", kind="stable")[:MOST_TRIED]
         peaks = [subject.maps(pool.id, c).amax((1, 2)).numpy() for c in LABEL_NAMES]
         filled = pool[np.min(peaks, axis=0) > 0]
         chosen.append(pool[:1] if filled.empty else filled[:1])

@@ -67,8 +67,8 @@ def before_and_after(
             print(f"{MOST_PARTS:,} of the {len(rows):,} {word} parts are drawn for the map")
             rows = rows.sample(MOST_PARTS, random_state=seed)
         labels = rows.label.to_numpy(dtype=np.int64)
-        for kind, found in features.items():
-            x = found.of(rows.id)
+        for kind, embedded in features.items():
+            x = embedded.of(rows.id)
             measures = agreements(x, labels), separation(x, labels)
             mapped.append(Mapped(side, kind, labels, tsne(x, seed), *measures))
     return mapped
@@ -108,9 +108,9 @@ def figure(mapped: list[Mapped]) -> Figure:
                 x, y = m.plane[group[m.labels[group] == label]].T
                 look |= {"color": PALETTE[word], "marker": MARKERS[word]}
                 ax.scatter(x, y, **look, linewidths=0.3, edgecolors="white")
-        own = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
+        fitted = " to these labels" if (m.side, m.embedding) == ("train", "fine-tuned") else ""
         ax.set_title(
-            f"{SIDES[m.side]}, {m.embedding}{own}\n"
+            f"{SIDES[m.side]}, {m.embedding}{fitted}\n"
             f"{min(NEIGHBOURS, n - 1)} neighbours agree {m.agreements.mean():.2f} "
             "(chance {chance_agreement:.2f}), silhouette {silhouette:.2f}".format(**m.separation),
             fontsize=10,

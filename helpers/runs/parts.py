@@ -94,15 +94,15 @@ def best_described(root: Path) -> Path | None:
     """
     folders = [root / "checkpoints" / name for name in networks(root)]
     described = {folder: found for folder in folders if (found := read_description(folder))}
-    ranks = {folder: (own.held_out_bad_parts, own.val_auc) for folder, own in described.items()}
+    ranks = {folder: (d.held_out_bad_parts, d.val_auc) for folder, d in described.items()}
     return max(ranks, key=lambda folder: ranks[folder], default=None)
 
 
 def networks(root: Path) -> list[str]:
     """Return the names of a run's models that have checkpoints and predictions, sorted."""
     folders = sorted((root / "checkpoints").glob("*/"))
-    made = [own for own in folders if (root / "predictions" / f"{own.name}.csv").is_file()]
-    return [own.name for own in made if checkpoints(own)]
+    made = [f for f in folders if (root / "predictions" / f"{f.name}.csv").is_file()]
+    return [folder.name for folder in made if checkpoints(folder)]
 
 
 def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
