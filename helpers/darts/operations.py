@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.darts.space import EDGES
-from helpers.models.batch_norm import BatchNorm2d
-from helpers.models.depthwise import DepthwiseConv2d
 
 
 class ReLUConvBN(nn.Sequential):
@@ -24,7 +22,7 @@ class ReLUConvBN(nn.Sequential):
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(in_channels, out_channels, 1, bias=False),
-            BatchNorm2d(out_channels),
+            nn.BatchNorm2d(out_channels),
         )
 
 
@@ -55,7 +53,7 @@ def stems(
     """
 
     def conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
-        norm = BatchNorm2d(c_out, track_running_stats=track_statistics)
+        norm = nn.BatchNorm2d(c_out, track_running_stats=track_statistics)
         return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), norm]
 
     if stem == "cifar":
@@ -77,7 +75,7 @@ class FactorizedReduce(nn.Module):
         first = out_channels // 2
         self.conv_even = nn.Conv2d(in_channels, first, 1, bias=False)
         self.conv_odd = nn.Conv2d(in_channels, out_channels - first, 1, bias=False)
-        self.bn = BatchNorm2d(out_channels)
+        self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C_out, ceil(H / 2), ceil(W / 2))."""
@@ -114,9 +112,9 @@ def _depthwise_separable(
     padding = dilation * (kernel_size - 1) // 2
     return [
         nn.ReLU(),
-        DepthwiseConv2d(
+        nn.Conv2d(
             channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False
         ),
         nn.Conv2d(channels, channels, 1, bias=False),
-        BatchNorm2d(channels),
+        nn.BatchNorm2d(channels),
     ]

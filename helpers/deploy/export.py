@@ -20,7 +20,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
-import timm.layers
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +29,6 @@ from helpers.deploy.description import NAME, VERDICTS
 from helpers.deploy.example import example_of
 from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.models.compiled import import_openvino
-from helpers.models.depthwise import DepthwiseConv2d, StridedDepthwiseConv2d
 from helpers.models.spec import Network
 from helpers.results.calibration import NEAREST_TO_CERTAIN
 from helpers.training.augment import symmetry
@@ -40,10 +38,6 @@ Format = Literal["openvino", "onnx", "torch"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 FILES = {"openvino": "model.xml", "onnx": "model.onnx", "torch": "model.pt2"}
 NEEDED = {"openvino": ("openvino",), "onnx": ("onnx", "onnxscript"), "torch": ()}
-PLAIN: dict[type[nn.Module], type[nn.Module]] = {
-    DepthwiseConv2d: nn.Conv2d,
-    StridedDepthwiseConv2d: timm.layers.Conv2dSame,
-}
 TOLERANCE = 1e-4  # of scores, between an exported model and this package
 
 
@@ -67,9 +61,7 @@ class ExportedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = models[0].spec
-        self.models = nn.ModuleList(
-            use_plain_depthwise(model).eval().requires_grad_(False) for model in models
-        )
+        self.models = nn.ModuleList(model.eval().requires_grad_(False) for model in models)
         self.views, self.temperature, self.thresholds = views, temperature, thresholds
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,13 +76,6 @@ class ExportedNetwork(nn.Module):
         pass_below, reject_from = self.thresholds
         verdict = len(VERDICTS) - 1 - (bad < pass_below).int() - (bad < reject_from).int()
         return bad, torch.sigmoid(logit / self.temperature), verdict
-
-
-def use_plain_depthwise(model: Network) -> Network:
-    """Replace depthwise convolutions that have a backward pass of their own, in place."""
-    for module in model.modules():
-        module.__class__ = PLAIN.get(type(module), type(module))
-    return model
 
 
 def check_format(to: Format) -> None:

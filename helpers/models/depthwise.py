@@ -9,28 +9,19 @@ identities:
 - dilation 2 with stride 2 and even padding reads every second pixel only: it is an undilated
   convolution of x[::2, ::2];
 - dilation 2 with stride 1 is four undilated convolutions, one for each parity of row and column;
-- a kernel of five columns is covered by two blocks of three (columns 0-2 and 2-4);
-- stride 2: x[r::2, s::2] is multiplied by the taps w[r::2, s::2] alone. Both gradients fall into
-  four convolutions of stride 1, one for each parity (r, s) of row and column.
+- a kernel of five columns is covered by two blocks of three (columns 0-2 and 2-4).
 
-On other devices torch's own backward is used. All convolutions here have one filter per channel
-and an odd square kernel of size k. The padding is dilation * (k - 1) / 2, except for timm's
-convolutions of stride 2, which pad x beforehand: see `StridedDepthwiseConv2d`.
+On other devices torch's own backward is used. All convolutions here have one filter per channel,
+an odd square kernel of size k, and the padding dilation * (k - 1) / 2.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.models.convolution import Geometry, bilinear
-
-PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of row and column
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def half_resolution(x: Tensor) -> Tensor:
@@ -108,65 +99,9 @@ def _parities(x: Tensor) -> Tensor:
     return split.permute(0, 3, 1, 2)
 
 
-class Strided(Geometry):
-    """A depthwise convolution of stride 2 of x that is padded already, by w (C, 1, k, k)."""
-
-    def input_grad(self, w: Tensor, y: Tensor) -> Tensor:
-        """Return the gradient by x."""
-        x = torch.empty(self.x_shape, dtype=y.dtype).to(memory_format=torch.channels_last)
-        for r, s in PARITIES:  # y, convolved with the flipped taps
-            taps = w[:, :, r::2, s::2].flip(-2, -1)
-            padding = (taps.shape[-2] - 1, taps.shape[-1] - 1)
-            x[:, :, r::2, s::2] = F.conv2d(y, taps, padding=padding, groups=self.groups)
-        return x
-
-    def weight_grad(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the gradient by w."""
-        w = y.new_empty(self.w_shape)
-        for r, s in PARITIES:
-            part = x[:, :, r::2, s::2].contiguous(memory_format=torch.channels_last)
-            undilated = Geometry(part.shape, w[:, :, r::2, s::2].shape, groups=self.groups)
-            w[:, :, r::2, s::2] = undilated.weight_grad(part, y)
-        return w
-
-
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise `nn.Conv2d` (groups == in_channels == out_channels), same state dict."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H', W'), in the autocast precision if one is set."""
         return depthwise(x, self.weight, self.stride[0], self.dilation[0])
-
-
-class StridedDepthwiseConv2d(timm.layers.Conv2dSame):
-    """timm's depthwise convolution of stride 2 with "same" padding, same state dict."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), in the autocast precision if set."""
-        x = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride))
-        geometry = Strided(x.shape, self.weight.shape, stride=2, groups=self.groups)
-        return bilinear(geometry, x, self.weight)
-
-
-def use_fast_depthwise(model: Network) -> Network:
-    """Give a model's depthwise convolutions the fast backward pass, in place; same state dict.
-
-    Taken are those with 3x3 or 5x5 kernels and "same" padding, at stride 2 as timm writes them.
-    """
-    for module in model.modules():
-        if not (
-            isinstance(module, nn.Conv2d)
-            # no other subclass: some standardise their weights first
-            and type(module) in (nn.Conv2d, timm.layers.Conv2dSame)
-            and module.groups == module.in_channels == module.out_channels > 1
-            and module.kernel_size in ((3, 3), (5, 5))
-            and module.dilation == (1, 1)
-            and module.padding_mode == "zeros"
-            and module.bias is None
-        ):
-            continue
-        if isinstance(module, timm.layers.Conv2dSame) and module.stride == (2, 2):
-            module.__class__ = StridedDepthwiseConv2d
-        elif module.stride == (1, 1) and module.padding == (module.kernel_size[0] // 2,) * 2:
-            module.__class__ = DepthwiseConv2d
-    return model

@@ -103,7 +103,7 @@ def jobs(run: Run, found: Sequence[backbones.Weights]) -> list[Job]:
         all_layers.append(
             Job(
                 on_backbone(run, weights, "fbp"),
-                functools.partial(fit.fine_tunable, weights, images.size_px),
+                functools.partial(fit.pretrained, weights, images.size_px),
                 images,
                 settings.fbp,
                 views,

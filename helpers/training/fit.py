@@ -21,7 +21,6 @@ from helpers.core import devices, environment, seeding
 from helpers.datasets.cache import ImageCache
 from helpers.models import backbones
 from helpers.models.complexity import count_parameters
-from helpers.models.depthwise import use_fast_depthwise
 from helpers.models.spec import Facts, Network
 from helpers.training.batches import Batches
 from helpers.training.distillation import Teacher
@@ -170,13 +169,6 @@ def two_layer_cnn(size_px: int, channels: int, seed: int) -> backbones.TwoLayerC
 def pretrained(
     weights: backbones.Weights, size_px: int, seed: int
 ) -> backbones.PretrainedClassifier:
-    """Return a pretrained backbone with a new head, for the linear probe."""
+    """Return a pretrained backbone with a new head."""
     with seeding.torch_stream(seed, "initial weights head"):
         return backbones.pretrained(weights, NUM_CLASSES, size_px)
-
-
-def fine_tunable(
-    weights: backbones.Weights, size_px: int, seed: int
-) -> backbones.PretrainedClassifier:
-    """Return the network of `pretrained`, fast in training: to fine-tune all layers."""
-    return use_fast_depthwise(pretrained(weights, size_px, seed))

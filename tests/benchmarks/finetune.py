@@ -14,7 +14,6 @@ import pandas as pd
 from helpers.core import devices
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.models.depthwise import use_fast_depthwise
 from helpers.training.features import image_batches
 from helpers.training.loop import Training
 from helpers.training.settings import FinetuneSettings
@@ -27,7 +26,7 @@ VAL_IMAGES = 16  # validation is not timed
 
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
     """Train a backbone as notebook 03 does, with the augmentation "full"."""
-    model = use_fast_depthwise(plain.network(backbone, size_px))
+    model = plain.network(backbone, size_px)
     settings, cache = FinetuneSettings(batch_size=batch_size).fbp, open_cache(table, size_px, root)
     training = Training(
         model,

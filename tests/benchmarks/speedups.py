@@ -23,7 +23,7 @@ from helpers.darts import supernet
 from helpers.darts.architect import Architect
 from helpers.darts.genotypes import PUBLISHED
 from helpers.darts.network import DerivedNetwork
-from helpers.models import backbones, batch_norm, convolution, depthwise
+from helpers.models import backbones, convolution, depthwise
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.inference import Scorer, autocast, placed
@@ -45,7 +45,6 @@ WITHOUT = {
     "depthwise": partial(patch.object, depthwise, "bilinear", _plain_convolution),
     "convolution": partial(patch.object, convolution, "bilinear", _plain_convolution),
     "batch norm of the supernet": partial(patch.object, supernet, "batch_norm", _plain_norm),
-    "BatchNorm2d": partial(patch.object, batch_norm.BatchNorm2d, "forward", nn.BatchNorm2d.forward),
 }
 
 
@@ -95,7 +94,7 @@ def training(model: nn.Module, size: int, size_px: int, precision: str) -> Calla
 def fbp(size_px: int = 192) -> Callable[[], None]:
     """Return a step of fine-tuning as 03 does it."""
     model = backbones.build(backbones.spec_of("efficientnet_lite0", 2, size_px))
-    return training(depthwise.use_fast_depthwise(model), 32, size_px, "auto")
+    return training(model, 32, size_px, "auto")
 
 
 def cell() -> Callable[[], None]:
@@ -156,14 +155,11 @@ def pair(name: str, fast: Callable, slow: Callable) -> dict[str, tuple[Callable,
 
 
 SUPERNET = ("depthwise", "convolution", "batch norm of the supernet")
-DERIVED = ("depthwise", "BatchNorm2d")
 STAGES = {
     "search": lambda: without(partial(search, 1, 4, 6, "imagenet", 32, 64), *SUPERNET),
     "search2": lambda: without(partial(search, 2, 4, 6, "imagenet", 32, 64), *SUPERNET),
     "search-cifar": lambda: without(partial(search, 1, 1, 8, "cifar", 16, 32), *SUPERNET),
-    "fbp": lambda: without(fbp, "depthwise"),
     "fbp-memory": lambda: pair("memory kept", kept(s := fbp(), True), kept(s, False)),
-    "cell": lambda: without(cell, *DERIVED),
     "cell-memory": lambda: pair("memory kept", kept(s := cell(), True), kept(s, False)),
     "scores": lambda: pair("OpenVINO", inference(False, True), inference(False, False)),
     "patches": lambda: pair("OpenVINO", inference(True, True), inference(True, False)),

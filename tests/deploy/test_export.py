@@ -21,7 +21,7 @@ from helpers.darts import network
 from helpers.darts.genotypes import PUBLISHED
 from helpers.deploy import export, predictor
 from helpers.deploy.description import NAME, read_description
-from helpers.models import backbones, depthwise
+from helpers.models import backbones
 from helpers.models.patch_features import middle_layers, patch_features
 from helpers.results.calibration import apply_temperature
 from helpers.training.memory_bank import MemoryBank, network_of
@@ -89,18 +89,6 @@ def test_probabilities_of_sure_scores_are_not_rounded():
             _, probability, _ = export.ExportedNetwork([model], 1, 10.0, (0.5, 0.5))(images)
         score = torch.tensor([0.0, logit], dtype=torch.float64).softmax(0)[1:].numpy()
         np.testing.assert_allclose(probability, apply_temperature(score, 10.0), rtol=1e-3)
-
-
-def test_depthwise_convolutions_become_plain_ones_and_their_outputs_stay():
-    (model,) = small_models("efficientnet_lite0", 1)
-    images = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        expected = depthwise.use_fast_depthwise(model)(images)
-        kinds = {type(module) for module in model.modules()}
-        assert kinds & export.PLAIN.keys() == export.PLAIN.keys()
-        found = export.use_plain_depthwise(model)(images)
-    assert not {type(module) for module in model.modules()} & export.PLAIN.keys()
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 CASES = [
