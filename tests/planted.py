@@ -5,13 +5,13 @@ import pandas as pd
 from scipy import special
 
 from helpers.core import files
-from helpers.core.members import cross_fitted
+from helpers.core.members import cross_fitted, sides
 from helpers.core.paths import RunPaths
 from helpers.datasets.split_file import read_split
 from helpers.models.record import Model
 from helpers.results import predictions
 from helpers.results.settings import AnalysisSettings
-from helpers.runs import record, stages
+from helpers.runs import networks, record, stages
 
 
 def make_run(n=200, name="toy", seed=0) -> RunPaths:
@@ -54,7 +54,11 @@ def plant(
         if np.isinf(separation):
             scores[one] = 0.5 * scores[one] + 0.5 * label
     slug = model if isinstance(model, str) else model.slug
-    files.save_csv(run_paths.predictions(slug), predictions.predictions_frame(split, scores))
+    frames = {
+        member: predictions.predictions_frame(sides(split, member.fold), own)
+        for member, own in scores.items()
+    }
+    files.save_csv(run_paths.predictions(slug), networks.joined(frames))
     if isinstance(model, Model):
         with record.edit_run(run_paths) as run:
             about = {"stage": "03_finetuning", "model": model.to_json()}

@@ -116,27 +116,14 @@ def chosen(scored: Mapping[str, Scored], wanted: str) -> str:
     return name
 
 
-def predictions_frame(
-    table: pd.DataFrame, scores: np.ndarray | Mapping[Member, np.ndarray]
-) -> pd.DataFrame:
-    """Return the content of a predictions file.
+def predictions_frame(table: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """Return the content of the predictions file of one training.
 
-    Args:
-        table: has `id` and `split`, and `fold` if a member has one.
-        scores: (N,) in the order of the table's rows, or one such array for each member. Only
-            validation (or the member's own fold) and test rows are taken. A column is written for
-            seeds if there are several, and for folds if there are any.
+    `table` has `id` and `split`, with `scores` (N,) in the order of its rows; those of validation
+    and test are taken.
     """
-    if not isinstance(scores, Mapping):
-        frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
-        return frame[frame.split.isin(["val", "test"])]
-    several = len({member.seed for member in scores}) > 1
-    blocks = []
-    for member, own in scores.items():
-        frame = predictions_frame(sides(table, member.fold), own)
-        frame = frame.assign(seed=member.seed) if several else frame
-        blocks.append(frame if member.fold is None else frame.assign(fold=member.fold))
-    return pd.concat(blocks)
+    frame = pd.DataFrame({"id": table.id, "split": table.split, "defect_score": scores})
+    return frame[frame.split.isin(["val", "test"])]
 
 
 def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None) -> Scored:
