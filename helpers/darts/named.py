@@ -99,15 +99,15 @@ def models_of(names: Sequence[str], random_cells: int) -> list[Model]:
 
 
 def named_cells(
-    names: Sequence[str], found: Mapping[str, tuple[Genotype, dict[str, Any]]], random_cells: int
+    names: Sequence[str], of_run: Mapping[str, tuple[Genotype, dict[str, Any]]], random_cells: int
 ) -> list[NamedCell]:
     """Return the cells with these names, in their order.
 
     Args:
         names: keys of PUBLISHED or FOUND, "random" (as many as `random_cells`, drawn with the seeds
             0, 1, ...) or paths of genotype files.
-        found: the run's own cells with their provenance, by name. A name of FOUND that is not
-            there is skipped with a message.
+        of_run: the cells that the run found, with their provenance, by name. A name of FOUND that
+            is not there is skipped with a message.
 
     Raises:
         GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
@@ -121,10 +121,10 @@ def named_cells(
             cells.append(NamedCell(models[0], PUBLISHED[name], origin))
         elif name == "random":
             cells += [random_cell(seed) for seed in range(random_cells)]
-        elif name in FOUND and name not in found:
+        elif name in FOUND and name not in of_run:
             print(f"the cell {name!r} is skipped: {FOUND[name][1]} to have it trained here")
         else:
-            genotype, about = found[name] if name in FOUND else load(Path(name).expanduser())
+            genotype, about = of_run[name] if name in FOUND else load(Path(name).expanduser())
             cells.append(NamedCell(models[0], genotype, _cost(about, name)))
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")

@@ -63,7 +63,7 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
         return losses.cpu().double()  # MPS has no doubles
 
     whole, edges = losses({}).mean(), range(len(net.operation_weights("normal")))
-    columns, found = range(1, 1 + len(OPERATIONS)), {}
+    columns, by_kind = range(1, 1 + len(OPERATIONS)), {}
     for kind in KINDS:
         operations, leads = [], []
         for edge in edges:
@@ -74,8 +74,8 @@ def worths(net: Supernet, batch: Batch) -> dict[str, Any]:
             leads.append(float(torch.nan_to_num(ahead.mean() / error)))
             operations.append((cut.mean(dim=1) - whole).tolist())
         alone = [float(losses(without(net, kind, edge)).mean() - whole) for edge in edges]
-        found[kind] = {"operations": operations, "edges": alone, "leads": leads}
-    return found
+        by_kind[kind] = {"operations": operations, "edges": alone, "leads": leads}
+    return by_kind
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def select_by_perturbation(
         table, settings: those of the search.
     """
     started = time.monotonic()
-    part = halves(table, settings.seed, settings.search_images)[1]
-    part = part.head(settings.perturbation_images)  # in random order
+    half = halves(table, settings.seed, settings.search_images)[1]
+    rows = half.head(settings.perturbation_images)  # in random order
     net = make_supernet(settings, images)
     net.load_state_dict(weights)
-    batches = image_batches(images, part, net, settings.batch_size)
+    batches = image_batches(images, rows, net, settings.batch_size)
     net = placed(net, batches.device)
     labels = torch.tensor(batches.labels, device=batches.device)
     worth = worths(net, (torch.cat(list(batches.ordered())), labels))
-    return Selection(worth, len(part), round(time.monotonic() - started, 1))
+    return Selection(worth, len(rows), round(time.monotonic() - started, 1))

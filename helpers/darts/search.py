@@ -3,8 +3,8 @@
 Sources: Liu et al. 2018, arXiv 1806.09055; partial channels and alpha's warm-up: Xu et al. 2019,
 arXiv 1907.05737. The images are halved, stratified, into a half for w and a half for alpha.
 
-    found = search(images, table, SearchSettings(epochs=2, layers=3))  # table: `id`, `label`
-    found.genotype.edges("normal")
+    result = search(images, table, SearchSettings(epochs=2, layers=3))  # table: `id`, `label`
+    result.genotype.edges("normal")
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def search(
 
 
 def halves(table: pd.DataFrame, seed: int, limit: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows in two parts, each class halved, both in random order.
+    """Return the rows in two halves, each class halved, both in random order.
 
     About `limit` rows are drawn if there are more, with the classes in proportion, but at least two
     of each class (PC-DARTS searches on a tenth of ImageNet); 0 takes all. The order matters: batch

@@ -48,7 +48,7 @@ class SearchSettings:
     augment: Augment = setting("flips", AUGMENT)
     max_skips: int = setting(2, "skips in the normal cell (P-DARTS); -1: no limit", ge=-1)
     perturbation_images: int = setting(
-        256, "images of alpha's part that the second selection uses", ge=2
+        256, "images of alpha's half that the second selection uses", ge=2
     )
     tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)

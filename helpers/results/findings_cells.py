@@ -53,8 +53,8 @@ def against_random(scored: Mapping[str, Scored]) -> str:
     """Say whether the searched cell beats the random ones that were trained as long."""
     random = [
         name
-        for name, one in scored.items()
-        if one.model.base == "random_cell" and not one.model.teacher
+        for name, scores in scored.items()
+        if scores.model.base == "random_cell" and not scores.model.teacher
     ]
     verbs = ("is better than", "is worse than", "is not shown to differ from a random cell")
     rivals = dict.fromkeys(random, SEARCHED.slug)
@@ -73,9 +73,9 @@ def distillation(scored: Mapping[str, Scored]) -> str:
     if any(model.judged_on == "val" for model in scored.values()):
         return ""
     rivals = {
-        dataclasses.replace(one.model, teacher="").slug: name
-        for name, one in scored.items()
-        if one.model.teacher
+        dataclasses.replace(scores.model, teacher="").slug: name
+        for name, scores in scored.items()
+        if scores.model.teacher
     }
     verbs = ("helps", "harms", "is not shown to help a network")
     return findings.pairs(scored, rivals, f"{FINE_TUNED.title} as teacher", verbs)
@@ -88,7 +88,7 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
     their teachers have seen the labels of these images. A model costs what all of its trainings and
     views cost. `summary` has a row per model: `model, ms_single, trainings, test_views`.
     """
-    untaught = [name for name, one in scored.items() if not one.model.teacher]
+    untaught = [name for name, scores in scored.items() if not scores.model.teacher]
     rows = summary[summary.model.isin(untaught)].set_index("model")
     if len(rows) < 2:
         return ""
@@ -107,5 +107,5 @@ def cheapest(scored: Mapping[str, Scored], summary: pd.DataFrame) -> str:
 
 
 def _val_aucs(scored: Mapping[str, Scored]) -> pd.Series:
-    aucs = {name: metrics.roc_auc(*one.labels_scores("val")) for name, one in scored.items()}
+    aucs = {name: metrics.roc_auc(*scores.labels_scores("val")) for name, scores in scored.items()}
     return pd.Series(aucs)

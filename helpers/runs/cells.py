@@ -40,10 +40,10 @@ def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
     return dataclasses.replace(settings, **values | others)
 
 
-def save_cells(run: Run, found: Search, chosen: Selection) -> None:
+def save_cells(run: Run, searched: Search, chosen: Selection) -> None:
     """Write the cells of a search to genotypes/, each with how it was found."""
-    about = found.provenance | {"run": run.paths.name}
-    save(run, SEARCHED, found.genotype, about)
+    about = searched.provenance | {"run": run.paths.name}
+    save(run, SEARCHED, searched.genotype, about)
     perturbed = about | {
         "method": f"{about['method']}, by perturbation",
         "images": chosen.images,
