@@ -92,7 +92,7 @@ def hide_test_labels(run_paths: RunPaths) -> None:
     files.save_csv(run_paths.split_csv, split)
 
 
-def analysis_stage(run_paths: RunPaths, **settings) -> stages.Stage:
+def analysis_stage(run_paths: RunPaths, **settings) -> stages.Run:
     """An opened stage 06."""
     given = AnalysisSettings(**settings)
-    return stages.Stage("06_analysis", run_paths, "quick", given, "key")
+    return stages.Run("06_analysis", run_paths, "quick", given, "key")

@@ -79,7 +79,7 @@ def make_run(place: Path) -> Path:
     return place
 
 
-def make_files(stage: stages.Stage) -> None:
+def make_files(stage: stages.Run) -> None:
     """Write what a stage leaves, each file by a step of its own."""
     train(stage)
     stage.once("features/net", small_features, stage.split.id.tolist())

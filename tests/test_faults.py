@@ -126,7 +126,7 @@ def together(*calls) -> None:
 
 def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     def note(name: str) -> None:
-        stage = stages.Stage(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
+        stage = stages.Run(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
         for number in range(20):
             stage.once(f"{name} {number}", {}, lambda: None)
 

@@ -8,6 +8,7 @@ A name is RUN/MODEL, a run, a model's folder or a checkpoint:
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,13 +33,13 @@ from helpers.results import operating_point, results_table
 from helpers.results.mistakes import judged_parts
 from helpers.results.predictions import Scored, chosen
 from helpers.runs import record
-from helpers.runs.costs import checkpoints
 from helpers.runs.run_models import read_all_predictions
 from helpers.runs.stages import FIRST, Run, images_of, load_run
 from helpers.training.features import Features
 from helpers.training.memory_bank import PatchCoreNetwork
 
 PATCHCORE = "patchcore"  # its maps are not Grad-CAM's
+_CHECKPOINT = re.compile(r"seed(\d+)(?:_fold(\d+))?\.safetensors")
 NO_NETWORK = "no network has been trained in this run: notebook 03 or 05 makes this one possible"
 
 
@@ -58,6 +59,30 @@ def open_model(name: str | Path) -> Opened:
     if not found:
         raise files.ArtifactError(f"{name}: the folder has no checkpoint such as seed0.safetensors")
     return predictor.open_model(found)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of all trainings of a model, the first seed's first.
+
+    `folder` is `checkpoints/<model>`. It may hold trainings of an earlier call; the run's record
+    names those that the model has now. Without a record all in the folder count. The list is empty
+    if there is no checkpoint (SVM, ensemble).
+
+    Raises:
+        ArtifactError: the record is damaged.
+    """
+    run_json = folder.absolute().parent.parent / "run.json"
+    try:
+        models = files.load_json(run_json).get("models", {}) if run_json.is_file() else {}
+        members = models[folder.name]["model"]["members"] if folder.name in models else []
+        named = [folder / paths.checkpoint_name(one["seed"], one["fold"]) for one in members]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise files.damaged(run_json, error) from None
+    if named:
+        return named if named[0].is_file() else []
+    matches = [_CHECKPOINT.fullmatch(path.name) for path in folder.glob("*")]
+    found = [(int(match[1]), int(match[2] or 0), match[0]) for match in matches if match]
+    return [folder / name for *_, name in sorted(found)]
 
 
 def _find(name: str | Path) -> Path:

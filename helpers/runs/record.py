@@ -73,22 +73,6 @@ def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
     return record | {"run": run_paths.name}  # the folder may have been renamed
 
 
-def models_of_later_stages(run_paths: paths.RunPaths, stage: str) -> set[str]:
-    """Return the models whose predictions a stage after this one has written.
-
-    A notebook that is run again shows what existed by then, whatever the run holds by now.
-    """
-    run = load_run(run_paths)
-    later = {slug for slug, model in run.get("models", {}).items() if model["stage"] > stage}
-    written = [
-        file
-        for step in run.get("steps", {}).values()
-        if step["stage"] > stage
-        for file in step["outputs"]
-    ]
-    return later | {Path(file).stem for file in written if Path(file).parent.name == "predictions"}
-
-
 @contextmanager
 def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
     """Yield run.json to be changed, and write it if the block succeeds.

@@ -14,8 +14,8 @@ from helpers.datasets.split_file import keeps_groups_apart, read_split
 from helpers.results import ensembles, label_audit, results_table, submission
 from helpers.results.ensembles import Stacked
 from helpers.results.predictions import Scored, chosen
-from helpers.runs import costs, record
-from helpers.runs.run_models import read_all_predictions
+from helpers.runs import record
+from helpers.runs.run_models import costs_of, read_all_predictions
 from helpers.runs.stages import FIRST, Run, check_run_name
 
 ANALYSIS = "06_analysis"
@@ -37,7 +37,7 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
     """Return the results table of all models with ensembles, costs and tests, and the models."""
     scored = read_all_predictions(run.paths, ensembles=True)
     table = results_table.results_table(scored, run.split)
-    cost = costs.cost_table(run.paths, list(scored))
+    cost = costs_of(run.paths, list(scored))
     return results_table.with_tests(table, scored, cost), scored
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from helpers.core import files
 from helpers.core.paths import RunPaths
 from helpers.core.rules import SettingsError
@@ -41,6 +43,17 @@ def models_of(run_paths: RunPaths) -> dict[str, Model]:
     return dict(sorted(models.items(), key=lambda item: item[1].order))
 
 
+def costs_of(run_paths: RunPaths, models: Sequence[str]) -> pd.DataFrame:
+    """Return `model, parameters, seconds, device` of models; missing if unknown.
+
+    Parameters are the trained ones of one network; seconds are the sum over a model's trainings.
+    What the model builds on, such as features or the members of an ensemble, is not counted again.
+    """
+    known = record.load_run(run_paths).get("models", {})
+    rows = [{"model": name, **known.get(name, {}).get("costs", {})} for name in models]
+    return pd.DataFrame(rows, columns=["model", "parameters", "seconds", "device"])
+
+
 def read_all_predictions(
     run_paths: RunPaths, ensembles: bool = False, until: str = ""
 ) -> dict[str, Scored]:
@@ -53,7 +66,8 @@ def read_all_predictions(
         ArtifactError: there are no predictions, or a file does not fit the split.
     """
     split = read_split(run_paths.split_csv)
-    later = record.models_of_later_stages(run_paths, until) if until else set()
+    made = record.load_run(run_paths).get("models", {})
+    later = {name for name, about in made.items() if until and about["stage"] > until}
     models = {
         name: model
         for name, model in models_of(run_paths).items()

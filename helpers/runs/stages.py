@@ -323,9 +323,6 @@ class Run:
             held.lock.release()
 
 
-Stage = Run  # the name until all rooms have moved
-
-
 def call_and_save(
     work: memo.Task, place: Path, settings: Any, **steering: Any
 ) -> tuple[dict[str, Any], float]:

@@ -114,14 +114,14 @@ class TrainSettings:
     keep: str = "best"  # the weights of the "best" epoch on validation, or of the "last"
 
 
-def training_of(stage: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
-    """Return the training whose `lr` is the stage's field `<prefix>lr`, or else `lr`, and so on.
+def training_of(given: Any, prefix: str = "", **fixed: Any) -> TrainSettings:
+    """Return the training whose `lr` is the field `<prefix>lr`, or else `lr`, and so on.
 
     A field that the stage does not have takes its default; `fixed` values win over all.
     """
     defaults: dict[str, Any] = dataclasses.asdict(TrainSettings())
-    shared = {name: getattr(stage, name, value) for name, value in defaults.items()}
-    own = {name: getattr(stage, prefix + name, value) for name, value in shared.items()}
+    shared = {name: getattr(given, name, value) for name, value in defaults.items()}
+    own = {name: getattr(given, prefix + name, value) for name, value in shared.items()}
     return TrainSettings(**own | fixed)
 
 
