@@ -48,7 +48,7 @@ from helpers.commands import kernel, run
 from helpers.core import environment, files, paths
 from helpers.darts import perturbation, search_plots
 from helpers.darts.supernet import Supernet
-from helpers.runs import classical, settings, workers
+from helpers.runs import classical, record, settings, workers
 from helpers.training import network_costs
 
 RUN = "t"
@@ -201,7 +201,7 @@ def in_this_process(quick: bool = False):
         if quick:
             patch.setattr(Figure, "savefig", lambda _, path, **__: path.write_bytes(b"a picture"))
             patch.setattr(search_plots, "alpha_heat_maps", lambda *_: plt.figure())
-            patch.setattr(classical, "CLASSICAL", ("rf", "svm"))
+            patch.setattr(classical, "CLASSICAL", ("rf", "lr"))
             patch.setattr(perturbation, "functional_call", cheap_logits)
             patch.setattr(network_costs, "milliseconds_per_image", lambda *_: 1.0)
         yield
@@ -246,7 +246,7 @@ def run_cells(source: Path, target: Path, parameters: dict[str, Any], command: s
         try:
             exec(compile("".join(cell["source"]), source.name, "exec"), names)
         except Exception as error:
-            raise run.RunError(f"{source.name}: {type(error).__name__}: {error}") from error
+            raise record.RunError(f"{source.name}: {type(error).__name__}: {error}") from error
         if "parameters" in cell["metadata"].get("tags", []):
             names |= parameters
         plt.close("all")
