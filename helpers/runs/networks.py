@@ -253,6 +253,8 @@ def costs(run: Run, trained: Mapping[str, Sequence[Fitted]]) -> dict[str, dict[s
     """Return what a network of each model costs, measured once for each architecture."""
     found = {}
     for slug, fits in trained.items():
+        if not fits:  # nothing of it was trained here
+            continue
         spec = fits[0].network.spec
         name = f"metrics/cost_{files.fingerprint(dataclasses.asdict(spec))}"
         found[slug] = run.once(name, network_costs.cost, spec, run.settings.precision)
