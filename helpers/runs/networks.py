@@ -190,9 +190,10 @@ def joined(scores: Mapping[Member, pd.DataFrame]) -> pd.DataFrame:
 
 
 def load(run: Run, model: Model) -> dict[Member, Fitted]:
-    """Return the finished trainings of a model that `run.models` names with its members."""
-    steps, found = load_run(run.paths).get("steps", {}), {}
-    for member in model.members:
+    """Return the finished trainings of a model that the run's record names."""
+    record = load_run(run.paths)
+    steps, found = record.get("steps", {}), {}
+    for member in Model.from_json(record["models"][model.slug]["model"]).members:
         name = place(model, member)
         if step := steps.get(name):
             found[member] = memo.load(step["stored"], run.paths.root / name, Fitted)

@@ -106,6 +106,9 @@ def test_notebook_03_trains_the_cnn_once_and_the_others_on_each_backbone_and_fol
     assert trained["ll"][0].parameters < trained["fbp"][0].parameters
     by_fold = classical.fine_tuned(run, Model("fbp"))
     assert (by_fold[1].embeddings != by_fold[2].embeddings).any()
+    once = networks.train(run, [jobs[2]])["cnn"]
+    (kept,) = networks.load(run, run.models()["cnn"].model).values()  # one file, one training
+    assert kept.history == once[0].history
     curves = networks.curves(trained)
     assert curves.groupby("model").size().to_dict() == {"fbp": 3, "ll": 3}
 
