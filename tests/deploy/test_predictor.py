@@ -92,7 +92,8 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(model, parts, tmp_path):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     images = [parts[0], tmp_path / "text.png", "gone.png", tmp_path / "deep.png", parts[1]]
     found = model.predict([*images, Image.fromarray(deep)])
-    assert found.reason[[1, 2]].tolist() == ["not an image", "No such file or directory"]
+    assert found.reason[1].startswith("not an image")
+    assert found.reason[2] == "No such file or directory"
     assert found.reason[[3, 5]].str.startswith("it uses 10 bits").all()
     unread = found[found.reason != ""]
     assert unread.index.tolist() == [1, 2, 3, 5] and set(unread.verdict) == {""}
