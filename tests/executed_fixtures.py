@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 import shutil
 
 import nbformat
@@ -41,12 +40,6 @@ def shown(**data):
     kinds = {"html": "text/html", "png": "image/png", "plain": "text/plain"}
     named = {kinds[kind]: content for kind, content in data.items()}
     return v4.new_output("execute_result", data=named, execution_count=9)
-
-
-def loaded_from_elsewhere(text):
-    """Return whatever a browser would fetch or run when it opens this page."""
-    fetched = re.findall(r'<(?:link|script|iframe|object|embed)\b[^>]*|src="(?!data:)[^"]*"', text)
-    return fetched + re.findall(r"url\((?!data:)[^)]*\)|@import[^;]*", text)
 
 
 def execute(stage, outputs, parameters=None):

@@ -32,7 +32,7 @@ from helpers.datasets.split_file import read_split
 from helpers.deploy import description
 from helpers.models import backbones
 from helpers.results import predictions, submission
-from helpers.runs import record, settings, stages
+from helpers.runs import settings, stages
 from helpers.training.features import Features
 from tests.deploy_run import CONTENT
 
@@ -263,7 +263,6 @@ def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
         stages.is_current("02_features_baselines", stage.settings, paths)
         stage.finish()
         stages.open_stage("06_analysis", {"RUN": "broken"})
-        record.time_table(paths)
     except (SettingsError, stages.StageError) as error:
         assert "PRESET" in str(error) or "needs the split" in str(error) or "run.json" in str(error)
     except UserError as error:

@@ -17,7 +17,6 @@ from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
 from helpers.runs import settings, stages
 from tests import faults
-from tests.executed_fixtures import loaded_from_elsewhere
 
 NOTEBOOKS = sorted(paths.notebooks_root().glob("*.ipynb"))
 # with ten validation images other models are perfect by chance, too
@@ -158,18 +157,6 @@ def test_a_second_call_does_nothing_again(smoke_run, capsys):
     out = capsys.readouterr().out
     assert out.count("up to date") == len(NOTEBOOKS)
     assert (smoke_run / "data/runs/t/run.json").read_bytes() == before
-
-
-def test_the_report_of_a_run_is_one_file_with_all_notebooks(smoke_run, capsys):
-    assert run.main([*SMOKE, "--html"]) == 0
-    assert capsys.readouterr().out.count("up to date") == len(NOTEBOOKS)
-    path = smoke_run / "data/runs/t/report.html"
-    text = path.read_text(encoding="utf-8")
-    assert path.stat().st_size < 15e6
-    assert loaded_from_elsewhere(text) == []
-    assert all(f'<a id="{path.stem}">' in text for path in NOTEBOOKS)
-    assert text.count("data:image/png") > 20
-    assert 'mime-type="application/vnd.jupyter.stderr"' not in text and "img/s]" not in text
 
 
 def test_a_model_of_one_s_own_makes_the_analysis_out_of_date_and_may_become_the_submission(

@@ -1,7 +1,7 @@
 """Say whether this machine can do a run: `python -m helpers.doctor`, with the options of `run`.
 
 Each line says ok, note, or PROBLEM with the way out. The exit code is 1 if there is a PROBLEM. It
-takes seconds, uses no network, and writes neither a report (--html) nor notebooks (--publish).
+takes seconds, uses no network, and writes nothing.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
     which.add_argument("--only", metavar="NN", help="the one stage to run")
     add_parameters(parser)
-    parser.add_argument("--html", action="store_true", help="write the run's report.html")
     published = "write the executed notebooks and README's pictures into notebooks/"
     parser.add_argument("--publish", action="store_true", help=published)
     return parser

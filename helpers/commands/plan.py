@@ -40,7 +40,6 @@ class Plan:
     settings: dict[str, Any]
     parameters: dict[str, dict[str, Any]]
     arguments: list[str]  # the command line as it was given
-    html: bool = False  # write a report at the end
     publish: bool = False  # write the executed notebooks over the sources
 
     @property
@@ -94,7 +93,7 @@ def make_plan(options: argparse.Namespace, arguments: list[str], here: bool = Tr
         settings[stage] = config.resolve(stage, preset, {n.lower(): v for n, v in values.items()})
         parameters[stage] = values | {"RUN": run}
     parameters[stages.FIRST]["PRESET"] = preset
-    return Plan(run, preset, chosen, settings, parameters, arguments, options.html, options.publish)
+    return Plan(run, preset, chosen, settings, parameters, arguments, options.publish)
 
 
 def _dataset(name: str) -> str:

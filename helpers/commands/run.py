@@ -89,12 +89,7 @@ def execute(plan: Plan) -> None:
             print(f"{head}: done in {time.monotonic() - stage_started_s:.0f} s", flush=True)
             if stage == FIRST_TABLE != plan.chosen[-1]:
                 _show_table(run_paths)
-        report = None
-        if plan.html:
-            from helpers.commands.report import write
-
-            report = write(run_paths)
-        _show_results(run_paths, report, time.monotonic() - started_s)
+        _show_results(run_paths, time.monotonic() - started_s)
         if plan.publish:
             from helpers.commands.publish import publish
 
@@ -107,7 +102,7 @@ def execute(plan: Plan) -> None:
 def _is_done(plan: Plan, stage: str, notebook: Path) -> bool:
     """Return True if the stage is up to date, and its executed copy is there if it is wanted."""
     run_paths = paths.RunPaths(plan.run)
-    if (plan.html or plan.publish) and not run_paths.notebook(stage).is_file():
+    if plan.publish and not run_paths.notebook(stage).is_file():
         return False
     if stages.load_run(run_paths).get("preset", plan.preset) != plan.preset:
         return False  # notebook 01 writes the preset
@@ -156,7 +151,7 @@ def _show_table(run_paths: paths.RunPaths) -> None:
     print(flush=True)
 
 
-def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float) -> None:
+def _show_results(run_paths: paths.RunPaths, seconds: float) -> None:
     from helpers.runs.parts import best_described  # imports much
 
     _show_table(run_paths)
@@ -178,6 +173,4 @@ def _show_results(run_paths: paths.RunPaths, report: Path | None, seconds: float
     if model := best_described(run_paths.root):
         name = f"{run_paths.name}/{model.name}"
         print(f"model: {model} ({cli.program('predict')} IMAGE --model {name})")
-    if report:
-        print(f"report: {report}")
     print(f"run folder: {run_paths.root}\ntotal: {style.duration(seconds)}")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
-import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from helpers.core import files, locks, paths
@@ -29,11 +28,7 @@ class RunError(UserError):
 class _Stage(BaseModel, strict=True):
     status: str = ""
     started: str = ""
-    device: str = ""
     seconds: float = 0
-    reused_seconds: float = 0
-    peak_memory_mb: float = 0
-    reused: list[str] = []
     fit: Literal["squash", "pad"] = "squash"  # of 01: how images became squares
     outputs: dict[str, str] = {}
 
@@ -83,23 +78,6 @@ def edit_run(run_paths: paths.RunPaths) -> Iterator[dict[str, Any]]:
         run = load_run(run_paths)
         yield run
         files.save_json(run_paths.run_json, run)
-
-
-def time_table(run_paths: paths.RunPaths) -> pd.DataFrame:
-    """Return a row for each finished stage: seconds, memory, and the parts that it reused."""
-    stages = sorted(load_run(run_paths).get("stages", {}).items())
-    return pd.DataFrame(
-        {
-            "stage": name,
-            "seconds": stage.get("seconds"),
-            "reused (s)": stage.get("reused_seconds", 0.0),
-            "peak memory (MB)": stage.get("peak_memory_mb"),
-            "reused": ", ".join(stage.get("reused", [])),
-            "device": stage.get("device", ""),
-        }
-        for name, stage in stages
-        if stage.get("status") == "done"
-    )
 
 
 def lock(run_paths: paths.RunPaths, stage: str = "") -> filelock.AcquireReturnProxy:

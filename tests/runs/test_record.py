@@ -1,4 +1,4 @@
-"""run.json: what it may lack, what is refused, and its table of times."""
+"""run.json: what it may lack, and what is refused."""
 
 import pytest
 
@@ -16,7 +16,6 @@ def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(run_pat
     files.save_json(run_paths.run_json, {"stages": {"01_data_split": done}})
     stage = stages.open_stage("06_analysis", {"RUN": "r"})
     assert stage.key == stages.stage_key("06_analysis", stage.settings, record.load_run(run_paths))
-    assert record.time_table(run_paths).stage.tolist() == ["01_data_split"]
 
 
 @pytest.mark.parametrize(
@@ -25,9 +24,7 @@ def test_a_record_that_lacks_what_notebooks_do_without_is_taken_as_it_is(run_pat
         ([], "all of it"),
         ({"stages": 3}, "stages"),
         ({"stages": {"01": {"seconds": "long"}}}, "stages.01.seconds"),
-        ({"stages": {"01": {"peak_memory_mb": None}}}, "stages.01.peak_memory_mb"),
         ({"stages": {"01": {"outputs": {"split.csv": 3}}}}, "stages.01.outputs.split.csv"),
-        ({"stages": {"01": {"reused": 3}}}, "stages.01.reused"),
         ({"steps": {"cnn": {"key": "k", "stage": "03"}}}, "steps.cnn.outputs"),
     ],
 )
@@ -67,14 +64,3 @@ def test_files_of_earlier_stages_and_of_their_steps_must_be_as_they_were_written
     files.write_bytes(first, b"later")  # a later stage wrote it again
     steps["again"]["outputs"] = record.digests_of(run_paths, [first])
     record.refuse_changed_files(run, ["02", "03"], run_paths.root)
-
-
-def test_the_time_table_shows_each_finished_stage(home):
-    given = {"RUN": "r", "MAX_IMAGES": 50, "PRESET": "smoke"}
-    stage = stages.begin("01_data_split", given)
-    stage.finish()
-    table = record.time_table(stage.paths)
-    assert table.stage.tolist() == ["01_data_split"]
-    assert (table["peak memory (MB)"] > 50).all() and (table.seconds >= 0).all()
-    stages.begin("01_data_split", given | {"MAX_IMAGES": 60})
-    assert record.time_table(stage.paths).empty  # started again, not finished
