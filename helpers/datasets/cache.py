@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import mmap
 import os
@@ -41,7 +40,7 @@ class ImageCache:
     pixels: np.ndarray  # (N, S, S, C) uint8, C = 1 if all images are gray, otherwise 3
     table: pd.DataFrame  # id, digest, hash, width_px, height_px, mean, several_frames
     digest: str  # over all ids and pixels
-    unreadable: tuple[tuple[str, str], ...] = ()  # path and reason of the files left out
+    unreadable: tuple[tuple[str, str], ...] = ()  # id and reason of the files left out
     bits: int = 0  # that its deep images (more than 8 bits) used before scaling; 0: none is deep
     fit: Fit = "squash"  # how images became squares
 
@@ -70,18 +69,14 @@ class ImageCache:
         kind = "gray" if self.channels == 1 else "colour"
         sizes = self.table[["width_px", "height_px"]]
         (low_w, low_h), (high_w, high_h) = sizes.min(), sizes.max()
-        size = f"{low_w} x {low_h}"
-        if (low_w, low_h) != (high_w, high_h):
-            size = f"{low_w} to {high_w} x {low_h} to {high_h}"
+        size = " to ".join(dict.fromkeys([f"{low_w} x {low_h}", f"{high_w} x {high_h}"]))
         lines = [f"{kind} images of {size} px: {len(self.table)}; kept at {self.size_px} px"]
         if (sizes.width_px != sizes.height_px).any():
             lines += [f"made square by {'squashing' if self.fit == 'squash' else 'padding'}"]
         if len(several := self.table.id[self.table.several_frames]):
-            lines += [
-                f"files with several pages or frames, of which the first is read: {len(several)}, "
-                f"e.g. {several.iloc[0]}"
-            ]
-        lines += [f"left out: {Path(path).name}: {reason}" for path, reason in self.unreadable]
+            frames = "files with several pages or frames, of which the first is read"
+            lines += [f"{frames}: {len(several)}, e.g. {several.iloc[0]}"]
+        lines += [f"left out: {name}: {reason}" for name, reason in self.unreadable]
         return "\n".join(lines)
 
     def rows(self, ids: pd.Series) -> np.ndarray:
@@ -154,8 +149,7 @@ def open_cache(
         )
     if cache.unreadable and not skip_unreadable:
         raise _unreadable(table, cache.unreadable)
-    # the same files may have been in another folder when the cache was built
-    return dataclasses.replace(cache, unreadable=_with_paths(table, cache.unreadable))
+    return cache
 
 
 def source_key(table: pd.DataFrame) -> str:
@@ -190,7 +184,6 @@ def _build_cache(
             raise _unreadable(table, failed)
         frame = pd.DataFrame(kept)
         files.save_csv(partial / "images.csv", frame)
-        content = [size_px, frame.id.tolist(), frame.digest.tolist()]
         meta = {
             "shape": [len(frame), size_px, size_px, channels],
             "full_scale_bits": bits,
@@ -198,8 +191,7 @@ def _build_cache(
             "unreadable": failed,
             "table": files.file_digest(partial / "images.csv"),
             "pixels": files.file_digest(pixels),
-            # squashed images keep the digest that they had before there was padding
-            "content": files.fingerprint(content + [fit] * (fit != "squash")),
+            "content": files.fingerprint([size_px, fit, frame.id.tolist(), frame.digest.tolist()]),
         }
         meta["digest"] = files.fingerprint(meta)
         files.save_json(partial / "cache.json", meta)
@@ -260,16 +252,9 @@ def _decode_all(
     return channels, kept, failed
 
 
-def _with_paths(
-    table: pd.DataFrame, failed: Sequence[tuple[str, str]]
-) -> tuple[tuple[str, str], ...]:
-    """Replace ids by paths."""
-    paths = dict(zip(table.id, table.path, strict=True)) if failed else {}
-    return tuple((Path(paths[name]).as_posix(), reason) for name, reason in failed)
-
-
 def _unreadable(table: pd.DataFrame, failed: Sequence[tuple[str, str]]) -> DataError:
-    named = [f"  {path}: {reason}" for path, reason in _with_paths(table, failed[:EXAMPLES])]
+    paths = table.set_index("id").path
+    named = [f"  {paths[name]}: {reason}" for name, reason in failed[:EXAMPLES]]
     lines = "\n".join(named + ["  ..."] * (len(failed) > EXAMPLES))
     return DataError(
         f"images that cannot be read: {len(failed)}\n{lines}\n"

@@ -24,19 +24,17 @@ CLASS_FOLDERS = (
     ("bad", "defect", "defects", "defective", "ng", "nok", "1"),
 )
 TEST_FOLDER = "test"  # unlabelled images, in any case too
-OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves; others are hidden
+OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a file manager leaves
 EXAMPLES = 5  # names in a line about what is left out
 
 
 class Kind(Enum):
-    """Kinds of files and folders; all except images are left out."""
+    """Kinds of files and folders; all except images are left out, and hidden ones unsaid."""
 
     IMAGE = "images"
-    HIDDEN = "hidden folders or images"
     LINK = "links to folders"
     OTHER = "files with other suffixes"
-    BESIDE = "images beside the class folders"
-    NO_CLASS = "images in folders whose names say no class"
+    NO_CLASS = "images in no class folder"
 
 
 def load(place: Path | None, settings: SplitSettings) -> Source:
@@ -68,11 +66,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         rows += [(file, pd.NA, side, root) for file in image_files(root) if file not in taken]
     table = pd.DataFrame(rows, columns=["file", "label", "official_split", "folder"])
     columns = ["id", "path", "label", "official_split"]
-    if settings.group_level:
-        table["group"] = [
-            _group(file, folder, settings.group_level)
-            for file, folder in zip(table.file, table.folder, strict=True)
-        ]
+    if level := settings.group_level:  # none for files above it
+        parts = [f.relative_to(top).parts[:-1] for f, top in table[["file", "folder"]].to_numpy()]
+        table["group"] = ["/".join(p[:level]) if len(p) >= level else None for p in parts]
         columns.append("group")
     # an id is the file name without extension; where these repeat, the path below the root
     stems = table.file.map(lambda file: file.stem)
@@ -81,18 +77,14 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
     table["id"] = longer.where(stems.duplicated(keep=False), stems)
     table["path"] = table.file.map(Path.as_posix)
     table["label"] = table.label.astype("Int64")
-    names = {
-        word: ", ".join(folder.name for folder in classes if classes[folder] == label)
-        for label, word in LABEL_NAMES.items()
-    }
+    mapping = "good and bad as in LABELS_CSV"
+    if classes:
+        good, bad = (", ".join(f.name for f in classes if classes[f] == label) for label in (0, 1))
+        mapping = f"bad = {bad}; good = {good}"
     return Source(
         name=f"folder:{place.name}",
         table=table[columns],
-        label_mapping=(
-            "bad = {bad}; good = {good}".format(**names)
-            if classes
-            else "good and bad as in LABELS_CSV"
-        ),
+        label_mapping=mapping,
         caveats=_labels_not_read(test, settings),
         left_out=tuple(left_out(searched, None if settings.labels_csv else root)),
     )
@@ -124,35 +116,27 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
     images below it that are in none of them.
 
     Example:
-        ["hidden folders or images: 2 (good/.thumbnails, .git)"]
+        ["files with other suffixes: 2 (.txt, .webp)"]
     """
     names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for top in (*folders, root) if root else folders:
-        above = root if root and top.is_relative_to(root) else top
         for path, kind in walk(top, skip=folders):
-            below = path.relative_to(above)
             if kind is Kind.OTHER:
                 names[kind].append(path.suffix.lower() or "none")
-            elif kind is not Kind.IMAGE:
-                names[kind].append(below.as_posix())
+            elif kind is Kind.LINK:
+                names[kind].append(path.name)
             elif top == root:
-                place = Kind.BESIDE if path.parent == root else Kind.NO_CLASS
-                names[place].append(below.parts[0])
+                names[Kind.NO_CLASS].append(path.relative_to(root).parts[0])
     lines = [f"{k.value}: {len(n):,} ({_listed(sorted(set(n)))})" for k, n in names.items() if n]
     # a name may not be UTF-8
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
-def _group(file: Path, folder: Path, level: int) -> str | None:
-    """Return the path of the subfolder `level` levels below `folder`, or None if there is none."""
-    parts = file.relative_to(folder).parts[:-1]
-    return "/".join(parts[:level]) if len(parts) >= level else None
-
-
 def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
-    """Yield all files below a folder with their kinds, and the folders that are not searched.
+    """Yield all files below a folder with their kinds, and the links to folders.
 
-    They come sorted, depth first; the names of one folder at a time are held.
+    They come sorted, depth first; the names of one folder at a time are held. Hidden files and
+    folders are passed over.
 
     Raises:
         DataError: a folder that may not be read.
@@ -163,24 +147,16 @@ def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from None
     for entry in entries:
-        path, is_link = Path(entry.path), entry.is_symlink()
-        if not (os.path.isdir(path) if is_link else entry.is_dir()):
-            if kind := _kind_of_file(path):
-                yield path, kind
-        elif entry.name.startswith("."):
-            yield path, Kind.HIDDEN
-        elif path not in skip:
-            yield from [(path, Kind.LINK)] if is_link else walk(path, skip)
-
-
-def _kind_of_file(path: Path) -> Kind | None:
-    """Return what a file is; None for small files that programs leave behind."""
-    is_image = path.suffix.lower() in SUFFIXES
-    if path.name.startswith("."):
-        return Kind.HIDDEN if is_image else None
-    if is_image:
-        return Kind.IMAGE
-    return None if path.name.lower() in OF_SYSTEMS else Kind.OTHER
+        path = Path(entry.path)
+        if entry.name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            if path not in skip:
+                yield from [(path, Kind.LINK)] if entry.is_symlink() else walk(path, skip)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path, Kind.IMAGE
+        elif entry.name.lower() not in OF_SYSTEMS:
+            yield path, Kind.OTHER
 
 
 def _labels_not_read(test: Path | None, settings: SplitSettings) -> str:
@@ -190,9 +166,8 @@ def _labels_not_read(test: Path | None, settings: SplitSettings) -> str:
     if not named:
         return ""
     return (
-        f"The labels of {_listed(named)} are not read: a test folder's images are "
-        "unlabelled. To test on them, move them into the class folders and say in a SPLIT_CSV "
-        "which are test."
+        f"The labels of {_listed(named)} are not read: images of a test folder are unlabelled. To "
+        "test on them, move them into the class folders and name the test images in a SPLIT_CSV."
     )
 
 

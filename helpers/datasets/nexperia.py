@@ -17,7 +17,7 @@ import pandas as pd
 
 from helpers.core import files, paths
 from helpers.datasets import DataError, Source
-from helpers.datasets.folder import image_files, left_out
+from helpers.datasets.folder import Kind, image_files, left_out
 
 if TYPE_CHECKING:
     from helpers.datasets.settings import SplitSettings
@@ -26,9 +26,8 @@ SLUGS = (
     "semi-conductor-image-classification-first",
     "semi-conductor-image-classification-second-stage",
 )
-GOOD_FOLDERS, BAD_FOLDERS = ("good_0", "good_all"), ("bad_1", "defect")
+LABELS = {"good_0": 0, "good_all": 0, "bad_1": 1, "defect": 1}  # of folders below train
 SAMPLE_NAMES = ("submission_sample.csv", "sample_submission.csv")
-CONTEST_COUNTS = (30_000, 3_000)  # training and test images of the first stage
 MARKER = "chips.json"
 LOTS = "lots.csv"  # of a synthetic set: id, lot
 
@@ -41,34 +40,29 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
     Raises:
         DataError: nothing found, a folder without images, test images that the sample lacks.
+        ArtifactError: a damaged sample submission.
     """
     root = (_with_train(place) or place) if place else paths.waited_for(_find_root)
-    if root is None:
-        raise DataError(f"the contest's images are not there; {_how_to_fetch()}")
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; {_how_to_fetch()}")
-    good, bad = (_class_folders(root / "train", names) for names in (GOOD_FOLDERS, BAD_FOLDERS))
-    test = image_files(root / "test")
-    if not test:
-        raise DataError(f"{root / 'test'} holds no image; {_how_to_fetch()}")
-    rows = [
-        *((file, 0, "train") for images in good.values() for file in images),
-        *((file, 1, "train") for images in bad.values() for file in images),
-        *((file, pd.NA, "test") for file in _order_by_sample(test, root)),
-    ]
-    table = pd.DataFrame(rows, columns=["file", "label", "official_split"])
-    table["id"] = table.file.map(lambda file: file.stem)
-    table["path"] = table.file.map(Path.as_posix)
-    table["label"] = table.label.astype("Int64")
-    columns = ["id", "path", "label", "official_split"]
+    if root is None or not all((root / side).is_dir() for side in ("train", "test")):
+        raise DataError(f"{root or 'nexperia'}: no folders train and test; {_how_to_fetch()}")
+    train, test = root / "train", image_files(root / "test")
+    labels = {file: _label(file.relative_to(train)) for file in image_files(train)}
+    for images, name in ((labels, "train"), (test, "test")):
+        if not images:
+            raise DataError(f"{root / name} holds no image; {_how_to_fetch()}")
+    rows = [(file, label, "train") for label in (0, 1) for file in labels if labels[file] == label]
+    rows += [(file, pd.NA, "test") for file in _order_by_sample(test, root)]
+    count = len(labels) + len(test) - len(rows)
+    no_class = (f"{Kind.NO_CLASS.value}: {count:,}",) if count else ()
+    table = pd.DataFrame(
+        [(file.stem, file.as_posix(), label, side) for file, label, side in rows],
+        columns=["id", "path", "label", "official_split"],
+    ).astype({"label": "Int64"})
     if (root / LOTS).is_file():
         lots = files.load_csv(root / LOTS, ("id", "lot")).set_index("id").lot
         table["group"] = table.id.map(lots)
-        columns.append("group")
-    counts = (len(rows) - len(test), len(test))
-    caveats = "Training and test images: {:,} and {:,}".format(*counts)
-    if counts != CONTEST_COUNTS:
-        caveats += "; the contest's first stage has {:,} and {:,}".format(*CONTEST_COUNTS)
+    caveats = f"Training and test images: {len(rows) - len(test):,} and {len(test):,}"
+    caveats += " (the contest's first stage: 30,000 and 3,000)"
     name, attribution = "nexperia", "Images: Nexperia contest; not public, not to be passed on"
     if (root / MARKER).is_file():
         if not is_done(root):
@@ -80,11 +74,11 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
         attribution = "Images: synthetic, drawn by helpers.datasets.chips; not Nexperia's"
     return Source(
         name=name,
-        table=table[columns],
+        table=table,
         label_mapping="bad = the contest's class 1 (positive)",
         attribution=attribution,
         caveats=f"{caveats}.",
-        left_out=tuple(left_out([*good, *bad, root / "test"], root / "train")),
+        left_out=tuple(left_out([train, root / "test"])) + no_class,
     )
 
 
@@ -135,21 +129,9 @@ def _how_to_fetch() -> str:
     )
 
 
-def _class_folders(train: Path, names: tuple[str, ...]) -> dict[Path, list[Path]]:
-    """Return the images of each folder that has one of the names."""
-    folders = sorted(
-        folder
-        for name in names
-        for folder in train.glob(f"**/{name}")
-        if folder.parent.name not in names
-        and not any(part.startswith(".") for part in folder.relative_to(train).parts)
-    )
-    images = {folder: image_files(folder) for folder in folders}
-    if not any(images.values()):
-        raise DataError(
-            f"{train} has no images in a folder {' or '.join(names)}; {_how_to_fetch()}"
-        )
-    return images
+def _label(path: Path) -> int | None:
+    """Return the label that the nearest folder with a known name says; None if there is none."""
+    return next((LABELS[part] for part in reversed(path.parts) if part in LABELS), None)
 
 
 def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
@@ -158,10 +140,7 @@ def _order_by_sample(test: list[Path], root: Path) -> list[Path]:
     if not samples:
         return test
     sample = samples[0]
-    try:
-        ids = files.load_csv(sample, ("id",)).id.fillna("")
-    except files.ArtifactError as error:
-        raise DataError(f"{error}; download again") from None
+    ids = files.load_csv(sample, ("id",)).id.fillna("")
     if missing := sorted(set(ids) ^ {file.stem for file in test}):
         raise DataError(
             f"{sample} and the test folder differ in {len(missing)} id(s), e.g. {missing[0]!r}; "

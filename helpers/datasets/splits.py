@@ -24,6 +24,8 @@ from helpers.datasets.settings import SplitSettings
 # If copies of one image are on two sides, the copy on the less protected side is left out.
 PROTECTION = {"test": 0, "val": 1, "train": 2}
 MOST_PARTS = 10  # a test set of groups is one or more of so many equal parts at most
+# why there may be fewer images or groups than were given
+JOINED = "(near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
 VALIDATION_FOLDS = 5  # validation is one of so many parts where VAL_PER_CLASS does not apply
 
 
@@ -38,27 +40,12 @@ class Split:
     table: pd.DataFrame
     # images with equal pixels (bits 0) or nearly equal ones: id, label, cluster, bits, two_labels
     duplicates: pd.DataFrame
-    unnamed: int = 0  # images that an external CSV does not name or excludes, "excluded" too
-    ungrouped: int = 0  # images without a group in a split by groups, "excluded" too
-
-    @property
-    def copies_left_out(self) -> int:
-        return int((self.table.split == "excluded").sum()) - self.unnamed - self.ungrouped
+    left_out: dict[str, int]  # images that are "excluded", by reason
 
     @property
     def report(self) -> str:
-        """Lines that say how many duplicates there are, and what the split leaves out."""
-        equal = self.duplicates.bits == 0
-        counts = {
-            "images that share their pixels with another image": equal.sum(),
-            "other images with a near duplicate": (~equal).sum(),
-            "left out, since a copy, a near duplicate or their group is in validation or test": (
-                self.copies_left_out
-            ),
-            "left out, since SPLIT_CSV names no set for them": self.unnamed,
-            "left out, since they have no group": self.ungrouped,
-        }
-        return "\n".join(f"{what}: {count}" for what, count in counts.items() if count)
+        """Lines that say how many images the split leaves out, and why."""
+        return "\n".join(f"left out, since {why}: {n}" for why, n in self.left_out.items() if n)
 
 
 def make_split(
@@ -82,35 +69,34 @@ def make_split(
         pairs: near duplicates, `first, second, bits` (row numbers of the table).
 
     Raises:
-        DataError: too few images or groups for the split, no column `group`, or an external CSV
-            that does not fit.
+        DataError: too few images or groups for the split, no groups, or an external CSV that does
+            not fit.
     """
     table = source.table.reset_index(drop=True).assign(digest=digests.to_numpy())
     by_groups = settings.split == "groups"
-    if by_groups and "group" not in table:
+    if by_groups and ("group" not in table or table.group.isna().all()):
         raise DataError(
             f"SPLIT='groups' needs the group of each image, and {source.name} has none: name them "
             "in a LABELS_CSV (columns path and group), or use SPLIT='random'"
         )
     columns = (table.digest, table.group) if by_groups else (table.digest,)
     table["together"] = near_duplicates.clusters(len(table), pairs, *columns)
-    unnamed = ungrouped = 0
     by_source, given = table.assign(label=_source_labels(table)), None
     if settings.split_csv:
         path, allowed = Path(settings.split_csv).expanduser(), {"split": [*SIDES, "excluded"]}
         lines = named.read_named(path, source, ("split",), allowed)
         table["split"] = lines.split.fillna("excluded").to_numpy(dtype=object)
-        unnamed = int((table.split == "excluded").sum())
         given = lines.get("fold")
     else:
-        draw = _group_split if by_groups else _random_split
-        table["split"] = draw(by_source, source.stratify, settings)
-    if by_groups:
-        # a test set of the source's own may hide the groups
-        without = table.group.isna() & table.split.isin(["train", "val"])
-        table["split"], ungrouped = table.split.mask(without, "excluded"), int(without.sum())
+        table["split"] = _draw_sides(by_source, source.stratify, settings)
+    left_out = {"SPLIT_CSV names no set for them": table.split == "excluded"}
+    if by_groups:  # a test set of the source's own may hide the groups
+        alone = table.group.isna() & table.split.isin(["train", "val"])
+        left_out["they have no group"] = alone
+        table["split"] = table.split.mask(alone, "excluded")
     rank = table.split.map(PROTECTION)
-    leaking = rank.notna() & (rank > rank.groupby(table.together).transform("min"))
+    leaking = rank > rank.groupby(table.together).transform("min")
+    left_out["a copy, a near duplicate or their group is in validation or test"] = leaking
     table["split"] = table.split.mask(leaking, "excluded")
     if settings.cross_fit:
         pool = table.index[table.split.isin(["train", "val"]) & table.label.notna()]
@@ -123,7 +109,8 @@ def make_split(
     _check_sides(table, settings)
     names = ["id", "path", "label", "split", *(["fold"] if settings.cross_fit else [])]
     more = table.columns.drop([*names, "official_split", "together"])
-    return Split(table[[*names, *more]], _duplicates(table, pairs), unnamed, ungrouped)
+    counts = {why: int(rows.sum()) for why, rows in left_out.items()}
+    return Split(table[[*names, *more]], _duplicates(table, pairs), counts)
 
 
 def _duplicates(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -181,7 +168,7 @@ def describe(source: Source, split: Split, unreadable: tuple[tuple[str, str], ..
         "images": {f"{side} {label}": int(n) for (side, label), n in counts.items()},
         "left_out": list(source.left_out),
         "test_left_out": max(0, int(official.sum()) - in_test),  # of the source's test set
-        "unreadable": [Path(path).name for path, _ in unreadable],
+        "unreadable": [name for name, _ in unreadable],
     }
 
 
@@ -195,29 +182,39 @@ def _label_words(table: pd.DataFrame) -> pd.Series:
     return table.label.map({0: "0", 1: "1"}).fillna("hidden")
 
 
-def _random_split(
+def _draw_sides(
     table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
 ) -> pd.Series:
-    side = pd.Series("train", index=table.index)
-    first = ~table.together.duplicated()  # the first of several copies is drawn, the others follow
-    is_official = (table.official_split == "test").any()
-    if is_official:
-        side[table.official_split == "test"] = "test"
-    else:
-        pool = table[first & table.label.notna()]
-        side[_draw(pool, stratify, settings.test_fraction, settings.seed, "test")] = "test"
+    """Draw test images, unless the source has its own, and without folds validation images.
+
+    A random split draws the first of several copies: the others follow it into the test set, and
+    are left out of the training if it is in validation. A split by groups draws whole groups.
+    """
+    by_groups = settings.split == "groups"
+    drawable = table.group.notna() if by_groups else ~table.together.duplicated()
+    drawable &= table.label.notna()
+    tested = table.official_split == "test"
+    if not tested.any():
+        if by_groups:
+            drawn = _draw_groups(table[drawable], settings.test_fraction, settings, "test")
+        else:
+            size = settings.test_fraction
+            drawn = _draw(table[drawable], stratify, size, settings.seed, "test")
+        tested = table.together.isin(table.together[drawn])
+    side = pd.Series("train", index=table.index).mask(tested, "test")
+    pool = table[drawable & ~table.together.isin(table.together[tested])]
     if not settings.cross_fit:  # otherwise validation is a fold
-        tested = table.loc[side == "test", "together"]
-        free = first & (side == "train") & table.label.notna() & ~table.together.isin(tested)
-        side[_balanced(table[free], stratify, settings)] = "val"
-    if not is_official:
-        side = table.together.map(side[first].set_axis(table.together[first]))
-        # Copies would unbalance validation; one of each image is enough there.
-        side[~first & (side == "val")] = "excluded"
+        if by_groups:
+            drawn = _draw_groups(pool, 1 / VALIDATION_FOLDS, settings, "val")
+        else:
+            drawn = _draw_balanced(pool, stratify, settings)
+        side[drawn] = "val"
     return side
 
 
-def _balanced(pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings) -> pd.Index:
+def _draw_balanced(
+    pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
+) -> pd.Index:
     """Draw the same number of good and bad images, `val_per_class`, as in the report."""
     drawn, n = [], settings.val_per_class
     for label, word in LABEL_NAMES.items():
@@ -225,41 +222,22 @@ def _balanced(pool: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSett
         if len(of_class) < 2 * n:
             raise DataError(
                 f"VAL_PER_CLASS={n} needs at least {2 * n} different {word} images for training "
-                f"and validation, and there are {len(of_class)}{_joined(settings)}: add images "
+                f"and validation, and there are {len(of_class)} {JOINED}: add images "
                 f"(MAX_IMAGES={settings.max_images}), or pass -p VAL_PER_CLASS={len(of_class) // 2}"
             )
         drawn += [*_draw(of_class, stratify, n, settings.seed, f"val {word}")]
     return pd.Index(drawn)
 
 
-def _group_split(
-    table: pd.DataFrame, stratify: tuple[str, ...], settings: SplitSettings
-) -> pd.Series:
-    """Put whole groups on each side: about `test_fraction`, and one of five parts of the rest."""
-    side = pd.Series("train", index=table.index)
-    known = table.label.notna() & table.group.notna()
-    if (table.official_split == "test").any():
-        side[table.official_split == "test"] = "test"
-    else:
-        if not known.any():
-            raise DataError("SPLIT='groups': no image has a group; use SPLIT='random'")
-        if not 1 / MOST_PARTS <= settings.test_fraction <= 0.5:
-            raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
-        share = Fraction(settings.test_fraction).limit_denominator(MOST_PARTS)
-        drawn = _folds(table[known], stratify, settings, share.denominator, "test")
-        tested = table.together[drawn.index[drawn < share.numerator]]
-        side[table.together.isin(tested) & (side == "train")] = "test"  # also with a hidden label
-    tested = table.together[side == "test"]
-    pool = table[known & (side == "train") & ~table.together.isin(tested)]
-    if pool.empty:
-        raise DataError(
-            "every group has images in the source's own test set, so none is left for training; "
-            "use SPLIT='random'"
-        )
-    if not settings.cross_fit:
-        drawn = _folds(pool, stratify, settings, VALIDATION_FOLDS, "val")
-        side[drawn.index[drawn == 0]] = "val"
-    return side
+def _draw_groups(
+    pool: pd.DataFrame, fraction: float, settings: SplitSettings, purpose: str
+) -> pd.Index:
+    """Draw whole groups with about a fraction of the images: one or more of equal parts."""
+    if not 1 / MOST_PARTS <= fraction <= 0.5:
+        raise DataError("TEST_FRACTION must be 0.1 to 0.5 with SPLIT='groups'")
+    share = Fraction(fraction).limit_denominator(MOST_PARTS)
+    part = _folds(pool, (), settings, share.denominator, purpose)
+    return part.index[part < share.numerator]
 
 
 def _folds(
@@ -278,34 +256,28 @@ def _folds(
         strata, groups, what = _strata(drawn, stratify, n), None, "different images"
     counts = drawn.groupby("label").together.nunique().reindex([0, 1]).fillna(0).astype(int)
     if counts.min() < n:
-        setting = {"test": "another TEST_FRACTION", "folds": "a lower CROSS_FIT"}
         raise DataError(
             f"{n} {purpose} parts need {n} {what} with good and {n} with bad images; there are "
-            f"{counts[0]} and {counts[1]}{_joined(settings)}. Add images, or set "
-            f"{setting.get(purpose, 'CROSS_FIT=2 or 3')}"
+            f"{counts[0]} and {counts[1]} {JOINED}. Add images, or set "
+            f"{'another TEST_FRACTION' if purpose == 'test' else 'CROSS_FIT=2 or 3'}"
         )
     fold = pd.Series(stratified_folds(strata, n, random_state, groups), drawn.together)
     return pool.together.map(fold.groupby(level=0).first())
 
 
-def _joined(settings: SplitSettings) -> str:
-    """Return why there may be fewer images or groups than were given."""
-    hint = " (near duplicates count as one: a lower NEAR_DUPLICATE_BITS keeps more of them apart)"
-    return hint if settings.near_duplicate_bits else ""
-
-
 def _given_folds(given: pd.Series, known: pd.DataFrame, settings: SplitSettings) -> pd.Series:
     """Return the folds that SPLIT_CSV names for images with `split` and `together`."""
     fold = pd.to_numeric(given, errors="coerce")
-    if set(fold) != set(range(settings.cross_fit)):
-        problem = f"each image in train or val needs a fold from 0 to {settings.cross_fit - 1}"
-    elif other := int(((fold == 0) != (known.split == "val")).sum()):
-        problem = f"fold 0 is val and the others are train; images that are not so: {other}"
-    elif divided := int((fold.groupby(known.together).transform("nunique") > 1).sum()):
-        problem = f"images whose copy, near duplicate or group is in another fold: {divided}"
-    else:
-        return fold.astype(int)
-    raise DataError(f"{settings.split_csv}: {problem}; remove the column fold to draw new ones")
+    wrong = ~fold.isin(range(settings.cross_fit)) | ((fold == 0) != (known.split == "val"))
+    wrong |= fold.groupby(known.together).transform("nunique") > 1
+    if wrong.any():
+        raise DataError(
+            f"{settings.split_csv}: the fold of {known.id[wrong].iloc[0]!r} (and of "
+            f"{wrong.sum() - 1} more) does not fit: it is from 0 to {settings.cross_fit - 1}, 0 in "
+            "val alone, and the same for all copies, near duplicates and images of a group. Remove "
+            "the column fold to draw new ones"
+        )
+    return fold.astype(int)
 
 
 def _strata(table: pd.DataFrame, stratify: tuple[str, ...], least: int) -> pd.Series:
@@ -335,20 +307,18 @@ def _draw(
 
 
 def _check_sides(table: pd.DataFrame, settings: SplitSettings) -> None:
-    sets = {side: table.split == side for side in SIDES}
-    for fold in range(settings.cross_fit):
-        sets[f"fold {fold}"] = (table.fold == fold).fillna(False)
-    if not sets.pop("test").any():
+    """Raise DataError if a set is empty, or one for the training lacks a class or a label."""
+    if not (table.split == "test").any():
         raise DataError("the split leaves no image in test")
-    for name, rows in sets.items():
-        labels = table.label[rows]
+    sets = {side: table[table.split == side] for side in ("train", "val")}
+    for fold in range(settings.cross_fit):
+        sets[f"fold {fold}"] = table[(table.fold == fold).fillna(False)]
+    for name, images in sets.items():
         for label, word in LABEL_NAMES.items():
-            if not (labels == label).any():
-                advice = "change SEED, or lower CROSS_FIT if it is set, or add images"
-                advice = "change SPLIT_CSV" if settings.split_csv else advice
-                raise DataError(f"the split leaves no {word} image in {name}: {advice}")
-        if labels.isna().any():
-            hidden = table.id[labels.index[labels.isna()][0]]
+            if not (images.label == label).any():
+                advice = "SPLIT_CSV" if settings.split_csv else "SEED or CROSS_FIT, or add images"
+                raise DataError(f"the split leaves no {word} image in {name}: change {advice}")
+        if (hidden := images[images.label.isna()]).size:
             raise DataError(
-                f"images in {name} without a label: {labels.isna().sum()}, e.g. {hidden!r}"
+                f"{len(hidden)} image(s) in {name} have no label: {hidden.id.iloc[0]!r}"
             )

@@ -53,51 +53,33 @@ def test_class_folders_are_known_by_their_names(tmp_path, good, bad):
     assert paths["c"] == (tmp_path / bad / "deeper" / "c.jpg").as_posix()
 
 
-def test_hidden_files_are_left_out_and_those_with_other_suffixes_are_counted(two_classes):
-    fill(two_classes / "good", "c.PNG", ".thumb.png")
-    for folder in ("bad/deep/.thumbnails/x", ".git", ".good"):
-        fill(two_classes / folder, "f.png")
-    fill(two_classes / "test", "d.png")
-    fill(two_classes / "notes", "e.png")
-    for name in ("good/x.webp", "good/y.WEBP", "bad/deep/list", "test/z.txt", "notes/n.doc"):
-        (two_classes / name).touch()
-    for name in ("good/.DS_Store", "good/.x.webp", "bad/Thumbs.db", "bad/desktop.ini"):
-        (two_classes / name).touch()
-    source = load(two_classes)
-    assert source.table.id.tolist() == ["b", "a", "c", "d"]
-    assert source.left_out == (
-        "hidden folders or images: 4 (.git, .good, bad/deep/.thumbnails, good/.thumb.png)",
-        "files with other suffixes: 5 (.doc, .txt, .webp, none)",
-        "images in folders whose names say no class: 1 (notes)",
-    )
-    (two_classes / "good" / "more.heic").touch()
-    for i in range(4):
-        (two_classes / "good" / f"more.r{i}").touch()
-    assert load(two_classes).left_out[1].endswith("(.doc, .heic, .r0, .r1, .r2, ...)")
-
-
-def test_links_and_images_that_are_of_no_class_are_listed_with_their_number(
+def test_what_is_not_read_is_listed_with_its_number_and_hidden_files_are_passed_over(
     two_classes, tmp_path_factory
 ):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, "c.png")
     (two_classes / "good" / "more").symlink_to(elsewhere)
     (two_classes / "others").symlink_to(elsewhere)  # no name of a class
+    fill(two_classes / "good", "c.PNG", ".thumb.png")
+    for folder in ("bad/deep/.thumbnails/x", ".git", ".good"):
+        fill(two_classes / folder, "f.png")
+    fill(two_classes / "test", "d.png")
     fill(two_classes, "loose.png", "loose.jpg")
-    fill(two_classes / "scratched" / "deeper", "d.png")
-    fill(two_classes / "scratched", "e.png")
-    (two_classes / "documents").mkdir()
-    (two_classes / "documents" / "a.pdf").touch()
-    (two_classes / "README.txt").touch()
-    (two_classes / "loose.webp").touch()
+    fill(two_classes / "scratched" / "deeper", "e.png")
+    for name in ("good/x.webp", "good/y.WEBP", "bad/deep/list", "test/z.txt", "scratched/n.doc"):
+        (two_classes / name).touch()
+    for name in ("good/.DS_Store", "bad/Thumbs.db", "bad/desktop.ini"):
+        (two_classes / name).touch()
     source = load(two_classes)
-    assert labels(source) == {"a": 0, "b": 1}
+    assert source.table.id.tolist() == ["b", "a", "c", "d"]
     assert source.left_out == (
-        "links to folders: 2 (good/more, others)",
-        "files with other suffixes: 3 (.pdf, .txt, .webp)",
-        "images beside the class folders: 2 (loose.jpg, loose.png)",
-        "images in folders whose names say no class: 2 (scratched)",
+        "links to folders: 2 (more, others)",
+        "files with other suffixes: 5 (.doc, .txt, .webp, none)",
+        "images in no class folder: 3 (loose.jpg, loose.png, scratched)",
     )
+    for i in range(4):
+        (two_classes / "good" / f"more.r{i}").touch()
+    assert load(two_classes).left_out[1].endswith("(.doc, .r0, .r1, .r2, .r3, ...)")
 
 
 def test_a_class_folder_that_is_a_link_is_read(two_classes, tmp_path_factory):
@@ -135,14 +117,17 @@ def test_given_names_are_exact_and_decide_over_the_words(tmp_path):
     assert more["d"] == more["e"] == 1
 
 
-def test_a_missing_or_an_empty_class_is_refused_with_what_is_there(tmp_path):
+def test_a_missing_or_an_empty_class_or_test_folder_is_refused_with_what_is_there(tmp_path):
     fill(tmp_path / "good", "a.png")
     fill(tmp_path / "others", "b.png")
     problem = refused(tmp_path)
     assert "good, others" in problem and "GOOD=NAME" in problem and "LABELS_CSV" in problem
     assert "no subfolder" in refused(tmp_path / "others")
-    (tmp_path / "bad").mkdir()
-    assert f"{tmp_path / 'bad'} holds no image" in refused(tmp_path)
+    for name in ("bad", "test"):
+        (tmp_path / name).mkdir()
+        assert f"{tmp_path / name} holds no image" in refused(tmp_path)
+        fill(tmp_path / name, f"{name}.png")
+    assert "TEST_FOLDER='new'" in refused(tmp_path, test_folder="new")
 
 
 def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
@@ -151,12 +136,9 @@ def test_file_names_that_repeat_get_longer_ids_and_others_keep_theirs(tmp_path):
     fill(tmp_path / "bad", "001.png")
     expected = {"good/001": 0, "good/day2/001": 0, "bad/001": 1, "only": 0}
     assert labels(load(tmp_path)) == expected
-
-
-def test_files_that_differ_by_their_suffix_alone_are_refused(two_classes):
-    fill(two_classes / "good", "a.bmp")
-    problem = refused(two_classes)
-    assert "'good/a'" in problem and f"{two_classes}/good/a.bmp" in problem
+    fill(tmp_path / "good", "001.bmp")  # differs by its suffix alone
+    problem = refused(tmp_path)
+    assert "'good/001'" in problem and f"{tmp_path}/good/001.bmp" in problem
 
 
 @pytest.mark.parametrize(("name", "given"), [("test", ""), ("Test", ""), ("new", "new")])
@@ -173,8 +155,7 @@ def test_a_test_folder_may_be_elsewhere_and_repeat_names(two_classes, tmp_path_f
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     fill(elsewhere, "a.png")
     table = load(two_classes, test_folder=str(elsewhere)).table
-    assert table.id.is_unique
-    assert table.path[2] == (elsewhere / "a.png").as_posix()
+    assert table.id.is_unique and table.path[2] == (elsewhere / "a.png").as_posix()
 
 
 @pytest.mark.parametrize("given", ["", "test"])
@@ -184,12 +165,6 @@ def test_labels_in_a_test_folder_are_said_to_be_left_out(two_classes, given):
     source = load(two_classes, test_folder=given)
     assert source.table.label.isna().sum() == 2
     assert "test/NOK, test/good" in source.caveats
-
-
-def test_a_missing_or_empty_test_folder_is_refused(two_classes):
-    assert "TEST_FOLDER='new'" in refused(two_classes, test_folder="new")
-    (two_classes / "test").mkdir()
-    assert f"{two_classes / 'test'} holds no image" in refused(two_classes)
 
 
 def test_a_data_set_that_does_not_exist_is_refused(tmp_path):
