@@ -140,10 +140,6 @@ class RunPaths:
         """The folder of a model's trainings: checkpoint, learning curve and scores of each."""
         return self.root / "checkpoints" / model
 
-    def events(self, model: str, seed: int = 0, fold: int | None = None) -> Path:
-        """The folder of TensorBoard's event file of one training of a model."""
-        return self.root / "tensorboard" / model / Path(checkpoint_name(seed, fold)).stem
-
     def genotype(self, name: str) -> Path:
         """A cell, and how it was found."""
         return self.genotypes_root / f"{name}.json"

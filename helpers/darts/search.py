@@ -59,12 +59,11 @@ def search(
     *,
     resume: Path | None = None,
     deadline_s: float | None = None,
-    events: Path | None = None,
 ) -> Search:
     """Search a cell on the images of a table: `id`, `label`, and `group` if groups stay apart.
 
     Args:
-        resume, deadline_s, events: see `Training`.
+        resume, deadline_s: see `Training`.
     """
     net = make_supernet(settings, images)
     w_half, alpha_half = (
@@ -85,7 +84,6 @@ def search(
         extra={"adam": architect.adam},
         resume=resume,
         deadline_s=deadline_s,
-        events=events,
     )
     for record in training.epochs():  # Algorithm 1
         losses: list[float] = []

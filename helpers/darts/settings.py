@@ -13,13 +13,11 @@ from helpers.training.settings import (
     EPOCH_IMAGES,
     PRECISION,
     SEED,
-    TENSORBOARD,
     TEST_VIEWS,
     TIME_BUDGET,
     Augment,
     EpochImages,
     Precision,
-    Tensorboard,
     TestViews,
     TrainSettings,
     training_of,
@@ -50,7 +48,6 @@ class SearchSettings:
     perturbation_images: int = setting(
         256, "images of alpha's half that the second selection uses", ge=2
     )
-    tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:
@@ -112,7 +109,6 @@ class RetrainSettings:
     distill_temperature: float = setting(2.0, "softens the scores of teacher and student", gt=0)
     test_views: TestViews = setting(1, TEST_VIEWS)
     precision: Precision = setting("auto", PRECISION)
-    tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     @property

@@ -35,7 +35,7 @@ def training_images(split: pd.DataFrame) -> pd.DataFrame:
 def decisive(settings: SearchSettings, **others: Any) -> SearchSettings:
     """Return settings that differ only if the search's result may differ."""
     default = SearchSettings()
-    names = ("tensorboard", "time_budget_min", "perturbation_images")
+    names = ("time_budget_min", "perturbation_images")
     values = {name: getattr(default, name) for name in names}
     return dataclasses.replace(settings, **values | others)
 

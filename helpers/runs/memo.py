@@ -32,8 +32,6 @@ from helpers.models import backbones
 from helpers.models.spec import Network
 from helpers.runs import code
 
-# arguments that say how work goes on, not what comes out; a function that has them is given them
-STEERING = ("resume", "deadline_s", "events")
 PLACES = ("path",)  # columns of tables that say where an image is on this machine
 SUFFIXES = {
     "network": ".safetensors",
@@ -57,7 +55,10 @@ class Task:
         return name in inspect.signature(self.function).parameters
 
     def call(self, **steering: Any) -> Any:
-        """Call the function; it gets those of the `steering` arguments that it has."""
+        """Call the function; it gets those of the `steering` arguments that it has.
+
+        They (`resume`, `deadline_s`) say how work continues, not what comes out: no key has them.
+        """
         given = {name: value for name, value in steering.items() if self.takes(name)}
         return self.function(*self.args, **self.kwargs, **given)
 

@@ -28,7 +28,7 @@ from helpers.runs.presets import PRESET_VALUES, PRESETS
 from helpers.training.settings import BaselineSettings, FinetuneSettings
 
 # no result depends on these settings, so they are in no key
-STEERING = ("time_budget_min", "tensorboard")
+STEERING = ("time_budget_min",)
 
 STAGES: dict[str, type] = {
     "01_data_split": SplitSettings,

@@ -219,14 +219,13 @@ class Run:
 
     def _call(self, name: str, key: str, work: memo.Task) -> Callable[[], Any]:
         resume = self._resume(name, key) if work.takes("resume") else None
-        shown = getattr(self.settings, "tensorboard", False)
-        steering = {
-            "resume": resume,
-            "deadline_s": self.deadline_s,
-            "events": self.paths.root / "tensorboard" / name if shown else None,
-        }
         return functools.partial(
-            call_and_save, work, self.paths.root / name, self.settings, **steering
+            call_and_save,
+            work,
+            self.paths.root / name,
+            self.settings,
+            resume=resume,
+            deadline_s=self.deadline_s,
         )
 
     def _resume(self, name: str, key: str) -> Path:

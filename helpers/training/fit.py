@@ -58,7 +58,6 @@ def fit(
     name: str = "network",
     resume: Path | None = None,
     deadline_s: float | None = None,
-    events: Path | None = None,
 ) -> Fitted:
     """Train all layers of a network on the rows `train`; validate on `val`.
 
@@ -71,7 +70,7 @@ def fit(
         views: symmetries of each image over which its scores are averaged.
         teacher: teaches beside the labels; its views replace the augmentation.
         name: for the progress bar and messages.
-        resume, deadline_s, events: see `Training`.
+        resume, deadline_s: see `Training`.
     """
     network = build(seed)
     if teacher:
@@ -92,7 +91,6 @@ def fit(
         loss=teacher.loss(settings.label_smoothing) if teacher else None,
         resume=resume,
         deadline_s=deadline_s,
-        events=events,
     ).run()
     scores = predict(network, batches(["val", "test"]), settings.precision, views)
     return _fitted(network, training, images, table, scores, views, settings.precision)
@@ -109,7 +107,6 @@ def linear_probe(
     name: str = "linear probe",
     resume: Path | None = None,
     deadline_s: float | None = None,
-    events: Path | None = None,
 ) -> Fitted:
     """Train the `head` of a network alone, on the embeddings that the rest of it has given.
 
@@ -121,9 +118,16 @@ def linear_probe(
     def batches(sides: list[str]) -> Batches:
         return features.batches(table[table.split.isin(sides)], settings.batch_size)
 
-    steering: dict[str, Any] = {"resume": resume, "deadline_s": deadline_s, "events": events}
-    train, val = batches(["train"]), batches(["val"])
-    training = Training(head, train, val, settings, seed=seed, name=name, **steering).run()
+    training = Training(
+        head,
+        batches(["train"]),
+        batches(["val"]),
+        settings,
+        seed=seed,
+        name=name,
+        resume=resume,
+        deadline_s=deadline_s,
+    ).run()
     scores = predict(head, batches(["val", "test"]), settings.precision)
     # the embeddings were made in the device's own precision
     return _fitted(network, training, images, table, scores, 1, "auto")

@@ -24,7 +24,6 @@ from helpers.core.errors import OutOfTime, UserError
 from helpers.core.style import percent
 from helpers.training.allocator import freed_memory_kept
 from helpers.training.batches import Batches
-from helpers.training.events import event_file
 from helpers.training.inference import ScoresError, autocast, evaluate, placed, precision_of
 from helpers.training.optim import Loss, make_optimizer, make_scheduler
 from helpers.training.settings import TrainSettings
@@ -59,7 +58,6 @@ class Training:
         extra: what else changes in the training, with `state_dict` and `load_state_dict`, by name.
         resume: file to continue from and to write after every epoch; the caller removes it.
         deadline_s: on `time.monotonic`'s clock; no epoch starts that would probably end later.
-        events: folder for TensorBoard's event file; None writes none.
     """
 
     def __init__(
@@ -76,13 +74,12 @@ class Training:
         extra: Mapping[str, Any] | None = None,
         resume: Path | None = None,
         deadline_s: float | None = None,
-        events: Path | None = None,
     ) -> None:
         device = devices.default_device()
         self.model, self.train, self.val = placed(model, device), train, val
         self.settings, self.seed, self.name = settings, seed, name
         self.parameters = parameters or [p for p in model.parameters() if p.requires_grad]
-        self.resume, self.deadline_s, self.events = resume, deadline_s, events
+        self.resume, self.deadline_s = resume, deadline_s
         self.precision = precision_of(device, settings.precision)
         self.loss_of = loss or Loss(settings.label_smoothing)
         self.optimizer = make_optimizer(self.parameters, settings)
@@ -134,25 +131,23 @@ class Training:
         """
         settings = self.settings
         self._continue()
-        with event_file(self.events, self.history) as write_event:
-            while self.epoch < settings.epochs:
-                self._check_time()
-                status.tell(self._progress())
-                started, self._total, self._seen = time.monotonic(), 0.0, 0
-                if before := getattr(self.model, "before_epoch", None):  # see `models.Network`
-                    before(self.epoch, settings.epochs)
-                record: Record = {"epoch": self.epoch + 1}
-                yield record
-                if settings.schedule != "one_cycle":
-                    self.scheduler.step()
-                record |= self._trained(time.monotonic() - started) | self._validated()
-                record["total_seconds"] = round(time.monotonic() - started, 2)
-                self.history.append(record)
-                self.epoch += 1
-                if self.resume is not None:
-                    tensors.save_state(self.resume, self.state())
-                write_event(record)
-                self._spent_s = time.monotonic() - started
+        while self.epoch < settings.epochs:
+            self._check_time()
+            status.tell(self._progress())
+            started, self._total, self._seen = time.monotonic(), 0.0, 0
+            if before := getattr(self.model, "before_epoch", None):  # see `models.Network`
+                before(self.epoch, settings.epochs)
+            record: Record = {"epoch": self.epoch + 1}
+            yield record
+            if settings.schedule != "one_cycle":
+                self.scheduler.step()
+            record |= self._trained(time.monotonic() - started) | self._validated()
+            record["total_seconds"] = round(time.monotonic() - started, 2)
+            self.history.append(record)
+            self.epoch += 1
+            if self.resume is not None:
+                tensors.save_state(self.resume, self.state())
+            self._spent_s = time.monotonic() - started
         status.tell("")
         kept = self.best if settings.keep == "best" else self.judged.state_dict()
         self.model.load_state_dict(kept)

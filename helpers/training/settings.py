@@ -8,7 +8,6 @@ A notebook's parameter `FBP_EPOCHS` is the field `fbp_epochs` here, with its def
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
@@ -28,7 +27,6 @@ PRECISION = "of the arithmetic; auto: bf16 where it is fast; no: float32"
 AUGMENT = "random changes of training images that do not change the label"
 EMA_DECAY = "of the running average of the weights; 0: no average"
 TEST_VIEWS = "symmetries of each image over which its scores are averaged"
-TENSORBOARD = "write event files of the trainings that run"
 TIME_BUDGET = "stop between two epochs after so many minutes; 0: no limit"
 
 
@@ -48,12 +46,6 @@ def _number_of_symmetries(value: int) -> int:
     if value not in (1, 4, 8):
         raise ValueError("is not one of 1, 4, 8")
     return value
-
-
-def _installed(wanted: bool) -> bool:
-    if wanted and importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("needs the package tensorboard: pip install tensorboard")
-    return wanted
 
 
 def _known_backbones(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,7 +81,6 @@ EpochImages = Annotated[int, AfterValidator(_all_or_two)]
 Precision = Literal["auto", "bf16", "fp16", "no"]  # "no": float32
 # the image; its mirror images too; all symmetries of the square
 TestViews = Annotated[int, AfterValidator(_number_of_symmetries)]
-Tensorboard = Annotated[bool, AfterValidator(_installed)]  # write event files of the trainings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +170,6 @@ class FinetuneSettings:
     folds: int = setting(5, FOLDS, ge=2)
     cv_images: int = setting(5000, CV_IMAGES, ge=0)
     trees: int = setting(500, "of the random forest", ge=1)
-    tensorboard: Tensorboard = setting(False, TENSORBOARD)
     time_budget_min: float = setting(0.0, TIME_BUDGET, ge=0)
 
     def __post_init__(self) -> None:

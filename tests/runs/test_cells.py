@@ -83,7 +83,7 @@ def test_a_search_is_done_once_and_writes_two_cells_that_05_finds(home, parts_fo
     assert about["searched_perturbation"][0] == chosen.genotype
     spent = found.provenance["seconds"] + chosen.seconds
     assert about["searched_perturbation"][1]["seconds"] == pytest.approx(spent, abs=0.11)
-    change(run, tensorboard=True, time_budget_min=60.0)
+    change(run, time_budget_min=60.0)
     run.notes.clear()
     again = find()[0]
     assert len(run.notes["reused"]) == 4
