@@ -112,7 +112,7 @@ def test_a_half_decoded_cache_of_a_killed_process_is_removed_by_the_next(run_cop
     cache = run_file(run_copy, "cache.json").parent
     half = cache.with_name(f".{cache.name}.4194305.tmp")  # no system has that PID
     cache.rename(half)
-    split = read_split(paths.RunPaths("t"))
+    split = read_split(paths.RunPaths("t").split_csv)
     assert stages.images_of(paths.RunPaths("t"), split, 16).size_px == 16
     assert [p.name for p in cache.parent.iterdir() if p.is_dir()] == [cache.name]
 
@@ -126,9 +126,9 @@ def together(*calls) -> None:
 
 def test_notebooks_of_one_run_that_write_run_json_at_once_lose_nothing(home):
     def note(name: str) -> None:
-        stage = stages.Run(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
+        run = stages.Run(FINETUNING, paths.RunPaths("r"), "smoke", FinetuneSettings(), "k")
         for number in range(20):
-            stage.once(f"{name} {number}", {}, lambda: None)
+            run.once(f"{name}{number}", files.fingerprint, number)
 
     together(*(lambda n=name: note(n) for name in ("a", "b", "c")))
     steps = stages.load_run(paths.RunPaths("r"))["steps"]

@@ -22,6 +22,7 @@ from PIL import Image
 from helpers import datasets
 from helpers.core import files, tensors
 from helpers.core.errors import UserError
+from helpers.core.members import Member
 from helpers.core.paths import HOME_VARIABLE, RunPaths
 from helpers.core.rules import SettingsError
 from helpers.darts import genotypes, named, network
@@ -31,9 +32,11 @@ from helpers.datasets.settings import SplitSettings
 from helpers.datasets.split_file import read_split
 from helpers.deploy import description
 from helpers.models import backbones
+from helpers.models.record import Model
 from helpers.results import predictions, submission
-from helpers.runs import settings, stages
+from helpers.runs import record, settings, stages
 from helpers.training.features import Features
+from helpers.training.settings import FinetuneSettings
 from tests.deploy_run import CONTENT
 
 ODD = st.one_of(
@@ -239,34 +242,37 @@ def test_any_genotype_file_holds_a_cell_or_is_refused(place, data):
         assert (found[0].cost["search_seconds"] or 0) >= 0
 
 
-DONE = {"status": "done", "key": "a", "seconds": 3.5, "peak_memory_mb": 300.0, "reused": ["cnn"]}
-DONE |= {"settings": {"seed": 0}, "images": {"train 0": 3}}
-DONE |= {"outputs": {"split.csv": "0" * 20}}
-STEP = {
-    "key": "k",
-    "stage": "03_finetuning",
-    "outputs": {"predictions/cnn.csv": "f"},
-    "seconds": 1.0,
-}
-RUN = {"run": "broken", "preset": "smoke", "dataset": "folder:x"}
-RUN |= {"stages": {"01_data_split": DONE}, "steps": {"cnn": STEP}}
+@pytest.fixture(scope="module")
+def run_record(place):
+    """Return run.json of a run with a split, finished work and a model; its files are there."""
+    paths = RunPaths("broken")
+    files.save_csv(paths.split_csv, pd.DataFrame(SPLIT))
+    run = stages.Run("03_finetuning", paths, "smoke", FinetuneSettings(), "k")
+    run.once("cnn", files.fingerprint, "work")
+    run.add_model(Model("cnn", members=(Member(0),)), pd.DataFrame(PREDICTIONS), seconds=1.0)
+    done = {"status": "done", "key": "a", "seconds": 3.5, "settings": {"seed": 0}}
+    done["outputs"] = record.digests_of(paths, [paths.split_csv])
+    header = {"preset": "smoke", "dataset": "folder:x", "stages": {"01_data_split": done}}
+    return record.load_run(paths) | header
 
 
 @given(data=st.data())
-def test_any_run_json_opens_the_next_stage_or_is_refused(place, data):
+def test_any_run_json_opens_the_next_stage_or_is_refused(run_record, data):
     paths = RunPaths("broken")
-    files.write_bytes(paths.run_json, data.draw(json_files(RUN)))
-
-    try:  # what a notebook's first and second cell do with the record
-        stage = stages.begin("02_features_baselines", {"RUN": "broken"})
-        stage.once("cnn", {}, lambda out: files.save_json(out, 1), out=paths.root / "out.json")
-        stages.is_current("02_features_baselines", stage.settings, paths)
-        stage.finish()
+    files.write_bytes(paths.run_json, data.draw(json_files(run_record)))
+    try:  # what notebooks do with the record
+        run = stages.begin("02_features_baselines", {"RUN": "broken"})
+        assert run.once("cnn", files.fingerprint, "work") == files.fingerprint("work")
+        assert run.models()["cnn"].model.base
+        stages.is_current("02_features_baselines", run.settings, paths)
+        run.finish()
         stages.open_stage("06_analysis", {"RUN": "broken"})
-    except (SettingsError, stages.StageError) as error:
-        assert "PRESET" in str(error) or "needs the split" in str(error) or "run.json" in str(error)
+    except SettingsError as error:
+        assert "PRESET" in str(error)
+    except stages.StageError as error:
+        assert "needs the split" in str(error)
     except UserError as error:
-        assert "run.json" in str(error)
+        assert str(paths.root) in str(error)
 
 
 # --- images ----------------------------------------------------------------------------------

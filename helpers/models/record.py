@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from helpers.core.members import Member
 from helpers.models import libraries
 
@@ -133,10 +135,9 @@ class Model:
         """Return the model that `to_json` described.
 
         Raises:
-            TypeError: the content is not that of a model.
+            ValueError: the content is not that of a model.
         """
-        members = tuple(Member(**member) for member in content["members"])
-        return cls(**{**content, "members": members})
+        return TypeAdapter(cls).validate_python(content)
 
 
 def colours(models: Iterable[Model]) -> dict[str, str]:

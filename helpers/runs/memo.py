@@ -206,10 +206,11 @@ def _read(about: Mapping[str, Any], place: Path) -> Any:
         return files.load_all_arrays(path)
     if kind == "plain":
         return files.load_json(path)
-    texts = [name for name, dtype in about["types"].items() if dtype in ("object", "str")]
-    table = files.load_csv(path, list(about["types"]), text=texts)
+    types = about.get("types", {})
+    texts = [name for name, dtype in types.items() if dtype in ("object", "str")]
+    table = files.load_csv(path, list(types), text=texts)
     with files.reading(path):
-        return table.astype(about["types"])
+        return table.astype(types)
 
 
 def paths_of(stored: Mapping[str, Any], place: Path) -> list[Path]:

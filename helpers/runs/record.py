@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import filelock
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from helpers.core import files, locks, paths
 from helpers.core.errors import UserError
+from helpers.models.record import Model
 
 
 class RunError(UserError):
@@ -33,11 +34,41 @@ class _Stage(BaseModel, strict=True):
     outputs: dict[str, str] = {}
 
 
+class _File(BaseModel, strict=True):
+    kind: Literal["network", "tensors", "table", "arrays", "plain"]
+    part: str
+    types: dict[str, str] = {}  # of a table's columns
+
+
+class _Stored(BaseModel, strict=True):
+    """What `memo.load` reads."""
+
+    files: dict[str, _File]
+    plain: list[str] = []
+    kind: str = Field("", alias="class")
+
+    @model_validator(mode="after")
+    def _names_a_value(self) -> _Stored:
+        if not self.kind and "" not in self.files:
+            raise ValueError("it names no value")
+        return self
+
+
 class _Step(BaseModel, strict=True):
     key: str
     stage: str
     outputs: dict[str, str]
-    seconds: float = 0
+    seconds: float
+    stored: _Stored | None = None
+
+
+class _Made(BaseModel):
+    """A model and its predictions file."""
+
+    stage: str
+    digest: str
+    model: Model
+    costs: dict[str, str | float | None] = {}
 
 
 class _Run(BaseModel, strict=True):
@@ -48,6 +79,7 @@ class _Run(BaseModel, strict=True):
     split: str = ""
     stages: dict[str, _Stage] = {}
     steps: dict[str, _Step] = {}
+    models: dict[str, _Made] = {}
 
 
 def load_run(run_paths: paths.RunPaths) -> dict[str, Any]:
