@@ -34,7 +34,6 @@ HASH_SIDE = 16  # of a perceptual hash: 16 x 16 = 256 bits
 WAY_OUT = "convert it to 8 bit or to 16-bit gray"
 
 CAMERA_BITS = (8, 10, 12, 14, 16)
-HEADERS_PER_TASK = 64
 
 BACKGROUND = "white"  # behind transparent pixels, as on paper and in a browser
 
@@ -66,15 +65,13 @@ def depth_of(paths: Sequence[Path]) -> int:
     say how many bits the camera used. Ignores files that cannot be read; decoding names them.
     """
 
-    def largest(start: int) -> int:
-        values = [0]
-        for path in paths[start : start + HEADERS_PER_TASK]:
-            with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
-                values.append(int(np.asarray(image).max()) if _is_deep(image) else 0)
-        return max(values)
+    def largest(path: Path) -> int:
+        with contextlib.suppress(*DECODE_ERRORS, MemoryError), _opened(path) as image:
+            return int(np.asarray(image).max()) if _is_deep(image) else 0
+        return 0
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        brightest = max(pool.map(largest, range(0, len(paths), HEADERS_PER_TASK)), default=0)
+        brightest = max(pool.map(largest, paths), default=0)
     return bits_for(brightest) if brightest else 0
 
 
@@ -113,11 +110,7 @@ def read_image(path: Path, bits: int) -> Picture:
 
 
 def picture_of(image: Image.Image, bits: int) -> Picture:
-    """Return the pixels of an image that Pillow has opened, as `read_image` does; turns it upright.
-
-    Raises:
-        BitsFound, ValueError, Exception: see `read_image`.
-    """
+    """Return what `read_image` does, and raise what it raises, for an image that Pillow opened."""
     has_more = getattr(image, "is_animated", False)
     image.load()
     with contextlib.suppress(*DECODE_ERRORS):  # damaged EXIF data leave the pixels whole

@@ -33,19 +33,15 @@ def sample_parts(split: pd.DataFrame, cache: ImageCache, seed: int) -> Figure:
 
 
 def near_duplicates(split: pd.DataFrame, pairs: pd.DataFrame, cache: ImageCache) -> Figure:
-    """Draw pairs of near duplicates, one above the other; up to half have different labels.
+    """Draw pairs of near duplicates (`first, second, bits`), one above the other.
 
-    Args:
-        split: the table of the split, in the cache's order.
-        pairs: `first, second, bits`.
-        cache: the images.
+    Those with different labels come first, then those that differ in the fewest bits. The table of
+    the split is in the cache's order.
     """
-    pairs = pairs.sort_values(["bits", "first"], kind="stable")
     first, second = (split.label.iloc[pairs[end]].to_numpy() for end in ("first", "second"))
-    known = ~pd.isna(first) & ~pd.isna(second)
-    differ = known & (first != second)
-    unlike = pairs[differ][: COLUMNS // 2]
-    drawn = pd.concat([unlike, pairs[~differ][: COLUMNS - len(unlike)]])
+    differ = ~pd.isna(first) & ~pd.isna(second) & (first != second)
+    order = np.lexsort((pairs["first"], pairs.bits, ~differ.astype(bool)))
+    drawn = pairs.iloc[order[:COLUMNS]]
     figure, axes = plt.subplots(
         2, len(drawn), figsize=(1.5 * max(4, len(drawn)), 3.8), squeeze=False
     )

@@ -19,11 +19,9 @@ from helpers.core.style import SIDES, SIGNIFICANT, p_value, percent, with_interv
 def images(split: pd.DataFrame, label_mapping: str) -> str:
     """Say how many images there are, and how many of them are bad."""
     labels = split.label.dropna()
-    text = f"{len(split):,} images, {_per_cent(labels.mean())} of them bad"
-    if hidden := len(split) - len(labels):
-        text = f"{len(split):,} images, {_per_cent(labels.mean())} of the labelled ones bad"
-        label_mapping = f"{hidden:,} labels are hidden; {label_mapping}"
-    return f"{text}; {label_mapping}."
+    hidden = len(split) - len(labels)
+    whose = f"the {len(labels):,} labelled ones" if hidden else "them"
+    return f"{len(split):,} images, {_per_cent(labels.mean())} of {whose} bad; {label_mapping}."
 
 
 def sides(split: pd.DataFrame) -> str:

@@ -30,24 +30,16 @@ def read_named(
     columns: Sequence[str],
     allowed: Mapping[str, Sequence[Any]],
 ) -> pd.DataFrame:
-    """Return the lines of a CSV in the order of the source's images.
+    """Return the lines of a CSV in the order of the source's images, without `id` and `path`.
 
-    The CSV names images by a column `id` or `path`: paths are absolute, relative to the CSV's
-    folder, or to a folder above the images. Lines about images that were dropped before
-    (`source.dropped`) are known, but say nothing.
-
-    Args:
-        path: the CSV.
-        source: its table has `id` and `path`.
-        columns: that the CSV must have.
-        allowed: the values that a column may have, as text.
-
-    Returns:
-        The other columns as text, a row per image; missing where the CSV says nothing.
+    The CSV has some `columns`, and names images by a column `id` or `path`: paths are absolute, or
+    relative to the CSV's folder or to a folder above the images. Lines about images that were
+    dropped before (`source.dropped`) are known, but say nothing. A value is missing where the CSV
+    says nothing.
 
     Raises:
-        DataError: an unknown image, one that is named twice, or a value that is not allowed; the
-            line is named.
+        DataError: an unknown image, one that is named twice, or a value that is not among the
+            `allowed` ones of its column; the line is named.
     """
     frame = files.load_csv(path, columns, text=[*allowed, "group"])
     by = next((name for name in ("id", "path") if name in frame.columns), None)

@@ -19,17 +19,10 @@ def part_of(package_name):
 
 def test_an_image_depends_on_its_arguments_and_not_on_what_was_drawn_before():
     first = render_part(0, "train", 5, 1, 112)
-    render_part(0, "test", 9, 1, 112)
+    for other in ((1, "train", 5), (0, "test", 5), (0, "train", 6)):
+        assert (render_part(*other, 1, 112)[0] != first[0]).mean() > 0.5
     again = render_part(0, "train", 5, 1, 112)
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[1], again[1])
-    assert first[2] == again[2]
-
-
-@pytest.mark.parametrize("other", [(1, "train", 5), (0, "test", 5), (0, "train", 6)])
-def test_seed_split_and_index_each_give_another_image(other):
-    reference = render_part(0, "train", 5, 0, 112)[0]
-    assert (render_part(*other, 0, 112)[0] != reference).mean() > 0.5
+    assert (first[0] == again[0]).all() and (first[1] == again[1]).all() and first[2] == again[2]
 
 
 def test_the_mask_is_where_the_same_part_with_and_without_defect_differs():
@@ -57,20 +50,17 @@ def test_each_defect_is_visible_on_each_package_even_when_weakest(kind):
 
 @pytest.mark.parametrize("kind", sorted(set(DEFECTS) - set(UNMISSABLE)))
 def test_a_strong_defect_changes_more_than_a_weak_one(kind):
-    amounts = []
-    for strength in (0.0, 1.0):
-        amount = 0.0
-        for seed in range(12):
-            part = draw_parameters(np.random.default_rng(seed))
-            bad = DEFECTS[kind][1](part, np.random.default_rng(seed), strength)
-            amount += abs(photograph(bad) - photograph(part)).sum()
-        amounts.append(amount)
-    assert amounts[1] > 1.3 * amounts[0]
-
-
-def test_shares_of_packages_and_of_defects_add_up_to_one():
-    assert sum(p.share for p in PACKAGES) == pytest.approx(1)
-    assert sum(share for share, _ in DEFECTS.values()) == pytest.approx(1)
+    parts = [draw_parameters(np.random.default_rng(seed)) for seed in range(12)]
+    weak, strong = (
+        sum(
+            abs(
+                photograph(DEFECTS[kind][1](part, np.random.default_rng(seed), strength)) - good
+            ).sum()
+            for seed, (part, good) in enumerate(zip(parts, map(photograph, parts), strict=True))
+        )
+        for strength in (0.0, 1.0)
+    )
+    assert strong > 1.3 * weak
 
 
 def test_the_ground_is_dark_and_the_leads_are_bright_as_in_the_contest():

@@ -48,17 +48,6 @@ def test_pairs_of_near_duplicates_are_one_above_the_other_with_their_distance(im
     assert [t.get_text() for ax in figure.axes for t in ax.texts] == ["8 bits", "4 bits"]
 
 
-def test_at_most_half_of_the_pairs_drawn_have_different_labels(images, monkeypatch):
-    monkeypatch.setattr(figures, "COLUMNS", 4)
-    split, cache = images
-    split = split.assign(label=pd.array([0, 1] * 20, dtype="Int64"))
-    alike, unlike = [(i, i + 2) for i in range(6)], [(0, 1), (2, 3), (4, 5), (6, 7)]
-    pairs = pd.DataFrame([*alike, *unlike], columns=["first", "second"]).assign(bits=3)
-    figure = figures.near_duplicates(split, pairs, cache)
-    labels = [ax.get_title().split(", ")[1] for ax in figure.axes]
-    assert sum(a != b for a, b in zip(labels[:4], labels[4:], strict=True)) == 2
-
-
 def test_samples_have_a_row_for_each_class_and_brightness_a_curve(images):
     split, cache = images
     axes = figures.sample_parts(split, cache, seed=0).axes

@@ -26,7 +26,7 @@ def test_images_and_sides_are_counted_with_their_share_of_bad_ones():
     assert "training 32 (25 % bad), test 8 (25 % bad)" in findings.sides(split)
     split.loc[:7, "label"] = pd.NA
     split["fold"] = pd.array([pd.NA] * 8 + [0, 1] * 16, dtype="Int64")
-    assert "8 labels are hidden" in findings.images(split, "x")
+    assert "of the 32 labelled ones" in findings.images(split, "x")
     assert "test 8 (labels hidden)" in findings.sides(split) and "2 folds" in findings.sides(split)
 
 

@@ -27,19 +27,14 @@ def stream(seed: int, purpose: str, split: str, index: int = 0) -> np.random.Gen
 def render_part(
     seed: int, split: str, index: int, label: int, size_px: int = IMAGE_SIZE_PX
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Render one part; the result depends on the arguments alone.
+    """Render the part `index` of a split ("train" or "test"), good (label 0) or bad (1).
 
-    Args:
-        seed: of the data set, 0 or more.
-        split: "train" or "test".
-        index: number of the part in its split, 0 or more.
-        label: 0 good, 1 bad.
-        size_px: side of the square image, 64 or more.
+    The result depends on the arguments alone.
 
     Returns:
-        image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel, empty for
-        good parts; info with keys defect ("" if good), difficulty (0 easy ... 1 hard, None if
-        good), package and lot (package and marking).
+        image uint8 (H, W); mask bool (H, W), True where the defect changed the pixel; info with
+        keys defect ("" if good), difficulty (0 easy ... 1 hard, None if good), package and lot
+        (package and marking).
     """
 
     def photograph(part: Part) -> np.ndarray:

@@ -31,6 +31,8 @@ from helpers.datasets.nexperia import LOTS, MARKER, is_done, read_marker
 BAD_FRACTION = 0.1  # the contest's: about nine good parts to one bad
 RENDERER_VERSION = 2  # raise it when a change of the drawing changes any pixel
 FOLDERS = {"train": ("train/good_0", "train/bad_1"), "test": ("test/all_tests",) * 2}
+RANGES = {"train": (1, np.inf), "test": (1, np.inf), "seed": (0, np.inf)}
+RANGES |= {"bad_fraction": (0, 1), "size_px": (64, np.inf)}
 HIDDEN_LABELS = "hidden_test_labels.csv"
 README = """SYNTHETIC IMAGES. Every picture in this folder was drawn by a program
 (python -m helpers.datasets.chips); none is a photograph of a real part, and none comes from
@@ -67,20 +69,12 @@ def write_dataset(
     bad_fraction: float = BAD_FRACTION,
     size_px: int = IMAGE_SIZE_PX,
 ) -> Path:
-    """Write a data set in the contest's layout, unless it is there.
+    """Write a data set in the contest's layout, unless it is there, and return the folder `out`.
 
         write_dataset("data/raw/chips", train=6000, test=1000)
 
-    Args:
-        out: folder, new, empty, or with a set of the same settings; one that was not finished
-            is drawn again.
-        train, test: numbers of images, 1 or more each.
-        seed: all images depend on it, and on nothing else but the settings here.
-        bad_fraction: bad parts among the training and among the test images.
-        size_px: side of the square images, 64 or more.
-
-    Returns:
-        The folder, whole.
+    `out` is new, empty, or has a set of the same settings; one that was not finished is drawn
+    again. The images depend on the settings alone.
 
     Raises:
         DataError: a setting out of range, or a folder with other settings or other files.
@@ -88,11 +82,9 @@ def write_dataset(
     """
     settings = {"train": train, "test": test, "seed": seed, "bad_fraction": bad_fraction}
     settings |= {"size_px": size_px, "renderer_version": RENDERER_VERSION}
-    for name, least in {"train": 1, "test": 1, "seed": 0, "bad_fraction": 0, "size_px": 64}.items():
-        if settings[name] < least:
-            raise DataError(f"{name} must be {least} or more, got {settings[name]}")
-    if bad_fraction > 1:
-        raise DataError(f"bad_fraction must be at most 1, got {bad_fraction}")
+    for name, (low, high) in RANGES.items():
+        if not low <= settings[name] <= high:
+            raise DataError(f"{name} must be from {low} to {high}, got {settings[name]}")
     out = Path(out)
     _check_folder(out, settings)
     if is_done(out):
@@ -136,16 +128,11 @@ def write_dataset(
 
 def _check_folder(out: Path, settings: dict[str, Any]) -> None:
     """Raise DataError unless `out` is new, empty or has a set with the same settings."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DataError(f"{out} is a file; choose another folder")
-    there = read_marker(out).get("settings")
-    if there is None:
-        if any(not path.match(f".{MARKER}.*.tmp") for path in out.iterdir()):
-            raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
-    elif there != settings:
+    there = read_marker(out).get("settings") if out.is_dir() else None
+    if there not in (None, settings):
         raise DataError(f"{out} has other settings, {there}: delete it, or choose another folder")
+    if there is None and (out.is_file() or any(out.glob("[!.]*"))):
+        raise DataError(f"{out} holds other files and no {MARKER}; choose an empty folder")
 
 
 def main(arguments: list[str] | None = None) -> int:
