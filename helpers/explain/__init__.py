@@ -1,1 +1,1 @@
-"""Show what a model looks at: Grad-CAM and its measures, t-SNE, and a browser of parts."""
+"""Show what a model looks at: Grad-CAM and its measures, anomaly maps, and t-SNE."""

@@ -10,12 +10,6 @@ from helpers.explain.subject import ExplainError, Subject
 
 MOST_TRIED = 32  # parts whose maps are computed to find a filled one
 GROUPS = ("surest hits", "worst misses", "least certain")  # of a gallery
-ORDERS = {  # columns to sort by, and True for those that ascend
-    "worst mistakes first": (["right", "mistake"], [True, False]),
-    "highest score first": (["defect_score"], [False]),
-    "lowest score first": (["defect_score"], [True]),
-    "least certain first": (["margin"], [True]),
-}
 
 
 def surest_of_each_class(subject: Subject) -> pd.DataFrame:
@@ -54,15 +48,6 @@ def gallery_parts(parts: pd.DataFrame, n: int) -> pd.DataFrame:
     groups = (hits, misses, others.sort_values("margin", kind="stable")[:n])
     named = [rows.assign(group=name) for name, rows in zip(GROUPS, groups, strict=True)]
     return pd.concat(named, ignore_index=True)
-
-
-def in_order(
-    parts: pd.DataFrame, label: int | None = None, order: str = "worst mistakes first"
-) -> pd.DataFrame:
-    """Return the parts of one label (all if None) in one of `ORDERS`."""
-    columns, ascending = ORDERS[order]
-    parts = parts if label is None else parts[parts.label == label]
-    return parts.sort_values(columns, ascending=ascending, kind="stable", ignore_index=True)
 
 
 def half_of_each(parts: pd.DataFrame, column: str, n: int) -> pd.DataFrame:

@@ -65,25 +65,6 @@ def test_a_gallery_holds_surest_hits_worst_misses_and_least_certain_parts():
     assert "worst misses" not in set(few.group)
 
 
-@pytest.mark.parametrize(
-    ("order", "expected"),
-    [
-        ("worst mistakes first", "b4 g4 b3 g3 g2 b2 g1 b1"),
-        ("highest score first", "b1 g4 b2 b3 g3 g2 g1 b4"),
-        ("lowest score first", "b4 g1 g2 g3 b3 b2 g4 b1"),
-        ("least certain first", "b3 g3 g2 b2 g1 g4 b1 b4"),
-    ],
-)
-def test_orders_by_hand(order, expected):
-    # g4, b3 and b4 are wrong; 0.1 and 0.9 are equally far from 0.5 and keep the table's order
-    assert selection.in_order(PARTS, order=order).id.tolist() == expected.split()
-    bad = selection.in_order(PARTS, 1, order)
-    assert bad.id.tolist() == [name for name in expected.split() if name.startswith("b")]
-    # a mistake comes before a right call that is farther from its label
-    parts = pd.DataFrame({"id": ["b", "g"], "label": [1, 0], "defect_score": [0.35, 0.4]})
-    assert selection.in_order(judged(parts, 0.3)).id.tolist() == ["g", "b"]
-
-
 def test_half_of_each_takes_the_first_and_fills_up_from_the_other():
     parts = pd.DataFrame({"id": list("abcdefgh"), "called": [1, 0, 0, 0, 0, 1, 0, 0]})
     assert selection.half_of_each(parts, "called", 4).id.tolist() == list("bcaf")
