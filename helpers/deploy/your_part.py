@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from matplotlib.figure import Figure
 from scipy.stats import fisher_exact
 from torch import Tensor
 
-from helpers.core import files
 from helpers.core.evenly import evenly
 from helpers.core.style import LABEL_NAMES, SIGNIFICANT, draw_image, p_value, told_apart
 from helpers.datasets import DataError
-from helpers.datasets.decoding import read_image
 from helpers.datasets.folder import image_files
 from helpers.deploy.description import VERDICTS
 from helpers.deploy.predictor import TrainedModel
@@ -25,11 +22,10 @@ from helpers.deploy.settings import MOST_OWN_IMAGES, YourPartSettings
 from helpers.explain import maps
 from helpers.explain.anomaly_maps import anomaly_map
 from helpers.explain.gradcam import grad_cam
-from helpers.results.operating_point import Line, costs_of_one_answer
 from helpers.training.memory_bank import PatchCoreNetwork
 
 FROM_THE_RUN = 48  # test images to ask about if no folder is given
-GROUPS_FROM_THE_RUN = 4  # they come from so many groups, spread over the large ones
+GROUPS_FROM_THE_RUN = 4  # the largest, if there are groups
 TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of the score, on a logit scale
 NO_GROUP, EVERY = "(none)", "all parts"
 PASS, LOOK_AGAIN, REJECT = VERDICTS
@@ -37,27 +33,11 @@ COLOURS = {PASS: "#0173b2", LOOK_AGAIN: "#949494", REJECT: "#de8f05"}  # seaborn
 SHEET = (2, 6)  # rows and columns of the contact sheet
 
 
-@dataclass(frozen=True)
-class Journey:
-    """The results of one image, step by step."""
-
-    id: str
-    file: Path
-    original: np.ndarray  # (H, W) or (H, W, 3), as the file is
-    pixels: np.ndarray  # (S, S, 1 or 3) uint8, as the network sees it
-    embedding: np.ndarray  # (D,) by the first network
-    each_score: list[float]  # of each network, mean over the views
-    score: float  # their mean
-    probability: float  # NaN without a temperature
-    verdict: str  # "" without thresholds
-    heat: Tensor  # (S, S) map for "bad" of the first network
-
-
 def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
     """Return the parts to ask about: `id, path, group`, group is missing if there is none.
 
     They are those of `folder`, where a subfolder is a group, or test images of the run with their
-    `label`, taken evenly (from groups spread over the large ones, if there are groups).
+    `label`, evenly taken (from its largest groups, if it has groups).
 
     Raises:
         DataError: the folder holds no image.
@@ -78,11 +58,8 @@ def parts_to_ask(split: pd.DataFrame, folder: str) -> pd.DataFrame:
         )
     test = split[split.split == "test"]
     if "group" in test and test.group.notna().any():
-        counts = test.group.value_counts()
-        least = min(counts.nlargest(GROUPS_FROM_THE_RUN).min(), FROM_THE_RUN / GROUPS_FROM_THE_RUN)
-        large = sorted(counts.index[counts >= least])
-        spread = evenly(len(large), GROUPS_FROM_THE_RUN)
-        test = test[test.group.isin([large[place] for place in spread])]
+        large = test.group.value_counts().nlargest(GROUPS_FROM_THE_RUN).index
+        test = test[test.group.isin(large)]
     chosen = test.iloc[evenly(len(test), FROM_THE_RUN)]
     return chosen.reindex(columns=["id", "path", "group", "label"]).reset_index(drop=True)
 
@@ -105,27 +82,6 @@ def most_suspicious(answered: pd.DataFrame) -> pd.Series:
     return answered.loc[answered.score.idxmax()]
 
 
-def follow(model: TrainedModel, part: pd.Series) -> Journey:
-    """Take one readable part (a row of `ask`) through all steps and keep what each gives."""
-    file = Path(part.path)
-    pixels, reason, _ = model.read(file)
-    assert pixels is not None, reason
-    images = model.prepared([pixels])  # (1, C, S, S)
-    embedding = model.scorers[0].embed_batch(images)[0].float().cpu().numpy()
-    return Journey(
-        id=part.id,
-        file=file,
-        original=read_image(file, model.facts.full_scale_bits or 8).pixels,
-        pixels=pixels,
-        embedding=embedding,
-        each_score=[float(scores[0]) for scores in model.each([pixels])],
-        score=float(part.score),
-        probability=float(part.probability),
-        verdict=part.verdict,
-        heat=bad_map(model, pixels),
-    )
-
-
 def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     """Return the map (S, S) of the model's first network for "bad".
 
@@ -138,52 +94,31 @@ def bad_map(model: TrainedModel, pixels: np.ndarray) -> Tensor:
     return grad_cam(model.network, images, 1, spec.feature_layer, spec.feature_maps)[0].cpu()
 
 
-def steps(journey: Journey, model: TrainedModel) -> pd.DataFrame:
-    """Return a row for each step of the journey: what comes out, and where the code is."""
-    (height, width), side = journey.original.shape[:2], len(journey.pixels)
-    kind = "gray" if journey.pixels.shape[2] == 1 else "colour"
-    each = ", ".join(f"{score:.3f}" for score in journey.each_score)
-    row, column = np.unravel_index(int(journey.heat.argmax()), journey.heat.shape)
-    peak = f"highest at row {row}, column {column}" if journey.heat.max() > 0 else "empty"
-    lines = [
-        ("file", f"{journey.file.name}, {width} x {height} px", "datasets/decoding.py"),
-        ("pixels", f"{side} x {side}, {kind} ({model.facts.fit})", "datasets/decoding.py"),
-        ("input", f"{model.network.spec.in_channels} x {side} x {side}", "training/batches.py"),
-        ("embedding", f"{len(journey.embedding):,} numbers", "models/backbones.py"),
-        ("scores of the networks", f"{each}, over {model.views} views", "training/inference.py"),
-        ("score", f"{journey.score:.4f}, their mean", "deploy/predictor.py"),
-        ("probability of bad", f"{journey.probability:.4f}", "results/calibration.py"),
-        ("verdict", journey.verdict or "none", "deploy/description.py"),
-        ('map for "bad"', f"{side} x {side}, {peak}", "explain/gradcam.py"),
-        ("line of a submission", f"{files.as_cell(journey.id)},{journey.score}", "results"),
-    ]
-    return pd.DataFrame(lines, columns=["Step", "What comes out", "Code in helpers/"])
-
-
-def journey_figure(journey: Journey, model: TrainedModel) -> Figure:
-    """Draw file, pixels and map, and below them the place of the score between the thresholds."""
+def journey_figure(
+    model: TrainedModel, part: pd.Series, original: np.ndarray, pixels: np.ndarray, heat: Tensor
+) -> Figure:
+    """Draw a part's file, its pixels and its map, and its score between the thresholds below."""
     figure, axes = plt.subplot_mosaic(
         [["file", "pixels", "map"], ["score"] * 3],
         figsize=(9.5, 4.6),
         height_ratios=[5, 1],
         layout="constrained",
     )
-    height, width = journey.original.shape[:2]
-    draw_image(axes["file"], journey.original, f"the file: {width} x {height} px")
-    side = len(journey.pixels)
-    draw_image(axes["pixels"], journey.pixels, f"what the network sees: {side} x {side} px")
-    maps.draw_overlay(axes["map"], journey.pixels, journey.heat, maps.map_title(1, journey.heat))
-    _draw_score(axes["score"], journey, model)
+    height, width = original.shape[:2]
+    draw_image(axes["file"], original, f"the file: {width} x {height} px")
+    draw_image(axes["pixels"], pixels, f"what the network sees: {len(pixels)} x {len(pixels)} px")
+    maps.draw_overlay(axes["map"], pixels, heat, maps.map_title(1, heat))
+    _draw_score(axes["score"], model, part.score)
     figure.legend(loc="outside lower center", borderaxespad=2, ncols=4, frameon=False, fontsize=9)
-    verdict = f": {journey.verdict}" if journey.verdict else ""
-    figure.suptitle(f"{journey.id[-40:]}, score {journey.score:.3f}{verdict}", fontsize=11)
+    verdict = f": {part.verdict}" if part.verdict else ""
+    figure.suptitle(f"{part.id[-40:]}, score {part.score:.3f}{verdict}", fontsize=11)
     return figure
 
 
-def _draw_score(ax: Any, journey: Journey, model: TrainedModel) -> None:
+def _draw_score(ax: Any, model: TrainedModel, score: float) -> None:
     description = model.description
     limits = [description.pass_below, description.reject_from] if description else []
-    *limits, place = np.clip([*limits, journey.score], 2 * TICKS[0], 1 - 2 * TICKS[0])
+    *limits, place = np.clip([*limits, score], 2 * TICKS[0], 1 - 2 * TICKS[0])
     ends = min(*limits, place, 0.02) / 2, (1 + max(*limits, place, 0.98)) / 2  # all is seen
     if description:
         below, above = told_apart(description.pass_below, description.reject_from)
@@ -256,42 +191,41 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     title = f"{len(chosen)} of {len(answered)} parts are between the thresholds"
     title += f"; the {len(shown)} of the highest score" if len(shown) < len(chosen) else ""
     size = max(6.0, 1.75 * columns + 0.9), max(3.6, 2.3 * rows + 0.4)  # the scale's label fits
-    every = (model.read(str(path))[0] for path in shown.path)
-    read = [pixels for pixels in every if pixels is not None]  # what has a score can be read
-    heats = [bad_map(model, pixels) for pixels in read]
+    read = [model.read(str(path))[0] for path in shown.path]
+    pixels = [image for image in read if image is not None]  # what has a score can be read
+    heats = [bad_map(model, image) for image in pixels]
     scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
     figure, axes = maps.grid(rows, columns, size, title, scale)
-    for ax, part, pixels, heat in zip(axes.ravel(), shown.itertuples(), read, heats, strict=False):
-        empty = "" if heat.max() > 0 else ", map empty"  # nothing supports "bad"
+    for ax, part, image, heat in zip(axes.ravel(), shown.itertuples(), pixels, heats, strict=False):
+        label = getattr(part, "label", None)
         lines = [
             str(part.id)[-18:],
             str(part.group)[-18:] if pd.notna(part.group) else "",
-            f"labelled {LABEL_NAMES[part.label]}" if pd.notna(getattr(part, "label", None)) else "",
-            f"score {part.score:.3f}{empty}",
+            f"labelled {LABEL_NAMES[label]}" if pd.notna(label) else "",
+            f"score {part.score:.3f}" + ("" if heat.max() > 0 else ", map empty"),
         ]
-        maps.draw_overlay(ax, pixels, heat, "\n".join(filter(None, lines)))
+        maps.draw_overlay(ax, image, heat, "\n".join(filter(None, lines)))
     return figure
 
 
 def say_verdicts(table: pd.DataFrame) -> str:
     """Say how many parts pass, are looked at again and are rejected, from `by_group`."""
     every = table.iloc[-1]
+    counts = [f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS]
     judged = int(every[["Pass", "Look again", "Reject"]].sum())
     if not judged:
         return ""
-    counts = ", ".join(f"{every[verdict.capitalize()]} {verdict}" for verdict in VERDICTS)
-    text = f"Of {judged} parts: {counts}"
     if "Bad" in every:
-        text += (
-            f"; by their labels {every['Bad that passed (labels)']} of {every['Bad']} bad parts "
+        after = (
+            f"by their labels {every['Bad that passed (labels)']} of {every['Bad']} bad parts "
             f"pass, and {every['Good that were rejected']} of {judged - every['Bad']} good parts "
             "are rejected"
         )
-    elif every["Pass"]:
+    else:
         expected = every["Bad expected among passed"]
-        text += f"; {expected:.2f} bad parts are expected among those that pass"
+        after = f"{expected:.2f} bad parts are expected among those that pass"
     unread = f" {every['Unreadable']} image(s) cannot be read." if every["Unreadable"] else ""
-    return f"{text}.{unread}"
+    return f"Of {judged} parts: {', '.join(counts)}; {after}.{unread}"
 
 
 def say_groups(table: pd.DataFrame) -> str:
@@ -312,22 +246,4 @@ def say_groups(table: pd.DataFrame) -> str:
     return (
         f"Group {groups.Group.iloc[worst]} stands out: {its_held} of its {its_held + its_passed} "
         f"parts do not pass, {rest} of {rest + rest_passed} of the others ({p_value(p)})."
-    )
-
-
-def say_costs(answered: pd.DataFrame, settings: YourPartSettings) -> str:
-    """Compare the expected cost of the verdicts with that of one answer for all parts."""
-    judged = answered[answered.verdict != ""]
-    if not settings.escape_cost or judged.empty:
-        return ""
-    line = Line(
-        judged.probability.mean(),
-        settings.escape_cost,
-        settings.false_alarm_cost,
-        review_cost=settings.review_cost,
-    )
-    return (
-        f"The verdicts on {len(judged)} parts are expected to cost "
-        f"{costs_of(judged, settings).sum():,.1f} by their calibrated probabilities; "
-        f"{costs_of_one_answer(line, len(judged))}."
     )

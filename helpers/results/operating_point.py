@@ -59,16 +59,6 @@ class Line(NamedTuple):
     review_cost: float = 0.0  # of one look; 0: `review_share` decides
 
 
-def costs_of_one_answer(line: Line, n: int) -> str:
-    """Return in words what the same answer for all of `n` parts costs."""
-    costs = {
-        "letting all parts pass": line.bad_rate * line.escape_cost,
-        "rejecting all": (1 - line.bad_rate) * line.false_alarm_cost,
-    }
-    costs |= {"looking at all again": line.review_cost} if line.review_cost else {}
-    return ", ".join(f"{words} would cost {n * cost:,.1f}" for words, cost in costs.items())
-
-
 class Sweep(NamedTuple):
     """Every threshold that decides differently, ascending, with what escapes and is overkilled."""
 
