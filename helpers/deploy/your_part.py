@@ -197,7 +197,7 @@ def look_again_figure(model: TrainedModel, answered: pd.DataFrame) -> Figure | N
     scale = maps.MAP_SCALE if any(heat.max() > 0 for heat in heats) else ""
     figure, axes = maps.grid(rows, columns, size, title, scale)
     for ax, part, image, heat in zip(axes.ravel(), shown.itertuples(), pixels, heats, strict=False):
-        label = getattr(part, "label", None)
+        label: Any = getattr(part, "label", None)
         lines = [
             str(part.id)[-18:],
             str(part.group)[-18:] if pd.notna(part.group) else "",
