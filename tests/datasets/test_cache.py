@@ -66,6 +66,8 @@ def test_gray_files_stay_one_channel_and_equal_pillow_s_resized_pixels(root, gra
     assert found.table.id.tolist() == ["a", "b", "c"]
     assert found.table.width_px.tolist() == [30, 36, 17]
     assert found.table.height_px.tolist() == [40, 24, 17]
+    assert found.table["mean"][0] == pytest.approx(noise(0, 40, 30).mean(), rel=1e-12)
+    assert open_cache(table_of(*gray_files), 8, root).pixels.shape == (3, 8, 8, 1)
     assert "gray images of 17 x 17 to 36 x 40 px: 3; kept at 16 px" in found.report
 
 
@@ -98,34 +100,16 @@ def test_all_deep_images_are_scaled_by_the_brightest_and_colour_may_follow(tmp_p
     np.testing.assert_array_equal(found.pixels[4], pillow(colour, "RGB", 12))
 
 
-def test_a_changed_file_or_another_size_gets_a_cache_of_its_own(root, gray_files):
-    table = table_of(*gray_files)
-    first = open_cache(table, 16, root)
-    assert open_cache(table, 8, root).pixels.shape == (3, 8, 8, 1)
-    save(gray_files[0], noise(9, 40, 30))
-    os.utime(gray_files[0], ns=(1, 1))
-    changed = open_cache(table, 16, root)
-    assert changed.digest != first.digest
-    np.testing.assert_array_equal(changed.pixels[0, :, :, 0], pillow(gray_files[0], "L", 16))
-
-
-def replace_quietly(path: Path, other: Path) -> None:
-    """Put other content into a file; its name, size and modification time stay."""
-    before = path.stat()
-    assert other.stat().st_size == before.st_size
-    shutil.copyfile(other, path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
 def test_other_content_of_equal_name_size_and_time_is_not_taken_for_the_old_one(tmp_path, root):
     path = save(tmp_path / "a.bmp", noise(0, 24, 36))
-    other = save(tmp_path / "other.bmp", noise(1, 24, 36))
-    table = table_of(path)
-    open_cache(table, 16, root)
+    first, before = open_cache(table_of(path), 16, root), path.stat()
     time.sleep(0.01)  # the clock of a file system ticks every few milliseconds
-    replace_quietly(path, other)
-    found = open_cache(table, 16, root)
-    np.testing.assert_array_equal(found.pixels[0, :, :, 0], pillow(other, "L", 16))
+    save(path, noise(1, 24, 36))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    found = open_cache(table_of(path), 16, root)
+    np.testing.assert_array_equal(found.pixels[0, :, :, 0], pillow(path, "L", 16))
+    assert found.digest != first.digest
 
 
 def test_bytes_are_read_again_only_if_the_files_changed(gray_files, monkeypatch):
@@ -174,29 +158,24 @@ def test_files_of_several_frames_are_said_in_the_report(tmp_path, root):
     assert found.table.digest.nunique() == 1  # the first page is a copy of a
 
 
-def test_all_unreadable_files_are_listed_in_one_error(tmp_path, root, damaged_files):
+def test_unreadable_files_are_all_listed_in_one_error_or_left_out(tmp_path, root, damaged_files):
     gone, link = tmp_path / "gone.png", tmp_path / "link.png"
     link.symlink_to(tmp_path / "nowhere.png")
     negative = save(tmp_path / "negative.tif", np.array([[-3.0, 9.0]], np.float32))
+    table = table_of(*damaged_files, gone, link, negative)
     with pytest.raises(DataError) as caught:
-        open_cache(table_of(*damaged_files, gone, link, negative), 16, root)
+        open_cache(table, 16, root)
     reasons = [line.strip() for line in str(caught.value).splitlines()[1:-1]]
     names = ("empty.png", "text.jpg", "cut.bmp", "gone.png", "link.png", "negative.tif")
     assert [reason.split(":")[0] for reason in reasons] == [str(tmp_path / name) for name in names]
     assert "SKIP_UNREADABLE=True" in str(caught.value)
     assert list(root.glob("[!.]*")) == []  # nothing half-built is left
-
-
-def test_skip_unreadable_leaves_them_out_and_says_so(tmp_path, root, damaged_files):
-    link = tmp_path / "link.png"
-    link.symlink_to(tmp_path / "nowhere.png")
-    table = table_of(*damaged_files, link)
     found = open_cache(table, 16, root, skip_unreadable=True)
     assert found.table.id.tolist() == ["a", "b"]
     np.testing.assert_array_equal(found.pixels[1, :, :, 0], pillow(damaged_files[2], "L", 16))
     assert "left out: empty: the file is empty" in found.report
     # The finished cache does not hide the damage from a run that must not skip.
-    with pytest.raises(DataError, match="cannot be read: 4"):
+    with pytest.raises(DataError, match="cannot be read: 6"):
         open_cache(table, 16, root)
     save(tmp_path / "nowhere.png", noise(9, 40, 30))  # mended: another cache
     assert open_cache(table, 16, root, skip_unreadable=True).table.id.tolist() == ["a", "b", "link"]
@@ -221,10 +200,7 @@ def test_a_disk_that_does_not_keep_what_is_written_is_named(root, gray_files, mo
     with pytest.raises(files.ArtifactError) as caught:
         open_cache(table_of(*gray_files), 16, root)
     (folder,) = root.glob("[!.]*")
-    assert str(caught.value) == (
-        f"{folder} does not read back as it was written: check the disk, or set GOOD_BAD_HOME to a "
-        "folder on another one"
-    )
+    assert str(folder) in str(caught.value)
 
 
 def test_take_keeps_the_order_asked_for_and_rows_finds_ids(root, gray_files):
@@ -266,9 +242,8 @@ def test_a_pickled_cache_is_small_and_its_copy_maps_the_same_file(root, gray_fil
     copy = pickle.loads(content)
     assert copy.pixels.filename == found.pixels.filename and copy.digest == found.digest
     np.testing.assert_array_equal(copy.take(np.arange(3)), found.take(np.arange(3)))
-    in_memory = pickle.loads(
-        pickle.dumps(dataclasses.replace(found, pixels=found.pixels[2:].copy()))
-    )
+    small = dataclasses.replace(found, pixels=found.pixels[2:].copy())
+    in_memory = pickle.loads(pickle.dumps(small))
     np.testing.assert_array_equal(in_memory.pixels, found.pixels[2:])
 
 
