@@ -104,10 +104,6 @@ class KaggleServer:
         self.datasets[ref] = [file["token"].split("-", 2)[2] for file in body["files"]]
         return {"status": "ok", "url": "https://www.kaggle.com/datasets/x"}
 
-    def _GetAcceleratorQuotaStatistics(self, body):
-        gpu = {"timeUsed": "7200s", "totalTimeAllowed": "108000s"}
-        return {"quotaRefreshTime": "2026-12-05T00:00:00Z", "gpuQuota": gpu}
-
     def _SaveKernel(self, body):
         url = f"https://www.kaggle.com/code/{body['slug']}"
         return {"ref": body["slug"], "url": url, "versionNumber": 1, **self.kernel_answer}

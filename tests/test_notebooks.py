@@ -10,7 +10,7 @@ import papermill
 import pytest
 
 import helpers
-from helpers.commands import executed, plan, run
+from helpers.commands import executed, options, plan, run
 from helpers.core import files, paths
 from helpers.datasets.split_file import read_split
 from helpers.models.record import ENSEMBLES
@@ -53,7 +53,7 @@ def smoke_copy(smoke_run, tmp_path, monkeypatch):
 
 def _current(arguments):
     """Return the notebooks that a call of `helpers.run` would find up to date."""
-    resolved = plan.make_plan(run.parser().parse_args(arguments), arguments).settings
+    resolved = plan.make_plan(options.parser("run", None).parse_args(arguments), arguments).settings
     return [
         path.stem[:2]
         for path in NOTEBOOKS

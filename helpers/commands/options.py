@@ -20,19 +20,10 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--from", dest="start", metavar="NN", help="first stage to look at")
     which.add_argument("--only", metavar="NN", help="the one stage to run")
-    add_parameters(parser)
+    text = "a notebook's parameter; may be given several times"
+    parser.add_argument(
+        "-p", dest="parameter", action="append", default=[], metavar="NAME=VALUE", help=text
+    )
     published = "write the executed notebooks and README's pictures into notebooks/"
     parser.add_argument("--publish", action="store_true", help=published)
     return parser
-
-
-def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Add the option -p, which may be given several times."""
-    parser.add_argument(
-        "-p",
-        dest="parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a notebook's parameter; may be given several times",
-    )

@@ -6,7 +6,6 @@ names the command that continues the run.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import textwrap
 import time
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        plan = make_plan(parser().parse_args(arguments), arguments)
+        plan = make_plan(options.parser("run", __doc__).parse_args(arguments), arguments)
         check_places(plan)
         execute(plan)
     except (RunOutOfTime, RunInterrupted) as stop:
@@ -54,11 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the options of the command line."""
-    return options.parser("run", __doc__)
 
 
 def execute(plan: Plan) -> None:

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import helpers
 from helpers.commands import predict
 from helpers.deploy.description import NAME
-from helpers.models import backbones
 
 
 @pytest.fixture
@@ -86,19 +84,3 @@ def test_maps_are_written_for_each_image_that_can_be_read(parts, tmp_path, capsy
     pictures = [np.asarray(Image.open(maps / name).convert("RGB")) for name in names]
     assert all(picture.std() > 10 for picture in pictures)
     assert f"4 map(s) in {maps}" in capsys.readouterr().out
-
-
-def test_a_transformer_s_tokens_are_drawn_as_a_map_too(parts, tmp_path):
-    torch.manual_seed(0)
-    model = backbones.build(backbones.spec_of("vit_tiny_patch16_224", 2, 32))
-    backbones.save_model(tmp_path / "vit.safetensors", model, views=1, precision="no")
-    command = [parts[0], "--model", str(tmp_path / "vit.safetensors")]
-    assert predict.main([*command, "--maps", str(tmp_path / "maps")]) == 0
-    assert (tmp_path / "maps" / "bad00.png").is_file()
-
-
-def test_a_model_that_is_missing_is_one_line(parts, capsys):
-    assert predict.main([*parts, "--model", "u"]) == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("error: u is missing: give a model's folder")
-    assert said.err.count("\n") == 1

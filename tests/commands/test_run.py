@@ -8,7 +8,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from helpers.commands import executed, kernel, run
+from helpers.commands import executed, kernel, options, run
 from helpers.commands.plan import check_places, make_plan
 from helpers.core import files, paths, threads
 from helpers.core.rules import SettingsError
@@ -20,7 +20,7 @@ LONG = 300 * "a"
 
 
 def _plan(*arguments):
-    return make_plan(run.parser().parse_args(arguments), list(arguments))
+    return make_plan(options.parser("run", None).parse_args(arguments), list(arguments))
 
 
 def _start(name, preset, dataset="elpv"):

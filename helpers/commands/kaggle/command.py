@@ -62,9 +62,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--title", default=push.TITLE, help="name on Kaggle; default: %(default)s")
     for name, what in (
         ("dataset", "a data set, OWNER/NAME, such as images or weights"),
-        ("competition", "a contest, NAME; Nexperia's is attached with --dataset nexperia"),
         ("kernel", "a notebook's output, OWNER/NAME, such as that of an earlier push"),
-        ("model", "a model of Kaggle's, OWNER/MODEL/FRAMEWORK/VARIATION/VERSION"),
     ):
         text = f"attach {what}; may be given several times"
         sub.add_argument(f"--{name}", action="append", default=[], dest=f"{name}s", help=text)

@@ -51,9 +51,7 @@ def push(
     title: str = TITLE,
     *,
     datasets: Sequence[str] = (),
-    competitions: Sequence[str] = (),
     kernels: Sequence[str] = (),
-    models: Sequence[str] = (),
     gpu: bool = True,
 ) -> str:
     """Push one notebook that runs the series on Kaggle; return a line that says where it runs.
@@ -61,13 +59,12 @@ def push(
         push(["--preset", "quick"], kernels=["me/good-bad-series"])
 
     Helpers and weights travel in a private data set of this notebook, as the client uploads one
-    file only.
+    file only. If the output of one of the notebooks `kernels` holds the run, it is continued.
 
     Args:
         arguments: of `python -m helpers.run`; `DEFAULTS` come before them.
         title: the name on Kaggle.
-        datasets, competitions, kernels, models: what is attached besides, by Kaggle's names; if
-            the output of one of the notebooks `kernels` holds the run, it is continued.
+        datasets, kernels: what is attached besides, by Kaggle's names.
         gpu: ask for the machine with two T4; otherwise for a CPU.
 
     Raises:
@@ -84,18 +81,13 @@ def push(
         for check, names in (
             (api.validate_dataset_string, datasets),
             (api.validate_kernel_string, kernels),
-            (api.validate_model_instance_version_string, models),
         ):
             for name in names:
                 check(name)
     owner, name = api.config_values["username"], f"{slug}-files"
     ref, files_ref = f"{owner}/{slug}", f"{owner}/{name}"
     dataset = plan.parameters["01_data_split"]["DATASET"]
-    if gpu:
-        with contextlib.suppress(KaggleError), asking("asking for the GPU quota"):
-            api.quota_view_cli()
     bundle.upload(api, files_ref, ["elpv-dataset"] if dataset == "elpv" else [])
-    contest = [COMPETITION] if dataset == "nexperia" else []
     metadata = {
         "id": ref,
         "title": title,
@@ -107,9 +99,8 @@ def push(
         "enable_internet": False,  # the client's default is on
         "machine_shape": MACHINE if gpu else "",
         "dataset_sources": [files_ref, *datasets],
-        "competition_sources": [*contest, *competitions],
+        "competition_sources": [COMPETITION] if dataset == "nexperia" else [],
         "kernel_sources": list(kernels),
-        "model_sources": list(models),
     }
     run = _RUN.format(arguments=list(plan.arguments), run=plan.run, ref=ref)
     return _send(api, metadata, [_INSTALL.format(owner=owner, name=name), run])
@@ -121,15 +112,17 @@ def plan_run(arguments: Sequence[str]) -> Plan:
     Raises:
         KaggleError: helpers.run would refuse them, or a path is not on Kaggle's machines.
     """
-    from helpers.commands import run  # imports much
-    from helpers.commands.plan import make_plan
+    from helpers.commands import options
+    from helpers.commands.plan import make_plan  # imports much
 
     has_budget = any("TIME_BUDGET_MIN=" in text for text in arguments)
     defaults = DEFAULTS[:-2] if has_budget else DEFAULTS
     arguments, said = [*defaults, *arguments], io.StringIO()  # what comes later is taken
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            plan = make_plan(run.parser().parse_args(arguments), arguments, here=False)
+            plan = make_plan(
+                options.parser("run", None).parse_args(arguments), arguments, here=False
+            )
     except (SystemExit, UserError) as error:
         reason = error if isinstance(error, UserError) else said.getvalue().strip()
         raise KaggleError(f"helpers.run would refuse these arguments: {reason}") from None
@@ -156,7 +149,7 @@ def _send(api: Any, metadata: dict[str, Any], cells: Sequence[str]) -> str:
         answer = api.kernels_push(folder)
     if answer.error:
         raise KaggleError(f"Kaggle did not take {ref}: {answer.error}")
-    kinds = ("dataset", "competition", "kernel", "model")
+    kinds = ("dataset", "competition", "kernel")
     lists = {kind: getattr(answer, f"invalid_{kind}_sources", None) or [] for kind in kinds}
     if wrong := [f"{kind} {source}" for kind, sources in lists.items() for source in sources]:
         raise KaggleError(
