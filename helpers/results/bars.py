@@ -9,10 +9,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from helpers.core import tables
 from helpers.core.style import SIDES, SIGNIFICANT, percent, percent_axis
@@ -73,18 +72,16 @@ def auc_against_cost(summary: pd.DataFrame, title: str = "") -> Figure:
     frame = frame.sort_values(column, ascending=False)
     cost = frame.ms_single * frame.test_views.fillna(1)
     arms = np.transpose(interval_arms(frame, column))
-    looks = zip(itertools.cycle(MARKERS), itertools.cycle(sns.color_palette("colorblind")))
     figure, ax = plt.subplots(figsize=(9.5, 4.5))
-    rows = zip(frame.to_dict("records"), cost, arms, looks, strict=False)
-    for row, ms, arm, (marker, colour) in rows:
+    rows = zip(frame.to_dict("records"), cost, arms, itertools.cycle(MARKERS), strict=False)
+    for row, ms, arm, marker in rows:
         label = tables.fill("{title} ({parameters:n} parameters)", row)
-        look: dict[str, Any] = {"fmt": marker, "color": colour, "capsize": 3, "ms": 7}
-        ax.errorbar(ms, row[column], yerr=arm[:, None], label=label, **look)
-    if cost.max() > 3 * cost.min():  # else such a locator may find no second tick
+        ax.errorbar(ms, row[column], yerr=arm[:, None], label=label, fmt=marker, capsize=3, ms=7)
+    if cost.max() > 3 * cost.min():  # else such a scale may have no second tick
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter("{x:g}")
     side = SIDES[column.split("_")[0]]
     ax.set(xlabel="milliseconds per image with all its views")
     ax.set(ylabel=f"{side} AUC with its 95 % interval")

@@ -28,22 +28,18 @@ MISTAKES = {"escape": "escapes", "false alarm": "false_alarms"}  # kind and colu
 def compare_with(scored: Mapping[str, Scored], reference: str) -> pd.DataFrame:
     """Return the AUC of every other model minus that of `reference`.
 
-    It is that on test, or on validation if the test labels are hidden. Choose the reference on
-    validation: the best of many on test is partly the luckiest.
+    Choose the reference on validation: the best of many on test is partly the luckiest.
 
     Returns:
-        One row per model: `model, title, difference`, the ends `difference_low, difference_high` of
-        its interval and `p_value` by `metrics.auc_difference` (Obuchowski's if the split keeps
-        groups apart), and Holm's `p_holm` over all rows.
+        One row per model: `model, title`, the fields of `paired`: `difference, difference_low,
+        difference_high, p_value`, and Holm's `p_holm` over all rows.
     """
     scored = common(scored)
-    labels, own = scored[reference].labels_scores()
-    blocks = scored[reference].blocks()
-    rows = []
-    for name, other in scored.items():
-        if name != reference:
-            compared = metrics.auc_difference(labels, other.labels_scores()[1], own, blocks)
-            rows.append([name, other.model.title, *compared])
+    rows = [
+        [name, other.model.title, *paired(other, scored[reference])[0]]
+        for name, other in scored.items()
+        if name != reference
+    ]
     ends = ["difference", "difference_low", "difference_high", "p_value"]
     table = pd.DataFrame(rows, columns=["model", "title", *ends])
     return table.assign(p_holm=holm(table.p_value))
@@ -71,11 +67,8 @@ def paired(
     if not np.array_equal(labels, others):
         raise ValueError(f"{one.name} and {other.name} were judged by different labels")
     difference = metrics.auc_difference(labels, scores, other_scores, first.blocks(side))
-    return (
-        difference,
-        (metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)),
-        side,
-    )
+    aucs = metrics.roc_auc(labels, scores), metrics.roc_auc(labels, other_scores)
+    return difference, aucs, side
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -93,16 +86,11 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 def subgroup_table(
     scored: Mapping[str, Scored], split: pd.DataFrame, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the AUC of every model among the parts of one kind, with `metrics.auc_interval`.
+    """Return the AUC of every model among the parts of each kind in some `columns` of the split.
 
-    Args:
-        scored: the models.
-        split: has an `id` and the columns of kinds (cell type, say).
-        columns: of `split`.
-
-    Returns:
-        One row per model, column and kind: `model, title, group, kind, n_good, n_bad, auc, auc_low,
-        auc_high`; the AUC is missing if a kind has fewer than two good or two bad parts.
+    There is a row for each model, column and kind: `model, title, group` (the column), `kind,
+    n_good, n_bad, auc, auc_low, auc_high`; the AUC is missing if a kind has fewer than two good or
+    two bad parts.
     """
     rows = []
     for name, model in scored.items():
@@ -124,14 +112,9 @@ def subgroup_table(
 def group_table(scored: Scored, wrong: pd.DataFrame) -> pd.DataFrame:
     """Return the AUC and the mistakes of a model in each group (module, lot) of the judged side.
 
-    Args:
-        scored: the model.
-        wrong: its `mistakes.mistakes`.
-
-    Returns:
-        One row per group, those with the most bad parts first: `group, n_good, n_bad, bad_rate,
-        auc, auc_low, auc_high` (DeLong), `escapes, false_alarms`; the AUC is missing if there are
-        fewer than two of a class. Without rows if there are no groups.
+    There is a row for each group, those with the most bad parts first: the numbers of
+    `subgroup_table`, `bad_rate`, and the counts `escapes, false_alarms` in `wrong`, which is the
+    model's `mistakes.mistakes`. There are no rows if there are no groups.
     """
     columns = ["group", "n_good", "n_bad", "bad_rate", "auc", "auc_low", "auc_high"]
     if (groups := scored.groups()) is None:

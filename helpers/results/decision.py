@@ -40,7 +40,6 @@ PROMISED = {
     "Bad parts held out": "{bad_parts:,}",
     "Lowest rate expected": "{expected:up} %",
     "Lowest rate at 95 % confidence": "{confident:up} %",
-    "Note": "{note}",
 }
 TYPICAL = (30, 100, 300, 1000, 3000)  # numbers of bad parts in `promise_table`
 
@@ -130,28 +129,18 @@ def rule_text(row: Mapping[str, Any]) -> str:
 
 
 def promise_table(n_bad: int, max_escape_rate: float) -> pd.DataFrame:
-    """Return the lowest escape rate that a number of held-out bad parts can promise.
+    """Return the lowest escape rate that numbers of held-out bad parts can promise.
 
-    Args:
-        n_bad: the bad parts of this run's validation set.
-        max_escape_rate: the rate that is wanted.
-
-    Returns:
-        `bad_parts, expected, confident, note`: a row for `n_bad`, for the numbers that
-        `max_escape_rate` needs, and for `TYPICAL` ones, ascending. At these rates none of the bad
-        parts may escape.
+    There is a row for `n_bad`, those of this run, for the numbers that `max_escape_rate` needs, and
+    for `TYPICAL` ones: `bad_parts, expected, confident`. None of the parts may escape.
     """
-    asked = f"{100 * max_escape_rate:g} %"
-    notes = dict.fromkeys(TYPICAL, "") | {n_bad: "held out in this run"}
-    for rule, word in PROMISES.items():
-        if np.isfinite(needed := operating_point.bad_parts_needed(max_escape_rate, rule)):
-            text = f"needed for {asked} {word}"
-            notes[int(needed)] = ", ".join(filter(None, [notes.get(int(needed), ""), text]))
+    needed = [operating_point.bad_parts_needed(max_escape_rate, rule) for rule in PROMISES]
+    numbers = sorted({n_bad, *TYPICAL, *(int(n) for n in needed if np.isfinite(n))})
     rows = [
-        [n, *(float(operating_point.promised_rate(n, 0, rule)) for rule in PROMISES), notes[n]]
-        for n in sorted(notes)
+        [n, *(float(operating_point.promised_rate(n, 0, rule)) for rule in PROMISES)]
+        for n in numbers
     ]
-    return pd.DataFrame(rows, columns=["bad_parts", *PROMISES, "note"])
+    return pd.DataFrame(rows, columns=["bad_parts", *PROMISES])
 
 
 def calibration_table(scored: Mapping[str, Scored], bad_rate: float) -> pd.DataFrame:

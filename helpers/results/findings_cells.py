@@ -1,4 +1,4 @@
-"""Sentences about a search and the networks of cells, computed from the run's tables.
+"""Sentences about the networks of cells, computed from the run's tables.
 
 A sentence is "" if there is nothing to say. Models are chosen by validation AUC; test labels only
 judge what was chosen. Differences of AUC are paired (`metrics.auc_difference`), in points.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -23,16 +22,6 @@ SEARCHED = Model("darts_searched")
 POINT = 0.01  # of AUC
 FEW_CELLS = 8  # with fewer, being the best of all is probable by chance alone
 FASTER = 0.9  # of the milliseconds of another network; less is chance
-
-
-def search_summary(provenance: Mapping[str, Any]) -> str:
-    """Say how long a search was, and how well its supernet separates the images of alpha's half."""
-    return (
-        f"{provenance['method']}: {provenance['epochs']} epochs in {provenance['seconds']:.0f} s "
-        f"on {provenance['device']}. In the end the supernet has an AUC of "
-        f"{percent(provenance['alpha_half_auc'])} on the training images that choose the "
-        "operations."
-    )
 
 
 def against_fine_tuning(scored: Mapping[str, Scored], from_scratch: Sequence[str]) -> str:

@@ -46,21 +46,16 @@ def confident_class(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
 def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     """Return the images with a held-out score, the labels most likely wrong first.
 
-    Args:
-        scored: the scores of one model; those of its `val` are used.
-        split: split.csv.
-
     Returns:
         `rank` (from 1), `id, path, label, suggested_label`, `quality` (the probability of the given
-        label), `is_suspect, defect_score, reason`, and the source's own columns. Suspect labels
-        come first, then those of low quality.
+        label), `is_suspect, defect_score, reason`, and the source's own columns of the split.
+        Suspect labels come first, then those of low quality.
     """
     labels, scores = scored.labels_scores("val")
-    ids = scored.val.id[scored.val.label.notna()].to_numpy()
     means = {word: scores[labels == label].mean() for label, word in LABEL_NAMES.items()}
     usual = ", ".join(f"{mean:.2f} on average if {word}" for word, mean in means.items())
     probabilities = class_probabilities(labels, scores)
-    frame = pd.DataFrame({"id": ids, "label": labels, "suggested_label": 1 - labels})
+    frame = pd.DataFrame({"id": scored.ids("val"), "label": labels, "suggested_label": 1 - labels})
     frame["quality"] = probabilities[np.arange(len(labels)), labels]
     frame["is_suspect"] = confident_class(labels, probabilities) == 1 - labels
     frame["defect_score"] = scores
@@ -80,9 +75,3 @@ def audit(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
 def to_check(audited: pd.DataFrame) -> pd.DataFrame:
     """Return the suspect labels, at least `FIRST`, as a table to edit with columns `TO_CHECK`."""
     return audited.head(max(FIRST, int(audited.is_suspect.sum())))[TO_CHECK]
-
-
-def edited(table: pd.DataFrame, split: pd.DataFrame) -> int:
-    """Return how many labels of a list to check a person has changed; its labels are text."""
-    now = table.id.map(split.set_index("id").label).astype("Int64").astype("string")
-    return int((table.label.astype("string").fillna("") != now.fillna("")).sum())

@@ -20,8 +20,7 @@ MOST = 8  # parts of each kind on it
 
 def judged_parts(scored: Scored, split: pd.DataFrame) -> pd.DataFrame:
     """Return the labelled parts of the judged side with all columns of the split."""
-    parts = scored.test if scored.judged_on == "test" else scored.val
-    parts = parts.loc[parts.label.notna(), ["id", "defect_score"]]
+    parts = pd.DataFrame({"id": scored.ids(), "defect_score": scored.labels_scores()[1]})
     return parts.merge(split, on="id").astype({"label": int})
 
 

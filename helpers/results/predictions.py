@@ -160,7 +160,6 @@ def read_predictions(path: Path, split: pd.DataFrame, model: Model | None = None
         "the seed is not a whole number from 0; write one, or leave the column out": (
             ~(values.seed >= 0) | (values.seed % 1 != 0)
         ),
-        "the id is missing; write the id of split.csv": frame.id.isna(),
         "id {id!r} occurs twice; keep one row for each image, seed and fold": (
             values.duplicated(["id", *Member._fields])
         ),

@@ -33,15 +33,12 @@ REPEATED = {
 def compare(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.DataFrame:
     """Return the test AUCs of the models of a run by a random split and of one by groups.
 
-    Args:
-        random, groups: the models of both runs, of the same images with the same labels.
+    `random` and `groups` are the models of both runs, of the same images with the same labels.
 
     Returns:
         One row per model that both have, the best of the random split first: `model, title`;
-        `random_val_auc, groups_val_auc` on validation; `random_auc, groups_auc, random_within_auc,
-        groups_within_auc` on test, with `*_low, *_high`; and `difference, difference_low,
-        difference_high, p_value, p_holm` of the AUC on unseen groups minus that of the random
-        split.
+        `random_val_auc, groups_val_auc`; `random_auc, groups_auc` on test and their `difference`,
+        unseen groups minus random, all with `*_low, *_high`; and `p_value, p_holm`.
 
     Raises:
         SettingsError: there is no model in common, or test labels are hidden.
@@ -58,8 +55,6 @@ def compare(random: Mapping[str, Scored], groups: Mapping[str, Scored]) -> pd.Da
             row[f"{kind}_val_auc"] = metrics.roc_auc(*own.labels_scores("val"))
             auc = metrics.auc_interval(*own.labels_scores(), own.blocks())
             row |= results_table.with_ends(f"{kind}_auc", auc)
-            inside = results_table.within_groups(own)
-            row |= {f"{kind}_{column.removeprefix('test_')}": inside[column] for column in inside}
         unseen, seen = ((*pair[k].labels_scores(), pair[k].blocks()) for k in ("groups", "random"))
         *ends, p_value = metrics.difference_between(unseen, seen)
         row |= results_table.with_ends("difference", metrics.Interval(*ends))

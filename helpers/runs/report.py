@@ -13,7 +13,7 @@ from helpers.core.rules import SettingsError
 from helpers.datasets.split_file import keeps_groups_apart, read_split
 from helpers.results import ensembles, label_audit, results_table, submission
 from helpers.results.ensembles import Stacked
-from helpers.results.predictions import Scored, chosen
+from helpers.results.predictions import Scored
 from helpers.runs import record
 from helpers.runs.run_models import costs_of, read_all_predictions
 from helpers.runs.stages import FIRST, Run, check_run_name
@@ -39,11 +39,6 @@ def whole_results(run: Run) -> tuple[pd.DataFrame, dict[str, Scored]]:
     table = results_table.results_table(scored, run.split)
     cost = costs_of(run.paths, list(scored))
     return results_table.with_tests(table, scored, cost), scored
-
-
-def chosen_model(table: pd.DataFrame, scored: dict[str, Scored], wanted: str) -> str:
-    """Return the model that the parameter MODEL names, or for "" the best on validation."""
-    return chosen(scored, wanted) if wanted else results_table.best_model(table)
 
 
 def kinds(run: Run) -> list[str]:
@@ -136,18 +131,14 @@ def write_submission(run: Run, scored: Scored) -> Path:
 def write_labels_to_check(run: Run, audited: pd.DataFrame) -> str:
     """Write the suspect labels as a CSV to edit, and say what to do with it.
 
-    An older list is kept if a person has edited a label in it, or if it is the run's LABELS_CSV.
+    An older list is kept: a person may have edited it.
     """
     path, rows = run.paths.labels_to_check, label_audit.to_check(audited)
+    if path.exists():
+        return f"{path} is an older list and was kept; delete it for a new one"
+    files.save_csv(path, rows)
     first = record.load_run(run.paths).get("stages", {}).get(FIRST, {})
     given = first.get("settings", {}).get("labels_csv", "")
-    if given and Path(given).expanduser().resolve() == path.resolve():
-        return f"{path} is this run's LABELS_CSV and was kept; start a run with another --name"
-    if path.exists():
-        older = files.load_csv(path, ("id", "label"), text=["label"])
-        if edited := label_audit.edited(older, run.split):
-            return f"{path} has {edited} edited label(s) and was kept; delete it for a new list"
-    files.save_csv(path, rows)
     where = f"Correct them in {given}" if given else "Correct its column `label`"
     return (
         f"{len(rows)} labels to check: {path}\n{where}, then start a run with another --name and "

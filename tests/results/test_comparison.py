@@ -1,6 +1,5 @@
 """Comparisons with the best model, and AUC among parts of one kind."""
 
-import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -47,14 +46,8 @@ def test_each_row_is_delong_s_test_of_a_model_against_the_reference():
     assert table.p_holm.tolist() == comparison.holm(table.p_value).tolist()
     assert (table.p_holm > table.p_value).any()
     assert table.columns.tolist() == ["title", *ENDS, "p_holm"]
-
-
-def test_where_test_labels_are_hidden_validation_is_compared():
-    _, _, given = models(hidden=True)
-    _, _, open_ones = models()
-    pd.testing.assert_frame_equal(
-        comparison.compare_with(given, "best"), comparison.compare_with(open_ones, "best")
-    )
+    alone = comparison.compare_with({"best": given["best"]}, "best")
+    assert alone.empty and "p_holm" in alone
 
 
 def test_two_recipes_are_compared_by_delong_s_test_on_the_images_that_both_have_held_out():
@@ -84,39 +77,22 @@ def test_holm_by_hand():
     assert comparison.holm([]).size == 0
 
 
-def test_a_model_alone_gives_an_empty_comparison():
-    _, _, given = models()
-    alone = comparison.compare_with({"best": given["best"]}, "best")
-    assert alone.empty and "p_holm" in alone
-
-
-def test_subgroup_auc_is_that_of_the_kind_alone():
+def test_the_auc_of_a_kind_is_that_of_its_parts_alone_and_needs_two_of_each_label():
     labels, scores, given = models()
-    kinds = np.where(np.arange(80) % 3 == 0, "mono", "poly")
-    split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
-    given["worse"] = dataclasses.replace(given["worse"], val=given["random"].val)
-    table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
-    assert set(table.group) == {"cell_type"}
-    table = table.set_index("kind")
-    for kind in ("mono", "poly"):
-        mask = kinds == kind
-        row = table.loc[kind]
-        assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
-        expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
-        assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
-        assert (row.n_good, row.n_bad) == tuple(np.bincount(labels[mask]))
-
-
-def test_a_kind_needs_two_parts_of_each_label_and_no_columns_give_no_rows():
-    _, _, given = models(hidden=True)
     kinds = np.full(80, "usual")
     kinds[:10], kinds[[10, 11, 79]], kinds[[12, 13, 77, 78]] = "good", "one", "two"
-    split = pd.DataFrame({"id": given["best"].test.id, "kind_of": kinds})
-    table = comparison.subgroup_table({"best": given["best"]}, split, ["kind_of"])
+    split = pd.DataFrame({"id": given["best"].test.id, "cell_type": kinds})
+    given["worse"] = replace(given["worse"], val=given["random"].val)
+    table = comparison.subgroup_table({"worse": given["worse"]}, split, ["cell_type"])
+    assert set(table.group) == {"cell_type"}
     table = table.set_index("kind")
     counts = {kind: (row.n_good, row.n_bad) for kind, row in table.iterrows()}
     assert counts == {"good": (10, 0), "one": (2, 1), "two": (2, 2), "usual": (36, 27)}
     assert table.index[table.auc.isna()].tolist() == ["good", "one"]
+    row, mask = table.loc["usual"], kinds == "usual"
+    assert row.auc == pytest.approx(roc_auc_score(labels[mask], scores["worse"][mask]))
+    expected = metrics.auc_interval(labels[mask], scores["worse"][mask])
+    assert (row.auc_low, row.auc_high) == (expected.low, expected.high)
     assert comparison.subgroup_table(given, split, []).empty
 
 
@@ -124,7 +100,7 @@ def test_groups_count_their_parts_and_mistakes_and_leave_out_parts_without_a_gro
     *_, given = models()
     groups = pd.Series(["a", "b"] * 40, dtype=object).where(np.arange(80) > 3)
     one = given["best"]
-    scored = dataclasses.replace(one, test=one.test.assign(group=groups))
+    scored = replace(one, test=one.test.assign(group=groups))
     ids = one.test.id.iloc[[0, 4, 5, 6, 8]]  # no group, a, b, a, a
     kinds = ["escape", "escape", "escape", "escape", "false alarm"]
     table = comparison.group_table(scored, pd.DataFrame({"id": ids, "kind": kinds}))

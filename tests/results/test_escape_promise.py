@@ -5,14 +5,9 @@ import pytest
 from scipy import stats
 
 from helpers.core import metrics
-from helpers.core.rules import SettingsError
-from helpers.models.record import Model
 from helpers.results import decision
 from helpers.results import operating_point as op
-from helpers.results.predictions import Scored
 from helpers.results.settings import AnalysisSettings
-from helpers.runs import settings as config
-from tests.results.test_decision import scored
 
 DRAWS = 2000
 ASKED = 0.01
@@ -98,20 +93,7 @@ def test_the_promise_table_has_this_run_s_and_the_needed_numbers():
     assert table.index.tolist() == sorted([30, 99, 100, 150, 299, 300, 1000, 3000])
     assert table.loc[150, "expected"] == pytest.approx(1 / 151)
     assert table.loc[150, "confident"] == pytest.approx(1 - 0.05 ** (1 / 150))
-    assert table.note[150] == "held out in this run"
-    assert table.note[299] == "needed for 1 % at 95 % confidence"
-    assert decision.promise_table(99, 0.01).set_index("bad_parts").note[99].count(",") == 1
     assert len(decision.promise_table(150, 0)) == 6  # no number promises 0
-
-
-def test_a_rule_that_cannot_be_kept_is_named_with_what_it_needs():
-    settings = AnalysisSettings(max_escape_rate=0.1)
-    table = decision.operating_table({"m": scored()}, settings, 0.3)
-    text = decision.rule_text(table[table.rule == "confident"].iloc[0])
-    assert text == "escapes <= 26 %, at 95 % confidence (10 % needs 29 bad parts)"
-    settings = AnalysisSettings(max_escape_rate=0.0)
-    row = decision.operating_table({"m": scored()}, settings, 0.3).iloc[0]
-    assert decision.rule_text(row).endswith("(0 % cannot be promised)")
 
 
 def random_parts(seed, n=36):
@@ -199,33 +181,6 @@ def test_an_interval_without_groups_is_exact_and_with_groups_never_narrower():
         assert own == single  # each part is a group of its own
     none = metrics.rate_interval(np.zeros(60, bool), np.repeat(["a", "b", "c"], 20))
     assert none == pytest.approx(metrics.exact_interval(0, 3))  # three groups, not 60 parts
-
-
-def test_groups_widen_the_intervals_of_the_table():
-    class Grouped(Scored):
-        def groups(self, side=""):
-            return np.where(self.labels_scores(side)[1] > 0.52, "b", "a")
-
-    plain = scored()
-    grouped = Grouped(Model("m"), plain.val, plain.test)
-    settings = AnalysisSettings(max_escape_rate=0.5)
-    one, other = (decision.operating_table({"m": m}, settings, 0.3) for m in (plain, grouped))
-    assert other.val_overkill_rate[0] == one.val_overkill_rate[0]
-    assert other.val_overkill_rate_high[0] >= one.val_overkill_rate_high[0]
-    assert other.val_escape_rate_low[0] < one.val_escape_rate_low[0]
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"review_share": 0.1, "review_cost": 1.0}, "both say which parts are looked at again"),
-        ({"review_share": 1.5}, "REVIEW_SHARE=1.5 must be at most 1"),
-    ],
-)
-def test_review_settings_that_contradict_each_other_are_refused(given, message):
-    costs = {"escape_cost": 20.0, "false_alarm_cost": 2.0}
-    with pytest.raises(SettingsError, match=message):
-        config.resolve("06_analysis", "quick", given | costs)
 
 
 def test_a_tenth_is_looked_at_again_if_nothing_is_said():

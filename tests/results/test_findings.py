@@ -36,10 +36,9 @@ def test_the_best_model_is_named_with_its_aucs_and_how_many_it_is_the_best_of(ru
     said = findings.best(table)
     assert said.startswith(f"FBP has the best validation AUC of 5 models: {100 * row.val_auc:.1f}")
     assert said.endswith(" on test.")
-    assert "of 1 model:" in findings.best(table[table.model == "svm"])
 
 
-def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(scored):
+def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_called_one(run, scored):
     text = findings.gain(scored, "fbp", "lda", "Fine-tuning", "the probe")
     assert text.startswith("Fine-tuning gains ") and "test AUC over the probe: 100.0" in text
     assert "p < .001)" in text and "(difference +" in text
@@ -48,13 +47,10 @@ def test_a_gain_has_its_interval_and_p_value_and_a_chance_difference_is_not_call
         scored, "svm", "svm_on_fbp"
     )
     assert findings.gain(scored, "fbp", "ll") == ""
-
-
-def test_hidden_test_labels_leave_validation_to_be_told(run):
     planted.hide_test_labels(run)
-    scored = read_all_predictions(run)
-    assert "points of validation AUC" in findings.gain(scored, "fbp", "lda")
-    table = results_table.results_table(scored, read_split(run.split_csv))
+    hidden = read_all_predictions(run)
+    assert "points of validation AUC" in findings.gain(hidden, "fbp", "lda")
+    table = results_table.results_table(hidden, read_split(run.split_csv))
     assert "test" not in findings.best(table)
 
 
@@ -76,9 +72,6 @@ def test_the_next_model_is_named_with_what_is_significant(scored):
     assert said.startswith(f"{worse} of 4 other models are significantly worse on test: the next, ")
     assert "LDA on FBP features, is behind by" in said
     assert findings.next_best(compared[:0], "test") == ""
-    assert findings.next_best(compared[:1].assign(difference=0.01), "test").startswith(
-        "0 of 1 other"
-    )
 
 
 def test_the_auc_within_groups_is_said_beside_that_over_all_images():
@@ -140,15 +133,11 @@ def test_mistakes_are_counted_with_intervals_by_groups_if_they_are_known():
     )
     grouped = findings.mistakes(wrong, judged.assign(group=np.arange(70) // 10))
     assert grouped != said
-    one = findings.mistakes(wrong, judged.drop(index=range(1, 20)))
-    assert one.startswith("1 of 1 bad part is called good")
 
 
-def points_of(asked, own=None):
-    table = decision.operating_table(
-        {"m": own or toy()}, AnalysisSettings(max_escape_rate=asked), 0.3
-    )
-    return table
+def points_of(asked):
+    settings = AnalysisSettings(max_escape_rate=asked)
+    return decision.operating_table({"m": toy()}, settings, 0.3)
 
 
 def test_a_promise_says_what_escaped_and_what_it_cost():
@@ -160,17 +149,9 @@ def test_a_promise_says_what_escaped_and_what_it_cost():
     assert said.startswith("None of 204 bad parts escaped (95 % limit 1.8 %); ")
     broken = findings.promise(points.assign(test_escape_rate_low=0.2), "m", "test")
     assert "promise of 9.1 % was broken" in broken[1]
-
-
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        (0.0, "0 % was asked: no number of bad parts can promise it."),
-        (0.01, "1 % was asked: 10 bad parts held out can promise 9.1 %, 99 are needed."),
-    ],
-)
-def test_a_promise_that_cannot_be_made_says_what_it_needs(asked, words):
-    assert findings.promise(points_of(asked), "m", "val")[1] == words
+    words = "1 % was asked: 10 bad parts held out can promise 9.1 %, 99 are needed."
+    assert findings.promise(points_of(0.01), "m", "val")[1] == words
+    assert "no number of bad parts can" in findings.promise(points_of(0.0), "m", "val")[1]
 
 
 def test_two_splits_say_what_a_model_loses_and_how_many_lose():
@@ -196,5 +177,3 @@ def test_suspect_labels_are_set_against_the_base_rate_of_doubts():
     grouped = findings.label_audit(audited.assign(group=np.arange(100) // 4))  # four in one group
     assert "40.0 % [0.1, 99.8] of them" in grouped
     assert findings.label_audit(audited.drop(columns="probability")).endswith("(10.0 %).")
-    one = findings.label_audit(audited.assign(is_suspect=[True] + [False] * 99))
-    assert one.startswith("1 of 100 labels is suspect")

@@ -26,12 +26,6 @@ def read(run_paths, **models):
     return read_all_predictions(run_paths)
 
 
-def test_a_search_says_its_length_and_the_auc_of_its_supernet():
-    about = {"method": "DARTS, first order", "epochs": 3, "seconds": 61.4}
-    text = findings_cells.search_summary(about | {"device": "a CPU", "alpha_half_auc": 0.7314})
-    assert "3 epochs in 61 s" in text and "73.1" in text
-
-
 def test_the_best_network_from_scratch_is_compared_with_fbp(run_paths):
     scored = read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.5)
     text = findings_cells.against_fine_tuning(scored, ["cnn", "darts_searched"])
@@ -56,35 +50,21 @@ def test_the_searched_cell_is_compared_with_each_random_one(run_paths):
 
 
 def test_validation_alone_chooses_the_network_from_scratch(run_paths):
-    before = findings_cells.against_fine_tuning(
-        read(run_paths, fbp=3.0, cnn=1.4, darts_searched=1.5), ["cnn", "darts_searched"]
-    )
+    names, scored = ["cnn", "darts_searched"], read(run_paths, fbp=3.0, cnn=1.4, darts_searched=1.5)
+    before = findings_cells.against_fine_tuning(scored, names)
     planted.shuffle_test_labels(run_paths)
-    after = findings_cells.against_fine_tuning(
-        read_all_predictions(run_paths), ["cnn", "darts_searched"]
-    )
+    after = findings_cells.against_fine_tuning(read_all_predictions(run_paths), names)
     assert "DARTS searched" in before and "DARTS searched" in after and before != after
-    planted.hide_test_labels(run_paths)
-    hidden = findings_cells.against_fine_tuning(read_all_predictions(run_paths), ["cnn"])
-    assert "validation AUC" in hidden
 
 
-def test_a_teacher_gains_where_the_difference_is_more_than_chance(run_paths):
+def test_a_teacher_is_judged_on_test_alone_because_it_has_seen_the_labels_of_validation(run_paths):
     planted.plant(run_paths, "random_cell_0_distilled", 1.0, 1)  # as good, with other mistakes
-    scored = read(run_paths, darts_searched=1.0, darts_searched_distilled=1.6, random_cell_0=1.0)
+    assert findings_cells.distillation(read(run_paths, fbp=2.0, darts_searched=1.0)) == ""
+    scored = read(run_paths, darts_searched_distilled=1.6, random_cell_0=1.0)
     text = findings_cells.distillation(scored)
-    assert text.startswith("FBP as teacher helps DARTS searched: +")
-
-
-def test_validation_does_not_judge_a_teacher_who_has_seen_its_labels(run_paths):
-    scored = read(run_paths, darts_searched=1.0, darts_searched_distilled=1.6)
-    assert "points of test AUC" in findings_cells.distillation(scored)
+    assert text.startswith("FBP as teacher helps DARTS searched: +") and "of test AUC" in text
     planted.hide_test_labels(run_paths)
     assert findings_cells.distillation(read_all_predictions(run_paths)) == ""
-
-
-def test_without_a_teacher_nothing_is_said_about_one(run_paths):
-    assert findings_cells.distillation(read(run_paths, fbp=2.0, darts_searched=1.0)) == ""
 
 
 COSTS = pd.DataFrame(
@@ -104,22 +84,19 @@ def test_the_fastest_network_within_a_point_of_the_best_is_named_with_what_it_co
     assert text.endswith(findings.gain(scored, "darts_searched", "fbp"))
 
 
-def test_a_distilled_network_is_not_recommended_by_the_labels_that_its_teachers_have_seen(
-    run_paths,
-):
-    scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.0, darts_searched_distilled=2.5)
-    taught = COSTS[COSTS.model == "darts_searched"].assign(model="darts_searched_distilled")
-    text = findings_cells.cheapest(scored, pd.concat([COSTS, taught]))
-    assert text.startswith("No faster network")
+TAUGHT = COSTS[COSTS.model == "darts_searched"].assign(model="darts_searched_distilled")
 
 
-def test_a_fast_network_that_is_too_bad_is_not_recommended(run_paths):
-    text = findings_cells.cheapest(read(run_paths, fbp=3.0, cnn=0.5, darts_searched=1.0), COSTS)
-    assert text.startswith("No faster network")
-    assert findings_cells.cheapest(read_all_predictions(run_paths), COSTS.head(1)) == ""
-
-
-def test_a_network_of_the_same_speed_is_not_called_faster(run_paths):
-    scored = read(run_paths, fbp=2.0, cnn=0.5, darts_searched=1.99)
-    equal = COSTS.assign(ms_single=COSTS.ms_single.max() / COSTS.trainings)
-    assert findings_cells.cheapest(scored, equal).startswith("No faster network")
+@pytest.mark.parametrize(
+    ("aucs", "costs"),
+    [
+        ({"darts_searched": 1.0}, COSTS),  # too bad
+        ({"darts_searched": 1.99}, COSTS.assign(ms_single=9.3 / COSTS.trainings)),  # as slow
+        # its teachers have seen the labels that would recommend it
+        ({"darts_searched": 1.0, "darts_searched_distilled": 2.5}, pd.concat([COSTS, TAUGHT])),
+    ],
+)
+def test_a_network_that_is_worse_as_slow_or_distilled_is_not_recommended(run_paths, aucs, costs):
+    scored = read(run_paths, fbp=2.0, cnn=0.5, **aucs)
+    assert findings_cells.cheapest(scored, costs).startswith("No faster network")
+    assert findings_cells.cheapest(scored, costs.head(1)) == ""

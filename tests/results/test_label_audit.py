@@ -71,7 +71,7 @@ def test_test_labels_are_not_audited():
     assert set(label_audit.audit(hidden, split).id) == set(scored.val.id[:300])
 
 
-def test_a_list_to_check_has_fifty_rows_or_all_suspects_and_counts_what_a_person_edited():
+def test_a_list_to_check_has_fifty_rows_or_all_suspects():
     scored, split, _ = made_up()
     audited = label_audit.audit(scored, split)
     table = label_audit.to_check(audited)
@@ -79,10 +79,6 @@ def test_a_list_to_check_has_fifty_rows_or_all_suspects_and_counts_what_a_person
     assert table.id.tolist() == audited.id[:50].tolist()
     assert table.reason.nunique() == 50 and table.reason[0].startswith("labelled ")
     assert len(label_audit.to_check(audited.assign(is_suspect=True))) == 400
-    assert label_audit.edited(table.astype({"label": str}), split) == 0
-    for changed in (str(1 - table.label[0]), "", "bad?"):
-        own = table.assign(label=[changed, *table.label[1:].astype(str)])
-        assert label_audit.edited(own, split) == 1
 
 
 def test_one_class_alone_is_refused():

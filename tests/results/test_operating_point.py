@@ -28,26 +28,19 @@ def test_sweep_tells_neighbouring_floats_apart():
     assert low < threshold <= high
 
 
-def test_threshold_for_escape_rate_on_eight_parts():
+def test_threshold_for_escape_rate_on_eight_parts_and_whether_the_promise_is_kept():
     # the four bad parts score .4, .6, .8 and .9, and (k + 1) / 5 is promised
     def promise(rate):
         return op.threshold_for_escape_rate(LABELS, SCORES, rate)
 
-    assert promise(0.2) == pytest.approx((0.35, 0.2, True))
-    assert promise(0.39) == pytest.approx((0.35, 0.2, True))
+    assert promise(0.2) == promise(0.39) == pytest.approx((0.35, 0.2, True))
     assert promise(0.4) == pytest.approx((0.55, 0.4, True))
     # No good part scores above 0.55, so that letting more escape would gain nothing.
     assert promise(1) == pytest.approx((0.55, 0.8, True))
-
-
-def test_too_few_bad_parts_let_none_escape_and_say_that_the_promise_is_not_kept():
-    for rate, rule, promised in (
-        (0, "expected", 0.2),
-        (0.19, "expected", 0.2),
-        (0.5, "confident", 1 - 0.05**0.25),
-    ):
-        found = op.threshold_for_escape_rate(LABELS, SCORES, rate, rule)
-        assert found == pytest.approx((0.35, promised, False))
+    # too few bad parts: none may escape
+    assert promise(0) == promise(0.19) == pytest.approx((0.35, 0.2, False))
+    confident = op.threshold_for_escape_rate(LABELS, SCORES, 0.5, "confident")
+    assert confident == pytest.approx((0.35, 1 - 0.05**0.25, False))
 
 
 def test_threshold_for_escape_rate_has_the_least_overkill_of_all_allowed_ones():
@@ -93,16 +86,12 @@ def test_expected_cost_by_hand():
 
 
 def test_with_equal_costs_the_most_accurate_threshold_is_chosen_and_of_equals_the_lowest():
-    # 0.35 overkills the part at 0.5, 0.55 lets the part at 0.4 escape: one mistake each.
-    assert op.most_accurate_threshold(LABELS, SCORES, 0.5) == pytest.approx(0.35)
+    # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape; the rarer bad ones are,
+    # the higher the threshold
+    for bad_rate, threshold in ((0.55, 0.35), (0.5, 0.35), (0.45, 0.55)):
+        assert op.most_accurate_threshold(LABELS, SCORES, bad_rate) == pytest.approx(threshold)
     for seed in range(20):
         labels, scores = made_up(seed)
         best = op.most_accurate_threshold(labels, scores, 0.3)
         right = {t: np.mean((scores >= t) == labels) for t in op.threshold_sweep(labels, scores)[0]}
         assert best == min(t for t in right if right[t] == max(right.values()))
-
-
-def test_the_rarer_bad_parts_are_on_the_line_the_higher_the_cheapest_threshold():
-    # 0.35 overkills 1 of 4 good parts, 0.55 lets 1 of 4 bad ones escape
-    assert op.most_accurate_threshold(LABELS, SCORES, 0.55) == pytest.approx(0.35)
-    assert op.most_accurate_threshold(LABELS, SCORES, 0.45) == pytest.approx(0.55)
