@@ -88,10 +88,9 @@ class ImageCache:
         return found.to_numpy(dtype=np.int64)
 
     def changed_images(self, split: pd.DataFrame) -> list[str]:
-        """Return the ids whose pixels are not those that the split was made of.
+        """Return the ids whose pixels have not the `digest` that they had when they were split.
 
-        `split` has `id` and the `digest` of each image, as notebook 01 found it. Images that are
-        missing or cannot be read any more have changed too.
+        Images that are missing or cannot be read any more have changed too.
         """
         now = self.table.set_index("id").digest.reindex(split.id)
         return split.id[now.to_numpy() != split.digest.to_numpy()].tolist()
@@ -114,22 +113,17 @@ def open_cache(
     skip_unreadable: bool = False,
     fit: Fit | Literal["auto"] = "squash",
 ) -> ImageCache:
-    """Open the cache of these images at this size; build it if it is missing or damaged.
+    """Open the cache of a table's images (`id`, `path`); build it if it is missing or damaged.
 
     The pixels are compared with their digest once per process: a second for a gigabyte.
 
         cache = open_cache(source.table, 192, paths.cache_root())
         batch = cache.take(cache.rows(source.table.id[:64]))  # (64, 192, 192, C) uint8
 
-    Args:
-        table: `id` and `path` of each image.
-        size_px: height and width in pixels.
-        root: folder of all caches.
-        skip_unreadable: leave out images that cannot be decoded instead of stopping.
-        fit: how they become squares; "auto" chooses by their headers, see `choose_fit`.
+    `root` is the folder of all caches; a fit of "auto" is chosen by `choose_fit`.
 
     Raises:
-        DataError: images that cannot be decoded, all of them listed.
+        DataError: images that cannot be decoded, all of them listed, unless `skip_unreadable`.
         ArtifactError: the cache cannot be written, or does not read back as written.
     """
     if fit == "auto":

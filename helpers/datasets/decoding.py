@@ -98,12 +98,9 @@ def choose_fit(paths: Sequence[Path]) -> Fit:
 def read_image(path: Path, bits: int) -> Picture:
     """Decode a file, turned upright as its EXIF data say, transparent pixels on white.
 
-    Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off.
-
-    Raises:
-        BitsFound: a value above the range.
-        ValueError: a depth or a kind of colour that Pillow does not read as it is.
-        Exception: any of `DECODE_ERRORS`, if the file is damaged.
+    Deep images are scaled so that `bits` bits fill the range from 0 to 255. No value is cut off:
+    one above the range raises BitsFound. What Pillow does not read as it is raises ValueError, and
+    a damaged file any of `DECODE_ERRORS`.
     """
     with _opened(path) as image:
         return picture_of(image, bits)
@@ -184,8 +181,8 @@ def decode(
 
     Returns:
         Pixels (S, S) or (S, S, 3), uint8, and facts about the original: a digest of its values
-        (equal for identical images), its perceptual hash (`HASH_SIDE` squared bits, as hexadecimal
-        digits), its size, its mean (0 to 255), and if the file has more than one page or frame.
+        (equal for identical images), its perceptual hash (256 bits, as hexadecimal digits), its
+        size, its mean, and if the file has more than one page or frame.
     """
     pixels, original, has_more = read_image(path, bits)
     height, width = pixels.shape[:2]

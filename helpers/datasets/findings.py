@@ -96,12 +96,7 @@ def file_order(split: pd.DataFrame) -> str:
 
 
 def groups(split: pd.DataFrame, random_auc: float, apart_auc: float) -> str:
-    """Say what the group alone tells of the labels, on a random split and with groups apart.
-
-    Args:
-        split: a table with `label` and `group`.
-        random_auc, apart_auc: AUC of `group_prior` on test images of the two kinds of splits.
-    """
+    """Say what the group alone tells, by its AUC on test images drawn one by one and by groups."""
     known = split[split.label.notna() & split.group.notna()]
     p = float(stats.chi2_contingency(pd.crosstab(known.group, known.label)).pvalue)
     numbers = f"AUC {percent(random_auc)} if images are drawn, {percent(apart_auc)} if groups are"

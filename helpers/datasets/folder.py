@@ -91,12 +91,9 @@ def load(place: Path | None, settings: SplitSettings) -> Source:
 
 
 def image_files(folder: Path, most: int = 0) -> list[Path]:
-    """List all images under a folder, sorted; hidden files and folders are left out.
+    """List the images under a folder, sorted; if there are more than `most`, so many, evenly.
 
-    If there are more than `most`, so many are taken evenly; 0: all.
-
-    Broken links and pipes are listed, so that they are reported as unreadable; links to folders
-    are not followed.
+    Broken links and pipes are listed, so that they are reported as unreadable.
 
     Raises:
         DataError: a folder that may not be read, or a file whose name is not in UTF-8.
@@ -110,13 +107,9 @@ def image_files(folder: Path, most: int = 0) -> list[Path]:
 
 
 def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
-    """Return a line with number and examples for each kind of file that is not an image to read.
+    """Return a line like "files with other suffixes: 2 (.txt, .webp)" for each kind of other files.
 
-    These are the files that `image_files` leaves out of the `folders`, and with `root` also the
-    images below it that are in none of them.
-
-    Example:
-        ["files with other suffixes: 2 (.txt, .webp)"]
+    They are in the `folders`; with `root`, images below it that are in none of them count too.
     """
     names: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for top in (*folders, root) if root else folders:
@@ -135,11 +128,8 @@ def left_out(folders: Sequence[Path], root: Path | None = None) -> list[str]:
 def walk(folder: Path, skip: Container[Path] = ()) -> Iterator[tuple[Path, Kind]]:
     """Yield all files below a folder with their kinds, and the links to folders.
 
-    They come sorted, depth first; the names of one folder at a time are held. Hidden files and
-    folders are passed over.
-
-    Raises:
-        DataError: a folder that may not be read.
+    They come sorted, depth first; hidden ones are passed over. The names of one folder at a time
+    are held. Raises DataError for a folder that may not be read.
     """
     try:
         with os.scandir(folder) as found:

@@ -25,13 +25,14 @@ def group_prior(split: pd.DataFrame) -> np.ndarray:
     is_training = split.fold.notna() if has_folds else split.split == "train"
     # what is left out together: a fold, or each image alone
     apart = split.fold.fillna(-1) if has_folds else pd.Series(range(len(split)), split.index)
-    group, labels = split.group.astype(object), split.label[is_training].astype(float)
     # The same for all images: the rate of the others alone is lower for a bad image than for a good
     # one, so it would tell the labels, the wrong way round.
-    rate = labels.mean()
-    both = pd.MultiIndex.from_arrays([group, apart.astype(int)])
-    in_group = labels.groupby(group[is_training]).agg(["sum", "count"])
-    left_out = labels.groupby([both[is_training].get_level_values(i) for i in (0, 1)])
-    left_out = left_out.agg(["sum", "count"]).reindex(both)
-    bad, n = (in_group.reindex(group).fillna(0).to_numpy() - left_out.fillna(0).to_numpy()).T
-    return (bad + PSEUDO_IMAGES * rate) / (n + PSEUDO_IMAGES)
+    bad = split.label.where(is_training, 0).astype(float)
+    rate = bad.sum() / is_training.sum()
+    n_bad, n = (
+        values.groupby(split.group).transform("sum")
+        - values.groupby([split.group, apart]).transform("sum")
+        for values in (bad, is_training.astype(float))
+    )
+    scores = (n_bad + PSEUDO_IMAGES * rate) / (n + PSEUDO_IMAGES)
+    return scores.fillna(rate).to_numpy()

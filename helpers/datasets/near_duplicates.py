@@ -23,14 +23,8 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
     """Return the near duplicates of a cache, and a sentence about what was left alone.
 
     Clusters of more than `LARGEST_CLUSTER` images (linked by pairs) are left alone: such parts
-    look alike to the hash, as flawless chips do, and are not one part taken twice.
-
-    Args:
-        cache: the images.
-        most_bits: the most bits of 256 in which the hashes of a pair differ; 0: search none.
-
-    Returns:
-        `first, second, bits` as `near_pairs`, and the sentence, or "".
+    look alike to the hash, as flawless chips do, and are not one part taken twice. With 0 of 256
+    bits, none are searched. The sentence may be empty.
     """
     if most_bits == 0:
         return NO_PAIRS, "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
@@ -50,11 +44,10 @@ def find(cache: ImageCache, most_bits: int) -> tuple[pd.DataFrame, str]:
 
 
 def hashes(cache: ImageCache) -> np.ndarray:
-    """Return the perceptual hash (N, 256) bool of every image of a cache.
+    """Return the perceptual hash (N, 256) bool of every image of a cache (ImageHash's `phash`).
 
-    It keeps the signs of the 256 lowest frequencies of the cosine transform, so blur, brightness
-    and size change few bits (ImageHash's `phash`). It is computed from the original pixels, so the
-    split does not depend on the size that the models see.
+    It keeps the signs of the lowest frequencies of the original pixels, so blur, brightness and
+    size change few bits, and the size that the models see changes none.
     """
     digits = "".join(cache.table.hash)
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(digits), dtype=np.uint8))
@@ -62,14 +55,10 @@ def hashes(cache: ImageCache) -> np.ndarray:
 
 
 def near_pairs(hashes: np.ndarray, most_bits: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the pairs of images whose hashes differ in at most `most_bits` bits.
+    """Return the pairs of images whose hashes (N, bits) bool differ in at most `most_bits` bits.
 
     An image with more than `LARGEST_CLUSTER` such neighbours is in no pair: among many images that
     look alike, the number of pairs would grow with the square.
-
-    Args:
-        hashes: (N, bits) bool.
-        most_bits: 0 or more.
 
     Returns:
         `first, second` (row numbers, first < second) and `bits`, in this order; and (N,) True for

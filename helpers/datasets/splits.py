@@ -60,13 +60,10 @@ def make_split(
         split = make_split(source, cache.table.digest, settings, pairs)
         train = split.table[split.table.split == "train"]
 
-    Args:
-        source: its table's `official_split` is respected; without one, `test_fraction` of the
-            images is split off: stratified on the label and the source's `stratify` columns, or
-            whole groups, stratified on the label.
-        digests: digest of each image's pixels, in the table's order.
-        settings: the kind of split, seed, sizes, number of folds, or an external `split_csv`.
-        pairs: near duplicates, `first, second, bits` (row numbers of the table).
+    The source's `official_split` is respected. Without one, `test_fraction` of the images is split
+    off: stratified on the label and the source's `stratify` columns, or whole groups, stratified
+    on the label. `digests` are those of each image's pixels, `pairs` the near duplicates as
+    `first, second, bits` (row numbers).
 
     Raises:
         DataError: too few images or groups for the split, no groups, or an external CSV that does

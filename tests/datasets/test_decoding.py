@@ -9,13 +9,9 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from helpers.datasets import decoding
+from tests.datasets.test_cache import save
 
 BILINEAR = Image.Resampling.BILINEAR
-
-
-def save(path: Path, pixels: np.ndarray) -> Path:
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -37,11 +37,8 @@ def test_a_blurred_and_a_darker_picture_of_a_part_are_found_and_other_parts_are_
     found = {(ids[i], ids[j]) for i, j in zip(pairs["first"], pairs["second"], strict=True)}
     assert found == {("a", "a_blurred"), ("b", "b_dark")} and remark == ""
     assert pairs.bits.between(0, 20).all()
-
-
-def test_zero_bits_search_nothing_and_say_so(cache):
     pairs, remark = near_duplicates.find(cache, 0)
-    assert pairs.empty and remark == "Near duplicates were not searched (NEAR_DUPLICATE_BITS=0)."
+    assert pairs.empty and "not searched" in remark
 
 
 def test_pairs_are_those_whose_bits_differ_counted_one_by_one(monkeypatch):
