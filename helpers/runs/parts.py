@@ -29,6 +29,7 @@ from helpers.deploy.predictor import Opened, TrainedModel
 from helpers.explain.anomaly_maps import AnomalyMaps
 from helpers.explain.subject import Subject, make_subject
 from helpers.models import backbones
+from helpers.models.spec import Network
 from helpers.results import operating_point, results_table
 from helpers.results.mistakes import judged_parts
 from helpers.results.predictions import Scored, chosen
@@ -87,14 +88,11 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def _find(name: str | Path) -> Path:
     """Return a checkpoint or a model's folder."""
-    path = Path(name).expanduser()
     run, _, model = os.fspath(name).partition("/")
     root = RunPaths(run).root
-    folder = root / "checkpoints" / model if model else root
-    is_model = path.is_file() or checkpoints(path) or (path / "run.json").is_file()
-    if not is_model and folder.is_dir():  # a folder here may be called like a run
-        path = folder
-    elif not path.exists():
+    path = root / "checkpoints" / model if model else root
+    path = path if path.is_dir() else Path(name).expanduser()
+    if not path.exists():
         there = networks(root) or [p.parent.name for p in paths.runs_root().glob("*/run.json")]
         known = f"; there are: {', '.join(sorted(there))}" if there else ""
         raise files.ArtifactError(
@@ -130,11 +128,11 @@ def networks(root: Path) -> list[str]:
     return [folder.name for folder in made if checkpoints(folder)]
 
 
-def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
-    """Return the network `wanted` with the parts that it scored, for `helpers.explain`.
+def network_for(run_paths: RunPaths, wanted: str = "", but: str = "") -> tuple[str, Scored] | None:
+    """Return the network `wanted`, or the best on validation except `but`, with its scores.
 
-    An empty `wanted` is the best model on validation. If it has no network (an SVM, an ensemble),
-    the best that has one replaces it. If none has, a line says so, and None is returned.
+    A model without a network (an SVM, an ensemble) is replaced by the best that has one, and a line
+    says so. If the run has none, a line says that, and None is returned.
 
     Raises:
         ArtifactError: no predictions, or a file that does not fit the split.
@@ -142,28 +140,42 @@ def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
     """
     scored = read_all_predictions(run_paths, ensembles=True)
     ranked = sorted(scored, key=lambda name: _rank(scored[name]))
-    wanted = chosen(scored, wanted) if wanted else ranked[0]
-    found = {name: checkpoints(run_paths.trainings(name)) for name in (wanted, *ranked)}
-    name = next((name for name in found if found[name] and name != PATCHCORE), "")
-    if not name:
+    first = chosen(scored, wanted) if wanted else ranked[0]
+    there = [name for name in (first, *ranked) if checkpoints(run_paths.trainings(name))]
+    name = next((name for name in there if name != but), None)
+    if name is None:
         print(NO_NETWORK)
         return None
-    with record.naming_maker(run_paths, found[name][0]):
-        model = backbones.load_model(found[name][0])
-    source, split = (*scored[name].members, scored[name])[0], read_split(run_paths.split_csv)
-    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
-    threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
-    averaged = scored[name].model.averaged
-    title = scored[name].model.title + (f", first of {averaged}" if averaged else "")
-    title += f" (in place of {scored[wanted].model.title})" if name != wanted else ""
-    images = images_of(run_paths, split, model.spec.image_size_px)
-    return make_subject(model, images, judged_parts(source, split), threshold, title)
+    if wanted and name != first:
+        print(f"{scored[first].title} is no network here: {scored[name].title} takes its place")
+    return name, scored[name]
 
 
 def _rank(scored: Scored) -> tuple[int, float]:
     """Return a sort key: the best model first, as `results_table.best_model` chooses."""
     labels, scores = scored.labels_scores("val")
     return -len(labels), -metrics.roc_auc(labels, scores)
+
+
+def open_subject(run_paths: RunPaths, wanted: str = "") -> Subject | None:
+    """Return a network (see `network_for`) with the parts that it scored, for `helpers.explain`."""
+    if not (found := network_for(run_paths, wanted, but=PATCHCORE)):
+        return None
+    name, scored = found
+    model = _first_training(run_paths, name)
+    source, split = (*scored.members, scored)[0], read_split(run_paths.split_csv)
+    bad_rate = results_table.training_bad_rate(split)  # the results table's rule
+    threshold = operating_point.most_accurate_threshold(*source.labels_scores("val"), bad_rate)
+    averaged = scored.model.averaged
+    title = scored.model.title + (f", first of {averaged}" if averaged else "")
+    images = images_of(run_paths, split, model.spec.image_size_px)
+    return make_subject(model, images, judged_parts(source, split), threshold, title)
+
+
+def _first_training(run_paths: RunPaths, name: str) -> Network:
+    checkpoint = checkpoints(run_paths.trainings(name))[0]
+    with record.naming_maker(run_paths, checkpoint):
+        return backbones.load_model(checkpoint)
 
 
 def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
@@ -174,12 +186,11 @@ def open_anomaly_maps(run_paths: RunPaths) -> AnomalyMaps | None:
     Raises:
         ArtifactError: the file of the memory is damaged.
     """
-    found = checkpoints(run_paths.trainings(PATCHCORE))
-    if not found or not run_paths.predictions(PATCHCORE).is_file():  # of another split
+    is_there = run_paths.predictions(PATCHCORE).is_file()  # else it is of another split
+    if not is_there or not checkpoints(run_paths.trainings(PATCHCORE)):
         print("there is no PatchCore in this run: notebook 02 makes its maps possible")
         return None
-    with record.naming_maker(run_paths, found[0]):
-        model = backbones.load_model(found[0])
+    model = _first_training(run_paths, PATCHCORE)
     assert isinstance(model, PatchCoreNetwork)
     split = read_split(run_paths.split_csv)
     return AnomalyMaps(model, images_of(run_paths, split, model.spec.image_size_px))
@@ -263,24 +274,11 @@ def _origin(run: Run, name: str, checkpoint: Path) -> dict[str, Any]:
 
 
 def open_network(run_paths: RunPaths, wanted: str = "") -> tuple[str, TrainedModel | None]:
-    """Load the network `wanted`, or the best on validation; return its name in the run too.
-
-    A model without a network (an SVM, an ensemble) is replaced by the best network, and a line says
-    so. Without any network a line says that, and the model is None.
-    """
-    if not (there := networks(run_paths.root)):
-        print(NO_NETWORK)
+    """Load a network of the run, see `network_for`; return its name too, "" if there is none."""
+    if not (found := network_for(run_paths, wanted)):
         return "", None
-    best = best_described(run_paths.root)
-    name = best.name if best else "fbp" if "fbp" in there else there[0]
-    if wanted:
-        wanted = chosen(read_all_predictions(run_paths, ensembles=True), wanted)
-        if wanted not in there:
-            print(f"{wanted} has no network: {name} takes its place")
-        else:
-            name = wanted
-    opened = predictor.open_model(checkpoints(run_paths.trainings(name)))
-    return name, TrainedModel(opened)
+    name, _ = found
+    return name, TrainedModel(predictor.open_model(checkpoints(run_paths.trainings(name))))
 
 
 def export(run: Run, name: str, to: Format, images: list[str]) -> tuple[pd.DataFrame, float]:

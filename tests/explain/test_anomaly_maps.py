@@ -73,16 +73,16 @@ def test_a_map_is_the_smoothed_patch_distance_in_usual_scores(subject, anomalies
 
 def test_the_same_parts_are_shown_with_both_maps(subject, anomalies):
     figure = anomaly_maps.beside_gradcam(subject, anomalies)
-    labels = []
-    for image, cam, anomaly in np.array(figure.axes[:18]).reshape(3, 6).T:
-        part = next(p for p in subject.parts.itertuples() if p.id in image.get_title())
-        labels.append(part.label)
-        heat = maps.share_of_maximum(subject.maps([part.id], 1)[0])
-        np.testing.assert_allclose(cam.images[1].get_array(), heat, atol=1e-6)
+    columns = np.array(figure.axes[:18]).reshape(3, 6).T
+    shown = [
+        next(p for p in subject.parts.itertuples() if p.id in c[0].get_title()) for c in columns
+    ]
+    assert [part.label for part in shown] == [0, 0, 1, 1, 1, 1]
+    for part, (_, cam, anomaly) in zip(shown, columns, strict=True):
         above = (anomalies.maps([part.id])[0] - 1).clamp(min=0)  # a good part's usual score
-        share = maps.share_of_maximum(above)
-        np.testing.assert_allclose(anomaly.images[1].get_array(), share, atol=1e-5)
-    assert labels == [0, 0, 1, 1, 1, 1]
+        for ax, heat in ((cam, subject.maps([part.id], 1)[0]), (anomaly, above)):
+            share = maps.share_of_maximum(heat)
+            np.testing.assert_allclose(ax.images[1].get_array(), share, atol=1e-5)
 
 
 def test_localisation_compares_both_maps_on_the_same_bad_parts(subject, anomalies):
@@ -107,8 +107,5 @@ def test_localisation_compares_both_maps_on_the_same_bad_parts(subject, anomalie
     assert table.chance.tolist() == pytest.approx([masks.double().mean().item(), 0.5])
     alone = localisation.localisation(subject).set_index("measure")
     assert alone.gradcam.tolist() == table.gradcam.tolist() and "patchcore" not in alone
-
-
-def test_without_masks_there_is_nothing_to_compare(subject):
-    elsewhere = replace(subject, parts=subject.parts.assign(path="elsewhere.png"))
+    elsewhere = replace(subject, parts=subject.parts.assign(path="elsewhere.png"))  # no masks
     assert localisation.localisation(elsewhere).empty

@@ -54,16 +54,13 @@ def test_a_mask_may_be_in_a_folder_of_masks_beside_the_images(tmp_path):
     assert localisation.find_mask(Path("a.png")) is None
 
 
-def test_a_hairline_survives_in_the_mask_of_a_small_image(tmp_path):
+def test_a_hairline_survives_in_the_mask_of_a_small_image_which_is_padded_as_its_image(tmp_path):
     mask = np.zeros((200, 200), np.uint8)
     mask[:, 101] = 255
     Image.fromarray(mask).save(tmp_path / "m.png")
     small = localisation.read_mask(tmp_path / "m.png", 20, "squash")
     assert small.shape == (20, 20) and small.dtype == bool
     assert small[:, 10].all() and small.sum() == 20
-
-
-def test_a_mask_is_padded_as_its_image_is(tmp_path):
     Image.fromarray(np.full((100, 200), 255, np.uint8)).save(tmp_path / "m.png")
     wide = localisation.read_mask(tmp_path / "m.png", 20, "pad")
     assert wide[5:15].all() and not wide[:5].any() and not wide[15:].any()

@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torchvision.models import resnet18
 from torchvision.transforms.functional import gaussian_blur
 
 from helpers.explain import map_measures as measures
@@ -49,14 +48,6 @@ def test_blur_agrees_with_torchvisions_in_any_precision_around_it():
         torch.testing.assert_close(measures.blurred(x), expected)
 
 
-def test_probabilities_are_float32_even_if_the_model_runs_in_less():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model(IMAGES).dtype == torch.bfloat16
-        result = measures.insertion_deletion(model, IMAGES, ZERO, SPOT, 1, steps=2)
-    assert result["insertion"].dtype == torch.float32
-
-
 def test_pixels_of_equal_importance_do_not_go_from_the_top_left():
     rank = measures._importance_rank(torch.zeros(1, 8, 8), seed=0)
     assert sorted(rank.flatten().tolist()) == list(range(64))
@@ -92,22 +83,17 @@ def test_rank_correlation_is_that_of_the_ranks_and_unknown_for_a_constant_map():
     torch.testing.assert_close(measures.rank_correlation(a, a), torch.ones(3).double())
 
 
-def test_a_randomised_copy_is_seeded_new_everywhere_and_leaves_the_model_alone():
-    model = resnet18(num_classes=2)
+def test_a_randomised_copy_is_seeded_new_everywhere_and_neither_explodes_nor_fades():
+    layers = [
+        m for _ in range(40) for m in (nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU())
+    ]
+    model = nn.Sequential(*layers).eval()
     before = {name: w.clone() for name, w in model.state_dict().items()}
     first, again, other = (measures.randomised_copy(model, s) for s in (1, 1, 2))
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
-    for (name, w), v, u in zip(
-        first.named_parameters(), again.parameters(), other.parameters(), strict=True
-    ):
-        assert torch.equal(w, v)
-        if w.ndim > 1:
-            assert not torch.equal(w, u)
-            assert not torch.equal(w, before[name])
-
-
-def test_a_randomised_deep_network_neither_explodes_nor_fades():
-    deep = nn.Sequential(*[m for _ in range(40) for m in (nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())])
+    torch.testing.assert_close(first.state_dict(), again.state_dict(), rtol=0, atol=0)
+    for (name, w), u in zip(first.named_parameters(), other.parameters(), strict=True):
+        assert w.ndim == 1 or not (torch.equal(w, u) or torch.equal(w, before[name]))
     x = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert 1e-6 < measures.randomised_copy(deep, 0)(x).std() < 1e3
+        assert 1e-6 < first(x).std() < 1e3

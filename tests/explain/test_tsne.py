@@ -32,15 +32,10 @@ def test_the_map_keeps_two_clouds_apart_and_neighbours_together():
     x, labels = two_clouds()
     plane = tsne.tsne(x, seed=0)
     assert plane.shape == (200, 2)
+    np.testing.assert_array_equal(plane, tsne.tsne(x, seed=0))
     assert tsne.agreements(plane, labels).mean() > 0.97
     blobs, _ = make_blobs(n_samples=200, centers=8, n_features=10, random_state=0)
     assert trustworthiness(blobs, tsne.tsne(blobs), n_neighbors=15) > 0.95
-
-
-def test_the_same_seed_gives_the_same_map():
-    x, _ = two_clouds(n=120)
-    first, again = (tsne.tsne(x, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(first, again)
 
 
 def test_equal_embeddings_of_a_collapsed_network_are_mapped_to_one_point():
@@ -61,15 +56,6 @@ def test_label_and_chance_agreement_by_hand():
     # 0 is 1 away from its own class and 10.5 from the other, 1 is 1 and 9.5 away.
     silhouette = tsne.separation([[0.0], [1.0], [10.0], [11.0]], labels)["silhouette"]
     assert silhouette == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
-
-
-def test_of_more_parts_than_a_map_can_show_some_are_drawn_and_the_output_says_so(
-    monkeypatch, capsys
-):
-    monkeypatch.setattr(tsne, "MOST_PARTS", 60)
-    mapped = mapped_split(80, 30)
-    assert capsys.readouterr().out == "60 of the 80 training parts are drawn for the map\n"
-    assert tsne.table(mapped).images.tolist() == [60, 60, 30, 30]
 
 
 @pytest.fixture
@@ -100,23 +86,18 @@ def test_separation_is_measured_before_and_after_for_training_and_validation_par
         assert after.chance_agreement == pytest.approx(0.5, abs=0.01)
 
 
-def test_every_part_is_drawn_once_with_the_colour_and_shape_of_its_label(mapped):
+def test_every_part_is_drawn_once_in_the_colour_of_its_label(mapped):
     figure = tsne.figure(mapped)
     assert len(figure.axes) == 4
-    corners = {}
     for ax, m in zip(figure.axes, mapped, strict=True):
         for label, word in enumerate(("good", "bad")):
             colour = to_rgba(PALETTE[word])[:3]
-            own = [c for c in ax.collections if tuple(c.get_facecolor()[0][:3]) == colour]
-            drawn = np.concatenate([c.get_offsets() for c in own])
+            dots = [c for c in ax.collections if tuple(c.get_facecolor()[0][:3]) == colour]
+            drawn = np.concatenate([c.get_offsets() for c in dots])
             expected = m.plane[m.labels == label]
             np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
-            corners[word] = len(own[0].get_paths()[0].vertices)
-    assert corners["good"] != corners["bad"]
     legend = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert legend == ["good", "bad"]
-    found = mapped[3].agreements.mean()
-    assert f"agree {found:.2f} (chance 0.49)" in figure.axes[3].get_title()
 
 
 def test_the_error_of_a_change_is_that_of_the_differences_of_the_same_parts():
@@ -130,10 +111,10 @@ def test_the_error_of_a_change_is_that_of_the_differences_of_the_same_parts():
     assert table.agreement_error[0] == pytest.approx(before.std() / 2)
 
 
-@pytest.mark.parametrize(("val", "sides"), [(7, ["train", "val"]), (6, ["train"])])
-def test_a_side_with_too_few_parts_for_a_map_is_left_out(capsys, val, sides):
-    mapped = mapped_split(20, val)
-    assert [m.side for m in mapped] == [side for side in sides for _ in range(2)]
-    said = "no map of the validation parts: there are 6, t-SNE needs 7\n"
-    assert capsys.readouterr().out == ("" if "val" in sides else said)
-    assert len(tsne.figure(mapped).axes) == len(mapped)
+def test_of_a_large_side_some_parts_are_drawn_and_a_small_one_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(tsne, "MOST_PARTS", 60)
+    mapped = mapped_split(80, 6)
+    assert [(m.side, len(m.labels)) for m in mapped] == [("train", 60)] * 2
+    said = capsys.readouterr().out
+    assert "60 of the 80 training parts" in said and "no map of the validation parts" in said
+    assert len(tsne.figure(mapped).axes) == 2

@@ -98,7 +98,7 @@ def test_a_model_without_a_network_is_replaced_by_one(described, capsys):
     shutil.copy(described.predictions("net"), described.predictions("lda"))
     name, model = parts.open_network(described, "lda")
     assert (name, model.description.model) == ("net", "net")
-    assert "lda has no network: net" in capsys.readouterr().out
+    assert "is no network here: net" in capsys.readouterr().out
     assert parts.open_network(described, "net")[0] == "net"
     with pytest.raises(SettingsError, match="fpb"):
         parts.open_network(described, "fpb")
@@ -144,8 +144,10 @@ def test_a_chosen_network_is_shown_on_the_labelled_test_parts(run_paths):
     assert parts.attribution(run_paths) == "Images: mine"
 
 
-def test_a_model_without_maps_is_replaced_and_the_title_says_so(run_paths, capsys):
-    assert parts.open_subject(run_paths).title == "Two-layer CNN (in place of SVM)"
+def test_a_model_without_maps_is_replaced_and_a_line_says_so(run_paths, capsys):
+    for wanted in ("", "SVM"):
+        assert parts.open_subject(run_paths, wanted).title == "Two-layer CNN"
+    assert "SVM is no network here: Two-layer CNN" in capsys.readouterr().out
     with pytest.raises(SettingsError, match="'cn'"):
         parts.open_subject(run_paths, "cn")
     run_paths.checkpoint("cnn").unlink()
