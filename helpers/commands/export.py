@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Export the model and, if images are given, check it on them."""
-    export.check_format(options.to)  # before anything is loaded
     opened = open_model(options.model)
     export.export_model(opened, options.to, options.out)
     print(f"{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir()))}")

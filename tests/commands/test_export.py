@@ -23,26 +23,13 @@ def test_a_model_is_written_and_checked_on_images(described_run, described, tmp_
     assert "line exists already: give a new folder" in capsys.readouterr().err
 
 
-def test_an_export_that_could_not_be_checked_stays(described, tmp_path, monkeypatch, capsys):
-    def unreadable(*_):
-        raise export.ExportError("line is not checked: none of the images can be compared")
-
-    monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
-    monkeypatch.setattr(export, "check_exported", unreadable)
-    out = tmp_path / "line"
-    arguments = ["--model", "t", "--to", "torch", "--out", str(out), "--check", "none.png"]
-    assert command.main(arguments) == 1
-    assert "is not checked: none of the images can be compared" in capsys.readouterr().err
-    assert (out / NAME).is_file()
-
-
 def test_a_model_without_thresholds_is_refused(described, tmp_path, capsys):
     (described.trainings("net") / NAME).unlink()
     arguments = ["--model", "t/net", "--to", "torch", "--out", str(tmp_path / "line")]
     assert command.main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
-    assert "has no model.json, which notebook 06" in said
+    assert "model.json" in said
     assert not (tmp_path / "line").exists()
 
 
@@ -52,12 +39,3 @@ def test_scores_of_another_precision_are_told(described, tmp_path, monkeypatch, 
     monkeypatch.setattr(export, "_write", lambda *given: given[3].write_text(""))
     assert command.main(["--model", "t", "--to", "torch", "--out", str(tmp_path / "line")]) == 0
     assert "were computed in bf16; the export computes in float32" in capsys.readouterr().out
-
-
-def test_a_package_that_is_missing_is_said_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
-    assert command.main(["--model", "none", "--to", "onnx", "--out", str(tmp_path / "line")]) == 1
-    assert (
-        "the format onnx needs the package onnx: pip install onnx onnxscript onnxruntime"
-        in capsys.readouterr().err
-    )

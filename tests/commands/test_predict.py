@@ -31,25 +31,21 @@ def test_it_prints_a_line_for_each_image_and_the_promise(parts, capsys):
     assert "the numbers mean nothing" in out[4]  # of a smoke run
 
 
-def test_a_folder_stands_for_its_images_and_an_empty_one_is_refused(parts, tmp_path, capsys):
-    own = tmp_path / "own"
-    own.mkdir()
+def test_a_folder_stands_for_its_images_and_what_cannot_be_read_is_named(parts, tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
     for number, part in enumerate(parts):
-        Image.open(part).save(own / f"{number}.png")
-    assert predict.main([str(own), "--model", "t"]) == 0
+        Image.open(part).save(folder / f"{number}.png")
+    assert predict.main([str(folder), "--model", "t"]) == 0
     out = capsys.readouterr().out
-    assert all(str(own / f"{number}.png") in out for number in range(2))
-    (tmp_path / "empty").mkdir()
-    assert predict.main([str(tmp_path / "empty"), "--model", "t"]) == 1
-    assert f"error: {tmp_path / 'empty'} holds no image (.png, " in capsys.readouterr().err
-
-
-def test_an_image_that_cannot_be_read_is_named_and_the_others_are_answered(parts, capsys):
+    assert all(str(folder / f"{number}.png") in out for number in range(2))
     assert predict.main([parts[0], "gone.png", parts[1], "--model", "t"]) == 1
     said = capsys.readouterr()
-    assert said.err == "error: gone.png cannot be read: No such file or directory\n"
+    assert said.err.startswith("error: gone.png") and said.err.count("\n") == 1
     assert all(part in said.out for part in parts) and "gone" not in said.out
-    assert predict.main(["gone.png", "--model", "t"]) == 1
+    (tmp_path / "empty").mkdir()
+    assert predict.main([str(tmp_path / "empty"), "--model", "t"]) == 1
+    assert f"error: {tmp_path / 'empty'}" in capsys.readouterr().err
 
 
 def test_a_name_that_is_not_in_utf8_is_refused_in_one_line(parts, tmp_path, capsys):

@@ -56,15 +56,11 @@ def test_a_verdict_changes_exactly_at_the_thresholds(description):
     assert set(two.verdicts(np.linspace(0, 1, 99))) == {"pass", "reject"}
 
 
-def test_the_promise_says_if_the_bad_parts_were_too_few(description):
-    def promise(**changes):
-        return sealed(dataclasses.replace(description, **changes)).promise
-
-    few = promise(promised_escape_rate=1 / 11, held_out_bad_parts=10)
-    assert "at most 9.1 % of the bad parts" in few and "too few for 1 %" in few
-    assert "at most 1.1 %" in promise(promised_escape_rate=1 / 96)
-    assert "With 95 % confidence" in promise(rule="confident")
-    assert "at most 1 %" in promise() and "few" not in promise()
+def test_the_promise_names_the_rate_and_the_number_of_bad_parts(description):
+    few = {"promised_escape_rate": 1 / 11, "held_out_bad_parts": 10}
+    said = sealed(dataclasses.replace(description, **few)).promise
+    assert "9.1 %" in said and "10 bad parts" in said and "too few" in said
+    assert " 1 %" in description.promise and "too few" not in description.promise
 
 
 @pytest.mark.parametrize(
@@ -109,7 +105,4 @@ def test_a_damaged_description_is_named(tmp_path, change, culprit):
     change(content)
     (tmp_path / NAME).write_text(json.dumps(content))
     with pytest.raises(files.ArtifactError, match=rf"model.json is damaged.*{culprit}"):
-        read_description(tmp_path)
-    (tmp_path / NAME).write_text(json.dumps([content]))
-    with pytest.raises(files.ArtifactError, match=r"model\.json is damaged"):
         read_description(tmp_path)
