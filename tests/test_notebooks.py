@@ -11,7 +11,7 @@ import pytest
 
 import helpers
 from helpers.commands import executed, options, plan, run
-from helpers.core import files, paths
+from helpers.core import paths
 from helpers.datasets.split_file import read_split
 from helpers.models.record import ENSEMBLES
 from helpers.results import predictions
@@ -86,15 +86,6 @@ def test_an_idea_is_built_in_few_cells_of_at_most_40_lines_and_the_others_are_sh
     lengths = sorted(len(cell.source.splitlines()) for cell in _code(path))
     assert lengths[-1] <= 40
     assert len([length for length in lengths if length > 21]) <= 4
-
-
-def test_a_submission_of_fewer_images_than_the_preview_shows_is_shown(tmp_path):
-    path = tmp_path / "submission.csv"
-    pd.DataFrame({"id": ["a", "b"], "defect_score": [0.1, 0.2]}).to_csv(path, index=False)
-    (analysis,) = paths.notebooks_root().glob("06*")
-    lines = "\n".join(cell.source for cell in _code(analysis)).splitlines()
-    (preview,) = [line for line in lines if line.startswith("files.load_csv(path, ")]
-    assert sorted(eval(preview, {"files": files, "path": path}).id) == ["a", "b"]
 
 
 def test_the_first_three_notebooks_leave_a_submission(begun_run):

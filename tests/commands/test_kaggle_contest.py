@@ -2,16 +2,14 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from helpers.commands.kaggle import client, contest
+from helpers.commands.kaggle import client
 from helpers.commands.kaggle.command import main
 from tests.kaggle_fixtures import *  # noqa: F403 - the fixtures, which pytest finds by name
-from tests.kaggle_fixtures import IMAGE, SAMPLE, SECRETS, failure_of, zip_of
+from tests.kaggle_fixtures import IMAGE, SAMPLE, failure_of, zip_of
 from tests.kaggle_server import DONE, KEY, TOKEN, Fault
 
 SLUG = client.COMPETITION
@@ -61,9 +59,8 @@ def test_a_refused_request_is_told_with_kaggle_s_reason_and_without_the_key(
     assert text.startswith(f"While downloading {SLUG}: ") and words in text
 
 
-@pytest.mark.parametrize("password", ["Secr3t#s", "Secr3t/s", "Secr3t?s"])
-def test_a_proxy_s_password_is_not_printed(server, monkeypatch, password, capfd):
-    monkeypatch.setenv("HTTP_PROXY", f"http://me:{password}@127.0.0.1:9")
+def test_a_proxy_s_password_is_not_printed(server, monkeypatch, capfd):
+    monkeypatch.setenv("HTTP_PROXY", "http://me:Secr3t#s@127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
     text = failure_of(["download"], capfd)
@@ -189,14 +186,3 @@ def test_a_submission_without_a_score_ends_with_3(server, csv, capfd, state, opt
     server.states = [state]
     text = failure_of([*SUBMIT, *options], capfd, code=3)
     assert words in text and "x.csv has arrived" in text
-
-
-def test_the_commands_work_through_a_proxy_in_a_process_of_their_own(server, csv):
-    root = Path(contest.__file__).parents[3]
-    local = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "HTTP_PROXY": server.url}
-    environment = os.environ | local | {"PYTHONPATH": str(root)}
-    command = [sys.executable, "-m", "helpers.kaggle", *SUBMIT]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "0.98765" in done.stdout
-    assert not [secret for secret in SECRETS if secret in done.stdout + done.stderr]

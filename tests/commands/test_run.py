@@ -70,23 +70,6 @@ def test_a_part_of_the_series_can_be_chosen(option, chosen):
         (["-p", 'GENOTYPES=["a/x.json", "b/x.json"]'], "'cell_x'"),
         (["-p", "GENOTYPES=random", "-p", "RANDOM_CELLS=0"], "RANDOM_CELLS=0"),
         (["-p", f"GENOTYPES=a/{230 * 'a'}.json"], "200 letters"),
-    ],
-)
-def test_a_wrong_argument_is_named_before_anything_runs(
-    home, tmp_path, monkeypatch, capsys, arguments, culprit
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "parts").mkdir()
-    for cell in ("a/x", "b/x", f"a/{230 * 'a'}"):
-        genotypes.save(tmp_path / f"{cell}.json", genotypes.PUBLISHED["PDARTS"], {})
-    assert run.main(["--preset", "smoke", *arguments]) == 1
-    assert culprit in capsys.readouterr().err
-    assert not paths.runs_root().exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "culprit"),
-    [
         (["--dataset", "folder:/not/there"], "/not/there"),
         (["--dataset", "folder"], "folder:PATH"),
         (["--dataset", LONG], LONG),
@@ -99,18 +82,22 @@ def test_a_wrong_argument_is_named_before_anything_runs(
         (["-p", "FOLDER=/no"], "FOLDER='/no'"),
         (["-p", "MODEL=fpb"], "MODEL='fpb'"),
         (["-p", "EXPORT=onnx"], "pip install"),
-        (["--only", "02"], "run 't'"),
+        (["--only", "02"], "run 'elpv-smoke'"),
         (["--from", "06"], "01_data_split"),
     ],
 )
-def test_what_is_missing_is_named_before_a_run_is_started(
-    home, monkeypatch, capsys, arguments, culprit
+def test_what_is_wrong_or_missing_is_named_before_a_run_is_started(
+    home, tmp_path, monkeypatch, capsys, arguments, culprit
 ):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "parts").mkdir()
+    for cell in ("a/x", "b/x", f"a/{230 * 'a'}"):
+        genotypes.save(tmp_path / f"{cell}.json", genotypes.PUBLISHED["PDARTS"], {})
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "onnx" else found(n))
-    assert run.main([*arguments, "--preset", "smoke", "--name", "t"]) == 1
+    assert run.main(["--preset", "smoke", *arguments]) == 1
     assert culprit in capsys.readouterr().err
-    assert not paths.RunPaths("t").root.exists()
+    assert not paths.runs_root().exists()
 
 
 @pytest.mark.parametrize(

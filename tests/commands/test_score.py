@@ -17,7 +17,7 @@ from PIL import Image
 
 from helpers.commands import score
 from helpers.core import devices, files
-from helpers.datasets import cache, decoding
+from helpers.datasets import cache
 from helpers.deploy.description import read_description
 from helpers.deploy.predictor import TrainedModel
 from helpers.models import backbones, compiled
@@ -54,12 +54,12 @@ def both(folder: Path, name: str = "scores") -> list[bytes]:
     return [(folder / f"{name}{kind}.csv").read_bytes() for kind in ("", ".unreadable")]
 
 
-def by_the_series(folder: Path, views: int = 1, fit: decoding.Fit = "squash") -> pd.Series:
+def by_the_series(folder: Path, views: int = 1) -> pd.Series:
     """Return what the series itself predicts, by path below `folder`/parts."""
     root = folder / "parts"
     found = sorted(p for p in root.rglob("*") if p.is_file())
     table = pd.DataFrame({"id": [p.relative_to(root).as_posix() for p in found], "path": found})
-    cached = cache.open_cache(table, SIZE_PX, folder / "cache", True, fit)
+    cached = cache.open_cache(table, SIZE_PX, folder / "cache", True)
     table = table[table.id.isin(cached.table.id)].assign(label=0)
     model = backbones.load_model(folder / "m.safetensors").to(devices.default_device())
     batches = image_batches(cached, table, model, 8)
@@ -78,11 +78,6 @@ def save(path: Path, *shape: int, high: int = 256, dtype: type = np.uint8) -> No
     """Save an image of noise."""
     pixels = np.random.default_rng(1).integers(0, high, shape).astype(dtype)
     Image.fromarray(pixels).save(path)
-
-
-def again(path, **facts):
-    """Save a model again with other facts."""
-    backbones.save_model(path, backbones.load_model(path), **{"precision": "no", **facts})
 
 
 @pytest.mark.parametrize("views", [1, 4, 8])
@@ -111,17 +106,6 @@ def test_colour_deep_and_wide_images_are_read_as_in_the_training(folder, channel
     save(folder / "parts" / "bad" / "deep.png", 20, 20, high=1024, dtype=np.uint16)
     assert score.main(command(folder)) == 0
     np.testing.assert_allclose(scores(folder).defect_score, by_the_series(folder), rtol=1e-6)
-    squashed = scores(folder).defect_score
-    again(folder / "m.safetensors", fit="pad", full_scale_bits=10)
-    save(folder / "parts" / "bad" / "bright.png", 20, 20, high=5000, dtype=np.uint16)
-    assert score.main(command(folder)) == 0
-    (unread,) = pd.read_csv(folder / "scores.unreadable.csv").itertuples()
-    assert unread.path == "bad/bright.png" and "14 bits" in unread.reason
-    (folder / "parts" / "bad" / "bright.png").unlink()
-    padded = scores(folder).defect_score
-    np.testing.assert_allclose(padded, by_the_series(folder, fit="pad"), rtol=1e-6)
-    assert padded["bad/colour.png"] != squashed["bad/colour.png"]
-    assert padded["bad/bad00.png"] == squashed["bad/bad00.png"]
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_is_scored(folder, capsys):
@@ -230,15 +214,6 @@ def test_only_the_parts_of_replaced_images_are_scored_again_and_all_by_another_m
     part.write_bytes(b"")
     assert score.main(command(folder, "--views", "8")) == 1
     assert f"{part} is" in capsys.readouterr().err
-
-
-def test_a_folder_stands_for_the_average_of_its_trainings(folder):
-    models, each = folder / "checkpoints" / "cnn", []
-    for number, name in enumerate(("seed2_fold0", "seed2_fold1", "seed10")):
-        shutil.copy(make_model(models / f"{name}.safetensors", number), folder / "m.safetensors")
-        each.append(by_the_series(folder))
-    assert score.main([*command(folder), "--model", str(models)]) == 0
-    np.testing.assert_allclose(scores(folder).defect_score, np.mean(each, axis=0), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
