@@ -22,12 +22,9 @@ Edge = tuple[str, int]  # (operation, input state) of an edge of a discrete cell
 class Genotype:
     """A normal and a reduction cell; the order of a node's edges makes no difference.
 
-    A cell has 8 (operation, input state) pairs, two for each of the nodes 2 to 5, whose states make
-    up its output. Edges are stored sorted by input, so that equal genotypes also build networks
-    with equal parameter names.
-
-    Raises:
-        GenotypeError: a cell outside the search space.
+    A cell has 8 (operation, input state) pairs, two for each of the nodes 2 to 5. They are stored
+    sorted by input, so that equal genotypes build networks with equal parameter names. A cell
+    outside the search space raises GenotypeError.
 
     Example:
         >>> PUBLISHED["DARTS_V2"].edges("normal")[0]
@@ -92,19 +89,13 @@ def derive_genotype(
     beta_normal: Any = None,
     beta_reduce: Any = None,
 ) -> Genotype:
-    """Derive the discrete cells from the alphas (DARTS, section 2.4).
+    """Derive the discrete cells from alpha (14, 8) of each kind (DARTS, section 2.4).
 
-    Each edge gets the softmax over all eight operations. Each node keeps the two edges whose best
-    non-none weight is largest, with their best non-none operation. Ties go to the lower index.
-
-    Args:
-        alpha_normal, alpha_reduce: (14, 8), before the softmax, rows as in EDGES, columns as in
-            PRIMITIVES.
-        max_skips: skip connections allowed in the normal cell; -1: any number. While there are
-            more, the weakest one loses its weight and the cell is derived again (P-DARTS, arXiv
-            1904.12760, section 3.3).
-        beta_normal, beta_reduce: (14,), before the softmax over the edges of a node, which
-            multiplies the weights of the edges (PC-DARTS, arXiv 1907.05737, equation 5).
+    Each edge gets the softmax over all eight operations, times that of beta (14,) over the edges of
+    its node if there is one (PC-DARTS, arXiv 1907.05737, equation 5). Each node keeps the two edges
+    whose best non-none weight is largest. While the normal cell has more than `max_skips` skip
+    connections (-1: any number), the weakest one loses its weight and the cell is derived again
+    (P-DARTS, arXiv 1904.12760, section 3.3).
     """
     weights = _edge_weights(alpha_normal, beta_normal)
     normal = strongest_edges(weights)
@@ -182,11 +173,10 @@ def save(path: str | Path, genotype: Genotype, provenance: Mapping[str, Any]) ->
 
 
 def load(path: str | Path) -> tuple[Genotype, dict[str, Any]]:
-    """Return (genotype, provenance) of a file that `save` wrote, or that holds a genotype alone.
+    """Return (genotype, provenance) of a file of `save`, or of one that holds a genotype alone.
 
     Raises:
-        ArtifactError: the file is missing or does not hold JSON.
-        GenotypeError: the file does not hold a genotype; the message names file and field.
+        ArtifactError, GenotypeError: it is missing or not JSON, or holds no cell; see the message.
     """
     content, provenance = files.load_json(Path(path)), {}
     if isinstance(content, dict) and "genotype" in content:

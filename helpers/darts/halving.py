@@ -64,19 +64,13 @@ def successive_halving(
 ) -> pd.DataFrame:
     """Train `names` for `epochs`, the best third for three times as many, until one is left.
 
-    A rung trains from random weights again: the learning rate falls with the last epoch, so a short
-    training is not the first part of a long one.
-
-    Args:
-        names: the candidates. The first of equal ones wins.
-        epochs: of the first rung.
-        train_rung: trains the cells of these names for so many epochs from random weights, and
-            returns validation AUC and seconds of each.
-        most: no rung has more epochs, except the first: the best of the rung before it has won.
+    `train_rung` returns the result of each name after so many epochs from random weights: the
+    learning rate falls with the last epoch, so a short training is not the first part of a long
+    one. No rung but the first has more than `most` epochs: the best of the rung before has won. The
+    first of equal ones wins.
 
     Returns:
-        A row for each training: epochs, model, val_auc, seconds, kept (the cell continues, or has
-        won).
+        A row for each training: epochs, model, val_auc, seconds, kept (it continues, or has won).
     """
     rungs = []
     while len(names) > 1:

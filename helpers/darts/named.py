@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,11 @@ FOUND = {
 
 @dataclass(frozen=True)
 class NamedCell:
-    """A cell, its model, and the cost of finding it."""
+    """A cell and its model."""
 
     model: Model
     genotype: Genotype
-    # its origin; if this series searched it, search_seconds and search_device too
-    cost: dict[str, Any] = field(default_factory=dict)
+    search_seconds: float | None = None  # of finding it, if known
 
     @property
     def name(self) -> str:
@@ -45,25 +44,14 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
     Away from Kaggle, a file below Kaggle's inputs need not exist: a push names it.
 
     Raises:
-        GenotypeError: the name, and the nearest one that exists; or what is wrong in the file; or
-            two cells have one name, or there is no cell.
-        ArtifactError: the file does not hold JSON.
+        GenotypeError, ArtifactError: with the culprit, and the nearest name that exists.
     """
     known = [*PUBLISHED, *FOUND, "random"]
     for name in names:
-        if name.endswith(".json"):
-            file = Path(name).expanduser()
-            elsewhere = file.is_relative_to(paths.KAGGLE_INPUT) and not paths.on_kaggle()
-            if len(file.stem) > paths.LONGEST_NAME:
-                raise GenotypeError(
-                    f"GENOTYPES: {name!r}: the model gets the name of the file, which may have at "
-                    f"most {paths.LONGEST_NAME} letters: rename it"
-                )
-            if os.path.isfile(file):
-                load(file)  # a damaged one is refused before anything is trained
-            elif not elsewhere:
-                raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
-        elif name not in known:
+        file = Path(name).expanduser()
+        if name in known:
+            continue
+        if not name.endswith(".json"):
             lower = {k.lower(): k for k in known}
             close = difflib.get_close_matches(name.lower(), list(lower), n=1)
             hint = f"; did you mean {lower[close[0]]}?" if close else ""
@@ -71,16 +59,19 @@ def check_names(names: Sequence[str], random_cells: int) -> None:
                 f"GENOTYPES: no cell is called {name!r}{hint} (known: {', '.join(known)}, or the "
                 "path of a .json file with a cell)"
             )
+        if len(file.stem) > paths.LONGEST_NAME:  # the model gets the name of the file
+            raise GenotypeError(
+                f"GENOTYPES: {name!r}: a name has at most {paths.LONGEST_NAME} letters: rename it"
+            )
+        if os.path.isfile(file):
+            load(file)  # a damaged one is refused before anything is trained
+        elif paths.on_kaggle() or not file.is_relative_to(paths.KAGGLE_INPUT):
+            raise GenotypeError(f"GENOTYPES: {name!r} is not a file")
     slugs = [model.slug for model in models_of(names, random_cells)]
-    if twice := [slug for slug in slugs if slugs.count(slug) > 1]:
+    if len({*slugs}) < len(slugs) or not slugs:
         raise GenotypeError(
-            f"GENOTYPES: two cells would both be called {twice[0]!r}: name the cell once, or "
-            "rename one of the files"
-        )
-    if not slugs:
-        raise GenotypeError(
-            f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells} names no cell; name "
-            f"some of {', '.join(known)}"
+            f"GENOTYPES={','.join(names)} with RANDOM_CELLS={random_cells} gives the cells "
+            f"{', '.join(map(repr, slugs)) or 'none'}: name some, and no two that are called alike"
         )
 
 
@@ -104,28 +95,27 @@ def named_cells(
     """Return the cells with these names, in their order.
 
     Args:
-        names: keys of PUBLISHED or FOUND, "random" (as many as `random_cells`, drawn with the seeds
-            0, 1, ...) or paths of genotype files.
-        of_run: the cells that the run found, with their provenance, by name. A name of FOUND that
-            is not there is skipped with a message.
+        names: of PUBLISHED or FOUND, "random" (`random_cells` of the seeds 0, 1, ...), or files.
+        of_run: the cells that the run found, with their provenance; others of FOUND are skipped.
 
     Raises:
-        GenotypeError: an unknown name, a damaged file, two cells with one name, or no cell left.
+        GenotypeError, ArtifactError: see `check_names`; or no cell is left.
     """
     check_names(names, random_cells)
     cells: list[NamedCell] = []
     for name in names:
         models = models_of([name], random_cells)
         if name in PUBLISHED:
-            origin = {"origin": f"published as {name}"}
-            cells.append(NamedCell(models[0], PUBLISHED[name], origin))
+            cells.append(NamedCell(models[0], PUBLISHED[name]))
         elif name == "random":
             cells += [random_cell(seed) for seed in range(random_cells)]
         elif name in FOUND and name not in of_run:
             print(f"the cell {name!r} is skipped: {FOUND[name][1]} to have it trained here")
         else:
             genotype, about = of_run[name] if name in FOUND else load(Path(name).expanduser())
-            cells.append(NamedCell(models[0], genotype, _cost(about, name)))
+            seconds = about.get("seconds")  # a user may have written the file
+            known = isinstance(seconds, int | float) and seconds >= 0
+            cells.append(NamedCell(models[0], genotype, seconds if known else None))
     if not cells:
         raise GenotypeError("GENOTYPES: no cell is left to train")
     return cells
@@ -133,15 +123,4 @@ def named_cells(
 
 def random_cell(seed: int) -> NamedCell:
     """Draw a cell; the same seed gives the same cell."""
-    cost = {"origin": f"drawn at random, seed {seed}", "search_seconds": 0.0}
-    return NamedCell(Model("random_cell", number=seed), random_genotype(seed), cost)
-
-
-def _cost(about: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the cost in a provenance, which a user may have written."""
-    given = about.get("seconds")
-    return {
-        "origin": str(about.get("method", Path(name).name)),
-        "search_seconds": given if isinstance(given, int | float) and given >= 0 else None,
-        "search_device": str(about.get("device", "")),
-    }
+    return NamedCell(Model("random_cell", number=seed), random_genotype(seed), search_seconds=0.0)

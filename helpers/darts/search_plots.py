@@ -21,10 +21,7 @@ from helpers.darts.verdict import History, clear_edges
 
 
 def search_curves(history: History) -> Figure:
-    """Draw the losses of both steps, and alpha's entropy.
-
-    The epochs before alpha's first step are gray.
-    """
+    """Draw the losses of both steps, and alpha's entropy; a warm-up has no loss of alpha."""
     frame = pd.DataFrame(history)
     panels = {
         "cross-entropy": {"train_loss": "half for w, augmented", "alpha_loss": "half for α"},
@@ -34,12 +31,9 @@ def search_curves(history: History) -> Figure:
         },
     }
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 3.6))
-    rest = frame.epoch[frame.alpha_loss.isna()].max()
     for ax, (title, columns) in zip(axes, panels.items(), strict=True):
         long = frame.melt("epoch", list(columns), "line").replace({"line": columns}).dropna()
         sns.lineplot(long, x="epoch", y="value", hue="line", style="line", markers=True, ax=ax)
-        if rest > 0:
-            ax.axvspan(0.5, rest + 0.5, color="0.93", zorder=0, label="α is not trained")
         if title.startswith("entropy"):
             ax.set_ylim(0, 2.15)  # the whole range: a small fall is small
         ax.set(title=title, ylabel="")
@@ -54,11 +48,10 @@ def search_curves(history: History) -> Figure:
 
 
 def alpha_heat_maps(history: History, cell: Genotype, perturbed: Genotype) -> Figure:
-    """Plot softmax(alpha) of edges by operations after the last epoch, the normal cell at the left.
+    """Plot softmax(alpha) of edges by operations after the last epoch.
 
     White is 1/8, the weight of all operations at the start. A frame is around the operations that
-    `cell` keeps, and a dot on those that selection by perturbation keeps. With edge normalisation
-    softmax(beta), which multiplies the weights of an edge, is beside its name.
+    `cell` keeps, a dot on those of `perturbed`. softmax(beta) is beside the name of its edge.
     """
     end, start = history[-1], 1 / len(PRIMITIVES)
     weights = {kind: softmax(np.array(end[f"alpha_{kind}"]), axis=-1) for kind in KINDS}

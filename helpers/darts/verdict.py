@@ -40,13 +40,9 @@ def confirmed_edges(record: Record, worth: Mapping[str, Any]) -> int:
 def verdict(history: History, worth: Mapping[str, Any]) -> str:
     """Return a sentence that says whether the search decided anything, and why.
 
-    It decided the cell if one operation leads clearly on at least half of all edges, if
-    perturbation confirms the operation on at least half of them, and if at most two of the cell's
-    edges changed in the last quarter of the epochs. It decided a part of the cell if the first or
-    the second is true.
-
-    Args:
-        worth: what `perturbation.worths` returned.
+    `worth` is what `perturbation.worths` returned. The search decided the cell if one operation
+    leads clearly on at least half of all edges, perturbation confirms the operation on half of
+    them, and at most two of the cell's edges changed in the last quarter of the epochs.
     """
     before, end = history[max(0, len(history) * 3 // 4 - 1)], history[-1]
     clear, confirmed, total = clear_edges(end), confirmed_edges(end, worth), 2 * len(EDGES)

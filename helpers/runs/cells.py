@@ -70,13 +70,13 @@ def named_cells(run: Run) -> list[NamedCell]:
     return named.named_cells(settings.genotypes, found_cells(run), settings.random_cells)
 
 
-def costs(cells: Sequence[NamedCell]) -> dict[str, dict[str, Any]]:
-    """Return what finding each cell has cost, by the models of its networks."""
-    taught = (None, "fbp")
-    models = [
-        (dataclasses.replace(cell.model, teacher=t or ""), cell) for cell in cells for t in taught
-    ]
-    return {model.slug: cell.cost for model, cell in models}
+def costs(cells: Sequence[NamedCell]) -> dict[str, float | None]:
+    """Return the seconds of finding each cell, by the models of its networks."""
+    return {
+        dataclasses.replace(cell.model, teacher=teacher).slug: cell.search_seconds
+        for cell in cells
+        for teacher in ("", "fbp")
+    }
 
 
 def train(run: Run, cells: Sequence[NamedCell]) -> dict[str, list[Fitted]]:
@@ -111,13 +111,9 @@ def halve(run: Run) -> pd.DataFrame:
     """Train the candidates in rungs, and write the winner's cell to genotypes/halving.json.
 
     A rung trains as notebook 05 does, except for the number of epochs. The validation AUC of the
-    last epoch decides, since the best epoch would favour unsteady curves. All files are in
-    checkpoints/halving/: candidates are not rows of the results.
-
-    Returns:
-        The table of `halving.successive_halving`, and of each cell its title, its kind and its
-        parameters (of the network that predicts, without the auxiliary head). It is empty if
-        HALVING_EPOCHS is 0.
+    last epoch decides, since the best epoch would favour unsteady curves. Candidates are not rows
+    of the results. Of each cell the table has its title, kind and parameters too; it is empty if
+    HALVING_EPOCHS is 0.
     """
     settings: RetrainSettings = run.settings
     if not settings.halving_epochs:
@@ -152,7 +148,7 @@ def halve(run: Run) -> pd.DataFrame:
     trials = halving.successive_halving([*cells], settings.halving_epochs, train_rung, longest)
     winner = cells[trials[trials.kept].model.iloc[-1]]
     # perturbation's seconds include those of the search behind it
-    searches = [cell.cost["search_seconds"] or 0.0 for cell in by_kind.get("searched", [])]
+    searches = [cell.search_seconds or 0.0 for cell in by_kind.get("searched", [])]
     about = {
         "method": f"best of {len(cells)} by successive halving: {winner.model.title}",
         "seconds": round(trials.seconds.sum() + max(searches, default=0.0), 1),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -51,15 +50,13 @@ def _by_fold(run: Run, embedded: Features | ByFold) -> ByFold:
 def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBaseline]]:
     """Fit classical models side by side, once for each fold, and make them rows of the results."""
     settings, split = run.settings, run.split
-    names = ("folds", "trees", "seed", "cv_images")
-    options = {name: getattr(settings, name) for name in names}
     seen = networks.SEEN + (["group"] if keeps_groups_apart(split) else [])
     tasks: dict[str, memo.Task] = {}
     for model, by_fold in models.items():
         for fold, embedded in by_fold.items():
             table = sides(split, fold)[seen]
             tasks[_place(run, model, fold)] = memo.task(
-                baselines.score_baseline, model.base.upper(), embedded, table, **options
+                baselines.score_baseline, model.base.upper(), embedded, table, **_options(run)
             )
     found = run.once_each(tasks, "classical models")
     fitted: dict[Model, list[ScoredBaseline]] = {}
@@ -68,6 +65,10 @@ def fit(run: Run, models: Mapping[Model, ByFold]) -> dict[Model, list[ScoredBase
         networks.add_model(run, model, fits, device=_device())
         fitted[model] = list(fits.values())
     return fitted
+
+
+def _options(run: Run) -> dict[str, int]:
+    return {name: getattr(run.settings, name) for name in ("folds", "trees", "seed", "cv_images")}
 
 
 def _place(run: Run, model: Model, fold: int | None) -> str:
@@ -115,9 +116,8 @@ def patch_core(run: Run, weights: backbones.Weights) -> str:
     images, tasks = run.images(settings.image_size_px), {}
     for member in members:
         table = sides(run.split, member.fold)[networks.SEEN]
-        options: dict[str, Any] = {"share": settings.patchcore_share, "seed": settings.seed}
         tasks[networks.place(model, member)] = memo.task(
-            patchcore.fit, weights, images, table, **options
+            patchcore.fit, weights, images, table, settings.patchcore_share, settings.seed
         )
     try:
         found = run.once_each(tasks, "PatchCore")
@@ -137,11 +137,9 @@ def repeated_splits(run: Run, embedded: Features) -> pd.DataFrame:
     """
     settings, path = run.settings, run.paths.table("duplicates")
     clusters = files.load_csv(path, ("id", "cluster")) if path.is_file() else None
-    names = ("folds", "trees", "seed", "cv_images")
-    options = {name: getattr(settings, name) for name in names}
     drawn = repeated.draws(run.split, settings.repeats, clusters) if settings.repeats else {}
     tasks = {
-        f"repeated/{kind}{number}": memo.task(repeated.score, embedded, table, **options)
+        f"repeated/{kind}{number}": memo.task(repeated.score, embedded, table, **_options(run))
         for (kind, number), table in drawn.items()
     }
     found = run.once_each(tasks, "splits")

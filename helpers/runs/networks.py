@@ -125,14 +125,8 @@ def train(
 
     A training without a fold fits on train, chooses its epoch on val, and predicts val and test.
     One with a fold fits on all other folds, keeps its last epoch, since the fold that it is judged
-    on must not choose, and predicts its fold and test.
-
-    Args:
-        run: the run.
-        jobs: what to train.
-        members: of the jobs that do not name their own.
-        folder: of the run, in which each model has a folder.
-        add: make each model a row of the results.
+    on must not choose, and predicts its fold and test. `members` are those of the jobs that do not
+    name their own. With `add` each model is a row of the results.
 
     Returns:
         The trainings of each model by slug, in the order of its members.
@@ -157,11 +151,17 @@ def task(split: pd.DataFrame, job: Job, member: Member) -> memo.Task:
     if member.fold is not None:
         settings = dataclasses.replace(settings, keep="last")
     title = job.model.title + (f", {member}" if len(job.members) > 1 else "")
-    common: dict[str, Any] = {"settings": settings, "seed": member.seed, "name": title}
-    if job.features is not None:
-        return memo.task(fit.linear_probe, job.build, job.features, job.images, table, **common)
     return memo.task(
-        fit.fit, job.build, job.images, table, **common, views=job.views, teacher=job.teacher
+        fit.fit,
+        job.build,
+        job.images,
+        table,
+        settings,
+        member.seed,
+        features=job.features,
+        views=job.views,
+        teacher=job.teacher,
+        name=title,
     )
 
 

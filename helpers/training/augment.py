@@ -50,31 +50,26 @@ class RandomSymmetry(nn.Module):
         return turned(images, torch.randint(self.count, (len(images),)))
 
 
-def augmentation(kind: str, turns: bool = True, affine_p: float = 0.5) -> nn.Module:
+def augmentation(kind: str) -> nn.Module:
     """Return random views of a batch (B, C, H, W) in [0, 1], drawn for each image on its own.
 
     They are drawn from torch's global generators; the training loop sets their stream.
 
-    Args:
-        kind: "none"; "flips" (the four mirror images); "symmetries" (all eight of the square); or
-            "full" (also a small rotation, shift and scale of the square, and of the gray values).
-        turns: let "full" take all eight symmetries, not the mirror images alone.
-        affine_p: share of the images that "full" rotates, shifts and scales. This resamples
-            pixels, which softens hairlines; test images are never resampled.
+    `kind` is "none"; "flips" (the four mirror images); "symmetries" (all eight of the square); or
+    "full" (also a small rotation, shift and scale of every second image, and of the gray values).
     """
     if kind == "none":
         return nn.Identity()
-    mirrored_only = kind == "flips" or (kind == "full" and not turns)
-    symmetries = RandomSymmetry(MIRRORED if mirrored_only else VIEWS)
+    symmetries = RandomSymmetry(MIRRORED if kind == "flips" else VIEWS)
     if kind != "full":
         return symmetries
     from kornia import augmentation as K  # takes a second to import: only if it is used
 
-    # Small: a part is nearly straight in its frame, and a defect may be a hairline.
+    # Small: a part is nearly straight in its frame. Resampling softens hairlines: half stay sharp.
     shift, scale = (0.04, 0.04), (0.95, 1.05)
     return nn.Sequential(
         symmetries,
-        K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=affine_p),
+        K.RandomAffine(5.0, shift, scale, padding_mode="reflection", p=0.5),
         K.RandomBrightness((0.85, 1.15), p=1.0),
         K.RandomContrast((0.85, 1.15), p=1.0),
     )

@@ -69,19 +69,12 @@ class ScoredBaseline:
 
 
 def score_baseline(
-    name: str,
-    features: Features,
-    table: pd.DataFrame,
-    *,
-    folds: int,
-    trees: int,
-    seed: int,
-    cv_images: int = 0,
+    name: str, features: Features, table: pd.DataFrame, **options: int
 ) -> ScoredBaseline:
     """Fit a classical model on the rows `train` of a table, and score the others.
 
     `table` has `id`, `label`, `split`, and `group` if the folds inside should keep groups together;
-    see `fit_baseline` for the other arguments.
+    `options` are folds, trees, seed and cv_images of `fit_baseline`.
     """
     started = time.monotonic()
     train = table[table.split == "train"]
@@ -89,11 +82,8 @@ def score_baseline(
         name,
         features.of(train.id),
         train.label.to_numpy(dtype=np.int64),
-        folds=folds,
-        trees=trees,
-        seed=seed,
-        cv_images=cv_images,
         groups=train.group.to_numpy() if "group" in table else None,
+        **options,
     )
     scored = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
     scores = scored.assign(defect_score=fitted.defect_score(features.of(scored.id)))
@@ -140,26 +130,21 @@ def fit_baseline(
     """Choose hyper-parameters by cross-validated AUC, then fit on all training rows.
 
     Args:
-        name: one of `NAMES`.
-        embeddings: (N, D) float32, of the training set.
-        labels: (N,) 0 good, 1 bad.
-        folds: of the stratified cross-validation.
+        name: one of `NAMES`; an SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class.
+        embeddings, labels: (N, D) float32 and (N,) of the training set; 1 is bad.
+        folds: of the stratified cross-validation, which keeps `groups` (N,) together if it can.
         trees: of the random forest.
         seed: of the folds and the forest.
         cv_images: hyper-parameters are chosen on at most so many rows, drawn by class; 0: all.
-        groups: (N,) that the folds keep together if each fold then has both classes.
-
-    An SVM is fitted on at most `MOST_SVM_IMAGES` rows, drawn by class; if there are more, `chosen`
-    says so.
     """
     random_state = seeding.stream_seed(seed, f"baseline {name}") % 2**31
     smallest = int(np.bincount(labels, minlength=2).min())
     if smallest < 2:
         raise ValueError(f"{name} needs two training images of each class; one has {smallest}")
     folds = min(folds, smallest)
-    limited = name == "SVM" and len(labels) > MOST_SVM_IMAGES
-    if limited:
-        drawn = _sample(labels, MOST_SVM_IMAGES, folds, random_state)
+    limit = MOST_SVM_IMAGES if name == "SVM" else 0
+    drawn = _sample(labels, limit, folds, random_state)
+    if limited := len(drawn) < len(labels):
         embeddings, labels = embeddings[drawn], labels[drawn]
         groups = None if groups is None else groups[drawn]
     rows = _sample(labels, cv_images, folds, random_state)

@@ -59,8 +59,7 @@ class ImageBatches(Batches):
 
     Gray images stay one channel until they are augmented, which costs a third of the time. A small
     last batch of an epoch is dropped, since each epoch leaves out other images: it would count as a
-    whole step, and as a tenth of the statistics of batch norm. One of a single image is always
-    dropped.
+    whole step, and as a tenth of the statistics of batch norm.
 
         batches = ImageBatches(cache, cache.rows(ids), labels, ids, model.spec, batch_size=32)
         for rows, images, targets in batches.shuffled(seed=0, epoch=3):
@@ -76,12 +75,11 @@ class ImageBatches(Batches):
     device: torch.device = field(default_factory=devices.default_device)
     augment: nn.Module = field(default_factory=nn.Identity)  # see `augmentation`
     epoch_images: int = 0  # an epoch draws at most so many, each epoch others; 0: all
-    drop_below: float = 0.5  # a last batch below this share of a batch is dropped
 
     @property
     def epoch_size(self) -> int:
         n = min(len(self), self.epoch_images) if self.epoch_images else len(self)
-        rest, least = n % self.batch_size, max(2, self.drop_below * self.batch_size)
+        rest, least = n % self.batch_size, max(2, self.batch_size / 2)
         return n - rest if rest < least and rest < n else n
 
     def inputs(self, parts: list[np.ndarray], training: bool) -> Iterator[Tensor]:

@@ -50,20 +50,6 @@ class Features:
         return EmbeddingBatches(self.of(table.id), _labels(table), ids, batch_size)
 
 
-def embed(
-    model: Network,
-    cache: ImageCache,
-    table: pd.DataFrame,
-    batch_size: int = EMBED_BATCH,
-    precision: str = "auto",
-) -> Features:
-    """Return embeddings (N, D) of all images of a table (column `id`), without augmentation."""
-    batches = image_batches(cache, table, model, batch_size)
-    scorer = Scorer(model, batches.device, precision, images=len(batches))
-    found = [part.cpu().numpy() for part in scorer.outputs(model.embed, batches, "embed")]
-    return Features(table.id.to_numpy(dtype=str), np.concatenate(found))
-
-
 def embed_all(
     network: Network | Weights,
     images: ImageCache,
@@ -77,8 +63,10 @@ def embed_all(
     """
     if isinstance(network, Weights):
         network = pretrained(network, num_classes=2, image_size_px=images.size_px)
-    found = embed(network, images, ids, batch_size, precision)
-    return {"id": found.ids, "embedding": found.embeddings}
+    batches = image_batches(images, ids, network, batch_size)
+    scorer = Scorer(network, batches.device, precision, images=len(batches))
+    parts = [part.cpu().numpy() for part in scorer.outputs(network.embed, batches, "embed")]
+    return {"id": batches.ids, "embedding": np.concatenate(parts)}
 
 
 def brightness(ids: pd.Series, images: ImageCache) -> Features:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from helpers.core.style import percent_axis
 from helpers.models.record import Model, colours
@@ -26,26 +26,19 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
 
     A point is the mean over a tenth of the epochs around it: single epochs of many models would
     hide each other. The worst tenth of each model's points may be outside: it is the start of a
-    training, and would leave little space for the differences at the end. Trainings of very
-    different lengths share an axis from 0 to 100 % of their epochs.
+    training, and would leave little space for the differences at the end. Trainings of different
+    lengths share an axis from 0 to 100 % of their epochs.
 
-    Args:
-        curves: one row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
-            `seed` and `fold` if models were trained several times. Their line is the mean, in a
-            band of one standard deviation.
-        models: their records.
-        title: of the figure.
+    `curves` has a row per epoch: `model` (its slug), `epoch, train_loss, val_loss, val_auc`, and
+    `seed` or `fold` if models were trained several times: a band is one standard deviation.
     """
     size = (13, max(3.6, 0.3 * curves.model.nunique()))  # space for the legend
     figure, axes = plt.subplots(1, len(TITLES), figsize=size)
-    lengths = curves.groupby("model").epoch.max()
-    unequal = lengths.max() > 3 * lengths.min()
     shown_models = {model.slug: model for model in models if model.slug in {*curves.model}}
     hues, columns = colours(shown_models.values()), list(TITLES)
     trainings = curves.groupby(["model", *({"seed", "fold"} & {*curves})], dropna=False)
     smooth = curves.assign(**trainings[columns].transform(_running_mean))
-    if unequal:
-        smooth["epoch"] = 100 * smooth.epoch / smooth.model.map(lengths)
+    smooth["epoch"] = 100 * smooth.epoch / smooth.groupby("model").epoch.transform("max")
     looks: dict[str, Any] = {
         "hue": "model",
         "palette": {model.title: hues[slug] for slug, model in shown_models.items()},
@@ -68,13 +61,8 @@ def learning_curves(curves: pd.DataFrame, models: Sequence[Model], title: str = 
         if column == "val_auc":
             ax.set_title(f"{words}, one view")
             percent_axis(ax.yaxis)
-        ax.set_xlabel("")
-        if unequal:
-            ax.set_xticks(range(0, 101, 25))
-        else:
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    unit, whole = ("% of the epochs", "") if unequal else ("epoch", " of them")
-    figure.supxlabel(f"{unit}, running mean over {100 * SMOOTHED:g} %{whole}", fontsize=12)
+        ax.set(xlabel="", xticks=range(0, 101, 25))
+    figure.supxlabel(f"% of the epochs, running mean over {100 * SMOOTHED:g} %", fontsize=12)
     handles = axes[-1].get_legend_handles_labels()
     axes[-1].get_legend().remove()
     figure.legend(*handles, loc="outside right upper")

@@ -53,13 +53,14 @@ def fit(
     settings: TrainSettings,
     seed: int,
     *,
+    features: Features | None = None,
     views: int = 1,
     teacher: Teacher | None = None,
     name: str = "network",
     resume: Path | None = None,
     deadline_s: float | None = None,
 ) -> Fitted:
-    """Train all layers of a network on the rows `train`; validate on `val`.
+    """Train a network, or its `head` alone, on the rows `train`; validate on `val`.
 
     Args:
         build: from a seed to the network with its initial weights.
@@ -67,24 +68,28 @@ def fit(
         table: `id`, `label` (-1 or missing if hidden) and `split`.
         settings: of the loop.
         seed: of the weights, the order, the augmentation and the dropout.
+        features: embeddings of the images by the rest of the network: the head alone is trained.
         views: symmetries of each image over which its scores are averaged.
         teacher: teaches beside the labels; its views replace the augmentation.
         name: for the progress bar and messages.
         resume, deadline_s: see `Training`.
     """
     network = build(seed)
+    trained = network if features is None else network.get_submodule("head")
     if teacher:
         settings = dataclasses.replace(settings, augment="none")
 
-    def batches(sides: list[str], **options: Any) -> Batches:
+    def batches(*sides: str, **options: Any) -> Batches:
         rows = table[table.split.isin(sides)]
+        if features is not None:
+            return features.batches(rows, settings.batch_size)
         return image_batches(images, rows, network, settings.batch_size, **options)
 
-    train = batches(["train"], augment=settings.augment, epoch_images=settings.epoch_images)
+    train = batches("train", augment=settings.augment, epoch_images=settings.epoch_images)
     training = Training(
-        network,
+        trained,
         teacher.lesson(train) if teacher else train,
-        batches(["val"]),
+        batches("val"),
         settings,
         seed=seed,
         name=name,
@@ -92,57 +97,9 @@ def fit(
         resume=resume,
         deadline_s=deadline_s,
     ).run()
-    scores = predict(network, batches(["val", "test"]), settings.precision, views)
-    return _fitted(network, training, images, table, scores, views, settings.precision)
-
-
-def linear_probe(
-    build: Build,
-    features: Features,
-    images: ImageCache,
-    table: pd.DataFrame,
-    settings: TrainSettings,
-    seed: int,
-    *,
-    name: str = "linear probe",
-    resume: Path | None = None,
-    deadline_s: float | None = None,
-) -> Fitted:
-    """Train the `head` of a network alone, on the embeddings that the rest of it has given.
-
-    `images` are those that the embeddings come from; see `fit` for the other arguments.
-    """
-    network = build(seed)
-    head = network.get_submodule("head")
-
-    def batches(sides: list[str]) -> Batches:
-        return features.batches(table[table.split.isin(sides)], settings.batch_size)
-
-    training = Training(
-        head,
-        batches(["train"]),
-        batches(["val"]),
-        settings,
-        seed=seed,
-        name=name,
-        resume=resume,
-        deadline_s=deadline_s,
-    ).run()
-    scores = predict(head, batches(["val", "test"]), settings.precision)
-    # the embeddings were made in the device's own precision
-    return _fitted(network, training, images, table, scores, 1, "auto")
-
-
-def _fitted(
-    network: Network,
-    training: Training,
-    images: ImageCache,
-    table: pd.DataFrame,
-    scores: Any,
-    views: int,
-    precision: str,
-) -> Fitted:
     device = devices.default_device()
+    # embeddings were made in the device's own precision
+    precision = settings.precision if features is None else "auto"
     network.facts = Facts(
         images.bits,
         images.fit,
@@ -150,16 +107,16 @@ def _fitted(
         judging_precision(network, device, precision),
         {"commit": environment.commit(), **environment.versions()},
     )
-    trained_in = training.precision.replace("no", "float32")
-    rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]]
+    rows = table.loc[table.split.isin(["val", "test"]), ["id", "split"]].reset_index(drop=True)
+    scores = predict(trained, batches("val", "test"), settings.precision, views)
     return Fitted(
         network=network,
-        scores=rows.assign(defect_score=scores).reset_index(drop=True),
+        scores=rows.assign(defect_score=scores),
         history=training.history,
         best_epoch=training.best_epoch,
         seconds=training.seconds,
-        parameters=count_parameters(training.model),
-        device=f"{devices.device_name(device)}, {trained_in}",
+        parameters=count_parameters(trained),
+        device=f"{devices.device_name(device)}, {training.precision.replace('no', 'float32')}",
     )
 
 

@@ -35,13 +35,7 @@ def lr_range_test(
     above that the training diverges. The test ends early if the smoothed loss exceeds `DIVERGED`
     times the least one, or if a loss is not finite.
 
-    Args:
-        build: from a seed to the network.
-        images: of all rows.
-        table: `id`, `label`, `split`; the rows `train` are drawn as in training.
-        settings: of the training; its own rate does not matter.
-        seed: of the weights, the order, the augmentation and the dropout.
-        steps: batches in all.
+    The arguments are those of `fit.fit`; the rate of `settings` does not matter.
 
     Returns:
         A row for each step: `lr`, `loss`, and `smoothed`, its exponential running mean.

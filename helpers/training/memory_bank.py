@@ -46,7 +46,7 @@ class MemoryBank:
         """
         _, d, h, w = features.shape
         patches = features.permute(0, 2, 3, 1).reshape(-1, d)
-        parts = self._on(features.device).split(MEMORY_AT_ONCE)
+        parts = self.patches.to(features.device).split(MEMORY_AT_ONCE)
         found = [torch.cdist(patches, one, compute_mode=self._mode).min(dim=1) for one in parts]
         nearest = torch.stack([part.values for part in found]).min(dim=0)  # of the parts
         rows = torch.stack([i * MEMORY_AT_ONCE + part.indices for i, part in enumerate(found)])
@@ -63,7 +63,7 @@ class MemoryBank:
 
         a patch next to a rare good one is more suspicious than one next to many of its kind.
         """
-        memory = self._on(features.device)
+        memory = self.patches.to(features.device)
         distances, rows = self.distances(features)
         farthest, where = distances.flatten(1).max(dim=1)  # s_max of each image, and its patch
         place = where[:, None, None].expand(-1, features.shape[1], 1)
@@ -85,9 +85,6 @@ class MemoryBank:
         """
         s = np.asarray(scores, dtype=np.float64)
         return s / (s + self.usual)
-
-    def _on(self, device: torch.device) -> Tensor:
-        return self.patches.to(device)
 
     @property
     def _mode(self) -> str:
@@ -156,20 +153,16 @@ def core_set(
 ) -> np.ndarray:
     """Return the rows (size,) of a core set of patches (N, D), chosen greedily.
 
-    The core set should have the smallest possible maximum, over all patches, of the distance to its
-    nearest member (equation 5 of the paper, the k-centre problem). The greedy choice, which comes
-    within a factor of 2, starts from a random patch and adds the patch that is farthest from all
-    chosen ones. If patches have more than `PROJECTED` dimensions, distances are measured after a
-    sparse random projection (Johnson and Lindenstrauss).
-
-    Time grows with N * size, memory with N.
+    It should have the smallest possible maximum, over all patches, of the distance to its nearest
+    member (equation 5, the k-centre problem). The greedy choice, within a factor of 2, starts from
+    a random patch and adds the one that is farthest from all chosen ones. Distances are measured
+    after a sparse random projection to `PROJECTED` dimensions (Johnson and Lindenstrauss).
     """
     generator = np.random.default_rng(seed)
     if patches.shape[1] > PROJECTED:
         random_state = int(generator.integers(2**31))
-        patches = SparseRandomProjection(PROJECTED, random_state=random_state).fit_transform(
-            patches
-        )
+        projection = SparseRandomProjection(PROJECTED, random_state=random_state)
+        patches = projection.fit_transform(patches)
     x = torch.from_numpy(np.ascontiguousarray(patches, dtype=np.float32)).to(device)
     x = x - x.mean(dim=0)  # distances stay, and their rounding errors become smaller
     squares = (x * x).sum(dim=1)

@@ -51,15 +51,8 @@ def fit(
     """Remember patches of the good rows `train`, and score the rows `val` and `test`.
 
     No bad image is used. A tenth of the good training images is put aside: the median of their
-    scores becomes a defect score of 0.5.
-
-    Args:
-        weights: of the backbone.
-        images: of all rows.
-        table: `id`, `label` and `split`.
-        share: of the patches that the core set keeps.
-        seed: of the images put aside, of the patches offered and of the core set.
-        batch_size: memory and speed only.
+    scores becomes a defect score of 0.5. The core set keeps a `share` of the patches. `seed` is
+    that of the images put aside, of the patches offered and of the core set.
 
     Raises:
         NoMiddleLayersError: the backbone has no suitable layers.

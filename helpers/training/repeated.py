@@ -25,14 +25,8 @@ def draws(
 ) -> dict[tuple[Kind, int], pd.DataFrame]:
     """Return tables `id, label, split` (and `group` of splits by groups), with new test images.
 
-    Args:
-        split: the labelled images of a run, with their groups.
-        repeats: splits of each kind, with the seeds 0, 1, ...
-        clusters: `id, cluster` of near duplicates, which stay on one side.
-
-    Returns:
-        The tables by kind and repetition; empty if there are no groups, or too few of them for a
-        test set of their own.
+    There are `repeats` of each kind, by kind and number; none if `split` has no groups, or too few
+    of them. Near duplicates (`clusters`: `id, cluster`) stay on one side.
     """
     if "group" not in split:
         return {}
@@ -67,14 +61,11 @@ def _draw(table: pd.DataFrame, kind: Kind, seed: int, pairs: pd.DataFrame) -> pd
     return table[columns].assign(split=drawn.replace("val", "train"))
 
 
-def score(
-    features: Features, table: pd.DataFrame, *, folds: int, trees: int, seed: int, cv_images: int
-) -> pd.DataFrame:
+def score(features: Features, table: pd.DataFrame, **options: int) -> pd.DataFrame:
     """Fit the cheap models on a draw, and return `model, id, defect_score` of its test images.
 
-    Hyper-parameters are chosen inside the training set, by groups if the table has them.
+    See `score_baseline`: hyper-parameters are chosen inside the training set.
     """
-    options = {"folds": folds, "trees": trees, "seed": seed, "cv_images": cv_images}
     found = [
         score_baseline(name, features, table, **options).scores.assign(model=name)
         for name in MODELS

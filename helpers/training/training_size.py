@@ -20,18 +20,13 @@ COLUMNS = ("share", "images", "draw", "id", "defect_score")
 def scores_by_size(features: Features, split: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Fit logistic regression on shares of the training images, and score the test images.
 
-    A share is drawn `DRAWS` times: by class, or of whole groups if the split keeps them apart.
-    Training and validation images are both used to fit; if the test labels are hidden, only
-    training images are, and validation images are scored.
-
-    Args:
-        features: embeddings that no label has shaped.
-        split: `id`, `label`, `split`, and `group` if there are groups.
-        seed: of the draws.
+    A share is drawn `DRAWS` times: by class, or of whole groups if the split (`id`, `label`,
+    `split`, perhaps `group`) keeps them apart. Training and validation images are both used to fit;
+    if the test labels are hidden, training images are, and validation images are scored.
 
     Returns:
-        One row per scored image, share and draw: `share`, `images` (the number fitted on), `draw`,
-        `id`, `defect_score`. Without rows if a class has too few images.
+        A row for each scored image, share and draw with `COLUMNS`; `images` is the number fitted
+        on. Without rows if a class has too few images.
     """
     split = split[split.label.notna()]
     is_known = split[split.split == "test"].label.nunique() == 2

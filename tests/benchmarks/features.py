@@ -1,4 +1,4 @@
-"""Images to embeddings: `features.embed` from the cache against a DataLoader.
+"""Images to embeddings: `features.embed_all` from the cache against a DataLoader.
 
 The cache is built already, as in every run but the first; what `embed` prepares at each call, such
 as a compilation, counts.
@@ -14,7 +14,7 @@ import pandas as pd
 from helpers.core import devices
 from helpers.datasets.cache import open_cache
 from helpers.models import backbones
-from helpers.training.features import embed
+from helpers.training.features import embed_all
 from tests.benchmarks import measure, plain
 from tests.benchmarks.measure import Timed
 
@@ -22,9 +22,9 @@ from tests.benchmarks.measure import Timed
 def ours(backbone: str, table: pd.DataFrame, size_px: int, batch_size: int, root: Path) -> Timed:
     """Time our embeddings, after a first batch that does not count."""
     cache, model, found = open_cache(table, size_px, root), plain.network(backbone, size_px), []
-    embed(model, cache, table.head(batch_size), batch_size)
+    embed_all(model, cache, table.head(batch_size), batch_size)
     seconds = measure.seconds_of(
-        lambda: found.append(embed(model, cache, table, batch_size).embeddings)
+        lambda: found.append(embed_all(model, cache, table, batch_size)["embedding"])
     )
     return Timed(seconds, len(table), found[0])
 

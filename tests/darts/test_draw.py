@@ -37,6 +37,10 @@ def overlap(a, b):
     return Bbox.intersection(a, b) is not None
 
 
+def is_inside(box, frame):
+    return all(map(frame.containsx, box.intervalx)) and all(map(frame.containsy, box.intervaly))
+
+
 def assert_nothing_overlaps(ax):
     ax.figure.draw_without_rendering()
     assert not ax.texts  # text sized in points would not shrink with its axes
@@ -49,13 +53,8 @@ def assert_nothing_overlaps(ax):
             for line in lines:
                 path = line.get_path().transformed(line.get_transform())
                 assert not path.intersects_bbox(inner, filled=False), f"{name} runs through {one}"
-    for one, box in solid.items():
-        assert ax.bbox.padded(0.01).containsx(box.x0) and ax.bbox.padded(0.01).containsx(box.x1), (
-            one
-        )
-        assert ax.bbox.padded(0.01).containsy(box.y0) and ax.bbox.padded(0.01).containsy(box.y1), (
-            one
-        )
+    outside = [one for one, box in solid.items() if not is_inside(box, ax.bbox.padded(0.01))]
+    assert not outside
 
 
 def test_nothing_overlaps_in_random_cells_whatever_the_size_of_their_axes():
@@ -133,17 +132,12 @@ def history_of(epochs, beta=None):
     return history
 
 
-def test_the_curves_of_a_search_have_no_empty_panel():
-    figure = search_plots.search_curves(history_of(4))
-    for ax in figure.axes:
-        assert any(len(line.get_xdata()) for line in ax.lines)
-    assert "1.99" in figure.get_suptitle() and "1.96" in figure.get_suptitle()
-
-
 @pytest.mark.parametrize("beta", [None, [0.0, np.log(3), *[0.0] * 12]])
 def test_the_heat_maps_show_the_last_alpha_frame_one_cell_and_dot_the_other(beta):
     cells = PUBLISHED["DARTS_V1"], PUBLISHED["PDARTS"]
     history = history_of(6, beta)
+    curves = search_plots.search_curves(history)
+    assert all(any(len(line.get_xdata()) for line in ax.lines) for ax in curves.axes)
     figure = search_plots.alpha_heat_maps(history, *cells)
     for ax, kind in zip(figure.axes[:2], KINDS, strict=True):
         values = np.array(ax.collections[0].get_array()).reshape(14, 8)

@@ -42,7 +42,9 @@ def test_the_order_of_a_nodes_edges_does_not_matter():
     swapped = tuple(CELL[i ^ 1] for i in range(8))
     one, other = Genotype(CELL, CELL), Genotype(swapped, swapped)
     assert one == other and len({one, other}) == 1
-    assert to_json(one) == to_json(other)
+    assert to_json(one) == to_json(other) and new_edges(one, other) == 0
+    # counted by hand
+    assert new_edges(PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]) == 3 + 2
 
 
 def test_edges_name_operation_source_and_target_state():
@@ -90,11 +92,6 @@ def test_the_published_cells_hold_the_operations_of_their_papers():
     }
 
 
-def test_ties_go_to_the_lower_index():
-    genotype = derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8))
-    assert genotype.normal == ((MAX, 0), (MAX, 1)) * 4
-
-
 def plain_derivation(alpha, beta=None):
     """Straight from the rule, in Python floats, as the oracle."""
     cell, row = [], 0
@@ -112,18 +109,14 @@ def plain_derivation(alpha, beta=None):
     return tuple((op, source) for source, op in cell)
 
 
-def test_edges_may_be_ranked_by_weights_of_their_own():
+def test_edges_may_be_ranked_by_weights_of_their_own_and_ties_go_to_the_lower_index():
     weights = [[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0] for _ in EDGES]
     weights[2][5] = 0.9  # the strongest operation of all, on an edge that is worth nothing
     edges = [-1.0 if row == 2 else 14.0 - row for row in range(14)]
     assert strongest_edges(weights, edges)[2:4] == (("sep_conv_3x3", 1), ("sep_conv_3x3", 2))
     assert strongest_edges(weights)[2] == ("dil_conv_3x3", 0)
-
-
-def test_new_edges_are_counted_without_regard_to_their_order():
-    first, second = PUBLISHED["DARTS_V1"], PUBLISHED["DARTS_V2"]
-    assert new_edges(first, first) == 0
-    assert new_edges(first, second) == 3 + 2  # counted by hand
+    genotype = derive_genotype(torch.zeros(14, 8), torch.zeros(14, 8))
+    assert genotype.normal == ((MAX, 0), (MAX, 1)) * 4
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -212,12 +205,8 @@ def test_a_genotype_survives_a_file_with_its_provenance(tmp_path):
     content = json.loads(path.read_text())["genotype"]
     assert content["normal"][0] == ["skip_connect", 0]
     assert from_json(content) == genotype and content == to_json(genotype)
-
-
-def test_a_file_may_hold_a_genotype_alone(tmp_path):
-    path = tmp_path / "own.json"
-    path.write_text(json.dumps(to_json(PUBLISHED["PDARTS"])))
-    assert load(path) == (PUBLISHED["PDARTS"], {})
+    path.write_text(json.dumps(content))  # a genotype alone
+    assert load(path) == (genotype, {})
 
 
 def _file_content(change):
@@ -247,6 +236,6 @@ def test_a_bad_file_is_refused_with_its_name_and_the_field(tmp_path, content, cu
 
 def test_a_file_that_is_missing_or_not_json_is_named(tmp_path):
     (tmp_path / "python.json").write_text("Genotype(normal=[])")
-    for name, message in (("none.json", "is missing"), ("python.json", "is damaged")):
-        with pytest.raises(ArtifactError, match=f"{name} {message}"):
+    for name in ("none.json", "python.json"):
+        with pytest.raises(ArtifactError, match=name):
             load(tmp_path / name)

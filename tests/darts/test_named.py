@@ -26,8 +26,7 @@ def test_published_random_and_own_cells_are_found_by_name(tmp_path):
         Model("cell_my_cell"),
     ]
     assert cells[2].genotype == genotypes.random_genotype(1) and cells[3].genotype == cell
-    assert cells[3].cost["search_seconds"] is None  # unknown, not negative
-    assert cells[3].cost["origin"] == "by hand"
+    assert cells[3].search_seconds is None  # unknown, not negative
 
 
 def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped(capsys):
@@ -35,11 +34,7 @@ def test_cells_of_the_run_are_found_with_their_cost_and_missing_ones_are_skipped
     names = ("searched", "searched_perturbation", "DARTS_V2")
     cells = named.named_cells(names, found, 0)
     assert [c.name for c in cells] == ["darts_searched", "darts_v2"]
-    assert cells[0].cost == {
-        "origin": "arg max",
-        "search_seconds": 7.0,
-        "search_device": "a CPU",
-    }
+    assert cells[0].search_seconds == 7.0
     assert "searched_perturbation" in capsys.readouterr().out
     with pytest.raises(genotypes.GenotypeError):
         named.named_cells(("halving",), found, 0)
@@ -69,15 +64,9 @@ def test_a_wrong_name_is_refused_with_the_culprit_and_the_nearest_name(
     assert all(culprit in str(error.value) for culprit in culprits)
 
 
-# --- their networks -----------------------------------------------------------------------------
-
-
 def test_initial_weights_depend_on_the_seed_alone():
     spec = network.network_spec(RetrainSettings(), DARTS_V2, 32, 1)
-    nets = []
-    for seed in (0, 0, 1):
-        torch.rand(3)
-        nets.append(network.build_network(spec, seed).stem0[0].weight)
+    nets = [network.build_network(spec, seed).stem0[0].weight for seed in (0, 0, 1)]
     assert torch.equal(nets[0], nets[1]) and not torch.equal(nets[0], nets[2])
 
 

@@ -139,9 +139,6 @@ def test_perturbation_finds_the_operation_that_works_where_alpha_prefers_an_idle
     assert [OPERATIONS[column] for column in best] == ["sep_conv_3x3"] * 2
 
 
-# --- on images ----------------------------------------------------------------------------------
-
-
 def test_a_cell_is_chosen_by_the_images_of_alphas_half_and_their_labels(cache, table, monkeypatch):
     seen, settings = [], SearchSettings(**TINY, perturbation_images=12)
     net = search.make_supernet(settings, cache)

@@ -117,37 +117,18 @@ def test_operations_sum_to_one_on_an_edge_and_edges_sum_to_one_into_a_node():
             torch.testing.assert_close(net.edge_weights(kind)[start:end], part / part.sum())
 
 
-def test_the_memory_format_of_the_images_does_not_matter():
-    net = decided(Supernet(4, 3, 2))
-    images, _ = images_and_targets(torch.float32, 4, (13, 10))
-    assert torch.equal(net(images), net(images.contiguous(memory_format=torch.channels_last)))
-
-
 def test_a_pass_forwards_and_backwards_leaves_no_trace_in_the_network():
     net = decided(Supernet(4, 3, 2, stem="imagenet", partial=2)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     images, targets = images_and_targets(torch.float32, 3, (33, 21))
     first = net(images)
     F.cross_entropy(first, targets).backward()
-    assert torch.equal(net(images), first)
+    assert torch.equal(net(images.contiguous(memory_format=torch.channels_last)), first)
     assert torch.equal(net.eval()(images), first)  # batch statistics always
     after = net.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not list(net.buffers())
-
-
-@pytest.mark.parametrize("partial", [1, 2])
-def test_autocast_computes_about_the_same_in_bfloat16(partial):
-    net = decided(Supernet(4, 3, 2, partial=partial))
-    images, targets = images_and_targets(torch.float32, 8, (8, 8))
-    expected = net(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = net(images)
-        F.cross_entropy(found.float(), targets).backward()
-    assert not torch.equal(found.float(), expected)
-    assert (found - expected).abs().max().item() < 0.1
-    assert all(p.grad.isfinite().all() and p.grad.dtype == p.dtype for p in net.parameters())
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])

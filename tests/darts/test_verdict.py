@@ -1,6 +1,9 @@
 """What a search decided, in sentences, on planted histories."""
 
+import re
+
 import numpy as np
+import pytest
 import torch
 
 from helpers.darts import search, verdict
@@ -36,35 +39,37 @@ def worth_of(wanted, sure=14):
     }
 
 
-def sentence(records, wanted=WANTED, sure=14):
-    return verdict.verdict(records, worth_of(wanted, sure))
+STEADY, STILL = history(np.linspace(0, 2, 8)), history([0.01] * 8)
+HALF = np.stack([WANTED[0], np.zeros(14, int)])  # `none` wins all edges of reduction cells
 
 
-def test_a_clear_and_steady_search_that_perturbation_confirms_has_decided():
-    text = sentence(history(np.linspace(0, 2, 8)), sure=7)
-    assert "decided the cell: " in text and "28 of the 28" in text and "on 14, and 0 of" in text
-    assert "decided the cell" in sentence(history([2.0]))  # the shortest history
-
-
-def test_a_search_that_never_left_the_start_has_decided_hardly_anything():
-    still = sentence(history([0.01] * 8), OTHER)
-    assert "decided hardly anything: one operation leads clearly on 0 of the 28 edges" in still
-    assert "the same operation on 0, and 0 of" in still  # it stays the same and yet says nothing
-    assert "decided hardly anything" in sentence(history([0.01] * 8), sure=6)
-
-
-def test_one_sign_or_a_cell_that_still_moves_decide_a_part():
-    steady = history(np.linspace(0, 2, 8))
-    assert "decided a part of the cell" in sentence(steady, OTHER)
-    assert "decided a part of the cell" in sentence(steady, sure=6)
-    half = np.stack([WANTED[0], np.zeros(14, int)])  # `none` wins all edges of reduction cells
-    assert "a part of the cell: one operation leads clearly on 14" in sentence(
-        history([2.0], half), sure=0
-    )
-    assert "decided a part of the cell" in sentence(history([0.01] * 8))
-    moving = sentence([*history([2.0] * 6, OTHER), *steady[6:]])
-    assert "decided a part of the cell" in moving and "16 of the cells' 16 edges changed" in moving
-    assert "decided the cell" in sentence([*history([2.0] * 5, OTHER), *steady[5:]])
+@pytest.mark.parametrize(
+    ("records", "wanted", "sure", "decided", "numbers"),
+    [
+        (STEADY, WANTED, 7, "the cell", [28, 28, 14, 0]),
+        (history([2.0]), WANTED, 14, "the cell", [28, 28, 28, 0]),  # the shortest history
+        ([*history([2.0] * 5, OTHER), *STEADY[5:]], WANTED, 14, "the cell", [28, 28, 28, 0]),
+        (STILL, OTHER, 14, "hardly anything", [0, 28, 0, 0]),  # it stays, and yet says nothing
+        (STILL, WANTED, 6, "hardly anything", [0, 28, 12, 0]),
+        (STEADY, OTHER, 14, "a part of the cell", [28, 28, 0, 0]),
+        (STEADY, WANTED, 6, "a part of the cell", [28, 28, 12, 0]),
+        (history([2.0], HALF), WANTED, 0, "a part of the cell", [14, 28, 0, 0]),
+        (STILL, WANTED, 14, "a part of the cell", [0, 28, 28, 0]),
+        (
+            [*history([2.0] * 6, OTHER), *STEADY[6:]],
+            WANTED,
+            14,
+            "a part of the cell",
+            [28, 28, 28, 16],
+        ),
+    ],
+)
+def test_a_search_has_decided_by_its_clear_its_confirmed_and_its_changed_edges(
+    records, wanted, sure, decided, numbers
+):
+    text = verdict.verdict(records, worth_of(wanted, sure))
+    assert f"decided {decided}:" in text
+    assert [int(number) for number in re.findall(r"\d+", text)] == [*numbers, 16]
 
 
 def test_an_edge_is_clear_from_one_and_a_half_times_the_next_weight_and_none_does_not_count():

@@ -50,9 +50,6 @@ def change(run, **options):
     run.settings = dataclasses.replace(run.settings, **options)
 
 
-# --- the search ---------------------------------------------------------------------------------
-
-
 def test_a_search_sees_training_images_alone_and_groups_that_stay_apart(parts_folder):
     split = split_of(parts_folder)
     assert cells.training_images(split).columns.tolist() == ["id", "label"]
@@ -95,9 +92,6 @@ def test_a_search_is_done_once_and_writes_two_cells_that_05_finds(home, parts_fo
     assert "metrics/perturbation" not in run.notes["reused"]
 
 
-# --- halving ------------------------------------------------------------------------------------
-
-
 def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_name(run, monkeypatch):
     for module in (genotypes, named, halving):  # with two random ones three cells are compared
         monkeypatch.setattr(module, "PUBLISHED", {"DARTS_V2": DARTS_V2})
@@ -119,7 +113,7 @@ def test_cells_are_compared_once_apart_from_the_results_and_the_winner_has_a_nam
     change(run, genotypes=("halving",))
     (cell,) = cells.named_cells(run)
     assert cell.name == "darts_halving"
-    assert cell.cost["search_seconds"] == pytest.approx(100 + trials.seconds.sum(), abs=0.1)
+    assert cell.search_seconds == pytest.approx(100 + trials.seconds.sum(), abs=0.1)
 
 
 def test_wrong_names_and_missing_teachers_stop_before_the_first_training(run):
@@ -131,9 +125,6 @@ def test_wrong_names_and_missing_teachers_stop_before_the_first_training(run):
     assert not run.paths.trainings("halving").exists()
     change(run, halving_epochs=0)
     assert cells.halve(run).empty
-
-
-# --- training -----------------------------------------------------------------------------------
 
 
 def test_each_cell_is_a_row_trained_once_for_each_seed(run):

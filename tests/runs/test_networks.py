@@ -81,7 +81,7 @@ def test_each_member_of_a_model_is_trained_once_and_all_are_one_row(run):
 
 def test_a_training_keeps_its_best_epoch_and_one_without_a_fold_its_last(run):
     keeps = {
-        fold: networks.task(run.split, job(run), Member(0, fold)).kwargs["settings"].keep
+        fold: networks.task(run.split, job(run), Member(0, fold)).args[3].keep
         for fold in (None, 0, 1)
     }
     assert keeps == {None: "best", 0: "last", 1: "last"}
@@ -154,10 +154,12 @@ def test_networks_of_one_architecture_share_a_measurement_of_what_they_cost(run)
     costs = networks.costs(run, trained)
     assert costs["fbp"] == costs["darts_v2"] == costs["cnn"] and costs["fbp"]["ms_single"] > 0
     table = pd.DataFrame({"model": ["fbp", "cnn", "lda"], "val_auc": [0.9, 0.8, 0.7]})
-    searches = {"cnn": {"search_seconds": 50.0}}
-    summary = networks.network_costs.summary(table, trained, costs, searches)
+    summary = networks.network_costs.summary(table, trained, costs, {"cnn": 50.0})
     assert summary.model.tolist() == ["fbp", "cnn"]
-    assert summary.total_s[1] == pytest.approx(summary.retraining_s[1] + 50)
+    assert summary.search_s[1] == 50 and pd.isna(summary.search_s[0])
+    assert summary.training_s.tolist() == [
+        round(fits[0].seconds, 2) for fits in (*trained.values(),)[::2]
+    ]
     words = networks.network_costs.cost_table(summary, [Model("fbp"), Model("cnn")])
     assert words.Model.tolist() == ["FBP", "Two-layer CNN"]
     assert predictions.read_predictions(run.paths.predictions("cnn"), run.split).name == "cnn"

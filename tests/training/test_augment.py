@@ -20,9 +20,9 @@ def matching(view, views):
     return found
 
 
-def drawn(kind, images, **options):
+def drawn(kind, images):
     with seeding.torch_stream(0, "augment"):
-        return augment.augmentation(kind, **options)(images.clone())
+        return augment.augmentation(kind)(images.clone())
 
 
 def test_the_eight_symmetries_are_all_turns_and_mirror_images_each_once():
@@ -64,21 +64,14 @@ def test_full_augmentation_changes_brightness_and_contrast_a_little():
     assert view.max() <= (0.5 + 0.15) * 1.15 + 1e-5
 
 
-@pytest.mark.parametrize(("p", "sharp"), [(0.0, 64), (1.0, 0), (0.5, 32)])
-def test_only_a_share_of_the_images_is_resampled(p, sharp):
+def test_full_augmentation_resamples_about_half_of_the_images_and_turns_by_90_degrees():
     board = (torch.arange(17)[:, None] + torch.arange(17)).remainder(2).float()
-    views = drawn("full", board.expand(64, 1, 17, 17), affine_p=p)
+    views = drawn("full", board.expand(64, 1, 17, 17))
     # two gray levels remain unless pixels were mixed
-    levels = [len(view.unique()) for view in views]
-    assert abs(sum(count == 2 for count in levels) - sharp) <= 16 * (p == 0.5)
-
-
-@pytest.mark.parametrize("turns", [True, False])
-def test_full_augmentation_turns_by_90_degrees_unless_told_not_to(turns):
+    assert 16 <= sum(len(view.unique()) == 2 for view in views) <= 48
     rows = torch.arange(16.0)[:, None].expand(16, 16) / 32  # brighter from row to row
-    views = drawn("full", rows.expand(64, 1, 16, 16), turns=turns, affine_p=0.0)
-    along = (views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 1
-    assert along.any() == turns
+    views = drawn("full", rows.expand(64, 1, 16, 16))
+    assert ((views[:, 0, :, -1] - views[:, 0, :, 0]).abs().sum(dim=1) > 2).any()
 
 
 def test_no_augmentation_changes_nothing():

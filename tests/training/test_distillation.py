@@ -20,8 +20,6 @@ from helpers.training.optim import Loss
 from tests.conftest import folded_split
 from tests.training.test_batches import image_batches as gray_batches
 
-# --- the loss ----------------------------------------------------------------------------------
-
 
 def test_the_loss_is_that_of_a_case_computed_by_hand():
     scores, auxiliary = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])
@@ -52,9 +50,6 @@ def test_the_ends_of_the_weight_are_cross_entropy_and_the_teacher_alone(label):
     assert float(DistillationLoss(1.0, 2.0, Loss(0.0))(scores, targets)) == pytest.approx(0)
 
 
-# --- views -------------------------------------------------------------------------------------
-
-
 def _pixels(n=40):
     """Images with a pixel that differs in all views, and this pixel as the teacher's score."""
     images = gray_batches(n=n, batch_size=7)
@@ -83,9 +78,6 @@ def test_a_student_sees_the_view_that_its_teacher_has_scored_and_another_in_each
     assert first == again != later and sorted(first) == sorted(later) == list(range(40))
     assert set(first.values()) == set(range(VIEWS))
     assert all(torch.equal(x, y) for x, y in zip(inputs.split(7), batches.ordered(), strict=True))
-
-
-# --- the teacher -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -124,15 +116,10 @@ def test_a_teacher_s_scores_of_a_view_are_the_model_s_output_on_the_turned_image
         found = teacher.scores[:, [list(teacher.ids).index(name) for name in own.id]]
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert abs(found - found[:1]).max() > 1e-3  # the views matter
-
-
-def test_a_lesson_finds_the_scores_of_its_images_whatever_their_order(split, images):
-    networks, teacher = _taught(split, images)
-    some = split[split.split == "train"].iloc[::-3]
+    some = train.iloc[::-3]  # a lesson may have some images in another order
     lesson = teacher.lesson(image_batches(images, some, networks[1], 64))
-    for i, name in enumerate(some.id):
-        own = teacher.scores[:, list(teacher.ids).index(name)]
-        assert np.array_equal(lesson.scores[:, i], own)
+    rows = [list(teacher.ids).index(name) for name in some.id]
+    assert np.array_equal(lesson.scores, teacher.scores[:, rows])
 
 
 def test_whatever_a_student_depends_on_is_in_the_teacher_s_digest(split, images):

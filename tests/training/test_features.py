@@ -22,27 +22,23 @@ def test_embeddings_are_the_model_s_own_in_the_order_of_the_table(parts_folder, 
     table = _table(parts_folder)
     cache = open_cache(table, 16, tmp_path / "cache")
     model = backbones.build(backbones.spec_of("cnn", 2, 16)).eval()
-    found = features.embed(model, cache, table, batch_size=2, precision="no")
+    found = features.embed_all(model, cache, table[["id"]], batch_size=2, precision="no")
     pixels = torch.from_numpy(cache.take(np.arange(5))).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         expected = model.cpu().embed(normalise(pixels, model.spec))
-    np.testing.assert_allclose(found.embeddings, expected, atol=1e-5)
-    assert found.ids.tolist() == table.id.tolist()
+    np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
+    assert found["id"].tolist() == table.id.tolist()
 
 
-def test_embeddings_come_in_any_order_asked_for_and_with_the_labels():
+def test_embeddings_come_in_any_order_asked_for_and_a_missing_image_is_named():
     arrays = {"id": np.array(["a", "b", "c"]), "embedding": np.arange(6.0).reshape(3, 2)}
     found = features.Features.of_arrays(arrays)
     np.testing.assert_array_equal(found.of(pd.Series(["c", "a"])), [[4, 5], [0, 1]])
+    with pytest.raises(files.ArtifactError, match="'z'"):
+        found.of(pd.Series(["z"]))
     batches = found.batches(pd.DataFrame({"id": ["c", "b"], "label": [1, pd.NA]}), 2)
     assert batches.labels.tolist() == [1, -1] and batches.ids.tolist() == ["c", "b"]
     np.testing.assert_array_equal(next(batches.ordered()), [[4, 5], [2, 3]])
-
-
-def test_a_missing_image_is_named():
-    found = features.Features(np.array(["a"]), np.zeros((1, 2), dtype=np.float32))
-    with pytest.raises(files.ArtifactError, match="the features lack image 'z'"):
-        found.of(pd.Series(["z"]))
 
 
 def test_brightness_is_the_mean_gray_value_and_the_digest_tells_images_and_values(

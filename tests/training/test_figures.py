@@ -15,25 +15,6 @@ def learning_curves(curves):
     return figures.learning_curves(curves, [models.get(s, Model(s)) for s in {*curves.model}])
 
 
-@pytest.mark.parametrize(
-    ("epochs", "ends", "words"),
-    [
-        ((12, 100), [100, 100], "% of the epochs, running mean over 10 %"),
-        ((12, 20), [12, 20], "epoch, running mean over 10 % of them"),
-    ],
-)
-def test_a_short_training_is_not_squeezed_beside_a_long_one(epochs, ends, words):
-    frames = [
-        pd.DataFrame({"epoch": range(1, n + 1), "val_auc": 0.5, "val_loss": 1.0, "train_loss": 1.0})
-        for n in epochs
-    ]
-    curves = pd.concat([frames[0].assign(model="fbp"), frames[1].assign(model="ll")])
-    figure = learning_curves(curves)
-    assert figure.get_supxlabel() == words
-    for ax in figure.axes:
-        assert [line.get_xdata()[-1] for line in ax.lines[:2]] == ends
-
-
 def test_a_point_of_a_long_training_is_the_mean_over_a_tenth_of_its_epochs():
     rng = np.random.default_rng(0)
     folds = [
@@ -103,5 +84,7 @@ def test_a_short_training_is_inside_the_picture_of_a_long_one():
     long = pd.DataFrame({"model": "ll", "epoch": np.arange(500) + 1, "train_loss": 0.2})
     short = pd.DataFrame({"model": "cnn", "epoch": np.arange(20) + 1, "train_loss": 0.6})
     curves = pd.concat([long, short]).assign(val_loss=0.5, val_auc=0.5)
-    low, high = learning_curves(curves).axes[0].get_ylim()
+    axes = learning_curves(curves).axes
+    low, high = axes[0].get_ylim()
     assert low < 0.2 and high > 0.6
+    assert [line.get_xdata()[-1] for line in axes[0].lines[:2]] == [100, 100]  # per cent

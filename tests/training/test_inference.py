@@ -78,8 +78,7 @@ def test_validation_numbers_are_those_of_scikit_learn(images):
 
 def test_images_without_a_finite_score_are_named(images):
     images.images[[0, 1, 3, 4]] = torch.nan
-    message = r"^the scores of 4 image\(s\) are not finite, e\.g\. a, b, d$"
-    with pytest.raises(inference.ScoresError, match=message):
+    with pytest.raises(inference.ScoresError, match=r"4 image\(s\).* a, b, d$"):
         inference.predict(_LeftMinusRight(), images, "no", views=4)
 
 
@@ -118,48 +117,21 @@ def test_a_network_is_moved_to_a_device_in_channels_last_or_stays_as_it_is():
     assert moved[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_without_another_wish_the_device_chooses_the_precision(images, monkeypatch):
-    model, seen = _LeftMinusRight(), []
-    assert Scorer(model).precision == devices.default_precision(torch.device("cpu"))
-    scorer = Scorer
-    monkeypatch.setattr(
-        inference,
-        "Scorer",
-        lambda *given, **options: seen.append(options) or scorer(*given, **options),
-    )
-    inference.predict(model, images)
-    inference.evaluate(model, images)
-    assert seen == [{"precision": "auto", "images": 5}, {"precision": "auto"}]
-
-
-@pytest.mark.parametrize(
-    ("channels", "groups", "depthwise"), [(1, 1, False), (2, 1, False), (4, 2, False), (2, 2, True)]
-)
-def test_a_convolution_is_depthwise_if_each_of_several_channels_is_its_own_group(
-    channels, groups, depthwise
-):
-    conv = nn.Conv2d(channels, 4, 1, groups=groups)
-    assert inference.has_depthwise(nn.Sequential(nn.Conv2d(2, 2, 1), conv)) is depthwise
-
-
 @pytest.fixture
 def bf16(monkeypatch):
     """A CPU that multiplies in bf16."""
     monkeypatch.setattr(devices, "default_precision", lambda device: "bf16")
 
 
-def test_a_block_is_computed_in_the_precision_that_its_name_says(bf16):
+def test_a_block_is_computed_in_the_precision_that_its_name_says(bf16, monkeypatch):
     cpu, kinds = torch.device("cpu"), {"bf16": torch.bfloat16, "fp16": torch.float16, "no": None}
     for name, kind in (kinds | {"auto": torch.bfloat16}).items():
         with inference.autocast(cpu, name):
             assert torch.is_autocast_enabled("cpu") is (kind is not None)
             assert kind in (None, torch.get_autocast_dtype("cpu"))
     assert inference.precision_of(cpu, "auto") == inference.judging_precision(nn.ReLU(), cpu)
-
-
-def test_a_cpu_without_bf16_computes_in_float32(monkeypatch):
-    monkeypatch.setattr(devices, "default_precision", lambda device: "no")
-    assert inference.precision_of(torch.device("cpu"), "bf16") == "no"
+    monkeypatch.setattr(devices, "default_precision", lambda device: "no")  # multiplies no bf16
+    assert inference.precision_of(cpu, "bf16") == "no"
 
 
 def _network(kind="resnet18"):
@@ -173,6 +145,8 @@ def _network(kind="resnet18"):
 def test_depthwise_networks_are_judged_in_float32_and_others_as_asked(kind, depthwise, bf16):
     model, images = _network(kind)
     assert inference.has_depthwise(model) is depthwise
+    assert not inference.has_depthwise(nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)))
+    assert not inference.has_depthwise(nn.Sequential(nn.Conv2d(1, 4, 1)))
     scorer = Scorer(model, precision="bf16")
     assert scorer.precision == ("no" if depthwise else "bf16")
     with torch.no_grad():
@@ -218,5 +192,4 @@ def test_a_network_that_cannot_be_compiled_is_run_by_torch_and_that_is_said(monk
     with torch.no_grad():
         for _ in range(2):
             assert torch.equal(scorer.score_batch(images)[0], model(images))
-    said = "OpenVINO cannot run this network, torch does: no such operation\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out.count("no such operation") == 1

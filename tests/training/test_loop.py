@@ -192,17 +192,6 @@ def test_a_network_is_told_before_each_epoch_and_no_validation_keeps_the_last():
     assert model.told == ((0, 2), (1, 2)) and "val_auc" not in fit.history[0]
 
 
-def test_scores_of_validation_that_are_not_finite_name_the_image_and_the_way_out():
-    val = _problem()
-    val.embeddings[5] = np.nan
-    with pytest.raises(TrainingError) as error:
-        Training(_model(), _problem(), val, TrainSettings(precision="no"), seed=0, name="toy").run()
-    assert str(error.value) == (
-        "toy: after epoch 1 the scores of 1 image(s) are not finite, e.g. 5. Lower the learning "
-        "rate (now 0.0006): with another setting the training starts from scratch"
-    )
-
-
 @pytest.mark.parametrize(("clip", "longest"), [(0.01, 0.01), (0.0, np.inf)])
 def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, longest):
     model = nn.Sequential(nn.Linear(6, 2))
@@ -214,24 +203,21 @@ def test_no_step_is_longer_than_the_clipped_gradient_and_0_clips_nothing(clip, l
 
 
 @pytest.mark.parametrize(
-    ("precision", "advice"),
+    ("side", "precision", "culprits"),
     [
-        ("no", "Lower the learning rate (now 0.0006)"),
-        ("auto", "Lower the learning rate (now 0.0006) or set PRECISION='no'"),
+        ("val", "no", ("e.g. 5", "0.0006", "epoch 1")),
+        ("train", "no", (", ".join(map(str, epoch_order(96, 0, 0)[:16])), "epoch 1")),
+        ("train", "auto", ("PRECISION='no'",)),
     ],
 )
-def test_a_loss_that_is_not_finite_names_the_batch_and_the_way_out(precision, advice):
-    batches = _problem()
-    batches.embeddings[:] = np.nan
+def test_numbers_that_are_not_finite_name_the_images_and_the_settings(side, precision, culprits):
+    both = {"train": _problem(), "val": _problem()}
+    both[side].embeddings[5 if side == "val" else slice(None)] = np.nan
     with pytest.raises(TrainingError) as error:
-        settings = TrainSettings(precision=precision)
-        Training(_model(), batches, _problem(), settings, seed=0, name="toy").run()
-    message = str(error.value)
-    culprits = ", ".join(map(str, epoch_order(96, 0, 0)[:16]))  # the ids are the rows' numbers
-    assert message == (
-        f"toy: the loss is not finite in epoch 1, on the batch of {culprits}. {advice}: with "
-        "another setting the training starts from scratch"
-    )
+        Training(
+            _model(), **both, settings=TrainSettings(precision=precision), seed=0, name="toy"
+        ).run()
+    assert all(culprit in str(error.value) for culprit in culprits)
 
 
 def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
@@ -246,20 +232,19 @@ def test_the_auxiliary_loss_has_its_weight_and_the_same_smoothing():
     assert total == pytest.approx(main + 0.4 * aux, abs=1e-6)
 
 
-def test_exponential_schedule_multiplies_by_gamma_each_epoch():
-    settings = TrainSettings(
-        epochs=4, optimizer="sgd", lr=0.1, schedule="exponential", gamma=0.97, precision="no"
-    )
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"schedule": "exponential", "gamma": 0.97}, 0.1 * 0.97 ** np.arange(4)),
+        (
+            {"schedule": "cosine", "lr_min": 0.001},
+            0.001 + 0.099 * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2,
+        ),
+    ],
+)
+def test_the_rate_of_each_epoch_is_that_of_the_schedule_s_formula(options, expected):
+    settings = TrainSettings(epochs=4, optimizer="sgd", lr=0.1, precision="no", **options)
     lrs = [record["lr"] for record in _fit(_model(), settings).history]
-    np.testing.assert_allclose(lrs, 0.1 * 0.97 ** np.arange(4), rtol=1e-12)
-
-
-def test_cosine_schedule_runs_from_lr_towards_its_minimum():
-    settings = TrainSettings(
-        epochs=4, optimizer="sgd", lr=0.025, schedule="cosine", lr_min=0.001, precision="no"
-    )
-    lrs = [record["lr"] for record in _fit(_model(), settings).history]
-    expected = 0.001 + (0.025 - 0.001) * (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
     np.testing.assert_allclose(lrs, expected, rtol=1e-9)
 
 
@@ -280,18 +265,6 @@ def test_one_cycle_has_as_many_steps_as_batches_are_drawn(n):
     assert [record["images"] for record in fit.history] == [images.epoch_size] * 3
     # the last step is taken at the rate of the end
     assert fit.history[-1]["lr"] < 0.1 * settings.lr
-
-
-def test_one_cycle_steps_with_every_batch():
-    settings = TrainSettings(epochs=2, precision="no")
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.lr)
-    scheduler, expected = make_scheduler(optimizer, settings, 12), []
-    for _ in range(12):
-        expected.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    lrs = [record["lr"] for record in _fit(_model(), settings).history]
-    assert lrs == pytest.approx(expected[5::6]) and lrs[0] != pytest.approx(lrs[1])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 20])
@@ -337,13 +310,9 @@ def test_each_epoch_draws_its_own_dropout_masks():
 
 def test_a_training_out_of_time_stops_after_a_whole_epoch_and_continues_from_there(tmp_path):
     settings, resume = TrainSettings(epochs=3, batch_size=16), tmp_path / "resume"
-    with pytest.raises(OutOfTime) as error:
+    with pytest.raises(OutOfTime, match="after epoch 0 of 3"):
         _fit(_model(), settings, resume, deadline_s=time.monotonic() - 1)
     assert not resume.exists()
-    assert str(error.value) == (
-        "toy: the time budget is used up after epoch 0 of 3; finished work is kept: run the same "
-        "command again to continue"
-    )
 
     # the first epoch is started if there is any time
     assert _fit(_model(), TrainSettings(epochs=1), deadline_s=time.monotonic() + 0.9).history
@@ -391,7 +360,7 @@ def test_a_training_continues_with_scaled_losses_and_back_without(tmp_path):
 
 def test_a_resume_file_of_another_network_or_without_a_training_is_damaged(tmp_path):
     path, settings = _stopped(tmp_path / "resume"), TrainSettings(epochs=2, precision="no")
-    with pytest.raises(files.ArtifactError, match=r"resume is damaged \(Error\(s\) in loading"):
+    with pytest.raises(files.ArtifactError, match="resume is damaged"):
         _fit(nn.Sequential(nn.Linear(6, 3)), settings, path)
     tensors.save_state(path, {"key": 1})
     with pytest.raises(files.ArtifactError, match="resume is damaged"):

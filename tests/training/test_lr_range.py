@@ -1,6 +1,5 @@
 """The learning-rate range test: the rates and the losses."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -39,14 +38,6 @@ def test_the_rate_grows_exponentially_and_the_loss_falls(given):
     assert found.equals(lr_range.lr_range_test(*given, SETTINGS, steps=30))
 
 
-def test_the_smoothed_loss_is_the_running_mean_without_the_bias_of_its_start(given):
-    found = lr_range.lr_range_test(*given, SETTINGS, steps=10)
-    share = lr_range.SMOOTHING ** np.arange(10)[::-1]
-    for step in range(1, 11):
-        weights = share[-step:] / share[-step:].sum()
-        assert found.smoothed[step - 1] == pytest.approx((weights * found.loss[:step]).sum())
-
-
 def test_a_diverging_training_ends_the_test(given):
     def wild(seed):
         network = build(seed)
@@ -65,14 +56,15 @@ def test_a_diverging_training_ends_the_test(given):
         lr_range.lr_range_test(broken, *given[1:], SETTINGS)
 
 
-def test_the_figure_shows_all_losses_and_the_rate_in_use(given):
+def test_losses_are_smoothed_without_the_bias_of_their_start_and_all_are_drawn(given):
     found = lr_range.lr_range_test(*given, SETTINGS, steps=10)
+    share = lr_range.SMOOTHING ** np.arange(10)[::-1]
+    for step in range(1, 11):
+        weights = share[-step:] / share[-step:].sum()
+        assert found.smoothed[step - 1] == pytest.approx((weights * found.loss[:step]).sum())
     (ax,) = figures.lr_range(found, 1e-3).axes
     points, line, used = ax.lines
     assert list(points.get_ydata()) == found.loss.tolist()
     assert list(line.get_xdata()) == found.lr.tolist()
     assert list(used.get_xdata()) == [1e-3, 1e-3] and ax.get_xscale() == "log"
     assert ax.get_ylim()[0] < found.loss.min()
-    ax.figure.canvas.draw()
-    assert "0.001" in [text.get_text() for text in ax.get_xticklabels()]
-    plt.close("all")

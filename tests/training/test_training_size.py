@@ -48,7 +48,10 @@ def test_a_class_with_few_images_gives_no_rows(split):
     assert training_size.scores_by_size(_features(split), few).empty
 
 
-def test_whole_groups_are_drawn_where_the_split_keeps_them_apart():
+def test_draws_are_nested_and_of_whole_groups_where_the_split_keeps_them_apart():
+    labels = np.repeat([0, 1], 20)
+    small, large = (set(training_size._drawn(labels, share, 0, 1)) for share in (0.25, 0.5))
+    assert small < large and len(small) == 10
     groups = np.repeat([f"g{k:02d}" for k in range(12)], 10)
     labels = np.tile([0, 1], 60)
     labels[groups == "g05"] = 0  # the first that is drawn
@@ -67,9 +70,3 @@ def test_a_part_without_a_group_is_drawn_alone(split):
     units = {0.25: 58, 0.5: 115, 1.0: 230}
     more = scores.images - scores.share.map(units)
     assert set(more) <= {0, 5, 10} and scores.images.max() == 240
-
-
-def test_a_small_draw_is_a_part_of_the_large_one():
-    labels = np.repeat([0, 1], 20)
-    small, large = (set(training_size._drawn(labels, share, 0, 1)) for share in (0.25, 0.5))
-    assert small < large and len(small) == 10
